@@ -1,0 +1,109 @@
+"""Every error that adaptrt raises on purpose: what happened, and what to do next.
+
+::
+
+    AdaptrtError
+    ├── UsageError (2)            the command or call itself is wrong
+    │   ├── ShapeError            a size, batch or shape that cannot be
+    │   ├── SettingsError         plugins.toml
+    │   └── OutputError           the place to write to: read-only, full, busy
+    ├── PluginError (3)           an adapter or extension is missing, broken or contradicts another
+    │   └── DependencyError       a package is missing, or its version does not fit
+    ├── ModelError (4)            the model could not be loaded
+    │   ├── CheckpointError       the file is not what it should be, or wants to run code
+    │   └── ImageError            a picture that is not one
+    ├── PatchError (5)
+    ├── ExportError (6)
+    ├── GraphError (7)
+    ├── BuildError (8)            TensorRT
+    │   └── EngineError           an engine that does not load or run here
+    └── VerificationError (9)     the converted model is not the model
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AdaptrtError(Exception):
+    """Base of the tree. ``message`` says what happened, ``hint`` what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(AdaptrtError):
+    exit_code = 2
+
+
+class ShapeError(UsageError):
+    pass
+
+
+class SettingsError(UsageError):
+    pass
+
+
+class OutputError(UsageError):
+    pass
+
+
+class PluginError(AdaptrtError):
+    exit_code = 3
+
+
+class DependencyError(PluginError):
+    pass
+
+
+class ModelError(AdaptrtError):
+    exit_code = 4
+
+
+class CheckpointError(ModelError):
+    pass
+
+
+class ImageError(ModelError):
+    pass
+
+
+class PatchError(AdaptrtError):
+    exit_code = 5
+
+
+class ExportError(AdaptrtError):
+    exit_code = 6
+
+
+class GraphError(AdaptrtError):
+    exit_code = 7
+
+
+class BuildError(AdaptrtError):
+    exit_code = 8
+
+
+class EngineError(BuildError):
+    pass
+
+
+class VerificationError(AdaptrtError):
+    exit_code = 9
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence for a hint: the nearest known name, else all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"Known: {', '.join(known)}." if known else "None is known."

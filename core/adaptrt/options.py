@@ -1,0 +1,99 @@
+"""``--set key=value`` onto the frozen dataclasses that adapters and decoders declare."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from adaptrt.errors import UsageError, did_you_mean
+
+T = TypeVar("T")
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """``["conf=0.4", "cfg.a.b=1"]`` to a dict; the last of two equal keys wins."""
+    values = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {pair!r} is not of the form key=value.", hint="For example: --set conf=0.4")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def option_names(options: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(options)]
+
+
+def takes_option(options: type[Any], key: str) -> bool:
+    """Whether a key belongs to this dataclass: a field, or ``field.rest`` where the field is a dict."""
+    name, dot, _ = key.partition(".")
+    hints = typing.get_type_hints(options)
+    return name in hints and (not dot or _is_dict(hints[name]))
+
+
+def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
+    """An instance with these values, converted to the fields' types.
+
+    Text is converted (``"0.4"`` for a float, ``"true"`` for a bool, JSON for lists and dicts); ``field.rest=value``
+    fills a field that is a dict. A ``UsageError`` names the option and the type it wants.
+    """
+    hints = typing.get_type_hints(options)
+    filled: dict[str, Any] = {}
+    for key, value in values.items():
+        if not takes_option(options, key):
+            raise UsageError(f"There is no option {key!r}.", hint=did_you_mean(key, option_names(options)))
+        name, dot, rest = key.partition(".")
+        if dot:
+            filled.setdefault(name, {})[rest] = value
+        else:
+            filled[name] = _convert(key, value, hints[name])
+    try:
+        return options(**filled)
+    except TypeError as error:
+        missing = [
+            field.name
+            for field in dataclasses.fields(options)  # type: ignore[arg-type]
+            if field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+            and field.name not in filled
+        ]
+        hint = f"Give it: {' '.join(f'--set {name}=...' for name in missing)}" if missing else None
+        raise UsageError(f"Options are missing: {error}.", hint=hint) from error
+
+
+def _convert(key: str, value: Any, wanted: Any) -> Any:
+    if isinstance(value, str) and _wants_json(wanted):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            if _is_dict(wanted):
+                raise UsageError(
+                    f"--set {key}={value!r} is not JSON.", hint=f"For example: --set {key}='{{\"classes\": 3}}'"
+                ) from None
+            value = [part.strip() for part in value.split(",")]
+    try:
+        return msgspec.convert(value, wanted, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"--set {key}={value!r}: {error}.".replace("..", "."), hint=f"Wanted: {wanted}") from error
+
+
+def _origins(wanted: Any) -> set[Any]:
+    arguments = typing.get_args(wanted)
+    origin = typing.get_origin(wanted) or wanted
+    if isinstance(origin, type) and issubclass(origin, (dict, list, tuple, set, frozenset)):
+        return {origin}
+    return set().union(*(_origins(argument) for argument in arguments)) if arguments else {origin}
+
+
+def _is_dict(wanted: Any) -> bool:
+    return dict in _origins(wanted)
+
+
+def _wants_json(wanted: Any) -> bool:
+    return bool(_origins(wanted) & {dict, list, tuple, set, frozenset}) and str not in _origins(wanted)

@@ -1,0 +1,88 @@
+"""What a decoder returns, and what preprocessing remembers about a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from adaptrt.specs import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ImageMeta:
+    """Where a picture lies inside the input tensor.
+
+    Input pixel = original pixel * ``scale`` + ``offset``, each (y, x). Sizes are (height, width), in pixels.
+    """
+
+    original_size: tuple[int, int]
+    input_size: tuple[int, int]
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """Objects found in one picture, best score first.
+
+    ``boxes``: float32 [N, 4], x1 y1 x2 y2, pixels of the original image. ``scores``: float32 [N]. ``labels``: int64 [N].
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def name(self, index: int) -> str:
+        return name_of(int(self.labels[index]), self.names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """The classes of one picture, most likely first. ``scores``: float32 [K]. ``labels``: int64 [K]."""
+
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def name(self, index: int) -> str:
+        return name_of(int(self.labels[index]), self.names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values:
+    """Raw outputs for one sample, by name, the batch axis removed."""
+
+    arrays: Mapping[str, NDArray[Any]]
+
+
+Predictions: TypeAlias = "Detections | Classification | Values"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """Raw outputs to predictions, numpy only; found by ``name`` (entry-point group ``adaptrt.decoders``).
+
+    ``params`` is a frozen dataclass whose fields all have defaults: what ``--set`` and the spec may change.
+    ``decode(outputs, metas, spec, params)`` gets a whole batch (outputs by name, in the order of ``spec.outputs``) with
+    one ``ImageMeta`` for each picture, and returns one prediction for each.
+    """
+
+    name: str
+    params: type[Any]
+    decode: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec, Any], Sequence[Predictions]]
+
+
+def name_of(label: int, names: tuple[str, ...]) -> str:
+    return names[label] if 0 <= label < len(names) else str(label)

@@ -1,0 +1,23 @@
+"""Specs: what a model takes and gives. Dataclasses only; nothing heavy is imported here."""
+
+from adaptrt.specs.dims import Dim, Shape, format_shape, union
+from adaptrt.specs.image import ImageTransform
+from adaptrt.specs.model import METADATA_KEY, DecoderSpec, ModelSpec, Task
+from adaptrt.specs.tensors import InputSpec, OutputGroup, OutputSpec, Tolerance, Unit
+
+__all__ = [
+    "METADATA_KEY",
+    "DecoderSpec",
+    "Dim",
+    "ImageTransform",
+    "InputSpec",
+    "ModelSpec",
+    "OutputGroup",
+    "OutputSpec",
+    "Shape",
+    "Task",
+    "Tolerance",
+    "Unit",
+    "format_shape",
+    "union",
+]

@@ -1,0 +1,86 @@
+"""The spec of a model: the one source of example inputs, dynamic axes, profiles, checks and the manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import msgspec
+
+from adaptrt.errors import AdaptrtError, ModelError, did_you_mean
+from adaptrt.specs.image import ImageTransform
+from adaptrt.specs.tensors import InputSpec, OutputSpec
+
+Task = Literal["detect", "classify", "values"]
+
+METADATA_KEY = "adaptrt.spec"
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """A decoder by name, with the defaults of its parameters for this model."""
+
+    name: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Inputs, outputs, how pictures go in and predictions come out.
+
+    ``metadata`` is written into the ONNX file as it is, key by key, for other tools to read.
+    ``adapter`` names the adapter whose hooks are asked at run time, where installed; most specs need none.
+    """
+
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...] = ()
+    task: Task = "values"
+    image: ImageTransform | None = None
+    decoder: DecoderSpec | None = None
+    labels: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    adapter: str | None = None
+    version: int = 1
+
+    def input(self, name: str) -> InputSpec:
+        return _by_name(self.inputs, name, "input")
+
+    def output(self, name: str) -> OutputSpec:
+        return _by_name(self.outputs, name, "output")
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width, in pixels, that pictures are brought to: the opt sizes of the image input."""
+        if self.image is None:
+            raise ModelError("This model takes no picture.", hint="Give it arrays, by input name.")
+        height, width = self.input(self.image.input).profiles[0][-2:]
+        return height.opt, width.opt
+
+    def to_json(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ModelSpec:
+        """Read a spec; a ``ModelError`` names the field that is wrong."""
+        try:
+            spec = msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, AdaptrtError) as error:
+            raise ModelError(f"The spec in this file cannot be read: {error}.", hint="Convert the model again.") from error
+        if spec.version > cls.version:
+            raise ModelError(
+                f"The spec in this file has version {spec.version}; this adaptrt reads up to {cls.version}.",
+                hint="Update: pip install -U adaptrt",
+            )
+        return spec
+
+    def with_decoder_params(self, **params: Any) -> ModelSpec:
+        """The same spec with other decoder defaults; unknown names are refused."""
+        decoder = self.decoder or DecoderSpec("raw")
+        return replace(self, decoder=replace(decoder, params={**decoder.params, **params}))
+
+
+def _by_name(tensors: tuple[Any, ...], name: str, kind: str) -> Any:
+    for tensor in tensors:
+        if tensor.name == name:
+            return tensor
+    raise ModelError(f"There is no {kind} {name!r}.", hint=did_you_mean(name, [tensor.name for tensor in tensors]))

@@ -1,0 +1,78 @@
+"""Inputs and outputs of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from adaptrt.errors import ShapeError
+from adaptrt.specs.dims import Dim, Shape, union
+
+Unit = Literal["pixels", "scores", "logits", "values"]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input with one shape for each optimization profile (usually one)."""
+
+    name: str
+    profiles: tuple[Shape, ...]
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not self.profiles:
+            raise ShapeError(f"Input {self.name!r} has no shape.")
+        union(self.profiles)
+
+    @classmethod
+    def image(cls, height: int, width: int, *, name: str = "images", batch: Dim | None = None) -> InputSpec:
+        """A float32 picture batch, N x 3 x ``height`` x ``width``; the batch is 1..16 unless given."""
+        batch = batch or Dim(1, 8, 16, "batch")
+        return cls(name, ((batch, Dim.fixed(3), Dim.fixed(height), Dim.fixed(width)),))
+
+    @property
+    def dims(self) -> Shape:
+        """The axes over all profiles: what the exported graph must accept."""
+        return union(self.profiles)
+
+    def axis_name(self, axis: int) -> str:
+        """The symbol of a dynamic axis in the graph; made up from input and position if it has none."""
+        return self.dims[axis].name or f"{self.name}_{axis}"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """``|converted - reference| <= atol + rtol * |reference|``, and why these numbers."""
+
+    atol: float
+    rtol: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class OutputGroup:
+    """The part of an output that has one unit: a slice ``start:stop`` along ``axis``, or all of it.
+
+    ``tolerances`` maps a precision (``fp32``, ``fp16`` ...) to what is accepted for this group; where a precision is
+    missing the default of the unit holds.
+    """
+
+    name: str
+    unit: Unit
+    axis: int | None = None
+    start: int | None = None
+    stop: int | None = None
+    tolerances: dict[str, Tolerance] | None = None
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """An output; ``dims`` holds numbers and names of symbolic axes, and is empty until the graph is known.
+
+    No group means: one group over the whole output, with unit ``values``.
+    """
+
+    name: str
+    dims: tuple[int | str, ...] = ()
+    dtype: str = "float32"
+    groups: tuple[OutputGroup, ...] = ()

@@ -2,6 +2,7 @@
 
 from adaptrt.specs.dims import Dim, Shape, format_shape, union
 from adaptrt.specs.image import ImageTransform
+from adaptrt.specs.language import parse_batch, parse_dynamic, parse_imgsz, parse_min_opt_max, parse_shape, parse_shapes
 from adaptrt.specs.model import METADATA_KEY, DecoderSpec, ModelSpec, Task
 from adaptrt.specs.tensors import InputSpec, OutputGroup, OutputSpec, Tolerance, Unit
 
@@ -19,5 +20,11 @@ __all__ = [
     "Tolerance",
     "Unit",
     "format_shape",
+    "parse_batch",
+    "parse_dynamic",
+    "parse_imgsz",
+    "parse_min_opt_max",
+    "parse_shape",
+    "parse_shapes",
     "union",
 ]

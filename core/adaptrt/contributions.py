@@ -1,0 +1,81 @@
+"""What plugins contribute: patches, graph passes, metrics. Frozen data with a reason; core applies it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from torch import nn
+
+    from adaptrt.predictions import Predictions
+    from adaptrt.specs import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patch:
+    """A change to a framework that is active only while the model is exported. Use one of the subclasses.
+
+    ``target`` is ``"package.module:Class.method"``, ``"package.module:function"`` or ``"package.module:Class"``: the
+    place of use, since ``from x import f`` makes copies. ``requires`` is the version range it was tested with
+    (``"timm>=1.0,<2"``). Two patches of one target are an error, unless one says ``replaces`` = the other's target.
+    """
+
+    target: str
+    reason: str
+    requires: str
+    link: str = ""
+    replaces: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionPatch(Patch):
+    """Replaces a function or method: ``replacement(original, *args, **kwargs)``, ``self`` among the args."""
+
+    replacement: Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModulePatch(Patch):
+    """Replaces each sub-module that is an instance of the class ``target`` by ``build(module)``."""
+
+    build: Callable[[nn.Module], nn.Module]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchPatch(Patch):
+    """Sets attributes on each sub-module that is an instance of the class ``target``: a framework's own switches."""
+
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphPass:
+    """A rewrite of the exported graph, in place or by returning another model; run by ``order``, checked after each.
+
+    Core's own: 10 fold, 20 clean, 30 simplify, 40 gather, 90 names. Two passes of one name are an error, unless one
+    says ``replaces`` = that name.
+    """
+
+    name: str
+    order: int
+    reason: str
+    run: Callable[[onnx_ir.Model], onnx_ir.Model | None]
+    replaces: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """How well predictions agree: ``compute(reference, converted)`` over the same pictures, from 0 to 1.
+
+    Below ``minimum`` the conversion fails; ``minimum=None`` only reports.
+    """
+
+    name: str
+    task: Task | Literal["any"]
+    reason: str
+    compute: Callable[[Sequence[Predictions], Sequence[Predictions]], float]
+    minimum: float | None = None
+    replaces: str | None = None

@@ -1,0 +1,160 @@
+"""The hooks, in the order of a conversion.
+
+Kinds: *first* stops at the first result that is not ``None``; *collected* concatenates what everybody returns; *all*
+calls everybody. Asked last registered first: extensions, then the adapter, then core's default.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from adaptrt.contributions import GraphPass, Metric, Patch
+    from adaptrt.predictions import ImageMeta, Predictions
+    from adaptrt.report import Report
+    from adaptrt.request import Conversion
+    from adaptrt.specs import ModelSpec
+
+PROJECT = "adaptrt"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def adapter_options() -> type[Any] | None:
+    """The frozen dataclass that ``--set key=value`` fills; it arrives as ``ctx.options``.
+
+    First; the adapter alone is asked, before anything is loaded. Default: no options.
+    """
+
+
+@hookspec(firstresult=True)
+def load_model(ctx: Conversion) -> nn.Module:  # type: ignore[empty-body]
+    """The model: eval mode, float32, on the CPU, tensors in and tensors (or tuples or dicts of them) out.
+
+    First; the adapter alone is asked. Default: none, every adapter has it.
+    """
+
+
+@hookspec(firstresult=True)
+def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec | None:
+    """Inputs, image transform, decoder and labels of this model; the shapes asked for are applied to it afterwards.
+
+    First; called once, after ``load_model``. Default: one image input of 640 x 640, raw outputs. Outputs that are left
+    out are completed from the reference run.
+    """
+
+
+@hookspec(firstresult=True)
+def example_inputs(
+    ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> Mapping[str, torch.Tensor] | None:
+    """One tensor for each input, at exactly these shapes; other seeds give other samples.
+
+    First; called for the trace and for every sample of the verification. Default: ``--image`` through ``preprocess``
+    where given (seed 0; other seeds vary it), else seeded noise that looks like a picture.
+    """
+
+
+@hookspec
+def patches(ctx: Conversion, model: nn.Module) -> Iterable[Patch]:  # type: ignore[empty-body]
+    """Changes to the framework's source that make the model export well.
+
+    Collected; called once, after the reference ran on the untouched model. Default: none.
+    """
+
+
+@hookspec(firstresult=True)
+def export_onnx(
+    ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec
+) -> Path | None:
+    """Write the float32 graph into ``ctx.workdir`` and return its path.
+
+    First; called with the patches active. Default: ``torch.onnx.export`` through the front end of ``--exporter``.
+    """
+
+
+@hookspec
+def graph_passes(ctx: Conversion, spec: ModelSpec) -> Iterable[GraphPass]:  # type: ignore[empty-body]
+    """Rewrites of the exported graph.
+
+    Collected; called once, after the export, and run by ``order``. Default: fold, deduplicate, clean up, name.
+    """
+
+
+@hookspec(firstresult=True)
+def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
+    """The graph in the precision asked for, in ``ctx.workdir``; ``onnx_path`` itself where the graph stays float32.
+
+    First; called once the float32 graph is verified. Default: the precision strategy of the target.
+    """
+
+
+@hookspec
+def configure_builder(ctx: Conversion, network: Any, config: Any) -> None:
+    """Change TensorRT's network or builder configuration in place; for extensions.
+
+    All; called in the build process, right before the build. Default: nothing.
+    """
+
+
+@hookspec(firstresult=True)
+def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
+    """The engine, a plain plan in ``ctx.workdir``.
+
+    First; called where TensorRT is installed. Default: the shared TensorRT backend.
+    """
+
+
+@hookspec(firstresult=True)
+def preprocess(
+    image: NDArray[np.uint8], spec: ModelSpec
+) -> tuple[Mapping[str, NDArray[Any]], ImageMeta] | None:
+    """One picture, uint8 [H, W, 3] RGB, to one array for each input (batch axis 1), and where it lies in there.
+
+    First; called for each picture. Default: what ``spec.image`` says.
+    """
+
+
+@hookspec(firstresult=True)
+def postprocess(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Sequence[Predictions] | None:
+    """The outputs of a batch to one prediction for each picture.
+
+    First; called for each batch. Default: the decoder that the spec names.
+    """
+
+
+@hookspec(firstresult=True)
+def framework_predictions(ctx: Conversion, image: Path) -> Predictions | None:
+    """What the framework's own end-to-end road finds in a picture: link 0 compares with it.
+
+    First; called where there is an ``--image``. Default: none, and the link reads "not available".
+    """
+
+
+@hookspec
+def metrics(ctx: Conversion, spec: ModelSpec) -> Iterable[Metric]:  # type: ignore[empty-body]
+    """How well predictions agree, for links 0 and 5.
+
+    Collected; called where there is a picture. Default: top-1 agreement, or matched boxes, by task.
+    """
+
+
+@hookspec
+def conversion_finished(ctx: Conversion, report: Report) -> None:
+    """The end, also of a failed conversion (``report.status``). Files are under their final names.
+
+    All. Default: nothing.
+    """

@@ -1,0 +1,195 @@
+"""The typed way to call hooks: the only code that touches ``pm.hook``. Checks what comes back and names who is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pluggy
+
+from adaptrt.contributions import GraphPass, Metric, Patch
+from adaptrt.errors import AdaptrtError, PluginError
+from adaptrt.plugins.recorder import Recorder
+from adaptrt.predictions import Classification, Detections, ImageMeta, Values
+from adaptrt.specs import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from adaptrt.predictions import Predictions
+    from adaptrt.report import Report
+    from adaptrt.request import Conversion
+
+C = TypeVar("C", Patch, GraphPass, Metric)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contributed:
+    """A contribution, and the plugin that made it."""
+
+    item: Any
+    plugin: str
+
+
+class Hooks:
+    """Calls hooks on a plugin manager; ``sources`` maps a plugin's name to its distribution and version."""
+
+    def __init__(
+        self, manager: pluggy.PluginManager, recorder: Recorder, sources: Mapping[str, str], adapter: str | None
+    ) -> None:
+        self._manager = manager
+        self._recorder = recorder
+        self._sources = sources
+        self._adapter = adapter
+
+    def adapter_options(self) -> type[Any] | None:
+        options = self._call("adapter_options", adapter_only=True)
+        if options is not None and not (isinstance(options, type) and dataclasses.is_dataclass(options)):
+            raise self._wrong("adapter_options", "a dataclass type", options, plugin=self._adapter)
+        return options
+
+    def load_model(self, ctx: Conversion) -> nn.Module:
+        model = self._call("load_model", adapter_only=True, ctx=ctx)
+        if not callable(getattr(model, "named_modules", None)):
+            raise self._wrong("load_model", "a torch.nn.Module", model, plugin=self._adapter)
+        return model  # type: ignore[no-any-return]
+
+    def model_spec(self, ctx: Conversion, model: nn.Module) -> ModelSpec:
+        spec = self._call("model_spec", ctx=ctx, model=model)
+        if not isinstance(spec, ModelSpec):
+            raise self._wrong("model_spec", "a ModelSpec", spec)
+        return spec
+
+    def example_inputs(
+        self, ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
+    ) -> dict[str, torch.Tensor]:
+        """The inputs in the order of the spec, at exactly the shapes asked for."""
+        inputs = self._call("example_inputs", ctx=ctx, spec=spec, shapes=shapes, seed=seed)
+        if not isinstance(inputs, Mapping) or set(inputs) != set(shapes):
+            raise self._wrong("example_inputs", f"a mapping with the inputs {', '.join(shapes)}", inputs)
+        for name, shape in shapes.items():
+            if tuple(inputs[name].shape) != tuple(shape):
+                raise self._wrong("example_inputs", f"{name} of shape {tuple(shape)}", tuple(inputs[name].shape))
+        return {tensor.name: inputs[tensor.name] for tensor in spec.inputs}
+
+    def patches(self, ctx: Conversion, model: nn.Module) -> list[Contributed]:
+        return self._collected("patches", Patch, lambda patch: patch.target, ctx=ctx, model=model)
+
+    def export_onnx(
+        self, ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec
+    ) -> Path:
+        return self._file("export_onnx", ctx=ctx, model=model, inputs=inputs, spec=spec)
+
+    def graph_passes(self, ctx: Conversion, spec: ModelSpec) -> list[Contributed]:
+        """All passes, by ``order``, then by name."""
+        passes = self._collected("graph_passes", GraphPass, lambda found: found.name, ctx=ctx, spec=spec)
+        return sorted(passes, key=lambda found: (found.item.order, found.item.name))
+
+    def typed_onnx(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
+        return self._file("typed_onnx", ctx=ctx, onnx_path=onnx_path, spec=spec)
+
+    def configure_builder(self, ctx: Conversion, network: Any, config: Any) -> None:
+        self._call("configure_builder", ctx=ctx, network=network, config=config)
+
+    def build_engine(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
+        """The engine; ``None`` where nobody can build one."""
+        if not self._caller("build_engine").get_hookimpls():
+            return None
+        return self._file("build_engine", ctx=ctx, onnx_path=onnx_path, spec=spec)
+
+    def preprocess(
+        self, image: NDArray[np.uint8], spec: ModelSpec
+    ) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:
+        result = self._call("preprocess", image=image, spec=spec)
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], ImageMeta)):
+            raise self._wrong("preprocess", "(arrays by input name, ImageMeta)", result)
+        return result
+
+    def postprocess(
+        self, outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+    ) -> Sequence[Predictions]:
+        result = self._call("postprocess", outputs=outputs, metas=metas, spec=spec)
+        if not isinstance(result, Sequence) or len(result) != len(metas):
+            raise self._wrong("postprocess", f"{len(metas)} predictions", result)
+        for prediction in result:
+            if not isinstance(prediction, (Detections, Classification, Values)):
+                raise self._wrong("postprocess", "Detections, Classification or Values", prediction)
+        return result
+
+    def framework_predictions(self, ctx: Conversion, image: Path) -> Predictions | None:
+        result = self._call("framework_predictions", ctx=ctx, image=image)
+        if result is not None and not isinstance(result, (Detections, Classification, Values)):
+            raise self._wrong("framework_predictions", "Detections, Classification or Values", result)
+        return result
+
+    def metrics(self, ctx: Conversion, spec: ModelSpec) -> list[Contributed]:
+        return self._collected("metrics", Metric, lambda metric: metric.name, ctx=ctx, spec=spec)
+
+    def conversion_finished(self, ctx: Conversion, report: Report) -> None:
+        self._call("conversion_finished", ctx=ctx, report=report)
+
+    def _caller(self, hook: str, *, adapter_only: bool = False) -> pluggy.HookCaller:
+        if adapter_only:
+            others = [plugin for name, plugin in self._manager.list_name_plugin() if name != self._adapter]
+            return self._manager.subset_hook_caller(hook, [plugin for plugin in others if plugin is not None])
+        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
+        return caller
+
+    def _call(self, hook: str, *, adapter_only: bool = False, **arguments: Any) -> Any:
+        try:
+            return self._caller(hook, adapter_only=adapter_only)(**arguments)
+        except AdaptrtError:
+            raise
+        except Exception as error:
+            plugin = self._recorder.failed_in(error)
+            raise PluginError(
+                f"{self._label(plugin)} failed in {hook}: {type(error).__name__}: {error}",
+                hint="With --debug the whole traceback is shown.",
+            ) from error
+
+    def _file(self, hook: str, **arguments: Any) -> Path:
+        result = self._call(hook, **arguments)
+        if not isinstance(result, Path) or not result.is_file():
+            raise self._wrong(hook, "the Path of a file it wrote", result)
+        return result
+
+    def _collected(self, hook: str, wanted: type[C], key: Callable[[C], str], **arguments: Any) -> list[Contributed]:
+        """Everything contributed, with its plugin; clashes are errors, and what is replaced is left out."""
+        found: list[Contributed] = []
+        for items in self._call(hook, **arguments):
+            if isinstance(items, wanted) or not isinstance(items, (list, tuple)):
+                raise self._wrong(hook, f"a list of {wanted.__name__}", items)
+            for item in items:
+                plugin = self._recorder.contributor(item)
+                if not isinstance(item, wanted):
+                    raise self._wrong(hook, f"a list of {wanted.__name__}", item, plugin=plugin)
+                found.append(Contributed(item, plugin or "unknown"))
+        replaced = {one.item.replaces for one in found if one.item.replaces}
+        kept: dict[str, Contributed] = {}
+        for one in found:
+            name = key(one.item)
+            if name in replaced and not one.item.replaces:
+                continue
+            if name in kept:
+                raise PluginError(
+                    f"{self._label(kept[name].plugin)} and {self._label(one.plugin)} both contribute {name!r} to {hook}.",
+                    hint=f"One of them has to say replaces={name!r}, or be disabled in plugins.toml.",
+                )
+            kept[name] = one
+        return list(kept.values())
+
+    def _label(self, plugin: str | None) -> str:
+        return f"{plugin} ({self._sources.get(plugin, 'unknown distribution')})" if plugin else "A plugin"
+
+    def _wrong(self, hook: str, wanted: str, got: Any, *, plugin: str | None = None) -> PluginError:
+        who = plugin or self._recorder.answered(hook) or self._adapter
+        description = "nothing" if got is None else f"{type(got).__name__} {str(got)[:80]!r}"
+        return PluginError(
+            f"{self._label(who)} has to return {wanted} from {hook}, and returned {description}.",
+            hint=f"See the section {hook} of the hook reference.",
+        )

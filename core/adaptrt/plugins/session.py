@@ -1,0 +1,180 @@
+"""One set of plugins for one conversion: core's defaults, the adapter, extensions, in this order."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from adaptrt import hookspecs
+from adaptrt.errors import DependencyError, PluginError, did_you_mean
+from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, Candidate, find_candidates
+from adaptrt.plugins.facade import Hooks
+from adaptrt.plugins.recorder import HookCall, Recorder
+
+if TYPE_CHECKING:
+    from adaptrt.plugins.settings import Settings
+
+
+class Session:
+    """A fresh plugin manager. ``hooks`` calls it; ``warnings`` says what was left out and why.
+
+    ``defaults`` are core's own plugins by name; ``settings_path`` is the file whose ``[plugins] modules`` are loaded.
+    """
+
+    def __init__(
+        self,
+        defaults: Mapping[str, object],
+        *,
+        on_call: Callable[[HookCall], None] | None = None,
+    ) -> None:
+        self.warnings: list[str] = []
+        self.sources: dict[str, str] = {}
+        self.adapter: Candidate | None = None
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._recorder = Recorder(on_call)
+        for name, plugin in defaults.items():
+            self._register(plugin, name, "adaptrt", trusted=True)
+
+    @property
+    def hooks(self) -> Hooks:
+        return Hooks(self._manager, self._recorder, self.sources, self.adapter.name if self.adapter else None)
+
+    @property
+    def calls(self) -> Sequence[HookCall]:
+        return self._recorder.calls
+
+    def add_adapter(self, name: str) -> None:
+        """Import and register the adapter; any problem is an error, since it was asked for by name."""
+        self.adapter = find_adapter(name)
+        self._register(_load(self.adapter), name, self.adapter.source)
+        implemented = {caller.name for caller in self._manager.get_hookcallers(self._manager.get_plugin(name)) or []}
+        if "load_model" not in implemented:
+            raise PluginError(
+                f"{name} ({self.adapter.source}) has no load_model hook.",
+                hint="Every adapter implements load_model(ctx), marked with @adaptrt.hookimpl.",
+            )
+
+    def add_extensions(self, settings: Settings, settings_path: Path | None) -> None:
+        """Register modules named in plugins.toml, in order, then installed extensions by name."""
+        for module in settings.plugins.modules if settings_path else ():
+            self._try(module, lambda module=module: self._register(  # type: ignore[misc]
+                _import_module(module, settings_path.parent), module, str(settings_path)
+            ), required=True)
+        by_name: dict[str, list[Candidate]] = {}
+        for candidate in find_candidates(EXTENSIONS):
+            if candidate.name not in settings.plugins.disable:
+                by_name.setdefault(candidate.name, []).append(candidate)
+        for name, candidates in by_name.items():
+            if len(candidates) > 1:
+                owners = " and ".join(candidate.source for candidate in candidates)
+                self.warnings.append(f"Extension {name} is claimed by {owners}: both are left out.")
+                continue
+            candidate = candidates[0]
+            self._try(name, lambda candidate=candidate: self._register(  # type: ignore[misc]
+                _load(candidate), candidate.name, candidate.source
+            ))
+
+    def _try(self, name: str, register: Callable[[], None], *, required: bool = False) -> None:
+        try:
+            register()
+        except PluginError as error:
+            if required:
+                raise
+            self.warnings.append(f"Extension {name} is left out: {error.message}")
+
+    def _register(self, plugin: object, name: str, source: str, *, trusted: bool = False) -> None:
+        try:
+            self._manager.register(plugin, name)
+        except (pluggy.PluginValidationError, ValueError) as error:
+            if self._manager.get_plugin(name) is plugin:
+                self._manager.unregister(plugin)
+            raise PluginError(f"{name} ({source}) does not fit: {error}.".replace("\n", " ")) from error
+        if not trusted:
+            problem = self._problem(plugin)
+            if problem:
+                self._manager.unregister(plugin)
+                raise PluginError(f"{name} ({source}): {problem[0]}", hint=problem[1])
+        self.sources[name] = source
+        self._recorder.instrument(self._manager, plugin)
+
+    def _problem(self, plugin: object) -> tuple[str, str] | None:
+        """What the rules for plugins outside core forbid."""
+        for caller in self._manager.get_hookcallers(plugin) or []:
+            if not caller.has_spec():
+                known = [name for name in vars(hookspecs) if getattr(getattr(hookspecs, name), "adaptrt_spec", None)]
+                return f"there is no hook {caller.name!r}.", did_you_mean(caller.name, known)
+            for implementation in caller.get_hookimpls():
+                if implementation.plugin is not plugin:
+                    continue
+                if implementation.tryfirst or implementation.trylast:
+                    return (
+                        f"tryfirst and trylast are not allowed ({caller.name}): they would jump the order core, adapter, extensions.",
+                        "Remove them; order extensions in plugins.toml, or use wrapper=True.",
+                    )
+                if implementation.hookwrapper:
+                    return (
+                        f"hookwrapper=True is the old form ({caller.name}).",
+                        "Use wrapper=True: return (yield).",
+                    )
+        return None
+
+
+def find_adapter(name: str) -> Candidate:
+    """The one installed adapter of this name, its requirements met; else a ``PluginError`` that says what to do."""
+    candidates = find_candidates(ADAPTERS)
+    found = [candidate for candidate in candidates if candidate.name == name]
+    if not found:
+        names = [candidate.name for candidate in candidates]
+        hint = did_you_mean(name, names) if names else "None is installed: pip install adaptrt-ultralytics"
+        raise PluginError(f"There is no adapter {name!r}.", hint=f"{hint} See: adaptrt adapters")
+    if len(found) > 1:
+        raise PluginError(
+            f"Adapter {name!r} is claimed by {' and '.join(candidate.source for candidate in found)}.",
+            hint=f"Uninstall one of them: pip uninstall {found[-1].distribution}",
+        )
+    problems = found[0].problems()
+    if problems:
+        raise DependencyError(
+            f"Adapter {name!r} ({found[0].source}) cannot run here: {'; '.join(problems)}.",
+            hint=f"Install what it needs: pip install --upgrade {found[0].distribution}",
+        )
+    return found[0]
+
+
+def _load(candidate: Candidate) -> Any:
+    try:
+        return candidate.entry_point.load()
+    except Exception as error:
+        raise PluginError(
+            f"{candidate.name} ({candidate.source}) cannot be imported: {type(error).__name__}: {error}",
+            hint=f"Try: python -c 'import {candidate.module.partition(':')[0]}'",
+        ) from error
+
+
+def _import_module(name: str, folder: Path) -> ModuleType:
+    """A module by dotted name, or a ``.py`` file beside plugins.toml."""
+    try:
+        if not name.endswith(".py"):
+            return importlib.import_module(name)
+        path = (folder / name).resolve()
+        module_name = f"adaptrt_extension_{path.stem}"
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path} is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise PluginError(
+            f"Module {name!r} of plugins.toml cannot be imported: {type(error).__name__}: {error}",
+            hint="Check its name, and that it is installed or lies beside plugins.toml.",
+        ) from error
+    return module

@@ -1,0 +1,167 @@
+"""What a conversion did and proved: the schema of ``report.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from adaptrt.errors import ModelError
+from adaptrt.specs import ModelSpec
+
+Status = Literal["passed", "failed", "not run"]
+
+LINKS = {
+    0: "framework's own predictions = ours, on the reference",
+    1: "patched model = reference",
+    2: "ONNX Runtime = reference",
+    3: "typed graph = reference",
+    4: "engine = reference",
+    5: "predictions of the result = predictions of the reference",
+}
+
+
+@dataclass
+class Stage:
+    """One step of the life of a conversion; ``verifying`` marks time spent on proof, not on converting."""
+
+    name: str
+    seconds: float = 0.0
+    note: str = ""
+    verifying: bool = False
+
+
+@dataclass
+class Check:
+    """One comparison: a group of one output, batch honesty, or a metric over predictions.
+
+    ``value`` is held against ``limit``: at most it, or at least it where ``higher_is_better``. ``reason`` says why
+    this limit.
+    """
+
+    name: str
+    unit: str
+    value: float
+    limit: float | None
+    passed: bool
+    reason: str = ""
+    mean: float | None = None
+    samples: int = 0
+    higher_is_better: bool = False
+
+
+@dataclass
+class Link:
+    """One of the six links between the untouched model and the result."""
+
+    number: int
+    name: str
+    status: Status = "not run"
+    reason: str = ""
+    checks: list[Check] = field(default_factory=list)
+
+
+@dataclass
+class PatchRecord:
+    target: str
+    kind: str
+    reason: str
+    requires: str
+    plugin: str
+    calls: int
+    link: str = ""
+
+
+@dataclass
+class PassRecord:
+    name: str
+    reason: str
+    plugin: str
+    nodes_before: int
+    nodes_after: int
+    seconds: float
+    note: str = ""
+
+
+@dataclass
+class Picture:
+    """A picture of the report: PNG or JPEG bytes, kept out of the JSON file."""
+
+    title: str
+    caption: str
+    data: bytes
+    mime: str = "image/jpeg"
+
+
+@dataclass
+class FileRecord:
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass
+class Failure:
+    kind: str
+    message: str
+    hint: str | None
+    stage: str
+
+
+@dataclass
+class Report:
+    """Everything about one conversion. ``operators`` maps a stage of the graph to its count of each operator."""
+
+    adapter: str
+    source: str
+    command: str
+    status: Literal["running", "passed", "failed"] = "running"
+    spec: ModelSpec | None = None
+    exporter: str = ""
+    opset: int = 0
+    stages: list[Stage] = field(default_factory=list)
+    links: list[Link] = field(default_factory=lambda: [Link(number, name) for number, name in LINKS.items()])
+    patches: list[PatchRecord] = field(default_factory=list)
+    passes: list[PassRecord] = field(default_factory=list)
+    operators: dict[str, dict[str, int]] = field(default_factory=dict)
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    plugins: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    failure: Failure | None = None
+    pictures: list[Picture] = field(default_factory=list)
+    version: int = 1
+
+    def link(self, number: int) -> Link:
+        return self.links[number]
+
+    @property
+    def onnx(self) -> Path | None:
+        """The ONNX file that was written, if one was."""
+        return Path(self.files["onnx"].path) if "onnx" in self.files else None
+
+    @property
+    def seconds(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers; pictures by title only."""
+        content: dict[str, Any] = msgspec.to_builtins(self)
+        content["pictures"] = [{"title": picture.title, "caption": picture.caption} for picture in self.pictures]
+        return content
+
+    def to_json(self) -> str:
+        return msgspec.json.format(msgspec.json.encode(self.to_dict()), indent=2).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Report:
+        """Read a report; its pictures are empty."""
+        try:
+            content = msgspec.json.decode(text)
+            content["pictures"] = []
+            return msgspec.convert(content, cls)
+        except (msgspec.DecodeError, TypeError, AttributeError) as error:
+            raise ModelError(f"The report cannot be read: {error}.") from error

@@ -1,0 +1,152 @@
+"""What the user asked for, and the conversion it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from adaptrt.errors import ShapeError, UsageError, did_you_mean
+from adaptrt.specs import Dim, ModelSpec, Shape
+
+Verify = Literal["full", "quick", "none"]
+Exporter = Literal["auto", "dynamo", "torchscript"]
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
+
+DEFAULT_BATCH = Dim(1, 8, 16, "batch")
+
+
+@dataclass(frozen=True)
+class ShapeRequest:
+    """The shapes asked for; whatever is ``None`` or missing is left to the adapter's spec.
+
+    ``dynamic`` names the axes that are dynamic and no others: ``batch``, ``hw``. ``shapes`` maps an input to whole
+    shapes, one for each profile, and wins over the rest.
+    """
+
+    imgsz: tuple[int, int] | None = None
+    batch: Dim | None = None
+    dynamic: frozenset[str] | None = None
+    shapes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
+
+    def apply(self, spec: ModelSpec) -> tuple[ModelSpec, list[str]]:
+        """The spec with these shapes, and warnings about sizes that had to be rounded up to the stride."""
+        unknown = [name for name in self.shapes if name not in [tensor.name for tensor in spec.inputs]]
+        if unknown:
+            raise ShapeError(
+                f"The model has no input {unknown[0]!r}.",
+                hint=did_you_mean(unknown[0], [tensor.name for tensor in spec.inputs]),
+            )
+        warnings: list[str] = []
+        counts = {len(shapes) for shapes in self.shapes.values() if len(shapes) > 1}
+        if len(counts) > 1:
+            raise ShapeError(
+                "Inputs have different numbers of profiles: "
+                + ", ".join(f"{name} {len(shapes)}" for name, shapes in self.shapes.items())
+                + ".",
+                hint="Give every input one shape, or as many as the others.",
+            )
+        inputs = []
+        for tensor in spec.inputs:
+            is_image = spec.image is not None and tensor.name == spec.image.input
+            profiles = self.shapes.get(tensor.name)
+            if profiles is None:
+                profiles = tuple(self._requested(shape, is_image) for shape in tensor.profiles)
+            else:
+                profiles = tuple(_named_like(shape, tensor.profiles[0]) for shape in profiles)
+            if is_image and spec.image is not None:
+                profiles = tuple(_rounded(shape, spec.image.stride, warnings) for shape in profiles)
+            inputs.append(replace(tensor, profiles=profiles))
+        return replace(spec, inputs=tuple(inputs)), warnings
+
+    def _requested(self, shape: Shape, is_image: bool) -> Shape:
+        axes = list(shape)
+        if axes:
+            axes[0] = self._batch(axes[0])
+        if is_image:
+            sizes = self.imgsz or (axes[-2].opt, axes[-1].opt)
+            for axis, size, name in zip((-2, -1), sizes, ("height", "width"), strict=True):
+                if self.dynamic is not None and "hw" in self.dynamic:
+                    axes[axis] = Dim(max(1, size // 2), size, size * 2, name)
+                elif self.imgsz or self.dynamic is not None:
+                    axes[axis] = Dim.fixed(size)
+        return tuple(axes)
+
+    def _batch(self, axis: Dim) -> Dim:
+        if self.batch is not None:
+            return replace(self.batch, name=axis.name or "batch")
+        if self.dynamic is None:
+            return axis
+        return DEFAULT_BATCH if "batch" in self.dynamic else Dim.fixed(1)
+
+
+def _named_like(shape: Shape, other: Shape) -> Shape:
+    if len(shape) != len(other):
+        raise ShapeError(
+            f"The shape has {len(shape)} axes, the model's input has {len(other)}.",
+            hint=f"For example: {'x'.join(map(str, other))}",
+        )
+    fallback = ("batch", *[None] * (len(shape) - 1))
+    return tuple(
+        replace(axis, name=axis.name or known.name or spare)
+        for axis, known, spare in zip(shape, other, fallback, strict=True)
+    )
+
+
+def _rounded(shape: Shape, stride: int, warnings: list[str]) -> Shape:
+    axes = list(shape)
+    for axis, name in ((-2, "height"), (-1, "width")):
+        dim = axes[axis]
+        sizes = [-(-size // stride) * stride for size in (dim.min, dim.opt, dim.max)]
+        rounded = Dim(*sizes, name=dim.name)
+        if rounded != dim:
+            if not dim.dynamic:
+                warnings.append(f"{name} {dim.opt} is not a multiple of the stride {stride}: rounded up to {rounded.opt}.")
+            axes[axis] = rounded
+    return tuple(axes)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One conversion as the user asked for it. ``options`` are the ``--set`` pairs."""
+
+    source: str
+    adapter: str
+    output: Path | None = None
+    weights: Path | None = None
+    shapes: ShapeRequest = ShapeRequest()
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    opset: int | None = None
+    exporter: Exporter = "auto"
+    simplify: bool = True
+    verify: Verify = "full"
+    target: Literal[8, 10, 11] | None = None
+    precision: Precision = "fp32"
+    image: Path | None = None
+    test_image: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    trust_checkpoint: bool = False
+    ort_custom_ops: tuple[Path, ...] = ()
+    plugins_file: Path | None = None
+    seed: int = 0
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if self.opset is not None and self.opset < 11:
+            raise UsageError(f"Opset {self.opset} is too old.", hint="Use 11 or later; 17 suits every TensorRT from 8.6 on.")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What hooks get as ``ctx``.
+
+    ``options``: the adapter's own dataclass, filled. ``workdir``: a folder that goes when the conversion ends.
+    ``settings``: the ``[settings]`` table of plugins.toml, by plugin.
+    """
+
+    request: Request
+    options: Any
+    workdir: Path
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -1,0 +1,27 @@
+"""Box coordinates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptrt.predictions import ImageMeta
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def corners_from_centers(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [N, 4], cx cy w h to x1 y1 x2 y2."""
+    half = boxes[:, 2:] / np.float32(2)
+    return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
+
+
+def boxes_to_original(boxes: NDArray[np.float32], meta: ImageMeta) -> NDArray[np.float32]:
+    """Boxes, float32 [N, 4] x1 y1 x2 y2, from input pixels to pixels of the original picture, clipped to it."""
+    height, width = meta.original_size
+    (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
+    moved = boxes - np.array([offset_x, offset_y, offset_x, offset_y], np.float32)
+    moved /= np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
+    return np.clip(moved, np.float32(0), np.array([width, height, width, height], np.float32), out=moved)

@@ -1,0 +1,1 @@
+"""Decoders: raw outputs to predictions, in numpy. ``registry`` finds one by name; each is imported only then."""

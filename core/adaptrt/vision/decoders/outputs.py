@@ -1,0 +1,28 @@
+"""What decoders ask of raw outputs before they read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+
+
+def first_output(outputs: Mapping[str, NDArray[Any]], decoder: str) -> tuple[str, NDArray[Any]]:
+    for name, array in outputs.items():
+        return name, array
+    raise ModelError(f"Decoder {decoder!r} got no output.")
+
+
+def check_batch(name: str, array: NDArray[np.generic], metas: Sequence[ImageMeta]) -> None:
+    if not array.ndim or len(array) != len(metas):
+        raise ModelError(
+            f"Output {name!r} of shape {list(array.shape)} does not hold {len(metas)} pictures.",
+            hint="Its first axis is the batch; decode as many pictures as went in.",
+        )

@@ -1,0 +1,64 @@
+"""Parameters that decoders of boxes share, and their checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptrt.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class DetectionParams:
+    """Thresholds, with the defaults of Ultralytics' predict.
+
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
+    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1
+    - ``max_det``: the most detections in one picture
+    - ``agnostic``: boxes of different classes suppress each other too
+    - ``classes``: only these classes, by number or label; all if not given
+    """
+
+    conf: float = 0.25
+    iou: float = 0.7
+    max_det: int = 300
+    agnostic: bool = False
+    classes: tuple[int | str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_fraction("conf", self.conf)
+        check_fraction("iou", self.iou)
+        check_count("max_det", self.max_det)
+
+
+def check_fraction(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise UsageError(f"{name} is {value}, and must lie between 0 and 1.", hint=f"For example: --set {name}=0.5")
+
+
+def check_count(name: str, value: int) -> None:
+    if value < 1:
+        raise UsageError(f"{name} is {value}, and must be at least 1.", hint=f"For example: --set {name}=5")
+
+
+def class_filter(classes: tuple[int | str, ...] | None, labels: tuple[str, ...]) -> NDArray[np.int64] | None:
+    """The class numbers asked for; a label that does not exist is a ``UsageError``."""
+    if classes is None:
+        return None
+    return np.array([_class_number(wanted, labels) for wanted in classes], np.int64)
+
+
+def _class_number(wanted: int | str, labels: tuple[str, ...]) -> int:
+    if wanted in labels:
+        return labels.index(str(wanted))
+    if isinstance(wanted, str) and not wanted.isdecimal():
+        raise UsageError(f"There is no class {wanted!r}.", hint=did_you_mean(wanted, labels))
+    number = int(wanted)
+    if number < 0 or (labels and number >= len(labels)):
+        raise UsageError(f"There is no class {number}.", hint=f"The classes are 0 to {len(labels) - 1}.")
+    return number

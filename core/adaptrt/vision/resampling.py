@@ -1,0 +1,41 @@
+"""Resizing by OpenCV or Pillow. The two differ by more than rounding, so a spec says which one the model was made with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptrt.errors import DependencyError
+from adaptrt.vision.opencv import cv2
+
+if TYPE_CHECKING:
+    from adaptrt.specs.image import Interpolation, Library
+    from adaptrt.vision.pictures import Picture
+
+_CV2 = {
+    "nearest": cv2.INTER_NEAREST,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+}
+_PIL = {"nearest": "NEAREST", "linear": "BILINEAR", "cubic": "BICUBIC", "area": "BOX"}
+
+
+def resize(image: Picture, size: tuple[int, int], interpolation: Interpolation, library: Library) -> Picture:
+    """uint8 [H, W, 3] to uint8 [h, w, 3] for ``size`` (h, w); the same array if it has that size already."""
+    if image.shape[:2] == size:
+        return image
+    if library == "pil":
+        return _resize_pil(image, size, interpolation)
+    resized: Picture = cv2.resize(image, size[::-1], interpolation=_CV2[interpolation])
+    return resized
+
+
+def _resize_pil(image: Picture, size: tuple[int, int], interpolation: Interpolation) -> Picture:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise DependencyError("This model's pictures are resized by Pillow.", hint="pip install pillow") from error
+    resample = Image.Resampling[_PIL[interpolation]]
+    return np.asarray(Image.fromarray(image).resize(size[::-1], resample))

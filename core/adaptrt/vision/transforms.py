@@ -1,0 +1,145 @@
+"""Pictures to input tensors, exactly as the frameworks do it: Ultralytics' LetterBox, timm's eval transform."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptrt.errors import ImageError, ShapeError
+from adaptrt.predictions import ImageMeta
+from adaptrt.vision.opencv import cv2
+from adaptrt.vision.resampling import resize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.specs import ImageTransform, ModelSpec
+    from adaptrt.vision.pictures import Picture
+
+Size = tuple[int, int]
+
+
+def transform_batch(
+    images: Sequence[Picture], spec: ModelSpec
+) -> tuple[dict[str, NDArray[np.float32]], list[ImageMeta]]:
+    """Pictures, uint8 [H, W, 3] RGB of any sizes, to ``{input: float32 [N, 3, h, w]}`` and where each lies in it."""
+    height, width = spec.image_size  # raises where the model takes no picture
+    assert spec.image is not None
+    batch = np.empty((len(images), 3, height, width), np.float32)
+    metas = [
+        transform_image(image, spec.image, (height, width), out=slot)[1]
+        for image, slot in zip(images, batch, strict=True)
+    ]
+    return {spec.image.input: batch}, metas
+
+
+def transform_image(
+    image: Picture, transform: ImageTransform, size: Size, *, out: NDArray[np.float32] | None = None
+) -> tuple[NDArray[np.float32], ImageMeta]:
+    """A picture, uint8 [H, W, 3] RGB, to float32 [3, h, w] of ``size`` (h, w), written into ``out`` if given."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ImageError(
+            f"A picture is uint8 [H, W, 3], this is {image.dtype} {list(image.shape)}.",
+            hint="adaptrt.vision.pictures.read_image makes one.",
+        )
+    if out is None:
+        out = np.empty((3, *size), np.float32)
+    return out, _PLACINGS[transform.resize](image, transform, size, out)
+
+
+def _letterbox(image: Picture, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
+    """Ratio kept, the rest padded; sizes and offsets round as in ``ultralytics.data.augment.LetterBox``."""
+    (height, width), original = size, (image.shape[0], image.shape[1])
+    ratio = min(height / original[0], width / original[1])
+    inner = (max(round(original[0] * ratio), 1), max(round(original[1] * ratio), 1))
+    top = left = 0
+    if transform.center:
+        top, left = (round((outer - used) / 2 - 0.1) for outer, used in zip(size, inner, strict=True))
+    bottom, right = top + inner[0], left + inner[1]
+
+    if inner != size:
+        pad = _normalized_pad(transform)
+        for channel, value in zip(out, pad, strict=True):
+            channel[:top] = value
+            channel[bottom:] = value
+            channel[top:bottom, :left] = value
+            channel[top:bottom, right:] = value
+    resized = resize(image, inner, transform.interpolation, transform.library)
+    _normalize(resized, transform, out[:, top:bottom, left:right])
+    return _meta(original, size, inner, (top, left))
+
+
+def _stretch(image: Picture, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
+    _normalize(resize(image, size, transform.interpolation, transform.library), transform, out)
+    return _meta((image.shape[0], image.shape[1]), size, size, (0, 0))
+
+
+def _crop(image: Picture, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
+    """The middle, after a resize that keeps the ratio; rounds as ``timm.data.transforms_factory`` does (crop_mode center)."""
+    if not 0 < transform.crop_fraction <= 1:
+        raise ShapeError(f"A crop_fraction of {transform.crop_fraction} cannot be.", hint="It lies in 0 < f <= 1.")
+    original = height, width = image.shape[0], image.shape[1]
+    wanted_h, wanted_w = (math.floor(side / transform.crop_fraction) for side in size)
+    if wanted_h != wanted_w:  # timm's ResizeKeepRatio
+        ratio = min(height / wanted_h, width / wanted_w)
+        inner = (round(height / ratio), round(width / ratio))
+    elif width <= height:  # torchvision's Resize
+        inner = (int(wanted_w * height / width), wanted_w)
+    else:
+        inner = (wanted_h, int(wanted_h * width / height))
+    resized = resize(image, inner, transform.interpolation, transform.library)
+    top, left = (round((used - cut) / 2) for used, cut in zip(inner, size, strict=True))
+    _normalize(resized[top : top + size[0], left : left + size[1]], transform, out)
+    return _meta(original, size, inner, (-top, -left))
+
+
+_PLACINGS: dict[str, Callable[[Picture, ImageTransform, Size, NDArray[np.float32]], ImageMeta]] = {
+    "letterbox": _letterbox,
+    "stretch": _stretch,
+    "crop": _crop,
+}
+
+
+def _meta(original: Size, size: Size, inner: Size, offset: Size) -> ImageMeta:
+    return ImageMeta(
+        original_size=original,
+        input_size=size,
+        scale=(inner[0] / original[0], inner[1] / original[1]),
+        offset=(float(offset[0]), float(offset[1])),
+    )
+
+
+def _normalize(pixels: Picture, transform: ImageTransform, out: NDArray[np.float32]) -> None:
+    """uint8 [h, w, 3] RGB to float32 [3, h, w], in the channel order that ``transform`` wants."""
+    planes = cv2.split(pixels)
+    for channel, plane in enumerate(planes if transform.colors == "rgb" else planes[::-1]):
+        _normalize_plane(plane, transform, channel, out[channel])
+
+
+def _normalize_plane(plane: Picture, transform: ImageTransform, channel: int, out: NDArray[np.float32]) -> None:
+    """``(plane * scale - mean) / std`` in float32, rounded after each step, as torch does it.
+
+    1/255 and its like are divisions: ``x * float32(1 / 255)`` differs from ``x / 255`` in the last bit.
+    """
+    divisor = 1 / transform.scale
+    if transform.scale == 1:
+        np.copyto(out, plane)
+    elif divisor.is_integer():
+        np.divide(plane, np.float32(divisor), out=out, dtype=np.float32)
+    else:
+        np.multiply(plane, np.float32(transform.scale), out=out, dtype=np.float32)
+    if transform.mean[channel]:
+        np.subtract(out, np.float32(transform.mean[channel]), out=out)
+    if transform.std[channel] != 1:
+        np.divide(out, np.float32(transform.std[channel]), out=out)
+
+
+def _normalized_pad(transform: ImageTransform) -> list[np.float32]:
+    pad = np.array([transform.pad], np.uint8)
+    values = np.empty((3, 1), np.float32)
+    for channel, value in enumerate(values):
+        _normalize_plane(pad, transform, channel, value)
+    return [value[0] for value in values]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adaptrt.predictions import ImageMeta
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
 
 
 def corners_from_centers(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

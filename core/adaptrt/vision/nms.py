@@ -13,7 +13,7 @@ CLASS_OFFSET = 7680.0
 """Pixels that move the boxes of one class away from those of the next, so that they never overlap."""
 
 MAX_CANDIDATES = 30_000
-_BLOCK = 256
+_BLOCK = 128
 
 
 def nms_by_class(
@@ -38,41 +38,50 @@ def nms_by_class(
 
 
 def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> NDArray[np.int64]:
-    """Positions kept of boxes that are sorted by score. Block by block: the IoU of all pairs of a block at once, the
-    greedy choice inside it, then what was chosen suppresses everything that follows."""
-    waiting = np.arange(len(boxes))
-    kept: list[int] = []
-    while len(waiting) and len(kept) < max_det:
-        block, waiting = waiting[:_BLOCK], waiting[_BLOCK:]
-        chosen = block[_keep_greedily(_overlaps(boxes[block], boxes[block], iou))]
-        kept.extend(chosen)
-        if len(waiting):
-            waiting = waiting[~_overlaps(chosen_boxes, boxes[waiting], iou).any(axis=0)] if len(chosen_boxes := boxes[chosen]) else waiting
-    return np.array(kept[:max_det], np.int64)
+    """Which of the boxes, sorted by score, to keep.
+
+    In blocks: what earlier blocks kept suppresses the block's boxes, then a greedy choice is made inside it. So the
+    pairs that are compared stay few, and the blocks after the ``max_det``-th box are never looked at.
+    """
+    corners = np.ascontiguousarray(boxes.T)  # [4, N]
+    kept = np.empty(0, np.int64)
+    for start in range(0, len(boxes), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(boxes)))
+        if len(kept):
+            block = block[~_overlaps(corners[:, kept], corners[:, block], iou).any(axis=0)]
+        chosen = _choose_greedily(_overlaps(corners[:, block], corners[:, block], iou))
+        kept = np.concatenate((kept, block[chosen]))
+        if len(kept) >= max_det:
+            break
+    return kept[:max_det]
 
 
-def _keep_greedily(overlaps: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """``overlaps``: bool [n, n] of boxes in falling order of score."""
-    alive = np.ones(len(overlaps), np.bool_)
-    for i in np.flatnonzero(np.triu(overlaps, 1).any(axis=1)):
-        if alive[i]:
-            alive[i + 1 :] &= ~overlaps[i, i + 1 :]
-    return np.flatnonzero(alive)
+def _choose_greedily(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``overlaps``: bool [n, n] of boxes in falling order of score. A box stays unless one that stays overlaps it."""
+    stays = np.ones(len(overlaps), np.bool_)
+    for i, row in enumerate(overlaps):
+        if stays[i]:
+            stays[i + 1 :] &= ~row[i + 1 :]
+    return stays
 
 
 def _overlaps(a: NDArray[np.float32], b: NDArray[np.float32], iou: np.float32) -> NDArray[np.bool_]:
-    """bool [A, B]: whether the intersection over union is above ``iou``; float32 throughout, as in torchvision."""
-    sides_a, sides_b = a[:, 2:] - a[:, :2], b[:, 2:] - b[:, :2]
-    areas_a, areas_b = sides_a[:, 0] * sides_a[:, 1], sides_b[:, 0] * sides_b[:, 1]
-    width = np.minimum(a[:, None, 2], b[:, 2]) - np.maximum(a[:, None, 0], b[:, 0])
-    height = np.minimum(a[:, None, 3], b[:, 3]) - np.maximum(a[:, None, 1], b[:, 1])
-    shared = np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height)
+    """bool [A, B] for corners [4, A] and [4, B]: is the intersection over union above ``iou``? All in float32."""
+    areas_a, areas_b = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    width = np.minimum(a[2, :, None], b[2]) - np.maximum(a[0, :, None], b[0])
+    height = np.minimum(a[3, :, None], b[3]) - np.maximum(a[1, :, None], b[1])
+    shared = np.maximum(width, 0, out=width)
+    shared *= np.maximum(height, 0, out=height)
+    union = areas_a[:, None] + areas_b
+    union -= shared
     with np.errstate(divide="ignore", invalid="ignore"):  # boxes without area
-        above: NDArray[np.bool_] = shared / (areas_a[:, None] + areas_b - shared) > iou
+        above: NDArray[np.bool_] = np.divide(shared, union, out=shared) > iou
     return above
 
 
 def _largest_float32_up_to(value: float) -> np.float32:
     """``x > value`` for float32 ``x`` and a double ``value`` is ``x >`` this; torchvision compares with the double."""
-    rounded = np.float32(value)
-    return np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > value else rounded
+    rounded: np.float32 = np.float32(value)
+    if float(rounded) > value:
+        rounded = np.nextafter(rounded, np.float32(-np.inf))
+    return rounded

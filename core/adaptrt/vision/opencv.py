@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 from adaptrt.errors import DependencyError
 
 try:
-    import cv2
+    cv2: Any = importlib.import_module("cv2")  # its stubs differ from version to version
 except ImportError as error:
     if "libGL" in str(error) or "libgthread" in str(error):
         raise DependencyError(

@@ -72,7 +72,7 @@ def encode_image(rgb: Picture, suffix: str = ".png", *, quality: int = 92) -> by
     done, data = cv2.imencode(suffix.lower(), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     if not done:
         raise OutputError(f"OpenCV could not encode a picture of shape {rgb.shape} as {suffix}.")
-    return data.tobytes()
+    return bytes(data)
 
 
 def write_image(path: str | os.PathLike[str], rgb: Picture) -> Path:

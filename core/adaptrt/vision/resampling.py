@@ -1,4 +1,4 @@
-"""Resizing by OpenCV or Pillow. The two differ by more than rounding, so a spec says which one the model was made with."""
+"""Resizing by OpenCV or Pillow: they differ by more than rounding, so a spec says which one its model wants."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,8 @@ from adaptrt.vision.opencv import cv2
 from adaptrt.vision.resampling import resize
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from adaptrt.specs import ImageTransform, ModelSpec
@@ -78,7 +79,7 @@ def _stretch(image: Picture, transform: ImageTransform, size: Size, out: NDArray
 
 
 def _crop(image: Picture, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
-    """The middle, after a resize that keeps the ratio; rounds as ``timm.data.transforms_factory`` does (crop_mode center)."""
+    """Ratio kept, then the middle; sizes round as in ``timm.data.transforms_factory`` with crop_mode center."""
     if not 0 < transform.crop_fraction <= 1:
         raise ShapeError(f"A crop_fraction of {transform.crop_fraction} cannot be.", hint="It lies in 0 < f <= 1.")
     original = height, width = image.shape[0], image.shape[1]

@@ -22,7 +22,7 @@ def detections_from_candidates(
     labels: tuple[str, ...],
     params: DetectionParams,
 ) -> Detections:
-    """``centers``: float32 [n, 4], cx cy w h, input pixels. ``scores``: float32 [n, nc]. Each box has its best class only."""
+    """``centers``: float32 [n, 4], cx cy w h, input pixels. ``scores``: float32 [n, nc]. Only the best class counts."""
     best = scores.argmax(axis=1) if len(scores) else np.empty(0, np.int64)
     confidence = scores[np.arange(len(scores)), best]
     keep = confidence > params.conf

@@ -5,7 +5,6 @@ One output, [B, 4 + nc, N]: centre x, centre y, width, height in input pixels, t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from adaptrt.vision.decoders.outputs import check_batch, first_output
 from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from adaptrt.specs import ModelSpec
@@ -31,9 +32,7 @@ def decode(
     return [_decode_one(sample, meta, spec.labels, params) for sample, meta in zip(raw, metas, strict=True)]
 
 
-def _decode_one(
-    sample: NDArray[Any], meta: ImageMeta, labels: tuple[str, ...], params: DetectionParams
-) -> Detections:
+def _decode_one(sample: NDArray[Any], meta: ImageMeta, labels: tuple[str, ...], params: DetectionParams) -> Detections:
     keep = np.flatnonzero(sample[4:].max(axis=0) > params.conf)  # sample: [4 + nc, N]
     candidates = sample[:, keep].T.astype(np.float32, order="C")  # [n, 4 + nc]
     return detections_from_candidates(candidates[:, :4], candidates[:, 4:], meta, labels, params)

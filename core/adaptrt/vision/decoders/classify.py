@@ -1,0 +1,67 @@
+"""Classification: one output, [B, K] (or [B, K, 1, 1]), of logits or of probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import ModelError
+from adaptrt.predictions import Classification, Decoder, ImageMeta
+from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.params import check_count
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class ClassifyParams:
+    """How scores are read.
+
+    - ``top_k``: how many classes to return, most likely first
+    - ``probabilities``: the output holds probabilities already, so that no softmax is taken
+    """
+
+    top_k: int = 5
+    probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        check_count("top_k", self.top_k)
+
+
+def decode(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: ClassifyParams
+) -> list[Classification]:
+    name, raw = first_output(outputs, "classify")
+    check_batch(name, raw, metas)
+    if raw.ndim < 2 or any(size != 1 for size in raw.shape[2:]):
+        raise ModelError(f"Output {name!r} is {list(raw.shape)}; decoder 'classify' reads [B, K].")
+    scores: NDArray[np.float32] = raw.reshape(len(raw), -1).astype(np.float32, copy=False)  # [B, K]
+    if spec.labels and len(spec.labels) != scores.shape[1]:
+        raise ModelError(
+            f"Output {name!r} has {scores.shape[1]} classes, the spec has {len(spec.labels)} labels.",
+            hint="Give one label for each class.",
+        )
+    if not params.probabilities:
+        scores = softmax(scores)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, : params.top_k]
+    return [
+        Classification(scores=row[top], labels=top.astype(np.int64, copy=False), names=spec.labels)
+        for row, top in zip(scores, best, strict=True)
+    ]
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the last axis."""
+    powers: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
+
+
+decoder = Decoder("classify", ClassifyParams, decode)

@@ -1,0 +1,38 @@
+"""Outputs as they are, one sample at a time: for models whose outputs have no known meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import ModelError
+from adaptrt.predictions import Decoder, ImageMeta, Values
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class RawParams:
+    """None: nothing is decoded."""
+
+
+def decode(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec, _params: RawParams
+) -> list[Values]:
+    """One ``Values`` for each picture; without pictures, for each sample."""
+    samples = len(metas) or max((len(array) for array in outputs.values() if array.ndim), default=0)
+    for name, array in outputs.items():
+        if not array.ndim or len(array) != samples:
+            raise ModelError(
+                f"Output {name!r} of shape {list(array.shape)} does not hold {samples} samples.",
+                hint="Its first axis should be the batch; call the runner itself for other outputs.",
+            )
+    return [Values({name: array[i] for name, array in outputs.items()}) for i in range(samples)]
+
+
+decoder = Decoder("raw", RawParams, decode)

@@ -1,0 +1,12 @@
+"""Checkpoints read as data: tensors and plain containers, never a line of the file's code.
+
+``torch.load`` runs what a pickle asks for. Here a small machine of our own reads the pickle instead: names on a fixed
+list become our constructors, names that the caller expects (``inert=``) become stand-ins that only remember, and any
+other name is refused. Importing this package imports no torch; reading a file does.
+"""
+
+from adaptrt.checkpoint.inert import InertName, InertObject
+from adaptrt.checkpoint.reader import read_checkpoint
+from adaptrt.checkpoint.states import read_state_dict, tensors_of
+
+__all__ = ["InertName", "InertObject", "read_checkpoint", "read_state_dict", "tensors_of"]

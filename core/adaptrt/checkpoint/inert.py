@@ -1,0 +1,69 @@
+"""What stands in for a class, function or object that a checkpoint names and nobody runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class InertName:
+    """A class or function the file refers to, not imported."""
+
+    module: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The dotted name: ``models.common.Conv``."""
+        return f"{self.module}.{self.name}"
+
+    def __repr__(self) -> str:
+        return f"<inert {self.path}>"
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class InertObject:
+    """An object the file would have made: what it would have called, with what, and the state it would have set.
+
+    ``items`` is what was appended (a subclass of list), ``entries`` what was set by key (a subclass of dict).
+    """
+
+    callee: InertName | InertObject
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    state: Any = None
+    items: list[Any] = field(default_factory=list)
+    entries: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """The dotted name of the class or function that was called."""
+        callee: InertName | InertObject = self.callee
+        while isinstance(callee, InertObject):
+            callee = callee.callee
+        return callee.path
+
+    @property
+    def name(self) -> str:
+        """The last part of ``path``: ``Conv``."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """The instance's ``__dict__`` as the state gives it, slots included; empty if the state is something else."""
+        states: Sequence[Any] = self.state if isinstance(self.state, tuple) and len(self.state) == 2 else (self.state,)
+        merged: dict[str, Any] = {}
+        for state in states:
+            if isinstance(state, dict):
+                merged.update((key, value) for key, value in state.items() if isinstance(key, str))
+        return merged
+
+    def get(self, attribute: str, default: Any = None) -> Any:
+        return self.attributes.get(attribute, default)
+
+    def __repr__(self) -> str:
+        return f"<inert {self.path} object>"

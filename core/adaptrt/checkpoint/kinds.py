@@ -1,0 +1,114 @@
+"""What a file is, by its first bytes and its table of contents: what can be read here, and a way out for the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from adaptrt.errors import CheckpointError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+DOWNLOAD_AGAIN = "Copy or download it again; its size or checksum at the source tells whether it is whole."
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
+
+
+def check_kind(path: Path) -> Literal["zip", "legacy"]:
+    """Which of torch's two formats this is; a ``CheckpointError`` says what it is instead."""
+    if not path.exists():
+        raise _missing(path)
+    if path.is_dir():
+        found = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.suffix in SUFFIXES)[:3]
+        raise CheckpointError(f"{path} is a folder.", hint=f"Name the file in it: {', '.join(found) or 'best.pt'}")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a regular file.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.", hint="Check its permissions.") from error
+    if not head:
+        raise CheckpointError(f"{path} is empty (0 bytes).", hint=DOWNLOAD_AGAIN)
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    other = _other_kind(path, head)
+    if other:
+        raise CheckpointError(f"{path} is {other[0]}, not a checkpoint of torch.save.", hint=other[1])
+    if head[0] != 0x80 and not head.startswith(b"L"):
+        raise CheckpointError(
+            f"{path} is not a checkpoint: torch.save does not write files that start so.", hint=DOWNLOAD_AGAIN
+        )
+    return "legacy"
+
+
+def is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _safetensors_header(path, file.read(9))
+
+
+def _missing(path: Path) -> CheckpointError:
+    near = [file.name for file in path.parent.iterdir() if file.suffix in SUFFIXES] if path.parent.is_dir() else []
+    hint = did_you_mean(path.name, near[:50]) if near else "Give the path of a checkpoint; nothing is downloaded."
+    return CheckpointError(f"There is no file {path}.", hint=hint)
+
+
+def _safetensors_header(path: Path, head: bytes) -> bool:
+    return len(head) >= 9 and head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= path.stat().st_size - 8
+
+
+def _other_kind(path: Path, head: bytes) -> tuple[str, str | None] | None:
+    """What the file is if not a checkpoint, and what to do about it."""
+    if _safetensors_header(path, head):
+        return "a safetensors file", "It holds weights without their network: use it where a state dict is asked for."
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer", "Fetch the file itself: git lfs pull"
+    if head[:512].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page", "The download went to a page instead of the file: download it again."
+    if head[:2] == b"\x08" + head[1:2] and head[2:3] == b"\x12" and head[1] < 32:
+        return "an ONNX file", "It is converted already; to run it: adaptrt predict"
+    if head.startswith(b"\x89HDF"):
+        return "an HDF5 file (Keras, TensorFlow)", None
+    if head.startswith((b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"7z\xbc\xaf")):
+        return "a compressed archive", "Unpack it first."
+    if head[257:262] == b"ustar":
+        return "a tar archive", "Unpack it first, or save it anew with torch 1.6 or later."
+    if head[:4] in (b"ftrt", b"ptrt") or path.suffix == ".engine":
+        return "a TensorRT engine", "To run it: adaptrt predict"
+    if _is_text(head):
+        return "a text file", "A model is a binary file; a config goes where a config is asked for."
+    return None
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head[:4000].decode("utf-8", "strict" if len(head) < 4000 else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character in "\r\n\t" for character in text)
+
+
+def zip_kind(path: Path, names: Iterable[str]) -> str:
+    """The folder in the archive that holds ``data.pkl``, with its slash; refuses other archives by name."""
+    names = list(names)
+    parts = {part for name in names for part in name.split("/")[:2]}
+    if "constants.pkl" in parts or "code" in parts:
+        raise CheckpointError(
+            f"{path} is a TorchScript file: a compiled program, not a checkpoint.",
+            hint="Convert it with --adapter torch, or give the .pt that it was made from.",
+        )
+    if parts & {"archive_format", "serialized_exported_program.json"} or any(
+        name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names
+    ):
+        raise CheckpointError(
+            f"{path} is an exported program (torch.export), not a checkpoint.",
+            hint="Convert it with --adapter torch, or give the checkpoint that it was made from.",
+        )
+    found = [name.removesuffix("data.pkl") for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
+    if len(found) != 1:
+        listed = ", ".join(names[:3]) or "nothing"
+        raise CheckpointError(
+            f"{path} is a zip archive, but no checkpoint (it holds {listed}{', ...' if len(names) > 3 else ''}).",
+            hint="If the checkpoint is inside, unpack it first.",
+        )
+    return found[0]

@@ -1,0 +1,95 @@
+"""Checkpoints before torch 1.6, and ``_use_new_zipfile_serialization=False``: pickles one after another, then bytes.
+
+Magic number, protocol, system, the object, the keys of its storages; then for each key its length (int64) and bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from adaptrt.checkpoint.known import KNOWN, SETTERS
+from adaptrt.checkpoint.machine import Machine, PickleError
+from adaptrt.checkpoint.tensors import Storage, StorageType
+from adaptrt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+MAGIC = 0x1950A86A20F9469CFC6C
+PROTOCOL = 1001
+
+
+def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
+    data = path.read_bytes()
+    storages = Storages(len(data))
+    machine = Machine(data, KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
+    machines.append(machine)
+    if machine.run() != MAGIC:
+        if machine.refused:
+            return None
+        raise CheckpointError(
+            f"{path} is a pickle, but not one that torch.save wrote.",
+            hint="Load it with the tool that wrote it and save its state dict with torch.save.",
+        )
+    if machine.run() != PROTOCOL:
+        raise PickleError("it is of a torch protocol unknown here")
+    system = machine.run()
+    if not isinstance(system, dict) or system.get("little_endian") is not True:
+        raise PickleError("it was written on a big-endian machine")
+    result = machine.run()
+    if not machine.refused:
+        storages.fill(machine.run(), machine)
+    return result
+
+
+class Storages:
+    """Storages are named before their bytes come: memory first, filled at the end; never more than the file has."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.roots: dict[str, Storage] = {}
+
+    def load(self, identity: Any) -> Any:
+        """The storage for ``("storage", type, key, location, count, view)``; view: None or (key, offset, count)."""
+        if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
+            if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
+                return identity[1]  # a class together with its source text, which is of no use here
+            raise PickleError("a storage is named in an unknown way")
+        _, kind, key, _location, count, view = (*identity, None)[:6]
+        if (
+            not isinstance(kind, StorageType)
+            or not isinstance(key, (str, int))
+            or not isinstance(count, int)
+            or count < 0
+        ):
+            raise PickleError("a storage is named in an unknown way")
+        root = self.roots.get(str(key)) or self._allocate(str(key), kind, count)
+        if view is None:
+            return root
+        _, offset, length = view
+        if not all(type(number) is int and number >= 0 for number in (offset, length)) or offset + length > count:
+            raise PickleError("a storage is a view beyond another")
+        return Storage(root.data[offset * kind.itemsize : (offset + length) * kind.itemsize], kind.dtype)
+
+    def _allocate(self, key: str, kind: StorageType, count: int) -> Storage:
+        size = count * kind.itemsize
+        if size > self.budget:
+            raise PickleError("its tensors claim to be larger than the file")
+        self.budget -= size
+        self.roots[key] = Storage(torch.empty(size, dtype=torch.uint8), kind.dtype)
+        return self.roots[key]
+
+    def fill(self, keys: Any, machine: Machine) -> None:
+        if not isinstance(keys, list) or {str(key) for key in keys} != set(self.roots):
+            raise PickleError("the storages listed are not the storages used")
+        for key in keys:
+            storage = self.roots[str(key)]
+            count = machine.unpack(struct.Struct("<q"))
+            if count * storage.dtype.itemsize != len(storage.data):
+                raise PickleError(f"storage {key} is not as long as it should be")
+            storage.data.numpy()[:] = np.frombuffer(machine.take(len(storage.data)), dtype=np.uint8)

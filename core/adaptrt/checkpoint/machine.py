@@ -1,0 +1,204 @@
+"""A pickle machine that imports nothing and calls only the constructors it was given.
+
+The standard ``pickle.Unpickler`` can be told which names to import, but not what ``BUILD`` may set on them, nor how
+much memory a memo index or a copied list may take. This one is a plain stack machine over the opcodes of protocols 0
+to 5 (``pickletools`` documents them), with every amount bounded by the length of the file.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from adaptrt.checkpoint.inert import InertName, InertObject
+
+if TYPE_CHECKING:
+    import struct
+    from collections.abc import Callable, Mapping, Sequence
+
+RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # as Python 2 called them; protocols below 3 still do
+MAX_KEY_INTEGER = 1 << 128  # hashing goes over the whole number, each time it is a key
+MAX_KEY_TUPLE = 16
+
+
+class PickleError(ValueError):
+    """The pickle is malformed, or does what no checkpoint does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constructor:
+    """What is called where a pickle names ``path``."""
+
+    path: str
+    call: Callable[..., Any]
+
+
+class Mark:
+    """Where a group of stack items starts."""
+
+
+class Machine:
+    """Reads pickles out of ``data``, one after another.
+
+    ``known``: dotted name to the ``Constructor`` or plain value in its place. ``inert``: dotted names and prefixes that
+    become stand-ins. ``setters``: type to the function that takes its state. ``persistent``: gets a persistent id,
+    gives the object (a storage). Names beyond these are collected in ``refused`` while reading goes on with stand-ins,
+    so that one error can list them all.
+    """
+
+    def __init__(
+        self,
+        data: bytes,
+        known: Mapping[str, Any],
+        *,
+        inert: Sequence[str] = (),
+        setters: Mapping[type, Callable[[Any, Any], None]] | None = None,
+        persistent: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.data = data
+        self.position = 0
+        self.known = known
+        self.inert = tuple(inert)
+        self.setters = setters or {}
+        self.persistent = persistent
+        self.refused: dict[str, None] = {}
+        self.stand_in = InertObject(InertName("adaptrt", "refused"))
+        self.copied = 0
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        """The next object. Any exception means a malformed pickle."""
+        from adaptrt.checkpoint.opcodes import OPERATIONS, STOP
+
+        self.stack, self.memo = [], {}
+        while True:
+            code = self.take(1)[0]
+            if code == STOP:
+                result = self.pop()
+                if self.stack:
+                    raise PickleError("the pickle ends with a wrong stack")
+                return result
+            operation = OPERATIONS.get(code)
+            if operation is None:
+                raise PickleError(f"opcode {code:#04x} is not one of a checkpoint")
+            operation(self)
+
+    # bytes
+
+    def take(self, count: int) -> bytes:
+        end = self.position + count
+        if count < 0 or end > len(self.data):
+            raise PickleError("the pickle ends early")
+        taken = self.data[self.position : end]
+        self.position = end
+        return taken
+
+    def line(self) -> bytes:
+        end = self.data.find(b"\n", self.position)
+        if end < 0:
+            raise PickleError("the pickle ends early")
+        taken = self.data[self.position : end]
+        self.position = end + 1
+        return taken
+
+    def unpack(self, layout: struct.Struct) -> Any:
+        return layout.unpack(self.take(layout.size))[0]
+
+    # stack
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is Mark:
+            raise PickleError("a group is left open")
+        return value
+
+    def top(self) -> Any:
+        value = self.stack[-1]
+        if value is Mark:
+            raise PickleError("a group is left open")
+        return value
+
+    def pop_group(self) -> list[Any]:
+        for index in range(len(self.stack) - 1, -1, -1):
+            if self.stack[index] is Mark:
+                group = self.stack[index + 1 :]
+                del self.stack[index:]
+                return group
+        raise PickleError("a group was never opened")
+
+    # names, calls, state
+
+    def resolve(self, module: str, name: str) -> Any:
+        module = RENAMED.get(module, module)
+        path = f"{module}.{name}"
+        if path in self.known:
+            return self.known[path]
+        if not any(path == prefix or path.startswith(prefix + ".") for prefix in self.inert):
+            self.refused[path] = None
+        return InertName(module, name)
+
+    def call(self, function: Any, args: Any, kwargs: Any = None) -> Any:
+        if not isinstance(args, tuple) or not (kwargs is None or isinstance(kwargs, dict)):
+            raise PickleError("arguments are not a tuple")
+        if isinstance(function, (InertName, InertObject)):
+            return InertObject(function, args, kwargs or {})
+        if self.refused and isinstance(function, Constructor):
+            return self.stand_in
+        if not isinstance(function, Constructor) or kwargs:
+            raise PickleError(f"{type(function).__name__} is called")
+        # Constructors copy, and naming a memoised argument again costs the file two bytes.
+        self.copied += sum(len(arg) for arg in args if isinstance(arg, (str, bytes, bytearray, list, tuple, dict, set)))
+        if self.copied > 16 * len(self.data) + 65536:
+            raise PickleError("the same data is copied again and again")
+        return function.call(*args)
+
+    def load_persistent(self, identity: Any) -> Any:
+        if self.refused:
+            return self.stand_in  # the file will not be used: read no more of it
+        if self.persistent is None:
+            raise PickleError("a persistent id outside a checkpoint")
+        return self.persistent(identity)
+
+    def build(self, target: Any, state: Any) -> None:
+        if isinstance(target, InertObject):
+            target.state = state
+        elif isinstance(target, OrderedDict):
+            # Module.state_dict() carries the versions of its modules as an attribute.
+            if isinstance(state, dict) and isinstance(state.get("_metadata"), dict):
+                cast("Any", target)._metadata = state["_metadata"]
+        elif type(target) in self.setters:
+            self.setters[type(target)](target, state)
+        else:
+            raise PickleError(f"state is set on {type(target).__name__}")
+
+    def append(self, target: Any, values: list[Any]) -> None:
+        if isinstance(target, InertObject):
+            target.items.extend(values)
+        elif type(target) is list:
+            target.extend(values)
+        else:
+            raise PickleError(f"items are appended to {type(target).__name__}")
+
+    def set_items(self, target: Any, values: list[Any]) -> None:
+        if len(values) % 2:
+            raise PickleError("a key has no value")
+        if isinstance(target, InertObject):
+            target = target.entries
+        elif type(target) not in (dict, OrderedDict, defaultdict, Counter):
+            raise PickleError(f"keys are set on {type(target).__name__}")
+        for key, value in zip(values[::2], values[1::2], strict=True):
+            target[checked_key(key)] = value
+
+
+def checked_key(key: Any) -> Any:
+    """The key itself, if hashing it is safe and quick: a scalar, or a flat tuple of a few (hashing recurses in C)."""
+    if isinstance(key, tuple):
+        if len(key) > MAX_KEY_TUPLE or any(isinstance(part, tuple) for part in key):
+            raise PickleError("a key is nested too deeply")
+        for part in key:
+            checked_key(part)
+    elif type(key).__hash__ is None or (isinstance(key, int) and abs(key) > MAX_KEY_INTEGER):
+        raise PickleError(f"{type(key).__name__} is used as a key")
+    return key

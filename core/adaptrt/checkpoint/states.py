@@ -1,0 +1,109 @@
+"""State dicts: name to tensor, wherever a file keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.checkpoint.inert import InertObject
+from adaptrt.checkpoint.kinds import DOWNLOAD_AGAIN, check_kind, is_safetensors
+from adaptrt.checkpoint.reader import read_checkpoint
+from adaptrt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import os
+
+    import torch
+
+NESTINGS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "module", "net", "params")
+PREFIXES = ("module.", "_orig_mod.")
+MAX_DEPTH = 100
+
+
+def read_state_dict(path: str | os.PathLike[str], *, inert: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint or safetensors file, by name.
+
+    Looks where training code usually puts them (``state_dict``, ``model``, ``ema`` ...; averaged weights first, as
+    frameworks do at inference) and drops the prefixes of ``DataParallel`` and ``torch.compile``. A pickled module
+    (``inert`` must cover its classes) gives the tensors that its ``state_dict()`` would.
+    """
+    path = Path(path)
+    if path.is_file() and is_safetensors(path):
+        return _without_prefixes(_read_safetensors(path))
+    check_kind(path)
+    found = _find(read_checkpoint(path, inert=inert))
+    if not found:
+        raise CheckpointError(
+            f"{path} holds no state dict.",
+            hint="Looked for tensors by name at the top and under " + ", ".join(NESTINGS) + ".",
+        )
+    return _without_prefixes(found)
+
+
+def tensors_of(module: InertObject) -> dict[str, torch.Tensor]:
+    """The state dict of a pickled ``nn.Module``: its parameters and persistent buffers by dotted name."""
+    import torch
+
+    tensors: dict[str, torch.Tensor] = {}
+    pending: list[tuple[str, InertObject, int]] = [("", module, 0)]
+    while pending:
+        prefix, current, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise CheckpointError("The modules in this checkpoint are nested too deeply.", hint=DOWNLOAD_AGAIN)
+        attributes = current.attributes
+        hidden = attributes.get("_non_persistent_buffers_set") or ()
+        for kind in ("_parameters", "_buffers"):
+            for name, tensor in _named(attributes.get(kind)):
+                if isinstance(tensor, torch.Tensor) and not (kind == "_buffers" and name in hidden):
+                    tensors[prefix + name] = tensor
+        for name, child in reversed(_named(attributes.get("_modules"))):
+            if isinstance(child, InertObject):
+                pending.append((f"{prefix}{name}.", child, depth + 1))
+        if len(pending) + len(tensors) > 1_000_000:
+            raise CheckpointError("The modules in this checkpoint contain each other.", hint=DOWNLOAD_AGAIN)
+    return tensors
+
+
+def _named(values: Any) -> list[tuple[str, Any]]:
+    if not isinstance(values, dict):
+        return []
+    return [(name, value) for name, value in values.items() if isinstance(name, str)]
+
+
+def _find(value: Any, depth: int = 0) -> dict[str, torch.Tensor]:
+    import torch
+
+    if isinstance(value, InertObject):
+        return tensors_of(value)
+    if not isinstance(value, Mapping):
+        return {}
+    own = {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, torch.Tensor)}
+    if depth < 3:
+        for nesting in NESTINGS:
+            found = _find(value.get(nesting), depth + 1)
+            if found:
+                return found
+    return own
+
+
+def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    stripped = True
+    while stripped and tensors:
+        stripped = False
+        for prefix in PREFIXES:
+            if all(name.startswith(prefix) for name in tensors):
+                tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+                stripped = True
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise CheckpointError(f"{path} is a safetensors file.", hint="To read it: pip install safetensors") from error
+    try:
+        return load_file(path)
+    except Exception as error:
+        raise CheckpointError(f"{path} is damaged: {error}.", hint=DOWNLOAD_AGAIN) from error

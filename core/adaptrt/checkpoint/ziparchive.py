@@ -1,0 +1,79 @@
+"""Checkpoints since torch 1.6: a zip of ``data.pkl`` and one entry for each storage, stored uncompressed."""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from adaptrt.checkpoint.kinds import DOWNLOAD_AGAIN, zip_kind
+from adaptrt.checkpoint.known import KNOWN, SETTERS
+from adaptrt.checkpoint.machine import Machine, PickleError
+from adaptrt.checkpoint.tensors import Storage, StorageType
+from adaptrt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, ValueError) as error:
+        message = f"{path} is cut off or damaged: its table of contents is missing."
+        raise CheckpointError(message, hint=DOWNLOAD_AGAIN) from error
+    with archive:
+        prefix = zip_kind(path, archive.namelist())
+        storages = Storages(archive, prefix, path.stat().st_size)
+        machine = Machine(storages.entry("data.pkl"), KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
+        machines.append(machine)
+        return machine.run()
+
+
+class Storages:
+    """Reads each storage once. All of them together are never more than the file, since nothing is compressed."""
+
+    def __init__(self, archive: zipfile.ZipFile, prefix: str, budget: int) -> None:
+        self.archive = archive
+        self.prefix = prefix
+        self.budget = budget
+        self.loaded: dict[str, torch.Tensor] = {}
+        self.swapped = "byteorder" in self._names() and self.entry("byteorder") == b"big"
+
+    def _names(self) -> set[str]:
+        return {name.removeprefix(self.prefix) for name in self.archive.namelist()}
+
+    def entry(self, name: str) -> bytes:
+        info = self.archive.getinfo(self.prefix + name)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise PickleError("it was compressed after torch wrote it; unpack it and zip it without compression")
+        if info.file_size > self.budget:
+            raise PickleError("its entries claim to be larger than the file")
+        self.budget -= info.file_size
+        return self.archive.read(info)
+
+    def load(self, identity: Any) -> Any:
+        """The storage for ``("storage", type, key, location, count)``."""
+        if not isinstance(identity, tuple) or len(identity) != 5 or identity[0] != "storage":
+            raise PickleError("a storage is named in an unknown way")
+        _, kind, key, _location, count = identity
+        if not isinstance(kind, StorageType) or not isinstance(key, str) or not isinstance(count, int):
+            raise PickleError("a storage is named in an unknown way")
+        if key not in self.loaded:
+            self.loaded[key] = self._read(f"data/{key}", kind.dtype)
+        data = self.loaded[key]
+        if count < 0 or count * kind.itemsize > len(data):
+            raise PickleError(f"storage {key} is shorter than it should be")
+        return Storage(data[: count * kind.itemsize], kind.dtype)
+
+    def _read(self, name: str, dtype: torch.dtype) -> torch.Tensor:
+        raw = self.entry(name)
+        data = torch.empty(len(raw), dtype=torch.uint8)  # torch's own memory: aligned for every dtype
+        data.numpy()[:] = np.frombuffer(raw, dtype=np.uint8)
+        width = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
+        if self.swapped and width > 1:
+            data = data.view(-1, width).flip(1).reshape(-1)
+        return data

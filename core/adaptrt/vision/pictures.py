@@ -75,6 +75,14 @@ def encode_image(rgb: Picture, suffix: str = ".png", *, quality: int = 92) -> by
     return bytes(data)
 
 
+def encode_png(rgb: Picture) -> bytes:
+    return encode_image(rgb, ".png")
+
+
+def encode_jpeg(rgb: Picture, quality: int = 92) -> bytes:
+    return encode_image(rgb, ".jpg", quality=quality)
+
+
 def write_image(path: str | os.PathLike[str], rgb: Picture) -> Path:
     """Write an RGB picture in the format of the path's suffix; the file appears only when it is whole."""
     path = Path(path)
@@ -108,13 +116,23 @@ def _from_file(name: str) -> Picture:
     if not data.size:
         raise ImageError(f"{path} is empty.", hint="Copy or download it again.")
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ImageError(f"{path} cannot be decoded: {error.err}.", hint="Is it larger than 2^30 pixels?") from error
     if bgr is None:
         raise ImageError(f"{path} is not a picture that OpenCV reads.", hint="JPEG, PNG, WebP, BMP and TIFF are read.")
+    bgr = _to_uint8(bgr)
     rgb: Picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, bgr)
     return rgb
+
+
+def _to_uint8(array: NDArray[Any]) -> Picture:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.uint16:
+        return (array >> 8).astype(np.uint8)
+    hint = "For values in 0..1: (array * 255).round().astype('uint8')." if array.dtype.kind == "f" else None
+    raise ImageError(f"A picture is uint8, this one is {array.dtype}.", hint=hint)
 
 
 def _missing(path: Path) -> ImageError:
@@ -126,11 +144,7 @@ def _missing(path: Path) -> ImageError:
 
 
 def _from_array(array: NDArray[Any]) -> Picture:
-    if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
-    if array.dtype != np.uint8:
-        hint = "For values in 0..1: (array * 255).round().astype('uint8')." if array.dtype.kind == "f" else None
-        raise ImageError(f"A picture is uint8, this array is {array.dtype}.", hint=hint)
+    array = _to_uint8(array)
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):

@@ -150,8 +150,8 @@ def _check_array(shape: Any, dtype: Any, data: Any) -> None:
 
 def _array_from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
     _check_array(shape, dtype, data)
-    array = cast("np.ndarray[Any, Any]", np.frombuffer(bytearray(data), dtype=dtype))
-    return cast("np.ndarray[Any, Any]", array.reshape(shape, order="F" if order == "F" else "C"))
+    array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, bytearray(data), order="F" if order == "F" else "C")
+    return array
 
 
 def _scalar(dtype: Any, data: Any) -> Any:

@@ -1,0 +1,86 @@
+"""Which family a file belongs to, read without executing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from adaptrt.checkpoint import InertObject, read_checkpoint
+from adaptrt.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+Family = Literal["new", "classic"]
+
+# Everything these checkpoints pickle beside tensors: stand-ins, none of it is run.
+INERT = ("ultralytics", "models", "utils", "yolov5", "torch.nn", "builtins.getattr", "argparse.Namespace")
+
+CLASSIC_MODULES = ("models.yolo", "yolov5.models.yolo")
+OTHER_TASKS = {
+    "SegmentationModel": "segmentation",
+    "SemanticSegmentationModel": "semantic segmentation",
+    "PoseModel": "pose",
+    "OBBModel": "oriented boxes",
+    "ClassificationModel": "classification",
+    "DepthModel": "depth",
+    "RTDETRDetectionModel": "RT-DETR",
+    "WorldModel": "YOLO-World",
+    "YOLOEModel": "YOLOE",
+    "YOLOESegModel": "YOLOE segmentation",
+}
+SUPPORTED = "Supported: detection models of YOLOv5 (classic and new), v3, v8, v9, v11 and v12."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A pickled network, with what lies beside it in the file (``train_args``, ``date``, ``epoch`` ...)."""
+
+    path: Path
+    family: Family
+    model: InertObject
+    contents: Mapping[str, Any] = field(default_factory=dict)
+
+    def error(self, message: str, hint: str | None = None) -> CheckpointError:
+        return CheckpointError(f"{self.path}: {message}", hint=hint)
+
+
+def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a ``.pt`` of either family; any other file is a ``CheckpointError`` that says what it is."""
+    path = Path(path)
+    contents = read_checkpoint(path, inert=INERT)
+    model = _network_in(contents)
+    if model is None:
+        raise CheckpointError(f"{path} holds no YOLO network{_what_instead(contents)}.", hint=SUPPORTED)
+    return Checkpoint(path, _family(path, model), model, contents if isinstance(contents, dict) else {})
+
+
+def _network_in(contents: Any) -> InertObject | None:
+    """The averaged weights if they are there, as Ultralytics itself prefers; else the model."""
+    candidates = [contents.get("ema"), contents.get("model")] if isinstance(contents, dict) else [contents]
+    for candidate in candidates:
+        if isinstance(candidate, InertObject) and candidate.get("_modules"):
+            return candidate
+    return None
+
+
+def _what_instead(contents: Any) -> str:
+    if not isinstance(contents, dict):
+        return f", but {type(contents).__name__}"
+    nested = [value for value in (contents.get("ema"), contents.get("model"), contents) if isinstance(value, dict)]
+    if any(hasattr(value, "shape") for values in nested for value in values.values()):
+        return ", only weights by name (a state dict), without the network they belong to"
+    return f", but {', '.join(map(str, list(contents)[:5]))}" if contents else ": it is empty"
+
+
+def _family(path: Path, model: InertObject) -> Family:
+    module, _, name = model.path.rpartition(".")
+    if name in OTHER_TASKS:
+        raise CheckpointError(f"{path} is a model for {OTHER_TASKS[name]}, which is not supported.", hint=SUPPORTED)
+    if module == "ultralytics.nn.tasks" and name == "DetectionModel":
+        return "new"
+    if module in CLASSIC_MODULES and name in ("Model", "DetectionModel"):
+        return "classic"
+    raise CheckpointError(f"{path} is a network of an unknown kind: {model.path}.", hint=SUPPORTED)

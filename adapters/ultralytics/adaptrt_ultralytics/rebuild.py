@@ -1,0 +1,137 @@
+"""Networks of the package ``ultralytics``: from a checkpoint, or from one of its configs by name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import ultralytics
+from torch import nn
+from ultralytics.nn import modules as layers
+from ultralytics.nn.modules import block, conv, head
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+from adaptrt.errors import CheckpointError, did_you_mean
+from adaptrt_ultralytics.checkpoints import SUPPORTED, Checkpoint, open_checkpoint
+from adaptrt_ultralytics.graft import graft, is_plain
+
+if TYPE_CHECKING:
+    import os
+
+# Layers of detection networks. Not on the list: what loads other files (TorchVision), and other tasks' heads.
+LAYER_NAMES = """
+AAttn ABlock AConv ADown A2C2f Attention Bottleneck BottleneckCSP C1 C2 C2PSA C2f C2fCIB C2fPSA C3 C3Ghost C3f C3k
+C3k2 C3x CBAM CBFuse CBLinear CIB ChannelAttention Concat Conv Conv2 ConvTranspose DFL DWConv DWConvTranspose2d Detect
+ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem LightConv PSA PSABlock RepBottleneck RepC3 RepCSP RepConv
+RepNCSPELAN4 RepVGGDW ResNetBlock ResNetLayer SCDown SPP SPPELAN SPPF SpatialAttention
+"""
+LAYERS = frozenset(LAYER_NAMES.split())
+CONFIGS = Path(ultralytics.__file__).parent / "cfg" / "models"
+
+
+def load_new_family(path_or_name: str | os.PathLike[str], trust: bool = False) -> nn.Module:
+    """A ``DetectionModel``, float32, eval, from a ``.pt``, a ``.yaml`` or a config's name (``yolov8n``).
+
+    In eval it gives ``(y, raw)`` with ``y`` float32 [B, 4 + nc, N] (cx cy w h in input pixels, class scores); set the
+    head's ``export`` for ``y`` alone. ``names``, ``stride``, ``yaml`` and ``args`` are attached. A config gives random
+    weights, the same each time; nothing is downloaded. ``trust``: let torch unpickle the file, which runs its code.
+    """
+    path = Path(path_or_name)
+    if path.suffix in (".yaml", ".yml") or (not path.suffix and not path.exists()):
+        return network_from_config(path)
+    if trust:
+        return network_by_unpickling(path)
+    return network_from_checkpoint(open_checkpoint(path))
+
+
+def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
+    """Rebuild a checkpoint of the new family."""
+    if checkpoint.family != "new":
+        raise checkpoint.error("a classic YOLOv5 checkpoint.", "Convert it with --adapter yolov5.")
+    model = graft(checkpoint.model, _layer_class)
+    if not isinstance(model, DetectionModel) or not isinstance(model._modules.get("model"), nn.Sequential):
+        raise checkpoint.error("the network in it is not a detection model.", SUPPORTED)
+    train_args = checkpoint.contents.get("train_args")
+    args = {**DEFAULT_CFG_DICT, **(train_args if isinstance(train_args, dict) and is_plain(train_args) else {})}
+    return _finished(model, str(checkpoint.path), args)
+
+
+def network_from_config(path: Path) -> nn.Module:
+    """The network that a config of the package describes, with reproducible random weights."""
+    name = _config_name(path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = DetectionModel(name, verbose=False)
+    return _finished(model, str(path), dict(DEFAULT_CFG_DICT))
+
+
+def network_by_unpickling(path: Path) -> nn.Module:
+    """The pickle runs. Only on the user's word.
+
+    Not ``YOLO(path)``: for a file called ``yolov5n.pt`` that downloads ``yolov5nu.pt`` and loads it instead.
+    """
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # whatever the file's own code raises
+        raise CheckpointError(f"{path} cannot be unpickled: {error}") from error
+    contents = contents if isinstance(contents, dict) else {"model": contents}
+    model = contents.get("ema") or contents.get("model")
+    if not isinstance(model, DetectionModel):
+        raise CheckpointError(f"{path} is not a detection model, but {type(model).__name__}.", hint=SUPPORTED)
+    return _finished(model, str(path), {**DEFAULT_CFG_DICT, **(contents.get("train_args") or {})})
+
+
+def _layer_class(path: str) -> type[nn.Module] | None:
+    module, _, name = path.rpartition(".")
+    if path == "ultralytics.nn.tasks.DetectionModel":
+        return DetectionModel
+    if not module.startswith("ultralytics.nn.modules") or name not in LAYERS:
+        return None
+    for home in (layers, conv, block, head):
+        found = getattr(home, name, None)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+    return None
+
+
+def _finished(model: DetectionModel, source: str, args: dict[str, Any]) -> nn.Module:
+    """Checks what every later stage relies on, and attaches what Ultralytics' own loader attaches."""
+    detect = model.model[-1]
+    if type(detect) is not head.Detect:
+        raise CheckpointError(f"{source} ends in {type(detect).__name__}, which is not supported.", hint=SUPPORTED)
+    if getattr(detect, "one2one_cv2", None) is not None or detect.__dict__.get("_modules", {}).get("cv2") is None:
+        raise CheckpointError(
+            f"{source} has an end-to-end head (as YOLOv10 and YOLO26 have), which is not supported.", hint=SUPPORTED
+        )
+    names = model.names
+    model.names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else dict(names)
+    if len(model.names) != detect.nc:
+        raise CheckpointError(f"{source} names {len(model.names)} classes, but its head has {detect.nc}.")
+    stride = getattr(detect, "stride", None)
+    if not isinstance(stride, torch.Tensor) or stride.shape != (detect.nl,) or not bool((stride > 0).all()):
+        raise CheckpointError(f"{source} does not say the strides of its head.")
+    model.stride = stride
+    model.args = args
+    model.task = "detect"
+    model.pt_path = source
+    return model.float().eval().requires_grad_(False)
+
+
+def _config_name(path: Path) -> str:
+    """The name by which Ultralytics finds a config; ``yolov5nu`` and ``yolov5n6u`` are how its weights are called."""
+    if path.exists():
+        raise CheckpointError(
+            f"{path} is a config of your own, without weights.",
+            hint="Train it, or make a checkpoint of it with Ultralytics, and convert the .pt.",
+        )
+    stem = re.sub(r"^(yolov[35]\w*?)u$", r"\1", path.stem)
+    stem = re.sub(r"^(yolov[58][nsmlx])6$", r"\1-p6", stem)
+    unscaled = re.sub(r"(\d+)[nsmlx](?=-|$)", r"\1", stem)
+    known = {file.stem for file in CONFIGS.rglob("*.yaml")}
+    if stem not in known and unscaled not in known:
+        scaled = {re.sub(r"(\d+)(?=-|$)", r"\1n", name, count=1) for name in known}
+        raise CheckpointError(f"There is no file and no config {str(path)!r}.", hint=did_you_mean(stem, known | scaled))
+    return f"{stem}.yaml"

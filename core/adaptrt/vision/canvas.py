@@ -93,7 +93,7 @@ def _blend(image: Picture, rect: Rect, color: Color, radius: float, opacity: flo
 
 
 def _rounded_points(rect: Rect, radius: float) -> NDArray[np.float64]:
-    """float64 [n, 2], x y, of a closed path. A pixel's centre is a whole number, so the last column is ``right - 1``."""
+    """float64 [n, 2], x y, of a closed path. A pixel's centre is a whole number, so the last is ``right - 1``."""
     left, top, right, bottom = rect.left, rect.top, max(rect.right - 1, rect.left), max(rect.bottom - 1, rect.top)
     radius = min(radius, (right - left) / 2, (bottom - top) / 2)
     turn = np.linspace(0, np.pi / 2, 8)

@@ -29,7 +29,7 @@ def read_image(source: Any) -> Picture:
     alpha dropped), 16 bit reduced to its high byte. These are the pixels that Ultralytics' predict sees.
 
     An array is uint8 (or uint16) [H, W, 3] or [H, W, 4] in **RGB** order, or [H, W] or [H, W, 1] gray. Turn what
-    ``cv2.imread`` gave with ``[..., ::-1]`` first. An RGB uint8 array is returned as it is, not copied.
+    ``cv2.imread`` gave with ``[..., ::-1]`` first. An RGB uint8 array is not copied.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptrt.errors import ImageError, ModelError, ShapeError
+from adaptrt.specs import Dim, ImageTransform, InputSpec, ModelSpec
+from adaptrt.vision.boxes import boxes_to_original
+from adaptrt.vision.opencv import cv2
+from adaptrt.vision.transforms import transform_batch, transform_image
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_stretch_is_a_resize_and_a_division() -> None:
+    image = picture(50, 70)
+    array, meta = transform_image(image, ImageTransform(resize="stretch"), (32, 64))
+    expected = cv2.resize(image, (64, 32)).astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(array, expected.transpose(2, 0, 1))
+    assert (meta.original_size, meta.input_size, meta.offset) == ((50, 70), (32, 64), (0, 0))
+    assert meta.scale == (32 / 50, 64 / 70)
+
+
+def test_channel_order_scale_mean_and_std() -> None:
+    image = picture(8, 8)
+    transform = ImageTransform(
+        resize="stretch", colors="bgr", scale=1.0, mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395)
+    )
+    array, _ = transform_image(image, transform, (8, 8))
+    expected = (image[..., ::-1].astype(np.float32) - np.float32(transform.mean)) / np.float32(transform.std)
+    np.testing.assert_array_equal(array, expected.transpose(2, 0, 1))
+    odd = transform_image(image, ImageTransform(resize="stretch", scale=0.017), (8, 8))[0]
+    np.testing.assert_allclose(odd, image.transpose(2, 0, 1) * 0.017, rtol=1e-6)
+
+
+@pytest.mark.parametrize("center", [True, False])
+def test_letterbox_pads_around_or_behind(center: bool) -> None:
+    white = np.full((10, 30, 3), 255, np.uint8)
+    transform = ImageTransform(center=center, pad=51, mean=(0.1, 0.2, 0.3))
+    array, meta = transform_image(white, transform, (60, 60))
+    top = 20 if center else 0
+    assert meta.offset == (top, 0)
+    assert meta.scale == (2, 2)
+    inside = np.zeros((60, 60), bool)
+    inside[top : top + 20] = True
+    for channel, mean in zip(array, transform.mean, strict=True):
+        np.testing.assert_allclose(channel[inside], 1 - mean, rtol=1e-6)
+        np.testing.assert_allclose(channel[~inside], 0.2 - mean, atol=1e-7)
+
+
+@pytest.mark.parametrize("library", ["cv2", "pil"])
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "area"])
+@pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop"])
+def test_every_combination_fills_the_input(resize: str, interpolation: str, library: str) -> None:
+    transform = ImageTransform(resize=resize, interpolation=interpolation, library=library)  # type: ignore[arg-type]
+    slot = np.full((3, 32, 48), np.nan, np.float32)
+    array, _ = transform_image(picture(40, 90), transform, (32, 48), out=slot)
+    assert array is slot
+    assert ((array >= 0) & (array <= 1)).all()
+
+
+def test_crop_keeps_the_middle() -> None:
+    image = np.zeros((100, 200, 3), np.uint8)
+    image[45:55, 95:105] = 255
+    array, meta = transform_image(image, ImageTransform(resize="crop", crop_fraction=0.5), (50, 50))
+    assert meta.offset == (-25, -75)
+    assert array[:, 20:30, 20:30].min() == 1
+    assert array.sum() == 3 * 100
+    with pytest.raises(ShapeError, match="crop_fraction"):
+        transform_image(image, ImageTransform(resize="crop", crop_fraction=1.5), (50, 50))
+
+
+def test_batch_of_different_sizes_uses_the_opt_size() -> None:
+    shape = (Dim(1, 2, 4, "batch"), Dim.fixed(3), Dim(32, 64, 128), Dim(32, 96, 128))
+    spec = ModelSpec((InputSpec("pixels", (shape,)),), image=ImageTransform(input="pixels"))
+    images = [picture(50, 70), picture(10, 400), picture(64, 96)]
+    inputs, metas = transform_batch(images, spec)
+    assert list(inputs) == ["pixels"]
+    assert inputs["pixels"].shape == (3, 3, 64, 96)
+    assert inputs["pixels"].dtype == np.float32
+    for image, row, meta in zip(images, inputs["pixels"], metas, strict=True):
+        alone, meta_alone = transform_image(image, ImageTransform(), (64, 96))
+        np.testing.assert_array_equal(row, alone)
+        assert meta == meta_alone
+    assert transform_batch([], spec)[0]["pixels"].shape == (0, 3, 64, 96)
+
+
+def test_a_model_without_pictures_and_a_picture_that_is_none() -> None:
+    with pytest.raises(ModelError, match="takes no picture"):
+        transform_batch([picture(8, 8)], ModelSpec((InputSpec.image(32, 32),)))
+    with pytest.raises(ImageError, match=r"float64 \[8, 8, 3\]"):
+        transform_image(picture(8, 8) / 255, ImageTransform(), (32, 32))
+
+
+@given(
+    height=st.integers(1, 300),
+    width=st.integers(1, 300),
+    size=st.tuples(st.integers(8, 100), st.integers(8, 100)),
+    resize=st.sampled_from(["letterbox", "stretch", "crop"]),
+)
+def test_boxes_go_there_and_back(height: int, width: int, size: tuple[int, int], resize: str) -> None:
+    _, meta = transform_image(picture(height, width), ImageTransform(resize=resize), size)  # type: ignore[arg-type]
+    corners = np.array([[0, 0, width, height], [width / 4, height / 4, width / 2, height / 2]], np.float32)
+    scale, offset = np.float32(meta.scale[::-1] * 2), np.float32(meta.offset[::-1] * 2)
+    np.testing.assert_allclose(boxes_to_original(corners * scale + offset, meta), corners, rtol=1e-3, atol=1e-3)
+    outside = boxes_to_original(np.array([[-1e4, -1e4, 1e4, 1e4]], np.float32), meta)
+    np.testing.assert_array_equal(outside, [[0, 0, width, height]])

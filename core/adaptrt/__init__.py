@@ -1,1 +1,91 @@
-"""adaptrt."""
+"""adaptrt turns PyTorch vision models of any framework into verified TensorRT engines.
+
+``convert`` and ``load`` are the two calls; the rest is what adapters and extensions are written with. Importing this
+package imports none of torch, onnx, onnxruntime, tensorrt or OpenCV.
+"""
+
+from __future__ import annotations
+
+from adaptrt.api import convert, load
+from adaptrt.contributions import FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
+from adaptrt.errors import (
+    AdaptrtError,
+    BuildError,
+    CheckpointError,
+    DependencyError,
+    EngineError,
+    ExportError,
+    GraphError,
+    ImageError,
+    ModelError,
+    OutputError,
+    PatchError,
+    PluginError,
+    SettingsError,
+    ShapeError,
+    UsageError,
+    VerificationError,
+)
+from adaptrt.hookspecs import hookimpl
+from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, Values
+from adaptrt.report import Report
+from adaptrt.request import Conversion, Request, ShapeRequest
+from adaptrt.specs import (
+    DecoderSpec,
+    Dim,
+    ImageTransform,
+    InputSpec,
+    ModelSpec,
+    OutputGroup,
+    OutputSpec,
+    Tolerance,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AdaptrtError",
+    "BuildError",
+    "CheckpointError",
+    "Classification",
+    "Conversion",
+    "Decoder",
+    "DecoderSpec",
+    "DependencyError",
+    "Detections",
+    "Dim",
+    "EngineError",
+    "ExportError",
+    "FunctionPatch",
+    "GraphError",
+    "GraphPass",
+    "ImageError",
+    "ImageMeta",
+    "ImageTransform",
+    "InputSpec",
+    "Metric",
+    "ModelError",
+    "ModelSpec",
+    "ModulePatch",
+    "OutputError",
+    "OutputGroup",
+    "OutputSpec",
+    "Patch",
+    "PatchError",
+    "PluginError",
+    "Predictions",
+    "Report",
+    "Request",
+    "SettingsError",
+    "ShapeError",
+    "ShapeRequest",
+    "SwitchPatch",
+    "Tolerance",
+    "UsageError",
+    "Values",
+    "VerificationError",
+    "__version__",
+    "convert",
+    "hookimpl",
+    "load",
+]

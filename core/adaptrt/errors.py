@@ -24,12 +24,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adaptrt.report import Report
 
 
 class AdaptrtError(Exception):
-    """Base of the tree. ``message`` says what happened, ``hint`` what to do about it."""
+    """Base of the tree. ``message`` says what happened, ``hint`` what to do about it.
+
+    ``report`` is what a conversion had found out when it failed.
+    """
 
     exit_code = 1
+    report: Report | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

@@ -67,17 +67,17 @@ def example_inputs(
 
 
 @hookspec
-def patches(ctx: Conversion, model: nn.Module) -> Iterable[Patch]:  # type: ignore[empty-body]
-    """Changes to the framework's source that make the model export well.
+def patches(  # type: ignore[empty-body]
+    ctx: Conversion, model: nn.Module, spec: ModelSpec
+) -> Iterable[Patch]:
+    """Changes to the framework's source that make the model export well; ``spec`` says which axes are dynamic.
 
     Collected; called once, after the reference ran on the untouched model. Default: none.
     """
 
 
 @hookspec(firstresult=True)
-def export_onnx(
-    ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec
-) -> Path | None:
+def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path | None:
     """Write the float32 graph into ``ctx.workdir`` and return its path.
 
     First; called with the patches active. Default: ``torch.onnx.export`` through the front end of ``--exporter``.
@@ -117,9 +117,7 @@ def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | No
 
 
 @hookspec(firstresult=True)
-def preprocess(
-    image: NDArray[np.uint8], spec: ModelSpec
-) -> tuple[Mapping[str, NDArray[Any]], ImageMeta] | None:
+def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, NDArray[Any]], ImageMeta] | None:
     """One picture, uint8 [H, W, 3] RGB, to one array for each input (batch axis 1), and where it lies in there.
 
     First; called for each picture. Default: what ``spec.image`` says.

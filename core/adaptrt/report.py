@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
-from adaptrt.errors import ModelError
+from adaptrt.errors import AdaptrtError, ModelError
 from adaptrt.specs import ModelSpec
 
 Status = Literal["passed", "failed", "not run"]
@@ -86,13 +86,22 @@ class PassRecord:
 
 
 @dataclass
-class Picture:
-    """A picture of the report: PNG or JPEG bytes, kept out of the JSON file."""
+class PredictionRecord:
+    """What one backend found in a picture: boxes as x1 y1 x2 y2 in its pixels, or classes, or values by name."""
 
-    title: str
-    caption: str
-    data: bytes
-    mime: str = "image/jpeg"
+    kind: Literal["detections", "classification", "values"]
+    scores: list[float] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+    boxes: list[list[float]] = field(default_factory=list)
+
+
+@dataclass
+class PictureRecord:
+    """A real picture, and what each backend found in it (``framework``, ``eager``, ``onnxruntime``, ``tensorrt``)."""
+
+    path: str
+    predictions: dict[str, PredictionRecord] = field(default_factory=dict)
 
 
 @dataclass
@@ -132,7 +141,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failure: Failure | None = None
-    pictures: list[Picture] = field(default_factory=list)
+    pictures: list[PictureRecord] = field(default_factory=list)
     version: int = 1
 
     def link(self, number: int) -> Link:
@@ -147,21 +156,13 @@ class Report:
     def seconds(self) -> float:
         return sum(stage.seconds for stage in self.stages)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain containers; pictures by title only."""
-        content: dict[str, Any] = msgspec.to_builtins(self)
-        content["pictures"] = [{"title": picture.title, "caption": picture.caption} for picture in self.pictures]
-        return content
-
     def to_json(self) -> str:
-        return msgspec.json.format(msgspec.json.encode(self.to_dict()), indent=2).decode()
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
-        """Read a report; its pictures are empty."""
+        """Read a report; a ``ModelError`` names the field that is wrong."""
         try:
-            content = msgspec.json.decode(text)
-            content["pictures"] = []
-            return msgspec.convert(content, cls)
-        except (msgspec.DecodeError, TypeError, AttributeError) as error:
+            return msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, AdaptrtError) as error:
             raise ModelError(f"The report cannot be read: {error}.") from error

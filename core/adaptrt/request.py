@@ -102,7 +102,9 @@ def _rounded(shape: Shape, stride: int, warnings: list[str]) -> Shape:
         rounded = Dim(*sizes, name=dim.name)
         if rounded != dim:
             if not dim.dynamic:
-                warnings.append(f"{name} {dim.opt} is not a multiple of the stride {stride}: rounded up to {rounded.opt}.")
+                warnings.append(
+                    f"{name} {dim.opt} is not a multiple of the stride {stride}: rounded up to {rounded.opt}."
+                )
             axes[axis] = rounded
     return tuple(axes)
 
@@ -135,7 +137,9 @@ class Request:
 
     def __post_init__(self) -> None:
         if self.opset is not None and self.opset < 11:
-            raise UsageError(f"Opset {self.opset} is too old.", hint="Use 11 or later; 17 suits every TensorRT from 8.6 on.")
+            raise UsageError(
+                f"Opset {self.opset} is too old.", hint="Use 11 or later; 17 suits every TensorRT from 8.6 on."
+            )
 
 
 @dataclass(frozen=True)

@@ -77,13 +77,13 @@ class Hooks:
                 raise self._wrong("example_inputs", f"{name} of shape {tuple(shape)}", tuple(inputs[name].shape))
         return {tensor.name: inputs[tensor.name] for tensor in spec.inputs}
 
-    def patches(self, ctx: Conversion, model: nn.Module) -> list[Contributed]:
-        return self._collected("patches", Patch, lambda patch: patch.target, ctx=ctx, model=model)
+    def patches(self, ctx: Conversion, model: nn.Module, spec: ModelSpec) -> list[Contributed]:
+        return self._collected("patches", Patch, lambda patch: patch.target, ctx=ctx, model=model, spec=spec)
 
     def export_onnx(
         self, ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec
     ) -> Path:
-        return self._file("export_onnx", ctx=ctx, model=model, inputs=inputs, spec=spec)
+        return self._required_file("export_onnx", ctx=ctx, model=model, inputs=inputs, spec=spec)
 
     def graph_passes(self, ctx: Conversion, spec: ModelSpec) -> list[Contributed]:
         """All passes, by ``order``, then by name."""
@@ -91,20 +91,16 @@ class Hooks:
         return sorted(passes, key=lambda found: (found.item.order, found.item.name))
 
     def typed_onnx(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
-        return self._file("typed_onnx", ctx=ctx, onnx_path=onnx_path, spec=spec)
+        return self._required_file("typed_onnx", ctx=ctx, onnx_path=onnx_path, spec=spec)
 
     def configure_builder(self, ctx: Conversion, network: Any, config: Any) -> None:
         self._call("configure_builder", ctx=ctx, network=network, config=config)
 
     def build_engine(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
         """The engine; ``None`` where nobody can build one."""
-        if not self._caller("build_engine").get_hookimpls():
-            return None
         return self._file("build_engine", ctx=ctx, onnx_path=onnx_path, spec=spec)
 
-    def preprocess(
-        self, image: NDArray[np.uint8], spec: ModelSpec
-    ) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:
+    def preprocess(self, image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:
         result = self._call("preprocess", image=image, spec=spec)
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], ImageMeta)):
             raise self._wrong("preprocess", "(arrays by input name, ImageMeta)", result)
@@ -152,11 +148,17 @@ class Hooks:
                 hint="With --debug the whole traceback is shown.",
             ) from error
 
-    def _file(self, hook: str, **arguments: Any) -> Path:
+    def _file(self, hook: str, **arguments: Any) -> Path | None:
         result = self._call(hook, **arguments)
-        if not isinstance(result, Path) or not result.is_file():
+        if result is not None and not (isinstance(result, Path) and result.is_file()):
             raise self._wrong(hook, "the Path of a file it wrote", result)
         return result
+
+    def _required_file(self, hook: str, **arguments: Any) -> Path:
+        path = self._file(hook, **arguments)
+        if path is None:
+            raise self._wrong(hook, "the Path of a file it wrote", None)
+        return path
 
     def _collected(self, hook: str, wanted: type[C], key: Callable[[C], str], **arguments: Any) -> list[Contributed]:
         """Everything contributed, with its plugin; clashes are errors, and what is replaced is left out."""

@@ -65,9 +65,13 @@ class Session:
     def add_extensions(self, settings: Settings, settings_path: Path | None) -> None:
         """Register modules named in plugins.toml, in order, then installed extensions by name."""
         for module in settings.plugins.modules if settings_path else ():
-            self._try(module, lambda module=module: self._register(  # type: ignore[misc]
-                _import_module(module, settings_path.parent), module, str(settings_path)
-            ), required=True)
+            self._try(
+                module,
+                lambda module=module: self._register(  # type: ignore[misc]
+                    _import_module(module, settings_path.parent), module, str(settings_path)
+                ),
+                required=True,
+            )
         by_name: dict[str, list[Candidate]] = {}
         for candidate in find_candidates(EXTENSIONS):
             if candidate.name not in settings.plugins.disable:
@@ -78,9 +82,12 @@ class Session:
                 self.warnings.append(f"Extension {name} is claimed by {owners}: both are left out.")
                 continue
             candidate = candidates[0]
-            self._try(name, lambda candidate=candidate: self._register(  # type: ignore[misc]
-                _load(candidate), candidate.name, candidate.source
-            ))
+            self._try(
+                name,
+                lambda candidate=candidate: self._register(  # type: ignore[misc]
+                    _load(candidate), candidate.name, candidate.source
+                ),
+            )
 
     def _try(self, name: str, register: Callable[[], None], *, required: bool = False) -> None:
         try:

@@ -82,7 +82,9 @@ def read_settings(path: Path) -> Settings:
 
 
 def _known_keys(table: tuple[str, ...]) -> list[str]:
-    model: type[BaseModel] = {"adapters": CatalogueEntry, "plugins": PluginChoice}.get(table[0] if table else "", Settings)
+    model: type[BaseModel] = {"adapters": CatalogueEntry, "plugins": PluginChoice}.get(
+        table[0] if table else "", Settings
+    )
     return list(model.model_fields)
 
 
@@ -94,7 +96,9 @@ def _line_of(text: str, where: tuple[str, ...]) -> int:
     line = 1
     lines = text.splitlines()
     for part in where:
-        pattern = re.compile(rf"^\s*\[*\s*(?:[\w\"'-]+\s*\.\s*)*[\"']?{re.escape(part)}[\"']?\s*(?:[=.\]]|$)|[{{,]\s*{re.escape(part)}\s*=")
+        pattern = re.compile(
+            rf"^\s*\[*\s*(?:[\w\"'-]+\s*\.\s*)*[\"']?{re.escape(part)}[\"']?\s*(?:[=.\]]|$)|[{{,]\s*{re.escape(part)}\s*="
+        )
         for number in range(line, len(lines) + 1):
             if pattern.search(lines[number - 1]):
                 line = number

@@ -49,7 +49,9 @@ def parse_shapes(texts: Iterable[str]) -> dict[str, tuple[Shape, ...]]:
     return shapes
 
 
-def parse_min_opt_max(minimum: Iterable[str], opt: Iterable[str], maximum: Iterable[str]) -> dict[str, tuple[Shape, ...]]:
+def parse_min_opt_max(
+    minimum: Iterable[str], opt: Iterable[str], maximum: Iterable[str]
+) -> dict[str, tuple[Shape, ...]]:
     """``--min-shape``, ``--opt-shape``, ``--max-shape``, each ``images:1x3x640x640``; repeated for more profiles.
 
     A side that is missing takes the values of the nearest one given.
@@ -82,7 +84,9 @@ def _named_shapes(texts: Iterable[str], flag: str) -> dict[str, list[list[int]]]
     for text in texts:
         name, colon, shape = text.partition(":")
         if not colon:
-            raise ShapeError(f"--{flag}-shape {text!r} does not name its input.", hint="For example: images:1x3x640x640")
+            raise ShapeError(
+                f"--{flag}-shape {text!r} does not name its input.", hint="For example: images:1x3x640x640"
+            )
         axes = parse_shape(shape)
         if any(axis.dynamic for axis in axes):
             raise ShapeError(f"--{flag}-shape {text!r} holds a range.", hint="Give plain sizes, or use --shape.")
@@ -98,7 +102,9 @@ def parse_batch(text: str) -> Dim:
             return axes[0]
     parts = text.split(":")
     if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts) or len(parts) > 3:
-        raise ShapeError(f"Batch {text!r} cannot be read.", hint="For example: --batch 4, or --batch 1:8:16 (min:opt:max)")
+        raise ShapeError(
+            f"Batch {text!r} cannot be read.", hint="For example: --batch 4, or --batch 1:8:16 (min:opt:max)"
+        )
     sizes = [int(part) for part in parts]
     try:
         return Dim(sizes[0], sizes[len(sizes) // 2], sizes[-1], "batch")
@@ -110,7 +116,10 @@ def parse_imgsz(text: str) -> tuple[int, int]:
     """``640`` or ``800x1216``: height x width, pixels."""
     parts = re.split(r"[x,]", text.strip())
     if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts) or len(parts) > 2 or not all(map(int, parts)):
-        raise ShapeError(f"Image size {text!r} cannot be read.", hint="For example: --imgsz 640, or --imgsz 800x1216 (height x width)")
+        raise ShapeError(
+            f"Image size {text!r} cannot be read.",
+            hint="For example: --imgsz 640, or --imgsz 800x1216 (height x width)",
+        )
     return int(parts[0]), int(parts[-1])
 
 

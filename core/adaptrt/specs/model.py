@@ -30,6 +30,7 @@ class ModelSpec:
 
     ``metadata`` is written into the ONNX file as it is, key by key, for other tools to read.
     ``adapter`` names the adapter whose hooks are asked at run time, where installed; most specs need none.
+    ``exporter`` is the front end that ``--exporter auto`` takes for this model.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -40,6 +41,7 @@ class ModelSpec:
     labels: tuple[str, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
     adapter: str | None = None
+    exporter: Literal["dynamo", "torchscript"] | None = None
     version: int = 1
 
     def input(self, name: str) -> InputSpec:
@@ -56,6 +58,11 @@ class ModelSpec:
         height, width = self.input(self.image.input).profiles[0][-2:]
         return height.opt, width.opt
 
+    @property
+    def dynamic_size(self) -> bool:
+        """Whether height or width of the picture are dynamic."""
+        return self.image is not None and any(axis.dynamic for axis in self.input(self.image.input).dims[-2:])
+
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
 
@@ -65,7 +72,9 @@ class ModelSpec:
         try:
             spec = msgspec.json.decode(text, type=cls)
         except (msgspec.DecodeError, AdaptrtError) as error:
-            raise ModelError(f"The spec in this file cannot be read: {error}.", hint="Convert the model again.") from error
+            raise ModelError(
+                f"The spec in this file cannot be read: {error}.", hint="Convert the model again."
+            ) from error
         if spec.version > cls.version:
             raise ModelError(
                 f"The spec in this file has version {spec.version}; this adaptrt reads up to {cls.version}.",

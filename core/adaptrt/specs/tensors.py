@@ -42,7 +42,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """``|converted - reference| <= atol + rtol * |reference|``, and why these numbers."""
+    """Every ``|converted - reference|`` at most ``atol + rtol * max|reference|`` of the group, and why these numbers."""
 
     atol: float
     rtol: float = 0.0

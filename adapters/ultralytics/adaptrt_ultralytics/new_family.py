@@ -1,0 +1,135 @@
+"""What every network with the anchor-free head shares: its wrapper, spec, and Ultralytics' own road."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from adaptrt import (
+    Conversion,
+    DecoderSpec,
+    Detections,
+    ImageTransform,
+    InputSpec,
+    ModelSpec,
+    OutputGroup,
+    OutputSpec,
+    Tolerance,
+)
+
+
+class DecodedOutput(nn.Module):
+    """The network with its decoded output alone: float32 [B, 4 + nc, N], cx cy w h in input pixels, then scores."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        outputs = self.network(images)
+        return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+
+
+def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
+    """The spec, with the metadata that lets the ONNX file run in Ultralytics itself."""
+    network: Any = model.network
+    names = tuple(network.names[index] for index in sorted(network.names))
+    stride = int(network.stride.max())
+    height, width = _trained_size(network.args.get("imgsz"))
+    spec = ModelSpec(
+        inputs=(InputSpec.image(height, width),),
+        outputs=(OutputSpec("output0", groups=box_groups(boxes=(0, 4), scores=(4, 4 + len(names)), axis=1)),),
+        task="detect",
+        image=ImageTransform(resize="letterbox", stride=stride),
+        decoder=DecoderSpec("yolo"),
+        labels=names,
+        exporter="torchscript",
+    )
+    spec, _ = ctx.request.shapes.apply(spec)
+    return ModelSpec(**{**vars(spec), "metadata": ultralytics_metadata(network, spec)})
+
+
+def box_groups(*, boxes: tuple[int, int], scores: tuple[int, int], axis: int) -> tuple[OutputGroup, ...]:
+    """Boxes in pixels and scores, with what is accepted for each."""
+    return (
+        OutputGroup(
+            "boxes",
+            "pixels",
+            axis,
+            *boxes,
+            tolerances={"fp32": Tolerance(0.02, 1e-5, "float32 sums in another order, times strides of up to 64")},
+        ),
+        OutputGroup("scores", "scores", axis, *scores),
+    )
+
+
+def ultralytics_metadata(network: Any, spec: ModelSpec) -> dict[str, str]:
+    """What ``YOLO("file.onnx")`` reads. ``dynamic`` is true only if height and width are: it then letterboxes to a
+    rectangle, which a graph of fixed size refuses."""
+    import ultralytics
+
+    axes = spec.inputs[0].dims
+    return {
+        "description": f"Ultralytics {Path(str(network.yaml.get('yaml_file', 'YOLO'))).stem} model",
+        "author": "Ultralytics",
+        "version": ultralytics.__version__,
+        "license": "AGPL-3.0 License (https://ultralytics.com/license)",
+        "docs": "https://docs.ultralytics.com",
+        "stride": str(spec.image.stride if spec.image else 32),
+        "task": "detect",
+        "head": "Detect",
+        "batch": str(axes[0].opt if not axes[0].dynamic else 1),
+        "imgsz": str(list(spec.image_size)),
+        "names": str(dict(enumerate(spec.labels))),
+        "args": str({"batch": 1, "half": False, "dynamic": spec.dynamic_size, "nms": False}),
+        "channels": str(axes[1].opt),
+        "end2end": "False",
+    }
+
+
+def ultralytics_predictions(ctx: Conversion, model: DecodedOutput, image: Path) -> Detections:
+    """Ultralytics' own ``predict`` with this network: its letterbox, its decoding, its NMS.
+
+    ``model`` is one of its own: Ultralytics fuses and changes what it is given.
+    """
+    os.environ.setdefault("YOLO_AUTOINSTALL", "False")
+    from ultralytics.models.yolo.detect import DetectionPredictor
+
+    spec, _ = ctx.request.shapes.apply(new_family_spec(ctx, model))
+    asked = ctx.request.options
+    predictor = DetectionPredictor(
+        overrides={
+            "imgsz": list(spec.image_size),
+            "rect": False,
+            "conf": float(asked.get("conf", 0.25)),
+            "iou": float(asked.get("iou", 0.7)),
+            "max_det": int(asked.get("max_det", 300)),
+            "agnostic_nms": str(asked.get("agnostic", False)).lower() == "true",
+            "verbose": False,
+            "save": False,
+            "device": "cpu",
+            "mode": "predict",
+        }
+    )
+    predictor.setup_model(model=model.network, verbose=False)
+    result: Any = next(iter(predictor(source=str(image), stream=True)))
+    boxes = result.boxes.cpu().numpy()
+    return Detections(
+        np.asarray(boxes.xyxy, np.float32),
+        np.asarray(boxes.conf, np.float32),
+        np.asarray(boxes.cls, np.int64),
+        tuple(result.names[index] for index in sorted(result.names)),
+    )
+
+
+def _trained_size(imgsz: Any) -> tuple[int, int]:
+    if isinstance(imgsz, int):
+        return imgsz, imgsz
+    if isinstance(imgsz, (list, tuple)) and imgsz:
+        return int(imgsz[0]), int(imgsz[-1])
+    return 640, 640

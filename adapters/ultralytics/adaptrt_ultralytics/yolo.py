@@ -1,0 +1,43 @@
+"""Adapter ``yolo``: detection networks with Ultralytics' anchor-free head (v5u, v8, v11, v12 ...)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adaptrt import Conversion, Detections, ModelSpec, Patch, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from adaptrt_ultralytics.new_family import DecodedOutput
+
+
+@hookimpl
+def load_model(ctx: Conversion) -> DecodedOutput:
+    from adaptrt_ultralytics.new_family import DecodedOutput
+    from adaptrt_ultralytics.rebuild import load_new_family
+
+    source = ctx.request.weights or ctx.request.source
+    return DecodedOutput(load_new_family(source, trust=ctx.request.trust_checkpoint)).eval()
+
+
+@hookimpl
+def model_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
+    from adaptrt_ultralytics.new_family import new_family_spec
+
+    return new_family_spec(ctx, model)
+
+
+@hookimpl
+def patches(model: DecodedOutput, spec: ModelSpec) -> Iterable[Patch]:
+    from adaptrt_ultralytics.head_patches import network_patches
+
+    return network_patches(model, spec)
+
+
+@hookimpl
+def framework_predictions(ctx: Conversion, image: Path) -> Detections:
+    from adaptrt_ultralytics.new_family import ultralytics_predictions
+
+    return ultralytics_predictions(ctx, load_model(ctx), image)

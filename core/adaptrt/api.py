@@ -1,0 +1,118 @@
+"""The two calls of the Python API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.load import Model
+    from adaptrt.pipeline.observer import Observer
+    from adaptrt.report import Report
+    from adaptrt.request import Exporter, Precision, Verify
+
+StrPath = str | os.PathLike[str]
+
+
+def convert(
+    source: StrPath,
+    *,
+    adapter: str,
+    weights: StrPath | None = None,
+    output: StrPath | None = None,
+    imgsz: int | tuple[int, int] | str | None = None,
+    batch: int | tuple[int, ...] | str | None = None,
+    dynamic: str | Iterable[str] | None = None,
+    shape: str | Sequence[str] = (),
+    input_names: Sequence[str] = (),
+    output_names: Sequence[str] = (),
+    opset: int | None = None,
+    exporter: Exporter = "auto",
+    simplify: bool = True,
+    verify: Verify = "full",
+    target: Literal[8, 10, 11] | None = None,
+    precision: Precision = "fp32",
+    image: StrPath | None = None,
+    test_image: StrPath | None = None,
+    options: Mapping[str, Any] | None = None,
+    trust_checkpoint: bool = False,
+    ort_custom_ops: Sequence[StrPath] = (),
+    plugins_file: StrPath | None = None,
+    html: bool = True,
+    observer: Observer | None = None,
+) -> Report:
+    """Convert a model and prove it; the report names the files and holds a number for each link.
+
+    ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are the
+    adapter's and decoder's own (``--set``). The words are those of ``adaptrt convert``. An ``AdaptrtError`` tells what
+    failed, and its ``report`` how far it came.
+    """
+    from adaptrt.pipeline.convert import convert as run
+    from adaptrt.request import Request, ShapeRequest
+    from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_shapes
+
+    def text(value: Any, separator: str) -> str:
+        return (
+            value
+            if isinstance(value, str)
+            else separator.join(map(str, value))
+            if isinstance(value, Iterable)
+            else str(value)
+        )
+
+    request = Request(
+        source=os.fspath(source),
+        adapter=adapter,
+        output=_path(output),
+        weights=_path(weights),
+        shapes=ShapeRequest(
+            imgsz=None if imgsz is None else parse_imgsz(text(imgsz, "x")),
+            batch=None if batch is None else parse_batch(text(batch, ":")),
+            dynamic=None if dynamic is None else parse_dynamic(text(dynamic, ",")),
+            shapes=parse_shapes([shape] if isinstance(shape, str) else shape),
+        ),
+        input_names=tuple(input_names),
+        output_names=tuple(output_names),
+        opset=opset,
+        exporter=exporter,
+        simplify=simplify,
+        verify=verify,
+        target=target,
+        precision=precision,
+        image=_path(image),
+        test_image=_path(test_image),
+        options=dict(options or {}),
+        trust_checkpoint=trust_checkpoint,
+        ort_custom_ops=tuple(Path(library) for library in ort_custom_ops),
+        plugins_file=_path(plugins_file),
+        command=f"adaptrt.convert({os.fspath(source)!r}, adapter={adapter!r}, ...)",
+    )
+    return run(request, observer)
+
+
+def load(
+    path: StrPath,
+    *,
+    device: str = "cpu",
+    custom_ops: Sequence[StrPath] = (),
+    plugins_file: StrPath | None = None,
+) -> Model:
+    """A converted model: call it with a path, an array (uint8 [H, W, 3] RGB) or a list of them.
+
+    It returns a list of predictions (``Detections`` for a detector); keyword arguments change the decoder's parameters
+    for the call: ``model("bus.jpg", conf=0.4)``.
+    """
+    from adaptrt.pipeline.load import load as open_model
+
+    return open_model(
+        Path(path),
+        device=device,
+        custom_ops=[Path(library) for library in custom_ops],
+        plugins_file=_path(plugins_file),
+    )
+
+
+def _path(value: StrPath | None) -> Path | None:
+    return None if value is None else Path(value)

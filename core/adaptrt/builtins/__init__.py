@@ -1,0 +1,5 @@
+"""Core's own defaults, as plugins that are asked last; each hook a call into the layer that does the work."""
+
+from adaptrt.builtins import conversion, predictions
+
+DEFAULTS: dict[str, object] = {"core.conversion": conversion, "core.predictions": predictions}

@@ -1,0 +1,56 @@
+"""Defaults of the hooks on the way from a model to an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.contributions import GraphPass
+from adaptrt.hookspecs import hookimpl
+from adaptrt.request import Conversion
+from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl(trylast=True)
+def model_spec() -> ModelSpec:
+    return ModelSpec(inputs=(InputSpec.image(640, 640),), image=ImageTransform(), decoder=DecoderSpec("raw"))
+
+
+@hookimpl(trylast=True)
+def example_inputs(
+    ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> dict[str, torch.Tensor]:
+    import torch
+
+    from adaptrt.vision.examples import example_arrays
+
+    arrays = example_arrays(spec, shapes, seed + ctx.request.seed, ctx.request.image)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+@hookimpl(trylast=True)
+def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
+    from adaptrt.export.torch_onnx import choose_exporter, choose_opset, export_onnx
+
+    target = ctx.request.target or 10
+    exporter = choose_exporter(ctx.request.exporter, spec, target)
+    path = ctx.workdir / "exported.onnx"
+    export_onnx(model, inputs, spec, path, exporter=exporter, opset=choose_opset(ctx.request.opset, exporter, target))
+    return path
+
+
+@hookimpl(trylast=True)
+def graph_passes(ctx: Conversion) -> list[GraphPass]:
+    from adaptrt.graph.passes import standard_passes
+
+    return standard_passes(with_onnxsim=ctx.request.simplify)
+
+
+@hookimpl(trylast=True)
+def typed_onnx(onnx_path: Path) -> Path:
+    return onnx_path

@@ -1,0 +1,40 @@
+"""Defaults of the hooks around a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.contributions import Metric
+from adaptrt.hookspecs import hookimpl
+from adaptrt.predictions import ImageMeta, Predictions
+from adaptrt.request import Conversion
+from adaptrt.specs import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@hookimpl(trylast=True)
+def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[dict[str, NDArray[Any]], ImageMeta]:
+    from adaptrt.vision.transforms import transform_batch
+
+    arrays, metas = transform_batch([image], spec)
+    return dict(arrays), metas[0]
+
+
+@hookimpl(trylast=True)
+def postprocess(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Sequence[Predictions]:
+    from adaptrt.vision.decoders.decode import decode
+
+    return decode(outputs, metas, spec)
+
+
+@hookimpl(trylast=True)
+def metrics(ctx: Conversion, spec: ModelSpec) -> list[Metric]:
+    from adaptrt.verify.agreement import standard_metrics
+
+    return standard_metrics(spec, ctx.request.precision)

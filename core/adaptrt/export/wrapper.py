@@ -1,0 +1,54 @@
+"""Any model as one function from tensors to a flat tuple of tensors: what exporters and comparisons need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptrt.errors import ModelError
+
+
+def flatten_outputs(outputs: Any) -> dict[str, torch.Tensor]:
+    """Tensors, tuples, lists and dicts, nested, to tensors by name.
+
+    Names come from dict keys; what has none is ``output0``, ``output1``... in order. ``None`` entries are dropped.
+    """
+    named: list[tuple[str, torch.Tensor]] = []
+
+    def walk(value: Any, name: str) -> None:
+        if isinstance(value, torch.Tensor):
+            named.append((name, value))
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                walk(item, f"{name}.{key}" if name else str(key))
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                walk(item, name)
+        elif value is not None:
+            raise ModelError(
+                f"The model returns a {type(value).__name__}; adaptrt needs tensors, tuples or dicts of them.",
+                hint="Wrap the model in the adapter's load_model so that it returns tensors.",
+            )
+
+    walk(outputs, "")
+    flat: dict[str, torch.Tensor] = {}
+    for index, (name, tensor) in enumerate(named):
+        unique = name if name and name not in flat and sum(name == other for other, _ in named) == 1 else ""
+        flat[unique or (f"{name}_{index}" if name else f"output{index}")] = tensor
+    if not flat:
+        raise ModelError("The model returns no tensor.", hint="Check what its forward method gives in eval mode.")
+    return flat
+
+
+class FlatModel(nn.Module):
+    """The model with a tuple of tensors as output, in the order of ``flatten_outputs``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(flatten_outputs(self.model(*inputs)).values())

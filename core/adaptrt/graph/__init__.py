@@ -1,0 +1,1 @@
+"""The exported graph: reading, checking, rewriting, counting."""

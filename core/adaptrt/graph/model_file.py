@@ -1,0 +1,82 @@
+"""Reading, checking and writing ONNX files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from adaptrt.errors import ExportError, GraphError
+from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
+
+
+def read_model(path: Path) -> ir.Model:
+    """The model with its weights in memory."""
+    try:
+        return ir.from_proto(onnx.load(str(path)))
+    except Exception as error:
+        raise GraphError(
+            f"{path.name} is not a readable ONNX file: {type(error).__name__}: {error}",
+            hint="Check that the file is whole; convert the model again.",
+        ) from error
+
+
+def check_model(model: ir.Model) -> None:
+    """onnx's own checker, with full shape inference; raises what it raises."""
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
+def write_model(model: ir.Model, path: Path, spec: ModelSpec | None = None) -> None:
+    """Write the model, with the spec and its metadata in ``metadata_props``."""
+    if spec is not None:
+        model.metadata_props.clear()
+        model.metadata_props.update({**spec.metadata, METADATA_KEY: spec.to_json()})
+        model.producer_name = "adaptrt"
+    onnx.save(ir.to_proto(model), str(path))
+
+
+def count_operators(model: ir.Model) -> dict[str, int]:
+    """How often each operator occurs, most frequent first; nodes of sub-graphs included."""
+    counts = Counter(
+        node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+        for node in model.graph.all_nodes()
+    )
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def require_symbolic_axes(model: ir.Model, spec: ModelSpec) -> None:
+    """Every axis asked to be dynamic is a symbol in the file, every other one a number.
+
+    Exporters can freeze a dynamic axis to the size of the example without a word.
+    """
+    inputs = {value.name: value for value in model.graph.inputs}
+    for tensor in spec.inputs:
+        value = inputs.get(tensor.name)
+        if value is None or value.shape is None:
+            raise ExportError(
+                f"The exported graph has no input {tensor.name!r} (it has {', '.join(map(str, inputs))}).",
+                hint="The model does not use it; leave it out of the spec.",
+            )
+        for axis, dim in enumerate(tensor.dims):
+            if dim.dynamic and isinstance(value.shape[axis], int):
+                raise ExportError(
+                    f"Axis {axis} of input {tensor.name!r} was to be dynamic ({dim}), and the exporter froze it to {value.shape[axis]}.",
+                    hint="The model's code reads this size as a number; patch that, try the other --exporter, or ask for a fixed axis.",
+                )
+
+
+def complete_outputs(model: ir.Model, spec: ModelSpec) -> tuple[OutputSpec, ...]:
+    """The outputs of the spec with the axes and types of the graph, symbols by name."""
+    outputs = []
+    for output, value in zip(spec.outputs, model.graph.outputs, strict=True):
+        dims: tuple[int | str, ...] = ()
+        if value.shape is not None:
+            dims = tuple(
+                size if isinstance(size, int) else str(size.value or f"{output.name}_{axis}")
+                for axis, size in enumerate(value.shape)
+            )
+        dtype = value.dtype.numpy().name if value.dtype is not None else output.dtype
+        outputs.append(OutputSpec(output.name, dims, dtype, output.groups))
+    return tuple(outputs)

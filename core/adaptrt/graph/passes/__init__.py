@@ -1,0 +1,19 @@
+"""Core's own graph passes."""
+
+from adaptrt.contributions import GraphPass
+from adaptrt.graph.passes.clean import drop_redundant, fold_constants, make_gathers_positive, name_nodes
+from adaptrt.graph.passes.simplify import simplify
+
+
+def standard_passes(*, with_onnxsim: bool) -> list[GraphPass]:
+    passes = [
+        GraphPass(name="fold", order=10, run=fold_constants, reason="what depends on no input is computed once"),
+        GraphPass(name="clean", order=20, run=drop_redundant, reason="equal constants, equal nodes, dead nodes"),
+        GraphPass(name="gather", order=40, run=make_gathers_positive, reason="TensorRT misreads negative indices"),
+        GraphPass(name="names", order=90, run=name_nodes, reason="names that stay the same between conversions"),
+    ]
+    if with_onnxsim:
+        passes.append(
+            GraphPass(name="simplify", order=30, run=simplify, reason="shape arithmetic that folding leaves behind")
+        )
+    return passes

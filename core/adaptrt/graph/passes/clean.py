@@ -1,0 +1,70 @@
+"""Passes that keep the meaning and drop what is not needed, on libraries' own transformations."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import onnx_ir as ir
+import onnxscript.optimizer
+from onnx_ir.passes import common
+
+
+def fold_constants(model: ir.Model) -> None:
+    """Compute what depends on no input; large results stay as nodes rather than grow the file."""
+    onnxscript.optimizer.fold_constants(model)
+    common.RemoveUnusedNodesPass()(model)
+
+
+def drop_redundant(model: ir.Model) -> None:
+    """Merge equal initializers and equal expressions; drop identities, dead nodes, unused opsets."""
+    common.IdentityEliminationPass()(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.DeduplicateInitializersPass()(model)
+    common.CommonSubexpressionEliminationPass()(model)
+    common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)
+    common.RemoveUnusedOpsetsPass()(model)
+
+
+def make_gathers_positive(model: ir.Model) -> None:
+    """Constant negative indices of Gather become positive ones: TensorRT has returned zeros for negative ones."""
+    for node in model.graph.all_nodes():
+        if node.op_type != "Gather":
+            continue
+        data, indices = node.inputs
+        constant = ir.convenience.get_const_tensor(indices) if indices is not None else None
+        if constant is None or data is None or data.shape is None or indices is None:
+            continue
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
+        size = data.shape[axis]
+        array = constant.numpy()
+        if not isinstance(size, int) or not (array < 0).any():
+            continue
+        name = f"{node.name or 'gather'}_positive_indices"
+        positive = ir.tensor((array + (array < 0) * size).astype(array.dtype), name=name)
+        value = ir.Value(name=name, const_value=positive, shape=positive.shape, type=ir.TensorType(positive.dtype))
+        model.graph.initializers[name] = value
+        node.replace_input_with(1, value)
+    common.RemoveUnusedNodesPass()(model)
+
+
+def name_nodes(model: ir.Model) -> None:
+    """Names that stay the same from one conversion to the next: the module path where the exporter wrote it, a count."""
+    seen: Counter[str] = Counter()
+    for node in model.graph.all_nodes():
+        scope = _scope(node)
+        base = f"{scope}/{node.op_type}" if scope else node.op_type
+        node.name = f"{base}_{seen[base]}" if seen[base] else base
+        seen[base] += 1
+    common.TopologicalSortPass()(model)
+    common.NameFixPass()(model)
+
+
+def _scope(node: ir.Node) -> str:
+    scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+    if scopes:
+        parts = re.findall(r"'([^']*)'", scopes)
+        return next((part for part in reversed(parts[:-1]) if part), "").replace(".", "/")
+    name = (node.name or "").strip("/")
+    return name.rpartition("/")[0] if "/" in name else ""

@@ -1,0 +1,1 @@
+"""The conversion, stage by stage, and loading what it wrote; with it the only caller of hooks."""

@@ -1,0 +1,378 @@
+"""The conversion, stage by stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import AdaptrtError, ModelError, OutputError, PatchError, UsageError, did_you_mean
+from adaptrt.options import fill_options, option_names, takes_option
+from adaptrt.pipeline import links
+from adaptrt.pipeline.environment import describe_environment
+from adaptrt.pipeline.observer import Observer
+from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish
+from adaptrt.pipeline.samples import Sample, numbered, sample_shapes, trace_shapes
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.plugins.session import Session
+from adaptrt.plugins.settings import Settings
+from adaptrt.report import Failure, Report, Stage
+from adaptrt.request import Conversion, Request
+from adaptrt.specs import ModelSpec, OutputSpec
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from torch import nn
+
+    from adaptrt.export.eager import EagerRunner
+    from adaptrt.plugins.facade import Hooks
+    from adaptrt.runtime.base import Runner
+
+_SAMPLES = {"full": 4, "quick": 2, "none": 1}
+
+
+def convert(request: Request, observer: Observer | None = None) -> Report:
+    """Run a whole conversion; files appear under their names only if it succeeds.
+
+    Raises an ``AdaptrtError`` whose ``report`` attribute holds what is known up to there.
+    """
+    observer = observer or Observer()
+    report = Report(adapter=request.adapter, source=request.source, command=request.command)
+    destination = choose_destination(request.source, request.output)
+    with opened(destination) as workdir:
+        session, settings = open_session(request.adapter, request.plugins_file)
+        running = _Running(request, report, observer, session, settings, workdir, destination)
+        try:
+            running.run()
+            report.status = "passed"
+        except BaseException as error:
+            running.failed(error)
+            if isinstance(error, AdaptrtError):
+                error.report = report
+            raise
+        finally:
+            running.finish()
+    return report
+
+
+@dataclass
+class _Running:
+    """A conversion on its way. Each method is one stage of its life."""
+
+    request: Request
+    report: Report
+    observer: Observer
+    session: Session
+    settings: Settings
+    workdir: Path
+    destination: Destination
+    ctx: Conversion = field(init=False)
+    stage: str = "start"
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def hooks(self) -> Hooks:
+        return self.session.hooks
+
+    def run(self) -> None:
+        self.report.plugins = dict(self.session.sources)
+        self.report.environment = describe_environment()
+        for warning in self.session.warnings:
+            self.warn(warning)
+        decoder_options = self.open_options()
+        with self.timed("load") as stage:
+            model = self.hooks.load_model(self.ctx)
+            if any(module.training for module in model.modules()):
+                model.eval()
+            stage.note = type(model).__name__
+        with self.timed("spec"):
+            spec = self.make_spec(model, decoder_options)
+        with self.timed("reference", verifying=True) as stage:
+            reference, spec = self.run_reference(model, spec)
+            stage.note = f"{len(self.samples)} samples"
+        self.report.spec = spec
+        self.compare_with_framework(reference, spec)
+        exported = self.export(model, spec)
+        graph, spec = self.rewrite(exported, spec)
+        onnx_path = self.workdir / "model.onnx"
+        with self.timed("write"):
+            from adaptrt.graph.model_file import write_model
+
+            write_model(graph, onnx_path, spec)
+            del graph
+        self.report.spec = spec
+        runner = self.verify_onnx(onnx_path, spec)
+        typed = self.hooks.typed_onnx(self.ctx, onnx_path, spec)
+        if typed == onnx_path:
+            self.not_run(3, "the graph stays float32")
+        self.not_run(4, "no engine was built")
+        self.compare_predictions(reference, runner, spec)
+        self.stage = "publish"
+        self.report.files["onnx"] = publish(onnx_path, self.destination.path(".onnx"))
+
+    def open_options(self) -> dict[str, Any]:
+        """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""
+        wanted = self.hooks.adapter_options()
+        given = dict(self.request.options)
+        own = {key: value for key, value in given.items() if wanted is not None and takes_option(wanted, key)}
+        options = fill_options(wanted, own) if wanted is not None else None
+        self.ctx = Conversion(self.request, options, self.workdir, self.settings.settings)
+        return {key: value for key, value in given.items() if key not in own}
+
+    def make_spec(self, model: nn.Module, decoder_options: dict[str, Any]) -> ModelSpec:
+        spec = self.hooks.model_spec(self.ctx, model)
+        spec, warnings = self.request.shapes.apply(spec)
+        for warning in warnings:
+            self.warn(warning)
+        spec = _renamed(spec, self.request)
+        if decoder_options:
+            from adaptrt.vision.decoders.registry import find_decoder
+
+            decoder = find_decoder(spec.decoder.name if spec.decoder else "raw")
+            adapter_options = self.hooks.adapter_options()
+            known = option_names(decoder.params) + (option_names(adapter_options) if adapter_options else [])
+            for key in decoder_options:
+                if not takes_option(decoder.params, key):
+                    raise UsageError(
+                        f"Neither adapter {self.request.adapter!r} nor decoder {decoder.name!r} has an option {key!r}.",
+                        hint=did_you_mean(key, known),
+                    )
+            params = fill_options(decoder.params, {**(spec.decoder.params if spec.decoder else {}), **decoder_options})
+            spec = spec.with_decoder_params(**{key: getattr(params, key) for key in decoder_options})
+        return spec
+
+    def run_reference(self, model: nn.Module, spec: ModelSpec) -> tuple[EagerRunner, ModelSpec]:
+        """The untouched model on every sample; completes the spec's outputs."""
+        from adaptrt.export.eager import EagerRunner
+
+        runner = EagerRunner(model)
+        count = _SAMPLES[self.request.verify]
+        shapes = sample_shapes(spec)
+        todo = list(numbered(shapes if self.request.verify == "full" else shapes[:1], count))
+        for done, (seed, sizes) in enumerate(todo):
+            inputs = {
+                name: tensor.numpy() for name, tensor in self.hooks.example_inputs(self.ctx, spec, sizes, seed).items()
+            }
+            try:
+                outputs = runner.run(inputs)
+            except AdaptrtError:
+                raise
+            except Exception as error:
+                given = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in inputs.items())
+                raise ModelError(
+                    f"The model itself fails on {given}: {type(error).__name__}: {error}",
+                    hint="Check the shapes: --imgsz, --batch or --shape.",
+                ) from error
+            if done == 0:
+                spec = _with_outputs(
+                    spec, self.request, list(outputs), [array.dtype.name for array in outputs.values()]
+                )
+                runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
+            names = [output.name for output in spec.outputs]
+            self.samples.append(Sample(inputs, dict(zip(names, outputs.values(), strict=True))))
+            self.observer.stage_progress(done + 1, len(todo))
+        return runner, spec
+
+    def compare_with_framework(self, reference: EagerRunner, spec: ModelSpec) -> None:
+        """Link 0: the framework's own road and ours see the same in a real picture."""
+        if self.request.verify == "none":
+            return self.not_run(0, "--verify none")
+        pictures = self.pictures()
+        if not pictures:
+            return self.not_run(0, "no --image")
+        with self.timed("link 0", verifying=True):
+            expected = self.hooks.framework_predictions(self.ctx, pictures[0])
+            if expected is None:
+                return self.not_run(0, f"not available: adapter {self.request.adapter} has no framework predictions")
+            actual = self.predictions(reference, spec, pictures[0], "eager")
+            record = links.picture_record(self.report.pictures, pictures[0])
+            record.predictions["framework"] = links.record_prediction(expected)
+            metrics = [found.item for found in self.hooks.metrics(self.ctx, spec)]
+            links.close_link(self.report.link(0), links.compare_predictions(metrics, [expected], [actual], spec))
+        return None
+
+    def export(self, model: nn.Module, spec: ModelSpec) -> Path:
+        """Link 1 and the export, with the patches active."""
+        from adaptrt.export.eager import EagerRunner
+        from adaptrt.patching import applied, require_called
+
+        with self.timed("patches"):
+            found = self.hooks.patches(self.ctx, model, spec)
+        with applied(model, found) as records:
+            self.report.patches = records
+            if not records:
+                self.not_run(1, "no patches")
+            else:
+                with self.timed("link 1", verifying=True) as stage:
+                    runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
+                    checks, _ = links.compare_samples(runner.run, self.samples, spec, "fp32")
+                    require_called(records)
+                    counts = [record.calls for record in records]
+                    stage.note = f"{len(records)} patches"
+                    if self.request.verify != "none":
+                        links.close_link(self.report.link(1), checks, error=PatchError)
+                    else:
+                        self.not_run(1, "--verify none")
+            with self.timed("export") as stage:
+                inputs = self.hooks.example_inputs(self.ctx, spec, trace_shapes(spec), 0)
+                path = self.hooks.export_onnx(self.ctx, model, inputs, spec)
+            if records:
+                for record, count in zip(records, counts, strict=True):
+                    record.calls = count
+        return path
+
+    def rewrite(self, exported: Path, spec: ModelSpec) -> tuple[onnx_ir.Model, ModelSpec]:
+        """The graph passes; before and after them every axis is what was asked for."""
+        from adaptrt.graph.model_file import complete_outputs, count_operators, read_model, require_symbolic_axes
+        from adaptrt.graph.run_passes import run_passes
+
+        with self.timed("passes") as stage:
+            graph = read_model(exported)
+            self.report.opset = graph.opset_imports.get("", 0)
+            self.report.exporter = (
+                "dynamo" if graph.producer_name == "pytorch" and _has_scopes(graph) else "torchscript"
+            )
+            self.report.operators["exported"] = count_operators(graph)
+            require_symbolic_axes(graph, spec)
+            passes = self.hooks.graph_passes(self.ctx, spec)
+            names = iter(range(1, len(passes) + 1))
+            graph, self.report.passes = run_passes(
+                graph, passes, lambda name: self.observer.stage_progress(next(names), len(passes), name)
+            )
+            require_symbolic_axes(graph, spec)
+            spec = replace(spec, outputs=complete_outputs(graph, spec))
+            self.report.operators["final"] = count_operators(graph)
+            before, after = (
+                sum(counts.values()) for counts in (self.report.operators["exported"], self.report.operators["final"])
+            )
+            stage.note = f"{before} to {after} nodes"
+        return graph, spec
+
+    def verify_onnx(self, path: Path, spec: ModelSpec) -> Runner | None:
+        """Link 2: ONNX Runtime on every sample, alone and in batches."""
+        if self.request.verify == "none":
+            self.not_run(2, "--verify none")
+            return None
+        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+        with self.timed("link 2", verifying=True) as stage:
+            runner = OnnxRuntimeRunner(path, custom_ops=self.request.ort_custom_ops)
+            checks, outputs = links.compare_samples(runner.run, self.samples, spec, "fp32")
+            honesty, note = links.check_honesty(runner.run, self.samples, outputs, spec, self.request.verify)
+            stage.note = self.report.link(2).reason = note
+            links.close_link(self.report.link(2), [*checks, *honesty])
+        return runner
+
+    def compare_predictions(self, reference: EagerRunner, runner: Runner | None, spec: ModelSpec) -> None:
+        """Link 5: the result sees in real pictures what the reference sees."""
+        if self.request.verify == "none" or runner is None:
+            return self.not_run(5, "--verify none")
+        pictures = self.pictures()
+        if not pictures:
+            return self.not_run(5, "no --image")
+        with self.timed("link 5", verifying=True) as stage:
+            expected = [self.predictions(reference, spec, path, "eager") for path in pictures]
+            actual = [self.predictions(runner, spec, path, runner.backend) for path in pictures]
+            metrics = [found.item for found in self.hooks.metrics(self.ctx, spec)]
+            checks = links.compare_predictions(metrics, expected, actual, spec)
+            if not checks:
+                return self.not_run(5, f"no metric for task {spec.task!r}")
+            from adaptrt.verify.agreement import describe
+
+            stage.note = "; ".join(map(describe, actual))
+            links.close_link(self.report.link(5), checks)
+        return None
+
+    def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:
+        from adaptrt.vision.pictures import read_image
+
+        prediction = links.predict(runner, read_image(path), self.hooks.preprocess, self.hooks.postprocess, spec)
+        links.picture_record(self.report.pictures, path).predictions[backend] = links.record_prediction(prediction)
+        return prediction
+
+    def pictures(self) -> list[Path]:
+        return [path for path in (self.request.image, self.request.test_image) if path is not None]
+
+    @contextmanager
+    def timed(self, name: str, *, verifying: bool = False) -> Iterator[Stage]:
+        """A stage: announced, timed, recorded also when it fails."""
+        self.stage = name
+        stage = Stage(name, verifying=verifying)
+        self.report.stages.append(stage)
+        self.observer.stage_started(name)
+        started = time.perf_counter()
+        try:
+            yield stage
+        finally:
+            stage.seconds = time.perf_counter() - started
+        self.observer.stage_finished(stage)
+
+    def not_run(self, link: int, reason: str) -> None:
+        self.report.link(link).reason = reason
+
+    def warn(self, text: str) -> None:
+        self.report.warnings.append(text)
+        self.observer.warning(text)
+
+    def failed(self, error: BaseException) -> None:
+        if isinstance(error, OSError) and not isinstance(error, AdaptrtError):
+            error = output_error(error, self.destination.folder)
+        message = error.message if isinstance(error, AdaptrtError) else str(error) or type(error).__name__
+        hint = error.hint if isinstance(error, AdaptrtError) else None
+        self.report.status = "failed"
+        self.report.failure = Failure(type(error).__name__, message, hint, self.stage)
+
+    def finish(self) -> None:
+        """Write the report beside the results, tell everybody. A failed conversion leaves no file."""
+        if self.report.status == "passed":
+            path = self.destination.path(".report.json")
+            written = self.workdir / "report.json"
+            written.write_text(self.report.to_json(), encoding="utf-8")
+            written.replace(path)
+        if hasattr(self, "ctx"):
+            self.hooks.conversion_finished(self.ctx, self.report)
+        self.observer.finished(self.report)
+
+
+def _has_scopes(graph: onnx_ir.Model) -> bool:
+    return any("pkg.torch.onnx.name_scopes" in node.metadata_props for node in graph.graph)
+
+
+def _renamed(spec: ModelSpec, request: Request) -> ModelSpec:
+    """The spec with the names of ``--input-names``; everything that refers to an input follows."""
+    if not request.input_names:
+        return spec
+    if len(request.input_names) != len(spec.inputs):
+        raise UsageError(
+            f"--input-names has {len(request.input_names)} names; the model has {len(spec.inputs)} inputs.",
+            hint=f"They are: {', '.join(tensor.name for tensor in spec.inputs)}",
+        )
+    names = dict(zip((tensor.name for tensor in spec.inputs), request.input_names, strict=True))
+    image = replace(spec.image, input=names[spec.image.input]) if spec.image else None
+    inputs = tuple(replace(tensor, name=names[tensor.name]) for tensor in spec.inputs)
+    return replace(spec, inputs=inputs, image=image)
+
+
+def _with_outputs(spec: ModelSpec, request: Request, names: list[str], dtypes: list[str]) -> ModelSpec:
+    """Outputs as the model gives them, described as far as the adapter did, named as the user asked."""
+    if spec.outputs and len(spec.outputs) != len(names):
+        raise ModelError(
+            f"The spec names {len(spec.outputs)} outputs, the model gives {len(names)} ({', '.join(names)}).",
+            hint="The adapter's model_spec has to describe all of them, or none.",
+        )
+    if request.output_names and len(request.output_names) != len(names):
+        raise UsageError(
+            f"--output-names has {len(request.output_names)} names; the model has {len(names)} outputs.",
+            hint=f"They are: {', '.join(names)}",
+        )
+    outputs = list(spec.outputs) or [OutputSpec(name) for name in names]
+    final = request.output_names or tuple(output.name for output in outputs)
+    return replace(
+        spec,
+        outputs=tuple(
+            replace(output, name=name, dtype=dtype) for output, name, dtype in zip(outputs, final, dtypes, strict=True)
+        ),
+    )

@@ -1,0 +1,174 @@
+"""The six links: each compares one later form with the reference, and says why where it did not run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.contributions import Metric
+from adaptrt.errors import PatchError, VerificationError
+from adaptrt.pipeline.samples import Sample, batch_sizes, is_batched
+from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions
+from adaptrt.report import Check, Link, PictureRecord, PredictionRecord
+from adaptrt.runtime.base import Runner
+from adaptrt.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# seconds that a link may spend on batches; the larger ones are left out beyond, and the report says so
+BATCH_BUDGET = 30.0
+
+
+def close_link(
+    link: Link, checks: Sequence[Check], *, error: type[PatchError | VerificationError] = VerificationError
+) -> None:
+    """Record the checks; the first that fails ends the conversion."""
+    link.checks.extend(checks)
+    failed = [check for check in link.checks if not check.passed]
+    link.status = "failed" if failed else "passed"
+    if failed:
+        check = failed[0]
+        relation = "at least" if check.higher_is_better else "at most"
+        raise error(
+            f"Link {link.number} ({link.name}) fails: {check.name} {check.value:.3g}"
+            f"{f' {check.unit}' if check.unit in ('pixels',) else ''}, {relation} {check.limit:.3g} is accepted.",
+            hint=_HINTS[link.number],
+        )
+
+
+_HINTS = {
+    0: "Pre- or postprocessing differs from the framework's: letterbox, channel order, normalisation or decoding.",
+    1: "A patch changes the result. Find out which with --debug and --verify full, or leave the adapter's patches out.",
+    2: "The exported graph computes something else: try the other --exporter, --no-simplify, or a lower --opset.",
+    3: "Keep more of the graph in float32 (--keep-fp32), or choose another --precision.",
+    4: "TensorRT computes something else: try --precision fp32, then keep parts in float32 (--keep-fp32).",
+    5: "Numbers agree and predictions do not: look at the pictures in the report.",
+}
+
+
+def compare_samples(
+    run: Callable[[Any], Any], samples: Sequence[Sample], spec: ModelSpec, precision: str
+) -> tuple[list[Check], list[Any]]:
+    """Each sample on its own against the reference; the outputs too, for the batches."""
+    from adaptrt.verify.compare import Comparison
+
+    comparison = Comparison(spec, precision)
+    outputs = []
+    for sample in samples:
+        outputs.append(run(sample.inputs))
+        comparison.add(sample.reference, outputs[-1])
+    return comparison.checks(), outputs
+
+
+def check_honesty(
+    run: Callable[[Any], Any], samples: Sequence[Sample], alone: Sequence[Any], spec: ModelSpec, effort: str
+) -> tuple[list[Check], str]:
+    """Batch honesty on the samples of equal shape, and a word about what was left out."""
+    from adaptrt.verify.honesty import check_batches, check_companions
+
+    first = {name: array.shape for name, array in samples[0].inputs.items()}
+    alike = [
+        index
+        for index, sample in enumerate(samples)
+        if {name: array.shape for name, array in sample.inputs.items()} == first
+    ]
+    inputs = [samples[index].inputs for index in alike]
+    if not is_batched(spec):
+        batch = next(iter(first.values()))[0] if first else 1
+        if batch == 1 or len(inputs) < 2:
+            return [], "batch honesty does not apply: the batch is fixed at 1"
+        return check_companions(run, inputs, spec), ""
+    sizes = batch_sizes(spec)
+    if effort == "quick":
+        sizes = sizes[:1]
+    started = time.perf_counter()
+    run(inputs[0])
+    seconds = time.perf_counter() - started
+    tried, spent = [], 0.0
+    for size in sizes:
+        spent += size * seconds
+        if spent > BATCH_BUDGET and tried:
+            break
+        tried.append(size)
+    left_out = (
+        f"batches {', '.join(map(str, sizes[len(tried) :]))} left out: beyond {BATCH_BUDGET:.0f} s"
+        if len(tried) < len(sizes)
+        else ""
+    )
+    checks = check_batches(run, inputs, [alone[index] for index in alike], spec, tried)
+    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}" if tried else "", left_out]))
+
+
+def predict(
+    runner: Runner,
+    image: NDArray[Any],
+    preprocess: Callable[[Any, ModelSpec], tuple[Any, ImageMeta]],
+    postprocess: Callable[[Any, Any, ModelSpec], Sequence[Predictions]],
+    spec: ModelSpec,
+) -> Predictions:
+    """One picture through pre-processing, a runner and post-processing; a fixed batch is filled with the picture."""
+    import numpy as np
+
+    arrays, meta = preprocess(image, spec)
+    smallest = spec.inputs[0].profiles[0][0].min if spec.inputs else 1
+    filled = {
+        name: np.repeat(array, smallest, axis=0) if array.shape[0] == 1 else array for name, array in arrays.items()
+    }
+    outputs = runner.run(filled)
+    first = {name: array[:1] if array.ndim and array.shape[0] == smallest else array for name, array in outputs.items()}
+    return postprocess(first, [meta], spec)[0]
+
+
+def compare_predictions(
+    metrics: Sequence[Metric], reference: Sequence[Predictions], converted: Sequence[Predictions], spec: ModelSpec
+) -> list[Check]:
+    """The metrics of the spec's task over the same pictures."""
+    checks = []
+    for metric in metrics:
+        if metric.task not in (spec.task, "any"):
+            continue
+        value = metric.compute(reference, converted)
+        checks.append(
+            Check(
+                name=metric.name,
+                unit="share",
+                value=value,
+                limit=metric.minimum,
+                passed=metric.minimum is None or value >= metric.minimum,
+                reason=metric.reason,
+                samples=len(reference),
+                higher_is_better=True,
+            )
+        )
+    return checks
+
+
+def record_prediction(prediction: Predictions) -> PredictionRecord:
+    if isinstance(prediction, Detections):
+        return PredictionRecord(
+            "detections",
+            [round(float(score), 6) for score in prediction.scores],
+            [int(label) for label in prediction.labels],
+            prediction.names,
+            [[round(float(side), 3) for side in box] for box in prediction.boxes],
+        )
+    if isinstance(prediction, Classification):
+        return PredictionRecord(
+            "classification",
+            [round(float(score), 6) for score in prediction.scores],
+            [int(label) for label in prediction.labels],
+            prediction.names,
+        )
+    return PredictionRecord("values", names=tuple(prediction.arrays))
+
+
+def picture_record(records: list[PictureRecord], path: Path) -> PictureRecord:
+    """The record of this picture, made at its first use."""
+    for record in records:
+        if record.path == str(path):
+            return record
+    records.append(PictureRecord(str(path)))
+    return records[-1]

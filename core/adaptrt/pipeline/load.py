@@ -1,0 +1,135 @@
+"""A converted model, ready to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptrt.errors import ModelError, UsageError, did_you_mean
+from adaptrt.options import fill_options, option_names, takes_option
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.plugins.discovery import ADAPTERS, find_candidates
+from adaptrt.predictions import ImageMeta, Predictions
+from adaptrt.runtime.base import Runner
+from adaptrt.specs import ModelSpec
+
+
+class Model:
+    """A file that adaptrt wrote, with its pre- and postprocessing.
+
+    Calling it with a path, an array (uint8 [H, W, 3] RGB) or a list of them gives a list of predictions; keyword
+    arguments change the decoder's parameters for this call (``conf=0.4``). Use it as a context manager, or ``close``.
+    """
+
+    def __init__(self, runner: Runner, spec: ModelSpec, path: Path, *, plugins_file: Path | None = None) -> None:
+        self.path = path
+        self.spec = spec
+        self.runner = runner
+        installed = [candidate.name for candidate in find_candidates(ADAPTERS)] if spec.adapter else []
+        session, _ = open_session(spec.adapter if spec.adapter in installed else None, plugins_file)
+        self.warnings = list(session.warnings)
+        self._hooks = session.hooks
+
+    def __call__(self, images: Any, **params: Any) -> list[Predictions]:
+        spec = self._spec_with(params)
+        batch = (
+            [images]
+            if isinstance(images, (str, Path, np.ndarray)) or not isinstance(images, Iterable)
+            else list(images)
+        )
+        largest = self._largest_batch()
+        predictions: list[Predictions] = []
+        for start in range(0, len(batch), largest):
+            predictions.extend(self._predict(batch[start : start + largest], spec))
+        return predictions
+
+    def close(self) -> None:
+        self.runner.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _predict(self, images: Sequence[Any], spec: ModelSpec) -> Sequence[Predictions]:
+        from adaptrt.vision.pictures import read_image
+
+        arrays: list[Any] = []
+        metas: list[ImageMeta] = []
+        for image in images:
+            inputs, meta = self._hooks.preprocess(read_image(image), spec)
+            arrays.append(inputs)
+            metas.append(meta)
+        smallest = self.spec.inputs[0].dims[0].min
+        missing = max(0, smallest - len(arrays))  # a fixed batch is filled up with the last picture
+        filled = arrays + arrays[-1:] * missing
+        batch = (
+            filled[0]
+            if len(filled) == 1
+            else {name: np.concatenate([one[name] for one in filled]) for name in filled[0]}
+        )
+        outputs = self.runner.run(batch)
+        if missing:
+            outputs = {name: array[: len(metas)] for name, array in outputs.items()}
+        return self._hooks.postprocess(outputs, metas, spec)
+
+    def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
+        if not params:
+            return self.spec
+        from adaptrt.vision.decoders.registry import find_decoder
+
+        decoder = find_decoder(self.spec.decoder.name if self.spec.decoder else "raw")
+        for key in params:
+            if not takes_option(decoder.params, key):
+                raise UsageError(
+                    f"Decoder {decoder.name!r} has no option {key!r}.",
+                    hint=did_you_mean(key, option_names(decoder.params)),
+                )
+        filled = fill_options(decoder.params, params)
+        return self.spec.with_decoder_params(**{key: getattr(filled, key) for key in params})
+
+    def _largest_batch(self) -> int:
+        return self.spec.inputs[0].dims[0].max
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    custom_ops: Sequence[str | Path] = (),
+    plugins_file: str | Path | None = None,
+) -> Model:
+    """Open an ONNX file that adaptrt wrote; ``device`` is ``cpu`` or ``cuda:0``."""
+    path = Path(path)
+    if not path.exists():
+        raise ModelError(f"There is no file {path}.", hint=_nearest(path))
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder.", hint="Give the .onnx file in it.")
+    if path.suffix != ".onnx":
+        raise ModelError(
+            f"{path.name} is no .onnx file.", hint="Convert it first: adaptrt convert --adapter ... " + path.name
+        )
+    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+    runner = OnnxRuntimeRunner(path, device=device, custom_ops=[Path(library) for library in custom_ops])
+    spec = runner.spec
+    if spec is None:
+        raise ModelError(
+            f"{path.name} holds no adaptrt spec: how pictures go in and boxes come out is not known.",
+            hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file is.",
+        )
+    return Model(runner, spec, path, plugins_file=Path(plugins_file) if plugins_file else None)
+
+
+def _nearest(path: Path) -> str:
+    folder = path.parent
+    names = [file.name for file in folder.iterdir() if file.suffix == ".onnx"] if folder.is_dir() else []
+    return (
+        did_you_mean(path.name, names)
+        if names
+        else f"Convert a checkpoint first: adaptrt convert --adapter ... {path.stem}.pt"
+    )

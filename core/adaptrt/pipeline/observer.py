@@ -1,0 +1,24 @@
+"""How a conversion tells the outside what it is doing; library code itself never prints."""
+
+from __future__ import annotations
+
+from adaptrt.report import Report, Stage
+
+
+class Observer:
+    """Does nothing; override what is of interest."""
+
+    def stage_started(self, name: str) -> None:
+        """A stage begins."""
+
+    def stage_progress(self, done: int, total: int, text: str = "") -> None:
+        """A step of the current stage is done."""
+
+    def stage_finished(self, stage: Stage) -> None:
+        """A stage ended well; its time and note are known."""
+
+    def warning(self, text: str) -> None:
+        """Something the user should know, that does not stop the conversion."""
+
+    def finished(self, report: Report) -> None:
+        """The conversion ended, well or not (``report.status``)."""

@@ -1,0 +1,115 @@
+"""Where a conversion writes: names, one conversion at a time to a name, files that appear only when whole."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from adaptrt.errors import OutputError
+from adaptrt.report import FileRecord
+
+SUFFIXES = (".onnx", ".engine", ".plan")
+
+
+@dataclass(frozen=True)
+class Destination:
+    """The folder and the stem of everything a conversion writes: ``best`` for ``best.onnx``, ``best.engine`` ..."""
+
+    folder: Path
+    stem: str
+
+    def path(self, suffix: str) -> Path:
+        return self.folder / f"{self.stem}{suffix}"
+
+
+def choose_destination(source: str, output: Path | None) -> Destination:
+    """Next to the source where that is a file, else the current folder, unless ``-o`` names a file or folder."""
+    source_path = Path(source)
+    name = source.rpartition(":")[2] or source  # module:attribute
+    stem = source_path.stem if source_path.suffix in _SOURCE_SUFFIXES else name.replace("/", "_")
+    if output is None:
+        folder = source_path.parent if source_path.is_file() else Path()
+        return Destination(folder, stem)
+    if output.suffix in SUFFIXES and not output.is_dir():
+        return Destination(output.parent, output.stem)
+    if output.suffix and not output.is_dir() and output.suffix[1:].isalpha():
+        raise OutputError(
+            f"-o {output}: a conversion writes {', '.join(SUFFIXES)}, not {output.suffix}.",
+            hint=f"For example: -o {output.with_suffix('.onnx')}, or a folder.",
+        )
+    return Destination(output, stem)
+
+
+_SOURCE_SUFFIXES = {".pt", ".pth", ".pt2", ".py", ".yaml", ".yml", ".safetensors", ".onnx", ".ckpt", ".bin"}
+
+
+@contextmanager
+def opened(destination: Destination) -> Iterator[Path]:
+    """A folder to work in, beside the destination and gone afterwards; nobody else writes to this name meanwhile."""
+    folder = destination.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _only_one(destination):
+            workdir = Path(tempfile.mkdtemp(prefix=f".{destination.stem}.", suffix=".adaptrt", dir=folder))
+            try:
+                yield workdir
+            finally:
+                shutil.rmtree(workdir, ignore_errors=True)
+    except OSError as error:
+        raise output_error(error, folder) from error
+
+
+def publish(path: Path, destination: Path) -> FileRecord:
+    """Move a finished file to its name, in one step."""
+    record = FileRecord(str(destination), path.stat().st_size, sha256_of(path))
+    path.replace(destination)
+    return record
+
+
+def output_error(error: OSError, folder: Path) -> OutputError:
+    """What an error of the file system means for the user."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(f"The disk of {folder} is full.", hint="Free some space, or choose another place with -o.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputError(f"{folder} cannot be written to.", hint="Choose another place with -o.")
+    if error.errno in (errno.EEXIST, errno.ENOTDIR):
+        return OutputError(f"{folder} is not a folder.", hint="Choose another place with -o.")
+    return OutputError(f"{folder}: {error.strerror or error}.", hint="Choose another place with -o.")
+
+
+@contextmanager
+def _only_one(destination: Destination) -> Iterator[None]:
+    # the lock lies in the temporary folder, so that nothing stays behind beside the user's files
+    key = hashlib.sha256(str(destination.folder.resolve() / destination.stem).encode()).hexdigest()[:24]
+    locks = Path(tempfile.gettempdir()) / f"adaptrt-locks-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    locks.mkdir(mode=0o700, exist_ok=True)
+    lock = FileLock(locks / f"{key}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise OutputError(
+            f"Another conversion is writing {destination.path('.*')} at this moment.",
+            hint="Wait for it, or give this one another name with -o.",
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

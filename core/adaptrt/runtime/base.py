@@ -1,0 +1,31 @@
+"""What every way to run a model offers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a runnable model; ``shape`` holds numbers, and names or ``None`` for symbolic axes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+class Runner(Protocol):
+    """Runs a model on arrays; ``backend`` names the implementation in reports."""
+
+    backend: str
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name, in the order of the file; the arrays belong to the caller."""
+        ...
+
+    def close(self) -> None: ...

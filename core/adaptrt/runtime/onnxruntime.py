@@ -1,0 +1,91 @@
+"""ONNX Runtime: the CPU, and CUDA where ``onnxruntime-gpu`` is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnxruntime as ort
+
+from adaptrt.errors import DependencyError, ModelError, UsageError
+from adaptrt.runtime.base import TensorInfo
+from adaptrt.specs import METADATA_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DTYPES = {"float": "float32", "double": "float64", "float16": "float16"}
+
+
+class OnnxRuntimeRunner:
+    """Runs an ONNX file. ``device`` is ``cpu``, ``cuda`` or ``cuda:1``."""
+
+    def __init__(self, path: Path, *, device: str = "cpu", custom_ops: Sequence[Path] = ()) -> None:
+        self.backend = "onnxruntime" if device == "cpu" else f"onnxruntime ({device})"
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        for library in custom_ops:
+            try:
+                options.register_custom_ops_library(str(library))
+            except Exception as error:
+                raise UsageError(f"{library} is no library of custom operators: {error}") from error
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+        except Exception as error:
+            if isinstance(error, DependencyError):
+                raise
+            raise ModelError(
+                f"ONNX Runtime cannot load {path.name}: {str(error).strip().splitlines()[0]}",
+                hint="An operator of your own needs --ort-custom-ops lib.so; else check that the file is whole: adaptrt inspect.",
+            ) from error
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return tuple(map(_info, self._session.get_inputs()))
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        return tuple(map(_info, self._session.get_outputs()))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's ``metadata_props``."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The spec inside the file; ``None`` in a file that adaptrt did not write."""
+        text = self.metadata.get(METADATA_KEY)
+        return ModelSpec.from_json(text) if text else None
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        try:
+            outputs = self._session.run(None, dict(inputs))
+        except Exception as error:
+            shapes = ", ".join(f"{name} {tuple(array.shape)} {array.dtype}" for name, array in inputs.items())
+            wanted = ", ".join(f"{info.name} {info.shape} {info.dtype}" for info in self.inputs)
+            raise ModelError(
+                f"ONNX Runtime failed on {shapes}: {str(error).strip().splitlines()[0]}",
+                hint=f"The file takes {wanted}.",
+            ) from error
+        return dict(zip((info.name for info in self._session.get_outputs()), outputs, strict=True))
+
+    def close(self) -> None:
+        """Nothing to free by hand; here so that every runner can be closed."""
+
+
+def _providers(device: str) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise DependencyError(
+            "This ONNX Runtime has no CUDA.", hint="Install it: pip uninstall onnxruntime; pip install onnxruntime-gpu"
+        )
+    index = int(device.partition(":")[2] or 0)
+    return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+
+
+def _info(tensor: Any) -> TensorInfo:
+    kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+    return TensorInfo(tensor.name, _DTYPES.get(kind, kind), tuple(tensor.shape))

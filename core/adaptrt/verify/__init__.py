@@ -1,0 +1,1 @@
+"""Proof that the converted model is the model."""

@@ -1,0 +1,97 @@
+"""How well two sets of predictions agree: matched boxes, top-1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptrt.contributions import Metric
+from adaptrt.predictions import Classification, Detections, Predictions, Values
+from adaptrt.specs import ModelSpec
+
+
+def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
+    """IoU of every pair: [N, 4] and [M, 4] (x1 y1 x2 y2) to [N, M]."""
+    a, b = first[:, None].astype(np.float64), second[None].astype(np.float64)
+    overlap = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
+    return overlap / np.maximum(union, 1e-12)
+
+
+def match_boxes(first: Detections, second: Detections, iou: float) -> list[tuple[int, int]]:
+    """Pairs of equal label and at least this IoU, the best first, each box used once."""
+    if not len(first) or not len(second):
+        return []
+    overlaps = box_iou(first.boxes, second.boxes)
+    overlaps[first.labels[:, None] != second.labels[None]] = -1
+    pairs = []
+    for flat in np.argsort(-overlaps, axis=None, kind="stable"):
+        row, column = divmod(int(flat), len(second))
+        if overlaps[row, column] < iou:
+            break
+        pairs.append((row, column))
+        overlaps[row, :] = overlaps[:, column] = -1
+    return pairs
+
+
+def matched_boxes(iou: float, score: float) -> Metric:
+    """The share of boxes that have a partner of the same label, at least this IoU, and a score at most this far away.
+
+    Boxes within ``score`` of the threshold that one side drops and the other keeps count as unmatched: at the default
+    tolerances that does not happen on its own.
+    """
+
+    def compute(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
+        matched = total = 0
+        for expected, actual in zip(reference, converted, strict=True):
+            if not isinstance(expected, Detections) or not isinstance(actual, Detections):
+                raise TypeError("matched boxes need Detections")
+            pairs = match_boxes(expected, actual, iou)
+            matched += sum(abs(float(expected.scores[a]) - float(actual.scores[b])) <= score for a, b in pairs)
+            total += max(len(expected), len(actual))
+        return matched / total if total else 1.0
+
+    return Metric(
+        name=f"matched boxes (IoU {iou:g}, score within {score:g})",
+        task="detect",
+        reason="the same objects, in the same places, as sure",
+        compute=compute,
+        minimum=1.0,
+    )
+
+
+def _same_class(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
+    same = [
+        isinstance(expected, Classification)
+        and isinstance(actual, Classification)
+        and int(expected.labels[0]) == int(actual.labels[0])
+        for expected, actual in zip(reference, converted, strict=True)
+    ]
+    return sum(same) / len(same) if same else 1.0
+
+
+TOP1 = Metric(name="same top-1", task="classify", reason="the same class comes first", compute=_same_class, minimum=1.0)
+
+
+def standard_metrics(spec: ModelSpec, precision: str) -> list[Metric]:
+    """The metrics of the spec's task, as strict as the precision allows."""
+    if spec.task == "detect":
+        return [
+            matched_boxes(
+                *{"fp32": (0.99, 1e-3), "tf32": (0.95, 0.01), "fp16": (0.9, 0.03)}.get(precision, (0.75, 0.1))
+            )
+        ]
+    return [TOP1] if spec.task == "classify" else []
+
+
+def describe(prediction: Predictions) -> str:
+    """What was found, in a few words."""
+    if isinstance(prediction, Values):
+        return ", ".join(f"{name} {array.shape}" for name, array in prediction.arrays.items())
+    if isinstance(prediction, Classification):
+        return f"{prediction.name(0)} {prediction.scores[0]:.3f}" if len(prediction) else "nothing"
+    names = [prediction.name(index) for index in range(len(prediction))]
+    counts = {name: names.count(name) for name in dict.fromkeys(names)}
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"

@@ -1,0 +1,107 @@
+"""Compares outputs group by group: one number over mixed units would mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptrt.report import Check
+from adaptrt.specs import ModelSpec, OutputGroup, OutputSpec, Tolerance
+from adaptrt.verify.tolerances import tolerance_of
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+def groups_of(output: OutputSpec) -> tuple[OutputGroup, ...]:
+    return output.groups or (OutputGroup(output.name, "values"),)
+
+
+def slice_group(array: NDArray[Any], group: OutputGroup) -> NDArray[Any]:
+    if group.axis is None:
+        return array
+    index = [slice(None)] * array.ndim
+    index[group.axis] = slice(group.start, group.stop)
+    return array[tuple(index)]
+
+
+@dataclass
+class _Totals:
+    """What was seen of one group so far."""
+
+    group: OutputGroup
+    tolerance: Tolerance
+    largest: float = 0.0
+    scale: float = 0.0
+    total: float = 0.0
+    count: int = 0
+    samples: int = 0
+
+    @property
+    def limit(self) -> float:
+        return self.tolerance.atol + self.tolerance.rtol * self.scale
+
+
+class Comparison:
+    """Collects differences over samples; ``checks`` gives one check for each group.
+
+    ``suffix`` is added to the names of the checks; ``tolerance`` overrides those of the groups.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, precision: str, *, suffix: str = "", tolerance: Tolerance | None = None
+    ) -> None:
+        self._suffix = suffix
+        self._totals = {
+            (output.name, group.name): _Totals(group, tolerance or tolerance_of(group, precision))
+            for output in spec.outputs
+            for group in groups_of(output)
+        }
+        self._spec = spec
+
+    def add(self, reference: Arrays, converted: Arrays) -> None:
+        """One sample, or one batch of them. Shapes that differ, NaN and infinity count as infinitely wrong."""
+        for totals, expected, actual in self._pairs(reference, converted):
+            totals.samples += 1
+            if actual is None or actual.shape != expected.shape:
+                totals.largest = float("inf")
+                continue
+            if not expected.size:
+                continue
+            wanted = slice_group(expected, totals.group).astype(np.float64, copy=False)
+            given = slice_group(actual, totals.group).astype(np.float64, copy=False)
+            difference = np.abs(wanted - given)
+            difference[(wanted == given) | (np.isnan(wanted) & np.isnan(given))] = 0.0  # equal infinities differ by NaN
+            largest = float(difference.max(initial=0.0))
+            totals.largest = max(totals.largest, largest if np.isfinite(largest) else float("inf"))
+            finite = np.abs(wanted[np.isfinite(wanted)])
+            totals.scale = max(totals.scale, float(finite.max(initial=0.0)))
+            totals.total += float(difference.sum())
+            totals.count += difference.size
+
+    def checks(self) -> list[Check]:
+        return [
+            Check(
+                name=(group if group == output else f"{output}: {group}") + self._suffix,
+                unit=totals.group.unit,
+                value=totals.largest,
+                limit=totals.limit,
+                passed=totals.largest <= totals.limit,
+                reason=totals.tolerance.reason,
+                mean=totals.total / totals.count if totals.count else None,
+                samples=totals.samples,
+            )
+            for (output, group), totals in self._totals.items()
+            if totals.samples
+        ]
+
+    def _pairs(
+        self, reference: Arrays, converted: Arrays
+    ) -> Iterator[tuple[_Totals, NDArray[Any], NDArray[Any] | None]]:
+        for output in self._spec.outputs:
+            for group in groups_of(output):
+                totals = self._totals[output.name, group.name]
+                yield totals, reference[output.name], converted.get(output.name)

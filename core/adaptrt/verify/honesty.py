@@ -1,0 +1,73 @@
+"""Batch honesty: a sample's result must not depend on what else is in its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptrt.report import Check
+from adaptrt.specs import ModelSpec
+from adaptrt.verify.compare import Comparison
+from adaptrt.verify.tolerances import BATCH_HONESTY
+
+Arrays = Mapping[str, NDArray[Any]]
+Run = Callable[[Arrays], Arrays]
+
+
+def batched_inputs(spec: ModelSpec) -> list[str]:
+    """The inputs whose first axis is the batch: those that share the first input's dynamic first axis."""
+    first = spec.inputs[0].dims[0] if spec.inputs and spec.inputs[0].dims else None
+    return [
+        tensor.name
+        for tensor in spec.inputs
+        if tensor.dims and first is not None and (tensor.dims[0].name, tensor.dims[0].max) == (first.name, first.max)
+    ]
+
+
+def stack(samples: Sequence[Arrays], batched: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """One batch out of samples; inputs without a batch axis are the first sample's."""
+    return {
+        name: np.concatenate([sample[name] for sample in samples]) if name in batched else array
+        for name, array in samples[0].items()
+    }
+
+
+def check_batches(
+    run: Run, samples: Sequence[Arrays], alone: Sequence[Arrays], spec: ModelSpec, sizes: Sequence[int]
+) -> list[Check]:
+    """Batches of these sizes, samples cycled and in changing places, each row held against the sample run alone.
+
+    ``samples`` have batch 1, ``alone`` are their outputs from the same ``run``.
+    """
+    batched = batched_inputs(spec)
+    comparison = Comparison(spec, "fp32", suffix=" in a batch", tolerance=BATCH_HONESTY)
+    for size in sizes:
+        order = [(size + place) % len(samples) for place in range(size)]
+        outputs = run(stack([samples[index] for index in order], batched))
+        for place, index in enumerate(order):
+            comparison.add(alone[index], {name: _row(array, place, size) for name, array in outputs.items()})
+    return comparison.checks()
+
+
+def check_companions(run: Run, batches: Sequence[Arrays], spec: ModelSpec) -> list[Check]:
+    """For a fixed batch: row 0 stays the same when its companions change."""
+    first, second = batches[0], batches[1]
+    batched = batched_inputs(spec)
+    mixed = {
+        name: np.concatenate([array[:1], second[name][1:]]) if name in batched else array
+        for name, array in first.items()
+    }
+    comparison = Comparison(spec, "fp32", suffix=" in a batch", tolerance=BATCH_HONESTY)
+    before, after = run(first), run(mixed)
+    comparison.add(
+        {name: array[:1] for name, array in before.items()}, {name: array[:1] for name, array in after.items()}
+    )
+    return comparison.checks()
+
+
+def _row(array: NDArray[Any], place: int, size: int) -> NDArray[Any]:
+    """One sample of a batch, batch axis kept; an output that lost its batch axis comes back whole, and differs."""
+    return array[place : place + 1] if array.ndim and array.shape[0] == size else array

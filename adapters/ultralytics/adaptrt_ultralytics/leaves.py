@@ -76,7 +76,8 @@ def load_tensors(module: nn.Module, recorded: InertObject) -> None:
     A module that has none yet (one that was not built by its constructor) takes them as they are.
     """
     attributes = recorded.attributes
-    for kind, own in (("_parameters", module._parameters), ("_buffers", module._buffers)):
+    stores: dict[str, dict[str, Any]] = {"_parameters": module.__dict__["_parameters"], "_buffers": module._buffers}
+    for kind, own in stores.items():
         found = {key: value for key, value in (attributes.get(kind) or {}).items() if value is not None}
         expected = {key: value for key, value in own.items() if value is not None}
         if isinstance(module, tuple(LEAVES.values())):

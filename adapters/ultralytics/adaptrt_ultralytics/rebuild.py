@@ -64,7 +64,7 @@ def network_from_config(path: Path) -> nn.Module:
     name = _config_name(path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = DetectionModel(name, verbose=False)
+        model = DetectionModel(name, verbose=False)  # type: ignore[no-untyped-call]
     return _finished(model, str(path), dict(DEFAULT_CFG_DICT))
 
 
@@ -97,7 +97,7 @@ def _layer_class(path: str) -> type[nn.Module] | None:
     return None
 
 
-def _finished(model: DetectionModel, source: str, args: dict[str, Any]) -> nn.Module:
+def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
     """Checks what every later stage relies on, and attaches what Ultralytics' own loader attaches."""
     detect = model.model[-1]
     if type(detect) is not head.Detect:
@@ -117,7 +117,8 @@ def _finished(model: DetectionModel, source: str, args: dict[str, Any]) -> nn.Mo
     model.args = args
     model.task = "detect"
     model.pt_path = source
-    return model.float().eval().requires_grad_(False)
+    finished: nn.Module = model.float().eval().requires_grad_(False)
+    return finished
 
 
 def _config_name(path: Path) -> str:

@@ -1,0 +1,51 @@
+"""Which class computes what a classic layer of that name computes. The names are those of ``models/common.py``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+from ultralytics.nn.modules import block, conv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOMES = ("models.common", "models.experimental", "yolov5.models.common", "yolov5.models.experimental")
+ACTIVATIONS = ("utils.activations", "yolov5.utils.activations")
+
+# The layers of the package hold the same children under the same names and combine them in the same way.
+LAYERS: Mapping[str, type[nn.Module]] = {
+    "Bottleneck": block.Bottleneck,
+    "BottleneckCSP": block.BottleneckCSP,
+    "C3": block.C3,
+    "C3Ghost": block.C3Ghost,
+    "C3SPP": block.C3,
+    "C3x": block.C3,
+    "Concat": conv.Concat,
+    "Conv": conv.Conv,
+    "CrossConv": block.Bottleneck,
+    "DWConv": conv.DWConv,
+    "Focus": conv.Focus,
+    "GhostBottleneck": block.GhostBottleneck,
+    "GhostConv": conv.GhostConv,
+    "SPP": block.SPP,
+    "SPPF": block.SPPF,
+}
+HAND_WRITTEN: Mapping[str, type[nn.Module]] = {  # from before torch had them
+    "Hardswish": nn.Hardswish,
+    "MemoryEfficientMish": nn.Mish,
+    "MemoryEfficientSwish": nn.SiLU,
+    "Mish": nn.Mish,
+    "SiLU": nn.SiLU,
+    "Swish": nn.SiLU,
+}
+
+
+def layer_class(path: str) -> type[nn.Module] | None:
+    """The class for a dotted name in the checkpoint; None where there is none that computes the same."""
+    module, _, name = path.rpartition(".")
+    if module in HOMES:
+        return LAYERS.get(name)
+    if module in ACTIVATIONS:
+        return HAND_WRITTEN.get(name)
+    return None

@@ -1,0 +1,161 @@
+"""Classic YOLOv5 checkpoints to networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptrt.checkpoint import InertObject
+from adaptrt_ultralytics.checkpoints import CLASSIC_MODULES, SUPPORTED, Checkpoint, open_checkpoint
+from adaptrt_ultralytics.classic.head import AnchorDetect
+from adaptrt_ultralytics.classic.layers import layer_class
+from adaptrt_ultralytics.graft import graft, is_plain
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+
+class ClassicModel(nn.Module):
+    """Anchor-based YOLOv5: images float32 [B, 3, H, W], RGB 0..1, to float32 [B, N, 5 + nc] (see ``AnchorDetect``).
+
+    H and W are multiples of the largest of ``stride``. ``names``: class index to name. ``yaml``: the config it was
+    trained with.
+    """
+
+    def __init__(self, layers: nn.Sequential, names: Mapping[int, str], yaml: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = layers
+        self.names = dict(names)
+        self.nc = len(names)
+        self.yaml = dict(yaml)
+        self.task = "detect"
+        self.save = frozenset(
+            source % len(layers) if source < 0 else source
+            for layer in layers
+            for source in _sources(layer)
+            if source != -1
+        )
+
+    @property
+    def head(self) -> AnchorDetect:
+        head = self.model[-1]
+        assert isinstance(head, AnchorDetect)
+        return head
+
+    @property
+    def stride(self) -> Tensor:
+        return self.head.stride
+
+    def fix_size(self, height: int, width: int) -> None:
+        """Constant grids for this input size (see ``AnchorDetect.fix_size``)."""
+        self.head.fix_size(height, width)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x: Any = images
+        kept: dict[int, Any] = {}
+        for index, layer in enumerate(self.model):
+            inputs = [x if source == -1 else kept[source % index] for source in _sources(layer)]
+            x = layer(inputs[0] if isinstance(layer.f, int) else inputs)
+            if index in self.save:
+                kept[index] = x
+        return x  # type: ignore[no-any-return]
+
+
+def load_classic(path: str | os.PathLike[str]) -> ClassicModel:
+    """A classic checkpoint as a network, float32, eval, without gradients. The pickle is never executed."""
+    return network_from_checkpoint(open_checkpoint(path))
+
+
+def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
+    """Rebuild a checkpoint of the classic family."""
+    if checkpoint.family != "classic":
+        raise checkpoint.error("not a classic YOLOv5 checkpoint, but one of the package ultralytics.")
+    recorded = checkpoint.model
+    children = recorded.get("_modules")
+    root = children.get("model") if isinstance(children, dict) else None
+    if not isinstance(root, InertObject):
+        raise checkpoint.error("the network in it has no layers.", SUPPORTED)
+    heads = {f"{module}.Detect": _head_builder(checkpoint) for module in CLASSIC_MODULES}
+    layers = graft(root, layer_class, heads)
+    if not isinstance(layers, nn.Sequential) or len(layers) < 2 or not isinstance(layers[-1], AnchorDetect):
+        raise checkpoint.error("the network in it does not end in an anchor head.", SUPPORTED)
+    _check_wiring(checkpoint, layers)
+    yaml = recorded.get("yaml")
+    model = ClassicModel(layers, _names(checkpoint, layers[-1].nc), yaml if _is_config(yaml) else {})
+    return model.eval().requires_grad_(False)
+
+
+def _sources(layer: nn.Module) -> list[int]:
+    """The layers that feed this one; -1 is the one before."""
+    source = layer.f
+    return [source] if isinstance(source, int) else list(source)  # type: ignore[arg-type]
+
+
+def _is_config(yaml: Any) -> bool:
+    return isinstance(yaml, dict) and is_plain(yaml)
+
+
+def _check_wiring(checkpoint: Checkpoint, layers: nn.Sequential) -> None:
+    for index, layer in enumerate(layers):
+        source = layer.__dict__.get("f")
+        sources = source if isinstance(source, (list, tuple)) else [source]
+        if not sources or not all(
+            type(each) is int and -index <= each < max(index, 1) for each in sources if each != -1
+        ):
+            raise checkpoint.error(f"layer {index} is fed by {source!r}, which cannot be.", SUPPORTED)
+
+
+def _names(checkpoint: Checkpoint, nc: int) -> dict[int, str]:
+    names = checkpoint.model.get("names")
+    if isinstance(names, (list, tuple)):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or set(names) != set(range(nc)):
+        return {index: f"class{index}" for index in range(nc)}  # trained without names, or with too few
+    return {index: str(names[index]) for index in range(nc)}
+
+
+def _head_builder(checkpoint: Checkpoint) -> Callable[[InertObject, Callable[[str], nn.Module]], nn.Module]:
+    def build(recorded: InertObject, child: Callable[[str], nn.Module]) -> nn.Module:
+        convs = child("m")
+        anchors, stride = _anchors(checkpoint, recorded)
+        levels, count = anchors.shape[:2]
+        widths = {int(conv.out_channels) for conv in convs if isinstance(conv, nn.Conv2d)}  # type: ignore[attr-defined]
+        if not isinstance(convs, nn.ModuleList) or len(convs) != levels or len(widths) != 1:
+            raise ValueError(f"it has {levels} levels of anchors, but not one convolution for each")
+        width = widths.pop()
+        classes = width // count - 5
+        if width % count or classes < 1:
+            raise ValueError(f"{width} channels do not divide into {count} anchors")
+        head = AnchorDetect(list(convs), anchors, stride, classes)
+        head.__dict__.update(f=recorded.get("f"), i=recorded.get("i"), type=recorded.path)
+        return head
+
+    return build
+
+
+def _anchors(checkpoint: Checkpoint, recorded: InertObject) -> tuple[Tensor, Tensor]:
+    """Anchors in input pixels, float32 [nl, na, 2], and strides, float32 [nl].
+
+    ``anchors`` are in cells. Up to v5.0 there is also a buffer ``anchor_grid`` [nl, 1, na, 1, 1, 2] in pixels, which is
+    what the network multiplied with; from v6.0 on that is ``anchors * stride``, made anew for each input.
+    """
+    stride = recorded.get("stride")
+    stride = checkpoint.model.get("stride") if not isinstance(stride, Tensor) else stride
+    buffers = recorded.get("_buffers")
+    buffers = buffers if isinstance(buffers, dict) else {}
+    anchors, pixels = buffers.get("anchors"), buffers.get("anchor_grid")
+    if not isinstance(anchors, Tensor) or anchors.ndim != 3 or anchors.shape[2] != 2 or not anchors.numel():
+        raise ValueError("it has no anchors")
+    if not isinstance(stride, Tensor) or stride.shape != anchors.shape[:1]:
+        raise ValueError("it does not say its strides")
+    stride = stride.float()
+    if isinstance(pixels, Tensor) and pixels.numel() == anchors.numel():
+        anchors = pixels.float().reshape(anchors.shape)
+    else:
+        anchors = anchors.float() * stride.reshape(-1, 1, 1)
+    if not bool(torch.isfinite(anchors).all()) or not bool((anchors > 0).all()) or not bool((stride > 0).all()):
+        raise ValueError("its anchors or strides are not positive")
+    return anchors, stride

@@ -98,8 +98,8 @@ def _rounded(shape: Shape, stride: int, warnings: list[str]) -> Shape:
     axes = list(shape)
     for axis, name in ((-2, "height"), (-1, "width")):
         dim = axes[axis]
-        sizes = [-(-size // stride) * stride for size in (dim.min, dim.opt, dim.max)]
-        rounded = Dim(*sizes, name=dim.name)
+        low, opt, high = (-(-size // stride) * stride for size in (dim.min, dim.opt, dim.max))
+        rounded = Dim(low, opt, high, dim.name)
         if rounded != dim:
             if not dim.dynamic:
                 warnings.append(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import AdaptrtError, ModelError, OutputError, PatchError, UsageError, did_you_mean
+from adaptrt.errors import AdaptrtError, ModelError, PatchError, UsageError, did_you_mean
 from adaptrt.options import fill_options, option_names, takes_option
 from adaptrt.pipeline import links
 from adaptrt.pipeline.environment import describe_environment

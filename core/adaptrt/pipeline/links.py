@@ -87,7 +87,8 @@ def check_honesty(
     started = time.perf_counter()
     run(inputs[0])
     seconds = time.perf_counter() - started
-    tried, spent = [], 0.0
+    tried: list[int] = []
+    spent = 0.0
     for size in sizes:
         spent += size * seconds
         if spent > BATCH_BUDGET and tried:

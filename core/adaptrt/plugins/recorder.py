@@ -34,7 +34,8 @@ class Recorder:
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is plugin:
                     record = self._recorded_wrapper if implementation.wrapper else self._recorded
-                    implementation.function = record(caller.name, implementation.plugin_name, implementation.function)
+                    recorded = record(caller.name, implementation.plugin_name, implementation.function)
+                    object.__setattr__(implementation, "function", recorded)  # final for type checkers
 
     def failed_in(self, error: BaseException) -> str | None:
         """The plugin that raised this error in its hook."""

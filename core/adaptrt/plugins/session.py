@@ -64,14 +64,9 @@ class Session:
 
     def add_extensions(self, settings: Settings, settings_path: Path | None) -> None:
         """Register modules named in plugins.toml, in order, then installed extensions by name."""
-        for module in settings.plugins.modules if settings_path else ():
-            self._try(
-                module,
-                lambda module=module: self._register(  # type: ignore[misc]
-                    _import_module(module, settings_path.parent), module, str(settings_path)
-                ),
-                required=True,
-            )
+        if settings_path is not None:
+            for module in settings.plugins.modules:
+                self._register(_import_module(module, settings_path.parent), module, str(settings_path))
         by_name: dict[str, list[Candidate]] = {}
         for candidate in find_candidates(EXTENSIONS):
             if candidate.name not in settings.plugins.disable:
@@ -81,21 +76,10 @@ class Session:
                 owners = " and ".join(candidate.source for candidate in candidates)
                 self.warnings.append(f"Extension {name} is claimed by {owners}: both are left out.")
                 continue
-            candidate = candidates[0]
-            self._try(
-                name,
-                lambda candidate=candidate: self._register(  # type: ignore[misc]
-                    _load(candidate), candidate.name, candidate.source
-                ),
-            )
-
-    def _try(self, name: str, register: Callable[[], None], *, required: bool = False) -> None:
-        try:
-            register()
-        except PluginError as error:
-            if required:
-                raise
-            self.warnings.append(f"Extension {name} is left out: {error.message}")
+            try:
+                self._register(_load(candidates[0]), name, candidates[0].source)
+            except PluginError as error:
+                self.warnings.append(f"Extension {name} is left out: {error.message}")
 
     def _register(self, plugin: object, name: str, source: str, *, trusted: bool = False) -> None:
         try:

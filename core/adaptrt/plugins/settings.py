@@ -82,10 +82,8 @@ def read_settings(path: Path) -> Settings:
 
 
 def _known_keys(table: tuple[str, ...]) -> list[str]:
-    model: type[BaseModel] = {"adapters": CatalogueEntry, "plugins": PluginChoice}.get(
-        table[0] if table else "", Settings
-    )
-    return list(model.model_fields)
+    tables: dict[str, type[BaseModel]] = {"adapters": CatalogueEntry, "plugins": PluginChoice}
+    return list(tables.get(table[0] if table else "", Settings).model_fields)
 
 
 def _line_of(text: str, where: tuple[str, ...]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -12,6 +12,8 @@ from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.tensors import InputSpec, OutputSpec
 
 Task = Literal["detect", "classify", "values"]
+
+T = TypeVar("T", InputSpec, OutputSpec)
 
 METADATA_KEY = "adaptrt.spec"
 
@@ -88,7 +90,7 @@ class ModelSpec:
         return replace(self, decoder=replace(decoder, params={**decoder.params, **params}))
 
 
-def _by_name(tensors: tuple[Any, ...], name: str, kind: str) -> Any:
+def _by_name(tensors: tuple[T, ...], name: str, kind: str) -> T:
     for tensor in tensors:
         if tensor.name == name:
             return tensor

@@ -17,7 +17,8 @@ def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
     a, b = first[:, None].astype(np.float64), second[None].astype(np.float64)
     overlap = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
-    return overlap / np.maximum(union, 1e-12)
+    iou: NDArray[np.float64] = overlap / np.maximum(union, 1e-12)
+    return iou
 
 
 def match_boxes(first: Detections, second: Detections, iou: float) -> list[tuple[int, int]]:

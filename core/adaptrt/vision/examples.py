@@ -57,7 +57,9 @@ def picture_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np
     picture = np.zeros((height, width, 3), np.float32)
     for octave in range(2, 8):
         grid = rng.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
-        picture += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) / 1.6**octave
+        picture += np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)) / np.float32(
+            1.6**octave
+        )
     low, high = picture.min(), picture.max()
     pixels: NDArray[np.uint8] = ((picture - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
     for _ in range(6):
@@ -76,4 +78,5 @@ def _vary(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     if rng.random() < 0.5:
         view = view[:, ::-1]
     gain = float(rng.uniform(0.7, 1.2))
-    return np.clip(view * gain, 0, 255).astype(np.uint8)
+    varied: NDArray[np.uint8] = np.clip(view * gain, 0, 255).astype(np.uint8)
+    return varied

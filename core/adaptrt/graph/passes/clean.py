@@ -23,7 +23,7 @@ def drop_redundant(model: ir.Model) -> None:
     common.DeduplicateInitializersPass()(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
-    common.RemoveUnusedFunctionsPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
 
 
@@ -43,7 +43,9 @@ def make_gathers_positive(model: ir.Model) -> None:
             continue
         name = f"{node.name or 'gather'}_positive_indices"
         positive = ir.tensor((array + (array < 0) * size).astype(array.dtype), name=name)
-        value = ir.Value(name=name, const_value=positive, shape=positive.shape, type=ir.TensorType(positive.dtype))
+        value = ir.Value(
+            name=name, const_value=positive, shape=ir.Shape(array.shape), type=ir.TensorType(positive.dtype)
+        )
         model.graph.initializers[name] = value
         node.replace_input_with(1, value)
     common.RemoveUnusedNodesPass()(model)

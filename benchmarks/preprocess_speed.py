@@ -1,0 +1,88 @@
+"""A picture to an input tensor: ours in OpenCV and numpy next to Ultralytics' predict, in one run.
+
+::
+
+    python benchmarks/preprocess_speed.py [--json FILE]
+
+Both sides start from the decoded picture and end with float32 [1, 3, 640, 640]; the two arrays are asserted to be
+equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import ultralytics
+from ultralytics.data.augment import LetterBox
+
+from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
+from adaptrt.vision.opencv import cv2
+from adaptrt.vision.pictures import Picture, read_image
+from adaptrt.vision.transforms import transform_batch
+
+ASSETS = Path(ultralytics.__file__).parent / "assets"
+SPEC = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform())
+REPEATS = 200
+
+
+def ultralytics_input(bgr: Picture) -> torch.Tensor:
+    """The steps of ``ultralytics.engine.predictor.BasePredictor.preprocess`` for one picture."""
+    image = torch.from_numpy(LetterBox((640, 640), auto=False, stride=32)(image=bgr)).unsqueeze(0)
+    return image.permute(0, 3, 1, 2).contiguous().flip(1).float().div_(255)
+
+
+def measure(name: str, rgb: Picture) -> dict[str, Any]:
+    bgr = np.ascontiguousarray(rgb[..., ::-1])
+    assert np.array_equal(transform_batch([rgb], SPEC)[0]["images"], ultralytics_input(bgr).numpy())
+    ours, theirs = [], []
+    for _ in range(REPEATS):  # in turns, so that what slows the machine slows both
+        started = time.perf_counter()
+        transform_batch([rgb], SPEC)
+        between = time.perf_counter()
+        ultralytics_input(bgr)
+        ours.append(between - started)
+        theirs.append(time.perf_counter() - between)
+    mine, other = 1000 * statistics.median(ours), 1000 * statistics.median(theirs)
+    return {
+        "picture": name,
+        "size": list(rgb.shape[:2]),
+        "adaptrt_ms": round(mine, 3),
+        "ultralytics_ms": round(other, 3),
+        "ratio": round(mine / other, 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers here")
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(1)
+    bus = read_image(ASSETS / "bus.jpg")
+    pictures = {
+        "bus.jpg": bus,
+        "zidane.jpg": read_image(ASSETS / "zidane.jpg"),
+        "bus.jpg, 4K": cv2.resize(bus, (3840, 2160)),
+        "bus.jpg, 640x640": cv2.resize(bus, (640, 640)),
+    }
+    rows = [measure(name, rgb) for name, rgb in pictures.items()]
+    print("picture            height x width  ours ms  ultralytics ms  ratio")
+    for row in rows:
+        size, times = " x ".join(map(str, row["size"])), (row["adaptrt_ms"], row["ultralytics_ms"], row["ratio"])
+        print(f"{row['picture']:<18} {size:<15} {times[0]:>7.2f} {times[1]:>15.2f} {times[2]:>6.2f}")
+    if arguments.json:
+        versions = {module.__name__: module.__version__ for module in (np, torch, cv2, ultralytics)}
+        environment = {"python": platform.python_version(), "torch threads": torch.get_num_threads(), **versions}
+        arguments.json.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The project's own pictures: the same for a seed, with boxes that are true."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+SCRIPT = Path(__file__).parents[1] / "fixtures" / "draw_shapes.py"
+
+
+@pytest.fixture(scope="module")
+def shapes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("draw_shapes", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["draw_shapes"] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_picture_depends_on_its_seed_and_index_alone(shapes: ModuleType) -> None:
+    in_a_row = list(shapes.draw_detection_pictures(4, seed=7))
+    alone = shapes.draw_detection_picture(7, 3)
+    for drawn, again in zip(in_a_row[3], alone, strict=True):
+        np.testing.assert_array_equal(drawn, again)
+    other_seed = shapes.draw_detection_picture(8, 3)
+    assert other_seed.image.shape != alone.image.shape or (other_seed.image != alone.image).any()
+
+
+def test_pictures_vary(shapes: ModuleType) -> None:
+    pictures = list(shapes.draw_detection_pictures(24, seed=1, look=shapes.Look(size=320)))
+    sizes = {picture.image.shape[:2] for picture in pictures}
+    assert len(sizes) >= 4
+    assert any(height != width for height, width in sizes)
+    assert all(max(size) == 320 for size in sizes)
+    assert set(np.concatenate([picture.labels for picture in pictures])) == {0, 1, 2, 3}
+    assert all(1 <= len(picture.labels) <= 9 for picture in pictures)
+    assert len({len(picture.labels) for picture in pictures}) >= 5
+
+
+def test_boxes_are_tight_and_inside(shapes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawn white on black, the pixels themselves say where the object is."""
+
+    def paint_white(rng: object, canvas: np.ndarray, polygon: object, coverage: np.ndarray) -> None:
+        canvas[:] = np.maximum(canvas, 255 * coverage[..., None])
+
+    monkeypatch.setattr(
+        shapes, "_texture", lambda rng, height, width, contrast: np.zeros((height, width, 3), np.float32)
+    )
+    monkeypatch.setattr(shapes, "_draw_clutter", lambda rng, canvas: None)
+    monkeypatch.setattr(shapes, "_paint", paint_white)
+    monkeypatch.setattr(cv2, "GaussianBlur", lambda image, *_: image)
+    for index in range(40):
+        picture = shapes.draw_detection_picture(5, index, shapes.Look(size=200, objects=(1, 1)))
+        seen = picture.image.max(-1) > 127
+        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+        edges = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose(picture.boxes[0], edges, atol=1)  # the grain tips pixels that are half covered
+        height, width = picture.image.shape[:2]
+        assert (picture.boxes[0] >= 0).all()
+        assert (picture.boxes[0] <= (width, height, width, height)).all()
+
+
+def test_objects_stay_visible(shapes: ModuleType) -> None:
+    """Objects hide one another and are cut by the border, but never so much that there is nothing to learn."""
+    crowded = shapes.Look(size=320, objects=(12, 12), radius=(0.1, 0.2))
+    overlaps = 0
+    for picture in shapes.draw_detection_pictures(8, seed=3, look=crowded):
+        sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
+        assert (sides > 10).all()
+        assert (picture.areas > 0.2 * sides.prod(1)).all()
+        top_left = np.maximum(picture.boxes[:, None, :2], picture.boxes[None, :, :2])
+        bottom_right = np.minimum(picture.boxes[:, None, 2:], picture.boxes[None, :, 2:])
+        overlaps += int((bottom_right > top_left).all(-1).sum()) - len(picture.boxes)
+    assert overlaps > 0
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_detection_set_is_valid_coco(shapes: ModuleType, tmp_path: Path, suffix: str) -> None:
+    look = shapes.Look(size=160)
+    path = shapes.write_detection_set(tmp_path, 6, seed=2, look=look, suffix=suffix)
+    document = json.loads(path.read_text())
+    assert [category["name"] for category in document["categories"]] == ["circle", "square", "triangle", "star"]
+    assert [category["id"] for category in document["categories"]] == [1, 2, 3, 4]
+    images = {image["id"]: image for image in document["images"]}
+    assert len(images) == 6
+    for image in images.values():
+        written = cv2.imread(str(tmp_path / "images" / image["file_name"]))
+        assert written is not None
+        assert written.shape == (image["height"], image["width"], 3)
+    assert [entry["id"] for entry in document["annotations"]] == list(range(1, len(document["annotations"]) + 1))
+    for entry in document["annotations"]:
+        x, y, width, height = entry["bbox"]
+        image = images[entry["image_id"]]
+        assert 0 <= x < x + width <= image["width"]
+        assert 0 <= y < y + height <= image["height"]
+        assert 0 < entry["area"] <= width * height
+        assert entry["iscrowd"] == 0
+        assert entry["category_id"] in (1, 2, 3, 4)
+    first = shapes.draw_detection_picture(2, 0, look)
+    boxes = [entry["bbox"] for entry in document["annotations"] if entry["image_id"] == 1]
+    np.testing.assert_array_equal(np.array(boxes)[:, :2] + np.array(boxes)[:, 2:], first.boxes[:, 2:])
+
+
+def test_a_classification_set_has_a_folder_per_class(shapes: ModuleType, tmp_path: Path) -> None:
+    look = shapes.Look(size=64, radius=(0.2, 0.4), spread=(0.4, 0.6), square_pictures=True)
+    folder = shapes.write_classification_set(tmp_path, 8, seed=2, look=look)
+    assert folder == tmp_path / "classes"
+    for label, name in enumerate(shapes.NAMES):
+        files = sorted((folder / name).glob("*.png"))
+        assert len(files) == 2
+        image, drawn = shapes.draw_classification_picture(2, label, look)
+        assert drawn == label
+        np.testing.assert_array_equal(cv2.imread(str(files[0])), image)
+
+
+def test_the_command_writes_both_sets(shapes: ModuleType, tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    arguments = [str(tmp_path), "--count", "4", "--size", "96", "--class-size", "48"]
+    result = CliRunner().invoke(shapes.main, arguments)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "instances.json").is_file()
+    assert len(list((tmp_path / "images").iterdir())) == 4
+    assert len(list((tmp_path / "classes").glob("*/*.png"))) == 4

@@ -69,18 +69,24 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
 
 def _convert(key: str, value: Any, wanted: Any) -> Any:
     if isinstance(value, str) and _wants_json(wanted):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError:
-            if _is_dict(wanted):
-                raise UsageError(
-                    f"--set {key}={value!r} is not JSON.", hint=f"For example: --set {key}='{{\"classes\": 3}}'"
-                ) from None
-            value = [part.strip() for part in value.split(",")]
+        value = _container(key, value, wanted)
     try:
         return msgspec.convert(value, wanted, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"--set {key}={value!r}: {error}.".replace("..", "."), hint=f"Wanted: {wanted}") from error
+
+
+def _container(key: str, text: str, wanted: Any) -> Any:
+    """JSON, or for lists plain parts between commas: ``0,2``."""
+    try:
+        value = json.loads(text)
+        if isinstance(value, (list, dict)) or value is None:
+            return value
+    except json.JSONDecodeError:
+        pass
+    if _is_dict(wanted):
+        raise UsageError(f"--set {key}={text!r} is not JSON.", hint=f"For example: --set {key}='{{\"classes\": 3}}'")
+    return [part.strip() for part in text.split(",")]
 
 
 def _origins(wanted: Any) -> set[Any]:

@@ -31,6 +31,7 @@ OTHER_TASKS = {
     "YOLOEModel": "YOLOE",
     "YOLOESegModel": "YOLOE segmentation",
 }
+WRAPPERS = frozenset({"AutoShape", "autoShape", "DetectMultiBackend"})  # around the model, by torch.hub
 SUPPORTED = "Supported: detection models of YOLOv5 (classic and new), v3, v8, v9, v11 and v12."
 
 
@@ -61,6 +62,9 @@ def _network_in(contents: Any) -> InertObject | None:
     """The averaged weights if they are there, as Ultralytics itself prefers; else the model."""
     candidates = [contents.get("ema"), contents.get("model")] if isinstance(contents, dict) else [contents]
     for candidate in candidates:
+        while isinstance(candidate, InertObject) and candidate.name in WRAPPERS:
+            children = candidate.get("_modules")
+            candidate = children.get("model") if isinstance(children, dict) else None
         if isinstance(candidate, InertObject) and candidate.get("_modules"):
             return candidate
     return None

@@ -25,22 +25,43 @@ STALE = frozenset({"training", "export", "format", "dynamic", "xyxy", "shape", "
 TAGS = frozenset({"i", "f", "np", "type"})  # what the parsers of both families write on each layer of the network
 
 Classes = Callable[[str], "type[nn.Module] | None"]
+Builder = Callable[[InertObject, Callable[[str], nn.Module]], nn.Module]
 
 
-def graft(
-    recorded: InertObject, classes: Classes, replaced: Mapping[str, Callable[[InertObject, Any], nn.Module]] = {}
-) -> nn.Module:
+def graft(recorded: InertObject, classes: Classes, replaced: Mapping[str, Builder] | None = None) -> nn.Module:
     """Rebuild a module and everything below it, float32, eval.
 
     ``classes`` gives the class for a recorded dotted name, or None: then a ``CheckpointError`` names the layer.
     ``replaced``: dotted name to a function that builds the module itself from the record, and is given a function that
     grafts a child.
     """
-    return _Graft(classes, replaced).module(recorded, "").eval()
+    return _Graft(classes, replaced or {}).module(recorded, "").eval()
+
+
+def check_runs(model: nn.Module, source: str, strides: torch.Tensor, shape: tuple[int, int], cells_axis: int) -> None:
+    """Run a rebuilt network once on a small picture: a file can be well-formed, and still no network.
+
+    ``shape``: of the output for one picture, cells counted as 1 on ``cells_axis``; the strides say how many there are.
+    """
+    steps = [int(step) for step in strides]
+    size = 2 * max(steps)
+    if size > 1024 or any(size % step for step in steps):
+        raise CheckpointError(f"{source} has impossible strides: {steps}.")
+    expected = list(shape)
+    expected[cells_axis] *= sum((size // step) ** 2 for step in steps)
+    try:
+        with torch.no_grad():  # not inference_mode: heads keep the grid they make
+            output = model(torch.zeros(1, 3, size, size))
+    except Exception as error:  # from anywhere in its layers
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"The network in {source} does not run on a picture: {reason}") from error
+    found = list((output[0] if isinstance(output, tuple) else output).shape)
+    if found != [1, *expected]:
+        raise CheckpointError(f"The network in {source} gives an output of shape {found} instead of {[1, *expected]}.")
 
 
 class _Graft:
-    def __init__(self, classes: Classes, replaced: Mapping[str, Callable[[InertObject, Any], nn.Module]]) -> None:
+    def __init__(self, classes: Classes, replaced: Mapping[str, Builder]) -> None:
         self.classes = classes
         self.replaced = replaced
         self.done: dict[int, nn.Module | None] = {}

@@ -14,9 +14,10 @@ from ultralytics.nn.modules import block, conv, head
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from adaptrt.checkpoint import InertObject
 from adaptrt.errors import CheckpointError, did_you_mean
 from adaptrt_ultralytics.checkpoints import SUPPORTED, Checkpoint, open_checkpoint
-from adaptrt_ultralytics.graft import graft, is_plain
+from adaptrt_ultralytics.graft import check_runs, graft, is_plain
 
 if TYPE_CHECKING:
     import os
@@ -51,6 +52,9 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     """Rebuild a checkpoint of the new family."""
     if checkpoint.family != "new":
         raise checkpoint.error("a classic YOLOv5 checkpoint.", "Convert it with --adapter yolov5.")
+    recorded = _head_of(checkpoint)
+    if recorded.name == "v10Detect" or "one2one_cv2" in (recorded.get("_modules") or {}):
+        raise _end_to_end(str(checkpoint.path))
     model = graft(checkpoint.model, _layer_class)
     if not isinstance(model, DetectionModel) or not isinstance(model._modules.get("model"), nn.Sequential):
         raise checkpoint.error("the network in it is not a detection model.", SUPPORTED)
@@ -97,15 +101,34 @@ def _layer_class(path: str) -> type[nn.Module] | None:
     return None
 
 
+def _head_of(checkpoint: Checkpoint) -> InertObject:
+    """The last layer, as recorded."""
+    recorded: Any = checkpoint.model
+    for name in ("model", None):
+        children = recorded.get("_modules") if isinstance(recorded, InertObject) else None
+        if not isinstance(children, dict) or not children:
+            break
+        recorded = children.get(name or next(reversed(children)))
+    if not isinstance(recorded, InertObject):
+        raise checkpoint.error("the network in it has no layers.", SUPPORTED)
+    return recorded
+
+
+def _end_to_end(source: str) -> CheckpointError:
+    return CheckpointError(
+        f"{source} has an end-to-end head (as YOLOv10 and YOLO26 have), which is not supported.", hint=SUPPORTED
+    )
+
+
 def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
     """Checks what every later stage relies on, and attaches what Ultralytics' own loader attaches."""
     detect = model.model[-1]
+    if isinstance(detect, getattr(head, "v10Detect", ())):
+        raise _end_to_end(source)
     if type(detect) is not head.Detect:
         raise CheckpointError(f"{source} ends in {type(detect).__name__}, which is not supported.", hint=SUPPORTED)
-    if getattr(detect, "one2one_cv2", None) is not None or detect.__dict__.get("_modules", {}).get("cv2") is None:
-        raise CheckpointError(
-            f"{source} has an end-to-end head (as YOLOv10 and YOLO26 have), which is not supported.", hint=SUPPORTED
-        )
+    if getattr(detect, "one2one_cv2", None) is not None or detect._modules.get("cv2") is None:
+        raise _end_to_end(source)
     names = model.names
     model.names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else dict(names)
     if len(model.names) != detect.nc:
@@ -118,6 +141,7 @@ def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
     model.task = "detect"
     model.pt_path = source
     finished: nn.Module = model.float().eval().requires_grad_(False)
+    check_runs(finished, source, stride, (4 + detect.nc, 1), cells_axis=1)
     return finished
 
 

@@ -15,11 +15,9 @@ if TYPE_CHECKING:
 
 @hookimpl
 def load_model(ctx: Conversion) -> DecodedOutput:
-    from adaptrt_ultralytics.new_family import DecodedOutput
-    from adaptrt_ultralytics.rebuild import load_new_family
+    from adaptrt_ultralytics.load import load_new
 
-    source = ctx.request.weights or ctx.request.source
-    return DecodedOutput(load_new_family(source, trust=ctx.request.trust_checkpoint)).eval()
+    return load_new(ctx)
 
 
 @hookimpl
@@ -38,6 +36,7 @@ def patches(model: DecodedOutput, spec: ModelSpec) -> Iterable[Patch]:
 
 @hookimpl
 def framework_predictions(ctx: Conversion, image: Path) -> Detections:
+    from adaptrt_ultralytics.load import load_new
     from adaptrt_ultralytics.new_family import ultralytics_predictions
 
-    return ultralytics_predictions(ctx, load_model(ctx), image)
+    return ultralytics_predictions(ctx, load_new(ctx), image)

@@ -11,7 +11,7 @@ from adaptrt.checkpoint import InertObject
 from adaptrt_ultralytics.checkpoints import CLASSIC_MODULES, SUPPORTED, Checkpoint, open_checkpoint
 from adaptrt_ultralytics.classic.head import AnchorDetect
 from adaptrt_ultralytics.classic.layers import layer_class
-from adaptrt_ultralytics.graft import graft, is_plain
+from adaptrt_ultralytics.graft import Builder, check_runs, graft, is_plain
 
 if TYPE_CHECKING:
     import os
@@ -85,6 +85,8 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
     _check_wiring(checkpoint, layers)
     yaml = recorded.get("yaml")
     model = ClassicModel(layers, _names(checkpoint, layers[-1].nc), yaml if _is_config(yaml) else {})
+    head = model.head
+    check_runs(model, str(checkpoint.path), head.stride, (head.na, head.no), cells_axis=0)
     return model.eval().requires_grad_(False)
 
 
@@ -117,7 +119,7 @@ def _names(checkpoint: Checkpoint, nc: int) -> dict[int, str]:
     return {index: str(names[index]) for index in range(nc)}
 
 
-def _head_builder(checkpoint: Checkpoint) -> Callable[[InertObject, Callable[[str], nn.Module]], nn.Module]:
+def _head_builder(checkpoint: Checkpoint) -> Builder:
     def build(recorded: InertObject, child: Callable[[str], nn.Module]) -> nn.Module:
         convs = child("m")
         anchors, stride = _anchors(checkpoint, recorded)

@@ -1,0 +1,33 @@
+"""From what the user named to a network of either family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt import Conversion
+from adaptrt_ultralytics.checkpoints import open_checkpoint
+from adaptrt_ultralytics.new_family import DecodedOutput
+from adaptrt_ultralytics.rebuild import load_new_family, network_from_checkpoint
+
+if TYPE_CHECKING:
+    from adaptrt_ultralytics.classic.model import ClassicModel
+
+
+def load_new(ctx: Conversion) -> DecodedOutput:
+    """A network of the new family: a checkpoint, or a config's name."""
+    source = ctx.request.weights or ctx.request.source
+    return DecodedOutput(load_new_family(source, trust=ctx.request.trust_checkpoint)).eval()
+
+
+def load_any(ctx: Conversion) -> ClassicModel | DecodedOutput:
+    """Either family; the file itself says which. The classic one is never unpickled: its code is not installed."""
+    source = Path(ctx.request.weights or ctx.request.source)
+    if not source.is_file() or source.suffix in (".yaml", ".yml") or ctx.request.trust_checkpoint:
+        return load_new(ctx)
+    checkpoint = open_checkpoint(source)
+    if checkpoint.family == "classic":
+        from adaptrt_ultralytics.classic.model import network_from_checkpoint as classic_from_checkpoint
+
+        return classic_from_checkpoint(checkpoint)
+    return DecodedOutput(network_from_checkpoint(checkpoint)).eval()

@@ -40,7 +40,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, inert: Sequence[str] = ()) 
     except Exception as error:
         # A malformed pickle can trip any line of the machine; whatever it was, the file is at fault, not the code.
         _refuse(path, machines)
-        reason = f"{error}" or type(error).__name__
+        reason = str(error).partition("\n")[0][:300] or type(error).__name__
         raise CheckpointError(f"{path} is damaged: {reason}.", hint=DOWNLOAD_AGAIN) from error
     _refuse(path, machines)
     return result

@@ -1,0 +1,66 @@
+# Every target is a thin line over the real tool: read the line, and run it yourself.
+# Needs Linux, Python 3.10 or newer with venv, and a package index; everything lands in .venv and build folders.
+
+PYTHON ?= python3
+VENV ?= .venv
+# workers of the test run: one a core, eight at most (each imports torch)
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 8 ? n : 8 )))
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PROJECTS := pyproject.toml $(wildcard adapters/*/pyproject.toml)
+EDITABLE := -e '.[export]' $(patsubst %/pyproject.toml,-e %,$(wildcard adapters/*/pyproject.toml))
+GROUPS := --group dev --group benchmarks
+FIXTURES := tests/fixtures
+
+# Ultralytics: no settings in the user's home, no downloads, no pip at run time
+export YOLO_CONFIG_DIR ?= $(CURDIR)/$(VENV)/ultralytics
+export YOLO_AUTOINSTALL := False
+export YOLO_OFFLINE := True
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format docs gpu constraints clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## a virtual environment with everything, at the tested versions
+
+demo: $(READY)  ## convert a trained YOLOv5 and detect on pictures
+	tools/demo $(BIN)
+
+test: $(READY)  ## the tests; what is skipped says why
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+check: $(READY)  ## style, types, layers, generated pages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYTHONPATH= $(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+format: $(READY)  ## let ruff write the style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(READY)  ## write the generated pages of docs/reference again
+	$(BIN)/python docs/generate.py
+
+gpu: $(READY)  ## the tests that need an NVIDIA GPU
+	$(BIN)/pytest -m gpu tests/gpu $(ARGS)
+
+constraints: $(READY)  ## resolve constraints.txt again: keeps the pins that still fit (UPGRADE=--upgrade renews them)
+	tools/constraints $(BIN)/uv $(UPGRADE)
+
+clean:  ## remove what make made, except the virtual environment
+	rm -rf demo dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(READY): $(PROJECTS) constraints.txt tools/system-libraries
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.version_info >= (3, 10) or sys.exit("too old: " + sys.version)' \
+	  || { echo 'adaptrt needs Python 3.10 or newer with venv: apt-get install python3-venv, or make PYTHON=python3.12'; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(EDITABLE) $(GROUPS)
+	tools/system-libraries $(BIN)/python
+	@touch $(READY)

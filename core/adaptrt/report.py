@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from adaptrt.errors import AdaptrtError, ModelError
 from adaptrt.specs import ModelSpec
 
@@ -157,11 +155,15 @@ class Report:
         return sum(stage.seconds for stage in self.stages)
 
     def to_json(self) -> str:
+        import msgspec
+
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
         """Read a report; a ``ModelError`` names the field that is wrong."""
+        import msgspec
+
         try:
             return msgspec.json.decode(text, type=cls)
         except (msgspec.DecodeError, AdaptrtError) as error:

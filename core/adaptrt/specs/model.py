@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
-import msgspec
-
 from adaptrt.errors import AdaptrtError, ModelError, did_you_mean
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.tensors import InputSpec, OutputSpec
@@ -66,11 +64,15 @@ class ModelSpec:
         return self.image is not None and any(axis.dynamic for axis in self.input(self.image.input).dims[-2:])
 
     def to_json(self) -> str:
+        import msgspec
+
         return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelSpec:
         """Read a spec; a ``ModelError`` names the field that is wrong."""
+        import msgspec
+
         try:
             spec = msgspec.json.decode(text, type=cls)
         except (msgspec.DecodeError, AdaptrtError) as error:

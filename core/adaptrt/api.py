@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
     from adaptrt.pipeline.observer import Observer
     from adaptrt.report import Report
-    from adaptrt.request import Exporter, Precision, Verify
+    from adaptrt.request import Exporter, Verify
+    from adaptrt.specs import Precision
 
 StrPath = str | os.PathLike[str]
 

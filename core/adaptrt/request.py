@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adaptrt.errors import ShapeError, UsageError, did_you_mean
-from adaptrt.specs import Dim, ModelSpec, Shape
+from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape
 
 Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
-Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
 
 DEFAULT_BATCH = Dim(1, 8, 16, "batch")
 
@@ -111,7 +110,8 @@ def _rounded(shape: Shape, stride: int, warnings: list[str]) -> Shape:
 
 @dataclass(frozen=True)
 class Request:
-    """One conversion as the user asked for it. ``options`` are the ``--set`` pairs."""
+    """One conversion as the user asked for it. ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns over
+    the names of nodes that stay float32."""
 
     source: str
     adapter: str
@@ -126,6 +126,9 @@ class Request:
     verify: Verify = "full"
     target: Literal[8, 10, 11] | None = None
     precision: Precision = "fp32"
+    keep_fp32: tuple[str, ...] = ()
+    build: BuildOptions = BuildOptions()
+    cache: bool = True
     image: Path | None = None
     test_image: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """Specs: what a model takes and gives. Dataclasses only; nothing heavy is imported here."""
 
+from adaptrt.specs.build import BuildOptions, HardwareCompatible, Precision, parse_workspace
 from adaptrt.specs.dims import Dim, Shape, format_shape, union
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.language import parse_batch, parse_dynamic, parse_imgsz, parse_min_opt_max, parse_shape, parse_shapes
@@ -8,13 +9,16 @@ from adaptrt.specs.tensors import InputSpec, OutputGroup, OutputSpec, Tolerance,
 
 __all__ = [
     "METADATA_KEY",
+    "BuildOptions",
     "DecoderSpec",
     "Dim",
+    "HardwareCompatible",
     "ImageTransform",
     "InputSpec",
     "ModelSpec",
     "OutputGroup",
     "OutputSpec",
+    "Precision",
     "Shape",
     "Task",
     "Tolerance",
@@ -26,5 +30,6 @@ __all__ = [
     "parse_min_opt_max",
     "parse_shape",
     "parse_shapes",
+    "parse_workspace",
     "union",
 ]

@@ -1,0 +1,62 @@
+"""What an engine is to be: precision and build options, as the user asked for them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from adaptrt.errors import UsageError
+
+Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
+HardwareCompatible = Literal["none", "ampere+", "same-cc"]
+
+_WORKSPACE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kKmMgGtT]?)(?:i?[bB])?")
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "": 1 << 30}
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How TensorRT builds; whatever is ``None`` is left to TensorRT or found out on the spot.
+
+    - ``workspace``: bytes that tactics may use; ``None``: what is free on the device
+    - ``optimization_level``: 0 (a quick build) to 5 (a long search)
+    - ``tf32``: TF32 products in what stays float32; ``None``: unless the precision is fp32
+    - ``timing_cache``: reuse tactic timings of earlier builds on this GPU and TensorRT version
+    - ``version_compatible``: the engine runs in later TensorRT versions too; it holds host code
+    - ``hardware_compatible``: the engine runs on other GPUs too: ``ampere+``, or ``same-cc`` (the same compute capability)
+    - ``strip_weights``: leave weights out of the plan; ``refittable``: they can be replaced later
+    - ``plugin_libs``: shared libraries with TensorRT plugins; ``tactic_sources``: names, for example ``CUBLAS``
+    - ``timeout``: seconds after which the build is given up
+    """
+
+    workspace: int | None = None
+    optimization_level: int | None = None
+    tf32: bool | None = None
+    timing_cache: bool = True
+    version_compatible: bool = False
+    hardware_compatible: HardwareCompatible = "none"
+    strip_weights: bool = False
+    refittable: bool = False
+    plugin_libs: tuple[str, ...] = ()
+    tactic_sources: tuple[str, ...] | None = None
+    timeout: float | None = None
+    device: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
+            raise UsageError(
+                f"Optimization level {self.optimization_level} does not exist.",
+                hint="Use 0 (a quick build) to 5 (a long search); TensorRT's own default is 3.",
+            )
+
+
+def parse_workspace(text: str) -> int:
+    """``4`` (GiB), ``4G``, ``512M``, ``1.5G`` to bytes."""
+    match = _WORKSPACE.fullmatch(text.strip())
+    size = int(float(match["number"]) * _UNITS[match["unit"].lower()]) if match else 0
+    if size < 1:
+        raise UsageError(
+            f"--workspace {text!r} cannot be read.", hint="For example: --workspace 4 (GiB), or --workspace 512M"
+        )
+    return size

@@ -1,0 +1,109 @@
+"""Fixtures for all tests: distributions that are installed for the length of a test, a tiny adapter, pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+FakeDistribution = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _no_user_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests never see the plugins.toml of whoever runs them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
+    monkeypatch.delenv("ADAPTRT_TRACE_PLUGINS", raising=False)
+
+
+@pytest.fixture
+def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDistribution]:
+    """Call it to install a distribution, without pip, until the test ends; gives the folder it lies in.
+
+    ``fake_distribution("adaptrt-blur", {"adaptrt.extensions": {"blur": "blur"}}, modules={"blur": SOURCE})``; also
+    ``version``, ``requires``, ``summary``.
+    """
+    before = set(sys.modules)
+    folders: list[Path] = []
+
+    def install(
+        name: str,
+        entry_points: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        modules: Mapping[str, str] | None = None,
+        version: str = "1.0",
+        requires: Sequence[str] = (),
+        summary: str = "made for a test",
+    ) -> Path:
+        folder = tmp_path / "site" / str(len(folders))
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", f"Summary: {summary}"]
+        lines += [f"Requires-Dist: {requirement}" for requirement in requires]
+        (info / "METADATA").write_text("\n".join(lines) + "\n")
+        sections = [
+            f"[{group}]\n" + "".join(f"{point} = {value}\n" for point, value in points.items())
+            for group, points in (entry_points or {}).items()
+        ]
+        (info / "entry_points.txt").write_text("\n".join(sections))
+        for module, source in (modules or {}).items():
+            path = folder.joinpath(*module.split(".")).with_suffix(".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dedent(source))
+        folders.append(folder)
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    yield install
+    for module in set(sys.modules) - before:
+        file = getattr(sys.modules[module], "__file__", None) or ""
+        if any(Path(file).is_relative_to(folder) for folder in folders):
+            del sys.modules[module]
+
+
+@pytest.fixture
+def install_extension(fake_distribution: FakeDistribution) -> Callable[..., str]:
+    """Install an extension: ``install_extension("blur", SOURCE)``; its distribution is ``adaptrt-blur`` 1.0."""
+
+    def install(name: str, source: str, **options: Any) -> str:
+        header = "from adaptrt import *\nfrom adaptrt import hookimpl\n"
+        module = f"extension_{name}"
+        fake_distribution(
+            f"adaptrt-{name}",
+            {"adaptrt.extensions": {name: module}},
+            modules={module: header + dedent(source)},
+            **options,
+        )
+        return module
+
+    return install
+
+
+@pytest.fixture
+def tiny(fake_distribution: FakeDistribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The adapter ``tiny`` (tests/support/tiny_adapter.py), installed as ``adaptrt-tiny`` 0.3; works in an empty folder."""
+    for module in ("torch", "onnx", "onnxruntime", "onnxscript", "cv2"):
+        pytest.importorskip(module, reason=f"a conversion needs {module}")
+    fake_distribution("adaptrt-tiny", {"adaptrt.adapters": {"tiny": "tiny_adapter"}}, version="0.3")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return "tiny"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A photograph stand-in, 96 x 120 PNG: a red and a blue rectangle on a textured grey."""
+    cv2 = pytest.importorskip("cv2", reason="pictures need OpenCV")
+    import numpy as np
+
+    pixels = np.random.default_rng(3).integers(90, 140, (96, 120, 3)).astype(np.uint8)
+    pixels[16:48, 20:60] = (200, 20, 30)
+    pixels[60:90, 70:110] = (20, 40, 210)
+    path = tmp_path / "picture.png"
+    cv2.imwrite(str(path), pixels[..., ::-1])
+    return path

@@ -12,10 +12,10 @@
     ├── ModelError (4)            the model could not be loaded
     │   ├── CheckpointError       the file is not what it should be, or wants to run code
     │   └── ImageError            a picture that is not one
-    ├── PatchError (5)
-    ├── ExportError (6)
-    ├── GraphError (7)
-    ├── BuildError (8)            TensorRT
+    ├── PatchError (5)            a patch does not fit, is not reached, or changes the result
+    ├── ExportError (6)           torch.onnx.export, or an axis that came out fixed
+    ├── GraphError (7)            a graph pass, or the graph that it leaves
+    ├── BuildError (8)            TensorRT does not build it
     │   └── EngineError           an engine that does not load or run here
     └── VerificationError (9)     the converted model is not the model
 """

@@ -1,0 +1,309 @@
+"""Writes the pages of docs/reference out of the code; with ``--check`` only says which differ.
+
+python docs/generate.py [--check]
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import sys
+import textwrap
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+import adaptrt
+from adaptrt import errors, hookspecs, report
+from adaptrt.cli.main import main as command_line
+from adaptrt.plugins import settings
+from adaptrt.vision.decoders import registry
+
+FOLDER = Path(__file__).parent / "reference"
+WIDTH = 100
+MARK = "<!-- Written by `make docs` out of {source}: change it there. -->\n"
+
+
+def hooks_page() -> str:
+    """Every hook with its exact signature, kind, docstring and the test that replaces it."""
+    lines = [head("Hooks", "core/adaptrt/hookspecs.py"), text(hookspecs.__doc__), ""]
+    lines += [
+        "A plugin is a module (or any object) with functions of these names, marked with `@adaptrt.hookimpl`. It may",
+        "leave out arguments that it does not use. How an adapter is written: [how-to](../how-to/write-an-adapter.md).",
+        "",
+        "| hook | kind | asked |",
+        "|---|---|---|",
+    ]
+    functions = public_functions(hookspecs)
+    for function in functions:
+        lines.append(f"| [`{function.name}`](#{function.name}) | {kind_of(function)} | {asked(function)} |")
+    for function in functions:
+        body = ast.get_docstring(function)
+        lines += ["", f"## {function.name}", "", code(signature(function)), "", text(body)]
+        lines += [
+            "",
+            f"Kind: {kind_of(function)}. Test: `test_hook_{function.name}` in [tests/hooks](../../tests/hooks).",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def kind_of(function: ast.FunctionDef) -> str:
+    """First, collected or all: pluggy knows the first; a hook that returns nothing calls all."""
+    if getattr(hookspecs, function.name).adaptrt_spec["firstresult"]:
+        return "first"
+    return "all" if ast.unparse(function.returns or ast.Constant(None)) == "None" else "collected"
+
+
+def asked(function: ast.FunctionDef) -> str:
+    return "the adapter alone" if "adapter alone" in (ast.get_docstring(function) or "") else "everybody"
+
+
+def cli_page() -> str:
+    """What ``--help`` prints, command by command."""
+    lines = [head("Command line", "the commands' own --help"), "The script `convert` is `adaptrt convert`.", ""]
+    for name, command in walk_commands("adaptrt", command_line):
+        context = click.Context(command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH)
+        lines += [f"## {name}", "", code(command.get_help(context), "text"), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def walk_commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    if command.hidden:
+        return
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=name)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            if found is not None:
+                yield from walk_commands(f"{name} {child}", found)
+
+
+def errors_page() -> str:
+    """The tree as its docstring draws it, held against the classes."""
+    intro, _, tree = (errors.__doc__ or "").partition("::\n")
+    tree = textwrap.dedent(tree).strip("\n")
+    rows = []
+    for kind in sorted(subclasses(errors.AdaptrtError), key=lambda kind: (kind.exit_code, kind.__mro__.index(object))):
+        line = next((line for line in tree.splitlines() if f" {kind.__name__} " in f"{line} "), None)
+        if line is None:
+            sys.exit(f"{kind.__name__} is missing in the tree of {errors.__file__}")
+        meaning = line.partition(f"{kind.__name__}")[2].strip()
+        code_text, _, meaning = meaning.partition(")") if meaning.startswith("(") else ("", "", meaning)
+        if code_text and int(code_text[1:]) != kind.exit_code:
+            sys.exit(
+                f"{kind.__name__} has exit code {kind.exit_code}, the tree of {errors.__file__} says {code_text[1:]}"
+            )
+        rows.append(f"| {kind.exit_code} | `{kind.__name__}` | `{kind.__base__.__name__}` | {meaning.strip()} |")
+    lines = [head("Errors and exit codes", "core/adaptrt/errors.py"), text(intro), "", code(tree, "text"), ""]
+    lines += ["| exit code | error | is a | what |", "|---|---|---|---|", *rows, ""]
+    lines += [
+        "The command line prints the message and the hint, one line each, and ends with the exit code; `--debug` shows",
+        "the traceback. In Python every one of them is `adaptrt.AdaptrtError` with `message`, `hint`, `exit_code` and,",
+        "where a conversion failed, `report`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield child
+            yield from subclasses(child)
+
+
+def report_page() -> str:
+    """The schema of report.json."""
+    lines = [head("The report", "core/adaptrt/report.py"), text(report.__doc__), ""]
+    lines += ["## The links", "", "| link | what is compared |", "|---|---|"]
+    lines += [f"| {number} | {name} |" for number, name in report.LINKS.items()]
+    return "\n".join([*lines, *described(report, first="Report")]) + "\n"
+
+
+def api_page() -> str:
+    """Everything that ``import adaptrt`` gives."""
+    lines = [head("Python API", "core/adaptrt"), text(adaptrt.__doc__), ""]
+    public = [getattr(adaptrt, name) for name in adaptrt.__all__]
+    functions = [value for value in public if inspect.isfunction(value)]
+    kinds = [value for value in public if inspect.isclass(value) and not issubclass(value, errors.AdaptrtError)]
+    for value in [*functions, *kinds]:
+        node = definition(value)
+        source = signature(node) if isinstance(node, ast.FunctionDef) else outline(node)
+        lines += [f"## {node.name}", "", code(source), "", text(ast.get_docstring(node)), ""]
+    lines += [
+        "## Errors",
+        "",
+        "See [errors](errors.md): "
+        + ", ".join(f"`{name}`" for name in adaptrt.__all__ if name.endswith("Error"))
+        + ".",
+        "",
+        "## hookimpl",
+        "",
+        "Marks a function as the implementation of a hook: see [hooks](hooks.md).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def decoders_page() -> str:
+    """Core's decoders and the parameters that ``--set`` changes."""
+    lines = [head("Decoders", "core/adaptrt/vision/decoders")]
+    lines += ["What a spec can name, and what `--set key=value` can change on `convert` and `predict`.", ""]
+    for name in sorted(registry._OWN):
+        decoder = registry.find_decoder(name)
+        module = sys.modules[registry._OWN[name]]
+        lines += [f"## {name}", "", text(module.__doc__), ""]
+        fields = dataclasses.fields(decoder.params)
+        if not fields:
+            lines += ["No parameters.", ""]
+            continue
+        lines += [text(decoder.params.__doc__), "", "| parameter | type | default |", "|---|---|---|"]
+        lines += [f"| `{field.name}` | `{escaped(field.type)}` | `{field.default!r}` |" for field in fields]
+        lines += [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def settings_page() -> str:
+    """Every key of plugins.toml."""
+    lines = [head("plugins.toml", "core/adaptrt/plugins/settings.py"), text(settings.__doc__), ""]
+    lines += [
+        "Read from `--plugins FILE`, else from `$XDG_CONFIG_HOME/adaptrt/plugins.toml` (`~/.config/adaptrt/plugins.toml`).",
+        "A file in the current folder is not read unasked: the modules it names are code.",
+        "",
+        "| key | type | default | |",
+        "|---|---|---|---|",
+    ]
+    tables = {
+        "adapters.NAME": settings.CatalogueEntry,
+        "plugins": settings.PluginChoice,
+    }
+    for table, model in tables.items():
+        for name, field in model.model_fields.items():
+            default = "required" if field.is_required() else f"`{field.default!r}`"
+            lines.append(
+                f"| `{table}.{name}` | `{type_name(field.annotation)}` | {default} | {field.description or ''} |"
+            )
+    lines.append("| `settings.PLUGIN` | table | `{}` | the plugin's own; it arrives in `ctx.settings` |")
+    return "\n".join(lines) + "\n"
+
+
+def described(module: ModuleType, first: str) -> Iterator[str]:
+    """The dataclasses of a module as outlines, ``first`` in front."""
+    kinds = [node for node in parse(module).body if isinstance(node, ast.ClassDef)]
+    for node in sorted(kinds, key=lambda node: node.name != first):
+        yield from ["", f"## {node.name}", "", code(outline(node))]
+        if ast.get_docstring(node):
+            yield from ["", text(ast.get_docstring(node))]
+
+
+def outline(node: ast.ClassDef) -> str:
+    """A class as its author would sketch it: fields and public methods, no bodies."""
+    body: list[str] = []
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and not ast.unparse(item.target).startswith("_"):
+            body.append(ast.unparse(item))
+        elif isinstance(item, ast.FunctionDef) and (not item.name.startswith("_") or item.name == "__call__"):
+            decorators = [f"@{ast.unparse(decorator)}" for decorator in item.decorator_list]
+            body += [*decorators, *signature(item).splitlines()]
+    bases = [ast.unparse(base) for base in node.bases]
+    title = f"class {node.name}" + (f"({', '.join(bases)})" if bases else "") + ":"
+    return "\n".join([title, *(f"    {line}" for line in body or ["..."])])
+
+
+def signature(function: ast.FunctionDef) -> str:
+    """``def name(...) -> ...``, one argument a line where one line is too long."""
+    returns = f" -> {ast.unparse(function.returns)}" if function.returns else ""
+    line = f"def {function.name}({ast.unparse(function.args)}){returns}"
+    if len(line) <= WIDTH:
+        return line
+    arguments = function.args
+    parts = [ast.unparse(argument) for argument in arguments.args]
+    first_default = len(parts) - len(arguments.defaults)
+    for index, default in enumerate(arguments.defaults):
+        parts[first_default + index] += f" = {ast.unparse(default)}"
+    if arguments.kwonlyargs:
+        parts.append("*")
+    for argument, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        parts.append(ast.unparse(argument) + (f" = {ast.unparse(value)}" if value else ""))
+    return "\n".join([f"def {function.name}(", *(f"    {part}," for part in parts), f"){returns}"])
+
+
+def parse(module: ModuleType) -> ast.Module:
+    return ast.parse(inspect.getsource(module))
+
+
+def public_functions(module: ModuleType) -> list[ast.FunctionDef]:
+    return [node for node in parse(module).body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+
+
+def definition(value: Any) -> ast.FunctionDef | ast.ClassDef:
+    node = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
+    assert isinstance(node, (ast.FunctionDef, ast.ClassDef))
+    return node
+
+
+def head(title: str, source: str) -> str:
+    return f"{MARK.format(source=source)}\n# {title}\n"
+
+
+def text(docstring: str | None) -> str:
+    """A docstring as Markdown: double backticks become single ones."""
+    return inspect.cleandoc(docstring or "").replace("``", "`")
+
+
+def code(source: str, language: str = "python") -> str:
+    return f"```{language}\n{source}\n```"
+
+
+def type_name(annotation: Any) -> str:
+    name = str(annotation) if typing.get_origin(annotation) else annotation.__name__
+    return escaped(name.replace("typing.", ""))
+
+
+def escaped(cell: object) -> str:
+    return str(cell).replace("|", "\\|")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "api.md": api_page,
+    "cli.md": cli_page,
+    "decoders.md": decoders_page,
+    "errors.md": errors_page,
+    "hooks.md": hooks_page,
+    "plugins-toml.md": settings_page,
+    "report.md": report_page,
+}
+
+
+@click.command(help=(__doc__ or "").partition("\n")[0])
+@click.option("--check", is_flag=True, help="Write nothing; fail where a page differs.")
+def generate(check: bool) -> None:
+    stale = []
+    for name, page in PAGES.items():
+        path = FOLDER / name
+        wanted = page()
+        found = path.read_text(encoding="utf-8") if path.exists() else ""
+        if found == wanted:
+            continue
+        stale.append(name)
+        if check:
+            difference = difflib.unified_diff(
+                found.splitlines(), wanted.splitlines(), "is", "should be", lineterm="", n=1
+            )
+            click.echo("\n".join(list(difference)[:20]))
+        else:
+            path.write_text(wanted, encoding="utf-8")
+    if check and stale:
+        raise click.ClickException(f"docs/reference is not what the code says ({', '.join(stale)}): run make docs")
+    click.echo(
+        f"docs/reference: {len(PAGES)} pages, {'all up to date' if not stale else 'written: ' + ', '.join(stale)}"
+    )
+
+
+if __name__ == "__main__":
+    generate()

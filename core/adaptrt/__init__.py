@@ -25,6 +25,7 @@ from adaptrt.errors import (
     ShapeError,
     UsageError,
     VerificationError,
+    did_you_mean,
 )
 from adaptrt.hookspecs import hookimpl
 from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, Values
@@ -86,6 +87,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "convert",
+    "did_you_mean",
     "hookimpl",
     "load",
 ]

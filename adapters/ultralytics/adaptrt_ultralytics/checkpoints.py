@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from adaptrt import CheckpointError
 from adaptrt.checkpoint import InertObject, read_checkpoint
-from adaptrt.errors import CheckpointError
 
 if TYPE_CHECKING:
     import os

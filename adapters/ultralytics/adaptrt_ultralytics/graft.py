@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from adaptrt import CheckpointError
 from adaptrt.checkpoint import InertObject
-from adaptrt.errors import CheckpointError
 from adaptrt_ultralytics.leaves import LEAVES, build_leaf, load_tensors
 
 MAX_DEPTH = 40

@@ -14,8 +14,8 @@ from ultralytics.nn.modules import block, conv, head
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from adaptrt import CheckpointError, did_you_mean
 from adaptrt.checkpoint import InertObject
-from adaptrt.errors import CheckpointError, did_you_mean
 from adaptrt_ultralytics.checkpoints import SUPPORTED, Checkpoint, open_checkpoint
 from adaptrt_ultralytics.graft import check_runs, graft, is_plain
 

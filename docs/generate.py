@@ -21,7 +21,7 @@ import click
 
 import adaptrt
 from adaptrt import errors, hookspecs, report
-from adaptrt.cli.main import main as command_line
+from adaptrt.cli.main import cli as command_line
 from adaptrt.plugins import settings
 from adaptrt.vision.decoders import registry
 

@@ -1,0 +1,75 @@
+"""plugins.toml, the adapters' own metadata and constraints.txt say the same."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+PROJECTS = sorted((ROOT / "adapters").glob("*/pyproject.toml"))
+
+
+def read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+CATALOGUE = read(ROOT / "plugins.toml")["adapters"]
+
+
+def test_the_catalogue_lists_every_adapter() -> None:
+    declared = {
+        name: project["name"]
+        for project in (read(path)["project"] for path in PROJECTS)
+        for name in project.get("entry-points", {}).get("adaptrt.adapters", {})
+    }
+    assert declared == {name: entry["distribution"] for name, entry in CATALOGUE.items()}
+
+
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_the_catalogue_agrees_with_the_metadata(path: Path) -> None:
+    project = read(path)["project"]
+    requirements = {Requirement(text).name: text for text in project["dependencies"]}
+    for name in project["entry-points"]["adaptrt.adapters"]:
+        entry = CATALOGUE[name]
+        assert entry["license"] == project["license"]
+        assert entry["framework"] == requirements[Requirement(entry["framework"]).name]
+
+
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_entry_points_name_modules_that_exist(path: Path) -> None:
+    for module in read(path)["project"]["entry-points"]["adaptrt.adapters"].values():
+        source = path.parent.joinpath(*module.split("."))
+        assert source.with_suffix(".py").exists() or (source / "__init__.py").exists(), module
+
+
+@pytest.mark.parametrize("path", [ROOT / "pyproject.toml", *PROJECTS], ids=lambda path: path.parent.name)
+def test_what_is_installed_is_pinned(path: Path) -> None:
+    content = read(path)
+    project = content["project"]
+    wanted = project["dependencies"] + project.get("optional-dependencies", {}).get("export", [])
+    wanted += [text for group in content.get("dependency-groups", {}).values() for text in group]
+    pinned = set(re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
+    names = {Requirement(text).name for text in wanted}
+    assert {name for name in names if not name.startswith("adaptrt")} <= pinned, "run make constraints"
+
+
+def test_one_version_for_all() -> None:
+    import adaptrt
+
+    versions = {read(path)["project"]["version"] for path in [ROOT / "pyproject.toml", *PROJECTS]}
+    assert versions == {adaptrt.__version__}
+
+
+def test_one_opencv() -> None:
+    for path in [ROOT / "pyproject.toml", *PROJECTS]:
+        assert "headless" not in path.read_text(encoding="utf-8")

@@ -1,0 +1,68 @@
+"""What may be imported from where, and what ``import adaptrt`` costs. The layers are import-linter's (``make check``)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import adaptrt
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("cv2", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pydantic", "tensorrt", "torch", "ultralytics")
+SUBMODULES = ("adaptrt.checkpoint", "adaptrt.testing")
+ADAPTERS = sorted((ROOT / "adapters").glob("*/adaptrt_*/**/*.py"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import adaptrt",
+        "sys.argv = ['adaptrt', '--version']; from adaptrt.cli.main import main; assert main() == 0",
+        "sys.argv = ['adaptrt', 'convert', '--help']; from adaptrt.cli.main import main; assert main() == 0",
+        "sys.argv = ['adaptrt', 'adapters']; from adaptrt.cli.main import main; assert main() == 0",
+    ],
+    ids=["import", "version", "help", "adapters"],
+)
+def test_nothing_heavy_is_imported(statement: str) -> None:
+    program = f"""
+import sys
+{statement}
+print("LOADED", *sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    allowed = {"pydantic"} if "adapters" in statement else set()  # plugins.toml is read with it
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.partition("LOADED")[2].split()) <= allowed
+
+
+def imports_of(path: Path) -> list[tuple[str, str]]:
+    """Each import as (module, name); the name is empty for ``import module``."""
+    found: list[tuple[str, str]] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: write imports absolutely"
+            found += [(node.module or "", alias.name) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: str(path.relative_to(ROOT / "adapters")))
+def test_an_adapter_imports_public_names_only(path: Path) -> None:
+    own = path.relative_to(ROOT / "adapters").parts[1]
+    for module, name in imports_of(path):
+        top = module.partition(".")[0]
+        assert top != "tensorrt", f"{module}: TensorRT is core's matter"
+        assert not top.startswith("adaptrt_") or top == own, f"{module}: another adapter"
+        if module == "adaptrt":
+            assert name in adaptrt.__all__ or f"adaptrt.{name}" in SUBMODULES, f"{name} is not public"
+        elif top == "adaptrt":
+            assert module in SUBMODULES, f"from {module} import {name}: import it from adaptrt"
+
+
+def test_there_are_adapters_to_look_at() -> None:
+    assert ADAPTERS

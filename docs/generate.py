@@ -257,6 +257,8 @@ def text(docstring: str | None) -> str:
 
 
 def code(source: str, language: str = "python") -> str:
+    if language == "python":  # ast writes single quotes, the project double ones
+        source = source if '"' in source else source.replace("'", '"')
     return f"```{language}\n{source}\n```"
 
 

@@ -14,8 +14,6 @@ from adaptrt import errors
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ("convert", "did_you_mean", "load")
 DOCUMENTED = [name for name in adaptrt.__all__ if inspect.isclass(getattr(adaptrt, name)) or name in FUNCTIONS]
-    name for name in adaptrt.__all__ if inspect.isclass(getattr(adaptrt, name)) or name in ("convert", "load")
-]
 
 
 def test_all_is_sorted_and_complete() -> None:

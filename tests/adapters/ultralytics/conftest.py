@@ -1,0 +1,268 @@
+"""A stand-in for the repository ``ultralytics/yolov5``: layers by its names, written from the published descriptions.
+
+Its modules exist only while a checkpoint is saved, so that what reads the file has nothing to import. Their ``forward``
+is the plain computation that rebuilt networks are compared with.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+pytest.importorskip("ultralytics", reason="needs the package ultralytics")
+from torch import nn  # noqa: E402
+
+
+class Conv(nn.Module):
+    def __init__(self, c1: int, c2: int, k: int = 1, s: int = 1, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c1, c2, k, s, k // 2, bias=False)
+        self.bn = nn.BatchNorm2d(c2, eps=1e-3, momentum=0.03)
+        self.act = act or nn.SiLU()
+
+    def forward(self, x: Any) -> Any:
+        return self.act(self.bn(self.conv(x)))
+
+    def fuseforward(self, x: Any) -> Any:
+        return self.act(self.conv(x))
+
+    def fuse(self) -> None:
+        factor = self.bn.weight / (self.bn.running_var + self.bn.eps).sqrt()
+        fused = nn.Conv2d(*self.conv.weight.shape[1::-1], self.conv.kernel_size, self.conv.stride, self.conv.padding)
+        fused.weight.data = self.conv.weight.data * factor.data[:, None, None, None]
+        fused.bias.data = (self.bn.bias - self.bn.running_mean * factor).data
+        self.conv = fused
+        del self.bn
+        self.forward = self.fuseforward
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, c: int, add: bool, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.cv1, self.cv2, self.add = Conv(c, c, 1, act=act), Conv(c, c, 3, act=act), add
+
+    def forward(self, x: Any) -> Any:
+        y = self.cv2(self.cv1(x))
+        return x + y if self.add else y
+
+
+class C3(nn.Module):
+    def __init__(self, c1: int, c2: int, add: bool = True, act: nn.Module | None = None) -> None:
+        super().__init__()
+        half = c2 // 2
+        self.cv1, self.cv2, self.cv3 = (Conv(*pair, act=act) for pair in ((c1, half), (c1, half), (c2, c2)))
+        self.m = nn.Sequential(Bottleneck(half, add, act))
+
+    def forward(self, x: Any) -> Any:
+        return self.cv3(torch.cat([self.m(self.cv1(x)), self.cv2(x)], 1))
+
+
+class BottleneckCSP(nn.Module):
+    def __init__(self, c1: int, c2: int, add: bool = True, act: nn.Module | None = None) -> None:
+        super().__init__()
+        half = c2 // 2
+        self.cv1, self.cv4 = Conv(c1, half, act=act), Conv(c2, c2, act=act)
+        self.cv2, self.cv3 = nn.Conv2d(c1, half, 1, bias=False), nn.Conv2d(half, half, 1, bias=False)
+        self.bn, self.act = nn.BatchNorm2d(c2), nn.LeakyReLU(0.1)
+        self.m = nn.Sequential(Bottleneck(half, add, act))
+
+    def forward(self, x: Any) -> Any:
+        return self.cv4(self.act(self.bn(torch.cat([self.cv3(self.m(self.cv1(x))), self.cv2(x)], 1))))
+
+
+class SPP(nn.Module):
+    def __init__(self, c1: int, c2: int, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.cv1, self.cv2 = Conv(c1, c1 // 2, act=act), Conv(c1 * 2, c2, act=act)
+        self.m = nn.ModuleList(nn.MaxPool2d(k, 1, k // 2) for k in (5, 9, 13))
+
+    def forward(self, x: Any) -> Any:
+        x = self.cv1(x)
+        return self.cv2(torch.cat([x, *(pool(x) for pool in self.m)], 1))
+
+
+class SPPF(nn.Module):
+    def __init__(self, c1: int, c2: int, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.cv1, self.cv2 = Conv(c1, c1 // 2, act=act), Conv(c1 * 2, c2, act=act)
+        self.m = nn.MaxPool2d(5, 1, 2)
+
+    def forward(self, x: Any) -> Any:
+        pooled = [self.cv1(x)]
+        for _ in range(3):
+            pooled.append(self.m(pooled[-1]))
+        return self.cv2(torch.cat(pooled, 1))
+
+
+class Focus(nn.Module):
+    def __init__(self, c1: int, c2: int, k: int, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv = Conv(4 * c1, c2, k, act=act)
+
+    def forward(self, x: Any) -> Any:
+        corners = [x[:, :, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.conv(torch.cat(corners, 1))
+
+
+class Concat(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.d = 1
+
+    def forward(self, x: Any) -> Any:
+        return torch.cat(x, self.d)
+
+
+class Detect(nn.Module):
+    """The head, cell by cell as the formulas say it, without a thought for speed."""
+
+    def __init__(self, nc: int, anchors: list[list[float]], channels: list[int], strides: list[int], old: bool) -> None:
+        super().__init__()
+        self.nc, self.no, self.nl, self.na = nc, nc + 5, len(anchors), len(anchors[0]) // 2
+        self.stride = torch.tensor(strides, dtype=torch.float32)
+        pixels = torch.tensor(anchors, dtype=torch.float32).view(self.nl, -1, 2)
+        self.register_buffer("anchors", pixels / self.stride.view(-1, 1, 1))
+        if old:
+            self.register_buffer("anchor_grid", pixels.view(self.nl, 1, -1, 1, 1, 2))
+        else:
+            self.anchor_grid = [torch.zeros(1)] * self.nl
+        self.grid = [torch.zeros(1)] * self.nl
+        self.m = nn.ModuleList(nn.Conv2d(c, self.no * self.na, 1) for c in channels)
+
+    def forward(self, features: Any) -> Any:
+        levels = []
+        for level, feature in enumerate(features):
+            x = self.m[level](feature)
+            batch, _, rows, columns = x.shape
+            x = x.view(batch, self.na, self.no, rows, columns).permute(0, 1, 3, 4, 2).sigmoid()
+            step, boxes = self.stride[level], x.clone()
+            for anchor in range(self.na):
+                size = self.anchors[level, anchor].float() * step
+                for row in range(rows):
+                    for column in range(columns):
+                        s = x[:, anchor, row, column]
+                        cell = torch.tensor([column, row], dtype=torch.float32)
+                        boxes[:, anchor, row, column, 0:2] = (2 * s[:, 0:2] - 0.5 + cell) * step
+                        boxes[:, anchor, row, column, 2:4] = (2 * s[:, 2:4]) ** 2 * size
+            levels.append(boxes.reshape(batch, -1, self.no))
+        return torch.cat(levels, 1)
+
+
+class Model(nn.Module):
+    def __init__(self, layers: list[tuple[Any, nn.Module]], names: Any) -> None:
+        super().__init__()
+        for index, (source, layer) in enumerate(layers):
+            layer.i, layer.f, layer.type = index, source, type(layer).__name__
+        self.model = nn.Sequential(*(layer for _, layer in layers))
+        self.names, self.stride = names, layers[-1][1].stride
+        self.yaml = {"nc": layers[-1][1].nc, "backbone": [[-1, 1, "Conv", [8, 6, 2, 2]]]}
+
+    def forward(self, x: Any) -> Any:
+        outputs: list[Any] = []
+        for layer in self.model:
+            previous = [x, *outputs]
+            take = lambda source: previous[-1] if source == -1 else outputs[source]  # noqa: E731, B023
+            x = layer(take(layer.f) if isinstance(layer.f, int) else [take(source) for source in layer.f])
+            outputs.append(x)
+        return x
+
+
+HOMES = {
+    "models.common": (Conv, Bottleneck, C3, BottleneckCSP, SPP, SPPF, Focus, Concat),
+    "models.yolo": (Detect, Model),
+}
+
+
+@contextmanager
+def repository() -> Iterator[None]:
+    """The modules, importable by the names that a pickle will have."""
+    made = {name: types.ModuleType(name) for name in ("models", *HOMES)}
+    before = {kind: kind.__module__ for kinds in HOMES.values() for kind in kinds}
+    for home, kinds in HOMES.items():
+        for kind in kinds:
+            kind.__module__ = home
+            setattr(made[home], kind.__name__, kind)
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for kind, module in before.items():
+            kind.__module__ = module
+        for name in made:
+            del sys.modules[name]
+
+
+@dataclass(frozen=True)
+class Classic:
+    """Classic networks with made-up weights, and their checkpoints."""
+
+    folder: Path
+
+    def network(
+        self,
+        *,
+        old: bool = False,
+        levels: int = 3,
+        nc: int = 3,
+        names: Any = None,
+        anchors: list[list[float]] | None = None,
+        act: Callable[[], nn.Module] = nn.SiLU,
+    ) -> Any:
+        """A small P5 or P6 (``levels=4``) network, in the layout of v5 (``old``: Focus, CSP, SPP) or of v6 on."""
+        torch.manual_seed(levels * 100 + nc)
+        shared = act()
+        block = BottleneckCSP if old else C3
+        layers: list[tuple[Any, nn.Module]] = [(-1, Focus(3, 8, 3, shared) if old else Conv(3, 8, 6, 2, shared))]
+        if not old:
+            layers[0][1].conv.padding = (2, 2)
+        layers += [(-1, Conv(8, 8, 3, 2, shared)), (-1, block(8, 8, True, shared)), (-1, Conv(8, 8, 3, 2, shared))]
+        features = [3]
+        for _ in range(levels - 1):
+            layers += [(-1, block(8, 8, True, shared)), (-1, Conv(8, 8, 3, 2, shared))]
+            features.append(len(layers) - 1)
+        layers += [(-1, (SPP if old else SPPF)(8, 8, shared)), (-1, nn.Upsample(None, 2, "nearest"))]
+        layers += [([-1, features[-2]], Concat()), (-1, block(16, 8, False, shared))]
+        features[-2] = len(layers) - 1
+        anchors = anchors or [[4.0 * 2**level, 5, 9, 8.0 * 2**level, 21, 17] for level in range(levels)]
+        strides = [8 * 2**level for level in range(levels)]
+        layers.append((features, Detect(nc, anchors, [8] * levels, strides, old)))
+        model = Model(layers, names if names is not None else [f"thing{index}" for index in range(nc)])
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.2)
+                module.running_var.uniform_(0.3, 2)
+                module.weight.data.uniform_(0.5, 2)
+                module.bias.data.normal_(0, 0.3)
+        for conv in layers[-1][1].m:
+            conv.weight.data.normal_(0, 0.8)
+            conv.bias.data.normal_(0, 1)
+        return model.eval()
+
+    def save(self, contents: Any, name: str = "best.pt", new: bool = True) -> Path:
+        path = self.folder / name
+        with repository(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the legacy format wants the sources of classes
+            torch.save(contents, path, _use_new_zipfile_serialization=new)
+        return path
+
+    def as_trained(self, model: Any) -> dict[str, Any]:
+        """What training leaves: half precision, the averaged weights beside the last."""
+        last = copy.deepcopy(model)
+        for parameter in last.parameters():
+            parameter.data.zero_()
+        return {"epoch": -1, "model": last.half(), "ema": copy.deepcopy(model).half(), "optimizer": None}
+
+
+@pytest.fixture
+def classic(tmp_path: Path) -> Classic:
+    return Classic(tmp_path)

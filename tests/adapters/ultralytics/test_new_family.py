@@ -1,0 +1,203 @@
+"""Checkpoints of the package, rebuilt without unpickling, against Ultralytics' own loading of the same file."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+pytest.importorskip("ultralytics", reason="needs the package ultralytics")
+from torch import nn  # noqa: E402
+from ultralytics import YOLO  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel  # noqa: E402
+
+from adaptrt.errors import CheckpointError  # noqa: E402
+from adaptrt_ultralytics.rebuild import load_new_family  # noqa: E402
+
+TRAINED = Path(__file__).parents[2] / "fixtures" / "yolov5n_shapes.pt"
+
+
+def perturbed(config: str, nc: int = 5) -> Any:
+    """Random weights whose output depends on the input."""
+    torch.manual_seed(3)
+    model = DetectionModel(config, nc=nc, verbose=False).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.1)
+    model.names = {index: f"thing{index}" for index in range(nc)}
+    model.args = {"task": "detect"}
+    return model
+
+
+def saved(model: Any, path: Path, **more: Any) -> Path:
+    torch.save(
+        {"epoch": -1, "model": copy.deepcopy(model).half(), "ema": None, "train_args": {"imgsz": 320}, **more}, path
+    )
+    return path
+
+
+def output_of(model: Any, images: Any) -> Any:
+    with torch.no_grad():
+        return model(images)[0]
+
+
+# YOLO() takes a file called yolov5n.pt for its own, renames it and goes to the network: other names here.
+@pytest.mark.parametrize("name", ["yolov5n", "yolov5n-p6", "yolov8n", "yolov9t", "yolo11n", "yolo12n"])
+def test_as_ultralytics_loads_it(tmp_path: Path, name: str) -> None:
+    path = saved(perturbed(f"{name}.yaml"), tmp_path / "best.pt")
+    model, theirs = load_new_family(path), YOLO(path).model.float().eval()
+    images = torch.rand(2, 3, 128, 192)
+    assert torch.equal(output_of(model, images), output_of(theirs, images))
+    assert model.names == theirs.names
+    assert torch.equal(model.stride, theirs.stride)
+    assert model.yaml == theirs.yaml
+    assert model.args["imgsz"] == 320
+    assert model.state_dict().keys() == theirs.state_dict().keys()
+    assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
+
+
+@pytest.mark.skipif(not TRAINED.exists(), reason="the trained fixture is not there")
+def test_the_trained_fixture() -> None:
+    images = torch.rand(1, 3, 320, 320)
+    assert torch.equal(
+        output_of(load_new_family(TRAINED), images), output_of(YOLO(TRAINED).model.float().eval(), images)
+    )
+
+
+def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
+    averaged = perturbed("yolov8n.yaml")
+    last = copy.deepcopy(averaged)
+    last.model[0].conv.weight.data.zero_()
+    torch.save({"model": last, "ema": averaged}, tmp_path / "best.pt")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(output_of(load_new_family(tmp_path / "best.pt"), images), output_of(averaged, images))
+
+
+def test_fused(tmp_path: Path) -> None:
+    fused = perturbed("yolo11n.yaml").fuse(verbose=False)
+    torch.save({"model": fused}, tmp_path / "best.pt")
+    model = load_new_family(tmp_path / "best.pt")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(output_of(model, images), output_of(fused, images))
+
+
+def test_activation_comes_from_the_checkpoint(tmp_path: Path) -> None:
+    model = perturbed("yolov8n.yaml")
+    for module in model.modules():
+        if hasattr(module, "act"):
+            module.act = nn.LeakyReLU(0.1)
+    torch.save({"model": model}, tmp_path / "best.pt")
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(output_of(load_new_family(tmp_path / "best.pt"), images), output_of(model, images))
+
+
+def test_traces_of_an_export_are_gone(tmp_path: Path) -> None:
+    model = perturbed("yolov8n.yaml")
+    model.model[-1].export, model.model[-1].format, model.model[-1].dynamic = True, "engine", True
+    torch.save({"model": model}, tmp_path / "best.pt")
+    head = load_new_family(tmp_path / "best.pt").model[-1]
+    assert (head.export, head.format, head.dynamic) == (False, None, False)
+
+
+@pytest.mark.parametrize("name", ["yolov5n", "yolov5nu", "yolov5nu.yaml", "yolov5n6u", "yolov8n.yaml", "yolo11n"])
+def test_configs_by_name(name: str) -> None:
+    first, second = load_new_family(name), load_new_family(name)
+    assert len(first.stride) == (4 if "6" in name else 3)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(CheckpointError, match="yolov8n"):
+        load_new_family("yolv8n")
+    with pytest.raises(CheckpointError, match="nothing is downloaded"):
+        load_new_family("/nowhere/yolov5n.pt")
+
+
+def test_a_config_of_the_users_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("nc: 2\nactivation: __import__('os').system('false')\n")
+    with pytest.raises(CheckpointError, match="without weights"):
+        load_new_family(tmp_path / "mine.yaml")
+
+
+OTHERS = {
+    "yolo11n-seg.yaml": ("SegmentationModel", "segmentation"),
+    "yolo11n-pose.yaml": ("PoseModel", "pose"),
+    "yolo11n-obb.yaml": ("OBBModel", "oriented boxes"),
+    "yolo11n-cls.yaml": ("ClassificationModel", "classification"),
+}
+
+
+@pytest.mark.parametrize("config", OTHERS)
+def test_other_tasks(tmp_path: Path, config: str) -> None:
+    from ultralytics.nn import tasks
+
+    name, words = OTHERS[config]
+    torch.save({"model": getattr(tasks, name)(config, verbose=False)}, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=words) as caught:
+        load_new_family(tmp_path / "best.pt")
+    assert "Supported: detection" in str(caught.value)
+
+
+@pytest.mark.parametrize("config", ["yolov10n.yaml", "yolo26n.yaml"])
+def test_end_to_end_heads(tmp_path: Path, config: str) -> None:
+    path = saved(DetectionModel(config, verbose=False), tmp_path / "best.pt")
+    for source in (path, config):
+        with pytest.raises(CheckpointError, match="end-to-end head"):
+            load_new_family(source)
+
+
+def test_a_state_dict_alone(tmp_path: Path) -> None:
+    torch.save(perturbed("yolov8n.yaml").state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match="without the network"):
+        load_new_family(tmp_path / "weights.pt")
+
+
+class Payload:
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> Any:
+        import os
+
+        return os.system, (f"echo run > '{self.sentinel}'",)
+
+
+def test_nothing_in_the_file_runs_unless_trusted(tmp_path: Path) -> None:
+    path = saved(perturbed("yolov8n.yaml"), tmp_path / "best.pt", extra=Payload(tmp_path / "it-ran"))
+    with pytest.raises(CheckpointError, match=r"posix\.system"):
+        load_new_family(path)
+    assert not (tmp_path / "it-ran").exists()
+    model = load_new_family(path, trust=True)
+    assert (tmp_path / "it-ran").exists()
+    assert model.names[0] == "thing0"
+
+
+def test_a_layer_that_is_not_on_the_list(tmp_path: Path) -> None:
+    model = perturbed("yolov8n.yaml")
+    model.model[1] = nn.LSTM(3, 3)
+    torch.save({"model": model}, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match=r"model\.1.*LSTM"):
+        load_new_family(tmp_path / "best.pt")
+
+
+def test_settings_are_data_only(tmp_path: Path) -> None:
+    model = perturbed("yolov8n.yaml")
+    model.model[0].forward_fuse = "hidden"  # a method of the class
+    model.model[0].note = {"kept": [1, (2.5, None)]}
+    model.model[0].code = pickle.PickleBuffer  # a class, not data
+    torch.save({"model": model}, tmp_path / "best.pt")
+    with pytest.raises(CheckpointError, match="PickleBuffer"):
+        load_new_family(tmp_path / "best.pt")
+    model.model[0].code = nn.Conv2d
+    torch.save({"model": model}, tmp_path / "best.pt")
+    layer = load_new_family(tmp_path / "best.pt").model[0]
+    assert callable(layer.forward_fuse)
+    assert layer.note == {"kept": [1, (2.5, None)]}
+    assert not hasattr(layer, "code")

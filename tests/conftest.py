@@ -9,6 +9,11 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# no deadline: a busy machine is no bug
+settings.register_profile("adaptrt", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("adaptrt")
 
 FakeDistribution = Callable[..., Path]
 

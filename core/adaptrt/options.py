@@ -41,16 +41,16 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
     """An instance with these values, converted to the fields' types.
 
     Text is converted (``"0.4"`` for a float, ``"true"`` for a bool, JSON for lists and dicts); ``field.rest=value``
-    fills a field that is a dict. A ``UsageError`` names the option and the type it wants.
+    sets one key of a field that is a dict, whatever the order. A ``UsageError`` names the option and the type it wants.
     """
     hints = typing.get_type_hints(options)
     filled: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in sorted(values.items(), key=lambda item: "." in item[0]):
         if not takes_option(options, key):
             raise UsageError(f"There is no option {key!r}.", hint=did_you_mean(key, option_names(options)))
         name, dot, rest = key.partition(".")
         if dot:
-            filled.setdefault(name, {})[rest] = value
+            filled[name] = _convert(key, {**(filled.get(name) or {}), rest: _scalar(value)}, hints[name])
         else:
             filled[name] = _convert(key, value, hints[name])
     try:
@@ -73,7 +73,9 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
     try:
         return msgspec.convert(value, wanted, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"--set {key}={value!r}: {error}.".replace("..", "."), hint=f"Wanted: {wanted}") from error
+        raise UsageError(
+            f"--set {key}={value!r}: {error}.".replace("..", "."), hint=f"Wanted: {_spelled(wanted)}"
+        ) from error
 
 
 def _container(key: str, text: str, wanted: Any) -> Any:
@@ -87,6 +89,18 @@ def _container(key: str, text: str, wanted: Any) -> Any:
     if _is_dict(wanted):
         raise UsageError(f"--set {key}={text!r} is not JSON.", hint=f"For example: --set {key}='{{\"classes\": 3}}'")
     return [part.strip() for part in text.split(",")]
+
+
+def _scalar(value: Any) -> Any:
+    """Text inside a dict, where no type says what it is: JSON where it reads as JSON, else text."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        return value
+
+
+def _spelled(wanted: Any) -> str:
+    return wanted.__name__ if isinstance(wanted, type) and not typing.get_args(wanted) else str(wanted)
 
 
 def _origins(wanted: Any) -> set[Any]:

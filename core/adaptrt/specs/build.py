@@ -11,7 +11,7 @@ from adaptrt.errors import UsageError
 Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
 HardwareCompatible = Literal["none", "ampere+", "same-cc"]
 
-_WORKSPACE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kKmMgGtT]?)(?:i?[bB])?")
+_WORKSPACE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,15})?)\s*(?P<unit>[kKmMgGtT]?)(?:i?[bB])?")
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "": 1 << 30}
 
 

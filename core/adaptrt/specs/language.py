@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from adaptrt.errors import ShapeError
 from adaptrt.specs.dims import Dim, Shape
@@ -74,7 +75,10 @@ def parse_min_opt_max(
         for sizes in zip(low, middle, high, strict=True):
             if len({len(size) for size in sizes}) != 1:
                 raise ShapeError(f"Input {name!r}: min, opt and max differ in their number of axes.")
-            profiles.append(tuple(Dim(*axis) for axis in zip(*sizes, strict=True)))
+            try:
+                profiles.append(tuple(Dim(*axis) for axis in zip(*sizes, strict=True)))
+            except ShapeError as error:
+                raise ShapeError(f"Input {name!r}: {error.message}", hint=error.hint) from None
         shapes[name] = tuple(profiles)
     return shapes
 
@@ -83,7 +87,7 @@ def _named_shapes(texts: Iterable[str], flag: str) -> dict[str, list[list[int]]]
     shapes: dict[str, list[list[int]]] = {}
     for text in texts:
         name, colon, shape = text.partition(":")
-        if not colon:
+        if not colon or not name.strip():
             raise ShapeError(
                 f"--{flag}-shape {text!r} does not name its input.", hint="For example: images:1x3x640x640"
             )
@@ -99,7 +103,7 @@ def parse_batch(text: str) -> Dim:
     if ".." in text:
         axes = parse_shape(text)
         if len(axes) == 1:
-            return axes[0]
+            return replace(axes[0], name=axes[0].name or "batch")
     parts = text.split(":")
     if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts) or len(parts) > 3:
         raise ShapeError(
@@ -127,6 +131,6 @@ def parse_dynamic(text: str) -> frozenset[str]:
     """``batch``, ``hw`` or ``batch,hw``; ``none`` for a static graph."""
     names = {name.strip() for name in text.split(",") if name.strip()}
     unknown = names - {"batch", "hw", "none"}
-    if unknown or not names:
+    if unknown or not names or ("none" in names and len(names) > 1):
         raise ShapeError(f"--dynamic {text!r} cannot be read.", hint="Use batch, hw, batch,hw or none.")
     return frozenset(names - {"none"})

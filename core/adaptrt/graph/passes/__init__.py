@@ -1,7 +1,13 @@
 """Core's own graph passes."""
 
 from adaptrt.contributions import GraphPass
-from adaptrt.graph.passes.clean import drop_redundant, fold_constants, make_gathers_positive, name_nodes
+from adaptrt.graph.passes.clean import (
+    drop_redundant,
+    fold_constants,
+    infer_output_shapes,
+    make_gathers_positive,
+    name_nodes,
+)
 from adaptrt.graph.passes.simplify import simplify
 
 
@@ -10,6 +16,9 @@ def standard_passes(*, with_onnxsim: bool) -> list[GraphPass]:
         GraphPass(name="fold", order=10, run=fold_constants, reason="what depends on no input is computed once"),
         GraphPass(name="clean", order=20, run=drop_redundant, reason="equal constants, equal nodes, dead nodes"),
         GraphPass(name="gather", order=40, run=make_gathers_positive, reason="TensorRT misreads negative indices"),
+        GraphPass(
+            name="shapes", order=80, run=infer_output_shapes, reason="outputs say their sizes where they are known"
+        ),
         GraphPass(name="names", order=90, run=name_nodes, reason="names that stay the same between conversions"),
     ]
     if with_onnxsim:

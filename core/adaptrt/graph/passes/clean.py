@@ -51,6 +51,26 @@ def make_gathers_positive(model: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(model)
 
 
+def infer_output_shapes(model: ir.Model) -> None:
+    """Numbers for the axes of outputs that follow from the inputs; exporters leave made-up symbols for them.
+
+    Only the symbols of the inputs are kept as they are.
+    """
+    known = {str(size) for value in model.graph.inputs for size in value.shape or () if not isinstance(size, int)}
+    for value in model.graph.outputs:
+        if value.shape is not None:
+            value.shape = ir.Shape(
+                [size if isinstance(size, int) or str(size) in known else None for size in value.shape]
+            )
+    common.ShapeInferencePass()(model)
+    for value in model.graph.outputs:
+        if value.shape is not None:
+            sizes = [size if isinstance(size, int) else size.value for size in value.shape]
+            value.shape = ir.Shape(
+                [f"{value.name}_{axis}" if size is None else size for axis, size in enumerate(sizes)]
+            )
+
+
 def name_nodes(model: ir.Model) -> None:
     """Names that stay the same from one conversion to the next: the module path where the exporter wrote it, a count."""
     seen: Counter[str] = Counter()

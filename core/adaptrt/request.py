@@ -37,6 +37,11 @@ class ShapeRequest:
                 f"The model has no input {unknown[0]!r}.",
                 hint=did_you_mean(unknown[0], [tensor.name for tensor in spec.inputs]),
             )
+        if spec.image is None and (self.imgsz or "hw" in (self.dynamic or ())):
+            raise ShapeError(
+                "The model takes no picture, so it has no image size.",
+                hint=f"Give whole shapes: --shape {spec.inputs[0].name}=..." if spec.inputs else None,
+            )
         warnings: list[str] = []
         counts = {len(shapes) for shapes in self.shapes.values() if len(shapes) > 1}
         if len(counts) > 1:
@@ -61,14 +66,16 @@ class ShapeRequest:
 
     def _requested(self, shape: Shape, is_image: bool) -> Shape:
         axes = list(shape)
+        if self.dynamic is not None:
+            axes = [Dim.fixed(axis.opt) for axis in axes]
         if axes:
-            axes[0] = self._batch(axes[0])
+            axes[0] = self._batch(shape[0])
         if is_image:
             sizes = self.imgsz or (axes[-2].opt, axes[-1].opt)
             for axis, size, name in zip((-2, -1), sizes, ("height", "width"), strict=True):
                 if self.dynamic is not None and "hw" in self.dynamic:
                     axes[axis] = Dim(max(1, size // 2), size, size * 2, name)
-                elif self.imgsz or self.dynamic is not None:
+                elif self.imgsz:
                     axes[axis] = Dim.fixed(size)
         return tuple(axes)
 

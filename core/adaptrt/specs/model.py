@@ -76,20 +76,32 @@ class ModelSpec:
         try:
             spec = msgspec.json.decode(text, type=cls)
         except (msgspec.DecodeError, AdaptrtError) as error:
+            _refuse_later(text)
             raise ModelError(
                 f"The spec in this file cannot be read: {error}.", hint="Convert the model again."
             ) from error
-        if spec.version > cls.version:
-            raise ModelError(
-                f"The spec in this file has version {spec.version}; this adaptrt reads up to {cls.version}.",
-                hint="Update: pip install -U adaptrt",
-            )
+        _refuse_later(text)
         return spec
 
     def with_decoder_params(self, **params: Any) -> ModelSpec:
         """The same spec with other decoder defaults; unknown names are refused."""
         decoder = self.decoder or DecoderSpec("raw")
         return replace(self, decoder=replace(decoder, params={**decoder.params, **params}))
+
+
+def _refuse_later(text: str | bytes) -> None:
+    """A later version may hold anything; what this one makes of it would be a guess."""
+    import msgspec
+
+    try:
+        version = msgspec.json.decode(text, type=dict[str, Any]).get("version")
+    except msgspec.DecodeError:
+        return
+    if isinstance(version, int) and version > ModelSpec.version:
+        raise ModelError(
+            f"The spec in this file has version {version}; this adaptrt reads up to {ModelSpec.version}.",
+            hint="Update: pip install -U adaptrt",
+        )
 
 
 def _by_name(tensors: tuple[T, ...], name: str, kind: str) -> T:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
     from adaptrt.pipeline.observer import Observer
     from adaptrt.report import Report
-    from adaptrt.request import Exporter, Verify
+    from adaptrt.request import Exporter, Request, Verify
     from adaptrt.specs import Precision
 
 StrPath = str | os.PathLike[str]
@@ -50,7 +50,6 @@ def convert(
     adapter's and decoder's own (``--set``). The words are those of ``adaptrt convert``. An ``AdaptrtError`` tells what
     failed, and its ``report`` how far it came.
     """
-    from adaptrt.pipeline.convert import convert as run
     from adaptrt.request import Request, ShapeRequest
     from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_shapes
 
@@ -90,6 +89,13 @@ def convert(
         plugins_file=_path(plugins_file),
         command=f"adaptrt.convert({os.fspath(source)!r}, adapter={adapter!r}, ...)",
     )
+    return run_request(request, observer=observer)
+
+
+def run_request(request: Request, *, observer: Observer | None = None) -> Report:
+    """Run a conversion that is described already: what ``convert`` and the command line share."""
+    from adaptrt.pipeline.convert import convert as run
+
     return run(request, observer)
 
 

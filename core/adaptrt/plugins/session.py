@@ -51,6 +51,15 @@ class Session:
     def calls(self) -> Sequence[HookCall]:
         return self._recorder.calls
 
+    def implementations(self) -> dict[str, list[str]]:
+        """Each hook, in the order of a conversion, with the plugins that implement it, in the order they are asked."""
+        order: dict[str, list[str]] = {}
+        for hook in vars(hookspecs):
+            caller = getattr(self._manager.hook, hook, None)
+            if isinstance(caller, pluggy.HookCaller):
+                order[hook] = [found.plugin_name for found in reversed(caller.get_hookimpls())]
+        return order
+
     def add_adapter(self, name: str) -> None:
         """Import and register the adapter; any problem is an error, since it was asked for by name."""
         self.adapter = find_adapter(name)

@@ -1,0 +1,122 @@
+"""``adaptrt convert``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptrt.cli.framework import Command, arguments, general_options, option
+
+if TYPE_CHECKING:
+    from adaptrt.request import Request
+
+FILES, SHAPES, EXPORT, PROOF, PLUGINS = "Model and files", "Shapes and names", "Export", "Verification", "Plugins"
+
+EXAMPLES = (
+    (
+        "adaptrt convert --adapter yolov5 best.pt --image street.jpg",
+        "best.onnx and its reports beside best.pt, every link proved",
+    ),
+    ("adaptrt convert --adapter yolov5 best.pt --imgsz 800x1216 --batch 1:8:16", "another size; batches of 1 to 16"),
+    (
+        "adaptrt convert --adapter yolov5 best.pt --shape images=1..16@8x3x640x640 -o out/shop.onnx",
+        "the same in the shape language",
+    ),
+    ("adaptrt convert --adapter yolov5 best.pt --set conf=0.4 --dry-run", "what would happen, without doing it"),
+)
+
+
+class ConvertCommand(Command):
+    """Says that the script ``convert`` is this command."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        if ctx.parent is None:
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text("The same as: adaptrt convert")
+
+
+@click.command("convert", cls=ConvertCommand, examples=EXAMPLES)
+@click.argument("source")
+@option("--adapter", "-a", metavar="NAME", section=FILES, help="The framework's adapter; see: adaptrt adapters")
+@option("--weights", "--checkpoint", metavar="FILE", section=FILES, help="Weights, where SOURCE is a configuration.")
+@option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside SOURCE]")
+@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=FILES, help="An option of the adapter or decoder.")  # fmt: skip
+@option("--trust-checkpoint", is_flag=True, section=FILES, help="Let the framework unpickle the file: that runs its code.")  # fmt: skip
+@option("--dry-run", is_flag=True, section=FILES, help="Print the plan; load nothing.")
+@option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
+@option("--batch", "--batch-size", metavar="N", section=SHAPES, help="4, 1:16 or 1:8:16 (min:opt:max).")
+@option("--dynamic", metavar="AXES", section=SHAPES, help="batch, hw, batch,hw or none: these axes and no others.")
+@option("--shape", metavar="INPUT=SHAPE", multiple=True, section=SHAPES, help="images=1..16@8x3x640x640 (min..max@opt); repeat an input for another profile.")  # fmt: skip
+@option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as trtexec takes it.")  # fmt: skip
+@option("--opt-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES)
+@option("--max-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES)
+@option("--input-names", metavar="A,B", section=SHAPES, help="Names for the inputs, in order.")
+@option("--output-names", metavar="A,B", section=SHAPES, help="Names for the outputs, in order.")
+@option("--opset", type=int, metavar="N", section=EXPORT, help="ONNX opset.  [default: what target and exporter allow]")
+@option("--exporter", type=click.Choice(["auto", "dynamo", "torchscript"]), default="auto", section=EXPORT, help="Front end of torch.onnx.  [default: auto, the adapter's choice]")  # fmt: skip
+@option("--simplify/--no-simplify", default=True, section=EXPORT, help="Let onnxsim shorten the graph.  [default: yes]")
+@option("--target", type=click.Choice(["8", "10", "11"]), section=EXPORT, help="TensorRT major the graph is made for.  [default: the installed one]")  # fmt: skip
+@option("--precision", type=click.Choice(["fp32", "tf32", "fp16", "bf16", "int8"]), section=EXPORT, help="Of the engine; the ONNX file stays float32.  [default: fp32]")  # fmt: skip
+@option("--fp16", "--half", "fp16", is_flag=True, section=EXPORT, help="--precision fp16")
+@option("--bf16", is_flag=True, section=EXPORT, help="--precision bf16")
+@option("--int8", is_flag=True, section=EXPORT, help="--precision int8")
+@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How much is proved.  [default: full]")  # fmt: skip
+@option("--image", metavar="FILE", section=PROOF, help="A real picture: trace, check and draw on it.")
+@option("--test-image", metavar="FILE", section=PROOF, help="Another picture to check on.")
+@option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
+@option("--plugins", "plugins_file", metavar="FILE", section=PLUGINS, help="A plugins.toml; its modules are loaded.")
+@option("--trace-plugins", is_flag=True, section=PLUGINS, help="Print each hook as it is called.")
+@general_options
+@click.pass_context
+def convert(
+    ctx: click.Context, /, *, dry_run: bool, trace_plugins: bool, verbose: int, quiet: bool, as_json: bool, **flags: Any
+) -> None:
+    """Convert SOURCE, a checkpoint, a configuration or a model's name, and prove the result.
+
+    Each form of the model is compared with the untouched one: the framework's own predictions, the patched model,
+    ONNX Runtime alone and in batches, and what is found in a picture. Nothing is written unless it all agrees.
+    """
+    from adaptrt.cli.request import request_from_flags
+
+    script = "convert" if ctx.parent is None else "adaptrt convert"
+    request = request_from_flags(flags, command=_command_line(script, arguments(ctx)))
+    if trace_plugins:
+        os.environ["ADAPTRT_TRACE_PLUGINS"] = "1"
+        ctx.call_on_close(lambda: os.environ.pop("ADAPTRT_TRACE_PLUGINS", None))
+    if dry_run:
+        from adaptrt.cli.plan import plan_of, print_plan
+
+        plan = plan_of(request)
+        if as_json:
+            from adaptrt.cli.output import echo_json
+
+            echo_json(plan)
+        else:
+            print_plan(plan)
+        return
+    _convert(request, verbose=verbose, quiet=quiet, as_json=as_json)
+
+
+def _convert(request: Request, *, verbose: int, quiet: bool, as_json: bool) -> None:
+    from adaptrt.api import run_request
+    from adaptrt.cli.output import frameworks_kept_off_stdout
+    from adaptrt.cli.progress import choose_observer
+
+    with frameworks_kept_off_stdout(verbose), choose_observer(quiet=quiet) as observer:
+        report = run_request(request, observer=observer)
+    if as_json:
+        click.echo(report.to_json())
+    elif not quiet:
+        from adaptrt.rendering.terminal import print_summary, stdout_console
+
+        print_summary(stdout_console(), report, verbose=bool(verbose), picture=request.image)
+
+
+def _command_line(script: str, words: list[str]) -> str:
+    import shlex
+
+    return f"{script} {shlex.join(words)}"

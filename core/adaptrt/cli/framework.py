@@ -1,0 +1,120 @@
+"""What every command is made of: options in sections, examples in the help, groups that import late."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from adaptrt.errors import did_you_mean
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WIDTH = 100
+GENERAL = "General"
+
+
+class Option(click.Option):
+    """An option that stands in a section of ``--help``."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+def option(*names: str, section: str = "Options", **kwargs: Any) -> Callable[[F], F]:
+    return click.option(*names, cls=Option, section=section, **kwargs)
+
+
+class Command(click.Command):
+    """A command with sections of options and examples; ``arguments(ctx)`` tells what it was called with."""
+
+    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is not None and isinstance(parameter, click.Option):
+                sections.setdefault(getattr(parameter, "section", GENERAL), []).append(row)
+        general = sections.pop(GENERAL, [])
+        for title, rows in [*sections.items(), (GENERAL, general)]:
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        if self.examples:
+            with formatter.section("Examples"):
+                for line, meaning in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}# {meaning}\n")
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+_ARGUMENTS = "adaptrt.arguments"
+
+
+def arguments(ctx: click.Context) -> list[str]:
+    """The words after the command's name, as they were given."""
+    return list(ctx.meta.get(_ARGUMENTS, []))
+
+
+def general_options(command: F) -> F:
+    """``-v``, ``-q``, ``--json`` and ``--debug``: the same on every command."""
+    for decorate in (
+        option("--debug", section=GENERAL, is_flag=True, expose_value=False, help="Show the traceback of an error."),
+        option("--json", "as_json", section=GENERAL, is_flag=True, help="JSON on standard output, and nothing else."),
+        option("-q", "--quiet", section=GENERAL, is_flag=True, help="Errors and warnings only."),
+        option("-v", "--verbose", section=GENERAL, count=True, help="Tell more; twice for everything."),
+    ):
+        command = decorate(command)
+    return command
+
+
+class Entry(NamedTuple):
+    """A command that is not imported yet: ``package.module:attribute``, and what the list of commands says."""
+
+    target: str
+    summary: str
+    section: str
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, or their own help is asked for."""
+
+    def __init__(self, *args: Any, entries: dict[str, Entry], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.entries = entries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in self.entries:
+            return None
+        module, _, attribute = self.entries[cmd_name].target.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in self.entries:
+            raise click.UsageError(f"There is no command {args[0]!r}. {did_you_mean(args[0], self.entries)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, entry in self.entries.items():
+            sections.setdefault(entry.section, []).append((name, entry.summary))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)

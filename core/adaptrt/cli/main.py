@@ -1,0 +1,54 @@
+"""The commands ``adaptrt`` and ``convert``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from adaptrt import __version__
+from adaptrt.cli.boundary import run
+from adaptrt.cli.framework import WIDTH, Entry, LazyGroup
+
+_MODELS, _SETUP = "Models", "This installation"
+
+COMMANDS = {
+    "convert": Entry("adaptrt.cli.convert:convert", "Convert a model and prove the result.", _MODELS),
+    "predict": Entry("adaptrt.cli.predict:predict", "Detect or classify with a converted model.", _MODELS),
+    "inspect": Entry("adaptrt.cli.inspect_model:inspect_model", "Show what a model file holds.", _MODELS),
+    "adapters": Entry("adaptrt.cli.adapters:adapters", "List the frameworks that can be converted.", _SETUP),
+    "plugins": Entry("adaptrt.cli.plugins:plugins", "List the plugins that take part, and their hooks.", _SETUP),
+    "doctor": Entry("adaptrt.cli.doctor:doctor", "Check versions, and say what is missing.", _SETUP),
+}
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"adaptrt {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=COMMANDS,
+    no_args_is_help=False,
+    context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
+    epilog="Start with: adaptrt convert --adapter yolov5 best.pt --image street.jpg",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+def cli() -> None:
+    """Turn a PyTorch vision model of any framework into a verified ONNX file and TensorRT engine."""
+
+
+def main() -> int:
+    """The console script ``adaptrt``."""
+    return run(cli, sys.argv[1:] or ["--help"], "adaptrt")
+
+
+def convert() -> int:
+    """The console script ``convert``: the command of that name on its own."""
+    from adaptrt.cli.convert import convert as command
+
+    return run(command, sys.argv[1:] or ["--help"], "convert")

@@ -1,0 +1,123 @@
+"""``--dry-run``: what a conversion would do, found out without loading a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adaptrt.options import takes_option
+from adaptrt.pipeline.output import choose_destination
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.rendering.words import file_size, shown_path
+from adaptrt.report import LINKS
+from adaptrt.request import Request
+from adaptrt.specs import format_shape
+
+
+def plan_of(request: Request) -> dict[str, Any]:
+    """The plan as plain data. Opens the plugin session, so that a missing adapter or wrong plugin is an error here."""
+    session, _ = open_session(request.adapter, request.plugins_file)
+    hooks = session.implementations()
+    destination = choose_destination(request.source, request.output)
+    options = session.hooks.adapter_options()
+    suffixes = (".onnx", ".report.json", ".report.html")
+    return {
+        "source": request.source,
+        "source_bytes": Path(request.source).stat().st_size if Path(request.source).is_file() else None,
+        "weights": str(request.weights) if request.weights else None,
+        "adapter": request.adapter,
+        "plugins": dict(session.sources),
+        "warnings": list(session.warnings),
+        "options": {
+            key: {
+                "value": value,
+                "of": "adapter" if options is not None and takes_option(options, key) else "decoder",
+            }
+            for key, value in request.options.items()
+        },
+        "adapter_options": _defaults(options) if options is not None else {},
+        "shapes": _shapes(request),
+        "export": {
+            "exporter": request.exporter,
+            "opset": request.opset,
+            "target": request.target,
+            "precision": request.precision,
+            "simplify": request.simplify,
+        },
+        "links": {str(number): _link(number, request, hooks) for number in LINKS},
+        "hooks": hooks,
+        "files": [
+            {"path": str(path), "exists": path.exists()} for path in (destination.path(suffix) for suffix in suffixes)
+        ],
+    }
+
+
+def _defaults(options: type[Any]) -> dict[str, str]:
+    return {
+        field.name: "required"
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        else str(field.default if field.default is not dataclasses.MISSING else "")
+        for field in dataclasses.fields(options)
+    }
+
+
+def _shapes(request: Request) -> dict[str, str]:
+    """What was asked for; everything else is the adapter's spec, known once the model is loaded."""
+    asked = request.shapes
+    found = {name: " and ".join(map(format_shape, profiles)) for name, profiles in asked.shapes.items()}
+    if asked.imgsz is not None:
+        found["height x width"] = "{}x{}".format(*asked.imgsz)
+    if asked.batch is not None:
+        found["batch"] = str(dataclasses.replace(asked.batch, name=None))
+    if asked.dynamic is not None:
+        found["dynamic axes"] = ", ".join(sorted(asked.dynamic)) or "none"
+    return found
+
+
+def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
+    """``runs``, or why not."""
+    if request.verify == "none":
+        return "not run: --verify none"
+    picture = request.image is not None or request.test_image is not None
+    if number in (0, 5) and not picture:
+        return "not run: no --image"
+    if number == 0 and not hooks["framework_predictions"]:
+        return f"not run: adapter {request.adapter} has no framework predictions"
+    if number == 1 and not hooks["patches"]:
+        return "not run: nobody contributes patches"
+    if number == 3 and request.precision == "fp32":
+        return "not run: the graph stays float32"
+    return "runs where TensorRT builds an engine" if number == 4 else "runs"
+
+
+def print_plan(plan: dict[str, Any]) -> None:
+    """The plan for people, on standard output."""
+    size = f" ({file_size(plan['source_bytes'])})" if plan["source_bytes"] is not None else " (no file: a name)"
+    export = plan["export"]
+    rows: list[tuple[str, str]] = [
+        ("source", plan["source"] + size),
+        *([("weights", plan["weights"])] if plan["weights"] else []),
+        ("adapter", f"{plan['adapter']}, from {plan['plugins'][plan['adapter']]}"),
+        ("plugins", ", ".join(f"{name} ({source})" for name, source in plan["plugins"].items())),
+        ("options", ", ".join(f"{key}={one['value']} ({one['of']})" for key, one in plan["options"].items()) or "none"),
+        *([("takes", ", ".join(f"{k} [{v}]" for k, v in plan["adapter_options"].items()))] if plan["adapter_options"] else []),
+        ("shapes", ", ".join(f"{name} {shape}" for name, shape in plan["shapes"].items()) or "as the adapter's spec says"),
+        ("export", f"exporter {export['exporter']}, opset {export['opset'] or 'as target and exporter allow'}, "
+                   f"TensorRT {export['target'] or 'as installed'}, {export['precision']}"
+                   f"{'' if export['simplify'] else ', not simplified'}"),
+    ]  # fmt: skip
+    for title, text in rows:
+        click.echo(f"{title:<9}{text}")
+    for title, lines in (
+        ("links", [f"{number}  {LINKS[int(number)]}: {state}" for number, state in plan["links"].items()]),
+        ("hooks, in the order they are asked", [f"{hook:<22} {', '.join(who) or '-'}" for hook, who in plan["hooks"].items()]),
+        ("files", [shown_path(one["path"]) + (" (replaced)" if one["exists"] else "") for one in plan["files"]]),
+    ):  # fmt: skip
+        click.echo(f"\n{title}")
+        for line in lines:
+            click.echo(f"  {line}")
+    for warning in plan["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)

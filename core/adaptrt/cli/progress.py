@@ -1,0 +1,105 @@
+"""How a conversion is told on standard error: live on a terminal, a line a stage elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+from adaptrt.pipeline.observer import Observer
+from adaptrt.rendering.words import stage_title
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from adaptrt.report import Report, Stage
+
+
+def choose_observer(*, quiet: bool) -> AbstractContextManager[Observer]:
+    """Quiet, live or line by line; a context that leaves the terminal in order however it ends."""
+    if quiet:
+        return nullcontext(QuietObserver())
+    from adaptrt.rendering.terminal import stderr_console
+
+    console = stderr_console()
+    return LiveObserver(console) if console.is_terminal else nullcontext(LineObserver())
+
+
+class QuietObserver(Observer):
+    """Warnings only."""
+
+    def warning(self, text: str) -> None:
+        click.echo(f"Warning: {text}", err=True)
+
+
+class LineObserver(QuietObserver):
+    """A line for each stage when it is done: what logs and pipes can take."""
+
+    def stage_finished(self, stage: Stage) -> None:
+        click.echo(f"{stage_title(stage.name):<28} {stage.seconds:7.2f} s  {stage.note}".rstrip(), err=True)
+
+
+class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
+    """The stages that are done with their times, below them the current one with a bar where its steps are known."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._console = console
+        self._progress: Progress = Progress(
+            SpinnerColumn(style="cyan"),
+            TextColumn("{task.description:<28}"),
+            TimeElapsedColumn(),
+            BarColumn(bar_width=24),
+            TextColumn("[dim]{task.fields[text]}"),
+            console=console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> LiveObserver:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end_task()
+        self._progress.stop()
+
+    def stage_started(self, name: str) -> None:
+        self._end_task()
+        self._task = self._progress.add_task(stage_title(name), total=None, text="")
+
+    def stage_progress(self, done: int, total: int, text: str = "") -> None:
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, total=total, text=text)
+
+    def stage_finished(self, stage: Stage) -> None:
+        from rich.text import Text
+
+        self._end_task()
+        line = Text.assemble(
+            ("✓ " if sys.stderr.encoding.lower().startswith("utf") else "  ", "green"),
+            f"{stage_title(stage.name):<28}",
+            (f"{stage.seconds:7.2f} s  ", "cyan"),
+            (stage.note, "dim"),
+        )
+        self._console.print(line)
+
+    def warning(self, text: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text.assemble(("Warning: ", "yellow"), text))
+
+    def finished(self, report: Report) -> None:  # noqa: ARG002
+        self._end_task()
+
+    def _end_task(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None

@@ -1,0 +1,98 @@
+"""The flags of ``convert`` as a ``Request``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import ShapeError, UsageError
+from adaptrt.options import parse_pairs
+from adaptrt.request import Request, ShapeRequest
+from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_min_opt_max, parse_shapes
+
+if TYPE_CHECKING:
+    from adaptrt.specs import Precision, Shape
+
+_SWITCHES: tuple[Precision, ...] = ("fp16", "bf16", "int8")
+
+
+def request_from_flags(flags: Mapping[str, Any], *, command: str) -> Request:
+    """``flags`` are the parameters of the command by name; a ``UsageError`` says what cannot be."""
+    if not flags["adapter"]:
+        raise _adapter_missing(flags["source"])
+    return Request(
+        source=flags["source"],
+        adapter=flags["adapter"],
+        output=_path(flags["output"]),
+        weights=_path(flags["weights"]),
+        shapes=ShapeRequest(
+            imgsz=parse_imgsz(flags["imgsz"]) if flags["imgsz"] is not None else None,
+            batch=parse_batch(flags["batch"]) if flags["batch"] is not None else None,
+            dynamic=parse_dynamic(flags["dynamic"]) if flags["dynamic"] is not None else None,
+            shapes=_shapes(flags),
+        ),
+        input_names=_names(flags["input_names"], "--input-names"),
+        output_names=_names(flags["output_names"], "--output-names"),
+        opset=flags["opset"],
+        exporter=flags["exporter"],
+        simplify=flags["simplify"],
+        verify=flags["verify"],
+        target=int(flags["target"]) if flags["target"] else None,  # type: ignore[arg-type]
+        precision=_precision(flags),
+        image=_path(flags["image"]),
+        test_image=_path(flags["test_image"]),
+        options=parse_pairs(flags["pairs"]),
+        trust_checkpoint=flags["trust_checkpoint"],
+        ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
+        plugins_file=_path(flags["plugins_file"]),
+        command=command,
+    )
+
+
+def _adapter_missing(source: str) -> UsageError:
+    from adaptrt.plugins.discovery import ADAPTERS, find_candidates
+
+    names = sorted({candidate.name for candidate in find_candidates(ADAPTERS)})
+    if not names:
+        return UsageError(
+            "Which framework is this model of? --adapter is missing, and no adapter is installed.",
+            hint="See what there is: adaptrt adapters --all",
+        )
+    return UsageError(
+        f"Which framework is this model of? --adapter is missing; installed: {', '.join(names)}.",
+        hint=f"For example: adaptrt convert --adapter {names[-1]} {source}",
+    )
+
+
+def _shapes(flags: Mapping[str, Any]) -> dict[str, tuple[Shape, ...]]:
+    shapes = parse_shapes(flags["shape"])
+    sides = parse_min_opt_max(flags["min_shape"], flags["opt_shape"], flags["max_shape"])
+    for name in sides:
+        if name in shapes:
+            raise ShapeError(
+                f"Input {name!r} is given by --shape and by --min-shape, --opt-shape or --max-shape.",
+                hint="Use one way or the other for an input.",
+            )
+    return {**shapes, **sides}
+
+
+def _precision(flags: Mapping[str, Any]) -> Precision:
+    switched: list[Precision] = [name for name in _SWITCHES if flags[name]]
+    asked: list[Precision] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched]))
+    if len(asked) > 1:
+        raise UsageError(f"Which precision: {' or '.join(asked)}?", hint="Give one; each engine has a file of its own.")
+    return asked[0] if asked else "fp32"
+
+
+def _names(text: str | None, flag: str) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"{flag} {text!r} holds an empty or repeated name.", hint=f"For example: {flag} images,sizes")
+    return names
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text is not None else None

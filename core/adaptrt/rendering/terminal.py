@@ -1,0 +1,135 @@
+"""A report on the terminal: one table of checks, the files, and the commands to go on with."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from adaptrt.rendering.words import SHORT_LINKS, duration, file_size, limit_text, shown_path, value_text, verdict, worst
+
+if TYPE_CHECKING:
+    from adaptrt.report import Check, Link, Report
+
+_COLORS = {"passed": "green", "failed": "red", "not run": "dim"}
+
+
+def stdout_console() -> Console:
+    return Console(file=sys.stdout, highlight=False, soft_wrap=False)
+
+
+def stderr_console() -> Console:
+    return Console(file=sys.stderr, highlight=False, soft_wrap=False)
+
+
+def print_summary(console: Console, report: Report, *, verbose: bool = False, picture: Path | None = None) -> None:
+    """Everything at the end of a conversion that went well."""
+    console.print()
+    console.print(checks_table(report, every=verbose))
+    console.print()
+    console.print(Text(verdict(report), style="bold green" if any(link.checks for link in report.links) else "bold"))
+    console.print(Text(_time_spent(report), style="dim"))
+    if verbose:
+        console.print(Group(*_changes(report)))
+    console.print()
+    console.print(files_table(report))
+    console.print()
+    console.print(Text("Next", style="bold"))
+    for command in next_commands(report, picture):
+        console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def checks_table(report: Report, *, every: bool = False) -> Table:
+    """A row for each link with its worst check, or with each of its checks."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
+    table.add_column("link", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("worst check" if not every else "check", ratio=1)
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("limit", justify="right", no_wrap=True)
+    for link in report.links:
+        name = Text(
+            f"{link.number} {SHORT_LINKS.get(link.number, link.name)}", style="dim" if link.status == "not run" else ""
+        )
+        status = Text(link.status, style=_COLORS[link.status])
+        checks = link.checks if every else [check for check in [worst(link)] if check is not None]
+        if not checks:
+            table.add_row(name, status, Text(link.reason, style="dim"), "", "")
+        for index, check in enumerate(checks):
+            table.add_row(name if index == 0 else "", status if index == 0 else "", *_check_cells(check, link, every))
+    return table
+
+
+def _check_cells(check: Check, link: Link, every: bool) -> tuple[RenderableType, ...]:
+    color = "" if check.passed else "red"
+    name = Text(check.name, style=color)
+    if not every and len(link.checks) > 1:
+        name.append(f" (of {len(link.checks)})", style="dim")
+    return name, Text(value_text(check), style=color), Text(limit_text(check), style="dim")
+
+
+def _time_spent(report: Report) -> str:
+    proof = sum(stage.seconds for stage in report.stages if stage.verifying)
+    text = f"Converted in {duration(report.seconds - proof)}"
+    return f"{text}, verified in {duration(proof)}." if proof else f"{text}."
+
+
+def _changes(report: Report) -> list[RenderableType]:
+    """Patches and passes, for ``-v``."""
+    tables: list[RenderableType] = []
+    if report.patches:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("patch", "calls", "why"):
+            table.add_column(title, overflow="fold")
+        for patch in report.patches:
+            table.add_row(Text(patch.target), str(patch.calls), Text(patch.reason, style="dim"))
+        tables += [Text(), table]
+    if report.passes:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("graph pass", "nodes", "why"):
+            table.add_column(title, overflow="fold")
+        for record in report.passes:
+            nodes = f"{record.nodes_before} → {record.nodes_after}"
+            table.add_row(Text(record.name), nodes, Text(record.note or record.reason, style="dim"))
+        tables += [Text(), table]
+    return tables
+
+
+def files_table(report: Report) -> Table:
+    """What was written, with sizes."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True, style="cyan")
+    table.add_column(style="dim", overflow="fold")
+    for record in report.files.values():
+        table.add_row(Text(shown_path(record.path)), file_size(record.bytes), f"sha256 {record.sha256[:12]}")
+    for path in beside(report, ".report.html", ".report.json"):
+        table.add_row(Text(shown_path(path)), file_size(path.stat().st_size), "")
+    return table
+
+
+def beside(report: Report, *suffixes: str) -> list[Path]:
+    """The files of these suffixes that lie beside the converted file."""
+    first = next(iter(report.files.values()), None)
+    if first is None:
+        return []
+    written = Path(first.path)
+    candidates = [written.with_name(written.stem + suffix) for suffix in suffixes]
+    return [path for path in candidates if path.is_file()]
+
+
+def next_commands(report: Report, picture: Path | None) -> list[str]:
+    """What to run now, ready to paste."""
+    if report.onnx is None:
+        return []
+    name = shlex.quote(shown_path(report.onnx))
+    commands = [f"adaptrt inspect {name}"]
+    if report.spec is not None and report.spec.image is not None:
+        commands.insert(0, f"adaptrt predict {name} {shlex.quote(shown_path(picture)) if picture else 'picture.jpg'}")
+    return commands

@@ -172,8 +172,8 @@ def settings_page() -> str:
     """Every key of plugins.toml."""
     lines = [head("plugins.toml", "core/adaptrt/plugins/settings.py"), text(settings.__doc__), ""]
     lines += [
-        "Read from `--plugins FILE`, else from `$XDG_CONFIG_HOME/adaptrt/plugins.toml` (`~/.config/adaptrt/plugins.toml`).",
-        "A file in the current folder is not read unasked: the modules it names are code.",
+        "The first of these is read: `--plugins FILE`; `plugins.toml` in the current folder, but the modules that it names",
+        "are code, and wait for `--plugins`; `$XDG_CONFIG_HOME/adaptrt/plugins.toml` (`~/.config/adaptrt/plugins.toml`).",
         "",
         "| key | type | default | |",
         "|---|---|---|---|",

@@ -4,7 +4,8 @@ A page is run from top to bottom in a folder of its own that holds ``best.pt`` (
 
 - a ``console`` block: each line after ``$`` is a command (the others are its output, not compared), exit status 0
 - a ``python`` block: a program of its own
-- ``<!-- file: NAME -->`` before a block of any language: the block is that file
+- ``<!-- file: NAME -->`` before a block of any language: the block is that file; a ``pyproject.toml`` is installed too,
+  as far as its entry points go
 - ``<!-- exit: N -->`` before a ``console`` block: its last command ends with N
 - ``<!-- not run: REASON -->`` before a block: left out, and listed as a skipped test
 
@@ -23,6 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 pytest.importorskip("ultralytics", reason="the documentation converts YOLOv5 checkpoints")
 
@@ -103,6 +109,8 @@ def test_page_runs(page: Path, pictures: Path, tmp_path: Path) -> None:
             path = folder / block.value
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
+            if path.name == "pyproject.toml":
+                install(path)
         elif block.runs and block.language == "python":
             run([sys.executable, "-c", block.text], 0, block, folder)
         elif block.runs:
@@ -126,10 +134,24 @@ def test_every_console_block_says_its_commands() -> None:
         assert not wrong, f"{page.relative_to(ROOT)}: write ```console, ```python, ```text or ```toml, not {wrong}"
 
 
+def install(pyproject: Path) -> None:
+    """What ``pip install`` would leave beside the module for discovery to find, without pip."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    info = pyproject.parent / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
+    lines += [f"Requires-Dist: {requirement}" for requirement in project.get("dependencies", [])]
+    (info / "METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with (info / "entry_points.txt").open("w", encoding="utf-8") as file:
+        for group, points in project["entry-points"].items():
+            file.write(f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items()))
+
+
 def run(command: list[str], wanted: int, block: Block, folder: Path) -> None:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder),
         "XDG_CONFIG_HOME": str(folder / ".config"),
         "YOLO_CONFIG_DIR": str(folder / ".config"),
         "YOLO_AUTOINSTALL": "False",

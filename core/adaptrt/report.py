@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from adaptrt.errors import AdaptrtError, ModelError
 from adaptrt.specs import ModelSpec
@@ -36,7 +36,7 @@ class Check:
     """One comparison: a group of one output, batch honesty, or a metric over predictions.
 
     ``value`` is held against ``limit``: at most it, or at least it where ``higher_is_better``. ``reason`` says why
-    this limit.
+    this limit. A value that is infinite or not a number is ``null`` in JSON, and infinite when read.
     """
 
     name: str
@@ -165,6 +165,20 @@ class Report:
         import msgspec
 
         try:
-            return msgspec.json.decode(text, type=cls)
-        except (msgspec.DecodeError, AdaptrtError) as error:
+            return msgspec.convert(_restore_infinity(msgspec.json.decode(text)), cls)
+        except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             raise ModelError(f"The report cannot be read: {error}.") from error
+
+
+def _restore_infinity(raw: Any) -> Any:
+    """JSON has no infinity; a check's value that is null was infinitely wrong, or not a number."""
+    for link in _entries(raw, "links"):
+        for check in _entries(link, "checks"):
+            if isinstance(check, dict) and "value" in check and check["value"] is None:
+                check["value"] = float("inf")
+    return raw
+
+
+def _entries(raw: Any, key: str) -> list[Any]:
+    found = raw.get(key) if isinstance(raw, dict) else None
+    return found if isinstance(found, list) else []

@@ -66,12 +66,14 @@ def read_settings(path: Path) -> Settings:
         raise SettingsError(f"{path} cannot be read: {error}.") from error
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SettingsError(f"{path} is not TOML: {error}.") from error
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        # a misspelt key often comes with the one it was meant to be, missing
+        first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
         where = tuple(str(part) for part in first["loc"])
         dotted = ".".join(where)
         place = f"{path}:{_line_of(text, where)}"

@@ -75,7 +75,7 @@ class ModelSpec:
 
         try:
             spec = msgspec.json.decode(text, type=cls)
-        except (msgspec.DecodeError, AdaptrtError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             _refuse_later(text)
             raise ModelError(
                 f"The spec in this file cannot be read: {error}.", hint="Convert the model again."
@@ -95,7 +95,7 @@ def _refuse_later(text: str | bytes) -> None:
 
     try:
         version = msgspec.json.decode(text, type=dict[str, Any]).get("version")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return
     if isinstance(version, int) and version > ModelSpec.version:
         raise ModelError(

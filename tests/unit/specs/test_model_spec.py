@@ -88,6 +88,12 @@ def test_what_is_no_spec_is_refused(text: str | bytes) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("text", [b'{"\xff": 1}', b'{"labels": ["\xff"]}', "[" * 100_000, '{"inputs": ' * 5000])
+def test_what_breaks_parsers_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ModelError, match="spec in this file"):
+        ModelSpec.from_json(text)
+
+
 SPEC = ModelSpec((InputSpec.image(64, 64),), decoder=DecoderSpec("yolo", {"conf": 0.25}), labels=("a",))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.options import fill_options, option_names, takes_option
@@ -15,6 +18,15 @@ from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.runtime.base import Runner
 from adaptrt.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call, over all its pictures."""
+
+    preprocess: float
+    run: float
+    postprocess: float
 
 
 class Model:
@@ -34,6 +46,10 @@ class Model:
         self._hooks = session.hooks
 
     def __call__(self, images: Any, **params: Any) -> list[Predictions]:
+        return self.timed(images, **params)[0]
+
+    def timed(self, images: Any, **params: Any) -> tuple[list[Predictions], Timing]:
+        """The predictions, and where the time went; reading files counts as preprocessing."""
         spec = self._spec_with(params)
         batch = (
             [images]
@@ -42,9 +58,12 @@ class Model:
         )
         largest = self._largest_batch()
         predictions: list[Predictions] = []
+        seconds = np.zeros(3)
         for start in range(0, len(batch), largest):
-            predictions.extend(self._predict(batch[start : start + largest], spec))
-        return predictions
+            found, spent = self._predict(batch[start : start + largest], spec)
+            predictions.extend(found)
+            seconds += spent
+        return predictions, Timing(*map(float, seconds))
 
     def close(self) -> None:
         self.runner.close()
@@ -55,9 +74,10 @@ class Model:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _predict(self, images: Sequence[Any], spec: ModelSpec) -> Sequence[Predictions]:
+    def _predict(self, images: Sequence[Any], spec: ModelSpec) -> tuple[Sequence[Predictions], NDArray[np.float64]]:
         from adaptrt.vision.pictures import read_image
 
+        marks = [time.perf_counter()]
         arrays: list[Any] = []
         metas: list[ImageMeta] = []
         for image in images:
@@ -72,10 +92,14 @@ class Model:
             if len(filled) == 1
             else {name: np.concatenate([one[name] for one in filled]) for name in filled[0]}
         )
+        marks.append(time.perf_counter())
         outputs = self.runner.run(batch)
+        marks.append(time.perf_counter())
         if missing:
             outputs = {name: array[: len(metas)] for name, array in outputs.items()}
-        return self._hooks.postprocess(outputs, metas, spec)
+        predictions = self._hooks.postprocess(outputs, metas, spec)
+        marks.append(time.perf_counter())
+        return predictions, np.diff(marks)
 
     def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
         if not params:

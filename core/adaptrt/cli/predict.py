@@ -1,0 +1,83 @@
+"""``adaptrt predict``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptrt.cli.framework import Command, general_options, option
+
+if TYPE_CHECKING:
+    from adaptrt.errors import ImageError
+
+MODEL, RESULTS = "Model", "Pictures and results"
+
+EXAMPLES = (
+    ("adaptrt predict best.onnx bus.jpg", "draws what it finds into predictions/bus.jpg"),
+    ("adaptrt predict best.onnx photos/ --set conf=0.4 -o found/", "a folder, with a higher threshold"),
+    ("adaptrt predict best.onnx 'clips/**/*.png' --json > found.json", "boxes as data; nothing is drawn"),
+)
+
+
+@click.command("predict", cls=Command, examples=EXAMPLES)
+@click.argument("model", metavar="FILE")
+@click.argument("images", metavar="IMAGES...", nargs=-1, required=True)
+@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder: conf=0.4, iou=0.5, top_k=3 ...")  # fmt: skip
+@option("--device", default="cpu", metavar="NAME", section=MODEL, help="cpu or cuda:0.  [default: cpu]")
+@option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
+@option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
+@option("-o", "--output", metavar="PATH", section=RESULTS, help="Folder for the pictures, or a file for a single one.  [default: predictions/]")  # fmt: skip
+@general_options
+@click.pass_context
+def predict(
+    ctx: click.Context,
+    /,
+    model: str,
+    images: tuple[str, ...],
+    pairs: tuple[str, ...],
+    device: str,
+    ort_custom_ops: tuple[str, ...],
+    plugins_file: str | None,
+    output: str | None,
+    verbose: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Detect or classify in IMAGES (files, folders, patterns) with a FILE that adaptrt wrote.
+
+    Neither torch nor an adapter is needed: the file says how pictures go in and boxes come out. With --json pictures
+    are drawn only if -o says where.
+    """
+    from adaptrt.api import load
+    from adaptrt.cli.output import echo_json, frameworks_kept_off_stdout
+    from adaptrt.cli.results import describe_result, find_pictures, predict_each
+    from adaptrt.errors import ImageError
+    from adaptrt.options import parse_pairs
+
+    params = parse_pairs(pairs)
+    pictures = find_pictures(images, output or (None if as_json else "predictions"))
+    records: list[dict[str, Any]] = []
+    failed: list[ImageError] = []
+    with frameworks_kept_off_stdout(verbose):
+        opened = load(model, device=device, custom_ops=ort_custom_ops, plugins_file=plugins_file)
+    with opened:
+        for warning in opened.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        for picture, result in predict_each(opened, pictures, params):
+            if isinstance(result, ImageError):
+                failed.append(result)
+                if len(pictures) > 1:
+                    click.echo(f"Left out: {result.message}", err=True)
+                    records.append({"path": str(picture.path), "error": result.message})
+            elif as_json:
+                records.append(result.as_data())
+            elif not quiet:
+                click.echo(describe_result(result))
+    if failed and len(pictures) == 1:
+        raise failed[0]
+    if as_json:
+        echo_json({"model": model, "pictures": records})
+    if failed:
+        click.echo(f"{len(failed)} of {len(pictures)} pictures could not be read.", err=True)
+        ctx.exit(ImageError.exit_code)

@@ -1,0 +1,150 @@
+"""What ``predict`` finds: drawn, written, and put into words or data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import ImageError, OutputError, UsageError
+from adaptrt.predictions import Classification, Detections, Predictions, Values
+from adaptrt.rendering.words import shown_path
+from adaptrt.verify.agreement import describe
+from adaptrt.vision.drawing import draw_predictions
+from adaptrt.vision.pictures import SUFFIXES, find_images, read_image, write_image
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.load import Model, Timing
+
+BAR = 24
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to look at, and the file its result goes to."""
+
+    path: Path
+    output: Path | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in a picture. ``size``: height and width, pixels; ``output``: the file written."""
+
+    path: Path
+    size: tuple[int, int]
+    predictions: Predictions
+    timing: Timing
+    output: Path | None
+
+    def as_data(self) -> dict[str, Any]:
+        """Boxes: x1 y1 x2 y2, pixels of the picture."""
+        milliseconds = {name: round(1000 * seconds, 3) for name, seconds in vars(self.timing).items()}
+        return {
+            "path": str(self.path),
+            "height": self.size[0],
+            "width": self.size[1],
+            **_found(self.predictions),
+            "milliseconds": milliseconds,
+            "output": str(self.output) if self.output else None,
+        }
+
+
+def find_pictures(sources: Sequence[str], output: str | None) -> list[Picture]:
+    """Every picture that the sources name, once, each with a place of its own in the output folder.
+
+    ``output`` is a folder, or a picture's name if there is only one picture; ``None`` writes nothing.
+    """
+    paths = list(dict.fromkeys(path for source in sources for path in find_images(source)))
+    if output is None:
+        return [Picture(path, None) for path in paths]
+    place = Path(output)
+    if place.suffix.lower() in SUFFIXES and not place.is_dir():
+        if len(paths) > 1:
+            raise UsageError(f"-o {output} is one file, and there are {len(paths)} pictures.", hint="Name a folder.")
+        return [Picture(paths[0], _not_itself(paths[0], place))]
+    pictures, taken = [], set[str]()
+    for path in paths:
+        name = path.name if path.suffix.lower() in SUFFIXES else f"{path.name}.png"
+        stem, suffix, count = Path(name).stem, Path(name).suffix, 2
+        while name.lower() in taken:
+            name, count = f"{stem}-{count}{suffix}", count + 1
+        taken.add(name.lower())
+        pictures.append(Picture(path, _not_itself(path, place / name)))
+    return pictures
+
+
+def _not_itself(path: Path, output: Path) -> Path:
+    if output.resolve() == path.resolve():
+        raise OutputError(f"-o would overwrite the picture {path} itself.", hint="Choose another folder or name.")
+    return output
+
+
+def predict_each(
+    model: Model, pictures: Sequence[Picture], params: Mapping[str, Any]
+) -> Iterator[tuple[Picture, Result | ImageError]]:
+    """A result for each picture, drawn and written where it says so; what is no picture comes back as its error."""
+    for picture in pictures:
+        try:
+            pixels = read_image(picture.path)
+        except ImageError as error:
+            yield picture, error
+            continue
+        (found,), timing = model.timed([pixels], **params)
+        output = _write(pixels, found, picture.output) if picture.output else None
+        yield picture, Result(picture.path, pixels.shape[:2], found, timing, output)
+
+
+def _write(pixels: Any, found: Predictions, output: Path) -> Path:
+    """The picture with its boxes or classes on it; raw values, which cannot be drawn, as ``.npz``."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if not isinstance(found, Values):
+            return write_image(output, draw_predictions(pixels, found))
+        output = output.with_suffix(".npz")
+        np.savez(output, **dict(found.arrays))  # type: ignore[arg-type]
+    except OSError as error:
+        raise OutputError(
+            f"{output} cannot be written: {error.strerror or error}.", hint="Give another place with -o."
+        ) from error
+    return output
+
+
+def describe_result(result: Result) -> str:
+    """A line for a picture; classes get a bar each."""
+    timing = result.timing
+    spent = f"pre {1000 * timing.preprocess:.1f}, run {1000 * timing.run:.1f}, post {1000 * timing.postprocess:.1f} ms"
+    arrow = f"  -> {shown_path(result.output)}" if result.output else ""
+    found = result.predictions
+    if not isinstance(found, Classification):
+        return f"{shown_path(result.path)}: {describe(found)}  ({spent}){arrow}"
+    names = [found.name(index) for index in range(len(found))]
+    width = max(map(len, names), default=0)
+    bars = [
+        f"  {name:<{width}}  {'█' * round(BAR * float(score)):<{BAR}} {100 * float(score):5.1f} %"
+        for name, score in zip(names, found.scores, strict=False)
+    ]
+    return "\n".join([f"{shown_path(result.path)}:  ({spent}){arrow}", *bars])
+
+
+def _found(found: Predictions) -> dict[str, Any]:
+    if isinstance(found, Values):
+        return {
+            "values": {
+                name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in found.arrays.items()
+            }
+        }
+    rows: list[dict[str, Any]] = []
+    for index in range(len(found)):
+        row: dict[str, Any] = {
+            "label": found.name(index),
+            "class": int(found.labels[index]),
+            "score": round(float(found.scores[index]), 6),
+        }
+        if isinstance(found, Detections):
+            row["box"] = [round(float(side), 3) for side in found.boxes[index]]
+        rows.append(row)
+    return {"detections" if isinstance(found, Detections) else "classes": rows}

@@ -134,7 +134,7 @@ class Request:
     target: Literal[8, 10, 11] | None = None
     precision: Precision = "fp32"
     keep_fp32: tuple[str, ...] = ()
-    build: BuildOptions = BuildOptions()
+    build: BuildOptions = field(default_factory=BuildOptions)
     cache: bool = True
     image: Path | None = None
     test_image: Path | None = None

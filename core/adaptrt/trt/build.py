@@ -1,0 +1,306 @@
+"""ONNX file to engine: the call that the hooks and the commands make."""
+
+from __future__ import annotations
+
+import datetime
+import shlex
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from adaptrt.errors import BuildError, UsageError
+from adaptrt.specs import BuildOptions, ModelSpec, Precision, format_shape
+from adaptrt.trt.jobs import Built, Event, Job
+from adaptrt.trt.log import LogCollector, LogNote, Severity
+from adaptrt.trt.manifest import LibraryRecord, Manifest, file_sha256, manifest_path
+from adaptrt.trt.onnx_file import OnnxFile, external_files, read_onnx
+from adaptrt.trt.process import run_build
+from adaptrt.trt.profiles import profiles_of
+from adaptrt.trt.receipt import Receipt, make_receipt, require_precision_shown
+
+DEFAULTS = BuildOptions()
+
+
+@dataclass
+class BuildWatcher:
+    """Hears of a build; override what is of interest."""
+
+    log_level: Severity = "warning"
+
+    def stage(self, name: str) -> None:
+        """``parse``, ``build`` or ``inspect`` begins."""
+
+    def progress(self, fraction: float | None, seconds: float, remaining: float | None, text: str) -> None:
+        """About once a second: the part that is done (``None``: TensorRT does not tell), the time it took, and an estimate."""
+
+    def note(self, note: LogNote) -> None:
+        """The first message of a class."""
+
+    def message(self, severity: Severity, text: str) -> None:
+        """Every message of TensorRT, down to ``log_level``."""
+
+
+@dataclass
+class Configure:
+    """A function that changes network and configuration before the build, in the build process: ``module:function``,
+    called with (network, config, ``argument``)."""
+
+    target: str
+    argument: str | None = None
+
+
+@dataclass
+class EngineBuild:
+    """An engine that was built: ``plan`` is its file, ``built`` what the build process found out."""
+
+    plan: Path
+    built: Built
+    receipt: Receipt
+    notes: list[LogNote] = field(default_factory=list)
+
+
+def engine_from_onnx(
+    onnx_path: Path,
+    spec: ModelSpec | None,
+    plan: Path,
+    *,
+    precision: Precision = "fp32",
+    keep_fp32: tuple[str, ...] = (),
+    options: BuildOptions = DEFAULTS,
+    timing_folder: Path | None = None,
+    watcher: BuildWatcher | None = None,
+    configure: Configure | None = None,
+) -> EngineBuild:
+    """Build ``plan`` from an ONNX file, in a process of its own, and prove its precision.
+
+    Shapes come from ``spec``, else from the spec inside the file, else the graph has to be static. ``timing_folder``
+    holds the timing caches. Raises a ``BuildError`` and leaves no plan when anything fails.
+    """
+    watcher = watcher or BuildWatcher()
+    file = read_onnx(onnx_path)
+    spec = spec or file.spec or spec_of_static_graph(file)
+    profiles_of(spec.inputs)
+    collector = LogCollector()
+    clock = _Clock()
+
+    def hear(event: Event) -> None:
+        if event.kind == "stage":
+            clock.restart()
+            watcher.stage(event.text)
+        elif event.kind == "progress":
+            clock.fraction = event.fraction if event.fraction is not None else clock.fraction
+            watcher.progress(clock.fraction, clock.seconds, clock.remaining, event.text)
+        elif event.kind == "log":
+            watcher.message(event.severity, event.text)
+            note = collector.add(event.severity, event.text)
+            if note is not None and note.severity == "warning":
+                watcher.note(note)
+
+    job = Job(
+        onnx=str(onnx_path.resolve()),
+        plan=str(plan.resolve()),
+        spec=spec,
+        precision=precision,
+        keep_fp32=list(keep_fp32),
+        options=options,
+        timing_cache=str(timing_folder.resolve()) if timing_folder and options.timing_cache else None,
+        log_level=watcher.log_level,
+        configure=configure.target if configure else None,
+        configure_with=configure.argument if configure else None,
+    )
+    built = run_build(job, plan.parent, hear)
+    receipt = make_receipt(
+        built.layers,
+        precision,
+        plan_bytes=plan.stat().st_size,
+        float32_bytes=file.float32_bytes,
+        weight_bytes=built.weight_bytes,
+    )
+    try:
+        require_precision_shown(receipt)
+    except BuildError:
+        plan.unlink()
+        raise
+    return EngineBuild(plan, built, receipt, collector.notes)
+
+
+def make_manifest(
+    build: EngineBuild,
+    onnx_path: Path,
+    spec: ModelSpec,
+    *,
+    precision: Precision,
+    keep_fp32: tuple[str, ...] = (),
+    options: BuildOptions = DEFAULTS,
+    command: str = "",
+) -> Manifest:
+    """What is known after the build; the pipeline adds adapter, patches, passes and checks."""
+    from adaptrt import __version__
+
+    built = build.built
+    return Manifest(
+        plan_sha256=file_sha256(build.plan),
+        plan_bytes=build.plan.stat().st_size,
+        onnx=onnx_path.name,
+        onnx_sha256=file_sha256(onnx_path),
+        tensorrt=built.tensorrt,
+        cuda=built.cuda,
+        driver=built.driver,
+        gpu=built.gpu,
+        capability=built.capability,
+        precision=precision,
+        spec=spec,
+        receipt=build.receipt,
+        options=options,
+        keep_fp32=keep_fp32,
+        host_code=options.version_compatible,
+        device_memory=built.device_memory,
+        plugin_libs=[
+            LibraryRecord(str(Path(library).resolve()), file_sha256(Path(library))) for library in options.plugin_libs
+        ],
+        messages=build.notes,
+        command=command,
+        rebuild=rebuild_command(onnx_path.name, spec, precision, keep_fp32, options),
+        adaptrt=__version__,
+        created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        build_seconds=built.seconds,
+    )
+
+
+def build_engine_file(
+    onnx_path: Path | str,
+    out_path: Path | str,
+    *,
+    spec: ModelSpec | None = None,
+    precision: Precision = "fp32",
+    keep_fp32: tuple[str, ...] = (),
+    options: BuildOptions = DEFAULTS,
+    timing_folder: Path | None = None,
+    watcher: BuildWatcher | None = None,
+    command: str = "",
+) -> Manifest:
+    """Build an engine and write it with its manifest; both appear under their names only when whole."""
+    onnx_path, out_path = Path(onnx_path), Path(out_path)
+    spec = spec or read_onnx(onnx_path).spec or spec_of_static_graph(read_onnx(onnx_path))
+    out_path.parent.mkdir(parents=True, exist_ok=True)
+    workdir = Path(tempfile.mkdtemp(prefix=f".{out_path.stem}.", suffix=".adaptrt", dir=out_path.parent))
+    try:
+        build = engine_from_onnx(
+            onnx_path,
+            spec,
+            workdir / "plan",
+            precision=precision,
+            keep_fp32=keep_fp32,
+            options=options,
+            timing_folder=timing_folder,
+            watcher=watcher,
+        )
+        manifest = make_manifest(
+            build, onnx_path, spec, precision=precision, keep_fp32=keep_fp32, options=options, command=command
+        )
+        write_engine(build.plan, manifest, out_path)
+    finally:
+        shutil.rmtree(workdir, ignore_errors=True)
+    return manifest
+
+
+def write_engine(plan: Path, manifest: Manifest, out_path: Path) -> None:
+    """Move plan and manifest to their names; an old manifest never stands beside a new plan."""
+    written = plan.with_name(plan.name + ".json")
+    written.write_text(manifest.to_json(), encoding="utf-8")
+    manifest_path(out_path).unlink(missing_ok=True)
+    plan.replace(out_path)
+    written.replace(manifest_path(out_path))
+
+
+def spec_of_static_graph(file: OnnxFile) -> ModelSpec:
+    """A spec for a file without one: only where every axis of every input is a number."""
+    from adaptrt.specs import Dim, InputSpec, OutputSpec
+
+    inputs = []
+    for tensor in file.inputs:
+        if not all(isinstance(size, int) for size in tensor.shape):
+            shape = "x".join("1..16" if not isinstance(size, int) else str(size) for size in tensor.shape)
+            raise UsageError(
+                f"Input {tensor.name!r} has dynamic axes ({_axes(tensor.shape)}), and the file says nothing about their sizes.",
+                hint=f"Give them: --shape {tensor.name}={shape}",
+            )
+        inputs.append(
+            InputSpec(
+                tensor.name, (tuple(Dim.fixed(size) for size in tensor.shape if isinstance(size, int)),), tensor.dtype
+            )
+        )
+    outputs = tuple(
+        OutputSpec(tensor.name, tuple(size if size is not None else "?" for size in tensor.shape), tensor.dtype)
+        for tensor in file.outputs
+    )
+    return ModelSpec(tuple(inputs), outputs)
+
+
+def rebuild_command(
+    onnx: str, spec: ModelSpec, precision: Precision, keep_fp32: tuple[str, ...], options: BuildOptions
+) -> str:
+    """``adaptrt build ...`` that makes the same engine from the same ONNX file."""
+    parts = ["adaptrt", "build", onnx]
+    for tensor in spec.inputs:
+        for shape in tensor.profiles:
+            plain = tuple(replace(dim, name=None) for dim in shape)
+            parts += ["--shape", f"{tensor.name}={format_shape(plain)}"]
+    if precision != "fp32":
+        parts += ["--precision", precision]
+    for pattern in keep_fp32:
+        parts += ["--keep-fp32", pattern]
+    if options.workspace is not None:
+        parts += ["--workspace", f"{max(1, options.workspace >> 20)}M"]
+    if options.optimization_level is not None:
+        parts += ["--opt-level", str(options.optimization_level)]
+    if options.tf32 is not None:
+        parts.append("--tf32" if options.tf32 else "--no-tf32")
+    if options.version_compatible:
+        parts.append("--version-compatible")
+    if options.hardware_compatible != "none":
+        parts += ["--hardware-compatible", options.hardware_compatible]
+    if options.strip_weights:
+        parts.append("--strip-weights")
+    if options.refittable:
+        parts.append("--refittable")
+    for library in options.plugin_libs:
+        parts += ["--plugin-lib", library]
+    return shlex.join(parts)
+
+
+def onnx_sha256(path: Path) -> str:
+    """The content of an ONNX file together with the files that hold its weights."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for file in [path, *external_files(path, read_onnx(path))]:
+        if not file.is_file():
+            raise UsageError(f"{path.name} keeps weights in {file.name}, which is not there.", hint="Copy both files.")
+        digest.update(bytes.fromhex(file_sha256(file)))
+    return digest.hexdigest()
+
+
+def _axes(shape: tuple[int | str | None, ...]) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape)
+
+
+@dataclass
+class _Clock:
+    started: float = field(default_factory=time.monotonic)
+    fraction: float | None = None
+
+    def restart(self) -> None:
+        self.started, self.fraction = time.monotonic(), None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    @property
+    def remaining(self) -> float | None:
+        if not self.fraction or self.fraction < 0.01:
+            return None
+        return self.seconds * (1 - self.fraction) / self.fraction

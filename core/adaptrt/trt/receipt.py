@@ -1,0 +1,191 @@
+"""The precision receipt: what the engine's own layers say about the precision that was asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from adaptrt.errors import BuildError
+from adaptrt.specs import Precision
+
+_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int32": 4, "int64": 8}
+
+# words for a type in TensorRT 8's prose ("Row major linear FP16 format") and in the names of 10 ("Half")
+_TYPES = (
+    ("bf16", re.compile(r"\b(BF16|BFloat16)\b", re.IGNORECASE)),
+    ("fp16", re.compile(r"\b(FP16|Half)\b", re.IGNORECASE)),
+    ("fp8", re.compile(r"\b(FP8|E4M3)\b", re.IGNORECASE)),
+    ("int8", re.compile(r"\bInt8\b", re.IGNORECASE)),
+    ("int32", re.compile(r"\bInt32\b", re.IGNORECASE)),
+    ("int64", re.compile(r"\bInt64\b", re.IGNORECASE)),
+    ("bool", re.compile(r"\bBool\b", re.IGNORECASE)),
+    ("fp32", re.compile(r"\b(FP32|Float)\b", re.IGNORECASE)),
+)
+_FLOATS = ("bf16", "fp16", "fp8", "int8", "fp32")
+_BOOKKEEPING = re.compile(r"reformat|constant|noop|no-op|shape|signal|wait|memcpy|memset|slice$", re.IGNORECASE)
+_OPAQUE = re.compile(r"myelin|ForeignNode", re.IGNORECASE)
+
+# a plan in half precision is about half of float32; kernels and other constants are the rest
+_SMALLER = 0.75
+
+
+@dataclass
+class Receipt:
+    """What was found.
+
+    ``layers`` and ``weight_bytes`` count the visible layers by the type they compute in; ``opaque`` lists fused parts
+    that the inspector shows no types for, ``opaque_share`` is the share of weights in them. ``plan_share`` is the plan's
+    size (or its weights' size, where TensorRT tells) against the weights in float32. ``evidence`` says in words what
+    shows the precision, ``note`` what should be known about it.
+    """
+
+    precision: Precision
+    layers: dict[str, int] = field(default_factory=dict)
+    weight_bytes: dict[str, int] = field(default_factory=dict)
+    other_layers: int = 0
+    opaque: list[str] = field(default_factory=list)
+    opaque_share: float = 0.0
+    plan_bytes: int = 0
+    float32_bytes: int = 0
+    plan_share: float = 0.0
+    tf32_kernels: int = 0
+    evidence: str = ""
+    note: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One line: layers by type, opaque parts, plan size."""
+        parts = [f"{count} layers {name}" for name, count in self.layers.items()]
+        if self.opaque:
+            parts.append(f"{len(self.opaque)} opaque ({self.opaque_share:.0%} of the weights)")
+        parts.append(f"plan {self.plan_share:.2f} of the float32 weights")
+        return ", ".join(parts)
+
+
+def make_receipt(
+    inspected: str, precision: Precision, *, plan_bytes: int, float32_bytes: int, weight_bytes: int | None = None
+) -> Receipt:
+    """Count what the inspector's JSON shows.
+
+    ``float32_bytes`` is what the ONNX file's weights take as float32; ``weight_bytes`` what TensorRT says they take.
+    """
+    layers: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
+    elements = 0
+    receipt = Receipt(precision, plan_bytes=plan_bytes, float32_bytes=float32_bytes)
+    for layer in read_layers(inspected):
+        if isinstance(layer, str):  # names only: no detail was kept
+            receipt.other_layers += 1
+            continue
+        kind = layer_precision(layer)
+        counted, size = _weights(layer)
+        if _is_opaque(layer) and not counted:  # what goes in and out tells nothing about the inside
+            receipt.opaque.append(str(layer.get("Name", "")))
+        elif kind in _FLOATS and not _BOOKKEEPING.search(str(layer.get("LayerType", ""))):
+            layers[kind] += 1
+            weights[kind] += size
+            elements += counted
+        else:
+            receipt.other_layers += 1
+        receipt.tf32_kernels += "tf32" in str(layer.get("TacticName", "")).lower()
+    receipt.layers = dict(layers.most_common())
+    receipt.weight_bytes = {kind: weights[kind] for kind in receipt.layers}
+    total = float32_bytes // 4
+    if receipt.opaque and total:
+        receipt.opaque_share = max(0.0, 1 - elements / total)
+    receipt.plan_share = (weight_bytes or plan_bytes) / float32_bytes if float32_bytes else 0.0
+    receipt.evidence = _evidence(receipt)
+    receipt.note = _note(receipt)
+    return receipt
+
+
+def require_precision_shown(receipt: Receipt) -> None:
+    """A ``BuildError`` when nothing shows the precision asked for."""
+    if receipt.evidence:
+        return
+    found = ", ".join(f"{count} in {name}" for name, count in receipt.layers.items()) or "none with a known type"
+    raise BuildError(
+        f"Nothing in the engine shows {receipt.precision}: visible layers are {found}, "
+        f"{len(receipt.opaque)} parts are opaque, and the plan is {receipt.plan_share:.2f} of the float32 weights.",
+        hint="TensorRT kept another precision. Look at -v, drop --keep-fp32, or build with --precision fp32.",
+    )
+
+
+def read_layers(inspected: str) -> list[dict[str, Any] | str]:
+    """The layers of the inspector's JSON; strings where it only knows names."""
+    try:
+        layers = json.loads(inspected).get("Layers", [])
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise BuildError("TensorRT's engine inspector gave no readable JSON.") from error
+    return list(layers)
+
+
+def layer_precision(layer: Mapping[str, Any]) -> str | None:
+    """The type a layer computes in: of its weights, else the lowest of its floating inputs; ``None`` if not shown."""
+    for key in ("Weights", "Kernel Weights"):
+        value = layer.get(key)
+        if isinstance(value, Mapping) and value.get("Count"):
+            return type_named(str(value.get("Type", "")))
+    for side in ("Inputs", "Outputs"):
+        tensors = layer.get(side)
+        shown = [
+            type_named(str(tensor.get("Format/Datatype", tensor.get("Format", ""))))
+            for tensor in (tensors if isinstance(tensors, list) else [])
+            if isinstance(tensor, Mapping)
+        ]
+        floating = [kind for kind in _FLOATS if kind in shown]
+        if floating:
+            return "int8" if "int8" in floating else floating[0]
+        if any(shown):
+            return next(kind for kind in shown if kind)
+    return None
+
+
+def type_named(text: str) -> str | None:
+    """``Row major linear FP16 format`` or ``Half`` to ``fp16``; ``None`` for ``N/A due to dynamic shapes``."""
+    return next((kind for kind, pattern in _TYPES if pattern.search(text)), None)
+
+
+def _is_opaque(layer: Mapping[str, Any]) -> bool:
+    return bool(_OPAQUE.search(f"{layer.get('LayerType', '')} {layer.get('Name', '')}"))
+
+
+def _weights(layer: Mapping[str, Any]) -> tuple[int, int]:
+    """Elements and bytes of a layer's weights and bias."""
+    elements = size = 0
+    for key in ("Weights", "Kernel Weights", "Bias"):
+        value = layer.get(key)
+        if isinstance(value, Mapping):
+            count = int(value.get("Count") or 0)
+            elements += count
+            size += count * _BYTES.get(type_named(str(value.get("Type", ""))) or "", 0)
+    return elements, size
+
+
+def _evidence(receipt: Receipt) -> str:
+    wanted = receipt.precision
+    if wanted in ("fp32", "tf32"):
+        return "float32 is what TensorRT computes in unless told otherwise"
+    count = receipt.layers.get(wanted, 0)
+    if count:
+        return f"{count} of {sum(receipt.layers.values())} visible layers compute in {wanted}"
+    if receipt.opaque and 0 < receipt.plan_share < _SMALLER:
+        return (
+            f"the layers are opaque; the plan is {receipt.plan_share:.2f} of the float32 weights, "
+            f"which float32 would not fit into"
+        )
+    return ""
+
+
+def _note(receipt: Receipt) -> str:
+    if receipt.precision == "tf32" and not receipt.tf32_kernels:
+        return "TF32 was allowed, and no visible kernel names it: TensorRT found plain float32 as fast"
+    shown = receipt.weight_bytes.get(receipt.precision, 0)
+    total = sum(receipt.weight_bytes.values())
+    if receipt.precision in ("fp16", "bf16", "int8") and total and shown < total / 2:
+        return f"most weights of visible layers are not {receipt.precision}"
+    return ""

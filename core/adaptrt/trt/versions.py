@@ -1,0 +1,149 @@
+"""Which TensorRT is installed, and what each generation has: the one place that knows differences between versions."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+from adaptrt.errors import BuildError, DependencyError
+from adaptrt.specs import BuildOptions, Precision
+
+Flavour = Literal["full", "lean", "dispatch"]
+
+# the module to import, by what it can do; the bindings packages lie behind `tensorrt` in the newer wheels
+_MODULES: dict[Flavour, tuple[str, ...]] = {
+    "full": ("tensorrt", "tensorrt_bindings"),
+    "lean": ("tensorrt_lean", "tensorrt_lean_bindings"),
+    "dispatch": ("tensorrt_dispatch", "tensorrt_dispatch_bindings"),
+}
+_DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11")
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a TensorRT generation (8, 10, 11) has.
+
+    - ``typed_graph``: precision is in the ONNX graph and the network strongly typed; else builder flags
+    - ``sharing_preview``: several contexts on one profile need a preview feature at build
+    - ``needs_strong_flag``: strong typing has to be asked for (11 knows nothing else)
+    - ``newest_opset``: of ONNX, that its parser reads in full
+    """
+
+    generation: int
+    typed_graph: bool
+    bf16: bool
+    strip_plan: bool
+    progress: bool
+    sharing_preview: bool
+    explicit_batch_flag: bool
+    needs_strong_flag: bool
+    same_cc: bool
+    newest_opset: int
+
+
+_GENERATIONS = {
+    8: Features(8, False, False, False, False, True, True, False, False, 17),
+    10: Features(10, True, True, True, True, False, False, True, True, 20),
+    11: Features(11, True, True, True, True, False, False, False, True, 20),
+}
+NEWEST = max(_GENERATIONS)
+
+
+@dataclass(frozen=True)
+class TensorRT:
+    """An imported TensorRT: ``trt`` is its module. Only the full product can build."""
+
+    trt: Any
+    version: str
+    flavour: Flavour
+
+    @property
+    def features(self) -> Features:
+        return features_of(self.version)
+
+
+def features_of(version: str | int) -> Features:
+    """What the generation of a version has; ``8.6.0`` or ``8``. Unknown ones are refused."""
+    parts = str(version).split(".")
+    major = int(parts[0]) if parts[0].isdigit() else 0
+    if major == 8 and len(parts) > 1 and parts[1].isdigit() and int(parts[1]) < 6:
+        raise DependencyError(
+            f"TensorRT {version} is too old.", hint="adaptrt knows TensorRT 8.6, 10 and 11: pip install tensorrt"
+        )
+    if major not in _GENERATIONS:
+        raise DependencyError(
+            f"adaptrt does not know TensorRT {version}.", hint="It knows TensorRT 8.6, 10 and 11: pip install tensorrt"
+        )
+    return _GENERATIONS[major]
+
+
+def can_build() -> bool:
+    """Whether the full TensorRT is installed; nothing is imported."""
+    return any(importlib.util.find_spec(name) is not None for name in _MODULES["full"])
+
+
+def installed_version() -> str | None:
+    """The version of the full TensorRT, from its metadata: nothing is imported."""
+    for distribution in _DISTRIBUTIONS:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def default_target() -> int:
+    """The generation that graphs are made for: the installed one, else the newest."""
+    version = installed_version()
+    return features_of(version).generation if version else NEWEST
+
+
+def import_tensorrt(*, builder: bool = False) -> TensorRT:
+    """The full TensorRT, else (unless ``builder``) the lean or the dispatch runtime."""
+    problems = []
+    for flavour, names in _MODULES.items():
+        if builder and flavour != "full":
+            continue
+        for name in names:
+            if importlib.util.find_spec(name) is None:
+                continue
+            try:
+                module = importlib.import_module(name)
+            except (ImportError, OSError, RuntimeError) as error:
+                problems.append(f"{name}: {error}")
+                continue
+            version = str(module.__version__)
+            features_of(version)
+            return TensorRT(module, version, flavour)
+    if problems:
+        raise DependencyError(
+            f"TensorRT is installed and cannot be imported: {problems[0]}",
+            hint="A library it needs is missing or does not fit: check LD_LIBRARY_PATH and the CUDA version.",
+        )
+    what = "building an engine needs the full one" if builder else "running an engine needs it"
+    raise DependencyError(
+        f"TensorRT is not installed; {what}.", hint="Install it: pip install 'adaptrt[trt]' (Linux, NVIDIA GPU)"
+    )
+
+
+def require_supported(options: BuildOptions, precision: Precision, version: str) -> None:
+    """Refuse by name what this version lacks."""
+    features = features_of(version)
+    wanted = {
+        "--precision bf16": (precision == "bf16", features.bf16, "Use --precision fp16"),
+        "--strip-weights": (options.strip_weights, features.strip_plan, "Leave it out"),
+        "--hardware-compatible same-cc": (
+            options.hardware_compatible == "same-cc",
+            features.same_cc,
+            "Use --hardware-compatible ampere+",
+        ),
+    }
+    for name, (asked, available, instead) in wanted.items():
+        if asked and not available:
+            raise BuildError(
+                f"TensorRT {version} has no {name.removeprefix('--')}: {name} needs TensorRT 10 or later.",
+                hint=f"{instead}, or install a newer TensorRT.",
+            )

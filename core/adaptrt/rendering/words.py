@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptrt.errors import PluginError
 from adaptrt.report import LINKS
 
 if TYPE_CHECKING:
     from adaptrt.report import Check, Link, Report
+    from adaptrt.specs import DecoderSpec, ImageTransform
 
 _STAGES = {
     "load": "Load the model",
@@ -118,6 +121,38 @@ def verdict(report: Report) -> str:
     if not ran:
         return "Converted, and nothing was verified."
     return f"Verified: {len(ran)} of {len(report.links)} links ran, all {checks} checks hold."
+
+
+def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:
+    """How a picture goes in, in one line; ``size`` is height and width."""
+    resize = {
+        "letterbox": f"letterbox, {'centred' if image.center else 'top left'}, padded with {image.pad}",
+        "stretch": "stretched",
+        "crop": f"cropped to the middle {image.crop_fraction:.3g}",
+    }[image.resize]
+    values = f"x {number(image.scale)}"
+    if any(image.mean) or any(side != 1 for side in image.std):
+        values += f", - ({_plain(image.mean)}), / ({_plain(image.std)})"
+    kind = f"{image.library} {image.interpolation}"
+    return f"{size[0]}x{size[1]} (height x width), {resize}, {kind}, {image.colors.upper()}, {values}"
+
+
+def describe_decoder(decoder: DecoderSpec) -> str:
+    """A decoder with the parameters that hold: the spec's over its own; ``yolo: conf 0.25, iou 0.7``."""
+    from adaptrt.vision.decoders.registry import find_decoder
+
+    try:
+        own = {field.name: field.default for field in dataclasses.fields(find_decoder(decoder.name).params)}
+    except PluginError as error:
+        own = {"": error.message}
+    params = {name: value for name, value in {**own, **decoder.params}.items() if value is not None}
+    return f"{decoder.name}: {', '.join(f'{name} {value}'.strip() for name, value in params.items())}".removesuffix(
+        ": "
+    )
+
+
+def _plain(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def shown_path(path: str | Path) -> str:

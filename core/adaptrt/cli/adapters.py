@@ -1,0 +1,145 @@
+"""``adaptrt adapters``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptrt.cli.framework import Command, general_options, option
+
+if TYPE_CHECKING:
+    from adaptrt.plugins.discovery import Candidate
+
+EXAMPLES = (
+    ("adaptrt adapters", "what is installed"),
+    ("adaptrt adapters --all", "what could be, and the line that installs it"),
+    ("adaptrt adapters --check", "import each one, in a process of its own"),
+)
+
+
+@click.command("adapters", cls=Command, examples=EXAMPLES)
+@option("--all", "everything", is_flag=True, help="The catalogue too: what could be installed.")
+@option("--check", is_flag=True, help="Import each adapter in a process of its own.")
+@general_options
+@click.pass_context
+def adapters(ctx: click.Context, /, everything: bool, check: bool, verbose: int, quiet: bool, as_json: bool) -> None:
+    """List the adapters: which frameworks can be converted here, and why one cannot."""
+    from adaptrt.errors import PluginError
+
+    rows = installed_adapters(check=check)
+    missing = _not_installed(rows) if everything else []
+    if as_json:
+        from adaptrt.cli.output import echo_json
+
+        echo_json({"installed": rows, "available": missing} if everything else {"installed": rows})
+    elif not quiet:
+        _show(rows, missing, hint_at_catalogue=not everything, verbose=bool(verbose))
+    if check and any(row["problems"] for row in rows):
+        ctx.exit(PluginError.exit_code)
+
+
+def installed_adapters(*, check: bool = False) -> list[dict[str, Any]]:
+    """A row for each entry point; ``problems`` says why one cannot run here. Nothing is imported into this process."""
+    from adaptrt.plugins.discovery import ADAPTERS, find_candidates
+
+    found = find_candidates(ADAPTERS)
+    rows = []
+    for candidate in found:
+        others = [other.source for other in found if other.name == candidate.name and other is not candidate]
+        problems = candidate.problems()
+        if others:
+            problems.append(f"{candidate.name} is claimed by {' and '.join(others)} too: uninstall one")
+        if check and not problems:
+            problem = import_problem(candidate)
+            problems += [problem] if problem else []
+        rows.append(
+            {
+                "name": candidate.name,
+                "distribution": candidate.distribution,
+                "version": candidate.version,
+                "module": candidate.module,
+                "summary": candidate.summary,
+                "frameworks": _frameworks(candidate),
+                "problems": problems,
+                "install": f"pip install --upgrade {candidate.distribution}" if problems and not others else None,
+            }
+        )
+    return rows
+
+
+def _frameworks(candidate: Candidate) -> list[dict[str, str | None]]:
+    """What the distribution requires besides adaptrt, with the version that is here."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    from adaptrt.plugins.discovery import installed_version
+
+    frameworks: list[dict[str, str | None]] = []
+    for text in candidate.requires:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        applies = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if applies and requirement.name != "adaptrt":
+            wanted = text.partition(";")[0].strip()
+            frameworks.append({"requires": wanted, "installed": installed_version(requirement.name)})
+    return frameworks
+
+
+def import_problem(candidate: Candidate) -> str | None:
+    """Why an adapter cannot be imported and registered, found out in a process of its own; ``None`` if it can."""
+    import signal
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "adaptrt.cli.check_adapter", candidate.name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return "its import does not end within 120 s"
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f"its import crashes Python ({signal.Signals(-done.returncode).name})"
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"its import ends the process with code {done.returncode}"
+
+
+def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from adaptrt.plugins.catalogue import read_catalogue
+
+    known = {row["name"] for row in rows}
+    return [
+        {"name": name, **entry.model_dump(mode="json"), "install": f"pip install {entry.distribution}"}
+        for name, entry in read_catalogue().items()
+        if name not in known
+    ]
+
+
+def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_catalogue: bool, verbose: bool) -> None:
+    """By distribution: what it is made for and what is here, then its adapters."""
+    if not rows:
+        click.echo("No adapter is installed.")
+    width = max((len(row["name"]) for row in [*rows, *missing]), default=0)
+    for source in dict.fromkeys((row["distribution"], row["version"]) for row in rows):
+        own = [row for row in rows if (row["distribution"], row["version"]) == source]
+        click.echo(f"{click.style(' '.join(source), bold=True)}  {own[0]['summary']}")
+        for framework in own[0]["frameworks"]:
+            here = f"{framework['installed']} is here" if framework["installed"] else "not here"
+            click.echo(f"  for {framework['requires']} ({here})")
+        for row in own:
+            state = click.style("broken", fg="red") if row["problems"] else click.style("ok", fg="green")
+            click.echo(f"    {row['name']:<{width}}  {state}{'  ' + row['module'] if verbose else ''}")
+            for problem in row["problems"]:
+                click.echo(f"    {'':{width}}  {problem}")
+            if row["install"]:
+                click.echo(f"    {'':{width}}  {row['install']}")
+        click.echo()
+    if missing:
+        click.echo(click.style("Not installed", bold=True))
+    for row in missing:
+        click.echo(f"    {row['name']:<{width}}  {row['summary']}")
+        click.echo(f"    {'':{width}}  for {row['framework']}, {row['license']}: {row['install']}")
+    if hint_at_catalogue:
+        click.echo("What else there is: adaptrt adapters --all")

@@ -1,0 +1,61 @@
+"""``adaptrt inspect``."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from adaptrt.cli.framework import Command, general_options, option
+
+if TYPE_CHECKING:
+    from adaptrt.cli.inspection.description import Description
+
+# what can be inspected: ``describe(path, graph) -> Description``, imported late
+READERS = {".onnx": "adaptrt.cli.inspection.onnx_file"}
+
+EXAMPLES = (
+    ("adaptrt inspect best.onnx", "spec, inputs, outputs, operators, metadata"),
+    ("adaptrt inspect best.onnx --graph | grep Resize", "every node on a line"),
+)
+
+
+@click.command("inspect", cls=Command, examples=EXAMPLES)
+@click.argument("file")
+@option("--graph", is_flag=True, help="Print the nodes: name, operator, inputs, outputs.")
+@general_options
+def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bool) -> None:
+    """Show what FILE holds: its spec, inputs and outputs, operators, opset and metadata. Any ONNX file will do."""
+    description = describe(Path(file), graph=graph)
+    if as_json:
+        click.echo(description.to_json())
+    elif graph:
+        from adaptrt.cli.inspection.show import node_lines
+
+        for line in node_lines(description.nodes):
+            click.echo(line)
+    elif not quiet:
+        from adaptrt.cli.inspection.show import print_description
+        from adaptrt.rendering.terminal import stdout_console
+
+        print_description(stdout_console(), description, every=bool(verbose))
+
+
+def describe(path: Path, *, graph: bool = False) -> Description:
+    """Read a file by what its suffix says it is; a ``ModelError`` says what to do with one that cannot be read."""
+    from adaptrt.errors import ModelError, did_you_mean
+
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder.", hint=f"Give a file in it: {', '.join(READERS)}")
+    if not path.exists():
+        beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = did_you_mean(path.name, beside)
+        raise ModelError(f"There is no file {path}.", hint=close if close.startswith("Did") else "Check the path.")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        hint = "A checkpoint is converted first: adaptrt convert --adapter NAME " + path.name
+        raise ModelError(f"{path.name} is none of {', '.join(READERS)}.", hint=hint)
+    description: Description = importlib.import_module(reader).describe(path, graph)
+    return description

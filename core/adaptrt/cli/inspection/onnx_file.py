@@ -1,0 +1,116 @@
+"""An ONNX file, adaptrt's own or anybody's."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from adaptrt.cli.inspection.description import Description, Node, Tensor
+from adaptrt.errors import DependencyError, GraphError, ModelError
+from adaptrt.rendering.words import file_size
+from adaptrt.specs import METADATA_KEY, ModelSpec
+
+
+def describe(path: Path, graph: bool) -> Description:
+    """What the file says of itself; external weights are not read."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise DependencyError(f"Looking into ONNX files needs onnx: {error}.", hint="pip install onnx") from error
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except Exception as error:
+        raise _unreadable(path) from error
+    if not model.graph.node and not model.graph.output:
+        raise _unreadable(path)
+    nodes = list(_all_nodes(model.graph))
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    description = Description(
+        path=str(path),
+        kind="ONNX",
+        bytes=path.stat().st_size,
+        facts=_facts(model, path, len(nodes)),
+        inputs=[_tensor(value) for value in model.graph.input if value.name not in _weight_names(model)],
+        outputs=[_tensor(value) for value in model.graph.output],
+        operators=dict(
+            sorted(Counter(map(_operator, nodes)).items(), key=lambda item: (-item[1], item[0])),
+        ),
+        metadata={key: value for key, value in metadata.items() if key != METADATA_KEY},
+        nodes=[Node(node.name, _operator(node), tuple(node.input), tuple(node.output)) for node in nodes]
+        if graph
+        else [],
+    )
+    if METADATA_KEY in metadata:
+        try:
+            description.spec = ModelSpec.from_json(metadata[METADATA_KEY])
+        except ModelError as error:
+            description.warnings.append(f"{error.message} {error.hint or ''}".strip())
+    return description
+
+
+def _unreadable(path: Path) -> GraphError:
+    return GraphError(
+        f"{path.name} is not a readable ONNX file.", hint="Check that it is whole; convert the model again."
+    )
+
+
+def _facts(model: Any, path: Path, nodes: int) -> dict[str, str]:
+    opsets = ", ".join(
+        str(entry.version) if entry.domain in ("", "ai.onnx") else f"{entry.domain} {entry.version}"
+        for entry in model.opset_import
+    )
+    weights = list(model.graph.initializer)
+    facts = {
+        "producer": f"{model.producer_name} {model.producer_version}".strip() or "not named",
+        "opset": opsets,
+        "IR version": str(model.ir_version),
+        "nodes": str(nodes),
+        "weights": f"{sum(math.prod(weight.dims) for weight in weights):,} values in {len(weights)} tensors",
+    }
+    outside = {entry.value for weight in weights for entry in weight.external_data if entry.key == "location"}
+    for name in sorted(outside):
+        file = path.parent / name
+        facts["weights in"] = f"{name} ({file_size(file.stat().st_size) if file.is_file() else 'missing'})"
+    return facts
+
+
+def _all_nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph and of the graphs inside them (If, Loop, Scan)."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                yield from _all_nodes(inner)
+
+
+def _operator(node: Any) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _weight_names(model: Any) -> set[str]:
+    return {weight.name for weight in model.graph.initializer}
+
+
+def _tensor(value: Any) -> Tensor:
+    import onnx
+
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type"):
+        return Tensor(value.name, value.type.WhichOneof("value") or "unknown", None)
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except (KeyError, ValueError, TypeError):
+        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    if not tensor.HasField("shape"):
+        return Tensor(value.name, dtype, None)
+    axes = tensor.shape.dim
+    return Tensor(
+        value.name,
+        dtype,
+        tuple(axis.dim_value if axis.HasField("dim_value") else axis.dim_param or "?" for axis in axes),
+    )

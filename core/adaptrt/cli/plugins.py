@@ -1,0 +1,44 @@
+"""``adaptrt plugins``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adaptrt.cli.framework import Command, general_options, option
+
+EXAMPLES = (("adaptrt plugins --adapter yolov5", "everybody who takes part in a conversion with yolov5"),)
+
+
+@click.command("plugins", cls=Command, examples=EXAMPLES)
+@option("--adapter", "-a", metavar="NAME", help="With this adapter among them.")
+@option("--plugins", "plugins_file", metavar="FILE", help="A plugins.toml; its modules are loaded.")
+@general_options
+def plugins(adapter: str | None, plugins_file: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
+    """List the plugins that take part, in the order they are registered, and the hooks of each.
+
+    The last one is asked first.
+    """
+    from adaptrt.pipeline.sessions import open_session
+
+    session, _ = open_session(adapter, Path(plugins_file) if plugins_file else None)
+    hooks = session.implementations()
+    rows = [
+        {"name": name, "source": source, "hooks": [hook for hook, who in hooks.items() if name in who]}
+        for name, source in session.sources.items()
+    ]
+    if as_json:
+        from adaptrt.cli.output import echo_json
+
+        echo_json({"plugins": rows, "warnings": session.warnings})
+        return
+    for row in rows if not quiet else []:
+        click.echo(f"{click.style(str(row['name']), bold=True)}  {row['source']}")
+        click.echo(f"    {', '.join(row['hooks'])}")
+    if verbose:
+        click.echo("\nhooks, in the order they are asked")
+        for hook, who in hooks.items():
+            click.echo(f"  {hook:<22} {', '.join(who) or '-'}")
+    for warning in session.warnings:
+        click.echo(f"Warning: {warning}", err=True)

@@ -157,10 +157,11 @@ class Conversion:
     """What hooks get as ``ctx``.
 
     ``options``: the adapter's own dataclass, filled. ``workdir``: a folder that goes when the conversion ends.
-    ``settings``: the ``[settings]`` table of plugins.toml, by plugin.
+    ``settings``: the ``[settings]`` table of plugins.toml, by plugin. ``notes``: sentences that the report should hold.
     """
 
     request: Request
     options: Any
     workdir: Path
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)

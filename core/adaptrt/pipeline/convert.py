@@ -119,7 +119,7 @@ class _Running:
         given = dict(self.request.options)
         own = {key: value for key, value in given.items() if wanted is not None and takes_option(wanted, key)}
         options = fill_options(wanted, own) if wanted is not None else None
-        self.ctx = Conversion(self.request, options, self.workdir, self.settings.settings)
+        self.ctx = Conversion(self.request, options, self.workdir, self.settings.settings, self.report.notes)
         return {key: value for key, value in given.items() if key not in own}
 
     def make_spec(self, model: nn.Module, decoder_options: dict[str, Any]) -> ModelSpec:

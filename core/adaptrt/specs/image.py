@@ -16,7 +16,8 @@ class ImageTransform:
 
     The target size is the opt size of the last two axes of ``input``. ``resize``:
 
-    - ``letterbox``: keep the ratio, fit inside, pad the rest with ``pad`` (centred if ``center``)
+    - ``letterbox``: keep the ratio, fit inside (centred if ``center``, else top left), pad the rest with ``pad``, a pixel
+      value; ``None`` pads with zeros after the normalisation
     - ``stretch``: to the target size, ratio ignored
     - ``crop``: keep the ratio, shorter side to target / ``crop_fraction``, then cut the middle out
 
@@ -32,7 +33,7 @@ class ImageTransform:
     scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    pad: int = 114
+    pad: int | None = 114
     center: bool = True
     crop_fraction: float = 1.0
     stride: int = 1

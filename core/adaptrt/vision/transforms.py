@@ -139,6 +139,8 @@ def _normalize_plane(plane: Picture, transform: ImageTransform, channel: int, ou
 
 
 def _normalized_pad(transform: ImageTransform) -> list[np.float32]:
+    if transform.pad is None:
+        return [np.float32(0)] * 3
     pad = np.array([transform.pad], np.uint8)
     values = np.empty((3, 1), np.float32)
     for channel, value in enumerate(values):

@@ -23,6 +23,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,16 @@ class EngineError(BuildError):
 
 class VerificationError(AdaptrtError):
     exit_code = 9
+
+
+def disk_error(error: BaseException) -> OSError | None:
+    """The full or read-only disk behind an error, if there is one: whoever was writing, it is the user's to mend."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return found
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -44,8 +44,9 @@ def find_candidates(group: str) -> list[Candidate]:
                         name=entry.name,
                         group=group,
                         module=entry.value,
-                        distribution=distribution.metadata["Name"],
-                        version=distribution.version,
+                        # what an interrupted installation leaves behind may have neither
+                        distribution=distribution.metadata["Name"] or "an unknown distribution",
+                        version=distribution.version or "of unknown version",
                         requires=tuple(distribution.requires or ()),
                         summary=distribution.metadata["Summary"] or "",
                         entry_point=entry,

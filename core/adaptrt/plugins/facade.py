@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from adaptrt.contributions import GraphPass, Metric, Patch
-from adaptrt.errors import AdaptrtError, PluginError
+from adaptrt.errors import AdaptrtError, PluginError, disk_error
 from adaptrt.plugins.recorder import Recorder
 from adaptrt.predictions import Classification, Detections, ImageMeta, Values
 from adaptrt.specs import ModelSpec
@@ -55,7 +55,7 @@ class Hooks:
 
     def load_model(self, ctx: Conversion) -> nn.Module:
         model = self._call("load_model", adapter_only=True, ctx=ctx)
-        if not callable(getattr(model, "named_modules", None)):
+        if isinstance(model, type) or not callable(getattr(model, "named_modules", None)):
             raise self._wrong("load_model", "a torch.nn.Module", model, plugin=self._adapter)
         return model  # type: ignore[no-any-return]
 
@@ -73,8 +73,12 @@ class Hooks:
         if not isinstance(inputs, Mapping) or set(inputs) != set(shapes):
             raise self._wrong("example_inputs", f"a mapping with the inputs {', '.join(shapes)}", inputs)
         for name, shape in shapes.items():
-            if tuple(inputs[name].shape) != tuple(shape):
-                raise self._wrong("example_inputs", f"{name} of shape {tuple(shape)}", tuple(inputs[name].shape))
+            tensor, dtype = inputs[name], spec.input(name).dtype
+            if not callable(getattr(tensor, "numpy", None)):
+                raise self._wrong("example_inputs", f"a torch.Tensor for {name}", tensor)
+            given = (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+            if given != (tuple(shape), dtype):
+                raise self._wrong("example_inputs", f"{name} of shape {tuple(shape)} and {dtype}", given)
         return {tensor.name: inputs[tensor.name] for tensor in spec.inputs}
 
     def patches(self, ctx: Conversion, model: nn.Module, spec: ModelSpec) -> list[Contributed]:
@@ -102,8 +106,15 @@ class Hooks:
 
     def preprocess(self, image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:
         result = self._call("preprocess", image=image, spec=spec)
-        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], ImageMeta)):
-            raise self._wrong("preprocess", "(arrays by input name, ImageMeta)", result)
+        if not (
+            isinstance(result, tuple)
+            and len(result) == 2
+            and isinstance(result[0], Mapping)
+            and set(result[0]) == {tensor.name for tensor in spec.inputs}
+            and isinstance(result[1], ImageMeta)
+        ):
+            names = ", ".join(tensor.name for tensor in spec.inputs)
+            raise self._wrong("preprocess", f"(arrays for {names}, ImageMeta)", result)
         return result
 
     def postprocess(
@@ -142,6 +153,9 @@ class Hooks:
         except AdaptrtError:
             raise
         except Exception as error:
+            full = disk_error(error)
+            if full is not None:  # no fault of the plugin's: whoever owns the folder says what to do
+                raise full from error
             plugin = self._recorder.failed_in(error)
             raise PluginError(
                 f"{self._label(plugin)} failed in {hook}: {type(error).__name__}: {error}",
@@ -165,7 +179,8 @@ class Hooks:
         found: list[Contributed] = []
         for items in self._call(hook, **arguments):
             if isinstance(items, wanted) or not isinstance(items, (list, tuple)):
-                raise self._wrong(hook, f"a list of {wanted.__name__}", items)
+                plugin = self._recorder.contributor(items)
+                raise self._wrong(hook, f"a list of {wanted.__name__}", items, plugin=plugin)
             for item in items:
                 plugin = self._recorder.contributor(item)
                 if not isinstance(item, wanted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -21,20 +22,22 @@ class HookCall:
 
 
 class Recorder:
-    """Instruments the implementations of registered plugins; ``calls`` grows as hooks run."""
+    """Instruments the implementations of registered plugins; ``calls`` holds the latest thousand."""
 
     def __init__(self, on_call: Callable[[HookCall], None] | None = None) -> None:
-        self.calls: list[HookCall] = []
+        self.calls: deque[HookCall] = deque(maxlen=1000)  # a loaded model may predict for days
         self._on_call = on_call
         self._failed: tuple[BaseException, str] | None = None
-        self._contributed: dict[int, str] = {}
+        # the objects are kept, since an id is only theirs while they live
+        self._contributed: dict[int, tuple[object, str]] = {}
 
     def instrument(self, manager: pluggy.PluginManager, plugin: object) -> None:
         for caller in manager.get_hookcallers(plugin) or []:
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is plugin:
                     record = self._recorded_wrapper if implementation.wrapper else self._recorded
-                    recorded = record(caller.name, implementation.plugin_name, implementation.function)
+                    collected = caller.spec is not None and not caller.spec.opts.get("firstresult")
+                    recorded = record(caller.name, implementation.plugin_name, implementation.function, collected)
                     object.__setattr__(implementation, "function", recorded)  # final for type checkers
 
     def failed_in(self, error: BaseException) -> str | None:
@@ -46,10 +49,11 @@ class Recorder:
         return next((call.plugin for call in reversed(self.calls) if call.hook == hook and call.answered), None)
 
     def contributor(self, item: object) -> str | None:
-        """The plugin that put this item into the list it returned last."""
-        return self._contributed.get(id(item))
+        """The plugin that returned this item, or a list with it."""
+        found = self._contributed.get(id(item))
+        return found[1] if found is not None else None
 
-    def _recorded(self, hook: str, plugin: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _recorded(self, hook: str, plugin: str, function: Callable[..., Any], collected: bool) -> Callable[..., Any]:
         def recorded(*args: Any) -> Any:
             started = time.perf_counter()
             result = None
@@ -62,27 +66,62 @@ class Recorder:
                 raise
             finally:
                 self._note(HookCall(hook, plugin, time.perf_counter() - started, result is not None))
-            if isinstance(result, (list, tuple)):
-                self._contributed.update({id(item): plugin for item in result})
+            if collected:
+                self._attribute(result, plugin)
             return result
 
         return recorded
 
-    def _recorded_wrapper(self, hook: str, plugin: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _recorded_wrapper(
+        self, hook: str, plugin: str, function: Callable[..., Any], collected: bool
+    ) -> Callable[..., Any]:
+        """A wrapper counts as answering where it returns something else than it was given."""
+
         def recorded(*args: Any) -> Generator[None, Any, Any]:
             started = time.perf_counter()
+            received = result = None
             try:
-                return (yield from function(*args))
+                wrapper = function(*args)
+                if next(wrapper, _NOTHING) is _NOTHING:
+                    raise RuntimeError("a wrapper has to yield once, and this one did not")
+                try:
+                    received = yield
+                except BaseException as error:
+                    result = _finished(wrapper.throw, error)
+                else:
+                    result = _finished(wrapper.send, received)
+                if collected and isinstance(result, (list, tuple)):
+                    for part in result:  # what each implementation returned
+                        self._attribute(part, plugin)
+                return result
             except Exception as error:
                 if self._failed is None or self._failed[0] is not error:
                     self._failed = (error, plugin)
                 raise
             finally:
-                self._note(HookCall(hook, plugin, time.perf_counter() - started, False))
+                answered = result is not None and result is not received
+                self._note(HookCall(hook, plugin, time.perf_counter() - started, answered))
 
         return recorded
+
+    def _attribute(self, result: object, plugin: str) -> None:
+        """Remember who returned this, unless somebody returned it before."""
+        for item in (result, *(result if isinstance(result, (list, tuple)) else ())):
+            self._contributed.setdefault(id(item), (item, plugin))
 
     def _note(self, call: HookCall) -> None:
         self.calls.append(call)
         if self._on_call is not None:
             self._on_call(call)
+
+
+_NOTHING = object()
+
+
+def _finished(resume: Callable[[Any], Any], value: Any) -> Any:
+    """What a wrapper returns once it goes on behind its yield."""
+    try:
+        resume(value)
+    except StopIteration as stop:
+        return stop.value
+    raise RuntimeError("a wrapper has to yield once, and this one yielded again")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from adaptrt.plugins.settings import Settings
 
 
+ADAPTER_HOOKS = ("adapter_options", "load_model")
+
+
 class Session:
     """A fresh plugin manager. ``hooks`` calls it; ``warnings`` says what was left out and why.
 
@@ -98,19 +101,21 @@ class Session:
                 self._manager.unregister(plugin)
             raise PluginError(f"{name} ({source}) does not fit: {error}.".replace("\n", " ")) from error
         if not trusted:
-            problem = self._problem(plugin)
+            problem = self._problem(plugin, is_adapter=self.adapter is not None and name == self.adapter.name)
             if problem:
                 self._manager.unregister(plugin)
                 raise PluginError(f"{name} ({source}): {problem[0]}", hint=problem[1])
         self.sources[name] = source
         self._recorder.instrument(self._manager, plugin)
 
-    def _problem(self, plugin: object) -> tuple[str, str] | None:
+    def _problem(self, plugin: object, *, is_adapter: bool) -> tuple[str, str] | None:
         """What the rules for plugins outside core forbid."""
         for caller in self._manager.get_hookcallers(plugin) or []:
             if not caller.has_spec():
                 known = [name for name in vars(hookspecs) if getattr(getattr(hookspecs, name), "adaptrt_spec", None)]
                 return f"there is no hook {caller.name!r}.", did_you_mean(caller.name, known)
+            if caller.name in ADAPTER_HOOKS and not is_adapter:
+                return f"{caller.name} is asked of the adapter alone.", "Leave it out, or register an adapter."
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is not plugin:
                     continue
@@ -152,7 +157,7 @@ def find_adapter(name: str) -> Candidate:
 def _load(candidate: Candidate) -> Any:
     try:
         return candidate.entry_point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"{candidate.name} ({candidate.source}) cannot be imported: {type(error).__name__}: {error}",
             hint=f"Try: python -c 'import {candidate.module.partition(':')[0]}'",
@@ -172,7 +177,7 @@ def _import_module(name: str, folder: Path) -> ModuleType:
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"Module {name!r} of plugins.toml cannot be imported: {type(error).__name__}: {error}",
             hint="Check its name, and that it is installed or lies beside plugins.toml.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 
 import onnx
@@ -33,7 +34,7 @@ def write_model(model: ir.Model, path: Path, spec: ModelSpec | None = None) -> N
     if spec is not None:
         model.metadata_props.clear()
         model.metadata_props.update({**spec.metadata, METADATA_KEY: spec.to_json()})
-        model.producer_name = "adaptrt"
+        model.producer_name, model.producer_version = "adaptrt", metadata.version("adaptrt")
     onnx.save(ir.to_proto(model), str(path))
 
 

@@ -1,0 +1,58 @@
+"""``adaptrt doctor``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from adaptrt.cli.framework import Command, general_options
+
+
+@click.command("doctor", cls=Command)
+@general_options
+@click.pass_context
+def doctor(ctx: click.Context, /, verbose: int, quiet: bool, as_json: bool) -> None:
+    """Check this installation: versions, what is missing for which purpose, and the line that installs it.
+
+    The exit code is 0 unless something that is installed is broken.
+    """
+    from adaptrt.cli.health import examine
+    from adaptrt.errors import DependencyError
+
+    health = examine()
+    if as_json:
+        from adaptrt.cli.output import echo_json
+
+        echo_json(health)
+    elif not quiet:
+        _show(health, verbose=bool(verbose))
+    if health["broken"]:
+        if quiet and not as_json:
+            click.echo("\n".join(health["broken"]), err=True)
+        ctx.exit(DependencyError.exit_code)
+
+
+def _show(health: dict[str, Any], *, verbose: bool) -> None:
+    versions = health["versions"]
+    width = max(map(len, versions))
+    for name, version in versions.items():
+        if version or verbose:
+            click.echo(f"{name:<{width}}  {version or '-'}")
+    for gpu in health["gpus"]:
+        click.echo(f"{'GPU':<{width}}  {gpu['name']}, driver {gpu['driver']}, {gpu['memory']}, sm {gpu['compute']}")
+    if not health["gpus"]:
+        click.echo(f"{'GPU':<{width}}  none ({health['no_gpu']})")
+    click.echo()
+    for purpose in health["purposes"]:
+        ready = not purpose["missing"]
+        state = click.style("ready", fg="green") if ready else click.style("not ready", fg="yellow")
+        click.echo(f"{click.style(purpose['name'], bold=True)}: {state}")
+        for problem in purpose["missing"]:
+            click.echo(f"  {problem}")
+        if purpose["install"]:
+            click.echo(f"  {click.style(purpose['install'], bold=True)}")
+    for problem in health["broken"]:
+        click.echo(f"{click.style('Broken: ', fg='red', bold=True)}{problem}")
+    for note in health["notes"]:
+        click.echo(f"{click.style('Note: ', fg='yellow')}{note}")

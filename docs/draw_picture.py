@@ -1,6 +1,6 @@
 """Writes docs/images/detected.jpg, the picture of the README: two pictures of ``make demo`` and what was found in them.
 
-    make demo && .venv/bin/python docs/draw_picture.py
+make demo && .venv/bin/python docs/draw_picture.py
 """
 
 from __future__ import annotations

@@ -41,8 +41,7 @@ from adaptrt.specs import (
     OutputSpec,
     Tolerance,
 )
-
-__version__ = "0.1.0"
+from adaptrt.version import __version__
 
 __all__ = [
     "AdaptrtError",

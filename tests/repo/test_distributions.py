@@ -73,3 +73,14 @@ def test_one_version_for_all() -> None:
 def test_one_opencv() -> None:
     for path in [ROOT / "pyproject.toml", *PROJECTS]:
         assert "headless" not in path.read_text(encoding="utf-8")
+
+
+def test_the_contracts_cover_every_adapter() -> None:
+    packages = {path.name for path in (ROOT / "adapters").glob("*/adaptrt_*") if (path / "__init__.py").exists()}
+    linter = read(ROOT / "pyproject.toml")["tool"]["importlinter"]
+    assert set(linter["root_packages"]) == {"adaptrt", *packages}
+    for contract in linter["contracts"]:
+        if contract["name"].startswith("Adapters"):
+            assert set(contract.get("modules") or contract["source_modules"]) == packages, contract["name"]
+        if contract["name"].startswith("Core"):
+            assert packages <= set(contract["forbidden_modules"])

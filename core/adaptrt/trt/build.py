@@ -137,7 +137,7 @@ def make_manifest(
     command: str = "",
 ) -> Manifest:
     """What is known after the build; the pipeline adds adapter, patches, passes and checks."""
-    from adaptrt import __version__
+    from adaptrt.version import __version__
 
     built = build.built
     return Manifest(

@@ -67,22 +67,21 @@ def asked(function: ast.FunctionDef) -> str:
 def cli_page() -> str:
     """What ``--help`` prints, command by command."""
     lines = [head("Command line", "the commands' own --help"), "The script `convert` is `adaptrt convert`.", ""]
-    for name, command in walk_commands("adaptrt", command_line):
-        context = click.Context(command, info_name=name, max_content_width=WIDTH, terminal_width=WIDTH)
-        lines += [f"## {name}", "", code(command.get_help(context), "text"), ""]
+    for context in contexts("adaptrt", command_line):
+        lines += [f"## {context.command_path}", "", code(context.get_help(), "text"), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def walk_commands(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
-    if command.hidden:
-        return
-    yield name, command
+def contexts(name: str, command: click.Command, parent: click.Context | None = None) -> Iterator[click.Context]:
+    """A context for the command and for each below it, as the command line would make them."""
+    width = {"max_content_width": WIDTH, "terminal_width": WIDTH}
+    context = click.Context(command, info_name=name, parent=parent, **{**command.context_settings, **width})
+    yield context
     if isinstance(command, click.Group):
-        context = click.Context(command, info_name=name)
         for child in command.list_commands(context):
             found = command.get_command(context, child)
-            if found is not None:
-                yield from walk_commands(f"{name} {child}", found)
+            if found is not None and not found.hidden:
+                yield from contexts(child, found, context)
 
 
 def errors_page() -> str:

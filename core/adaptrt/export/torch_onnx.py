@@ -12,10 +12,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from adaptrt.errors import ExportError
+from adaptrt.errors import ExportError, disk_error
 from adaptrt.export.wrapper import FlatModel
 from adaptrt.request import Exporter
 from adaptrt.specs import ModelSpec
+
+# in the file's metadata until it is rewritten; a graph without it comes from TorchScript
+EXPORTER_KEY = "adaptrt.exporter"
 
 # the newest opset that a front end writes well and a TensorRT generation reads
 _OPSET_CAP = {8: 17, 10: 20, 11: 20}
@@ -58,6 +61,9 @@ def export_onnx(
         with torch.no_grad(), _quiet():
             export(flat, inputs, spec, path, opset)
     except Exception as error:
+        full = disk_error(error)
+        if full is not None:
+            raise full from error
         other = "torchscript" if exporter == "dynamo" else "dynamo"
         raise ExportError(
             f"torch.onnx.export ({exporter}, opset {opset}) failed: {_first_line(error)}",
@@ -117,6 +123,7 @@ def _export_dynamo(
         verbose=False,
     )
     assert program is not None
+    program.model.metadata_props[EXPORTER_KEY] = "dynamo"
     program.save(str(path), external_data=False)
 
 

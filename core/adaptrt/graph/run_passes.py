@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
-from adaptrt.errors import AdaptrtError, GraphError
+from adaptrt.errors import AdaptrtError, GraphError, disk_error
 from adaptrt.graph.model_file import check_model
 from adaptrt.plugins.facade import Contributed
 from adaptrt.report import PassRecord
 
 
 def run_passes(
-    model: ir.Model, passes: Sequence[Contributed], on_pass: Callable[[str], None] = lambda name: None
+    model: ir.Model, passes: Sequence[Contributed], on_pass: Callable[[str], None] = lambda _: None
 ) -> tuple[ir.Model, list[PassRecord]]:
     """The rewritten model, and what each pass did. A pass that breaks the graph is named in a ``GraphError``."""
     records = []
@@ -29,6 +29,9 @@ def run_passes(
         except AdaptrtError:
             raise
         except Exception as error:
+            full = disk_error(error)
+            if full is not None:
+                raise full from error
             raise GraphError(
                 f"Graph pass {found.name!r} ({contributed.plugin}) broke the graph: {type(error).__name__}: {error}",
                 hint="Leave it out (--no-simplify for onnxsim, or disable its plugin), and report it.",

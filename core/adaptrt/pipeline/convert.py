@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import AdaptrtError, ModelError, PatchError, UsageError, did_you_mean
+from adaptrt.errors import AdaptrtError, ModelError, PatchError, PluginError, UsageError, did_you_mean
 from adaptrt.options import fill_options, option_names, takes_option
 from adaptrt.pipeline import links
 from adaptrt.pipeline.environment import describe_environment
+from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish
+from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
 from adaptrt.pipeline.samples import Sample, numbered, sample_shapes, trace_shapes
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
 from adaptrt.report import Failure, Report, Stage
 from adaptrt.request import Conversion, Request
-from adaptrt.specs import ModelSpec, OutputSpec
+from adaptrt.specs import ModelSpec
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -34,27 +35,30 @@ if TYPE_CHECKING:
 _SAMPLES = {"full": 4, "quick": 2, "none": 1}
 
 
-def convert(request: Request, observer: Observer | None = None) -> Report:
-    """Run a whole conversion; files appear under their names only if it succeeds.
+Documents = Callable[[Report, Path], Mapping[str, Path]]
 
-    Raises an ``AdaptrtError`` whose ``report`` attribute holds what is known up to there.
+
+def convert(request: Request, observer: Observer | None = None, documents: Documents | None = None) -> Report:
+    """Run a whole conversion; files appear under their names only if it succeeds, all of them or none.
+
+    ``documents`` writes what else is made of a finished report into the folder given, and returns the files by suffix
+    (``{".report.html": path}``); they are published with the rest. Raises an ``AdaptrtError`` whose ``report``
+    attribute holds what is known up to there.
     """
-    observer = observer or Observer()
     report = Report(adapter=request.adapter, source=request.source, command=request.command)
     destination = choose_destination(request.source, request.output)
     with opened(destination) as workdir:
         session, settings = open_session(request.adapter, request.plugins_file)
-        running = _Running(request, report, observer, session, settings, workdir, destination)
+        running = _Running(request, report, observer or Observer(), session, settings, workdir, destination, documents)
         try:
             running.run()
-            report.status = "passed"
         except BaseException as error:
-            running.failed(error)
-            if isinstance(error, AdaptrtError):
-                error.report = report
-            raise
-        finally:
-            running.finish()
+            failure = running.failed(error)
+            running.tell()
+            if failure is error:
+                raise
+            raise failure from error
+        running.tell()
     return report
 
 
@@ -69,8 +73,10 @@ class _Running:
     settings: Settings
     workdir: Path
     destination: Destination
+    documents: Documents | None
     ctx: Conversion = field(init=False)
     stage: str = "start"
+    files: dict[Path, Path] = field(default_factory=dict)  # what is to be published, by its final name
     samples: list[Sample] = field(default_factory=list)
 
     @property
@@ -78,11 +84,14 @@ class _Running:
         return self.session.hooks
 
     def run(self) -> None:
+        # plugins hear of the end also where the options are wrong
+        self.ctx = Conversion(self.request, None, self.workdir, self.settings.settings, self.report.notes)
         self.report.plugins = dict(self.session.sources)
         self.report.environment = describe_environment()
         for warning in self.session.warnings:
             self.warn(warning)
         decoder_options = self.open_options()
+        self.check_pictures()
         with self.timed("load") as stage:
             model = self.hooks.load_model(self.ctx)
             if any(module.training for module in model.modules()):
@@ -102,16 +111,42 @@ class _Running:
             from adaptrt.graph.model_file import write_model
 
             write_model(graph, onnx_path, spec)
+            self.add_file("onnx", onnx_path, ".onnx")
             del graph
         self.report.spec = spec
         runner = self.verify_onnx(onnx_path, spec)
         typed = self.hooks.typed_onnx(self.ctx, onnx_path, spec)
-        if typed == onnx_path:
-            self.not_run(3, "the graph stays float32")
-        self.not_run(4, "no engine was built")
+        self.verify_typed(typed, onnx_path, spec)
+        engine = self.hooks.build_engine(self.ctx, typed, spec)
+        self.not_run(4, "no engine was built" if engine is None else "nothing here can run this engine")
+        if engine is not None:
+            self.add_file("engine", engine, ".engine")
         self.compare_predictions(reference, runner, spec)
+        self.publish()
+
+    def check_pictures(self) -> None:
+        """A picture that is none should be known before minutes are spent."""
+        for path in self.pictures():
+            from adaptrt.vision.pictures import read_image
+
+            read_image(path)
+
+    def add_file(self, kind: str, path: Path, suffix: str) -> None:
+        destination = self.destination.path(suffix)
+        self.files[destination] = path
+        self.report.files[kind] = record_file(path, destination)
+
+    def publish(self) -> None:
+        """Everything under its name, the report last."""
         self.stage = "publish"
-        self.report.files["onnx"] = publish(onnx_path, self.destination.path(".onnx"))
+        self.report.status = "passed"
+        if self.documents is not None:
+            for suffix, path in self.documents(self.report, self.workdir).items():
+                self.files[self.destination.path(suffix)] = path
+        report = self.workdir / "report.json"
+        report.write_text(self.report.to_json(), encoding="utf-8")
+        self.files[self.destination.path(".report.json")] = report
+        publish(self.files, self.workdir)
 
     def open_options(self) -> dict[str, Any]:
         """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""
@@ -119,7 +154,7 @@ class _Running:
         given = dict(self.request.options)
         own = {key: value for key, value in given.items() if wanted is not None and takes_option(wanted, key)}
         options = fill_options(wanted, own) if wanted is not None else None
-        self.ctx = Conversion(self.request, options, self.workdir, self.settings.settings, self.report.notes)
+        self.ctx = replace(self.ctx, options=options)
         return {key: value for key, value in given.items() if key not in own}
 
     def make_spec(self, model: nn.Module, decoder_options: dict[str, Any]) -> ModelSpec:
@@ -127,7 +162,7 @@ class _Running:
         spec, warnings = self.request.shapes.apply(spec)
         for warning in warnings:
             self.warn(warning)
-        spec = _renamed(spec, self.request)
+        spec = name_inputs(spec, self.request.input_names)
         if decoder_options:
             from adaptrt.vision.decoders.registry import find_decoder
 
@@ -153,9 +188,8 @@ class _Running:
         shapes = sample_shapes(spec)
         todo = list(numbered(shapes if self.request.verify == "full" else shapes[:1], count))
         for done, (seed, sizes) in enumerate(todo):
-            inputs = {
-                name: tensor.numpy() for name, tensor in self.hooks.example_inputs(self.ctx, spec, sizes, seed).items()
-            }
+            tensors = self.hooks.example_inputs(self.ctx, spec, sizes, seed)
+            inputs = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
             try:
                 outputs = runner.run(inputs)
             except AdaptrtError:
@@ -167,9 +201,8 @@ class _Running:
                     hint="Check the shapes: --imgsz, --batch or --shape.",
                 ) from error
             if done == 0:
-                spec = _with_outputs(
-                    spec, self.request, list(outputs), [array.dtype.name for array in outputs.values()]
-                )
+                dtypes = {name: array.dtype.name for name, array in outputs.items()}
+                spec = name_outputs(spec, self.request.output_names, dtypes)
                 runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
             names = [output.name for output in spec.outputs]
             self.samples.append(Sample(inputs, dict(zip(names, outputs.values(), strict=True))))
@@ -208,7 +241,8 @@ class _Running:
             else:
                 with self.timed("link 1", verifying=True) as stage:
                     runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
-                    checks, _ = links.compare_samples(runner.run, self.samples, spec, "fp32")
+                    with links.running(self.report.link(1), error=PatchError):
+                        checks, _ = links.compare_samples(runner.run, self.samples, spec, "fp32")
                     require_called(records)
                     counts = [record.calls for record in records]
                     stage.note = f"{len(records)} patches"
@@ -226,15 +260,15 @@ class _Running:
 
     def rewrite(self, exported: Path, spec: ModelSpec) -> tuple[onnx_ir.Model, ModelSpec]:
         """The graph passes; before and after them every axis is what was asked for."""
+        from adaptrt.export.torch_onnx import EXPORTER_KEY
         from adaptrt.graph.model_file import complete_outputs, count_operators, read_model, require_symbolic_axes
         from adaptrt.graph.run_passes import run_passes
 
         with self.timed("passes") as stage:
             graph = read_model(exported)
             self.report.opset = graph.opset_imports.get("", 0)
-            self.report.exporter = (
-                "dynamo" if graph.producer_name == "pytorch" and _has_scopes(graph) else "torchscript"
-            )
+            who = self.session.answered("export_onnx")
+            self.report.exporter = graph.metadata_props.get(EXPORTER_KEY, "torchscript") if who == "core" else who
             self.report.operators["exported"] = count_operators(graph)
             require_symbolic_axes(graph, spec)
             passes = self.hooks.graph_passes(self.ctx, spec)
@@ -260,11 +294,28 @@ class _Running:
 
         with self.timed("link 2", verifying=True) as stage:
             runner = OnnxRuntimeRunner(path, custom_ops=self.request.ort_custom_ops)
-            checks, outputs = links.compare_samples(runner.run, self.samples, spec, "fp32")
-            honesty, note = links.check_honesty(runner.run, self.samples, outputs, spec, self.request.verify)
+            with links.running(self.report.link(2)):
+                checks, outputs = links.compare_samples(runner.run, self.samples, spec, "fp32")
+                honesty, note = links.check_honesty(runner.run, self.samples, outputs, spec, self.request.verify)
             stage.note = self.report.link(2).reason = note
             links.close_link(self.report.link(2), [*checks, *honesty])
         return runner
+
+    def verify_typed(self, path: Path, float32: Path, spec: ModelSpec) -> None:
+        """Link 3: the graph in the precision asked for, within what that precision costs."""
+        if path == float32:
+            return self.not_run(3, "the graph stays float32")
+        self.add_file("typed", path, f".{self.request.precision}.onnx")
+        if self.request.verify == "none":
+            return self.not_run(3, "--verify none")
+        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+        with self.timed("link 3", verifying=True):
+            runner = OnnxRuntimeRunner(path, custom_ops=self.request.ort_custom_ops)
+            with links.running(self.report.link(3)):
+                checks, _ = links.compare_samples(runner.run, self.samples, spec, self.request.precision)
+            links.close_link(self.report.link(3), checks)
+        return None
 
     def compare_predictions(self, reference: EagerRunner, runner: Runner | None, spec: ModelSpec) -> None:
         """Link 5: the result sees in real pictures what the reference sees."""
@@ -317,62 +368,33 @@ class _Running:
         self.report.warnings.append(text)
         self.observer.warning(text)
 
-    def failed(self, error: BaseException) -> None:
-        if isinstance(error, OSError) and not isinstance(error, AdaptrtError):
-            error = output_error(error, self.destination.folder)
-        message = error.message if isinstance(error, AdaptrtError) else str(error) or type(error).__name__
-        hint = error.hint if isinstance(error, AdaptrtError) else None
+    def failed(self, error: BaseException) -> BaseException:
+        """Record a failure; what to raise for it."""
+        found = error
+        if isinstance(error, OSError):  # hooks' own come as PluginError: this was writing, or the disk
+            found = output_error(error, self.destination.folder)
+        message = found.message if isinstance(found, AdaptrtError) else str(found) or type(found).__name__
+        hint = found.hint if isinstance(found, AdaptrtError) else None
         self.report.status = "failed"
-        self.report.failure = Failure(type(error).__name__, message, hint, self.stage)
+        self.report.files.clear()
+        self.report.failure = Failure(type(found).__name__, message, hint, self.stage)
+        if isinstance(found, AdaptrtError):
+            found.report = self.report
+        return found
 
-    def finish(self) -> None:
-        """Write the report beside the results, tell everybody. A failed conversion leaves no file."""
-        if self.report.status == "passed":
-            path = self.destination.path(".report.json")
-            written = self.workdir / "report.json"
-            written.write_text(self.report.to_json(), encoding="utf-8")
-            written.replace(path)
-        if hasattr(self, "ctx"):
-            self.hooks.conversion_finished(self.ctx, self.report)
-        self.observer.finished(self.report)
-
-
-def _has_scopes(graph: onnx_ir.Model) -> bool:
-    return any("pkg.torch.onnx.name_scopes" in node.metadata_props for node in graph.graph)
-
-
-def _renamed(spec: ModelSpec, request: Request) -> ModelSpec:
-    """The spec with the names of ``--input-names``; everything that refers to an input follows."""
-    if not request.input_names:
-        return spec
-    if len(request.input_names) != len(spec.inputs):
-        raise UsageError(
-            f"--input-names has {len(request.input_names)} names; the model has {len(spec.inputs)} inputs.",
-            hint=f"They are: {', '.join(tensor.name for tensor in spec.inputs)}",
-        )
-    names = dict(zip((tensor.name for tensor in spec.inputs), request.input_names, strict=True))
-    image = replace(spec.image, input=names[spec.image.input]) if spec.image else None
-    inputs = tuple(replace(tensor, name=names[tensor.name]) for tensor in spec.inputs)
-    return replace(spec, inputs=inputs, image=image)
-
-
-def _with_outputs(spec: ModelSpec, request: Request, names: list[str], dtypes: list[str]) -> ModelSpec:
-    """Outputs as the model gives them, described as far as the adapter did, named as the user asked."""
-    if spec.outputs and len(spec.outputs) != len(names):
-        raise ModelError(
-            f"The spec names {len(spec.outputs)} outputs, the model gives {len(names)} ({', '.join(names)}).",
-            hint="The adapter's model_spec has to describe all of them, or none.",
-        )
-    if request.output_names and len(request.output_names) != len(names):
-        raise UsageError(
-            f"--output-names has {len(request.output_names)} names; the model has {len(names)} outputs.",
-            hint=f"They are: {', '.join(names)}",
-        )
-    outputs = list(spec.outputs) or [OutputSpec(name) for name in names]
-    final = request.output_names or tuple(output.name for output in outputs)
-    return replace(
-        spec,
-        outputs=tuple(
-            replace(output, name=name, dtype=dtype) for output, name, dtype in zip(outputs, final, dtypes, strict=True)
-        ),
-    )
+    def tell(self) -> None:
+        """Tell everybody that this is the end. What fails in that never hides why the conversion failed."""
+        try:
+            if hasattr(self, "ctx"):
+                self.hooks.conversion_finished(self.ctx, self.report)
+        except (AdaptrtError, OSError) as error:
+            message = error.message if isinstance(error, AdaptrtError) else str(error)
+            if self.report.status == "failed":
+                self.warn(message)
+                return
+            files = ", ".join(record.path for record in self.report.files.values())
+            late = PluginError(message, hint=f"The conversion itself succeeded: {files}")
+            late.report = self.report
+            raise late from error
+        finally:
+            self.observer.finished(self.report)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.contributions import Metric
-from adaptrt.errors import PatchError, VerificationError
+from adaptrt.errors import AdaptrtError, PatchError, VerificationError
 from adaptrt.pipeline.samples import Sample, batch_sizes, is_batched
 from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions
 from adaptrt.report import Check, Link, PictureRecord, PredictionRecord
@@ -37,6 +38,17 @@ def close_link(
             f"{f' {check.unit}' if check.unit in ('pixels',) else ''}, {relation} {check.limit:.3g} is accepted.",
             hint=_HINTS[link.number],
         )
+
+
+@contextmanager
+def running(link: Link, *, error: type[PatchError | VerificationError] = VerificationError) -> Iterator[None]:
+    """A form of the model that does not even run fails its link."""
+    try:
+        yield
+    except Exception as found:
+        reason = found.message if isinstance(found, AdaptrtError) else f"{type(found).__name__}: {found}"
+        link.status, link.reason = "failed", reason
+        raise error(f"Link {link.number} ({link.name}) fails: {reason}", hint=_HINTS[link.number]) from found
 
 
 _HINTS = {

@@ -7,8 +7,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,25 +54,65 @@ _SOURCE_SUFFIXES = {".pt", ".pth", ".pt2", ".py", ".yaml", ".yml", ".safetensors
 
 @contextmanager
 def opened(destination: Destination) -> Iterator[Path]:
-    """A folder to work in, beside the destination and gone afterwards; nobody else writes to this name meanwhile."""
+    """A folder to work in, beside the destination and gone afterwards; nobody else writes to this name meanwhile.
+
+    Folders that had to be made for it go too, if nothing was put into them.
+    """
     folder = destination.folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _only_one(destination):
+    with ExitStack() as stack:
+        try:
+            for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
+                missing.mkdir(exist_ok=True)
+                stack.callback(_remove_if_empty, missing)
+            stack.enter_context(_only_one(destination))
+            for suffix in SUFFIXES:
+                if destination.path(suffix).is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(destination.path(suffix)))
             workdir = Path(tempfile.mkdtemp(prefix=f".{destination.stem}.", suffix=".adaptrt", dir=folder))
-            try:
-                yield workdir
-            finally:
-                shutil.rmtree(workdir, ignore_errors=True)
-    except OSError as error:
-        raise output_error(error, folder) from error
+        except OSError as error:
+            raise output_error(error, folder) from error
+        stack.callback(shutil.rmtree, workdir, ignore_errors=True)
+        yield workdir
 
 
-def publish(path: Path, destination: Path) -> FileRecord:
-    """Move a finished file to its name, in one step."""
-    record = FileRecord(str(destination), path.stat().st_size, sha256_of(path))
-    path.replace(destination)
-    return record
+def record_file(path: Path, destination: Path) -> FileRecord:
+    """The record of a finished file that will be published as ``destination``."""
+    return FileRecord(str(destination), path.stat().st_size, sha256_of(path))
+
+
+def publish(files: Mapping[Path, Path], workdir: Path) -> None:
+    """Move finished files (destination to file) to their names: all of them or none.
+
+    What they replace is kept in ``workdir`` until all are there, and comes back if one cannot be moved. Each name
+    changes from the old file to the new one in one step.
+    """
+    with ExitStack() as undo:
+        for number, (destination, path) in enumerate(files.items()):
+            kept = workdir / f"replaced.{number}"
+            if destination.exists():
+                undo.callback(_put_back, kept, destination)
+                _link_or_copy(destination, kept)
+            else:
+                undo.callback(destination.unlink, missing_ok=True)
+            path.replace(destination)
+        undo.pop_all()
+
+
+def _put_back(kept: Path, destination: Path) -> None:
+    if kept.exists():
+        kept.replace(destination)
+
+
+def _link_or_copy(source: Path, copy: Path) -> None:
+    try:
+        copy.hardlink_to(source)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, copy)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def output_error(error: OSError, folder: Path) -> OutputError:
@@ -83,6 +123,8 @@ def output_error(error: OSError, folder: Path) -> OutputError:
         return OutputError(f"{folder} cannot be written to.", hint="Choose another place with -o.")
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return OutputError(f"{folder} is not a folder.", hint="Choose another place with -o.")
+    if error.errno == errno.EISDIR:
+        return OutputError(f"{error.filename or folder} is a folder.", hint="Choose another name with -o.")
     return OutputError(f"{folder}: {error.strerror or error}.", hint="Choose another place with -o.")
 
 

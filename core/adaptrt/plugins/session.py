@@ -63,6 +63,13 @@ class Session:
                 order[hook] = [found.plugin_name for found in reversed(caller.get_hookimpls())]
         return order
 
+    def answered(self, hook: str) -> str:
+        """Who answered the last call of a hook: ``core``, or the plugin with its distribution."""
+        name = self._recorder.answered(hook)
+        if name is None or self.sources.get(name) == "adaptrt":
+            return "core"
+        return f"{name} ({self.sources[name]})"
+
     def add_adapter(self, name: str) -> None:
         """Import and register the adapter; any problem is an error, since it was asked for by name."""
         self.adapter = find_adapter(name)

@@ -50,7 +50,9 @@ reports = st.builds(
     opset=count,
     stages=st.lists(st.builds(Stage, text, number, text, st.booleans()), max_size=3),
     links=st.lists(
-        st.builds(Link, count, text, st.sampled_from(["passed", "failed", "not run"]), text, st.lists(checks, max_size=2)),
+        st.builds(
+            Link, count, text, st.sampled_from(["passed", "failed", "not run"]), text, st.lists(checks, max_size=2)
+        ),
         max_size=2,
     ),
     patches=st.lists(st.builds(PatchRecord, text, text, text, text, text, count, text), max_size=2),
@@ -59,9 +61,7 @@ reports = st.builds(
     files=st.dictionaries(text, st.builds(FileRecord, text, count, text), max_size=2),
     warnings=st.lists(text, max_size=2),
     failure=st.none() | st.builds(Failure, text, text, st.none() | text, text),
-    pictures=st.lists(
-        st.builds(PictureRecord, text, st.dictionaries(text, predictions, max_size=2)), max_size=2
-    ),
+    pictures=st.lists(st.builds(PictureRecord, text, st.dictionaries(text, predictions, max_size=2)), max_size=2),
 )
 
 

@@ -45,7 +45,9 @@ def test_dynamic_size_of_an_adapter_becomes_fixed_when_other_axes_are_asked_for(
     dynamic, _ = ShapeRequest(dynamic=frozenset({"hw"})).apply(SPEC)
     assert shape_of(ShapeRequest(dynamic=frozenset({"batch"})), dynamic) == "batch:1..16@8x3x640x640"
     assert shape_of(ShapeRequest(imgsz=(320, 320)), dynamic) == "1x3x320x320"
-    assert shape_of(ShapeRequest(batch=Dim(1, 1, 8)), dynamic) == "batch:1..8@1x3xheight:320..1280@640xwidth:320..1280@640"
+    assert (
+        shape_of(ShapeRequest(batch=Dim(1, 1, 8)), dynamic) == "batch:1..8@1x3xheight:320..1280@640xwidth:320..1280@640"
+    )
 
 
 def test_sizes_are_rounded_up_to_the_stride_with_a_warning() -> None:

@@ -190,7 +190,11 @@ def test_any_text_is_read_or_refused(parse: Callable[[str], Any], text: str) -> 
 
 @given(st.lists(texts, max_size=3))
 def test_any_list_of_texts_is_read_or_refused(given_texts: list[str]) -> None:
-    for parse in (parse_shapes, lambda one: parse_min_opt_max(one, one, ()), lambda one: parse_min_opt_max((), (), one)):
+    for parse in (
+        parse_shapes,
+        lambda one: parse_min_opt_max(one, one, ()),
+        lambda one: parse_min_opt_max((), (), one),
+    ):
         try:
             parse(given_texts)
         except ShapeError:

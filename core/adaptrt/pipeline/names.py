@@ -1,0 +1,46 @@
+"""The names of inputs and outputs: what the adapter says, what the model gives, what the user asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from adaptrt.errors import ModelError, UsageError
+from adaptrt.specs import ModelSpec, OutputSpec
+
+
+def name_inputs(spec: ModelSpec, wanted: Sequence[str]) -> ModelSpec:
+    """The spec with the names of ``--input-names``, if any; everything that refers to an input follows."""
+    if not wanted:
+        return spec
+    _check("input", wanted, [tensor.name for tensor in spec.inputs])
+    names = dict(zip((tensor.name for tensor in spec.inputs), wanted, strict=True))
+    image = replace(spec.image, input=names[spec.image.input]) if spec.image else None
+    inputs = tuple(replace(tensor, name=names[tensor.name]) for tensor in spec.inputs)
+    return replace(spec, inputs=inputs, image=image)
+
+
+def name_outputs(spec: ModelSpec, wanted: Sequence[str], given: Mapping[str, str]) -> ModelSpec:
+    """The outputs that the model gives (name to type), described as far as the adapter did, named as the user asked."""
+    if spec.outputs and len(spec.outputs) != len(given):
+        raise ModelError(
+            f"The spec names {len(spec.outputs)} outputs, the model gives {len(given)} ({', '.join(given)}).",
+            hint="The adapter's model_spec has to describe all of them, or none.",
+        )
+    outputs = spec.outputs or tuple(OutputSpec(name) for name in given)
+    if wanted:
+        _check("output", wanted, [output.name for output in outputs])
+    names = wanted or tuple(output.name for output in outputs)
+    named = zip(outputs, names, given.values(), strict=True)
+    return replace(spec, outputs=tuple(replace(output, name=name, dtype=dtype) for output, name, dtype in named))
+
+
+def _check(kind: str, wanted: Sequence[str], known: Sequence[str]) -> None:
+    if len(wanted) != len(known):
+        raise UsageError(
+            f"--{kind}-names has {len(wanted)} names; the model has {len(known)} {kind}s.",
+            hint=f"They are: {', '.join(known)}",
+        )
+    twice = next((name for name in wanted if wanted.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--{kind}-names has {twice!r} twice.", hint=f"One name for each of: {', '.join(known)}")

@@ -1,0 +1,1 @@
+"""adaptrt adapters for timm. Importing this imports neither torch nor timm."""

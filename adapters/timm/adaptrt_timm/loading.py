@@ -1,0 +1,157 @@
+"""Models of timm, built by its own factory and filled with weights that are read as data."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+
+from adaptrt import CheckpointError, Conversion, ImageTransform, InputSpec, ModelError, ModelSpec, UsageError
+from adaptrt.checkpoint import read_state_dict
+from adaptrt_timm.options import TimmOptions
+from adaptrt_timm.source import Source, read_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import nn
+
+
+def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
+    """The model in eval mode, built at the picture size that was asked for, rounded up to a multiple of ``stride``.
+
+    Random weights depend on the seed alone.
+    """
+    tensors = read_state_dict(source.weights) if source.weights is not None else None
+    model = create(ctx, source, asked_size(ctx, stride), tensors)
+    if tensors is not None:
+        fill(model, tensors, source)
+    return model.eval()
+
+
+def create(
+    ctx: Conversion, source: Source, size: tuple[int, int] | None, tensors: Mapping[str, torch.Tensor] | None = None
+) -> nn.Module:
+    """The model without its weights; the head has as many classes as asked for, else as the weights have."""
+    options: TimmOptions = ctx.options or TimmOptions()
+    arguments = constructor_args(ctx, source)
+    overlay = {key: value for key, value in source.pretrained_cfg.items() if key not in ("file", "source", "hf_hub_id")}
+    classes = options.num_classes or source.config.get("num_classes") or overlay.get("num_classes")
+    if tensors is not None and options.num_classes is None:
+        classes = _classes_in(tensors, source.name) or classes
+    if classes is not None:
+        arguments["num_classes"] = int(classes)
+    fixed = overlay.get("fixed_input_size", _default(source.name, "fixed_input_size", False))
+    if size is not None and fixed:
+        arguments["img_size"] = size
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(ctx.request.seed)
+            model: nn.Module = timm.create_model(
+                source.name, pretrained=False, pretrained_cfg_overlay=overlay or None, **arguments
+            )
+    except Exception as error:
+        given = ", ".join(f"{name}={value}" for name, value in arguments.items())
+        raise ModelError(
+            f"timm cannot build {source.name}({given}): {type(error).__name__}: {error}",
+            hint="Check --set model_args, --set num_classes and --imgsz.",
+        ) from error
+    return model
+
+
+def constructor_args(ctx: Conversion, source: Source) -> dict[str, Any]:
+    """Arguments of timm's constructor: those of the config beside the weights, then ``--set model_args``."""
+    options: TimmOptions = ctx.options or TimmOptions()
+    return {**(source.config.get("model_args") or {}), **options.constructor_args}
+
+
+def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source) -> None:
+    """Load the weights through the model's own filter, which renames and resizes what older releases wrote."""
+    module = sys.modules[type(model).__module__]
+    convert = getattr(module, "checkpoint_filter_fn", None)
+    state = dict(tensors)
+    try:
+        state = convert(state, model) if convert else state
+        missing, unexpected = model.load_state_dict(
+            {name: tensor.float() for name, tensor in state.items()}, strict=False
+        )
+    except Exception as error:
+        first = str(error).strip().splitlines()
+        raise CheckpointError(
+            f"{source.weights} does not fit {source.name}: {' '.join(first[:2])}",
+            hint="Name the model they were trained with: --set model=..., and its arguments: --set model_args.window_size=...",
+        ) from error
+    if missing or unexpected:
+        parts = [
+            f"{kind} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+            for kind, names in (("lacks", missing), ("has besides", unexpected))
+            if names
+        ]
+        raise CheckpointError(
+            f"{source.weights} does not fit {source.name}: it {' and '.join(parts)}.",
+            hint="Name the model they were trained with: --set model=...",
+        )
+
+
+def picture_size(model: nn.Module) -> tuple[int, int]:
+    """Height and width that the model was built for, or was trained at where it takes any."""
+    built = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    height, width = built or model.pretrained_cfg["input_size"][-2:]  # type: ignore[index]
+    return int(height), int(width)
+
+
+def is_fixed(model: nn.Module) -> bool:
+    """Whether the model is laid out for one picture size."""
+    config: Any = model.pretrained_cfg
+    return bool(getattr(getattr(model, "patch_embed", None), "strict_img_size", config.get("fixed_input_size", False)))
+
+
+def asked_size(ctx: Conversion, stride: int) -> tuple[int, int] | None:
+    """Height and width that the command asks for, rounded up as the spec will be; ``None`` if it leaves them."""
+    shapes = ctx.request.shapes
+    if shapes.imgsz is None and not shapes.shapes:
+        return None
+    name = next(iter(shapes.shapes), ctx.request.input_names[0] if ctx.request.input_names else "images")
+    spec = ModelSpec(
+        inputs=(InputSpec.image(stride, stride, name=name),), image=ImageTransform(input=name, stride=stride)
+    )
+    return shapes.apply(spec)[0].image_size
+
+
+def labels_of(model: nn.Module, options: TimmOptions, source: Source) -> tuple[str, ...]:
+    """What was given, else what the config says, else ImageNet's names where the head has as many classes."""
+    classes = int(getattr(model, "num_classes", 0))
+    if options.labels is not None:
+        labels = read_labels(options.labels)
+        if len(labels) != classes:
+            raise UsageError(
+                f"{options.labels} has {len(labels)} labels, the model has {classes} classes.",
+                hint="One label for each class, in the order of training; --set num_classes changes the head.",
+            )
+        return labels
+    if len(source.labels) == classes:
+        return source.labels
+    subset = infer_imagenet_subset({"num_classes": classes})
+    if subset is None:
+        return ()
+    names = ImageNetInfo(subset)
+    return tuple(names.index_to_description(index) for index in range(classes))
+
+
+def _classes_in(tensors: Mapping[str, torch.Tensor], name: str) -> int | None:
+    """How many classes the weights' head has: timm's name for it, or that of the original repositories."""
+    classifier = _default(name, "classifier", None)
+    for candidate in (classifier, "head.fc", "head", "fc", "classifier"):
+        tensor = tensors.get(f"{candidate}.weight") if isinstance(candidate, str) else None
+        if tensor is not None and tensor.ndim >= 2:
+            return int(tensor.shape[0])
+    return None
+
+
+def _default(name: str, key: str, otherwise: Any) -> Any:
+    config = timm.models.get_pretrained_cfg(name)
+    value = getattr(config, key, None) if config is not None else None
+    return otherwise if value is None else value

@@ -1,0 +1,40 @@
+"""``--set key=value`` of both adapters."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TimmOptions:
+    """What the adapters need to know beyond the source.
+
+    - ``model``: the timm model that weights belong to, where no config lies beside them
+    - ``num_classes``: size of the head; else what the weights hold, else what the model has
+    - ``labels``: a text file with one class name a line, or a JSON list
+    - ``crop_pct``, ``crop_mode``: how pictures are cut, where not as the model's config says
+    - ``model_args``: other arguments of timm's constructor: ``--set model_args.window_size=14``
+    """
+
+    model: str | None = None
+    num_classes: int | None = None
+    labels: str | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    model_args: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def constructor_args(self) -> dict[str, Any]:
+        """``model_args`` with text read as the literals it spells: ``"(7, 14)"`` is a tuple."""
+        return {name: _literal(value) for name, value in self.model_args.items()}
+
+
+def _literal(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value

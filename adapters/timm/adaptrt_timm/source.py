@@ -1,0 +1,117 @@
+"""What the user pointed at: a model's name, a file of weights, or a folder in timm's own layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adaptrt import CheckpointError, Conversion, ModelError, UsageError, did_you_mean
+
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.pth")
+SUFFIXES = (".pt", ".pth", ".pth.tar", ".bin", ".ckpt", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model of timm by name, and where its weights and its config come from.
+
+    ``config`` has timm's schema (``config.json`` of its hub format): ``architecture``, ``model_args``,
+    ``pretrained_cfg``, ``num_classes``, ``label_names``. Without ``weights`` the model has random ones.
+    """
+
+    name: str
+    weights: Path | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pretrained_cfg(self) -> dict[str, Any]:
+        return dict(self.config.get("pretrained_cfg") or {})
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        names = self.config.get("label_names") or self.pretrained_cfg.get("label_names") or ()
+        return tuple(map(str, names))
+
+
+def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:
+    """The source of a conversion; ``known`` are the names of ``family`` that this adapter takes."""
+    text, weights = ctx.request.source, ctx.request.weights
+    path = Path(text.removeprefix("local-dir:"))
+    config: dict[str, Any] = {}
+    if text.startswith(("hf-hub:", "hf_hub:", "http://", "https://")):
+        raise UsageError(
+            f"{text} is on the network, and nothing is downloaded.",
+            hint="Download it first (huggingface-cli download ... --local-dir FOLDER), then give the folder.",
+        )
+    if path.is_dir():
+        if not (path / CONFIG).is_file():
+            raise ModelError(
+                f"{path} has no {CONFIG}.", hint="A folder is read in timm's layout: config.json and model.safetensors."
+            )
+        config = _read_config(path / CONFIG)
+        weights = weights or next((path / name for name in WEIGHTS if (path / name).is_file()), None)
+        if weights is None:
+            raise CheckpointError(f"{path} holds no weights.", hint=f"Looked for {', '.join(WEIGHTS)}.")
+    elif path.is_file() or text.endswith(SUFFIXES):
+        weights = weights or path
+        beside = path.with_suffix(".json")
+        config = _read_config(beside) if beside.is_file() else {}
+    elif ctx.options.model is None:
+        return Source(_checked(text, known, family), weights)
+    name = ctx.options.model or config.get("architecture")
+    if not name:
+        raise UsageError(
+            f"Which model do the weights in {path.name} belong to?",
+            hint=f"For example: --set model={min(known)}, or put timm's config.json beside them as {path.stem}.json.",
+        )
+    return Source(_checked(str(name), known, family), weights, config)
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """One label a line, or a JSON list, or a JSON object from class number to label."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The labels {path} cannot be read: {error}.", hint="One label a line, in UTF-8.") from error
+    if file.suffix != ".json":
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    try:
+        content = json.loads(text)
+        if isinstance(content, dict):
+            content = [content[str(index)] for index in range(len(content))]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise UsageError(f"The labels {path} are no JSON list of names: {error}.") from error
+    if not isinstance(content, list):
+        raise UsageError(f"The labels {path} are no JSON list of names.")
+    return tuple(map(str, content))
+
+
+def _checked(name: str, known: Collection[str], family: str) -> str:
+    """The name, with its tag (``swin_tiny_patch4_window7_224.ms_in22k``), if timm has such a model."""
+    architecture = name.partition(".")[0]
+    if architecture in known:
+        return name
+    import timm
+
+    if timm.is_model(architecture):
+        raise UsageError(f"{architecture} is no {family}.", hint="Use --adapter timm for the other models of timm.")
+    raise ModelError(
+        f"There is no model and no file {name!r}.", hint=did_you_mean(architecture, known) if known else None
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(
+            f"{path} cannot be read: {error}.", hint="It is timm's config.json, written as JSON."
+        ) from error
+    if not isinstance(content, dict) or "architecture" not in content:
+        return {}  # another tool's file of the same name
+    return content

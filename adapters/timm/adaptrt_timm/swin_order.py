@@ -1,0 +1,36 @@
+"""Where each token lies when a picture is cut into windows: for a fixed size, shift, padding and partition are one
+permutation, known before anything runs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Order = NDArray[np.int64]
+
+
+def window_order(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Order:
+    """For each place in window order, the token (numbered row by row) that stands there: [windows * window area].
+
+    As timm does it: shifted cyclically first, then padded at the bottom and right to whole windows. A place that is
+    padding holds ``height * width``, one past the last token.
+    """
+    height, width = size
+    tokens = np.arange(height * width, dtype=np.int64).reshape(size)
+    tokens = np.roll(tokens, (-shift[0], -shift[1]), (0, 1))
+    bottom, right = -height % window[0], -width % window[1]
+    tokens = np.pad(tokens, ((0, bottom), (0, right)), constant_values=height * width)
+    rows, columns = (height + bottom) // window[0], (width + right) // window[1]
+    windows = tokens.reshape(rows, window[0], columns, window[1]).transpose(0, 2, 1, 3)
+    return np.ascontiguousarray(windows.reshape(-1))
+
+
+def inverse(order: Order, tokens: int) -> Order:
+    """For each token its place in ``order``: [tokens]."""
+    places = np.empty(tokens + 1, np.int64)
+    places[order] = np.arange(len(order))
+    return places[:tokens]
+
+
+def is_identity(order: Order) -> bool:
+    return bool((order == np.arange(len(order))).all())

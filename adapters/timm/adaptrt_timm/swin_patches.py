@@ -1,0 +1,76 @@
+"""Patches of ``timm.models.swin_transformer``: at a fixed picture size nothing but the batch is unknown.
+
+timm rolls, pads, partitions and reverses with sizes that it reads from tensors, so that they end in the graph as
+arithmetic. Here they are numbers, and whatever depends on them alone is a constant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.models.swin_transformer import PatchMerging
+from torch import nn
+from torch.nn import functional
+
+from adaptrt import FunctionPatch, ModulePatch, Patch
+from adaptrt_timm.swin_block import FOLDED_BYTES, OrderedStage, WindowBlock, Windows
+
+REQUIRES = "timm>=1.0.9,<2"
+_MODULE = "timm.models.swin_transformer"
+
+
+def swin_patches(model: nn.Module, *, windows: Windows = "gather", limit: int = FOLDED_BYTES) -> list[Patch]:
+    """The patches that this network needs. ``windows`` is how tokens get into windows, ``limit`` in bytes how large
+    bias plus mask of a block may be as one constant."""
+
+    def build(block: nn.Module) -> nn.Module:
+        return WindowBlock(block, windows=windows, limit=limit).eval()
+
+    found: list[Patch] = [
+        ModulePatch(
+            target=f"{_MODULE}:SwinTransformerBlock",
+            build=build,
+            reason="roll, pad, window partition, mask and bias are computed from shapes; at a fixed size they are constants",
+            requires=REQUIRES,
+            link="https://github.com/microsoft/Swin-Transformer/issues/257",
+        )
+    ]
+    if any(isinstance(module, PatchMerging) for module in model.modules()):
+        found.append(
+            FunctionPatch(
+                target=f"{_MODULE}:PatchMerging.forward",
+                replacement=_merge,
+                reason="pads and reshapes in six dimensions by sizes read from the tensor",
+                requires=REQUIRES,
+            )
+        )
+    if windows == "gather":
+        found.append(
+            ModulePatch(
+                target=f"{_MODULE}:SwinTransformerStage",
+                build=_ordered,
+                reason="from one block's windows to the next one's is one permutation, not there and back",
+                requires=REQUIRES,
+            )
+        )
+    return found
+
+
+def _merge(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:
+    height, width, channels = (int(size) for size in x.shape[1:])
+    if height % 2 or width % 2:
+        x = functional.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+        height, width = height + height % 2, width + width % 2
+    # (B * H/2, 2, W, C): columns stay together, so that four axes are enough
+    x = x.reshape(-1, 2, width, channels).transpose(1, 2).reshape(-1, height // 2, width // 2, 4 * channels)
+    result: torch.Tensor = self.reduction(self.norm(x))
+    return result
+
+
+def _ordered(stage: Any) -> nn.Module:
+    blocks = list(stage.blocks)
+    if not blocks or not all(isinstance(block, WindowBlock) and not block.padded for block in blocks):
+        unchanged: nn.Module = stage
+        return unchanged
+    return OrderedStage(stage.downsample, blocks).eval()

@@ -63,9 +63,8 @@ def _network_in(contents: Any) -> InertObject | None:
     candidates = [contents.get("ema"), contents.get("model")] if isinstance(contents, dict) else [contents]
     for candidate in candidates:
         while isinstance(candidate, InertObject) and candidate.name in WRAPPERS:
-            children = candidate.get("_modules")
-            candidate = children.get("model") if isinstance(children, dict) else None
-        if isinstance(candidate, InertObject) and candidate.get("_modules"):
+            candidate = candidate.mapping("_modules").get("model")
+        if isinstance(candidate, InertObject) and candidate.mapping("_modules"):
             return candidate
     return None
 

@@ -79,14 +79,17 @@ class _Graft:
         try:
             module = self._build(recorded, where, depth)
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
-            raise CheckpointError(f"Layer {where or 'model'} ({recorded.path}) cannot be rebuilt: {error}.") from error
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"Layer {where or 'model'} ({recorded.path}) cannot be rebuilt: {reason}.") from error
         self.done[key] = module
         return module
 
     def _build(self, recorded: InertObject, where: str, depth: int) -> nn.Module:
         def child(name: str) -> nn.Module:
             path = f"{where}.{name}" if where else name
-            return self.module(_children(recorded)[name], path, depth + 1)
+            return self.module(children.get(name), path, depth + 1)
+
+        children = recorded.mapping("_modules")
 
         if recorded.path in self.replaced:
             return self.replaced[recorded.path](recorded, child)
@@ -106,8 +109,8 @@ class _Graft:
                 )
             module = kind.__new__(kind)
             nn.Module.__init__(module)
-            for key in _children(recorded):
-                module._modules[key] = child(key) if _children(recorded)[key] is not None else None
+            for key, value in children.items():
+                module._modules[key] = None if value is None else child(key)
             module.__dict__.update(plain_settings(recorded, kind))
             folded = hasattr(kind, "forward_fuse") and "conv" in module._modules and "bn" not in module._modules
             if folded or "forward" in recorded.attributes:
@@ -115,11 +118,6 @@ class _Graft:
                 module.__dict__["forward"] = module.forward_fuse
         load_tensors(module, recorded)
         return module
-
-
-def _children(recorded: InertObject) -> Mapping[str, Any]:
-    children = recorded.get("_modules")
-    return children if isinstance(children, dict) else {}
 
 
 def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, Any]:

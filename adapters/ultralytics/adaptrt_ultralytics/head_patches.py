@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from ultralytics.nn.modules.block import AAttn, Attention
+from ultralytics.nn.modules.block import AAttn, Attention, C2f
 from ultralytics.nn.modules.head import Detect
 
 from adaptrt import FunctionPatch, ModelSpec, Patch, SwitchPatch
@@ -33,6 +33,15 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
             requires=REQUIRES,
         )
     ]
+    if any(type(module).forward is C2f.forward for module in model.modules()):
+        found.append(
+            FunctionPatch(
+                target=f"{_BLOCK}:C2f.forward",
+                replacement=_split_c2f,
+                reason="the block's own variant with split; chunk reads a shape",
+                requires=REQUIRES,
+            )
+        )
     if not static:
         return found
     found += [
@@ -45,7 +54,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
         FunctionPatch(
             target=f"{_HEAD}:Detect._get_decode_boxes",
             replacement=_decode_boxes,
-            reason="anchor points of a fixed size are constants, not Range and Expand",
+            reason="anchor points of a fixed size are constants, not Range and Expand; chunk reads a shape",
             requires=REQUIRES,
         ),
     ]
@@ -98,8 +107,9 @@ def _forward_head(
 
 def _decode_boxes(original: Any, self: Detect, x: dict[str, Any]) -> torch.Tensor:
     points, strides = _anchor_points([_cells(feature) for feature in x["feats"]], self.stride.tolist())
-    # the angle only exists in the OBB head, which is not supported here
-    return self.decode_bboxes(self.dfl(x["boxes"]), points[None]) * strides
+    distances = self.dfl(x["boxes"])  # (B, 4, N): left, top, right, bottom, in cells
+    low, high = points - distances[:, :2], points + distances[:, 2:]  # chunk would read a shape
+    return torch.cat(((low + high) / 2, high - low), 1) * strides
 
 
 def _anchor_points(sizes: list[tuple[int, int]], strides: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,6 +127,10 @@ def _distribution(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:
     bins = x.view(-1, 4, self.c1, cells).transpose(2, 1).softmax(1)  # (B, bins, 4, cells)
     result: torch.Tensor = self.conv(bins).view(-1, 4, cells)
     return result
+
+
+def _split_c2f(original: Any, self: C2f, x: torch.Tensor) -> torch.Tensor:
+    return self.forward_split(x)
 
 
 def _attention(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:

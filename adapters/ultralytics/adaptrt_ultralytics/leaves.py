@@ -63,7 +63,7 @@ def build_leaf(recorded: InertObject) -> nn.Module:
     attributes = recorded.attributes
     settings = {key: _checked(key, attributes[key]) for key in SETTINGS[name] if key in attributes}
     if name in ("Conv2d", "ConvTranspose2d", "Linear"):
-        settings["bias"] = (attributes.get("_parameters") or {}).get("bias") is not None
+        settings["bias"] = recorded.mapping("_parameters").get("bias") is not None
     if name == "Upsample" and not all(0 < factor <= 8 for factor in _numbers(settings.get("scale_factor"))):
         raise ValueError(f"Upsample by {settings['scale_factor']}")
     with torch.device("meta"):
@@ -75,10 +75,9 @@ def load_tensors(module: nn.Module, recorded: InertObject) -> None:
 
     A module that has none yet (one that was not built by its constructor) takes them as they are.
     """
-    attributes = recorded.attributes
     stores: dict[str, dict[str, Any]] = {"_parameters": module.__dict__["_parameters"], "_buffers": module._buffers}
     for kind, own in stores.items():
-        found = {key: value for key, value in (attributes.get(kind) or {}).items() if value is not None}
+        found = {key: value for key, value in recorded.mapping(kind).items() if value is not None}
         expected = {key: value for key, value in own.items() if value is not None}
         if isinstance(module, tuple(LEAVES.values())):
             missing = expected.keys() - found.keys() - {"num_batches_tracked"}

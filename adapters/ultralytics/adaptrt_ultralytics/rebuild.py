@@ -53,7 +53,7 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     if checkpoint.family != "new":
         raise checkpoint.error("a classic YOLOv5 checkpoint.", "Convert it with --adapter yolov5.")
     recorded = _head_of(checkpoint)
-    if recorded.name == "v10Detect" or "one2one_cv2" in (recorded.get("_modules") or {}):
+    if recorded.name == "v10Detect" or "one2one_cv2" in recorded.mapping("_modules"):
         raise _end_to_end(str(checkpoint.path))
     model = graft(checkpoint.model, _layer_class)
     if not isinstance(model, DetectionModel) or not isinstance(model._modules.get("model"), nn.Sequential):
@@ -103,15 +103,11 @@ def _layer_class(path: str) -> type[nn.Module] | None:
 
 def _head_of(checkpoint: Checkpoint) -> InertObject:
     """The last layer, as recorded."""
-    recorded: Any = checkpoint.model
-    for name in ("model", None):
-        children = recorded.get("_modules") if isinstance(recorded, InertObject) else None
-        if not isinstance(children, dict) or not children:
-            break
-        recorded = children.get(name or next(reversed(children)))
-    if not isinstance(recorded, InertObject):
+    layers = checkpoint.model.mapping("_modules").get("model")
+    recorded = list(layers.mapping("_modules").values())[-1:] if isinstance(layers, InertObject) else []
+    if not recorded or not isinstance(recorded[0], InertObject):
         raise checkpoint.error("the network in it has no layers.", SUPPORTED)
-    return recorded
+    return recorded[0]
 
 
 def _end_to_end(source: str) -> CheckpointError:

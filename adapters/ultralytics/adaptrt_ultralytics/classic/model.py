@@ -74,8 +74,7 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
     if checkpoint.family != "classic":
         raise checkpoint.error("not a classic YOLOv5 checkpoint, but one of the package ultralytics.")
     recorded = checkpoint.model
-    children = recorded.get("_modules")
-    root = children.get("model") if isinstance(children, dict) else None
+    root = recorded.mapping("_modules").get("model")
     if not isinstance(root, InertObject):
         raise checkpoint.error("the network in it has no layers.", SUPPORTED)
     heads = {f"{module}.Detect": _head_builder(checkpoint) for module in CLASSIC_MODULES}
@@ -146,8 +145,7 @@ def _anchors(checkpoint: Checkpoint, recorded: InertObject) -> tuple[Tensor, Ten
     """
     stride = recorded.get("stride")
     stride = checkpoint.model.get("stride") if not isinstance(stride, Tensor) else stride
-    buffers = recorded.get("_buffers")
-    buffers = buffers if isinstance(buffers, dict) else {}
+    buffers = recorded.mapping("_buffers")
     anchors, pixels = buffers.get("anchors"), buffers.get("anchor_grid")
     if not isinstance(anchors, Tensor) or anchors.ndim != 3 or anchors.shape[2] != 2 or not anchors.numel():
         raise ValueError("it has no anchors")

@@ -47,7 +47,7 @@ def convert(
     """Convert a model and prove it; the report names the files and holds a number for each link.
 
     ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are the
-    adapter's and decoder's own (``--set``). The words are those of ``adaptrt convert``. An ``AdaptrtError`` tells what
+    adapter's and decoder's own (``--set``); ``html`` writes the report as a page too. The words are those of ``adaptrt convert``. An ``AdaptrtError`` tells what
     failed, and its ``report`` how far it came.
     """
     from adaptrt.request import Request, ShapeRequest
@@ -89,14 +89,36 @@ def convert(
         plugins_file=_path(plugins_file),
         command=f"adaptrt.convert({os.fspath(source)!r}, adapter={adapter!r}, ...)",
     )
-    return run_request(request, observer=observer)
+    return run_request(request, html=html, observer=observer)
 
 
-def run_request(request: Request, *, observer: Observer | None = None) -> Report:
-    """Run a conversion that is described already: what ``convert`` and the command line share."""
+def run_request(request: Request, *, html: bool = True, observer: Observer | None = None) -> Report:
+    """Run a conversion that is described already: what ``convert`` and the command line share.
+
+    With the results come ``<stem>.report.json`` and, with ``html``, ``<stem>.report.html``. A conversion that fails on
+    the way from the loaded model to the result leaves its report as ``<stem>.failed.report.*``; the next success
+    removes it.
+    """
+    from adaptrt.errors import BuildError, ExportError, GraphError, OutputError, PatchError, VerificationError
     from adaptrt.pipeline.convert import convert as run
+    from adaptrt.pipeline.output import choose_destination
+    from adaptrt.rendering.documents import FAILED, page_of, write_failed_report
 
-    return run(request, observer)
+    destination = choose_destination(request.source, request.output)
+    try:
+        report = run(request, observer, page_of if html else None)
+    except (BuildError, ExportError, GraphError, PatchError, VerificationError) as error:
+        if error.report is not None:
+            try:
+                write_failed_report(error.report, destination.path(FAILED), html=html)
+            except OutputError as late:  # never hides why the conversion failed
+                error.report.warnings.append(late.message)
+                if observer is not None:
+                    observer.warning(late.message)
+        raise
+    for suffix in (".json", ".html"):
+        destination.path(FAILED + suffix).unlink(missing_ok=True)
+    return report
 
 
 def load(

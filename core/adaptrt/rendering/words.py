@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from adaptrt.errors import PluginError
 from adaptrt.report import LINKS
+from adaptrt.specs import format_shape
 
 if TYPE_CHECKING:
     from adaptrt.report import Check, Link, Report
-    from adaptrt.specs import DecoderSpec, ImageTransform
+    from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, OutputSpec
 
 _STAGES = {
     "load": "Load the model",
@@ -121,6 +122,15 @@ def verdict(report: Report) -> str:
     if not ran:
         return "Converted, and nothing was verified."
     return f"Verified: {len(ran)} of {len(report.links)} links ran, all {checks} checks hold."
+
+
+def input_shape(tensor: InputSpec) -> str:
+    """The shape language; profiles one after the other."""
+    return " and ".join(map(format_shape, tensor.profiles))
+
+
+def output_shape(tensor: OutputSpec) -> str:
+    return " x ".join(map(str, tensor.dims)) or "not known"
 
 
 def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:

@@ -1,0 +1,26 @@
+"""The files that a conversion writes about itself besides report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.rendering.html import write_html, write_whole
+
+if TYPE_CHECKING:
+    from adaptrt.report import Report
+
+FAILED = ".failed.report"
+
+
+def page_of(report: Report, folder: Path) -> Mapping[str, Path]:
+    """The page of a conversion that went well, written into ``folder``, by the suffix it is to be published under."""
+    return {".report.html": write_html(report, folder / "report.html")}
+
+
+def write_failed_report(report: Report, path: Path, *, html: bool) -> None:
+    """What is known of a conversion that failed, as ``path`` with ``.json`` and ``.html`` added."""
+    write_whole(path.with_name(f"{path.name}.json"), report.to_json())
+    if html:
+        write_html(report, path.with_name(f"{path.name}.html"))

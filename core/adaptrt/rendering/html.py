@@ -1,0 +1,87 @@
+"""A report as one page that needs nothing else: no scripts, no fonts, no addresses; pictures are inside."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.errors import OutputError
+from adaptrt.rendering import charts, words
+from adaptrt.rendering.figures import picture_figures
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    from adaptrt.report import Report
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_html(report: Report) -> str:
+    """The page as text. Pictures that are still where they were are drawn and embedded."""
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            verdict=words.verdict(report),
+            name=Path(report.source).name or report.source,
+            cards=charts.link_cards(report),
+            figures=picture_figures(report),
+            operators=charts.operator_rows(report),
+            stages=charts.stage_rows(report),
+        )
+    )
+
+
+def write_html(report: Report, path: Path) -> Path:
+    """Write the page; it appears under its name only when it is whole."""
+    return write_whole(path, render_html(report))
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write aside, then rename; an ``OutputError`` says why it cannot be."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another place with -o."
+        ) from error
+    return path
+
+
+def breakable(name: str) -> Markup:
+    """A dotted name that may be broken after its dots and colons, escaped."""
+    from markupsafe import Markup, escape
+
+    text = str(escape(name))
+    return Markup(re.sub(r"([.:/])(?=\w)", r"\1<wbr>", text))
+
+
+@functools.cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for function in (
+        words.number, words.duration, words.file_size, words.value_text, words.limit_text, words.stage_title,
+        words.describe_transform, words.describe_decoder, words.output_shape, words.input_shape, words.shown_path,
+        breakable,
+    ):  # fmt: skip
+        environment.filters[function.__name__] = function
+    return environment

@@ -169,9 +169,10 @@ def _node(data: memoryview) -> Node:
 
 
 def _source_line(text: str) -> str | None:
-    """The last line of a Python stack trace that names a file: ``File "a.py", line 7, in f`` or ``a.py(7): f``."""
+    """Of a Python stack trace the innermost line outside torch: ``File "a.py", line 7, in f`` or ``a.py(7): f``."""
     lines = [line.strip() for line in text.splitlines()]
-    return next((line for line in reversed(lines) if line.startswith("File ") or ".py(" in line), None)
+    frames = [line for line in reversed(lines) if line.startswith("File ") or ".py(" in line]
+    return next((line for line in frames if "/torch/" not in line), frames[0] if frames else None)
 
 
 def _read_weights(data: memoryview, found: OnnxFile) -> None:

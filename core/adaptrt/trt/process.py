@@ -43,7 +43,9 @@ def run_build(job: Job, workdir: Path, on_event: Callable[[Event], None]) -> Bui
 @contextlib.contextmanager
 def _started(job_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     # a session of its own: Ctrl-C in a terminal reaches only us, and we end it
-    environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONUNBUFFERED": "1"}
+    package = str(Path(errors.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))
+    environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "adaptrt.trt.child", str(job_file)],
         stdin=subprocess.DEVNULL,

@@ -130,19 +130,22 @@ def layer_precision(layer: Mapping[str, Any]) -> str | None:
         value = layer.get(key)
         if isinstance(value, Mapping) and value.get("Count"):
             return type_named(str(value.get("Type", "")))
-    for side in ("Inputs", "Outputs"):
-        tensors = layer.get(side)
-        shown = [
-            type_named(str(tensor.get("Format/Datatype", tensor.get("Format", ""))))
-            for tensor in (tensors if isinstance(tensors, list) else [])
-            if isinstance(tensor, Mapping)
-        ]
-        floating = [kind for kind in _FLOATS if kind in shown]
+    inputs, outputs = _formats(layer.get("Inputs")), _formats(layer.get("Outputs"))
+    for kinds in (inputs, outputs):
+        floating = [kind for kind in _FLOATS if kind in kinds]
         if floating:
             return "int8" if "int8" in floating else floating[0]
-        if any(shown):
-            return next(kind for kind in shown if kind)
-    return None
+    return next(iter([*inputs, *outputs]), None)
+
+
+def _formats(tensors: Any) -> list[str]:
+    """The types of a layer's inputs or outputs, as far as they are shown."""
+    found = [
+        type_named(str(tensor.get("Format/Datatype", tensor.get("Format", ""))))
+        for tensor in (tensors if isinstance(tensors, list) else [])
+        if isinstance(tensor, Mapping)
+    ]
+    return [kind for kind in found if kind]
 
 
 def type_named(text: str) -> str | None:
@@ -160,7 +163,9 @@ def _weights(layer: Mapping[str, Any]) -> tuple[int, int]:
     for key in ("Weights", "Kernel Weights", "Bias"):
         value = layer.get(key)
         if isinstance(value, Mapping):
-            count = int(value.get("Count") or 0)
+            count = value.get("Count")
+            if not isinstance(count, int):
+                continue
             elements += count
             size += count * _BYTES.get(type_named(str(value.get("Type", ""))) or "", 0)
     return elements, size

@@ -1,0 +1,166 @@
+"""The receipt: what the inspector's JSON of TensorRT 8 and 10 says about precision."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptrt.errors import BuildError
+from adaptrt.trt.receipt import Receipt, layer_precision, make_receipt, require_precision_shown, type_named
+
+
+def prose(kind: str) -> list[dict[str, str]]:
+    return [{"Name": "x", "Format/Datatype": f"Row major linear {kind} format"}]
+
+
+def conv(kind: str, count: int = 100, **more: Any) -> dict[str, Any]:
+    return {"Name": "conv", "LayerType": "CaskConvolution", "Weights": {"Type": kind, "Count": count}, **more}
+
+
+FOREIGN = {"Name": "{ForeignNode[a...b]}", "LayerType": "Myelin", "Inputs": prose("FP32"), "Outputs": prose("FP32")}
+
+
+def receipt(layers: list[Any], precision: Any = "fp16", *, plan: int = 250, weights: int = 400) -> Receipt:
+    return make_receipt(json.dumps({"Layers": layers}), precision, plan_bytes=plan, float32_bytes=weights)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Row major linear FP16 format", "fp16"),
+        ("Channel major FP32 format where channel % 4 == 0", "fp32"),
+        ("Thirty-two wide channel vectorized row major Int8 format.", "int8"),
+        ("Row major linear INT8 format", "int8"),
+        ("Half", "fp16"),
+        ("Float", "fp32"),
+        ("BFloat16", "bf16"),
+        ("Row major linear BF16 format", "bf16"),
+        ("Int64", "int64"),
+        ("N/A due to dynamic shapes", None),
+        ("", None),
+    ],
+)
+def test_types_by_their_names_in_8_and_10(text: str, kind: str | None) -> None:
+    assert type_named(text) == kind
+
+
+def test_weights_say_more_than_formats() -> None:
+    layer = conv("Half", Inputs=prose("FP32"))
+    assert layer_precision(layer) == "fp16"
+    assert layer_precision({"Inputs": prose("FP16"), "Outputs": prose("FP32")}) == "fp16"
+    assert layer_precision({"Inputs": prose("Int32"), "Outputs": prose("FP16")}) == "fp16"
+    assert layer_precision({"Inputs": prose("Int32"), "Outputs": prose("Int32")}) == "int32"
+    assert layer_precision({"Inputs": [{"Format/Datatype": "N/A due to dynamic shapes"}]}) is None
+
+
+def test_layers_are_counted_by_type_and_weight_bytes() -> None:
+    found = receipt(
+        [
+            conv("Half", 60, Bias={"Type": "Float", "Count": 10}),
+            conv("Float", 30),
+            {"Name": "r", "LayerType": "Reformat", "Inputs": prose("FP32")},
+            {"Name": "add", "LayerType": "ElementWise", "Inputs": prose("FP16"), "Outputs": prose("FP16")},
+        ]
+    )
+    assert found.layers == {"fp16": 2, "fp32": 1}
+    assert found.weight_bytes == {"fp16": 160, "fp32": 120}
+    assert found.other_layers == 1
+    assert found.evidence == "2 of 3 visible layers compute in fp16"
+    assert found.note == ""
+    require_precision_shown(found)
+
+
+def test_tensorrt_10_names() -> None:
+    found = receipt(
+        [
+            {"Name": "c", "LayerType": "conv", "Inputs": [{"Name": "x", "Format": "Half"}]},
+            {"Name": "k", "LayerType": "kgen", "Outputs": [{"Name": "x", "Format/Datatype": "BFloat16"}]},
+        ]
+    )
+    assert found.layers == {"fp16": 1, "bf16": 1}
+
+
+def test_nothing_shown_fails() -> None:
+    found = receipt([conv("Float")], plan=390)
+    assert found.evidence == ""
+    with pytest.raises(BuildError, match="Nothing in the engine shows fp16: visible layers are 1 in fp32") as caught:
+        require_precision_shown(found)
+    assert caught.value.hint
+
+
+def test_opaque_parts_are_named_and_measured() -> None:
+    found = receipt([FOREIGN, conv("Half", 25)], plan=210)
+    assert found.opaque == ["{ForeignNode[a...b]}"]
+    assert found.opaque_share == pytest.approx(0.75)
+    only_opaque = receipt([FOREIGN], plan=210)
+    assert only_opaque.layers == {}
+    assert "opaque; the plan is 0.53 of the float32 weights" in only_opaque.evidence
+    require_precision_shown(only_opaque)
+
+
+def test_opaque_and_as_large_as_float32_fails() -> None:
+    with pytest.raises(BuildError, match="1 parts are opaque, and the plan is 1.02"):
+        require_precision_shown(receipt([FOREIGN], plan=410))
+
+
+def test_a_small_plan_alone_is_no_evidence() -> None:
+    # visible float32 layers contradict it
+    with pytest.raises(BuildError):
+        require_precision_shown(receipt([conv("Float")], plan=100))
+
+
+def test_what_tensorrt_says_about_weights_comes_before_the_size_of_the_plan() -> None:
+    text = json.dumps({"Layers": [FOREIGN]})
+    found = make_receipt(text, "fp16", plan_bytes=900, float32_bytes=400, weight_bytes=200)
+    assert found.plan_share == 0.5
+    require_precision_shown(found)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_float32_needs_no_proof(precision: Any) -> None:
+    require_precision_shown(receipt([conv("Float")], precision, plan=500))
+
+
+def test_tf32_that_no_kernel_uses_is_said() -> None:
+    named = conv("Float", TacticName="sm80_xmma_fprop_implicit_gemm_tf32f32_tf32f32_f32")
+    assert receipt([named], "tf32").note == ""
+    assert "no visible kernel names it" in receipt([conv("Float")], "tf32").note
+
+
+def test_mostly_another_precision_is_said() -> None:
+    assert "most weights" in receipt([conv("Half", 10), conv("Float", 90)]).note
+
+
+def test_names_only_are_no_evidence() -> None:
+    found = receipt(["conv1", "conv2"])
+    assert found.other_layers == 2
+    with pytest.raises(BuildError):
+        require_precision_shown(found)
+
+
+def test_unreadable_json() -> None:
+    with pytest.raises(BuildError, match="no readable JSON"):
+        make_receipt("{", "fp16", plan_bytes=1, float32_bytes=1)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(["Inputs", "Outputs", "Weights", "Type", "Count", "Format/Datatype", "LayerType", "Name"]),
+            inner,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.text() | st.dictionaries(st.sampled_from(["Name", "LayerType", "Inputs", "Weights"]), json_values)))
+def test_any_layers_give_a_receipt(layers: list[Any]) -> None:
+    found = receipt(layers)
+    assert sum(found.layers.values()) + found.other_layers + len(found.opaque) == len(layers)

@@ -161,7 +161,8 @@ class Gpu:
         return self._allocate(size, "device")
 
     def cudaFree(self, pointer: int) -> Any:
-        self.cudaDeviceSynchronize()
+        for stream in set(self.streams) - set(self.capturing):
+            self.drain(stream)
         if pointer:
             self._release(pointer)
         return (Code.cudaSuccess,)
@@ -219,11 +220,12 @@ class Gpu:
         return (Code.cudaSuccess,)
 
     def cudaStreamSynchronize(self, stream: int) -> Any:
-        assert not self.capturing, "a stream was synchronised during a capture"
+        assert int(stream) not in self.capturing, "a capturing stream was synchronised"
         self.drain(int(stream))
         return (Code.cudaSuccess,)
 
     def cudaDeviceSynchronize(self) -> Any:
+        assert not self.capturing, "the device was synchronised during a capture"
         self._count("synchronize device")
         for stream in list(self.streams):
             self.drain(stream)

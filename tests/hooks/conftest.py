@@ -50,7 +50,7 @@ def convert_with(tiny: str, install_extension: Callable[..., str]) -> Convert:
     def convert(source: str = "", net: str = "detector", **options: Any) -> Report:
         module = install_extension("ext", "calls = []\n" + dedent(source))
         report = adaptrt.convert(net, adapter="tiny", **{"verify": "quick", **options})
-        report.calls = sys.modules[module].calls  # type: ignore[attr-defined]
+        report.calls = getattr(sys.modules.get(module), "calls", None)  # type: ignore[attr-defined]
         return report
 
     return convert

@@ -1,0 +1,125 @@
+"""The order of hooks in a whole conversion, and of plugins within a hook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import adaptrt
+from adaptrt import Conversion, InputSpec, ModelSpec, Report, Request, hookspecs
+from adaptrt.pipeline.sessions import open_session
+
+Convert = Callable[..., Report]
+Install = Callable[..., str]
+
+# an extension that stands before every hook but the adapter's own two, and writes down that it was asked
+WATCHER = "\n".join(
+    f"@hookimpl(wrapper=True)\ndef {name}():\n    calls.append({name!r})\n    return (yield)\n"
+    for name, value in vars(hookspecs).items()
+    if hasattr(value, "adaptrt_spec") and name not in ("adapter_options", "load_model")
+)
+
+FULL = [
+    "model_spec",
+    *["example_inputs"] * 4,  # the samples of the reference run
+    "framework_predictions",
+    "preprocess",  # link 0: eager
+    "postprocess",
+    "metrics",
+    "patches",
+    "example_inputs",  # the trace
+    "export_onnx",
+    "graph_passes",
+    "typed_onnx",
+    "build_engine",
+    "preprocess",  # link 5: eager, then ONNX Runtime
+    "postprocess",
+    "preprocess",
+    "postprocess",
+    "metrics",
+    "conversion_finished",
+]
+
+
+def test_the_order_of_a_whole_conversion(convert_with: Convert, picture: Path) -> None:
+    report = convert_with(WATCHER, verify="full", image=picture)
+    assert report.calls == FULL  # type: ignore[attr-defined]
+    assert [stage.name for stage in report.stages] == [
+        *("load", "spec", "reference", "link 0", "patches", "link 1"),
+        *("export", "passes", "write", "link 2", "link 5"),
+    ]
+    assert all(stage.seconds > 0 for stage in report.stages)
+
+
+def test_without_a_picture_and_without_verification(convert_with: Convert) -> None:
+    report = convert_with(WATCHER, verify="none")
+    assert report.calls == [  # type: ignore[attr-defined]
+        *("model_spec", "example_inputs", "patches", "example_inputs", "export_onnx"),
+        *("graph_passes", "typed_onnx", "build_engine", "conversion_finished"),
+    ]
+    assert {link.status for link in report.links} == {"not run"}
+    assert all(link.reason for link in report.links)
+    assert report.onnx is not None
+    assert report.onnx.is_file()
+
+
+def test_extensions_are_asked_before_the_adapter_before_core(
+    tiny: str, install_extension: Install, tmp_path: Path
+) -> None:
+    source = """
+    @hookimpl
+    def metrics(ctx, spec):
+        return []
+    """
+    for name in ("zebra", "ant"):
+        install_extension(name, source)
+    (tmp_path / "first.py").write_text("from adaptrt import hookimpl\n@hookimpl\ndef metrics(): return []\n")
+    (tmp_path / "second.py").write_text("from adaptrt import hookimpl\n@hookimpl\ndef metrics(): return []\n")
+    plugins = tmp_path / "plugins.toml"
+    plugins.write_text('[plugins]\nmodules = ["second.py", "first.py"]\n')
+    session, _ = open_session("tiny", plugins)
+    request = Request("detector", "tiny")
+    session.hooks.metrics(Conversion(request, None, tmp_path), ModelSpec((InputSpec.image(32, 32),)))
+    asked = [call.plugin for call in session.calls if call.hook == "metrics"]
+    assert asked == ["zebra", "ant", "first.py", "second.py", "core.predictions"]
+
+
+def test_a_first_result_ends_the_asking(tiny: str, install_extension: Install) -> None:
+    for name in ("a", "b"):
+        install_extension(
+            name,
+            f"""
+            from adaptrt import InputSpec
+            @hookimpl
+            def model_spec(ctx, model):
+                return ModelSpec((InputSpec.image(32, 32, name="{name}"),), exporter="torchscript")
+            """,
+        )
+    report = adaptrt.convert("classifier", adapter="tiny", verify="none")
+    assert report.spec is not None
+    assert report.spec.inputs[0].name == "b"
+
+
+def test_wrappers_stand_around_everybody(tiny: str, install_extension: Install) -> None:
+    for name in ("a", "b"):
+        install_extension(
+            name,
+            f"""
+            from dataclasses import replace
+            @hookimpl(wrapper=True)
+            def model_spec():
+                spec = yield
+                return replace(spec, labels=(*spec.labels, "{name}"))
+            """,
+        )
+    report = adaptrt.convert("classifier", adapter="tiny", verify="none")
+    assert report.spec is not None
+    assert report.spec.labels == ("red", "green", "blue", "a", "b")
+
+
+def test_each_conversion_has_plugins_of_its_own(tiny: str, install_extension: Install) -> None:
+    first, _ = open_session("tiny")
+    install_extension("late", "@hookimpl\ndef metrics(): return []\n")
+    second, _ = open_session("tiny")
+    assert "late" not in first.sources
+    assert second.sources["late"] == "adaptrt-late 1.0"

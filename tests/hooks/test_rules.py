@@ -1,0 +1,394 @@
+"""What plugins may not do, and how they are told: by name, distribution and version."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+import adaptrt
+from adaptrt import PluginError, Report, SettingsError
+from adaptrt.errors import DependencyError
+from adaptrt.pipeline.sessions import open_session
+
+Convert = Callable[..., Report]
+Install = Callable[..., str]
+FakeDistribution = Callable[..., Path]
+
+EXT = r"ext \(adaptrt-ext 1.0\)"
+
+
+def warning_of(source: str, install_extension: Install) -> str:
+    install_extension("ext", source)
+    session, _ = open_session(None)
+    assert "ext" not in session.sources
+    (warning,) = session.warnings
+    return warning
+
+
+@pytest.mark.parametrize("option", ["tryfirst", "trylast"])
+def test_nobody_jumps_the_order(option: str, fake_distribution: FakeDistribution, install_extension: Install) -> None:
+    source = f"@hookimpl({option}=True)\ndef metrics(ctx, spec): return []\n"
+    warning = warning_of(source, install_extension)
+    assert warning.startswith("Extension ext is left out: ext (adaptrt-ext 1.0): tryfirst and trylast are not allowed")
+    assert "(metrics)" in warning
+    fake_distribution(
+        "adaptrt-pushy",
+        {"adaptrt.adapters": {"pushy": "pushy"}},
+        modules={"pushy": "from adaptrt import hookimpl\n@hookimpl\ndef load_model(): pass\n" + source},
+    )
+    with pytest.raises(PluginError, match=r"pushy \(adaptrt-pushy 1.0\): tryfirst and trylast"):
+        open_session("pushy")
+
+
+def test_the_old_kind_of_wrapper(install_extension: Install) -> None:
+    warning = warning_of("@hookimpl(hookwrapper=True)\ndef metrics(): yield\n", install_extension)
+    assert "hookwrapper=True is the old form (metrics)" in warning
+
+
+def test_unknown_hooks_have_a_nearest(fake_distribution: FakeDistribution, install_extension: Install) -> None:
+    source = "@hookimpl\ndef graph_pases(ctx, spec): return []\n"
+    assert "there is no hook 'graph_pases'" in warning_of(source, install_extension)
+    fake_distribution(
+        "adaptrt-typo",
+        {"adaptrt.adapters": {"typo": "typo"}},
+        modules={"typo": "from adaptrt import hookimpl\n" + source},
+    )
+    with pytest.raises(PluginError) as caught:
+        open_session("typo")
+    assert caught.value.hint == "Did you mean 'graph_passes'?"
+
+
+def test_a_wrong_signature(install_extension: Install) -> None:
+    warning = warning_of("@hookimpl\ndef metrics(ctx, spec, shapes): return []\n", install_extension)
+    assert "ext (adaptrt-ext 1.0) does not fit" in warning
+    assert "shapes" in warning
+    assert "\n" not in warning
+
+
+def test_functions_without_the_mark_are_no_hooks(convert_with: Convert) -> None:
+    assert convert_with("def metrics(anything): raise AssertionError\n", verify="none").status == "passed"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import not_there\n", "1 / 0\n", "raise SystemExit(3)\n", "def broken(:\n"],
+    ids=["import", "error", "exit", "syntax"],
+)
+def test_a_broken_extension_is_left_out(source: str, convert_with: Convert) -> None:
+    report = convert_with(source, verify="none")
+    (warning,) = report.warnings
+    assert warning.startswith("Extension ext is left out: ext (adaptrt-ext 1.0) cannot be imported: ")
+
+
+def test_an_adapter_that_cannot_be_imported_is_an_error(fake_distribution: FakeDistribution) -> None:
+    fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": "import not_there"})
+    with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) cannot be imported: .*not_there") as caught:
+        open_session("bad")
+    assert caught.value.hint == "Try: python -c 'import bad'"
+
+
+RAISING = (
+    *("model_spec", "example_inputs", "patches", "export_onnx", "graph_passes", "typed_onnx", "build_engine"),
+    *("preprocess", "postprocess", "framework_predictions", "metrics"),
+)
+
+
+@pytest.mark.parametrize("wrapper", [False, True], ids=["plain", "wrapper"])
+@pytest.mark.parametrize("hook", RAISING)
+def test_a_plugin_that_raises_is_named(hook: str, wrapper: bool, convert_with: Convert, picture: Path) -> None:
+    body = "yield\n    " if wrapper else ""
+    source = f"@hookimpl(wrapper={wrapper})\ndef {hook}():\n    {body}raise KeyError('lost')\n"
+    with pytest.raises(PluginError, match=f"{EXT} failed in {hook}: KeyError: 'lost'") as caught:
+        convert_with(source, image=picture)
+    assert caught.value.report is not None
+    assert caught.value.report.status == "failed"
+    assert caught.value.exit_code == 3
+
+
+def test_an_error_of_the_tree_stays_what_it_is(convert_with: Convert) -> None:
+    with pytest.raises(adaptrt.ExportError, match="this operator cannot be"):
+        convert_with("@hookimpl\ndef export_onnx(): raise ExportError('this operator cannot be')\n")
+
+
+NONSENSE = [
+    ("model_spec", "'a spec'", "a ModelSpec", "str 'a spec'"),
+    ("example_inputs", "[1]", "a mapping with the inputs images", "list"),
+    ("example_inputs", "{}", "a mapping with the inputs images", "dict"),
+    ("example_inputs", "{'images': 3}", "a torch.Tensor for images", "int '3'"),
+    ("example_inputs", "{'images': __import__('torch').zeros(3)}", "images of shape (1, 3, 64, 64)", "(3,)"),
+    ("example_inputs", "{'images': __import__('torch').zeros(1, 3, 64, 64).double()}", "and float32", "float64"),
+    ("patches", "'patch'", "a list of Patch", "str 'patch'"),
+    ("patches", "['patch']", "a list of Patch", "str 'patch'"),
+    ("patches", "{}", "a list of Patch", "dict"),
+    ("patches", "[Metric(name='m', task='any', reason='r', compute=max)]", "a list of Patch", "Metric"),
+    ("export_onnx", "'best.onnx'", "the Path of a file it wrote", "str 'best.onnx'"),
+    ("export_onnx", "__import__('pathlib').Path('none.onnx')", "the Path of a file it wrote", "Path 'none.onnx'"),
+    ("graph_passes", "[print]", "a list of GraphPass", "builtin_function_or_method"),
+    ("graph_passes", "print", "a list of GraphPass", "builtin_function_or_method"),
+    ("typed_onnx", "3", "the Path of a file it wrote", "int '3'"),
+    ("build_engine", "b'plan'", "the Path of a file it wrote", "bytes"),
+    ("preprocess", "1", "(arrays for images, ImageMeta)", "int '1'"),
+    ("preprocess", "({}, None)", "(arrays for images, ImageMeta)", "tuple"),
+    ("postprocess", "[]", "1 predictions", "list '[]'"),
+    ("postprocess", "'x'", "Detections, Classification or Values", "str 'x'"),
+    ("framework_predictions", "[]", "Detections, Classification or Values", "list"),
+    ("metrics", "[1]", "a list of Metric", "int '1'"),
+]
+
+
+@pytest.mark.parametrize("wrapper", [False, True], ids=["plain", "wrapper"])
+@pytest.mark.parametrize(("hook", "answer", "wanted", "returned"), NONSENSE)
+def test_nonsense_is_named(
+    hook: str, answer: str, wanted: str, returned: str, wrapper: bool, convert_with: Convert, picture: Path
+) -> None:
+    collected = hook in ("patches", "graph_passes", "metrics")
+    body = (
+        f"found = yield\n    return {f'[*found, {answer}]' if collected else answer}" if wrapper else f"return {answer}"
+    )
+    source = f"@hookimpl(wrapper={wrapper})\ndef {hook}():\n    {body}\n"
+    with pytest.raises(PluginError) as caught:
+        convert_with(source, image=picture)
+    message = caught.value.message
+    assert re.match(f"{EXT} has to return ", message), message
+    assert wanted in message
+    assert returned in message.replace("PosixPath", "Path")
+    assert hook in message
+
+
+@pytest.mark.parametrize(("body", "what"), [("return 1\n    yield", "did not"), ("yield\n    yield", "yielded again")])
+def test_wrappers_yield_once(body: str, what: str, convert_with: Convert) -> None:
+    with pytest.raises(PluginError, match=f"{EXT} failed in model_spec: RuntimeError: .*{what}"):
+        convert_with(f"@hookimpl(wrapper=True)\ndef model_spec():\n    {body}\n")
+
+
+def test_a_model_that_is_none(tiny: str, fake_distribution: FakeDistribution) -> None:
+    for number, answer in enumerate(("None", "'net'", "__import__('torch').nn.Conv2d")):
+        fake_distribution(
+            f"adaptrt-bad{number}",
+            {"adaptrt.adapters": {f"bad{number}": f"bad{number}"}},
+            modules={f"bad{number}": f"from adaptrt import hookimpl\n@hookimpl\ndef load_model(): return {answer}\n"},
+        )
+        with pytest.raises(
+            PluginError, match=rf"bad{number} \(adaptrt-bad{number} 1.0\) has to return a torch.nn.Module"
+        ):
+            adaptrt.convert("net", adapter=f"bad{number}")
+
+
+def test_options_that_are_no_dataclass(tiny: str, fake_distribution: FakeDistribution) -> None:
+    source = """
+    from adaptrt import hookimpl
+    @hookimpl
+    def adapter_options(): return {"gain": 1}
+    @hookimpl
+    def load_model(): raise AssertionError
+    """
+    fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": source})
+    with pytest.raises(
+        PluginError, match=r"bad \(adaptrt-bad 1.0\) has to return a dataclass type from adapter_options"
+    ):
+        adaptrt.convert("net", adapter="bad")
+
+
+CLASHES = {
+    "patches": """
+        FunctionPatch(target="tinyvision.nets:cell_centres", requires="torch>=2", reason="r"{replaces},
+                      replacement=lambda original, height, width: original(int(height), int(width)))""",
+    "graph_passes": """GraphPass(name="fold", order=10, reason="r", run=lambda model: None{replaces})""",
+    "metrics": """
+        Metric(name="matched boxes (IoU 0.99, score within 0.001)", task="detect", reason="r"{replaces},
+               compute=lambda a, b: 1.0)""",
+}
+OTHERS = {"patches": r"tiny \(adaptrt-tiny 0.3\)", "graph_passes": r"core.conversion \(adaptrt\)"}
+
+
+@pytest.mark.parametrize("hook", CLASHES)
+def test_a_clash_names_both(hook: str, convert_with: Convert, picture: Path) -> None:
+    item = CLASHES[hook].format(replaces="").strip()
+    other = OTHERS.get(hook, r"core.predictions \(adaptrt\)")
+    with pytest.raises(PluginError, match=f"{EXT} and {other} both contribute '.*' to {hook}") as caught:
+        convert_with(f"@hookimpl\ndef {hook}():\n    return [{item}]\n", image=picture)
+    assert "replaces=" in (caught.value.hint or "")
+
+
+NAMES = {
+    "patches": "tinyvision.nets:cell_centres",
+    "graph_passes": "fold",
+    "metrics": "matched boxes (IoU 0.99, score within 0.001)",
+}
+
+
+@pytest.mark.parametrize("hook", CLASHES)
+def test_replaces_settles_a_clash(hook: str, convert_with: Convert, picture: Path) -> None:
+    item = CLASHES[hook].format(replaces=f", replaces={NAMES[hook]!r}").strip()
+    report = convert_with(f"@hookimpl\ndef {hook}():\n    return [{item}]\n", image=picture)
+    if hook == "patches":
+        assert {patch.target: patch.plugin for patch in report.patches}[NAMES[hook]] == "ext"
+    elif hook == "graph_passes":
+        assert (report.passes[0].name, report.passes[0].plugin) == ("fold", "ext")
+    else:
+        assert [check.reason for check in report.link(5).checks] == ["r"]
+
+
+def test_two_that_replace_the_same_clash(tiny: str, install_extension: Install) -> None:
+    for name in ("a", "b"):
+        source = "@hookimpl\ndef graph_passes():\n    return [GraphPass(name='fold', order=1, reason='r', run=len, replaces='fold')]\n"
+        install_extension(name, source)
+    with pytest.raises(PluginError, match=r"b \(adaptrt-b 1.0\) and a \(adaptrt-a 1.0\) both contribute 'fold'"):
+        adaptrt.convert("detector", adapter="tiny", verify="none")
+
+
+def test_contributions_may_come_from_a_generator(convert_with: Convert) -> None:
+    report = convert_with(
+        "@hookimpl\ndef graph_passes():\n    yield GraphPass(name='mine', order=99, reason='r', run=lambda model: None)\n"
+    )
+    assert report.passes[-1].plugin == "ext"
+
+
+def test_two_distributions_claim_one_extension(fake_distribution: FakeDistribution, install_extension: Install) -> None:
+    install_extension("ext", "")
+    fake_distribution("other", {"adaptrt.extensions": {"ext": "other_ext"}}, modules={"other_ext": ""}, version="2.1")
+    session, _ = open_session(None)
+    assert session.warnings == ["Extension ext is claimed by adaptrt-ext 1.0 and other 2.1: both are left out."]
+    assert "extension_ext" not in sys.modules
+    assert "other_ext" not in sys.modules
+
+
+def test_two_distributions_claim_one_adapter(fake_distribution: FakeDistribution) -> None:
+    for name in ("adaptrt-one", "adaptrt-two"):
+        fake_distribution(name, {"adaptrt.adapters": {"net": "net"}}, modules={"net": "raise AssertionError"})
+    with pytest.raises(PluginError, match="'net' is claimed by adaptrt-one 1.0 and adaptrt-two 1.0") as caught:
+        open_session("net")
+    assert caught.value.hint == "Uninstall one of them: pip uninstall adaptrt-two"
+
+
+def test_one_distribution_found_twice_counts_once(fake_distribution: FakeDistribution) -> None:
+    source = "from adaptrt import hookimpl\n@hookimpl\ndef load_model(): pass\n"
+    for version in ("1.0", "2.0"):
+        fake_distribution("adaptrt-net", {"adaptrt.adapters": {"net": "net"}}, modules={"net": source}, version=version)
+    session, _ = open_session("net")
+    assert session.sources["net"] == "adaptrt-net 2.0"  # the first on the path
+
+
+def test_an_adapter_with_unmet_requirements_is_not_imported(fake_distribution: FakeDistribution) -> None:
+    fake_distribution(
+        "adaptrt-needy",
+        {"adaptrt.adapters": {"needy": "needy"}},
+        modules={"needy": "raise AssertionError"},
+        requires=["numpy>=999", "not-installed-at-all>=2", "other; extra == 'more'", "numpy"],
+    )
+    with pytest.raises(DependencyError) as caught:
+        open_session("needy")
+    message = caught.value.message
+    assert message.startswith("Adapter 'needy' (adaptrt-needy 1.0) cannot run here: numpy is ")
+    assert "(needs numpy>=999)" in message
+    assert "not-installed-at-all is missing (needs not-installed-at-all>=2)" in message
+    assert "other" not in message
+    assert "needy" not in sys.modules
+    assert caught.value.exit_code == 3
+
+
+def test_an_unknown_adapter_has_a_nearest(fake_distribution: FakeDistribution) -> None:
+    fake_distribution("adaptrt-nets", {"adaptrt.adapters": {"mobilenet": "x"}})
+    with pytest.raises(PluginError, match="no adapter 'mobilnet'") as caught:
+        open_session("mobilnet")
+    assert caught.value.hint == "Did you mean 'mobilenet'? See: adaptrt adapters"
+
+
+def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeDistribution) -> None:
+    fake_distribution(
+        "adaptrt-other",
+        {"adaptrt.adapters": {"other": "other_adapter"}},
+        modules={"other_adapter": "raise AssertionError"},
+    )
+    open_session("tiny")
+    assert "tiny_adapter" in sys.modules
+    assert "other_adapter" not in sys.modules
+
+
+def test_a_distribution_without_metadata(fake_distribution: FakeDistribution) -> None:
+    folder = fake_distribution("adaptrt-gone", {"adaptrt.extensions": {"gone": "gone_module"}})
+    (metadata,) = folder.glob("*/METADATA")
+    metadata.unlink()
+    session, _ = open_session(None)
+    assert "Extension gone is left out" in session.warnings[0]
+
+
+def settings_file(folder: Path, text: str) -> Path:
+    path = folder / "plugins.toml"
+    path.write_text(dedent(text))
+    return path
+
+
+def test_disabled_in_plugins_toml(convert_with: Convert, tmp_path: Path) -> None:
+    path = settings_file(tmp_path, "[plugins]\ndisable = ['ext']\n")
+    session, _ = open_session(None, path)
+    assert "ext" not in session.sources
+    report = convert_with("raise AssertionError", verify="none", plugins_file=path)
+    assert report.warnings == []
+    assert "extension_ext" not in sys.modules
+
+
+def test_modules_of_the_current_folder_wait_for_the_flag(tiny: str, tmp_path: Path) -> None:
+    settings_file(Path(), "[plugins]\nmodules = ['mine.py']\n")
+    Path("mine.py").write_text("raise AssertionError")
+    report = adaptrt.convert("detector", adapter="tiny", verify="none")
+    assert report.warnings == [
+        "plugins.toml of this folder names modules (mine.py): not loaded without --plugins plugins.toml."
+    ]
+    Path("mine.py").write_text(
+        "from adaptrt import hookimpl\n@hookimpl\ndef conversion_finished(report): report.notes.append('mine')\n"
+    )
+    report = adaptrt.convert("detector", adapter="tiny", verify="none", plugins_file="plugins.toml")
+    assert report.notes == ["mine"]
+    assert report.plugins["mine.py"] == "plugins.toml"
+
+
+def test_the_users_own_file_is_trusted(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "config" / "adaptrt"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home.parent))
+    settings_file(home, "[plugins]\nmodules = ['users.py']\n")
+    (home / "users.py").write_text(
+        "from adaptrt import hookimpl\n@hookimpl\ndef conversion_finished(report): report.notes.append('user')\n"
+    )
+    assert adaptrt.convert("detector", adapter="tiny", verify="none").notes == ["user"]
+
+
+@pytest.mark.parametrize("module", ["nothing.here", "missing.py", "."])
+def test_a_module_that_was_asked_for_and_is_not_there(module: str, tiny: str, tmp_path: Path) -> None:
+    path = settings_file(tmp_path, f"[plugins]\nmodules = ['{module}']\n")
+    with pytest.raises(PluginError, match=f"Module '{re.escape(module)}' of plugins.toml cannot be imported") as caught:
+        open_session("tiny", path)
+    assert caught.value.hint
+
+
+def test_a_module_named_twice(tiny: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    with pytest.raises(PluginError, match=r"mine.py .* does not fit"):
+        open_session("tiny", settings_file(tmp_path, "[plugins]\nmodules = ['mine.py', 'mine.py']\n"))
+
+
+def test_settings_reach_the_plugins(convert_with: Convert, tmp_path: Path) -> None:
+    path = settings_file(tmp_path, "[settings.ext]\nradius = 3\n")
+    report = convert_with(
+        "@hookimpl\ndef model_spec(ctx): calls.append(dict(ctx.settings['ext']))\n", verify="none", plugins_file=path
+    )
+    assert report.calls == [{"radius": 3}]  # type: ignore[attr-defined]
+
+
+def test_a_wrong_settings_file_ends_the_conversion(tiny: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"plugins.toml:1: unknown key 'plugin'"):
+        adaptrt.convert("detector", adapter="tiny", plugins_file=settings_file(tmp_path, "[plugin]\n"))
+    assert list(Path().iterdir()) == []
+
+
+def test_hooks_can_be_traced(tiny: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ADAPTRT_TRACE_PLUGINS", "1")
+    adaptrt.convert("detector", adapter="tiny", verify="none")
+    lines = capfd.readouterr().err.splitlines()
+    assert any(re.match(r"hook model_spec +tiny .* ms +answered", line) for line in lines)

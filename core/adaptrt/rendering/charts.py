@@ -82,7 +82,7 @@ def _check_row(check: Check) -> CheckRow:
         value = check.value if math.isfinite(check.value) else 0.0
         return CheckRow(check, Bar(100 * min(max(value, 0.0), 1.0), ""))
     if not math.isfinite(share):
-        return CheckRow(check, Bar(100, "beyond any limit"))
+        return CheckRow(check, Bar(100, "beyond any"))
     return CheckRow(check, Bar(100 * min(share, 1.0), _share_text(share)))
 
 
@@ -93,7 +93,7 @@ def _share_text(share: float) -> str:
     if share < 0.001:
         return "< 0.1 %"
     if share >= 10:
-        return f"{share:.3g} times"
+        return f"{share:,.0f} times"
     return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
 
 

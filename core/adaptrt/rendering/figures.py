@@ -144,9 +144,10 @@ def _agreement(record: PictureRecord) -> str | None:
     left, right = map(list, zip(*pairs, strict=True))
     apart = float(np.abs(expected.boxes[left] - actual.boxes[right]).max())
     scores = float(np.abs(expected.scores[left] - actual.scores[right]).max())
+    # the record holds boxes to a thousandth of a pixel and scores to a millionth
     return (
-        f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a partner; "
-        f"sides at most {apart:.2g} px apart, scores at most {scores:.2g}"
+        f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a partner, "
+        f"within {max(apart, 0.001):.2g} px and {max(scores, 1e-6):.1g} of its score"
     )
 
 

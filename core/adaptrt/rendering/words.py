@@ -46,9 +46,11 @@ def stage_title(name: str) -> str:
 
 
 def number(value: float) -> str:
-    """The digits that matter: ``0.0264``, ``1.2e-07``, ``12.3``, ``0``, ``nan``."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
+    """The digits that matter: ``0.0264``, ``1.2e-07``, ``12.3``, ``0``, ``not finite``."""
+    if not math.isfinite(value):
+        return "not finite"
+    if value == 0:
+        return "0"
     return f"{value:.3g}" if 1e-4 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
@@ -103,24 +105,21 @@ def limit_text(check: Check) -> str:
 
 def quantity(value: float, unit: str) -> str:
     """A value with its unit; shares as per cent, logits and scores bare."""
-    if unit == "share" and math.isfinite(value):
+    if not math.isfinite(value):
+        return number(value)
+    if unit == "share":
         return f"{100 * value:.4g} %"
     return f"{number(value)} px" if unit == "pixels" else number(value)
 
 
 def verdict(report: Report) -> str:
-    """One line: what the links say."""
+    """One line: what failed, or what the links say."""
     ran = [link for link in report.links if link.status != "not run"]
-    failed = [link for link in ran if link.status == "failed"]
-    checks = sum(len(link.checks) for link in ran)
-    if failed:
-        link, check = failed[0], worst(failed[0])
-        detail = f": {check.name} is {value_text(check)}, allowed {limit_text(check)}" if check else ""
-        return f"Link {link.number} fails ({link.name}){detail}."
     if report.failure is not None:
-        return f"{report.failure.kind} in stage {report.failure.stage!r}: {report.failure.message}"
+        return report.failure.message
     if not ran:
         return "Converted, and nothing was verified."
+    checks = sum(len(link.checks) for link in ran)
     return f"Verified: {len(ran)} of {len(report.links)} links ran, all {checks} checks hold."
 
 

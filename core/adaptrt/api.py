@@ -124,14 +124,20 @@ def run_request(request: Request, *, html: bool = True, observer: Observer | Non
 def load(
     path: StrPath,
     *,
-    device: str = "cpu",
+    device: str | None = None,
     custom_ops: Sequence[StrPath] = (),
+    allow_host_code: bool = False,
+    plugin_libs: Sequence[StrPath] = (),
     plugins_file: StrPath | None = None,
 ) -> Model:
-    """A converted model: call it with a path, an array (uint8 [H, W, 3] RGB) or a list of them.
+    """A converted model, ``.onnx`` or ``.engine``: call it with a path, an array (uint8 [H, W, 3] RGB) or a list of them.
 
     It returns a list of predictions (``Detections`` for a detector); keyword arguments change the decoder's parameters
     for the call: ``model("bus.jpg", conf=0.4)``.
+
+    ``device`` is ``cpu`` (for an ONNX file, unless said otherwise) or ``cuda:0`` (for an engine). An engine that carries
+    code for the host (a version-compatible one) needs ``allow_host_code``; ``plugin_libs`` are libraries of TensorRT
+    plugins, beside those that its manifest names.
     """
     from adaptrt.pipeline.load import load as open_model
 
@@ -139,6 +145,8 @@ def load(
         Path(path),
         device=device,
         custom_ops=[Path(library) for library in custom_ops],
+        allow_host_code=allow_host_code,
+        plugin_libs=[Path(library) for library in plugin_libs],
         plugins_file=_path(plugins_file),
     )
 

@@ -15,6 +15,7 @@ MODEL, RESULTS = "Model", "Pictures and results"
 
 EXAMPLES = (
     ("adaptrt predict best.onnx bus.jpg", "draws what it finds into predictions/bus.jpg"),
+    ("adaptrt predict best.engine bus.jpg", "on the GPU"),
     ("adaptrt predict best.onnx photos/ --set conf=0.4 -o found/", "a folder, with a higher threshold"),
     ("adaptrt predict best.onnx 'clips/**/*.png' --json > found.json", "boxes as data; nothing is drawn"),
 )
@@ -24,7 +25,9 @@ EXAMPLES = (
 @click.argument("model", metavar="FILE")
 @click.argument("images", metavar="IMAGES...", nargs=-1, required=True)
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder: conf=0.4, iou=0.5, top_k=3 ...")  # fmt: skip
-@option("--device", default="cpu", metavar="NAME", section=MODEL, help="cpu or cuda:0.  [default: cpu]")
+@option("--device", metavar="NAME", section=MODEL, help="cpu or cuda:0.  [default: cpu; for an engine: cuda:0]")
+@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that carries code for the host.")
+@option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
 @option("-o", "--output", metavar="PATH", section=RESULTS, help="Folder for the pictures, or a file for a single one.  [default: predictions/]")  # fmt: skip
@@ -36,7 +39,9 @@ def predict(
     model: str,
     images: tuple[str, ...],
     pairs: tuple[str, ...],
-    device: str,
+    device: str | None,
+    allow_host_code: bool,
+    plugin_libs: tuple[str, ...],
     ort_custom_ops: tuple[str, ...],
     plugins_file: str | None,
     output: str | None,
@@ -60,7 +65,14 @@ def predict(
     records: list[dict[str, Any]] = []
     failed: list[ImageError] = []
     with frameworks_kept_off_stdout(verbose):
-        opened = load(model, device=device, custom_ops=ort_custom_ops, plugins_file=plugins_file)
+        opened = load(
+            model,
+            device=device,
+            custom_ops=ort_custom_ops,
+            allow_host_code=allow_host_code,
+            plugin_libs=plugin_libs,
+            plugins_file=plugins_file,
+        )
     with opened:
         for warning in opened.warnings:
             click.echo(f"Warning: {warning}", err=True)

@@ -29,6 +29,9 @@ class Timing:
     postprocess: float
 
 
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+
+
 class Model:
     """A file that adaptrt wrote, with its pre- and postprocessing.
 
@@ -123,35 +126,59 @@ class Model:
 def load(
     path: str | Path,
     *,
-    device: str = "cpu",
+    device: str | None = None,
     custom_ops: Sequence[str | Path] = (),
+    allow_host_code: bool = False,
+    plugin_libs: Sequence[str | Path] = (),
     plugins_file: str | Path | None = None,
 ) -> Model:
-    """Open an ONNX file that adaptrt wrote; ``device`` is ``cpu`` or ``cuda:0``."""
+    """Open an ONNX file or an engine that adaptrt wrote.
+
+    ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine).
+    """
     path = Path(path)
     if not path.exists():
         raise ModelError(f"There is no file {path}.", hint=_nearest(path))
     if path.is_dir():
-        raise ModelError(f"{path} is a folder.", hint="Give the .onnx file in it.")
+        raise ModelError(f"{path} is a folder.", hint="Give the .onnx or .engine file in it.")
+    plugins = Path(plugins_file) if plugins_file else None
+    if path.suffix in ENGINE_SUFFIXES:
+        from adaptrt.runtime.tensorrt import TensorRTRunner
+
+        engine = TensorRTRunner(path, device=device or 0, allow_host_code=allow_host_code, plugin_libs=plugin_libs)
+        if engine.spec is None:
+            engine.close()
+            raise ModelError(
+                f"{path.name} has no manifest ({path.name}.json): how pictures go in and boxes come out is not known.",
+                hint="Copy the manifest beside it, or run arrays: adaptrt.runtime.tensorrt.TensorRTRunner.",
+            )
+        model = Model(engine, engine.spec, path, plugins_file=plugins)
+        model.warnings += engine.warnings
+        return model
     if path.suffix != ".onnx":
         raise ModelError(
-            f"{path.name} is no .onnx file.", hint="Convert it first: adaptrt convert --adapter ... " + path.name
+            f"{path.name} is neither an .onnx file nor an .engine.",
+            hint="Convert it first: adaptrt convert --adapter ... " + path.name,
         )
     from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
 
-    runner = OnnxRuntimeRunner(path, device=device, custom_ops=[Path(library) for library in custom_ops])
+    runner = OnnxRuntimeRunner(path, device=device or "cpu", custom_ops=[Path(library) for library in custom_ops])
     spec = runner.spec
     if spec is None:
         raise ModelError(
             f"{path.name} holds no adaptrt spec: how pictures go in and boxes come out is not known.",
             hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file is.",
         )
-    return Model(runner, spec, path, plugins_file=Path(plugins_file) if plugins_file else None)
+    return Model(runner, spec, path, plugins_file=plugins)
 
 
 def _nearest(path: Path) -> str:
     folder = path.parent
-    names = [file.name for file in folder.iterdir() if file.suffix == ".onnx"] if folder.is_dir() else []
+    names = (
+        [file.name for file in folder.iterdir() if file.suffix in (".onnx", *ENGINE_SUFFIXES)]
+        if folder.is_dir()
+        else []
+    )
     return (
         did_you_mean(path.name, names)
         if names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -40,7 +39,7 @@ class LineObserver(QuietObserver):
     """A line for each stage when it is done: what logs and pipes can take."""
 
     def stage_finished(self, stage: Stage) -> None:
-        click.echo(f"{stage_title(stage.name):<28} {stage.seconds:7.2f} s  {stage.note}".rstrip(), err=True)
+        click.echo(f"{stage_title(stage.name):<34} {stage.seconds:7.2f} s  {stage.note}".rstrip(), err=True)
 
 
 class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
@@ -52,7 +51,7 @@ class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
         self._console = console
         self._progress: Progress = Progress(
             SpinnerColumn(style="cyan"),
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<34}"),
             TimeElapsedColumn(),
             BarColumn(bar_width=24),
             TextColumn("[dim]{task.fields[text]}"),
@@ -84,8 +83,8 @@ class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
 
         self._end_task()
         line = Text.assemble(
-            ("✓ " if sys.stderr.encoding.lower().startswith("utf") else "  ", "green"),
-            f"{stage_title(stage.name):<28}",
+            ("✓ " if self._console.encoding.lower().startswith("utf") else "  ", "green"),
+            f"{stage_title(stage.name):<34}",
             (f"{stage.seconds:7.2f} s  ", "cyan"),
             (stage.note, "dim"),
         )

@@ -1,0 +1,75 @@
+"""The header that Ultralytics puts before a plan: four bytes of length (little-endian), then JSON. Off, and on again."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+from adaptrt.errors import EngineError
+from adaptrt.specs import ModelSpec
+
+_LARGEST = 1 << 24  # a longer header is no header
+
+
+def read_header(path: Path) -> tuple[dict[str, Any] | None, int]:
+    """The header of a file and where the plan begins; ``(None, 0)`` for a plain plan."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(4), "little")
+        if not 2 <= size <= _LARGEST:
+            return None, 0
+        text = file.read(size)
+    if len(text) != size or not text.startswith(b"{"):
+        return None, 0
+    try:
+        header = json.loads(text.decode("utf-8"))
+    except ValueError:
+        return None, 0
+    return header, 4 + size
+
+
+def unwrap(path: Path, destination: Path) -> dict[str, Any]:
+    """Write the plain plan; gives the header."""
+    header, start = read_header(path)
+    if header is None:
+        raise EngineError(
+            f"{path.name} has no Ultralytics header.", hint="It is a plain plan already, or no engine at all."
+        )
+    with path.open("rb") as source, destination.open("wb") as target:
+        source.seek(start)
+        while block := source.read(1 << 20):
+            target.write(block)
+    return header
+
+
+def wrap(path: Path, destination: Path, header: dict[str, Any]) -> None:
+    """Write the plan with this header before it."""
+    if read_header(path)[0] is not None:
+        raise EngineError(
+            f"{path.name} has an Ultralytics header already.", hint="Take it off first: adaptrt engine unwrap"
+        )
+    text = json.dumps(header).encode("utf-8")
+    with path.open("rb") as source, destination.open("wb") as target:
+        target.write(len(text).to_bytes(4, "little") + text)
+        while block := source.read(1 << 20):
+            target.write(block)
+
+
+def header_of(spec: ModelSpec) -> dict[str, Any]:
+    """What Ultralytics reads from a header: the metadata that travels in the ONNX file, in JSON's own types."""
+    if "names" not in spec.metadata or "stride" not in spec.metadata:
+        raise EngineError(
+            "The manifest holds no Ultralytics metadata (names, stride ...).",
+            hint="Only engines of Ultralytics models can be wrapped for Ultralytics' tools.",
+        )
+    return {key: _value(text) for key, text in spec.metadata.items()}
+
+
+def _value(text: str) -> Any:
+    """Metadata are Python literals as text (``{0: 'person'}``, ``[640, 640]``, ``32``), or plain text."""
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value

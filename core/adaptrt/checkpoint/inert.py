@@ -65,5 +65,10 @@ class InertObject:
     def get(self, attribute: str, default: Any = None) -> Any:
         return self.attributes.get(attribute, default)
 
+    def mapping(self, attribute: str) -> dict[str, Any]:
+        """An attribute that should be a dict with text as keys, such as ``_modules``; empty if it is not."""
+        value = self.get(attribute)
+        return {key: item for key, item in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
+
     def __repr__(self) -> str:
         return f"<inert {self.path} object>"

@@ -51,24 +51,18 @@ def tensors_of(module: InertObject) -> dict[str, torch.Tensor]:
         prefix, current, depth = pending.pop()
         if depth > MAX_DEPTH:
             raise CheckpointError("The modules in this checkpoint are nested too deeply.", hint=DOWNLOAD_AGAIN)
-        attributes = current.attributes
-        hidden = attributes.get("_non_persistent_buffers_set") or ()
+        hidden = current.get("_non_persistent_buffers_set")
+        hidden = hidden if isinstance(hidden, (set, list, tuple)) else ()
         for kind in ("_parameters", "_buffers"):
-            for name, tensor in _named(attributes.get(kind)):
+            for name, tensor in current.mapping(kind).items():
                 if isinstance(tensor, torch.Tensor) and not (kind == "_buffers" and name in hidden):
                     tensors[prefix + name] = tensor
-        for name, child in reversed(_named(attributes.get("_modules"))):
+        for name, child in reversed(current.mapping("_modules").items()):
             if isinstance(child, InertObject):
                 pending.append((f"{prefix}{name}.", child, depth + 1))
         if len(pending) + len(tensors) > 1_000_000:
             raise CheckpointError("The modules in this checkpoint contain each other.", hint=DOWNLOAD_AGAIN)
     return tensors
-
-
-def _named(values: Any) -> list[tuple[str, Any]]:
-    if not isinstance(values, dict):
-        return []
-    return [(name, value) for name, value in values.items() if isinstance(name, str)]
 
 
 def _find(value: Any, depth: int = 0) -> dict[str, torch.Tensor]:

@@ -36,6 +36,7 @@ def choose_destination(source: str, output: Path | None) -> Destination:
     source_path = Path(source)
     name = source.rpartition(":")[2] or source  # module:attribute
     stem = source_path.stem if source_path.suffix in _SOURCE_SUFFIXES else name.replace("/", "_")
+    stem = stem if stem.strip(". ") else "model"
     if output is None:
         folder = source_path.parent if source_path.is_file() else Path()
         return Destination(folder, stem)
@@ -65,7 +66,7 @@ def opened(destination: Destination) -> Iterator[Path]:
                 missing.mkdir(exist_ok=True)
                 stack.callback(_remove_if_empty, missing)
             stack.enter_context(_only_one(destination))
-            for suffix in SUFFIXES:
+            for suffix in (*SUFFIXES, ".report.json", ".report.html"):
                 if destination.path(suffix).is_dir():
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(destination.path(suffix)))
             workdir = Path(tempfile.mkdtemp(prefix=f".{destination.stem}.", suffix=".adaptrt", dir=folder))

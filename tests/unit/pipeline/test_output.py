@@ -1,0 +1,226 @@
+"""Where results go: names, locks, all files or none. Needs no framework."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from adaptrt.errors import OutputError
+from adaptrt.pipeline import output
+from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "expected"),
+    [
+        ("best.pt", None, "best"),
+        ("runs/best.pt", None, "best"),  # a file that is not there: the current folder
+        ("swin_tiny_patch4_window7_224", None, "swin_tiny_patch4_window7_224"),
+        ("mypackage.models:build_net", None, "build_net"),
+        ("net.py:build", None, "build"),
+        ("org/model-1.0", None, "org_model-1.0"),
+        ("yolov5n.yaml", None, "yolov5n"),
+        ("best.pt", "out", "out/best"),
+        ("best.pt", "out/shop.onnx", "out/shop"),
+        ("best.pt", "shop.engine", "shop"),
+        ("best.pt", "v1.5", "v1.5/best"),
+        ("best.pt", "out/", "out/best"),
+    ],
+)
+def test_names(source: str, given: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert choose_destination(source, Path(given) if given else None).path("") == Path(expected)
+
+
+def test_beside_the_source_where_that_is_a_file(tmp_path: Path) -> None:
+    source = tmp_path / "best.pt"
+    source.touch()
+    assert choose_destination(str(source), None) == Destination(tmp_path, "best")
+
+
+def test_a_folder_may_look_like_a_file(tmp_path: Path) -> None:
+    (tmp_path / "run.onnx").mkdir()
+    assert choose_destination("best.pt", tmp_path / "run.onnx") == Destination(tmp_path / "run.onnx", "best")
+
+
+def test_a_suffix_that_is_not_written() -> None:
+    with pytest.raises(OutputError, match=r"not \.tflite") as caught:
+        choose_destination("best.pt", Path("out/best.tflite"))
+    assert "best.onnx" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("source", ["", ".", "..", "/", "a:"])
+def test_sources_without_a_name_give_one_anyway(source: str) -> None:
+    assert choose_destination(source, None).stem not in ("", ".", "..")
+
+
+def test_the_work_folder_goes(tmp_path: Path) -> None:
+    with opened(Destination(tmp_path, "best")) as workdir:
+        assert workdir.parent == tmp_path
+        (workdir / "deep").mkdir()
+        (workdir / "deep" / "file").touch()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_it_goes_after_any_failure_and_folders_made_for_it_too(tmp_path: Path, error: type[BaseException]) -> None:
+    def fail() -> None:
+        with opened(Destination(tmp_path / "a" / "b", "best")) as workdir:
+            (workdir / "half.onnx").touch()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folders_with_something_in_them_stay(tmp_path: Path) -> None:
+    with opened(Destination(tmp_path / "a" / "b", "best")):
+        (tmp_path / "a" / "b" / "best.onnx").touch()
+    assert (tmp_path / "a" / "b" / "best.onnx").is_file()
+
+
+def test_two_conversions_to_one_name(tmp_path: Path) -> None:
+    with opened(Destination(tmp_path, "best")):
+        with (
+            pytest.raises(OutputError, match="Another conversion is writing") as caught,
+            opened(Destination(tmp_path, "best")),
+        ):
+            pass
+        assert "-o" in (caught.value.hint or "")
+        with opened(Destination(tmp_path, "other")):
+            pass
+        (tmp_path / "link").symlink_to(tmp_path)
+        with pytest.raises(OutputError), opened(Destination(tmp_path / "link", "best")):
+            pass
+    with opened(Destination(tmp_path, "best")):
+        pass
+
+
+def test_two_threads_to_one_name(tmp_path: Path) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with opened(Destination(tmp_path, "best")):
+            inside.set()
+            go_on.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    try:
+        assert inside.wait(10)
+        with pytest.raises(OutputError, match="Another conversion"), opened(Destination(tmp_path, "best")):
+            pass
+    finally:
+        go_on.set()
+        thread.join()
+
+
+def test_a_file_where_the_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    for folder in (tmp_path / "out", tmp_path / "out" / "deep"):
+        with pytest.raises(OutputError, match="is not a folder"), opened(Destination(folder, "best")):
+            pass
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".engine", ".report.json"])
+def test_a_folder_where_a_file_should_be(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"best{suffix}").mkdir()
+    with pytest.raises(OutputError, match="is a folder"), opened(Destination(tmp_path, "best")):
+        pass
+
+
+def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+
+    if os.geteuid() == 0:  # root may write anywhere
+        monkeypatch.setattr(output.tempfile, "mkdtemp", refuse)
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="cannot be written to") as caught, opened(Destination(tmp_path, "best")):
+            pass
+    finally:
+        tmp_path.chmod(0o700)
+    assert "-o" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "is full"),
+        (errno.EDQUOT, "is full"),
+        (errno.EROFS, "cannot be written to"),
+        (errno.EPERM, "cannot be written to"),
+        (errno.EIO, "Input/output error"),
+        (errno.ENAMETOOLONG, "File name too long"),
+    ],
+)
+def test_what_the_file_system_says(number: int, message: str) -> None:
+    error = output_error(OSError(number, os.strerror(number)), Path("target"))
+    assert message in error.message
+    assert error.message.count("target") == 1
+    assert error.hint
+    assert error.exit_code == 2
+
+
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="File name too long"), opened(Destination(tmp_path, "x" * 300)):
+        pass
+
+
+def prepared(tmp_path: Path, *names: str) -> tuple[dict[Path, Path], Path]:
+    workdir = tmp_path / "work"
+    workdir.mkdir()
+    files = {}
+    for name in names:
+        (workdir / name).write_text(f"new {name}")
+        files[tmp_path / name] = workdir / name
+    return files, workdir
+
+
+def test_publishing_moves_every_file(tmp_path: Path) -> None:
+    files, workdir = prepared(tmp_path, "a", "b")
+    (tmp_path / "a").write_text("old a")
+    publish(files, workdir)
+    assert {path.name: path.read_text() for path in files} == {"a": "new a", "b": "new b"}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "copies"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("position", range(3))
+def test_publishing_is_all_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, position: int, error: BaseException, links: bool
+) -> None:
+    files, workdir = prepared(tmp_path, "a", "b", "c")
+    (tmp_path / "b").write_text("old b")
+    replace = Path.replace
+    calls = iter(range(100))
+
+    def failing(path: Path, target: Path) -> Path:
+        if next(calls) == position:
+            raise error
+        return replace(path, target)
+
+    def no_link(path: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(Path, "replace", failing)
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", no_link)
+    with pytest.raises(type(error)):
+        publish(files, workdir)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()}
+    assert found == {"b": "old b"}
+
+
+def test_records_of_files(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    record = record_file(path, Path("out/a.onnx"))
+    assert (record.path, record.bytes) == ("out/a.onnx", 3)
+    assert record.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +71,8 @@ def require_called(records: Sequence[PatchRecord]) -> None:
 
 
 def _replace_function(patch: FunctionPatch, target: Target, record: PatchRecord, undo: ExitStack) -> None:
-    static = isinstance(target.value, staticmethod)
-    original = target.value.__func__ if isinstance(target.value, (staticmethod, classmethod)) else target.value
+    stored = target.value
+    original = stored.__func__ if isinstance(stored, (staticmethod, classmethod)) else stored
     if not callable(original):
         raise PatchError(f"Patch of {patch.target} ({record.plugin}): the target is no function.")
 
@@ -80,14 +81,8 @@ def _replace_function(patch: FunctionPatch, target: Target, record: PatchRecord,
         record.calls += 1
         return patch.replacement(original, *args, **kwargs)
 
-    wrap: Callable[[Any], Any] = (
-        staticmethod if static else type(target.value) if isinstance(target.value, classmethod) else _same
-    )
-    setattr(target.owner, target.attribute, wrap(replaced))
-    if target.inherited:
-        undo.callback(delattr, target.owner, target.attribute)
-    else:
-        undo.callback(setattr, target.owner, target.attribute, target.value)
+    wrapped = type(stored)(replaced) if isinstance(stored, (staticmethod, classmethod)) else replaced
+    _set(target.owner, target.attribute, wrapped, record, undo)
 
 
 def _replace_modules(
@@ -103,14 +98,34 @@ def _replace_modules(
     def count(*_: Any) -> None:
         record.calls += 1
 
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, kind):
-                replacement = patch.build(child)
-                handle = replacement.register_forward_pre_hook(count)
-                setattr(parent, name, replacement)
-                undo.callback(setattr, parent, name, child)
-                undo.callback(handle.remove)
+    # a module may have several places; places are taken down first, since replacing changes what modules() finds
+    places = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent._modules.items()
+        if child is not None and isinstance(child, kind)
+    ]
+    built: dict[nn.Module, nn.Module] = {}
+    for parent, name, child in places:
+        if child not in built:
+            built[child] = _build(patch, child, record)
+            undo.callback(built[child].register_forward_pre_hook(count).remove)
+        _set(parent, name, built[child], record, undo)
+
+
+def _build(patch: ModulePatch, child: nn.Module, record: PatchRecord) -> nn.Module:
+    try:
+        replacement = patch.build(child)
+    except Exception as error:
+        raise PatchError(
+            f"Patch of {patch.target} ({record.plugin}) cannot build its replacement: {type(error).__name__}: {error}",
+            hint=f"{patch.requires} is supported; --debug shows the whole traceback.",
+        ) from error
+    if not callable(getattr(replacement, "register_forward_pre_hook", None)) or isinstance(replacement, type):
+        raise PatchError(
+            f"Patch of {patch.target} ({record.plugin}) builds a {type(replacement).__name__}, no torch.nn.Module."
+        )
+    return replacement.train(child.training)
 
 
 def _set_switches(patch: SwitchPatch, target: Target, model: nn.Module, record: PatchRecord, undo: ExitStack) -> None:
@@ -125,18 +140,47 @@ def _set_switches(patch: SwitchPatch, target: Target, model: nn.Module, record: 
                     f"Patch of {patch.target} ({record.plugin}): there is no switch {name!r}.",
                     hint=f"{patch.requires} is supported; the framework may have renamed it.",
                 )
-            if name in vars(module):
-                undo.callback(setattr, module, name, vars(module)[name])
-            else:
-                undo.callback(delattr, module, name)
-            setattr(module, name, value)
+            _set(module, name, value, record, undo)
+
+
+def _set(owner: Any, name: str, value: Any, record: PatchRecord, undo: ExitStack) -> None:
+    """Set an attribute; how to take it back is known before, since an interrupt may come in between."""
+    undo.callback(_way_back(owner, name))
+    try:
+        setattr(owner, name, value)
+    except (AttributeError, TypeError) as error:
+        raise PatchError(f"Patch of {record.target} ({record.plugin}): {name} cannot be replaced: {error}") from error
+
+
+def _way_back(owner: Any, name: str) -> Callable[[], None]:
+    own: Mapping[str, Any] = getattr(owner, "__dict__", {})
+    if name in own:
+        stored = own[name]
+
+        def put_back() -> None:
+            if own.get(name) is not stored:  # it may never have been set
+                setattr(owner, name, stored)
+
+        return put_back
+    if _held_elsewhere(owner, name):
+        return functools.partial(setattr, owner, name, getattr(owner, name))
+
+    def take_away() -> None:  # the class has it, or a base class
+        if name in own:
+            delattr(owner, name)
+
+    return take_away
+
+
+def _held_elsewhere(owner: Any, name: str) -> bool:
+    """Set through a descriptor: a property, or what torch registers (parameters, buffers, sub-modules)."""
+    if isinstance(owner, type):
+        return False
+    registered = any(name in getattr(owner, held, ()) for held in ("_parameters", "_buffers", "_modules"))
+    return registered or hasattr(inspect.getattr_static(type(owner), name, None), "__set__")
 
 
 def _class(patch: ModulePatch | SwitchPatch, target: Target, record: PatchRecord) -> type:
     if not isinstance(target.value, type):
         raise PatchError(f"Patch of {patch.target} ({record.plugin}): the target is no class.")
     return target.value
-
-
-def _same(function: Any) -> Any:
-    return function

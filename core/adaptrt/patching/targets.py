@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +16,11 @@ from adaptrt.plugins.discovery import installed_version
 
 @dataclass(frozen=True)
 class Target:
-    """``owner.attribute`` holds what is replaced; ``value`` is it, as stored (a staticmethod stays one)."""
+    """``owner.attribute`` is what is replaced; ``value`` is it as stored, maybe in a base class (a staticmethod stays one)."""
 
     owner: Any
     attribute: str
     value: Any
-    inherited: bool
 
 
 def check_version(patch: Patch, plugin: str) -> None:
@@ -48,7 +48,7 @@ def resolve(patch: Patch, plugin: str) -> Target:
         )
     try:
         owner: Any = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:
         raise _missing(patch, plugin, f"module {module_name} cannot be imported: {error}") from error
     *parents, attribute = path.split(".")
     for parent in parents:
@@ -57,8 +57,7 @@ def resolve(patch: Patch, plugin: str) -> Target:
         owner = getattr(owner, parent)
     if not hasattr(owner, attribute):
         raise _missing(patch, plugin, f"{attribute!r} is not in {getattr(owner, '__name__', owner)}")
-    own = vars(owner)
-    return Target(owner, attribute, own.get(attribute, getattr(owner, attribute)), inherited=attribute not in own)
+    return Target(owner, attribute, inspect.getattr_static(owner, attribute))
 
 
 def _missing(patch: Patch, plugin: str, what: str) -> PatchError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt import Conversion
+from adaptrt import CheckpointError, Conversion
 from adaptrt_ultralytics.checkpoints import open_checkpoint
 from adaptrt_ultralytics.new_family import DecodedOutput
 from adaptrt_ultralytics.rebuild import load_new_family, network_from_checkpoint
@@ -21,11 +21,20 @@ def load_new(ctx: Conversion) -> DecodedOutput:
 
 
 def load_any(ctx: Conversion) -> ClassicModel | DecodedOutput:
-    """Either family; the file itself says which. The classic one is never unpickled: its code is not installed."""
+    """Either family; the file itself says which.
+
+    It is read as data first. ``--trust-checkpoint`` matters only for what that refuses, and never for the classic
+    family, whose code is not installed.
+    """
     source = Path(ctx.request.weights or ctx.request.source)
-    if not source.is_file() or source.suffix in (".yaml", ".yml") or ctx.request.trust_checkpoint:
+    if source.suffix in (".yaml", ".yml") or (not source.suffix and not source.exists()):
         return load_new(ctx)
-    checkpoint = open_checkpoint(source)
+    try:
+        checkpoint = open_checkpoint(source)
+    except CheckpointError:
+        if ctx.request.trust_checkpoint and source.is_file():
+            return load_new(ctx)
+        raise
     if checkpoint.family == "classic":
         from adaptrt_ultralytics.classic.model import network_from_checkpoint as classic_from_checkpoint
 

@@ -32,7 +32,8 @@ class DecodedOutput(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         outputs = self.network(images)
-        return outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+        decoded: torch.Tensor = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+        return decoded
 
 
 def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:

@@ -20,7 +20,7 @@ export YOLO_OFFLINE := True
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs gpu constraints clean
+.PHONY: help setup demo test check style types layers pages format docs gpu constraints clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -33,11 +33,19 @@ demo: $(READY)  ## convert a trained YOLOv5 and detect on pictures
 test: $(READY)  ## the tests; what is skipped says why
 	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
 
-check: $(READY)  ## style, types, layers, generated pages
+check: style types layers pages  ## style, types, layers, generated pages (make -k check goes on after a failure)
+
+style: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(READY)
 	$(BIN)/mypy
-	PYTHONPATH= $(BIN)/lint-imports
+
+layers: $(READY)
+	$(BIN)/lint-imports
+
+pages: $(READY)
 	$(BIN)/python docs/generate.py --check
 
 format: $(READY)  ## let ruff write the style

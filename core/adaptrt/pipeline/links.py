@@ -89,10 +89,13 @@ def check_honesty(
     ]
     inputs = [samples[index].inputs for index in alike]
     if not is_batched(spec):
-        batch = next(iter(first.values()))[0] if first else 1
-        if batch == 1 or len(inputs) < 2:
+        shape = next(iter(first.values()), ())
+        batch = shape[0] if shape else 1
+        if batch == 1:
             return [], "batch honesty does not apply: the batch is fixed at 1"
-        return check_companions(run, inputs, spec), ""
+        if len(inputs) < 2:
+            return [], "batch honesty is not checked: one sample has no other companions"
+        return check_companions(run, inputs, spec), f"batch {batch} with other companions"
     sizes = batch_sizes(spec)
     if effort == "quick":
         sizes = sizes[:1]

@@ -93,12 +93,14 @@ def import_problem(candidate: Candidate) -> str | None:
     import subprocess
     import sys
 
+    from adaptrt.cli.check_adapter import DONE
+
     command = [sys.executable, "-m", "adaptrt.cli.check_adapter", candidate.name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
         return "its import does not end within 120 s"
-    if done.returncode == 0:
+    if done.returncode == 0 and done.stdout.endswith(DONE):
         return None
     if done.returncode < 0:
         return f"its import crashes Python ({signal.Signals(-done.returncode).name})"

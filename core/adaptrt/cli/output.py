@@ -23,27 +23,24 @@ def frameworks_kept_off_stdout(verbose: int = 0) -> Iterator[None]:
 
     Warnings of the frameworks are shown from ``-v`` on.
     """
-    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-        if not verbose:
-            warnings.simplefilter("ignore")
-        saved = _stdout_to_stderr()
-        try:
+    saved = _stdout_to_stderr()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            if not verbose:
+                warnings.simplefilter("ignore")
             yield
-        finally:
-            if saved is not None:
-                os.dup2(saved, 1)
-                os.close(saved)
+    finally:
+        if saved is not None:
+            os.dup2(saved, 1)
+            os.close(saved)
 
 
 def _stdout_to_stderr() -> int | None:
-    """A copy of the file descriptor; ``None`` where the streams of the process are not those of Python."""
-    real = sys.__stdout__
+    """A copy of the file descriptor of standard output; ``None`` in a process without one."""
+    sys.stdout.flush()
     try:
-        if real is None or real.fileno() != 1 or sys.stderr.fileno() != 2:
-            return None
-    except (OSError, ValueError):
+        saved = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:
         return None
-    real.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
     return saved

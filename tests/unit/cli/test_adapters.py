@@ -1,0 +1,136 @@
+"""``adaptrt adapters`` and ``adaptrt plugins``: what is installed, and why it does not work."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaptrt.plugins.catalogue import catalogue_path, read_catalogue
+
+
+def row(result: Any, name: str) -> dict[str, Any]:
+    (found,) = (one for one in result.json["installed"] if one["name"] == name)
+    return found
+
+
+def test_an_adapter_with_what_it_is_for(adaptrt: Any, fake_distribution: Any) -> None:
+    fake_distribution(
+        "adaptrt-zoo", {"adaptrt.adapters": {"zebra": "zoo.zebra"}}, version="2.1", requires=["click>=8", "adaptrt"],
+        summary="Animals of the zoo framework",
+    )  # fmt: skip
+    result = adaptrt("adapters")
+    assert result.code == 0
+    for piece in ("adaptrt-zoo 2.1", "Animals of the zoo framework", "for click>=8 (", "zebra", "ok"):
+        assert piece in result.out
+    assert row(adaptrt("adapters", "--json"), "zebra")["problems"] == []
+
+
+def test_a_broken_one_says_why_and_what_to_do(adaptrt: Any, fake_distribution: Any) -> None:
+    fake_distribution(
+        "adaptrt-zoo",
+        {"adaptrt.adapters": {"zebra": "zoo"}},
+        requires=["zooframework>=3", "click>=99", "absent; python_version < '3'"],
+    )
+    result = adaptrt("adapters")
+    assert result.code == 0
+    for piece in ("broken", "zooframework is missing", "click is 8", "pip install --upgrade adaptrt-zoo", "not here"):
+        assert piece in result.out
+    assert "absent" not in result.out
+
+
+def test_two_distributions_of_one_name_are_shown(adaptrt: Any, fake_distribution: Any) -> None:
+    fake_distribution("adaptrt-zoo", {"adaptrt.adapters": {"zebra": "zoo"}})
+    fake_distribution("adaptrt-farm", {"adaptrt.adapters": {"zebra": "farm"}}, version="4.0")
+    out = adaptrt("adapters").out
+    assert "zebra is claimed by adaptrt-farm 4.0 too: uninstall one" in out
+    assert "zebra is claimed by adaptrt-zoo 1.0 too: uninstall one" in out
+
+
+def test_none_is_imported(adaptrt: Any, fake_distribution: Any) -> None:
+    fake_distribution(
+        "adaptrt-bomb", {"adaptrt.adapters": {"bomb": "bomb"}}, modules={"bomb": "raise SystemExit('imported')"}
+    )
+    assert adaptrt("adapters").code == 0
+    assert "bomb" not in sys.modules
+
+
+GOOD = """
+    from adaptrt import hookimpl
+
+    @hookimpl
+    def load_model(ctx):
+        return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (GOOD, None),
+        ("import absent_framework", "No module named 'absent_framework'"),
+        ("x = 1", "has no load_model hook"),
+        ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("import os; os._exit(0)", "code 0"),
+    ],
+)
+def test_check_imports_each_in_a_process_of_its_own(
+    adaptrt: Any, fake_distribution: Any, monkeypatch: pytest.MonkeyPatch, source: str, problem: str | None
+) -> None:
+    folder = fake_distribution("adaptrt-zoo", {"adaptrt.adapters": {"zebra": "zoo"}}, modules={"zoo": source})
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    only = _only(monkeypatch, "zebra")
+    result = adaptrt("adapters", "--check", "--json")
+    problems = row(result, only)["problems"]
+    assert "zoo" not in sys.modules
+    if problem is None:
+        assert (result.code, problems) == (0, [])
+    else:
+        assert result.code == 3
+        assert problem in problems[0]
+
+
+def _only(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
+    """Leave the adapters out that this environment has: importing them is another test's matter."""
+    everything = list(metadata.distributions())
+    others = {
+        found.name for found in everything for entry in found.entry_points
+        if entry.group == "adaptrt.adapters" and entry.name != name
+    }  # fmt: skip
+    kept = [found for found in everything if found.name not in others]
+    monkeypatch.setattr(metadata, "distributions", lambda: kept)
+    return name
+
+
+def test_all_lists_the_catalogue_too(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only(monkeypatch, "nothing")
+    result = adaptrt("adapters", "--all")
+    assert "No adapter is installed." in result.out
+    for name, entry in read_catalogue().items():
+        assert name in result.out
+        assert f"pip install {entry.distribution}" in result.out
+
+
+def test_the_catalogue_of_a_checkout_is_plugins_toml() -> None:
+    assert catalogue_path().name in ("plugins.toml", "catalogue.toml")
+    assert {"yolo", "yolov5"} <= set(read_catalogue())
+
+
+def test_plugins_shows_who_takes_part(adaptrt: Any, tiny: str, install_extension: Any) -> None:
+    install_extension("blur", "@hookimpl\ndef graph_passes(ctx, spec):\n    return []\n")
+    found = adaptrt("plugins", "--adapter", tiny, "--json").json["plugins"]
+    assert [one["name"] for one in found][-2:] == ["tiny", "blur"]
+    assert found[-1] == {"name": "blur", "source": "adaptrt-blur 1.0", "hooks": ["graph_passes"]}
+    text = adaptrt("plugins", "--adapter", tiny, "-v").out
+    assert "graph_passes           blur, core.conversion" in text
+
+
+def test_plugins_says_what_was_left_out(adaptrt: Any, install_extension: Any, tmp_path: Path) -> None:
+    install_extension("sick", "import absent_framework")
+    result = adaptrt("plugins")
+    assert result.code == 0
+    assert "Warning: Extension sick is left out" in result.err

@@ -1,0 +1,192 @@
+"""``adaptrt convert`` with a small adapter: what is written where, and what goes to which stream."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaptrt import Report
+from adaptrt.cli.boundary import run
+from adaptrt.cli.main import cli
+
+
+def files() -> list[str]:
+    return sorted(path.name for path in Path().iterdir())
+
+
+def test_a_conversion_writes_model_and_reports_and_tells_what_next(adaptrt: Any, tiny: str, picture: Path) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--image", picture, "--verify", "quick")
+    assert result.code == 0
+    assert files() == ["detector.onnx", "detector.report.html", "detector.report.json"]
+    for words in ("framework = ours", "passed", "not run", "detector.onnx", "detector.report.html", "sha256"):
+        assert words in result.out
+    assert f"adaptrt predict detector.onnx {picture}" in result.out
+    assert "adaptrt inspect detector.onnx" in result.out
+    # a line a stage, since standard error is no terminal
+    assert "Export to ONNX" in result.err
+    assert "\x1b" not in result.out + result.err
+    command = Report.from_json(Path("detector.report.json").read_bytes()).command
+    assert command == f"adaptrt convert detector --adapter tiny --image {picture} --verify quick"
+
+
+def test_the_commands_printed_last_work(adaptrt: Any, tiny: str, picture: Path) -> None:
+    result = adaptrt("convert", "detector", "-a", tiny, "--image", picture, "--verify", "none", "-o", "with space")
+    lines = [line.strip() for line in result.out.splitlines() if line.startswith("  adaptrt ")]
+    assert len(lines) == 2
+    import shlex
+
+    for line in lines:
+        assert adaptrt(*shlex.split(line)[1:]).code == 0
+
+
+def test_a_link_that_did_not_run_says_why(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "none")
+    assert "Converted, and nothing was verified." in result.out
+    assert result.out.count("--verify none") >= 4
+    assert "passed" not in result.out
+
+
+def test_quiet_says_nothing(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "classifier", "--adapter", tiny, "--verify", "none", "-q")
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_warnings_are_told_also_when_quiet(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "none", "-q", "--imgsz", "60")
+    assert result.out == ""
+    assert "Warning: height 60 is not a multiple of the stride 8: rounded up to 64." in result.err
+
+
+def test_verbose_shows_every_check_patch_and_pass(adaptrt: Any, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "quick", "-v")
+    words = " ".join(result.out.split())
+    assert "output0: boxes in a batch" in words
+    assert "tinyvision.nets:cell_centres" in words
+    assert "graph pass" in words
+
+
+CHATTY = """
+    import os
+    import sys
+
+    @hookimpl
+    def graph_passes(ctx, spec):
+        print("chatter of Python")
+        os.system("echo chatter of a process")
+        return []
+"""
+
+
+def test_json_is_alone_on_stdout(tiny: str, install_extension: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever frameworks print, at the level of the process too."""
+    install_extension("chatty", CHATTY)
+    assert run(cli, ["convert", "detector", "--adapter", tiny, "--verify", "none", "--json"], "adaptrt") == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out)["status"] == "passed"
+    assert "chatter of Python" in err
+    assert "chatter of a process" in err
+
+
+WRONG_PATCH = """
+    @hookimpl
+    def patches(ctx, model, spec):
+        return [FunctionPatch(target="torch.nn.functional:silu", replacement=lambda original, x, inplace=False: x * 0.5,
+                              reason="wrong on purpose", requires="torch>=2")]
+"""
+
+
+def test_a_failure_leaves_its_report_and_a_success_removes_it(
+    adaptrt: Any, tiny: str, install_extension: Any, fake_distribution: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("convert", "detector", "--adapter", tiny, "--verify", "quick")
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend("unused")
+        install_extension("wrong", WRONG_PATCH)
+        failed = adaptrt(*words)
+        assert failed.code == 5
+        assert "Link 1" in failed.err
+        assert "failed" in failed.err
+        assert files() == ["detector.failed.report.html", "detector.failed.report.json"]
+        report = Report.from_json(Path("detector.failed.report.json").read_bytes())
+        assert report.failure is not None
+        assert report.link(1).status == "failed"
+        assert "failed" in Path("detector.failed.report.html").read_text()
+        (sick,) = (path for path in map(Path, sys.path) if (path / "extension_wrong.py").exists())
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path) != sick])
+    assert adaptrt(*words).code == 0
+    assert files() == ["detector.onnx", "detector.report.html", "detector.report.json"]
+
+
+def test_a_failure_as_json_is_its_report_with_the_error(adaptrt: Any, tiny: str, install_extension: Any) -> None:
+    install_extension("wrong", WRONG_PATCH)
+    found = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "quick", "--json").json
+    assert found["status"] == "failed"
+    assert found["error"]["exit_code"] == 5
+    assert found["links"][1]["status"] == "failed"
+
+
+def test_what_fails_before_the_model_is_loaded_leaves_nothing(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detectr", "--adapter", tiny)
+    assert result.code == 4
+    assert "Did you mean 'detector'?" in result.err
+    assert files() == []
+
+
+def test_a_wrong_option_leaves_nothing(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--set", "cnf=0.3")
+    assert result.code == 2
+    assert "Did you mean 'conf'?" in result.err
+    assert files() == []
+
+
+def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_extension: Any) -> None:
+    install_extension("refuses", "@hookimpl\ndef model_spec(ctx, model):\n    raise AssertionError('loaded')\n")
+    Path("detector.onnx").touch()
+    result = adaptrt(
+        "convert", "detector", "--adapter", tiny, "--set", "conf=0.3", "--set", "patched=false", "--imgsz", "64x96",
+        "--batch", "1:4", "--fp16", "--dry-run",
+    )  # fmt: skip
+    assert result.code == 0
+    words = " ".join(result.out.split())
+    for piece in (
+        "adapter tiny, from adaptrt-tiny 0.3",
+        "refuses (adaptrt-refuses 1.0)",
+        "conf=0.3 (decoder)",
+        "patched=false (adapter)",
+        "height x width 64x96",
+        "batch 1..4@4",
+        "fp16",
+        "model_spec refuses, tiny, core.conversion",
+        "not run: no --image",
+        "detector.onnx (replaced)",
+        "detector.report.json",
+    ):
+        assert piece in words
+    assert files() == ["detector.onnx"]
+
+
+def test_dry_run_as_json(adaptrt: Any, tiny: str) -> None:
+    plan = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run", "--json").json
+    assert plan["hooks"]["load_model"] == ["tiny"]
+    assert [Path(file["path"]).name for file in plan["files"]] == [
+        "detector.onnx", "detector.report.json", "detector.report.html",
+    ]  # fmt: skip
+    assert plan["adapter_options"] == {"patched": "True", "exporter": "torchscript"}
+
+
+def test_an_unknown_adapter_is_an_error_also_of_the_plan(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", "tinny", "--dry-run")
+    assert result.code == 3
+    assert "Did you mean 'tiny'?" in result.err
+
+
+def test_trace_plugins_names_each_hook_and_ends_with_the_command(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "classifier", "--adapter", tiny, "--verify", "none", "--trace-plugins")
+    assert "hook load_model" in result.err
+    assert "ADAPTRT_TRACE_PLUGINS" not in os.environ

@@ -1,0 +1,55 @@
+"""What starting a command costs: nothing heavy is imported, and it is quick."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "cv2", "jinja2", "mmdet", "msgspec", "numpy", "onnx", "onnx_ir", "onnxruntime", "pydantic", "PIL", "rich",
+    "tensorrt", "timm", "torch", "ultralytics",
+}  # fmt: skip
+
+
+# reading the options that --set may give takes msgspec
+ALLOWED = {"no adapter": {"msgspec"}}
+
+CASES = {
+    "import": "import adaptrt",
+    "--version": "from adaptrt.cli.boundary import run; from adaptrt.cli.main import cli; run(cli, ['--version'], 'adaptrt')",
+    "--help": "from adaptrt.cli.boundary import run; from adaptrt.cli.main import cli; run(cli, ['--help'], 'adaptrt')",
+    "convert --help": "from adaptrt.cli.boundary import run; from adaptrt.cli.main import cli; run(cli, ['convert', '--help'], 'adaptrt')",
+    "no adapter": "from adaptrt.cli.boundary import run; from adaptrt.cli.main import cli; run(cli, ['convert', 'x.pt'], 'adaptrt')",
+    "adapters": "from adaptrt.cli.boundary import run; from adaptrt.cli.main import cli; run(cli, ['adapters'], 'adaptrt')",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_heavy_is_imported(case: str) -> None:
+    code = f"{CASES[case]}\nimport sys; sys.stderr.write('IMPORTED ' + ' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(done.stderr.rpartition("IMPORTED ")[2].split())
+    assert imported, done.stderr
+    assert imported & HEAVY - ALLOWED.get(case, set()) == set()
+
+
+def cpu_seconds(words: list[str]) -> float:
+    """User and system time of a process; the best of some, since the machine may be busy."""
+    best = float("inf")
+    for _ in range(7):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(words, stdout=subprocess.DEVNULL, check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""})
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return best
+
+
+@pytest.mark.parametrize("word", ["--version", "--help"])
+def test_starting_costs_little(word: str) -> None:
+    # 0.15 s is the promise (benchmarks/startup.py measures it); twice that holds on a machine that shares its cores
+    main = [sys.executable, "-c", "from adaptrt.cli.main import main; raise SystemExit(main())", word]
+    assert cpu_seconds(main) < 0.3

@@ -1,0 +1,84 @@
+"""Help that can be read: sections, examples that parse, and the script ``convert``."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import click
+import pytest
+
+from adaptrt import __version__
+from adaptrt.cli.boundary import run
+from adaptrt.cli.convert import convert
+from adaptrt.cli.framework import Command
+from adaptrt.cli.main import COMMANDS, cli
+
+
+def command_of(name: str) -> click.Command:
+    found = cli.get_command(click.Context(cli), name)
+    assert found is not None
+    return found
+
+
+def test_version(adaptrt: Any) -> None:
+    assert adaptrt("--version").out == f"adaptrt {__version__}\n"
+
+
+def test_the_list_of_commands_is_grouped(adaptrt: Any) -> None:
+    text = adaptrt("--help").out
+    assert text.index("Models:") < text.index("  convert ") < text.index("This installation:") < text.index("  doctor ")
+    assert all(f"  {name} " in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_it_does(adaptrt: Any, name: str) -> None:
+    result = adaptrt(name, "--help")
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: adaptrt {name} ")
+    assert "General:" in result.out
+    for word in ("--json", "--debug", "-v", "-q", "-h"):
+        assert word in result.out
+    assert adaptrt(name, "-h").out == result.out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_commands_that_parse(name: str) -> None:
+    command = command_of(name)
+    assert isinstance(command, Command)
+    for line, meaning in command.examples:
+        words = shlex.split(re.split(r"[|>]", line)[0])
+        assert words[:2] == ["adaptrt", name]
+        command.make_context(name, words[2:])
+        assert meaning
+
+
+def test_convert_has_its_sections_in_order(adaptrt: Any) -> None:
+    text = adaptrt("convert", "--help").out
+    titles = re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE)
+    assert titles == [
+        "Model and files", "Shapes and names", "Export", "Verification", "Plugins", "General", "Examples",
+    ]  # fmt: skip
+
+
+def test_every_word_of_the_design_is_an_option() -> None:
+    known = {word for parameter in convert.params for word in [*parameter.opts, *parameter.secondary_opts]}
+    wanted = (
+        "--adapter --weights --checkpoint -o --output --imgsz --img-size --batch --batch-size --dynamic --shape "
+        "--min-shape --opt-shape --max-shape --input-names --output-names --opset --exporter --no-simplify --verify "
+        "--target --precision --fp16 --half --bf16 --int8 --image --test-image -s --set --trust-checkpoint "
+        "--ort-custom-ops --plugins --trace-plugins --dry-run -v -q --json --debug"
+    )
+    assert set(re.findall(r"\S+", wanted)) <= known
+
+
+def test_the_script_convert_is_the_same_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(convert, ["--help"], "convert") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Usage: convert [OPTIONS] SOURCE")
+    assert "The same as: adaptrt convert" in text
+
+
+def test_adaptrt_convert_does_not_say_so_of_itself(adaptrt: Any) -> None:
+    assert "The same as" not in adaptrt("convert", "--help").out

@@ -1,0 +1,191 @@
+"""``adaptrt predict``: from pictures to boxes, drawn, printed or as JSON, with neither torch nor adapter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+Converted = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+
+def test_a_picture_gives_a_line_and_a_drawing(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    from adaptrt.vision.pictures import read_image
+
+    model = converted("detector")
+    result = adaptrt("predict", model, picture)
+    assert result.code == 0, result.err
+    (line,) = result.out.splitlines()
+    assert str(picture) in line
+    assert "red" in line
+    assert "pre " in line
+    assert " ms" in line
+    assert line.endswith("-> predictions/picture.png")
+    drawn = read_image("predictions/picture.png")
+    assert drawn.shape == read_image(picture).shape
+    assert (drawn != read_image(picture)).any()
+
+
+def test_neither_torch_nor_an_adapter_is_imported(converted: Converted, picture: Path) -> None:
+    code = (
+        "import sys\nfrom adaptrt.cli.boundary import run\nfrom adaptrt.cli.main import cli\n"
+        "code = run(cli, sys.argv[1:], 'adaptrt')\n"
+        "seen = {'torch', 'onnx', 'onnx_ir', 'tiny_adapter', 'adaptrt_ultralytics', 'ultralytics'} & set(sys.modules)\n"
+        "sys.exit(f'imported {seen}' if seen else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(converted("detector")), str(picture)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_thresholds_can_be_set(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    model = converted("detector")
+    few = adaptrt("predict", model, picture, "--set", "conf=0.99", "--json").json["pictures"][0]["detections"]
+    many = adaptrt("predict", model, picture, "--set", "conf=0.3", "--json").json["pictures"][0]["detections"]
+    assert len(few) < len(many)
+    assert min(found["score"] for found in many) < 0.99
+
+
+def test_an_unknown_parameter_is_named(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    result = adaptrt("predict", converted("detector"), picture, "--set", "cnf=0.3")
+    assert result.code == 2
+    assert "Did you mean 'conf'?" in result.err
+
+
+def test_json_holds_boxes_of_the_picture_and_draws_nothing(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    import adaptrt as api
+
+    model = converted("detector")
+    (found,) = adaptrt("predict", model, picture, "--json").json["pictures"]
+    (expected,) = api.load(model)(picture)
+    assert (found["height"], found["width"]) == (96, 128)
+    np.testing.assert_allclose([one["box"] for one in found["detections"]], expected.boxes, atol=1e-3)
+    assert [one["label"] for one in found["detections"]] == [expected.name(index) for index in range(len(expected))]
+    assert set(found["milliseconds"]) == {"preprocess", "run", "postprocess"}
+    assert found["output"] is None
+    assert list(Path().iterdir()) == []
+
+
+def test_classes_get_bars(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    result = adaptrt("predict", converted("classifier"), picture)
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert len(lines) == 4
+    assert sum("█" in line for line in lines) >= 1
+    shares = [float(line.split()[-2]) for line in lines[1:]]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) == pytest.approx(100, abs=0.2)
+
+
+def test_folders_and_patterns(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    model = converted("detector")
+    for name in ("a/one.png", "a/two.png", "b/one.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(picture.read_bytes())
+    Path("a/notes.txt").write_text("not a picture")
+    result = adaptrt("predict", model, "a", "b/*.png", "a/one.png", "-o", "found")
+    assert result.code == 0, result.err
+    assert len(result.out.splitlines()) == 3
+    assert sorted(path.name for path in Path("found").iterdir()) == ["one-2.png", "one.png", "two.png"]
+
+
+def test_a_single_picture_can_be_given_a_name(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    assert adaptrt("predict", converted("detector"), picture, "-o", "sub/found.jpg").code == 0
+    assert Path("sub/found.jpg").is_file()
+
+
+def test_one_name_for_two_pictures_is_refused(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    other = picture.with_name("other.png")
+    other.write_bytes(picture.read_bytes())
+    result = adaptrt("predict", converted("detector"), picture, other, "-o", "found.png")
+    assert result.code == 2
+    assert "Name a folder" in result.err
+
+
+def test_the_picture_itself_is_never_overwritten(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    before = picture.read_bytes()
+    for place in (picture.parent, picture):
+        result = adaptrt("predict", converted("detector"), picture, "-o", place)
+        assert result.code == 2
+        assert "overwrite" in result.err
+    assert picture.read_bytes() == before
+
+
+def test_a_broken_picture_stops_only_itself(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    Path("broken.png").write_bytes(picture.read_bytes()[:40])
+    result = adaptrt("predict", converted("detector"), "broken.png", picture)
+    assert result.code == 4
+    assert len(result.out.splitlines()) == 1
+    assert "broken.png" in result.err
+    assert "1 of 2 pictures could not be read" in result.err
+    found = adaptrt("predict", converted("detector"), "broken.png", picture, "--json")
+    assert found.code == 4
+    assert [("error" in one) for one in found.json["pictures"]] == [True, False]
+
+
+def test_a_single_broken_picture_is_an_error(adaptrt: Any, converted: Converted) -> None:
+    Path("broken.png").write_bytes(b"not a picture")
+    result = adaptrt("predict", converted("detector"), "broken.png", "--json")
+    assert result.code == 4
+    assert result.json["error"]["kind"] == "ImageError"
+
+
+def test_a_missing_picture_is_named(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    result = adaptrt("predict", converted("detector"), picture.with_name("pictur.png"))
+    assert result.code == 4
+    assert "Did you mean 'picture.png'?" in result.err
+
+
+def test_a_missing_model_is_named(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    converted("detector")
+    result = adaptrt("predict", picture.with_name("detectr.onnx"), picture)
+    assert result.code == 4
+    assert "Did you mean 'detector.onnx'?" in result.err
+
+
+def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    Path("taken").write_text("a file")
+    result = adaptrt("predict", converted("detector"), picture, "-o", "taken/deeper")
+    assert result.code == 2
+    assert "cannot be written" in result.err
+
+
+def test_raw_values_are_kept_as_arrays(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    import onnx
+
+    from adaptrt.specs import METADATA_KEY, DecoderSpec, ModelSpec
+
+    path = converted("classifier")
+    model = onnx.load(str(path))
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            from dataclasses import replace
+
+            spec = replace(ModelSpec.from_json(entry.value), task="values", decoder=DecoderSpec("raw"))
+            entry.value = spec.to_json()
+    onnx.save(model, str(path))
+    result = adaptrt("predict", path, picture)
+    assert result.code == 0, result.err
+    assert "logits (3,)" in result.out
+    with np.load("predictions/picture.npz") as arrays:
+        assert arrays["logits"].shape == (3,)
+    (found,) = adaptrt("predict", path, picture, "--json").json["pictures"]
+    assert found["values"] == {"logits": {"shape": [3], "dtype": "float32"}}

@@ -108,7 +108,7 @@ class WindowBlock(nn.Module):
         return result
 
     def _windowed(self, tokens: torch.Tensor) -> torch.Tensor:
-        if is_identity(self.order):
+        if not self.padded and is_identity(self.order):
             mixed: torch.Tensor = self.attention(tokens)
         elif self.form == "slices":
             mixed = self._from_slices(self.attention(self._to_slices(tokens)))

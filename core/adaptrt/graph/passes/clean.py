@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 
@@ -9,11 +10,21 @@ import onnx_ir as ir
 import onnxscript.optimizer
 from onnx_ir.passes import common
 
+SMALL_CONSTANT = 1024  # elements
+
 
 def fold_constants(model: ir.Model) -> None:
     """Compute what depends on no input; large results stay as nodes rather than grow the file."""
-    onnxscript.optimizer.fold_constants(model)
+    onnxscript.optimizer.fold_constants(model, should_fold=_should_fold)
     common.RemoveUnusedNodesPass()(model)
+
+
+def _should_fold(node: ir.Node) -> bool | None:
+    """onnxscript keeps every ConstantOfShape, and with it the amounts of each Pad that TorchScript writes."""
+    if node.op_type != "ConstantOfShape" or not node.inputs or node.inputs[0] is None:
+        return None
+    shape = ir.convenience.get_const_tensor(node.inputs[0])
+    return True if shape is not None and math.prod(shape.numpy().tolist()) <= SMALL_CONSTANT else None
 
 
 def drop_redundant(model: ir.Model) -> None:

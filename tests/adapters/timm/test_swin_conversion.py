@@ -1,0 +1,91 @@
+"""The road from weights to a verified ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+pytest.importorskip("timm", reason="needs timm")
+pytest.importorskip("onnxruntime", reason="runs the result")
+
+import onnx  # noqa: E402
+from micro_swin import FORBIDDEN, export, micro, most_axes, negative_indices, operators, pictures  # noqa: E402
+
+import adaptrt  # noqa: E402
+from adaptrt_timm.swin_patches import swin_patches  # noqa: E402
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_a_clean_graph_from_both_exporters(exporter: str, tmp_path: Path) -> None:
+    model = micro()
+    graph = export(model, swin_patches(model), tmp_path / "model.onnx", exporter)
+    found = operators(graph)
+    assert not (FORBIDDEN | {"Pad"}) & set(found)
+    assert found.count("Gather") == 2 * 3  # each stage: into windows, to the shifted ones, back
+    assert most_axes(graph) == 4
+    assert negative_indices(graph) == []
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("size", [(64, 64), (76, 52)], ids=["divides", "padded"])
+def test_exact_at_every_batch(exporter: str, size: tuple[int, int], tmp_path: Path) -> None:
+    import onnxruntime
+
+    model = micro(img_size=size)
+    graph = export(model, swin_patches(model), tmp_path / "model.onnx", exporter)
+    if size != (64, 64):
+        pads = [node for node in graph.graph.node if node.op_type == "Pad"]
+        constants = {tensor.name for tensor in graph.graph.initializer}
+        assert pads
+        assert all(node.input[1] in constants for node in pads), "the amounts are fixed"
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    for batch in (1, 2, 3, 5, 8):
+        x = pictures(model, batch, seed=batch)
+        with torch.no_grad():
+            expected = model(x).numpy()
+        (actual,) = session.run(None, {"images": x.numpy()})
+        assert np.abs(actual - expected).max() <= 1e-4
+        (alone,) = session.run(None, {"images": x[-1:].numpy()})
+        np.testing.assert_allclose(alone[0], actual[-1], atol=1e-5, rtol=1e-5)
+
+
+def test_every_link(micro_file: Path, tmp_path: Path, picture: Path) -> None:
+    report = adaptrt.convert(micro_file, adapter="swin", output=tmp_path, batch="1:2:8", image=picture, html=False)
+    assert report.status == "passed"
+    assert [report.link(number).status for number in (0, 1, 2, 5)] == ["passed"] * 4
+    assert [record.calls > 0 for record in report.patches] == [True] * 3
+    assert report.spec is not None
+    assert report.spec.labels == tuple("abcdefg")
+    assert onnx.load(str(report.onnx)).opset_import[0].version == 17
+    (prediction,) = adaptrt.load(tmp_path / "micro.onnx")(picture, top_k=3)
+    assert isinstance(prediction, adaptrt.Classification)
+    assert len(prediction) == 3
+    assert prediction.name(0) in "abcdefg"
+
+
+def test_another_size_than_it_was_made_for(micro_file: Path, tmp_path: Path) -> None:
+    report = adaptrt.convert(
+        micro_file, adapter="swin", output=tmp_path, imgsz="75x50", batch="1:3", verify="quick", html=False
+    )
+    assert report.spec is not None
+    assert report.spec.image_size == (76, 52)
+    assert any("rounded up to 76" in warning for warning in report.warnings)
+    assert [report.link(number).status for number in (1, 2)] == ["passed", "passed"]
+
+
+def test_any_other_model_goes_as_it_is(tmp_path: Path, picture: Path) -> None:
+    report = adaptrt.convert(
+        "resnet10t",
+        adapter="timm",
+        output=tmp_path,
+        imgsz=64,
+        batch="1:3",
+        exporter="torchscript",
+        image=picture,
+        html=False,
+    )
+    assert report.status == "passed"
+    assert [report.link(number).status for number in (0, 1, 2, 5)] == ["passed", "not run", "passed", "passed"]

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from adaptrt.rendering.terminal import checks_table, next_commands, print_summary
+from adaptrt.report import Report
+
+
+def shown(report: Report, *, width: int = 120, verbose: bool = False, color: bool = False) -> str:
+    text = io.StringIO()
+    console = Console(
+        file=text, width=width, force_terminal=color, highlight=False, color_system="standard" if color else None
+    )
+    print_summary(console, report, verbose=verbose, picture=Path("a picture.jpg"))
+    return text.getvalue()
+
+
+def test_a_row_for_each_link_with_its_worst_check(report: Report) -> None:
+    lines = shown(report).splitlines()
+    (line,) = (line for line in lines if line.startswith("2 ONNX Runtime = reference"))
+    assert line.split()[5:] == ["passed", "output0:", "scores", "(of", "2)", "9.0e-05", "≤", "0.0001"]
+    (idle,) = (line for line in lines if line.startswith("4 engine"))
+    assert idle.split()[4:] == ["not", "run", "no", "engine", "was", "built"]
+
+
+def test_a_link_that_did_not_run_is_never_green(report: Report) -> None:
+    green = [line for line in shown(report, color=True).splitlines() if "\x1b[32m" in line]
+    assert any("passed" in line for line in green)
+    assert not any("not run" in line for line in green)
+
+
+def test_every_check_when_asked(report: Report) -> None:
+    text = shown(report, verbose=True)
+    assert text.count("output0: boxes") == 2
+    assert "tinyvision.nets:cells" in text
+    assert "30 → 22" in text
+
+
+def test_a_failed_check_is_the_one_that_is_shown(failed: Report) -> None:
+    text = io.StringIO()
+    Console(file=text, width=100).print(checks_table(failed))
+    (line,) = (line for line in text.getvalue().splitlines() if line.startswith("2 "))
+    assert "failed" in line
+    assert "0.31" in line
+
+
+def test_it_fits_eighty_columns(report: Report) -> None:
+    lines = shown(report, width=80).splitlines()
+    assert max(map(len, lines[: lines.index("Next")])) <= 80
+    assert lines[-1].endswith("best.onnx"), "a command is never broken: it is to be pasted"
+
+
+def test_files_and_what_to_do_next(report: Report) -> None:
+    written = Path(report.files["onnx"].path)
+    written.with_name("best.report.html").write_text("page")
+    text = shown(report, width=200)
+    assert "1.2 MB" in text
+    assert "sha256 abababababab" in text
+    assert "best.report.html" in text
+    assert next_commands(report, None)[0].endswith("best.onnx picture.jpg")
+    assert "'a picture.jpg'" in text
+
+
+def test_without_pictures_no_predict(report: Report) -> None:
+    from dataclasses import replace
+
+    assert report.spec is not None
+    report.spec = replace(report.spec, image=None)
+    (command,) = next_commands(report, None)
+    assert command.startswith("adaptrt inspect ")
+
+
+def test_names_are_not_markup(report: Report) -> None:
+    report.link(2).checks[1].name = "[red]output0[/red]: [bold]"
+    assert "[red]output0[/red]: [bold]" in shown(report)

@@ -73,7 +73,7 @@ def general_options(command: F) -> F:
         option("--debug", section=GENERAL, is_flag=True, expose_value=False, help="Show the traceback of an error."),
         option("--json", "as_json", section=GENERAL, is_flag=True, help="JSON on standard output, and nothing else."),
         option("-q", "--quiet", section=GENERAL, is_flag=True, help="Errors and warnings only."),
-        option("-v", "--verbose", section=GENERAL, count=True, help="Tell more; twice for everything."),
+        option("-v", "--verbose", section=GENERAL, count=True, help="Tell more."),
     ):
         command = decorate(command)
     return command

@@ -76,7 +76,7 @@ class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
 
     def stage_progress(self, done: int, total: int, text: str = "") -> None:
         if self._task is not None:
-            self._progress.update(self._task, completed=done, total=total, text=text)
+            self._progress.update(self._task, completed=done, total=total or None, text=text)  # 0: not known
 
     def stage_finished(self, stage: Stage) -> None:
         from rich.text import Text

@@ -144,9 +144,7 @@ def find_adapter(name: str) -> Candidate:
     candidates = find_candidates(ADAPTERS)
     found = [candidate for candidate in candidates if candidate.name == name]
     if not found:
-        names = [candidate.name for candidate in candidates]
-        hint = did_you_mean(name, names) if names else "None is installed: pip install adaptrt-ultralytics"
-        raise PluginError(f"There is no adapter {name!r}.", hint=f"{hint} See: adaptrt adapters")
+        raise _no_adapter(name, [candidate.name for candidate in candidates])
     if len(found) > 1:
         raise PluginError(
             f"Adapter {name!r} is claimed by {' and '.join(candidate.source for candidate in found)}.",
@@ -159,6 +157,19 @@ def find_adapter(name: str) -> Candidate:
             hint=f"Install what it needs: pip install --upgrade {found[0].distribution}",
         )
     return found[0]
+
+
+def _no_adapter(name: str, installed: Sequence[str]) -> PluginError:
+    """Names what to install where the catalogue has it, else the nearest name that is here."""
+    from adaptrt.plugins.catalogue import read_catalogue
+
+    entry = read_catalogue().get(name)
+    if entry is not None:
+        return PluginError(f"Adapter {name!r} is not installed.", hint=f"Install it: pip install {entry.distribution}")
+    hint = did_you_mean(name, installed) if installed else "None is installed."
+    return PluginError(
+        f"There is no adapter {name!r}.", hint=f"{hint} See: adaptrt adapters{'' if installed else ' --all'}"
+    )
 
 
 def _load(candidate: Candidate) -> Any:

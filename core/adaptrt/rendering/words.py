@@ -23,6 +23,8 @@ _STAGES = {
     "export": "Export to ONNX",
     "passes": "Rewrite the graph",
     "write": "Write the file",
+    "types": "Set the precision",
+    "build": "Build the engine",
 }
 
 SHORT_LINKS = {

@@ -134,3 +134,21 @@ def test_plugins_says_what_was_left_out(adaptrt: Any, install_extension: Any, tm
     result = adaptrt("plugins")
     assert result.code == 0
     assert "Warning: Extension sick is left out" in result.err
+
+
+def test_an_adapter_of_the_catalogue_that_is_not_here_has_its_line(
+    adaptrt: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _only(monkeypatch, "nothing")
+    result = adaptrt("convert", "best.pt", "--adapter", "yolov5")
+    assert result.code == 3
+    assert result.err == "Error: Adapter 'yolov5' is not installed.\nInstall it: pip install adaptrt-ultralytics\n"
+    unknown = adaptrt("convert", "best.pt", "--adapter", "zebra")
+    assert "None is installed. See: adaptrt adapters --all" in unknown.err
+
+
+def test_with_no_adapter_at_all_the_catalogue_is_the_next_step(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only(monkeypatch, "nothing")
+    result = adaptrt("convert", "best.pt")
+    assert result.code == 2
+    assert "adaptrt adapters --all" in result.err

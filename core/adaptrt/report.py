@@ -110,6 +110,28 @@ class FileRecord:
 
 
 @dataclass
+class EngineRecord:
+    """The engine that was built, and its precision receipt: visible layers and their weight bytes by type, the share of
+    weights in parts that TensorRT does not show, the plan's size against the float32 weights."""
+
+    tensorrt: str
+    gpu: str
+    capability: str
+    precision: str
+    layers: dict[str, int] = field(default_factory=dict)
+    weight_bytes: dict[str, int] = field(default_factory=dict)
+    opaque: int = 0
+    opaque_share: float = 0.0
+    plan_bytes: int = 0
+    plan_share: float = 0.0
+    evidence: str = ""
+    note: str = ""
+    build_seconds: float = 0.0
+    device_memory: int = 0
+    messages: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Failure:
     kind: str
     message: str
@@ -140,6 +162,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     failure: Failure | None = None
     pictures: list[PictureRecord] = field(default_factory=list)
+    engine: EngineRecord | None = None
     version: int = 1
 
     def link(self, number: int) -> Link:

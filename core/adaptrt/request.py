@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -152,12 +152,18 @@ class Request:
             )
 
 
+def silent(*_: Any) -> None:
+    """Nobody listens."""
+
+
 @dataclass(frozen=True)
 class Conversion:
     """What hooks get as ``ctx``.
 
     ``options``: the adapter's own dataclass, filled. ``workdir``: a folder that goes when the conversion ends.
     ``settings``: the ``[settings]`` table of plugins.toml, by plugin. ``notes``: sentences that the report should hold.
+    ``warn`` tells the user something now; ``progress(done, total, text)`` how far a long step is (``total`` 0: unknown).
+    ``builder_plugins`` are the plugins with a ``configure_builder`` hook.
     """
 
     request: Request
@@ -165,3 +171,6 @@ class Conversion:
     workdir: Path
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warn: Callable[[str], None] = silent
+    progress: Callable[[int, int, str], None] = silent
+    builder_plugins: tuple[str, ...] = ()

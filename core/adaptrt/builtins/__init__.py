@@ -1,5 +1,9 @@
 """Core's own defaults, as plugins that are asked last; each hook a call into the layer that does the work."""
 
-from adaptrt.builtins import conversion, predictions
+from adaptrt.builtins import conversion, engine, predictions
 
-DEFAULTS: dict[str, object] = {"core.conversion": conversion, "core.predictions": predictions}
+DEFAULTS: dict[str, object] = {
+    "core.conversion": conversion,
+    "core.engine": engine,
+    "core.predictions": predictions,
+}

@@ -36,8 +36,9 @@ def example_inputs(
 @hookimpl(trylast=True)
 def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
     from adaptrt.export.torch_onnx import choose_exporter, choose_opset, export_onnx
+    from adaptrt.trt.versions import target_of
 
-    target = ctx.request.target or 10
+    target = target_of(ctx.request)
     exporter = choose_exporter(ctx.request.exporter, spec, target)
     path = ctx.workdir / "exported.onnx"
     export_onnx(model, inputs, spec, path, exporter=exporter, opset=choose_opset(ctx.request.opset, exporter, target))
@@ -49,8 +50,3 @@ def graph_passes(ctx: Conversion) -> list[GraphPass]:
     from adaptrt.graph.passes import standard_passes
 
     return standard_passes(with_onnxsim=ctx.request.simplify)
-
-
-@hookimpl(trylast=True)
-def typed_onnx(onnx_path: Path) -> Path:
-    return onnx_path

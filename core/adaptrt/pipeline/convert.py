@@ -85,7 +85,16 @@ class _Running:
 
     def run(self) -> None:
         # plugins hear of the end also where the options are wrong
-        self.ctx = Conversion(self.request, None, self.workdir, self.settings.settings, self.report.notes)
+        self.ctx = Conversion(
+            self.request,
+            None,
+            self.workdir,
+            self.settings.settings,
+            self.report.notes,
+            warn=self.warn,
+            progress=self.observer.stage_progress,
+            builder_plugins=tuple(self.session.implementations().get("configure_builder", ())),
+        )
         self.report.plugins = dict(self.session.sources)
         self.report.environment = describe_environment()
         for warning in self.session.warnings:
@@ -115,13 +124,9 @@ class _Running:
             del graph
         self.report.spec = spec
         runner = self.verify_onnx(onnx_path, spec)
-        typed = self.hooks.typed_onnx(self.ctx, onnx_path, spec)
-        self.verify_typed(typed, onnx_path, spec)
-        engine = self.hooks.build_engine(self.ctx, typed, spec)
-        self.not_run(4, "no engine was built" if engine is None else "nothing here can run this engine")
-        if engine is not None:
-            self.add_file("engine", engine, ".engine")
-        self.compare_predictions(reference, runner, spec)
+        typed = self.type_graph(onnx_path, spec)
+        with self.engine(typed, onnx_path, spec) as engine:
+            self.compare_predictions(reference, engine or runner, spec)
         self.publish()
 
     def check_pictures(self) -> None:
@@ -224,7 +229,10 @@ class _Running:
             record = links.picture_record(self.report.pictures, pictures[0])
             record.predictions["framework"] = links.record_prediction(expected)
             metrics = [found.item for found in self.hooks.metrics(self.ctx, spec)]
-            links.close_link(self.report.link(0), links.compare_predictions(metrics, [expected], [actual], spec))
+            checks = links.compare_predictions(metrics, [expected], [actual], spec)
+            if not checks:
+                return self.not_run(0, f"no metric for task {spec.task!r}")
+            links.close_link(self.report.link(0), checks)
         return None
 
     def export(self, model: nn.Module, spec: ModelSpec) -> Path:
@@ -301,21 +309,78 @@ class _Running:
             links.close_link(self.report.link(2), [*checks, *honesty])
         return runner
 
-    def verify_typed(self, path: Path, float32: Path, spec: ModelSpec) -> None:
+    def type_graph(self, onnx_path: Path, spec: ModelSpec) -> Path:
         """Link 3: the graph in the precision asked for, within what that precision costs."""
-        if path == float32:
-            return self.not_run(3, "the graph stays float32")
-        self.add_file("typed", path, f".{self.request.precision}.onnx")
-        if self.request.verify == "none":
-            return self.not_run(3, "--verify none")
-        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+        from adaptrt.pipeline.engine import check_typed, why_float32
 
+        with self.timed("types") as stage:
+            typed = self.hooks.typed_onnx(self.ctx, onnx_path, spec)
+            stage.note = self.request.precision
+        if typed == onnx_path:
+            self.not_run(3, why_float32(self.request))
+            return typed
+        self.add_file("typed", typed, f".{self.request.precision}.onnx")
+        if self.request.verify == "none":
+            self.not_run(3, "--verify none")
+            return typed
         with self.timed("link 3", verifying=True):
-            runner = OnnxRuntimeRunner(path, custom_ops=self.request.ort_custom_ops)
             with links.running(self.report.link(3)):
-                checks, _ = links.compare_samples(runner.run, self.samples, spec, self.request.precision)
+                checks = check_typed(typed, self.request, self.samples, spec, self.workdir)
             links.close_link(self.report.link(3), checks)
-        return None
+        return typed
+
+    @contextmanager
+    def engine(self, onnx_path: Path, float32: Path, spec: ModelSpec) -> Iterator[Runner | None]:
+        """Build and link 4; inside, the engine can run, if it can run here. Its manifest is written at the end."""
+        from adaptrt.pipeline.engine import complete_manifest, engine_record
+        from adaptrt.trt.manifest import find_manifest, manifest_path
+
+        with self.timed("build") as stage:
+            plan = self.hooks.build_engine(self.ctx, onnx_path, spec)
+            manifest = find_manifest(plan) if plan is not None else None
+            if manifest is not None:
+                self.report.engine = engine_record(manifest)
+                stage.note = manifest.receipt.summary
+            elif plan is None:
+                stage.note = "no TensorRT here"
+        if plan is None:
+            self.not_run(4, "no engine was built: TensorRT is not installed here")
+            yield None
+            return
+        runner = None
+        if self.request.verify == "none":
+            self.not_run(4, "--verify none")
+        else:
+            runner = self.verify_engine(plan, spec)
+        try:
+            yield runner
+        finally:
+            if runner is not None:
+                runner.close()
+        self.add_file("engine", plan, ".engine")
+        names = {path: destination for destination, path in self.files.items()}
+        if complete_manifest(plan, names[onnx_path], names[float32], self.report) is not None:
+            self.add_file("manifest", manifest_path(plan), ".engine.json")
+
+    def verify_engine(self, plan: Path, spec: ModelSpec) -> Runner | None:
+        """Link 4: the engine on every sample, alone and in batches."""
+        from adaptrt.pipeline.engine import open_engine
+
+        with self.timed("link 4", verifying=True) as stage:
+            runner, problem = open_engine(plan, self.request)
+            if runner is None:
+                stage.note = problem
+                self.not_run(4, problem)
+                return None
+            precision = self.request.precision
+            with links.running(self.report.link(4)):
+                checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision)
+                honesty, note = links.check_honesty(
+                    runner.run, self.samples, outputs, spec, self.request.verify, precision=precision
+                )
+            stage.note = self.report.link(4).reason = note
+            links.close_link(self.report.link(4), [*checks, *honesty])
+        return runner
 
     def compare_predictions(self, reference: EagerRunner, runner: Runner | None, spec: ModelSpec) -> None:
         """Link 5: the result sees in real pictures what the reference sees."""

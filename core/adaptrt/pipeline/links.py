@@ -28,6 +28,9 @@ def close_link(
 ) -> None:
     """Record the checks; the first that fails ends the conversion."""
     link.checks.extend(checks)
+    if not checks:
+        link.status = "failed"
+        raise error(f"Link {link.number} ({link.name}) compares nothing.", hint="Check the outputs of the spec.")
     failed = [check for check in link.checks if not check.passed]
     link.status = "failed" if failed else "passed"
     if failed:
@@ -76,9 +79,14 @@ def compare_samples(
 
 
 def check_honesty(
-    run: Callable[[Any], Any], samples: Sequence[Sample], alone: Sequence[Any], spec: ModelSpec, effort: str
+    run: Callable[[Any], Any],
+    samples: Sequence[Sample],
+    alone: Sequence[Any],
+    spec: ModelSpec,
+    effort: str,
+    precision: str | None = None,
 ) -> tuple[list[Check], str]:
-    """Batch honesty on the samples of equal shape, and a word about what was left out."""
+    """Batch honesty on the samples of equal shape, and a word about what was left out. ``precision`` is an engine's."""
     from adaptrt.verify.honesty import check_batches, check_companions
 
     first = {name: array.shape for name, array in samples[0].inputs.items()}
@@ -95,7 +103,7 @@ def check_honesty(
             return [], "batch honesty does not apply: the batch is fixed at 1"
         if len(inputs) < 2:
             return [], "batch honesty is not checked: one sample has no other companions"
-        return check_companions(run, inputs, spec), f"batch {batch} with other companions"
+        return check_companions(run, inputs, spec, precision), f"batch {batch} with other companions"
     sizes = batch_sizes(spec)
     if effort == "quick":
         sizes = sizes[:1]
@@ -114,7 +122,7 @@ def check_honesty(
         if len(tried) < len(sizes)
         else ""
     )
-    checks = check_batches(run, inputs, [alone[index] for index in alike], spec, tried)
+    checks = check_batches(run, inputs, [alone[index] for index in alike], spec, tried, precision)
     return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}" if tried else "", left_out]))
 
 
@@ -146,7 +154,13 @@ def compare_predictions(
     for metric in metrics:
         if metric.task not in (spec.task, "any"):
             continue
-        value = metric.compute(reference, converted)
+        try:
+            value = metric.compute(reference, converted)
+        except Exception as error:
+            raise VerificationError(
+                f"Metric {metric.name!r} fails: {type(error).__name__}: {error}",
+                hint="A metric has to take the predictions of the spec's task.",
+            ) from error
         checks.append(
             Check(
                 name=metric.name,

@@ -19,12 +19,16 @@ _DTYPES = {"float": "float32", "double": "float64", "float16": "float16"}
 
 
 class OnnxRuntimeRunner:
-    """Runs an ONNX file. ``device`` is ``cpu``, ``cuda`` or ``cuda:1``."""
+    """Runs an ONNX file. ``device`` is ``cpu``, ``cuda`` or ``cuda:1``; without ``optimize`` node by node as it stands."""
 
-    def __init__(self, path: Path, *, device: str = "cpu", custom_ops: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, path: Path, *, device: str = "cpu", custom_ops: Sequence[Path] = (), optimize: bool = True
+    ) -> None:
         self.backend = "onnxruntime" if device == "cpu" else f"onnxruntime ({device})"
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         for library in custom_ops:
             try:
                 options.register_custom_ops_library(str(library))

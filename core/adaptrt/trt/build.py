@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import shlex
 import shutil
 import tempfile
@@ -144,7 +145,7 @@ def make_manifest(
         plan_sha256=file_sha256(build.plan),
         plan_bytes=build.plan.stat().st_size,
         onnx=onnx_path.name,
-        onnx_sha256=file_sha256(onnx_path),
+        onnx_sha256=onnx_sha256(onnx_path),
         tensorrt=built.tensorrt,
         cuda=built.cuda,
         driver=built.driver,
@@ -272,11 +273,12 @@ def rebuild_command(
 
 
 def onnx_sha256(path: Path) -> str:
-    """The content of an ONNX file together with the files that hold its weights."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    for file in [path, *external_files(path, read_onnx(path))]:
+    """The hash of an ONNX file; where it keeps weights in other files, of all of them together."""
+    others = external_files(path, read_onnx(path))
+    if not others:
+        return file_sha256(path)
+    digest = hashlib.sha256(bytes.fromhex(file_sha256(path)))
+    for file in others:
         if not file.is_file():
             raise UsageError(f"{path.name} keeps weights in {file.name}, which is not there.", hint="Copy both files.")
         digest.update(bytes.fromhex(file_sha256(file)))

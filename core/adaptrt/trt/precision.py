@@ -18,7 +18,7 @@ _SIZES = {"Shape", "Size"}  # what they take is data, what they give is not
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
 
 # a convolution or product this small is arithmetic (an expected value, a matrix of coordinates), not a trained layer
-ARITHMETIC_WEIGHTS = 256
+ARITHMETIC_WEIGHTS = 32
 
 
 def pixel_outputs(spec: ModelSpec | None) -> list[str]:

@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from adaptrt.errors import BuildError, DependencyError
+from adaptrt.request import Request
 from adaptrt.specs import BuildOptions, Precision
 
 Flavour = Literal["full", "lean", "dispatch"]
@@ -99,6 +100,11 @@ def default_target() -> int:
     """The generation that graphs are made for: the installed one, else the newest."""
     version = installed_version()
     return features_of(version).generation if version else NEWEST
+
+
+def target_of(request: Request) -> int:
+    """The generation a conversion is for: asked for, else the default."""
+    return request.target or default_target()
 
 
 def import_tensorrt(*, builder: bool = False) -> TensorRT:

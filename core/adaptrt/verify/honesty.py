@@ -36,14 +36,20 @@ def stack(samples: Sequence[Arrays], batched: Sequence[str]) -> dict[str, NDArra
 
 
 def check_batches(
-    run: Run, samples: Sequence[Arrays], alone: Sequence[Arrays], spec: ModelSpec, sizes: Sequence[int]
+    run: Run,
+    samples: Sequence[Arrays],
+    alone: Sequence[Arrays],
+    spec: ModelSpec,
+    sizes: Sequence[int],
+    precision: str | None = None,
 ) -> list[Check]:
     """Batches of these sizes, samples cycled and in changing places, each row held against the sample run alone.
 
-    ``samples`` have batch 1, ``alone`` are their outputs from the same ``run``.
+    ``samples`` have batch 1, ``alone`` are their outputs from the same ``run``. With ``precision`` its tolerance holds:
+    an engine may take other kernels for other batches.
     """
     batched = batched_inputs(spec)
-    comparison = Comparison(spec, "fp32", suffix=" in a batch", tolerance=BATCH_HONESTY)
+    comparison = _comparison(spec, precision)
     for size in sizes:
         order = [(size + place) % len(samples) for place in range(size)]
         outputs = run(stack([samples[index] for index in order], batched))
@@ -52,12 +58,12 @@ def check_batches(
     return comparison.checks()
 
 
-def check_companions(run: Run, batches: Sequence[Arrays], spec: ModelSpec) -> list[Check]:
+def check_companions(run: Run, batches: Sequence[Arrays], spec: ModelSpec, precision: str | None = None) -> list[Check]:
     """For a fixed batch: the first and the last row stay the same when their companions change."""
     first, second = batches[0], batches[1]
     batched = batched_inputs(spec)
     size = len(first[batched[0]])
-    comparison = Comparison(spec, "fp32", suffix=" in a batch", tolerance=BATCH_HONESTY)
+    comparison = _comparison(spec, precision)
     before = run(first)
     for place in (0, size - 1):
         mixed = dict(first)
@@ -70,6 +76,11 @@ def check_companions(run: Run, batches: Sequence[Arrays], spec: ModelSpec) -> li
             {name: _row(array, place, size) for name, array in after.items()},
         )
     return comparison.checks()
+
+
+def _comparison(spec: ModelSpec, precision: str | None) -> Comparison:
+    tolerance = BATCH_HONESTY if precision is None else None
+    return Comparison(spec, precision or "fp32", suffix=" in a batch", tolerance=tolerance)
 
 
 def _row(array: NDArray[Any], place: int, size: int) -> NDArray[Any]:

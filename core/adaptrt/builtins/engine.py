@@ -1,0 +1,94 @@
+"""Defaults of the hooks that give the graph its precision and build the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptrt.hookspecs import hookimpl
+from adaptrt.request import Conversion
+from adaptrt.specs import ModelSpec
+from adaptrt.trt.build import BuildWatcher, Configure, engine_from_onnx, make_manifest
+from adaptrt.trt.cache import timing_folder
+from adaptrt.trt.log import LogNote
+from adaptrt.trt.manifest import manifest_path
+from adaptrt.trt.versions import can_build, features_of, target_of
+
+
+@hookimpl(trylast=True)
+def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
+    request = ctx.request
+    precision = request.precision
+    if precision not in ("fp16", "bf16") or not features_of(target_of(request)).typed_graph:
+        return onnx_path
+    from adaptrt.graph.typed import write_typed
+    from adaptrt.vision.examples import example_arrays
+
+    shapes = {
+        tensor.name: tuple(dim.min if axis == 0 else dim.opt for axis, dim in enumerate(tensor.profiles[0]))
+        for tensor in spec.inputs
+    }
+    sample = example_arrays(spec, shapes, request.seed, request.image)
+    path = ctx.workdir / f"model.{precision}.onnx"
+    typing, notes = write_typed(onnx_path, path, precision, spec, keep_fp32=request.keep_fp32, samples=[sample])
+    ctx.notes.extend([f"{precision}: {typing.note}", *notes])
+    return path
+
+
+@hookimpl(trylast=True)
+def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
+    """The plan, with its manifest beside it."""
+    if not can_build():
+        return None
+    request = ctx.request
+    plan = ctx.workdir / "model.engine"
+    build = engine_from_onnx(
+        onnx_path,
+        spec,
+        plan,
+        precision=request.precision,
+        keep_fp32=request.keep_fp32,
+        options=request.build,
+        timing_folder=timing_folder() if request.build.timing_cache else None,
+        watcher=_Told(ctx),
+        configure=_configure(ctx),
+    )
+    manifest = make_manifest(
+        build, onnx_path, spec, precision=request.precision, keep_fp32=request.keep_fp32, options=request.build
+    )
+    manifest_path(plan).write_text(manifest.to_json(), encoding="utf-8")
+    ctx.notes.append(f"precision receipt: {build.receipt.summary}; {build.receipt.evidence}")
+    if build.receipt.note:
+        ctx.warn(f"Precision: {build.receipt.note}.")
+    return plan
+
+
+def _configure(ctx: Conversion) -> Configure | None:
+    """Extensions configure the builder in the build process, where their session is opened again from this file."""
+    if not ctx.builder_plugins:
+        return None
+    import pickle
+    from dataclasses import replace
+
+    from adaptrt.request import silent
+
+    context = ctx.workdir / "build-context.pickle"
+    context.write_bytes(pickle.dumps(replace(ctx, warn=silent, progress=silent)))
+    return Configure("adaptrt.pipeline.configure:configure_builder", str(context))
+
+
+class _Told(BuildWatcher):
+    """Passes on how far the build is, and what TensorRT had to say."""
+
+    def __init__(self, ctx: Conversion) -> None:
+        super().__init__()
+        self._ctx = ctx
+
+    def progress(self, fraction: float | None, seconds: float, remaining: float | None, text: str) -> None:  # noqa: ARG002
+        left = f"about {remaining:.0f} s left" if remaining is not None else f"{seconds:.0f} s so far"
+        if fraction is None:
+            self._ctx.progress(0, 0, left)
+        else:
+            self._ctx.progress(round(fraction * 1000), 1000, left)
+
+    def note(self, note: LogNote) -> None:
+        self._ctx.warn(str(note))

@@ -1,0 +1,109 @@
+"""Links 3 and 4 and the manifest: the typed graph and the engine against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.errors import DependencyError
+from adaptrt.pipeline import links
+from adaptrt.pipeline.samples import Sample
+from adaptrt.report import Check, EngineRecord, Report
+from adaptrt.request import Request
+from adaptrt.specs import ModelSpec
+from adaptrt.trt.build import rebuild_command
+from adaptrt.trt.manifest import Manifest, find_manifest, manifest_path
+from adaptrt.trt.versions import features_of, target_of
+
+if TYPE_CHECKING:
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+
+
+def why_float32(request: Request) -> str:
+    """Why there is no typed graph to compare."""
+    target = target_of(request)
+    if request.precision in ("fp16", "bf16") and not features_of(target).typed_graph:
+        return f"the graph stays float32: TensorRT {target} takes {request.precision} as a builder flag"
+    if request.precision == "int8":
+        return "the graph keeps its types: int8 comes from its own Q/DQ nodes"
+    return "the graph stays float32"
+
+
+def check_typed(
+    typed: Path, request: Request, samples: Sequence[Sample], spec: ModelSpec, workdir: Path
+) -> list[Check]:
+    """Link 3: every sample through the float32 form that rounds as the typed graph does, one through the file itself.
+
+    ONNX Runtime computes half precision in float32 between its casts on a CPU, and bfloat16 not at all.
+    """
+    from adaptrt.graph.typed import write_rounded
+    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+    rounded = workdir / "rounded.onnx"
+    write_rounded(typed, rounded)
+    runner = OnnxRuntimeRunner(rounded, custom_ops=request.ort_custom_ops, optimize=False)
+    checks, _ = links.compare_samples(runner.run, samples, spec, request.precision)
+    runner.close()
+    rounded.unlink()
+    if request.precision == "fp16":
+        runner = OnnxRuntimeRunner(typed, custom_ops=request.ort_custom_ops)
+        own, _ = links.compare_samples(runner.run, samples[:1], spec, request.precision)
+        for check in own:
+            check.name += " (the file in ONNX Runtime)"
+        checks += own
+        runner.close()
+    return checks
+
+
+def open_engine(engine: Path, request: Request) -> tuple[TensorRTRunner | None, str]:
+    """The engine, ready to run; else why it cannot run here. One that we built ourselves may hold host code."""
+    if request.build.strip_weights:
+        return None, "the plan holds no weights (--strip-weights)"
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+
+    try:
+        return TensorRTRunner(engine, device=request.build.device, allow_host_code=True), ""
+    except DependencyError as error:
+        return None, f"it cannot run here: {error.message}"
+
+
+def complete_manifest(engine: Path, onnx: Path, float32: Path, report: Report) -> Manifest | None:
+    """Add to the manifest beside the plan what only the conversion knows; ``None`` where a plugin built without one.
+
+    ``onnx`` is the final name of the file that the engine was built from, ``float32`` that of the float32 graph.
+    """
+    manifest = find_manifest(engine)
+    if manifest is None:
+        return None
+    manifest.onnx = onnx.name
+    manifest.rebuild = rebuild_command(
+        float32.name, manifest.spec, manifest.precision, manifest.keep_fp32, manifest.options
+    )
+    manifest.adapter, manifest.source, manifest.command = report.adapter, report.source, report.command
+    manifest.plugins = dict(report.plugins)
+    manifest.patches, manifest.passes = list(report.patches), list(report.passes)
+    manifest.checks = list(report.links)
+    manifest_path(engine).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def engine_record(manifest: Manifest) -> EngineRecord:
+    receipt = manifest.receipt
+    return EngineRecord(
+        tensorrt=manifest.tensorrt,
+        gpu=manifest.gpu,
+        capability=manifest.capability,
+        precision=manifest.precision,
+        layers=receipt.layers,
+        weight_bytes=receipt.weight_bytes,
+        opaque=len(receipt.opaque),
+        opaque_share=receipt.opaque_share,
+        plan_bytes=receipt.plan_bytes,
+        plan_share=receipt.plan_share,
+        evidence=receipt.evidence,
+        note=receipt.note,
+        build_seconds=manifest.build_seconds,
+        device_memory=manifest.device_memory,
+        messages=[str(note) for note in manifest.messages],
+    )

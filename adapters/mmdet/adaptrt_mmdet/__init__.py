@@ -1,0 +1,1 @@
+"""Adapters for MMDetection. Importing this package imports neither mmdet nor torch."""

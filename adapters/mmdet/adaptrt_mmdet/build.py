@@ -1,0 +1,92 @@
+"""From a config and weights to a detector of mmdet."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from adaptrt import CheckpointError, ModelError, did_you_mean
+from adaptrt_mmdet.configs import without_downloads
+from adaptrt_mmdet.stand_in import ensure_ops
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+    from adaptrt_mmdet.checkpoints import Checkpoint
+
+
+def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
+    """The network, eval, float32; random weights (mmdet's own initialisation) without a checkpoint."""
+    ensure_ops()
+    import mmdet.models  # noqa: F401  # registers them
+    from mmdet.registry import MODELS
+    from mmengine.registry import DefaultScope
+
+    described = without_downloads(config.model)
+    kind = described["type"]
+    if isinstance(kind, str) and MODELS.get(kind) is None:
+        raise ModelError(f"mmdet has no model {kind!r}.", hint=did_you_mean(kind, MODELS.module_dict))
+    with quiet(), DefaultScope.overwrite_default_scope("mmdet"):  # types without a scope are mmdet's
+        try:
+            detector: nn.Module = MODELS.build(described)
+        except Exception as error:  # mmdet raises whatever its constructors raise
+            raise ModelError(
+                f"mmdet cannot build {kind}: {type(error).__name__}: {error}",
+                hint="Check the config, and what --set cfg... changed in it.",
+            ) from error
+        if checkpoint is None:
+            detector.init_weights()
+    if checkpoint is not None:
+        load_weights(detector, checkpoint)
+    return detector.eval().float()
+
+
+def load_weights(detector: nn.Module, checkpoint: Checkpoint) -> None:
+    """Every parameter of the network, or a ``CheckpointError`` that says what does not fit."""
+    own = detector.state_dict()
+    given = checkpoint.weights
+    missing = [name for name in own if name not in given]
+    wrong = [name for name in own if name in given and own[name].shape != given[name].shape]
+    unknown = [name for name in given if name not in own and not name.startswith("data_preprocessor.")]
+    if wrong:
+        first = wrong[0]
+        raise CheckpointError(
+            f"{checkpoint.path.name} does not fit the config: {first} is {list(given[first].shape)} in the file, "
+            f"{list(own[first].shape)} in the network{_more(wrong)}.",
+            hint=_class_hint(wrong, given),
+        )
+    if missing or unknown:
+        which, kind = (missing, "lacks") if missing else (unknown, "has weights that the network lacks:")
+        raise CheckpointError(
+            f"{checkpoint.path.name} does not fit the config: it {kind} {which[0]}{_more(which)}.",
+            hint="Convert with the config it was trained with; mmdet 2's checkpoints need mmdet's own conversion first.",
+        )
+    detector.load_state_dict({name: given[name] for name in own})
+
+
+def _class_hint(wrong: list[str], given: Mapping[str, Any]) -> str:
+    for name in wrong:
+        if "fc_cls" in name or "_cls" in name or "cls_branches" in name:
+            rows = given[name].shape[0]
+            return f"Its number of classes is another: --set cfg.model.bbox_head.num_classes=N ({rows} rows in {name})."
+    return "Convert with the config it was trained with."
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """mmengine logs every initialised parameter and warns of what is deprecated since years."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,76 @@
+"""Checkpoints of mmdet and mmengine: published ones, and raw ones of a training; read as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt import CheckpointError
+from adaptrt.checkpoint import read_checkpoint
+from adaptrt_mmdet.literals import read_literals
+
+if TYPE_CHECKING:
+    import torch
+
+# a raw checkpoint pickles the logs (HistoryBuffer), hooks' states and the optimizer's wrapper
+INERT = ("mmengine", "mmcv", "mmdet", "functools.partial", "builtins.getattr")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights by name, class names and the text of the config where the file has them."""
+
+    path: Path
+    weights: Mapping[str, torch.Tensor]
+    labels: tuple[str, ...] = ()
+    config: str | None = None
+
+    def config_values(self) -> dict[str, Any]:
+        """The config in the metadata, as literals; a ``CheckpointError`` where there is none."""
+        if not self.config:
+            raise CheckpointError(
+                f"{self.path.name} holds no config, so the network is not known.",
+                hint=f"Name its config: adaptrt convert --adapter ... my_config.py --weights {self.path}",
+            )
+        return read_literals(self.config)
+
+
+def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
+    """Read a checkpoint without running it; ``trust`` unpickles it, which runs whatever it asks for."""
+    import torch
+
+    if trust:
+        content = torch.load(path, map_location="cpu", weights_only=False)
+    else:
+        content = read_checkpoint(path, inert=INERT)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path.name} is no checkpoint of mmdet: it holds a {type(content).__name__}.")
+    weights = content.get("state_dict", content)
+    if not isinstance(weights, Mapping):
+        raise CheckpointError(f"{path.name}: its state_dict is a {type(weights).__name__}.")
+    tensors = {
+        str(name).removeprefix("module."): tensor for name, tensor in weights.items() if isinstance(tensor, torch.Tensor)
+    }
+    if not tensors:
+        raise CheckpointError(
+            f"{path.name} holds no weights: no tensors under 'state_dict', nor at the top.",
+            hint="Take the file that mmengine wrote (epoch_12.pth, best_*.pth) or a published one.",
+        )
+    meta = content.get("meta")
+    meta = meta if isinstance(meta, Mapping) else {}
+    config = meta.get("cfg") or meta.get("config")
+    return Checkpoint(path, tensors, _labels(meta), config if isinstance(config, str) else None)
+
+
+def _labels(meta: Mapping[Any, Any]) -> tuple[str, ...]:
+    """``dataset_meta`` (mmdet 3, in either case) or ``CLASSES`` (mmdet 2)."""
+    dataset = meta.get("dataset_meta")
+    for place in (dataset if isinstance(dataset, Mapping) else {}, meta):
+        names = place.get("classes") or place.get("CLASSES")
+        if isinstance(names, str):
+            return (names,)
+        if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+            return tuple(names)
+    return ()

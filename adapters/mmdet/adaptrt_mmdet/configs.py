@@ -1,0 +1,139 @@
+"""Configs by path, by their name in mmdet's wheel, or out of a checkpoint; nothing is downloaded."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt import ModelError, UsageError, did_you_mean
+from adaptrt_mmdet.checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin")
+
+
+def is_checkpoint(source: str) -> bool:
+    return source.endswith(CHECKPOINTS)
+
+
+def wheel_configs() -> dict[str, Path]:
+    """The configs in mmdet's wheel by name, without the suffix."""
+    found = importlib.util.find_spec("mmdet")
+    if found is None or found.origin is None:
+        raise ModelError("mmdet is not installed.", hint="pip install adaptrt-mmdet")
+    folder = Path(found.origin).parent / ".mim" / "configs"
+    files = sorted(folder.glob("*/*.py"))
+    return {path.stem: path for path in files if path.parent.name not in ("_base_", "common")}
+
+
+def find_config(source: str) -> Path:
+    """A config file: a path, or a name of the wheel with or without ``mmdet::``, folder and suffix."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    known = wheel_configs()
+    name = Path(source.removeprefix("mmdet::")).name.removesuffix(".py")
+    if name not in known:
+        raise ModelError(
+            f"There is no config {source!r}, neither as a file nor among the {len(known)} configs of mmdet.",
+            hint=did_you_mean(name, known) if len(name) > 2 else "For example: detr_r50_8xb2-150e_coco",
+        )
+    return known[name]
+
+
+def load_config(source: str, overrides: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> Config:
+    """The config with its overrides; ``source`` may be a checkpoint, whose metadata is then read as literals.
+
+    A config that the user names is the user's code and is executed, as mmengine does.
+    """
+    from mmengine.config import Config
+
+    if is_checkpoint(source):
+        assert checkpoint is not None
+        config = Config(checkpoint.config_values())
+    else:
+        path = find_config(source)
+        try:
+            config = Config.fromfile(path)
+        except Exception as error:  # whatever the user's code raises
+            raise ModelError(
+                f"Config {path.name} cannot be read: {type(error).__name__}: {error}", hint=_reading_hint(error)
+            ) from error
+    override(config, overrides)
+    if not isinstance(config.get("model"), dict) or "type" not in config.model:
+        raise ModelError(
+            f"{Path(source).name} describes no model: it has no model=dict(type=...).",
+            hint="Give the config of a detector, for example detr_r50_8xb2-150e_coco.",
+        )
+    return config
+
+
+def override(config: Config, overrides: Mapping[str, Any]) -> None:
+    """``cfg.KEY=VALUE`` in mmengine's syntax: numbers, true, None, ``[1,2]``, ``(1,2)``; keys through lists by index."""
+    from mmengine.config import DictAction
+
+    if not overrides:
+        return
+    read = DictAction._parse_iterable  # what --cfg-options uses; there is no public name for it
+    for key, value in overrides.items():
+        parent: Any = config
+        parts = key.split(".")
+        for done, part in enumerate(parts[:-1]):
+            child = _item(parent, part)
+            if child is None:
+                raise _no_key("cfg." + ".".join(parts[: done + 1]), part, parent)
+            parent = child
+        if isinstance(parent, list) and _item(parent, parts[-1]) is None:
+            raise _no_key(f"cfg.{key}", parts[-1], parent)
+        try:
+            parsed = read(value) if isinstance(value, str) else value
+            config.merge_from_dict({key: parsed})
+        except (AssertionError, KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"--set cfg.{key}={value}: {error}", hint="The syntax is mmengine's --cfg-options.") from error
+
+
+def _item(parent: Any, part: str) -> Any:
+    if isinstance(parent, list):
+        return parent[int(part)] if part.isdecimal() and int(part) < len(parent) else None
+    return parent.get(part) if isinstance(parent, dict) or hasattr(parent, "get") else None
+
+
+def _no_key(path: str, part: str, parent: Any) -> UsageError:
+    known = [str(name) for name in parent] if hasattr(parent, "keys") else [str(i) for i in range(len(parent))]
+    return UsageError(f"--set {path}...: the config has no {part!r} there.", hint=did_you_mean(part, known))
+
+
+def _reading_hint(error: BaseException) -> str | None:
+    if "pkg_resources" in str(error):
+        return "mmengine reads _base_ = 'mmdet::...' through pkg_resources: pip install 'setuptools<82'"
+    return None
+
+
+def without_downloads(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of ``cfg.model`` without ``init_cfg`` of type ``Pretrained``: those download weights."""
+    cleaned: dict[str, Any] = copy.deepcopy(dict(model))
+    _drop_pretrained(cleaned)
+    return cleaned
+
+
+def _drop_pretrained(value: Any) -> None:
+    if isinstance(value, dict):
+        init = value.get("init_cfg")
+        kept = [item for item in (init if isinstance(init, (list, tuple)) else [init]) if not _is_pretrained(item)]
+        if init is not None and len(kept) != (len(init) if isinstance(init, (list, tuple)) else 1):
+            value["init_cfg"] = kept or None
+        value.pop("pretrained", None)  # mmdet 2's way to say it
+        for item in value.values():
+            _drop_pretrained(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _drop_pretrained(item)
+
+
+def _is_pretrained(init: Any) -> bool:
+    return isinstance(init, dict) and str(init.get("type")).rpartition(".")[2] in ("Pretrained", "PretrainedInit")

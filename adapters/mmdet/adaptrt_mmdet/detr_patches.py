@@ -1,0 +1,158 @@
+"""Patches of mmdet's DETR that keep shape arithmetic out of the graph.
+
+The batch enters through the picture's features alone; queries, positions and the first self-attention of the decoder,
+which depend on no picture, have batch 1 and are broadcast. The batch is the -1 of each reshape.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptrt import FunctionPatch, ModelSpec, ModulePatch, Patch
+from adaptrt_mmdet.attention import PlainAttention
+from adaptrt_mmdet.positions import constant_positions, masked_positions, traced_positions
+from adaptrt_mmdet.query_family import QueryDetector
+
+REQUIRES = "mmdet>=3.3,<3.4"
+LINK = "https://github.com/open-mmlab/mmdetection/issues/5168"
+_DETR = "mmdet.models.detectors.detr:DETR"
+_LAYERS = "mmdet.models.layers.transformer.detr_layers"
+
+
+def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
+    """The patches of this detector; the spec says whether its size is fixed and its padding masked."""
+    masked = len(spec.inputs) == 2
+    found: list[Patch] = [
+        FunctionPatch(
+            target=f"{_DETR}.pre_transformer",
+            replacement=_pre_transformer(model, spec, masked),
+            reason="the mask of padded pictures, which mmdet drops while exporting"
+            if masked
+            else "positions of a fixed size are a constant; batch and cells are not read from shapes",
+            requires=REQUIRES,
+            link=LINK,
+        )
+    ]
+    attention = "mmcv.cnn.bricks.transformer:MultiheadAttention"
+    if model.kind in ("DETR", "ConditionalDETR"):  # DAB-DETR has an attention of its own throughout
+        found.append(
+            ModulePatch(
+                target=attention,
+                build=PlainAttention,
+                reason="transposes to sequence-first and back around packed projections",
+                requires=REQUIRES,
+            )
+        )
+    if model.kind != "DETR":
+        return found
+    return [
+        *found,
+        FunctionPatch(
+            target=f"{_DETR}.pre_decoder",
+            replacement=_pre_decoder,
+            reason="queries repeated for each picture become Expand and Shape; batch 1 is broadcast",
+            requires=REQUIRES,
+        ),
+        FunctionPatch(
+            target=f"{_LAYERS}:DetrTransformerDecoder.forward",
+            replacement=_decoder,
+            reason="only the last layer's output reaches the heads in a prediction",
+            requires=REQUIRES,
+        ),
+        FunctionPatch(
+            target=f"{_LAYERS}:DetrTransformerDecoderLayer.forward",
+            replacement=partial(_decoder_layer, first=first_queries(model.detector), place=model.detector.decoder.layers[0]),
+            reason="the first self-attention sees queries alone, no picture: a constant",
+            requires=REQUIRES,
+        ),
+    ]
+
+
+def first_queries(detector: Any) -> torch.Tensor:
+    """What leaves the first self-attention of the decoder and its norm: [1, Q, E], the same for every picture."""
+    layer = detector.decoder.layers[0]
+    positions = detector.query_embedding.weight.detach().unsqueeze(0)
+    nothing = torch.zeros_like(positions)
+    with torch.no_grad():
+        attended = layer.self_attn(query=nothing, key=nothing, value=nothing, query_pos=positions, key_pos=positions)
+        first: torch.Tensor = layer.norms[0](attended)
+    return first
+
+
+def _pre_transformer(model: QueryDetector, spec: ModelSpec, masked: bool) -> Any:
+    encoding = model.detector.positional_encoding
+    if masked:
+        return _masked_pre_transformer
+    if spec.dynamic_size:
+        return partial(_plain_pre_transformer, positions=lambda feature: traced_positions(encoding, feature))
+    height, width = spec.image_size
+    constant = constant_positions(encoding, *feature_size(model.detector, height, width))
+    return partial(_plain_pre_transformer, positions=lambda _: constant)
+
+
+def feature_size(detector: Any, height: int, width: int) -> tuple[int, int]:
+    """Cells of the last feature map for a picture of this size."""
+    with torch.no_grad():
+        feature = detector.extract_feat(torch.zeros(1, 3, height, width))[-1]
+    return int(feature.shape[2]), int(feature.shape[3])
+
+
+def _plain_pre_transformer(
+    original: Any, self: Any, img_feats: tuple[torch.Tensor], batch_data_samples: Any = None, *, positions: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    feature = img_feats[-1]
+    position = positions(feature)
+    tokens = feature.flatten(2).transpose(1, 2)  # (B, cells, E)
+    return (
+        {"feat": tokens, "feat_mask": None, "feat_pos": position},
+        {"memory_mask": None, "memory_pos": position},
+    )
+
+
+def _masked_pre_transformer(
+    original: Any, self: Any, img_feats: tuple[torch.Tensor], batch_data_samples: Any = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    feature, masks = img_feats[-1], batch_data_samples[0].masks
+    cells = nn.functional.interpolate(masks.unsqueeze(1), size=feature.shape[-2:]).squeeze(1)  # (B, h, w), 1: padding
+    position = masked_positions(self.positional_encoding, cells)
+    hidden = (cells * -1e4).flatten(1)  # added to the logits of attention: exp of it is 0, in half precision too
+    return (
+        {"feat": feature.flatten(2).transpose(1, 2), "feat_mask": hidden, "feat_pos": position},
+        {"memory_mask": hidden, "memory_pos": position},
+    )
+
+
+def _pre_decoder(original: Any, self: Any, memory: torch.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
+    positions = self.query_embedding.weight.unsqueeze(0)  # (1, Q, E)
+    return {"query_pos": positions, "query": torch.zeros_like(positions), "memory": memory}, {}
+
+
+def _decoder(original: Any, self: Any, query: torch.Tensor, **inputs: Any) -> list[torch.Tensor]:
+    """The last layer's output, in a list: ``[-1]`` of it adds nothing to the graph."""
+    for layer in self.layers:
+        query = layer(query, **inputs)
+    return [self.post_norm(query)]
+
+
+def _decoder_layer(
+    original: Any, self: Any, query: torch.Tensor, *, first: torch.Tensor, place: nn.Module, **inputs: Any
+) -> torch.Tensor:
+    if self is not place:
+        result: torch.Tensor = original(self, query, **inputs)
+        return result
+    query = self.norms[1](
+        self.cross_attn(
+            query=first,
+            key=inputs["key"],
+            value=inputs["value"],
+            query_pos=inputs["query_pos"],
+            key_pos=inputs["key_pos"],
+            key_padding_mask=inputs["key_padding_mask"],
+        )
+    )
+    last: torch.Tensor = self.norms[2](self.ffn(query))
+    return last

@@ -1,0 +1,51 @@
+"""Class names: the checkpoint's, the config's, or those of the config's dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from adaptrt_mmdet.checkpoints import Checkpoint
+
+
+def class_names(config: Config, checkpoint: Checkpoint | None, count: int) -> tuple[str, ...]:
+    """The first source that has ``count`` names; plain numbers where none has."""
+    candidates = [checkpoint.labels if checkpoint else (), _from_config(config), _from_dataset(config)]
+    for names in candidates:
+        if len(names) == count:
+            return names
+    return tuple(str(number) for number in range(count))
+
+
+def _datasets(config: Config) -> list[Any]:
+    loaders = [config.get(name) or {} for name in ("test_dataloader", "val_dataloader", "train_dataloader")]
+    found = [loader.get("dataset") or {} for loader in loaders]
+    return found + [dataset["dataset"] for dataset in found if "dataset" in dataset]
+
+
+def _from_config(config: Config) -> tuple[str, ...]:
+    for place in (*(dataset.get("metainfo") or {} for dataset in _datasets(config)), config.get("metainfo") or {}):
+        names = place.get("classes") or place.get("CLASSES")
+        if isinstance(names, str):
+            return (names,)
+        if isinstance(names, (list, tuple)):
+            return tuple(map(str, names))
+    return ()
+
+
+def _from_dataset(config: Config) -> tuple[str, ...]:
+    """The names that mmdet's dataset class carries (CocoDataset: 80)."""
+    kinds = [dataset.get("type") for dataset in _datasets(config)] + [config.get("dataset_type")]
+    if not any(kinds):
+        return ()
+    import mmdet.datasets  # noqa: F401  # registers them
+    from mmdet.registry import DATASETS
+
+    for kind in kinds:
+        dataset = DATASETS.get(kind) if isinstance(kind, str) else kind
+        names = (getattr(dataset, "METAINFO", None) or {}).get("classes")
+        if names:
+            return tuple(names)
+    return ()

@@ -1,0 +1,83 @@
+"""A configuration as source text, read and never run: assignments of literals, and ``dict(...)``.
+
+This is what mmengine writes into a checkpoint's metadata (``Config.pretty_text``).
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from adaptrt import CheckpointError
+
+MAX_CHARACTERS = 4_000_000
+_HINT = "Give the config as a file of its own, if you trust it: adaptrt convert --adapter ... my_config.py --weights FILE"
+
+
+def read_literals(text: str) -> dict[str, Any]:
+    """The assignments of a configuration text, by name; a ``CheckpointError`` names what would have to be executed."""
+    if len(text) > MAX_CHARACTERS:
+        raise CheckpointError(f"The config in the checkpoint has {len(text)} characters.", hint=_HINT)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise CheckpointError(f"The config in the checkpoint cannot be parsed: {error}.", hint=_HINT) from error
+    values: dict[str, Any] = {}
+    for statement in tree.body:
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+            continue  # a docstring
+        if not (
+            isinstance(statement, ast.Assign)
+            and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)
+        ):
+            raise _refused(statement)
+        values[statement.targets[0].id] = _value(statement.value)
+    imports = values.get("custom_imports")
+    if imports:
+        wanted = imports.get("imports", imports) if isinstance(imports, dict) else imports
+        names = ", ".join(map(str, wanted)) if isinstance(wanted, (list, tuple)) else str(wanted)
+        raise CheckpointError(f"The config in the checkpoint wants to import {names}.", hint=_HINT)
+    return values
+
+
+def _value(node: ast.expr) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.List(elts=items):
+            return [_value(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_value(item) for item in items)
+        case ast.Set(elts=items):
+            return set(_hashable(item) for item in items)
+        case ast.Dict(keys=keys, values=values):
+            if any(key is None for key in keys):
+                raise _refused(node)
+            return {
+                _hashable(key): _value(value) for key, value in zip(keys, values, strict=True) if key is not None
+            }
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(word.arg for word in keywords):
+            return {str(word.arg): _value(word.value) for word in keywords}
+        case ast.Name(id="inf" | "nan" as name):
+            return float(name)
+    raise _refused(node)
+
+
+def _hashable(node: ast.expr) -> Any:
+    value = _value(node)
+    try:
+        hash(value)
+    except TypeError:
+        raise _refused(node) from None
+    return value
+
+
+def _refused(node: ast.stmt | ast.expr) -> CheckpointError:
+    source = ast.unparse(node).partition("\n")[0]
+    shown = source if len(source) <= 80 else source[:77] + "..."
+    return CheckpointError(
+        f"The config in the checkpoint holds code, on line {node.lineno}: {shown}", hint=_HINT
+    )

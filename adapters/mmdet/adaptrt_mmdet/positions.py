@@ -1,0 +1,51 @@
+"""mmdet's sine positional encoding, ``SinePositionalEncoding``, as tokens: a constant, or traced from sizes or a mask."""
+
+from __future__ import annotations
+
+
+import torch
+
+
+def constant_positions(encoding: Any, height: int, width: int) -> torch.Tensor:
+    """mmdet's own result for a feature map of this size: float32 [1, cells, E]."""
+    with torch.no_grad():
+        positions: torch.Tensor = encoding(torch.zeros(1, height, width, dtype=torch.bool))
+    return positions.flatten(2).transpose(1, 2).contiguous()
+
+
+def traced_positions(encoding: Any, feature: torch.Tensor) -> torch.Tensor:
+    """For a size known at run time only, the same for every picture: float32 [1, cells, E]."""
+    height, width = feature.shape[2], feature.shape[3]
+    rows = torch.arange(1, height + 1, dtype=torch.float32).view(1, -1, 1)
+    columns = torch.arange(1, width + 1, dtype=torch.float32).view(1, 1, -1)
+    y = _waves(encoding, _normalized(encoding, rows, rows[:, -1:]))  # (1, H, 1, E/2)
+    x = _waves(encoding, _normalized(encoding, columns, columns[:, :, -1:]))  # (1, 1, W, E/2)
+    half = int(encoding.num_feats)
+    y, x = y.expand(1, height, width, half), x.expand(1, height, width, half)
+    return torch.cat([y, x], -1).flatten(1, 2)
+
+
+def masked_positions(encoding: Any, padding: torch.Tensor) -> torch.Tensor:
+    """For pictures with padding: float32 [B, h, w], 1 where padded, to [B, cells, E]. A running sum as a product."""
+    valid = 1 - padding
+    height, width = int(padding.shape[1]), int(padding.shape[2])
+    y = torch.ones(height, height).tril() @ valid  # counts rows from above
+    x = valid @ torch.ones(width, width).triu()  # and columns from the left
+    y = _waves(encoding, _normalized(encoding, y, y[:, height - 1 :]))
+    x = _waves(encoding, _normalized(encoding, x, x[:, :, width - 1 :]))
+    return torch.cat([y, x], -1).reshape(-1, height * width, 2 * int(encoding.num_feats))
+
+
+def _normalized(encoding: Any, counts: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+    if not encoding.normalize:
+        return counts
+    return (counts + encoding.offset) / (last + encoding.eps) * encoding.scale
+
+
+def _waves(encoding: Any, angles: torch.Tensor) -> torch.Tensor:
+    """Sines and cosines in turn along a new last axis."""
+    numbers = torch.arange(int(encoding.num_feats), dtype=torch.float32)
+    periods = encoding.temperature ** (2 * (numbers // 2) / encoding.num_feats)
+    angles = angles[..., None] / periods.detach()
+    even = (numbers % 2 == 0).detach()
+    return torch.where(even, angles.sin(), angles.cos())

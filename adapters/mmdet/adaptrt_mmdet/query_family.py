@@ -1,0 +1,189 @@
+"""DETR and its family: a fixed number of queries, each a box and scores; wrapped from picture to boxes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptrt import (
+    Conversion,
+    DecoderSpec,
+    Dim,
+    ImageTransform,
+    InputSpec,
+    ModelError,
+    ModelSpec,
+    OutputGroup,
+    OutputSpec,
+    Tolerance,
+    UsageError,
+    did_you_mean,
+)
+from adaptrt_mmdet.labels import class_names
+from adaptrt_mmdet.options import DetrOptions
+from adaptrt_mmdet.pictures import read_test_pictures
+from adaptrt_mmdet.sources import Source
+
+STRIDE = 32
+MASKED = ("DETR", "ConditionalDETR", "DABDETR")
+FAMILY = (*MASKED, "DeformableDETR", "DINO")
+_TORCHSCRIPT = ("DeformableDETR", "DINO")
+
+
+class QueryDetector(nn.Module):
+    """A detector of the family from pictures to final scores, labels and boxes.
+
+    Softmax heads (DETR) give scores float32 [B, Q], labels int32 [B, Q] (the best class), boxes float32 [B, Q, 4]
+    (x1 y1 x2 y2, input pixels). Sigmoid heads give the scores of every class, [B, Q, C], and boxes: mmdet takes the
+    best pairs of query and class, which is left to the decoder. ``raw``: logits [B, Q, C(+1)], boxes [B, Q, 4]
+    (cx cy w h, parts of the picture).
+    """
+
+    def __init__(self, source: Source, *, raw: bool = False) -> None:
+        super().__init__()
+        self.detector: Any = source.detector
+        self.source = source
+        self.raw = raw
+        self.sigmoid = bool(self.detector.bbox_head.loss_cls.use_sigmoid)
+
+    @property
+    def kind(self) -> str:
+        return type(self.detector).__name__
+
+    def forward(self, images: torch.Tensor, masks: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+        """``images``: float32 [B, 3, H, W], normalised. ``masks``: float32 [B, H, W], 1 where padded."""
+        logits, boxes = self.heads(images, masks)
+        if self.raw:
+            return logits, boxes
+        return decode_queries(logits, boxes, picture_size(images, masks), sigmoid=self.sigmoid)
+
+    def heads(self, images: torch.Tensor, masks: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits and boxes (cx cy w h, parts of the picture) of the last decoder layer, as in mmdet's own predict."""
+        features = self.detector.extract_feat(images)
+        inputs = self.detector.forward_transformer(features, data_samples(images, masks))
+        hidden = inputs["hidden_states"]
+        if self.kind == "DETR":
+            logits, boxes = self.detector.bbox_head(hidden[-1])
+            return logits, boxes
+        references = inputs["references"]
+        if self.kind in ("ConditionalDETR", "DABDETR"):
+            if self.kind == "DABDETR":
+                references = references[-1].unsqueeze(0)
+            logits, boxes = self.detector.bbox_head(hidden[-1].unsqueeze(0), references)
+            return logits.squeeze(0), boxes.squeeze(0)
+        logits, boxes = self.detector.bbox_head(hidden, references)
+        return logits[-1], boxes[-1]
+
+
+def data_samples(images: torch.Tensor, masks: torch.Tensor | None) -> list[Any]:
+    """What mmdet asks of its data samples: the size of the tensor, and of the picture in it."""
+    shape = (images.shape[2], images.shape[3])
+    if masks is None:
+        return [SimpleNamespace(batch_input_shape=shape, img_shape=shape, masks=None, metainfo={}) for _ in images]
+    heights, widths = (masks[:, :, 0] == 0).sum(1), (masks[:, 0] == 0).sum(1)
+    return [
+        SimpleNamespace(batch_input_shape=shape, img_shape=(int(height), int(width)), masks=masks)
+        for height, width in zip(heights, widths, strict=True)
+    ]
+
+
+def picture_size(images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:
+    """Width, height, width, height of the pictures, in pixels: float32 [1, 1, 4], or [B, 1, 4] where masked."""
+    if masks is None:
+        height, width = images.shape[2], images.shape[3]
+        return torch.tensor([width, height, width, height], dtype=torch.float32).view(1, 1, 4)
+    valid = 1 - masks
+    height, width = valid[:, :, 0].sum(1), valid[:, 0].sum(1)
+    return torch.stack([width, height, width, height], -1).unsqueeze(1)
+
+
+def decode_queries(
+    logits: torch.Tensor, boxes: torch.Tensor, size: torch.Tensor, *, sigmoid: bool
+) -> tuple[torch.Tensor, ...]:
+    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    corners = torch.cat([centre - half, centre + half], -1) * size
+    if sigmoid:
+        return logits.sigmoid(), corners
+    scores, labels = logits.softmax(-1)[..., :-1].max(-1)  # the last class is the background
+    return scores, labels.to(torch.int32), corners
+
+
+def wrap(source: Source, options: DetrOptions) -> QueryDetector:
+    """The detector wrapped; models outside the family are refused by name."""
+    kind = type(source.detector).__name__
+    if kind not in FAMILY:
+        raise ModelError(
+            f"{kind} is not of the DETR family that this adapter knows.",
+            hint=f"{did_you_mean(kind, FAMILY)} One-stage detectors: --adapter mmdet.",
+        )
+    if options.padding == "mask" and kind not in MASKED:
+        raise UsageError(f"padding=mask is not there for {kind}.", hint=f"It is for {', '.join(MASKED)}.")
+    return QueryDetector(source, raw=options.raw)
+
+
+def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
+    """The spec of a wrapped detector; leaves the note on how pictures are resized."""
+    options: DetrOptions = ctx.options
+    pictures = read_test_pictures(model.source.config, stride=STRIDE)
+    masked = options.padding == "mask"
+    ctx.notes.append(
+        "Pictures keep their ratio; a second input, masks, says which pixels are padding."
+        if masked
+        else "Pictures are resized to the whole tensor, their ratio is not kept: "
+        "mmdet masks the padding that keeping it would need, and its own export drops the mask. Other way: --set padding=mask."
+    )
+    batch = Dim(1, 4, 8, "batch")
+    image = InputSpec.image(pictures.height, pictures.width, batch=batch)
+    inputs = [image]
+    if masked:
+        inputs.append(mask_input(ctx, image, pictures.transform("letterbox", stride=STRIDE)))
+    classes = int(model.detector.bbox_head.num_classes)
+    outputs, decoder = _outputs(model, _longest(ctx, image))
+    return ModelSpec(
+        inputs=tuple(inputs),
+        outputs=outputs,
+        task="values" if options.raw else "detect",
+        image=pictures.transform("letterbox" if masked else "stretch", stride=STRIDE),
+        decoder=decoder,
+        labels=class_names(model.source.config, model.source.checkpoint, classes),
+        adapter="detr" if masked else None,
+        exporter="torchscript",
+    )
+
+
+def mask_input(ctx: Conversion, image: InputSpec, transform: ImageTransform) -> InputSpec:
+    """``masks``, float32 [B, H, W]: the picture's own axes, whatever was asked of it."""
+    alone = ModelSpec(inputs=(image,), image=transform)
+    resolved, _ = ctx.request.shapes.apply(alone)
+    return InputSpec("masks", tuple((shape[0], *shape[2:]) for shape in resolved.inputs[0].profiles))
+
+
+def _longest(ctx: Conversion, image: InputSpec) -> int:
+    """The smallest side that the picture may have here: what a normalised tolerance means in pixels."""
+    sizes = ctx.request.shapes.imgsz
+    return min(sizes) if sizes else min(dim.min for dim in image.dims[-2:])
+
+
+def _outputs(model: QueryDetector, side: int) -> tuple[tuple[OutputSpec, ...], DecoderSpec]:
+    exact = "1e-4 of a side: far below what an IoU resolves"
+    pixels = {"fp32": Tolerance(1e-4 * side, reason=exact)}
+    if model.raw:
+        raw_boxes = OutputGroup("boxes", "values", tolerances={"fp32": Tolerance(1e-4, reason=exact)})
+        return (
+            OutputSpec("logits", groups=(OutputGroup("logits", "logits"),)),
+            OutputSpec("boxes", groups=(raw_boxes,)),
+        ), DecoderSpec("raw")
+    scores = OutputSpec("scores", groups=(OutputGroup("scores", "scores"),))
+    boxes = OutputSpec("boxes", groups=(OutputGroup("boxes", "pixels", tolerances=pixels),))
+    if model.sigmoid:
+        limit = int(model.detector.bbox_head.test_cfg.get("max_per_img", 100))
+        return (scores, boxes), DecoderSpec("queries", {"max_det": limit})
+    ties = Tolerance(float(model.detector.bbox_head.num_classes), reason="two classes as likely may change places; link 5 counts them")
+    same = Tolerance(0.0, reason="the same class")
+    labels = OutputGroup(
+        "labels", "values", tolerances={"fp32": same, **dict.fromkeys(("tf32", "fp16", "bf16", "int8"), ties)}
+    )
+    return (scores, OutputSpec("labels", dtype="int32", groups=(labels,)), boxes), DecoderSpec("boxes")

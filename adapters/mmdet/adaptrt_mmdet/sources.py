@@ -1,0 +1,42 @@
+"""From what the user named to config, checkpoint and detector; kept for the hooks that come later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt import Conversion, UsageError
+from adaptrt_mmdet.build import build_detector
+from adaptrt_mmdet.checkpoints import Checkpoint, open_checkpoint
+from adaptrt_mmdet.configs import is_checkpoint, load_config
+from adaptrt_mmdet.options import MmdetOptions
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as it was named: its config with overrides, its checkpoint if it has one, its detector."""
+
+    config: Config
+    checkpoint: Checkpoint | None
+    detector: nn.Module
+
+
+def open_source(ctx: Conversion) -> Source:
+    """``SOURCE`` is a config (a path, or a name of the wheel) or a checkpoint that holds its config."""
+    request = ctx.request
+    assert isinstance(ctx.options, MmdetOptions)
+    weights = request.weights
+    if is_checkpoint(request.source):
+        if weights is not None:
+            raise UsageError(
+                "Two checkpoints were given.", hint="Name the config first: adaptrt convert ... my_config.py --weights FILE"
+            )
+        weights = Path(request.source)
+    checkpoint = None if weights is None else open_checkpoint(weights, trust=request.trust_checkpoint)
+    config = load_config(request.source, ctx.options.cfg, checkpoint)
+    return Source(config, checkpoint, build_detector(config, checkpoint))

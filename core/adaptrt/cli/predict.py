@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,11 +22,23 @@ EXAMPLES = (
 )
 
 
+def _known_device(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise click.BadParameter(f"{name!r} is no device: use cpu, cuda or cuda:0.")
+    return name
+
+
 @click.command("predict", cls=Command, examples=EXAMPLES)
 @click.argument("model", metavar="FILE")
 @click.argument("images", metavar="IMAGES...", nargs=-1, required=True)
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder: conf=0.4, iou=0.5, top_k=3 ...")  # fmt: skip
-@option("--device", metavar="NAME", section=MODEL, help="cpu or cuda:0.  [default: cpu; for an engine: cuda:0]")
+@option(
+    "--device",
+    metavar="NAME",
+    section=MODEL,
+    callback=_known_device,
+    help="cpu or cuda:0.  [default: cpu; for an engine: cuda:0]",
+)
 @option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that carries code for the host.")
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip

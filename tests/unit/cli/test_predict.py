@@ -189,3 +189,9 @@ def test_raw_values_are_kept_as_arrays(adaptrt: Any, converted: Converted, pictu
         assert arrays["logits"].shape == (3,)
     (found,) = adaptrt("predict", path, picture, "--json").json["pictures"]
     assert found["values"] == {"logits": {"shape": [3], "dtype": "float32"}}
+
+
+def test_a_device_that_does_not_exist_is_refused(adaptrt: Any, converted: Converted, picture: Path) -> None:
+    result = adaptrt("predict", converted("detector"), picture, "--device", "gpu")
+    assert result.code == 2
+    assert "use cpu, cuda or cuda:0" in result.err

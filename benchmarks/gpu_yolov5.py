@@ -1,0 +1,470 @@
+"""YOLOv5, both families, on TensorRT: twelve engines against eager torch, and how fast they are.
+
+::
+
+    python benchmarks/gpu_yolov5.py all --work build/gpu            everything, on a machine with a GPU, TensorRT and torch
+    python benchmarks/gpu_yolov5.py export|build|reference|accuracy|latency|latency-torch|report --work build/gpu
+
+Each stage keeps what it has done in the work folder and goes on from there when it is started again. They can run in
+different environments of one machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch, ``build``
+the full TensorRT, ``accuracy`` and ``latency`` any TensorRT. ``--classic`` names a checkpoint of the classic family;
+without it only the new one is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptrt.predictions import Detections, ImageMeta
+from adaptrt.specs import BuildOptions, Dim, ModelSpec
+from results import FOLDER, machine
+
+ROOT = Path(__file__).parents[1]
+FIXTURE = ROOT / "tests" / "fixtures" / "yolov5n_shapes.pt"
+PICTURES, SEED = 200, 1002  # of the held-out set
+MAP_CONF, MAP_BOXES = 0.001, 100
+SHAPES = {
+    "static": ["--batch", "8", "--dynamic", "none"],
+    "batch": ["--batch", "1:8:32"],
+    "batch_hw": ["--shape", "images=1..8@4x3x320..960@640x320..960@640"],
+}
+PRECISIONS = ("fp32", "fp16")
+SURE = {"new": 0.25, "classic": 0.01}
+"""From this score on a position counts as sure. The classic checkpoint looks for helmets and vests, which the photographs
+hardly show: at 0.25 nothing would be compared."""
+MATCH = {"fp32": (0.99, 1e-3), "fp16": (0.9, 0.03)}
+"""IoU and score difference of boxes that count as the same."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One engine: the family, what is dynamic, the precision."""
+
+    family: str
+    shapes: str
+    precision: str
+
+    @property
+    def graph(self) -> str:
+        return f"{self.family}_{self.shapes}"
+
+    def __str__(self) -> str:
+        return f"{self.graph}_{self.precision}"
+
+
+class Work:
+    """The work folder."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.folder: Path = options.work.resolve()
+        for name in ("onnx", "photos", "engines", "timing", "reference", "results"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def onnx(self, graph: str) -> Path:
+        return self.folder / "onnx" / f"{graph}.onnx"
+
+    def engine(self, name: object) -> Path:
+        return self.folder / "engines" / f"{name}.engine"
+
+    def result(self, name: str) -> Path:
+        return self.folder / "results" / f"{name}.json"
+
+    def reference(self, graph: str, role: str) -> Path:
+        return self.folder / "reference" / f"{graph}_{role}.npz"
+
+    @property
+    def families(self) -> list[str]:
+        return [family for family in ("new", "classic") if self.onnx(f"{family}_static").exists()]
+
+    @property
+    def cases(self) -> list[Case]:
+        return [Case(f, shapes, precision) for f in self.families for shapes in SHAPES for precision in PRECISIONS]
+
+    def spec(self, graph: str) -> ModelSpec:
+        from adaptrt.trt.onnx_file import read_onnx
+
+        spec = read_onnx(self.onnx(graph)).spec
+        assert spec is not None
+        return spec
+
+    def checkpoint(self, family: str) -> Path:
+        return FIXTURE if family == "new" else Path(self.options.classic)
+
+    def keep(self, name: str, result: Any) -> None:
+        self.result(name).write_text(json.dumps(result, indent=1))
+
+    def kept(self, name: str) -> Any:
+        path = self.result(name)
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def export(work: Work) -> None:
+    """The graphs, float32, made for TensorRT 8: TorchScript, opset 17. And the photographs that come with ultralytics."""
+    from ultralytics.utils import ASSETS
+
+    from adaptrt.cli.main import main
+
+    for name in ("bus.jpg", "zidane.jpg"):
+        shutil.copy(ASSETS / name, work.folder / "photos" / name)
+    sources = {"new": FIXTURE} | ({"classic": Path(work.options.classic)} if work.options.classic else {})
+    for family, source in sources.items():
+        for name, shapes in SHAPES.items():
+            path = work.onnx(f"{family}_{name}")
+            if not path.exists():
+                form = ["--target", "8", "--exporter", "torchscript", "--opset", "17", "--verify", "quick", "-q"]
+                main(["convert", "-a", "yolov5", str(source), "-o", str(path), *form, *shapes], standalone_mode=False)
+                say(f"exported {path.name}")
+
+
+def build(work: Work) -> None:
+    """All engines, several at a time, with a low optimization level; then the one whose speed is measured, alone, twice."""
+    options = BuildOptions(
+        workspace=4 << 30,
+        optimization_level=work.options.level,
+        tactic_sources=tuple(work.options.tactics.split(",")),
+    )
+    jobs = {str(case): (case.graph, case.precision, options) for case in work.cases}
+    portable = replace(options, version_compatible=True)
+    jobs["new_batch_fp16_portable"] = ("new_batch", "fp16", portable)
+    waiting = {name: job for name, job in jobs.items() if not work.engine(name).exists()}
+    started = time.perf_counter()
+    with ThreadPoolExecutor(work.options.jobs) as threads:
+        futures = {threads.submit(_build_one, work, name, *job): name for name, job in waiting.items()}
+        for future in as_completed(futures):
+            seconds = future.result()
+            say(f"built {futures[future]} in {seconds:.0f} s")
+            work.keep(f"build_{futures[future]}", {"seconds": seconds, "at_once": len(waiting)})
+    if waiting:
+        say(f"{len(waiting)} engines in {time.perf_counter() - started:.0f} s")
+
+
+def build_fast(work: Work) -> None:
+    """The engine whose speed is measured: the default optimization level, alone; and again from the timing cache."""
+    if work.kept("timing_cache"):
+        return
+    options = BuildOptions(
+        workspace=8 << 30,
+        optimization_level=work.options.fast_level,
+        tactic_sources=tuple(work.options.tactics.split(",")),
+        version_compatible=True,  # so that the lean runtime of a later version, in torch's process, can run it too
+    )
+    cache = work.folder / "timing" / "fast"
+    shutil.rmtree(cache, ignore_errors=True)
+    first = _build_one(work, "new_batch_fp16_fast", "new_batch", "fp16", options, cache)
+    say(f"built new_batch_fp16_fast in {first:.0f} s")
+    second = _build_one(work, "again", "new_batch", "fp16", options, cache)
+    say(f"built it again from the timing cache in {second:.1f} s")
+    work.keep(
+        "timing_cache",
+        {"level": work.options.fast_level, "first_seconds": first, "second_seconds": second, "ratio": second / first},
+    )
+
+
+def _build_one(
+    work: Work, name: str, graph: str, precision: Any, options: BuildOptions, cache: Path | None = None
+) -> float:
+    from adaptrt.trt.build import build_engine_file
+
+    manifest = build_engine_file(
+        work.onnx(graph),
+        work.engine(name),
+        precision=precision,
+        options=options,
+        timing_folder=cache or work.folder / "timing",
+    )
+    return manifest.build_seconds
+
+
+def roles(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The shapes to look at: min, opt and max, or the only one."""
+    dims = spec.inputs[0].dims
+    if not any(dim.dynamic for dim in dims):
+        yield "opt", tuple(dim.opt for dim in dims)
+        return
+    for role in ("min", "opt", "max"):
+        yield role, tuple(getattr(dim, role) for dim in dims)
+
+
+def at_shape(spec: ModelSpec, shape: tuple[int, ...]) -> ModelSpec:
+    """The spec for one shape: pictures are brought to it."""
+    return replace(spec, inputs=(replace(spec.inputs[0], profiles=(tuple(map(Dim.fixed, shape)),)),))
+
+
+def pictures(work: Work, family: str, count: int) -> list[np.ndarray]:
+    """Photographs, parts of them, and for the new family, which was trained on shapes, drawn pictures too."""
+    from adaptrt.vision.pictures import read_image
+
+    photos = [read_image(path) for path in sorted((work.folder / "photos").glob("*.jpg"))]
+    rng = np.random.default_rng(0)
+    drawn = sorted((drawn_pictures(work).parent / "images").iterdir()) if family == "new" else []
+    found: list[np.ndarray] = list(photos)
+    while len(found) < count:
+        if family == "new" and len(found) % 4:
+            found.append(read_image(drawn[len(found)]))
+            continue
+        photo = photos[len(found) % len(photos)]
+        top, left = (int(rng.integers(0, size // 3)) for size in photo.shape[:2])
+        part = photo[top : top + photo.shape[0] * 2 // 3, left : left + photo.shape[1] * 2 // 3]
+        found.append(part[:, ::-1] if rng.random() < 0.5 else part)
+    return found[:count] if count > 1 else [read_image(drawn[0])] if drawn else photos[:1]
+
+
+def drawn_pictures(work: Work) -> Path:
+    """The held-out set of the shapes fixture; its instances.json."""
+    import sys
+
+    target = work.folder / "shapes"
+    if not (target / "instances.json").exists():
+        sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+        from draw_shapes import write_detection_set
+
+        write_detection_set(target, PICTURES, SEED, suffix=".png", workers=8)
+    return target / "instances.json"
+
+
+def prepare(images: list[np.ndarray], spec: ModelSpec) -> tuple[np.ndarray, list[ImageMeta]]:
+    from adaptrt.vision.transforms import transform_batch
+
+    batch, metas = transform_batch(images, spec)
+    return batch["images"], metas
+
+
+def reference(work: Work) -> None:
+    """What eager torch gives, float32 without TF32, on the GPU: outputs at each shape, boxes for mAP."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    for family in work.families:
+        network = eager_network(work, family)
+        for shapes in SHAPES:
+            graph = f"{family}_{shapes}"
+            spec = work.spec(graph)
+            for role, shape in roles(spec):
+                path = work.reference(graph, role)
+                if path.exists():
+                    continue
+                batch, _ = prepare(pictures(work, family, shape[0]), at_shape(spec, shape))
+                with torch.inference_mode():
+                    output = network(torch.from_numpy(batch).cuda()).float().cpu().numpy()
+                np.savez(path, images=batch, output0=output)
+                say(f"eager {graph} {role} {shape}")
+    if "new" in work.families and not (work.folder / "reference" / "map_eager.npz").exists():
+        network = eager_network(work, "new")
+
+        def run(batch: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return network(torch.from_numpy(batch).cuda()).cpu().numpy()
+
+        keep_boxes(work, "eager", run)
+    work.keep("reference", {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__})
+
+
+def eager_network(work: Work, family: str) -> Any:
+    """The unpatched network, from its checkpoint: images [B, 3, H, W] to output0."""
+    import torch
+
+    if family == "new":
+        from adaptrt_ultralytics.new_family import DecodedOutput
+        from adaptrt_ultralytics.rebuild import load_new_family
+
+        network: Any = DecodedOutput(load_new_family(work.checkpoint(family)))
+    else:
+        from adaptrt_ultralytics.classic.model import load_classic
+
+        network = load_classic(work.checkpoint(family))
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    assert isinstance(network, torch.nn.Module)
+    return network.eval().cuda()
+
+
+def keep_boxes(work: Work, name: str, run: Callable[[np.ndarray], np.ndarray]) -> None:
+    """The best boxes of every drawn picture, as rows: picture, label, score, x1 y1 x2 y2."""
+    from adaptrt.vision.decoders.decode import decode
+    from adaptrt.vision.pictures import read_image
+
+    spec = work.spec("new_static").with_decoder_params(conf=MAP_CONF, max_det=MAP_BOXES)
+    records = json.loads(drawn_pictures(work).read_text())["images"]
+    rows = []
+    for start in range(0, len(records), 8):
+        some = records[start : start + 8]
+        batch, metas = prepare([read_image(work.folder / "shapes" / "images" / one["file_name"]) for one in some], spec)
+        for record, found in zip(some, decode({"output0": run(batch)}, metas, spec), strict=True):
+            assert isinstance(found, Detections)
+            rows += [
+                (record["id"], label, score, *box)
+                for label, score, box in zip(found.labels, found.scores, found.boxes, strict=True)
+            ]
+    np.savez_compressed(work.folder / "reference" / f"map_{name}.npz", rows=np.array(rows, np.float32))
+
+
+def accuracy(work: Work) -> None:
+    """Each engine against eager: boxes in pixels, scores, detections, and the boxes that mAP is counted from."""
+    for case in work.cases:
+        if not work.kept(f"accuracy_{case}"):
+            work.keep(f"accuracy_{case}", _accuracy_of(work, case))
+            say(f"compared {case}")
+
+
+def _accuracy_of(work: Work, case: Case) -> dict[str, Any]:
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.trt.manifest import find_manifest
+
+    spec = work.spec(case.graph)
+    manifest = find_manifest(work.engine(case))
+    assert manifest is not None
+    result: dict[str, Any] = {
+        "receipt": json.loads(manifest.to_json())["receipt"],
+        "build_seconds": manifest.build_seconds,
+    }
+    with TensorRTRunner(work.engine(case)) as runner:
+        result["backend"] = runner.backend
+        for role, shape in roles(spec):
+            kept = np.load(work.reference(case.graph, role))
+            result[role] = {"shape": shape} | _difference(
+                runner.run({"images": kept["images"]})["output0"],
+                kept["output0"],
+                at_shape(spec, shape),
+                case.precision,
+            )
+        if case.family == "new":
+            keep_boxes(work, str(case), lambda batch: runner.run({"images": batch})["output0"])
+        result["warnings"] = list(runner.warnings)
+    return result
+
+
+def _difference(found: np.ndarray, expected: np.ndarray, spec: ModelSpec, case: Case) -> dict[str, Any]:
+    """Boxes where eager is sure and everywhere, scores everywhere, and boxes after NMS."""
+    from adaptrt.verify.agreement import match_boxes
+    from adaptrt.vision.decoders.decode import decode
+
+    classic = spec.decoder is not None and spec.decoder.name == "yolo_anchor"
+    rows = [output if classic else output.transpose(0, 2, 1) for output in (found, expected)]  # [B, N, 4 + ...]
+    boxes, wanted = (output[..., :4] for output in rows)
+    scores, sure = (
+        (output[..., 4:5] * output[..., 5:] if classic else output[..., 4:]).astype(np.float32) for output in rows
+    )
+    certain = sure.max(-1) >= SURE[case.family]
+    spec = spec.with_decoder_params(conf=SURE[case.family])
+    distance = np.abs(boxes.astype(np.float64) - wanted).max(-1)
+    metas = [ImageMeta(spec.image_size, spec.image_size)] * len(found)
+    pairs = matched = boxes_found = 0
+    box_distance = score_distance = 0.0
+    iou, score = MATCH[case.precision]
+    for one, other in zip(
+        decode({"output0": expected}, metas, spec), decode({"output0": found}, metas, spec), strict=True
+    ):
+        assert isinstance(one, Detections)
+        assert isinstance(other, Detections)
+        boxes_found += max(len(one), len(other))
+        for a, b in match_boxes(one, other, iou):
+            pairs += 1
+            apart = abs(float(one.scores[a]) - float(other.scores[b]))
+            matched += apart <= score
+            score_distance = max(score_distance, apart)
+            box_distance = max(box_distance, float(np.abs(one.boxes[a] - other.boxes[b]).max()))
+    return {
+        "sure_from": SURE[case.family],
+        "sure_positions": int(certain.sum()),
+        "box_px_sure": float(distance[certain].max(initial=0)),
+        "box_px_everywhere": float(distance.max()),
+        "score_everywhere": float(np.abs(scores - sure).max()),
+        "detections": boxes_found,
+        "paired": pairs,
+        "matched": matched,
+        "box_px_detections": box_distance,
+        "score_detections": score_distance,
+        "finite": bool(np.isfinite(found).all()),
+    }
+
+
+def report(work: Work) -> None:
+    """Everything in one file, with mAP by faster-coco-eval."""
+    result: dict[str, Any] = {"machine": machine(), "engines": {}, "map": {}}
+    for path in sorted((work.folder / "results").glob("*.json")):
+        kept = json.loads(path.read_text())
+        kind, _, name = path.stem.partition("_")
+        if kind == "accuracy":
+            result["engines"][name] = kept
+        elif kind != "build":
+            result[path.stem] = kept
+    for path in sorted((work.folder / "reference").glob("map_*.npz")):
+        result["map"][path.stem.removeprefix("map_")] = _map(work, np.load(path)["rows"])
+    target = work.folder / "gpu_yolov5.json"
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    if work.options.keep:
+        shutil.copy(target, FOLDER / target.name)
+    for name, engine in result["engines"].items():
+        for role in ("min", "opt", "max"):
+            if role in engine:
+                one = engine[role]
+                say(
+                    f"{name:24} {role} {'x'.join(map(str, one['shape'])):14} box {one['box_px_sure']:.4f} px, "
+                    f"score {one['score_everywhere']:.5f}, {one['matched']}/{one['detections']} boxes"
+                )
+    say(f"mAP: {result['map']}")
+
+
+def _map(work: Work, rows: np.ndarray) -> Mapping[str, float]:
+    import sys
+
+    sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+    from evaluate_yolov5n import coco_scores
+
+    found = [
+        {
+            "image_id": int(picture),
+            "category_id": int(label) + 1,
+            "score": float(score),
+            "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
+        }
+        for picture, label, score, x1, y1, x2, y2 in rows.tolist()
+    ]
+    return coco_scores(drawn_pictures(work), found)
+
+
+def main() -> None:
+    import gpu_latency
+
+    stages: dict[str, Callable[[Work], None]] = {
+        "export": export,
+        "build": build,
+        "reference": reference,
+        "accuracy": accuracy,
+        "build-fast": build_fast,
+        "latency": gpu_latency.latency,
+        "latency-torch": gpu_latency.latency_torch,
+        "report": report,
+    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["all", *stages], nargs="+")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "gpu")
+    parser.add_argument("--classic", help="a checkpoint of the classic family")
+    parser.add_argument("--jobs", type=int, default=7, help="builds at a time")
+    parser.add_argument("--level", type=int, default=0, help="optimization level of the twelve engines")
+    parser.add_argument("--fast-level", type=int, default=3, help="optimization level of the engine that is timed")
+    parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
+    parser.add_argument("--keep", action="store_true", help="report: write into benchmarks/results")
+    options = parser.parse_args()
+    work = Work(options)
+    for stage in stages if "all" in options.stage else options.stage:
+        stages[stage](work)
+
+
+if __name__ == "__main__":
+    main()

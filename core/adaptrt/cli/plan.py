@@ -9,12 +9,14 @@ from typing import Any
 import click
 
 from adaptrt.options import takes_option
+from adaptrt.pipeline.engine import why_float32
 from adaptrt.pipeline.output import choose_destination
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.rendering.words import file_size, shown_path
 from adaptrt.report import LINKS
 from adaptrt.request import Request
 from adaptrt.specs import format_shape
+from adaptrt.trt.versions import features_of, target_of
 
 
 def plan_of(request: Request) -> dict[str, Any]:
@@ -23,7 +25,6 @@ def plan_of(request: Request) -> dict[str, Any]:
     hooks = session.implementations()
     destination = choose_destination(request.source, request.output)
     options = session.hooks.adapter_options()
-    suffixes = (".onnx", ".report.json", ".report.html")
     return {
         "source": request.source,
         "source_bytes": Path(request.source).stat().st_size if Path(request.source).is_file() else None,
@@ -50,9 +51,27 @@ def plan_of(request: Request) -> dict[str, Any]:
         "links": {str(number): _link(number, request, hooks) for number in LINKS},
         "hooks": hooks,
         "files": [
-            {"path": str(path), "exists": path.exists()} for path in (destination.path(suffix) for suffix in suffixes)
+            {"path": str(path), "exists": path.exists(), "condition": condition}
+            for path, condition in ((destination.path(suffix), when) for suffix, when in _files(request).items())
         ],
     }
+
+
+def _files(request: Request) -> dict[str, str]:
+    """What is written, by suffix, and on which condition; an empty one always holds."""
+    return {
+        ".onnx": "",
+        **({f".{request.precision}.onnx": ""} if _typed(request) else {}),
+        ".engine": "where TensorRT is",
+        ".engine.json": "where TensorRT is",
+        ".report.json": "",
+        ".report.html": "",
+    }
+
+
+def _typed(request: Request) -> bool:
+    """Whether the precision is put into a graph of its own."""
+    return request.precision in ("fp16", "bf16") and features_of(target_of(request)).typed_graph
 
 
 def _defaults(options: type[Any]) -> dict[str, str]:
@@ -88,9 +107,14 @@ def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
         return f"not run: adapter {request.adapter} has no framework predictions"
     if number == 1 and not hooks["patches"]:
         return "not run: nobody contributes patches"
-    if number == 3 and request.precision == "fp32":
-        return "not run: the graph stays float32"
+    if number == 3:
+        return "runs" if _typed(request) else f"not run: {why_float32(request)}"
     return "runs where TensorRT builds an engine" if number == 4 else "runs"
+
+
+def _file_line(file: dict[str, Any]) -> str:
+    remarks = [remark for remark in (file["condition"], "replaced" if file["exists"] else "") if remark]
+    return shown_path(file["path"]) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def print_plan(plan: dict[str, Any]) -> None:
@@ -114,7 +138,7 @@ def print_plan(plan: dict[str, Any]) -> None:
     for title, lines in (
         ("links", [f"{number}  {LINKS[int(number)]}: {state}" for number, state in plan["links"].items()]),
         ("hooks, in the order they are asked", [f"{hook:<22} {', '.join(who) or '-'}" for hook, who in plan["hooks"].items()]),
-        ("files", [shown_path(one["path"]) + (" (replaced)" if one["exists"] else "") for one in plan["files"]]),
+        ("files", [_file_line(one) for one in plan["files"]]),
     ):  # fmt: skip
         click.echo(f"\n{title}")
         for line in lines:

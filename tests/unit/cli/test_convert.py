@@ -150,7 +150,7 @@ def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_ex
     Path("detector.onnx").touch()
     result = adaptrt(
         "convert", "detector", "--adapter", tiny, "--set", "conf=0.3", "--set", "patched=false", "--imgsz", "64x96",
-        "--batch", "1:4", "--fp16", "--dry-run",
+        "--batch", "1:4", "--fp16", "--target", "10", "--dry-run",
     )  # fmt: skip
     assert result.code == 0
     words = " ".join(result.out.split())
@@ -165,6 +165,8 @@ def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_ex
         "model_spec refuses, tiny, core.conversion",
         "not run: no --image",
         "detector.onnx (replaced)",
+        "detector.fp16.onnx",
+        "detector.engine (where TensorRT is)",
         "detector.report.json",
     ):
         assert piece in words
@@ -174,7 +176,7 @@ def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_ex
 def test_dry_run_as_json(adaptrt: Any, tiny: str) -> None:
     plan = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run", "--json").json
     assert plan["hooks"]["load_model"] == ["tiny"]
-    assert [Path(file["path"]).name for file in plan["files"]] == [
+    assert [Path(file["path"]).name for file in plan["files"] if not file["condition"]] == [
         "detector.onnx", "detector.report.json", "detector.report.html",
     ]  # fmt: skip
     assert plan["adapter_options"] == {"patched": "True", "exporter": "torchscript"}
@@ -190,3 +192,9 @@ def test_trace_plugins_names_each_hook_and_ends_with_the_command(adaptrt: Any, t
     result = adaptrt("convert", "classifier", "--adapter", tiny, "--verify", "none", "--trace-plugins")
     assert "hook load_model" in result.err
     assert "ADAPTRT_TRACE_PLUGINS" not in os.environ
+
+
+def test_dry_run_knows_that_an_old_target_takes_flags(adaptrt: Any, tiny: str) -> None:
+    plan = adaptrt("convert", "detector", "--adapter", tiny, "--fp16", "--target", "8", "--dry-run", "--json").json
+    assert plan["links"]["3"] == "not run: the graph stays float32: TensorRT 8 takes fp16 as a builder flag"
+    assert not any("fp16" in file["path"] for file in plan["files"])

@@ -46,7 +46,8 @@ def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Te
 
 
 @hookimpl(trylast=True)
-def graph_passes(ctx: Conversion) -> list[GraphPass]:
+def graph_passes(ctx: Conversion, spec: ModelSpec) -> list[GraphPass]:
     from adaptrt.graph.passes import standard_passes
 
-    return standard_passes(with_onnxsim=ctx.request.simplify)
+    shapes = {tensor.name: tensor.trace_shape for tensor in spec.inputs}
+    return standard_passes(with_onnxsim=ctx.request.simplify, shapes=shapes)

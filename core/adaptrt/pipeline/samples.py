@@ -24,13 +24,8 @@ class Sample:
 
 
 def trace_shapes(spec: ModelSpec) -> Shapes:
-    """Shapes for the trace: the opt sizes, and batch 2 where it may be, since exporters freeze an axis of size 1."""
-    return {
-        tensor.name: tuple(
-            _clamp(2, dim) if axis == 0 and dim.dynamic else dim.opt for axis, dim in enumerate(tensor.profiles[0])
-        )
-        for tensor in spec.inputs
-    }
+    """Shapes for the trace, by input."""
+    return {tensor.name: tensor.trace_shape for tensor in spec.inputs}
 
 
 def sample_shapes(spec: ModelSpec) -> list[Shapes]:
@@ -59,10 +54,6 @@ def is_batched(spec: ModelSpec) -> bool:
 def _sizes(tensor: InputSpec, profile: int, corner: str) -> tuple[int, ...]:
     shape = tensor.profiles[min(profile, len(tensor.profiles) - 1)]
     return tuple(dim.min if axis == 0 else getattr(dim, corner) for axis, dim in enumerate(shape))
-
-
-def _clamp(size: int, dim: Dim) -> int:
-    return max(dim.min, min(size, dim.max))
 
 
 def numbered(shapes: list[Shapes], count: int) -> Iterator[tuple[int, Shapes]]:

@@ -35,6 +35,14 @@ class InputSpec:
         """The axes over all profiles: what the exported graph must accept."""
         return union(self.profiles)
 
+    @property
+    def trace_shape(self) -> tuple[int, ...]:
+        """The opt sizes of the first profile, and batch 2 where it may be: exporters freeze an axis of size 1."""
+        return tuple(
+            max(dim.min, min(2, dim.max)) if axis == 0 and dim.dynamic else dim.opt
+            for axis, dim in enumerate(self.profiles[0])
+        )
+
     def axis_name(self, axis: int) -> str:
         """The symbol of a dynamic axis in the graph; made up from input and position if it has none."""
         return self.dims[axis].name or f"{self.name}_{axis}"

@@ -1,5 +1,8 @@
 """Core's own graph passes."""
 
+import functools
+from collections.abc import Mapping, Sequence
+
 from adaptrt.contributions import GraphPass
 from adaptrt.graph.passes.clean import (
     drop_redundant,
@@ -11,7 +14,8 @@ from adaptrt.graph.passes.clean import (
 from adaptrt.graph.passes.simplify import simplify
 
 
-def standard_passes(*, with_onnxsim: bool) -> list[GraphPass]:
+def standard_passes(*, with_onnxsim: bool, shapes: Mapping[str, Sequence[int]] | None = None) -> list[GraphPass]:
+    """What every graph goes through; ``shapes`` of the inputs are those that onnxsim checks itself at."""
     passes = [
         GraphPass(name="fold", order=10, run=fold_constants, reason="what depends on no input is computed once"),
         GraphPass(name="clean", order=20, run=drop_redundant, reason="equal constants, equal nodes, dead nodes"),
@@ -23,6 +27,11 @@ def standard_passes(*, with_onnxsim: bool) -> list[GraphPass]:
     ]
     if with_onnxsim:
         passes.append(
-            GraphPass(name="simplify", order=30, run=simplify, reason="shape arithmetic that folding leaves behind")
+            GraphPass(
+                name="simplify",
+                order=30,
+                run=functools.partial(simplify, shapes=shapes),
+                reason="shape arithmetic that folding leaves behind",
+            )
         )
     return passes

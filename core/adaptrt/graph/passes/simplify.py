@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -13,41 +15,54 @@ import onnx_ir as ir
 _SHAPE_ARITHMETIC = {"Shape", "Size", "Range", "NonZero", "ConstantOfShape", "Expand"}
 _TIMEOUT = 300
 
-# onnxsim's own check runs both graphs on random input; batch 2 keeps a symbolic batch honest
+# torch and sympy serve features of onnxsim that are not used here, and take seconds to import
 _CHILD = """
-import sys, onnx, onnxsim
-simplified, same = onnxsim.simplify(onnx.load(sys.argv[1]), check_n=1)
+import json, sys
+heavy = ("torch", "sympy")
+sys.modules.update(dict.fromkeys(heavy))
+import onnx
+try:
+    import onnxsim
+except ImportError:
+    for name in [name for name in sys.modules if name in heavy or name.partition(".")[0] == "onnxsim"]:
+        del sys.modules[name]
+    import onnxsim
+before, after, shapes = sys.argv[1:]
+simplified, same = onnxsim.simplify(onnx.load(before), check_n=1, test_input_shapes=json.loads(shapes) or None)
 if not same:
     sys.exit("onnxsim's own check found different outputs")
-onnx.save(simplified, sys.argv[2])
+onnx.save(simplified, after)
 """
 
 
-def simplify(model: ir.Model) -> ir.Model:
+def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
     """The model simplified, or as it was, with a note that says why.
 
     onnxsim is native code that has crashed and broken graphs: a crash, a failed check or a different signature all end
-    in the graph as it was.
+    in the graph as it was. ``shapes`` of the inputs are those that onnxsim compares both graphs at.
     """
     if not any(node.op_type in _SHAPE_ARITHMETIC for node in model.graph.all_nodes()):
         return _noted(model, "not needed: no shape arithmetic is left")
-    with tempfile.TemporaryDirectory(prefix="adaptrt-simplify-") as folder:
-        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
-        onnx.save(ir.to_proto(model), str(before))
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="adaptrt-simplify-") as folder:
+            before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+            onnx.save(ir.to_proto(model), str(before))
             done = subprocess.run(
-                [sys.executable, "-c", _CHILD, str(before), str(after)],
+                [sys.executable, "-c", _CHILD, str(before), str(after), json.dumps(shapes or {})],
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=_TIMEOUT,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            return _noted(model, f"left out: onnxsim took longer than {_TIMEOUT} s")
-        if done.returncode != 0 or not after.is_file():
-            reason = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-            return _noted(model, f"left out: {reason[0]}")
-        simplified = ir.from_proto(onnx.load(str(after)))
+            if done.returncode != 0 or not after.is_file():
+                reason = done.stderr.strip().splitlines()[-1:] or [f"onnxsim ended with status {done.returncode}"]
+                return _noted(model, f"left out: {reason[0]}")
+            simplified = ir.from_proto(onnx.load(str(after)))
+    except subprocess.TimeoutExpired:
+        return _noted(model, f"left out: onnxsim took longer than {_TIMEOUT} s")
+    except OSError as error:  # no room for the copies, no process to be had
+        return _noted(model, f"left out: {error}")
     if _signature(simplified) != _signature(model):
         return _noted(model, "left out: onnxsim changed inputs or outputs")
     return _noted(simplified, "onnxsim")
@@ -58,6 +73,10 @@ def _noted(model: ir.Model, note: str) -> ir.Model:
     return model
 
 
-def _signature(model: ir.Model) -> list[tuple[str | None, int]]:
-    values = [*model.graph.inputs, *model.graph.outputs]
-    return [(value.name, len(value.shape) if value.shape is not None else -1) for value in values]
+def _signature(model: ir.Model) -> list[object]:
+    """Inputs with their axes, numbers and symbols; of outputs the names and the number of axes."""
+    inputs = [(value.name, value.dtype, str(value.shape)) for value in model.graph.inputs]
+    outputs = [
+        (value.name, value.dtype, len(value.shape) if value.shape is not None else -1) for value in model.graph.outputs
+    ]
+    return [inputs, outputs]

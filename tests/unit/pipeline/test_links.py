@@ -1,0 +1,174 @@
+"""The six links: what closes them, what opens them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from adaptrt.contributions import Metric
+from adaptrt.errors import ModelError, PatchError, VerificationError
+from adaptrt.pipeline.links import close_link, compare_predictions, picture_record, record_prediction, running
+from adaptrt.predictions import Classification, Detections, Predictions, Values
+from adaptrt.report import Check, Link, PictureRecord
+from adaptrt.specs import InputSpec, ModelSpec
+from adaptrt.verify.agreement import box_iou, describe, match_boxes, matched_boxes, standard_metrics
+
+SPEC = ModelSpec((InputSpec.image(32, 32),), task="detect")
+
+
+def link(number: int = 2) -> Link:
+    return Link(number, "ONNX Runtime = reference")
+
+
+def check(value: float, limit: float | None = 0.05, **options: object) -> Check:
+    return Check(
+        **{"name": "boxes", "unit": "pixels", "value": value, "limit": limit, "passed": value <= 0.05, **options}
+    )  # type: ignore[arg-type]
+
+
+def test_a_link_closes_when_every_check_passes() -> None:
+    closed = link()
+    close_link(closed, [check(0.01), check(0.05)])
+    assert closed.status == "passed"
+    assert len(closed.checks) == 2
+
+
+def test_the_first_that_fails_is_named() -> None:
+    opened = link()
+    with pytest.raises(VerificationError) as caught:
+        close_link(opened, [check(0.01), check(3.5), check(9, name="other")])
+    assert caught.value.message == (
+        "Link 2 (ONNX Runtime = reference) fails: boxes 3.5 pixels, at most 0.05 is accepted."
+    )
+    assert "--no-simplify" in (caught.value.hint or "")
+    assert (opened.status, len(opened.checks)) == ("failed", 3)
+    with pytest.raises(PatchError, match="Link 1"):
+        close_link(link(1), [check(1)], error=PatchError)
+
+
+def test_metrics_are_at_least() -> None:
+    share = check(0.5, 1.0, name="matched", unit="share", passed=False, higher_is_better=True)
+    with pytest.raises(VerificationError, match=r"matched 0.5, at least 1 is accepted"):
+        close_link(link(5), [share])
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_every_link_says_what_to_do(number: int) -> None:
+    with pytest.raises(VerificationError) as caught:
+        close_link(link(number), [check(1)])
+    assert caught.value.hint
+
+
+def test_a_link_without_checks_proves_nothing() -> None:
+    opened = link()
+    with pytest.raises(VerificationError, match="compares nothing"):
+        close_link(opened, [])
+    assert opened.status == "failed"
+
+
+def test_what_does_not_run_fails_its_link() -> None:
+    opened = link()
+    with pytest.raises(VerificationError, match="Link 2 .* fails: no such batch"), running(opened):
+        raise ModelError("no such batch")
+    assert (opened.status, opened.reason) == ("failed", "no such batch")
+    with pytest.raises(PatchError, match="RuntimeError: boom"), running(link(1), error=PatchError):
+        raise RuntimeError("boom")
+    with pytest.raises(KeyboardInterrupt), running(link()):
+        raise KeyboardInterrupt
+
+
+def detections(*boxes: Sequence[float], labels: Sequence[int] = (), scores: Sequence[float] = ()) -> Detections:
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores or [0.9] * len(boxes), np.float32),
+        np.array(labels or [0] * len(boxes), np.int64),
+        ("cat", "dog"),
+    )
+
+
+A, B = (0, 0, 10, 10), (20, 20, 30, 30)
+
+
+def agreement(first: Detections, second: Detections) -> float:
+    return matched_boxes(0.9, 0.01).compute([first], [second])
+
+
+def test_matched_boxes() -> None:
+    assert agreement(detections(A, B), detections(B, A)) == 1.0
+    assert agreement(detections(A, B), detections(A)) == 0.5
+    assert agreement(detections(A), detections(A, B)) == 0.5
+    assert agreement(detections(A, A), detections(A)) == 0.5  # each box is used once
+    assert agreement(detections(A), detections(A, labels=[1])) == 0.0
+    assert agreement(detections(A), detections(A, scores=[0.5])) == 0.0
+    assert agreement(detections(A), detections((0, 0, 10, 12))) == 0.0
+    assert agreement(detections(), detections()) == 1.0
+    assert agreement(detections(A), detections()) == 0.0
+
+
+def test_overlaps() -> None:
+    overlaps = box_iou(detections(A, B).boxes, detections((0, 0, 5, 10), B, (5, 5, 5, 5)).boxes)
+    np.testing.assert_allclose(overlaps, [[0.5, 0, 0], [0, 1, 0]])
+    assert match_boxes(detections(A), detections((0, 0, 5, 10)), 0.5) == [(0, 0)]
+
+
+def test_metrics_by_task() -> None:
+    cat = Classification(np.array([0.9, 0.1], np.float32), np.array([1, 0]), ("dog", "cat"))
+    dog = Classification(np.array([0.9, 0.1], np.float32), np.array([0, 1]), ("dog", "cat"))
+    classify = ModelSpec(SPEC.inputs, task="classify")
+    (top1,) = standard_metrics(classify, "fp32")
+    assert compare_predictions([top1], [cat, dog], [cat, dog], classify)[0].passed
+    (wrong,) = compare_predictions([top1], [cat, dog], [cat, cat], classify)
+    assert (wrong.value, wrong.passed, wrong.samples) == (0.5, False, 2)
+    assert standard_metrics(ModelSpec(SPEC.inputs), "fp32") == []
+    assert compare_predictions([top1], [cat], [dog], SPEC) == []  # another task's metric
+    for precision in ("fp32", "fp16", "int8"):
+        assert standard_metrics(SPEC, precision)
+
+
+def test_a_metric_that_only_reports_never_fails() -> None:
+    report_only = Metric(name="m", task="any", reason="r", compute=lambda a, b: 0.1)
+    (found,) = compare_predictions([report_only], [detections()], [detections()], SPEC)
+    assert (found.limit, found.passed) == (None, True)
+
+
+def test_a_metric_that_is_no_number_fails() -> None:
+    broken = Metric(name="m", task="any", reason="r", compute=lambda a, b: float("nan"), minimum=0.5)
+    (found,) = compare_predictions([broken], [detections()], [detections()], SPEC)
+    assert not found.passed
+
+
+def test_a_metric_that_raises_names_itself() -> None:
+    def fail(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
+        raise KeyError("boxes")
+
+    broken = Metric(name="mean distance", task="any", reason="r", compute=fail)
+    with pytest.raises(VerificationError, match="Metric 'mean distance' fails: KeyError: 'boxes'"):
+        compare_predictions([broken], [detections()], [detections()], SPEC)
+
+
+def test_predictions_in_the_report() -> None:
+    found = record_prediction(detections(A, labels=[1], scores=[0.1234567]))
+    assert (found.kind, found.boxes, found.labels) == ("detections", [[0, 0, 10, 10]], [1])
+    assert found.scores == [0.123457]
+    assert found.names == ("cat", "dog")
+    values = record_prediction(Values({"out": np.zeros(3)}))
+    assert (values.kind, values.names) == ("values", ("out",))
+
+
+def test_one_record_for_each_picture(tmp_path: object) -> None:
+    from pathlib import Path
+
+    records: list[PictureRecord] = []
+    first = picture_record(records, Path("a.png"))
+    assert picture_record(records, Path("b.png")) is not first
+    assert picture_record(records, Path("a.png")) is first
+    assert [record.path for record in records] == ["a.png", "b.png"]
+
+
+def test_in_a_few_words() -> None:
+    assert describe(detections(A, B, labels=[1, 1])) == "2 dog"
+    assert describe(detections()) == "nothing"
+    assert describe(Classification(np.array([0.9]), np.array([0]), ("dog",))) == "dog 0.900"
+    assert describe(Values({"out": np.zeros((3, 2))})) == "out (3, 2)"

@@ -340,7 +340,7 @@ def _accuracy_of(work: Work, case: Case) -> dict[str, Any]:
                 runner.run({"images": kept["images"]})["output0"],
                 kept["output0"],
                 at_shape(spec, shape),
-                case.precision,
+                case,
             )
         if case.family == "new":
             keep_boxes(work, str(case), lambda batch: runner.run({"images": batch})["output0"])

@@ -110,7 +110,8 @@ def run_request(request: Request, *, html: bool = True, observer: Observer | Non
     except (BuildError, ExportError, GraphError, PatchError, VerificationError) as error:
         if error.report is not None:
             try:
-                write_failed_report(error.report, destination.path(FAILED), html=html)
+                details = write_failed_report(error.report, destination.path(FAILED), html=html)
+                error.hint = " ".join(filter(None, (error.hint, f"Details: {details}")))
             except OutputError as late:  # never hides why the conversion failed
                 error.report.warnings.append(late.message)
                 if observer is not None:

@@ -75,7 +75,10 @@ class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
         self._task = self._progress.add_task(stage_title(name), total=None, text="")
 
     def stage_progress(self, done: int, total: int, text: str = "") -> None:
+        from rich.markup import escape
+
         if self._task is not None:
+            text = escape(text)
             self._progress.update(self._task, completed=done, total=total or None, text=text)  # 0: not known
 
     def stage_finished(self, stage: Stage) -> None:

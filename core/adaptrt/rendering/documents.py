@@ -19,8 +19,7 @@ def page_of(report: Report, folder: Path) -> Mapping[str, Path]:
     return {".report.html": write_html(report, folder / "report.html")}
 
 
-def write_failed_report(report: Report, path: Path, *, html: bool) -> None:
-    """What is known of a conversion that failed, as ``path`` with ``.json`` and ``.html`` added."""
-    write_whole(path.with_name(f"{path.name}.json"), report.to_json())
-    if html:
-        write_html(report, path.with_name(f"{path.name}.html"))
+def write_failed_report(report: Report, path: Path, *, html: bool) -> Path:
+    """What is known of a conversion that failed, as ``path`` with ``.json`` and ``.html`` added; the one to read."""
+    written = write_whole(path.with_name(f"{path.name}.json"), report.to_json())
+    return write_html(report, path.with_name(f"{path.name}.html")) if html else written

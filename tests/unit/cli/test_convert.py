@@ -112,6 +112,7 @@ def test_a_failure_leaves_its_report_and_a_success_removes_it(
         assert failed.code == 5
         assert "Link 1" in failed.err
         assert "failed" in failed.err
+        assert "Details: detector.failed.report.html" in failed.err
         assert files() == ["detector.failed.report.html", "detector.failed.report.json"]
         report = Report.from_json(Path("detector.failed.report.json").read_bytes())
         assert report.failure is not None
@@ -198,3 +199,21 @@ def test_dry_run_knows_that_an_old_target_takes_flags(adaptrt: Any, tiny: str) -
     plan = adaptrt("convert", "detector", "--adapter", tiny, "--fp16", "--target", "8", "--dry-run", "--json").json
     assert plan["links"]["3"] == "not run: the graph stays float32: TensorRT 8 takes fp16 as a builder flag"
     assert not any("fp16" in file["path"] for file in plan["files"])
+
+
+def test_a_failed_report_that_cannot_be_written_hides_nothing(
+    adaptrt: Any, tiny: str, install_extension: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptrt import OutputError
+    from adaptrt.rendering import documents
+
+    def full(*_: Any) -> None:
+        raise OutputError("The disk is full.")
+
+    install_extension("wrong", WRONG_PATCH)
+    monkeypatch.setattr(documents, "write_whole", full)
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "quick")
+    assert result.code == 5
+    assert "Link 1" in result.err
+    assert "Warning: The disk is full." in result.err
+    assert files() == []

@@ -7,10 +7,9 @@ from pathlib import Path
 from adaptrt.hookspecs import hookimpl
 from adaptrt.request import Conversion
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.build import BuildWatcher, Configure, engine_from_onnx, make_manifest
-from adaptrt.trt.cache import timing_folder
+from adaptrt.trt.build import BuildWatcher, Configure
+from adaptrt.trt.build import build_engine as build
 from adaptrt.trt.log import LogNote
-from adaptrt.trt.manifest import manifest_path
 from adaptrt.trt.versions import can_build, features_of, target_of
 
 
@@ -41,24 +40,22 @@ def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | No
         return None
     request = ctx.request
     plan = ctx.workdir / "model.engine"
-    build = engine_from_onnx(
+    manifest, cached = build(
         onnx_path,
         spec,
         plan,
         precision=request.precision,
         keep_fp32=request.keep_fp32,
         options=request.build,
-        timing_folder=timing_folder() if request.build.timing_cache else None,
         watcher=_Told(ctx),
         configure=_configure(ctx),
+        cache=request.cache,
     )
-    manifest = make_manifest(
-        build, onnx_path, spec, precision=request.precision, keep_fp32=request.keep_fp32, options=request.build
-    )
-    manifest_path(plan).write_text(manifest.to_json(), encoding="utf-8")
-    ctx.notes.append(f"precision receipt: {build.receipt.summary}; {build.receipt.evidence}")
-    if build.receipt.note:
-        ctx.warn(f"Precision: {build.receipt.note}.")
+    if cached:
+        ctx.notes.append(f"the engine comes from the cache: built {manifest.created}")
+    ctx.notes.append(f"precision receipt: {manifest.receipt.summary}; {manifest.receipt.evidence}")
+    if manifest.receipt.note:
+        ctx.warn(f"Precision: {manifest.receipt.note}.")
     return plan
 
 

@@ -170,6 +170,53 @@ def make_manifest(
     )
 
 
+def build_engine(
+    onnx_path: Path,
+    spec: ModelSpec,
+    plan: Path,
+    *,
+    precision: Precision = "fp32",
+    keep_fp32: tuple[str, ...] = (),
+    options: BuildOptions = DEFAULTS,
+    timing_folder: Path | None = None,
+    watcher: BuildWatcher | None = None,
+    configure: Configure | None = None,
+    cache: bool = True,
+    command: str = "",
+) -> tuple[Manifest, bool]:
+    """``plan`` and its manifest beside it, built or out of the cache (True); what a plugin configures is never cached."""
+    from adaptrt.trt.cache import default_timing_folder
+    from adaptrt.trt.engine_cache import engine_from_cache, engine_key, keep_engine
+
+    key = None
+    if cache and configure is None:
+        key = engine_key(onnx_sha256(onnx_path), spec, precision, keep_fp32, options)
+        found = engine_from_cache(key, plan) if key else None
+        if found is not None:
+            found.command, found.onnx = command, onnx_path.name
+            found.rebuild = rebuild_command(onnx_path.name, spec, precision, keep_fp32, options)
+            manifest_path(plan).write_text(found.to_json(), encoding="utf-8")
+            return found, True
+    build = engine_from_onnx(
+        onnx_path,
+        spec,
+        plan,
+        precision=precision,
+        keep_fp32=keep_fp32,
+        options=options,
+        timing_folder=timing_folder or default_timing_folder(),
+        watcher=watcher,
+        configure=configure,
+    )
+    manifest = make_manifest(
+        build, onnx_path, spec, precision=precision, keep_fp32=keep_fp32, options=options, command=command
+    )
+    manifest_path(plan).write_text(manifest.to_json(), encoding="utf-8")
+    if key:
+        keep_engine(key, plan, manifest)
+    return manifest, False
+
+
 def build_engine_file(
     onnx_path: Path | str,
     out_path: Path | str,
@@ -180,15 +227,22 @@ def build_engine_file(
     options: BuildOptions = DEFAULTS,
     timing_folder: Path | None = None,
     watcher: BuildWatcher | None = None,
+    cache: bool = False,
     command: str = "",
 ) -> Manifest:
-    """Build an engine and write it with its manifest; both appear under their names only when whole."""
+    """Build an engine and write it with its manifest; both appear under their names only when whole.
+
+    ``timing_folder`` is where timing caches lie, if not in the user's cache; ``cache`` takes an engine that was built
+    from the same before.
+    """
     onnx_path, out_path = Path(onnx_path), Path(out_path)
-    spec = spec or read_onnx(onnx_path).spec or spec_of_static_graph(read_onnx(onnx_path))
+    if spec is None:
+        file = read_onnx(onnx_path)
+        spec = file.spec or spec_of_static_graph(file)
     out_path.parent.mkdir(parents=True, exist_ok=True)
     workdir = Path(tempfile.mkdtemp(prefix=f".{out_path.stem}.", suffix=".adaptrt", dir=out_path.parent))
     try:
-        build = engine_from_onnx(
+        manifest, _ = build_engine(
             onnx_path,
             spec,
             workdir / "plan",
@@ -197,23 +251,20 @@ def build_engine_file(
             options=options,
             timing_folder=timing_folder,
             watcher=watcher,
+            cache=cache,
+            command=command,
         )
-        manifest = make_manifest(
-            build, onnx_path, spec, precision=precision, keep_fp32=keep_fp32, options=options, command=command
-        )
-        write_engine(build.plan, manifest, out_path)
+        publish_engine(workdir / "plan", out_path)
     finally:
         shutil.rmtree(workdir, ignore_errors=True)
     return manifest
 
 
-def write_engine(plan: Path, manifest: Manifest, out_path: Path) -> None:
+def publish_engine(plan: Path, out_path: Path) -> None:
     """Move plan and manifest to their names; an old manifest never stands beside a new plan."""
-    written = plan.with_name(plan.name + ".json")
-    written.write_text(manifest.to_json(), encoding="utf-8")
     manifest_path(out_path).unlink(missing_ok=True)
     plan.replace(out_path)
-    written.replace(manifest_path(out_path))
+    manifest_path(plan).replace(manifest_path(out_path))
 
 
 def spec_of_static_graph(file: OnnxFile) -> ModelSpec:

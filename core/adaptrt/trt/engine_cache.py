@@ -1,0 +1,60 @@
+"""Engines kept by what they are made from: the ONNX content with its weights, options, TensorRT and GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptrt import __version__
+from adaptrt.errors import AdaptrtError
+from adaptrt.specs import BuildOptions, ModelSpec, Precision
+from adaptrt.trt.cache import Store, key_of
+from adaptrt.trt.cuda import describe_device
+from adaptrt.trt.manifest import Manifest, file_sha256, manifest_path
+from adaptrt.trt.versions import installed_version
+
+KIND = "engine"
+ENGINE, MANIFEST = ".engine", ".engine.json"
+
+
+def engine_key(
+    onnx_sha256: str, spec: ModelSpec, precision: Precision, keep_fp32: tuple[str, ...], options: BuildOptions
+) -> str | None:
+    """What an engine depends on, as a key; ``None`` where the GPU or TensorRT cannot be told."""
+    version = installed_version()
+    try:
+        device = describe_device(options.device)
+        libraries = [file_sha256(Path(library)) for library in options.plugin_libs]
+    except (AdaptrtError, OSError):
+        return None  # the build itself will say what is wrong
+    if version is None:
+        return None
+    return key_of(
+        {
+            "kind": KIND,
+            "adaptrt": __version__,
+            "onnx": onnx_sha256,
+            "spec": spec,
+            "precision": precision,
+            "keep_fp32": keep_fp32,
+            "options": options,
+            "libraries": libraries,
+            "tensorrt": version,
+            "gpu": [device.name, device.capability],
+        }
+    )
+
+
+def engine_from_cache(key: str, plan: Path, store: Store | None = None) -> Manifest | None:
+    """Copy an engine and its manifest out of the cache; ``None`` where it is not there, or damaged."""
+    store = store or Store()
+    entry = store.find(key)
+    if entry is None or not store.copy(entry, ENGINE, plan) or not store.copy(entry, MANIFEST, manifest_path(plan)):
+        plan.unlink(missing_ok=True)
+        return None
+    return Manifest.from_json(manifest_path(plan).read_bytes())
+
+
+def keep_engine(key: str, plan: Path, manifest: Manifest, store: Store | None = None) -> None:
+    """Put an engine and its manifest into the cache."""
+    title = f"{manifest.onnx} {manifest.precision}, TensorRT {manifest.tensorrt}, {manifest.gpu}"
+    (store or Store()).put(key, KIND, title, {ENGINE: plan, MANIFEST: manifest_path(plan)})

@@ -48,8 +48,13 @@ def count_operators(model: ir.Model) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
+def signature(model: ir.Model) -> tuple[list[str | None], list[str | None]]:
+    """The names of inputs and outputs, in order."""
+    return [value.name for value in model.graph.inputs], [value.name for value in model.graph.outputs]
+
+
 def require_symbolic_axes(model: ir.Model, spec: ModelSpec) -> None:
-    """Every axis asked to be dynamic is a symbol in the file, every other one a number.
+    """Every axis asked to be dynamic is a symbol in the file, every other one the number asked for.
 
     Exporters can freeze a dynamic axis to the size of the example without a word.
     """
@@ -61,16 +66,33 @@ def require_symbolic_axes(model: ir.Model, spec: ModelSpec) -> None:
                 f"The exported graph has no input {tensor.name!r} (it has {', '.join(map(str, inputs))}).",
                 hint="The model does not use it; leave it out of the spec.",
             )
-        for axis, dim in enumerate(tensor.dims):
-            if dim.dynamic and isinstance(value.shape[axis], int):
+        if len(value.shape) != len(tensor.dims):
+            raise ExportError(
+                f"Input {tensor.name!r} has {len(tensor.dims)} axes in the spec and {len(value.shape)} in the graph.",
+                hint="Whoever exported it changed the input; see the report for the exporter.",
+            )
+        for axis, (size, dim) in enumerate(zip(value.shape, tensor.dims, strict=True)):
+            if dim.dynamic and isinstance(size, int):
                 raise ExportError(
-                    f"Axis {axis} of input {tensor.name!r} was to be dynamic ({dim}), and the exporter froze it to {value.shape[axis]}.",
+                    f"Axis {axis} of input {tensor.name!r} was to be dynamic ({dim}), and the exporter froze it to {size}.",
                     hint="The model's code reads this size as a number; patch that, try the other --exporter, or ask for a fixed axis.",
+                )
+            if not dim.dynamic and size != dim.opt:
+                found = size if isinstance(size, int) else "dynamic"
+                raise ExportError(
+                    f"Axis {axis} of input {tensor.name!r} is fixed at {dim.opt} in the spec and {found} in the graph.",
+                    hint="Ask for this size with --shape, or try the other --exporter.",
                 )
 
 
 def complete_outputs(model: ir.Model, spec: ModelSpec) -> tuple[OutputSpec, ...]:
     """The outputs of the spec with the axes and types of the graph, symbols by name."""
+    wanted, given = [output.name for output in spec.outputs], signature(model)[1]
+    if wanted != given:
+        raise ExportError(
+            f"The graph's outputs are {', '.join(map(str, given))}, the spec names {', '.join(wanted)}.",
+            hint="An export_onnx hook has to use the names of the spec, in its order.",
+        )
     outputs = []
     for output, value in zip(spec.outputs, model.graph.outputs, strict=True):
         dims: tuple[int | str, ...] = ()

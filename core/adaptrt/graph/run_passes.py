@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from adaptrt.errors import AdaptrtError, GraphError, disk_error
-from adaptrt.graph.model_file import check_model
+from adaptrt.graph.model_file import check_model, signature
 from adaptrt.plugins.facade import Contributed
 from adaptrt.report import PassRecord
 
@@ -24,8 +24,11 @@ def run_passes(
         before = _count(model)
         started = time.perf_counter()
         try:
+            names = signature(model)
             model = found.run(model) or model
             check_model(model)
+            if signature(model) != names:
+                raise ValueError("it changed the names of inputs or outputs")
         except AdaptrtError:
             raise
         except Exception as error:

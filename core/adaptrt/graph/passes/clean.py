@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -40,6 +41,7 @@ def drop_redundant(model: ir.Model) -> None:
 
 def make_gathers_positive(model: ir.Model) -> None:
     """Constant negative indices of Gather become positive ones: TensorRT has returned zeros for negative ones."""
+    taken = {value.name for node in model.graph.all_nodes() for value in node.outputs} | set(model.graph.initializers)
     for node in model.graph.all_nodes():
         if node.op_type != "Gather":
             continue
@@ -52,7 +54,9 @@ def make_gathers_positive(model: ir.Model) -> None:
         array = constant.numpy()
         if not isinstance(size, int) or not (array < 0).any():
             continue
-        name = f"{node.name or 'gather'}_positive_indices"
+        base = f"{node.name or 'gather'}_positive_indices"
+        name = next(name for name in (base, *(f"{base}_{count}" for count in itertools.count(1))) if name not in taken)
+        taken.add(name)
         positive = ir.tensor((array + (array < 0) * size).astype(array.dtype), name=name)
         value = ir.Value(
             name=name, const_value=positive, shape=ir.Shape(array.shape), type=ir.TensorType(positive.dtype)
@@ -74,12 +78,19 @@ def infer_output_shapes(model: ir.Model) -> None:
                 [size if isinstance(size, int) or str(size) in known else None for size in value.shape]
             )
     common.ShapeInferencePass()(model)
+    renamed: dict[str, str] = {}  # equal symbols stay equal
     for value in model.graph.outputs:
+        sizes: list[int | str] = []
+        for axis, size in enumerate(value.shape or ()):
+            own = f"{value.name}_{axis}"
+            if isinstance(size, int):
+                sizes.append(size)
+            elif size.value is None:
+                sizes.append(own)
+            else:
+                sizes.append(size.value if size.value in known else renamed.setdefault(size.value, own))
         if value.shape is not None:
-            sizes = [size if isinstance(size, int) else size.value for size in value.shape]
-            value.shape = ir.Shape(
-                [f"{value.name}_{axis}" if size is None else size for axis, size in enumerate(sizes)]
-            )
+            value.shape = ir.Shape(sizes)
 
 
 def name_nodes(model: ir.Model) -> None:

@@ -15,6 +15,7 @@ from adaptrt import (
     Classification,
     Conversion,
     DecoderSpec,
+    Dim,
     ImageTransform,
     InputSpec,
     ModelSpec,
@@ -23,13 +24,14 @@ from adaptrt import (
     ShapeError,
     UsageError,
 )
-from adaptrt_timm.loading import asked_size, is_fixed, labels_of, picture_size
+from adaptrt_timm.loading import asked_size, constructor_args, is_fixed, labels_of, picture_size
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
 
 if TYPE_CHECKING:
     from torch import nn
 
+_BATCH = Dim(1, 8, 16, "batch")
 _INTERPOLATIONS = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "box": "area"}
 
 
@@ -43,16 +45,20 @@ def classifier_spec(
 ) -> ModelSpec:
     """One picture in, logits [B, classes] out, prepared as the model's ``pretrained_cfg`` says."""
     options: TimmOptions = ctx.options or TimmOptions()
-    config = data_config(ctx, model, stride)
+    config = data_config(ctx, model, source, stride)
     channels, height, width = config["input_size"]
-    if is_fixed(model) and ctx.request.shapes.dynamic is not None and "hw" in ctx.request.shapes.dynamic:
+    if is_fixed(model) and _asks_for_sizes(ctx):
         raise ShapeError(
             f"Height and width of {source.name} cannot be dynamic: its windows and positions are laid out for one size.",
-            hint="Leave out hw, and choose the size with --imgsz; the batch may be dynamic.",
+            hint="Choose the size with --imgsz; the batch may be dynamic.",
         )
     labels = labels_of(model, options, source)
+    if source.weights is None:
+        ctx.warn(
+            f"{source.name} has random weights, and its predictions mean nothing: give trained ones with --weights."
+        )
     return ModelSpec(
-        inputs=(InputSpec.image(height, width),),
+        inputs=(InputSpec("images", ((_BATCH, *map(Dim.fixed, (channels, height, width))),)),),
         outputs=(OutputSpec("logits", groups=(OutputGroup("logits", "logits"),)),),
         task="classify",
         image=_image_transform(config, stride) if channels == 3 else None,
@@ -67,11 +73,18 @@ def classifier_spec(
     )
 
 
-def data_config(ctx: Conversion, model: nn.Module, stride: int) -> dict[str, Any]:
+def _asks_for_sizes(ctx: Conversion) -> bool:
+    asked = ctx.request.shapes
+    ranges = any(axis.dynamic for profiles in asked.shapes.values() for shape in profiles for axis in shape[-2:])
+    several = any(len({shape[-2:] for shape in profiles}) > 1 for profiles in asked.shapes.values())
+    return ranges or several or (asked.dynamic is not None and "hw" in asked.dynamic)
+
+
+def data_config(ctx: Conversion, model: nn.Module, source: Source, stride: int) -> dict[str, Any]:
     """timm's data config of the model, at the size asked for."""
     options: TimmOptions = ctx.options or TimmOptions()
     size = asked_size(ctx, stride) or picture_size(model)
-    channels = getattr(model, "in_chans", 3)
+    channels = getattr(model, "in_chans", constructor_args(ctx, source).get("in_chans", 3))
     asked = {"input_size": (channels, *size), "crop_pct": options.crop_pct, "crop_mode": options.crop_mode}
     return dict(resolve_data_config(asked, model=model))  # type: ignore[no-untyped-call]
 
@@ -82,7 +95,7 @@ def timm_predictions(
     """timm's own transform and model on one picture: the five most likely classes."""
     from PIL import Image
 
-    transform = create_transform(**data_config(ctx, model, stride))
+    transform = create_transform(**data_config(ctx, model, source, stride))
     with Image.open(image) as picture:
         pixels = transform(picture.convert("RGB"))
     with torch.inference_mode():

@@ -16,7 +16,7 @@ from torch.nn import functional
 from adaptrt import FunctionPatch, ModulePatch, Patch
 from adaptrt_timm.swin_block import FOLDED_BYTES, OrderedStage, WindowBlock, Windows
 
-REQUIRES = "timm>=1.0.9,<2"
+REQUIRES = "timm>=1.0.20,<2"
 _MODULE = "timm.models.swin_transformer"
 
 

@@ -1,0 +1,177 @@
+"""Weights in every wrapping that training code writes, and what is said when they do not fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+timm = pytest.importorskip("timm", reason="needs timm")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from micro_swin import MICRO, NAME, micro, not_in_old, pictures  # noqa: E402
+
+from adaptrt import CheckpointError, ModelError, ShapeRequest, UsageError  # noqa: E402
+from adaptrt_timm import any_model, swin  # noqa: E402
+
+Make = Callable[..., Any]
+OPTIONS: dict[str, Any] = {"model": NAME, "model_args": MICRO}
+
+
+def same(loaded: Any, model: Any) -> bool:
+    x = pictures(model, 1)
+    with torch.no_grad():
+        return not loaded.training and torch.equal(loaded(x), model(x))
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: state,
+        lambda state: {"model": state, "epoch": 3},
+        lambda state: {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {"state_dict": {name: tensor * 0 for name, tensor in state.items()}, "state_dict_ema": state},
+        lambda state: {"model": {f"_orig_mod.{name}": tensor for name, tensor in state.items()}},
+    ],
+    ids=["raw", "model", "module prefix", "averaged", "compiled"],
+)
+def test_checkpoints(wrapped: Callable[[Any], Any], tmp_path: Path, conversion: Make) -> None:
+    model = micro()
+    torch.save(wrapped(model.state_dict()), tmp_path / "last.pth.tar")
+    assert same(swin.load_model(conversion(tmp_path / "last.pth.tar", OPTIONS)), model)
+
+
+def test_safetensors_in_half_precision(tmp_path: Path, conversion: Make) -> None:
+    from safetensors.torch import save_file
+
+    model = micro().half().float()
+    save_file({name: tensor.half() for name, tensor in model.state_dict().items()}, tmp_path / "w.safetensors")
+    loaded = swin.load_model(conversion(tmp_path / "w.safetensors", OPTIONS))
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert same(loaded, model)
+
+
+def test_weights_beside_a_name(micro_file: Path, conversion: Make) -> None:
+    ctx = conversion(NAME, {"model_args": MICRO}, weights=micro_file)
+    assert same(swin.load_model(ctx), micro())
+
+
+def test_a_config_beside_the_weights(micro_file: Path, conversion: Make) -> None:
+    ctx = conversion(micro_file)
+    assert same(swin.load_model(ctx), micro())
+    assert swin.model_spec(ctx, swin.load_model(ctx)).labels == tuple("abcdefg")
+
+
+@pytest.mark.parametrize("prefix", ["", "local-dir:"])
+def test_a_folder_in_the_layout_of_timm(prefix: str, micro_file: Path, tmp_path: Path, conversion: Make) -> None:
+    from safetensors.torch import save_file
+
+    save_file(micro().state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(micro_file.with_suffix(".json").read_text())
+    assert same(swin.load_model(conversion(f"{prefix}{tmp_path}")), micro())
+
+
+def test_weights_of_the_first_release(tmp_path: Path, conversion: Make) -> None:
+    """They down-sample at the end of a stage, keep buffers, and call the head ``head``."""
+    model = micro()
+    state = {}
+    for name, tensor in model.state_dict().items():
+        state[name.replace("layers.1.downsample", "layers.0.downsample").replace("head.fc", "head")] = tensor
+    state["layers.0.blocks.1.attn_mask"] = torch.zeros(1)
+    torch.save({"model": state}, tmp_path / "original.pth")
+    assert same(swin.load_model(conversion(tmp_path / "original.pth", OPTIONS)), model)
+
+
+def test_the_head_is_as_large_as_the_weights_say(tmp_path: Path, conversion: Make) -> None:
+    torch.save(micro(num_classes=3).state_dict(), tmp_path / "three.pth")
+    assert swin.load_model(conversion(tmp_path / "three.pth", OPTIONS)).num_classes == 3
+    with pytest.raises(CheckpointError, match="does not fit"):
+        swin.load_model(conversion(tmp_path / "three.pth", {**OPTIONS, "num_classes": 5}))
+
+
+def test_random_weights_are_the_same_each_time(conversion: Make) -> None:
+    ctx = conversion(NAME, {"model_args": MICRO, "num_classes": 5})
+    before = torch.get_rng_state()
+    first, second = swin.load_model(ctx), swin.load_model(ctx)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same(first, second)
+    assert first.num_classes == 5
+
+
+def test_another_picture_size_keeps_windows_and_weights(micro_file: Path, conversion: Make) -> None:
+    ctx = conversion(micro_file, shapes=ShapeRequest(imgsz=(96, 62)))
+    model = swin.load_model(ctx)
+    assert model.patch_embed.img_size == (96, 64)
+    assert model.layers[0].blocks[0].window_size == (4, 4)
+    assert swin.model_spec(ctx, model).image_size == (96, 64)
+
+
+@not_in_old
+def test_literals_of_the_command_line(conversion: Make) -> None:
+    texts = {"window_size": "((4, 4), 8)", "depths": "[2, 2]", "num_heads": "2, 4", "embed_dim": "16", "img_size": "64"}
+    model = swin.load_model(conversion(NAME, {"model_args": texts}))
+    assert [stage.blocks[0].window_size for stage in model.layers] == [(4, 4), (8, 8)]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "error", "words"),
+    [
+        ("swin_tiny_patch4_windw7_224", {}, ModelError, "Did you mean 'swin_tiny_patch4_window7_224'"),
+        ("swinv2_tiny_window8_256", {}, UsageError, "--adapter timm"),
+        ("hf-hub:timm/swin_tiny_patch4_window7_224.ms_in1k", {}, UsageError, "nothing is downloaded"),
+        ("missing.pth", {"model": NAME}, CheckpointError, "no file"),
+        ("{micro}", {"model_args": {"embed_dim": 24}}, CheckpointError, "does not fit"),
+        ("{micro}", {"labels": "nowhere.txt"}, UsageError, "nowhere.txt"),
+        pytest.param(NAME, {"model_args": {"depth": 3}}, ModelError, "depth", marks=not_in_old),
+    ],
+)
+def test_errors(
+    source: str, options: dict[str, Any], error: type[Exception], words: str, micro_file: Path, conversion: Make
+) -> None:
+    ctx = conversion(source.replace("{micro}", str(micro_file)), options)
+    with pytest.raises(error) as caught:
+        swin.model_spec(ctx, swin.load_model(ctx))
+    assert words in str(caught.value)
+
+
+def test_weights_without_a_name(tmp_path: Path, conversion: Make) -> None:
+    torch.save(micro().state_dict(), tmp_path / "mine.pth")
+    with pytest.raises(UsageError, match=r"mine\.json"):
+        swin.load_model(conversion(tmp_path / "mine.pth"))
+    (tmp_path / "mine.json").write_text("[1, 2]")  # somebody else's file
+    with pytest.raises(UsageError, match="--set model="):
+        swin.load_model(conversion(tmp_path / "mine.pth"))
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_refused_by_name(text: str) -> None:
+    from adaptrt import AdaptrtError, Conversion, Request
+    from adaptrt_timm.options import TimmOptions
+
+    if Path(text.replace("\0", "")).exists():
+        return
+    with pytest.raises(AdaptrtError):
+        swin.load_model(Conversion(Request(text, "swin"), TimmOptions(), Path()))
+
+
+def test_labels_of_a_file(micro_file: Path, tmp_path: Path, conversion: Make) -> None:
+    for name, text in {"a.txt": "\n".join("ABCDEFG"), "a.json": json.dumps(dict(enumerate("ABCDEFG")))}.items():
+        (tmp_path / name).write_text(text)
+        ctx = conversion(micro_file, {"labels": str(tmp_path / name)})
+        assert swin.model_spec(ctx, swin.load_model(ctx)).labels == tuple("ABCDEFG")
+    (tmp_path / "b.txt").write_text("one\ntwo\n")
+    ctx = conversion(micro_file, {"labels": str(tmp_path / "b.txt")})
+    with pytest.raises(UsageError, match="2 labels, the model has 7"):
+        swin.model_spec(ctx, swin.load_model(ctx))
+
+
+def test_names_of_imagenet(conversion: Make) -> None:
+    ctx = conversion("resnet10t")
+    spec = any_model.model_spec(ctx, any_model.load_model(ctx))
+    assert spec.labels[207] == "golden retriever"
+    assert len(spec.labels) == 1000

@@ -100,7 +100,7 @@ class OnDevice:
         self.strides: tuple[int, ...] | None = None
         self.fill(values)
         if stream is None:
-            cudart.cudaDeviceSynchronize()
+            cudart.cudaStreamSynchronize(0)  # not the device: that would end another thread's capture
 
     def fill(self, values: np.ndarray[Any, Any]) -> None:
         import ctypes
@@ -123,7 +123,6 @@ class OnDevice:
 
     def __del__(self) -> None:
         if hasattr(self, "pointer"):
-            self.cudart.cudaDeviceSynchronize()
             self.cudart.cudaFree(self.pointer)
         if hasattr(self, "staging"):
             self.cudart.cudaFreeHost(self.staging)

@@ -91,7 +91,9 @@ class Gpu:
         self.refuse_capture = False
 
     def used(self, kind: str | None = None) -> int:
-        return sum(size for _, size, what in self.blocks.values() if kind in (None, what))
+        with self.lock:
+            blocks = list(self.blocks.values())
+        return sum(size for _, size, what in blocks if kind in (None, what))
 
     def view(self, pointer: int, size: int) -> np.ndarray[Any, Any]:
         """The bytes at an address; fails where nothing is allocated."""
@@ -194,9 +196,10 @@ class Gpu:
         return (Code.cudaSuccess,)
 
     def cudaPointerGetAttributes(self, pointer: int) -> Any:
-        known = any(
-            start <= pointer < start + size and kind == "device" for start, (_, size, kind) in self.blocks.items()
-        )
+        with self.lock:
+            known = any(
+                start <= pointer < start + size and kind == "device" for start, (_, size, kind) in self.blocks.items()
+            )
         return Code.cudaSuccess, SimpleNamespace(type=self.cudaMemoryType(2 if known else 0), device=0)
 
     def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: Any, stream: int) -> Any:
@@ -516,6 +519,7 @@ class Context:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.allocators: dict[str, Any] = {}
+        self.found: dict[str, tuple[int, ...]] = {}
         self.version = 0
         self.enqueued_with: Any = None
         engine.contexts += 1
@@ -569,6 +573,8 @@ class Context:
     def get_tensor_shape(self, name: str) -> list[int]:
         tensor = self.engine._find(name)
         assert tensor.shape is not None
+        if name in self.found:  # like TensorRT after a run
+            return list(self.found[name])
         return list(tensor.shape(*(self.shapes[one.name] for one in self.engine.plan.inputs)))
 
     def execute_async_v3(self, stream: int) -> bool:
@@ -601,6 +607,7 @@ class Context:
                 if allocator is not None:
                     address = allocator.reallocate_output(output.name, 0, max(raw.size, 1), 256)
                     allocator.notify_shape(output.name, list(result.shape))
+                    self.found[output.name] = result.shape
                     if not address:
                         return
                 self.gpu.view(address, raw.size)[:] = raw

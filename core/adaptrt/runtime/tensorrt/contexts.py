@@ -27,6 +27,7 @@ class ShapePlan:
     calls: int = 0
     copies: bool | None = None
     no_graph: str | None = None
+    failed_captures: int = 0
 
     @property
     def data_dependent(self) -> bool:
@@ -67,8 +68,10 @@ class BoundContext:
                 )
         self._plan = plan
         if not plan.outputs:
-            found = [tuple(self.context.get_tensor_shape(tensor.name)) for tensor in self.engine.outputs]
-            plan.outputs = tuple(None if any(size < 0 for size in shape) else shape for shape in found)
+            unknown = self.engine.data_dependent
+            found = {tensor.name: tuple(self.context.get_tensor_shape(tensor.name)) for tensor in self.engine.outputs}
+            unknown |= {name for name, shape in found.items() if min(shape, default=0) < 0}
+            plan.outputs = tuple(None if name in unknown else shape for name, shape in found.items())
             if plan.data_dependent:
                 plan.no_graph = "the shape of an output depends on the data"
 

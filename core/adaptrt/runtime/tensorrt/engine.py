@@ -92,6 +92,8 @@ class Engine:
         self.shares_profiles = True
         """Several contexts may use one profile; found out with the second context."""
         self._contexts = 0
+        self.data_dependent: set[str] = set()
+        """Outputs whose shape is unknown before a run. After one, TensorRT reports the shape of that run."""
         self.largest_outputs = self._largest_outputs()
         """Bytes of each output at the maxima of the profiles; 0 where values decide."""
 
@@ -114,7 +116,7 @@ class Engine:
 
         Contexts that never run at the same time may have the same scratch.
         """
-        with self._lock, self.cuda.current():
+        with self._lock, self.cuda.capturing, self.cuda.current():
             context = self._bare_context()
             if context is None:
                 raise EngineError(
@@ -156,7 +158,9 @@ class Engine:
                     context.set_input_shape(tensor.name, profile[tensor.name].max)
                 for number, tensor in enumerate(self.outputs):
                     shape = tuple(context.get_tensor_shape(tensor.name))
-                    if min(shape, default=0) >= 0:
+                    if min(shape, default=0) < 0:
+                        self.data_dependent.add(tensor.name)
+                    else:
                         sizes[number] = max(sizes[number], tensor.bytes_of(shape))
         self.cuda.free_stream(stream)
         return tuple(sizes)

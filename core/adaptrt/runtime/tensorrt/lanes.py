@@ -20,6 +20,7 @@ from adaptrt.runtime.tensorrt.memory import Completion, DeviceBuffer, DevicePool
 
 Ownership = Literal["owned", "borrowed"]
 _DEFAULT_STREAMS = (LEGACY_STREAM, PER_THREAD_STREAM)
+_CAPTURES = 3
 _Inputs = tuple[InputView, ...]
 
 
@@ -208,8 +209,12 @@ class Lane:
                 self._copy_in(plan, addresses, stream)
                 return graph
         except CaptureError as error:
-            plan.no_graph = error.message
-            self.warnings.append(f"{self.engine.name} runs without CUDA graphs: {error.message}")
+            plan.failed_captures += (
+                1  # another thread that waits for the device ends a capture: that is no reason to stop
+            )
+            if plan.failed_captures >= _CAPTURES:
+                plan.no_graph = error.message
+                self.warnings.append(f"{self.engine.name} runs without CUDA graphs: {error.message}")
         return None
 
     def _captured(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> Graph | None:

@@ -78,6 +78,9 @@ def _export_torchscript(
         tensor.name: {axis: tensor.axis_name(axis) for axis, dim in enumerate(tensor.dims) if dim.dynamic}
         for tensor in spec.inputs
     }
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        # a scripted module keeps its own loops and branches, but cannot be called within this exporter's trace
+        model = torch.jit.trace(model, tuple(inputs.values()), check_trace=False)  # type: ignore[no-untyped-call]
     batch = next((axes[0] for axes in dynamic_axes.values() if 0 in axes), None)
     if batch is not None:  # without it the exporter invents a name for the outputs' batch axis
         dynamic_axes |= {output.name: {0: batch} for output in spec.outputs}

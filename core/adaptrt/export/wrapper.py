@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,9 +13,9 @@ from adaptrt.errors import ModelError
 
 
 def flatten_outputs(outputs: Any) -> dict[str, torch.Tensor]:
-    """Tensors, tuples, lists and dicts, nested, to tensors by name.
+    """Tensors, tuples, lists, dicts, named tuples and dataclasses, nested, to tensors by name.
 
-    Names come from dict keys; what has none is ``output0``, ``output1``... in order. ``None`` entries are dropped.
+    Names come from keys and fields; what has none is ``output0``, ``output1``... in order. ``None`` entries are dropped.
     """
     named: list[tuple[str, torch.Tensor]] = []
 
@@ -24,6 +25,9 @@ def flatten_outputs(outputs: Any) -> dict[str, torch.Tensor]:
         elif isinstance(value, Mapping):
             for key, item in value.items():
                 walk(item, f"{name}.{key}" if name else str(key))
+        elif fields := _field_names(value):
+            for key in fields:
+                walk(getattr(value, key), f"{name}.{key}" if name else key)
         elif isinstance(value, (list, tuple)):
             for item in value:
                 walk(item, name)
@@ -41,6 +45,15 @@ def flatten_outputs(outputs: Any) -> dict[str, torch.Tensor]:
     if not flat:
         raise ModelError("The model returns no tensor.", hint="Check what its forward method gives in eval mode.")
     return flat
+
+
+def _field_names(value: Any) -> tuple[str, ...]:
+    """The fields of a named tuple or a dataclass."""
+    if isinstance(value, tuple):
+        return getattr(value, "_fields", ())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return tuple(field.name for field in dataclasses.fields(value))
+    return ()
 
 
 class FlatModel(nn.Module):

@@ -1,0 +1,1 @@
+"""adaptrt adapter for any ``torch.nn.Module``. Importing this imports no torch."""

@@ -1,0 +1,189 @@
+"""The spec of a module that says nothing about itself: from the shapes asked for, and from options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from adaptrt import (
+    Conversion,
+    DecoderSpec,
+    Dim,
+    ImageTransform,
+    InputSpec,
+    ModelSpec,
+    ShapeError,
+    UsageError,
+    did_you_mean,
+)
+from adaptrt_torch.calling import input_order
+from adaptrt_torch.programs import Program
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_TASKS: dict[str, Literal["detect", "classify"]] = {
+    "boxes": "detect",
+    "classify": "classify",
+    "yolo": "detect",
+    "yolo_anchor": "detect",
+}
+_DTYPES = ("float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+
+
+def describe(ctx: Conversion, model: nn.Module) -> ModelSpec:
+    """Inputs as asked for, or as an exported program has them; outputs are found when the model runs."""
+    options = ctx.options
+    inputs = _typed(_inputs(ctx, model), options.dtypes)
+    unknown = [name for name in options.ranges if name not in {tensor.name for tensor in inputs}]
+    if unknown:
+        raise UsageError(
+            f"--set ranges.{unknown[0]}: there is no such input.",
+            hint=did_you_mean(unknown[0], [tensor.name for tensor in inputs]),
+        )
+    if options.ranges and ctx.request.input_names:
+        raise UsageError("--set ranges and --input-names do not go together.", hint="Name the inputs in --shape.")
+    labels = _labels(options.labels) if options.labels is not None else ()
+    return ModelSpec(
+        inputs=inputs,
+        task=_TASKS.get(options.decoder, "values"),
+        image=_transform(ctx, inputs),
+        decoder=DecoderSpec(options.decoder),
+        labels=labels,
+        # the dynamo exporter takes no TorchScript
+        exporter="torchscript" if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()) else None,
+    )
+
+
+def values_in_ranges(
+    ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
+) -> dict[str, torch.Tensor]:
+    """Uniform values for the inputs that have a range, both ends included for integers."""
+    rng = np.random.default_rng(seed + ctx.request.seed)
+    tensors = {}
+    for name, (low, high) in ctx.options.ranges.items():
+        dtype = np.dtype(spec.input(name).dtype)
+        whole = not np.issubdtype(dtype, np.floating)
+        values = rng.integers(int(low), int(high) + 1, shapes[name]) if whole else rng.uniform(low, high, shapes[name])
+        tensors[name] = torch.from_numpy(np.asarray(values).astype(dtype))
+    return tensors
+
+
+def _inputs(ctx: Conversion, model: nn.Module) -> tuple[InputSpec, ...]:
+    asked = ctx.request.shapes.shapes
+    if isinstance(model, Program):
+        given = {tensor.name for tensor in model.inputs}
+        if asked and set(asked).isdisjoint(given) and len(asked) == len(given):
+            named = zip(model.inputs, asked, strict=True)
+            return tuple(_fitting(replace(tensor, name=name), asked) for tensor, name in named)
+        return tuple(_fitting(tensor, asked) for tensor in model.inputs)
+    if asked:
+        return _named([InputSpec(name, asked[name]) for name in input_order(model, tuple(asked))])
+    if ctx.request.shapes.imgsz is None:
+        raise ShapeError(
+            "The model does not say what it takes.",
+            hint="Give each input a shape, --shape images=1..8x3x224x224, or --imgsz 224 for one picture input.",
+        )
+    height, width = ctx.request.shapes.imgsz
+    return (InputSpec.image(height, width),)
+
+
+def _fitting(tensor: InputSpec, asked: Mapping[str, tuple[tuple[Dim, ...], ...]]) -> InputSpec:
+    """An exported program's input; what is asked for has to lie within what the program takes."""
+    for shape in asked.get(tensor.name, ()):
+        for axis, (wanted, possible) in enumerate(zip(shape, tensor.dims, strict=False)):
+            if wanted.min not in possible or wanted.max not in possible:
+                raise ShapeError(
+                    f"Axis {axis} of input {tensor.name!r} was asked to be {wanted}; the program takes {possible}.",
+                    hint="Export the program once more with that axis dynamic, or ask for what it takes.",
+                )
+    return tensor
+
+
+def _named(inputs: list[InputSpec]) -> tuple[InputSpec, ...]:
+    """Every dynamic axis with a name: the batch is shared by inputs whose first axes are alike.
+
+    One name with two ranges cannot be.
+    """
+    first = inputs[0].profiles[0][0] if inputs[0].profiles[0] else None
+    batch = (first.name or "batch") if first is not None and first.dynamic else None
+    ranges: dict[str, tuple[str, list[tuple[int, int, int]]]] = {}
+    named = []
+    for tensor in inputs:
+        profiles = []
+        for shape in tensor.profiles:
+            axes = []
+            for index, axis in enumerate(shape):
+                name = axis.name
+                if axis.dynamic and name is None:
+                    alike = first is not None and (axis.min, axis.opt, axis.max) == (first.min, first.opt, first.max)
+                    name = batch if index == 0 and alike else f"{tensor.name.replace('.', '_')}_{index}"
+                axes.append(replace(axis, name=name))
+            profiles.append(tuple(axes))
+        named.append(replace(tensor, profiles=tuple(profiles)))
+        for index in range(len(profiles[0])):
+            name = profiles[0][index].name
+            if name is None:
+                continue
+            sizes = [(shape[index].min, shape[index].opt, shape[index].max) for shape in profiles]
+            place, known = ranges.setdefault(name, (f"axis {index} of {tensor.name}", sizes))
+            if known != sizes:
+                raise ShapeError(
+                    f"{name} is {profiles[0][index]} at axis {index} of {tensor.name}, and another range at {place}.",
+                    hint="Axes of one name always have the same size: give them the same range, or other names.",
+                )
+    return tuple(named)
+
+
+def _typed(inputs: tuple[InputSpec, ...], dtypes: Mapping[str, str]) -> tuple[InputSpec, ...]:
+    names = [tensor.name for tensor in inputs]
+    for name, dtype in dtypes.items():
+        if name not in names:
+            raise UsageError(f"--set dtypes.{name}: there is no such input.", hint=did_you_mean(name, names))
+        if dtype not in _DTYPES:
+            raise UsageError(f"--set dtypes.{name}={dtype} is no type.", hint=did_you_mean(dtype, _DTYPES))
+    return tuple(replace(tensor, dtype=dtypes.get(tensor.name, tensor.dtype)) for tensor in inputs)
+
+
+def _transform(ctx: Conversion, inputs: tuple[InputSpec, ...]) -> ImageTransform | None:
+    """How a picture goes in: into the input that was named, else into the only one if it looks like a picture."""
+    options = ctx.options
+    if options.image == "none":
+        return None
+    names = [tensor.name for tensor in inputs]
+    if options.image is not None and options.image not in names:
+        raise UsageError(
+            f"--set image={options.image}: there is no such input.", hint=did_you_mean(options.image, names)
+        )
+    name = options.image or names[0]
+    tensor = inputs[names.index(name)]
+    picture = len(tensor.dims) == 4 and tensor.dims[1] == Dim.fixed(3) and tensor.dtype.startswith("float")
+    if not picture:
+        if options.image is not None:
+            raise UsageError(f"--set image={name}: pictures need B x 3 x height x width, float32.")
+        return None
+    if len(inputs) > 1 and options.image is None:
+        return None
+    return ImageTransform(
+        input=name,
+        resize=options.resize,
+        interpolation=options.interpolation,
+        library=options.library,
+        colors=options.colors,
+        scale=options.scale,
+        mean=options.mean,
+        std=options.std,
+    )
+
+
+def _labels(path: str) -> tuple[str, ...]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The labels {path} cannot be read: {error}.", hint="One label a line, in UTF-8.") from error
+    return tuple(line.strip() for line in text.splitlines() if line.strip())

@@ -1,0 +1,140 @@
+"""Builds the module, fills it with weights, and makes it callable with tensors by position."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from adaptrt import AdaptrtError, CheckpointError, Conversion, ModelError, UsageError, did_you_mean
+from adaptrt.checkpoint import read_state_dict
+from adaptrt_torch.calling import called_by_position
+from adaptrt_torch.programs import load_program
+from adaptrt_torch.sources import file_kind, find_object, importable, is_file_source
+
+
+def load(ctx: Conversion) -> nn.Module:
+    """The module of the source in eval mode, float32, called with the inputs in the order of ``input_order``."""
+    source = ctx.request.source
+    if is_file_source(source):
+        model = load_program(ctx, Path(source), file_kind(Path(source)))
+    else:
+        with importable(source), _nothing_downloaded():
+            model = build(ctx, find_object(source))
+        if ctx.request.weights is not None:
+            fill(model, read_state_dict(ctx.request.weights), ctx)
+        model = model.float().eval()
+    return called_by_position(model, tuple(ctx.request.shapes.shapes))
+
+
+def build(ctx: Conversion, found: Any) -> nn.Module:
+    """An object as it is; a class or factory called with ``args`` and ``kwargs``. Random weights depend on the seed."""
+    args, kwargs, source = ctx.options.args, ctx.options.kwargs, ctx.request.source
+    if isinstance(found, nn.Module):
+        if args or kwargs:
+            raise UsageError(
+                f"{source} is a ready object: it takes no args and kwargs.", hint="Name its class or a factory instead."
+            )
+        return found
+    if not callable(found):
+        raise ModelError(
+            f"{source} is a {type(found).__name__}, no module and nothing that makes one.",
+            hint="Name a torch.nn.Module, its class, or a function that returns one.",
+        )
+    _check_arguments(source, found, args, kwargs)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(ctx.request.seed)
+            model = found(*args, **kwargs)
+    except AdaptrtError:
+        raise
+    except Exception as error:
+        given = ", ".join([*map(repr, args), *(f"{name}={value!r}" for name, value in kwargs.items())])
+        raise ModelError(
+            f"{source}({given}) fails: {type(error).__name__}: {error}", hint="Check --set args and --set kwargs."
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"{source} returns a {type(model).__name__}, no torch.nn.Module.",
+            hint="Write a function that returns the module alone, and name that.",
+        )
+    return model
+
+
+def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], ctx: Conversion) -> None:
+    """Load weights; what is missing or left over is an error, unless ``--set strict=false``: then a note."""
+    own = model.state_dict()
+    wrong = [
+        f"{name} is {tuple(tensor.shape)} there and {tuple(own[name].shape)} here"
+        for name, tensor in tensors.items()
+        if name in own and own[name].shape != tensor.shape
+    ]
+    missing = [name for name in own if name not in tensors]
+    left_over = [name for name in tensors if name not in own]
+    kinds = (("missing", missing), ("not in the model", left_over))
+    problems = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds if names]
+    if wrong:
+        raise CheckpointError(
+            f"{ctx.request.weights} does not fit: {_some(wrong)}.",
+            hint="Build the network that was trained: --set kwargs.NAME=VALUE",
+        )
+    if len(missing) == len(own) and own:
+        raise CheckpointError(
+            f"{ctx.request.weights} has no tensor of this network: it holds {_some(list(tensors))}, "
+            f"the network {_some(list(own))}.",
+            hint=did_you_mean(missing[0], left_over),
+        )
+    if problems and ctx.options.strict:
+        raise CheckpointError(
+            f"{ctx.request.weights} does not fit: {', '.join(problems)}.",
+            hint="Build the network that was trained (--set kwargs.NAME=VALUE), or accept it with --set strict=false.",
+        )
+    if problems:
+        ctx.notes.append(f"Weights: {', '.join(problems)}, accepted with strict=false.")
+    model.load_state_dict(dict(tensors), strict=False)
+
+
+def _check_arguments(source: str, found: Any, args: list[Any], kwargs: Mapping[str, Any]) -> None:
+    """Wrong arguments are found before anything runs, and answered with the right names."""
+    try:
+        signature = inspect.signature(found)
+    except (TypeError, ValueError):  # written in C, or dressed up: it will speak for itself
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        unknown = next((name for name in kwargs if name not in signature.parameters), None)
+        parameters = f"{source}{signature}"
+        hint = f"{did_you_mean(unknown, signature.parameters)} " if unknown is not None else ""
+        raise ModelError(
+            f"{source} is called wrongly: {error}.",
+            hint=f"{hint}It is {parameters[:300]}; give --set kwargs.NAME=VALUE.",
+        ) from error
+
+
+@contextmanager
+def _nothing_downloaded() -> Iterator[None]:
+    """Factories like torchvision's fetch weights by default; nothing is downloaded here unasked."""
+
+    def refuse(url: str, *_: Any, **__: Any) -> NoReturn:
+        raise ModelError(
+            f"The factory wants to download {url}, and nothing is downloaded.",
+            hint="Tell it to build without (often --set kwargs.weights=null, --set kwargs.weights_backbone=null), "
+            "or download it yourself and give --weights FILE.",
+        )
+
+    original = torch.hub.download_url_to_file
+    torch.hub.download_url_to_file = refuse
+    try:
+        yield
+    finally:
+        torch.hub.download_url_to_file = original
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,37 @@
+"""``--set key=value`` of the adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class TorchOptions:
+    """What cannot be seen in the model itself.
+
+    - ``args``, ``kwargs``: what the factory or class is called with: ``--set kwargs.num_classes=10``
+    - ``dtypes``: types of inputs that are not float32: ``--set dtypes.ids=int64``
+    - ``ranges``: lowest and highest value of an input in samples: ``--set ranges.ids=[0,30521]``
+    - ``strict``: whether weights have to fit exactly
+    - ``image``: the input that takes pictures, or ``none``; else the only input, if it has four axes and three channels
+    - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: how pictures become that
+      input, see ImageTransform
+    - ``decoder``, ``labels``: what reads the outputs, and the names of the classes, one a line
+    """
+
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    strict: bool = True
+    image: str | None = None
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    scale: float = 1 / 255
+    resize: Literal["letterbox", "stretch", "crop"] = "stretch"
+    colors: Literal["rgb", "bgr"] = "rgb"
+    library: Literal["cv2", "pil"] = "cv2"
+    interpolation: Literal["nearest", "linear", "cubic", "area"] = "linear"
+    decoder: str = "raw"
+    labels: str | None = None

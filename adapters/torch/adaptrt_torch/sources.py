@@ -1,0 +1,121 @@
+"""Finds what the user pointed at: an object in a module or a ``.py`` file, or a file that holds a program."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from adaptrt import AdaptrtError, ModelError, UsageError, did_you_mean
+
+EXAMPLE = "For example: mypackage.models:build_net, or net.py:Net"
+SUFFIXES = (".pt", ".pth", ".pt2", ".ts", ".jit", ".torchscript", ".bin", ".ckpt", ".safetensors")
+
+
+def is_file_source(source: str) -> bool:
+    """Whether the source is a file by itself, and no ``place:attribute``."""
+    return source.endswith(SUFFIXES) or (":" not in source and Path(source).exists())
+
+
+def file_kind(path: Path) -> Literal["program", "torchscript"]:
+    """What a file holds: a program of torch.export or a TorchScript one; else an error says what to do with it."""
+    if not path.is_file():
+        near = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = did_you_mean(path.name, near)
+        raise ModelError(f"There is no file {path}.", hint=close if close.startswith("Did") else EXAMPLE)
+    if path.suffix == ".py":
+        raise UsageError(f"Which object in {path}?", hint=f"Name it: {path}:Net")
+    names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
+    parts = {part for name in names for part in name.split("/")[:2]}
+    if parts & {"archive_format", "serialized_exported_program.json"} or any(
+        "models/model.json" in name for name in names
+    ):
+        return "program"
+    if parts & {"constants.pkl", "code"}:
+        return "torchscript"
+    raise ModelError(
+        f"{path} holds no program: weights do not say which network they belong to.",
+        hint=f"Name the network: adaptrt convert --adapter torch module:attribute --weights {path.name}",
+    )
+
+
+def find_object(source: str) -> Any:
+    """The object of ``module:attribute`` or ``file.py:attribute``; importing it runs the user's own code."""
+    place, colon, attribute = source.rpartition(":")
+    if not colon or not place or not attribute:
+        raise UsageError(f"{source!r} names no object.", hint=EXAMPLE)
+    module = _module_of_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
+    found: Any = module
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            known = [known for known in vars(found) if not known.startswith("_")] if hasattr(found, "__dict__") else []
+            close = did_you_mean(name, known)
+            raise ModelError(f"{place} has no {name!r}.", hint=close if close.startswith("Did") else EXAMPLE)
+        found = getattr(found, name)
+    return found
+
+
+@contextmanager
+def importable(source: str) -> Iterator[None]:
+    """The current folder, and that of a ``.py`` source, are searched for modules, as ``python`` itself does."""
+    place = source.rpartition(":")[0]
+    folders = [str(Path.cwd()), *([str(Path(place).resolve().parent)] if place.endswith(".py") else [])]
+    added = [folder for folder in folders if folder not in sys.path]
+    sys.path[:0] = added
+    try:
+        yield
+    finally:
+        for folder in added:
+            if folder in sys.path:
+                sys.path.remove(folder)
+
+
+def _module_by_name(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if not f"{name}.".startswith(f"{missing}."):
+            raise ModelError(
+                f"{name} needs {missing}, which is not installed.", hint=f"Try: python -c 'import {name}'"
+            ) from error
+        raise ModelError(
+            f"There is no module {missing!r} here.", hint="Install its package, or run this where it lies."
+        ) from error
+    except AdaptrtError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _broken(name, error) from error
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """A fresh module each time: the file may have changed since the last conversion."""
+    if not path.is_file():
+        near = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        close = did_you_mean(path.name, near)
+        raise ModelError(f"There is no file {path}.", hint=close if close.startswith("Did") else EXAMPLE)
+    name = f"adaptrt_source_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and exporters look their module up
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _broken(str(path), error) from error
+    return module
+
+
+def _broken(place: str, error: BaseException) -> ModelError:
+    return ModelError(
+        f"{place} cannot be imported: {type(error).__name__}: {error}",
+        hint="With --debug the whole traceback is shown.",
+    )

@@ -1,0 +1,83 @@
+"""Whole conversions, small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import adaptrt
+from adaptrt_torch.sources import find_object, importable
+
+TOKENS = ("mask=B:1..4xN:2..5", "ids=B:1..4xN:2..5", "x=B:1..4xN:2..5x6")
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_several_inputs_with_shared_axes(folder: Path, exporter: Any) -> None:
+    report = adaptrt.convert(
+        "nets.py:Tokens",
+        adapter="torch",
+        shape=TOKENS,
+        exporter=exporter,
+        options={"dtypes": {"ids": "int64"}, "ranges": {"ids": [0, 8]}, "kwargs.classes": 5},
+    )
+    assert report.link(2).status == "passed"
+    assert report.onnx == Path("Tokens.onnx")
+    spec = report.spec
+    assert [(output.name, output.dims) for output in spec.outputs] == [
+        ("tokens", ("B", "N", 4)),
+        ("logits", ("B", 5)),
+        ("answer.score", ("B",)),
+        ("answer.best", ("B",)),
+    ]
+    model = adaptrt.load(report.onnx)
+    inputs = {
+        "x": np.ones((3, 4, 6), np.float32),
+        "ids": np.full((3, 4), 8),
+        "mask": np.ones((3, 4), np.float32),
+    }
+    assert model.runner.run(inputs)["tokens"].shape == (3, 4, 4)
+
+
+def test_a_folder_of_weights_and_names_for_outputs(folder: Path) -> None:
+    with importable("nets.py:build"):
+        torch.save({"model": find_object("nets.py:build")(7).state_dict()}, folder / "net.pth")
+    report = adaptrt.convert(
+        "nets.py:build",
+        adapter="torch",
+        weights="net.pth",
+        shape="images=1..4x3x16x16",
+        options={"kwargs.classes": 7, "decoder": "classify", "top_k": 2},
+        output_names=["logits"],
+        exporter="torchscript",
+        verify="quick",
+    )
+    assert report.spec.outputs[0].dims == ("batch", 7)
+    (found,) = adaptrt.load(report.onnx)(np.zeros((20, 30, 3), np.uint8))
+    assert len(found.scores) == 2
+
+
+@pytest.mark.parametrize("kind", ["script", "program"])
+def test_programs(folder: Path, kind: str) -> None:
+    with importable("nets.py:Vector"):
+        model = find_object("nets.py:Vector")().eval()
+    if kind == "script":
+        torch.jit.script(model).save("v.pt")
+        report = adaptrt.convert(
+            "v.pt", adapter="torch", shape=["x=1..4x4", "mask=1..4x2"], trust_checkpoint=True, verify="quick"
+        )
+    else:
+        batch = torch.export.Dim("batch", min=1, max=4)
+        inputs = (torch.ones(2, 4), torch.ones(2, 2))
+        program = torch.export.export(model, inputs, dynamic_shapes={"x": {0: batch}, "mask": {0: batch}})
+        torch.export.save(program, "v.pt2")
+        report = adaptrt.convert(
+            "v.pt2", adapter="torch", trust_checkpoint=True, verify="quick", exporter="torchscript"
+        )
+    assert report.exporter == "torchscript"
+    assert [output.name for output in report.spec.outputs] == ["y", "n"]
+    assert [tensor.dims[0].name for tensor in report.spec.inputs] == ["batch", "batch"]
+    assert report.link(2).status == "passed"

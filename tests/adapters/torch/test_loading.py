@@ -1,0 +1,198 @@
+"""From what the user names to a module: objects, factories, weights, programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from adaptrt import AdaptrtError, CheckpointError, ModelError, UsageError
+from adaptrt_torch.calling import ByName
+from adaptrt_torch.loading import load
+from adaptrt_torch.sources import find_object, importable
+
+Make = Callable[..., Any]
+PICTURE = ("images=1x3x8x8",)
+
+
+@pytest.mark.parametrize("source", ["nets.py:Picture", "nets.py:build", "nets.py:Space.ready"])
+def test_class_factory_object(conversion: Make, source: str) -> None:
+    options = {} if source.endswith("ready") else {"kwargs": {"classes": 2}}
+    model = load(conversion(source, PICTURE, options=options))
+    assert not model.training
+    assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
+
+
+def test_a_module_of_the_current_folder(conversion: Make, folder: Path) -> None:
+    (folder / "shop_of_nets.py").write_text((folder / "nets.py").read_text())
+    try:
+        assert load(conversion("shop_of_nets:Picture", PICTURE))
+    finally:
+        sys.modules.pop("shop_of_nets", None)
+    assert str(folder) not in sys.path
+
+
+def test_a_file_is_read_anew(conversion: Make, folder: Path) -> None:
+    load(conversion("nets.py:Picture", PICTURE))
+    (folder / "nets.py").write_text("from torch import nn\nPicture = nn.Identity\n")
+    assert type(load(conversion("nets.py:Picture", PICTURE))) is torch.nn.Identity
+
+
+def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
+    first, second, other = (load(conversion("nets.py:Picture", PICTURE, seed=seed)) for seed in (1, 1, 2))
+    assert torch.equal(first.head.weight, second.head.weight)
+    assert not torch.equal(first.head.weight, other.head.weight)
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "hint"),
+    [
+        ("nets.py:Pictur", "has no 'Pictur'", "Did you mean 'Picture'?"),
+        ("net.py:Picture", "There is no file net.py", "Did you mean 'nets.py'?"),
+        ("nets.py", "Which object in nets.py?", "nets.py:Net"),
+        ("nothing_here:Net", "no module 'nothing_here'", "Install its package"),
+        ("justaname", "names no object", "net.py:Net"),
+        ("nets.py:number", "returns a int", "returns the module alone"),
+        ("nets.py:build", "missing a required argument: 'classes'", "build(classes)"),
+        ("nets.py:NETS_HAVE_NO_SUCH", "has no", ""),
+        ("best.pt", "There is no file best.pt", ""),
+    ],
+)
+def test_wrong_sources(conversion: Make, source: str, message: str, hint: str) -> None:
+    with pytest.raises(AdaptrtError) as caught:
+        load(conversion(source, PICTURE))
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+def test_wrong_keywords_are_answered_with_the_right_ones(conversion: Make) -> None:
+    with pytest.raises(ModelError) as caught:
+        load(conversion("nets.py:Picture", PICTURE, options={"kwargs": {"clases": 2}}))
+    assert "Did you mean 'classes'?" in (caught.value.hint or "")
+
+
+def test_a_module_that_needs_another(folder: Path) -> None:
+    (folder / "needy.py").write_text("import a_package_nobody_has\n")
+    with importable("needy:Net"), pytest.raises(ModelError, match="needy needs a_package_nobody_has"):
+        find_object("needy:Net")
+
+
+def test_nothing_is_downloaded(conversion: Make) -> None:
+    original = torch.hub.download_url_to_file
+    with pytest.raises(ModelError, match="wants to download"):
+        load(conversion("nets.py:fetch", PICTURE))
+    assert torch.hub.download_url_to_file is original
+    assert load(conversion("nets.py:fetch", PICTURE, options={"kwargs": {"weights": False}}))
+
+
+class TestWeights:
+    @pytest.fixture
+    def trained(self, conversion: Make) -> Any:
+        return load(conversion("nets.py:Picture", PICTURE, seed=9))
+
+    @pytest.mark.parametrize("nesting", ["plain", "state_dict", "ema", "half", "safetensors"])
+    def test_usual_nestings(self, conversion: Make, folder: Path, trained: Any, nesting: str) -> None:
+        state = trained.state_dict()
+        path = folder / f"net.{'safetensors' if nesting == 'safetensors' else 'pth'}"
+        if nesting == "safetensors":
+            pytest.importorskip("safetensors.torch", reason="needs safetensors").save_file(state, path)
+        elif nesting == "half":
+            torch.save({"model": {f"module.{name}": tensor.half() for name, tensor in state.items()}}, path)
+        else:
+            torch.save(state if nesting == "plain" else {"epoch": 3, nesting: state}, path)
+        model = load(conversion("nets.py:Picture", PICTURE, weights=path))
+        for name, tensor in model.state_dict().items():
+            torch.testing.assert_close(tensor, state[name], rtol=1e-3, atol=1e-3)
+            assert tensor.dtype == torch.float32
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda state: state.pop("head.bias"), r"1 missing \(head.bias\)"),
+            (lambda state: state.update(extra=torch.zeros(1)), r"1 not in the model \(extra\)"),
+            (lambda state: state.update({"head.weight": torch.zeros(9, 8)}), r"head.weight is \(9, 8\) there"),
+            (lambda state: state.clear() or state.update(a=torch.zeros(1)), "no tensor of this network"),
+        ],
+    )
+    def test_that_do_not_fit(
+        self, conversion: Make, folder: Path, trained: Any, change: Callable[[Any], Any], message: str
+    ) -> None:
+        state = dict(trained.state_dict())
+        change(state)
+        torch.save(state, folder / "net.pth")
+        with pytest.raises(CheckpointError, match=message):
+            load(conversion("nets.py:Picture", PICTURE, weights=folder / "net.pth"))
+
+    def test_not_strict_leaves_a_note(self, conversion: Make, folder: Path, trained: Any) -> None:
+        state = dict(trained.state_dict(), extra=torch.zeros(1))
+        torch.save(state, folder / "net.pth")
+        ctx = conversion("nets.py:Picture", PICTURE, weights=folder / "net.pth", options={"strict": False})
+        load(ctx)
+        assert "extra" in ctx.notes[0]
+
+    def test_weights_alone_are_no_model(self, conversion: Make, folder: Path, trained: Any) -> None:
+        torch.save(trained.state_dict(), folder / "net.pth")
+        with pytest.raises(ModelError, match="holds no program") as caught:
+            load(conversion("net.pth", PICTURE))
+        assert "--weights net.pth" in (caught.value.hint or "")
+
+
+class TestInputs:
+    def test_by_the_models_own_names(self, conversion: Make) -> None:
+        model = load(conversion("nets.py:Tokens", ("ids=1x2", "x=1x2x6")))
+        assert not isinstance(model, ByName)  # x, ids are its first two
+        assert set(model(torch.zeros(1, 2, 6), torch.zeros(1, 2, dtype=torch.int64))) == {"tokens", "logits", "answer"}
+
+    def test_inside_dicts_and_tuples(self, conversion: Make) -> None:
+        names = ("pair.1", "batch.extra", "batch.image", "pair.0")
+        model = load(conversion("nets.py:Nested", tuple(f"{name}=1x2" for name in names)))
+        assert isinstance(model, ByName)
+        values = {"batch.image": 1.0, "batch.extra": 10.0, "pair.0": 100.0, "pair.1": 1000.0}
+        result = model(*(torch.full((1, 2), values[name]) for name in model.names))
+        assert result.tolist() == [[2 + 10 + 100 - 1000] * 2]
+
+    @pytest.mark.parametrize(
+        ("source", "shape", "message"),
+        [
+            ("nets.py:Tokens", ("x=1x2x6",), "needs ids too"),
+            ("nets.py:Tokens", ("x=1x2x6", "idz=1x2"), "no input 'idz'"),
+            ("nets.py:Tokens", ("a=1x2x6",), "takes 2 inputs, and --shape names 1"),
+            ("nets.py:Picture", ("a=1x2", "b=1x2"), "takes 1 inputs, and --shape names 2"),
+        ],
+    )
+    def test_that_the_model_does_not_take(
+        self, conversion: Make, source: str, shape: tuple[str, ...], message: str
+    ) -> None:
+        with pytest.raises(ModelError, match=message):
+            load(conversion(source, shape))
+
+
+class TestPrograms:
+    @pytest.fixture
+    def script(self, folder: Path) -> Path:
+        with importable("nets.py:Vector"):
+            torch.jit.script(find_object("nets.py:Vector")().eval()).save(str(folder / "s.pt"))
+        return folder / "s.pt"
+
+    def test_need_the_users_word(self, conversion: Make, script: Path) -> None:
+        with pytest.raises(CheckpointError, match="is a program, not data") as caught:
+            load(conversion(script.name))
+        assert "--trust-checkpoint" in (caught.value.hint or "")
+
+    def test_take_no_arguments_and_no_weights(self, conversion: Make, script: Path) -> None:
+        with pytest.raises(UsageError, match="takes no args"):
+            load(conversion(script.name, options={"kwargs": {"a": 1}}, trust_checkpoint=True))
+        with pytest.raises(UsageError, match="holds its weights"):
+            load(conversion(script.name, weights=script, trust_checkpoint=True))
+
+    def test_that_are_damaged(self, conversion: Make, script: Path) -> None:
+        import zipfile
+
+        with zipfile.ZipFile(script.with_name("bad.pt2"), "w") as archive:
+            archive.writestr("bad/archive_format", "pt2")
+        with pytest.raises(ModelError, match="cannot be loaded"):
+            load(conversion("bad.pt2", trust_checkpoint=True))

@@ -12,10 +12,12 @@ class PlainAttention(nn.Module):
     """The same weights as separate projections; the scale is part of the query's.
 
     mmcv transposes to sequence-first for ``nn.MultiheadAttention``, which packs the projections and transposes again.
+    ``static``: lengths are numbers in the graph, and the batch is the -1 of each reshape.
     """
 
-    def __init__(self, wrapped: Any) -> None:
+    def __init__(self, wrapped: Any, *, static: bool = True) -> None:
         super().__init__()
+        self.static = static
         attention: nn.MultiheadAttention = wrapped.attn
         if not wrapped.batch_first or attention.in_proj_weight is None or attention.bias_k is not None:
             raise ValueError("only batch-first attention over equal widths is known here")
@@ -61,11 +63,15 @@ class PlainAttention(nn.Module):
         if key_padding_mask is not None:
             weights = _masked(weights, key_padding_mask[:, None, None])
         mixed = (weights.softmax(-1) @ v).transpose(1, 2)  # (B, L, heads, width)
-        return identity + self.out(mixed.reshape(-1, mixed.shape[1], self.heads * self.width))
+        joined = mixed.reshape(-1, int(mixed.shape[1]), self.heads * self.width) if self.static else mixed.flatten(2)
+        result: torch.Tensor = identity + self.out(joined)
+        return result
 
     def _heads(self, tokens: torch.Tensor) -> torch.Tensor:
         """[B, L, E] to [B, L, heads, width]."""
-        return tokens.reshape(-1, tokens.shape[1], self.heads, self.width)
+        if self.static:
+            return tokens.reshape(-1, int(tokens.shape[1]), self.heads, self.width)
+        return tokens.unflatten(-1, (self.heads, self.width))
 
 
 def _masked(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -72,4 +72,4 @@ def framework_predictions(ctx: Conversion, image: Path) -> Detections | None:
         return None
     from adaptrt_mmdet.framework import mmdet_predictions
 
-    return mmdet_predictions(ctx, image)
+    return mmdet_predictions(ctx, image, stretch=ctx.options.padding == "none")

@@ -6,7 +6,9 @@ which depend on no picture, have batch 1 and are broadcast. The batch is the -1 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -37,12 +39,30 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             link=LINK,
         )
     ]
+    if masked:
+        found.append(
+            FunctionPatch(
+                target="adaptrt_mmdet.query_family:data_samples",
+                replacement=_one_sample,
+                reason="a loop over the pictures would fix the batch",
+                requires=REQUIRES,
+            )
+        )
+    elif spec.dynamic_size:
+        found.append(
+            FunctionPatch(
+                target="adaptrt_mmdet.query_family:picture_size",
+                replacement=_traced_size,
+                reason="TorchScript would write the size of the trace into the decoding",
+                requires=REQUIRES,
+            )
+        )
     attention = "mmcv.cnn.bricks.transformer:MultiheadAttention"
     if model.kind in ("DETR", "ConditionalDETR"):  # DAB-DETR has an attention of its own throughout
         found.append(
             ModulePatch(
                 target=attention,
-                build=PlainAttention,
+                build=partial(PlainAttention, static=not spec.dynamic_size),
                 reason="transposes to sequence-first and back around packed projections",
                 requires=REQUIRES,
             )
@@ -85,13 +105,15 @@ def first_queries(detector: Any) -> torch.Tensor:
 
 def _pre_transformer(model: QueryDetector, spec: ModelSpec, masked: bool) -> Any:
     encoding = model.detector.positional_encoding
+    static = not spec.dynamic_size
     if masked:
-        return _masked_pre_transformer
-    if spec.dynamic_size:
-        return partial(_plain_pre_transformer, positions=lambda feature: traced_positions(encoding, feature))
+        return partial(_masked_pre_transformer, static=static)
+    if not static:
+        positions = partial(traced_positions, encoding)
+        return partial(_plain_pre_transformer, positions=positions, static=False)
     height, width = spec.image_size
     constant = constant_positions(encoding, *feature_size(model.detector, height, width))
-    return partial(_plain_pre_transformer, positions=lambda _: constant)
+    return partial(_plain_pre_transformer, positions=lambda _: constant, static=True)
 
 
 def feature_size(detector: Any, height: int, width: int) -> tuple[int, int]:
@@ -101,29 +123,72 @@ def feature_size(detector: Any, height: int, width: int) -> tuple[int, int]:
     return int(feature.shape[2]), int(feature.shape[3])
 
 
+def _one_sample(original: Any, images: torch.Tensor, masks: torch.Tensor) -> list[Any]:
+    return [SimpleNamespace(masks=masks)]
+
+
+def _traced_size(original: Any, images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:
+    one = torch.ones(())
+    height, width = one * images.shape[2], one * images.shape[3]
+    return torch.stack([width, height, width, height]).view(1, 1, 4)
+
+
 def _plain_pre_transformer(
-    original: Any, self: Any, img_feats: tuple[torch.Tensor], batch_data_samples: Any = None, *, positions: Any
+    original: Any,
+    self: Any,
+    img_feats: tuple[torch.Tensor],
+    batch_data_samples: Any = None,
+    *,
+    positions: Callable[[torch.Tensor], torch.Tensor],
+    static: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     feature = img_feats[-1]
     position = positions(feature)
-    tokens = feature.flatten(2).transpose(1, 2)  # (B, cells, E)
     return (
-        {"feat": tokens, "feat_mask": None, "feat_pos": position},
+        {"feat": _tokens(feature, static), "feat_mask": None, "feat_pos": position},
         {"memory_mask": None, "memory_pos": position},
     )
 
 
 def _masked_pre_transformer(
-    original: Any, self: Any, img_feats: tuple[torch.Tensor], batch_data_samples: Any = None
+    original: Any,
+    self: Any,
+    img_feats: tuple[torch.Tensor],
+    batch_data_samples: Any = None,
+    *,
+    static: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     feature, masks = img_feats[-1], batch_data_samples[0].masks
-    cells = nn.functional.interpolate(masks.unsqueeze(1), size=feature.shape[-2:]).squeeze(1)  # (B, h, w), 1: padding
-    position = masked_positions(self.positional_encoding, cells)
-    hidden = (cells * -1e4).flatten(1)  # added to the logits of attention: exp of it is 0, in half precision too
+    cells = _mask_of_cells(masks, feature, static)  # (B, h, w), 1: padding
+    position = masked_positions(self.positional_encoding, cells, static=static)
+    count = int(cells.shape[1]) * int(cells.shape[2]) if static else None
+    flat = cells.flatten(1) if count is None else cells.reshape(-1, count)
+    hidden = flat * -1e4  # added to attention's logits: exp gives 0, in half precision too
     return (
-        {"feat": feature.flatten(2).transpose(1, 2), "feat_mask": hidden, "feat_pos": position},
+        {"feat": _tokens(feature, static), "feat_mask": hidden, "feat_pos": position},
         {"memory_mask": hidden, "memory_pos": position},
     )
+
+
+def _mask_of_cells(masks: torch.Tensor, feature: torch.Tensor, static: bool) -> torch.Tensor:
+    """The nearest pixel of each cell, as mmdet takes it."""
+    if static:
+        steps = [int(pixels) // int(cells) for pixels, cells in zip(masks.shape[1:], feature.shape[2:], strict=True)]
+        if all(
+            step * int(cells) == int(pixels)
+            for step, cells, pixels in zip(steps, feature.shape[2:], masks.shape[1:], strict=True)
+        ):
+            return masks[:, :: steps[0], :: steps[1]]
+    size = [int(side) if static else side for side in feature.shape[-2:]]
+    return nn.functional.interpolate(masks.unsqueeze(1), size=size).squeeze(1)
+
+
+def _tokens(feature: torch.Tensor, static: bool) -> torch.Tensor:
+    """[B, E, h, w] to [B, cells, E]."""
+    if static:
+        channels, height, width = (int(size) for size in feature.shape[1:])
+        return feature.reshape(-1, channels, height * width).transpose(1, 2)
+    return feature.flatten(2).transpose(1, 2)
 
 
 def _pre_decoder(original: Any, self: Any, memory: torch.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:

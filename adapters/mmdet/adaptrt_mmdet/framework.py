@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt import Conversion, Detections
+from adaptrt import Conversion, Detections, ImageTransform, InputSpec, ModelSpec
 from adaptrt_mmdet.build import quiet
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.pictures import read_test_pictures, test_pipeline
@@ -21,27 +21,31 @@ from adaptrt_mmdet.stand_in import has_compiled_ops
 if TYPE_CHECKING:
     from torch import nn
 
+STRIDE = 32
+_ANY = ImageTransform(stride=STRIDE)
 
-def mmdet_predictions(ctx: Conversion, image: Path, *, stretch: bool | None = None, stride: int = 32) -> Detections:
+
+def mmdet_predictions(ctx: Conversion, image: Path, *, stretch: bool) -> Detections:
     """What mmdet finds in a picture, above the threshold that was asked for, by a detector of its own.
 
-    ``stretch``: its ``Resize`` with ``keep_ratio=False``, as our default does it; its own setting otherwise.
+    Both ways to bring it to our tensor are mmdet's: ``Resize`` with ``keep_ratio=False``, and the padding that a
+    larger picture in the same batch brings about.
     """
     source = open_source(ctx)
-    pictures = read_test_pictures(source.config, stride=stride)
-    size = ctx.request.shapes.imgsz or (pictures.height, pictures.width)
-    if stretch is None:
-        stretch = getattr(ctx.options, "padding", "mask") == "none"
-    found = predict(source, [image], size, stretch=stretch)[0]
-    conf = float(ctx.request.options.get("conf", 0.25))
-    keep = found.scores > conf
+    pictures = read_test_pictures(source.config, stride=STRIDE)
+    asked, _ = ctx.request.shapes.apply(ModelSpec((InputSpec.image(pictures.height, pictures.width),), image=_ANY))
+    found = predict(source, [image], asked.image_size, stretch=stretch)[0]
+    keep = found.scores > float(ctx.request.options.get("conf", 0.25))
     return Detections(found.boxes[keep], found.scores[keep], found.labels[keep], found.names)
 
 
 def predict(
-    source: Source, images: list[Path], size: tuple[int, int] | None, *, stretch: bool, batch: int = 1
+    source: Source, images: Sequence[Path], size: tuple[int, int] | None = None, *, stretch: bool = False
 ) -> list[Detections]:
-    """mmdet's ``test_step`` on picture files; ``size`` (height, width) replaces the pipeline's, ``None`` keeps it."""
+    """mmdet's ``test_step`` on picture files, one by one.
+
+    ``size`` (height, width) replaces the pipeline's, and the tensor is padded to it; ``None`` leaves all to mmdet.
+    """
     from mmcv.transforms import Compose
     from mmengine.registry import DefaultScope
 
@@ -52,23 +56,27 @@ def predict(
         import mmdet.datasets.transforms  # noqa: F401  # registers them
 
         pipeline = Compose(adjusted_pipeline(source, size, stretch=stretch))
-        for start in range(0, len(images), batch):
-            samples = [
-                pipeline({"img_path": str(path), "img_id": number, "instances": []})
-                for number, path in enumerate(images[start : start + batch])
-            ]
-            data = {key: [sample[key] for sample in samples] for key in samples[0]}
-            for result in test_step(detector, data):
-                instances = result.pred_instances.cpu().numpy()
-                found.append(
-                    Detections(
-                        np.asarray(instances.bboxes, np.float32),
-                        np.asarray(instances.scores, np.float32),
-                        np.asarray(instances.labels, np.int64),
-                        names,
-                    )
+        for path in images:
+            sample = pipeline({"img_path": str(path), "img_id": 0, "instances": []})
+            samples = [sample] if size is None else [sample, blank_sample(sample, size)]
+            result = test_step(detector, {key: [sample[key] for sample in samples] for key in sample})[0]
+            instances = result.pred_instances.cpu().numpy()
+            found.append(
+                Detections(
+                    np.asarray(instances.bboxes, np.float32),
+                    np.asarray(instances.scores, np.float32),
+                    np.asarray(instances.labels, np.int64),
+                    names,
                 )
+            )
     return found
+
+
+def blank_sample(sample: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """A black picture of this size: mmdet pads the others of its batch to it."""
+    data = sample["data_samples"].clone()
+    data.set_metainfo({"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)})
+    return {"inputs": sample["inputs"].new_zeros(3, *size), "data_samples": data}
 
 
 def test_step(detector: nn.Module, data: dict[str, Any]) -> list[Any]:

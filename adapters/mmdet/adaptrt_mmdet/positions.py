@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 
 import torch
 
@@ -25,15 +26,24 @@ def traced_positions(encoding: Any, feature: torch.Tensor) -> torch.Tensor:
     return torch.cat([y, x], -1).flatten(1, 2)
 
 
-def masked_positions(encoding: Any, padding: torch.Tensor) -> torch.Tensor:
-    """For pictures with padding: float32 [B, h, w], 1 where padded, to [B, cells, E]. A running sum as a product."""
+def masked_positions(encoding: Any, padding: torch.Tensor, *, static: bool) -> torch.Tensor:
+    """For pictures with padding: float32 [B, h, w], 1 where padded, to [B, cells, E].
+
+    For a fixed size the running sums are products with a triangle of ones, which every backend has.
+    """
     valid = 1 - padding
-    height, width = int(padding.shape[1]), int(padding.shape[2])
-    y = torch.ones(height, height).tril() @ valid  # counts rows from above
-    x = valid @ torch.ones(width, width).triu()  # and columns from the left
-    y = _waves(encoding, _normalized(encoding, y, y[:, height - 1 :]))
-    x = _waves(encoding, _normalized(encoding, x, x[:, :, width - 1 :]))
-    return torch.cat([y, x], -1).reshape(-1, height * width, 2 * int(encoding.num_feats))
+    if static:
+        height, width = int(padding.shape[1]), int(padding.shape[2])
+        y = torch.ones(height, height).tril() @ valid  # rows from above
+        x = valid @ torch.ones(width, width).triu()  # columns from the left
+        last_y, last_x = y[:, height - 1 :], x[:, :, width - 1 :]
+    else:
+        y, x = valid.cumsum(1), valid.cumsum(2)
+        last_y, last_x = y[:, -1:], x[:, :, -1:]
+    y = _waves(encoding, _normalized(encoding, y, last_y))
+    x = _waves(encoding, _normalized(encoding, x, last_x))
+    tokens = torch.cat([y, x], -1)  # (B, h, w, E)
+    return tokens.reshape(-1, height * width, tokens.shape[-1]) if static else tokens.flatten(1, 2)
 
 
 def _normalized(encoding: Any, counts: torch.Tensor, last: torch.Tensor) -> torch.Tensor:

@@ -79,13 +79,16 @@ class QueryDetector(nn.Module):
 
 
 def data_samples(images: torch.Tensor, masks: torch.Tensor | None) -> list[Any]:
-    """What mmdet asks of its data samples: the size of the tensor, and of the picture in it."""
+    """What mmdet asks of its data samples: the size of the tensor, and of the picture in it.
+
+    Without masks one sample speaks for all: mmdet only asks whether every picture fills the tensor.
+    """
     shape = (images.shape[2], images.shape[3])
     if masks is None:
-        return [SimpleNamespace(batch_input_shape=shape, img_shape=shape, masks=None, metainfo={}) for _ in images]
+        return [SimpleNamespace(batch_input_shape=shape, img_shape=shape)]
     heights, widths = (masks[:, :, 0] == 0).sum(1), (masks[:, 0] == 0).sum(1)
     return [
-        SimpleNamespace(batch_input_shape=shape, img_shape=(int(height), int(width)), masks=masks)
+        SimpleNamespace(batch_input_shape=shape, img_shape=(int(height), int(width)))
         for height, width in zip(heights, widths, strict=True)
     ]
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import dedent
@@ -17,12 +21,20 @@ settings.load_profile("adaptrt")
 
 FakeDistribution = Callable[..., Path]
 
+# fixtures of a session convert too, before any fixture of a test
+os.environ["ADAPTRT_CACHE_DIR"] = tempfile.mkdtemp(prefix="adaptrt-tests-")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["ADAPTRT_CACHE_DIR"], ignore_errors=True)
+
 
 @pytest.fixture(autouse=True)
 def _no_user_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests never see the plugins.toml of whoever runs them."""
+    """Tests never see the plugins.toml of whoever runs them, nor what was converted before."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
     monkeypatch.delenv("ADAPTRT_TRACE_PLUGINS", raising=False)
+    monkeypatch.setenv("ADAPTRT_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex))
 
 
 @pytest.fixture

@@ -141,7 +141,8 @@ class Failure:
 
 @dataclass
 class Report:
-    """Everything about one conversion. ``operators`` maps a stage of the graph to its count of each operator."""
+    """Everything about one conversion. ``operators`` maps a stage of the graph to its count of each operator;
+    ``cached`` is when the conversion was made that this one took its results from."""
 
     adapter: str
     source: str
@@ -163,6 +164,7 @@ class Report:
     failure: Failure | None = None
     pictures: list[PictureRecord] = field(default_factory=list)
     engine: EngineRecord | None = None
+    cached: str = ""
     version: int = 1
 
     def link(self, number: int) -> Link:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import AdaptrtError, ModelError, PatchError, PluginError, UsageError, did_you_mean
+from adaptrt.errors import AdaptrtError, ModelError, OutputError, PatchError, PluginError, UsageError, did_you_mean
 from adaptrt.options import fill_options, option_names, takes_option
 from adaptrt.pipeline import links
 from adaptrt.pipeline.environment import describe_environment
@@ -78,6 +78,7 @@ class _Running:
     stage: str = "start"
     files: dict[Path, Path] = field(default_factory=dict)  # what is to be published, by its final name
     samples: list[Sample] = field(default_factory=list)
+    cache_key: str | None = None
 
     @property
     def hooks(self) -> Hooks:
@@ -100,6 +101,8 @@ class _Running:
         for warning in self.session.warnings:
             self.warn(warning)
         decoder_options = self.open_options()
+        if self.take_from_cache():
+            return
         self.check_pictures()
         with self.timed("load") as stage:
             model = self.hooks.load_model(self.ctx)
@@ -127,7 +130,48 @@ class _Running:
         typed = self.type_graph(onnx_path, spec)
         with self.engine(typed, onnx_path, spec) as engine:
             self.compare_predictions(reference, engine or runner, spec)
-        self.publish()
+        self.finish()
+
+    def take_from_cache(self) -> bool:
+        """Whether the same was converted before: its files and its report become those of this conversion."""
+        if not self.request.cache:
+            return False
+        from adaptrt.pipeline.cache import adopt, conversion_key
+        from adaptrt.trt.cache import Store
+
+        with self.timed("cache") as stage:
+            self.cache_key, stage.note = conversion_key(self.request, self.session, self.settings)
+            entry = Store().find(self.cache_key) if self.cache_key else None
+            if entry is None:
+                stage.note = stage.note or "not converted before"
+                return False
+            files = {self.destination.path(suffix): self.workdir / f"cached{suffix}" for suffix in entry.files}
+            for suffix in entry.files:
+                if not Store().copy(entry, suffix, files[self.destination.path(suffix)]):
+                    stage.note = "what was kept is damaged"
+                    return False
+            stored = Report.from_json(files.pop(self.destination.path(".report.json")).read_bytes())
+            stage.note = "converted before"
+        names = {suffix: self.destination.path(suffix) for suffix in entry.files}
+        same = adopt(self.report, stored, names, entry.created)
+        page = names.get(".report.html")
+        if page is not None and not (same and self.documents is not None):
+            del files[page]  # it tells of other names, or is not wanted
+        self.files = files
+        self.rename_in_manifest()
+        self.finish()
+        return True
+
+    def rename_in_manifest(self) -> None:
+        """An engine from the cache names the files of this conversion."""
+        from adaptrt.pipeline.engine import complete_manifest
+
+        plan = self.files.get(self.destination.path(".engine"))
+        if plan is not None:
+            typed = self.report.files.get("typed")
+            float32 = Path(self.report.files["onnx"].path)
+            complete_manifest(plan, Path(typed.path) if typed else float32, float32, self.report)
+            self.add_file("manifest", self.files[self.destination.path(".engine.json")], ".engine.json")
 
     def check_pictures(self) -> None:
         """A picture that is none should be known before minutes are spent."""
@@ -141,17 +185,30 @@ class _Running:
         self.files[destination] = path
         self.report.files[kind] = record_file(path, destination)
 
-    def publish(self) -> None:
-        """Everything under its name, the report last."""
+    def finish(self) -> None:
+        """Everything under its name, the report last; and into the cache."""
         self.stage = "publish"
         self.report.status = "passed"
-        if self.documents is not None:
+        if self.documents is not None and self.destination.path(".report.html") not in self.files:
             for suffix, path in self.documents(self.report, self.workdir).items():
                 self.files[self.destination.path(suffix)] = path
         report = self.workdir / "report.json"
         report.write_text(self.report.to_json(), encoding="utf-8")
         self.files[self.destination.path(".report.json")] = report
+        if self.cache_key is not None and not self.report.cached:
+            self.remember(self.cache_key)
         publish(self.files, self.workdir)
+
+    def remember(self, key: str) -> None:
+        """Keep copies for the next time; that this cannot be done is no failure."""
+        from adaptrt.pipeline.cache import KIND
+        from adaptrt.trt.cache import Store
+
+        files = {destination.name.removeprefix(self.destination.stem): path for destination, path in self.files.items()}
+        try:
+            Store().put(key, KIND, f"{self.report.adapter} {self.report.source}", files)
+        except OutputError as error:
+            self.warn(f"{error.message} {error.hint or ''}".strip())
 
     def open_options(self) -> dict[str, Any]:
         """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""

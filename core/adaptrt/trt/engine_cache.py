@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptrt import __version__
 from adaptrt.errors import AdaptrtError
 from adaptrt.specs import BuildOptions, ModelSpec, Precision
 from adaptrt.trt.cache import Store, key_of
 from adaptrt.trt.cuda import describe_device
 from adaptrt.trt.manifest import Manifest, file_sha256, manifest_path
 from adaptrt.trt.versions import installed_version
+from adaptrt.version import __version__
 
 KIND = "engine"
 ENGINE, MANIFEST = ".engine", ".engine.json"

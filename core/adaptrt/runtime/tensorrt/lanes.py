@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from adaptrt.errors import EngineError
 from adaptrt.runtime.tensorrt.arrays import BorrowedBuffers, DeviceArray, InputView, Loan
 from adaptrt.runtime.tensorrt.contexts import BoundContext, ShapePlan
-from adaptrt.runtime.tensorrt.cuda import LEGACY_STREAM, PER_THREAD_STREAM
+from adaptrt.runtime.tensorrt.cuda import LEGACY_STREAM, PER_THREAD_STREAM, Cuda
 from adaptrt.runtime.tensorrt.engine import Engine
 from adaptrt.runtime.tensorrt.graphs import CaptureError, Graph, GraphCache, fastest
 from adaptrt.runtime.tensorrt.memory import Completion, DeviceBuffer, DevicePool, Events, HeldInputs, PinnedPool, Stream
@@ -26,6 +25,22 @@ _Inputs = tuple[InputView, ...]
 
 class NoSharingError(EngineError):
     """The plan allows one context for each profile, and another lane has it."""
+
+
+class _Settled:
+    """After an error nothing is left running that uses what will be freed."""
+
+    __slots__ = ("_cuda",)
+
+    def __init__(self, cuda: Cuda) -> None:
+        self._cuda = cuda
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._cuda.synchronize_device()
 
 
 class Lane:
@@ -47,12 +62,14 @@ class Lane:
         self._held = HeldInputs()
         self._last: Completion | None = None
         self._borrowed: BorrowedBuffers | None = None
+        self._settled = _Settled(engine.cuda)
+        self._reads_values = len(self._device_inputs) < len(engine.inputs)
         self.warnings: list[str] = []
         self._context(0)
 
     def run_host(self, plan: ShapePlan, inputs: _Inputs) -> dict[str, NDArray[Any]]:
         """Numpy arrays (or device arrays) in, numpy arrays out, which are the caller's."""
-        with self._settled():
+        with self._cuda.current(), self._settled:
             stream = self.stream.handle
             self._take_over(stream)
             pointers, shapes, staged = self._launch(plan, inputs, stream, owned=False)
@@ -79,7 +96,7 @@ class Lane:
 
         With ``end_of_loan`` they are borrowed, and it is called when nobody has them any more; else they are the caller's.
         """
-        with self._settled():
+        with self._cuda.current(), self._settled:
             stream = self._run_stream(given)
             if given is not None and given != stream:
                 Completion(self._events, given).wait_on(stream)
@@ -126,16 +143,6 @@ class Lane:
             for buffer in (*self._inputs, *self._outputs, self._scratch):
                 buffer.free()
 
-    @contextmanager
-    def _settled(self) -> Iterator[None]:
-        """On this device; after an error nothing is left running that uses what will be freed."""
-        with self._cuda.current():
-            try:
-                yield
-            except BaseException:
-                self._cuda.synchronize_device()
-                raise
-
     def _run_stream(self, given: int | None) -> int:
         """TensorRT synchronises the device for each enqueue on a default stream: ours runs between two events of it."""
         return self.stream.handle if given is None or given in _DEFAULT_STREAMS else given
@@ -159,13 +166,12 @@ class Lane:
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
         """Run; where the outputs are, their shapes, and what has to live until it is done."""
         context = self._context(plan.profile)
-        host_arrays = [
-            np.ascontiguousarray(view.owner)
-            for tensor, view in zip(self.engine.inputs, inputs, strict=True)
-            if tensor.on_host
-        ]
-        context.take_shapes(plan, host_arrays)
-        kept: dict[str, Any] = {"": host_arrays}
+        kept: dict[str, Any] = {}
+        if self._reads_values:
+            pairs = zip(self.engine.inputs, inputs, strict=True)
+            kept[""] = [np.ascontiguousarray(view.owner) for tensor, view in pairs if tensor.on_host]
+        if not plan.outputs:
+            context.take_shapes(plan, kept.get("", ()))
         addresses = self._place(inputs, stream, kept)
         plan.calls += 1
         graph = None if plan.no_graph else self._graph_for(plan, addresses, stream)
@@ -177,9 +183,11 @@ class Lane:
     def _place(self, inputs: _Inputs, stream: int, kept: dict[str, Any]) -> tuple[int, ...]:
         """Device addresses of the inputs; those on the host are brought into the static buffers."""
         addresses = []
-        views = [view for tensor, view in zip(self.engine.inputs, inputs, strict=True) if not tensor.on_host]
-        for index, (tensor, view) in enumerate(zip(self._device_inputs, views, strict=True)):
-            if not view.on_host:
+        if self._reads_values:
+            pairs = zip(self.engine.inputs, inputs, strict=True)
+            inputs = tuple(view for tensor, view in pairs if not tensor.on_host)
+        for index, (tensor, view) in enumerate(zip(self._device_inputs, inputs, strict=True)):
+            if view.pointer:
                 addresses.append(view.pointer)
                 continue
             size = tensor.bytes_of(view.shape)
@@ -253,6 +261,7 @@ class Lane:
             plan.copies = False
             return
         context = self._context(plan.profile)
+        context.take_shapes(plan)
         outputs = tuple(buffer.pointer for buffer in self._static_outputs())
 
         def copy_and_replay() -> None:
@@ -299,6 +308,7 @@ class Lane:
         owned: bool,
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
         engine = self.engine
+        context.take_shapes(plan, kept.get("", ()))
         allocators: dict[int, Any] = {}
         pointers: list[int] = []
         for index, (tensor, shape) in enumerate(zip(engine.outputs, plan.outputs, strict=True)):

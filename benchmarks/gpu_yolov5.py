@@ -138,8 +138,11 @@ def build(work: Work) -> None:
         optimization_level=work.options.level,
         tactic_sources=tuple(work.options.tactics.split(",")),
     )
-    jobs = {str(case): (case.graph, case.precision, options) for case in work.cases}
-    portable = replace(options, version_compatible=True)
+    half = replace(options, optimization_level=max(1, work.options.level))  # level 0 hardly looks at half precision
+    jobs = {
+        str(case): (case.graph, case.precision, half if case.precision == "fp16" else options) for case in work.cases
+    }
+    portable = replace(half, version_compatible=True)
     jobs["new_batch_fp16_portable"] = ("new_batch", "fp16", portable)
     waiting = {name: job for name, job in jobs.items() if not work.engine(name).exists()}
     started = time.perf_counter()

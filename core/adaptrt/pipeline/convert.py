@@ -139,19 +139,19 @@ class _Running:
         from adaptrt.pipeline.cache import adopt, conversion_key
         from adaptrt.trt.cache import Store
 
+        self.stage = "cache"
+        store = Store()
+        self.cache_key, _ = conversion_key(self.request, self.session, self.settings)
+        entry = store.find(self.cache_key) if self.cache_key else None
+        if entry is None:
+            return False
         with self.timed("cache") as stage:
-            self.cache_key, stage.note = conversion_key(self.request, self.session, self.settings)
-            entry = Store().find(self.cache_key) if self.cache_key else None
-            if entry is None:
-                stage.note = stage.note or "not converted before"
-                return False
             files = {self.destination.path(suffix): self.workdir / f"cached{suffix}" for suffix in entry.files}
-            for suffix in entry.files:
-                if not Store().copy(entry, suffix, files[self.destination.path(suffix)]):
-                    stage.note = "what was kept is damaged"
-                    return False
+            if not all(store.copy(entry, suffix, files[self.destination.path(suffix)]) for suffix in entry.files):
+                stage.note = "what was kept is damaged"
+                return False
             stored = Report.from_json(files.pop(self.destination.path(".report.json")).read_bytes())
-            stage.note = "converted before"
+            stage.note = "converted before: everything is there"
         names = {suffix: self.destination.path(suffix) for suffix in entry.files}
         same = adopt(self.report, stored, names, entry.created)
         page = names.get(".report.html")
@@ -424,13 +424,13 @@ class _Running:
         from adaptrt.pipeline.engine import open_engine
 
         with self.timed("link 4", verifying=True) as stage:
-            runner, problem = open_engine(plan, self.request)
-            if runner is None:
-                stage.note = problem
-                self.not_run(4, problem)
-                return None
             precision = self.request.precision
             with links.running(self.report.link(4)):
+                runner, problem = open_engine(plan, self.request)
+                if runner is None:
+                    stage.note = problem
+                    self.not_run(4, problem)
+                    return None
                 checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision)
                 honesty, note = links.check_honesty(
                     runner.run, self.samples, outputs, spec, self.request.verify, precision=precision

@@ -1,0 +1,234 @@
+"""Conversions that come from the cache: when they do, when they must not, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+import adaptrt
+from adaptrt import Report
+from adaptrt.pipeline.cache import conversion_key
+from adaptrt.pipeline.convert import convert
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.request import Request
+from adaptrt.trt.cache import Store
+
+Install = Callable[..., str]
+
+
+@pytest.fixture
+def checkpoint(tiny: str) -> Path:
+    """A file whose name says which net it is; the tiny adapter does not look into it."""
+    path = Path("detector.pt")
+    path.write_bytes(b"weights")
+    return path
+
+
+def run(source: Any = "detector.pt", **options: Any) -> Report:
+    return convert(Request(str(source), "tiny", **{"verify": "none", **options}))
+
+
+def key(**options: Any) -> str | None:
+    session, settings = open_session("tiny")
+    return conversion_key(Request(**{"source": "detector.pt", "adapter": "tiny", **options}), session, settings)[0]
+
+
+def test_the_second_time_it_is_there(checkpoint: Path) -> None:
+    first = run()
+    onnx, written = Path("detector.onnx").read_bytes(), json.loads(Path("detector.report.json").read_text())
+    Path("detector.onnx").unlink()
+    second = run()
+    assert Path("detector.onnx").read_bytes() == onnx
+    assert first.cached == ""
+    assert second.cached
+    assert [stage.name for stage in second.stages] == ["cache"]
+    assert second.files == first.files
+    assert second.spec == first.spec
+    again = json.loads(Path("detector.report.json").read_text())
+    assert {**again, "cached": "", "stages": written["stages"]} == written
+
+
+def test_under_another_name(checkpoint: Path) -> None:
+    run()
+    report = run(output=Path("out/shop.onnx"))
+    assert report.cached
+    assert sorted(path.name for path in Path("out").iterdir()) == ["shop.onnx", "shop.report.json"]
+    assert report.files["onnx"].path == "out/shop.onnx"
+
+
+def test_without_the_cache(checkpoint: Path) -> None:
+    run()
+    assert not run(cache=False).cached
+    entries = Store().entries()
+    run(cache=False, opset=17)
+    assert Store().entries() == entries
+
+
+def test_the_page_is_made_again_where_it_tells_of_other_names(checkpoint: Path) -> None:
+    adaptrt.convert("detector.pt", adapter="tiny", verify="none")
+    page = Path("detector.report.html").read_bytes()
+    Path("detector.report.html").unlink()
+    assert adaptrt.convert("detector.pt", adapter="tiny", verify="none").cached
+    assert Path("detector.report.html").read_bytes() == page
+    adaptrt.convert("detector.pt", adapter="tiny", verify="none", output="shop.onnx")
+    assert b"shop.onnx" in Path("shop.report.html").read_bytes()
+    adaptrt.convert("detector.pt", adapter="tiny", verify="none", output="bare.onnx", html=False)
+    assert not Path("bare.report.html").exists()
+
+
+def test_the_key_holds_what_the_result_depends_on(checkpoint: Path, picture: Path, tmp_path: Path) -> None:
+    base = key()
+    assert base
+    assert key() == base
+    assert key(output=Path("elsewhere"), command="another") == base
+    changes: list[dict[str, Any]] = [
+        {"opset": 17},
+        {"precision": "fp16"},
+        {"verify": "quick"},
+        {"options": {"conf": "0.4"}},
+        {"image": picture},
+        {"seed": 1},
+        {"exporter": "dynamo"},
+        {"simplify": False},
+        {"target": 8},
+        {"keep_fp32": ("head",)},
+        {"input_names": ("x",)},
+        {"build": adaptrt.specs.BuildOptions(optimization_level=1)},  # type: ignore[attr-defined]
+        {"shapes": adaptrt.ShapeRequest(imgsz=(32, 32))},
+        {"shapes": adaptrt.ShapeRequest(dynamic=frozenset({"batch", "hw"}))},
+        {"trust_checkpoint": True},
+    ]
+    keys = [key(**change) for change in changes]
+    assert len({base, *keys}) == len(changes) + 1
+
+
+def test_the_content_of_files_counts(checkpoint: Path, picture: Path) -> None:
+    base, with_picture = key(), key(image=picture)
+    elsewhere = Path("folder")
+    elsewhere.mkdir()
+    (elsewhere / "detector.pt").write_bytes(checkpoint.read_bytes())
+    assert key(source="folder/detector.pt") == base
+    checkpoint.write_bytes(b"other weights")
+    assert key() != base
+    checkpoint.write_bytes(b"weights")
+    picture.write_bytes(picture.read_bytes() + b"\0")
+    assert key(image=picture) != with_picture
+    assert key() == base
+
+
+def test_plugins_and_their_versions_count(checkpoint: Path, install_extension: Install, fake_distribution: Any) -> None:
+    base = key()
+    install_extension("blur", "")
+    with_blur = key()
+    assert with_blur != base
+    Path("plugins.toml").write_text("[settings.blur]\nradius = 3\n")
+    assert key() != with_blur
+
+
+def test_sources_of_an_editable_plugin_count(checkpoint: Path, install_extension: Install) -> None:
+    module = install_extension("blur", "")
+    __import__(module)
+    folder = Path(str(sys.modules[module].__file__)).parent
+    package = folder / "blur_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (info,) = folder.glob("*.dist-info")
+    (info / "direct_url.json").write_text(json.dumps({"url": folder.as_uri(), "dir_info": {"editable": True}}))
+    base = key()
+    (package / "__init__.py").write_text("CHANGED = True")
+    assert key() != base
+
+
+@pytest.mark.parametrize("source", ["detector", "package.module:build", "config.py"])
+def test_code_and_names_are_never_told_by_their_content(source: str, tiny: str) -> None:
+    Path("config.py").write_text("model = 1")
+    assert key(source=source) is None
+
+
+def test_a_name_with_weights_is(checkpoint: Path) -> None:
+    assert key(source="detector", weights=checkpoint) is not None
+
+
+def test_modules_of_plugins_toml_are_code(checkpoint: Path) -> None:
+    Path("mine.py").write_text("")
+    Path("mine.toml").write_text('[plugins]\nmodules = ["mine.py"]\n')
+    session, settings = open_session("tiny", Path("mine.toml"))
+    found, why = conversion_key(Request("detector.pt", "tiny"), session, settings)
+    assert found is None
+    assert "names modules" in why
+
+
+def test_a_failed_conversion_is_not_kept(checkpoint: Path) -> None:
+    with pytest.raises(adaptrt.UsageError):
+        run(options={"nonsense": "1"})
+    assert Store().entries() == []
+
+
+def test_damaged_contents_are_converted_again(checkpoint: Path) -> None:
+    run()
+    for path in (Store().folder / "objects").glob("*/*"):
+        path.write_bytes(b"damaged" + path.read_bytes()[7:])
+    report = run()
+    assert not report.cached
+    assert Path("detector.onnx").read_bytes()[:7] != b"damaged"
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("blocked").write_text("a file")
+    monkeypatch.setenv("ADAPTRT_CACHE_DIR", "blocked/cache")
+    report = run()
+    assert report.status == "passed"
+    assert any("--no-cache" in warning for warning in report.warnings)
+
+
+def test_plugins_hear_of_the_end(checkpoint: Path, install_extension: Install) -> None:
+    module = install_extension(
+        "ear",
+        """
+        calls = []
+
+        @hookimpl
+        def conversion_finished(ctx, report):
+            calls.append((report.status, bool(report.cached), report.onnx.is_file()))
+        """,
+    )
+    run()
+    run()
+    assert sys.modules[module].calls == [("passed", False, True), ("passed", True, True)]
+
+
+def test_a_hit_imports_no_framework_and_is_quick(checkpoint: Path, tmp_path: Path) -> None:
+    program = dedent(
+        """
+        import resource, sys
+        from adaptrt.cli.main import main
+        code = main()
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        heavy = [name for name in ("torch", "onnx", "onnxruntime", "cv2", "tensorrt") if name in sys.modules]
+        print(code, heavy, used.ru_utime + used.ru_stime, file=sys.stderr)
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    seconds = []
+    for attempt in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", program, "convert", "--adapter", "tiny", "detector.pt", "--verify", "none"],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("0 "), done.stderr
+        if attempt:
+            assert last.startswith("0 [] "), last
+            seconds.append(float(last.split()[-1]))
+    assert min(seconds) < 1.0

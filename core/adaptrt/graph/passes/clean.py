@@ -55,7 +55,8 @@ def make_gathers_positive(model: ir.Model) -> None:
         if not isinstance(size, int) or not (array < 0).any():
             continue
         base = f"{node.name or 'gather'}_positive_indices"
-        name = next(name for name in (base, *(f"{base}_{count}" for count in itertools.count(1))) if name not in taken)
+        numbered = (f"{base}_{count}" for count in itertools.count(1))
+        name = next(name for name in itertools.chain([base], numbered) if name not in taken)
         taken.add(name)
         positive = ir.tensor((array + (array < 0) * size).astype(array.dtype), name=name)
         value = ir.Value(

@@ -1,7 +1,6 @@
 """What folding must compute, and what it must leave."""
 
 import numpy as np
-import onnx
 import onnx_ir
 from onnx import TensorProto, helper, numpy_helper
 

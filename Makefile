@@ -11,13 +11,11 @@ READY := $(VENV)/.ready
 PROJECTS := pyproject.toml $(wildcard adapters/*/pyproject.toml)
 EDITABLE := -e '.[export]' $(patsubst %/pyproject.toml,-e %,$(wildcard adapters/*/pyproject.toml))
 GROUPS := --group dev --group benchmarks
-FIXTURES := tests/fixtures
 
 # Ultralytics: no settings in the user's home, no downloads, no pip at run time
 export YOLO_CONFIG_DIR ?= $(CURDIR)/$(VENV)/ultralytics
 export YOLO_AUTOINSTALL := False
 export YOLO_OFFLINE := True
-export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check style types layers pages format docs gpu constraints clean
@@ -30,8 +28,9 @@ setup: $(READY)  ## a virtual environment with everything, at the tested version
 demo: $(READY)  ## convert a trained YOLOv5 and detect on pictures
 	tools/demo $(BIN)
 
+test: export OMP_NUM_THREADS := 1
 test: $(READY)  ## the tests; what is skipped says why
-	$(BIN)/pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --timeout 900 $(ARGS)
 
 check: style types layers pages  ## style, types, layers, generated pages (make -k check goes on after a failure)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -423,7 +423,7 @@ class _Running:
         """Link 4: the engine on every sample, alone and in batches."""
         from adaptrt.pipeline.engine import open_engine
 
-        with self.timed("link 4", verifying=True) as stage:
+        with self.timed("link 4", verifying=True) as stage, ExitStack() as on_failure:
             precision = self.request.precision
             with links.running(self.report.link(4)):
                 runner, problem = open_engine(plan, self.request)
@@ -431,12 +431,14 @@ class _Running:
                     stage.note = problem
                     self.not_run(4, problem)
                     return None
+                on_failure.callback(runner.close)
                 checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision)
                 honesty, note = links.check_honesty(
                     runner.run, self.samples, outputs, spec, self.request.verify, precision=precision
                 )
             stage.note = self.report.link(4).reason = note
             links.close_link(self.report.link(4), [*checks, *honesty])
+            on_failure.pop_all()
         return runner
 
     def compare_predictions(self, reference: EagerRunner, runner: Runner | None, spec: ModelSpec) -> None:

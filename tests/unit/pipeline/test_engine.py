@@ -1,0 +1,277 @@
+"""Links 3 and 4 and what is published with an engine. What runs here as an engine is ONNX Runtime: it tests the pipeline,
+and says nothing about TensorRT."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adaptrt
+import adaptrt.pipeline.convert
+from adaptrt import Report, VerificationError
+from adaptrt.errors import BuildError, DependencyError, EngineError
+from adaptrt.pipeline import engine as engine_module
+from adaptrt.pipeline.configure import configure_builder
+from adaptrt.pipeline.engine import open_engine, why_float32
+from adaptrt.pipeline.observer import Observer
+from adaptrt.request import Conversion, Request
+from adaptrt.specs import BuildOptions
+from adaptrt.trt.log import LogNote
+from adaptrt.trt.manifest import Manifest, check_plan, manifest_path
+from adaptrt.trt.receipt import Receipt
+
+Install = Callable[..., str]
+
+BUILDS = """
+from pathlib import Path
+
+@hookimpl
+def build_engine(ctx, onnx_path, spec):
+    from adaptrt.trt.manifest import Manifest, file_sha256, manifest_path
+    from adaptrt.trt.receipt import Receipt
+    plan = ctx.workdir / "model.engine"
+    plan.write_bytes(onnx_path.read_bytes())
+    manifest = Manifest(
+        file_sha256(plan), plan.stat().st_size, onnx_path.name, file_sha256(onnx_path), "8.6.0", "12.9", None, "GPU",
+        "9.0", ctx.request.precision, spec, Receipt(ctx.request.precision, {"fp16": 3}, evidence="it is said"),
+    )
+    manifest_path(plan).write_text(manifest.to_json())
+    return plan
+"""
+
+
+class PretendEngine:
+    """An ONNX file under an engine's name; ``change`` is done to its outputs."""
+
+    backend = "pretend"
+
+    def __init__(self, path: Path, change: Callable[[str, Any, Mapping[str, Any]], Any]) -> None:
+        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+        self.closed = False
+        self._runner, self._change = OnnxRuntimeRunner(path), change
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self._change(name, array, inputs) for name, array in self._runner.run(inputs).items()}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def convert_engine(tiny: str, install_extension: Install, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Report]:
+    """A conversion whose engine is pretended; ``change(name, array, inputs)`` makes it wrong."""
+    install_extension("builds", BUILDS)
+    opened: list[PretendEngine] = []
+
+    def convert(change: Any = lambda name, array, inputs: array, **options: Any) -> Report:
+        def open_it(plan: Path, request: Request) -> tuple[PretendEngine, str]:
+            opened.append(PretendEngine(plan, change))
+            return opened[-1], ""
+
+        monkeypatch.setattr(engine_module, "open_engine", open_it)
+        try:
+            return adaptrt.convert("detector", adapter="tiny", **{"verify": "quick", **options})
+        finally:
+            assert all(engine.closed for engine in opened)
+
+    return convert
+
+
+def test_an_engine_that_agrees(convert_engine: Callable[..., Report], picture: Path) -> None:
+    report = convert_engine(image=picture)
+    assert [report.link(number).status for number in (4, 5)] == ["passed", "passed"]
+    assert {check.name for check in report.link(4).checks} == {
+        "output0: boxes",
+        "output0: scores",
+        "output0: boxes in a batch",
+        "output0: scores in a batch",
+    }
+    assert set(report.pictures[0].predictions) >= {"eager", "pretend"}  # link 5 looks at the result
+    assert report.engine is not None
+    assert (report.engine.tensorrt, report.engine.layers, report.engine.evidence) == (
+        "8.6.0",
+        {"fp16": 3},
+        "it is said",
+    )
+    assert [stage.name for stage in report.stages if stage.name in ("types", "build", "link 4")] == [
+        "types",
+        "build",
+        "link 4",
+    ]
+
+
+def test_the_manifest_is_completed(convert_engine: Callable[..., Report]) -> None:
+    report = convert_engine(output="out/shop.engine")
+    plan = Path("out/shop.engine")
+    manifest = Manifest.from_json(manifest_path(plan).read_text())
+    check_plan(manifest, plan)
+    assert report.files["manifest"].path == "out/shop.engine.json"
+    assert manifest.onnx == "shop.onnx"
+    assert manifest.rebuild.startswith("adaptrt build shop.onnx --shape images=1..4@2x3x64x64")
+    assert (manifest.adapter, manifest.source) == ("tiny", "detector")
+    assert [patch.plugin for patch in manifest.patches] == ["tiny", "tiny"]
+    assert [record.name for record in manifest.passes] == [record.name for record in report.passes]
+    assert [link.status for link in manifest.checks] == [link.status for link in report.links]
+    assert manifest.plugins["tiny"] == "adaptrt-tiny 0.3"
+
+
+def test_an_engine_that_computes_something_else(convert_engine: Callable[..., Report]) -> None:
+    with pytest.raises(VerificationError, match="Link 4 .*boxes"):
+        convert_engine(lambda name, array, inputs: array + 1)
+    assert not list(Path().glob("detector.*engine*"))
+    assert not Path("detector.onnx").exists()
+
+
+def test_an_engine_that_mixes_up_its_batch(convert_engine: Callable[..., Report]) -> None:
+    with pytest.raises(VerificationError, match="Link 4 .*in a batch"):
+        convert_engine(lambda name, array, inputs: array[::-1] if len(array) > 1 else array)
+
+
+def test_an_engine_that_does_not_run(convert_engine: Callable[..., Report]) -> None:
+    def fail(name: str, array: Any, inputs: Any) -> Any:
+        raise EngineError("CUDA: cudaErrorIllegalAddress.")
+
+    with pytest.raises(VerificationError, match="Link 4 .*fails: CUDA: cudaErrorIllegalAddress"):
+        convert_engine(fail)
+
+
+def test_an_engine_is_not_run_without_verification(convert_engine: Callable[..., Report]) -> None:
+    report = convert_engine(verify="none")
+    assert (report.link(4).status, report.link(4).reason) == ("not run", "--verify none")
+    assert Path("detector.engine.json").is_file()
+
+
+def test_half_precision_without_tensorrt(tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaptrt.builtins.engine.can_build", lambda: False)
+    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=10, image=picture)
+    assert report.link(3).status == "passed"
+    names = {check.name for check in report.link(3).checks}
+    assert {"output0: boxes", "output0: boxes (the file in ONNX Runtime)"} <= names
+    assert (report.link(4).status, report.link(4).reason) == (
+        "not run",
+        "no engine was built: TensorRT is not installed here",
+    )
+    assert Path("detector.onnx").is_file()
+    assert Path("detector.fp16.onnx").is_file()
+    assert not Path("detector.engine").exists()
+    assert any("nodes in half" in note for note in report.notes)
+
+
+def test_a_typed_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: Install) -> None:
+    install_extension(
+        "spoils",
+        """
+        @hookimpl
+        def typed_onnx(ctx, onnx_path, spec):
+            import onnx
+            model = onnx.load(str(onnx_path))
+            for weight in model.graph.initializer:
+                if len(weight.dims) == 4:
+                    array = onnx.numpy_helper.to_array(weight)
+                    weight.CopyFrom(onnx.numpy_helper.from_array(array * 1.5, weight.name))
+            path = ctx.workdir / "spoiled.onnx"
+            onnx.save(model, str(path))
+            return path
+        """,
+    )
+    with pytest.raises(VerificationError, match="Link 3") as caught:
+        adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=10)
+    assert "--keep-fp32" in str(caught.value.hint)
+
+
+def test_why_there_is_no_typed_graph() -> None:
+    assert why_float32(Request("a", "b")) == "the graph stays float32"
+    assert "builder flag" in why_float32(Request("a", "b", precision="fp16", target=8))
+    assert "Q/DQ" in why_float32(Request("a", "b", precision="int8", target=10))
+
+
+def test_stripped_and_unrunnable_engines_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stripped = Request("a", "b", build=BuildOptions(strip_weights=True))
+    assert open_engine(tmp_path / "x.engine", stripped) == (None, "the plan holds no weights (--strip-weights)")
+
+    def missing(*_: Any, **__: Any) -> None:
+        raise DependencyError("TensorRT is not installed.")
+
+    monkeypatch.setattr("adaptrt.runtime.tensorrt.TensorRTRunner", missing)
+    runner, why = open_engine(tmp_path / "x.engine", Request("a", "b"))
+    assert runner is None
+    assert why == "it cannot run here: TensorRT is not installed."
+
+
+def test_configure_builder_in_the_build_process(tiny: str, install_extension: Install, tmp_path: Path) -> None:
+    install_extension(
+        "tunes",
+        """
+        @hookimpl
+        def configure_builder(ctx, network, config):
+            config.append((ctx.request.source, network))
+        """,
+    )
+    context = tmp_path / "context"
+    context.write_bytes(pickle.dumps(Conversion(Request("detector", "tiny"), None, tmp_path)))
+    config: list[Any] = []
+    configure_builder("network", config, str(context))
+    assert config == [("detector", "network")]
+
+
+def test_the_default_build_hands_everything_over(
+    tiny: str, install_extension: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Core's own hook: what it asks the backend for, what it makes of the answer, and that extensions configure."""
+    install_extension("tunes", "@hookimpl\ndef configure_builder(ctx, network, config):\n    pass\n")
+    asked: dict[str, Any] = {}
+
+    def build(onnx_path: Path, spec: Any, plan: Path, **options: Any) -> tuple[Manifest, bool]:
+        asked.update(options)
+        watcher = options["watcher"]
+        watcher.progress(None, 12.0, None, "")
+        watcher.progress(0.25, 30.0, 90.0, "tactics")
+        watcher.note(LogNote("int64 weights", 1, "raw", "The graph holds int64 numbers."))
+        plan.write_bytes(b"plan")
+        receipt = Receipt("fp16", {"fp16": 2}, evidence="2 of 2 visible layers compute in fp16", note="a note")
+        made = Manifest("0", 4, "a", "0", "8.6.0", "12.9", None, "GPU", "9.0", "fp16", spec, receipt)
+        manifest_path(plan).write_text(made.to_json())
+        return made, False
+
+    monkeypatch.setattr("adaptrt.builtins.engine.can_build", lambda: True)
+    monkeypatch.setattr("adaptrt.builtins.engine.build", build)
+    seen: list[Any] = []
+
+    class Seeing(Observer):
+        def stage_progress(self, done: int, total: int, text: str = "") -> None:
+            seen.append((done, total, text))
+
+    options = BuildOptions(optimization_level=2, timeout=60)
+    request = Request(
+        "detector", "tiny", precision="fp16", target=8, keep_fp32=("Sigmoid",), build=options, verify="none"
+    )
+    report = adaptrt.pipeline.convert.convert(request, Seeing())
+    assert (asked["precision"], asked["keep_fp32"], asked["options"]) == ("fp16", ("Sigmoid",), options)
+    assert asked["configure"].target == "adaptrt.pipeline.configure:configure_builder"
+    assert (0, 0, "12 s so far") in seen
+    assert (250, 1000, "about 90 s left") in seen
+    assert "TensorRT, int64 weights: The graph holds int64 numbers." in report.warnings
+    assert "Precision: a note." in report.warnings
+    assert any("2 of 2 visible layers compute in fp16" in note for note in report.notes)
+    assert [stage.note for stage in report.stages if stage.name == "build"] == [
+        "2 layers fp16, plan 0.00 of the float32 weights"
+    ]
+
+
+def test_a_build_that_fails_leaves_nothing(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*_: Any, **__: Any) -> None:
+        raise BuildError("TensorRT crashed (SIGSEGV).", hint="Try another --opset.")
+
+    monkeypatch.setattr("adaptrt.builtins.engine.can_build", lambda: True)
+    monkeypatch.setattr("adaptrt.builtins.engine.build", build)
+    with pytest.raises(BuildError, match="SIGSEGV") as caught:
+        adaptrt.convert("detector", adapter="tiny", verify="none")
+    assert caught.value.report is not None
+    assert caught.value.report.failure is not None
+    assert caught.value.report.failure.stage == "build"
+    assert not Path("detector.onnx").exists()

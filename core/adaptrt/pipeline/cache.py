@@ -46,6 +46,7 @@ def conversion_key(request: Request, session: Session, settings: Settings) -> tu
             "format": _FORMAT,
             "request": _request_parts(request),
             "source": _content(Path(request.source)) if Path(request.source).is_file() else request.source,
+            "beside": _beside(request),
             "target": target_of(request),
             "settings": settings.model_dump(mode="json"),
             "plugins": dict(session.sources),
@@ -89,14 +90,26 @@ def _request_parts(request: Request) -> dict[str, Any]:
         ):  # its content counts, and its name goes into reports, and into labels of some adapters
             parts["source"] = Path(value).name
         elif field.name == "options":
-            parts["options"] = {key: str(part) for key, part in value.items()}
+            parts["options"] = {key: [str(part), _content_of_file(str(part))] for key, part in value.items()}
         elif field.name not in _APART:
             parts[field.name] = value
     return parts
 
 
+def _beside(request: Request) -> list[str]:
+    """A config beside the weights, or in the folder that is the source: adapters read those."""
+    files = [Path(request.source), *([request.weights] if request.weights else [])]
+    configs = [path / "config.json" if path.is_dir() else path.with_suffix(".json") for path in files if path.name]
+    return [_content(path) for path in configs if path.is_file()]
+
+
 def _content(path: Path) -> str:
     return file_sha256(path)
+
+
+def _content_of_file(text: str) -> str | None:
+    """For an option that names a file (labels, a configuration): what it holds."""
+    return _content(Path(text)) if len(text) < 1024 and "\0" not in text and Path(text).is_file() else None
 
 
 def _distributions(session: Session) -> dict[str, list[str]]:

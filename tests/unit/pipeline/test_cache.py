@@ -124,6 +124,23 @@ def test_the_content_of_files_counts(checkpoint: Path, picture: Path) -> None:
     assert key() == base
 
 
+def test_what_lies_beside_the_weights_counts(checkpoint: Path) -> None:
+    """Adapters read a config of the same name, or the one in a folder."""
+    keys = [key()]
+    Path("detector.json").write_text("{}")
+    keys.append(key())
+    Path("detector.json").write_text('{"classes": 3}')
+    keys.append(key())
+    assert len(set(keys)) == 3
+
+
+def test_the_content_of_an_option_that_is_a_file_counts(checkpoint: Path) -> None:
+    Path("labels.txt").write_text("cat\n")
+    before = key(options={"labels": "labels.txt"})
+    Path("labels.txt").write_text("dog\n")
+    assert key(options={"labels": "labels.txt"}) != before
+
+
 def test_plugins_and_their_versions_count(checkpoint: Path, install_extension: Install, fake_distribution: Any) -> None:
     base = key()
     install_extension("blur", "")

@@ -14,8 +14,8 @@ from adaptrt_mmdet.literals import read_literals
 if TYPE_CHECKING:
     import torch
 
-# a raw checkpoint pickles the logs (HistoryBuffer), hooks' states and the optimizer's wrapper
-INERT = ("mmengine", "mmcv", "mmdet", "functools.partial", "builtins.getattr")
+# a raw checkpoint pickles its logs (HistoryBuffer, whose methods it names with getattr) and the states of hooks
+INERT = ("mmengine", "mmcv", "mmdet", "builtins.getattr")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,9 @@ def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     if not isinstance(weights, Mapping):
         raise CheckpointError(f"{path.name}: its state_dict is a {type(weights).__name__}.")
     tensors = {
-        str(name).removeprefix("module."): tensor for name, tensor in weights.items() if isinstance(tensor, torch.Tensor)
+        str(name).removeprefix("module."): tensor
+        for name, tensor in weights.items()
+        if isinstance(tensor, torch.Tensor)
     }
     if not tensors:
         raise CheckpointError(

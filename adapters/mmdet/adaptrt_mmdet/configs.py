@@ -94,7 +94,9 @@ def override(config: Config, overrides: Mapping[str, Any]) -> None:
             parsed = read(value) if isinstance(value, str) else value
             config.merge_from_dict({key: parsed})
         except (AssertionError, KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"--set cfg.{key}={value}: {error}", hint="The syntax is mmengine's --cfg-options.") from error
+            raise UsageError(
+                f"--set cfg.{key}={value}: {error}", hint="The syntax is mmengine's --cfg-options."
+            ) from error
 
 
 def _item(parent: Any, part: str) -> Any:

@@ -85,7 +85,9 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
         ),
         FunctionPatch(
             target=f"{_LAYERS}:DetrTransformerDecoderLayer.forward",
-            replacement=partial(_decoder_layer, first=first_queries(model.detector), place=model.detector.decoder.layers[0]),
+            replacement=partial(
+                _decoder_layer, first=first_queries(model.detector), place=model.detector.decoder.layers[0]
+            ),
             reason="the first self-attention sees queries alone, no picture: a constant",
             requires=REQUIRES,
         ),

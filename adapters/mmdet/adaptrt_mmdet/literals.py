@@ -11,7 +11,9 @@ from typing import Any
 from adaptrt import CheckpointError
 
 MAX_CHARACTERS = 4_000_000
-_HINT = "Give the config as a file of its own, if you trust it: adaptrt convert --adapter ... my_config.py --weights FILE"
+_HINT = (
+    "Give the config as a file of its own, if you trust it: adaptrt convert --adapter ... my_config.py --weights FILE"
+)
 
 
 def read_literals(text: str) -> dict[str, Any]:
@@ -50,18 +52,18 @@ def _value(node: ast.expr) -> Any:
         case ast.Tuple(elts=items):
             return tuple(_value(item) for item in items)
         case ast.Set(elts=items):
-            return set(_hashable(item) for item in items)
+            return {_hashable(item) for item in items}
         case ast.Dict(keys=keys, values=values):
             if any(key is None for key in keys):
                 raise _refused(node)
-            return {
-                _hashable(key): _value(value) for key, value in zip(keys, values, strict=True) if key is not None
-            }
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-            return -number
+            return {_hashable(key): _value(value) for key, value in zip(keys, values, strict=True) if key is not None}
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant() | ast.Name() as operand):
+            number = _value(operand)
+            if isinstance(number, (int, float)):
+                return -number
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(word.arg for word in keywords):
             return {str(word.arg): _value(word.value) for word in keywords}
-        case ast.Name(id="inf" | "nan" as name):
+        case ast.Name(id="inf" | "nan" as name):  # how a float prints
             return float(name)
     raise _refused(node)
 
@@ -78,6 +80,4 @@ def _hashable(node: ast.expr) -> Any:
 def _refused(node: ast.stmt | ast.expr) -> CheckpointError:
     source = ast.unparse(node).partition("\n")[0]
     shown = source if len(source) <= 80 else source[:77] + "..."
-    return CheckpointError(
-        f"The config in the checkpoint holds code, on line {node.lineno}: {shown}", hint=_HINT
-    )
+    return CheckpointError(f"The config in the checkpoint holds code, on line {node.lineno}: {shown}", hint=_HINT)

@@ -50,7 +50,9 @@ def decode(
 ) -> list[Detections]:
     names = ("scores", "boxes") if "scores" in outputs and "boxes" in outputs else tuple(outputs)
     if len(names) != 2:
-        raise ModelError(f"Decoder 'queries' reads scores and boxes; this model gives {', '.join(outputs) or 'nothing'}.")
+        raise ModelError(
+            f"Decoder 'queries' reads scores and boxes; this model gives {', '.join(outputs) or 'nothing'}."
+        )
     scores, boxes = (outputs[name] for name in names)
     if scores.ndim != 3 or boxes.shape != (*scores.shape[:2], 4) or len(scores) != len(metas):
         shapes = f"scores {list(scores.shape)}, boxes {list(boxes.shape)}, {len(metas)} pictures"
@@ -76,9 +78,7 @@ def _decode_one(
     found, confidence = boxes[queries].astype(np.float32, copy=False), pairs[best].astype(np.float32, copy=False)
     labels = labels.astype(np.int64)
     if params.nms is not None:
-        kept = nms_by_class(
-            found, confidence, labels, iou=params.nms, max_det=params.max_det, agnostic=params.agnostic
-        )
+        kept = nms_by_class(found, confidence, labels, iou=params.nms, max_det=params.max_det, agnostic=params.agnostic)
         found, confidence, labels = found[kept], confidence[kept], labels[kept]
     return Detections(boxes_to_original(found, meta), confidence, labels, names)
 

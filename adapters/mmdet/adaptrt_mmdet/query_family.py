@@ -184,7 +184,10 @@ def _outputs(model: QueryDetector, side: int) -> tuple[tuple[OutputSpec, ...], D
     if model.sigmoid:
         limit = int(model.detector.bbox_head.test_cfg.get("max_per_img", 100))
         return (scores, boxes), DecoderSpec("queries", {"max_det": limit})
-    ties = Tolerance(float(model.detector.bbox_head.num_classes), reason="two classes as likely may change places; link 5 counts them")
+    ties = Tolerance(
+        float(model.detector.bbox_head.num_classes),
+        reason="two classes as likely may change places; link 5 counts them",
+    )
     same = Tolerance(0.0, reason="the same class")
     labels = OutputGroup(
         "labels", "values", tolerances={"fp32": same, **dict.fromkeys(("tf32", "fp16", "bf16", "int8"), ties)}

@@ -34,7 +34,8 @@ def open_source(ctx: Conversion) -> Source:
     if is_checkpoint(request.source):
         if weights is not None:
             raise UsageError(
-                "Two checkpoints were given.", hint="Name the config first: adaptrt convert ... my_config.py --weights FILE"
+                "Two checkpoints were given.",
+                hint="Name the config first: adaptrt convert ... my_config.py --weights FILE",
             )
         weights = Path(request.source)
     checkpoint = None if weights is None else open_checkpoint(weights, trust=request.trust_checkpoint)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from narrow_detr import CONFIG
+
+from adaptrt import ModelError, UsageError
+from adaptrt_mmdet.configs import find_config, load_config, without_downloads
+
+
+@pytest.mark.parametrize(
+    "name", ["detr_r50_8xb2-150e_coco", "detr_r50_8xb2-150e_coco.py", "mmdet::detr/detr_r50_8xb2-150e_coco.py"]
+)
+def test_a_config_of_the_wheel_by_name(name: str) -> None:
+    assert find_config(name).parent.name == "detr"
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    with pytest.raises(ModelError, match=r"Did you mean 'detr_r50_8xb2-150e_coco'\?"):
+        find_config("detr_r50_8xb2-150e_coc")
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("model.bbox_head.num_classes", "3", 3),
+        ("model.test_cfg", "None", None),
+        ("model.data_preprocessor.mean", "[1,2,3.5]", [1, 2, 3.5]),
+        ("model.backbone.strides", "(1,2,2,2)", (1, 2, 2, 2)),
+        ("model.backbone.norm_eval", "true", True),
+        ("model.train_cfg.assigner.match_costs.0.weight", "2.5", 2.5),
+        ("model.backbone.style", "caffe", "caffe"),
+    ],
+)
+def test_overrides_in_mmengines_syntax(key: str, text: str, value: Any) -> None:
+    config = load_config(str(CONFIG), {key: text})
+    found: Any = config
+    for part in key.split("."):
+        found = found[int(part)] if isinstance(found, list) else found[part]
+    assert found == value
+
+
+def test_an_override_into_nothing_is_told() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'bbox_head'"):
+        load_config(str(CONFIG), {"model.bbox_haed.num_classes": "3"})
+    with pytest.raises(UsageError, match="has no '9'"):
+        load_config(str(CONFIG), {"model.train_cfg.assigner.match_costs.9.weight": "3"})
+
+
+def test_configs_that_are_none(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("model = dict(type='DETR'\n")
+    with pytest.raises(ModelError, match="broken.py cannot be read"):
+        load_config(str(broken), {})
+    empty = tmp_path / "empty.py"
+    empty.write_text("batch = 3\n")
+    with pytest.raises(ModelError, match="describes no model"):
+        load_config(str(empty), {})
+
+
+def test_nothing_is_downloaded() -> None:
+    pretrained = {"type": "Pretrained", "checkpoint": "torchvision://resnet50"}
+    model = {
+        "backbone": {"init_cfg": pretrained, "stages": [{"init_cfg": [pretrained, {"type": "Kaiming"}]}]},
+        "pretrained": "torchvision://resnet50",
+        "neck": {"init_cfg": {"type": "Xavier"}},
+    }
+    cleaned = without_downloads(model)
+    assert cleaned == {
+        "backbone": {"init_cfg": None, "stages": [{"init_cfg": [{"type": "Kaiming"}]}]},
+        "neck": {"init_cfg": {"type": "Xavier"}},
+    }
+    assert model["pretrained"], "the config itself stays as it is"

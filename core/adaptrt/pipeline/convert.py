@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import AdaptrtError, ModelError, OutputError, PatchError, PluginError, UsageError, did_you_mean
+from adaptrt.errors import AdaptrtError, ModelError, PatchError, UsageError, did_you_mean
 from adaptrt.options import fill_options, option_names, takes_option
 from adaptrt.pipeline import links
-from adaptrt.pipeline.environment import describe_environment
 from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
+from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
 from adaptrt.pipeline.samples import Sample, numbered, sample_shapes, trace_shapes
-from adaptrt.pipeline.sessions import open_session
-from adaptrt.plugins.session import Session
-from adaptrt.plugins.settings import Settings
-from adaptrt.report import Failure, Report, Stage
-from adaptrt.request import Conversion, Request
+from adaptrt.report import Report
+from adaptrt.request import Request
 from adaptrt.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -29,13 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from adaptrt.export.eager import EagerRunner
-    from adaptrt.plugins.facade import Hooks
     from adaptrt.runtime.base import Runner
-
-_SAMPLES = {"full": 4, "quick": 2, "none": 1}
-
-
-Documents = Callable[[Report, Path], Mapping[str, Path]]
 
 
 def convert(request: Request, observer: Observer | None = None, documents: Documents | None = None) -> Report:
@@ -45,61 +32,14 @@ def convert(request: Request, observer: Observer | None = None, documents: Docum
     (``{".report.html": path}``); they are published with the rest. Raises an ``AdaptrtError`` whose ``report``
     attribute holds what is known up to there.
     """
-    report = Report(adapter=request.adapter, source=request.source, command=request.command)
-    destination = choose_destination(request.source, request.output)
-    with opened(destination) as workdir:
-        session, settings = open_session(request.adapter, request.plugins_file)
-        running = _Running(request, report, observer or Observer(), session, settings, workdir, destination, documents)
-        try:
-            running.run()
-        except BaseException as error:
-            failure = running.failed(error)
-            running.tell()
-            if failure is error:
-                raise
-            raise failure from error
-        running.tell()
-    return report
+    return run_to_the_end(_Converting, request, observer, documents, adapter=request.adapter)
 
 
-@dataclass
-class _Running:
-    """A conversion on its way. Each method is one stage of its life."""
-
-    request: Request
-    report: Report
-    observer: Observer
-    session: Session
-    settings: Settings
-    workdir: Path
-    destination: Destination
-    documents: Documents | None
-    ctx: Conversion = field(init=False)
-    stage: str = "start"
-    files: dict[Path, Path] = field(default_factory=dict)  # what is to be published, by its final name
-    samples: list[Sample] = field(default_factory=list)
-    cache_key: str | None = None
-
-    @property
-    def hooks(self) -> Hooks:
-        return self.session.hooks
+class _Converting(Running):
+    """Each method is one stage of a conversion's life."""
 
     def run(self) -> None:
-        # plugins hear of the end also where the options are wrong
-        self.ctx = Conversion(
-            self.request,
-            None,
-            self.workdir,
-            self.settings.settings,
-            self.report.notes,
-            warn=self.warn,
-            progress=self.observer.stage_progress,
-            builder_plugins=tuple(self.session.implementations().get("configure_builder", ())),
-        )
-        self.report.plugins = dict(self.session.sources)
-        self.report.environment = describe_environment()
-        for warning in self.session.warnings:
-            self.warn(warning)
+        self.begin()
         decoder_options = self.open_options()
         if self.take_from_cache():
             return
@@ -180,36 +120,6 @@ class _Running:
 
             read_image(path)
 
-    def add_file(self, kind: str, path: Path, suffix: str) -> None:
-        destination = self.destination.path(suffix)
-        self.files[destination] = path
-        self.report.files[kind] = record_file(path, destination)
-
-    def finish(self) -> None:
-        """Everything under its name, the report last; and into the cache."""
-        self.stage = "publish"
-        self.report.status = "passed"
-        if self.documents is not None and self.destination.path(".report.html") not in self.files:
-            for suffix, path in self.documents(self.report, self.workdir).items():
-                self.files[self.destination.path(suffix)] = path
-        report = self.workdir / "report.json"
-        report.write_text(self.report.to_json(), encoding="utf-8")
-        self.files[self.destination.path(".report.json")] = report
-        if self.cache_key is not None and not self.report.cached:
-            self.remember(self.cache_key)
-        publish(self.files, self.workdir)
-
-    def remember(self, key: str) -> None:
-        """Keep copies for the next time; that this cannot be done is no failure."""
-        from adaptrt.pipeline.cache import KIND
-        from adaptrt.trt.cache import Store
-
-        files = {destination.name.removeprefix(self.destination.stem): path for destination, path in self.files.items()}
-        try:
-            Store().put(key, KIND, f"{self.report.adapter} {self.report.source}", files)
-        except OutputError as error:
-            self.warn(f"{error.message} {error.hint or ''}".strip())
-
     def open_options(self) -> dict[str, Any]:
         """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""
         wanted = self.hooks.adapter_options()
@@ -246,7 +156,7 @@ class _Running:
         from adaptrt.export.eager import EagerRunner
 
         runner = EagerRunner(model)
-        count = _SAMPLES[self.request.verify]
+        count = SAMPLES[self.request.verify]
         shapes = sample_shapes(spec)
         todo = list(numbered(shapes if self.request.verify == "full" else shapes[:1], count))
         for done, (seed, sizes) in enumerate(todo):
@@ -366,81 +276,6 @@ class _Running:
             links.close_link(self.report.link(2), [*checks, *honesty])
         return runner
 
-    def type_graph(self, onnx_path: Path, spec: ModelSpec) -> Path:
-        """Link 3: the graph in the precision asked for, within what that precision costs."""
-        from adaptrt.pipeline.engine import check_typed, why_float32
-
-        with self.timed("types") as stage:
-            typed = self.hooks.typed_onnx(self.ctx, onnx_path, spec)
-            stage.note = self.request.precision
-        if typed == onnx_path:
-            self.not_run(3, why_float32(self.request))
-            return typed
-        self.add_file("typed", typed, f".{self.request.precision}.onnx")
-        if self.request.verify == "none":
-            self.not_run(3, "--verify none")
-            return typed
-        with self.timed("link 3", verifying=True):
-            with links.running(self.report.link(3)):
-                checks = check_typed(typed, self.request, self.samples, spec, self.workdir)
-            links.close_link(self.report.link(3), checks)
-        return typed
-
-    @contextmanager
-    def engine(self, onnx_path: Path, float32: Path, spec: ModelSpec) -> Iterator[Runner | None]:
-        """Build and link 4; inside, the engine can run, if it can run here. Its manifest is written at the end."""
-        from adaptrt.pipeline.engine import complete_manifest, engine_record
-        from adaptrt.trt.manifest import find_manifest, manifest_path
-
-        with self.timed("build") as stage:
-            plan = self.hooks.build_engine(self.ctx, onnx_path, spec)
-            manifest = find_manifest(plan) if plan is not None else None
-            if manifest is not None:
-                self.report.engine = engine_record(manifest)
-                stage.note = manifest.receipt.summary
-            elif plan is None:
-                stage.note = "no TensorRT here"
-        if plan is None:
-            self.not_run(4, "no engine was built: TensorRT is not installed here")
-            yield None
-            return
-        runner = None
-        if self.request.verify == "none":
-            self.not_run(4, "--verify none")
-        else:
-            runner = self.verify_engine(plan, spec)
-        try:
-            yield runner
-        finally:
-            if runner is not None:
-                runner.close()
-        self.add_file("engine", plan, ".engine")
-        names = {path: destination for destination, path in self.files.items()}
-        if complete_manifest(plan, names[onnx_path], names[float32], self.report) is not None:
-            self.add_file("manifest", manifest_path(plan), ".engine.json")
-
-    def verify_engine(self, plan: Path, spec: ModelSpec) -> Runner | None:
-        """Link 4: the engine on every sample, alone and in batches."""
-        from adaptrt.pipeline.engine import open_engine
-
-        with self.timed("link 4", verifying=True) as stage, ExitStack() as on_failure:
-            precision = self.request.precision
-            with links.running(self.report.link(4)):
-                runner, problem = open_engine(plan, self.request)
-                if runner is None:
-                    stage.note = problem
-                    self.not_run(4, problem)
-                    return None
-                on_failure.callback(runner.close)
-                checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision)
-                honesty, note = links.check_honesty(
-                    runner.run, self.samples, outputs, spec, self.request.verify, precision=precision
-                )
-            stage.note = self.report.link(4).reason = note
-            links.close_link(self.report.link(4), [*checks, *honesty])
-            on_failure.pop_all()
-        return runner
-
     def compare_predictions(self, reference: EagerRunner, runner: Runner | None, spec: ModelSpec) -> None:
         """Link 5: the result sees in real pictures what the reference sees."""
         if self.request.verify == "none" or runner is None:
@@ -467,58 +302,3 @@ class _Running:
         prediction = links.predict(runner, read_image(path), self.hooks.preprocess, self.hooks.postprocess, spec)
         links.picture_record(self.report.pictures, path).predictions[backend] = links.record_prediction(prediction)
         return prediction
-
-    def pictures(self) -> list[Path]:
-        return [path for path in (self.request.image, self.request.test_image) if path is not None]
-
-    @contextmanager
-    def timed(self, name: str, *, verifying: bool = False) -> Iterator[Stage]:
-        """A stage: announced, timed, recorded also when it fails."""
-        self.stage = name
-        stage = Stage(name, verifying=verifying)
-        self.report.stages.append(stage)
-        self.observer.stage_started(name)
-        started = time.perf_counter()
-        try:
-            yield stage
-        finally:
-            stage.seconds = time.perf_counter() - started
-        self.observer.stage_finished(stage)
-
-    def not_run(self, link: int, reason: str) -> None:
-        self.report.link(link).reason = reason
-
-    def warn(self, text: str) -> None:
-        self.report.warnings.append(text)
-        self.observer.warning(text)
-
-    def failed(self, error: BaseException) -> BaseException:
-        """Record a failure; what to raise for it."""
-        found = error
-        if isinstance(error, OSError):  # hooks' own come as PluginError: this was writing, or the disk
-            found = output_error(error, self.destination.folder)
-        message = found.message if isinstance(found, AdaptrtError) else str(found) or type(found).__name__
-        hint = found.hint if isinstance(found, AdaptrtError) else None
-        self.report.status = "failed"
-        self.report.files.clear()
-        self.report.failure = Failure(type(found).__name__, message, hint, self.stage)
-        if isinstance(found, AdaptrtError):
-            found.report = self.report
-        return found
-
-    def tell(self) -> None:
-        """Tell everybody that this is the end. What fails in that never hides why the conversion failed."""
-        try:
-            if hasattr(self, "ctx"):
-                self.hooks.conversion_finished(self.ctx, self.report)
-        except (AdaptrtError, OSError) as error:
-            message = error.message if isinstance(error, AdaptrtError) else str(error)
-            if self.report.status == "failed":
-                self.warn(message)
-                return
-            files = ", ".join(record.path for record in self.report.files.values())
-            late = PluginError(message, hint=f"The conversion itself succeeded: {files}")
-            late.report = self.report
-            raise late from error
-        finally:
-            self.observer.finished(self.report)

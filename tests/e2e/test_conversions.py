@@ -152,10 +152,9 @@ def test_several_profiles() -> None:
     session = session_of(report)
     for batch, height, width in ((1, 32, 32), (4, 48, 64)):
         expected = reference("classifier", images(batch, height, width)).numpy()
-        np.testing.assert_allclose(
-            session.run(None, {"images": images(batch, height, width)})[0], expected, atol=1e-4
-        )
-    assert {check.samples for check in report.link(2).checks} == {5}
+        np.testing.assert_allclose(session.run(None, {"images": images(batch, height, width)})[0], expected, atol=1e-4)
+    assert {check.name: check.samples for check in report.link(2).checks} == {"logits": 5, "logits in a batch": 7}
+    assert report.link(2).reason == "batches 3, 4"
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
@@ -179,6 +178,17 @@ def test_a_frozen_batch_is_found_after_a_trace() -> None:
     assert caught.value.hint
     assert caught.value.report is not None
     assert caught.value.report.link(2).status == "failed"
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [{"batch": (2, 3, 4)}, {"shape": ["images=1x3x64x64", "images=1..4x3x32x32"]}],
+    ids=["never alone", "a profile of one"],
+)
+def test_a_frozen_batch_is_found_whatever_the_smallest_batch_and_the_first_profile(shapes: dict[str, Any]) -> None:
+    with pytest.raises(VerificationError, match="Link 2"):
+        convert("frozen", exporter="torchscript", **shapes)
+    assert convert("classifier", exporter="torchscript", **shapes).status == "passed"
 
 
 def test_a_frozen_batch_is_found_by_the_axis_in_the_file(install_extension: Install) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, PatchError, VerificationError
-from adaptrt.pipeline.samples import Sample, batch_sizes, is_batched
+from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes
 from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions
 from adaptrt.report import Check, Link, PictureRecord, PredictionRecord
 from adaptrt.runtime.base import Runner
@@ -87,7 +87,7 @@ def check_honesty(
     precision: str | None = None,
 ) -> tuple[list[Check], str]:
     """Batch honesty on the samples of equal shape, and a word about what was left out. ``precision`` is an engine's."""
-    from adaptrt.verify.honesty import check_batches, check_companions
+    from adaptrt.verify.honesty import check_batches, check_companions, split_rows
 
     first = {name: array.shape for name, array in samples[0].inputs.items()}
     alike = [
@@ -96,20 +96,19 @@ def check_honesty(
         if {name: array.shape for name, array in sample.inputs.items()} == first
     ]
     inputs = [samples[index].inputs for index in alike]
-    if not is_batched(spec):
-        shape = next(iter(first.values()), ())
-        batch = shape[0] if shape else 1
-        if batch == 1:
+    axis = batch_axis(spec)
+    if not axis.dynamic:
+        if axis.max == 1:
             return [], "batch honesty does not apply: the batch is fixed at 1"
         if len(inputs) < 2:
             return [], "batch honesty is not checked: one sample has no other companions"
-        return check_companions(run, inputs, spec, precision), f"batch {batch} with other companions"
+        return check_companions(run, inputs, spec, precision), f"batch {axis.max} with other companions"
     sizes = batch_sizes(spec)
     if effort == "quick":
         sizes = sizes[:1]
     started = time.perf_counter()
     run(inputs[0])
-    seconds = time.perf_counter() - started
+    seconds = (time.perf_counter() - started) / axis.min
     tried: list[int] = []
     spent = 0.0
     for size in sizes:
@@ -122,8 +121,9 @@ def check_honesty(
         if len(tried) < len(sizes)
         else ""
     )
-    checks = check_batches(run, inputs, [alone[index] for index in alike], spec, tried, precision)
-    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}" if tried else "", left_out]))
+    rows, rows_alone = split_rows(inputs, [alone[index] for index in alike], spec)
+    checks = check_batches(run, rows, rows_alone, spec, tried, precision)
+    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", left_out]))
 
 
 def predict(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.specs import Dim, InputSpec, ModelSpec
+from adaptrt.specs import Dim, InputSpec, ModelSpec, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,31 +29,67 @@ def trace_shapes(spec: ModelSpec) -> Shapes:
 
 
 def sample_shapes(spec: ModelSpec) -> list[Shapes]:
-    """Shapes to compare at, batch as small as may be: opt of each profile, then the corners of its other axes."""
+    """Shapes to compare at, batch as small as may be: opt of each profile, then the corners of its other axes.
+
+    The profile with the largest batches comes first. One corner mixes large and small, since square pictures do not
+    tell height from width.
+    """
+    count = max(len(tensor.profiles) for tensor in spec.inputs)
     found: list[Shapes] = []
-    for profile in range(max(len(tensor.profiles) for tensor in spec.inputs)):
-        for corner in ("opt", "min", "max"):
-            shapes = {tensor.name: _sizes(tensor, profile, corner) for tensor in spec.inputs}
+    for profile in sorted(range(count), key=lambda profile: -_batch_axis(spec, profile).max):
+        large = _alternating(spec, profile)
+        for corner in ("opt", "min", "max", "mixed"):
+            shapes = {tensor.name: _sizes(tensor, profile, corner, large) for tensor in spec.inputs}
             if shapes not in found:
                 found.append(shapes)
     return found
 
 
+def batch_axis(spec: ModelSpec) -> Dim:
+    """The batch of the profile that has the largest ones: batches are tried at its shapes."""
+    profiles = range(len(spec.inputs[0].profiles)) if spec.inputs else range(1)
+    return max((_batch_axis(spec, profile) for profile in profiles), key=lambda axis: axis.max)
+
+
 def batch_sizes(spec: ModelSpec) -> list[int]:
-    """Batches beyond the smallest to try for honesty: 2, 3, then opt and max of the first profile."""
-    axis = spec.inputs[0].profiles[0][0] if spec.inputs and spec.inputs[0].profiles[0] else Dim.fixed(1)
-    return sorted({size for size in (2, 3, axis.opt, axis.max) if size in axis and size > 1})
+    """Batches beyond the smallest to try for honesty: the next two, then opt and max."""
+    axis = batch_axis(spec)
+    return sorted({size for size in (axis.min + 1, axis.min + 2, axis.opt, axis.max) if axis.min < size <= axis.max})
 
 
-def is_batched(spec: ModelSpec) -> bool:
-    """Whether samples can run alone and in batches: the first axis starts at 1 and is dynamic."""
-    axis = spec.inputs[0].dims[0] if spec.inputs and spec.inputs[0].dims else Dim.fixed(1)
-    return axis.dynamic and axis.min == 1
+def _batch_axis(spec: ModelSpec, profile: int) -> Dim:
+    shape = _shape(spec.inputs[0], profile) if spec.inputs else ()
+    return shape[0] if shape else Dim.fixed(1)
 
 
-def _sizes(tensor: InputSpec, profile: int, corner: str) -> tuple[int, ...]:
-    shape = tensor.profiles[min(profile, len(tensor.profiles) - 1)]
-    return tuple(dim.min if axis == 0 else getattr(dim, corner) for axis, dim in enumerate(shape))
+def _shape(tensor: InputSpec, profile: int) -> Shape:
+    return tensor.profiles[min(profile, len(tensor.profiles) - 1)]
+
+
+def _alternating(spec: ModelSpec, profile: int) -> set[str]:
+    """Every other of the dynamic axes behind the batch; those of one name go together."""
+    names = [
+        _axis_key(tensor, axis, dim)
+        for tensor in spec.inputs
+        for axis, dim in enumerate(_shape(tensor, profile))
+        if axis and dim.dynamic
+    ]
+    return set(list(dict.fromkeys(names))[::2])
+
+
+def _axis_key(tensor: InputSpec, axis: int, dim: Dim) -> str:
+    return dim.name or f"{tensor.name}:{axis}"
+
+
+def _sizes(tensor: InputSpec, profile: int, corner: str, large: set[str]) -> tuple[int, ...]:
+    def size(axis: int, dim: Dim) -> int:
+        if axis == 0:
+            return dim.min
+        if corner == "mixed":
+            return dim.max if _axis_key(tensor, axis, dim) in large else dim.min
+        return int(getattr(dim, corner))
+
+    return tuple(size(axis, dim) for axis, dim in enumerate(_shape(tensor, profile)))
 
 
 def numbered(shapes: list[Shapes], count: int) -> Iterator[tuple[int, Shapes]]:

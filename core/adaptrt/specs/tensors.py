@@ -37,10 +37,10 @@ class InputSpec:
 
     @property
     def trace_shape(self) -> tuple[int, ...]:
-        """The opt sizes of the first profile, and batch 2 where it may be: exporters freeze an axis of size 1."""
+        """The opt sizes of the first profile, and batch 2 where any profile allows it: exporters freeze an axis of size 1."""
         return tuple(
-            max(dim.min, min(2, dim.max)) if axis == 0 and dim.dynamic else dim.opt
-            for axis, dim in enumerate(self.profiles[0])
+            max(dim.min, min(2, dim.max)) if axis == 0 and dim.dynamic else opt.opt
+            for axis, (dim, opt) in enumerate(zip(self.dims, self.profiles[0], strict=True))
         )
 
     def axis_name(self, axis: int) -> str:

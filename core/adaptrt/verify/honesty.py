@@ -35,6 +35,23 @@ def stack(samples: Sequence[Arrays], batched: Sequence[str]) -> dict[str, NDArra
     }
 
 
+def split_rows(
+    samples: Sequence[Arrays], outputs: Sequence[Arrays], spec: ModelSpec
+) -> tuple[list[Arrays], list[Arrays]]:
+    """Samples of the smallest batch, and their outputs, row by row; neighbours come from different samples."""
+    batched = batched_inputs(spec)
+    size = len(samples[0][batched[0]])
+    rows = [
+        {name: array[place : place + 1] if name in batched else array for name, array in sample.items()}
+        for place in range(size)
+        for sample in samples
+    ]
+    alone = [
+        {name: _row(array, place, size) for name, array in given.items()} for place in range(size) for given in outputs
+    ]
+    return rows, alone
+
+
 def check_batches(
     run: Run,
     samples: Sequence[Arrays],
@@ -45,7 +62,8 @@ def check_batches(
 ) -> list[Check]:
     """Batches of these sizes, samples cycled and in changing places, each row held against the sample run alone.
 
-    ``samples`` have batch 1, ``alone`` are their outputs from the same ``run``. With ``precision`` its tolerance holds:
+    ``samples`` have batch 1, ``alone`` are their outputs from the same ``run`` (rows of the smallest batch where a
+    sample cannot run alone). With ``precision`` its tolerance holds:
     an engine may take other kernels for other batches.
     """
     batched = batched_inputs(spec)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adaptrt.pipeline.links import check_honesty
-from adaptrt.pipeline.samples import Sample, batch_sizes, is_batched, numbered, sample_shapes, trace_shapes
+from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes, numbered, sample_shapes, trace_shapes
 from adaptrt.specs import Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
 from adaptrt.verify.honesty import batched_inputs, check_batches, check_companions, stack
 
@@ -50,6 +50,11 @@ def summed(inputs: Arrays) -> dict[str, np.ndarray]:
 def causal(inputs: Arrays) -> dict[str, np.ndarray]:
     """Each row sees those before it; the first sees none."""
     return {"y": np.cumsum(inputs["x"], 0)}
+
+
+def pairs(inputs: Arrays) -> dict[str, np.ndarray]:
+    """A graph that was traced at batch 2 and kept the number."""
+    return {"y": inputs["x"][:2]}
 
 
 def rounded(inputs: Arrays) -> dict[str, np.ndarray]:
@@ -106,7 +111,9 @@ def test_how_much_is_tried() -> None:
         "batch honesty does not apply: the batch is fixed at 1",
     )
     assert honesty(spec_of("4x5"), leaky, samples(2, 4, 5)) == ([False], "batch 4 with other companions")
-    assert honesty(spec_of("B:2..8x5"), leaky, samples(2, 2, 5)) == ([False], "batch 2 with other companions")
+    assert honesty(spec_of("B:2..8x5"), leaky, samples(2, 2, 5)) == ([False], "batches 3, 4, 8")
+    assert honesty(spec_of("B:2..8x5"), honest, samples(2, 2, 5)) == ([True], "batches 3, 4, 8")
+    assert honesty(spec_of("B:2..8x5"), pairs, samples(2, 2, 5), "quick") == ([False], "batches 3")
     assert honesty(spec_of("4x5"), honest, samples(1, 4, 5)) == (
         [],
         "batch honesty is not checked: one sample has no other companions",
@@ -128,40 +135,46 @@ def test_shapes_of_samples() -> None:
         {"images": (1, 3, 64, 48)},
         {"images": (1, 3, 32, 32)},
         {"images": (1, 3, 64, 64)},
+        {"images": (1, 3, 64, 32)},  # square pictures do not tell height from width
     ]
     assert trace_shapes(spec) == {"images": (2, 3, 64, 48)}
     assert batch_sizes(spec) == [2, 3, 8, 16]
-    assert is_batched(spec)
-    assert [seed for seed, _ in numbered(sample_shapes(spec), 4)] == [0, 1, 2, 3, 4, 5]
+    assert [seed for seed, _ in numbered(sample_shapes(spec), 4)] == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_axes_of_one_name_keep_one_size() -> None:
+    spec = spec_of("B:1..2xN:4..8x3..5", "B:1..2xN:4..8")
+    assert sample_shapes(spec)[-1] == {"x": (1, 8, 3), "z": (1, 8)}
 
 
 @pytest.mark.parametrize(
-    ("shape", "trace", "sizes", "batched"),
+    ("shape", "trace", "sizes"),
     [
-        ("1x3", (1, 3), [], False),
-        ("4x3", (4, 3), [4], False),
-        ("B:1..2x3", (2, 3), [2], True),
-        ("B:4..8x3", (4, 3), [8], False),
-        ("B:1..1x3", (1, 3), [], False),
+        ("1x3", (1, 3), []),
+        ("4x3", (4, 3), []),
+        ("B:1..2x3", (2, 3), [2]),
+        ("B:4..8x3", (4, 3), [5, 6, 8]),
+        ("B:1..1x3", (1, 3), []),
     ],
 )
-def test_batches_of_specs(shape: str, trace: tuple[int, ...], sizes: list[int], batched: bool) -> None:
+def test_batches_of_specs(shape: str, trace: tuple[int, ...], sizes: list[int]) -> None:
     spec = spec_of(shape)
     assert trace_shapes(spec) == {"x": trace}
     assert batch_sizes(spec) == sizes
-    assert is_batched(spec) is batched
 
 
 def test_several_profiles_are_all_sampled() -> None:
     tensor = InputSpec("x", (parse_shape("1x8"), parse_shape("2..4x16..32@16")))
     spec = ModelSpec((tensor, InputSpec("z", (parse_shape("5"),))))
     assert sample_shapes(spec) == [
-        {"x": (1, 8), "z": (5,)},
         {"x": (2, 16), "z": (5,)},
         {"x": (2, 32), "z": (5,)},
+        {"x": (1, 8), "z": (5,)},
     ]
+    assert trace_shapes(spec) == {"x": (2, 8), "z": (5,)}
+    assert batch_sizes(spec) == [3, 4]
 
 
 def test_models_without_inputs_or_axes() -> None:
     assert batch_sizes(ModelSpec(())) == []
-    assert not is_batched(ModelSpec((InputSpec("x", ((),)),)))
+    assert not batch_axis(ModelSpec((InputSpec("x", ((),)),))).dynamic

@@ -41,12 +41,12 @@ def split_rows(
     """Samples of the smallest batch, and their outputs, row by row; neighbours come from different samples."""
     batched = batched_inputs(spec)
     size = len(samples[0][batched[0]])
-    rows = [
+    rows: list[Arrays] = [
         {name: array[place : place + 1] if name in batched else array for name, array in sample.items()}
         for place in range(size)
         for sample in samples
     ]
-    alone = [
+    alone: list[Arrays] = [
         {name: _row(array, place, size) for name, array in given.items()} for place in range(size) for given in outputs
     ]
     return rows, alone

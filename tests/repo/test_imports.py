@@ -13,7 +13,7 @@ import adaptrt
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("cv2", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pydantic", "tensorrt", "torch", "ultralytics")
-SUBMODULES = ("adaptrt.checkpoint", "adaptrt.testing")
+SUBMODULES = ("adaptrt.checkpoint", "adaptrt.testing", "adaptrt.vision")
 ADAPTERS = sorted((ROOT / "adapters").glob("*/adaptrt_*/**/*.py"))
 
 

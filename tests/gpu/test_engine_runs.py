@@ -247,19 +247,13 @@ class TestErrors:
 
     def test_out_of_memory(self, open_engine, images, cudart):
         runner = open_engine()
-        free = cudart.cudaMemGetInfo()[1]
         hogs = []
-        while free > 64 << 20:
-            error, pointer = cudart.cudaMalloc(max(free // 2, 1 << 20))
-            if int(error):
-                break
-            hogs.append(pointer)
-            free = cudart.cudaMemGetInfo()[1]
-        while True:
-            error, pointer = cudart.cudaMalloc(2 << 20)
-            if int(error):
-                break
-            hogs.append(pointer)
+        for size in (1 << 34, 1 << 30, 1 << 26, 1 << 23, 1 << 21, 1 << 20):
+            while True:
+                error, pointer = cudart.cudaMalloc(size)
+                if int(error):
+                    break
+                hogs.append(pointer)
         cudart.cudaGetLastError()
         try:
             with pytest.raises(EngineError, match="out of memory"):

@@ -85,6 +85,7 @@ class Gpu:
         self.events: dict[int, Event] = {}
         self.graphs: dict[int, list[Callable[[], None]]] = {}
         self.capturing: dict[int, list[Callable[[], None]]] = {}
+        self.capturer: dict[int, int] = {}
         self.ids = itertools.count(1000)
         self.counts: dict[str, int] = {}
         self.current = threading.local()
@@ -106,6 +107,7 @@ class Gpu:
     def submit(self, stream: int, work: Callable[[], None]) -> None:
         with self.lock:
             if stream in self.capturing:
+                assert self.capturer[stream] == threading.get_ident(), "another thread's work lands in a graph"
                 self.capturing[stream].append(work)
             else:
                 self.streams[stream].append(work)
@@ -281,6 +283,7 @@ class Gpu:
 
     def cudaStreamBeginCapture(self, stream: int, mode: Any) -> Any:
         self.capturing[int(stream)] = []
+        self.capturer[int(stream)] = threading.get_ident()
         return (Code.cudaSuccess,)
 
     def cudaStreamEndCapture(self, stream: int) -> Any:
@@ -314,13 +317,16 @@ class Gpu:
 
 @dataclass
 class Tensor:
-    """``compute`` makes an output from the inputs by name; ``shape`` makes its shape from theirs, -1 where data decides."""
+    """``compute`` makes an output from the inputs by name; ``shape`` makes its shape from theirs, -1 where data decides.
+
+    ``bound`` gives the most bytes it can take, where the data decides."""
 
     name: str
     dtype: str = "float32"
     profiles: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]] = ()
     shape: Callable[..., Sequence[int]] | None = None
     compute: Callable[..., Any] | None = None
+    bound: Callable[..., int] | None = None
     location: str = "DEVICE"
     format: str = "LINEAR"
 
@@ -374,9 +380,14 @@ def make_tensorrt(gpu: Gpu, plan: Plan, version: str, name: str) -> Any:
         if described["kind"] == "enum":
             module.__dict__[entry] = enum.IntEnum(entry, described["members"], start=0)
     severities = enum.IntEnum("Severity", surface["ILogger"]["members"]["Severity"]["members"], start=0)
+    if "lean" in name:  # as seen with tensorrt_lean_bindings 10.16.1
+        for missing in ("TensorFormat", "init_libnvinfer_plugins"):
+            module.__dict__.pop(missing, None)
+            surface.pop(missing, None)
     module.__dict__["ILogger"] = type("ILogger", (), {"Severity": severities})
     module.__dict__["IOutputAllocator"] = type("IOutputAllocator", (), {})
-    module.__dict__["init_libnvinfer_plugins"] = lambda logger, namespace: True
+    if "lean" not in name:
+        module.__dict__["init_libnvinfer_plugins"] = lambda logger, namespace: True
     module.__dict__["Runtime"] = lambda logger: _wrap(module, "Runtime", Runtime(module, gpu, plan, logger))
     return module
 
@@ -485,6 +496,8 @@ class PretendEngine:
         return self.module.DataType[kinds[self._find(name).dtype]]
 
     def get_tensor_format(self, name: str) -> Any:
+        if not hasattr(self.module, "TensorFormat"):
+            raise TypeError("Unable to convert function return value to a Python type!")
         return self.module.TensorFormat[self._find(name).format]
 
     def get_tensor_format_desc(self, name: str) -> str:
@@ -523,7 +536,7 @@ class Context:
         self.version = 0
         self.enqueued_with: Any = None
         engine.contexts += 1
-        if not engine.in_use.get(0):
+        if not engine.in_use.get(0) or engine.plan.sharing:
             self._take(0)
 
     def released(self) -> None:
@@ -540,9 +553,8 @@ class Context:
         self.engine.in_use[profile] = self.engine.in_use.get(profile, 0) + 1
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
-        if self.engine.in_use.get(profile) and not self.engine.plan.sharing:
-            self.engine.logger.log(self.engine.module.ILogger.Severity.ERROR, "Profile in use by another context.")
-            raise RuntimeError("Error in set optimization profile async.")
+        busy = self.engine.in_use.get(profile) and not self.engine.plan.sharing
+        assert not busy or profile == self.active_optimization_profile, "TensorRT 8.6 ends the process here"
         self._take(profile)
         self.version += 1
         return True
@@ -569,6 +581,10 @@ class Context:
     def set_output_allocator(self, name: str, allocator: Any) -> bool:
         self.allocators[name] = allocator
         return True
+
+    def get_max_output_size(self, name: str) -> int:
+        bound = self.engine._find(name).bound
+        return -1 if bound is None else bound(*(self.shapes[one.name] for one in self.engine.plan.inputs))
 
     def get_tensor_shape(self, name: str) -> list[int]:
         tensor = self.engine._find(name)
@@ -608,6 +624,8 @@ class Context:
                     address = allocator.reallocate_output(output.name, 0, max(raw.size, 1), 256)
                     allocator.notify_shape(output.name, list(result.shape))
                     self.found[output.name] = result.shape
+                    if output.bound is not None:
+                        assert raw.size <= output.bound(*shapes.values())
                     if not address:
                         return
                 self.gpu.view(address, raw.size)[:] = raw

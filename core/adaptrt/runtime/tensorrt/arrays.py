@@ -65,8 +65,8 @@ class DeviceArray:
         """A copy on the host; waits for the engine."""
         self._holder.check()
         block = self._pinned.allocate(self.nbytes)
-        self._completion.synchronize()
-        stream = self._completion.stream
+        stream = self._pinned.stream.handle
+        self._completion.wait_on(stream)
         self._cuda.copy(block.pointer, self.pointer, self.nbytes, self._cuda.to_host, stream)
         self._cuda.synchronize(stream)
         return self._pinned.array(block, self.shape, self.dtype)

@@ -11,6 +11,8 @@ from adaptrt.runtime.tensorrt.engine import Engine
 from adaptrt.runtime.tensorrt.memory import DeviceBuffer
 from adaptrt.runtime.tensorrt.profiles import Sizes, choose_profile, format_sizes
 
+_RESERVED = 1 << 30
+
 
 @dataclass(eq=False, slots=True)
 class ShapePlan:
@@ -49,6 +51,7 @@ class BoundContext:
 
     engine: Engine
     context: Any
+    profile: int
     _plan: ShapePlan | None = None
     _addresses: tuple[int, ...] = ()
     _allocators: dict[str, Any] = field(default_factory=dict)
@@ -89,13 +92,16 @@ class BoundContext:
         self._addresses = addresses
 
     def allocator(self, name: str) -> Any:
-        """The allocator of an output whose size depends on the data: it has ``buffer`` and ``shape`` after a run."""
+        """The allocator of an output whose size depends on the data, the shapes set; after a run it has ``buffer`` and
+        ``shape``."""
         if name not in self._allocators:
             allocator = _output_allocator(self.engine)
             if not self.context.set_output_allocator(name, allocator):
                 raise EngineError(f"TensorRT takes no allocator for {name}: {self.engine.reason()}")
             self._allocators[name] = allocator
-        return self._allocators[name]
+        allocator = self._allocators[name]
+        allocator.reserve(name, self.context.get_max_output_size(name))
+        return allocator
 
     def enqueue(self, stream: int) -> None:
         if not self.context.execute_async_v3(stream):
@@ -108,7 +114,7 @@ class BoundContext:
         if self.context is not None:
             self.context = None
             self._allocators.clear()
-            self.engine.drop_context()
+            self.engine.drop_context(self.profile)
 
 
 def _output_allocator(engine: Engine) -> Any:
@@ -121,6 +127,11 @@ def _output_allocator(engine: Engine) -> Any:
             self.buffer: DeviceBuffer | None = None
             self.shape: Sizes = ()
             self.problem: EngineError | None = None
+
+        def reserve(self, name: str, size: int) -> None:
+            """Memory for the most that can come, where TensorRT knows it and it is not absurd: none is moved later."""
+            if 0 < size <= _RESERVED:
+                self._grow(name, size)
 
         def reallocate_output(self, tensor_name: str, _memory: int, size: int, _alignment: int) -> int:
             return self._grow(tensor_name, size)

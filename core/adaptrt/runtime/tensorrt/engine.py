@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,9 +89,9 @@ class Engine:
             {tensor.name: self._range(tensor, index) for tensor in self.inputs}
             for index in range(self._engine.num_optimization_profiles)
         )
-        self.shares_profiles = True
-        """Several contexts may use one profile; found out with the second context."""
-        self._contexts = 0
+        self.shares_profiles = self._probe_sharing()
+        """Several contexts may use one profile."""
+        self._in_use: Counter[int] = Counter()
         self.data_dependent: set[str] = set()
         """Outputs whose shape is unknown before a run. After one, TensorRT reports the shape of that run."""
         self.largest_outputs = self._largest_outputs()
@@ -117,6 +117,8 @@ class Engine:
         Contexts that never run at the same time may have the same scratch.
         """
         with self._lock, self.cuda.capturing, self.cuda.current():
+            if self._in_use[profile] and not self.shares_profiles:
+                return None
             context = self._bare_context()
             if context is None:
                 raise EngineError(
@@ -124,20 +126,29 @@ class Engine:
                     hint=f"It needs {format_bytes(self.scratch_bytes)} and more on the GPU.",
                 )
             if not self._select(context, profile, stream):
-                if self._contexts:
-                    self.shares_profiles = False
-                    return None
-                raise EngineError(f"TensorRT does not take profile {profile} of {self.name}: {self.reason()}")
+                raise EngineError(
+                    f"TensorRT does not take profile {profile} of {self.name}: {self.reason()}",
+                )
             if self._from_10:
                 context.set_device_memory(scratch, self.scratch_bytes)
             else:
                 context.device_memory = scratch
-            self._contexts += 1
+            self._in_use[profile] += 1
             return context
 
-    def drop_context(self) -> None:
+    def drop_context(self, profile: int) -> None:
         """Said once for each context that its holder has let go."""
-        self._contexts -= 1
+        with self._lock:
+            self._in_use[profile] -= 1
+
+    def _probe_sharing(self) -> bool:
+        """From 10 on always. Before, a second context gets no profile where the plan does not share them; to ask for a
+        busy one would end the process (seen with 8.6.0)."""
+        if self._from_10:
+            return True
+        with self.cuda.current():
+            first, second = self._bare_context(), self._bare_context()
+            return first is not None and second is not None and second.active_optimization_profile >= 0
 
     def close(self) -> None:
         """Everything made from it must be gone: TensorRT frees the engine last."""
@@ -186,7 +197,8 @@ class Engine:
         trt, engine = self.tensorrt.trt, self._engine
         name = engine.get_tensor_name(index)
         kind = engine.get_tensor_dtype(name)
-        if engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
+        # the lean runtime does not know the type of a format
+        if self.tensorrt.flavour == "full" and engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
             raise EngineError(
                 f"{self.name}: tensor {name!r} is laid out as {engine.get_tensor_format_desc(name)}.",
                 hint="adaptrt runs engines with plain (linear) inputs and outputs: build it again from the ONNX file.",

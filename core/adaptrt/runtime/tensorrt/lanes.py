@@ -234,7 +234,7 @@ class Lane:
                 f"{self.engine.name} was built without profile sharing: one context a profile, and no CUDA graphs."
             )
             return None
-        context = BoundContext(self.engine, bare)
+        context = BoundContext(self.engine, bare, plan.profile)
         context.take_shapes(plan)
         context.bind(addresses, tuple(buffer.pointer for buffer in self._static_outputs()))
         # what TensorRT sets up on a first run cannot be captured
@@ -316,7 +316,7 @@ class Lane:
                 allocators[index] = context.allocator(tensor.name)
                 pointers.append(0)
             elif owned:
-                block = self._pool.allocate(tensor.bytes_of(shape), self.stream, stream, f"output {tensor.name}")
+                block = self._pool.allocate(tensor.bytes_of(shape), stream, f"output {tensor.name}")
                 kept[tensor.name] = block
                 pointers.append(block.pointer)
             else:
@@ -330,6 +330,9 @@ class Lane:
                 raise problem
             shapes[index] = allocator.shape
             pointers[index] = allocator.buffer.pointer if allocator.buffer else 0
+            needed = engine.outputs[index].bytes_of(allocator.shape)
+            if needed > (allocator.buffer.size if allocator.buffer else 0):
+                raise EngineError(f"TensorRT asked for too little memory for {engine.outputs[index].name}.")
         if owned and allocators:
             self._copy_out(tuple(pointers), shapes, stream, kept, only=set(allocators))
         return tuple(pointers), shapes, kept
@@ -347,7 +350,7 @@ class Lane:
             if only is not None and index not in only:
                 continue
             size = tensor.bytes_of(shapes[index])
-            block = self._pool.allocate(size, self.stream, stream, f"output {tensor.name}")
+            block = self._pool.allocate(size, stream, f"output {tensor.name}")
             if size:
                 self._cuda.copy(block.pointer, pointers[index], size, self._cuda.on_device, stream)
             kept[tensor.name] = block
@@ -358,7 +361,7 @@ class Lane:
             bare = self.engine.new_context(profile, self.stream.handle, self._scratch.pointer)
             if bare is None:
                 raise NoSharingError(f"{self.engine.name} allows one context for each profile.")
-            context = self._contexts[profile] = BoundContext(self.engine, bare)
+            context = self._contexts[profile] = BoundContext(self.engine, bare, profile)
         return context
 
     def _static_inputs(self) -> list[DeviceBuffer]:

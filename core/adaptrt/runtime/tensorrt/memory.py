@@ -18,7 +18,7 @@ _PINNED_BYTES = 512 << 20
 
 
 class Stream:
-    """A stream of our own; what was allocated on it keeps it alive."""
+    """A stream of our own."""
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
@@ -119,13 +119,15 @@ class DevicePool:
 
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
+        self.stream = Stream(cuda)
+        """For what happens outside of calls: a lane's stream may be capturing for another thread by then."""
         self._pool = cuda.new_pool()
         self._lock = threading.Lock()
         self._outgrown: list[tuple[int, int]] = []
 
-    def allocate(self, size: int, stream: Stream, on: int, what: str) -> OwnedBlock:
-        """Ready for work given to the stream ``on``."""
-        return OwnedBlock(self, self.cuda.malloc_async(max(size, 1), self._pool, on, what), size, stream)
+    def allocate(self, size: int, stream: int, what: str) -> OwnedBlock:
+        """Ready for work given to ``stream``."""
+        return OwnedBlock(self, self.cuda.malloc_async(max(size, 1), self._pool, stream, what), size)
 
     def free_later(self, pointer: int, size: int) -> None:
         """Freed together with others after one wait for the whole device.
@@ -161,13 +163,13 @@ class DevicePool:
 class OwnedBlock:
     """One output's memory; goes back to the pool when nobody looks at it any more."""
 
-    __slots__ = ("__weakref__", "_pool", "_size", "_stream", "completion", "pointer", "readers")
+    __slots__ = ("_pool", "_size", "completion", "pointer", "readers")
 
-    def __init__(self, pool: DevicePool, pointer: int, size: int, stream: Stream) -> None:
+    def __init__(self, pool: DevicePool, pointer: int, size: int) -> None:
         self.pointer = pointer
         self.completion: Completion | None = None
         self.readers: set[int] = set()
-        self._pool, self._size, self._stream = pool, size, stream
+        self._pool, self._size = pool, size
 
     def check(self) -> None:
         """Always valid: the memory is the caller's."""
@@ -177,7 +179,7 @@ class OwnedBlock:
         if len(self.readers) > 1 or not self.readers.issubset(_LASTING):
             self._pool.free_later(self.pointer, self._size)
             return
-        stream = next(iter(self.readers), self._stream.handle)
+        stream = next(iter(self.readers), self._pool.stream.handle)
         with cuda.current():
             if self.completion is not None:
                 self.completion.wait_on(stream)
@@ -189,6 +191,8 @@ class PinnedPool:
 
     def __init__(self, cuda: Cuda, limit: int = _PINNED_BYTES) -> None:
         self.cuda = cuda
+        self.stream = Stream(cuda)
+        """For copies to the host outside of calls."""
         self._limit = limit
         self._kept = 0
         self._lent = 0

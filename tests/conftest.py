@@ -23,6 +23,9 @@ FakeDistribution = Callable[..., Path]
 
 # fixtures of a session convert too, before any fixture of a test
 os.environ["ADAPTRT_CACHE_DIR"] = tempfile.mkdtemp(prefix="adaptrt-tests-")
+# Ultralytics: nothing into the user's home, nothing installed, nothing asked for elsewhere
+os.environ.setdefault("YOLO_CONFIG_DIR", os.environ["ADAPTRT_CACHE_DIR"])
+os.environ |= {"YOLO_AUTOINSTALL": "False", "YOLO_OFFLINE": "True"}
 
 
 def pytest_unconfigure() -> None:

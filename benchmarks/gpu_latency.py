@@ -162,9 +162,8 @@ def latency(work: Work) -> None:
             one["overhead enqueue us"] = one["ours enqueue, borrowed"]["p50"] - one["bare enqueue"]["p50"]
             one["same output"] = _same_output(cudart, runner, memory, bare)
             result[f"batch {batch}"] = one
-            for name, value in one.items():
-                print(batch, name, value, flush=True)
-    work.keep("latency", result)
+            _show(batch, one)
+            work.keep("latency", result)
 
 
 def _host_time(runner: Any, memory: Memory, cudart: Any) -> dict[str, float]:
@@ -188,62 +187,89 @@ def _same_output(cudart: Any, runner: Any, memory: Memory, bare: BareLoop) -> bo
 
 
 def latency_torch(work: Work) -> None:
-    """Our call on torch's tensors, next to torch eager and torch.compile in half precision."""
+    """Our call on torch's tensors, in turns with torch eager in half precision."""
     import torch
 
     from adaptrt.runtime.tensorrt import TensorRTRunner
     from gpu_yolov5 import eager_network
 
-    result: dict[str, Any] = {
-        "gpu": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-    }
+    result = _torch_facts(torch)
     network = eager_network(work, "new").half()
     with TensorRTRunner(work.engine(ENGINE), allow_host_code=True) as runner, torch.inference_mode():
         result["backend"] = runner.backend
         for batch in BATCHES:
             x = torch.rand(batch, 3, 640, 640, device="cuda")
             half = x.half()
-            compiled = {
-                mode: torch.compile(network, mode=mode, dynamic=False) for mode in ("default", "reduce-overhead")
-            }
+            one: dict[str, Any] = in_turns(
+                {
+                    name: _finished(torch, call)
+                    for name, call in {
+                        "torch eager fp16": lambda: network(half),  # noqa: B023
+                        "torch eager fp16, channels last": _channels_last(torch, network, half),
+                        "ours, borrowed": lambda: torch.from_dlpack(
+                            runner({"images": x}, outputs="borrowed")["output0"]  # noqa: B023
+                        ),
+                        "ours, owned": lambda: torch.from_dlpack(runner({"images": x})["output0"]),  # noqa: B023
+                        "ours, owned, stream given": lambda: torch.from_dlpack(
+                            runner({"images": x}, stream=torch.cuda.current_stream())["output0"]  # noqa: B023
+                        ),
+                    }.items()
+                }
+            )
+            ours = one["ours, borrowed"]["p50"]
+            one["times eager fp16"] = one["torch eager fp16"]["p50"] / ours
+            one["times eager fp16, channels last"] = one["torch eager fp16, channels last"]["p50"] / ours
+            _show(batch, one)
+            result[f"batch {batch}"] = one
+            work.keep("latency_torch", result)
 
-            def finished(call: Call) -> Call:
-                def run() -> None:
-                    call()
-                    torch.cuda.current_stream().synchronize()
 
-                return run
+def latency_compiled(work: Work) -> None:
+    """torch eager and torch.compile in half precision, without us: compiling takes minutes."""
+    import torch
 
-            sides = {
-                "torch eager fp16": lambda: network(half),  # noqa: B023
-                "torch eager fp16, channels last": _channels_last(torch, network, half),
-                "ours, borrowed": lambda: torch.from_dlpack(runner({"images": x}, outputs="borrowed")["output0"]),  # noqa: B023
-                "ours, owned": lambda: torch.from_dlpack(runner({"images": x}, outputs="owned")["output0"]),  # noqa: B023
-                "ours, owned, stream given": lambda: torch.from_dlpack(
-                    runner({"images": x}, stream=torch.cuda.current_stream())["output0"]  # noqa: B023
-                ),
-            }
-            for mode, function in compiled.items():
+    from gpu_yolov5 import eager_network
+
+    result = _torch_facts(torch)
+    network = eager_network(work, "new").half()
+    with torch.inference_mode():
+        for batch in BATCHES:
+            half = torch.rand(batch, 3, 640, 640, device="cuda").half()
+            sides = {"torch eager fp16": _finished(torch, lambda: network(half))}  # noqa: B023
+            one: dict[str, Any] = {}
+            for mode in ("default", "reduce-overhead"):
+                function = torch.compile(network, mode=mode, dynamic=False)
                 started = time.perf_counter()
                 try:
                     for _ in range(3):
                         function(half)
                     torch.cuda.synchronize()
                 except Exception as error:  # what torch.compile cannot do is a result, not our failure
-                    result[f"torch.compile {mode} batch {batch}"] = f"{type(error).__name__}: {str(error)[:300]}"
+                    one[f"torch.compile {mode}"] = f"{type(error).__name__}: {str(error)[:300]}"
                     continue
-                result[f"torch.compile {mode} batch {batch} compiles in s"] = time.perf_counter() - started
-                sides[f"torch.compile {mode} fp16"] = lambda f=function: f(half)  # noqa: B023
-            one: dict[str, Any] = in_turns({name: finished(call) for name, call in sides.items()}, rounds=10)
-            best = min(one[name]["p50"] for name in one if "eager" in name)
-            one["times eager fp16"] = one["torch eager fp16"]["p50"] / one["ours, borrowed"]["p50"]
-            one["times the better eager"] = best / one["ours, borrowed"]["p50"]
+                one[f"torch.compile {mode}: seconds to compile"] = time.perf_counter() - started
+                sides[f"torch.compile {mode} fp16"] = _finished(torch, lambda f=function: f(half))  # noqa: B023
+            one |= in_turns(sides)
+            _show(batch, one)
             result[f"batch {batch}"] = one
-            for name, value in one.items():
-                print(batch, name, value, flush=True)
-            work.keep("latency_torch", result)
+            work.keep("latency_compiled", result)
+
+
+def _torch_facts(torch: Any) -> dict[str, Any]:
+    return {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda}
+
+
+def _finished(torch: Any, call: Call) -> Call:
+    def run() -> None:
+        call()
+        torch.cuda.current_stream().synchronize()
+
+    return run
+
+
+def _show(batch: int, one: dict[str, Any]) -> None:
+    for name, value in one.items():
+        print(batch, name, value, flush=True)
 
 
 def _channels_last(torch: Any, network: Any, half: Any) -> Call:

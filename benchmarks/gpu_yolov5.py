@@ -3,11 +3,11 @@
 ::
 
     python benchmarks/gpu_yolov5.py all --work build/gpu            everything, on a machine with a GPU, TensorRT and torch
-    python benchmarks/gpu_yolov5.py export|build|reference|accuracy|latency|latency-torch|report --work build/gpu
+    python benchmarks/gpu_yolov5.py STAGE ... --work build/gpu
 
 Each stage keeps what it has done in the work folder and goes on from there when it is started again. They can run in
-different environments of one machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch, ``build``
-the full TensorRT, ``accuracy`` and ``latency`` any TensorRT. ``--classic`` names a checkpoint of the classic family;
+different environments of one machine: ``export``, ``reference``, ``latency-torch``, ``latency-compiled`` and ``report``
+need torch, ``build`` and ``build-fast`` the full TensorRT, ``accuracy``, ``latency`` and ``latency-torch`` any TensorRT. ``--classic`` names a checkpoint of the classic family;
 without it only the new one is measured.
 """
 
@@ -137,6 +137,7 @@ def build(work: Work) -> None:
         workspace=4 << 30,
         optimization_level=work.options.level,
         tactic_sources=tuple(work.options.tactics.split(",")),
+        timeout=work.options.timeout,
     )
     half = replace(options, optimization_level=max(1, work.options.level))  # level 0 hardly looks at half precision
     jobs = {
@@ -149,9 +150,14 @@ def build(work: Work) -> None:
     with ThreadPoolExecutor(work.options.jobs) as threads:
         futures = {threads.submit(_build_one, work, name, *job): name for name, job in waiting.items()}
         for future in as_completed(futures):
-            seconds = future.result()
-            say(f"built {futures[future]} in {seconds:.0f} s")
-            work.keep(f"build_{futures[future]}", {"seconds": seconds, "at_once": len(waiting)})
+            name = futures[future]
+            error = future.exception()
+            if error is not None:
+                say(f"NOT BUILT {name}: {error}")
+                work.keep(f"build_{name}", {"error": str(error), "at_once": len(waiting)})
+                continue
+            say(f"built {name} in {future.result():.0f} s")
+            work.keep(f"build_{name}", {"seconds": future.result(), "at_once": len(waiting)})
     if waiting:
         say(f"{len(waiting)} engines in {time.perf_counter() - started:.0f} s")
 
@@ -319,7 +325,7 @@ def keep_boxes(work: Work, name: str, run: Callable[[np.ndarray], np.ndarray]) -
 def accuracy(work: Work) -> None:
     """Each engine against eager: boxes in pixels, scores, detections, and the boxes that mAP is counted from."""
     for case in work.cases:
-        if not work.kept(f"accuracy_{case}"):
+        if not work.kept(f"accuracy_{case}") and work.engine(case).exists():
             work.keep(f"accuracy_{case}", _accuracy_of(work, case))
             say(f"compared {case}")
 
@@ -452,6 +458,7 @@ def main() -> None:
         "build-fast": build_fast,
         "latency": gpu_latency.latency,
         "latency-torch": gpu_latency.latency_torch,
+        "latency-compiled": gpu_latency.latency_compiled,
         "report": report,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -462,6 +469,7 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=0, help="optimization level of the twelve engines")
     parser.add_argument("--fast-level", type=int, default=3, help="optimization level of the engine that is timed")
     parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
+    parser.add_argument("--timeout", type=float, help="seconds after which a build is given up")
     parser.add_argument("--keep", action="store_true", help="report: write into benchmarks/results")
     options = parser.parse_args()
     work = Work(options)

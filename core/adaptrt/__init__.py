@@ -1,12 +1,12 @@
 """adaptrt turns PyTorch vision models of any framework into verified TensorRT engines.
 
-``convert`` and ``load`` are the two calls; the rest is what adapters and extensions are written with. Importing this
+``convert``, ``build`` and ``load`` are the calls; the rest is what adapters and extensions are written with. Importing this
 package imports none of torch, onnx, onnxruntime, tensorrt or OpenCV.
 """
 
 from __future__ import annotations
 
-from adaptrt.api import convert, load
+from adaptrt.api import build, convert, load
 from adaptrt.contributions import FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
 from adaptrt.errors import (
     AdaptrtError,
@@ -32,6 +32,7 @@ from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, 
 from adaptrt.report import Report
 from adaptrt.request import Conversion, Request, ShapeRequest
 from adaptrt.specs import (
+    BuildOptions,
     DecoderSpec,
     Dim,
     ImageTransform,
@@ -46,6 +47,7 @@ from adaptrt.version import __version__
 __all__ = [
     "AdaptrtError",
     "BuildError",
+    "BuildOptions",
     "CheckpointError",
     "Classification",
     "Conversion",
@@ -85,6 +87,7 @@ __all__ = [
     "Values",
     "VerificationError",
     "__version__",
+    "build",
     "convert",
     "did_you_mean",
     "hookimpl",

@@ -1,4 +1,4 @@
-"""The two calls of the Python API."""
+"""The calls of the Python API."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
     from adaptrt.pipeline.observer import Observer
     from adaptrt.report import Report
-    from adaptrt.request import Exporter, Request, Verify
-    from adaptrt.specs import Precision
+    from adaptrt.request import BuildRequest, Exporter, Request, ShapeRequest, Verify
+    from adaptrt.specs import BuildOptions, Precision
 
 StrPath = str | os.PathLike[str]
 
@@ -35,6 +35,9 @@ def convert(
     verify: Verify = "full",
     target: Literal[8, 10, 11] | None = None,
     precision: Precision = "fp32",
+    keep_fp32: Sequence[str] = (),
+    build_options: BuildOptions | None = None,
+    cache: bool = True,
     image: StrPath | None = None,
     test_image: StrPath | None = None,
     options: Mapping[str, Any] | None = None,
@@ -50,29 +53,15 @@ def convert(
     adapter's and decoder's own (``--set``); ``html`` writes the report as a page too. The words are those of ``adaptrt convert``. An ``AdaptrtError`` tells what
     failed, and its ``report`` how far it came.
     """
-    from adaptrt.request import Request, ShapeRequest
-    from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_shapes
-
-    def text(value: Any, separator: str) -> str:
-        return (
-            value
-            if isinstance(value, str)
-            else separator.join(map(str, value))
-            if isinstance(value, Iterable)
-            else str(value)
-        )
+    from adaptrt.request import Request
+    from adaptrt.specs import BuildOptions
 
     request = Request(
         source=os.fspath(source),
         adapter=adapter,
         output=_path(output),
         weights=_path(weights),
-        shapes=ShapeRequest(
-            imgsz=None if imgsz is None else parse_imgsz(text(imgsz, "x")),
-            batch=None if batch is None else parse_batch(text(batch, ":")),
-            dynamic=None if dynamic is None else parse_dynamic(text(dynamic, ",")),
-            shapes=parse_shapes([shape] if isinstance(shape, str) else shape),
-        ),
+        shapes=_shapes(imgsz, batch, dynamic, shape),
         input_names=tuple(input_names),
         output_names=tuple(output_names),
         opset=opset,
@@ -81,6 +70,9 @@ def convert(
         verify=verify,
         target=target,
         precision=precision,
+        keep_fp32=tuple(keep_fp32),
+        build=build_options or BuildOptions(),
+        cache=cache,
         image=_path(image),
         test_image=_path(test_image),
         options=dict(options or {}),
@@ -90,6 +82,61 @@ def convert(
         command=f"adaptrt.convert({os.fspath(source)!r}, adapter={adapter!r}, ...)",
     )
     return run_request(request, html=html, observer=observer)
+
+
+def build(
+    source: StrPath,
+    *,
+    output: StrPath | None = None,
+    imgsz: int | tuple[int, int] | str | None = None,
+    batch: int | tuple[int, ...] | str | None = None,
+    shape: str | Sequence[str] = (),
+    set_dynamic_batch: bool = False,
+    target: Literal[8, 10, 11] | None = None,
+    precision: Precision = "fp32",
+    keep_fp32: Sequence[str] = (),
+    build_options: BuildOptions | None = None,
+    verify: Verify = "full",
+    image: StrPath | None = None,
+    ort_custom_ops: Sequence[StrPath] = (),
+    plugins_file: StrPath | None = None,
+    cache: bool = True,
+    html: bool = True,
+    observer: Observer | None = None,
+) -> Report:
+    """Build a TensorRT engine from any ONNX file; what it computes is compared with the file in ONNX Runtime.
+
+    ``set_dynamic_batch`` makes a fixed batch dynamic first, where that can be done. The words are those of
+    ``adaptrt build`` and of ``convert``.
+    """
+    from adaptrt.request import BuildRequest
+    from adaptrt.specs import BuildOptions
+
+    request = BuildRequest(
+        source=os.fspath(source),
+        output=_path(output),
+        shapes=_shapes(imgsz, batch, None, shape),
+        set_dynamic_batch=set_dynamic_batch,
+        target=target,
+        precision=precision,
+        keep_fp32=tuple(keep_fp32),
+        build=build_options or BuildOptions(),
+        verify=verify,
+        image=_path(image),
+        ort_custom_ops=tuple(Path(library) for library in ort_custom_ops),
+        plugins_file=_path(plugins_file),
+        cache=cache,
+        command=f"adaptrt.build({os.fspath(source)!r}, ...)",
+    )
+    return run_build(request, html=html, observer=observer)
+
+
+def run_build(request: BuildRequest, *, html: bool = True, observer: Observer | None = None) -> Report:
+    """Run a build that is described already. With the engine come ``<stem>.build.report.json`` and ``.html``."""
+    from adaptrt.pipeline.build import build as run
+    from adaptrt.rendering.documents import page_of
+
+    return run(request, observer, page_of if html else None)
 
 
 def run_request(request: Request, *, html: bool = True, observer: Observer | None = None) -> Report:
@@ -154,3 +201,26 @@ def load(
 
 def _path(value: StrPath | None) -> Path | None:
     return None if value is None else Path(value)
+
+
+def _shapes(
+    imgsz: int | tuple[int, int] | str | None,
+    batch: int | tuple[int, ...] | str | None,
+    dynamic: str | Iterable[str] | None,
+    shape: str | Sequence[str],
+) -> ShapeRequest:
+    from adaptrt.request import ShapeRequest
+    from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_shapes
+
+    return ShapeRequest(
+        imgsz=None if imgsz is None else parse_imgsz(_text(imgsz, "x")),
+        batch=None if batch is None else parse_batch(_text(batch, ":")),
+        dynamic=None if dynamic is None else parse_dynamic(_text(dynamic, ",")),
+        shapes=parse_shapes([shape] if isinstance(shape, str) else shape),
+    )
+
+
+def _text(value: Any, separator: str) -> str:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return str(value)
+    return separator.join(map(str, value))

@@ -152,6 +152,14 @@ class Request:
             )
 
 
+@dataclass(frozen=True)
+class BuildRequest(Request):
+    """An ONNX file to build an engine from; no adapter takes part."""
+
+    adapter: str = ""
+    set_dynamic_batch: bool = False
+
+
 def silent(*_: Any) -> None:
     """Nobody listens."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adaptrt.errors import DependencyError
 from adaptrt.hookspecs import hookimpl
 from adaptrt.request import Conversion
 from adaptrt.specs import ModelSpec
@@ -19,8 +20,13 @@ def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
     precision = request.precision
     if precision not in ("fp16", "bf16") or not features_of(target_of(request)).typed_graph:
         return onnx_path
-    from adaptrt.graph.typed import write_typed
-    from adaptrt.vision.examples import example_arrays
+    try:
+        from adaptrt.graph.typed import write_typed
+        from adaptrt.vision.examples import example_arrays
+    except ImportError as error:
+        raise DependencyError(
+            f"A graph in {precision} cannot be written here: {error}.", hint="Install it: pip install 'adaptrt[export]'"
+        ) from error
 
     shapes = {
         tensor.name: tuple(dim.min if axis == 0 else dim.opt for axis, dim in enumerate(tensor.profiles[0]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from adaptrt.errors import AdaptrtError, OutputError, PluginError
 from adaptrt.pipeline import links
@@ -49,6 +49,7 @@ class Running:
     files: dict[Path, Path] = field(default_factory=dict)  # what is to be published, by its final name
     samples: list[Sample] = field(default_factory=list)
     cache_key: str | None = None
+    report_suffix: ClassVar[str] = ".report"
 
     @property
     def hooks(self) -> Hooks:
@@ -85,12 +86,13 @@ class Running:
         """Everything under its name, the report last; and into the cache."""
         self.stage = "publish"
         self.report.status = "passed"
-        if self.documents is not None and self.destination.path(".report.html") not in self.files:
+        page = self.destination.path(f"{self.report_suffix}.html")
+        if self.documents is not None and page not in self.files:
             for suffix, path in self.documents(self.report, self.workdir).items():
-                self.files[self.destination.path(suffix)] = path
+                self.files[self.destination.path(suffix.replace(".report", self.report_suffix))] = path
         report = self.workdir / "report.json"
         report.write_text(self.report.to_json(), encoding="utf-8")
-        self.files[self.destination.path(".report.json")] = report
+        self.files[self.destination.path(f"{self.report_suffix}.json")] = report
         if self.cache_key is not None and not self.report.cached:
             self.remember(self.cache_key)
         publish(self.files, self.workdir)
@@ -155,8 +157,9 @@ class Running:
             if runner is not None:
                 runner.close()
         self.add_file("engine", plan, ".engine")
-        names = {path: destination for destination, path in self.files.items()}
-        if complete_manifest(plan, names[onnx_path], names[float32], self.report) is not None:
+        names = {path: destination for destination, path in self.files.items()}  # a build's own source keeps its name
+        onnx_name, float32_name = names.get(onnx_path, onnx_path), names.get(float32, float32)
+        if complete_manifest(plan, onnx_name, float32_name, self.report) is not None:
             self.add_file("manifest", manifest_path(plan), ".engine.json")
 
     def verify_engine(self, plan: Path, spec: ModelSpec) -> Runner | None:

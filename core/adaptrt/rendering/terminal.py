@@ -31,6 +31,9 @@ def stderr_console() -> Console:
 def print_summary(console: Console, report: Report, *, verbose: bool = False, picture: Path | None = None) -> None:
     """Everything at the end of a conversion that went well."""
     console.print()
+    if report.cached:
+        console.print(Text(f"From the cache: the same was converted on {report.cached}.", style="bold"))
+        console.print()
     console.print(checks_table(report, every=verbose))
     console.print()
     console.print(Text(verdict(report), style="bold green" if any(link.checks for link in report.links) else "bold"))

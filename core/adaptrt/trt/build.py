@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from adaptrt.errors import BuildError, UsageError
-from adaptrt.specs import BuildOptions, ModelSpec, Precision, format_shape
+from adaptrt.errors import BuildError, ShapeError, UsageError, did_you_mean
+from adaptrt.request import ShapeRequest
+from adaptrt.specs import BuildOptions, Dim, InputSpec, ModelSpec, OutputSpec, Precision, Shape, format_shape
 from adaptrt.trt.jobs import Built, Event, Job
 from adaptrt.trt.log import LogCollector, LogNote, Severity
 from adaptrt.trt.manifest import LibraryRecord, Manifest, file_sha256, manifest_path
-from adaptrt.trt.onnx_file import OnnxFile, external_files, read_onnx
+from adaptrt.trt.onnx_file import OnnxFile, Tensor, external_files, read_onnx
 from adaptrt.trt.process import run_build
 from adaptrt.trt.profiles import profiles_of
 from adaptrt.trt.receipt import Receipt, make_receipt, require_precision_shown
@@ -81,7 +82,7 @@ def engine_from_onnx(
     """
     watcher = watcher or BuildWatcher()
     file = read_onnx(onnx_path)
-    spec = spec or file.spec or spec_of_static_graph(file)
+    spec = spec or file.spec or spec_of_graph(file)
     profiles_of(spec.inputs)
     collector = LogCollector()
     clock = _Clock()
@@ -238,7 +239,7 @@ def build_engine_file(
     onnx_path, out_path = Path(onnx_path), Path(out_path)
     if spec is None:
         file = read_onnx(onnx_path)
-        spec = file.spec or spec_of_static_graph(file)
+        spec = file.spec or spec_of_graph(file)
     out_path.parent.mkdir(parents=True, exist_ok=True)
     workdir = Path(tempfile.mkdtemp(prefix=f".{out_path.stem}.", suffix=".adaptrt", dir=out_path.parent))
     try:
@@ -267,28 +268,43 @@ def publish_engine(plan: Path, out_path: Path) -> None:
     manifest_path(plan).replace(manifest_path(out_path))
 
 
-def spec_of_static_graph(file: OnnxFile) -> ModelSpec:
-    """A spec for a file without one: only where every axis of every input is a number."""
-    from adaptrt.specs import Dim, InputSpec, OutputSpec
-
-    inputs = []
-    for tensor in file.inputs:
-        if not all(isinstance(size, int) for size in tensor.shape):
-            shape = "x".join("1..16" if not isinstance(size, int) else str(size) for size in tensor.shape)
-            raise UsageError(
-                f"Input {tensor.name!r} has dynamic axes ({_axes(tensor.shape)}), and the file says nothing about their sizes.",
-                hint=f"Give them: --shape {tensor.name}={shape}",
-            )
-        inputs.append(
-            InputSpec(
-                tensor.name, (tuple(Dim.fixed(size) for size in tensor.shape if isinstance(size, int)),), tensor.dtype
-            )
+def spec_of_graph(file: OnnxFile, shapes: ShapeRequest | None = None) -> ModelSpec:
+    """A spec for a file without one; axes that are dynamic in the graph have to be given."""
+    shapes = shapes or ShapeRequest()
+    unknown = [name for name in shapes.shapes if name not in [tensor.name for tensor in file.inputs]]
+    if unknown:
+        raise ShapeError(
+            f"The graph has no input {unknown[0]!r}.",
+            hint=did_you_mean(unknown[0], [tensor.name for tensor in file.inputs]),
         )
+    inputs = tuple(
+        InputSpec(tensor.name, shapes.shapes.get(tensor.name) or (_shape_of(tensor, shapes),), tensor.dtype)
+        for tensor in file.inputs
+    )
     outputs = tuple(
         OutputSpec(tensor.name, tuple(size if size is not None else "?" for size in tensor.shape), tensor.dtype)
         for tensor in file.outputs
     )
-    return ModelSpec(tuple(inputs), outputs)
+    return ModelSpec(inputs, outputs)
+
+
+def _shape_of(tensor: Tensor, shapes: ShapeRequest) -> Shape:
+    axes: list[Dim] = []
+    for axis, size in enumerate(tensor.shape):
+        asked = shapes.batch if axis == 0 else None
+        if axis >= 2 and len(tensor.shape) == 4 and shapes.imgsz:
+            asked = Dim.fixed(shapes.imgsz[axis - 2])
+        if isinstance(size, int):
+            axes.append(Dim.fixed(size))
+        elif asked is not None:
+            axes.append(asked)
+        else:
+            example = "x".join("1..16" if not isinstance(known, int) else str(known) for known in tensor.shape)
+            raise ShapeError(
+                f"Input {tensor.name!r} has dynamic axes ({_axes(tensor.shape)}), and the file says nothing about their sizes.",
+                hint=f"Give them: --shape {tensor.name}={example}",
+            )
+    return tuple(axes)
 
 
 def rebuild_command(

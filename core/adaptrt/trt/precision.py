@@ -75,14 +75,19 @@ def kept_float32(file: OnnxFile, spec: ModelSpec | None, patterns: Sequence[str]
     return [node.name for node in file.nodes if node.name in kept]
 
 
-def require_precision(file: OnnxFile, precision: Precision, tensorrt: TensorRT) -> None:
-    """Refuse what cannot come out: int8 without Q/DQ nodes, and half precision that a typed graph does not hold."""
+def require_quantised(file: OnnxFile, precision: Precision) -> None:
+    """int8 comes from the graph: refuse it where the graph has no Q/DQ nodes."""
     if precision == "int8" and not any(node.operator in _QUANTISED for node in file.nodes):
         raise BuildError(
             "--precision int8 needs a graph with QuantizeLinear and DequantizeLinear nodes, and this one has none.",
             hint="Quantise the ONNX file first (onnxruntime.quantization, NVIDIA ModelOpt), then: "
             "adaptrt build it.onnx --precision int8",
         )
+
+
+def require_precision(file: OnnxFile, precision: Precision, tensorrt: TensorRT) -> None:
+    """Refuse what cannot come out: int8 without Q/DQ nodes, and half precision that a typed graph does not hold."""
+    require_quantised(file, precision)
     wanted = {"fp16": "float16", "bf16": "bfloat16"}.get(precision)
     if wanted and tensorrt.features.typed_graph and wanted not in file.weight_types:
         raise BuildError(

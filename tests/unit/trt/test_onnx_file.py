@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adaptrt.errors import GraphError, ModelError
 from adaptrt.specs import METADATA_KEY, InputSpec, ModelSpec
-from adaptrt.trt.build import onnx_sha256, spec_of_static_graph
+from adaptrt.trt.build import onnx_sha256, spec_of_graph
 from adaptrt.trt.onnx_file import external_files, read_onnx
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the files")
@@ -110,11 +110,11 @@ def test_a_static_graph_is_its_own_spec(tmp_path: Path) -> None:
         [helper.make_tensor_value_info("y", 1, [2, 3])],
     )
     onnx.save(helper.make_model(graph), str(tmp_path / "m.onnx"))
-    spec = spec_of_static_graph(read_onnx(tmp_path / "m.onnx"))
+    spec = spec_of_graph(read_onnx(tmp_path / "m.onnx"))
     assert [str(dim) for dim in spec.inputs[0].dims] == ["2", "3"]
     onnx.save(make_model(), str(tmp_path / "dynamic.onnx"))
     with pytest.raises(Exception, match="dynamic axes .batchx3x.x640.") as caught:
-        spec_of_static_graph(read_onnx(tmp_path / "dynamic.onnx"))
+        spec_of_graph(read_onnx(tmp_path / "dynamic.onnx"))
     assert "--shape images=1..16x3x1..16x640" in str(caught.value)
 
 

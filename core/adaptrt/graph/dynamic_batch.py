@@ -1,0 +1,106 @@
+"""A graph with a fixed batch made dynamic in it, as far as rewriting constants goes. Whether it worked has to be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from adaptrt.errors import GraphError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+AXIS = "batch"
+
+
+def set_dynamic_batch(model: ir.Model) -> int:
+    """Make the first axis of inputs and outputs symbolic, in place; the batch that it was fixed at.
+
+    Inputs that share the first one's batch get it; constants that repeat the batch (targets of Reshape and Expand, sizes
+    of Resize) are rewritten to follow it.
+    """
+    batch = _fixed_batch(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.ShapeInferencePass()(model)
+    for node in model.graph:
+        if node.op_type == "Reshape":
+            _follow(model, node, 1, _reshaped)
+        elif node.op_type == "Expand":
+            _follow(model, node, 1, _expanded)
+        elif node.op_type == "Resize" and len(node.inputs) > 3 and node.inputs[3] is not None:
+            _scale_instead(model, node)
+    for value in [*model.graph.inputs, *model.graph.outputs]:
+        if value.shape is not None and len(value.shape) and value.shape[0] == batch:
+            value.shape = ir.Shape([AXIS, *list(value.shape)[1:]])
+    for node in model.graph:  # what was inferred for the fixed batch
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.shape = None
+    common.ShapeInferencePass()(model)
+    return batch
+
+
+def _fixed_batch(model: ir.Model) -> int:
+    first = model.graph.inputs[0] if model.graph.inputs else None
+    size = first.shape[0] if first is not None and first.shape is not None and len(first.shape) else None
+    if first is None or size is None:
+        raise GraphError("The graph has no input with a batch axis.", hint="Leave out --set-dynamic-batch.")
+    if not isinstance(size, int):
+        raise GraphError(
+            f"The batch of input {first.name!r} is dynamic already.", hint="Leave out --set-dynamic-batch."
+        )
+    return size
+
+
+def _follow(model: ir.Model, node: ir.Node, place: int, rewrite: Callable[[list[int], int], list[int] | None]) -> None:
+    """Replace a constant shape that repeats the batch by one that follows it."""
+    data, target = node.inputs[0], node.inputs[place]
+    constant = target.const_value if target is not None else None
+    if data is None or data.shape is None or not len(data.shape) or constant is None:
+        return
+    batch = data.shape[0]
+    sizes = [int(size) for size in constant.numpy()]
+    changed = rewrite(sizes, batch) if isinstance(batch, int) and sizes else None
+    if changed is not None:
+        array = np.array(changed, np.int64)
+        node.replace_input_with(place, _constant(model, f"{node.name or node.outputs[0].name}_{AXIS}_shape", array))
+
+
+def _reshaped(sizes: list[int], batch: int) -> list[int] | None:
+    """``[1, 255, 80, 80]`` to ``[-1, 255, 80, 80]``; with a -1 elsewhere, 0 copies the batch."""
+    if sizes[0] <= 0 or sizes[0] % batch:
+        return None
+    if -1 not in sizes:
+        return [-1, *sizes[1:]]
+    return [0, *sizes[1:]] if sizes[0] == batch else None
+
+
+def _expanded(sizes: list[int], batch: int) -> list[int] | None:
+    """1 leaves the axis as it is, where it is the batch already."""
+    return [1, *sizes[1:]] if sizes[0] == batch != 1 else None
+
+
+def _scale_instead(model: ir.Model, node: ir.Node) -> None:
+    """Sizes with a batch in them become scales."""
+    data, sizes = node.inputs[0], node.inputs[3]
+    constant = sizes.const_value if sizes is not None else None
+    if data is None or data.shape is None or constant is None or not all(isinstance(size, int) for size in data.shape):
+        return
+    wanted = np.asarray(constant.numpy()).astype(np.float64)
+    if "axes" in node.attributes or len(wanted) != len(data.shape):
+        return
+    scales = (wanted / np.asarray(list(data.shape), np.float64)).astype(np.float32)
+    name = f"{node.name or node.outputs[0].name}_{AXIS}_scales"
+    node.replace_input_with(2, _constant(model, name, scales))
+    node.replace_input_with(3, None)
+
+
+def _constant(model: ir.Model, name: str, array: NDArray[Any]) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    model.graph.register_initializer(value)
+    return value

@@ -1,0 +1,162 @@
+"""An ONNX file, anybody's, to an engine: no adapter, and the file itself in ONNX Runtime as the reference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from adaptrt.errors import DependencyError, GraphError, UsageError, VerificationError
+from adaptrt.pipeline import links
+from adaptrt.pipeline.observer import Observer
+from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
+from adaptrt.pipeline.samples import Sample, numbered, sample_shapes
+from adaptrt.report import Report
+from adaptrt.request import DEFAULT_BATCH, BuildRequest
+from adaptrt.specs import ModelSpec
+from adaptrt.trt.build import spec_of_graph
+from adaptrt.trt.onnx_file import OnnxFile, read_onnx
+from adaptrt.trt.precision import require_quantised
+from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of
+
+if TYPE_CHECKING:
+    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+_NOT_A_LINK = {
+    0: "no model: the ONNX file is the reference",
+    1: "no model: the ONNX file is the reference",
+    2: "the ONNX file is the reference",
+    5: "not part of a build",
+}
+
+
+def build(request: BuildRequest, observer: Observer | None = None, documents: Documents | None = None) -> Report:
+    """Build an engine; it appears with its manifest, and in half precision with the typed graph, only if all agrees.
+
+    Raises an ``AdaptrtError`` whose ``report`` attribute holds what is known up to there.
+    """
+    return run_to_the_end(_Building, request, observer, documents, adapter=None)
+
+
+class _Building(Running):
+    """Each method is one stage."""
+
+    request: BuildRequest
+    report_suffix: ClassVar[str] = ".build.report"
+
+    def run(self) -> None:
+        self.begin()
+        source = Path(self.request.source)
+        for link, reason in _NOT_A_LINK.items():
+            self.not_run(link, reason)
+        self.require_something_to_do()
+        with self.timed("read") as stage:
+            file = read_onnx(source)
+            require_quantised(file, self.request.precision)
+            onnx_path, spec = self.make_spec(source, file)
+            self.report.spec, self.report.opset = spec, file.opset
+            self.report.operators["final"] = dict(file.operators.most_common())
+            stage.note = f"{len(file.nodes)} nodes, opset {file.opset}"
+        reference = self.run_reference(onnx_path, spec)
+        if self.request.set_dynamic_batch:
+            self.verify_batch(source, reference, spec)
+        typed = self.type_graph(onnx_path, spec)
+        with self.engine(typed, onnx_path, spec):
+            pass
+        self.finish()
+
+    def require_something_to_do(self) -> None:
+        """Without TensorRT only a typed graph can come out; whatever else is asked for is refused at once."""
+        builders = [name for name in self.session.implementations()["build_engine"] if name != "core.engine"]
+        types = self.request.precision in ("fp16", "bf16") and features_of(target_of(self.request)).typed_graph
+        if not (can_build() or builders or types):
+            import_tensorrt(builder=True)
+
+    def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
+        """The file to build from, and its spec with the shapes asked for."""
+        if self.request.set_dynamic_batch:
+            source = self.with_dynamic_batch(source)
+            file = read_onnx(source)
+        shapes = self.request.shapes
+        if file.spec is None:
+            if self.request.set_dynamic_batch and shapes.batch is None:
+                shapes = replace(shapes, batch=DEFAULT_BATCH)
+            return source, spec_of_graph(file, shapes)
+        if self.request.set_dynamic_batch and shapes.batch is None and not shapes.shapes:
+            shapes = replace(shapes, batch=DEFAULT_BATCH)
+        spec, warnings = shapes.apply(file.spec)
+        for warning in warnings:
+            self.warn(warning)
+        return source, spec
+
+    def with_dynamic_batch(self, source: Path) -> Path:
+        try:
+            import onnx
+
+            from adaptrt.graph.dynamic_batch import set_dynamic_batch
+            from adaptrt.graph.model_file import check_model, read_model
+        except ImportError as error:
+            raise DependencyError(
+                f"--set-dynamic-batch needs onnx: {error}.", hint="Install it: pip install 'adaptrt[export]'"
+            ) from error
+        import onnx_ir as ir
+
+        model = read_model(source)
+        set_dynamic_batch(model)
+        try:
+            check_model(model)
+        except Exception as error:
+            raise GraphError(
+                f"{source.name} cannot be made dynamic in its batch: {error}",
+                hint="Export it again with a dynamic batch.",
+            ) from error
+        path = self.workdir / "dynamic.onnx"
+        onnx.save(ir.to_proto(model), str(path))
+        self.add_file("onnx", path, ".dynamic.onnx")
+        return path
+
+    def run_reference(self, onnx_path: Path, spec: ModelSpec) -> OnnxRuntimeRunner | None:
+        """ONNX Runtime on every sample, where it is installed and anything is to be proved."""
+        missing = [name for name in ("onnxruntime", "cv2") if find_spec(name) is None]
+        if self.request.verify != "none" and missing:
+            self.warn(
+                f"Nothing is proved: {' and '.join(missing)} is not installed here (pip install 'adaptrt[onnx]')."
+            )
+        if self.request.verify == "none" or missing:
+            return None
+        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+        from adaptrt.vision.examples import example_arrays
+
+        with self.timed("reference", verifying=True) as stage:
+            runner = OnnxRuntimeRunner(onnx_path, custom_ops=self.request.ort_custom_ops)
+            shapes = sample_shapes(spec)
+            todo = list(numbered(shapes if self.request.verify == "full" else shapes[:1], SAMPLES[self.request.verify]))
+            for done, (seed, sizes) in enumerate(todo):
+                inputs = example_arrays(spec, sizes, seed + self.request.seed, self.request.image)
+                self.samples.append(Sample(inputs, runner.run(inputs)))
+                self.observer.stage_progress(done + 1, len(todo))
+            stage.note = f"{len(self.samples)} samples in ONNX Runtime"
+        return runner
+
+    def verify_batch(self, source: Path, dynamic: OnnxRuntimeRunner | None, spec: ModelSpec) -> None:
+        """The graph with the dynamic batch gives in batches what the fixed one gives alone."""
+        if dynamic is None:
+            raise UsageError(
+                "--set-dynamic-batch has to be tried in ONNX Runtime, and is not without it, nor with --verify none.",
+                hint="Install it: pip install 'adaptrt[onnx]'; or export the model with a dynamic batch.",
+            )
+        from adaptrt.pipeline.fixed_batch import check_dynamic_batch
+        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+        with self.timed("dynamic batch", verifying=True) as stage:
+            fixed = OnnxRuntimeRunner(source, custom_ops=self.request.ort_custom_ops)
+            try:
+                checks, stage.note = check_dynamic_batch(fixed, dynamic, spec, self.request)
+                links.close_link(self.report.link(2), checks)
+            except (VerificationError, GraphError) as error:
+                raise GraphError(
+                    f"{source.name} cannot be made dynamic in its batch: {error.message}",
+                    hint="Its code fixes the batch somewhere. Export it again with a dynamic batch.",
+                ) from error
+            self.report.link(2).reason = stage.note

@@ -1,0 +1,47 @@
+"""Whether a graph that was made dynamic in its batch still is the same function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptrt.errors import AdaptrtError, GraphError
+from adaptrt.report import Check
+from adaptrt.request import Request
+from adaptrt.specs import ModelSpec
+from adaptrt.verify.compare import Comparison
+from adaptrt.vision.examples import example_arrays
+
+if TYPE_CHECKING:
+    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+# batches that are tried, in multiples of the fixed one
+_MULTIPLES = (1, 2, 3)
+
+
+def check_dynamic_batch(
+    fixed: OnnxRuntimeRunner, dynamic: OnnxRuntimeRunner, spec: ModelSpec, request: Request
+) -> tuple[list[Check], str]:
+    """Several batches of the fixed size, each alone in the fixed graph and all together in the dynamic one."""
+    sizes = {info.name: info.shape for info in fixed.inputs}
+    shapes = {
+        tensor.name: tuple(
+            known if isinstance(known, int) else dim.opt
+            for known, dim in zip(sizes[tensor.name], tensor.profiles[0], strict=True)
+        )
+        for tensor in spec.inputs
+    }
+    samples = [example_arrays(spec, shapes, request.seed + seed, request.image) for seed in range(max(_MULTIPLES))]
+    alone = [fixed.run(sample) for sample in samples]
+    comparison = Comparison(spec, "fp32", suffix=" in a batch")
+    for count in _MULTIPLES:
+        joined = {name: np.concatenate([sample[name] for sample in samples[:count]]) for name in samples[0]}
+        try:
+            outputs = dynamic.run(joined)
+        except AdaptrtError as error:
+            raise GraphError(f"batch {count} times the fixed one does not run. {error.message}") from error
+        expected = {name: np.concatenate([one[name] for one in alone[:count]]) for name in alone[0]}
+        comparison.add(expected, outputs)
+    batch = next(iter(shapes.values()))[0]
+    return comparison.checks(), f"batches {', '.join(str(batch * count) for count in _MULTIPLES)} against {batch}"

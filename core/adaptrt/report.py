@@ -142,7 +142,8 @@ class Failure:
 @dataclass
 class Report:
     """Everything about one conversion. ``operators`` maps a stage of the graph to its count of each operator;
-    ``cached`` is when the conversion was made that this one took its results from."""
+    ``cached`` is when the conversion was made that this one took its results from. ``source``, ``weights`` and
+    ``options`` (``--set``) say how to load the model again."""
 
     adapter: str
     source: str
@@ -165,6 +166,8 @@ class Report:
     pictures: list[PictureRecord] = field(default_factory=list)
     engine: EngineRecord | None = None
     cached: str = ""
+    weights: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
     version: int = 1
 
     def link(self, number: int) -> Link:

@@ -15,6 +15,7 @@ _MODELS, _SETUP = "Models", "This installation"
 COMMANDS = {
     "convert": Entry("adaptrt.cli.convert:convert", "Convert a model and prove the result.", _MODELS),
     "predict": Entry("adaptrt.cli.predict:predict", "Detect or classify with a converted model.", _MODELS),
+    "evaluate": Entry("adaptrt.cli.evaluate:evaluate", "Score converted models on labelled pictures.", _MODELS),
     "inspect": Entry("adaptrt.cli.inspect_model:inspect_model", "Show what a model file holds.", _MODELS),
     "adapters": Entry("adaptrt.cli.adapters:adapters", "List the frameworks that can be converted.", _SETUP),
     "plugins": Entry("adaptrt.cli.plugins:plugins", "List the plugins that take part, and their hooks.", _SETUP),

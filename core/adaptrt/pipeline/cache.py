@@ -172,7 +172,8 @@ def adopt(report: Report, stored: Report, files: Mapping[str, Path], created: fl
     Whether they were the same names and the same command already.
     """
     same = (report.source, report.command) == (stored.source, stored.command)
-    own = {"source": report.source, "command": report.command, "stages": report.stages, "warnings": report.warnings}
+    kept = ("source", "command", "weights", "options", "stages", "warnings")
+    own = {name: getattr(report, name) for name in kept}
     for field in dataclasses.fields(stored):
         setattr(report, field.name, getattr(stored, field.name))
     for name, value in own.items():

@@ -1,0 +1,137 @@
+"""``adaptrt evaluate``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.predict import _known_device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MODEL, DATA = "Models", "Pictures and results"
+
+EXAMPLES = (
+    ("adaptrt evaluate best.onnx --data val/", "top-1 and top-5; val/ holds a folder for each class"),
+    ("adaptrt evaluate best.onnx --data val/ --backend eager,onnxruntime", "next to the model it was converted from"),
+    (
+        "adaptrt evaluate best.onnx best.engine --data val/ --max-loss 0.1",
+        "fail if the engine loses more than 0.1 points",
+    ),
+)
+
+
+@click.command("evaluate", cls=Command, examples=EXAMPLES)
+@click.argument("files", metavar="FILES...", nargs=-1, required=True)
+@option("--backend", "backends", metavar="NAMES", section=MODEL, help="eager, onnxruntime, tensorrt: what to compare, the first one is the yardstick.  [default: what the files are]")  # fmt: skip
+@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder.")
+@option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for ONNX files.  [default: cpu]")  # fmt: skip
+@option("--weights", metavar="PATH", section=MODEL, help="For eager: where the checkpoint lies now.")
+@option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let its framework load the checkpoint, which may run code in it.")  # fmt: skip
+@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that carries code for the host.")
+@option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
+@option("--data", metavar="FOLDER", required=True, section=DATA, help="Labelled pictures: a folder for each class.")
+@option("--batch", type=int, metavar="N", section=DATA, help="Pictures at a time.  [default: the model's optimum]")
+@option("--limit", type=int, metavar="N", section=DATA, help="At most so many pictures, spread over the data.")
+@option("--max-loss", type=float, metavar="POINTS", section=DATA, help="Fail if a score lies further below that of the first.")  # fmt: skip
+@general_options
+def evaluate(
+    *,
+    files: tuple[str, ...],
+    backends: str | None,
+    pairs: tuple[str, ...],
+    device: str | None,
+    weights: str | None,
+    trust_checkpoint: bool,
+    allow_host_code: bool,
+    plugins_file: str | None,
+    data: str,
+    batch: int | None,
+    limit: int | None,
+    max_loss: float | None,
+    verbose: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """How well FILES do on labelled pictures, side by side.
+
+    All backends see the same pictures in the same batches. `eager` is the model that a file was converted from, loaded
+    again through the report beside the file.
+    """
+    from adaptrt.cli.output import echo_json, frameworks_kept_off_stdout
+    from adaptrt.errors import VerificationError
+    from adaptrt.evaluation import evaluate as run
+    from adaptrt.options import parse_pairs
+    from adaptrt.rendering.evaluations import evaluation_data, evaluation_lines
+
+    with frameworks_kept_off_stdout(verbose), _Bars(quiet=quiet or as_json) as bars:
+        evaluation = run(
+            files,
+            data,
+            backends=[name.strip() for name in (backends or "").split(",") if name.strip()],
+            batch=batch,
+            limit=limit,
+            params=dict(parse_pairs(pairs)),
+            device=device,
+            weights=weights,
+            trust_checkpoint=trust_checkpoint,
+            allow_host_code=allow_host_code,
+            plugins_file=plugins_file,
+            on_progress=bars,
+        )
+    if as_json:
+        echo_json(evaluation_data(evaluation))
+    else:
+        click.echo("\n".join(evaluation_lines(evaluation)))
+    for name, loss in evaluation.losses().items():
+        if max_loss is not None and loss > max_loss:
+            raise VerificationError(
+                f"{name} loses {loss:.2f} points, at most {max_loss:g} are accepted.",
+                hint="Where the loss comes in: adaptrt convert --verify full, and the links of its report.",
+            )
+
+
+class _Bars:
+    """A bar for each backend on a terminal; nothing elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._update: Callable[[str, int, int], None] | None = None
+
+    def __enter__(self) -> _Bars:
+        if not self._quiet:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            from adaptrt.rendering.terminal import stderr_console
+
+            console = stderr_console()
+            if console.is_terminal:
+                self._progress = Progress(
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TimeRemainingColumn(),
+                    console=console,
+                    transient=True,
+                )
+                self._progress.start()
+                tasks = {}
+
+                def update(title: str, done: int, total: int) -> None:
+                    if title not in tasks:
+                        tasks[title] = self._progress.add_task(title, total=total)
+                    self._progress.update(tasks[title], completed=done)
+
+                self._update = update
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._update is not None:
+            self._progress.stop()
+
+    def __call__(self, title: str, done: int, total: int) -> None:
+        if self._update is not None:
+            self._update(title, done, total)

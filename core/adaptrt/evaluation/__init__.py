@@ -1,0 +1,6 @@
+"""How well converted models do on labelled pictures, side by side."""
+
+from adaptrt.evaluation.records import BackendResult, Evaluation
+from adaptrt.evaluation.run import evaluate
+
+__all__ = ["BackendResult", "Evaluation", "evaluate"]

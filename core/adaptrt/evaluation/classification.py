@@ -1,0 +1,101 @@
+"""Classification: a folder for each class; top-1 and top-5."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import ModelError, UsageError, did_you_mean
+from adaptrt.evaluation.tasks import Dataset, EvaluationTask, Example
+from adaptrt.predictions import Classification
+from adaptrt.vision.pictures import SUFFIXES
+
+if TYPE_CHECKING:
+    from adaptrt.predictions import Predictions
+    from adaptrt.specs import ModelSpec
+
+BEST = 5
+
+
+def read_class_folders(data: Path, spec: ModelSpec) -> Dataset:
+    """``data/<class>/**/*.jpg``: each folder is a label of the spec, or the number of a class.
+
+    Folders with other names are taken in order of their names, as training tools number them, if there are as many as
+    classes.
+    """
+    if not data.is_dir():
+        raise UsageError(f"{data} is no folder.", hint="Give a folder that holds a folder of pictures for each class.")
+    folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
+    pictures = {folder: _pictures(folder) for folder in folders}
+    folders = [folder for folder in folders if pictures[folder]]
+    if not folders:
+        raise UsageError(
+            f"{data} holds no folder with pictures.", hint="Classification reads data/<class>/<picture>.jpg"
+        )
+    classes, note = _numbers([folder.name for folder in folders], spec.labels)
+    examples = [
+        Example(path, number) for folder, number in zip(folders, classes, strict=True) for path in pictures[folder]
+    ]
+    return Dataset(tuple(examples), (note,) if note else ())
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _numbers(names: Sequence[str], labels: Sequence[str]) -> tuple[list[int], str]:
+    """The class of each folder, and what was assumed."""
+    known = {_plain(label): index for index, label in enumerate(labels)}
+    if all(_plain(name) in known for name in names):
+        return [known[_plain(name)] for name in names], ""
+    by_number = all(name.isdecimal() for name in names)
+    if by_number and (not labels or max(map(int, names)) < len(labels)):
+        return [int(name) for name in names], ""
+    strangers = [name for name in names if _plain(name) not in known]
+    if len(names) == len(labels) == len(strangers) and not by_number:
+        return list(range(len(names))), "no folder is named like a class: they are numbered in order of their names"
+    raise UsageError(
+        f"The folder {strangers[0]!r} is no class of this model, which has {len(labels)} classes.",
+        hint=f"{did_you_mean(strangers[0], labels)} Name the folders like the classes, or by their numbers."
+        if len(labels) <= 20
+        else "Name the folders like the classes (adaptrt inspect lists them), or by their numbers.",
+    )
+
+
+def _plain(name: str) -> str:
+    """``Golden_Retriever`` is ``golden retriever``."""
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+class TopScores:
+    """Top-1, and top-5 where there are more than five classes."""
+
+    def __init__(self, classes: int) -> None:
+        self._with_best = classes > BEST or not classes
+        self._seen = self._first = self._best = 0
+
+    def add(self, truth: int, prediction: Predictions) -> None:
+        if not isinstance(prediction, Classification):
+            raise ModelError(f"A classifier gives classes, this model gives {type(prediction).__name__}.")
+        best = [int(label) for label in prediction.labels[:BEST]]
+        self._seen += 1
+        self._first += best[:1] == [truth]
+        self._best += truth in best
+
+    def scores(self) -> dict[str, float]:
+        scores = {"top-1": self._first / max(self._seen, 1)}
+        return {**scores, "top-5": self._best / max(self._seen, 1)} if self._with_best else scores
+
+
+def _answer(prediction: Predictions) -> Any:
+    return int(prediction.labels[0]) if isinstance(prediction, Classification) else None
+
+
+TASK = EvaluationTask(
+    read=read_class_folders,
+    scorer=lambda spec, dataset: TopScores(len(spec.labels)),  # noqa: ARG005
+    answer=_answer,
+    params=lambda spec: {"top_k": BEST},  # noqa: ARG005
+)

@@ -1,0 +1,49 @@
+"""What an evaluation found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class BackendResult:
+    """One backend on all pictures.
+
+    ``scores`` lie between 0 and 1, higher is better. ``same`` is the share of pictures on which it answers as the first
+    backend does. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
+    """
+
+    backend: str
+    file: str
+    scores: dict[str, float] = field(default_factory=dict)
+    same: float | None = None
+    pictures: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def pictures_per_second(self) -> float:
+        """From file to prediction."""
+        return self.pictures / max(sum(self.seconds.values()), 1e-9)
+
+    @property
+    def runs_per_second(self) -> float:
+        """Pictures a second of the model alone."""
+        return self.pictures / max(self.seconds.get("run", 0.0), 1e-9)
+
+
+@dataclass
+class Evaluation:
+    """All backends on the same pictures, in the order asked for; ``notes`` say what was left out or assumed."""
+
+    data: str
+    task: str
+    pictures: int
+    batch: int
+    results: list[BackendResult] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def losses(self) -> dict[str, float]:
+        """For each later result, how far its first score lies below that of the first one, in points of 100."""
+        first, *others = self.results
+        name = next(iter(first.scores))
+        return {f"{other.backend} {other.file}": 100 * (first.scores[name] - other.scores[name]) for other in others}

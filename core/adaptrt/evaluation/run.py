@@ -1,0 +1,146 @@
+"""The evaluation itself."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from adaptrt.errors import ImageError, ShapeError, UsageError
+from adaptrt.evaluation.records import BackendResult, Evaluation
+from adaptrt.evaluation.subjects import Subject, choose_subjects
+from adaptrt.evaluation.tasks import Dataset, EvaluationTask, Example, find_task
+from adaptrt.pipeline.load import Model
+
+Progress = Callable[[str, int, int], None]
+
+
+def evaluate(
+    files: Sequence[str | os.PathLike[str]],
+    data: str | os.PathLike[str],
+    *,
+    backends: Sequence[str] = (),
+    batch: int | None = None,
+    limit: int | None = None,
+    params: dict[str, Any] | None = None,
+    device: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    trust_checkpoint: bool = False,
+    allow_host_code: bool = False,
+    plugins_file: str | os.PathLike[str] | None = None,
+    on_progress: Progress | None = None,
+) -> Evaluation:
+    """Every backend on the labelled pictures of ``data``, the same ones in the same batches.
+
+    ``backends`` are eager, onnxruntime, tensorrt; those of the files unless given. ``batch``: pictures at a time, the
+    spec's optimal batch unless given. ``limit``: at most so many pictures, spread evenly over the data. ``weights``:
+    where the checkpoint lies now, for eager. ``on_progress(title, done, total)`` is called as pictures are done.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit} leaves no picture.", hint="Give at least 1.")
+    subjects = choose_subjects([Path(file) for file in files], list(backends))
+    evaluation: Evaluation | None = None
+    dataset, answers = Dataset(()), list[Any]()
+    for subject in subjects:
+        with subject.open(
+            device=device,
+            weights=Path(weights) if weights else None,
+            trust_checkpoint=trust_checkpoint,
+            allow_host_code=allow_host_code,
+            plugins_file=Path(plugins_file) if plugins_file else None,
+        ) as model:
+            task = find_task(model.spec)
+            if evaluation is None:
+                dataset = _limited(task.read(Path(data), model.spec), limit)
+                size = _batch(model, batch)
+                evaluation = Evaluation(str(data), model.spec.task, 0, size, notes=list(dataset.notes))
+            _batch(model, evaluation.batch)
+            given = {**task.params(model.spec), **(params or {})}
+            progress = partial(on_progress or _silent, f"{subject.backend} {subject.path.name}")
+            result, found = _one(model, subject, task, dataset, evaluation, given, progress)
+            if not evaluation.results:
+                answers = found
+                evaluation.pictures = result.pictures
+            else:
+                result.same = sum(a == b for a, b in zip(answers, found, strict=True)) / max(len(answers), 1)
+            evaluation.results.append(result)
+    assert evaluation is not None
+    return evaluation
+
+
+def _silent(title: str, done: int, total: int) -> None:
+    pass
+
+
+def _one(
+    model: Model,
+    subject: Subject,
+    task: EvaluationTask,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    params: dict[str, Any],
+    on_progress: Callable[[int, int], None],
+) -> tuple[BackendResult, list[Any]]:
+    """The result of one backend, and its answer to each picture that could be read."""
+    from adaptrt.vision.pictures import read_image
+
+    seconds = dict.fromkeys(("read", "preprocess", "run", "postprocess"), 0.0)
+    result = BackendResult(subject.backend, subject.path.name, seconds=seconds)
+    scorer, answers, total = task.scorer(model.spec, dataset), list[Any](), len(dataset.examples)
+    done, warm = 0, False
+    for examples in _batches(dataset.examples, evaluation.batch):
+        started = time.perf_counter()
+        pictures, readable = [], []
+        for example in examples:
+            try:
+                pictures.append(read_image(example.path))
+                readable.append(example)
+            except ImageError as error:
+                if not evaluation.results:
+                    evaluation.notes.append(f"left out: {error.message}")
+        seconds["read"] += time.perf_counter() - started
+        if pictures and not warm:
+            model.timed(pictures, **params)  # the first run of a backend prepares it
+            warm = True
+        if pictures:
+            predictions, timing = model.timed(pictures, **params)
+            for name, spent in vars(timing).items():
+                seconds[name] += spent
+            for example, prediction in zip(readable, predictions, strict=True):
+                scorer.add(example.truth, prediction)
+                answers.append(task.answer(prediction))
+        done += len(examples)
+        on_progress(done, total)
+    if not answers:
+        raise ImageError(f"No picture of {evaluation.data} can be read.", hint="See the notes: damaged files?")
+    result.pictures, result.scores = len(answers), scorer.scores()
+    return result, answers
+
+
+def _limited(dataset: Dataset, limit: int | None) -> Dataset:
+    count = len(dataset.examples)
+    if limit is None or limit >= count:
+        return dataset
+    chosen = tuple(dataset.examples[index * count // limit] for index in range(limit))
+    return Dataset(chosen, (*dataset.notes, f"{limit} of {count} pictures, spread evenly"))
+
+
+def _batch(model: Model, asked: int | None) -> int:
+    axis = model.spec.inputs[0].profiles[0][0]
+    if asked is None:
+        return axis.opt
+    if asked not in axis and asked > axis.max:
+        raise ShapeError(f"{model.path.name} takes up to {axis.max} pictures at a time, not {asked}.")
+    if asked < 1:
+        raise ShapeError("A batch has at least one picture.")
+    return asked
+
+
+def _batches(examples: Iterable[Example], size: int) -> Iterable[list[Example]]:
+    rest = iter(examples)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -1,0 +1,87 @@
+"""Which backends are compared, on which files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from adaptrt.errors import ModelError, UsageError, did_you_mean
+from adaptrt.pipeline.load import ENGINE_SUFFIXES, Model, load
+from adaptrt.pipeline.reference import load_reference, report_of
+
+BACKENDS = ("eager", "onnxruntime", "tensorrt")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A backend and the file it runs; for ``eager`` the file whose conversion names the checkpoint."""
+
+    backend: str
+    path: Path
+
+    def open(
+        self,
+        *,
+        device: str | None,
+        weights: Path | None,
+        trust_checkpoint: bool,
+        allow_host_code: bool,
+        plugins_file: Path | None,
+    ) -> Model:
+        if self.backend == "eager":
+            return load_reference(
+                self.path, weights=weights, trust_checkpoint=trust_checkpoint, plugins_file=plugins_file
+            )
+        return load(
+            self.path,
+            device=device if self.backend == "onnxruntime" or device != "cpu" else None,
+            allow_host_code=allow_host_code,
+            plugins_file=plugins_file,
+        )
+
+
+def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subject]:
+    """Each backend on each file it can run, backends in the order asked for; without any, those of the files.
+
+    A file that was not given is looked for beside the others: the engine's ONNX file, the ONNX file's engine.
+    """
+    for backend in backends:
+        if backend not in BACKENDS:
+            raise UsageError(f"There is no backend {backend!r}.", hint=did_you_mean(backend, BACKENDS))
+    for path in files:
+        if not path.is_file():
+            raise ModelError(f"There is no file {path}.", hint="Give .onnx and .engine files that adaptrt wrote.")
+    if not files:
+        raise UsageError("No file was given.", hint="Give .onnx and .engine files that adaptrt wrote.")
+    wanted = backends or list(dict.fromkeys(_backend_of(path) for path in files))
+    subjects: list[Subject] = []
+    for backend in dict.fromkeys(wanted):
+        subjects += [Subject(backend, path) for path in _files_for(backend, files)]
+    return subjects
+
+
+def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
+    if backend == "eager":
+        reported = [path for path in files if report_of(path) is not None]
+        if not reported:
+            raise UsageError(
+                f"The checkpoint of {files[0].name} is not known: its report is not beside it.",
+                hint="Keep <name>.report.json beside the file, or leave eager out of --backend.",
+            )
+        return reported[:1]
+    found = [path for path in files if _backend_of(path) == backend]
+    if found:
+        return found
+    suffixes = (".onnx",) if backend == "onnxruntime" else ENGINE_SUFFIXES
+    beside = [path.with_suffix(suffix) for path in files for suffix in suffixes if path.with_suffix(suffix).is_file()]
+    if not beside:
+        raise UsageError(
+            f"Backend {backend} has nothing to run: there is no {' or '.join(suffixes)} file.",
+            hint=f"Give one, or leave {backend} out of --backend.",
+        )
+    return list(dict.fromkeys(beside))
+
+
+def _backend_of(path: Path) -> str:
+    return "tensorrt" if path.suffix in ENGINE_SUFFIXES else "onnxruntime"

@@ -1,0 +1,64 @@
+"""The model that a file was converted from, found again through the report beside it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from adaptrt.errors import ModelError
+from adaptrt.options import fill_options, takes_option
+from adaptrt.pipeline.load import Model
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.report import Report
+from adaptrt.request import Conversion, Request, ShapeRequest
+
+SUFFIX = ".report.json"
+
+
+def report_of(path: Path) -> Report | None:
+    """The report of the conversion that wrote this file; ``None`` if it is not beside it."""
+    stem = path.name
+    while "." in stem:
+        stem = stem.rpartition(".")[0]
+        candidate = path.with_name(stem + SUFFIX)
+        if candidate.is_file():
+            return Report.from_json(candidate.read_bytes())
+    return None
+
+
+def load_reference(
+    path: Path, *, weights: Path | None = None, trust_checkpoint: bool = False, plugins_file: Path | None = None
+) -> Model:
+    """The unpatched model, eager on the CPU, with the pre- and postprocessing of the file converted from it.
+
+    ``weights`` is where the checkpoint lies now, if not where the report says.
+    """
+    report = report_of(path)
+    if report is None or report.spec is None:
+        raise ModelError(
+            f"What {path.name} was converted from is not known: its report is not beside it.",
+            hint=f"Keep <name>{SUFFIX} beside the file.",
+        )
+    from adaptrt.export.eager import EagerRunner
+
+    spec = report.spec
+    source, old = report.source, Path(report.weights) if report.weights else None
+    if weights is not None:
+        source, old = (report.source, weights) if old is not None else (str(weights), None)
+    session, settings = open_session(report.adapter, plugins_file)
+    wanted = session.hooks.adapter_options()
+    own = {key: value for key, value in report.options.items() if wanted is not None and takes_option(wanted, key)}
+    with tempfile.TemporaryDirectory(prefix="adaptrt-reference-") as folder:
+        request = Request(
+            source,
+            report.adapter,
+            weights=old,
+            shapes=ShapeRequest(shapes={tensor.name: tensor.profiles for tensor in spec.inputs}),
+            options=report.options,
+            trust_checkpoint=trust_checkpoint,
+        )
+        options = fill_options(wanted, own) if wanted is not None else None
+        model = session.hooks.load_model(Conversion(request, options, Path(folder), settings.settings)).eval()
+    return Model(
+        EagerRunner(model, tuple(output.name for output in spec.outputs)), spec, path, plugins_file=plugins_file
+    )

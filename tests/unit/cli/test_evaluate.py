@@ -1,0 +1,57 @@
+"""``adaptrt evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
+    assert adaptrt("convert", "--adapter", "tiny", "classifier", "--verify", "none", "-q").code == 0
+    from adaptrt.vision.pictures import write_image
+
+    for number, name in enumerate(("red", "green", "blue")):
+        Path("val", name).mkdir(parents=True)
+        write_image(Path("val", name, "one.png"), np.full((30, 30, 3), 80 * number, np.uint8))
+    return "classifier.onnx"
+
+
+def test_a_table(converted: str, adaptrt: Callable[..., Any]) -> None:
+    result = adaptrt("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime")
+    assert result.code == 0
+    head, eager, onnx, *rest = result.out.splitlines()
+    assert head.split() == ["backend", "file", "top-1", "agrees", "pictures/s", "model", "alone/s"]
+    assert eager.startswith("eager ")
+    assert "100.00 %" in onnx
+    assert rest[-1] == "3 pictures of val, 2 at a time"
+
+
+def test_json(converted: str, adaptrt: Callable[..., Any]) -> None:
+    data = adaptrt("evaluate", converted, "--data", "val", "--json").json
+    assert data["pictures"] == 3
+    (result,) = data["results"]
+    assert set(result["scores"]) == {"top-1"}
+    assert result["pictures_per_second"] > 0
+
+
+def test_a_loss_fails(converted: str, adaptrt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime", "--max-loss")
+    assert adaptrt(*words, "0.1").code == 0
+    from adaptrt.evaluation.records import Evaluation
+
+    monkeypatch.setattr(Evaluation, "losses", lambda self: {"onnxruntime classifier.onnx": 1.5})
+    result = adaptrt(*words, "0.1")
+    assert result.code == 9
+    assert "loses 1.50 points, at most 0.1" in result.err
+
+
+def test_errors_are_one_line(converted: str, adaptrt: Callable[..., Any]) -> None:
+    result = adaptrt("evaluate", converted, "--data", "nowhere")
+    assert result.code == 2
+    assert "nowhere is no folder" in result.err
+    assert adaptrt("evaluate", converted).code == 2

@@ -1,0 +1,95 @@
+"""How folders become classes, and predictions scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptrt import Classification, InputSpec, ModelError, ModelSpec, UsageError, Values
+from adaptrt.evaluation.classification import TopScores, read_class_folders
+
+
+def spec(*labels: str) -> ModelSpec:
+    return ModelSpec(inputs=(InputSpec.image(8, 8),), task="classify", labels=labels)
+
+
+def folders(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name / "deeper").mkdir(parents=True)
+        (root / name / "one.png").touch()
+        (root / name / "deeper" / "two.JPG").touch()
+        (root / name / "notes.txt").touch()
+    return root
+
+
+def classes(data: Path, model: ModelSpec) -> dict[str, int]:
+    examples = read_class_folders(data, model).examples
+    assert [example.path.name for example in examples[:2]] == ["two.JPG", "one.png"]
+    return {example.path.relative_to(data).parts[0]: example.truth for example in examples}
+
+
+def test_folders_named_like_the_classes(tmp_path: Path) -> None:
+    data = folders(tmp_path, "Golden_Retriever", "cat")
+    assert classes(data, spec("cat", "fox", "golden retriever")) == {"Golden_Retriever": 2, "cat": 0}
+    assert read_class_folders(data, spec("cat", "fox", "golden retriever")).notes == ()
+
+
+def test_folders_named_by_number(tmp_path: Path) -> None:
+    data = folders(tmp_path, "0", "02", "10")
+    assert classes(data, spec(*"abcdefghijk")) == {"0": 0, "02": 2, "10": 10}
+    assert classes(data, spec()) == {"0": 0, "02": 2, "10": 10}
+
+
+def test_other_names_count_in_order_and_that_is_said(tmp_path: Path) -> None:
+    data = folders(tmp_path, "n02", "n01", ".hidden")
+    assert classes(data, spec("cat", "dog")) == {"n01": 0, "n02": 1}
+    assert "order of their names" in read_class_folders(data, spec("cat", "dog")).notes[0]
+
+
+def test_empty_folders_are_no_classes(tmp_path: Path) -> None:
+    data = folders(tmp_path, "cat")
+    (data / "dog").mkdir()
+    assert classes(data, spec("cat", "dog")) == {"cat": 0}
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "words"),
+    [
+        (["cat", "dgo"], ("cat", "dog"), "Did you mean 'dog'"),
+        (["0", "7"], ("cat", "dog"), "'0' is no class"),
+        (["n01"], ("cat", "dog"), "2 classes"),
+        ([], ("cat",), "no folder with pictures"),
+    ],
+)
+def test_what_cannot_be_told_is_an_error(names: list[str], labels: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    data = folders(tmp_path, *names)
+    with pytest.raises(UsageError) as caught:
+        read_class_folders(data, spec(*labels))
+    assert words in str(caught.value)
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no folder"):
+        read_class_folders(tmp_path / "val", spec())
+
+
+@given(st.integers(1, 30), st.integers(0, 40), st.randoms())
+def test_scores_are_what_counting_gives(classes: int, pictures: int, random: object) -> None:
+    rng = np.random.default_rng(random.randrange(1 << 30))  # type: ignore[attr-defined]
+    scorer, first, best = TopScores(classes), 0, 0
+    for _ in range(pictures):
+        order, truth = rng.permutation(classes)[:5], int(rng.integers(classes))
+        scorer.add(truth, Classification(np.linspace(1, 0, len(order), dtype=np.float32), order.astype(np.int64)))
+        first += int(order[0]) == truth
+        best += truth in order.tolist()
+    expected = {"top-1": first / max(pictures, 1), "top-5": best / max(pictures, 1)}
+    assert scorer.scores() == (expected if classes > 5 else {"top-1": expected["top-1"]})
+
+
+def test_a_model_that_gives_something_else() -> None:
+    with pytest.raises(ModelError, match="Values"):
+        TopScores(3).add(0, Values({}))

@@ -1,0 +1,119 @@
+"""Backends side by side, on a tiny classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import adaptrt
+from adaptrt import ImageError, ModelError, ShapeError, UsageError
+from adaptrt.evaluation import evaluate
+from adaptrt.evaluation.subjects import choose_subjects
+
+
+@pytest.fixture
+def converted(tiny: str) -> Path:
+    """``classifier.onnx`` and its report."""
+    adaptrt.convert("classifier", adapter="tiny", verify="none", html=False)
+    return Path("classifier.onnx").absolute()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Nine pictures of three classes."""
+    from adaptrt.vision.pictures import write_image
+
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("red", "green", "blue")):
+        for index in range(3):
+            pixels = rng.integers(0, 80, (40, 50 + index, 3)).astype(np.uint8)
+            pixels[..., number] += 150
+            (tmp_path / "val" / name).mkdir(parents=True, exist_ok=True)
+            write_image(tmp_path / "val" / name / f"{index}.png", pixels)
+    return tmp_path / "val"
+
+
+def test_eager_and_onnxruntime_agree(converted: Path, data: Path) -> None:
+    seen: list[Any] = []
+    found = evaluate([converted], data, backends=["eager", "onnxruntime"], on_progress=lambda *at: seen.append(at))
+    eager, onnx = found.results
+    assert (eager.backend, onnx.backend) == ("eager", "onnxruntime")
+    assert eager.pictures == onnx.pictures == found.pictures == 9
+    assert onnx.same == 1.0
+    assert eager.same is None
+    assert eager.scores == onnx.scores
+    assert list(eager.scores) == ["top-1"]
+    assert found.losses() == {"onnxruntime classifier.onnx": 0.0}
+    assert min(onnx.seconds.values()) > 0
+    assert onnx.runs_per_second > onnx.pictures_per_second > 0
+    assert [at for at in seen if at[0].startswith("eager")][-1][1:] == (9, 9)
+
+
+def test_the_score_is_that_of_the_model(converted: Path, data: Path) -> None:
+    model = adaptrt.load(converted)
+    names = [path.parent.name for path in sorted(data.rglob("*.png"))]
+    answers = [found.name(0) for found in model(sorted(data.rglob("*.png")))]  # type: ignore[union-attr]
+    expected = sum(a == b for a, b in zip(names, answers, strict=True)) / len(names)
+    found = evaluate([converted], data)
+    assert found.results[0].scores["top-1"] == pytest.approx(expected)
+    assert found.results[0].backend == "onnxruntime"
+
+
+def test_the_batch_changes_nothing(converted: Path, data: Path) -> None:
+    scores = [evaluate([converted], data, batch=batch).results[0].scores for batch in (1, 2, 4)]
+    assert scores[0] == scores[1] == scores[2]
+    with pytest.raises(ShapeError, match="up to 4"):
+        evaluate([converted], data, batch=5)
+
+
+def test_a_part_of_the_data_is_spread_over_it(converted: Path, data: Path) -> None:
+    found = evaluate([converted], data, limit=3)
+    assert found.pictures == 3
+    assert "3 of 9 pictures" in found.notes[-1]
+
+
+def test_a_damaged_picture_is_left_out_and_named(converted: Path, data: Path) -> None:
+    (data / "red" / "0.png").write_bytes(b"\x89PNG")
+    found = evaluate([converted], data, backends=["onnxruntime", "eager"])
+    assert [result.pictures for result in found.results] == [8, 8]
+    assert len(found.notes) == 1
+    assert "0.png" in found.notes[0]
+    for path in data.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(ImageError, match="No picture"):
+        evaluate([converted], data)
+
+
+def test_a_checkpoint_that_moved(converted: Path, data: Path) -> None:
+    with pytest.raises(ModelError, match="no net 'gone'"):
+        evaluate([converted], data, backends=["eager"], weights="gone")
+
+
+def test_other_tasks_are_refused(tiny: str, data: Path) -> None:
+    adaptrt.convert("two_inputs", adapter="tiny", verify="none", html=False)
+    with pytest.raises(UsageError, match="cannot be evaluated"):
+        evaluate(["two_inputs.onnx"], data)
+
+
+def test_which_files_a_backend_runs(tmp_path: Path) -> None:
+    onnx, engine, other = (tmp_path / name for name in ("a.onnx", "a.engine", "b.onnx"))
+    for path in (onnx, engine, other):
+        path.touch()
+
+    def chosen(files: list[Path], *backends: str) -> list[tuple[str, str]]:
+        return [(subject.backend, subject.path.name) for subject in choose_subjects(files, backends)]
+
+    assert chosen([onnx, engine]) == [("onnxruntime", "a.onnx"), ("tensorrt", "a.engine")]
+    assert chosen([engine], "onnxruntime", "tensorrt") == [("onnxruntime", "a.onnx"), ("tensorrt", "a.engine")]
+    assert chosen([onnx, other], "onnxruntime") == [("onnxruntime", "a.onnx"), ("onnxruntime", "b.onnx")]
+    for backends, words in ({("tensort",): "Did you mean 'tensorrt'", ("eager",): "report is not beside it"}).items():
+        with pytest.raises(UsageError) as caught:
+            chosen([onnx], *backends)
+        assert words in str(caught.value)
+    with pytest.raises(UsageError, match="nothing to run"):
+        chosen([other], "tensorrt")
+    with pytest.raises(ModelError, match="no file"):
+        chosen([tmp_path / "c.onnx"])

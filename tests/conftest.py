@@ -1,16 +1,15 @@
-"""Fixtures for all tests: distributions that are installed for the length of a test, a tiny adapter, pictures."""
+"""Fixtures for all tests: a tiny adapter, extensions, pictures. Others come with ``adaptrt.testing.plugin``."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,7 +18,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("adaptrt", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("adaptrt")
 
-FakeDistribution = Callable[..., Path]
+if TYPE_CHECKING:
+    from adaptrt.testing.plugin import FakeDistribution
 
 # fixtures of a session convert too, before any fixture of a test
 os.environ["ADAPTRT_CACHE_DIR"] = tempfile.mkdtemp(prefix="adaptrt-tests-")
@@ -38,51 +38,6 @@ def _no_user_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / "no-config"))
     monkeypatch.delenv("ADAPTRT_TRACE_PLUGINS", raising=False)
     monkeypatch.setenv("ADAPTRT_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex))
-
-
-@pytest.fixture
-def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDistribution]:
-    """Call it to install a distribution, without pip, until the test ends; gives the folder it lies in.
-
-    ``fake_distribution("adaptrt-blur", {"adaptrt.extensions": {"blur": "blur"}}, modules={"blur": SOURCE})``; also
-    ``version``, ``requires``, ``summary``.
-    """
-    before = set(sys.modules)
-    folders: list[Path] = []
-
-    def install(
-        name: str,
-        entry_points: Mapping[str, Mapping[str, str]] | None = None,
-        *,
-        modules: Mapping[str, str] | None = None,
-        version: str = "1.0",
-        requires: Sequence[str] = (),
-        summary: str = "made for a test",
-    ) -> Path:
-        folder = tmp_path / "site" / str(len(folders))
-        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(parents=True)
-        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", f"Summary: {summary}"]
-        lines += [f"Requires-Dist: {requirement}" for requirement in requires]
-        (info / "METADATA").write_text("\n".join(lines) + "\n")
-        sections = [
-            f"[{group}]\n" + "".join(f"{point} = {value}\n" for point, value in points.items())
-            for group, points in (entry_points or {}).items()
-        ]
-        (info / "entry_points.txt").write_text("\n".join(sections))
-        for module, source in (modules or {}).items():
-            path = folder.joinpath(*module.split(".")).with_suffix(".py")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(dedent(source))
-        folders.append(folder)
-        monkeypatch.syspath_prepend(str(folder))
-        return folder
-
-    yield install
-    for module in set(sys.modules) - before:
-        file = getattr(sys.modules[module], "__file__", None) or ""
-        if any(Path(file).is_relative_to(folder) for folder in folders):
-            del sys.modules[module]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from adaptrt import __version__
 from adaptrt.cli.boundary import run
 from adaptrt.cli.framework import WIDTH, Entry, LazyGroup
 
-_MODELS, _SETUP = "Models", "This installation"
+_MODELS, _SETUP, _AUTHORS = "Models", "This installation", "For authors of plugins"
 
 COMMANDS = {
     "convert": Entry("adaptrt.cli.convert:convert", "Convert a model and prove the result.", _MODELS),
@@ -20,6 +20,7 @@ COMMANDS = {
     "adapters": Entry("adaptrt.cli.adapters:adapters", "List the frameworks that can be converted.", _SETUP),
     "plugins": Entry("adaptrt.cli.plugins:plugins", "List the plugins that take part, and their hooks.", _SETUP),
     "doctor": Entry("adaptrt.cli.doctor:doctor", "Check versions, and say what is missing.", _SETUP),
+    "new-adapter": Entry("adaptrt.cli.new_adapter:new_adapter", "Write an adapter to start from.", _AUTHORS),
 }
 
 

@@ -1,0 +1,338 @@
+"""The contract of an adapter, as tests: inherit ``AdapterContract``, name the adapter and a small model."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from adaptrt.errors import AdaptrtError
+from adaptrt.options import parse_pairs
+from adaptrt.report import Report
+from adaptrt.request import Exporter, Request, ShapeRequest
+from adaptrt.specs import ModelSpec, parse_batch, parse_imgsz, parse_shapes
+from adaptrt.testing.opened import OpenedAdapter
+
+_HEAVY = ("cv2", "onnx", "onnxruntime", "onnxscript", "tensorrt", "torch", "torchvision")
+
+
+class AdapterContract:
+    """Standard tests of an adapter. A subclass says what to convert; take a model that runs in milliseconds.
+
+    ::
+
+        class TestMyNet(AdapterContract):
+            adapter = "mynet"
+            source = "5"
+
+    - ``adapter``, ``source``: as on the command line; a ``source`` that has to be made is a fixture of that name
+    - ``options``: ``--set`` pairs; ``shape``, ``imgsz``, ``batch``: as on the command line
+    - ``trust_checkpoint``: whether the model's file is a program
+    - ``not_exported_by``: an exporter that cannot do it, and why; the day it can, the test says so
+
+    A standard test is never removed: a subclass that replaces one is refused, unless it is marked
+    ``pytest.mark.xfail(reason=..., strict=True)``.
+    """
+
+    adapter: ClassVar[str]
+    options: ClassVar[Sequence[str]] = ()
+    shape: ClassVar[Sequence[str]] = ()
+    imgsz: ClassVar[str | None] = None
+    batch: ClassVar[str | None] = "1:2:3"
+    trust_checkpoint: ClassVar[bool] = False
+    not_exported_by: ClassVar[Mapping[str, str]] = {}
+    source: Any = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for name in STANDARD_TESTS:
+            own = inspect.getattr_static(cls, name)
+            if own is not STANDARD_TESTS[name] and not _expected_to_fail(own):
+                raise TypeError(
+                    f"{cls.__name__} replaces or removes the standard test {name}. Every adapter passes all of them; "
+                    f"where yours cannot yet, say why: @pytest.mark.xfail(reason='...', strict=True)"
+                )
+
+    @pytest.fixture
+    def opened(self, request: pytest.FixtureRequest, tmp_path: Path) -> OpenedAdapter:
+        """The adapter, opened on the small model."""
+        return OpenedAdapter(self._request(request), tmp_path)
+
+    @pytest.fixture
+    def convert(
+        self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[..., Report]:
+        """Convert the small model: ``convert(exporter="dynamo", verify="quick")``."""
+        from adaptrt.api import run_request
+
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-config"))
+
+        def run(**changes: Any) -> Report:
+            changes = {"output": tmp_path / "converted.onnx", **changes}
+            return run_request(self._request(request, **changes), html=False)
+
+        return run
+
+    @pytest.fixture(params=["dynamo", "torchscript"])
+    def exporter(self, request: pytest.FixtureRequest) -> Exporter:
+        """Each front end of torch.onnx."""
+        name: Exporter = request.param
+        return name
+
+    def test_it_is_installed(self) -> None:
+        from adaptrt.plugins.session import find_adapter
+
+        try:
+            find_adapter(self.adapter)
+        except AdaptrtError as error:
+            pytest.fail(
+                f'{error}\nDeclare it in pyproject.toml under [project.entry-points."adaptrt.adapters"] as '
+                f'{self.adapter} = "your_module", and install the package again: pip install -e .',
+                pytrace=False,
+            )
+
+    def test_importing_it_is_cheap(self) -> None:
+        """Listing adapters must not cost an import of torch."""
+        from adaptrt.plugins.session import find_adapter
+
+        module = find_adapter(self.adapter).module.partition(":")[0]
+        program = f"import sys; import {module}; print('LOADED', *sorted(set({_HEAVY!r}) & set(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"import {module} fails:\n{done.stderr}"
+        loaded = done.stdout.partition("LOADED")[2].split()
+        assert not loaded, f"import {module} imports {', '.join(loaded)}: import frameworks inside the hooks"
+
+    def test_the_model_loads(self, opened: OpenedAdapter) -> None:
+        import torch
+
+        model = opened.model
+        training = [name or "the model" for name, module in model.named_modules() if module.training]
+        assert not training, f"load_model leaves {training[0]} in training mode: return model.eval()"
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            assert tensor.device.type == "cpu", f"{name} is on {tensor.device}: load onto the CPU"
+            whole = not tensor.is_floating_point()
+            assert whole or tensor.dtype == torch.float32, f"{name} is {tensor.dtype}: return model.float()"
+
+    def test_the_spec_is_consistent(self, opened: OpenedAdapter) -> None:
+        from adaptrt.vision.decoders.registry import find_decoder
+
+        spec = opened.spec
+        assert ModelSpec.from_json(spec.to_json()) == spec, "the spec has to survive JSON: plain values only"
+        names = [tensor.name for tensor in spec.inputs] + [tensor.name for tensor in spec.outputs]
+        assert len(set(names)) == len(names), f"two inputs or outputs share a name: {names}"
+        assert spec.inputs, "model_spec names no input"
+        if spec.image is not None:
+            spec.input(spec.image.input)
+            height, width = spec.image_size
+            assert height > 0, "a picture needs a height"
+            assert width > 0, "a picture needs a width"
+        if spec.decoder is not None:
+            params = find_decoder(spec.decoder.name).params
+            from adaptrt.options import fill_options
+
+            fill_options(params, spec.decoder.params)
+        first = spec.inputs[0].dims[0]
+        assert first.dynamic, f"the batch is fixed at {first.opt}: leave it dynamic in model_spec"
+        outputs = opened.run(opened.inputs(opened.corners()["min"]))
+        described = opened.completed.outputs
+        for output, array in zip(described, outputs.values(), strict=True):
+            for group in output.groups:
+                size = array.shape[group.axis] if group.axis is not None else 1
+                stop = size if group.stop is None else group.stop
+                assert (group.start or 0) < stop <= size, (
+                    f"group {group.name} of {output.name} is {group.start}:{group.stop} along axis {group.axis}, "
+                    f"which has {size} entries"
+                )
+
+    def test_example_inputs_fit(self, opened: OpenedAdapter) -> None:
+        import torch
+
+        for corner, shapes in opened.corners().items():
+            inputs = opened.inputs(shapes)  # shapes and types are checked on the way
+            assert all(torch.isfinite(tensor).all() for tensor in inputs.values()), f"not finite at {corner}"
+        shapes = opened.trace_shapes()
+        same, again, other = (opened.inputs(shapes, seed) for seed in (1, 1, 2))
+        assert all(torch.equal(same[name], again[name]) for name in same), "example_inputs: one seed gives one sample"
+        assert any(not torch.equal(same[name], other[name]) for name in same), (
+            "example_inputs gives the same sample for every seed: use the seed, else nothing is compared"
+        )
+
+    def test_outputs_depend_on_inputs(self, opened: OpenedAdapter) -> None:
+        """A model that says the same to everything proves nothing when it is compared."""
+        import numpy as np
+
+        shapes = opened.trace_shapes()
+        first, second = (opened.run(opened.inputs(shapes, seed)) for seed in (1, 2))
+        assert all(np.isfinite(array).all() for array in first.values()), "the model gives NaN or infinity"
+        assert any(not np.array_equal(first[name], second[name]) for name in first), (
+            "outputs are equal for different inputs: perturb the weights of the test model"
+        )
+
+    def test_patches_keep_the_result(self, opened: OpenedAdapter) -> None:
+        from adaptrt.patching import applied, require_called
+        from adaptrt.verify.compare import Comparison
+
+        spec, found = opened.completed, opened.patches()
+        names = tuple(output.name for output in spec.outputs)
+        samples = [opened.inputs(shapes, seed) for seed, shapes in enumerate(opened.corners().values())]
+        comparison = Comparison(spec, "fp32")
+        reference = [opened.run(sample, names) for sample in samples]
+        with applied(opened.model, found) as records:
+            for sample, expected in zip(samples, reference, strict=True):
+                comparison.add(expected, opened.run(sample, names))
+            require_called(records)
+        wrong = [check for check in comparison.checks() if not check.passed]
+        assert not wrong, (
+            f"with the patches {wrong[0].name} differs by {wrong[0].value:.3g} (at most {wrong[0].limit:.3g}): apply them "
+            "one at a time to find which one changes the result"
+        )
+
+    def test_patches_are_restored(self, opened: OpenedAdapter) -> None:
+        from adaptrt.patching import applied
+        from adaptrt.patching.targets import resolve
+
+        found = opened.patches()
+
+        def state() -> list[Any]:
+            targets = [resolve(one.item, one.plugin).value for one in found]
+            attributes = [sorted(vars(module)) for module in opened.model.modules()]
+            return [*targets, *opened.model.modules(), attributes]
+
+        before = state()
+        with applied(opened.model, found):
+            pass
+        after = state()
+        assert len(before) == len(after)
+        changed = [old for old, new in zip(before, after, strict=True) if old is not new and old != new]
+        assert not changed, (
+            f"after the patches {changed[0]!r:.200} is not what it was: patch through adaptrt's patches only"
+        )
+
+    def test_it_converts(self, exporter: Exporter, convert: Callable[..., Report], opened: OpenedAdapter) -> None:
+        """Through both exporters: dynamic axes symbolic, ONNX Runtime agrees at min, opt and max, batches are honest."""
+        import numpy as np
+
+        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+        from adaptrt.verify.compare import Comparison
+
+        why = self.not_exported_by.get(exporter)
+        try:
+            report = convert(exporter=exporter)
+        except AdaptrtError as error:
+            if why:
+                pytest.xfail(f"{why} ({error.message})")
+            pytest.fail(
+                f"--exporter {exporter}: {error}\nPatch what the exporter refuses, or say why it cannot: "
+                f"not_exported_by = {{'{exporter}': '...'}}",
+                pytrace=False,
+            )
+        assert not why, f"{exporter} works now: take it out of not_exported_by"
+        assert report.onnx is not None
+        assert report.spec is not None
+        assert report.link(2).status == "passed", f"link 2 was not proved: {report.link(2).reason}"
+        honest = [check for check in report.link(2).checks if check.name.endswith(" in a batch")]
+        assert honest, "no batch was checked: leave the batch dynamic"
+        runner = OnnxRuntimeRunner(report.onnx)
+        names = tuple(output.name for output in report.spec.outputs)
+        for corner, shapes in opened.corners().items():
+            sample = opened.inputs(shapes, seed=5)
+            arrays = {
+                new.name: sample[old.name].numpy()
+                for new, old in zip(report.spec.inputs, opened.spec.inputs, strict=True)
+            }
+            comparison = Comparison(report.spec, "fp32")
+            outputs = runner.run(arrays)
+            comparison.add(opened.run(sample, names), outputs)
+            wrong = [check for check in comparison.checks() if not check.passed]
+            assert not wrong, (
+                f"ONNX Runtime differs at the {corner} shapes {shapes}: {wrong[0].name} by {wrong[0].value:.3g}; "
+                "the graph holds a size of the example as a number"
+            )
+            for output in report.spec.outputs:
+                fixed = [size for size in output.dims if isinstance(size, int)]
+                given = [
+                    size
+                    for size, dim in zip(outputs[output.name].shape, output.dims, strict=True)
+                    if isinstance(dim, int)
+                ]
+                assert np.array_equal(fixed, given), (
+                    f"{output.name} says {output.dims} and gives {outputs[output.name].shape}"
+                )
+
+    def test_outputs_are_decoded(self, opened: OpenedAdapter) -> None:
+        """A picture through preprocess, the model and postprocess gives predictions of the spec's task."""
+        import numpy as np
+
+        from adaptrt.predictions import Classification, Detections
+        from adaptrt.vision.examples import picture_noise
+
+        spec = opened.completed
+        if spec.image is None:
+            pytest.skip("the model takes no picture")
+        rng = np.random.default_rng(0)
+        arrays, meta = opened.hooks.preprocess(picture_noise(rng, (60, 90)), spec)
+        sizes = {tensor.name: tensor.profiles[0][0].min for tensor in spec.inputs}
+        filled = {name: np.repeat(array, sizes[name], 0) for name, array in arrays.items()}
+        import torch
+
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in filled.items()}
+        outputs = opened.run(tensors, tuple(output.name for output in spec.outputs))
+        batch = next(iter(filled.values())).shape[0]
+        found = opened.hooks.postprocess(outputs, [meta] * batch, spec)
+        wanted = {"detect": Detections, "classify": Classification}.get(spec.task)
+        for prediction in found:
+            assert wanted is None or isinstance(prediction, wanted), (
+                f"task {spec.task!r} has to be decoded to {wanted}: name the decoder in the spec"
+            )
+            if isinstance(prediction, (Detections, Classification)):
+                assert np.isfinite(prediction.scores).all(), "scores are not finite"
+                assert (np.diff(prediction.scores) <= 0).all(), "the best score comes first"
+            if isinstance(prediction, Detections):
+                assert prediction.boxes.shape == (len(prediction), 4), "boxes are x1 y1 x2 y2, one row each"
+                assert (prediction.boxes >= 0).all(), "boxes leave the picture: clip them"
+                assert (prediction.boxes <= [90, 60, 90, 60]).all(), "boxes leave the picture: clip them"
+
+    def test_two_conversions_in_one_process(self, convert: Callable[..., Report], tmp_path: Path) -> None:
+        """The second one finds nothing of the first: no patched framework, no changed model, the same graph."""
+        exporter = next(name for name in ("torchscript", "dynamo") if name not in self.not_exported_by)
+        first = convert(exporter=exporter, verify="none")
+        second = convert(exporter=exporter, verify="none", output=tmp_path / "again.onnx")
+        assert first.operators == second.operators, (
+            "two conversions in one process give two graphs: something of the first one is left, a patched function, a "
+            "changed default or a cached model"
+        )
+        assert first.spec == second.spec
+
+    def _request(self, request: pytest.FixtureRequest, **changes: Any) -> Request:
+        source = self.source
+        if source is None or not isinstance(source, (str, Path)):
+            source = request.getfixturevalue("source")
+        given: dict[str, Any] = {
+            "source": str(source),
+            "adapter": self.adapter,
+            "shapes": ShapeRequest(
+                imgsz=parse_imgsz(self.imgsz) if self.imgsz else None,
+                batch=parse_batch(self.batch) if self.batch else None,
+                shapes=parse_shapes(self.shape),
+            ),
+            "options": parse_pairs(self.options),
+            "trust_checkpoint": self.trust_checkpoint,
+            "cache": False,  # what was done before proves nothing now
+        }
+        return Request(**{**given, **changes})
+
+
+def _expected_to_fail(test: Any) -> bool:
+    """Whether a test carries ``xfail`` with a reason."""
+    marks = getattr(test, "pytestmark", [])
+    return any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
+
+
+STANDARD_TESTS: dict[str, Any] = {
+    name: value for name, value in vars(AdapterContract).items() if name.startswith("test_")
+}

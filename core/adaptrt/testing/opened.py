@@ -1,0 +1,81 @@
+"""An adapter opened as a conversion opens it, stage by stage, for tests to look into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.options import fill_options, takes_option
+from adaptrt.pipeline.samples import Shapes, sample_shapes, trace_shapes
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.request import Conversion, Request
+from adaptrt.specs import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from adaptrt.plugins.facade import Contributed, Hooks
+
+
+@dataclass
+class OpenedAdapter:
+    """``hooks`` called by hand: ``model`` and ``spec`` are made at first use."""
+
+    request: Request
+    workdir: Path
+    ctx: Conversion = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._session, settings = open_session(self.request.adapter, self.request.plugins_file)
+        wanted = self.hooks.adapter_options()
+        own = {key: value for key, value in self.request.options.items() if wanted and takes_option(wanted, key)}
+        options = fill_options(wanted, own) if wanted is not None else None
+        self.ctx = Conversion(self.request, options, self.workdir, settings.settings)
+
+    @property
+    def hooks(self) -> Hooks:
+        return self._session.hooks
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return self.hooks.load_model(self.ctx)
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """As the adapter says it, with the shapes that were asked for; outputs may be missing still."""
+        return self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))[0]
+
+    @cached_property
+    def completed(self) -> ModelSpec:
+        """The spec with the outputs that the model really gives."""
+        from adaptrt.pipeline.names import name_outputs
+
+        outputs = self.run(self.inputs(sample_shapes(self.spec)[0]))
+        return name_outputs(self.spec, (), {name: array.dtype.name for name, array in outputs.items()})
+
+    def inputs(self, shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:
+        return self.hooks.example_inputs(self.ctx, self.spec, shapes, seed)
+
+    def run(self, inputs: dict[str, torch.Tensor], names: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The model, eager, as it is at the moment: arrays by output."""
+        from adaptrt.export.eager import EagerRunner
+
+        return EagerRunner(self.model, names).run({name: tensor.numpy() for name, tensor in inputs.items()})
+
+    def patches(self) -> list[Contributed]:
+        return self.hooks.patches(self.ctx, self.model, self.completed)
+
+    def trace_shapes(self) -> Shapes:
+        return trace_shapes(self.spec)
+
+    def corners(self) -> dict[str, Shapes]:
+        """Shapes with every axis, the batch too, at its min, its opt and its max."""
+        return {
+            corner: {
+                tensor.name: tuple(getattr(dim, corner) for dim in tensor.profiles[0]) for tensor in self.spec.inputs
+            }
+            for corner in ("min", "opt", "max")
+        }

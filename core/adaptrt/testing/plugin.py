@@ -1,0 +1,104 @@
+"""Pytest plugin: fixtures for the tests of adapters and extensions, and the marker ``gpu``.
+
+It is found by pytest where adaptrt is installed, and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+FakeDistribution = Callable[..., Path]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU and TensorRT; skipped with the reason elsewhere")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` are skipped where they cannot run, and say what is missing."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    reason = _without_gpu() if marked else None
+    for item in marked:
+        if reason:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _without_gpu() -> str | None:
+    from adaptrt.errors import AdaptrtError
+    from adaptrt.trt.cuda import describe_device
+    from adaptrt.trt.versions import import_tensorrt
+
+    try:
+        import_tensorrt()
+        describe_device(0)
+    except AdaptrtError as error:
+        return error.message
+    except RuntimeError as error:  # cuda-python without a driver
+        return f"no NVIDIA driver: {error}"
+    return None
+
+
+@pytest.fixture
+def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDistribution]:
+    """Call it to install a distribution, without pip, until the test ends; gives the folder it lies in.
+
+    ``fake_distribution("adaptrt-blur", {"adaptrt.extensions": {"blur": "blur"}}, modules={"blur": SOURCE})``; also
+    ``version``, ``requires``, ``summary``.
+    """
+    before = set(sys.modules)
+    folders: list[Path] = []
+
+    def install(
+        name: str,
+        entry_points: Mapping[str, Mapping[str, str]] | None = None,
+        *,
+        modules: Mapping[str, str] | None = None,
+        version: str = "1.0",
+        requires: Sequence[str] = (),
+        summary: str = "made for a test",
+    ) -> Path:
+        folder = tmp_path / "site" / str(len(folders))
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", f"Summary: {summary}"]
+        lines += [f"Requires-Dist: {requirement}" for requirement in requires]
+        (info / "METADATA").write_text("\n".join(lines) + "\n")
+        sections = [
+            f"[{group}]\n" + "".join(f"{point} = {value}\n" for point, value in points.items())
+            for group, points in (entry_points or {}).items()
+        ]
+        (info / "entry_points.txt").write_text("\n".join(sections))
+        for module, source in (modules or {}).items():
+            path = folder.joinpath(*module.split(".")).with_suffix(".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(dedent(source))
+        folders.append(folder)
+        monkeypatch.syspath_prepend(str(folder))
+        return folder
+
+    yield install
+    for module in set(sys.modules) - before:
+        file = getattr(sys.modules[module], "__file__", None) or ""
+        if any(Path(file).is_relative_to(folder) for folder in folders):
+            del sys.modules[module]
+
+
+@pytest.fixture
+def tiny_pictures(tmp_path: Path) -> list[Path]:
+    """Two small PNG files, wide and tall: textured grey with a red and a blue rectangle, always the same."""
+    cv2 = pytest.importorskip("cv2", reason="pictures need OpenCV")
+    import numpy as np
+
+    paths = []
+    for number, size in enumerate([(48, 72), (90, 60)]):
+        pixels = np.random.default_rng(number).integers(90, 140, (*size, 3)).astype(np.uint8)
+        pixels[8:28, 10:30] = (200, 20, 30)
+        pixels[30:44, 34:54] = (20, 40, 210)
+        paths.append(tmp_path / f"tiny{number}.png")
+        cv2.imwrite(str(paths[-1]), pixels[..., ::-1])
+    return paths

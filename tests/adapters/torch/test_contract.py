@@ -1,0 +1,30 @@
+"""The adapter keeps the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adaptrt.testing import AdapterContract
+
+
+class TestPicture(AdapterContract):
+    adapter = "torch"
+    options = ("decoder=classify",)
+    imgsz = "16x24"
+
+    @pytest.fixture
+    def source(self, folder: Path) -> str:
+        return f"{folder}/nets.py:Picture"
+
+
+class TestSeveralInputs(AdapterContract):
+    adapter = "torch"
+    options = ("dtypes.ids=int64", "ranges.ids=[0,8]")
+    shape = ("mask=B:1..4xN:2..5", "ids=B:1..4xN:2..5", "x=B:1..4xN:2..5x6")
+    batch = None
+
+    @pytest.fixture
+    def source(self, folder: Path) -> str:
+        return f"{folder}/nets.py:Tokens"

@@ -1,0 +1,136 @@
+"""The contract holds a good adapter to be good, tells what is wrong with a bad one, and cannot be cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="a conversion needs torch")
+
+from adaptrt import Report, Request, ShapeRequest
+from adaptrt.specs import parse_batch
+from adaptrt.testing import AdapterContract
+from adaptrt.testing.contract import STANDARD_TESTS
+from adaptrt.testing.opened import OpenedAdapter
+
+
+@pytest.fixture(autouse=True)
+def _installed(tiny: str) -> None:
+    """The adapter ``tiny``."""
+
+
+class _Installed(AdapterContract):
+    """The fake distribution is no package that another process could import."""
+
+    @pytest.mark.xfail(reason="installed in this process alone", strict=True)
+    def test_importing_it_is_cheap(self) -> None:
+        super().test_importing_it_is_cheap()
+
+
+class TestDetector(_Installed):
+    adapter = "tiny"
+    source = "detector"
+
+
+class TestClassifier(_Installed):
+    adapter = "tiny"
+
+    @pytest.fixture
+    def source(self) -> str:
+        return "classifier"
+
+
+class TestTwoInputs(_Installed):
+    adapter = "tiny"
+    source = "two_inputs"
+
+
+def replacement() -> None:
+    """Tests nothing."""
+
+
+def excused() -> None:
+    """Fails, and says why."""
+
+
+@pytest.mark.parametrize("name", STANDARD_TESTS)
+def test_a_standard_test_is_never_removed(name: str) -> None:
+    for other in (None, replacement, pytest.mark.skip(reason="no")(replacement), pytest.mark.xfail(replacement)):
+        with pytest.raises(TypeError, match=f"removes the standard test {name}"):
+            type("TestMine", (AdapterContract,), {name: other})
+    type("TestMine", (AdapterContract,), {name: pytest.mark.xfail(reason="not yet")(excused)})
+
+
+@pytest.fixture
+def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str], OpenedAdapter]:
+    """An adapter ``bad`` of this source, opened."""
+
+    def install(source: str) -> OpenedAdapter:
+        good = "from adaptrt import *\nfrom adaptrt import hookimpl\nimport tiny_adapter as tiny\n"
+        good += (
+            "@hookimpl\ndef load_model(ctx):\n    import torch\n    torch.manual_seed(0)\n    return make().eval()\n"
+        )
+        good += "def make():\n    from torch import nn\n    return nn.Conv2d(3, 2, 3)\n"
+        fake_distribution(
+            "adaptrt-bad", {"adaptrt.adapters": {"bad": "bad_adapter"}}, modules={"bad_adapter": good + source}
+        )
+        return OpenedAdapter(
+            Request("x", "bad", shapes=ShapeRequest(imgsz=(8, 8), batch=parse_batch("1:2:2"))), tmp_path
+        )
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("test", "source", "advice"),
+    [
+        ("test_the_model_loads", "def make():\n    import torch\n    class M(torch.nn.Conv2d):\n        def eval(self): return self\n    return M(3, 2, 3)", "model.eval"),
+        ("test_the_model_loads", "def make():\n    import torch\n    return torch.nn.Conv2d(3, 2, 3).half()", "model.float"),
+        ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    s = InputSpec.image(8, 8)\n    return ModelSpec(inputs=(s,), image=ImageTransform(), outputs=(OutputSpec('y', groups=(OutputGroup('g', 'values', axis=1, start=0, stop=9),)),))", "which has 2 entries"),
+        ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), decoder=DecoderSpec('yolo', {'confidence': 1}))", "no option 'confidence'"),
+        ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.ones(shape) for name, shape in shapes.items()}", "use the seed"),
+        ("test_outputs_depend_on_inputs", "def make():\n    import torch\n    class M(torch.nn.Module):\n        def forward(self, x): return x * 0\n    return M()", "perturb the weights"),
+        ("test_patches_keep_the_result", "@hookimpl\ndef patches():\n    return [FunctionPatch(target='torch.nn.modules.conv:Conv2d.forward', replacement=lambda original, self, x: original(self, x) + 1, reason='r', requires='torch>=2')]", "which one changes the result"),
+    ],
+)  # fmt: skip
+def test_a_failure_says_what_to_do(bad: Callable[[str], OpenedAdapter], test: str, source: str, advice: str) -> None:
+    opened = bad(source)
+    with pytest.raises(BaseException, match=advice):
+        getattr(AdapterContract(), test)(opened)
+
+
+def test_patches_that_stay_are_found(bad: Callable[[str], OpenedAdapter]) -> None:
+    opened = bad(
+        "@hookimpl\n"
+        "def patches(model):\n"
+        "    def build(module):\n"
+        "        model.left_behind = 1\n"
+        "        return module\n"
+        "    return [ModulePatch(target='torch.nn:ReLU', build=build, reason='r', requires='torch>=2')]\n"
+        "def make():\n    from torch import nn\n    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())\n"
+    )
+    with pytest.raises(AssertionError, match="is not what it was"):
+        AdapterContract().test_patches_are_restored(opened)
+
+
+def test_an_exporter_that_works_again_is_noticed(bad: Callable[[str], OpenedAdapter], tiny: str) -> None:
+    class Mine(AdapterContract):
+        adapter = "tiny"
+        not_exported_by = {"torchscript": "once it could not"}  # noqa: RUF012
+
+    def converted(**changes: Any) -> Report:
+        return Report("tiny", "x", "")
+
+    with pytest.raises(AssertionError, match="works now"):
+        Mine().test_it_converts("torchscript", converted, bad(""))
+
+
+def test_an_adapter_that_nobody_installed(tmp_path: Path) -> None:
+    class Mine(AdapterContract):
+        adapter = "never_heard_of"
+
+    with pytest.raises(BaseException, match="entry-points"):
+        Mine().test_it_is_installed()

@@ -93,6 +93,14 @@ def test_two_inputs_and_a_nest_of_outputs(exporter: str) -> None:
         np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-5, atol=1e-6)
 
 
+def test_an_empty_picture_proves_nothing(picture: Path) -> None:
+    report = convert("detector", image=picture, batch=1, options={"conf": "1.0"})
+    assert report.status == "passed"
+    for number in (0, 5):
+        assert report.link(number).status == "not run"
+        assert "nothing is found" in report.link(number).reason
+
+
 def test_names_of_inputs_and_outputs(picture: Path) -> None:
     report = convert("detector", input_names=["pixels"], output_names=["boxes"], image=picture)
     session = session_of(report)

@@ -251,13 +251,14 @@ def test_hook_framework_predictions(convert_with: Convert, picture: Path, small_
     report = convert_with(
         """
         @hookimpl(wrapper=True)
-        def framework_predictions(ctx, image):
-            calls.append(image.name)
+        def framework_predictions(ctx, image, spec):
+            calls.append((image.name, spec.decoder.params.get("conf")))
             return (yield)
         """,
         image=picture,
+        options={"conf": "0.6"},
     )
-    assert report.calls == ["picture.png"]  # type: ignore[attr-defined]
+    assert report.calls == [("picture.png", 0.6)]  # type: ignore[attr-defined]
     assert report.link(0).status == "passed"
     assert report.pictures[0].predictions["framework"].scores
     without = adaptrt.convert("net", adapter=small_adapter(), exporter="torchscript", imgsz=32, batch=1, image=picture)

@@ -111,7 +111,7 @@ def patches(ctx: Conversion, model: nn.Module, spec: ModelSpec) -> Iterable[Patc
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path) -> Detections | None:
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections | None:
     """The framework's own road, which shares no code with adaptrt's: OpenCV's letterbox and NMS around the net."""
     import cv2
     import numpy as np
@@ -131,7 +131,8 @@ def framework_predictions(ctx: Conversion, image: Path) -> Detections | None:
         (raw,) = net(torch.from_numpy(boxed[..., ::-1].transpose(2, 0, 1).astype(np.float32)[None] / 255)).numpy()
     centres, sizes, scores = raw[:2].T, raw[2:4].T, raw[4:].T  # each [N, ...]
     corners = np.hstack((centres - sizes / 2, sizes))
-    kept = cv2.dnn.NMSBoxesBatched(corners.tolist(), scores.max(1).tolist(), scores.argmax(1).tolist(), 0.5, 0.7)
+    conf = spec.decoder.params["conf"] if spec.decoder else 0.5
+    kept = cv2.dnn.NMSBoxesBatched(corners.tolist(), scores.max(1).tolist(), scores.argmax(1).tolist(), conf, 0.7)
     kept = sorted(kept, key=lambda index: -scores[index].max())
     boxes = (np.hstack((centres - sizes / 2, centres + sizes / 2))[kept] - (left, top, left, top)) / ratio
     boxes = boxes.reshape(-1, 4).clip(0, (width, height, width, height)).astype(np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from adaptrt import (
     OutputSpec,
     Tolerance,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class DecodedOutput(nn.Module):
@@ -93,24 +96,24 @@ def ultralytics_metadata(network: Any, spec: ModelSpec) -> dict[str, str]:
     }
 
 
-def ultralytics_predictions(ctx: Conversion, model: DecodedOutput, image: Path) -> Detections:
-    """Ultralytics' own ``predict`` with this network: its letterbox, its decoding, its NMS.
+def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) -> Detections:
+    """Ultralytics' own ``predict`` with this network: its letterbox, its decoding, its NMS, at the parameters of the spec.
 
     ``model`` is one of its own: Ultralytics fuses and changes what it is given.
     """
     os.environ.setdefault("YOLO_AUTOINSTALL", "False")
     from ultralytics.models.yolo.detect import DetectionPredictor
 
-    spec, _ = ctx.request.shapes.apply(new_family_spec(ctx, model))
-    asked = ctx.request.options
+    params = spec.decoder.params if spec.decoder else {}
     predictor = DetectionPredictor(
         overrides={
             "imgsz": list(spec.image_size),
             "rect": False,
-            "conf": float(asked.get("conf", 0.25)),
-            "iou": float(asked.get("iou", 0.7)),
-            "max_det": int(asked.get("max_det", 300)),
-            "agnostic_nms": str(asked.get("agnostic", False)).lower() == "true",
+            "conf": params.get("conf", 0.25),
+            "iou": params.get("iou", 0.7),
+            "max_det": params.get("max_det", 300),
+            "agnostic_nms": params.get("agnostic", False),
+            "classes": _class_numbers(params.get("classes"), spec.labels),
             "verbose": False,
             "save": False,
             "device": "cpu",
@@ -126,6 +129,11 @@ def ultralytics_predictions(ctx: Conversion, model: DecodedOutput, image: Path) 
         np.asarray(boxes.cls, np.int64),
         tuple(result.names[index] for index in sorted(result.names)),
     )
+
+
+def _class_numbers(classes: Sequence[int | str] | None, labels: Sequence[str]) -> list[int] | None:
+    """Ultralytics takes numbers alone."""
+    return None if classes is None else [labels.index(one) if one in labels else int(one) for one in classes]
 
 
 def _trained_size(imgsz: Any) -> tuple[int, int]:

@@ -35,8 +35,8 @@ def patches(model: DecodedOutput, spec: ModelSpec) -> Iterable[Patch]:
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path) -> Detections:
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections:
     from adaptrt_ultralytics.load import load_new
     from adaptrt_ultralytics.new_family import ultralytics_predictions
 
-    return ultralytics_predictions(ctx, load_new(ctx), image)
+    return ultralytics_predictions(load_new(ctx), image, spec)

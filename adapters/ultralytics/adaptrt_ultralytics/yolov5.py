@@ -45,10 +45,10 @@ def patches(model: ClassicModel | DecodedOutput, spec: ModelSpec) -> Iterable[Pa
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path) -> Detections | None:
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections | None:
     from adaptrt_ultralytics.load import load_any
     from adaptrt_ultralytics.new_family import DecodedOutput, ultralytics_predictions
 
     model = load_any(ctx)
     # the repository of the classic family is not installed anywhere: it has no road of its own to compare with
-    return ultralytics_predictions(ctx, model, image) if isinstance(model, DecodedOutput) else None
+    return ultralytics_predictions(model, image, spec) if isinstance(model, DecodedOutput) else None

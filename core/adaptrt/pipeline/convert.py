@@ -189,12 +189,14 @@ class _Converting(Running):
         if not pictures:
             return self.not_run(0, "no --image")
         with self.timed("link 0", verifying=True):
-            expected = self.hooks.framework_predictions(self.ctx, pictures[0])
+            expected = self.hooks.framework_predictions(self.ctx, pictures[0], spec)
             if expected is None:
                 return self.not_run(0, f"not available: adapter {self.request.adapter} has no framework predictions")
             actual = self.predictions(reference, spec, pictures[0], "eager")
             record = links.picture_record(self.report.pictures, pictures[0])
             record.predictions["framework"] = links.record_prediction(expected)
+            if links.found_nothing([expected, actual]):
+                return self.not_run(0, links.NOTHING_FOUND)
             metrics = [found.item for found in self.hooks.metrics(self.ctx, spec)]
             checks = links.compare_predictions(metrics, [expected], [actual], spec)
             if not checks:
@@ -293,6 +295,8 @@ class _Converting(Running):
             from adaptrt.verify.agreement import describe
 
             stage.note = "; ".join(map(describe, actual))
+            if links.found_nothing([*expected, *actual]):
+                return self.not_run(5, links.NOTHING_FOUND)
             links.close_link(self.report.link(5), checks)
         return None
 

@@ -176,6 +176,14 @@ def compare_predictions(
     return checks
 
 
+NOTHING_FOUND = "nothing is found in the picture on either side: choose one with objects, or a lower --set conf"
+
+
+def found_nothing(predictions: Sequence[Predictions]) -> bool:
+    """Whether agreement would prove nothing: no side has a single box."""
+    return all(isinstance(one, Detections) and not len(one) for one in predictions)
+
+
 def record_prediction(prediction: Predictions) -> PredictionRecord:
     if isinstance(prediction, Detections):
         return PredictionRecord(

@@ -128,8 +128,8 @@ class Hooks:
                 raise self._wrong("postprocess", "Detections, Classification or Values", prediction)
         return result
 
-    def framework_predictions(self, ctx: Conversion, image: Path) -> Predictions | None:
-        result = self._call("framework_predictions", ctx=ctx, image=image)
+    def framework_predictions(self, ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | None:
+        result = self._call("framework_predictions", ctx=ctx, image=image, spec=spec)
         if result is not None and not isinstance(result, (Detections, Classification, Values)):
             raise self._wrong("framework_predictions", "Detections, Classification or Values", result)
         return result

@@ -146,6 +146,27 @@ def test_options_reach_decoder_and_framework(trained: Path, shapes_picture: Path
     assert len(report.pictures[0].predictions["onnxruntime"].scores) <= 2
 
 
+@pytest.mark.parametrize("options", [{"classes": "circle,3"}, {"agnostic": "1", "iou": "0.5"}])
+def test_the_framework_is_asked_with_the_same_parameters(
+    options: dict[str, str], trained: Path, shapes_picture: Path, tmp_path: Path
+) -> None:
+    report = adaptrt.convert(
+        trained,
+        adapter="yolov5",
+        output=tmp_path,
+        image=shapes_picture,
+        options=options,
+        batch=1,
+        imgsz=320,
+        verify="quick",
+        html=False,
+    )
+    assert report.link(0).status == "passed"
+    labels = report.pictures[0].predictions["framework"].labels
+    assert labels
+    assert "classes" not in options or set(labels) <= {0, 3}
+
+
 def test_names_can_be_changed(trained: Path, shapes_picture: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         trained,

@@ -1,0 +1,375 @@
+"""Swin on TensorRT: which form of the patches is fastest, how exact the engines are, how fast next to torch.
+
+::
+
+    python benchmarks/swin_gpu.py all --work build/swin         everything, on a machine with a GPU, TensorRT and torch
+    python benchmarks/swin_gpu.py export|build|reference|accuracy|build-timed|latency|latency-torch|report
+
+Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of
+one machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch and timm, ``build`` and
+``build-timed`` the full TensorRT, ``accuracy`` and ``latency`` any TensorRT. Weights are perturbed, and those of the
+trained fixture (tests/fixtures/swin_shapes) are its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptrt.specs import BuildOptions
+from gpu_latency import in_turns
+from results import FOLDER, machine
+from swin_common import perturbed, pictures
+
+ROOT = Path(__file__).parents[1]
+FIXTURE = ROOT / "tests" / "fixtures" / "swin_shapes"
+NAMES = {
+    "tiny": "swin_tiny_patch4_window7_224",
+    "small": "swin_small_patch4_window7_224",
+    "base": "swin_base_patch4_window7_224",
+}
+FORMS: dict[str, dict[str, Any]] = {
+    "gather": {},  # windows by one permutation, bias plus mask in one constant
+    "broadcast": {"limit": 0},  # bias and mask as two constants
+    "slices": {"windows": "slices"},  # roll by slices, windows by transposes
+}
+BATCHES = (1, 8, 32)
+HELD_OUT, HELD_OUT_SEED = 1000, 2001
+KEPT = {"": (), "_norm32": ("*LayerNormalization*",), "_soft32": ("*Softmax*",)}
+"""Parts of a half-precision engine that stay float32, by the suffix of its name."""
+
+
+class Work:
+    """The work folder."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.folder: Path = options.work.resolve()
+        for name in ("onnx", "engines", "timing", "reference", "results", "weights"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def onnx(self, graph: str) -> Path:
+        return self.folder / "onnx" / f"{graph}.onnx"
+
+    def engine(self, name: str) -> Path:
+        return self.folder / "engines" / f"{name}.engine"
+
+    def reference(self, name: str) -> Path:
+        return self.folder / "reference" / f"{name}.npz"
+
+    def weights(self, model: str) -> Path:
+        folder = self.folder / "weights" / model
+        folder.mkdir(exist_ok=True)
+        path = folder / "weights.safetensors"
+        return path if path.exists() else perturbed(NAMES[model], folder)
+
+    @property
+    def models(self) -> list[str]:
+        return [model for model in NAMES if model in self.options.models.split(",")]
+
+    def keep(self, name: str, result: Any) -> None:
+        (self.folder / "results" / f"{name}.json").write_text(json.dumps(result, indent=1))
+
+    def kept(self, name: str) -> Any:
+        path = self.folder / "results" / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def export(work: Work) -> None:
+    """Graphs for TensorRT 8: TorchScript, opset 17, batch 1 to 32. Swin-T in every form, and without patches."""
+    for model in work.models:
+        forms = [*FORMS, "unpatched"] if model == "tiny" else ["gather"]
+        for form in forms:
+            export_one(work, f"{model}_{form}", NAMES[model], work.weights(model), form)
+    if FIXTURE.exists():
+        export_one(work, "shapes_gather", str(FIXTURE), None, "gather")
+
+
+def export_one(work: Work, graph: str, source: str, weights: Path | None, form: str) -> None:
+    import adaptrt
+    from adaptrt_timm import swin_patches
+
+    if work.onnx(graph).exists():
+        return
+    os.environ["ADAPTRT_CACHE_DIR"] = str(work.folder / "cache" / graph)  # the cache does not know of forms
+    original = swin_patches.swin_patches
+    swin_patches.swin_patches = partial(original, **FORMS.get(form, {}))
+    try:
+        report = adaptrt.convert(
+            source,
+            adapter="timm" if form == "unpatched" else "swin",
+            weights=weights,
+            output=work.onnx(graph),
+            batch="1:8:32",
+            exporter="torchscript",
+            opset=17,
+            target=8,
+            verify="quick",
+            html=False,
+        )
+    finally:
+        swin_patches.swin_patches = original
+    nodes = sum(report.operators["final"].values())
+    work.keep(f"export_{graph}", {"nodes": nodes, "megabytes": work.onnx(graph).stat().st_size / 1e6})
+    say(f"exported {graph}, {nodes} nodes")
+
+
+def build(work: Work) -> None:
+    """Engines whose exactness is measured, several at a time, with a low optimization level."""
+    jobs: dict[str, tuple[str, Any, tuple[str, ...]]] = {}
+    for path in sorted((work.folder / "onnx").glob("*_gather.onnx")):
+        jobs[f"{path.stem}_fp32"] = (path.stem, "fp32", ())
+        for suffix, kept in KEPT.items():
+            if not suffix or path.stem.startswith(("tiny", "shapes")):
+                jobs[f"{path.stem}_fp16{suffix}"] = (path.stem, "fp16", kept)
+    waiting = {name: job for name, job in jobs.items() if not work.engine(name).exists()}
+    with ThreadPoolExecutor(work.options.jobs) as threads:
+        futures = {threads.submit(build_one, work, name, *job): name for name, job in waiting.items()}
+        for future in as_completed(futures):
+            name, error = futures[future], future.exception()
+            say(f"NOT BUILT {name}: {error}" if error else f"built {name} in {future.result():.0f} s")
+            work.keep(f"build_{name}", {"error": str(error)} if error else {"seconds": future.result()})
+
+
+def build_timed(work: Work) -> None:
+    """Engines whose speed is measured: Swin-T in half precision, every form and without patches, one after the other."""
+    for path in sorted((work.folder / "onnx").glob("tiny_*.onnx")):
+        name = f"timed_{path.stem}"
+        if not work.engine(name).exists():
+            seconds = build_one(work, name, path.stem, "fp16", (), level=work.options.timed_level)
+            work.keep(f"build_{name}", {"seconds": seconds, "level": work.options.timed_level})
+            say(f"built {name} in {seconds:.0f} s")
+
+
+def build_one(
+    work: Work, name: str, graph: str, precision: Any, keep_fp32: tuple[str, ...], level: int | None = None
+) -> float:
+    from adaptrt.trt.build import build_engine_file
+
+    options = BuildOptions(
+        workspace=4 << 30,
+        # level 0 hardly looks at half precision
+        optimization_level=max(work.options.level, int(precision == "fp16")) if level is None else level,
+        tactic_sources=tuple(work.options.tactics.split(",")),
+        timeout=work.options.timeout,
+        version_compatible=level is not None,  # so that the lean runtime of a later version can run it beside torch
+    )
+    manifest = build_engine_file(
+        work.onnx(graph),
+        work.engine(name),
+        precision=precision,
+        keep_fp32=keep_fp32,
+        options=options,
+        timing_folder=work.folder / "timing",
+    )
+    return manifest.build_seconds
+
+
+def reference(work: Work) -> None:
+    """What eager torch gives on the GPU in float32, without TF32; and in half precision, for scale."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    x = pictures((224, 224), max(BATCHES))
+    for model in work.models:
+        if not work.reference(model).exists():
+            network = eager_network(work, model)
+            with torch.inference_mode():
+                logits = network(torch.from_numpy(x).cuda()).cpu().numpy()
+                half = network.half()(torch.from_numpy(x).cuda().half()).float().cpu().numpy()
+            np.savez(work.reference(model), images=x, logits=logits, half=half)
+            say(f"eager {model}: half precision differs by {np.abs(half - logits).max():.2g}")
+    if FIXTURE.exists() and not work.reference("shapes").exists():
+        images, labels = held_out()
+        import timm
+
+        network = timm.create_model(f"local-dir:{FIXTURE}", pretrained=True).eval().cuda()
+        with torch.inference_mode():
+            parts = [network(torch.from_numpy(images[at : at + 100]).cuda()).cpu() for at in range(0, len(images), 100)]
+        np.savez(work.reference("shapes"), images=images, labels=labels, logits=torch.cat(parts).numpy())
+    work.keep("reference", {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__})
+
+
+def eager_network(work: Work, model: str) -> Any:
+    """The untouched network on the GPU."""
+    import timm
+    from safetensors.torch import load_file
+
+    network = timm.create_model(NAMES[model])
+    network.load_state_dict(load_file(work.weights(model)))
+    return network.eval().cuda()
+
+
+def held_out() -> tuple[np.ndarray, np.ndarray]:
+    """Held-out pictures of the fixture, prepared by timm's own transform, and their classes."""
+    import sys
+
+    import timm
+    from PIL import Image
+    from timm.data import create_transform, resolve_data_config
+
+    sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+    from draw_shapes import draw_classification_pictures
+
+    transform = create_transform(**resolve_data_config({}, model=timm.create_model(f"local-dir:{FIXTURE}")))
+    drawn = list(draw_classification_pictures(HELD_OUT, HELD_OUT_SEED))
+    images = [transform(Image.fromarray(np.ascontiguousarray(image[..., ::-1]))).numpy() for image, _ in drawn]
+    return np.stack(images), np.array([label for _, label in drawn])
+
+
+def accuracy(work: Work) -> None:
+    """Each engine against eager float32: logits, top-1; and for the fixture the share that is right."""
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+
+    for path in sorted((work.folder / "engines").glob("*.engine")):
+        name, model = path.stem, path.stem.removeprefix("timed_").partition("_")[0]
+        if work.kept(f"accuracy_{name}") or not work.reference(model).exists():
+            continue
+        kept = np.load(work.reference(model))
+        images, expected = kept["images"], kept["logits"]
+        with TensorRTRunner(path, allow_host_code=True) as runner:
+            result: dict[str, Any] = {"backend": runner.backend, "precision": str(runner.warnings)}
+            found = np.concatenate(
+                [runner.run({"images": images[at : at + 8]})["logits"] for at in range(0, len(images), 8)]
+            )
+            alone = np.concatenate([runner.run({"images": one[None]})["logits"] for one in images[:8]])
+        result |= {
+            "difference": float(np.abs(found - expected).max()),
+            "mean_difference": float(np.abs(found - expected).mean()),
+            "largest_logit": float(np.abs(expected).max()),
+            "alone_and_in_a_batch": float(np.abs(alone - found[:8]).max()),
+            "same_top1": float((found.argmax(1) == expected.argmax(1)).mean()),
+        }
+        if "half" in kept:
+            result["eager_half_difference"] = float(np.abs(kept["half"] - expected).max())
+        if "labels" in kept:
+            result["top1"] = float((found.argmax(1) == kept["labels"]).mean())
+            result["eager_top1"] = float((expected.argmax(1) == kept["labels"]).mean())
+        work.keep(f"accuracy_{name}", result)
+        say(f"{name}: {result}")
+
+
+def latency(work: Work) -> None:
+    """Every form and the unpatched engine in turns: microseconds of our call on device arrays, with a CUDA graph."""
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.trt.cuda import describe_device, import_cudart
+    from gpu_latency import Memory
+
+    cudart = import_cudart()
+    engines = sorted((work.folder / "engines").glob("timed_tiny_*.engine"))
+    runners = {path.stem.removeprefix("timed_tiny_"): TensorRTRunner(path, allow_host_code=True) for path in engines}
+    device = describe_device(0)
+    result: dict[str, Any] = {"gpu": device.name, "driver": device.driver}
+    for batch in BATCHES:
+        memory = Memory(cudart, pictures((224, 224), batch))
+
+        def call(runner: Any, given: Any = memory) -> None:
+            runner({"images": given}, outputs="borrowed")["logits"].synchronize()
+
+        result[f"batch {batch}"] = in_turns({form: partial(call, runner) for form, runner in runners.items()})
+        say(f"batch {batch}: { {form: times['p50'] for form, times in result[f'batch {batch}'].items()} }")
+    for runner in runners.values():
+        runner.close()
+    work.keep("latency", result)
+
+
+def latency_torch(work: Work) -> None:
+    """The engines on torch's tensors, next to torch eager and torch.compile in half precision."""
+    import torch
+
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+
+    network = eager_network(work, "tiny").half()
+    result: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    forms = {path.stem: path for path in sorted((work.folder / "engines").glob("timed_tiny_*.engine"))}
+    runners = {form: TensorRTRunner(path, allow_host_code=True) for form, path in forms.items()}
+    with torch.inference_mode():
+        for batch in BATCHES:
+            x = torch.from_numpy(pictures((224, 224), batch)).cuda()
+            half = x.half()
+
+            def finished(call: Callable[[], Any]) -> Callable[[], None]:
+                def run() -> None:
+                    call()
+                    torch.cuda.current_stream().synchronize()
+
+                return run
+
+            sides: dict[str, Any] = {"torch eager fp16": lambda: network(half)}  # noqa: B023
+            for form, runner in runners.items():
+                sides[form] = lambda r=runner: torch.from_dlpack(r({"images": x}, outputs="borrowed")["logits"])  # noqa: B023
+            for mode in work.options.compile.split(",") if work.options.compile else []:
+                compiled = torch.compile(network, mode=mode, dynamic=False)
+                started = time.perf_counter()
+                try:
+                    for _ in range(3):
+                        compiled(half)
+                    torch.cuda.synchronize()
+                except Exception as error:  # what torch.compile cannot do is a result, not our failure
+                    result[f"torch.compile {mode} batch {batch}"] = f"{type(error).__name__}: {str(error)[:300]}"
+                    continue
+                result[f"torch.compile {mode} batch {batch} compiles in s"] = time.perf_counter() - started
+                sides[f"torch.compile {mode} fp16"] = lambda c=compiled: c(half)  # noqa: B023
+            one: dict[str, Any] = in_turns({name: finished(call) for name, call in sides.items()}, rounds=10)
+            for form in runners:
+                one[f"times eager: {form}"] = one["torch eager fp16"]["p50"] / one[form]["p50"]
+            result[f"batch {batch}"] = one
+            work.keep("latency_torch", result)
+            say(f"batch {batch}: {one}")
+
+
+def report(work: Work) -> None:
+    """Everything in one file."""
+    found = sorted((work.folder / "results").glob("*.json"))
+    result = {"machine": machine(), **{path.stem: json.loads(path.read_text()) for path in found}}
+    target = work.folder / "swin_gpu.json"
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    if work.options.keep:
+        shutil.copy(target, FOLDER / target.name)
+    say(f"{len(found)} results in {target}")
+
+
+def main() -> None:
+    stages: dict[str, Callable[[Work], None]] = {
+        "export": export,
+        "build": build,
+        "reference": reference,
+        "accuracy": accuracy,
+        "build-timed": build_timed,
+        "latency": latency,
+        "latency-torch": latency_torch,
+        "report": report,
+    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["all", *stages], nargs="+")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "swin")
+    parser.add_argument("--models", default="tiny,small,base")
+    parser.add_argument("--jobs", type=int, default=5, help="builds at a time")
+    parser.add_argument("--level", type=int, default=0, help="optimization level of engines that are compared")
+    parser.add_argument("--timed-level", type=int, default=2, help="optimization level of engines that are timed")
+    parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
+    parser.add_argument("--timeout", type=float, help="seconds after which a build is given up")
+    parser.add_argument("--compile", default="default,reduce-overhead", help="modes of torch.compile; empty: none")
+    parser.add_argument("--keep", action="store_true", help="report: write into benchmarks/results")
+    options = parser.parse_args()
+    work = Work(options)
+    for stage in stages if "all" in options.stage else options.stage:
+        stages[stage](work)
+
+
+if __name__ == "__main__":
+    main()

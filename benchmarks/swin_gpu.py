@@ -45,7 +45,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 BATCHES = (1, 8, 32)
 HELD_OUT, HELD_OUT_SEED = 1000, 2001
-KEPT = {"": (), "_norm32": ("*LayerNormalization*",), "_soft32": ("*Softmax*",)}
+KEPT = {"": (), "_norm32": ("LayerNormalization",), "_soft32": ("Softmax",)}
 """Parts of a half-precision engine that stay float32, by the suffix of its name."""
 
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from adaptrt.errors import ShapeError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape
 
 Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
+Target = Literal[8, 10, 11]
+
+# the command line offers no others; the Python API takes any
+_WORDS: Mapping[str, tuple[Any, ...]] = {
+    "exporter": get_args(Exporter),
+    "verify": get_args(Verify),
+    "target": (*get_args(Target), None),
+    "precision": get_args(Precision),
+}
 
 DEFAULT_BATCH = Dim(1, 8, 16, "batch")
 
@@ -28,6 +37,15 @@ class ShapeRequest:
     batch: Dim | None = None
     dynamic: frozenset[str] | None = None
     shapes: Mapping[str, tuple[Shape, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.batch is None or self.dynamic is None or self.batch.dynamic == ("batch" in self.dynamic):
+            return
+        given = f"--batch {replace(self.batch, name=None)} and --dynamic {','.join(sorted(self.dynamic)) or 'none'}"
+        raise ShapeError(
+            f"{given} contradict each other: the batch is {'dynamic' if self.batch.dynamic else 'fixed'} in the first alone.",
+            hint="For example: --batch 1:8:16 --dynamic batch, or --batch 4 --dynamic hw",
+        )
 
     def apply(self, spec: ModelSpec) -> tuple[ModelSpec, list[str]]:
         """The spec with these shapes, and warnings about sizes that had to be rounded up to the stride."""
@@ -131,7 +149,7 @@ class Request:
     exporter: Exporter = "auto"
     simplify: bool = True
     verify: Verify = "full"
-    target: Literal[8, 10, 11] | None = None
+    target: Target | None = None
     precision: Precision = "fp32"
     keep_fp32: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
@@ -146,6 +164,11 @@ class Request:
     command: str = ""
 
     def __post_init__(self) -> None:
+        for name, known in _WORDS.items():
+            value = getattr(self, name)
+            if value not in known:
+                words = [str(word) for word in known if word is not None]
+                raise UsageError(f"{name} {value!r} does not exist.", hint=did_you_mean(str(value), words))
         if self.opset is not None and self.opset < 11:
             raise UsageError(
                 f"Opset {self.opset} is too old.", hint="Use 11 or later; 17 suits every TensorRT from 8.6 on."

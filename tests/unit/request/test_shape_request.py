@@ -130,6 +130,40 @@ def test_an_input_without_axes() -> None:
     assert spec.input("threshold").dims == ()
 
 
+@pytest.mark.parametrize(
+    ("batch", "dynamic", "message"),
+    [
+        (Dim.fixed(4), {"batch"}, "--batch 4 and --dynamic batch contradict"),
+        (Dim.fixed(4), {"batch", "hw"}, "--batch 4 and --dynamic batch,hw contradict"),
+        (Dim(1, 8, 16, "batch"), {"hw"}, "--batch 1..16@8 and --dynamic hw contradict"),
+        (Dim(1, 8, 16, "batch"), set(), "--batch 1..16@8 and --dynamic none contradict"),
+    ],
+)
+def test_a_batch_that_contradicts_the_dynamic_axes(batch: Dim, dynamic: set[str], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        ShapeRequest(batch=batch, dynamic=frozenset(dynamic))
+
+
+def test_a_batch_that_agrees_with_the_dynamic_axes() -> None:
+    assert shape_of(ShapeRequest(batch=Dim(1, 2, 4), dynamic=frozenset({"batch"}))) == "batch:1..4@2x3x640x640"
+    assert shape_of(ShapeRequest(batch=Dim.fixed(4), dynamic=frozenset({"hw"}))).startswith("4x3xheight:")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ({"verify": "ful"}, "Did you mean 'full'?"),
+        ({"exporter": "torch"}, "Did you mean 'torchscript'?"),
+        ({"precision": "fp8"}, "Known: bf16, fp16, fp32, int8, tf32."),
+        ({"target": 9}, "Known: 10, 11, 8."),
+    ],
+)
+def test_words_that_do_not_exist(words: dict[str, object], hint: str) -> None:
+    with pytest.raises(UsageError, match="does not exist") as caught:
+        Request("best.pt", "yolov5", **words)  # type: ignore[arg-type]
+    assert hint in (caught.value.hint or "")
+
+
 def test_opsets_that_are_too_old() -> None:
     with pytest.raises(UsageError, match="Opset 9 is too old") as caught:
         Request("best.pt", "yolov5", opset=9)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
-    """The network, eval, float32; random weights (mmdet's own initialisation) without a checkpoint."""
+    """The network, eval, float32; without a checkpoint mmdet's own initialisation, random but the same each time."""
     ensure_ops()
     import mmdet.models  # noqa: F401  # registers them
+    import torch
     from mmdet.registry import MODELS
     from mmengine.registry import DefaultScope
 
@@ -30,7 +31,9 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
     kind = described["type"]
     if isinstance(kind, str) and MODELS.get(kind) is None:
         raise ModelError(f"mmdet has no model {kind!r}.", hint=did_you_mean(kind, MODELS.module_dict))
-    with quiet(), DefaultScope.overwrite_default_scope("mmdet"):  # types without a scope are mmdet's
+    # types without a scope are mmdet's
+    with quiet(), DefaultScope.overwrite_default_scope("mmdet"), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
         try:
             detector: nn.Module = MODELS.build(described)
         except Exception as error:  # mmdet raises whatever its constructors raise

@@ -41,10 +41,7 @@ def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     """Read a checkpoint without running it; ``trust`` unpickles it, which runs whatever it asks for."""
     import torch
 
-    if trust:
-        content = torch.load(path, map_location="cpu", weights_only=False)
-    else:
-        content = read_checkpoint(path, inert=INERT)
+    content = torch.load(path, map_location="cpu", weights_only=False) if trust else read_checkpoint(path, inert=INERT)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path.name} is no checkpoint of mmdet: it holds a {type(content).__name__}.")
     weights = content.get("state_dict", content)

@@ -1,1 +1,169 @@
-"""x"""
+"""Decoder ``dense``: the heads of mmdet's one-stage detectors, as its ``predict_by_feat`` reads them. Numpy only.
+
+Outputs, by name: ``logits`` [B, N, C], ``boxes`` [B, N, 4] (or four distributions of ``bins``), and for some heads
+``factors`` [B, N], logits of centerness or objectness. The N candidates are all levels, fine to coarse, row by row, the
+priors of one cell beside each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from adaptrt import Decoder, Detections, ImageMeta, ModelError, ModelSpec
+from adaptrt.vision.boxes import boxes_to_original
+from adaptrt.vision.decoders.params import DetectionParams, class_filter
+from adaptrt.vision.nms import nms_by_class
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+_MAX_RATIO = abs(float(np.log(16 / 1000)))  # mmdet's bound on how much an anchor may grow or shrink
+
+
+@dataclass(frozen=True)
+class DenseParams(DetectionParams):
+    """Thresholds for the user, and what the head is like.
+
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
+    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1
+    - ``max_det``: the most detections in one picture
+    - ``agnostic``: boxes of different classes suppress each other too
+    - ``classes``: only these classes, by number or label; all if not given
+    - ``score_thr``, ``nms_pre``: mmdet's own: a class score below it is no candidate, at most so many a level
+    - ``best_class``: only the best class of a candidate counts (YOLOX); every class above ``score_thr`` otherwise
+    - ``coding``: ``delta`` from anchors, ``distance`` to four sides, ``bins``: distributions of distances,
+      ``center``: shift of the point, logarithm of the size
+    - ``strides``: pixels of a cell, a level each; ``anchors``: those of one cell, x1 y1 x2 y2 around its corner, a
+      level each; ``offset``: where a point lies in its cell; ``means``, ``stds``: of deltas
+    """
+
+    iou: float = 0.5
+    max_det: int = 100
+    score_thr: float = 0.05
+    nms_pre: int = 1000
+    best_class: bool = False
+    coding: Literal["delta", "distance", "bins", "center"] = "delta"
+    strides: tuple[int, ...] = (8, 16, 32)
+    anchors: tuple[tuple[tuple[float, float, float, float], ...], ...] = ()
+    offset: float = 0.0
+    means: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    stds: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+
+
+def decode(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: DenseParams
+) -> list[Detections]:
+    for name in ("logits", "boxes"):
+        if name not in outputs or outputs[name].ndim != 3 or len(outputs[name]) != len(metas):
+            shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in outputs.items())
+            raise ModelError(f"Decoder 'dense' reads logits [B, N, C] and boxes [B, N, 4]; got {shapes or 'nothing'}.")
+    factors = outputs.get("factors")
+    return [
+        _decode_one(logits, boxes, None if factors is None else factors[row], metas[row], spec.labels, params)
+        for row, (logits, boxes) in enumerate(zip(outputs["logits"], outputs["boxes"], strict=True))
+    ]
+
+
+def _decode_one(
+    logits: Floats, boxes: Floats, factors: Floats | None, meta: ImageMeta, names: tuple[str, ...], params: DenseParams
+) -> Detections:
+    priors, strides, levels = _priors(meta.input_size, params)
+    if len(priors) != len(logits):
+        raise ModelError(f"The heads give {len(logits)} candidates, their priors are {len(priors)}.")
+    scores = _sigmoid(logits)
+    places, labels = (
+        np.concatenate(parts) for parts in zip(*_candidates(scores, factors, levels, params), strict=True)
+    )
+    confidence = scores[places, labels]
+    if factors is not None:
+        confidence = confidence * _sigmoid(factors[places])
+    keep = confidence > params.conf
+    wanted = class_filter(params.classes, names)
+    if wanted is not None:
+        keep &= np.isin(labels, wanted)
+    places, labels, confidence = places[keep], labels[keep], confidence[keep]
+    found = _boxes(boxes[places], priors[places], strides[places], params)
+    if params.coding != "center":  # mmdet clips to the picture before NMS, except for YOLOX
+        found = boxes_to_original(found, meta)
+        solid = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
+        found, labels, confidence = found[solid], labels[solid], confidence[solid]
+    kept = nms_by_class(found, confidence, labels, iou=params.iou, max_det=params.max_det, agnostic=params.agnostic)
+    found = found[kept]
+    if params.coding == "center":
+        found = boxes_to_original(found, meta)
+    return Detections(found, confidence[kept].astype(np.float32, copy=False), labels[kept], names)
+
+
+def _candidates(
+    scores: Floats, factors: Floats | None, levels: Sequence[slice], params: DenseParams
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Indices of candidates and their classes, level by level."""
+    if params.best_class:
+        best = scores.argmax(1)
+        confidence = scores[np.arange(len(scores)), best]
+        if factors is not None:
+            confidence = confidence * _sigmoid(factors)
+        places = np.flatnonzero(confidence >= params.score_thr)
+        yield places, best[places]
+        return
+    for level in levels:
+        places, labels = np.nonzero(scores[level] > params.score_thr)
+        if 0 < params.nms_pre < len(places):
+            order = np.argsort(-scores[level][places, labels], kind="stable")[: params.nms_pre]
+            places, labels = places[order], labels[order]
+        yield places + level.start, labels
+
+
+def _priors(size: tuple[int, int], params: DenseParams) -> tuple[Floats, Floats, list[slice]]:
+    """Anchors [N, 4] or points [N, 2], the stride of each [N, 1], and where each level lies."""
+    priors, strides, levels, start = [], [], [], 0
+    for number, stride in enumerate(params.strides):
+        height, width = (-(-side // stride) for side in size)
+        y, x = np.mgrid[:height, :width].astype(np.float32) * np.float32(stride)
+        corner = np.stack([x.ravel(), y.ravel()], 1)  # (cells, 2)
+        if params.anchors:
+            anchors = np.array(params.anchors[number], np.float32)
+            level = (np.concatenate([corner, corner], 1)[:, None] + anchors).reshape(-1, 4)
+        else:
+            level = corner + np.float32(params.offset * stride)
+        priors.append(level)
+        strides.append(np.full((len(level), 1), stride, np.float32))
+        levels.append(slice(start, start + len(level)))
+        start += len(level)
+    return np.concatenate(priors), np.concatenate(strides), levels
+
+
+def _boxes(raw: Floats, priors: Floats, strides: Floats, params: DenseParams) -> Floats:
+    """x1 y1 x2 y2 in input pixels."""
+    if params.coding == "delta":
+        deltas = raw * np.array(params.stds, np.float32) + np.array(params.means, np.float32)
+        size = priors[:, 2:] - priors[:, :2]
+        centre = (priors[:, :2] + priors[:, 2:]) * np.float32(0.5) + size * deltas[:, :2]
+        half = size * np.exp(np.clip(deltas[:, 2:], -_MAX_RATIO, _MAX_RATIO)) * np.float32(0.5)
+    elif params.coding == "center":
+        centre = raw[:, :2] * strides + priors
+        half = np.exp(raw[:, 2:]) * strides * np.float32(0.5)
+    else:
+        if params.coding == "bins":
+            bins = raw.shape[1] // 4
+            odds = raw.reshape(-1, 4, bins)
+            odds = np.exp(odds - odds.max(2, keepdims=True))
+            raw = (odds / odds.sum(2, keepdims=True)) @ np.arange(bins, dtype=np.float32) * strides
+        points = (priors[:, :2] + priors[:, 2:]) * np.float32(0.5) if priors.shape[1] == 4 else priors
+        return np.concatenate([points - raw[:, :2], points + raw[:, 2:]], 1)
+    return np.concatenate([centre - half, centre + half], 1)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    with np.errstate(over="ignore"):
+        result: Floats = 1 / (1 + np.exp(-logits.astype(np.float32, copy=False)))
+    return result
+
+
+decoder = Decoder("dense", DenseParams, decode)

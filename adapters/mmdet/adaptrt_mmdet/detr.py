@@ -67,9 +67,9 @@ def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, 
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path) -> Detections | None:
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections | None:
     if ctx.options.raw:
         return None
     from adaptrt_mmdet.framework import mmdet_predictions
 
-    return mmdet_predictions(ctx, image, stretch=ctx.options.padding == "none")
+    return mmdet_predictions(ctx, image, spec)

@@ -11,32 +11,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt import Conversion, Detections, ImageTransform, InputSpec, ModelSpec
+from adaptrt import Conversion, Detections, ModelSpec
+from adaptrt.vision.decoders.params import class_filter
+from adaptrt.vision.nms import nms_by_class
 from adaptrt_mmdet.build import quiet
 from adaptrt_mmdet.labels import class_names
-from adaptrt_mmdet.pictures import read_test_pictures, test_pipeline
+from adaptrt_mmdet.pictures import test_pipeline
 from adaptrt_mmdet.sources import Source, open_source
 from adaptrt_mmdet.stand_in import has_compiled_ops
 
 if TYPE_CHECKING:
     from torch import nn
 
-STRIDE = 32
-_ANY = ImageTransform(stride=STRIDE)
 
+def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections:
+    """What mmdet finds in a picture, by a detector of its own, above the threshold and in the classes asked for.
 
-def mmdet_predictions(ctx: Conversion, image: Path, *, stretch: bool) -> Detections:
-    """What mmdet finds in a picture, above the threshold that was asked for, by a detector of its own.
-
-    Both ways to bring it to our tensor are mmdet's: ``Resize`` with ``keep_ratio=False``, and the padding that a
+    Both ways to bring a picture to our tensor are mmdet's: ``Resize`` with ``keep_ratio=False``, and the padding that a
     larger picture in the same batch brings about.
     """
-    source = open_source(ctx)
-    pictures = read_test_pictures(source.config, stride=STRIDE)
-    asked, _ = ctx.request.shapes.apply(ModelSpec((InputSpec.image(pictures.height, pictures.width),), image=_ANY))
-    found = predict(source, [image], asked.image_size, stretch=stretch)[0]
-    keep = found.scores > float(ctx.request.options.get("conf", 0.25))
-    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep], found.names)
+    assert spec.image is not None
+    found = predict(open_source(ctx), [image], spec.image_size, stretch=spec.image.resize == "stretch")[0]
+    params = spec.decoder.params if spec.decoder else {}
+    keep = found.scores > params.get("conf", 0.25)
+    wanted = class_filter(params.get("classes"), spec.labels)
+    if wanted is not None:
+        keep &= np.isin(found.labels, wanted)
+    kept = np.flatnonzero(keep)[: params.get("max_det", 300)]
+    if params.get("nms") is not None:  # not mmdet's: --set nms=0.5 filters what the queries give
+        kept = kept[nms_by_class(found.boxes[kept], found.scores[kept], found.labels[kept], iou=params["nms"])]
+    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept], found.names)
 
 
 def predict(
@@ -61,9 +65,10 @@ def predict(
             samples = [sample] if size is None else [sample, blank_sample(sample, size)]
             result = test_step(detector, {key: [sample[key] for sample in samples] for key in sample})[0]
             instances = result.pred_instances.cpu().numpy()
+            height, width = result.ori_shape[:2]
             found.append(
                 Detections(
-                    np.asarray(instances.bboxes, np.float32),
+                    np.clip(instances.bboxes, 0, (width, height, width, height)).astype(np.float32),
                     np.asarray(instances.scores, np.float32),
                     np.asarray(instances.labels, np.int64),
                     names,
@@ -102,6 +107,9 @@ def adjusted_pipeline(source: Source, size: tuple[int, int] | None, *, stretch: 
             step.pop("scale_factor", None)
         if kind == "Resize" and stretch:
             step["keep_ratio"] = False
+        if kind == "Pad" and size is not None:
+            step.pop("pad_to_square", None)
+            step["size"] = (size[1], size[0])
         if kind == "PackDetInputs":
             step["meta_keys"] = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
         steps.append(step)

@@ -1,75 +1,49 @@
-"""Adapter ``detr``: DETR of MMDetection, and its family (Conditional-, DAB-, Deformable-DETR, DINO)."""
+"""Adapter ``mmdet``: one-stage detectors of MMDetection, their heads exported, boxes decoded in numpy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from adaptrt import Conversion, Detections, ImageMeta, ModelSpec, Patch, hookimpl
-from adaptrt_mmdet.options import DetrOptions
+from adaptrt import Conversion, Detections, ModelSpec, Patch, hookimpl
+from adaptrt_mmdet.options import MmdetOptions
 
 if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-    from adaptrt_mmdet.query_family import QueryDetector
+    from adaptrt_mmdet.dense_family import DenseDetector
 
 
 @hookimpl
-def adapter_options() -> type[DetrOptions]:
-    return DetrOptions
+def adapter_options() -> type[MmdetOptions]:
+    return MmdetOptions
 
 
 @hookimpl
-def load_model(ctx: Conversion) -> QueryDetector:
-    from adaptrt_mmdet.query_family import wrap
+def load_model(ctx: Conversion) -> DenseDetector:
+    from adaptrt_mmdet.dense_family import wrap_dense
     from adaptrt_mmdet.sources import open_source
 
-    return wrap(open_source(ctx), ctx.options)
+    return wrap_dense(open_source(ctx))
 
 
 @hookimpl
-def model_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
-    from adaptrt_mmdet.query_family import query_spec
+def model_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
+    from adaptrt_mmdet.dense_family import dense_spec
 
-    return query_spec(ctx, model)
-
-
-@hookimpl
-def example_inputs(
-    ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
-) -> dict[str, torch.Tensor] | None:
-    """Pictures with padding, where it is masked."""
-    if not ctx.options or ctx.options.padding != "mask":
-        return None
-    from adaptrt_mmdet.masks import masked_examples
-
-    return masked_examples(ctx, spec, shapes, seed)
+    return dense_spec(ctx, model)
 
 
 @hookimpl
-def patches(model: QueryDetector, spec: ModelSpec) -> Iterable[Patch]:
-    from adaptrt_mmdet.patches import query_patches
+def patches(spec: ModelSpec) -> Iterable[Patch]:
+    from adaptrt_mmdet.dense_family import dense_patches
 
-    return query_patches(model, spec)
-
-
-@hookimpl
-def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, NDArray[Any]], ImageMeta] | None:
-    """The mask beside the picture; core's own preprocessing where there is none."""
-    if len(spec.inputs) == 1:
-        return None
-    from adaptrt_mmdet.masks import masked_picture
-
-    return masked_picture(image, spec)
+    return dense_patches(spec)
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path) -> Detections | None:
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections | None:
     if ctx.options.raw:
         return None
     from adaptrt_mmdet.framework import mmdet_predictions
 
-    return mmdet_predictions(ctx, image, stretch=ctx.options.padding == "none")
+    return mmdet_predictions(ctx, image, spec)

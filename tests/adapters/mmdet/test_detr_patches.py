@@ -41,11 +41,13 @@ def test_patched_is_the_original(tmp_path: Path, name: str) -> None:
             with applied(model, [Contributed(one, "test") for one in patch]) as records:
                 actual = [model(*sample.values()) for sample in samples]
                 require_called(records)
-            for (scores, labels, boxes), (s, l, b), (height, width) in zip(expected, actual, sizes, strict=True):
+            for (scores, labels, boxes), (other, same, moved), (height, width) in zip(
+                expected, actual, sizes, strict=True
+            ):
                 side = max(height, width)
-                assert (scores - s).abs().max() < 1e-4
-                assert torch.equal(labels, l)
-                assert (boxes - b).abs().max() / side < 1e-4
+                assert (scores - other).abs().max() < 1e-4
+                assert torch.equal(labels, same)
+                assert (boxes - moved).abs().max() / side < 1e-4
         again = model(*samples[0].values())
     assert all(torch.equal(one, two) for one, two in zip(expected[0], again, strict=True)), "patches are undone"
 

@@ -371,6 +371,11 @@ def test_without_verification_the_file_is_written_all_the_same() -> None:
     assert {link.status for link in report.links} == {"not run"}
 
 
+def test_a_model_that_gives_no_number() -> None:
+    with pytest.raises(adaptrt.ModelError, match="no number in output 'output0'"):
+        convert("damaged")
+
+
 def test_a_model_that_fails_on_these_shapes() -> None:
     with pytest.raises(adaptrt.ModelError, match="The model itself fails on images") as caught:
         convert("classifier", shape="images=1x4x32x32")

@@ -12,7 +12,7 @@ from adaptrt.pipeline import links
 from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
-from adaptrt.pipeline.samples import Sample, numbered, sample_shapes, trace_shapes
+from adaptrt.pipeline.samples import Sample, numbered, require_numbers, sample_shapes, trace_shapes
 from adaptrt.report import Report
 from adaptrt.request import Request
 from adaptrt.specs import ModelSpec
@@ -172,6 +172,8 @@ class _Converting(Running):
                     f"The model itself fails on {given}: {type(error).__name__}: {error}",
                     hint="Check the shapes: --imgsz, --batch or --shape.",
                 ) from error
+            if self.request.verify != "none":
+                require_numbers(outputs)
             if done == 0:
                 dtypes = {name: array.dtype.name for name, array in outputs.items()}
                 spec = name_outputs(spec, self.request.output_names, dtypes)

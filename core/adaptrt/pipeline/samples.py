@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.errors import ModelError
 from adaptrt.specs import Dim, InputSpec, ModelSpec, Shape
 
 if TYPE_CHECKING:
@@ -21,6 +22,18 @@ class Sample:
 
     inputs: Mapping[str, NDArray[Any]]
     reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def require_numbers(outputs: Mapping[str, NDArray[Any]]) -> None:
+    """An output without a single finite number agrees with nothing, and would pass every comparison with its like."""
+    import numpy as np
+
+    for name, array in outputs.items():
+        if array.size and array.dtype.kind in "fc" and not np.isfinite(array).any():
+            raise ModelError(
+                f"The model itself gives no number in output {name!r}: all of it is NaN or infinite.",
+                hint="Its weights are damaged, or it overflows: look at them in the framework.",
+            )
 
 
 def trace_shapes(spec: ModelSpec) -> Shapes:

@@ -86,6 +86,13 @@ class Frozen(Classifier):
         return super().forward(images.reshape(int(images.shape[0]), 3, *images.shape[2:]))
 
 
+class Damaged(Classifier):
+    """Weights that are no numbers."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images) * torch.nan
+
+
 class TwoInputs(nn.Module):
     """Vectors ``a`` [B, 4] and ``b`` [B, 4] to a nest of outputs: ``sum`` and two ``parts``."""
 
@@ -121,5 +128,6 @@ NETS: dict[str, type[nn.Module]] = {
     "classifier": Classifier,
     "leaky": Leaky,
     "frozen": Frozen,
+    "damaged": Damaged,
     "two_inputs": TwoInputs,
 }

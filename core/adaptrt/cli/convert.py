@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adaptrt.cli.engine_flags import build_flags, precision_flags
 from adaptrt.cli.framework import Command, arguments, general_options, option
 
 if TYPE_CHECKING:
@@ -59,11 +60,8 @@ class ConvertCommand(Command):
 @option("--opset", type=int, metavar="N", section=EXPORT, help="ONNX opset.  [default: what target and exporter allow]")
 @option("--exporter", type=click.Choice(["auto", "dynamo", "torchscript"]), default="auto", section=EXPORT, help="Front end of torch.onnx.  [default: auto, the adapter's choice]")  # fmt: skip
 @option("--simplify/--no-simplify", default=True, section=EXPORT, help="Let onnxsim shorten the graph.  [default: yes]")
-@option("--target", type=click.Choice(["8", "10", "11"]), section=EXPORT, help="TensorRT major the graph is made for.  [default: the installed one]")  # fmt: skip
-@option("--precision", type=click.Choice(["fp32", "tf32", "fp16", "bf16", "int8"]), section=EXPORT, help="Of the engine; the ONNX file stays float32.  [default: fp32]")  # fmt: skip
-@option("--fp16", "--half", "fp16", is_flag=True, section=EXPORT, help="--precision fp16")
-@option("--bf16", is_flag=True, section=EXPORT, help="--precision bf16")
-@option("--int8", is_flag=True, section=EXPORT, help="--precision int8")
+@precision_flags(EXPORT)
+@build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How much is proved.  [default: full]")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real picture: trace, check and draw on it.")
 @option("--test-image", metavar="FILE", section=PROOF, help="Another picture to check on.")

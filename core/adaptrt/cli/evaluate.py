@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +22,10 @@ EXAMPLES = (
         "adaptrt evaluate best.onnx best.engine --data val/ --max-loss 0.1",
         "fail if the engine loses more than 0.1 points",
     ),
+    (
+        "adaptrt evaluate detr.onnx --data instances.json --images pictures/ --show-dir out/",
+        "a detector: mAP; boxes drawn",
+    ),
 )
 
 
@@ -33,10 +38,14 @@ EXAMPLES = (
 @option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let its framework load the checkpoint, which may run code in it.")  # fmt: skip
 @option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that carries code for the host.")
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@option("--data", metavar="FOLDER", required=True, section=DATA, help="Labelled pictures: a folder for each class.")
+@option("--data", metavar="PATH", required=True, section=DATA, help="Classification: a folder with a folder of pictures for each class. Detection: COCO annotations (.json).")  # fmt: skip
+@option("--images", metavar="DIR", section=DATA, help="Detection: the folder of the pictures.  [default: images/ beside the annotations]")  # fmt: skip
 @option("--batch", type=int, metavar="N", section=DATA, help="Pictures at a time.  [default: the model's optimum]")
 @option("--limit", type=int, metavar="N", section=DATA, help="At most so many pictures, spread over the data.")
 @option("--max-loss", type=float, metavar="POINTS", section=DATA, help="Fail if a score lies further below that of the first.")  # fmt: skip
+@option("--score-thr", type=click.FloatRange(0, 1), metavar="SCORE", section=DATA, help="Detection: boxes at most as sure do not count.  [default: 0.001, and 0.3 in pictures]")  # fmt: skip
+@option("--show-dir", metavar="DIR", section=DATA, help="Write each picture with what was found in it, a folder for each backend.")  # fmt: skip
+@option("--format-only", metavar="FILE", section=DATA, help="Write the predictions (detection: COCO results) and count nothing.")  # fmt: skip
 @general_options
 def evaluate(
     *,
@@ -49,9 +58,13 @@ def evaluate(
     allow_host_code: bool,
     plugins_file: str | None,
     data: str,
+    images: str | None,
     batch: int | None,
     limit: int | None,
     max_loss: float | None,
+    score_thr: float | None,
+    show_dir: str | None,
+    format_only: str | None,
     verbose: int,
     quiet: bool,
     as_json: bool,
@@ -64,23 +77,33 @@ def evaluate(
     from adaptrt.cli.output import echo_json, frameworks_kept_off_stdout
     from adaptrt.errors import VerificationError
     from adaptrt.evaluation import evaluate as run
+    from adaptrt.evaluation.files import Drawer, ResultsFile
+    from adaptrt.evaluation.subjects import choose_subjects
     from adaptrt.options import parse_pairs
     from adaptrt.rendering.evaluations import evaluation_data, evaluation_lines
 
+    params = dict(parse_pairs(pairs))
+    if score_thr is not None:
+        params.setdefault("conf", str(score_thr))
+    several = len(choose_subjects([Path(file) for file in files], _names(backends))) > 1
     with frameworks_kept_off_stdout(verbose), _Bars(quiet=quiet or as_json) as bars:
         evaluation = run(
             files,
             data,
-            backends=[name.strip() for name in (backends or "").split(",") if name.strip()],
+            images=images,
+            backends=_names(backends),
             batch=batch,
             limit=limit,
-            params=dict(parse_pairs(pairs)),
+            params=params,
             device=device,
             weights=weights,
             trust_checkpoint=trust_checkpoint,
             allow_host_code=allow_host_code,
             plugins_file=plugins_file,
             on_progress=bars,
+            on_prediction=Drawer(Path(show_dir), 0.3 if score_thr is None else score_thr) if show_dir else None,
+            on_records=ResultsFile(Path(format_only), several=several) if format_only else None,
+            score=format_only is None,
         )
     if as_json:
         echo_json(evaluation_data(evaluation))
@@ -92,6 +115,10 @@ def evaluate(
                 f"{name} loses {loss:.2f} points, at most {max_loss:g} are accepted.",
                 hint="Where the loss comes in: adaptrt convert --verify full, and the links of its report.",
             )
+
+
+def _names(backends: str | None) -> list[str]:
+    return [name.strip() for name in (backends or "").split(",") if name.strip()]
 
 
 class _Bars:

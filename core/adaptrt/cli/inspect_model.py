@@ -14,20 +14,27 @@ if TYPE_CHECKING:
     from adaptrt.cli.inspection.description import Description
 
 # what can be inspected: ``describe(path, graph) -> Description``, imported late
-READERS = {".onnx": "adaptrt.cli.inspection.onnx_file"}
+READERS = {
+    ".onnx": "adaptrt.cli.inspection.onnx_file",
+    **dict.fromkeys((".engine", ".plan", ".trt"), "adaptrt.cli.inspection.engine_file"),
+}
 
 EXAMPLES = (
     ("adaptrt inspect best.onnx", "spec, inputs, outputs, operators, metadata"),
     ("adaptrt inspect best.onnx --graph | grep Resize", "every node on a line"),
+    ("adaptrt inspect best.engine", "what it was built with, profiles, layers by precision, whether it runs here"),
 )
 
 
 @click.command("inspect", cls=Command, examples=EXAMPLES)
 @click.argument("file")
-@option("--graph", is_flag=True, help="Print the nodes: name, operator, inputs, outputs.")
+@option("--graph", is_flag=True, help="Print the nodes: name, operator, inputs, outputs; of an engine its layers.")
 @general_options
 def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bool) -> None:
-    """Show what FILE holds: its spec, inputs and outputs, operators, opset and metadata. Any ONNX file will do."""
+    """Show what FILE holds, an ONNX file or a TensorRT engine: its spec, inputs and outputs, operators or layers, metadata.
+
+    Any ONNX file will do. Of an engine the manifest beside it tells most, also where TensorRT is not installed.
+    """
     description = describe(Path(file), graph=graph)
     if as_json:
         click.echo(description.to_json())

@@ -14,11 +14,14 @@ _MODELS, _SETUP, _AUTHORS = "Models", "This installation", "For authors of plugi
 
 COMMANDS = {
     "convert": Entry("adaptrt.cli.convert:convert", "Convert a model and prove the result.", _MODELS),
+    "build": Entry("adaptrt.cli.build:build", "Build an engine from any ONNX file.", _MODELS),
     "predict": Entry("adaptrt.cli.predict:predict", "Detect or classify with a converted model.", _MODELS),
     "evaluate": Entry("adaptrt.cli.evaluate:evaluate", "Score converted models on labelled pictures.", _MODELS),
     "inspect": Entry("adaptrt.cli.inspect_model:inspect_model", "Show what a model file holds.", _MODELS),
+    "engine": Entry("adaptrt.cli.engine:engine", "Take Ultralytics' header off an engine, or put it on.", _MODELS),
     "adapters": Entry("adaptrt.cli.adapters:adapters", "List the frameworks that can be converted.", _SETUP),
     "plugins": Entry("adaptrt.cli.plugins:plugins", "List the plugins that take part, and their hooks.", _SETUP),
+    "cache": Entry("adaptrt.cli.cache:cache", "List or remove what is kept for the next time.", _SETUP),
     "doctor": Entry("adaptrt.cli.doctor:doctor", "Check versions, and say what is missing.", _SETUP),
     "new-adapter": Entry("adaptrt.cli.new_adapter:new_adapter", "Write an adapter to start from.", _AUTHORS),
 }

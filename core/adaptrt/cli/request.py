@@ -1,4 +1,4 @@
-"""The flags of ``convert`` as a ``Request``."""
+"""The flags of ``convert`` and ``build`` as a ``Request``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.cli.engine_flags import build_from_flags, precision_from_flags
 from adaptrt.errors import ShapeError, UsageError
 from adaptrt.options import parse_pairs
-from adaptrt.request import Request, ShapeRequest
+from adaptrt.request import BuildRequest, Request, ShapeRequest
 from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_min_opt_max, parse_shapes
 
 if TYPE_CHECKING:
-    from adaptrt.specs import Precision, Shape
-
-_SWITCHES: tuple[Precision, ...] = ("fp16", "bf16", "int8")
+    from adaptrt.specs import Shape
 
 
 def request_from_flags(flags: Mapping[str, Any], *, command: str) -> Request:
@@ -39,11 +38,38 @@ def request_from_flags(flags: Mapping[str, Any], *, command: str) -> Request:
         simplify=flags["simplify"],
         verify=flags["verify"],
         target=int(flags["target"]) if flags["target"] else None,  # type: ignore[arg-type]
-        precision=_precision(flags),
+        precision=precision_from_flags(flags),
+        keep_fp32=tuple(flags["keep_fp32"]),
+        build=build_from_flags(flags),
+        cache=flags["cache"],
         image=_path(flags["image"]),
         test_image=_path(flags["test_image"]),
         options=parse_pairs(flags["pairs"]),
         trust_checkpoint=flags["trust_checkpoint"],
+        ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
+        plugins_file=_path(flags["plugins_file"]),
+        command=command,
+    )
+
+
+def build_request_from_flags(flags: Mapping[str, Any], *, command: str) -> BuildRequest:
+    """The same for ``build``."""
+    return BuildRequest(
+        source=flags["source"],
+        output=_path(flags["output"]),
+        shapes=ShapeRequest(
+            imgsz=parse_imgsz(flags["imgsz"]) if flags["imgsz"] is not None else None,
+            batch=parse_batch(flags["batch"]) if flags["batch"] is not None else None,
+            shapes=_shapes(flags),
+        ),
+        set_dynamic_batch=flags["set_dynamic_batch"],
+        verify=flags["verify"],
+        target=int(flags["target"]) if flags["target"] else None,  # type: ignore[arg-type]
+        precision=precision_from_flags(flags),
+        keep_fp32=tuple(flags["keep_fp32"]),
+        build=build_from_flags(flags),
+        cache=flags["cache"],
+        image=_path(flags["image"]),
         ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
         plugins_file=_path(flags["plugins_file"]),
         command=command,
@@ -75,14 +101,6 @@ def _shapes(flags: Mapping[str, Any]) -> dict[str, tuple[Shape, ...]]:
                 hint="Use one way or the other for an input.",
             )
     return {**shapes, **sides}
-
-
-def _precision(flags: Mapping[str, Any]) -> Precision:
-    switched: list[Precision] = [name for name in _SWITCHES if flags[name]]
-    asked: list[Precision] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched]))
-    if len(asked) > 1:
-        raise UsageError(f"Which precision: {' or '.join(asked)}?", hint="Give one; each engine has a file of its own.")
-    return asked[0] if asked else "fp32"
 
 
 def _names(text: str | None, flag: str) -> tuple[str, ...]:

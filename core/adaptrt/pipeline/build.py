@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from adaptrt.errors import DependencyError, GraphError, UsageError, VerificationError
+from adaptrt.errors import AdaptrtError, DependencyError, GraphError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
@@ -19,9 +19,6 @@ from adaptrt.trt.build import spec_of_graph
 from adaptrt.trt.onnx_file import OnnxFile, read_onnx
 from adaptrt.trt.precision import require_quantised
 from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of
-
-if TYPE_CHECKING:
-    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
 
 _NOT_A_LINK = {
     0: "no model: the ONNX file is the reference",
@@ -58,9 +55,9 @@ class _Building(Running):
             self.report.spec, self.report.opset = spec, file.opset
             self.report.operators["final"] = dict(file.operators.most_common())
             stage.note = f"{len(file.nodes)} nodes, opset {file.opset}"
-        reference = self.run_reference(onnx_path, spec)
         if self.request.set_dynamic_batch:
-            self.verify_batch(source, reference, spec)
+            self.verify_batch(source, onnx_path, spec)
+        self.run_reference(onnx_path, spec)
         typed = self.type_graph(onnx_path, spec)
         with self.engine(typed, onnx_path, spec):
             pass
@@ -116,15 +113,17 @@ class _Building(Running):
         self.add_file("onnx", path, ".dynamic.onnx")
         return path
 
-    def run_reference(self, onnx_path: Path, spec: ModelSpec) -> OnnxRuntimeRunner | None:
+    def run_reference(self, onnx_path: Path, spec: ModelSpec) -> None:
         """ONNX Runtime on every sample, where it is installed and anything is to be proved."""
-        missing = [name for name in ("onnxruntime", "cv2") if find_spec(name) is None]
+        missing = _missing()
         if self.request.verify != "none" and missing:
             self.warn(
                 f"Nothing is proved: {' and '.join(missing)} is not installed here (pip install 'adaptrt[onnx]')."
             )
         if self.request.verify == "none" or missing:
-            return None
+            self.request = replace(self.request, verify="none")
+            self.why_unverified = f"{' and '.join(missing)} is not installed here"
+            return
         from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
         from adaptrt.vision.examples import example_arrays
 
@@ -137,26 +136,32 @@ class _Building(Running):
                 self.samples.append(Sample(inputs, runner.run(inputs)))
                 self.observer.stage_progress(done + 1, len(todo))
             stage.note = f"{len(self.samples)} samples in ONNX Runtime"
-        return runner
+            runner.close()
 
-    def verify_batch(self, source: Path, dynamic: OnnxRuntimeRunner | None, spec: ModelSpec) -> None:
+    def verify_batch(self, source: Path, dynamic_path: Path, spec: ModelSpec) -> None:
         """The graph with the dynamic batch gives in batches what the fixed one gives alone."""
-        if dynamic is None:
-            raise UsageError(
-                "--set-dynamic-batch has to be tried in ONNX Runtime, and is not without it, nor with --verify none.",
+        if _missing():
+            raise DependencyError(
+                "--set-dynamic-batch has to be tried in ONNX Runtime, which is not installed here.",
                 hint="Install it: pip install 'adaptrt[onnx]'; or export the model with a dynamic batch.",
             )
         from adaptrt.pipeline.fixed_batch import check_dynamic_batch
         from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
 
         with self.timed("dynamic batch", verifying=True) as stage:
-            fixed = OnnxRuntimeRunner(source, custom_ops=self.request.ort_custom_ops)
             try:
+                fixed = OnnxRuntimeRunner(source, custom_ops=self.request.ort_custom_ops)
+                dynamic = OnnxRuntimeRunner(dynamic_path, custom_ops=self.request.ort_custom_ops)
                 checks, stage.note = check_dynamic_batch(fixed, dynamic, spec, self.request)
                 links.close_link(self.report.link(2), checks)
-            except (VerificationError, GraphError) as error:
+            except AdaptrtError as error:
                 raise GraphError(
                     f"{source.name} cannot be made dynamic in its batch: {error.message}",
                     hint="Its code fixes the batch somewhere. Export it again with a dynamic batch.",
                 ) from error
             self.report.link(2).reason = stage.note
+
+
+def _missing() -> list[str]:
+    """What comparing with ONNX Runtime lacks here."""
+    return [name for name in ("onnxruntime", "cv2") if find_spec(name) is None]

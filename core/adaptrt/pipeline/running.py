@@ -49,6 +49,7 @@ class Running:
     files: dict[Path, Path] = field(default_factory=dict)  # what is to be published, by its final name
     samples: list[Sample] = field(default_factory=list)
     cache_key: str | None = None
+    why_unverified: str = "--verify none"
     report_suffix: ClassVar[str] = ".report"
 
     @property
@@ -120,7 +121,7 @@ class Running:
             return typed
         self.add_file("typed", typed, f".{self.request.precision}.onnx")
         if self.request.verify == "none":
-            self.not_run(3, "--verify none")
+            self.not_run(3, self.why_unverified)
             return typed
         with self.timed("link 3", verifying=True):
             with links.running(self.report.link(3)):
@@ -148,7 +149,7 @@ class Running:
             return
         runner = None
         if self.request.verify == "none":
-            self.not_run(4, "--verify none")
+            self.not_run(4, self.why_unverified)
         else:
             runner = self.verify_engine(plan, spec)
         try:

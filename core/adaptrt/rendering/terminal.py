@@ -42,9 +42,11 @@ def print_summary(console: Console, report: Report, *, verbose: bool = False, pi
         console.print(Group(*_changes(report)))
     console.print()
     console.print(files_table(report))
-    console.print()
-    console.print(Text("Next", style="bold"))
-    for command in next_commands(report, picture):
+    commands = next_commands(report, picture)
+    if commands:
+        console.print()
+        console.print(Text("Next", style="bold"))
+    for command in commands:
         console.print(Text(f"  {command}"), soft_wrap=True)
 
 
@@ -129,9 +131,10 @@ def beside(report: Report, *suffixes: str) -> list[Path]:
 
 def next_commands(report: Report, picture: Path | None) -> list[str]:
     """What to run now, ready to paste."""
-    if report.onnx is None:
+    written = next((report.files[kind] for kind in ("engine", "onnx", "typed") if kind in report.files), None)
+    if written is None:
         return []
-    name = shlex.quote(shown_path(report.onnx))
+    name = shlex.quote(shown_path(written.path))
     commands = [f"adaptrt inspect {name}"]
     if report.spec is not None and report.spec.image is not None:
         commands.insert(0, f"adaptrt predict {name} {shlex.quote(shown_path(picture)) if picture else 'picture.jpg'}")

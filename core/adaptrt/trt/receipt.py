@@ -34,13 +34,23 @@ _SMALLER = 0.75
 
 
 @dataclass
+class LayerRecord:
+    """A layer of the engine: the type it computes in (empty: not shown), and how many weights it has."""
+
+    name: str
+    kind: str
+    precision: str = ""
+    weights: int = 0
+
+
+@dataclass
 class Receipt:
     """What was found.
 
     ``layers`` and ``weight_bytes`` count the visible layers by the type they compute in; ``opaque`` lists fused parts
     that the inspector shows no types for, ``opaque_share`` is the share of weights in them. ``plan_share`` is the plan's
     size (or its weights' size, where TensorRT tells) against the weights in float32. ``evidence`` says in words what
-    shows the precision, ``note`` what should be known about it.
+    shows the precision, ``note`` what should be known about it; ``table`` lists all layers.
     """
 
     precision: Precision
@@ -55,6 +65,7 @@ class Receipt:
     tf32_kernels: int = 0
     evidence: str = ""
     note: str = ""
+    table: list[LayerRecord] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -80,10 +91,17 @@ def make_receipt(
     for layer in read_layers(inspected):
         if isinstance(layer, str):  # names only: no detail was kept
             receipt.other_layers += 1
+            receipt.table.append(LayerRecord(layer, ""))
             continue
         kind = layer_precision(layer)
         counted, size = _weights(layer)
-        if _is_opaque(layer) and not counted:  # what goes in and out tells nothing about the inside
+        opaque = _is_opaque(layer) and not counted  # what goes in and out tells nothing about the inside
+        receipt.table.append(
+            LayerRecord(
+                str(layer.get("Name", "")), str(layer.get("LayerType", "")), "" if opaque else kind or "", counted
+            )
+        )
+        if opaque:
             receipt.opaque.append(str(layer.get("Name", "")))
         elif kind in _FLOATS and not _BOOKKEEPING.search(str(layer.get("LayerType", ""))):
             layers[kind] += 1

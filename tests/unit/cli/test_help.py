@@ -17,9 +17,23 @@ from adaptrt.cli.main import COMMANDS, cli
 
 
 def command_of(name: str) -> click.Command:
-    found = cli.get_command(click.Context(cli), name)
+    """``convert``, or ``engine unwrap`` in a group."""
+    found: click.Command | None = cli
+    for word in name.split():
+        assert isinstance(found, click.Group)
+        found = found.get_command(click.Context(found), word)
     assert found is not None
     return found
+
+
+def leaves() -> list[str]:
+    """Every command; those of a group with the group's name before."""
+    names: list[str] = []
+    for name in COMMANDS:
+        command = command_of(name)
+        inner = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else None
+        names += [name] if inner is None else [f"{name} {word}" for word in inner]
+    return names
 
 
 def test_version(adaptrt: Any) -> None:
@@ -32,25 +46,26 @@ def test_the_list_of_commands_is_grouped(adaptrt: Any) -> None:
     assert all(f"  {name} " in text for name in COMMANDS)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", leaves())
 def test_every_command_says_what_it_does(adaptrt: Any, name: str) -> None:
-    result = adaptrt(name, "--help")
+    result = adaptrt(*name.split(), "--help")
     assert result.code == 0
     assert result.out.startswith(f"Usage: adaptrt {name} ")
     assert "General:" in result.out
     for word in ("--json", "--debug", "-v", "-q", "-h"):
         assert word in result.out
-    assert adaptrt(name, "-h").out == result.out
+    assert adaptrt(*name.split(), "-h").out == result.out
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", leaves())
 def test_examples_are_commands_that_parse(name: str) -> None:
     command = command_of(name)
     assert isinstance(command, Command)
     for line, meaning in command.examples:
         words = shlex.split(re.split(r"[|>]", line)[0])
-        assert words[:2] == ["adaptrt", name]
-        command.make_context(name, words[2:])
+        count = len(name.split()) + 1
+        assert words[:count] == ["adaptrt", *name.split()]
+        command.make_context(name, words[count:])
         assert meaning
 
 
@@ -58,7 +73,7 @@ def test_convert_has_its_sections_in_order(adaptrt: Any) -> None:
     text = adaptrt("convert", "--help").out
     titles = re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE)
     assert titles == [
-        "Model and files", "Shapes and names", "Export", "Verification", "Plugins", "General", "Examples",
+        "Model and files", "Shapes and names", "Export", "Engine", "Verification", "Plugins", "General", "Examples",
     ]  # fmt: skip
 
 
@@ -68,7 +83,10 @@ def test_every_word_of_the_design_is_an_option() -> None:
         "--adapter --weights --checkpoint -o --output --imgsz --img-size --batch --batch-size --dynamic --shape "
         "--min-shape --opt-shape --max-shape --input-names --output-names --opset --exporter --no-simplify --verify "
         "--target --precision --fp16 --half --bf16 --int8 --image --test-image -s --set --trust-checkpoint "
-        "--ort-custom-ops --plugins --trace-plugins --dry-run -v -q --json --debug"
+        "--ort-custom-ops --plugins --trace-plugins --dry-run -v -q --json --debug "
+        "--keep-fp32 --workspace --opt-level --tf32 --no-tf32 --no-timing-cache --version-compatible "
+        "--hardware-compatible --strip-weights --refittable --plugin-lib --tactic-sources --build-timeout --device "
+        "--no-cache"
     )
     assert set(re.findall(r"\S+", wanted)) <= known
 

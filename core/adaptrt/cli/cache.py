@@ -1,0 +1,133 @@
+"""``adaptrt cache``: what earlier conversions and builds left for the next ones."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from adaptrt.cli.framework import WIDTH, Command, Entry, LazyGroup, general_options, option
+
+_TITLE = "Commands"
+
+LS_EXAMPLES = (("adaptrt cache ls", "what is kept, the most recently used first"),)
+PRUNE_EXAMPLES = (
+    ("adaptrt cache prune", "empty it"),
+    ("adaptrt cache prune --older-than 30d --timing", "what was not used for 30 days, and the timing caches"),
+    ("adaptrt cache prune --max-size 5G", "keep the 5 GiB used last"),
+)
+_AGE = re.compile(r"(\d+)\s*([dhm])")
+_SECONDS = {"d": 86400, "h": 3600, "m": 60}
+
+
+@click.group(
+    "cache",
+    cls=LazyGroup,
+    entries={
+        "ls": Entry("adaptrt.cli.cache:ls", "List what is kept.", _TITLE),
+        "prune": Entry("adaptrt.cli.cache:prune", "Remove what is kept.", _TITLE),
+    },
+    context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
+)
+def cache() -> None:
+    """Converted files, engines and kernel timings that are kept for the next time."""
+
+
+@click.command("ls", cls=Command, examples=LS_EXAMPLES)
+@general_options
+def ls(verbose: int, quiet: bool, as_json: bool) -> None:
+    """List what is kept, the most recently used first."""
+    from adaptrt.rendering.words import file_size
+
+    content = _content()
+    if as_json:
+        from adaptrt.cli.output import echo_json
+
+        echo_json(content)
+        return
+    if quiet:
+        return
+    for entry in content["entries"]:
+        click.echo(f"{entry['used']}  {file_size(entry['bytes']):>9}  {entry['kind']:<10}  {entry['title']}")
+        if verbose:
+            click.echo(f"    {entry['key']}: {', '.join(entry['files'])}")
+    for timing in content["timing"]:
+        click.echo(f"{timing['used']}  {file_size(timing['bytes']):>9}  {'timings':<10}  {timing['title']}")
+    total = file_size(content["bytes"])
+    click.echo(
+        f"{len(content['entries'])} results, {len(content['timing'])} timing caches, {total} in {content['folder']}"
+    )
+
+
+@click.command("prune", cls=Command, examples=PRUNE_EXAMPLES)
+@option("--older-than", metavar="AGE", help="Only what was not used for 30d, 12h or 10m.")
+@option("--max-size", metavar="SIZE", help="Keep this much, used last: 5G, 500M.")
+@option("--timing", is_flag=True, help="The timing caches too; the next builds measure again.")
+@general_options
+def prune(older_than: str | None, max_size: str | None, timing: bool, verbose: int, quiet: bool, as_json: bool) -> None:
+    """Remove what is kept: all of it, or what was not used lately."""
+    from adaptrt.rendering.words import file_size
+    from adaptrt.specs import parse_workspace
+    from adaptrt.trt.cache import Store, default_timing_folder
+
+    age = _age(older_than) if older_than is not None else None
+    limit = parse_workspace(max_size) if max_size is not None else (0 if age is None else 1 << 62)
+    store = Store()
+    before = store.entries()
+    entries, size = store.prune(limit, age)
+    timings = list(default_timing_folder().glob("*.cache")) if timing else []
+    for path in timings:
+        size += path.stat().st_size
+        path.unlink(missing_ok=True)
+        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if as_json:
+        from adaptrt.cli.output import echo_json
+
+        echo_json({"entries": entries, "timing": len(timings), "bytes": size, "folder": str(store.folder)})
+    elif not quiet:
+        for entry in before if verbose else ():
+            if store.find(entry.key) is None:
+                click.echo(f"  {entry.kind}  {entry.title}")
+        click.echo(f"{entries} results and {len(timings)} timing caches removed, {file_size(size)} freed.")
+
+
+def _content() -> dict[str, Any]:
+    import datetime
+
+    from adaptrt.trt.cache import Store, default_timing_folder
+
+    def day(seconds: float) -> str:
+        return datetime.datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="minutes")
+
+    store = Store()
+    timing = [
+        {"title": path.stem, "bytes": path.stat().st_size, "used": day(path.stat().st_mtime)}
+        for path in sorted(default_timing_folder().glob("*.cache"))
+    ]
+    return {
+        "folder": str(store.folder),
+        "bytes": store.size() + sum(int(str(one["bytes"])) for one in timing),
+        "entries": [
+            {
+                "key": entry.key,
+                "kind": entry.kind,
+                "title": entry.title,
+                "files": list(entry.files),
+                "bytes": entry.bytes,
+                "created": day(entry.created),
+                "used": day(entry.used),
+            }
+            for entry in store.entries()
+        ],
+        "timing": timing,
+    }
+
+
+def _age(text: str) -> float:
+    from adaptrt.errors import UsageError
+
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"--older-than {text!r} cannot be read.", hint="For example: 30d, 12h or 10m.")
+    return int(match[1]) * _SECONDS[match[2]]

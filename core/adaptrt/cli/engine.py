@@ -1,0 +1,112 @@
+"""``adaptrt engine``: the header that Ultralytics puts before a plan, off and on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from adaptrt.cli.framework import WIDTH, Command, Entry, LazyGroup, general_options, option
+
+_TITLE = "Commands"
+
+UNWRAP_EXAMPLES = (("adaptrt engine unwrap yolo.engine -o plain.engine", "a plan that trtexec and Triton read"),)
+WRAP_EXAMPLES = (("adaptrt engine wrap best.engine -o for_ultralytics.engine", 'what YOLO("...engine") reads'),)
+
+
+@click.group(
+    "engine",
+    cls=LazyGroup,
+    entries={
+        "unwrap": Entry("adaptrt.cli.engine:unwrap", "Take Ultralytics' header off.", _TITLE),
+        "wrap": Entry("adaptrt.cli.engine:wrap", "Put Ultralytics' header on.", _TITLE),
+    },
+    context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
+)
+def engine() -> None:
+    """Engines of Ultralytics start with a header that other TensorRT tools cannot read: take it off, or put it on."""
+
+
+@click.command("unwrap", cls=Command, examples=UNWRAP_EXAMPLES)
+@click.argument("file")
+@option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.plan beside FILE]")
+@general_options
+def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
+    """Write the plain plan of an engine that Ultralytics exported."""
+    from adaptrt.trt.header import unwrap as take_off
+
+    source = _existing(file)
+    target = _target(source, output, source.with_suffix(".plan"))
+    header = _written_whole(target, lambda path: take_off(source, path))
+    _tell(target, header, verbose=verbose, quiet=quiet, as_json=as_json)
+
+
+@click.command("wrap", cls=Command, examples=WRAP_EXAMPLES)
+@click.argument("file")
+@option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.ultralytics.engine beside FILE]")
+@general_options
+def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
+    """Write an engine with the header that Ultralytics reads, out of the manifest beside FILE."""
+    from adaptrt.errors import EngineError
+    from adaptrt.trt.header import header_of
+    from adaptrt.trt.header import wrap as put_on
+    from adaptrt.trt.manifest import find_manifest
+
+    source = _existing(file)
+    manifest = find_manifest(source)
+    if manifest is None:
+        raise EngineError(
+            f"{source.name} has no manifest ({source.name}.json): names and sizes for the header are not known.",
+            hint="Copy the manifest beside it, or build the engine again.",
+        )
+    header = header_of(manifest.spec)
+    target = _target(source, output, source.with_name(f"{source.stem}.ultralytics.engine"))
+    _written_whole(target, lambda path: put_on(source, path, header))
+    _tell(target, header, verbose=verbose, quiet=quiet, as_json=as_json)
+
+
+def _existing(file: str) -> Path:
+    from adaptrt.errors import ModelError
+
+    path = Path(file)
+    if not path.is_file():
+        raise ModelError(f"There is no engine {file}.", hint="Check the path.")
+    return path
+
+
+def _target(source: Path, output: str | None, default: Path) -> Path:
+    from adaptrt.errors import OutputError
+
+    target = Path(output) if output else default
+    if target.is_dir():
+        target = target / default.name
+    if target.exists() and target.samefile(source):
+        raise OutputError(f"{target} would be overwritten with itself.", hint="Name another file with -o.")
+    return target
+
+
+def _written_whole(target: Path, write: object) -> dict[str, object]:
+    """Aside first, so that nothing half appears under the name."""
+    from adaptrt.pipeline.output import output_error
+
+    aside = target.with_name(f".{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        result = write(aside)  # type: ignore[operator]
+        aside.replace(target)
+    except OSError as error:
+        raise output_error(error, target.parent) from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return result or {}
+
+
+def _tell(target: Path, header: dict[str, object], *, verbose: int, quiet: bool, as_json: bool) -> None:
+    if as_json:
+        from adaptrt.cli.output import echo_json
+
+        echo_json({"path": str(target), "header": header})
+    elif not quiet:
+        click.echo(str(target))
+        for key, value in header.items() if verbose else ():
+            click.echo(f"  {key}: {value}")

@@ -1,0 +1,149 @@
+"""A TensorRT engine: what its manifest tells, and TensorRT itself where it is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.cli.inspection.description import Description, Node, Tensor
+from adaptrt.errors import AdaptrtError, EngineError
+from adaptrt.rendering.words import duration, file_size
+from adaptrt.trt.cuda import describe_device
+from adaptrt.trt.header import read_header
+from adaptrt.trt.manifest import Here, Manifest, check_manifest, check_plan, find_manifest
+from adaptrt.trt.profiles import profiles_of
+from adaptrt.trt.versions import import_tensorrt
+
+if TYPE_CHECKING:
+    from adaptrt.runtime.base import TensorInfo
+
+
+def describe(path: Path, graph: bool) -> Description:
+    """The manifest's facts; of a foreign plan what TensorRT says, where it is installed."""
+    header, _ = read_header(path)
+    description = Description(path=str(path), kind="TensorRT engine", bytes=path.stat().st_size)
+    if header is not None:
+        description.kind = "TensorRT engine with Ultralytics' header"
+        description.metadata = {key: str(value) for key, value in header.items()}
+        description.warnings.append(f"Other TensorRT tools cannot read it: adaptrt engine unwrap {path.name}")
+        return description
+    manifest = find_manifest(path)
+    if manifest is None:
+        return _foreign(path, description)
+    try:
+        check_plan(manifest, path)
+    except EngineError as error:
+        description.warnings.append(f"{error.message} {error.hint or ''}".strip())
+    description.spec = manifest.spec
+    description.facts = _facts(manifest, path)
+    description.inputs = [
+        Tensor(tensor.name, tensor.dtype, tuple(map(str, tensor.dims))) for tensor in manifest.spec.inputs
+    ]
+    description.outputs = [Tensor(tensor.name, tensor.dtype, tensor.dims) for tensor in manifest.spec.outputs]
+    description.tables = _tables(manifest)
+    description.metadata = dict(manifest.spec.metadata)
+    if graph:
+        description.nodes = [
+            Node(layer.name, f"{layer.kind or '?'} {layer.precision}".strip(), (), ())
+            for layer in manifest.receipt.table
+        ]
+    return description
+
+
+def _facts(manifest: Manifest, path: Path) -> dict[str, str]:
+    receipt, options = manifest.receipt, manifest.options
+    built = [f"TensorRT {manifest.tensorrt}", f"CUDA {manifest.cuda}", f"driver {manifest.driver or 'unknown'}"]
+    compatible = [
+        name
+        for name, there in (
+            ("version-compatible", options.version_compatible),
+            (f"hardware-compatible {options.hardware_compatible}", options.hardware_compatible != "none"),
+            ("refittable", options.refittable),
+            ("without weights", options.strip_weights),
+        )
+        if there
+    ]
+    facts = {
+        "runs here": runs_here(manifest, path),
+        "built with": ", ".join(built),
+        "built for": f"{manifest.gpu}, sm_{manifest.capability.replace('.', '')}",
+        "built": f"{manifest.created} in {duration(manifest.build_seconds)}, from {manifest.onnx}",
+        "precision": manifest.precision,
+        "receipt": f"{receipt.summary}; {receipt.evidence}{f'; {receipt.note}' if receipt.note else ''}",
+        "memory": f"{file_size(manifest.device_memory)} for each context, on the GPU",
+    }
+    if compatible:
+        facts["options"] = ", ".join(compatible)
+    if manifest.keep_fp32:
+        facts["float32 kept"] = ", ".join(manifest.keep_fp32)
+    if manifest.plugin_libs:
+        facts["plugins"] = ", ".join(library.path for library in manifest.plugin_libs)
+    if manifest.source:
+        facts["model"] = f"{manifest.source} with adapter {manifest.adapter}" if manifest.adapter else manifest.source
+    facts["command"] = manifest.command or "unknown"
+    facts["rebuild"] = manifest.rebuild
+    return facts
+
+
+def runs_here(manifest: Manifest, path: Path) -> str:
+    """``yes``, or why not; ``not known`` where TensorRT or a GPU is missing."""
+    try:
+        tensorrt = import_tensorrt()
+        device = describe_device(0)
+    except AdaptrtError as error:
+        return f"not known: {error.message}"
+    here = Here(tensorrt.version, device.capability, device.name, tensorrt.flavour)
+    try:
+        warnings = check_manifest(manifest, path, here, allow_host_code=True)
+    except EngineError as error:
+        return f"no: {error.message}"
+    needs = ["needs --allow-host-code"] if manifest.host_code else []
+    return "; ".join(["yes", *needs, *warnings])
+
+
+def _tables(manifest: Manifest) -> dict[str, list[list[str]]]:
+    profiles = [["profile", "input", "min", "opt", "max"]]
+    for profile in profiles_of(manifest.spec.inputs):
+        for name in profile.shapes:
+            sizes = ("x".join(map(str, size)) for size in profile.sizes(name))
+            profiles.append([str(profile.index), name, *sizes])
+    receipt = manifest.receipt
+    layers = [["precision", "layers", "weights"]]
+    layers += [
+        [kind, str(count), file_size(receipt.weight_bytes.get(kind, 0))] for kind, count in receipt.layers.items()
+    ]
+    if receipt.opaque:
+        layers.append(["opaque", str(len(receipt.opaque)), f"{receipt.opaque_share:.0%} of all"])
+    layers.append(["other", str(receipt.other_layers), ""])
+    tables = {"Profiles": profiles, "Layers": layers}
+    checks = [["link", "status", "worst"]]
+    for link in manifest.checks:
+        if link.checks:
+            worst = max(link.checks, key=lambda check: check.value / check.limit if check.limit else 0.0)
+            checks.append([f"{link.number} {link.name}", link.status, f"{worst.name} {worst.value:.3g}"])
+    if len(checks) > 1:
+        tables["Checks"] = checks
+    return tables
+
+
+def _foreign(path: Path, description: Description) -> Description:
+    description.warnings.append(
+        f"No manifest ({path.name}.json) beside it: another tool built it, or the two were parted."
+    )
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+
+    try:
+        runner = TensorRTRunner(path, contexts=1, cuda_graphs=0)
+    except AdaptrtError as error:
+        description.facts["runs here"] = f"not known: {error.message}"
+        return description
+    with runner:
+        description.facts["runs here"] = "yes"
+        description.inputs = [_tensor(info) for info in runner.inputs]
+        description.outputs = [_tensor(info) for info in runner.outputs]
+        description.warnings += runner.warnings
+    return description
+
+
+def _tensor(info: TensorInfo) -> Tensor:
+    return Tensor(info.name, info.dtype, tuple("?" if size is None else size for size in info.shape))

@@ -1,0 +1,183 @@
+"""``adaptrt build``: any ONNX file, with and without a spec; what comes without TensorRT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaptrt.cli.engine_flags import build_from_flags
+from adaptrt.cli.request import build_request_from_flags
+from adaptrt.errors import UsageError
+from adaptrt.specs import BuildOptions
+
+Convert = Callable[[str], Path]
+
+NOTHING: dict[str, Any] = {
+    "workspace": None, "opt_level": None, "tf32": None, "timing_cache": True, "version_compatible": False,
+    "hardware_compatible": None, "strip_weights": False, "refittable": False, "plugin_libs": (),
+    "tactic_sources": None, "build_timeout": None, "device": None,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaptrt.builtins.engine.can_build", lambda: False)
+    monkeypatch.setattr("adaptrt.pipeline.build.can_build", lambda: False)
+    monkeypatch.setattr("adaptrt.trt.versions._MODULES", {"full": (), "lean": (), "dispatch": ()})
+
+
+def test_no_flag_leaves_everything_to_tensorrt() -> None:
+    assert build_from_flags(NOTHING) == BuildOptions()
+
+
+@pytest.mark.parametrize(
+    ("flags", "field", "value"),
+    [
+        ({"workspace": "4"}, "workspace", 4 << 30),
+        ({"workspace": "512M"}, "workspace", 512 << 20),
+        ({"workspace": "1.5g"}, "workspace", 3 << 29),
+        ({"opt_level": 0}, "optimization_level", 0),
+        ({"tf32": False}, "tf32", False),
+        ({"hardware_compatible": "ampere+"}, "hardware_compatible", "ampere+"),
+        ({"plugin_libs": ("a.so", "b.so")}, "plugin_libs", ("a.so", "b.so")),
+        ({"tactic_sources": "CUBLAS, cudnn"}, "tactic_sources", ("CUBLAS", "cudnn")),
+        ({"tactic_sources": ""}, "tactic_sources", ()),
+        ({"build_timeout": 60.0}, "timeout", 60.0),
+        ({"device": "cuda:1"}, "device", 1),
+    ],
+)
+def test_flags(flags: dict[str, Any], field: str, value: Any) -> None:
+    assert getattr(build_from_flags({**NOTHING, **flags}), field) == value
+
+
+@pytest.mark.parametrize("flags", [{"workspace": "lots"}, {"workspace": "0"}, {"device": "gpu"}, {"opt_level": 7}])
+def test_flags_that_cannot_be(flags: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        build_from_flags({**NOTHING, **flags})
+    assert caught.value.hint
+
+
+def test_a_request() -> None:
+    flags = {
+        **NOTHING, "source": "a.onnx", "output": None, "imgsz": None, "batch": "1:8:32", "shape": (), "min_shape": (),
+        "opt_shape": (), "max_shape": (), "set_dynamic_batch": True, "verify": "quick", "target": "10",
+        "precision": None, "fp16": True, "bf16": False, "int8": False, "keep_fp32": ("head",), "cache": False,
+        "image": None, "ort_custom_ops": (), "plugins_file": None,
+    }  # fmt: skip
+    request = build_request_from_flags(flags, command="adaptrt build a.onnx")
+    assert (request.source, request.adapter, request.precision, request.target) == ("a.onnx", "", "fp16", 10)
+    assert request.shapes.batch is not None
+    assert (request.shapes.batch.opt, request.set_dynamic_batch, request.cache) == (8, True, False)
+    assert request.keep_fp32 == ("head",)
+
+
+def test_half_precision_is_written_and_checked_without_tensorrt(adaptrt: Any, converted: Convert) -> None:
+    path = converted("detector")
+    result = adaptrt("build", path, "--fp16", "--target", "10", "--verify", "quick", "--json")
+    assert result.code == 0
+    links = {link["number"]: link for link in result.json["links"]}
+    assert links[3]["status"] == "passed"
+    assert links[4]["reason"] == "no engine was built: TensorRT is not installed here"
+    written = {Path(record["path"]).name for record in result.json["files"].values()}
+    assert written == {"detector.fp16.onnx"}
+    assert sorted(file.name for file in path.parent.glob("detector.*")) == [
+        "detector.build.report.html",
+        "detector.build.report.json",
+        "detector.fp16.onnx",
+        "detector.onnx",
+    ]
+
+
+def test_the_summary_for_people(adaptrt: Any, converted: Convert) -> None:
+    result = adaptrt("build", converted("detector"), "--fp16", "--target", "10", "--verify", "quick")
+    assert result.code == 0
+    assert "typed graph = reference" in result.out
+    assert "adaptrt inspect" in result.out
+    assert "detector.fp16.onnx" in result.out
+
+
+def test_nothing_can_come_of_it_without_tensorrt(adaptrt: Any, converted: Convert) -> None:
+    path = converted("detector")
+    result = adaptrt("build", path, "--verify", "quick")
+    assert result.code == 3
+    assert "TensorRT is not installed; building an engine needs the full one." in result.err
+    assert [file.name for file in path.parent.glob("detector*")] == ["detector.onnx"]
+
+
+def test_a_file_without_a_spec_needs_its_shapes(adaptrt: Any, converted: Convert) -> None:
+    path = without_spec(converted("detector"))
+    result = adaptrt("build", path, "--fp16", "--target", "10", "--verify", "quick")
+    assert result.code == 2
+    assert "Input 'images' has dynamic axes" in result.err
+    assert "--shape images=1..16x3x64x64" in result.err
+    given = adaptrt("build", path, "--fp16", "--target", "10", "--verify", "quick", "--shape", "images=1..4x3x64x64")
+    assert given.code == 0
+    assert adaptrt("build", path, "--fp16", "--target", "10", "--batch", "1:4", "--verify", "none").code == 0
+    wrong = adaptrt("build", path, "--fp16", "--target", "10", "--shape", "image=1..4x3x64x64")
+    assert wrong.code == 2
+    assert "Did you mean 'images'?" in wrong.err
+
+
+def without_spec(path: Path) -> Path:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(path))
+    del model.metadata_props[:]
+    onnx.save(model, str(path))
+    return path
+
+
+def test_int8_needs_a_quantised_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaptrt.pipeline.build.can_build", lambda: True)
+    result = adaptrt("build", converted("detector"), "--int8", "--verify", "none")
+    assert result.code == 8
+    assert "QuantizeLinear and DequantizeLinear" in result.err
+
+
+def test_a_batch_that_is_dynamic_already(adaptrt: Any, converted: Convert) -> None:
+    result = adaptrt("build", converted("detector"), "--set-dynamic-batch", "--fp16", "--target", "10")
+    assert result.code == 7
+    assert "is dynamic already" in result.err
+
+
+def test_a_fixed_batch_made_dynamic(adaptrt: Any, tiny: str) -> None:
+    assert adaptrt("convert", "detector", "--adapter", tiny, "--dynamic", "none", "--verify", "none").code == 0
+    result = adaptrt(
+        "build", "detector.onnx", "--set-dynamic-batch", "--batch", "1:2:4", "--fp16", "--target", "10",
+        "--verify", "quick", "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    link = result.json["links"][2]
+    assert (link["status"], link["reason"]) == ("passed", "batches 1, 2, 3 against 1")
+    onnx = pytest.importorskip("onnx")
+    dynamic = onnx.load("detector.dynamic.onnx")
+    assert dynamic.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert Path("detector.fp16.onnx").is_file()
+
+
+def test_a_batch_that_cannot_be_made_dynamic(adaptrt: Any, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+    graph = helper.make_graph(
+        [helper.make_node("Flatten", ["x"], ["flat"], axis=0), helper.make_node("MatMul", ["flat", "w"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", 1, [2, 3])],
+        [helper.make_tensor_value_info("y", 1, [1, 4])],
+        [helper.make_tensor("w", 1, [6, 4], [0.5] * 24)],
+    )
+    path = tmp_path / "mixes.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), str(path))
+    result = adaptrt("build", path, "--set-dynamic-batch", "--fp16", "--target", "10", "--verify", "quick")
+    assert result.code == 7
+    assert "cannot be made dynamic in its batch" in result.err
+    assert "Export it again with a dynamic batch." in result.err
+    assert [file.name for file in tmp_path.glob("mixes*")] == ["mixes.onnx"]
+
+
+def test_a_file_that_is_none(adaptrt: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"nothing")
+    result = adaptrt("build", tmp_path / "x.onnx", "--fp16", "--target", "10")
+    assert result.code == 7
+    assert "not a readable ONNX file" in result.err

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 BEST = 5
 
 
-def read_class_folders(data: Path, spec: ModelSpec) -> Dataset:
+def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) -> Dataset:
     """``data/<class>/**/*.jpg``: each folder is a label of the spec, or the number of a class.
 
     Folders with other names are taken in order of their names, as training tools number them, if there are as many as
     classes.
     """
+    if images is not None:
+        raise UsageError("--images belongs to detection.", hint="Classification reads data/<class>/<picture>.jpg")
     if not data.is_dir():
         raise UsageError(f"{data} is no folder.", hint="Give a folder that holds a folder of pictures for each class.")
     folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -75,6 +77,7 @@ class TopScores:
     def __init__(self, classes: int) -> None:
         self._with_best = classes > BEST or not classes
         self._seen = self._first = self._best = 0
+        self._records: list[dict[str, Any]] = []
 
     def add(self, truth: int, prediction: Predictions) -> None:
         if not isinstance(prediction, Classification):
@@ -83,10 +86,18 @@ class TopScores:
         self._seen += 1
         self._first += best[:1] == [truth]
         self._best += truth in best
+        scores = [float(score) for score in prediction.scores[:BEST]]
+        self._records.append({"truth": truth, "labels": best, "scores": scores})
 
     def scores(self) -> dict[str, float]:
         scores = {"top-1": self._first / max(self._seen, 1)}
         return {**scores, "top-5": self._best / max(self._seen, 1)} if self._with_best else scores
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        return {}
+
+    def records(self) -> list[dict[str, Any]]:
+        return self._records
 
 
 def _answer(prediction: Predictions) -> Any:

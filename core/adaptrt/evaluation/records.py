@@ -10,12 +10,13 @@ class BackendResult:
     """One backend on all pictures.
 
     ``scores`` lie between 0 and 1, higher is better. ``same`` is the share of pictures on which it answers as the first
-    backend does. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
+    backend does. ``per_class``: objects and scores of each class, where the task has them. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
     """
 
     backend: str
     file: str
     scores: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     same: float | None = None
     pictures: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -45,5 +46,7 @@ class Evaluation:
     def losses(self) -> dict[str, float]:
         """For each later result, how far its first score lies below that of the first one, in points of 100."""
         first, *others = self.results
+        if not first.scores:
+            return {}
         name = next(iter(first.scores))
         return {f"{other.backend} {other.file}": 100 * (first.scores[name] - other.scores[name]) for other in others}

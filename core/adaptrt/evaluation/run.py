@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -13,16 +14,18 @@ from typing import Any
 from adaptrt.errors import ImageError, ShapeError, UsageError
 from adaptrt.evaluation.records import BackendResult, Evaluation
 from adaptrt.evaluation.subjects import Subject, choose_subjects
-from adaptrt.evaluation.tasks import Dataset, EvaluationTask, Example, find_task
+from adaptrt.evaluation.tasks import Dataset, EvaluationTask, Example, Scorer, find_task
 from adaptrt.pipeline.load import Model
 
 Progress = Callable[[str, int, int], None]
+OnPrediction = Callable[[Subject, Example, Any, Any], None]
 
 
 def evaluate(
     files: Sequence[str | os.PathLike[str]],
     data: str | os.PathLike[str],
     *,
+    images: str | os.PathLike[str] | None = None,
     backends: Sequence[str] = (),
     batch: int | None = None,
     limit: int | None = None,
@@ -33,12 +36,18 @@ def evaluate(
     allow_host_code: bool = False,
     plugins_file: str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
+    on_prediction: OnPrediction | None = None,
+    on_records: Callable[[Subject, list[dict[str, Any]]], None] | None = None,
+    score: bool = True,
 ) -> Evaluation:
     """Every backend on the labelled pictures of ``data``, the same ones in the same batches.
 
     ``backends`` are eager, onnxruntime, tensorrt; those of the files unless given. ``batch``: pictures at a time, the
     spec's optimal batch unless given. ``limit``: at most so many pictures, spread evenly over the data. ``weights``:
-    where the checkpoint lies now, for eager. ``on_progress(title, done, total)`` is called as pictures are done.
+    where the checkpoint lies now, for eager. ``on_progress(title, done, total)`` is called as pictures are done,
+    ``on_prediction(subject, example, picture, prediction)`` for each, and ``on_records`` gets all predictions of a
+    backend in the task's exchange format (detection: COCO results). ``images``: the folder of the pictures, for
+    detection. Without ``score`` nothing is counted.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} leaves no picture.", hint="Give at least 1.")
@@ -55,13 +64,18 @@ def evaluate(
         ) as model:
             task = find_task(model.spec)
             if evaluation is None:
-                dataset = _limited(task.read(Path(data), model.spec), limit)
+                dataset = _limited(task.read(Path(data), model.spec, Path(images) if images else None), limit)
                 size = _batch(model, batch)
                 evaluation = Evaluation(str(data), model.spec.task, 0, size, notes=list(dataset.notes))
             _batch(model, evaluation.batch)
             given = {**task.params(model.spec), **(params or {})}
             progress = partial(on_progress or _silent, f"{subject.backend} {subject.path.name}")
-            result, found = _one(model, subject, task, dataset, evaluation, given, progress)
+            seen = partial(on_prediction, subject) if on_prediction else None
+            result, found, scorer = _one(model, subject, task, dataset, evaluation, given, progress, seen)
+            if score:
+                result.scores, result.per_class = scorer.scores(), scorer.per_class()
+            if on_records:
+                on_records(subject, scorer.records())
             if not evaluation.results:
                 answers = found
                 evaluation.pictures = result.pictures
@@ -84,8 +98,9 @@ def _one(
     evaluation: Evaluation,
     params: dict[str, Any],
     on_progress: Callable[[int, int], None],
-) -> tuple[BackendResult, list[Any]]:
-    """The result of one backend, and its answer to each picture that could be read."""
+    on_prediction: Callable[[Example, Any, Any], None] | None,
+) -> tuple[BackendResult, list[Any], Scorer]:
+    """The result of one backend, its answer to each picture that could be read, and the scorer that has seen them."""
     from adaptrt.vision.pictures import read_image
 
     seconds = dict.fromkeys(("read", "preprocess", "run", "postprocess"), 0.0)
@@ -110,15 +125,17 @@ def _one(
             predictions, timing = model.timed(pictures, **params)
             for name, spent in vars(timing).items():
                 seconds[name] += spent
-            for example, prediction in zip(readable, predictions, strict=True):
+            for example, picture, prediction in zip(readable, pictures, predictions, strict=True):
                 scorer.add(example.truth, prediction)
                 answers.append(task.answer(prediction))
+                if on_prediction:
+                    on_prediction(example, picture, prediction)
         done += len(examples)
         on_progress(done, total)
     if not answers:
         raise ImageError(f"No picture of {evaluation.data} can be read.", hint="See the notes: damaged files?")
-    result.pictures, result.scores = len(answers), scorer.scores()
-    return result, answers
+    result.pictures = len(answers)
+    return result, answers, scorer
 
 
 def _limited(dataset: Dataset, limit: int | None) -> Dataset:
@@ -126,7 +143,7 @@ def _limited(dataset: Dataset, limit: int | None) -> Dataset:
     if limit is None or limit >= count:
         return dataset
     chosen = tuple(dataset.examples[index * count // limit] for index in range(limit))
-    return Dataset(chosen, (*dataset.notes, f"{limit} of {count} pictures, spread evenly"))
+    return replace(dataset, examples=chosen, notes=(*dataset.notes, f"{limit} of {count} pictures, spread evenly"))
 
 
 def _batch(model: Model, asked: int | None) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from adaptrt.predictions import Predictions
     from adaptrt.specs import ModelSpec
 
-_MODULES = {"classify": "adaptrt.evaluation.classification"}
+_MODULES = {"classify": "adaptrt.evaluation.classification", "detect": "adaptrt.evaluation.detection"}
 
 
 @dataclass(frozen=True)
@@ -27,29 +27,37 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled pictures; ``notes`` say what was assumed about the labels."""
+    """Labelled pictures; ``notes`` say what was assumed about the labels, ``context`` is what the scorer needs."""
 
     examples: tuple[Example, ...]
     notes: tuple[str, ...] = ()
+    context: Any = None
 
 
 class Scorer(Protocol):
-    """Collects predictions of one backend; ``scores`` lie between 0 and 1, the one that counts first."""
+    """Collects predictions of one backend; ``scores`` lie between 0 and 1, the one that counts first.
+
+    ``per_class`` may be empty; ``records`` are the predictions in the task's exchange format.
+    """
 
     def add(self, truth: Any, prediction: Predictions) -> None: ...
 
     def scores(self) -> dict[str, float]: ...
+
+    def per_class(self) -> dict[str, dict[str, float]]: ...
+
+    def records(self) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
 class EvaluationTask:
     """One task.
 
-    ``read(data, spec)`` finds the labelled pictures, ``scorer(spec, dataset)`` starts counting, ``params(spec)`` are
+    ``read(data, spec, images)`` finds the labelled pictures, ``scorer(spec, dataset)`` starts counting, ``params(spec)`` are
     decoder parameters that scoring needs, and ``answer(prediction)`` is what two backends have to agree on.
     """
 
-    read: Callable[[Path, ModelSpec], Dataset]
+    read: Callable[[Path, ModelSpec, Path | None], Dataset]
     scorer: Callable[[ModelSpec, Dataset], Scorer]
     answer: Callable[[Predictions], Any]
     params: Callable[[ModelSpec], Mapping[str, Any]] = field(default=lambda spec: {})  # noqa: ARG005

@@ -24,19 +24,42 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
         ]
         for result in evaluation.results
     ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [head, *rows]
-    ]
     return [
-        *lines,
+        *_table([head, *rows], left=2),
         "",
+        *_class_lines(evaluation),
         f"{evaluation.pictures} pictures of {evaluation.data}, {evaluation.batch} at a time",
         *evaluation.notes,
+    ]
+
+
+def _class_lines(evaluation: Evaluation) -> list[str]:
+    """A line for each class: how many objects, and each backend's first score."""
+    first = evaluation.results[0].per_class
+    if not first:
+        return []
+    score = next(name for name in next(iter(first.values())) if name != "objects")
+    head = ["class", "objects", *(f"{score} {result.backend}" for result in evaluation.results)]
+    rows = [
+        [
+            name,
+            f"{entry['objects']:.0f}",
+            *(f"{100 * result.per_class[name][score]:.2f} %" for result in evaluation.results),
+        ]
+        for name, entry in first.items()
+    ]
+    return [*_table([head, *rows], left=1), ""]
+
+
+def _table(rows: list[list[str]], *, left: int) -> list[str]:
+    """Columns aligned: the first ``left`` to the left, the others, numbers, to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
     ]
 
 

@@ -1,0 +1,128 @@
+"""COCO annotations: which pictures there are, what is in them, and which category is which class of the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.evaluation.tasks import Dataset, Example
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adaptrt.specs import ModelSpec
+
+_PLACES = ("instances.json", "annotations.json", "_annotations.coco.json")
+_EXAMPLE = "COCO: a JSON file with images, annotations and categories; --images names the folder of the pictures."
+
+
+@dataclass(frozen=True)
+class CocoTruth:
+    """``document``: the annotations of the model's classes. ``categories``: the category id of each class."""
+
+    document: dict[str, Any]
+    categories: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+    """The pictures of an annotation file; ``truth`` of an example is its image id, ``context`` a ``CocoTruth``.
+
+    ``data`` is the file, or a folder that holds it. Pictures lie in ``images``, else in ``images/`` beside the file,
+    else beside it.
+    """
+    file = _annotation_file(data)
+    document = _read(file)
+    categories, names, notes = _match(document["categories"], spec.labels)
+    folder = _picture_folder(file, images)
+    examples = []
+    for image in document["images"]:
+        path = folder / str(image["file_name"])
+        if not path.is_file():
+            raise UsageError(
+                f"{file.name} lists {image['file_name']}, which is not in {folder}.",
+                hint="Name its folder: --images DIR",
+            )
+        examples.append(Example(path, image["id"]))
+    wanted = set(categories)
+    kept = [_with_area(entry) for entry in document["annotations"] if entry["category_id"] in wanted]
+    truth = {**document, "annotations": kept, "categories": [c for c in document["categories"] if c["id"] in wanted]}
+    return Dataset(tuple(examples), tuple(notes), CocoTruth(truth, categories, names))
+
+
+def _annotation_file(data: Path) -> Path:
+    if data.is_dir():
+        found = [data / name for name in _PLACES if (data / name).is_file()] or sorted(data.glob("*.json"))
+        if len(found) != 1:
+            names = ", ".join(path.name for path in found) or "none"
+            raise UsageError(f"{data} should hold one annotation file; there is {names}.", hint=_EXAMPLE)
+        return found[0]
+    if not data.is_file():
+        raise UsageError(f"There is no file {data}.", hint=_EXAMPLE)
+    return data
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file.name} is no JSON: {error}.", hint=_EXAMPLE) from error
+    wanted = {
+        "images": ("id", "file_name"),
+        "annotations": ("id", "image_id", "category_id", "bbox"),
+        "categories": ("id", "name"),
+    }
+    for part, keys in wanted.items():
+        rows = document.get(part) if isinstance(document, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise UsageError(f"{file.name} holds no list {part!r}.", hint=_EXAMPLE)
+        for row in rows:
+            missing = [key for key in keys if key not in row]
+            if missing:
+                raise UsageError(f"{file.name}: an entry of {part!r} has no {missing[0]!r}.", hint=_EXAMPLE)
+    if not document["images"]:
+        raise UsageError(f"{file.name} lists no pictures.", hint=_EXAMPLE)
+    return document  # type: ignore[no-any-return]
+
+
+def _with_area(entry: dict[str, Any]) -> dict[str, Any]:
+    width, height = entry["bbox"][2:]
+    return {**entry, "area": entry.get("area", width * height), "iscrowd": entry.get("iscrowd", 0)}
+
+
+def _match(
+    categories: Sequence[dict[str, Any]], labels: Sequence[str]
+) -> tuple[tuple[int, ...], tuple[str, ...], list[str]]:
+    """The category id of each class: by name, else in order of the ids if there are as many."""
+    by_name = {_plain(str(category["name"])): int(category["id"]) for category in categories}
+    ids = [by_name.get(_plain(label)) for label in labels]
+    if labels and all(number is not None for number in ids):
+        others = len(categories) - len(labels)
+        notes = [f"{others} categories of the annotations are no class of this model: left out"] if others > 0 else []
+        return tuple(number for number in ids if number is not None), tuple(labels), notes
+    ordered = sorted(categories, key=lambda category: int(category["id"]))
+    if len(ordered) == len(labels) or not labels:
+        names = tuple(labels) or tuple(str(category["name"]) for category in ordered)
+        note = "categories and classes differ by name: taken in order of the categories' ids"
+        return tuple(int(category["id"]) for category in ordered), names, [note]
+    stranger = next(label for label, number in zip(labels, ids, strict=True) if number is None)
+    raise UsageError(
+        f"The model's class {stranger!r} is no category of the annotations ({len(categories)}, the model has {len(labels)}).",
+        hint=did_you_mean(stranger, [str(category["name"]) for category in categories]),
+    )
+
+
+def _picture_folder(file: Path, images: Path | None) -> Path:
+    if images is not None:
+        if not images.is_dir():
+            raise UsageError(f"{images} is no folder.", hint="--images names the folder that file_name starts from.")
+        return images
+    beside = file.parent / "images"
+    return beside if beside.is_dir() else file.parent
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").strip().casefold()

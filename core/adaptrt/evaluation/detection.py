@@ -1,0 +1,146 @@
+"""Detection: COCO's mAP and recall by faster-coco-eval, VOC's AP at IoU 0.5, class by class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import DependencyError, ModelError
+from adaptrt.evaluation.average_precision import voc_average_precisions
+from adaptrt.evaluation.coco import CocoTruth, read_coco
+from adaptrt.evaluation.tasks import Dataset, EvaluationTask
+from adaptrt.predictions import Detections
+
+if TYPE_CHECKING:
+    from adaptrt.predictions import Predictions
+    from adaptrt.specs import ModelSpec
+
+LOWEST = 0.001
+"""The score from which on boxes count: mAP wants them all, and files have an end."""
+_SURE = 0.25
+
+
+class BoxScores:
+    """Collects boxes as COCO results; boxes [x, y, w, h] in pixels of the original picture."""
+
+    def __init__(self, truth: CocoTruth) -> None:
+        self._truth = truth
+        self._seen: list[Any] = []
+        self._results: list[dict[str, Any]] = []
+        self._evaluations: dict[bool, Any] = {}
+
+    def add(self, truth: Any, prediction: Predictions) -> None:
+        if not isinstance(prediction, Detections):
+            raise ModelError(f"A detector gives boxes, this model gives {type(prediction).__name__}.")
+        self._evaluations.clear()
+        self._seen.append(truth)
+        for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
+            x1, y1, x2, y2 = (float(side) for side in box)
+            self._results.append(
+                {
+                    "image_id": truth,
+                    "category_id": self._truth.categories[int(label)],
+                    "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "score": float(score),
+                }
+            )
+
+    def records(self) -> list[dict[str, Any]]:
+        """COCO results: what a server or another tool takes."""
+        return self._results
+
+    def scores(self) -> dict[str, float]:
+        """``recall``: of boxes whatever their class (proposals), 100 a picture, over IoU 0.5 to 0.95."""
+        coco = self._evaluate()
+        if coco is None:
+            return dict.fromkeys(("mAP", "mAP50", "mAP75", "VOC AP50", "recall"), 0.0)
+        stats = coco.stats_as_dict
+        voc = [entry["VOC AP50"] for entry in self.per_class().values() if "VOC AP50" in entry]
+        proposals = self._evaluate(with_classes=False).stats_as_dict
+        return {
+            "mAP": max(float(stats["AP_all"]), 0.0),
+            "mAP50": max(float(stats["AP_50"]), 0.0),
+            "mAP75": max(float(stats["AP_75"]), 0.0),
+            "VOC AP50": float(np.mean(voc)) if voc else 0.0,
+            "recall": max(float(proposals["AR_third"]), 0.0),
+        }
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Of every class that occurs: objects, mAP, mAP50, VOC AP50."""
+        coco = self._evaluate()
+        kept = set(self._seen)
+        truths = [entry for entry in self._truth.document["annotations"] if entry["image_id"] in kept]
+        voc = voc_average_precisions(truths, self._results)
+        table: dict[str, dict[str, float]] = {}
+        for number, (name, category) in enumerate(zip(self._truth.names, self._truth.categories, strict=True)):
+            objects = sum(entry["category_id"] == category and not entry["iscrowd"] for entry in truths)
+            if not objects:
+                continue
+            precision = (
+                None if coco is None else coco.eval["precision"][:, :, self._place(coco, category, number), 0, -1]
+            )
+            table[name] = {
+                "objects": objects,
+                "mAP": 0.0 if precision is None else _mean(precision),
+                "mAP50": 0.0 if precision is None else _mean(precision[0]),
+                "VOC AP50": voc.get(category, 0.0),
+            }
+        return table
+
+    def _place(self, coco: Any, category: int, number: int) -> int:
+        ids = list(coco.params.catIds)
+        return ids.index(category) if category in ids else number
+
+    def _evaluate(self, *, with_classes: bool = True) -> Any:
+        """faster-coco-eval over the pictures seen, once; ``None`` where nothing was found."""
+        if with_classes not in self._evaluations:
+            self._evaluations[with_classes] = self._run(with_classes=with_classes)
+        return self._evaluations[with_classes]
+
+    def _run(self, *, with_classes: bool) -> Any:
+        try:
+            from faster_coco_eval import COCO, COCOeval_faster
+        except ImportError as error:
+            raise DependencyError("mAP needs faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'") from error
+        if not self._results:
+            return None
+        kept = set(self._seen)
+        document = {
+            **self._truth.document,
+            "images": [image for image in self._truth.document["images"] if image["id"] in kept],
+            "annotations": [entry for entry in self._truth.document["annotations"] if entry["image_id"] in kept],
+        }
+        truth = COCO(document, use_deepcopy=True)
+        found = truth.loadRes([dict(result) for result in self._results])
+        evaluation = COCOeval_faster(truth, found, "bbox", print_function=_silent)
+        evaluation.params.useCats = int(with_classes)
+        evaluation.run()
+        return evaluation
+
+
+def _mean(precision: Any) -> float:
+    known = precision[precision > -1]
+    return float(known.mean()) if known.size else 0.0
+
+
+def _silent(*_: object, **__: object) -> None:
+    pass
+
+
+def _scorer(spec: ModelSpec, dataset: Dataset) -> BoxScores:  # noqa: ARG001
+    return BoxScores(dataset.context)
+
+
+def _answer(prediction: Predictions) -> Any:
+    """What is surely there: the classes and how often, boxes left aside."""
+    if not isinstance(prediction, Detections):
+        return None
+    return tuple(sorted(prediction.labels[prediction.scores > _SURE].tolist()))
+
+
+def _params(spec: ModelSpec) -> dict[str, Any]:  # noqa: ARG001
+    return {"conf": LOWEST}
+
+
+TASK = EvaluationTask(read=read_coco, scorer=_scorer, answer=_answer, params=_params)

@@ -1,0 +1,61 @@
+"""``adaptrt evaluate`` on a detector."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
+    """The tiny detector, and two pictures with annotations in its classes."""
+    pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
+    assert adaptrt("convert", "--adapter", "tiny", "detector", "--verify", "none", "-q").code == 0
+    from draw_shapes import DETECTION, write_detection_set
+
+    document = json.loads(write_detection_set(Path("set"), 2, 3, DETECTION).read_text())
+    document["categories"] = [
+        {"id": number, "name": name} for number, name in enumerate(("red", "green", "blue", "x"), 1)
+    ]
+    Path("set", "instances.json").write_text(json.dumps(document))
+    return "detector.onnx"
+
+
+def test_scores_pictures_and_classes(converted: str, adaptrt: Callable[..., Any]) -> None:
+    result = adaptrt("evaluate", converted, "--data", "set", "--backend", "eager,onnxruntime", "--show-dir", "shown")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[0].split()[:7] == ["backend", "file", "mAP", "mAP50", "mAP75", "VOC", "AP50"]
+    assert any(line.startswith("class ") for line in lines)
+    assert "1 categories of the annotations are no class of this model: left out" in lines
+    for backend in ("eager", "onnxruntime"):
+        assert len(list(Path("shown", f"detector.{backend}").glob("*.jpg"))) == 2
+    data = json.loads(adaptrt("evaluate", converted, "--data", "set/instances.json", "--json").out)
+    assert set(data["results"][0]["scores"]) == {"mAP", "mAP50", "mAP75", "VOC AP50", "recall"}
+    assert data["results"][0]["per_class"]
+
+
+def test_a_results_file_without_scores(converted: str, adaptrt: Callable[..., Any]) -> None:
+    arguments = ("evaluate", converted, "--data", "set", "--images", "set/images", "--format-only", "found.json")
+    assert adaptrt(*arguments).code == 0
+    found = json.loads(Path("found.json").read_text())
+    assert set(found[0]) == {"image_id", "category_id", "bbox", "score"}
+    assert adaptrt(*arguments, "--score-thr", "0.9").code == 0
+    fewer = json.loads(Path("found.json").read_text())
+    assert len(fewer) < len(found)
+    assert all(entry["score"] > 0.9 for entry in fewer)
+    assert adaptrt(*arguments, "--backend", "eager,onnxruntime").code == 0
+    assert {path.name for path in Path().glob("found.*.json")} == {
+        "found.detector.eager.json",
+        "found.detector.onnxruntime.json",
+    }
+
+
+def test_annotations_that_are_missing(converted: str, adaptrt: Callable[..., Any]) -> None:
+    result = adaptrt("evaluate", converted, "--data", "nowhere.json")
+    assert result.code == 2
+    assert "There is no file nowhere.json" in result.err

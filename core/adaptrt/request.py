@@ -162,6 +162,7 @@ class Request:
     plugins_file: Path | None = None
     seed: int = 0
     command: str = ""
+    verbose: int = 0
 
     def __post_init__(self) -> None:
         for name, known in _WORDS.items():
@@ -193,7 +194,8 @@ class Conversion:
 
     ``options``: the adapter's own dataclass, filled. ``workdir``: a folder that goes when the conversion ends.
     ``settings``: the ``[settings]`` table of plugins.toml, by plugin. ``notes``: sentences that the report should hold.
-    ``warn`` tells the user something now; ``progress(done, total, text)`` how far a long step is (``total`` 0: unknown).
+    ``warn`` tells the user something now, ``tell`` whoever asked for more (``request.verbose``);
+    ``progress(done, total, text)`` says how far a long step is (``total`` 0: unknown).
     ``builder_plugins`` are the plugins with a ``configure_builder`` hook.
     """
 
@@ -203,5 +205,6 @@ class Conversion:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     warn: Callable[[str], None] = silent
+    tell: Callable[[str], None] = silent
     progress: Callable[[int, int, str], None] = silent
     builder_plugins: tuple[str, ...] = ()

@@ -10,8 +10,10 @@ from adaptrt.request import Conversion
 from adaptrt.specs import ModelSpec
 from adaptrt.trt.build import BuildWatcher, Configure
 from adaptrt.trt.build import build_engine as build
-from adaptrt.trt.log import LogNote
+from adaptrt.trt.log import LogNote, Severity
 from adaptrt.trt.versions import can_build, features_of, target_of
+
+_LEVELS: tuple[Severity, ...] = ("warning", "info", "verbose")  # by the number of -v
 
 
 @hookimpl(trylast=True)
@@ -75,7 +77,7 @@ def _configure(ctx: Conversion) -> Configure | None:
     from adaptrt.request import silent
 
     context = ctx.workdir / "build-context.pickle"
-    context.write_bytes(pickle.dumps(replace(ctx, warn=silent, progress=silent)))
+    context.write_bytes(pickle.dumps(replace(ctx, warn=silent, tell=silent, progress=silent)))
     return Configure("adaptrt.pipeline.configure:configure_builder", str(context))
 
 
@@ -83,7 +85,7 @@ class _Told(BuildWatcher):
     """Passes on how far the build is, and what TensorRT had to say."""
 
     def __init__(self, ctx: Conversion) -> None:
-        super().__init__()
+        super().__init__(log_level=_LEVELS[min(ctx.request.verbose, 2)])
         self._ctx = ctx
 
     def progress(self, fraction: float | None, seconds: float, remaining: float | None, text: str) -> None:  # noqa: ARG002
@@ -92,6 +94,10 @@ class _Told(BuildWatcher):
             self._ctx.progress(0, 0, left)
         else:
             self._ctx.progress(round(fraction * 1000), 1000, left)
+
+    def message(self, severity: Severity, text: str) -> None:
+        if self._ctx.request.verbose:
+            self._ctx.tell(f"TensorRT {severity}: {text}")
 
     def note(self, note: LogNote) -> None:
         self._ctx.warn(str(note))

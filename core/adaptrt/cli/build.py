@@ -53,7 +53,7 @@ def build(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **
     from adaptrt.cli.progress import choose_observer
     from adaptrt.cli.request import build_request_from_flags
 
-    request = build_request_from_flags(flags, command=f"adaptrt build {shlex.join(arguments(ctx))}")
+    request = build_request_from_flags(flags, command=f"adaptrt build {shlex.join(arguments(ctx))}", verbose=verbose)
     with frameworks_kept_off_stdout(verbose), choose_observer(quiet=quiet) as observer:
         report = run_build(request, observer=observer)
     if as_json:

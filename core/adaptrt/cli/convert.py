@@ -81,7 +81,7 @@ def convert(
     from adaptrt.cli.request import request_from_flags
 
     script = "convert" if ctx.parent is None else "adaptrt convert"
-    request = request_from_flags(flags, command=_command_line(script, arguments(ctx)))
+    request = request_from_flags(flags, command=_command_line(script, arguments(ctx)), verbose=verbose)
     if trace_plugins:
         os.environ["ADAPTRT_TRACE_PLUGINS"] = "1"
         ctx.call_on_close(lambda: os.environ.pop("ADAPTRT_TRACE_PLUGINS", None))

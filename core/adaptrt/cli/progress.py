@@ -34,6 +34,9 @@ class QuietObserver(Observer):
     def warning(self, text: str) -> None:
         click.echo(f"Warning: {text}", err=True)
 
+    def detail(self, text: str) -> None:
+        click.echo(text, err=True)
+
 
 class LineObserver(QuietObserver):
     """A line for each stage when it is done: what logs and pipes can take."""
@@ -97,6 +100,11 @@ class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
         from rich.text import Text
 
         self._console.print(Text.assemble(("Warning: ", "yellow"), text))
+
+    def detail(self, text: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text(text, style="dim"))
 
     def finished(self, report: Report) -> None:  # noqa: ARG002
         self._end_task()

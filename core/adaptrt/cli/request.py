@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from adaptrt.specs import Shape
 
 
-def request_from_flags(flags: Mapping[str, Any], *, command: str) -> Request:
+def request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int = 0) -> Request:
     """``flags`` are the parameters of the command by name; a ``UsageError`` says what cannot be."""
     if not flags["adapter"]:
         raise _adapter_missing(flags["source"])
@@ -49,10 +49,11 @@ def request_from_flags(flags: Mapping[str, Any], *, command: str) -> Request:
         ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
         plugins_file=_path(flags["plugins_file"]),
         command=command,
+        verbose=verbose,
     )
 
 
-def build_request_from_flags(flags: Mapping[str, Any], *, command: str) -> BuildRequest:
+def build_request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int = 0) -> BuildRequest:
     """The same for ``build``."""
     return BuildRequest(
         source=flags["source"],
@@ -73,6 +74,7 @@ def build_request_from_flags(flags: Mapping[str, Any], *, command: str) -> Build
         ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
         plugins_file=_path(flags["plugins_file"]),
         command=command,
+        verbose=verbose,
     )
 
 

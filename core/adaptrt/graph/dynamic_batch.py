@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError
+from adaptrt.graph.model_file import check_model, read_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +45,19 @@ def set_dynamic_batch(model: ir.Model) -> int:
                 value.shape = None
     common.ShapeInferencePass()(model)
     return batch
+
+
+def write_dynamic_batch(source: Path, destination: Path) -> None:
+    """The file with its batch made dynamic; whether it still is the same function has to be tried."""
+    model = read_model(source)
+    set_dynamic_batch(model)
+    try:
+        check_model(model)
+    except Exception as error:
+        raise GraphError(
+            f"{source.name} cannot be made dynamic in its batch: {error}", hint="Export it again with a dynamic batch."
+        ) from error
+    onnx.save(ir.to_proto(model), str(destination))
 
 
 def _fixed_batch(model: ir.Model) -> int:

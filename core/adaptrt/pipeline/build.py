@@ -72,6 +72,7 @@ class _Building(Running):
 
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
         """The file to build from, and its spec with the shapes asked for."""
+        source = self.with_older_opset(source, file)
         if self.request.set_dynamic_batch:
             source = self.with_dynamic_batch(source)
             file = read_onnx(source)
@@ -89,28 +90,31 @@ class _Building(Running):
 
     def with_dynamic_batch(self, source: Path) -> Path:
         try:
-            import onnx
-
-            from adaptrt.graph.dynamic_batch import set_dynamic_batch
-            from adaptrt.graph.model_file import check_model, read_model
+            from adaptrt.graph.dynamic_batch import write_dynamic_batch
         except ImportError as error:
             raise DependencyError(
                 f"--set-dynamic-batch needs onnx: {error}.", hint="Install it: pip install 'adaptrt[export]'"
             ) from error
-        import onnx_ir as ir
-
-        model = read_model(source)
-        set_dynamic_batch(model)
-        try:
-            check_model(model)
-        except Exception as error:
-            raise GraphError(
-                f"{source.name} cannot be made dynamic in its batch: {error}",
-                hint="Export it again with a dynamic batch.",
-            ) from error
         path = self.workdir / "dynamic.onnx"
-        onnx.save(ir.to_proto(model), str(path))
+        write_dynamic_batch(source, path)
         self.add_file("onnx", path, ".dynamic.onnx")
+        return path
+
+    def with_older_opset(self, source: Path, file: OnnxFile) -> Path:
+        """What TensorRT 8 can read, where the file is too new for it."""
+        newest = features_of(target_of(self.request)).newest_opset
+        if target_of(self.request) != 8 or file.opset <= newest:
+            return source
+        try:
+            from adaptrt.graph.passes.opset17 import write_lower_opset
+        except ImportError as error:
+            raise DependencyError(
+                f"{source.name} has opset {file.opset}, TensorRT 8 reads {newest}; bringing it back needs onnx: {error}.",
+                hint="Install it: pip install 'adaptrt[export]'; or export with opset 17.",
+            ) from error
+        path = self.workdir / f"opset{newest}.onnx"
+        write_lower_opset(source, path)
+        self.add_file("onnx", path, f".opset{newest}.onnx")
         return path
 
     def run_reference(self, onnx_path: Path, spec: ModelSpec) -> None:

@@ -31,7 +31,7 @@ _FORMAT = 1
 # files that hold data, whose content says everything; others are code, which may read whatever it likes
 _DATA = {".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".onnx"}
 # fields of a request that the result does not depend on
-_APART = {"output", "command", "cache"}
+_APART = {"output", "command", "cache", "verbose"}
 _FILES = {"weights", "image", "test_image", "plugins_file"}
 
 

@@ -20,5 +20,8 @@ class Observer:
     def warning(self, text: str) -> None:
         """Something the user should know, that does not stop the conversion."""
 
+    def detail(self, text: str) -> None:
+        """Something for whoever asked for more (``-v``)."""
+
     def finished(self, report: Report) -> None:
         """The conversion ended, well or not (``report.status``)."""

@@ -70,6 +70,7 @@ class Running:
             self.settings.settings,
             self.report.notes,
             warn=self.warn,
+            tell=self.observer.detail,
             progress=self.observer.stage_progress,
             builder_plugins=tuple(self.session.implementations().get("configure_builder", ())),
         )

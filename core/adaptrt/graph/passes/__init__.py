@@ -11,11 +11,17 @@ from adaptrt.graph.passes.clean import (
     make_gathers_positive,
     name_nodes,
 )
+from adaptrt.graph.passes.opset17 import lower_opset
 from adaptrt.graph.passes.simplify import simplify
 
 
-def standard_passes(*, with_onnxsim: bool, shapes: Mapping[str, Sequence[int]] | None = None) -> list[GraphPass]:
-    """What every graph goes through; ``shapes`` of the inputs are those that onnxsim checks itself at."""
+def standard_passes(
+    *, with_onnxsim: bool, shapes: Mapping[str, Sequence[int]] | None = None, target: int | None = None
+) -> list[GraphPass]:
+    """What every graph goes through; ``shapes`` of the inputs are those that onnxsim checks itself at.
+
+    ``target`` 8 adds what TensorRT 8 needs.
+    """
     passes = [
         GraphPass(name="fold", order=10, run=fold_constants, reason="what depends on no input is computed once"),
         GraphPass(name="clean", order=20, run=drop_redundant, reason="equal constants, equal nodes, dead nodes"),
@@ -32,6 +38,12 @@ def standard_passes(*, with_onnxsim: bool, shapes: Mapping[str, Sequence[int]] |
                 order=30,
                 run=functools.partial(simplify, shapes=shapes),
                 reason="shape arithmetic that folding leaves behind",
+            )
+        )
+    if target == 8:
+        passes.append(
+            GraphPass(
+                name="opset17", order=50, run=lower_opset, reason="TensorRT 8 misreads operators of a later opset"
             )
         )
     return passes

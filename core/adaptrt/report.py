@@ -10,6 +10,7 @@ from adaptrt.errors import AdaptrtError, ModelError
 from adaptrt.specs import ModelSpec
 
 Status = Literal["passed", "failed", "not run"]
+Severity = Literal["error", "warning", "info"]
 
 LINKS = {
     0: "framework's own predictions = ours, on the reference",
@@ -132,6 +133,31 @@ class EngineRecord:
 
 
 @dataclass
+class Place:
+    """A line of Python, and how many nodes it made; ``file`` is below site-packages or the folder of the conversion."""
+
+    file: str
+    line: int
+    code: str = ""
+    count: int = 1
+
+
+@dataclass
+class Finding:
+    """What the graph check, or the export itself, found in the model's code. ``number`` is that of the rule in the
+    design's list; 0 for other things. ``operator`` is empty where it is not about one."""
+
+    rule: str
+    number: int
+    severity: Severity
+    operator: str
+    count: int
+    message: str
+    advice: str
+    places: list[Place] = field(default_factory=list)
+
+
+@dataclass
 class Failure:
     kind: str
     message: str
@@ -168,6 +194,7 @@ class Report:
     cached: str = ""
     weights: str = ""
     options: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
     version: int = 1
 
     def link(self, number: int) -> Link:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import ShapeError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape
+
+if TYPE_CHECKING:
+    from adaptrt.report import Finding
 
 Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
@@ -193,7 +196,8 @@ class Conversion:
     """What hooks get as ``ctx``.
 
     ``options``: the adapter's own dataclass, filled. ``workdir``: a folder that goes when the conversion ends.
-    ``settings``: the ``[settings]`` table of plugins.toml, by plugin. ``notes``: sentences that the report should hold.
+    ``settings``: the ``[settings]`` table of plugins.toml, by plugin. ``notes``: sentences that the report should hold;
+    ``findings``: what the export found in the model's code.
     ``warn`` tells the user something now, ``tell`` whoever asked for more (``request.verbose``);
     ``progress(done, total, text)`` says how far a long step is (``total`` 0: unknown).
     ``builder_plugins`` are the plugins with a ``configure_builder`` hook.
@@ -208,3 +212,4 @@ class Conversion:
     tell: Callable[[str], None] = silent
     progress: Callable[[int, int, str], None] = silent
     builder_plugins: tuple[str, ...] = ()
+    findings: list[Finding] = field(default_factory=list)

@@ -36,12 +36,15 @@ def example_inputs(
 @hookimpl(trylast=True)
 def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
     from adaptrt.export.torch_onnx import choose_exporter, choose_opset, export_onnx
+    from adaptrt.graph.lint.places import at
     from adaptrt.trt.versions import target_of
 
     target = target_of(ctx.request)
     exporter = choose_exporter(ctx.request.exporter, spec, target)
     path = ctx.workdir / "exported.onnx"
-    export_onnx(model, inputs, spec, path, exporter=exporter, opset=choose_opset(ctx.request.opset, exporter, target))
+    opset = choose_opset(ctx.request.opset, exporter, target)
+    traps = export_onnx(model, inputs, spec, path, exporter=exporter, opset=opset)
+    ctx.findings.extend(traps.findings(at))
     return path
 
 

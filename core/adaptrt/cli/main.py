@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": Entry("adaptrt.cli.predict:predict", "Detect or classify with a converted model.", _MODELS),
     "evaluate": Entry("adaptrt.cli.evaluate:evaluate", "Score converted models on labelled pictures.", _MODELS),
     "inspect": Entry("adaptrt.cli.inspect_model:inspect_model", "Show what a model file holds.", _MODELS),
+    "lint": Entry("adaptrt.cli.lint:lint", "Hold a graph against the rules for TensorRT.", _MODELS),
     "engine": Entry("adaptrt.cli.engine:engine", "Take Ultralytics' header off an engine, or put it on.", _MODELS),
     "adapters": Entry("adaptrt.cli.adapters:adapters", "List the frameworks that can be converted.", _SETUP),
     "plugins": Entry("adaptrt.cli.plugins:plugins", "List the plugins that take part, and their hooks.", _SETUP),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import linecache
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from adaptrt.errors import ExportError, disk_error
+from adaptrt.export.traps import TrapRecorder, failing_line, recording
 from adaptrt.export.wrapper import FlatModel
 from adaptrt.request import Exporter
 from adaptrt.specs import ModelSpec
@@ -53,22 +55,29 @@ def choose_opset(asked: int | None, exporter: Exporter, target: int) -> int:
 
 def export_onnx(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, *, exporter: Exporter, opset: int
-) -> None:
-    """Write the graph of ``model``; exactly the dynamic axes of the spec are symbolic."""
+) -> TrapRecorder:
+    """Write the graph of ``model``; exactly the dynamic axes of the spec are symbolic.
+
+    Returns where the trace turned tensors into numbers.
+    """
     flat = FlatModel(model).eval()
     export = _export_dynamo if exporter == "dynamo" else _export_torchscript
     try:
-        with torch.no_grad(), _quiet():
+        watched = recording(spec, tuple(inputs.values()), conversions=exporter == "torchscript")
+        with torch.no_grad(), _quiet(), watched as traps:
             export(flat, inputs, spec, path, opset)
     except Exception as error:
         full = disk_error(error)
         if full is not None:
             raise full from error
         other = "torchscript" if exporter == "dynamo" else "dynamo"
+        line = failing_line(error)
+        where = f"{Path(line[0]).name}:{line[1]} ({linecache.getline(*line).strip()}): " if line is not None else ""
         raise ExportError(
-            f"torch.onnx.export ({exporter}, opset {opset}) failed: {_first_line(error)}",
-            hint=f"Try --exporter {other}; --debug shows the whole traceback.",
+            f"torch.onnx.export ({exporter}, opset {opset}) failed: {where}{_cause(error)}",
+            hint=f"{_advice(error)}Try --exporter {other}; --debug shows the whole traceback.",
         ) from error
+    return traps
 
 
 def _export_torchscript(
@@ -94,6 +103,7 @@ def _export_torchscript(
         opset_version=opset,
         do_constant_folding=True,
         dynamo=False,
+        verbose=True,  # prints, which is caught, and leaves the model's lines in the nodes
     )
 
 
@@ -137,20 +147,34 @@ def _strided(spec: ModelSpec, name: str, axis: int) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters talk on every channel; what matters comes back as an error or from the checks."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Exporters talk on every channel; what matters comes back as an error, from the checks, or is recorded."""
+    disabled = logging.root.manager.disable
+    log_graph = torch._C._jit_onnx_log  # with verbose, prints the whole graph, past sys.stdout
+    setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010
+    logging.disable(logging.ERROR)
+    talk = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)
+        setattr(torch._C, "_jit_onnx_log", log_graph)  # noqa: B010
 
 
-def _first_line(error: BaseException) -> str:
+def _cause(error: BaseException) -> str:
+    """What went wrong in one line: torch.onnx wraps the error in advice about its own steps."""
+    while error.__cause__ is not None and type(error).__module__.startswith("torch.onnx"):
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _advice(error: BaseException) -> str:
+    """What to write instead, for the failures that models run into."""
+    text = f"{type(error).__name__} {error} {type(error.__cause__).__name__}"
+    if "data-dependent" in text or "DataDependent" in text:
+        return "The model's Python decides by a tensor's value: use torch.where or a mask. "
+    if "specialized" in text or "Constraints violated" in text:
+        return "The model's Python reads a dynamic axis as a number (a loop, int(), a reshape): leave it symbolic. "
+    return ""

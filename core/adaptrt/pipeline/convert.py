@@ -16,6 +16,7 @@ from adaptrt.pipeline.samples import Sample, numbered, require_numbers, sample_s
 from adaptrt.report import Report
 from adaptrt.request import Request
 from adaptrt.specs import ModelSpec
+from adaptrt.trt.versions import target_of
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -240,6 +241,7 @@ class _Converting(Running):
     def rewrite(self, exported: Path, spec: ModelSpec) -> tuple[onnx_ir.Model, ModelSpec]:
         """The graph passes; before and after them every axis is what was asked for."""
         from adaptrt.export.torch_onnx import EXPORTER_KEY
+        from adaptrt.graph.lint import check_graph, keep_places, read_places
         from adaptrt.graph.model_file import complete_outputs, count_operators, read_model, require_symbolic_axes
         from adaptrt.graph.run_passes import run_passes
 
@@ -250,6 +252,7 @@ class _Converting(Running):
             self.report.exporter = graph.metadata_props.get(EXPORTER_KEY, "torchscript") if who == "core" else who
             self.report.operators["exported"] = count_operators(graph)
             require_symbolic_axes(graph, spec)
+            places = read_places(graph)
             passes = self.hooks.graph_passes(self.ctx, spec)
             names = iter(range(1, len(passes) + 1))
             graph, self.report.passes = run_passes(
@@ -262,6 +265,8 @@ class _Converting(Running):
                 sum(counts.values()) for counts in (self.report.operators["exported"], self.report.operators["final"])
             )
             stage.note = f"{before} to {after} nodes"
+            keep_places(graph, places)
+            self.report.findings += check_graph(graph, spec, target_of(self.request))
         return graph, spec
 
     def verify_onnx(self, path: Path, spec: ModelSpec) -> Runner | None:

@@ -12,7 +12,7 @@ from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, PatchError, VerificationError
 from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes
 from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions
-from adaptrt.report import Check, Link, PictureRecord, PredictionRecord
+from adaptrt.report import Check, Finding, Link, PictureRecord, PredictionRecord
 from adaptrt.runtime.base import Runner
 from adaptrt.specs import ModelSpec
 
@@ -62,6 +62,19 @@ _HINTS = {
     4: "TensorRT computes something else: try --precision fp32, then keep parts in float32 (--keep-fp32).",
     5: "Numbers agree and predictions do not: look at the pictures in the report.",
 }
+
+
+def hint_with_traps(hint: str | None, findings: Sequence[Finding]) -> str | None:
+    """The hint of a failed link, with the lines whose numbers the trace froze: the likeliest reason there is."""
+    lines = [
+        f"{place.file}:{place.line}" + (f" ({place.code})" if place.code else "")
+        for finding in findings
+        if finding.rule in ("traced-value", "traced-size")
+        for place in finding.places
+    ]
+    if not lines:
+        return hint
+    return f"The trace froze numbers of the example at {', '.join(lines[:3])}. {hint or ''}".strip()
 
 
 def compare_samples(

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from adaptrt.rendering.findings import print_findings
 from adaptrt.rendering.words import SHORT_LINKS, duration, file_size, limit_text, shown_path, value_text, verdict, worst
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def print_summary(console: Console, report: Report, *, verbose: bool = False, pi
     console.print()
     console.print(Text(verdict(report), style="bold green" if any(link.checks for link in report.links) else "bold"))
     console.print(Text(_time_spent(report), style="dim"))
+    print_graph_check(console, report, every=verbose)
     if verbose:
         console.print(Group(*_changes(report)))
     console.print()
@@ -48,6 +50,15 @@ def print_summary(console: Console, report: Report, *, verbose: bool = False, pi
         console.print(Text("Next", style="bold"))
     for command in commands:
         console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def print_graph_check(console: Console, report: Report, *, every: bool = False) -> None:
+    """What in the model's code is to be mended, if anything."""
+    shown = [finding for finding in report.findings if every or finding.severity != "info"]
+    if shown:
+        console.print()
+        console.print(Text("In the model's code", style="bold"))
+        print_findings(console, shown, hidden=len(report.findings) - len(shown))
 
 
 def checks_table(report: Report, *, every: bool = False) -> Table:

@@ -12,6 +12,7 @@ from adaptrt.errors import GraphError, ModelError
 from adaptrt.specs import METADATA_KEY, ModelSpec
 
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
+SOURCE = "adaptrt.source"  # file.py:12, what adaptrt leaves of it
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _WEIGHT_TYPES = ("float32", "float16", "bfloat16", "float64", "int8")
 _DTYPES = {
@@ -158,7 +159,7 @@ def _node(data: memoryview) -> Node:
             domain = _text(value)
         elif number == 9 and isinstance(value, memoryview):
             key, text = _pair(value)
-            source = (_source_line(text) or source) if key == STACK_TRACE else source
+            source = (_source_line(text) or source) if key == STACK_TRACE else text if key == SOURCE else source
     return Node(
         name or f"node_of_{outputs[0] if outputs else ''}",
         f"{domain}.{operator}" if domain not in ("", "ai.onnx") else operator,

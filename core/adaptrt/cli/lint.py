@@ -1,0 +1,72 @@
+"""``adaptrt lint``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from adaptrt.cli.framework import Command, general_options, option
+
+if TYPE_CHECKING:
+    from adaptrt.report import Finding
+
+EXAMPLES = (
+    ("adaptrt lint best.onnx", "what would trouble TensorRT, with the line of Python that made it"),
+    ("adaptrt lint model.onnx --target 8 --fail-on warning", "for TensorRT 8.6; exit code 7 on a warning, for CI"),
+)
+_LEVELS = ("error", "warning", "info")
+
+
+@click.command("lint", cls=Command, examples=EXAMPLES)
+@click.argument("file")
+@option("--target", type=click.Choice(["8", "10", "11"]), help="TensorRT major.  [default: the installed one]")
+@option("--fail-on", type=click.Choice([*_LEVELS, "never"]), default="error", help="What makes the exit code 7.  [default: error]")  # fmt: skip
+@general_options
+@click.pass_context
+def lint(
+    ctx: click.Context, /, file: str, target: str | None, fail_on: str, verbose: int, quiet: bool, as_json: bool
+) -> None:
+    """Hold the graph in FILE against the rules that export well to TensorRT.
+
+    Each finding says how often, which operator, the line of the model's Python (in files that adaptrt or torch wrote), and
+    what to write instead. Notes (info) are shown with -v.
+    """
+    from adaptrt.errors import GraphError
+    from adaptrt.trt.versions import default_target
+
+    generation = int(target) if target else default_target()
+    findings = lint_file(Path(file), generation)
+    if as_json:
+        import dataclasses
+
+        from adaptrt.cli.output import echo_json
+
+        echo_json({"file": file, "target": generation, "findings": [dataclasses.asdict(one) for one in findings]})
+    elif not quiet:
+        from adaptrt.rendering.findings import print_findings
+        from adaptrt.rendering.terminal import stdout_console
+
+        shown = findings if verbose else [finding for finding in findings if finding.severity != "info"]
+        print_findings(stdout_console(), shown, hidden=len(findings) - len(shown))
+    counted = _LEVELS[: _LEVELS.index(fail_on) + 1] if fail_on != "never" else ()
+    if any(finding.severity in counted for finding in findings):
+        ctx.exit(GraphError.exit_code)
+
+
+def lint_file(path: Path, target: int) -> list[Finding]:
+    """What the graph check finds in any ONNX file; the spec inside, if there is one, says what was asked for."""
+    from adaptrt.errors import GraphError, ModelError, did_you_mean
+    from adaptrt.graph.lint import check_graph
+    from adaptrt.graph.model_file import read_model
+    from adaptrt.specs import METADATA_KEY, ModelSpec
+
+    if not path.is_file():
+        beside = [file.name for file in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
+        raise ModelError(f"There is no file {path}.", hint=did_you_mean(path.name, beside) if beside else None)
+    model = read_model(path)
+    if not model.graph.outputs:
+        raise GraphError(f"{path.name} holds no ONNX graph.", hint="Check that the file is whole.")
+    text = model.metadata_props.get(METADATA_KEY)
+    return check_graph(model, ModelSpec.from_json(text) if text else None, target)

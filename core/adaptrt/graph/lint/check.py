@@ -1,0 +1,66 @@
+"""From broken rules to findings: grouped, counted, with places."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from adaptrt.graph.lint.places import place_of
+from adaptrt.graph.lint.rules import RULES, Graph, Hit, hits
+from adaptrt.report import Finding, Place
+from adaptrt.specs import ModelSpec
+from adaptrt.trt.onnx_file import Node
+from adaptrt.trt.precision import decoding_nodes, pixel_outputs
+
+_PLACES = 5
+_GRAVITY = {"error": 0, "warning": 1, "info": 2}
+
+
+def check_graph(model: ir.Model, spec: ModelSpec | None, target: int) -> list[Finding]:
+    """What in the graph breaks a rule for this TensorRT generation, the gravest first; the graph stays as it is."""
+    looked_at = model.clone()
+    common.ShapeInferencePass()(looked_at)
+    graph = Graph(looked_at, spec, target, _decoding(looked_at, spec))
+    groups: dict[tuple[str, str, str], list[Hit]] = {}
+    for hit in hits(graph):
+        groups.setdefault((hit.rule, hit.operator, hit.detail), []).append(hit)
+    findings = [_finding(found) for found in groups.values()]
+    return sorted(findings, key=lambda finding: (_GRAVITY[finding.severity], finding.number or 99, -finding.count))
+
+
+def _finding(found: list[Hit]) -> Finding:
+    hit, rule = found[0], RULES[found[0].rule]
+    places = Counter(
+        (place.file, place.line, place.code) for one in found if one.node is not None and (place := place_of(one.node))
+    )
+    return Finding(
+        rule=hit.rule,
+        number=rule.number,
+        severity=hit.severity or rule.severity,
+        operator=hit.operator,
+        count=len(found),
+        message=f"{rule.message}: {hit.detail}" if hit.detail else rule.message,
+        advice=rule.advice,
+        places=[Place(*place, count) for place, count in places.most_common(_PLACES)],
+    )
+
+
+def _decoding(model: ir.Model, spec: ModelSpec | None) -> frozenset[str]:
+    """The names of the nodes that compute pixel coordinates."""
+    outputs = pixel_outputs(spec)
+    if not outputs:
+        return frozenset()
+    outline = [Node(node.name or "", node.op_type, _names(node.inputs), _names(node.outputs)) for node in model.graph]
+    weights = {
+        name: int(value.const_value.size)
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+    }
+    return frozenset(decoding_nodes(outline, outputs, weights))
+
+
+def _names(values: Iterable[ir.Value | None]) -> tuple[str, ...]:
+    return tuple(str(value.name) if value is not None else "" for value in values)

@@ -1,0 +1,83 @@
+"""The line of Python that made a node: read from the raw export, carried by the names of tensors.
+
+dynamo writes stack traces into the metadata of nodes, TorchScript (verbose) into their doc strings; simplifiers drop
+both, and both hold paths of the machine that exported.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+
+from adaptrt.report import Place
+from adaptrt.trt.onnx_file import SOURCE, STACK_TRACE
+
+_DYNAMO = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_TORCHSCRIPT = re.compile(r"^(?P<file>.+?)\((?P<line>\d+)\): ", re.MULTILINE)
+# what the exporters and we ourselves wrap around a model
+_NOT_THE_MODEL = re.compile(r"(^|(site|dist)-packages/)(torch|onnxscript)/|adaptrt/(export|patching)/|<")
+_EXPORTERS_OWN = ("pkg.torch.", "pkg.onnxscript.", "namespace")
+
+
+def read_places(model: ir.Model) -> dict[str, Place]:
+    """The place of each tensor that the exporter knows one for."""
+    places = {}
+    for node in model.graph.all_nodes():
+        place = _place(node)
+        if place is not None:
+            places.update({str(value.name): place for value in node.outputs})
+    return places
+
+
+def keep_places(model: ir.Model, places: Mapping[str, Place]) -> None:
+    """Leave on each node ``file.py:12`` in place of the exporter's own notes, which hold this machine's paths."""
+    for node in model.graph.all_nodes():
+        for key in [key for key in node.metadata_props if key.startswith(_EXPORTERS_OWN)]:
+            del node.metadata_props[key]
+        node.doc_string = None
+        place = next((places[str(value.name)] for value in node.outputs if str(value.name) in places), None)
+        if place is not None:
+            node.metadata_props[SOURCE] = f"{place.file}:{place.line}"
+
+
+def place_of(node: ir.Node) -> Place | None:
+    """Where a node comes from: what ``keep_places`` left, or the exporter's own note."""
+    kept = node.metadata_props.get(SOURCE, "")
+    file, colon, line = kept.rpartition(":")
+    if colon and line.isdigit():
+        return Place(file, int(line), _code(file, int(line)))
+    return _place(node)
+
+
+def shown_file(path: str) -> str:
+    """A path that means something elsewhere too: below site-packages or the current folder, else its last two parts."""
+    inside = path.partition("site-packages/")[2] or path.partition("dist-packages/")[2]
+    if inside:
+        return inside
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
+
+
+def at(path: str, line: int) -> Place:
+    """The place, with its line of code where the file is here."""
+    return Place(shown_file(path), line, linecache.getline(path, line).strip())
+
+
+def _place(node: ir.Node) -> Place | None:
+    """The innermost frame that belongs to the model."""
+    trace = node.metadata_props.get(STACK_TRACE)
+    frames = [*_DYNAMO.finditer(trace)][::-1] if trace else [*_TORCHSCRIPT.finditer(node.doc_string or "")]
+    for frame in frames:
+        if not _NOT_THE_MODEL.search(frame["file"]):
+            return at(frame["file"], int(frame["line"]))
+    return None
+
+
+def _code(file: str, line: int) -> str:
+    return linecache.getline(file, line).strip() if Path(file).is_file() else ""

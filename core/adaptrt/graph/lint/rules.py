@@ -1,0 +1,237 @@
+"""The rules: what each looks for in a graph, how grave it is, and what to write instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import onnx_ir as ir
+
+from adaptrt.graph.lint.operators import unsupported
+from adaptrt.report import Severity
+from adaptrt.specs import ModelSpec
+from adaptrt.trt.versions import features_of
+
+OLDEST_OPSET = 11
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``number`` is that of the design's list of rules for patched code; 0 for what TensorRT itself demands."""
+
+    number: int
+    severity: Severity
+    message: str
+    advice: str
+
+
+RULES = {
+    "shape-read": Rule(
+        1, "warning", "sizes are read while the graph runs",
+        "int(x.shape[i]) for each axis that is fixed; only dynamic axes stay symbolic",
+    ),
+    "resize-by-size": Rule(
+        2, "warning", "a size for the interpolation is computed in the graph",
+        "interpolate(scale_factor=...) instead of a size read from a tensor",
+    ),
+    "reshape-by-size": Rule(
+        3, "warning", "the target shape of a reshape is computed in the graph",
+        "reshape(-1, ...) with the batch as -1 and numbers for the other axes",
+    ),
+    "free-axis": Rule(
+        4, "error", "an axis is dynamic that nobody asked for", "--dynamic, --batch or --shape name the dynamic axes"
+    ),
+    "opset": Rule(5, "error", "the opset does not suit this TensorRT", "--opset, or --target for another TensorRT"),
+    "scatter": Rule(
+        6, "warning", "values are written into a tensor (an in-place slice assignment)",
+        "build the result with torch.cat, torch.where, or a product with a mask",
+    ),
+    "many-axes": Rule(
+        7, "info", "tensors of five axes or more", "merge axes that are not needed apart: TensorRT is quickest up to four"
+    ),
+    "half-pixels": Rule(
+        8, "error", "pixel coordinates are computed in half precision, whose spacing is 0.5 px from 512 on",
+        "keep the decoding in float32: --keep-fp32 'PATTERN'",
+    ),
+    "negative-gather": Rule(
+        9, "warning", "indices count from the end, which TensorRT has misread", "x[:, n - 1] instead of x[:, -1]"
+    ),
+    "int64": Rule(9, "warning", "int64 arithmetic on data", "compute in int32 or float32: .to(torch.int32) first"),
+    "data-dependent": Rule(
+        9, "warning", "the size of a result depends on data",
+        "a mask, torch.where or topk with a fixed number; thresholds and NMS belong after the engine",
+    ),
+    "unsupported": Rule(
+        0, "error", "TensorRT's parser has no such operator", "write it with operators that it has, or bring a plugin (--plugin-lib)"
+    ),
+    "custom-operator": Rule(
+        0, "warning", "an operator outside ONNX", "TensorRT needs a plugin for it: --plugin-lib FILE"
+    ),
+    "restriction": Rule(
+        0, "error", "an option of the operator that TensorRT's parser does not take", "leave the option out"
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A rule broken at a node, or by the graph as a whole."""
+
+    rule: str
+    operator: str
+    node: ir.Node | None = None
+    detail: str = ""
+    severity: Severity | None = None
+
+
+_ARITHMETIC = frozenset(
+    [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "Mod",
+        "Pow",
+        "CumSum",
+        "Range",
+        "Sum",
+        "Min",
+        "Max",
+        "ReduceSum",
+        "ReduceProd",
+        "MatMul",
+        "Neg",
+        "Abs",
+    ]
+)
+_DATA_DEPENDENT = frozenset(["Compress", "NonMaxSuppression", "NonZero", "Unique"])
+_HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
+
+@dataclass
+class Graph:
+    """The graph as the rules look at it; shapes are inferred."""
+
+    model: ir.Model
+    spec: ModelSpec | None
+    target: int
+    decoding: frozenset[str] = frozenset()
+    nodes: list[ir.Node] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nodes = list(self.model.graph.all_nodes())
+
+    @property
+    def opset(self) -> int:
+        return self.model.graph.opset_imports.get("", 0)
+
+    @cached_property
+    def from_data(self) -> set[ir.Value]:
+        """Values that depend on what is in the inputs, not only on their sizes."""
+        found = set(self.model.graph.inputs) - set(self.model.graph.initializers.values())
+        for node in self.nodes:
+            if node.op_type not in ("Shape", "Size") and any(value in found for value in node.inputs):
+                found.update(node.outputs)
+        return found
+
+
+def constant(value: ir.Value | None) -> bool:
+    """Whether a value is known before anything runs."""
+    if value is None or value.const_value is not None or value.is_initializer():
+        return True
+    producer = value.producer()
+    return producer is not None and producer.op_type == "Constant"
+
+
+def number(value: ir.Value | None) -> list[int | float] | None:
+    """The numbers of a small constant."""
+    if value is None:
+        return None
+    tensor = value.const_value
+    producer = value.producer()
+    if tensor is None and producer is not None and producer.op_type == "Constant" and "value" in producer.attributes:
+        tensor = producer.attributes["value"].as_tensor()
+    if tensor is None or tensor.size > 100_000:
+        return None
+    numbers: list[int | float] = tensor.numpy().ravel().tolist()
+    return numbers
+
+
+def hits(graph: Graph) -> Iterator[Hit]:
+    """Everything that breaks a rule."""
+    yield from _whole_graph(graph)
+    for node in graph.nodes:
+        name = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+        if node.domain not in ("", "ai.onnx"):
+            yield Hit("custom-operator", name, node)
+            continue
+        if unsupported(name, graph.target):
+            yield Hit("unsupported", name, node)
+        for rule, detail in (*_shapes(node), *_values(node, graph), *_restrictions(node)):
+            yield Hit(rule, name, node, detail)
+
+
+def _whole_graph(graph: Graph) -> Iterator[Hit]:
+    newest = features_of(graph.target).newest_opset
+    if graph.opset < OLDEST_OPSET:
+        yield Hit("opset", "", detail=f"opset {graph.opset}; at least {OLDEST_OPSET} is needed")
+    elif graph.opset > newest:
+        yield Hit(
+            "opset", "", detail=f"opset {graph.opset}; TensorRT {graph.target} reads {newest} in full",
+            severity="error" if graph.target == 8 else "warning",
+        )  # fmt: skip
+    asked = {tensor.name: tensor.dims for tensor in graph.spec.inputs} if graph.spec is not None else {}
+    for value in graph.model.graph.inputs:
+        dims = asked.get(str(value.name))
+        for axis, size in enumerate(value.shape or ()):
+            if dims is not None and axis < len(dims) and not isinstance(size, int) and not dims[axis].dynamic:
+                yield Hit("free-axis", "", detail=f"axis {axis} of {value.name}")
+
+
+def _shapes(node: ir.Node) -> Iterator[tuple[str, str]]:
+    if node.op_type in ("Shape", "Size"):
+        yield "shape-read", ""
+    if (
+        node.op_type == "Resize"
+        and len(node.inputs) > 3
+        and node.inputs[3] is not None
+        and not constant(node.inputs[3])
+    ):
+        yield "resize-by-size", ""
+    if node.op_type == "Reshape" and not constant(node.inputs[1]):
+        yield "reshape-by-size", ""
+    if any(value.shape is not None and len(value.shape) > 4 for value in node.outputs):
+        yield "many-axes", ""
+
+
+def _values(node: ir.Node, graph: Graph) -> Iterator[tuple[str, str]]:
+    if node.op_type in ("ScatterND", "ScatterElements"):
+        yield "scatter", ""
+    if node.op_type == "Gather" and any(index < 0 for index in number(node.inputs[1]) or ()):
+        yield "negative-gather", ""
+    if (
+        node.op_type in _ARITHMETIC
+        and node.outputs[0].dtype == ir.DataType.INT64
+        and any(value in graph.from_data for value in node.inputs)
+    ):
+        yield "int64", "TensorRT 8 narrows it to int32" if graph.target == 8 else ""
+    if node.op_type in _DATA_DEPENDENT:
+        yield "data-dependent", ""
+    if node.name in graph.decoding and any(value.dtype in _HALF for value in node.outputs):
+        yield "half-pixels", ""
+
+
+def _restrictions(node: ir.Node) -> Iterable[tuple[str, str]]:
+    """Options that the tables of supported operators exclude."""
+    attributes = node.attributes
+    if node.op_type == "Resize" and "antialias" in attributes and attributes["antialias"].as_int():
+        yield "restriction", "antialias"
+    if node.op_type == "MaxPool" and len(node.outputs) > 1 and node.outputs[1].uses():
+        yield "restriction", "the output of indices"
+    if node.op_type == "ScatterND" and "reduction" in attributes and attributes["reduction"].as_string() != "none":
+        yield "restriction", f"reduction {attributes['reduction'].as_string()}"
+    if node.op_type == "TopK":
+        wanted = number(node.inputs[1]) or [0]
+        if wanted[0] > 3840:
+            yield "restriction", f"k = {wanted[0]}, beyond 3840"

@@ -1,0 +1,211 @@
+"""The graph check: each rule finds what it is for and nothing in a clean graph; places survive the passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper
+
+from adaptrt import Dim, InputSpec, ModelSpec, OutputGroup, OutputSpec
+from adaptrt.graph.lint import check_graph, keep_places, place_of, read_places
+from adaptrt.graph.lint.places import shown_file
+from adaptrt.graph.lint.rules import RULES
+from adaptrt.report import Finding, Place
+
+FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+
+
+def model_of(
+    nodes: Sequence[onnx.NodeProto],
+    constants: dict[str, Any] | None = None,
+    *,
+    shape: Sequence[int | str] = ("batch", 4, 8, 8),
+    dtype: int = FLOAT,
+    result: int = FLOAT,
+    opset: int = 17,
+    domains: Sequence[str] = (),
+) -> ir.Model:
+    """A model from ``x`` to ``y``."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", dtype, shape)],
+        [helper.make_tensor_value_info("y", result, None)],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
+    )
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    return ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=8))
+
+
+def node(operator: str, inputs: str, outputs: str = "y", **attributes: Any) -> onnx.NodeProto:
+    """Inputs and outputs as words; ``_`` is an input that is left out."""
+    return helper.make_node(
+        operator, ["" if name == "_" else name for name in inputs.split()], outputs.split(), **attributes
+    )
+
+
+def rules_of(model: ir.Model, spec: ModelSpec | None = None, target: int = 10) -> set[str]:
+    return {finding.rule for finding in check_graph(model, spec, target)}
+
+
+BROKEN: dict[str, Callable[[], ir.Model]] = {
+    "shape-read": lambda: model_of([node("Shape", "x")], result=INT64),
+    "resize-by-size": lambda: model_of([node("Shape", "x", "s"), node("Resize", "x _ _ s", mode="nearest")]),
+    "reshape-by-size": lambda: model_of([node("Shape", "x", "s"), node("Reshape", "x s")]),
+    "opset": lambda: model_of([node("Relu", "x")], opset=10),
+    "scatter": lambda: model_of(
+        [node("ScatterND", "x i u")], {"i": np.zeros((1, 4), np.int64), "u": np.zeros(1, np.float32)}
+    ),
+    "many-axes": lambda: model_of([node("Unsqueeze", "x a")], {"a": np.array([0])}),
+    "negative-gather": lambda: model_of([node("Gather", "x i", axis=1)], {"i": np.array(-1)}),
+    "int64": lambda: model_of([node("Add", "x one")], {"one": np.array(1)}, dtype=INT64, result=INT64),
+    "data-dependent": lambda: model_of([node("NonZero", "x")], result=INT64),
+    "unsupported": lambda: model_of([node("Det", "x")]),
+    "custom-operator": lambda: model_of([node("Thing", "x", domain="my.ops")], domains=["my.ops"]),
+    "restriction": lambda: model_of([node("TopK", "x k", "y i", axis=1)], {"k": np.array([4000])}),
+}
+CLEAN = model_of(
+    [node("Reshape", "x s", "flat"), node("MatMul", "flat w", "z"), node("Gather", "z i", axis=1)],
+    {"s": np.array([-1, 256]), "w": np.ones((256, 3), np.float32), "i": np.array([0, 2])},
+)
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_each_rule_finds_what_it_is_for(rule: str) -> None:
+    assert rule in rules_of(BROKEN[rule]())
+
+
+def test_every_rule_has_a_case() -> None:
+    assert {*BROKEN, "free-axis", "half-pixels"} == set(RULES)
+
+
+def test_a_clean_graph_has_no_findings() -> None:
+    before = ir.to_proto(CLEAN).SerializeToString()
+    assert check_graph(CLEAN, None, 10) == []
+    assert ir.to_proto(CLEAN).SerializeToString() == before
+
+
+def test_sizes_of_sizes_are_no_arithmetic_on_data() -> None:
+    nodes = [node("Shape", "x", "s"), node("Mul", "s two", "d"), node("Expand", "x d")]
+    assert "int64" not in rules_of(model_of(nodes, {"two": np.array(2)}))
+
+
+def test_an_axis_nobody_asked_for() -> None:
+    spec = ModelSpec(inputs=(InputSpec("x", ((Dim(1, 2, 4, "batch"), *map(Dim.fixed, (4, 8, 8))),)),))
+    assert rules_of(model_of([node("Relu", "x")]), spec) == set()
+    (finding,) = check_graph(model_of([node("Relu", "x")], shape=("batch", 4, "height", 8)), spec, 10)
+    assert (finding.rule, finding.severity) == ("free-axis", "error")
+    assert "axis 2 of x" in finding.message
+
+
+def test_pixels_in_half() -> None:
+    def convert(dtype: int) -> ir.Model:
+        nodes = [
+            node("Cast", "x", "h", to=dtype),
+            node("Mul", "h stride", "boxes", name="decode"),
+            node("Cast", "boxes", "y", to=FLOAT),
+        ]
+        kind = np.float16 if dtype == TensorProto.FLOAT16 else np.float32
+        return model_of(nodes, {"stride": np.array(8, kind)}, shape=("batch", 4, 100))
+
+    pixels = OutputGroup("boxes", "pixels", axis=1, start=0, stop=4)
+    batch = Dim(1, 2, 4, "batch")
+    spec = ModelSpec(
+        inputs=(InputSpec("x", ((batch, Dim.fixed(4), Dim.fixed(100)),)),), outputs=(OutputSpec("y", groups=(pixels,)),)
+    )
+    assert "half-pixels" in rules_of(convert(TensorProto.FLOAT16), spec)
+    assert "half-pixels" not in rules_of(convert(FLOAT), spec)
+    assert "half-pixels" not in rules_of(convert(TensorProto.FLOAT16))
+
+
+@pytest.mark.parametrize(
+    ("operator", "opset", "targets"),
+    [("Gelu", 20, {8}), ("LayerNormalization", 17, set()), ("Unique", 17, {8, 10, 11})],
+)
+def test_targets_differ(operator: str, opset: int, targets: set[int]) -> None:
+    constants = {"s": np.ones(8, np.float32)} if operator == "LayerNormalization" else {}
+    model = model_of([node(operator, "x s" if constants else "x")], constants, opset=opset)
+    assert {target for target in (8, 10, 11) if "unsupported" in rules_of(model, target=target)} == targets
+
+
+def test_the_opset_is_graver_on_8() -> None:
+    model = model_of([node("Relu", "x")], opset=21)
+    severities = {target: [found.severity for found in check_graph(model, None, target)] for target in (8, 10)}
+    assert severities == {8: ["error"], 10: ["warning"]}
+
+
+def test_findings_are_grouped_counted_and_sorted() -> None:
+    nodes = [node("NonZero", "x", "a"), node("Shape", "x", "b"), node("Shape", "x", "c"), node("Det", "x")]
+    for name, line in zip(("a", "b", "c"), (3, 7, 7), strict=True):
+        next(one for one in nodes if one.output[0] == name).doc_string = f"net.py({line}): forward\n"
+    found = check_graph(model_of(nodes), None, 10)
+    assert [(one.rule, one.operator, one.count) for one in found] == [
+        ("unsupported", "Det", 1),
+        ("shape-read", "Shape", 2),
+        ("data-dependent", "NonZero", 1),
+    ]
+    assert found[1].places == [Place("net.py", 7, "", 2)]
+    assert all(isinstance(one, Finding) and one.advice for one in found)
+
+
+class TestPlaces:
+    DYNAMO = (
+        'File "/home/x/train.py", line 3, in main\n    net(x)\n'
+        'File "/opt/site-packages/timm/swin.py", line 12, in forward\n    y = x.view(b)\n'
+        'File "/opt/site-packages/torch/nn/modules/module.py", line 99, in _call_impl\n'
+    )
+    TORCHSCRIPT = "/opt/site-packages/timm/swin.py(12): forward\n/opt/site-packages/torch/nn/modules/module.py(9): f\n"
+
+    @pytest.mark.parametrize("form", ["dynamo", "torchscript"])
+    def test_the_innermost_line_of_the_model(self, form: str) -> None:
+        model = model_of([node("Relu", "x")])
+        if form == "dynamo":
+            model.graph[0].metadata_props["pkg.torch.onnx.stack_trace"] = self.DYNAMO
+        else:
+            model.graph[0].doc_string = self.TORCHSCRIPT
+        assert read_places(model) == {"y": Place("timm/swin.py", 12)}
+
+    def test_lines_of_the_exporters_alone_are_none(self) -> None:
+        model = model_of([node("Relu", "x")])
+        model.graph[0].metadata_props["pkg.torch.onnx.stack_trace"] = (
+            'File "torch/fx/passes/runtime_assert.py", line 24'
+        )
+        assert read_places(model) == {}
+
+    def test_a_folder_called_torch_is_no_torch(self) -> None:
+        model = model_of([node("Relu", "x")])
+        model.graph[0].doc_string = "/srv/torch/nets.py(4): forward\n"
+        assert read_places(model) == {"y": Place("torch/nets.py", 4)}
+
+    def test_what_stays_in_the_file_names_no_machine(self, tmp_path: Path) -> None:
+        model = model_of([node("Relu", "x")])
+        model.graph[0].metadata_props["pkg.torch.onnx.stack_trace"] = self.DYNAMO
+        model.graph[0].metadata_props["namespace"] = "/home/x"
+        places = read_places(model)
+        keep_places(model, places)
+        onnx.save(ir.to_proto(model), str(tmp_path / "m.onnx"))
+        data = (tmp_path / "m.onnx").read_bytes()
+        assert b"/home/x" not in data
+        assert b"/opt" not in data
+        again = ir.from_proto(onnx.load(str(tmp_path / "m.onnx")))
+        assert place_of(again.graph[0]) == Place("timm/swin.py", 12)
+
+    def test_tensorrt_reads_it_too(self, tmp_path: Path) -> None:
+        from adaptrt.trt.onnx_file import read_onnx
+
+        model = model_of([node("Relu", "x")])
+        keep_places(model, {"y": Place("net.py", 5)})
+        onnx.save(ir.to_proto(model), str(tmp_path / "m.onnx"))
+        assert read_onnx(tmp_path / "m.onnx").nodes[0].source == "net.py:5"
+
+    def test_paths_mean_something_elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert shown_file(str(tmp_path / "nets" / "a.py")) == "nets/a.py"
+        assert shown_file("/usr/lib/python3/dist-packages/timm/a.py") == "timm/a.py"
+        assert shown_file("/very/far/away/a.py") == "away/a.py"

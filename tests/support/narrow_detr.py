@@ -32,7 +32,7 @@ def perturb(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 
 def narrow_detr(
-    tmp_path: Path, *, padding: str = "none", dynamic: str | None = None, **cfg: Any
+    tmp_path: Path, *, padding: str = "none", dynamic: str | None = None, source: Path = CONFIG
 ) -> tuple[Any, ModelSpec]:
     """A wrapped narrow DETR at 64 x 96, and its spec."""
     from adaptrt_mmdet.options import DetrOptions
@@ -41,11 +41,13 @@ def narrow_detr(
 
     shapes = ShapeRequest(imgsz=parse_imgsz(f"{HEIGHT}x{WIDTH}"), dynamic=parse_dynamic(dynamic) if dynamic else None)
     ctx = Conversion(
-        Request(str(CONFIG), "detr", shapes=shapes), DetrOptions(cfg={**NARROW, **cfg}, padding=padding), tmp_path
+        Request(str(source), "detr", shapes=shapes),
+        DetrOptions(cfg=NARROW if source == CONFIG else {}, padding=padding),
+        tmp_path,
     )
-    source = open_source(ctx)
-    perturb(source.detector)
-    model = wrap(source, ctx.options).eval()
+    opened = open_source(ctx)
+    perturb(opened.detector)
+    model = wrap(opened, ctx.options).eval()
     spec, _ = shapes.apply(query_spec(ctx, model))
     return model, spec
 

@@ -108,14 +108,18 @@ def first_queries(detector: Any) -> torch.Tensor:
 def _pre_transformer(model: QueryDetector, spec: ModelSpec, masked: bool) -> Any:
     encoding = model.detector.positional_encoding
     static = not spec.dynamic_size
+    own = model.kind == "DETR"  # the others' attention takes a boolean mask, and positions of every picture
     if masked:
-        return partial(_masked_pre_transformer, static=static)
-    if not static:
-        positions = partial(traced_positions, encoding)
-        return partial(_plain_pre_transformer, positions=positions, static=False)
-    height, width = spec.image_size
-    constant = constant_positions(encoding, *feature_size(model.detector, height, width))
-    return partial(_plain_pre_transformer, positions=lambda _: constant, static=True)
+        return partial(_masked_pre_transformer, static=static, boolean=not own)
+    if static:
+        height, width = spec.image_size
+        constant = constant_positions(encoding, *feature_size(model.detector, height, width))
+
+    def positions(feature: torch.Tensor) -> torch.Tensor:
+        found = constant if static else traced_positions(encoding, feature)
+        return found if own else found.expand(feature.shape[0], -1, -1)
+
+    return partial(_plain_pre_transformer, positions=positions, static=static)
 
 
 def feature_size(detector: Any, height: int, width: int) -> tuple[int, int]:
@@ -159,13 +163,14 @@ def _masked_pre_transformer(
     batch_data_samples: Any = None,
     *,
     static: bool,
+    boolean: bool,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     feature, masks = img_feats[-1], batch_data_samples[0].masks
     cells = _mask_of_cells(masks, feature, static)  # (B, h, w), 1: padding
     position = masked_positions(self.positional_encoding, cells, static=static)
     count = int(cells.shape[1]) * int(cells.shape[2]) if static else None
     flat = cells.flatten(1) if count is None else cells.reshape(-1, count)
-    hidden = flat * -1e4  # added to attention's logits: exp gives 0, in half precision too
+    hidden = flat > 0.5 if boolean else flat * -1e4  # added to attention's logits: exp gives 0, in half precision too
     return (
         {"feat": _tokens(feature, static), "feat_mask": hidden, "feat_pos": position},
         {"memory_mask": hidden, "memory_pos": position},

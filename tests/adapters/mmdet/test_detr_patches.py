@@ -110,3 +110,39 @@ def test_the_positions_are_mmdets_own(tmp_path: Path) -> None:
     plain = encoding(None, input=torch.zeros(1, 3, 5, 7)).flatten(2).transpose(1, 2)
     assert torch.equal(constant_positions(encoding, 5, 7), plain)
     assert (traced_positions(encoding, torch.zeros(2, 3, 5, 7)) - plain).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("padding", ["none", "mask"])
+@pytest.mark.parametrize("kind", ["ConditionalDETR", "DABDETR"])
+def test_the_family_is_patched_to_the_same_result(tmp_path: Path, kind: str, padding: str) -> None:
+    from mmengine.config import Config
+
+    from adaptrt_mmdet.configs import find_config
+
+    name = {"ConditionalDETR": "conditional-detr_r50_8xb2-50e_coco", "DABDETR": "dab-detr_r50_8xb2-50e_coco"}[kind]
+    given = Config.fromfile(find_config(name))
+    given.merge_from_dict(
+        {
+            "model.backbone.depth": 18,
+            "model.backbone.base_channels": 8,
+            "model.neck.in_channels": [64],
+            "model.num_queries": 6,
+            "model.encoder.num_layers": 1,
+            "model.decoder.num_layers": 2,
+        }
+    )
+    config = tmp_path / "config.py"
+    given.dump(config)
+    model, spec = narrow_detr(tmp_path, padding=padding, source=config)
+    assert model.kind == kind
+    sample = inputs_of(spec)
+    patches = query_patches(model, spec)
+    with torch.inference_mode():
+        expected = model(*sample.values())
+        with applied(model, [Contributed(patch, "test") for patch in patches]) as records:
+            actual = model(*sample.values())
+            require_called(records)
+    scores, boxes = ((one - other).abs().max() for one, other in zip(expected, actual, strict=True))
+    assert scores < 1e-4
+    assert boxes / 96 < 1e-4
+    operators(model, spec, patches, tmp_path / "out.onnx")

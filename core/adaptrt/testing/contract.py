@@ -117,6 +117,11 @@ class AdapterContract:
             assert tensor.device.type == "cpu", f"{name} is on {tensor.device}: load onto the CPU"
             whole = not tensor.is_floating_point()
             assert whole or tensor.dtype == torch.float32, f"{name} is {tensor.dtype}: return model.float()"
+        again = opened.hooks.load_model(opened.ctx).state_dict()
+        other = [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, again[name])]
+        assert not other, (
+            f"load_model gives another {other[0]} each time: seed random weights, torch.manual_seed(ctx.request.seed)"
+        )
 
     def test_the_spec_is_consistent(self, opened: OpenedAdapter) -> None:
         from adaptrt.vision.decoders.registry import find_decoder

@@ -89,6 +89,7 @@ def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str
     [
         ("test_the_model_loads", "def make():\n    import torch\n    class M(torch.nn.Conv2d):\n        def eval(self): return self\n    return M(3, 2, 3)", "model.eval"),
         ("test_the_model_loads", "def make():\n    import torch\n    return torch.nn.Conv2d(3, 2, 3).half()", "model.float"),
+        ("test_the_model_loads", "def make():\n    import torch\n    torch.seed()\n    return torch.nn.Conv2d(3, 2, 3)", "seed random weights"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    s = InputSpec.image(8, 8)\n    return ModelSpec(inputs=(s,), image=ImageTransform(), outputs=(OutputSpec('y', groups=(OutputGroup('g', 'values', axis=1, start=0, stop=9),)),))", "which has 2 entries"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), decoder=DecoderSpec('yolo', {'confidence': 1}))", "no option 'confidence'"),
         ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.ones(shape) for name, shape in shapes.items()}", "use the seed"),

@@ -13,7 +13,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from adaptrt.cli.adapters import installed_adapters
-from adaptrt.plugins.discovery import installed_version
+from adaptrt.plugins.discovery import ALTERNATIVES, installed_version
 
 PACKAGES = (
     "adaptrt", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "opencv-python-headless", "torch",
@@ -24,11 +24,7 @@ PACKAGES = (
 PURPOSES = {"Predict with ONNX files": "onnx", "Convert": "export", "Build and run engines": "trt"}
 
 # distributions that bring the same modules
-_ALSO = {
-    "onnxruntime": ("onnxruntime-gpu",),
-    "opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
-    "tensorrt": ("tensorrt-cu12", "tensorrt-cu13", "tensorrt-lean", "tensorrt-dispatch"),
-}
+_ALSO = {**ALTERNATIVES, "tensorrt": ("tensorrt-cu12", "tensorrt-cu13", "tensorrt-lean", "tensorrt-dispatch")}
 
 
 def examine() -> dict[str, Any]:

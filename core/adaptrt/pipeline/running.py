@@ -221,6 +221,9 @@ class Running:
             found.hint = links.hint_with_traps(found.hint, self.report.findings)
         hint = found.hint if isinstance(found, AdaptrtError) else None
         self.report.status = "failed"
+        for link in self.report.links:
+            if link.status == "not run" and not link.reason:
+                link.reason = f"the conversion failed before ({self.stage})"
         self.report.files.clear()
         self.report.failure = Failure(type(found).__name__, message, hint, self.stage)
         if isinstance(found, AdaptrtError):

@@ -56,21 +56,50 @@ def find_candidates(group: str) -> list[Candidate]:
     return sorted(unique.values(), key=lambda candidate: (candidate.name, candidate.distribution))
 
 
+# the same module from another distribution
+ALTERNATIVES = {
+    "onnxruntime": ("onnxruntime-gpu",),
+    "opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+}
+
+
 def unmet(text: str) -> str | None:
-    """Why a requirement is not met in this environment; ``None`` if it is, or does not apply."""
+    """Why a requirement, with what its extras bring, is not met in this environment; ``None`` if it is, or does not
+    apply."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
         return f"{text!r} is no requirement: {error}"
     if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
         return None
-    try:
-        version = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
+    names = (requirement.name, *ALTERNATIVES.get(requirement.name, ()))
+    versions = [version for name in names if (version := installed_version(name)) is not None]
+    if not versions:
         return f"{requirement.name} is missing (needs {_wanted(requirement)})"
-    if version and not requirement.specifier.contains(version, prereleases=True):
-        return f"{requirement.name} is {version} (needs {_wanted(requirement)})"
+    if not any(requirement.specifier.contains(version, prereleases=True) for version in versions if version):
+        return f"{requirement.name} is {versions[0]} (needs {_wanted(requirement)})"
+    for extra in sorted(requirement.extras):
+        for inner in required_by_extra(requirement.name, extra):
+            problem = unmet(inner)
+            if problem is not None:
+                return problem
     return None
+
+
+def required_by_extra(distribution: str, extra: str) -> list[str]:
+    """What an installed distribution needs under this extra, beyond what it always needs; markers removed."""
+    try:
+        texts = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:
+        return []
+    found = []
+    for text in texts:
+        requirement = Requirement(text)
+        marker = requirement.marker
+        if marker is not None and not marker.evaluate({"extra": ""}) and marker.evaluate({"extra": extra}):
+            requirement.marker = None
+            found.append(str(requirement))
+    return found
 
 
 def _wanted(requirement: Requirement) -> str:

@@ -57,6 +57,11 @@ class Hooks:
         model = self._call("load_model", adapter_only=True, ctx=ctx)
         if isinstance(model, type) or not callable(getattr(model, "named_modules", None)):
             raise self._wrong("load_model", "a torch.nn.Module", model, plugin=self._adapter)
+        for name, parameter in model.named_parameters():
+            kind, place = str(parameter.dtype).removeprefix("torch."), parameter.device.type
+            if place != "cpu" or (parameter.is_floating_point() and kind != "float32"):
+                wanted = "a model in float32 on the CPU (model.float().cpu())"
+                raise self._wrong("load_model", wanted, f"{name} in {kind} on {place}", plugin=self._adapter)
         return model  # type: ignore[no-any-return]
 
     def model_spec(self, ctx: Conversion, model: nn.Module) -> ModelSpec:

@@ -37,11 +37,11 @@ def match_boxes(first: Detections, second: Detections, iou: float) -> list[tuple
     return pairs
 
 
-def matched_boxes(iou: float, score: float) -> Metric:
+def matched_boxes(iou: float, score: float, threshold: float = 0.0) -> Metric:
     """The share of boxes that have a partner of the same label, at least this IoU, and a score at most this far away.
 
-    Boxes within ``score`` of the threshold that one side drops and the other keeps count as unmatched: at the default
-    tolerances that does not happen on its own.
+    ``threshold`` is the decoder's: a box without a partner whose score lies within ``score`` of it is left out, since
+    the other side may rightly have dropped it.
     """
 
     def compute(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
@@ -50,8 +50,10 @@ def matched_boxes(iou: float, score: float) -> Metric:
             if not isinstance(expected, Detections) or not isinstance(actual, Detections):
                 raise TypeError("matched boxes need Detections")
             pairs = match_boxes(expected, actual, iou)
-            matched += sum(abs(float(expected.scores[a]) - float(actual.scores[b])) <= score for a, b in pairs)
-            total += max(len(expected), len(actual))
+            alike = sum(abs(float(expected.scores[a]) - float(actual.scores[b])) <= score for a, b in pairs)
+            alone = [_alone(expected, {a for a, _ in pairs}), _alone(actual, {b for _, b in pairs})]
+            matched += alike
+            total += len(pairs) + max(sum(each >= threshold + score for each in scores) for scores in alone)
         return matched / total if total else 1.0
 
     return Metric(
@@ -61,6 +63,11 @@ def matched_boxes(iou: float, score: float) -> Metric:
         compute=compute,
         minimum=1.0,
     )
+
+
+def _alone(found: Detections, paired: set[int]) -> list[float]:
+    """Scores of the boxes without a partner."""
+    return [float(score) for index, score in enumerate(found.scores) if index not in paired]
 
 
 def _same_class(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
@@ -79,12 +86,20 @@ TOP1 = Metric(name="same top-1", task="classify", reason="the same class comes f
 def standard_metrics(spec: ModelSpec, precision: str) -> list[Metric]:
     """The metrics of the spec's task, as strict as the precision allows."""
     if spec.task == "detect":
-        return [
-            matched_boxes(
-                *{"fp32": (0.99, 1e-3), "tf32": (0.95, 0.01), "fp16": (0.9, 0.03)}.get(precision, (0.75, 0.1))
-            )
-        ]
+        limits = {"fp32": (0.99, 1e-3), "tf32": (0.95, 0.01), "fp16": (0.9, 0.03)}
+        iou, score = limits.get(precision, (0.75, 0.1))
+        return [matched_boxes(iou, score, decoder_threshold(spec))]
     return [TOP1] if spec.task == "classify" else []
+
+
+def decoder_threshold(spec: ModelSpec) -> float:
+    """The lowest score that the spec's decoder lets through; 0 for one without a threshold."""
+    from adaptrt.vision.decoders.registry import find_decoder
+
+    if spec.decoder is None:
+        return 0.0
+    default = getattr(find_decoder(spec.decoder.name).params, "conf", 0.0)
+    return float(spec.decoder.params.get("conf", default))
 
 
 def describe(prediction: Predictions) -> str:

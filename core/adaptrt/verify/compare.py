@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptrt.errors import PluginError
 from adaptrt.report import Check
 from adaptrt.specs import ModelSpec, OutputGroup, OutputSpec, Tolerance
 from adaptrt.verify.tolerances import tolerance_of
@@ -64,6 +65,8 @@ class Comparison:
 
     def add(self, reference: Arrays, converted: Arrays) -> None:
         """One sample, or one batch of them. Shapes that differ, NaN and infinity count as infinitely wrong."""
+        for output in self._spec.outputs:
+            _require_covered(output, reference[output.name].shape)
         for totals, expected, actual in self._pairs(reference, converted):
             totals.samples += 1
             if actual is None or actual.shape != expected.shape:
@@ -109,3 +112,20 @@ class Comparison:
             for group in groups_of(output):
                 totals = self._totals[output.name, group.name]
                 yield totals, reference[output.name], converted.get(output.name)
+
+
+def _require_covered(output: OutputSpec, shape: tuple[int, ...]) -> None:
+    """Groups along an axis leave nothing of it out: what no group holds would never be compared."""
+    groups = groups_of(output)
+    axes = {group.axis for group in groups}
+    if None in axes or len(axes) != 1:
+        return
+    axis = groups[0].axis or 0
+    size = shape[axis]
+    covered = {index for group in groups for index in range(*slice(group.start, group.stop).indices(size))}
+    missing = sorted(set(range(size)) - covered)
+    if missing:
+        raise PluginError(
+            f"The groups of output {output.name!r} leave out {len(missing)} of {size} along axis {axis} (the first: {missing[0]}).",
+            hint="The adapter's model_spec has to give every part of an output a group, or no groups at all.",
+        )

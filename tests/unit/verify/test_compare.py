@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from adaptrt.errors import PluginError
 from adaptrt.report import Check
 from adaptrt.specs import InputSpec, ModelSpec, OutputGroup, OutputSpec, Tolerance
 from adaptrt.verify.compare import Comparison, slice_group
@@ -158,12 +159,14 @@ def test_slices() -> None:
     np.testing.assert_array_equal(slice_group(array, OutputGroup("b", "values", axis=1, start=2)), array[:, 2:])
 
 
-def test_a_group_beyond_the_output_is_an_error_not_a_pass() -> None:
-    """An adapter that slices where there is nothing would compare nothing, and call it equal."""
-    spec = ModelSpec(GROUPED.inputs, outputs=(OutputSpec("x", groups=(OutputGroup("g", "pixels", axis=1, start=9),)),))
+@pytest.mark.parametrize(("start", "stop"), [(9, None), (0, 3), (1, None)])
+def test_groups_that_leave_a_part_out_are_an_error_not_a_pass(start: int, stop: int | None) -> None:
+    """What no group holds would never be compared, and count as equal."""
+    group = OutputGroup("g", "pixels", axis=1, start=start, stop=stop)
+    spec = ModelSpec(GROUPED.inputs, outputs=(OutputSpec("x", groups=(group,)),))
     x = np.ones((1, 4), np.float32)
-    check = compare(({"x": x}, {"x": x}), spec=spec)["x: g"]
-    assert not check.passed
+    with pytest.raises(PluginError, match="leave out"):
+        compare(({"x": x}, {"x": x}), spec=spec)
 
 
 arrays = hnp.arrays(np.float32, (2, 3), elements=st.floats(width=32))

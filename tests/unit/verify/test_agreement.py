@@ -1,0 +1,62 @@
+"""Matched boxes: the same objects in the same places, as sure; the edge of the threshold counts for neither side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from adaptrt import DecoderSpec, Detections, InputSpec, ModelSpec
+from adaptrt.verify.agreement import decoder_threshold, match_boxes, matched_boxes
+
+
+def found(
+    *boxes: tuple[float, float, float, float], scores: list[float], labels: list[int] | None = None
+) -> Detections:
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(labels or [0] * len(scores), np.int64),
+    )
+
+
+ONE, OTHER = (0.0, 0.0, 10.0, 10.0), (50.0, 50.0, 70.0, 80.0)
+
+
+def test_equal_predictions_match() -> None:
+    both = found(ONE, OTHER, scores=[0.9, 0.8])
+    assert matched_boxes(0.99, 1e-3).compute([both], [both]) == 1.0
+
+
+def test_another_label_is_another_object() -> None:
+    assert match_boxes(found(ONE, scores=[0.9]), found(ONE, scores=[0.9], labels=[1]), 0.5) == []
+
+
+def test_a_box_is_matched_once() -> None:
+    assert len(match_boxes(found(ONE, ONE, scores=[0.9, 0.8]), found(ONE, scores=[0.9]), 0.5)) == 1
+
+
+@pytest.mark.parametrize(
+    "converted",
+    [
+        found(scores=[]),
+        found((3.0, 0.0, 13.0, 10.0), scores=[0.9]),
+        found(ONE, scores=[0.5]),
+        found(ONE, OTHER, scores=[0.9, 0.9]),
+    ],
+    ids=["missing", "moved", "less sure", "one too many"],
+)
+def test_differences_count(converted: Detections) -> None:
+    assert matched_boxes(0.9, 0.03, threshold=0.25).compute([found(ONE, scores=[0.9])], [converted]) < 1.0
+
+
+def test_a_box_at_the_edge_of_the_threshold_may_be_on_one_side_only() -> None:
+    metric = matched_boxes(0.9, 0.03, threshold=0.25)
+    assert metric.compute([found(ONE, OTHER, scores=[0.9, 0.26])], [found(ONE, scores=[0.9])]) == 1.0
+    assert metric.compute([found(ONE, OTHER, scores=[0.9, 0.29])], [found(ONE, scores=[0.9])]) == 0.5
+
+
+def test_the_threshold_is_the_decoders() -> None:
+    spec = ModelSpec((InputSpec.image(64, 64),), decoder=DecoderSpec("yolo"))
+    assert decoder_threshold(spec) == 0.25
+    assert decoder_threshold(spec.with_decoder_params(conf=0.4)) == 0.4
+    assert decoder_threshold(ModelSpec((InputSpec.image(64, 64),))) == 0.0

@@ -35,7 +35,8 @@ def example_inputs(
 
 @hookimpl(trylast=True)
 def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
-    from adaptrt.export.torch_onnx import choose_exporter, choose_opset, export_onnx
+    from adaptrt.export.choices import choose_exporter, choose_opset
+    from adaptrt.export.torch_onnx import export_onnx
     from adaptrt.graph.lint.places import at
     from adaptrt.trt.versions import target_of
 

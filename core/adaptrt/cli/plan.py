@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from adaptrt.errors import ModelError
 from adaptrt.options import takes_option
 from adaptrt.pipeline.engine import why_float32
 from adaptrt.pipeline.output import choose_destination
@@ -18,12 +19,16 @@ from adaptrt.request import Request
 from adaptrt.specs import format_shape
 from adaptrt.trt.versions import features_of, target_of
 
+# what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
+FILE_SUFFIXES = {".pt", ".pth", ".pt2", ".safetensors", ".ckpt", ".onnx"}
+
 
 def plan_of(request: Request) -> dict[str, Any]:
     """The plan as plain data. Opens the plugin session, so that a missing adapter or wrong plugin is an error here."""
     session, _ = open_session(request.adapter, request.plugins_file)
     hooks = session.implementations()
     destination = choose_destination(request.source, request.output)
+    _require_source(request.source)
     options = session.hooks.adapter_options()
     return {
         "source": request.source,
@@ -35,7 +40,9 @@ def plan_of(request: Request) -> dict[str, Any]:
         "options": {
             key: {
                 "value": value,
-                "of": "adapter" if options is not None and takes_option(options, key) else "decoder",
+                "of": "adapter"
+                if options is not None and takes_option(options, key)
+                else "decoder, checked once it is known",
             }
             for key, value in request.options.items()
         },
@@ -55,6 +62,13 @@ def plan_of(request: Request) -> dict[str, Any]:
             for path, condition in ((destination.path(suffix), when) for suffix, when in _files(request).items())
         ],
     }
+
+
+def _require_source(source: str) -> None:
+    """A name like a file's has to be one; any other may be a name that the adapter knows."""
+    path = Path(source)
+    if path.suffix in FILE_SUFFIXES and not path.exists():
+        raise ModelError(f"There is no file {source}.", hint="Check the path; nothing is downloaded.")
 
 
 def _files(request: Request) -> dict[str, str]:

@@ -22,36 +22,6 @@ from adaptrt.specs import ModelSpec
 # in the file's metadata until it is rewritten; a graph without it comes from TorchScript
 EXPORTER_KEY = "adaptrt.exporter"
 
-# the newest opset that a front end writes well and a TensorRT generation reads
-_OPSET_CAP = {8: 17, 10: 20, 11: 20}
-_DYNAMO_MINIMUM = 18
-
-
-def choose_exporter(asked: Exporter, spec: ModelSpec, target: int) -> Exporter:
-    """What ``auto`` takes: what the spec prefers; TorchScript for TensorRT 8, which refuses parts of opset 18."""
-    if asked != "auto":
-        return asked
-    if target == 8:
-        return "torchscript"
-    return spec.exporter or "dynamo"
-
-
-def choose_opset(asked: int | None, exporter: Exporter, target: int) -> int:
-    """The opset asked for, else 17 (TorchScript) or 18 (dynamo, whose minimum it is)."""
-    if asked is None:
-        return 17 if exporter == "torchscript" else _DYNAMO_MINIMUM
-    if exporter == "dynamo" and asked < _DYNAMO_MINIMUM:
-        raise ExportError(
-            f"The dynamo exporter writes opset {_DYNAMO_MINIMUM} or later, not {asked}.",
-            hint=f"Use --exporter torchscript --opset {asked}.",
-        )
-    if asked > _OPSET_CAP[target]:
-        raise ExportError(
-            f"Opset {asked} is beyond what TensorRT {target} reads ({_OPSET_CAP[target]}).",
-            hint=f"Use --opset {_OPSET_CAP[target]}, or another --target.",
-        )
-    return asked
-
 
 def export_onnx(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, *, exporter: Exporter, opset: int

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import AdaptrtError, ModelError, PatchError, UsageError, did_you_mean
+from adaptrt.export.choices import choose_opset
 from adaptrt.options import fill_options, option_names, takes_option
 from adaptrt.pipeline import links
 from adaptrt.pipeline.names import name_inputs, name_outputs
@@ -42,6 +43,8 @@ class _Converting(Running):
     def run(self) -> None:
         self.begin()
         decoder_options = self.open_options()
+        if self.request.opset is not None:  # a wrong one is known before minutes are spent
+            choose_opset(self.request.opset, self.request.exporter, target_of(self.request))
         if self.take_from_cache():
             return
         self.check_pictures()

@@ -14,9 +14,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="exporters are torch's")
 onnx = pytest.importorskip("onnx", reason="exporters write ONNX")
 
-from adaptrt.errors import ExportError, ModelError  # noqa: E402
+from adaptrt.errors import ExportError, ModelError, UsageError  # noqa: E402
+from adaptrt.export.choices import choose_exporter, choose_opset  # noqa: E402
 from adaptrt.export.eager import EagerRunner  # noqa: E402
-from adaptrt.export.torch_onnx import EXPORTER_KEY, choose_exporter, choose_opset, export_onnx  # noqa: E402
+from adaptrt.export.torch_onnx import EXPORTER_KEY, export_onnx  # noqa: E402
 from adaptrt.export.wrapper import FlatModel, flatten_outputs  # noqa: E402
 from adaptrt.specs import Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec  # noqa: E402
 
@@ -109,7 +110,7 @@ def test_which_opset() -> None:
         (18, "torchscript", 8, "Use --opset 17, or another --target."),
         (21, "dynamo", 10, "Use --opset 20, or another --target."),
     ):
-        with pytest.raises(ExportError) as caught:
+        with pytest.raises(UsageError) as caught:
             choose_opset(asked, exporter, target)  # type: ignore[arg-type]
         assert caught.value.hint == hint
 

@@ -40,9 +40,7 @@ def plan_of(request: Request) -> dict[str, Any]:
         "options": {
             key: {
                 "value": value,
-                "of": "adapter"
-                if options is not None and takes_option(options, key)
-                else "decoder, checked once it is known",
+                "of": "adapter" if options is not None and takes_option(options, key) else "decoder",
             }
             for key, value in request.options.items()
         },

@@ -116,7 +116,7 @@ def _named_like(shape: Shape, other: Shape) -> Shape:
         )
     fallback = ("batch", *[None] * (len(shape) - 1))
     return tuple(
-        replace(axis, name=axis.name or known.name or spare)
+        replace(axis, name=axis.name or known.name or (spare if axis.dynamic else None))
         for axis, known, spare in zip(shape, other, fallback, strict=True)
     )
 

@@ -54,5 +54,5 @@ def graph_passes(ctx: Conversion, spec: ModelSpec) -> list[GraphPass]:
     from adaptrt.graph.passes import standard_passes
     from adaptrt.trt.versions import target_of
 
-    shapes = {tensor.name: tensor.trace_shape for tensor in spec.inputs}
+    shapes = spec.trace_shapes
     return standard_passes(with_onnxsim=ctx.request.simplify, shapes=shapes, target=target_of(ctx.request))

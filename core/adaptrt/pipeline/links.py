@@ -100,7 +100,7 @@ def check_honesty(
     precision: str | None = None,
 ) -> tuple[list[Check], str]:
     """Batch honesty on the samples of equal shape, and a word about what was left out. ``precision`` is an engine's."""
-    from adaptrt.verify.honesty import check_batches, check_companions, split_rows
+    from adaptrt.verify.honesty import batched_inputs, check_batches, check_companions, split_rows
 
     first = {name: array.shape for name, array in samples[0].inputs.items()}
     alike = [
@@ -134,7 +134,12 @@ def check_honesty(
         if len(tried) < len(sizes)
         else ""
     )
-    rows, rows_alone = split_rows(inputs, [alone[index] for index in alike], spec)
+    outputs = [alone[index] for index in alike]
+    shared = {tensor.name for tensor in spec.inputs} - set(batched_inputs(spec))
+    if shared:  # one batch has one of these: alone, every sample has to have had the same
+        inputs = [{**sample, **{name: inputs[0][name] for name in shared}} for sample in inputs]
+        outputs = [run(sample) for sample in inputs]
+    rows, rows_alone = split_rows(inputs, outputs, spec)
     checks = check_batches(run, rows, rows_alone, spec, tried, precision)
     return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", left_out]))
 

@@ -38,7 +38,7 @@ def require_numbers(outputs: Mapping[str, NDArray[Any]]) -> None:
 
 def trace_shapes(spec: ModelSpec) -> Shapes:
     """Shapes for the trace, by input."""
-    return {tensor.name: tensor.trace_shape for tensor in spec.inputs}
+    return spec.trace_shapes
 
 
 def sample_shapes(spec: ModelSpec) -> list[Shapes]:
@@ -52,7 +52,7 @@ def sample_shapes(spec: ModelSpec) -> list[Shapes]:
     for profile in sorted(range(count), key=lambda profile: -_batch_axis(spec, profile).max):
         large = _alternating(spec, profile)
         for corner in ("opt", "min", "max", "mixed"):
-            shapes = {tensor.name: _sizes(tensor, profile, corner, large) for tensor in spec.inputs}
+            shapes = {tensor.name: _sizes(spec, tensor, profile, corner, large) for tensor in spec.inputs}
             if shapes not in found:
                 found.append(shapes)
     return found
@@ -85,7 +85,7 @@ def _alternating(spec: ModelSpec, profile: int) -> set[str]:
         _axis_key(tensor, axis, dim)
         for tensor in spec.inputs
         for axis, dim in enumerate(_shape(tensor, profile))
-        if axis and dim.dynamic
+        if dim.dynamic and not spec.is_batch(axis, dim)
     ]
     return set(list(dict.fromkeys(names))[::2])
 
@@ -94,9 +94,9 @@ def _axis_key(tensor: InputSpec, axis: int, dim: Dim) -> str:
     return dim.name or f"{tensor.name}:{axis}"
 
 
-def _sizes(tensor: InputSpec, profile: int, corner: str, large: set[str]) -> tuple[int, ...]:
+def _sizes(spec: ModelSpec, tensor: InputSpec, profile: int, corner: str, large: set[str]) -> tuple[int, ...]:
     def size(axis: int, dim: Dim) -> int:
-        if axis == 0:
+        if spec.is_batch(axis, dim):
             return dim.min
         if corner == "mixed":
             return dim.max if _axis_key(tensor, axis, dim) in large else dim.min

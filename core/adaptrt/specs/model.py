@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from adaptrt.errors import AdaptrtError, ModelError, did_you_mean
+from adaptrt.specs.dims import Dim
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.tensors import InputSpec, OutputSpec
 
@@ -49,6 +50,24 @@ class ModelSpec:
 
     def output(self, name: str) -> OutputSpec:
         return _by_name(self.outputs, name, "output")
+
+    def is_batch(self, axis: int, dim: Dim) -> bool:
+        """Whether an axis is the batch: named as the first axis of the first input is; without names, any first axis."""
+        first = self.inputs[0].dims if self.inputs else ()
+        name = first[0].name if first else None
+        return dim.name == name if name and dim.name else axis == 0
+
+    @property
+    def trace_shapes(self) -> dict[str, tuple[int, ...]]:
+        """By input: opt sizes of the first profile, and batch 2 where any profile allows it, since exporters freeze an
+        axis of size 1. Axes of one name have one size."""
+        return {
+            tensor.name: tuple(
+                max(dim.min, min(2, dim.max)) if dim.dynamic and self.is_batch(axis, dim) else opt.opt
+                for axis, (dim, opt) in enumerate(zip(tensor.dims, tensor.profiles[0], strict=True))
+            )
+            for tensor in self.inputs
+        }
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -35,14 +35,6 @@ class InputSpec:
         """The axes over all profiles: what the exported graph must accept."""
         return union(self.profiles)
 
-    @property
-    def trace_shape(self) -> tuple[int, ...]:
-        """The opt sizes of the first profile, and batch 2 where any profile allows it: exporters freeze an axis of size 1."""
-        return tuple(
-            max(dim.min, min(2, dim.max)) if axis == 0 and dim.dynamic else opt.opt
-            for axis, (dim, opt) in enumerate(zip(self.dims, self.profiles[0], strict=True))
-        )
-
     def axis_name(self, axis: int) -> str:
         """The symbol of a dynamic axis in the graph; made up from input and position if it has none."""
         return self.dims[axis].name or f"{self.name}_{axis}"

@@ -48,6 +48,17 @@ class Nested(nn.Module):
         return batch["image"] * self.scale + batch["extra"] + pair[0] - pair[1]
 
 
+class Positions(nn.Module):
+    """x [B, N, 6] and one position for each of the N, which has no batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x, positions):
+        return self.linear(x) * positions[:, None]
+
+
 class Picture(nn.Module):
     def __init__(self, classes=4):
         super().__init__()

@@ -28,3 +28,15 @@ class TestSeveralInputs(AdapterContract):
     @pytest.fixture
     def source(self, folder: Path) -> str:
         return f"{folder}/nets.py:Tokens"
+
+
+class TestSharedFirstAxis(AdapterContract):
+    """``positions`` starts with the axis N, which is no batch."""
+
+    adapter = "torch"
+    shape = ("x=B:1..4xN:2..5x6", "positions=N:2..5")
+    batch = None
+
+    @pytest.fixture
+    def source(self, folder: Path) -> str:
+        return f"{folder}/nets.py:Positions"

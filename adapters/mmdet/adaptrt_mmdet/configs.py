@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,10 +87,12 @@ def override(config: Config, overrides: Mapping[str, Any]) -> None:
         for done, part in enumerate(parts[:-1]):
             child = _item(parent, part)
             if child is None:
-                raise _no_key("cfg." + ".".join(parts[: done + 1]), part, parent)
+                _refuse_slips("cfg." + ".".join(parts[: done + 1]), part, parent)
+                break  # mmengine makes what is not there
             parent = child
-        if isinstance(parent, list) and _item(parent, parts[-1]) is None:
-            raise _no_key(f"cfg.{key}", parts[-1], parent)
+        else:
+            if isinstance(parent, list) and _item(parent, parts[-1]) is None:
+                _refuse_slips(f"cfg.{key}", parts[-1], parent)
         try:
             parsed = read(value) if isinstance(value, str) else value
             config.merge_from_dict({key: parsed})
@@ -105,9 +108,11 @@ def _item(parent: Any, part: str) -> Any:
     return parent.get(part) if isinstance(parent, dict) or hasattr(parent, "get") else None
 
 
-def _no_key(path: str, part: str, parent: Any) -> UsageError:
+def _refuse_slips(path: str, part: str, parent: Any) -> None:
+    """A place that a list does not have, and a name so near to a known one that it can only be a slip."""
     known = [str(name) for name in parent] if hasattr(parent, "keys") else [str(i) for i in range(len(parent))]
-    return UsageError(f"--set {path}...: the config has no {part!r} there.", hint=did_you_mean(part, known))
+    if isinstance(parent, list) or difflib.get_close_matches(part, known, n=1, cutoff=0.6):
+        raise UsageError(f"--set {path}...: the config has no {part!r} there.", hint=did_you_mean(part, known))
 
 
 def _reading_hint(error: BaseException) -> str | None:

@@ -93,11 +93,18 @@ def _decode_one(
         found = boxes_to_original(found, meta)
         solid = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
         found, labels, confidence = found[solid], labels[solid], confidence[solid]
-    kept = nms_by_class(found, confidence, labels, iou=params.iou, max_det=params.max_det, agnostic=params.agnostic)
+    kept = _nms(found, confidence, labels, params)
     found = found[kept]
     if params.coding == "center":
         found = boxes_to_original(found, meta)
     return Detections(found, confidence[kept].astype(np.float32, copy=False), labels[kept], names)
+
+
+def _nms(boxes: Floats, scores: Floats, labels: NDArray[np.int64], params: DenseParams) -> NDArray[np.int64]:
+    """Classes are kept apart as mmdet does it: each moved by the picture's extent, in float32."""
+    if not params.agnostic and len(boxes):
+        boxes = boxes + (labels.astype(np.float32) * (boxes.max() + np.float32(1)))[:, None]
+    return nms_by_class(boxes, scores, labels, iou=params.iou, max_det=params.max_det, agnostic=True)
 
 
 def _candidates(

@@ -13,14 +13,14 @@ pytest.importorskip("torch", reason="needs torch")
 
 
 def test_a_model_in_half_precision_names_the_adapter(fake_distribution: Callable[..., Path], tmp_path: Path) -> None:
-    source = '''
+    source = """
 import torch
 from adaptrt import hookimpl
 
 @hookimpl
 def load_model():
     return torch.nn.Conv2d(3, 3, 1).half()
-'''
+"""
     fake_distribution("fake-half", {"adaptrt.adapters": {"half": "fake_half"}}, modules={"fake_half": source})
     with pytest.raises(adaptrt.PluginError, match=r"half \(fake-half .*float32 on the CPU.*weight in float16"):
         adaptrt.convert("any", adapter="half", output=tmp_path / "out")

@@ -1,0 +1,444 @@
+"""DETR on TensorRT: engines of DETR-R50 and of the trained fixture against eager torch, and how fast they are.
+
+::
+
+    python benchmarks/gpu_detr.py all --work build/detr         everything, on a machine with a GPU, TensorRT and torch
+    python benchmarks/gpu_detr.py export|build|reference|accuracy|build-timed|latency|latency-torch|report
+
+Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of
+one machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch and mmdet, ``build`` and
+``build-timed`` the full TensorRT, ``accuracy`` and ``latency`` any TensorRT. DETR-R50 has random weights whose scores
+and statistics lie where a trained network has them (detr_family.py); the fixture's are trained
+(tests/fixtures/detr_shapes.pth).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptrt.specs import BuildOptions, ModelSpec
+from gpu_latency import Memory, in_turns
+from results import FOLDER, machine
+
+ROOT = Path(__file__).parents[1]
+FIXTURE = ROOT / "tests" / "fixtures" / "detr_shapes.pth"
+CONFIG = "detr_r50_8xb2-150e_coco"
+SIZES = {"r50": (800, 1216), "shapes": (256, 256)}
+BATCHES = (1, 8)
+LARGEST = 8
+HELD_OUT, HELD_OUT_SEED = 200, 2002
+KEPT: dict[str, tuple[str, ...]] = {
+    "": (),
+    "_norm32": ("LayerNormalization",),
+    "_soft32": ("Softmax",),
+    "_norm_soft32": ("LayerNormalization", "Softmax"),
+}
+"""Parts of a half-precision engine that stay float32, by the suffix of its name; the box decoding always does."""
+SURE = {"r50": 0.0, "shapes": 0.25}
+
+
+class Work:
+    """The work folder."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.folder: Path = options.work.resolve()
+        for name in ("onnx", "engines", "timing", "reference", "results", "weights"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def onnx(self, model: str) -> Path:
+        return self.folder / "onnx" / f"{model}.onnx"
+
+    def engine(self, name: str) -> Path:
+        return self.folder / "engines" / f"{name}.engine"
+
+    def reference(self, name: str) -> Path:
+        return self.folder / "reference" / f"{name}.npz"
+
+    @property
+    def models(self) -> list[str]:
+        return [model for model in SIZES if model in self.options.models.split(",")]
+
+    def source(self, model: str) -> tuple[str, Path]:
+        """Config and weights."""
+        if model == "shapes":
+            return str(FIXTURE.with_suffix(".py")), FIXTURE
+        weights = self.folder / "weights" / "weights.pth"
+        if not weights.exists():
+            from detr_family import lively
+
+            lively(CONFIG, weights.parent)
+        return CONFIG, weights
+
+    def spec(self, model: str) -> ModelSpec:
+        from adaptrt.trt.onnx_file import read_onnx
+
+        spec = read_onnx(self.onnx(model)).spec
+        assert spec is not None
+        return spec
+
+    def keep(self, name: str, result: Any) -> None:
+        (self.folder / "results" / f"{name}.json").write_text(json.dumps(result, indent=1))
+
+    def kept(self, name: str) -> Any:
+        path = self.folder / "results" / f"{name}.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def drawn(work: Work) -> Path:
+    """The held-out set of the fixture; its instances.json."""
+    target = work.folder / "shapes"
+    if not (target / "instances.json").exists():
+        sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+        from draw_shapes import Look, write_detection_set
+
+        look = Look(size=256, objects=(1, 5), radius=(0.09, 0.3))  # what train_detr.py draws
+        write_detection_set(target, HELD_OUT, HELD_OUT_SEED, look, suffix=".png", workers=8)
+    return target / "instances.json"
+
+
+def pictures(work: Work, spec: ModelSpec, count: int) -> np.ndarray:
+    """Drawn pictures, brought to the model's input."""
+    from adaptrt.vision.pictures import read_image
+    from adaptrt.vision.transforms import transform_batch
+
+    paths = sorted((drawn(work).parent / "images").iterdir())[:count]
+    return transform_batch([read_image(path) for path in paths], spec)[0]["images"]
+
+
+def export(work: Work) -> None:
+    """Graphs for TensorRT 8: TorchScript, opset 17, batch 1 to 8, verified by ONNX Runtime."""
+    import adaptrt
+
+    for model in work.models:
+        if work.onnx(model).exists():
+            continue
+        os.environ["ADAPTRT_CACHE_DIR"] = str(work.folder / "cache")
+        config, weights = work.source(model)
+        report = adaptrt.convert(
+            config,
+            adapter="detr",
+            weights=weights,
+            output=work.onnx(model),
+            imgsz=SIZES[model],
+            batch=f"1:4:{LARGEST}",
+            exporter="torchscript",
+            opset=17,
+            target=8,
+            verify="quick",
+            html=False,
+        )
+        checks = {check.name: check.value for check in report.link(2).checks}
+        nodes = sum(report.operators["final"].values())
+        work.keep(f"export_{model}", {"nodes": nodes, "link 2": checks})
+        say(f"exported {model}, {nodes} nodes")
+
+
+def build(work: Work) -> None:
+    """Engines whose exactness is measured, several at a time, with a low optimization level."""
+    jobs: dict[str, tuple[str, Any, tuple[str, ...]]] = {}
+    for model in work.models:
+        jobs[f"{model}_fp32"] = (model, "fp32", ())
+        for suffix, kept in KEPT.items():
+            jobs[f"{model}_fp16{suffix}"] = (model, "fp16", kept)
+    waiting = {name: job for name, job in jobs.items() if not work.engine(name).exists()}
+    with ThreadPoolExecutor(work.options.jobs) as threads:
+        futures = {threads.submit(build_one, work, name, *job): name for name, job in waiting.items()}
+        for future in as_completed(futures):
+            name, error = futures[future], future.exception()
+            say(f"NOT BUILT {name}: {error}" if error else f"built {name} in {future.result():.0f} s")
+            work.keep(f"build_{name}", {"error": str(error)} if error else {"seconds": future.result()})
+
+
+def build_timed(work: Work) -> None:
+    """The engines whose speed is measured: half precision with what accuracy asked to keep (--timed-kept), alone."""
+    for model in work.models:
+        name = f"timed_{model}"
+        if not work.engine(name).exists():
+            kept = KEPT[work.options.timed_kept]
+            seconds = build_one(work, name, model, "fp16", kept, level=work.options.timed_level)
+            work.keep(f"build_{name}", {"seconds": seconds, "level": work.options.timed_level, "kept": kept})
+            say(f"built {name} in {seconds:.0f} s")
+
+
+def build_one(
+    work: Work, name: str, model: str, precision: Any, keep_fp32: tuple[str, ...], level: int | None = None
+) -> float:
+    from adaptrt.trt.build import build_engine_file
+
+    options = BuildOptions(
+        workspace=8 << 30,
+        # level 0 hardly looks at half precision
+        optimization_level=max(work.options.level, int(precision == "fp16")) if level is None else level,
+        tactic_sources=tuple(work.options.tactics.split(",")),
+        timeout=work.options.timeout,
+        version_compatible=level is not None,  # so that the lean runtime of a later version can run it beside torch
+    )
+    manifest = build_engine_file(
+        work.onnx(model),
+        work.engine(name),
+        precision=precision,
+        keep_fp32=keep_fp32,
+        options=options,
+        timing_folder=work.folder / "timing",
+    )
+    return manifest.build_seconds
+
+
+def reference(work: Work) -> None:
+    """What the untouched model gives on the GPU in float32, without TF32; and in half precision, for scale."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    for model in work.models:
+        if work.reference(model).exists():
+            continue
+        network = eager_network(work, model)
+        images = pictures(work, work.spec(model), LARGEST if model == "r50" else HELD_OUT)
+        with torch.inference_mode():
+            parts = [run_eager(network, images[at : at + LARGEST]) for at in range(0, len(images), LARGEST)]
+            with torch.autocast("cuda", torch.float16):
+                half = [run_eager(network, images[at : at + LARGEST]) for at in range(0, len(images), LARGEST)]
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        arrays |= {f"half_{name}": np.concatenate([part[name] for part in half]) for name in parts[0]}
+        np.savez(work.reference(model), images=images, **arrays)
+        say(f"eager {model}: {len(images)} pictures")
+    work.keep("reference", {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__})
+
+
+def eager_network(work: Work, model: str) -> Any:
+    """The unpatched detector with decoding, on the GPU."""
+    from adaptrt import Conversion, Request
+    from adaptrt_mmdet.options import DetrOptions
+    from adaptrt_mmdet.query_family import wrap
+    from adaptrt_mmdet.sources import open_source
+
+    config, weights = work.source(model)
+    ctx = Conversion(Request(config, "detr", weights=weights), DetrOptions(), work.folder)
+    network = wrap(open_source(ctx), ctx.options).eval().cuda()
+    for parameter in network.parameters():
+        parameter.requires_grad_(False)
+    return network
+
+
+def run_eager(network: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The decoding is the wrapper's, on the GPU's outputs of the heads."""
+    import torch
+
+    from adaptrt_mmdet.query_family import decode_queries, picture_size
+
+    batch = torch.from_numpy(images).cuda()
+    logits, boxes = network.heads(batch)
+    size = picture_size(batch, None).to(boxes.device)
+    scores, labels, corners = decode_queries(logits.float(), boxes.float(), size, sigmoid=False)
+    return {"scores": scores.cpu().numpy(), "labels": labels.cpu().numpy(), "boxes": corners.cpu().numpy()}
+
+
+def accuracy(work: Work) -> None:
+    """Each engine against eager float32: scores, boxes, classes; alone and in a batch; mAP of the fixture."""
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.trt.manifest import find_manifest
+
+    for path in sorted((work.folder / "engines").glob("*.engine")):
+        name, model = path.stem, path.stem.removeprefix("timed_").partition("_")[0]
+        if work.kept(f"accuracy_{name}") or not work.reference(model).exists():
+            continue
+        kept = dict(np.load(work.reference(model)))
+        images = kept["images"]
+        manifest = find_manifest(path)
+        assert manifest is not None
+        with TensorRTRunner(path, allow_host_code=True) as runner:
+            result: dict[str, Any] = {"backend": runner.backend, "receipt": json.loads(manifest.to_json())["receipt"]}
+            found = run_engine(runner, images)
+            alone = run_engine(runner, images[:LARGEST], size=1)
+            odd = run_engine(runner, images[:3], size=3)
+        side = max(work.spec(model).image_size)
+        result["against eager"] = difference(found, kept, SURE[model], side)
+        result["eager half precision against eager"] = difference(
+            {part: kept[f"half_{part}"] for part in found}, kept, SURE[model], side
+        )
+        result["alone and in a batch"] = {
+            part: max(
+                float(np.abs(alone[part] - found[part][:LARGEST]).max()),
+                float(np.abs(odd[part] - found[part][:3]).max()),
+            )
+            for part in found
+        }
+        if model == "shapes":
+            result["scores"] = {"engine": map_of(work, found), "eager": map_of(work, kept)}
+        work.keep(f"accuracy_{name}", result)
+        say(f"{name}: {result['against eager']}")
+
+
+def run_engine(runner: Any, images: np.ndarray, size: int = LARGEST) -> dict[str, np.ndarray]:
+    parts = [runner.run({"images": images[at : at + size]}) for at in range(0, len(images), size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in ("scores", "labels", "boxes")}
+
+
+def difference(found: Any, expected: Any, sure: float, side: int) -> dict[str, Any]:
+    """Over every query, and over those of which eager is sure; boxes as parts of the longer side."""
+    certain = expected["scores"] > sure
+    boxes = np.abs(found["boxes"].astype(np.float64) - expected["boxes"]).max(-1) / side
+    scores = np.abs(found["scores"].astype(np.float64) - expected["scores"])
+    return {
+        "finite": bool(all(np.isfinite(found[name]).all() for name in ("scores", "boxes"))),
+        "not all zero": bool(np.abs(found["boxes"]).max() > 0 and np.abs(found["scores"]).max() > 0),
+        "scores": float(scores.max()),
+        "boxes": float(boxes.max()),
+        "boxes, mean": float(boxes.mean()),
+        "sure queries": int(certain.sum()),
+        "boxes of sure queries": float(boxes[certain].max(initial=0)),
+        "same class, sure queries": float((found["labels"] == expected["labels"])[certain].mean())
+        if certain.any()
+        else None,
+    }
+
+
+def map_of(work: Work, outputs: Any) -> dict[str, float]:
+    """As ``adaptrt evaluate`` counts it."""
+    from adaptrt.evaluation.coco import read_coco
+    from adaptrt.evaluation.detection import BoxScores
+    from adaptrt.vision.decoders.decode import decode
+    from adaptrt.vision.pictures import read_image
+    from adaptrt.vision.transforms import transform_image
+
+    spec = work.spec("shapes").with_decoder_params(conf=0.001)
+    dataset = read_coco(drawn(work), spec, None)
+    scorer = BoxScores(dataset.context)
+    assert spec.image is not None
+    for row, example in enumerate(dataset.examples):
+        _, meta = transform_image(read_image(example.path), spec.image, spec.image_size)
+        one = {name: outputs[name][row : row + 1] for name in ("scores", "labels", "boxes")}
+        scorer.add(example.truth, decode(one, [meta], spec)[0])
+    return scorer.scores()
+
+
+def latency(work: Work) -> None:
+    """Microseconds of our call on device arrays, with a CUDA graph."""
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.trt.cuda import describe_device, import_cudart
+
+    cudart = import_cudart()
+    device = describe_device(0)
+    result: dict[str, Any] = {"gpu": device.name, "driver": device.driver}
+    for model in work.models:
+        with TensorRTRunner(work.engine(f"timed_{model}"), allow_host_code=True) as runner:
+            for batch in BATCHES:
+                memory = Memory(cudart, pictures(work, work.spec(model), batch))
+
+                def call(given: Any = memory, runner: Any = runner) -> None:
+                    runner({"images": given}, outputs="borrowed")["boxes"].synchronize()
+
+                result[f"{model} batch {batch}"] = in_turns({"engine fp16": call})["engine fp16"]
+                say(f"{model} batch {batch}: {result[f'{model} batch {batch}']}")
+    work.keep("latency", result)
+
+
+def latency_torch(work: Work) -> None:
+    """The engines on torch's tensors, next to torch eager and torch.compile in half precision."""
+    import torch
+
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+
+    result: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    for model in work.models:
+        network = eager_network(work, model).half()
+        runner = TensorRTRunner(work.engine(f"timed_{model}"), allow_host_code=True)
+        with torch.inference_mode():
+            for batch in BATCHES:
+                x = torch.from_numpy(pictures(work, work.spec(model), batch)).cuda()
+                sides: dict[str, Callable[[], Any]] = {
+                    "torch eager fp16": partial(network.heads, x.half()),
+                    "engine": lambda r=runner, x=x: torch.from_dlpack(r({"images": x}, outputs="borrowed")["boxes"]),  # type: ignore[misc]
+                }
+                for mode in work.options.compile.split(",") if work.options.compile else []:
+                    compiled = torch.compile(network.heads, mode=mode, dynamic=False)
+                    started = time.perf_counter()
+                    try:
+                        for _ in range(3):
+                            compiled(x.half())
+                        torch.cuda.synchronize()
+                    except Exception as error:  # what torch.compile cannot do is a result, not our failure
+                        result[f"torch.compile {mode} {model} batch {batch}"] = (
+                            f"{type(error).__name__}: {str(error)[:300]}"
+                        )
+                        continue
+                    result[f"torch.compile {mode} {model} batch {batch} compiles in s"] = time.perf_counter() - started
+                    sides[f"torch.compile {mode} fp16"] = partial(compiled, x.half())
+                one: dict[str, Any] = in_turns(
+                    {name: partial(finished, call) for name, call in sides.items()}, rounds=10
+                )
+                one["times eager"] = one["torch eager fp16"]["p50"] / one["engine"]["p50"]
+                result[f"{model} batch {batch}"] = one
+                work.keep("latency_torch", result)
+                say(f"{model} batch {batch}: {one}")
+        runner.close()
+
+
+def finished(call: Callable[[], Any]) -> None:
+    import torch
+
+    call()
+    torch.cuda.current_stream().synchronize()
+
+
+def report(work: Work) -> None:
+    """Everything in one file."""
+    found = sorted((work.folder / "results").glob("*.json"))
+    result = {"machine": machine(), **{path.stem: json.loads(path.read_text()) for path in found}}
+    target = work.folder / "gpu_detr.json"
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    if work.options.keep:
+        shutil.copy(target, FOLDER / target.name)
+    say(f"{len(found)} results in {target}")
+
+
+def main() -> None:
+    stages: dict[str, Callable[[Work], None]] = {
+        "export": export,
+        "build": build,
+        "reference": reference,
+        "accuracy": accuracy,
+        "build-timed": build_timed,
+        "latency": latency,
+        "latency-torch": latency_torch,
+        "report": report,
+    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["all", *stages], nargs="+")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "detr")
+    parser.add_argument("--models", default="r50,shapes")
+    parser.add_argument("--jobs", type=int, default=5, help="builds at a time")
+    parser.add_argument("--level", type=int, default=0, help="optimization level of engines that are compared")
+    parser.add_argument("--timed-level", type=int, default=2, help="optimization level of engines that are timed")
+    parser.add_argument(
+        "--timed-kept", default="", choices=list(KEPT), help="what stays float32 in engines that are timed"
+    )
+    parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
+    parser.add_argument("--timeout", type=float, help="seconds after which a build is given up")
+    parser.add_argument("--compile", default="default,reduce-overhead", help="modes of torch.compile; empty: none")
+    parser.add_argument("--keep", action="store_true", help="report: write into benchmarks/results")
+    options = parser.parse_args()
+    work = Work(options)
+    for stage in stages if "all" in options.stage else options.stage:
+        stages[stage](work)
+
+
+if __name__ == "__main__":
+    main()

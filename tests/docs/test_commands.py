@@ -1,6 +1,7 @@
 """Every command and every Python block of the README and of docs/ runs.
 
-A page is run from top to bottom in a folder of its own that holds ``best.pt`` (the trained fixture) and ``pictures/``:
+A page is run from top to bottom in a folder of its own that holds the trained fixtures, ``best.pt`` (YOLOv5) and
+``detr.pth``, and ``pictures/`` with their annotations, ``instances.json``:
 
 - a ``console`` block: each line after ``$`` is a command (the others are its output, not compared), exit status 0
 - a ``python`` block: a program of its own
@@ -105,6 +106,8 @@ def test_page_runs(page: Path, pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "page"
     shutil.copytree(pictures, folder / "pictures")
     shutil.copy(FIXTURES / "yolov5n_shapes.pt", folder / "best.pt")
+    shutil.copy(FIXTURES / "detr_shapes.pth", folder / "detr.pth")
+    shutil.copy(pictures.parent / "instances.json", folder)
     for block in blocks_of(page):
         if block.note == "file":
             path = folder / block.value

@@ -71,7 +71,8 @@ class PlainAttention(nn.Module):
         """[B, L, E] to [B, L, heads, width]."""
         if self.static:
             return tokens.reshape(-1, int(tokens.shape[1]), self.heads, self.width)
-        return tokens.unflatten(-1, (self.heads, self.width))
+        split: torch.Tensor = tokens.unflatten(-1, (self.heads, self.width))  # type: ignore[no-untyped-call]
+        return split
 
 
 def _masked(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,7 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
     with quiet(), DefaultScope.overwrite_default_scope("mmdet"), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
-            detector: nn.Module = MODELS.build(described)
+            detector: Any = MODELS.build(described)
         except Exception as error:  # mmdet raises whatever its constructors raise
             raise ModelError(
                 f"mmdet cannot build {kind}: {type(error).__name__}: {error}",
@@ -45,7 +45,8 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
             detector.init_weights()
     if checkpoint is not None:
         load_weights(detector, checkpoint)
-    return detector.eval().float()
+    network: nn.Module = detector.eval().float()
+    return network
 
 
 def load_weights(detector: nn.Module, checkpoint: Checkpoint) -> None:

@@ -169,7 +169,7 @@ def _boxes(raw: Floats, priors: Floats, strides: Floats, params: DenseParams) ->
 
 def _sigmoid(logits: Floats) -> Floats:
     with np.errstate(over="ignore"):
-        result: Floats = 1 / (1 + np.exp(-logits.astype(np.float32, copy=False)))
+        result: Floats = np.asarray(1 / (1 + np.exp(-logits.astype(np.float32, copy=False))), np.float32)
     return result
 
 

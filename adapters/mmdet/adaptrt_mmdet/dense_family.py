@@ -108,7 +108,8 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
 def decoder_params(head: Any) -> dict[str, Any]:
     """What decoder ``dense`` needs to know of a head, as plain values; thresholds are those of its config."""
     kind, test = type(head).__name__, head.test_cfg or {}
-    generator, coder = head.prior_generator, head.bbox_coder if hasattr(head, "bbox_coder") else None
+    generator: Any = head.prior_generator
+    coder: Any = getattr(head, "bbox_coder", None)
     params: dict[str, Any] = {
         "iou": float((test.get("nms") or {}).get("iou_threshold", 0.5)),
         "max_det": int(test.get("max_per_img", 300)),

@@ -211,7 +211,7 @@ def _decoder(original: Any, self: Any, query: torch.Tensor, **inputs: Any) -> li
 
 
 def _decoder_layer(
-    original: Any, self: Any, query: torch.Tensor, *, first: torch.Tensor, place: nn.Module, **inputs: Any
+    original: Any, self: Any, query: torch.Tensor, *, first: torch.Tensor, place: Any, **inputs: Any
 ) -> torch.Tensor:
     if self is not place:
         result: torch.Tensor = original(self, query, **inputs)

@@ -122,7 +122,7 @@ def torchvision_nms() -> Iterator[None]:
     if has_compiled_ops():
         yield
         return
-    import torchvision
+    import torchvision  # type: ignore[import-untyped]
 
     place: Any = importlib.import_module("mmcv.ops.nms")  # the function of that name hides the module
 

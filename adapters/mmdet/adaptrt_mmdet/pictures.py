@@ -54,8 +54,8 @@ class TestPictures:
 def read_test_pictures(config: Config, *, stride: int) -> TestPictures:
     """The picture size is the pipeline's, rounded up to ``stride``; 640 x 640 where the pipeline names none."""
     steps = list(_flat(test_pipeline(config)))
-    resize = next((step for step in steps if _kind(step) in ("Resize", "FixScaleResize")), {})
-    pad = next((step for step in steps if _kind(step) == "Pad"), {})
+    resize: Any = next((step for step in steps if _kind(step) in ("Resize", "FixScaleResize")), {})
+    pad: Any = next((step for step in steps if _kind(step) == "Pad"), {})
     scale = resize.get("scale") or pad.get("size") or (640, 640)
     width, height = (scale, scale) if isinstance(scale, int) else (int(scale[0]), int(scale[1]))
     preprocessor = config.model.get("data_preprocessor") or {}

@@ -49,7 +49,8 @@ def masked_positions(encoding: Any, padding: torch.Tensor, *, static: bool) -> t
 def _normalized(encoding: Any, counts: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
     if not encoding.normalize:
         return counts
-    return (counts + encoding.offset) / (last + encoding.eps) * encoding.scale
+    normalized: torch.Tensor = (counts + encoding.offset) / (last + encoding.eps) * encoding.scale
+    return normalized
 
 
 def _waves(encoding: Any, angles: torch.Tensor) -> torch.Tensor:

@@ -99,8 +99,8 @@ def picture_size(images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tens
         height, width = images.shape[2], images.shape[3]
         return torch.tensor([width, height, width, height], dtype=torch.float32).view(1, 1, 4)
     valid = 1 - masks
-    height, width = valid[:, :, 0].sum(1), valid[:, 0].sum(1)
-    return torch.stack([width, height, width, height], -1).unsqueeze(1)
+    rows, columns = valid[:, :, 0].sum(1), valid[:, 0].sum(1)
+    return torch.stack([columns, rows, columns, rows], -1).unsqueeze(1)
 
 
 def decode_queries(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adaptrt import Conversion, UsageError
 from adaptrt_mmdet.build import build_detector
@@ -14,16 +14,15 @@ from adaptrt_mmdet.options import MmdetOptions
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-    from torch import nn
 
 
 @dataclass(frozen=True)
 class Source:
-    """A model as it was named: its config with overrides, its checkpoint if it has one, its detector."""
+    """A model as it was named: its config with overrides, its checkpoint if it has one, its detector (``nn.Module``)."""
 
     config: Config
     checkpoint: Checkpoint | None
-    detector: nn.Module
+    detector: Any
 
 
 def open_source(ctx: Conversion) -> Source:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from adaptrt_mmdet.stand_in import ensure_ops
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -40,6 +42,7 @@ def _from_dataset(config: Config) -> tuple[str, ...]:
     kinds = [dataset.get("type") for dataset in _datasets(config)] + [config.get("dataset_type")]
     if not any(kinds):
         return ()
+    ensure_ops()
     import mmdet.datasets  # noqa: F401  # registers them
     from mmdet.registry import DATASETS
 

@@ -133,8 +133,10 @@ def python(code: str, *words: str, **options: Any) -> subprocess.CompletedProces
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, **options)
 
 
+# a shell that runs the tests in the background lets them ignore SIGINT, and their children with them
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import click
 from pathlib import Path
 from adaptrt.cli.boundary import run

@@ -219,8 +219,10 @@ def test_ctrl_c_ends_the_build(model: Path, stand_in_process: Callable[..., None
     stand_in_process("hang")
     program = textwrap.dedent(
         f"""
+        import signal
         from adaptrt.specs import InputSpec, ModelSpec, parse_shape
         from adaptrt.trt.build import BuildWatcher, build_engine_file
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the shell of the tests may have it ignored
         class Watcher(BuildWatcher):
             def stage(self, name):
                 print(name, flush=True)

@@ -1,0 +1,116 @@
+"""Writes the tables of docs/explanation/swin-patches.md out of benchmarks/results; ``--check`` only compares.
+
+::
+
+    python benchmarks/swin_tables.py [--check]
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from results import FOLDER
+
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "swin-patches.md"
+MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def swin_variants() -> list[str]:
+    rows = []
+    for name, one in kept("swin_variants").items():
+        plain = one["unpatched, torchscript"]
+        rows.append(
+            [
+                f"`{name}`",
+                one["nodes"],
+                f"{max(one['difference'].values()):.1e}",
+                f"{one['batch_honesty']:.1e}",
+                f"{one['megabytes']:.0f} MB",
+                *(
+                    text
+                    for batch in ("batch 1", "batch 4")
+                    for text in (
+                        f"{plain[batch]['patched']['median']:.3g} s",
+                        f"{plain[batch]['ratio']['median']:.2f}",
+                    )
+                ),
+            ]
+        )
+    head = ["model", "nodes", "difference", "batch", "file", "batch 1", "ratio", "batch 4", "ratio"]
+    return markdown(head, rows)
+
+
+def swin_unpatched() -> list[str]:
+    rows = []
+    for name, one in kept("swin_variants").items():
+        sides = [one.get(f"unpatched, {exporter}") for exporter in ("torchscript", "dynamo")]
+        cells = [
+            [side["nodes_exported"], side["nodes"], side["nodes_onnxslim"]] if side else ["not run"] * 3
+            for side in sides
+        ]
+        dynamo = sides[1]
+        ratios = [f"{dynamo[batch]['ratio']['median']:.2f}" if dynamo else "" for batch in ("batch 1", "batch 4")]
+        rows.append([f"`{name}`", *cells[0], *cells[1], *ratios])
+    head = ["model", "TorchScript", "our passes", "and onnxslim", "dynamo", "our passes", "and onnxslim"]
+    return markdown([*head, "patched to dynamo, batch 1", "batch 4"], rows)
+
+
+def swin_relatives() -> list[str]:
+    rows = []
+    for name, tried in sorted(kept("swin_relatives").items()):
+        passed = next((exporter for exporter, one in tried.items() if one.get("passed")), None)
+        if passed:
+            one = tried[passed]
+            rows.append([f"`{name}`", "pass", f"{one['difference']:.1e}", one["nodes"], passed])
+        else:
+            reasons = "; ".join(f"{exporter}: {failure(one)}" for exporter, one in tried.items())
+            rows.append([f"`{name}`", "not supported", reasons.replace("|", "/").replace("\n", " "), "", ""])
+    return markdown(["model", "", "difference", "nodes", "exporter"], rows)
+
+
+def failure(one: dict[str, Any]) -> str:
+    return one.get("failed") or f"differs by {one['difference']:.1e}"
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "swin_variants": swin_variants,
+    "swin_unpatched": swin_unpatched,
+    "swin_relatives": swin_relatives,
+}
+
+
+def kept(name: str) -> dict[str, Any]:
+    path = FOLDER / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["models"] if path.is_file() else {}
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+
+
+def written() -> str:
+    """The page with its tables as the results have them."""
+
+    def table(found: re.Match[str]) -> str:
+        return found[1] + "\n".join(TABLES[found[2]]()) + "\n" + found[3]
+
+    return MARK.sub(table, PAGE.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    text = written()
+    if "--check" in sys.argv:
+        if text != PAGE.read_text(encoding="utf-8"):
+            sys.exit("The tables differ from benchmarks/results: python benchmarks/swin_tables.py")
+        return
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

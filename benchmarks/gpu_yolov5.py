@@ -404,7 +404,7 @@ def _difference(found: np.ndarray, expected: np.ndarray, spec: ModelSpec, case: 
 
 def report(work: Work) -> None:
     """Everything in one file, with mAP by faster-coco-eval."""
-    result: dict[str, Any] = {"machine": machine(), "engines": {}, "map": {}}
+    result: dict[str, Any] = {"built_and_run_on": _gpu(work), "scored_on": machine(), "engines": {}, "map": {}}
     for path in sorted((work.folder / "results").glob("*.json")):
         kept = json.loads(path.read_text())
         kind, _, name = path.stem.partition("_")
@@ -427,6 +427,13 @@ def report(work: Work) -> None:
                     f"score {one['score_everywhere']:.5f}, {one['matched']}/{one['detections']} boxes"
                 )
     say(f"mAP: {result['map']}")
+
+
+def _gpu(work: Work) -> dict[str, Any]:
+    """What the manifests say: a report may be made on another machine."""
+    manifests = [json.loads(path.read_text()) for path in sorted((work.folder / "engines").glob("*.engine.json"))]
+    names = ("gpu", "capability", "driver", "cuda", "tensorrt", "created")
+    return {name: manifests[0][name] for name in names} if manifests else {}
 
 
 def _map(work: Work, rows: np.ndarray) -> Mapping[str, float]:

@@ -8,11 +8,14 @@ from adaptrt.errors import DependencyError
 from adaptrt.hookspecs import hookimpl
 from adaptrt.request import Conversion
 from adaptrt.specs import ModelSpec
+from adaptrt.trt.availability import why_no_engine
 from adaptrt.trt.build import BuildWatcher, Configure
 from adaptrt.trt.build import build_engine as build
 from adaptrt.trt.log import LogNote, Severity
-from adaptrt.trt.versions import can_build, features_of, target_of
+from adaptrt.trt.onnx_file import read_onnx
+from adaptrt.trt.versions import features_of, target_of
 
+_TYPES = {"fp16": "float16", "bf16": "bfloat16"}
 _LEVELS: tuple[Severity, ...] = ("warning", "info", "verbose")  # by the number of -v
 
 
@@ -22,6 +25,8 @@ def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
     precision = request.precision
     if precision not in ("fp16", "bf16") or not features_of(target_of(request)).typed_graph:
         return onnx_path
+    if _TYPES[precision] in read_onnx(onnx_path).weight_types:
+        return onnx_path  # somebody gave it its types before
     try:
         from adaptrt.graph.typed import write_typed
         from adaptrt.vision.examples import example_arrays
@@ -44,9 +49,9 @@ def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
 @hookimpl(trylast=True)
 def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
     """The plan, with its manifest beside it."""
-    if not can_build():
-        return None
     request = ctx.request
+    if why_no_engine(target_of(request), request.build.device) is not None:
+        return None
     plan = ctx.workdir / "model.engine"
     manifest, cached = build(
         onnx_path,

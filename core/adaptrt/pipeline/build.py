@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from adaptrt.errors import AdaptrtError, DependencyError, GraphError
+from adaptrt.errors import AdaptrtError, BuildError, DependencyError, GraphError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
@@ -15,7 +15,8 @@ from adaptrt.pipeline.samples import Sample, numbered, sample_shapes
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.build import spec_of_graph
+from adaptrt.trt.availability import why_no_engine
+from adaptrt.trt.graph_spec import spec_of_graph
 from adaptrt.trt.onnx_file import OnnxFile, read_onnx
 from adaptrt.trt.precision import require_quantised
 from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of
@@ -67,8 +68,14 @@ class _Building(Running):
         """Without TensorRT only a typed graph can come out; whatever else is asked for is refused at once."""
         builders = [name for name in self.session.implementations()["build_engine"] if name != "core.engine"]
         types = self.request.precision in ("fp16", "bf16") and features_of(target_of(self.request)).typed_graph
-        if not (can_build() or builders or types):
+        reason = why_no_engine(target_of(self.request), self.request.build.device)
+        if reason is None or builders or types:
+            return
+        if not can_build():
             import_tensorrt(builder=True)
+        raise BuildError(
+            f"No engine can be built: {reason}.", hint="Build it where that is there; adaptrt doctor says what is here."
+        )
 
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
         """The file to build from, and its spec with the shapes asked for."""

@@ -21,7 +21,7 @@ from adaptrt.plugins.settings import Settings
 from adaptrt.report import Report
 from adaptrt.request import Request
 from adaptrt.trt.cache import key_of
-from adaptrt.trt.cuda import describe_device
+from adaptrt.trt.cuda import driver_version, identify_device
 from adaptrt.trt.manifest import file_sha256
 from adaptrt.trt.versions import can_build, target_of
 
@@ -160,10 +160,10 @@ def _gpu(request: Request) -> list[str]:
     if not can_build():
         return []
     try:
-        device = describe_device(request.build.device)
+        name, capability = identify_device(request.build.device)
     except AdaptrtError:
         return ["none"]
-    return [device.name, device.capability, device.driver or ""]
+    return [name, capability, driver_version() or ""]
 
 
 def adopt(report: Report, stored: Report, files: Mapping[str, Path], created: float) -> bool:

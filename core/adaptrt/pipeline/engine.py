@@ -12,7 +12,7 @@ from adaptrt.pipeline.samples import Sample
 from adaptrt.report import Check, EngineRecord, Report
 from adaptrt.request import Request
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.build import rebuild_command
+from adaptrt.trt.graph_spec import rebuild_command
 from adaptrt.trt.manifest import Manifest, find_manifest, manifest_path
 from adaptrt.trt.versions import features_of, target_of
 
@@ -27,6 +27,8 @@ def why_float32(request: Request) -> str:
         return f"the graph stays float32: TensorRT {target} takes {request.precision} as a builder flag"
     if request.precision == "int8":
         return "the graph keeps its types: int8 comes from its own Q/DQ nodes"
+    if request.precision in ("fp16", "bf16"):
+        return f"the graph holds {request.precision} already"
     return "the graph stays float32"
 
 

@@ -135,7 +135,9 @@ class Running:
     def engine(self, onnx_path: Path, float32: Path, spec: ModelSpec) -> Iterator[Runner | None]:
         """Build and link 4; inside, the engine can run, if it can run here. Its manifest is written at the end."""
         from adaptrt.pipeline.engine import complete_manifest, engine_record
+        from adaptrt.trt.availability import why_no_engine
         from adaptrt.trt.manifest import find_manifest, manifest_path
+        from adaptrt.trt.versions import target_of
 
         with self.timed("build") as stage:
             plan = self.hooks.build_engine(self.ctx, onnx_path, spec)
@@ -144,9 +146,9 @@ class Running:
                 self.report.engine = engine_record(manifest)
                 stage.note = manifest.receipt.summary
             elif plan is None:
-                stage.note = "no TensorRT here"
+                stage.note = why_no_engine(target_of(self.request), self.request.build.device) or "nobody built one"
         if plan is None:
-            self.not_run(4, "no engine was built: TensorRT is not installed here")
+            self.not_run(4, f"no engine was built: {stage.note}")
             yield None
             return
         runner = None

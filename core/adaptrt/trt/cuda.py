@@ -57,18 +57,25 @@ _HINTS = {
 }
 
 
+def identify_device(index: int = 0) -> tuple[str, str]:
+    """Name and compute capability of a GPU; quick, since nothing is started on it."""
+    properties = checked(import_cudart().cudaGetDeviceProperties(index), f"device {index}")
+    name = properties.name
+    text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return text.strip("\0 "), f"{properties.major}.{properties.minor}"
+
+
 def describe_device(index: int = 0) -> Device:
     """What the GPU is. Makes it the current device of this thread."""
     cudart = import_cudart()
     checked(cudart.cudaSetDevice(index), f"device {index}")
-    properties = checked(cudart.cudaGetDeviceProperties(index), f"device {index}")
+    name, capability = identify_device(index)
     free, total = checked(cudart.cudaMemGetInfo(), f"device {index}")
     runtime = int(checked(cudart.cudaRuntimeGetVersion()))
-    name = properties.name
     return Device(
         index=index,
-        name=(name.decode(errors="replace") if isinstance(name, bytes) else str(name)).strip("\0 "),
-        capability=f"{properties.major}.{properties.minor}",
+        name=name,
+        capability=capability,
         memory=int(total),
         free=int(free),
         cuda=f"{runtime // 1000}.{runtime % 1000 // 10}",

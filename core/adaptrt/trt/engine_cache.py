@@ -7,7 +7,7 @@ from pathlib import Path
 from adaptrt.errors import AdaptrtError
 from adaptrt.specs import BuildOptions, ModelSpec, Precision
 from adaptrt.trt.cache import Store, key_of
-from adaptrt.trt.cuda import describe_device
+from adaptrt.trt.cuda import identify_device
 from adaptrt.trt.manifest import Manifest, file_sha256, manifest_path
 from adaptrt.trt.versions import installed_version
 from adaptrt.version import __version__
@@ -22,7 +22,7 @@ def engine_key(
     """What an engine depends on, as a key; ``None`` where the GPU or TensorRT cannot be told."""
     version = installed_version()
     try:
-        device = describe_device(options.device)
+        gpu = identify_device(options.device)
         libraries = [file_sha256(Path(library)) for library in options.plugin_libs]
     except (AdaptrtError, OSError):
         return None  # the build itself will say what is wrong
@@ -39,7 +39,7 @@ def engine_key(
             "options": options,
             "libraries": libraries,
             "tensorrt": version,
-            "gpu": [device.name, device.capability],
+            "gpu": gpu,
         }
     )
 

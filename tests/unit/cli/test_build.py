@@ -24,8 +24,8 @@ NOTHING: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.builtins.engine.can_build", lambda: False)
-    monkeypatch.setattr("adaptrt.pipeline.build.can_build", lambda: False)
+    for module in ("trt.availability", "pipeline.build"):
+        monkeypatch.setattr(f"adaptrt.{module}.can_build", lambda: False)
     monkeypatch.setattr("adaptrt.trt.versions._MODULES", {"full": (), "lean": (), "dispatch": ()})
 
 
@@ -130,7 +130,7 @@ def without_spec(path: Path) -> Path:
 
 
 def test_int8_needs_a_quantised_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.pipeline.build.can_build", lambda: True)
+    monkeypatch.setattr("adaptrt.pipeline.build.why_no_engine", lambda *_: None)
     result = adaptrt("build", converted("detector"), "--int8", "--verify", "none")
     assert result.code == 8
     assert "QuantizeLinear and DequantizeLinear" in result.err

@@ -147,7 +147,7 @@ def test_an_engine_is_not_run_without_verification(convert_engine: Callable[...,
 
 
 def test_half_precision_without_tensorrt(tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.builtins.engine.can_build", lambda: False)
+    monkeypatch.setattr("adaptrt.trt.availability.can_build", lambda: False)
     report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=10, image=picture)
     assert report.link(3).status == "passed"
     names = {check.name for check in report.link(3).checks}
@@ -186,6 +186,7 @@ def test_a_typed_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: 
 
 def test_why_there_is_no_typed_graph() -> None:
     assert why_float32(Request("a", "b")) == "the graph stays float32"
+    assert why_float32(Request("a", "b", precision="fp16", target=10)) == "the graph holds fp16 already"
     assert "builder flag" in why_float32(Request("a", "b", precision="fp16", target=8))
     assert "Q/DQ" in why_float32(Request("a", "b", precision="int8", target=10))
 
@@ -231,6 +232,8 @@ def test_the_default_build_hands_everything_over(
         watcher = options["watcher"]
         watcher.progress(None, 12.0, None, "")
         watcher.progress(0.25, 30.0, 90.0, "tactics")
+        assert watcher.log_level == "info"
+        watcher.message("info", "[MemUsageChange] Init CUDA")
         watcher.note(LogNote("int64 weights", 1, "raw", "The graph holds int64 numbers."))
         plan.write_bytes(b"plan")
         receipt = Receipt("fp16", {"fp16": 2}, evidence="2 of 2 visible layers compute in fp16", note="a note")
@@ -238,7 +241,7 @@ def test_the_default_build_hands_everything_over(
         manifest_path(plan).write_text(made.to_json())
         return made, False
 
-    monkeypatch.setattr("adaptrt.builtins.engine.can_build", lambda: True)
+    monkeypatch.setattr("adaptrt.builtins.engine.why_no_engine", lambda *_: None)
     monkeypatch.setattr("adaptrt.builtins.engine.build", build)
     seen: list[Any] = []
 
@@ -246,14 +249,18 @@ def test_the_default_build_hands_everything_over(
         def stage_progress(self, done: int, total: int, text: str = "") -> None:
             seen.append((done, total, text))
 
+        def detail(self, text: str) -> None:
+            seen.append(text)
+
     options = BuildOptions(optimization_level=2, timeout=60)
     request = Request(
-        "detector", "tiny", precision="fp16", target=8, keep_fp32=("Sigmoid",), build=options, verify="none"
+        "detector", "tiny", precision="fp16", target=8, keep_fp32=("Sigmoid",), build=options, verify="none", verbose=1
     )
     report = adaptrt.pipeline.convert.convert(request, Seeing())
     assert (asked["precision"], asked["keep_fp32"], asked["options"]) == ("fp16", ("Sigmoid",), options)
     assert asked["configure"].target == "adaptrt.pipeline.configure:configure_builder"
     assert (0, 0, "12 s so far") in seen
+    assert "TensorRT info: [MemUsageChange] Init CUDA" in seen
     assert (250, 1000, "about 90 s left") in seen
     assert "TensorRT, int64 weights: The graph holds int64 numbers." in report.warnings
     assert "Precision: a note." in report.warnings
@@ -267,7 +274,7 @@ def test_a_build_that_fails_leaves_nothing(tiny: str, monkeypatch: pytest.Monkey
     def build(*_: Any, **__: Any) -> None:
         raise BuildError("TensorRT crashed (SIGSEGV).", hint="Try another --opset.")
 
-    monkeypatch.setattr("adaptrt.builtins.engine.can_build", lambda: True)
+    monkeypatch.setattr("adaptrt.builtins.engine.why_no_engine", lambda *_: None)
     monkeypatch.setattr("adaptrt.builtins.engine.build", build)
     with pytest.raises(BuildError, match="SIGSEGV") as caught:
         adaptrt.convert("detector", adapter="tiny", verify="none")

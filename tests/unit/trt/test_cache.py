@@ -152,7 +152,9 @@ def test_keys_do_not_depend_on_order() -> None:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     found = {"device": DEVICE, "version": "8.6.0"}
-    monkeypatch.setattr(engine_cache, "describe_device", lambda index: found["device"])
+    monkeypatch.setattr(
+        engine_cache, "identify_device", lambda index: (found["device"].name, found["device"].capability)
+    )
     monkeypatch.setattr(engine_cache, "installed_version", lambda: found["version"])
     return found
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adaptrt.errors import GraphError, ModelError
 from adaptrt.specs import METADATA_KEY, InputSpec, ModelSpec
-from adaptrt.trt.build import onnx_sha256, spec_of_graph
+from adaptrt.trt.graph_spec import onnx_sha256, spec_of_graph
 from adaptrt.trt.onnx_file import external_files, read_onnx
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the files")

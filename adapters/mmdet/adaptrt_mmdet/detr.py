@@ -27,7 +27,7 @@ def load_model(ctx: Conversion) -> QueryDetector:
     from adaptrt_mmdet.query_family import wrap
     from adaptrt_mmdet.sources import open_source
 
-    return wrap(open_source(ctx), ctx.options)
+    return wrap(open_source(ctx), ctx.options).eval()
 
 
 @hookimpl

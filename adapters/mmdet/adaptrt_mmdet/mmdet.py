@@ -23,7 +23,7 @@ def load_model(ctx: Conversion) -> DenseDetector:
     from adaptrt_mmdet.dense_family import wrap_dense
     from adaptrt_mmdet.sources import open_source
 
-    return wrap_dense(open_source(ctx))
+    return wrap_dense(open_source(ctx)).eval()
 
 
 @hookimpl

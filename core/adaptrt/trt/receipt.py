@@ -136,7 +136,8 @@ def require_precision_shown(receipt: Receipt) -> None:
 def read_layers(inspected: str) -> list[dict[str, Any] | str]:
     """The layers of the inspector's JSON; strings where it only knows names."""
     try:
-        layers = json.loads(inspected).get("Layers", [])
+        # names of layers hold whatever the ONNX file holds, and TensorRT does not escape it
+        layers = json.loads(inspected, strict=False).get("Layers", [])
     except (json.JSONDecodeError, AttributeError) as error:
         raise BuildError("TensorRT's engine inspector gave no readable JSON.") from error
     return list(layers)

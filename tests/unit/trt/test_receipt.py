@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptrt.errors import BuildError
-from adaptrt.trt.receipt import Receipt, layer_precision, make_receipt, require_precision_shown, type_named
+from adaptrt.trt.receipt import Receipt, layer_precision, make_receipt, read_layers, require_precision_shown, type_named
 
 
 def prose(kind: str) -> list[dict[str, str]]:
@@ -164,3 +164,9 @@ json_values = st.recursive(
 def test_any_layers_give_a_receipt(layers: list[Any]) -> None:
     found = receipt(layers)
     assert sum(found.layers.values()) + found.other_layers + len(found.opaque) == len(layers)
+
+
+def test_names_with_control_characters_are_read() -> None:
+    """Seen with TensorRT 8.6: layer names go into its JSON as they are."""
+    layers = read_layers('{"Layers": [{"Name": "a\tb\x1ec", "LayerType": "Convolution"}]}')
+    assert layers == [{"Name": "a\tb\x1ec", "LayerType": "Convolution"}]

@@ -10,9 +10,9 @@ import torch
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 from adaptrt import CheckpointError, Conversion, ImageTransform, InputSpec, ModelError, ModelSpec, UsageError
-from adaptrt.checkpoint import read_state_dict
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source, read_labels
+from adaptrt_timm.weights import read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,8 @@ def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
 
     Random weights depend on the seed alone.
     """
-    tensors = read_state_dict(source.weights) if source.weights is not None else None
+    trust = ctx.request.trust_checkpoint
+    tensors = read_weights(source.weights, trust=trust) if source.weights is not None else None
     model = create(ctx, source, asked_size(ctx, stride), tensors)
     if tensors is not None:
         fill(model, tensors, source)

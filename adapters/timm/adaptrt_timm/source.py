@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt import CheckpointError, Conversion, ModelError, UsageError, did_you_mean
+from adaptrt_timm.weights import architecture_in
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.pth")
@@ -62,7 +63,7 @@ def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:
         config = _read_config(beside) if beside.is_file() else {}
     elif ctx.options.model is None:
         return Source(_checked(text, known, family), weights)
-    name = ctx.options.model or config.get("architecture")
+    name = ctx.options.model or config.get("architecture") or (architecture_in(weights) if weights else None)
     if not name:
         raise UsageError(
             f"Which model do the weights in {path.name} belong to?",

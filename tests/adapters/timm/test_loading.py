@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,22 @@ def test_weights_of_the_first_release(tmp_path: Path, conversion: Make) -> None:
     state["layers.0.blocks.1.attn_mask"] = torch.zeros(1)
     torch.save({"model": state}, tmp_path / "original.pth")
     assert same(swin.load_model(conversion(tmp_path / "original.pth", OPTIONS)), model)
+
+
+def test_a_checkpoint_of_timm_says_its_model(tmp_path: Path, conversion: Make) -> None:
+    """timm's train.py saves its arguments along, and the name."""
+    model = micro()
+    content = {"state_dict": model.state_dict(), "arch": NAME, "args": argparse.Namespace(lr=0.1), "epoch": 3}
+    torch.save(content, tmp_path / "model_best.pth.tar")
+    assert same(swin.load_model(conversion(tmp_path / "model_best.pth.tar", {"model_args": MICRO})), model)
+
+
+def test_what_else_a_checkpoint_wants_is_refused_unless_trusted(tmp_path: Path, conversion: Make) -> None:
+    model = micro()
+    torch.save({"model": model.state_dict(), "run": Decimal(1)}, tmp_path / "own.pth")
+    with pytest.raises(CheckpointError, match="decimal"):
+        swin.load_model(conversion(tmp_path / "own.pth", OPTIONS))
+    assert same(swin.load_model(conversion(tmp_path / "own.pth", OPTIONS, trust_checkpoint=True)), model)
 
 
 def test_the_head_is_as_large_as_the_weights_say(tmp_path: Path, conversion: Make) -> None:

@@ -1,0 +1,48 @@
+"""Files of weights: tensors by name, and what training scripts write beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt import AdaptrtError, CheckpointError
+from adaptrt.checkpoint import read_checkpoint, read_state_dict
+
+if TYPE_CHECKING:
+    import torch
+
+# configurations that training scripts save along: of timm's train.py, of the first Swin repository, of others
+INERT = ("argparse", "easydict", "ml_collections", "omegaconf", "yacs")
+
+
+def read_weights(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
+    """Tensors by name, read as data; with ``trust`` by timm itself, which executes what the file asks for."""
+    if not trust or not path.is_file() or path.suffix == ".safetensors":
+        return read_state_dict(path, inert=INERT)
+    import timm
+
+    try:
+        state: dict[str, torch.Tensor] = timm.models.load_state_dict(str(path), weights_only=False)
+    except Exception as error:
+        raise CheckpointError(f"timm cannot read {path}: {type(error).__name__}: {error}") from error
+    return state
+
+
+def architecture_in(path: Path) -> str | None:
+    """The model's name, where the training script wrote it (timm's: ``arch``); ``None`` elsewhere."""
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return _architecture_in(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _architecture_in(path: Path, *_: int) -> str | None:
+    try:
+        content = read_checkpoint(path, inert=INERT)
+    except AdaptrtError:
+        return None  # whoever reads the weights says what is wrong with them
+    arch = content.get("arch") if isinstance(content, Mapping) else None
+    return arch if isinstance(arch, str) else None

@@ -58,7 +58,7 @@ module.Builder.__init__ = make_builder
 module.answers.update({
     ("INetworkDefinition", "num_inputs"): 1,
     ("ITensor", "name"): "images",
-    ("ITensor", "shape"): (-1, 3, 8, 8),
+    ("ITensor", "shape"): eval(os.environ["STAND_IN_SHAPE"]),
     ("ITensor", "is_shape_tensor"): False,
     ("EngineInspector", "get_engine_information"): os.environ["STAND_IN_LAYERS"],
     ("Builder", "build_serialized_network"): build,
@@ -111,11 +111,12 @@ def stand_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in_o
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(fakes), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("STAND_INS", str(Path(__file__).parent / "conftest.py"))
 
-    def behave(behaviour: str, *, layers: str = FLOAT, version: str = "8.6.0") -> None:
+    def behave(behaviour: str, *, layers: str = FLOAT, version: str = "8.6.0", shape: str = "(-1, 3, 8, 8)") -> None:
         stand_in_of(version)  # type: ignore[operator] # skips where the surface is missing
         monkeypatch.setenv("STAND_IN_BUILD", behaviour)
         monkeypatch.setenv("STAND_IN_LAYERS", layers)
         monkeypatch.setenv("STAND_IN_VERSION", version)
+        monkeypatch.setenv("STAND_IN_SHAPE", shape)
 
     return behave
 
@@ -287,3 +288,38 @@ def test_the_build_ends_with_its_parent(model: Path, stand_in_process: Callable[
     while any(map(is_running, children)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(is_running, children))
+
+
+def test_extensions_configure_the_builder_in_the_build_process(
+    tiny: str,
+    stand_in_process: Callable[..., None],
+    install_extension: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The whole road from a conversion: the session opens again in the process of the stand-in for TensorRT."""
+    import adaptrt
+
+    install_extension(
+        "tunes",
+        f"""
+        from pathlib import Path
+
+        @hookimpl
+        def configure_builder(ctx, network, config):
+            config.max_aux_streams = 2
+            seen = Path({str(tmp_path / "seen")!r})
+            seen.write_text(f"{{ctx.request.source}} {{type(network).__name__}} {{type(config).__name__}}")
+        """,
+    )
+    stand_in_process("ok", shape="(-1, 3, 64, 64)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ["PYTHONPATH"], *sys.path]))
+    monkeypatch.setattr("adaptrt.builtins.engine.why_no_engine", lambda *_: None)
+    report = adaptrt.convert("detector", adapter="tiny", target=8, verify="none", html=False)
+    assert (tmp_path / "seen").read_text() == "detector INetworkDefinition IBuilderConfig"
+    assert Path("detector.engine").read_bytes() == b"the plan"
+    assert report.engine is not None
+    assert report.engine.tensorrt == "8.6.0"
+    assert "TensorRT, int64 weights" in report.warnings[0]
+    manifest = Manifest.from_json(Path("detector.engine.json").read_text())
+    assert (manifest.adapter, manifest.plugins["tunes"]) == ("tiny", "adaptrt-tunes 1.0")

@@ -40,7 +40,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkpoint = Path(shutil.copy(options.checkpoint, folder / "theirs.pt"))
-        adaptrt.convert(options.checkpoint, adapter="yolov5", output=folder / "ours.onnx", verify="quick", html=False)
+        adaptrt.convert(
+            options.checkpoint, adapter="yolov5", output=folder / "ours.onnx", verify="quick", html=False, cache=False
+        )
         with contextlib.redirect_stdout(io.StringIO()):
             exported = YOLO(str(checkpoint)).export(format="onnx", dynamic=True, verbose=False)
         sessions = {}

@@ -66,20 +66,24 @@ def build_plan(
     stage("parse")
     started = time.perf_counter()
     file = read_onnx(Path(job.onnx))
-    parse_onnx(trt, network, logger, Path(job.onnx), file)
+    require_precision(file, job.precision, tensorrt)
+    parser = parse_onnx(trt, network, logger, Path(job.onnx), file)
     parsed = time.perf_counter() - started
 
     config = builder.create_builder_config()
     configure(trt, features, config, job.options, job.precision, device)
     profiles = add_profiles(builder, network, config, job)
-    require_precision(file, job.precision, tensorrt)
     kept = 0
     if not features.typed_graph and job.precision in LOW_PRECISIONS:
-        kept = keep_float32(trt, network, config, kept_float32(file, job.spec, job.keep_fp32))
+        names = kept_float32(file, job.spec, job.keep_fp32)
+        kept = keep_float32(trt, network, config, names)
+        if names and not kept:
+            log("warning", f"None of the {len(names)} nodes that were to stay float32 was found in the network.")
     cache = timing_cache_path(Path(job.timing_cache), tensorrt.version, device) if job.timing_cache else None
     load_timing_cache(config, cache)
-    if features.progress:
-        config.progress_monitor = progress_monitor(trt, progress)
+    monitor = progress_monitor(trt, progress) if features.progress else None
+    if monitor is not None:
+        config.progress_monitor = monitor
     if job.configure:
         _call(job.configure, network, config, job.configure_with)
 
@@ -87,6 +91,7 @@ def build_plan(
     started = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - started
+    del parser, monitor  # the network's weights and the builder's calls go through them until here
     if plan is None:
         raise BuildError("TensorRT could not build the engine.")
     saved = save_timing_cache(config, cache)
@@ -147,11 +152,11 @@ def load_plugin_libraries(trt: Any, libraries: Sequence[str]) -> None:
             trt.get_plugin_registry().load_library(str(path))
 
 
-def parse_onnx(trt: Any, network: Any, logger: Any, path: Path, file: OnnxFile) -> None:
-    """Fill the network; what the parser refuses is named node by node."""
+def parse_onnx(trt: Any, network: Any, logger: Any, path: Path, file: OnnxFile) -> Any:
+    """Fill the network; what the parser refuses is named node by node. The parser has to outlive the build."""
     parser = trt.OnnxParser(network, logger)
     if parser.parse_from_file(str(path)):
-        return
+        return parser
     problems = [describe_parser_error(parser.get_error(index), file.nodes) for index in range(parser.num_errors)]
     hint = next((hint for marker, hint in _PARSER_HINTS if any(marker in problem for problem in problems)), None)
     raise BuildError(

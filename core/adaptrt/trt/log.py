@@ -62,6 +62,12 @@ CLASSES = (
         "The receipt shows what each layer became; widen or drop --keep-fp32.",
     ),
     LogClass(
+        "float32 not kept",
+        r"nodes that were to stay float32",
+        "Box decoding, or what --keep-fp32 names, may run in half precision.",
+        "Look at the comparison with the reference; TensorRT 10 and later hold such nodes by type.",
+    ),
+    LogClass(
         "int8 without scale",
         r"Missing scale and zero-point|fall back to non-int8",
         "A tensor has no int8 scale, so layers around it do not run in int8.",

@@ -88,7 +88,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         built = build_plan(
             TensorRT(trt, trt.__version__, "full"),
             wanted,
-            log=lambda severity, message: None,
+            log=lambda severity, message: trt.calls.append((None, "log", (severity, message))),
             stage=stages.append,
             progress=lambda at: None,
         )
@@ -172,8 +172,10 @@ def test_8_keeps_what_is_named(stand_in_of: Any, run: Any) -> None:
     for patterns, precision, kept in ((["^/conv$"], "fp16", 1), ([], "fp16", 0), (["^/conv$"], "fp32", 0)):
         trt = stand_in_of("8.6.0")
         trt.answers["ILayer", "metadata"] = "[ONNX Layer: /conv]"
-        built, _ = run(trt, precision=precision, keep_fp32=patterns)
+        built, calls = run(trt, precision=precision, keep_fp32=patterns)
         assert built.kept_layers == kept
+        lost = [text for _, text in arguments_of(calls, "log") if "to stay float32" in text]
+        assert len(lost) == (precision == "fp16" and not kept)  # decoding is there, and this network has it not
 
 
 @pytest.mark.parametrize("version", ["10.16.1", "11.4.0"])

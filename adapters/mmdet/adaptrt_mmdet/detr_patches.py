@@ -57,16 +57,14 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
                 requires=REQUIRES,
             )
         )
-    attention = "mmcv.cnn.bricks.transformer:MultiheadAttention"
-    if model.kind in ("DETR", "ConditionalDETR"):  # DAB-DETR has an attention of its own throughout
-        found.append(
-            ModulePatch(
-                target=attention,
-                build=partial(PlainAttention, static=not spec.dynamic_size),
-                reason="transposes to sequence-first and back around packed projections",
-                requires=REQUIRES,
-            )
+    found.append(
+        ModulePatch(
+            target="mmcv.cnn.bricks.transformer:MultiheadAttention",
+            build=partial(PlainAttention, static=not spec.dynamic_size),
+            reason="transposes to sequence-first and back around packed projections",
+            requires=REQUIRES,
         )
+    )
     if model.kind != "DETR":
         return found
     return [

@@ -10,7 +10,9 @@ from adaptrt.errors import DependencyError, ModelError
 from adaptrt.evaluation.average_precision import voc_average_precisions
 from adaptrt.evaluation.coco import CocoTruth, read_coco
 from adaptrt.evaluation.tasks import Dataset, EvaluationTask
+from adaptrt.options import takes_option
 from adaptrt.predictions import Detections
+from adaptrt.vision.decoders.registry import find_decoder
 
 if TYPE_CHECKING:
     from adaptrt.predictions import Predictions
@@ -139,8 +141,9 @@ def _answer(prediction: Predictions) -> Any:
     return tuple(sorted(prediction.labels[prediction.scores > _SURE].tolist()))
 
 
-def _params(spec: ModelSpec) -> dict[str, Any]:  # noqa: ARG001
-    return {"conf": LOWEST}
+def _params(spec: ModelSpec) -> dict[str, Any]:
+    decoder = find_decoder(spec.decoder.name if spec.decoder else "raw")
+    return {"conf": LOWEST} if takes_option(decoder.params, "conf") else {}
 
 
 TASK = EvaluationTask(read=read_coco, scorer=_scorer, answer=_answer, params=_params)

@@ -145,5 +145,6 @@ def test_many_calls_leak_nothing(open_engine):
         gc.collect()
         return torch.cuda.mem_get_info()[0]
 
-    before = calls(500)
+    calls(3000)  # the pool keeps what the host, running ahead, once had in flight
+    before = calls(3000)
     assert before - calls(3000) <= 8 << 20

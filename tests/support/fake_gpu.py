@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import gc
 import itertools
 import json
 import re
@@ -115,8 +116,14 @@ class Gpu:
     def drain(self, stream: int, until: Callable[[], bool] = lambda: False) -> None:
         with self.lock:
             queue = self.streams[stream]
-            while queue and not until():
-                queue.popleft()()
+            collecting = gc.isenabled()
+            gc.disable()  # a collection inside of a piece of work would free, wait, and so run what comes after it first
+            try:
+                while queue and not until():
+                    queue.popleft()()
+            finally:
+                if collecting:
+                    gc.enable()
 
     def _allocate(self, size: int, kind: str) -> tuple[Code, int]:
         with self.lock:
@@ -230,7 +237,8 @@ class Gpu:
         return (Code.cudaSuccess,)
 
     def cudaDeviceSynchronize(self) -> Any:
-        assert not self.capturing, "the device was synchronised during a capture"
+        if self.capturing:
+            return (Code.cudaErrorStreamCaptureUnsupported,)
         self._count("synchronize device")
         for stream in list(self.streams):
             self.drain(stream)

@@ -33,7 +33,7 @@ ENGINES = {
     "affine": SmallEngine(),
     "portable": SmallEngine(version_compatible=True),
     "unshared": SmallEngine(sharing=False),
-    "found": SmallEngine(found=True),
+    "found": SmallEngine(found=True, version_compatible=True),
     "profiles": SmallEngine(profiles=(((1, 3, 64, 64), (1, 3, 64, 64), (1, 3, 64, 64)), WIDE)),
     "static": SmallEngine(profiles=(((2, 3, 64, 64), (2, 3, 64, 64), (2, 3, 64, 64)),)),
 }

@@ -127,9 +127,15 @@ class Cuda:
     def synchronize(self, stream: int) -> None:
         self.check(self.api.cudaStreamSynchronize(stream), "run the engine")
 
-    def synchronize_device(self) -> None:
+    def try_synchronize_device(self) -> bool:
+        """Wait for everything on the device; ``False`` while somebody in this process captures a graph."""
         with self.capturing, self.current():
-            self.check(self.api.cudaDeviceSynchronize(), "run the engine")
+            (code,) = self.api.cudaDeviceSynchronize()
+            if code == self.api.cudaError_t.cudaErrorStreamCaptureUnsupported:
+                self.api.cudaGetLastError()
+                return False
+            self.check((code,), "run the engine")
+            return True
 
     def new_event(self) -> Any:
         with self.current():
@@ -193,7 +199,7 @@ class Cuda:
 _HINTS = {
     "cudaErrorIllegalAddress": "The CUDA context is lost: start the process again. An input freed too early, or a plugin, does this.",
     "cudaErrorInsufficientDriver": "The NVIDIA driver is missing or older than this CUDA: update it.",
-    "cudaErrorStreamCaptureUnsupported": "Another thread used the legacy default stream during a capture; cuda_graphs=False avoids it.",
+    "cudaErrorStreamCaptureUnsupported": "Another thread used the legacy default stream during a capture; cuda_graphs=0 avoids it.",
 }
 
 

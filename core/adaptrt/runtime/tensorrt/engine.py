@@ -96,6 +96,12 @@ class Engine:
         """Outputs whose shape is unknown before a run. After one, TensorRT reports the shape of that run."""
         self.largest_outputs = self._largest_outputs()
         """Bytes of each output at the maxima of the profiles; 0 where values decide."""
+        if self.data_dependent and not self._from_10:
+            raise EngineError(
+                f"{name}: only the data decides the size of output {sorted(self.data_dependent)[0]!r}, and "
+                f"TensorRT {tensorrt.version} reports the size of an earlier run (seen with 8.6.0).",
+                hint="Leave that part (NonZero, NMS) out of the graph, or build with TensorRT 10.",
+            )
 
     @property
     def scratch_bytes(self) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from adaptrt.errors import EngineError
 from adaptrt.runtime.tensorrt.arrays import BorrowedBuffers, DeviceArray, InputView, Loan
 from adaptrt.runtime.tensorrt.contexts import BoundContext, ShapePlan
-from adaptrt.runtime.tensorrt.cuda import LEGACY_STREAM, PER_THREAD_STREAM, Cuda
+from adaptrt.runtime.tensorrt.cuda import LEGACY_STREAM, PER_THREAD_STREAM
 from adaptrt.runtime.tensorrt.engine import Engine
 from adaptrt.runtime.tensorrt.graphs import CaptureError, Graph, GraphCache, fastest
 from adaptrt.runtime.tensorrt.memory import Completion, DeviceBuffer, DevicePool, Events, HeldInputs, PinnedPool, Stream
@@ -25,22 +25,6 @@ _Inputs = tuple[InputView, ...]
 
 class NoSharingError(EngineError):
     """The plan allows one context for each profile, and another lane has it."""
-
-
-class _Settled:
-    """After an error nothing is left running that uses what will be freed."""
-
-    __slots__ = ("_cuda",)
-
-    def __init__(self, cuda: Cuda) -> None:
-        self._cuda = cuda
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:
-            self._cuda.synchronize_device()
 
 
 class Lane:
@@ -62,17 +46,15 @@ class Lane:
         self._held = HeldInputs()
         self._last: Completion | None = None
         self._borrowed: BorrowedBuffers | None = None
-        self._settled = _Settled(engine.cuda)
         self._reads_values = len(self._device_inputs) < len(engine.inputs)
         self.warnings: list[str] = []
         self._context(0)
 
     def run_host(self, plan: ShapePlan, inputs: _Inputs) -> dict[str, NDArray[Any]]:
         """Numpy arrays (or device arrays) in, numpy arrays out, which are the caller's."""
-        with self._cuda.current(), self._settled:
+        with self._cuda.current():
             stream = self.stream.handle
-            self._take_over(stream)
-            pointers, shapes, staged = self._launch(plan, inputs, stream, owned=False)
+            pointers, shapes, staged = self._start(plan, inputs, stream, owned=False)
             blocks = []
             for tensor, pointer, shape in zip(self.engine.outputs, pointers, shapes, strict=True):
                 size = tensor.bytes_of(shape)
@@ -96,12 +78,11 @@ class Lane:
 
         With ``end_of_loan`` they are borrowed, and it is called when nobody has them any more; else they are the caller's.
         """
-        with self._cuda.current(), self._settled:
+        with self._cuda.current():
             stream = self._run_stream(given)
             if given is not None and given != stream:
                 Completion(self._events, given).wait_on(stream)
-            self._take_over(stream)
-            pointers, shapes, staged = self._launch(plan, inputs, stream, owned=end_of_loan is None)
+            pointers, shapes, staged = self._start(plan, inputs, stream, owned=end_of_loan is None)
             completion = Completion(self._events, stream)
             if given is not None and given != stream:
                 completion.wait_on(given)
@@ -154,12 +135,21 @@ class Lane:
             self._last.wait_on(stream)
         if self._borrowed is not None:
             for reader in self._borrowed.readers - {stream}:
-                if reader not in _DEFAULT_STREAMS:  # it may be gone by now
-                    self._cuda.synchronize_device()
-                    break
                 Completion(self._events, reader).wait_on(stream)
             self._borrowed.valid = False
             self._borrowed = None
+
+    def _start(
+        self, plan: ShapePlan, inputs: _Inputs, stream: int, *, owned: bool
+    ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
+        """Launch; after an error nothing is left running that uses what will be freed."""
+        try:
+            self._take_over(stream)
+            return self._launch(plan, inputs, stream, owned=owned)
+        except BaseException:
+            self._cuda.synchronize(stream)
+            self._cuda.synchronize(self.stream.handle)
+            raise
 
     def _launch(
         self, plan: ShapePlan, inputs: _Inputs, stream: int, *, owned: bool

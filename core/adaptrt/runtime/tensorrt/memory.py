@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from adaptrt.runtime.tensorrt.cuda import LEGACY_STREAM, PER_THREAD_STREAM, Cuda
 
 _LASTING = (LEGACY_STREAM, PER_THREAD_STREAM)
+_CALLS_AHEAD = 64  # the host may be this far ahead of the GPU, in inputs and outputs that wait
 _OUTGROWN_BLOCKS, _OUTGROWN_BYTES = 64, 256 << 20
 _PINNED_BYTES = 512 << 20
 
@@ -86,6 +87,8 @@ class HeldInputs:
 
     def hold(self, completion: Completion, inputs: Any) -> None:
         self.release()
+        if len(self._calls) >= _CALLS_AHEAD:
+            self._calls.popleft()[0].synchronize()
         self._calls.append((completion, inputs))
 
     def release(self) -> None:
@@ -149,10 +152,15 @@ class DevicePool:
     def free_outgrown(self) -> None:
         with self._lock:
             blocks, self._outgrown = self._outgrown, []
-        if blocks:
-            self.cuda.synchronize_device()
-            for pointer, _ in blocks:
-                self.cuda.free_async(pointer, LEGACY_STREAM)
+        if not blocks:
+            return
+        if self.cuda.try_synchronize_device():
+            with self.cuda.current():
+                for pointer, _ in blocks:
+                    self.cuda.free_async(pointer, LEGACY_STREAM)
+        else:  # the next call tries again
+            with self._lock:
+                self._outgrown += blocks
 
     def __del__(self) -> None:
         if hasattr(self, "_outgrown"):

@@ -35,9 +35,13 @@ class TensorRTRunner:
     - ``contexts``: at most this many calls run at once; each costs the engine's activation memory
     - ``cuda_graphs``: graphs kept for each context; 0 for none
     - ``outputs``: what ``__call__`` returns: ``owned`` memory, or ``borrowed`` (no copy; valid until the next call of the
-      same thread)
+      same thread, as is every stream that reads them)
     - ``allow_host_code``: load an engine that carries code for the host (version-compatible ones do)
     - ``plugin_libs``: libraries with TensorRT plugins, beside those that the manifest names
+
+    A graph is captured when shapes and addresses come for the second time. While that lasts, some milliseconds, CUDA
+    refuses to wait for the whole device in any thread (``torch.cuda.synchronize``): call each shape twice before other
+    threads start, or use ``cuda_graphs=0``.
 
     The manifest beside the plan is checked first; ``manifest`` and ``spec`` are ``None`` for a foreign plan. Close it, or use it as a context manager; owned outputs outlive it.
     """

@@ -151,7 +151,7 @@ def run_request(request: Request, *, html: bool = True, observer: Observer | Non
     from adaptrt.pipeline.output import choose_destination
     from adaptrt.rendering.documents import FAILED, page_of, write_failed_report
 
-    destination = choose_destination(request.source, request.output)
+    destination = choose_destination(request.source, request.output, request.precision)
     try:
         report = run(request, observer, page_of if html else None)
     except (BuildError, ExportError, GraphError, PatchError, VerificationError) as error:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import ShapeError, UsageError, did_you_mean
-from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape
+from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape, format_shape
+from adaptrt.specs.dims import union
 
 if TYPE_CHECKING:
     from adaptrt.report import Finding
@@ -33,7 +34,7 @@ class ShapeRequest:
     """The shapes asked for; whatever is ``None`` or missing is left to the adapter's spec.
 
     ``dynamic`` names the axes that are dynamic and no others: ``batch``, ``hw``. ``shapes`` maps an input to whole
-    shapes, one for each profile, and wins over the rest.
+    shapes, one for each profile; what else is asked for must not say something different of it.
     """
 
     imgsz: tuple[int, int] | None = None
@@ -80,10 +81,33 @@ class ShapeRequest:
                 profiles = tuple(self._requested(shape, is_image) for shape in tensor.profiles)
             else:
                 profiles = tuple(_named_like(shape, tensor.profiles[0]) for shape in profiles)
+                self._require_same(tensor.name, profiles, is_image)
             if is_image and spec.image is not None:
                 profiles = tuple(_rounded(shape, spec.image.stride, warnings) for shape in profiles)
             inputs.append(replace(tensor, profiles=profiles))
         return replace(spec, inputs=tuple(inputs)), warnings
+
+    def _require_same(self, name: str, profiles: tuple[Shape, ...], is_image: bool) -> None:
+        """Refuse a ``shape`` beside another wish that it does not fulfil."""
+        axes = union(profiles)
+        size = "x".join(str(axis.opt) for axis in axes[-2:])
+        wishes = []
+        if self.batch is not None and replace(self.batch, name=None) != replace(axes[0], name=None):
+            wishes.append(f"--batch {replace(self.batch, name=None)}")
+        if is_image and self.imgsz is not None and size != "{}x{}".format(*self.imgsz):
+            wishes.append("--imgsz {}x{}".format(*self.imgsz))
+        if self.dynamic is not None:
+            dynamic = {"batch"} if axes[0].dynamic else set()
+            if is_image and any(axis.dynamic for axis in axes[-2:]):
+                dynamic.add("hw")
+            if dynamic != (self.dynamic if is_image else self.dynamic & {"batch"}):
+                wishes.append(f"--dynamic {','.join(sorted(self.dynamic)) or 'none'}")
+        if wishes:
+            given = " and ".join(f"{name}={format_shape(shape)}" for shape in profiles)
+            raise ShapeError(
+                f"--shape {given} and {' and '.join(wishes)} contradict each other.",
+                hint=f"A whole shape says it all: leave out {' and '.join(wishes)}.",
+            )
 
     def _requested(self, shape: Shape, is_image: bool) -> Shape:
         axes = list(shape)

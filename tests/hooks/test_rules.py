@@ -238,7 +238,7 @@ def test_two_that_replace_the_same_clash(tiny: str, install_extension: Install) 
     for name in ("a", "b"):
         source = "@hookimpl\ndef graph_passes():\n    return [GraphPass(name='fold', order=1, reason='r', run=len, replaces='fold')]\n"
         install_extension(name, source)
-    with pytest.raises(PluginError, match=r"b \(adaptrt-b 1.0\) and a \(adaptrt-a 1.0\) both contribute 'fold'"):
+    with pytest.raises(PluginError, match=r"b \(adaptrt-b 1.0\) and a \(adaptrt-a 1.0\) both replace 'fold'"):
         adaptrt.convert("detector", adapter="tiny", verify="none")
 
 

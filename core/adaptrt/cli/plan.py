@@ -27,7 +27,7 @@ def plan_of(request: Request) -> dict[str, Any]:
     """The plan as plain data. Opens the plugin session, so that a missing adapter or wrong plugin is an error here."""
     session, _ = open_session(request.adapter, request.plugins_file)
     hooks = session.implementations()
-    destination = choose_destination(request.source, request.output)
+    destination = choose_destination(request.source, request.output, request.precision)
     _require_source(request.source)
     options = session.hooks.adapter_options()
     return {

@@ -142,7 +142,8 @@ def load(
     if path.is_dir():
         raise ModelError(f"{path} is a folder.", hint="Give the .onnx or .engine file in it.")
     plugins = Path(plugins_file) if plugins_file else None
-    if path.suffix in ENGINE_SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix in ENGINE_SUFFIXES:
         from adaptrt.runtime.tensorrt import TensorRTRunner
 
         engine = TensorRTRunner(path, device=device or 0, allow_host_code=allow_host_code, plugin_libs=plugin_libs)
@@ -155,7 +156,7 @@ def load(
         model = Model(engine, engine.spec, path, plugins_file=plugins)
         model.warnings += engine.warnings
         return model
-    if path.suffix != ".onnx":
+    if suffix != ".onnx":
         raise ModelError(
             f"{path.name} is neither an .onnx file nor an .engine.",
             hint="Convert it first: adaptrt convert --adapter ... " + path.name,
@@ -175,7 +176,7 @@ def load(
 def _nearest(path: Path) -> str:
     folder = path.parent
     names = (
-        [file.name for file in folder.iterdir() if file.suffix in (".onnx", *ENGINE_SUFFIXES)]
+        [file.name for file in folder.iterdir() if file.suffix.lower() in (".onnx", *ENGINE_SUFFIXES)]
         if folder.is_dir()
         else []
     )

@@ -17,22 +17,37 @@ from filelock import FileLock, Timeout
 from adaptrt.errors import OutputError
 from adaptrt.report import FileRecord
 
-SUFFIXES = (".onnx", ".engine", ".plan")
+SUFFIXES = (".onnx", ".engine", ".plan", ".trt")
+_ENGINE = ".engine"
 
 
 @dataclass(frozen=True)
 class Destination:
-    """The folder and the stem of everything a conversion writes: ``best`` for ``best.onnx``, ``best.engine`` ..."""
+    """The folder and the stem of everything a conversion writes: ``best`` for ``best.onnx``, ``best.engine`` ...
+
+    ``engine`` is what an engine is called instead of ``.engine``; suffixes are said as if it was not.
+    """
 
     folder: Path
     stem: str
+    engine: str = _ENGINE
 
     def path(self, suffix: str) -> Path:
+        if suffix.startswith(_ENGINE):
+            suffix = self.engine + suffix.removeprefix(_ENGINE)
         return self.folder / f"{self.stem}{suffix}"
 
+    def suffix(self, path: Path) -> str:
+        """The suffix that ``path`` made this of."""
+        suffix = path.name.removeprefix(self.stem)
+        return _ENGINE + suffix.removeprefix(self.engine) if suffix.startswith(self.engine) else suffix
 
-def choose_destination(source: str, output: Path | None) -> Destination:
-    """Next to the source where that is a file, else the current folder, unless ``-o`` names a file or folder."""
+
+def choose_destination(source: str, output: Path | None, precision: str = "fp32") -> Destination:
+    """Next to the source where that is a file, else the current folder, unless ``-o`` names a file or folder.
+
+    ``-o best.fp16.onnx`` for half precision means that file, beside ``best.onnx``.
+    """
     source_path = Path(source)
     name = source.rpartition(":")[2] or source  # module:attribute
     stem = source_path.stem if source_path.suffix in _SOURCE_SUFFIXES else name.replace("/", "_")
@@ -41,7 +56,8 @@ def choose_destination(source: str, output: Path | None) -> Destination:
         folder = source_path.parent if source_path.is_file() else Path()
         return Destination(folder, stem)
     if output.suffix in SUFFIXES and not output.is_dir():
-        return Destination(output.parent, output.stem)
+        stem = output.stem.removesuffix(f".{precision}") or output.stem
+        return Destination(output.parent, stem, _ENGINE if output.suffix == ".onnx" else output.suffix)
     if output.suffix and not output.is_dir() and output.suffix[1:].isalpha():
         raise OutputError(
             f"-o {output}: a conversion writes {', '.join(SUFFIXES)}, not {output.suffix}.",
@@ -66,7 +82,7 @@ def opened(destination: Destination) -> Iterator[Path]:
                 missing.mkdir(exist_ok=True)
                 stack.callback(_remove_if_empty, missing)
             stack.enter_context(_only_one(destination))
-            for suffix in (*SUFFIXES, ".report.json", ".report.html"):
+            for suffix in (".onnx", _ENGINE, ".report.json", ".report.html"):
                 if destination.path(suffix).is_dir():
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(destination.path(suffix)))
             workdir = Path(tempfile.mkdtemp(prefix=f".{destination.stem}.", suffix=".adaptrt", dir=folder))
@@ -134,15 +150,20 @@ def _only_one(destination: Destination) -> Iterator[None]:
     # the lock lies in the temporary folder, so that nothing stays behind beside the user's files
     key = hashlib.sha256(str(destination.folder.resolve() / destination.stem).encode()).hexdigest()[:24]
     locks = Path(tempfile.gettempdir()) / f"adaptrt-locks-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    locks.mkdir(mode=0o700, exist_ok=True)
     lock = FileLock(locks / f"{key}.lock")
     try:
+        locks.mkdir(mode=0o700, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise OutputError(
             f"Another conversion is writing {destination.path('.*')} at this moment.",
             hint="Wait for it, or give this one another name with -o.",
         ) from None
+    except OSError as error:
+        raise OutputError(
+            f"{locks} cannot be written to: {error.strerror or error}.",
+            hint="Locks lie there: point TMPDIR at a folder of your own.",
+        ) from error
     try:
         yield
     finally:

@@ -105,7 +105,7 @@ class Running:
         from adaptrt.pipeline.cache import KIND
         from adaptrt.trt.cache import Store
 
-        files = {destination.name.removeprefix(self.destination.stem): path for destination, path in self.files.items()}
+        files = {self.destination.suffix(name): path for name, path in self.files.items()}
         try:
             Store().put(key, KIND, f"{self.report.adapter} {self.report.source}", files)
         except OutputError as error:
@@ -269,7 +269,7 @@ def run_to_the_end(
             for key, value in request.options.items()
         },
     )
-    destination = choose_destination(request.source, request.output)
+    destination = choose_destination(request.source, request.output, request.precision)
     with opened(destination) as workdir:
         session, settings = open_session(adapter, request.plugins_file)
         running = kind(request, report, observer or Observer(), session, settings, workdir, destination, documents)

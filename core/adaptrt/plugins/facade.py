@@ -198,8 +198,13 @@ class Hooks:
             if name in replaced and not one.item.replaces:
                 continue
             if name in kept:
+                both = f"{self._label(kept[name].plugin)} and {self._label(one.plugin)}"
+                if name in replaced:
+                    raise PluginError(
+                        f"{both} both replace {name!r} in {hook}.", hint="Disable one of them in plugins.toml."
+                    )
                 raise PluginError(
-                    f"{self._label(kept[name].plugin)} and {self._label(one.plugin)} both contribute {name!r} to {hook}.",
+                    f"{both} both contribute {name!r} to {hook}.",
                     hint=f"One of them has to say replaces={name!r}, or be disabled in plugins.toml.",
                 )
             kept[name] = one

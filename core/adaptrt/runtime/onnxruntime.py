@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,10 +40,8 @@ class OnnxRuntimeRunner:
         except Exception as error:
             if isinstance(error, DependencyError):
                 raise
-            raise ModelError(
-                f"ONNX Runtime cannot load {path.name}: {str(error).strip().splitlines()[0]}",
-                hint="An operator of your own needs --ort-custom-ops lib.so; else check that the file is whole: adaptrt inspect.",
-            ) from error
+            said, hint = _load_failure(str(error).strip(), path)
+            raise ModelError(f"ONNX Runtime cannot load {path.name}: {said}", hint=hint) from error
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -77,6 +76,26 @@ class OnnxRuntimeRunner:
 
     def close(self) -> None:
         """Nothing to free by hand; here so that every runner can be closed."""
+
+
+_LOAD_FAILURES = (
+    (r"Unsupported model IR version.*", "pip install --upgrade onnxruntime, or convert for an older --opset."),
+    (r"ONNX Runtime only \*guarantees\*.*", "pip install --upgrade onnxruntime, or convert for an older --opset."),
+    (
+        r"\S+ is not a registered function/op|No Op registered for .*|Failed to find kernel for .*",
+        "An operator that is not ONNX Runtime's own needs its library: --ort-custom-ops lib.so",
+    ),
+    (r"Protobuf parsing failed.*", "The file is cut short, or is no ONNX file: write it again."),
+)
+
+
+def _load_failure(text: str, path: Path) -> tuple[str, str]:
+    """What ONNX Runtime said, without where in its source, and what to do."""
+    for pattern, hint in _LOAD_FAILURES:
+        found = re.search(pattern, text)
+        if found is not None:
+            return found[0], hint
+    return text.splitlines()[0], f"What is in the file: adaptrt inspect {path.name}"
 
 
 def _providers(device: str) -> list[Any]:

@@ -26,7 +26,7 @@ class Dim:
         if not self.min <= self.opt <= self.max:
             raise ShapeError(
                 f"min {self.min}, opt {self.opt}, max {self.max} are out of order.",
-                hint=f"min <= opt <= max is needed, for example {min(self.min, self.max)}..{max(self.min, self.max)}.",
+                hint="min <= opt <= max is needed: {}, {}, {}.".format(*sorted((self.min, self.opt, self.max))),
             )
 
     @classmethod

@@ -113,7 +113,8 @@ def parse_batch(text: str) -> Dim:
     try:
         return Dim(sizes[0], sizes[len(sizes) // 2], sizes[-1], "batch")
     except ShapeError as error:
-        raise ShapeError(f"Batch {text!r}: {error.message}", hint=error.hint) from None
+        hint = "Sizes start at 1." if min(sizes) < 1 else f"Smallest first: --batch {':'.join(map(str, sorted(sizes)))}"
+        raise ShapeError(f"Batch {text!r}: {error.message}", hint=hint) from None
 
 
 def parse_imgsz(text: str) -> tuple[int, int]:

@@ -40,6 +40,7 @@ def split_rows(
 ) -> tuple[list[Arrays], list[Arrays]]:
     """Samples of the smallest batch, and their outputs, row by row; neighbours come from different samples."""
     batched = batched_inputs(spec)
+    whole = _whole_outputs(spec)
     size = len(samples[0][batched[0]])
     rows: list[Arrays] = [
         {name: array[place : place + 1] if name in batched else array for name, array in sample.items()}
@@ -47,7 +48,9 @@ def split_rows(
         for sample in samples
     ]
     alone: list[Arrays] = [
-        {name: _row(array, place, size) for name, array in given.items()} for place in range(size) for given in outputs
+        {name: array if name in whole else _row(array, place, size) for name, array in given.items()}
+        for place in range(size)
+        for given in outputs
     ]
     return rows, alone
 
@@ -67,12 +70,14 @@ def check_batches(
     an engine may take other kernels for other batches.
     """
     batched = batched_inputs(spec)
+    whole = _whole_outputs(spec)
     comparison = _comparison(spec, precision)
     for size in sizes:
         order = [(size + place) % len(samples) for place in range(size)]
         outputs = run(stack([samples[index] for index in order], batched))
         for place, index in enumerate(order):
-            comparison.add(alone[index], {name: _row(array, place, size) for name, array in outputs.items()})
+            row = {name: array if name in whole else _row(array, place, size) for name, array in outputs.items()}
+            comparison.add(alone[index], row)
     return comparison.checks()
 
 
@@ -99,6 +104,11 @@ def check_companions(run: Run, batches: Sequence[Arrays], spec: ModelSpec, preci
 def _comparison(spec: ModelSpec, precision: str | None) -> Comparison:
     tolerance = BATCH_HONESTY if precision is None else None
     return Comparison(spec, precision or "fp32", suffix=" in a batch", tolerance=tolerance)
+
+
+def _whole_outputs(spec: ModelSpec) -> set[str]:
+    """Outputs whose first axis is a fixed number in the graph: no row of a dynamic batch, whatever its size."""
+    return {output.name for output in spec.outputs if output.dims and isinstance(output.dims[0], int)}
 
 
 def _row(array: NDArray[Any], place: int, size: int) -> NDArray[Any]:

@@ -36,6 +36,29 @@ def test_names(source: str, given: str | None, expected: str, tmp_path: Path, mo
     assert choose_destination(source, Path(given) if given else None).path("") == Path(expected)
 
 
+@pytest.mark.parametrize("suffix", [".plan", ".trt", ".engine"])
+def test_an_engine_is_called_as_asked(suffix: str) -> None:
+    destination = choose_destination("best.pt", Path(f"out/best{suffix}"))
+    for said, name in ((".engine", suffix), (".engine.json", f"{suffix}.json"), (".onnx", ".onnx")):
+        path = destination.path(said)
+        assert path == Path(f"out/best{name}")
+        assert destination.suffix(path) == said
+
+
+def test_a_name_that_says_the_precision_already() -> None:
+    assert choose_destination("best.pt", Path("best.fp16.onnx"), "fp16").path(".fp16.onnx") == Path("best.fp16.onnx")
+    assert choose_destination("best.pt", Path("best.fp16.onnx"), "fp32").path(".onnx") == Path("best.fp16.onnx")
+    assert choose_destination("best.pt", Path(".fp16.onnx"), "fp16").stem == ".fp16"
+
+
+def test_locks_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "temporary").touch()
+    monkeypatch.setattr(output.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    with pytest.raises(OutputError, match="temporary/adaptrt-locks") as caught, opened(Destination(tmp_path, "best")):
+        pass
+    assert "TMPDIR" in (caught.value.hint or "")
+
+
 def test_beside_the_source_where_that_is_a_file(tmp_path: Path) -> None:
     source = tmp_path / "best.pt"
     source.touch()

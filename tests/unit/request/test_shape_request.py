@@ -1,5 +1,8 @@
 """Shapes asked for, applied to the shapes an adapter declares."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,11 +37,36 @@ def shape_of(request: ShapeRequest, spec: ModelSpec = SPEC, name: str = "images"
         ),
         (ShapeRequest(shapes=parse_shapes(["images=1..4@2x3x320x320"])), "batch:1..4@2x3x320x320"),
         (ShapeRequest(shapes=parse_shapes(["images=n:1..4x3x320x320"])), "n:1..4@4x3x320x320"),
-        (ShapeRequest(shapes=parse_shapes(["images=2x3x320x320"]), imgsz=(64, 64)), "2x3x320x320"),
+        (
+            ShapeRequest(shapes=parse_shapes(["images=1..2x3x64x64"]), imgsz=(64, 64), dynamic=frozenset({"batch"})),
+            "batch:1..2@2x3x64x64",
+        ),
     ],
 )
 def test_what_was_asked_for(request_: ShapeRequest, expected: str) -> None:
     assert shape_of(request_) == expected
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"imgsz": (320, 320)}, "--imgsz 320x320"),
+        ({"batch": Dim.fixed(4)}, "--batch 4"),
+        ({"dynamic": frozenset({"hw"})}, "--dynamic hw"),
+        ({"dynamic": frozenset(), "imgsz": (64, 64)}, "--dynamic none"),
+    ],
+)
+def test_a_whole_shape_beside_a_wish_that_it_does_not_fulfil(other: dict[str, Any], said: str) -> None:
+    request = ShapeRequest(shapes=parse_shapes(["images=1..2x3x64x64"]), **other)
+    with pytest.raises(ShapeError, match=f"{said} contradict") as caught:
+        request.apply(SPEC)
+    assert f"leave out {said}" in (caught.value.hint or "")
+
+
+def test_a_batch_beside_the_shape_of_another_input() -> None:
+    spec = replace(SPEC, inputs=(*SPEC.inputs, TOKENS))
+    request = ShapeRequest(shapes=parse_shapes(["tokens=1..4x8"]), batch=Dim(1, 4, 4), imgsz=(64, 64))
+    assert shape_of(request, spec) == "batch:1..4@4x3x64x64"
 
 
 def test_dynamic_size_of_an_adapter_becomes_fixed_when_other_axes_are_asked_for() -> None:

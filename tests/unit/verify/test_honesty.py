@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,11 @@ def summed(inputs: Arrays) -> dict[str, np.ndarray]:
     return {"y": inputs["x"].sum(0)}
 
 
+def constant(inputs: Arrays) -> dict[str, np.ndarray]:
+    """An output that has no batch, and as many rows as one of the batches has."""
+    return {"y": np.arange(3, dtype=np.float32)}
+
+
 def causal(inputs: Arrays) -> dict[str, np.ndarray]:
     """Each row sees those before it; the first sees none."""
     return {"y": np.cumsum(inputs["x"], 0)}
@@ -74,6 +80,14 @@ def test_batches(run: Run, passes: bool) -> None:
     assert check.name == "y in a batch"
     assert check.samples == 9
     assert check.reason
+
+
+@pytest.mark.parametrize("run", [constant, pairs])
+def test_an_output_without_a_batch(run: Run) -> None:
+    inputs = samples(3, 1, 3)
+    spec = replace(spec_of("B:1..4x3"), outputs=(OutputSpec("y", (3,)),))
+    (check,) = check_batches(run, inputs, [run(one) for one in inputs], spec, [2, 3, 4])
+    assert check.passed is (run is constant)
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,8 @@ def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Pred
 def metrics(ctx: Conversion, spec: ModelSpec) -> Iterable[Metric]:  # type: ignore[empty-body]
     """How well predictions agree, for links 0 and 5.
 
-    Collected; called where there is a picture. Default: top-1 agreement, or matched boxes, by task.
+    Collected; called where there is a picture. ``ctx.request.precision`` is that of what is compared: in link 0, and
+    where nothing was rounded, ``fp32``. Default: top-1 agreement, or matched boxes, by task.
     """
 
 

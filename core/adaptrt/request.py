@@ -12,6 +12,8 @@ from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape, format
 from adaptrt.specs.dims import union
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from adaptrt.report import Finding
 
 Verify = Literal["full", "quick", "none"]
@@ -224,7 +226,9 @@ class Conversion:
     ``findings``: what the export found in the model's code.
     ``warn`` tells the user something now, ``tell`` whoever asked for more (``request.verbose``);
     ``progress(done, total, text)`` says how far a long step is (``total`` 0: unknown).
-    ``builder_plugins`` are the plugins with a ``configure_builder`` hook.
+    ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``typed_graph``: whether half precision is to
+    stand in the types of a graph of its own; where not, TensorRT takes it as a builder flag. ``samples``: the inputs that
+    the result is compared on, by name; real pictures where there is an ``--image``; known from ``typed_onnx`` on.
     """
 
     request: Request
@@ -237,3 +241,5 @@ class Conversion:
     progress: Callable[[int, int, str], None] = silent
     builder_plugins: tuple[str, ...] = ()
     findings: list[Finding] = field(default_factory=list)
+    typed_graph: bool = False
+    samples: tuple[Mapping[str, NDArray[Any]], ...] = ()

@@ -13,7 +13,7 @@ from adaptrt.trt.build import BuildWatcher, Configure
 from adaptrt.trt.build import build_engine as build
 from adaptrt.trt.log import LogNote, Severity
 from adaptrt.trt.onnx_file import read_onnx
-from adaptrt.trt.versions import features_of, target_of
+from adaptrt.trt.versions import target_of, wants_typed_graph
 
 _TYPES = {"fp16": "float16", "bf16": "bfloat16"}
 _LEVELS: tuple[Severity, ...] = ("warning", "info", "verbose")  # by the number of -v
@@ -23,7 +23,7 @@ _LEVELS: tuple[Severity, ...] = ("warning", "info", "verbose")  # by the number 
 def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
     request = ctx.request
     precision = request.precision
-    if precision not in ("fp16", "bf16") or not features_of(target_of(request)).typed_graph:
+    if precision not in ("fp16", "bf16") or not wants_typed_graph(request):
         return onnx_path
     if _TYPES[precision] in read_onnx(onnx_path).weight_types:
         return onnx_path  # somebody gave it its types before
@@ -35,11 +35,13 @@ def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
             f"A graph in {precision} cannot be written here: {error}.", hint="Install it: pip install 'adaptrt[export]'"
         ) from error
 
-    shapes = {
-        tensor.name: tuple(dim.min if axis == 0 else dim.opt for axis, dim in enumerate(tensor.profiles[0]))
-        for tensor in spec.inputs
-    }
-    sample = example_arrays(spec, shapes, request.seed, request.image)
+    sample = ctx.samples[0] if ctx.samples else None
+    if sample is None:  # nothing is compared
+        shapes = {
+            tensor.name: tuple(dim.min if axis == 0 else dim.opt for axis, dim in enumerate(tensor.profiles[0]))
+            for tensor in spec.inputs
+        }
+        sample = example_arrays(spec, shapes, request.seed, request.image)
     path = ctx.workdir / f"model.{precision}.onnx"
     typing, notes = write_typed(onnx_path, path, precision, spec, keep_fp32=request.keep_fp32, samples=[sample])
     ctx.notes.extend([f"{precision}: {typing.note}", *notes])
@@ -82,7 +84,7 @@ def _configure(ctx: Conversion) -> Configure | None:
     from adaptrt.request import silent
 
     context = ctx.workdir / "build-context.pickle"
-    context.write_bytes(pickle.dumps(replace(ctx, warn=silent, tell=silent, progress=silent)))
+    context.write_bytes(pickle.dumps(replace(ctx, warn=silent, tell=silent, progress=silent, samples=())))
     return Configure("adaptrt.pipeline.configure:configure_builder", str(context))
 
 

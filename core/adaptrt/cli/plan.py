@@ -17,7 +17,7 @@ from adaptrt.rendering.words import file_size, shown_path
 from adaptrt.report import LINKS
 from adaptrt.request import Request
 from adaptrt.specs import format_shape
-from adaptrt.trt.versions import features_of, target_of
+from adaptrt.trt.versions import wants_typed_graph
 
 # what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
 FILE_SUFFIXES = {".pt", ".pth", ".pt2", ".safetensors", ".ckpt", ".onnx"}
@@ -73,17 +73,12 @@ def _files(request: Request) -> dict[str, str]:
     """What is written, by suffix, and on which condition; an empty one always holds."""
     return {
         ".onnx": "",
-        **({f".{request.precision}.onnx": ""} if _typed(request) else {}),
+        **({f".{request.precision}.onnx": ""} if wants_typed_graph(request) else {}),
         ".engine": "where TensorRT is",
         ".engine.json": "where TensorRT is",
         ".report.json": "",
         ".report.html": "",
     }
-
-
-def _typed(request: Request) -> bool:
-    """Whether the precision is put into a graph of its own."""
-    return request.precision in ("fp16", "bf16") and features_of(target_of(request)).typed_graph
 
 
 def _defaults(options: type[Any]) -> dict[str, str]:
@@ -120,7 +115,7 @@ def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
     if number == 1 and not hooks["patches"]:
         return "not run: nobody contributes patches"
     if number == 3:
-        return "runs" if _typed(request) else f"not run: {why_float32(request)}"
+        return "runs" if wants_typed_graph(request) else f"not run: {why_float32(request)}"
     return "runs where TensorRT builds an engine" if number == 4 else "runs"
 
 

@@ -1,1 +1,21 @@
 """The exported graph: reading, checking, rewriting, counting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from adaptrt.specs import ModelSpec
+
+
+def float32_nodes(path: Path, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()) -> list[str]:
+    """Names of the nodes that stay float32 in whatever precision: what decodes boxes, and what ``--keep-fp32`` names.
+
+    For extensions with a ``typed_onnx`` of their own. A ``UsageError`` tells of a pattern that matches nothing.
+    """
+    from adaptrt.trt.onnx_file import read_onnx
+    from adaptrt.trt.precision import kept_float32
+
+    return kept_float32(read_onnx(path), spec, keep_fp32)

@@ -19,7 +19,7 @@ from adaptrt.trt.availability import why_no_engine
 from adaptrt.trt.graph_spec import spec_of_graph
 from adaptrt.trt.onnx_file import OnnxFile, read_onnx
 from adaptrt.trt.precision import require_quantised
-from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of
+from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of, wants_typed_graph
 
 _NOT_A_LINK = {
     0: "no model: the ONNX file is the reference",
@@ -67,7 +67,7 @@ class _Building(Running):
     def require_something_to_do(self) -> None:
         """Without TensorRT only a typed graph can come out; whatever else is asked for is refused at once."""
         builders = [name for name in self.session.implementations()["build_engine"] if name != "core.engine"]
-        types = self.request.precision in ("fp16", "bf16") and features_of(target_of(self.request)).typed_graph
+        types = wants_typed_graph(self.request)
         reason = why_no_engine(target_of(self.request), self.request.build.device)
         if reason is None or builders or types:
             return

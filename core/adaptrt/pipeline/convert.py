@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, ModelError, PatchError, UsageError, did_you_mean
 from adaptrt.export.choices import choose_opset
 from adaptrt.options import fill_options, option_names, takes_option
@@ -16,7 +18,7 @@ from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
 from adaptrt.pipeline.samples import Sample, numbered, require_numbers, sample_shapes, trace_shapes
 from adaptrt.report import Report
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import ModelSpec, Precision
 from adaptrt.trt.versions import target_of
 
 if TYPE_CHECKING:
@@ -73,7 +75,10 @@ class _Converting(Running):
         runner = self.verify_onnx(onnx_path, spec)
         typed = self.type_graph(onnx_path, spec)
         with self.engine(typed, onnx_path, spec) as engine:
-            self.compare_predictions(reference, engine or runner, spec)
+            if runner is None:
+                self.not_run(5, "--verify none")
+            else:
+                self.compare_predictions(reference, lambda: self.last_form(engine, typed, onnx_path, runner), spec)
         self.finish()
 
     def take_from_cache(self) -> bool:
@@ -203,8 +208,7 @@ class _Converting(Running):
             record.predictions["framework"] = links.record_prediction(expected)
             if links.found_nothing([expected, actual]):
                 return self.not_run(0, links.NOTHING_FOUND)
-            metrics = [found.item for found in self.hooks.metrics(self.ctx, spec)]
-            checks = links.compare_predictions(metrics, [expected], [actual], spec)
+            checks = links.compare_predictions(self.metrics(spec, "fp32"), [expected], [actual], spec)
             if not checks:
                 return self.not_run(0, f"no metric for task {spec.task!r}")
             links.close_link(self.report.link(0), checks)
@@ -288,18 +292,30 @@ class _Converting(Running):
             links.close_link(self.report.link(2), [*checks, *honesty])
         return runner
 
-    def compare_predictions(self, reference: EagerRunner, runner: Runner | None, spec: ModelSpec) -> None:
-        """Link 5: the result sees in real pictures what the reference sees."""
-        if self.request.verify == "none" or runner is None:
-            return self.not_run(5, "--verify none")
+    def last_form(
+        self, engine: Runner | None, typed: Path, onnx_path: Path, float32: Runner
+    ) -> tuple[Runner, Precision]:
+        """What the conversion came to, and its precision: the engine, the typed graph, or the float32 graph."""
+        from adaptrt.pipeline.engine import open_typed
+
+        if engine is not None:
+            return engine, self.request.precision
+        if typed != onnx_path:
+            return open_typed(typed, self.request, self.workdir), self.request.precision
+        return float32, "fp32"
+
+    def compare_predictions(
+        self, reference: EagerRunner, last_form: Callable[[], tuple[Runner, Precision]], spec: ModelSpec
+    ) -> None:
+        """Link 5: the last form of the model sees in real pictures what the reference sees."""
         pictures = self.pictures()
         if not pictures:
             return self.not_run(5, "no --image")
         with self.timed("link 5", verifying=True) as stage:
+            runner, precision = last_form()
             expected = [self.predictions(reference, spec, path, "eager") for path in pictures]
             actual = [self.predictions(runner, spec, path, runner.backend) for path in pictures]
-            metrics = [found.item for found in self.hooks.metrics(self.ctx, spec)]
-            checks = links.compare_predictions(metrics, expected, actual, spec)
+            checks = links.compare_predictions(self.metrics(spec, precision), expected, actual, spec)
             if not checks:
                 return self.not_run(5, f"no metric for task {spec.task!r}")
             from adaptrt.verify.agreement import describe
@@ -309,6 +325,11 @@ class _Converting(Running):
                 return self.not_run(5, links.NOTHING_FOUND)
             links.close_link(self.report.link(5), checks)
         return None
+
+    def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
+        """As strict as the precision of what is compared allows, which need not be the one asked for."""
+        ctx = replace(self.ctx, request=replace(self.request, precision=precision))
+        return [found.item for found in self.hooks.metrics(ctx, spec)]
 
     def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:
         from adaptrt.vision.pictures import read_image

@@ -17,6 +17,7 @@ from adaptrt.trt.manifest import Manifest, find_manifest, manifest_path
 from adaptrt.trt.versions import features_of, target_of
 
 if TYPE_CHECKING:
+    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
     from adaptrt.runtime.tensorrt import TensorRTRunner
 
 
@@ -49,13 +50,25 @@ def check_typed(
     runner.close()
     rounded.unlink()
     if request.precision == "fp16":
-        runner = OnnxRuntimeRunner(typed, custom_ops=request.ort_custom_ops)
+        runner = open_typed(typed, request, workdir)
         own, _ = links.compare_samples(runner.run, samples[:1], spec, request.precision)
         for check in own:
             check.name += " (the file in ONNX Runtime)"
         checks += own
         runner.close()
     return checks
+
+
+def open_typed(typed: Path, request: Request, workdir: Path) -> OnnxRuntimeRunner:
+    """The typed graph, ready to run on a CPU: the file itself, or, in bfloat16, the float32 form that rounds as it does."""
+    from adaptrt.graph.typed import write_rounded
+    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+    if request.precision == "fp16":
+        return OnnxRuntimeRunner(typed, custom_ops=request.ort_custom_ops)
+    rounded = workdir / "rounded.onnx"
+    write_rounded(typed, rounded)
+    return OnnxRuntimeRunner(rounded, custom_ops=request.ort_custom_ops, optimize=False)
 
 
 def open_engine(engine: Path, request: Request) -> tuple[TensorRTRunner | None, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +21,7 @@ from adaptrt.plugins.settings import Settings
 from adaptrt.report import Failure, Report, Stage
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec
+from adaptrt.trt.versions import wants_typed_graph
 
 if TYPE_CHECKING:
     from adaptrt.plugins.facade import Hooks
@@ -74,6 +75,7 @@ class Running:
             progress=self.observer.stage_progress,
             builder_plugins=tuple(self.session.implementations().get("configure_builder", ())),
             findings=self.report.findings,
+            typed_graph=wants_typed_graph(self.request),
         )
         self.report.plugins = dict(self.session.sources)
         self.report.environment = describe_environment()
@@ -115,6 +117,7 @@ class Running:
         """Link 3: the graph in the precision asked for, within what that precision costs."""
         from adaptrt.pipeline.engine import check_typed, why_float32
 
+        self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
         with self.timed("types") as stage:
             typed = self.hooks.typed_onnx(self.ctx, onnx_path, spec)
             stage.note = self.request.precision

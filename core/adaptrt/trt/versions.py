@@ -107,6 +107,11 @@ def target_of(request: Request) -> int:
     return request.target or default_target()
 
 
+def wants_typed_graph(request: Request) -> bool:
+    """Whether half precision is asked for, and stands in the graph's own types for this target."""
+    return request.precision in ("fp16", "bf16") and features_of(target_of(request)).typed_graph
+
+
 def import_tensorrt(*, builder: bool = False) -> TensorRT:
     """The full TensorRT, else (unless ``builder``) the lean or the dispatch runtime."""
     problems = []

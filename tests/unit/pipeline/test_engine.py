@@ -160,6 +160,41 @@ def test_half_precision_without_tensorrt(tiny: str, picture: Path, monkeypatch: 
     assert Path("detector.fp16.onnx").is_file()
     assert not Path("detector.engine").exists()
     assert any("nodes in half" in note for note in report.notes)
+    assert [check.name for check in report.link(5).checks] == ["matched boxes (IoU 0.9, score within 0.03)"]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_predictions_are_those_of_the_typed_graph(
+    tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch, precision: Any
+) -> None:
+    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+
+    seen: list[str] = []
+    opened, run = OnnxRuntimeRunner.__init__, OnnxRuntimeRunner.run
+
+    def remember(self: Any, path: Path, **options: Any) -> None:
+        opened(self, path, **options)
+        self.name = path.name
+
+    def note(self: Any, inputs: Any) -> Any:
+        seen.append(self.name)
+        return run(self, inputs)
+
+    monkeypatch.setattr("adaptrt.trt.availability.can_build", lambda: False)
+    monkeypatch.setattr(OnnxRuntimeRunner, "__init__", remember)
+    monkeypatch.setattr(OnnxRuntimeRunner, "run", note)
+    adaptrt.convert("detector", adapter="tiny", precision=precision, verify="quick", target=10, image=picture)
+    assert seen[-1] == ("model.fp16.onnx" if precision == "fp16" else "rounded.onnx")
+
+
+def test_float32_is_compared_strictly_whatever_the_engine_is_to_be(
+    tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT 8 takes half precision as a flag: without an engine nothing was rounded."""
+    monkeypatch.setattr("adaptrt.trt.availability.can_build", lambda: False)
+    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=8, image=picture)
+    for link in (0, 5):
+        assert [check.name for check in report.link(link).checks] == ["matched boxes (IoU 0.99, score within 0.001)"]
 
 
 def test_a_typed_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: Install) -> None:

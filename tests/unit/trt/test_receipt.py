@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,3 +172,19 @@ def test_names_with_control_characters_are_read() -> None:
     """Seen with TensorRT 8.6: layer names go into its JSON as they are."""
     layers = read_layers('{"Layers": [{"Name": "a\tb\x1ec", "LayerType": "Convolution"}]}')
     assert layers == [{"Name": "a\tb\x1ec", "LayerType": "Convolution"}]
+
+
+def test_what_tensorrt_8_6_said_of_a_real_engine() -> None:
+    """A classic YOLOv5n of two classes in float32, built on an H100 with TensorRT 8.6.0 at detailed verbosity."""
+    path = Path(__file__).parent / "data" / "inspector-8.6.0-yolov5n-fp32.json.gz"
+    inspected = gzip.decompress(path.read_bytes()).decode()
+    assert "\x1e" in inspected, "TensorRT joins the names of fused layers with a control character"
+    receipt = make_receipt(inspected, "fp32", plan_bytes=9_000_000, float32_bytes=7_100_000)
+    require_precision_shown(receipt)
+    assert receipt.layers == {"fp32": 120}
+    assert receipt.other_layers == 42
+    assert receipt.weight_bytes == {"fp32": 7_047_484}
+    assert not receipt.opaque
+    half = make_receipt(inspected, "fp16", plan_bytes=9_000_000, float32_bytes=7_100_000)
+    with pytest.raises(BuildError, match="Nothing in the engine shows fp16: visible layers are 120 in fp32"):
+        require_precision_shown(half)

@@ -10,6 +10,9 @@ A page is run from top to bottom in a folder of its own that holds the trained f
 - ``<!-- exit: N -->`` before a ``console`` block: its last command ends with N
 - ``<!-- not run: REASON -->`` before a block: left out, and listed as a skipped test
 
+A page of docs/examples runs in a copy of its own folder. ``pip install .`` is real, without dependencies and without a
+network: it installs into the page's folder, ``.installed``, and nothing is left in this environment.
+
 The READMEs of the adapters take part with their ``console`` and ``python`` blocks, if they have any. Pages of
 docs/reference are compared with the code instead (``make check``).
 """
@@ -36,6 +39,7 @@ pytest.importorskip("ultralytics", reason="the documentation converts YOLOv5 che
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
+EXAMPLES = ROOT / "docs" / "examples"
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -104,6 +108,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_page_runs(page: Path, pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "page"
+    if EXAMPLES in page.parents:
+        pytest.importorskip("hatchling", reason="the example's build backend, since nothing is downloaded")
+        shutil.copytree(page.parent, folder, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
     shutil.copytree(pictures, folder / "pictures")
     shutil.copy(FIXTURES / "yolov5n_shapes.pt", folder / "best.pt")
     shutil.copy(FIXTURES / "detr_shapes.pth", folder / "detr.pth")
@@ -155,7 +162,12 @@ def run(command: list[str], wanted: int, block: Block, folder: Path) -> None:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": os.pathsep.join([str(folder / ".installed"), str(folder)]),
+        "PIP_TARGET": str(folder / ".installed"),
+        "PIP_NO_DEPS": "1",
+        "PIP_NO_BUILD_ISOLATION": "0",  # sic: 0 takes the build backend that is here
+        "PIP_NO_INDEX": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "XDG_CONFIG_HOME": str(folder / ".config"),
         "YOLO_CONFIG_DIR": str(folder / ".config"),
         "YOLO_AUTOINSTALL": "False",

@@ -85,6 +85,27 @@ def test_a_broken_extension_is_left_out(source: str, convert_with: Convert) -> N
     assert warning.startswith("Extension ext is left out: ext (adaptrt-ext 1.0) cannot be imported: ")
 
 
+def test_an_extension_for_another_core_is_left_out_unimported(install_extension: Install) -> None:
+    install_extension("ext", "raise AssertionError\n", requires=["adaptrt>=999"])
+    session, _ = open_session(None)
+    assert session.warnings == [
+        f"Extension ext is left out: adaptrt-ext 1.0 cannot run here: adaptrt is {adaptrt.__version__} (needs adaptrt>=999)."
+    ]
+    assert "extension_ext" not in sys.modules
+
+
+def test_an_adapter_for_another_core_is_an_error(fake_distribution: FakeDistribution) -> None:
+    fake_distribution(
+        "adaptrt-late",
+        {"adaptrt.adapters": {"late": "late"}},
+        modules={"late": "raise AssertionError"},
+        requires=["adaptrt[export]>=999"],
+    )
+    with pytest.raises(DependencyError, match=r"'late' \(adaptrt-late 1.0\) cannot run here: adaptrt is .*>=999"):
+        open_session("late")
+    assert "late" not in sys.modules
+
+
 def test_an_adapter_that_cannot_be_imported_is_an_error(fake_distribution: FakeDistribution) -> None:
     fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": "import not_there"})
     with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) cannot be imported: .*not_there") as caught:

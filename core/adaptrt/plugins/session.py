@@ -95,6 +95,12 @@ class Session:
                 owners = " and ".join(candidate.source for candidate in candidates)
                 self.warnings.append(f"Extension {name} is claimed by {owners}: both are left out.")
                 continue
+            problems = candidates[0].problems()
+            if problems:
+                self.warnings.append(
+                    f"Extension {name} is left out: {candidates[0].source} cannot run here: {'; '.join(problems)}."
+                )
+                continue
             try:
                 self._register(_load(candidates[0]), name, candidates[0].source)
             except PluginError as error:

@@ -1,0 +1,1 @@
+"""adaptrt adapter ``tvseg`` and decoder ``classmap``: torchvision's semantic segmentation."""

@@ -1,0 +1,170 @@
+"""Adapter ``tvseg``: the source is the name of a segmentation model of torchvision; ``--weights`` is its state dict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adaptrt import (
+    CheckpointError,
+    Conversion,
+    DecoderSpec,
+    FunctionPatch,
+    ImageTransform,
+    InputSpec,
+    Metric,
+    ModelError,
+    ModelSpec,
+    OutputGroup,
+    OutputSpec,
+    Predictions,
+    UsageError,
+    Values,
+    did_you_mean,
+    hookimpl,
+)
+from adaptrt.checkpoint import read_state_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+HEADS = ("classifier.low_classifier.weight", "classifier.4.weight")  # LR-ASPP; DeepLabV3 and FCN
+STRIDE = 16  # of the deepest features
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's SemanticSegmentation preset
+
+
+@dataclass(frozen=True)
+class Options:
+    """``labels``: the names of the classes, background first. ``num_classes``: where neither weights nor labels say it."""
+
+    labels: tuple[str, ...] = ()
+    num_classes: int = 21
+
+
+@hookimpl
+def adapter_options() -> type[Options]:
+    return Options
+
+
+@hookimpl
+def load_model(ctx: Conversion) -> nn.Module:
+    """torchvision's own network; random weights, the same each time, where none are given."""
+    import torch
+    from torchvision.models import get_model, list_models, segmentation
+
+    name, known = ctx.request.source, list_models(module=segmentation)
+    if name not in known:
+        raise ModelError(f"torchvision has no segmentation model {name!r}.", hint=did_you_mean(name, known))
+    weights = read_state_dict(ctx.request.weights) if ctx.request.weights is not None else {}
+    weights = {key: value for key, value in weights.items() if not key.startswith("aux_classifier.")}
+    head = next((weights[key] for key in HEADS if key in weights), None)
+    classes = len(head) if head is not None else len(ctx.options.labels) or ctx.options.num_classes
+    torch.manual_seed(ctx.request.seed)
+    model: nn.Module = get_model(name, weights=None, weights_backbone=None, num_classes=classes)
+    if weights:
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip()
+            raise CheckpointError(
+                f"{ctx.request.weights} does not fit {name}: {first}", hint="Name its model."
+            ) from error
+    return model.eval()
+
+
+@hookimpl
+def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec:
+    """Pictures stretched to the input, normalised as torchvision's preset does it; one logit a class and pixel."""
+    state = model.state_dict()
+    classes = len(next(state[key] for key in HEADS if key in state))
+    labels = ctx.options.labels or tuple(f"class {number}" for number in range(classes))
+    if len(labels) != classes:
+        raise UsageError(
+            f"{len(labels)} labels were given, the model has {classes} classes.", hint="Background is one."
+        )
+    return ModelSpec(
+        inputs=(InputSpec.image(512, 512),),
+        outputs=(OutputSpec("logits", groups=(OutputGroup("logits", "logits"),)),),
+        image=ImageTransform(resize="stretch", library="pil", mean=MEAN, std=STD, stride=STRIDE),
+        decoder=DecoderSpec("classmap"),
+        labels=labels,
+    )
+
+
+@hookimpl
+def patches(spec: ModelSpec) -> list[FunctionPatch]:
+    if spec.dynamic_size:
+        return []  # the sizes belong in the graph then
+    return [
+        FunctionPatch(
+            target="torch.nn.functional:interpolate",
+            replacement=interpolate_by_factor,
+            reason="sizes read from tensors end as Shape and Concat in front of every Resize; a factor is a constant",
+            requires="torchvision>=0.19,<1",
+            link="https://github.com/pytorch/vision/blob/v0.26.0/torchvision/models/segmentation/_utils.py",
+        )
+    ]
+
+
+def interpolate_by_factor(
+    original: Callable[..., torch.Tensor],
+    input: torch.Tensor,  # noqa: A002
+    size: Any = None,
+    *args: Any,
+    **keywords: Any,
+) -> torch.Tensor:
+    """The same picture sizes, by whole factors instead of by ``size``."""
+    if size is None or isinstance(size, int):
+        return original(input, size, *args, **keywords)
+    pairs = [(int(new), int(old)) for new, old in zip(size, input.shape[2:], strict=True)]
+    if any(new % old for new, old in pairs):
+        return original(input, [new for new, _ in pairs], *args, **keywords)
+    return original(input, None, tuple(float(new // old) for new, old in pairs), *args, **keywords)
+
+
+@hookimpl
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Values:
+    """torchvision's road: its preset at the network's size, its network, argmax. No code of adaptrt's is used."""
+    import torch
+    from PIL import Image
+    from torchvision.transforms._presets import SemanticSegmentation
+    from torchvision.transforms.functional import resize
+
+    picture = Image.open(image).convert("RGB")
+    batch = SemanticSegmentation(resize_size=None)(resize(picture, list(spec.image_size)))[None]
+    with torch.inference_mode():
+        likely, best = load_model(ctx)(batch)["out"].softmax(1).max(1, keepdim=True)  # [1, 1, h, w]
+    sure = likely >= (spec.decoder.params.get("confidence", 0) if spec.decoder else 0)
+    size = (picture.height, picture.width)
+    classes = torch.nn.functional.interpolate((best * sure).float(), size, mode="nearest-exact")[0, 0].to(torch.uint8)
+    counts = torch.bincount(classes.flatten(), minlength=len(spec.labels))
+    return Values({"classes": classes.numpy(), "share": (counts / classes.numel()).numpy()})
+
+
+@hookimpl
+def metrics() -> list[Metric]:
+    return [
+        Metric(
+            name="pixels of the same class",
+            task="values",
+            reason="argmax may change only where two classes are equally likely",
+            compute=same_pixels,
+            minimum=0.999,
+        )
+    ]
+
+
+def same_pixels(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
+    """The share of pixels, over all pictures, that are given the same class."""
+    same = total = 0
+    for expected, actual in zip(reference, converted, strict=True):
+        if not isinstance(expected, Values) or not isinstance(actual, Values):
+            raise TypeError("class maps are compared")
+        equal = expected.arrays["classes"] == actual.arrays["classes"]
+        same, total = same + int(equal.sum()), total + equal.size
+    return same / total

@@ -8,8 +8,9 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 8 ? n : 8 )))
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PROJECTS := pyproject.toml $(wildcard adapters/*/pyproject.toml)
-EDITABLE := -e '.[export]' $(patsubst %/pyproject.toml,-e %,$(wildcard adapters/*/pyproject.toml))
+PLUGINS := $(wildcard adapters/*/pyproject.toml extensions/*/pyproject.toml)
+PROJECTS := pyproject.toml $(PLUGINS)
+EDITABLE := -e '.[export]' $(patsubst %/pyproject.toml,-e %,$(PLUGINS))
 GROUPS := --group dev --group benchmarks
 
 # Ultralytics: no settings in the user's home, no downloads, no pip at run time

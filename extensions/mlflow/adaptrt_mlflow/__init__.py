@@ -1,0 +1,45 @@
+"""Records each conversion in MLflow: what was asked for, what was measured, the report. See ``[settings.mlflow]``.
+
+MLflow is imported when a conversion ends, and only where plugins.toml has that table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from adaptrt import AdaptrtError, Conversion, ModelSpec, PluginError, Report, hookimpl
+from adaptrt_mlflow.settings import settings_of
+
+
+@hookimpl(wrapper=True)
+def model_spec(ctx: Conversion) -> Generator[None, ModelSpec, ModelSpec]:
+    """Adds nothing: a mistake in the settings should be known before minutes are spent."""
+    settings_of(ctx)
+    return (yield)
+
+
+@hookimpl
+def conversion_finished(ctx: Conversion, report: Report) -> None:
+    """Record it. What goes wrong here is a warning, since the conversion is not the worse for it, unless ``required``."""
+    required = False
+    try:
+        settings = settings_of(ctx)
+        if settings is None:
+            return
+        required = settings.required
+        from adaptrt_mlflow.store import record
+
+        ctx.tell(f"recorded in MLflow: {record(settings, ctx.request, report)}")
+    except Exception as error:  # a database, a server, a disk: each raises kinds of its own
+        reason = error.message if isinstance(error, AdaptrtError) else _first_line(error)
+        message = f"This conversion is not recorded in MLflow: {reason}"
+        if required:
+            raise PluginError(
+                message, hint="Without required = true in [settings.mlflow] this is a warning."
+            ) from error
+        ctx.warn(message)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -30,7 +30,7 @@ from adaptrt_mmdet.sources import Source
 STRIDE = 32
 MASKED = ("DETR", "ConditionalDETR", "DABDETR")
 FAMILY = (*MASKED, "DeformableDETR", "DINO")
-_TORCHSCRIPT = ("DeformableDETR", "DINO")
+DEFORMABLE = ("DeformableDETR", "DINO")
 
 
 class QueryDetector(nn.Module):
@@ -145,7 +145,7 @@ def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
         inputs.append(mask_input(ctx, image, pictures.transform("letterbox", stride=STRIDE)))
     classes = int(model.detector.bbox_head.num_classes)
     outputs, decoder = _outputs(model, _longest(ctx, image))
-    return ModelSpec(
+    spec = ModelSpec(
         inputs=tuple(inputs),
         outputs=outputs,
         task="values" if options.raw else "detect",
@@ -155,6 +155,25 @@ def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
         adapter="detr" if masked else None,
         exporter="torchscript",
     )
+    if model.kind in DEFORMABLE:
+        refuse_for_deformable(ctx, model.kind, spec)
+    return spec
+
+
+def refuse_for_deformable(ctx: Conversion, kind: str, spec: ModelSpec) -> None:
+    """A ``UsageError`` for what attention over sampled points does not do, before minutes are spent on it."""
+    if ctx.request.exporter == "dynamo":
+        raise UsageError(
+            f"{kind} goes through the TorchScript exporter only: mmdet reads the sizes of its feature maps with "
+            "torch._shape_as_tensor, which torch.export cannot trace.",
+            hint="Leave --exporter out, or give --exporter torchscript.",
+        )
+    resolved, _ = ctx.request.shapes.apply(spec)
+    if resolved.dynamic_size:
+        raise UsageError(
+            f"{kind} has a fixed height and width: mmcv splits its feature maps by sizes that the trace writes down.",
+            hint="Leave only the batch dynamic: --imgsz HxW, and a conversion for each size.",
+        )
 
 
 def mask_input(ctx: Conversion, image: InputSpec, transform: ImageTransform) -> InputSpec:

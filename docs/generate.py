@@ -1,4 +1,5 @@
-"""Writes the pages of docs/reference out of the code; with ``--check`` only says which differ.
+"""Writes what follows from the code and from plugins.toml: the pages of docs/reference, the README's table of adapters,
+the jobs of the CI. With ``--check`` it only says which differ.
 
 python docs/generate.py [--check]
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import catalogue
 import click
 
 import adaptrt
@@ -25,7 +27,8 @@ from adaptrt.cli.main import cli as command_line
 from adaptrt.plugins import settings
 from adaptrt.vision.decoders import registry
 
-FOLDER = Path(__file__).parent / "reference"
+ROOT = Path(__file__).parents[1]
+REFERENCE = "docs/reference/"
 WIDTH = 100
 MARK = "<!-- Written by `make docs` out of {source}: change it there. -->\n"
 
@@ -271,22 +274,25 @@ def escaped(cell: object) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    "api.md": api_page,
-    "cli.md": cli_page,
-    "decoders.md": decoders_page,
-    "errors.md": errors_page,
-    "hooks.md": hooks_page,
-    "plugins-toml.md": settings_page,
-    "report.md": report_page,
+    REFERENCE + "adapters.md": catalogue.adapters_page,
+    REFERENCE + "api.md": api_page,
+    REFERENCE + "cli.md": cli_page,
+    REFERENCE + "decoders.md": decoders_page,
+    REFERENCE + "errors.md": errors_page,
+    REFERENCE + "hooks.md": hooks_page,
+    REFERENCE + "plugins-toml.md": settings_page,
+    REFERENCE + "report.md": report_page,
+    "README.md": catalogue.readme,
+    ".github/workflows/ci.yml": catalogue.workflow,
 }
 
 
-@click.command(help=(__doc__ or "").partition("\n")[0])
+@click.command(help=(__doc__ or "").partition("\n\n")[0])
 @click.option("--check", is_flag=True, help="Write nothing; fail where a page differs.")
 def generate(check: bool) -> None:
     stale = []
     for name, page in PAGES.items():
-        path = FOLDER / name
+        path = ROOT / name
         wanted = page()
         found = path.read_text(encoding="utf-8") if path.exists() else ""
         if found == wanted:
@@ -298,12 +304,11 @@ def generate(check: bool) -> None:
             )
             click.echo("\n".join(list(difference)[:20]))
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted, encoding="utf-8")
     if check and stale:
-        raise click.ClickException(f"docs/reference is not what the code says ({', '.join(stale)}): run make docs")
-    click.echo(
-        f"docs/reference: {len(PAGES)} pages, {'all up to date' if not stale else 'written: ' + ', '.join(stale)}"
-    )
+        raise click.ClickException(f"{', '.join(stale)}: not what the code and plugins.toml say; run make docs")
+    click.echo(f"{len(PAGES)} generated files, {'all up to date' if not stale else 'written: ' + ', '.join(stale)}")
 
 
 if __name__ == "__main__":

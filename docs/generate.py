@@ -20,6 +20,7 @@ from typing import Any
 
 import catalogue
 import click
+import measurements
 
 import adaptrt
 from adaptrt import errors, hookspecs, report
@@ -280,6 +281,7 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "decoders.md": decoders_page,
     REFERENCE + "errors.md": errors_page,
     REFERENCE + "hooks.md": hooks_page,
+    REFERENCE + "measurements.md": measurements.measurements_page,
     REFERENCE + "plugins-toml.md": settings_page,
     REFERENCE + "report.md": report_page,
     "README.md": catalogue.readme,

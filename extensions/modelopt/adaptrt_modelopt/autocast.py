@@ -13,7 +13,6 @@ from adaptrt import Conversion, GraphError, ModelSpec
 from adaptrt.graph import float32_nodes
 from adaptrt_modelopt.settings import Settings
 
-
 _TYPES = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
 
 

@@ -1,0 +1,72 @@
+"""The extension where ModelOpt is missing, and its settings: nothing of it is needed here."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("adaptrt_modelopt", reason="the extension is not installed (pip install adaptrt-modelopt)")
+
+import adaptrt
+from adaptrt import Conversion, Request, SettingsError
+from adaptrt_modelopt.settings import Settings, settings_of
+
+
+@pytest.mark.skipif(importlib.util.find_spec("modelopt") is not None, reason="ModelOpt is installed")
+def test_without_modelopt_core_types_the_graph_and_a_note_says_so(tiny: str) -> None:
+    report = adaptrt.convert("detector", adapter=tiny, precision="fp16", target=10, verify="quick")
+    assert report.link(3).status == "passed"
+    assert any(note.startswith("AutoCast is not used: nvidia-modelopt is missing") for note in report.notes)
+
+
+@pytest.mark.parametrize(("precision", "target"), [("fp32", 10), ("fp16", 8)])
+def test_where_the_graph_stays_float32_nothing_is_said(tiny: str, precision: str, target: int) -> None:
+    report = adaptrt.convert("detector", adapter=tiny, precision=precision, target=target, verify="none")
+    assert "typed" not in report.files
+    assert not any("AutoCast" in note for note in report.notes)
+
+
+def settings(**table: object) -> Settings:
+    return settings_of(Conversion(Request("detector", "tiny"), None, Path(), {"modelopt": table} if table else {}))
+
+
+def test_settings() -> None:
+    assert settings() == Settings()
+    found = settings(data_max=1000, nodes_to_exclude=["^head"])
+    assert (found.data_max, found.nodes_to_exclude, found.samples) == (1000, ("^head",), 4)
+
+
+@pytest.mark.parametrize(
+    ("table", "message", "hint"),
+    [
+        ({"data_mx": 3}, "unknown key 'data_mx'", "Did you mean 'data_max'?"),
+        ({"samples": True}, "samples is True", "It takes a whole number from 0."),
+        ({"samples": -1}, "samples is -1", "It takes a whole number from 0."),
+        ({"data_max": "512"}, "data_max is '512'", "It takes a number above 0."),
+        ({"nodes_to_exclude": "head"}, "nodes_to_exclude is 'head'", "It takes a list of texts."),
+    ],
+)
+def test_wrong_settings(table: dict[str, object], message: str, hint: str) -> None:
+    with pytest.raises(SettingsError, match=message) as caught:
+        settings(**table)
+    assert caught.value.hint == hint
+
+
+def test_wrong_settings_are_told_before_the_export(tiny: str) -> None:
+    Path("plugins.toml").write_text("[settings.modelopt]\nsmaples = 3\n")
+    with pytest.raises(SettingsError, match="smaples"):
+        adaptrt.convert("detector", adapter=tiny, verify="none")
+
+
+def test_importing_it_is_cheap() -> None:
+    program = (
+        "import sys, adaptrt_modelopt\n"
+        "heavy = {'modelopt', 'torch', 'onnx', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from adaptrt.errors import ExportError, disk_error
+from adaptrt.errors import AdaptrtError, ExportError, disk_error
+from adaptrt.export.frozen_axes import noting_frozen_axes
 from adaptrt.export.traps import TrapRecorder, failing_line, recording
 from adaptrt.export.wrapper import FlatModel
 from adaptrt.request import Exporter
@@ -30,19 +31,23 @@ def export_onnx(
 
     Returns where the trace turned tensors into numbers.
     """
-    flat = FlatModel(model).eval()
+    flat = FlatModel(model, len(spec.outputs) or None).eval()
     export = _export_dynamo if exporter == "dynamo" else _export_torchscript
+    traps: TrapRecorder | None = None
     try:
         watched = recording(spec, tuple(inputs.values()), conversions=exporter == "torchscript")
-        with torch.no_grad(), _quiet(), watched as traps:
-            export(flat, inputs, spec, path, opset)
+        with torch.no_grad(), _quiet(), _without_fast_attention(), watched as traps, noting_frozen_axes(traps):
+            if export(flat, inputs, spec, path, opset):
+                traps.not_frozen()
     except Exception as error:
-        full = disk_error(error)
-        if full is not None:
-            raise full from error
+        own = _raised_by_us(error)
+        if own is not None:
+            raise own from error
         other = "torchscript" if exporter == "dynamo" else "dynamo"
         line = failing_line(error)
         where = f"{Path(line[0]).name}:{line[1]} ({linecache.getline(*line).strip()}): " if line is not None else ""
+        if line is None and traps is not None and traps.traps:
+            where = f"{', '.join(traps.lines()[:3])}: "
         raise ExportError(
             f"torch.onnx.export ({exporter}, opset {opset}) failed: {where}{_cause(error)}",
             hint=f"{_advice(error)}Try --exporter {other}; --debug shows the whole traceback.",
@@ -52,7 +57,8 @@ def export_onnx(
 
 def _export_torchscript(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, opset: int
-) -> None:
+) -> bool:
+    """Whether every dynamic axis is one in the graph: always so here, whatever was frozen behind it."""
     dynamic_axes = {
         tensor.name: {axis: tensor.axis_name(axis) for axis, dim in enumerate(tensor.dims) if dim.dynamic}
         for tensor in spec.inputs
@@ -75,11 +81,13 @@ def _export_torchscript(
         dynamo=False,
         verbose=True,  # prints, which is caught, and leaves the model's lines in the nodes
     )
+    return True
 
 
 def _export_dynamo(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, opset: int
-) -> None:
+) -> bool:
+    """Whether every dynamic axis is one in the graph."""
     symbols: dict[str, torch.export.Dim] = {}
     shapes = []
     for tensor in spec.inputs:
@@ -108,11 +116,28 @@ def _export_dynamo(
     assert program is not None
     program.model.metadata_props[EXPORTER_KEY] = "dynamo"
     program.save(str(path), external_data=False)
+    written = {value.name: value.shape or () for value in program.model.graph.inputs}
+    return not any(
+        isinstance(size, int) and dim.dynamic
+        for tensor in spec.inputs
+        for size, dim in zip(written.get(tensor.name, ()), tensor.dims, strict=False)
+    )
 
 
 def _strided(spec: ModelSpec, name: str, axis: int) -> bool:
     """Height and width are multiples of the stride, which torch.export finds out by itself and wants left to it."""
     return spec.image is not None and spec.image.stride > 1 and name == spec.image.input and axis >= 2
+
+
+@contextlib.contextmanager
+def _without_fast_attention() -> Iterator[None]:
+    """Without gradients ``nn.MultiheadAttention`` takes a fused operator that has no ONNX form."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 @contextlib.contextmanager
@@ -130,6 +155,15 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.disable(disabled)
         setattr(torch._C, "_jit_onnx_log", log_graph)  # noqa: B010
+
+
+def _raised_by_us(error: BaseException) -> BaseException | None:
+    """A full disk, or what is said in our own words already; exporters wrap both."""
+    full = disk_error(error)
+    found: BaseException | None = error
+    while full is None and found is not None and not isinstance(found, AdaptrtError):
+        found = found.__cause__ or found.__context__
+    return full or found
 
 
 def _cause(error: BaseException) -> str:

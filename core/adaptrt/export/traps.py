@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import sys
 import sysconfig
 import traceback
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -26,6 +28,8 @@ _CONVERSIONS = {
     "item": ".item()",
     "tolist": ".tolist()",
 }
+_FROZEN = "the graph"
+_WRAPPER = str(Path(__file__).with_name("wrapper.py"))  # what called it is no part of the model
 _ADVICE_VALUE = (
     "torch.where or a mask instead of if; keep the value a tensor; torch.index_select instead of indexing a list"
 )
@@ -51,14 +55,35 @@ class TrapRecorder:
     sizes_matter: bool
     traps: dict[_Trap, int] = field(default_factory=dict)
 
-    def note(self, tensor: torch.Tensor, method: str, file: str, line: int) -> None:
-        """A tensor becomes a number here: harmless if it is a weight, or the size of a fixed axis."""
+    def note(self, tensor: torch.Tensor, method: str, file: str, line: int, *, torchs: bool = False) -> None:
+        """A tensor becomes a number here: harmless if it is a weight, the size of a fixed axis, or one of torch's own
+        checks of sizes (``torchs``)."""
         data, axes = _origin(tensor, self.inputs)
         how = _CONVERSIONS[method]
         if data:
             self._add(_Trap("traced-value", how, file, line))
+        elif torchs and method == "__bool__":
+            return
         elif axes and (self.sizes_matter or (0 in axes and self.batch is not None)):
             self._add(_Trap("traced-size", how, file, line))
+
+    def size(self, method: str, file: str, line: int) -> None:
+        """A symbol of torch.export becomes a number, or decides, here; it runs the model more than once."""
+        self.traps[_Trap("traced-size", _CONVERSIONS[method], file, line)] = 1
+
+    def frozen(self, file: str, line: int) -> None:
+        """A dynamic axis became a number in the graph here, unless that is said already."""
+        if not any((trap.file, trap.line) == (file, line) for trap in self.traps):
+            self._add(_Trap("traced-size", _FROZEN, file, line))
+
+    def not_frozen(self) -> None:
+        """The graph is written, and every dynamic axis is one."""
+        self.traps = {trap: count for trap, count in self.traps.items() if trap.how != _FROZEN}
+
+    def lines(self) -> list[str]:
+        """``net.py:12 (its code)`` of each trap so far."""
+        places = dict.fromkeys((trap.file, trap.line) for trap in self.traps)
+        return [f"{Path(file).name}:{line} ({linecache.getline(file, line).strip()})" for file, line in places]
 
     def warned(self, message: warnings.WarningMessage) -> None:
         """What torch's tracer itself warns of, besides conversions, which are looked into by ``note``."""
@@ -131,13 +156,14 @@ def failing_line(error: BaseException) -> tuple[str, int] | None:
     place = None
     while found is not None:
         for frame in traceback.extract_tb(found.__traceback__):
-            if _is_models_own(frame.filename):
+            if is_models_own(frame.filename):
                 place = (frame.filename, frame.lineno or 0)
         found = found.__cause__ or found.__context__
     return place
 
 
-def _is_models_own(file: str) -> bool:
+def is_models_own(file: str) -> bool:
+    """Whether a file is neither Python's, nor torch's, nor ours."""
     path = Path(file)
     installed = "site-packages" in path.parts or "dist-packages" in path.parts
     if file.startswith("<") or (path.is_relative_to(sysconfig.get_path("stdlib")) and not installed):
@@ -149,10 +175,26 @@ def _noting(recorder: TrapRecorder, name: str, original: Any) -> Any:
     def noting(self: torch.Tensor, *args: Any) -> Any:
         if torch._C._get_tracing_state() is not None:
             frame = sys._getframe(1)
-            recorder.note(self, name, frame.f_code.co_filename, frame.f_lineno)
+            place = calling_line(frame)
+            if place is not None:
+                recorder.note(self, name, *place, torchs=not is_models_own(frame.f_code.co_filename))
         return original(self, *args)
 
     return noting
+
+
+def calling_line(frame: FrameType | None) -> tuple[str, int] | None:
+    """The model's own line that led here, else torch's; ``None`` in generated code, whose numbers torch.export checked."""
+    torchs = None
+    while frame is not None and frame.f_code.co_filename != _WRAPPER:
+        file = frame.f_code.co_filename
+        if is_models_own(file):
+            return file, frame.f_lineno
+        if file.startswith("<"):
+            return None
+        torchs = torchs or (file, frame.f_lineno)
+        frame = frame.f_back
+    return torchs
 
 
 def _origin(tensor: torch.Tensor, inputs: int) -> tuple[bool, set[int]]:

@@ -32,9 +32,10 @@ def flatten_outputs(outputs: Any) -> dict[str, torch.Tensor]:
             for item in value:
                 walk(item, name)
         elif value is not None:
+            where = f"{name!r} of what the model returns" if name else "What the model returns"
             raise ModelError(
-                f"The model returns a {type(value).__name__}; adaptrt needs tensors, tuples or dicts of them.",
-                hint="Wrap the model in the adapter's load_model so that it returns tensors.",
+                f"{where} is of type {type(value).__name__}; adaptrt needs tensors, tuples or dicts of them.",
+                hint="Wrap the model in a module of your own (or in the adapter's load_model) that returns tensors only.",
             )
 
     walk(outputs, "")
@@ -57,11 +58,23 @@ def _field_names(value: Any) -> tuple[str, ...]:
 
 
 class FlatModel(nn.Module):
-    """The model with a tuple of tensors as output, in the order of ``flatten_outputs``."""
+    """The model with a tuple of tensors as output, in the order of ``flatten_outputs``; ``count`` of them, if given."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, count: int | None = None) -> None:
         super().__init__()
         self.model = model
+        self.count = count
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(flatten_outputs(self.model(*inputs)).values())
+        outputs = flatten_outputs(self.model(*inputs))
+        if self.count is not None and len(outputs) != self.count:
+            raise ModelError(
+                f"The model gives {len(outputs)} outputs for a batch of {_batch(inputs)}, and {self.count} for another one.",
+                hint="It returns a list with an entry for each sample: --batch 1 fixes the batch, or wrap it in a module "
+                "whose outputs have the batch as their first axis.",
+            )
+        return tuple(outputs.values())
+
+
+def _batch(inputs: tuple[torch.Tensor, ...]) -> str:
+    return str(int(inputs[0].shape[0])) if inputs and inputs[0].ndim else "?"

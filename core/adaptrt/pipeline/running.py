@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from adaptrt.errors import AdaptrtError, OutputError, PluginError, VerificationError
+from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.environment import describe_environment
 from adaptrt.pipeline.observer import Observer
@@ -222,7 +222,7 @@ class Running:
         if isinstance(error, OSError):  # hooks' own come as PluginError: this was writing, or the disk
             found = output_error(error, self.destination.folder)
         message = found.message if isinstance(found, AdaptrtError) else str(found) or type(found).__name__
-        if isinstance(found, VerificationError):
+        if isinstance(found, (ExportError, VerificationError)):
             found.hint = links.hint_with_traps(found.hint, self.report.findings)
         hint = found.hint if isinstance(found, AdaptrtError) else None
         self.report.status = "failed"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from adaptrt import Dim, ExportError, InputSpec, ModelSpec, OutputSpec
+from adaptrt import Dim, ExportError, InputSpec, ModelError, ModelSpec, OutputSpec
 from adaptrt.export.torch_onnx import export_onnx
 from adaptrt.graph.lint.places import at
 from adaptrt.report import Finding
@@ -42,6 +42,45 @@ class Item(nn.Module):
         return x * x.mean().item()
 
 
+class Picks(nn.Module):
+    """A list indexed by a tensor, inside torch's own container."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList([nn.Identity(), nn.Tanh()])
+
+    def forward(self, x: Any) -> Any:
+        return self.heads[x.sum().long() % 2](x)
+
+
+class Bakes(nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x.reshape(int(x.shape[0]), -1)
+
+
+class Adds(nn.Module):
+    """Nothing is converted here, and the batch is 2 all the same."""
+
+    def forward(self, x: Any) -> Any:
+        return x + torch.ones(2, 4, 4)
+
+
+class Compares(nn.Module):
+    def forward(self, x: Any) -> Any:
+        if x.shape[1] > 3:
+            x = x * 2
+        return x
+
+
+class Asks(nn.Module):
+    """For what is true of every size."""
+
+    def forward(self, x: Any) -> Any:
+        if x.shape[1] >= 2:
+            x = x * 2
+        return x
+
+
 class Weighs(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -58,10 +97,11 @@ class Constant(nn.Module):
         return x + torch.tensor([1.0, 2.0, 3.0, 4.0]) * torch.from_numpy(np.ones(4, np.float32))
 
 
-def findings(net: nn.Module, path: Path, middle: Dim = FOUR) -> list[Finding]:
+def findings(net: nn.Module, path: Path, middle: Dim = FOUR, exporter: Any = "torchscript") -> list[Finding]:
     spec = ModelSpec(inputs=(InputSpec("x", ((B, middle, FOUR),)),), outputs=(OutputSpec("y"),))
     x = torch.ones(2, 4, 4)
-    traps = export_onnx(net.eval(), {"x": x}, spec, path / "x.onnx", exporter="torchscript", opset=17)
+    opset = 17 if exporter == "torchscript" else 18
+    traps = export_onnx(net.eval(), {"x": x}, spec, path / "x.onnx", exporter=exporter, opset=opset)
     return traps.findings(at)
 
 
@@ -69,6 +109,7 @@ def findings(net: nn.Module, path: Path, middle: Dim = FOUR) -> list[Finding]:
     ("net", "rule", "how", "code"),
     [
         (Decides, "traced-value", "a condition", "if x.sum() > 0:"),
+        (Picks, "traced-value", "an index or a range", "return self.heads[x.sum().long() % 2](x)"),
         (Item, "traced-value", ".item()", "return x * x.mean().item()"),
         (CountsBatch, "traced-size", "an index or a range", "for index in range(x.shape[0]):"),
     ],
@@ -106,6 +147,56 @@ def test_everything_is_as_before_afterwards(tmp_path: Path) -> None:
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     findings(Decides(), tmp_path)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("net", "middle", "how", "code"),
+    [
+        (Bakes, FOUR, "int()", "return x.reshape(int(x.shape[0]), -1)"),
+        (CountsBatch, FOUR, "an index or a range", "for index in range(x.shape[0]):"),
+        (Adds, FOUR, "the graph", "return x + torch.ones(2, 4, 4)"),
+        (Compares, N, "a condition", "if x.shape[1] > 3:"),
+    ],
+)
+def test_dynamo_freezes_sizes_without_a_word(
+    net: type[nn.Module], middle: Dim, how: str, code: str, tmp_path: Path
+) -> None:
+    (finding,) = findings(net(), tmp_path, middle, "dynamo")
+    assert (finding.rule, finding.severity) == ("traced-size", "warning")
+    assert how in finding.message
+    assert [(place.file.rpartition("/")[2], place.code) for place in finding.places] == [("test_traps.py", code)]
+
+
+def test_questions_that_have_one_answer_are_none(tmp_path: Path) -> None:
+    assert findings(Asks(), tmp_path, N, "dynamo") == []
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_attention_of_torch_is_exported_and_its_own_checks_are_no_traps(tmp_path: Path, exporter: str) -> None:
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    assert findings(layer, tmp_path, N, exporter) == []
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_programs_hold_checks_of_their_own(tmp_path: Path) -> None:
+    batch = torch.export.Dim("batch", min=1, max=4)
+    program = torch.export.export(Asks().eval(), (torch.ones(2, 4, 4),), dynamic_shapes=({0: batch},))
+    spec = ModelSpec(inputs=(InputSpec("x", ((B, FOUR, FOUR),)),), outputs=(OutputSpec("y"),))
+    module = program.module()
+    module.train = lambda _=True: module  # type: ignore[method-assign,assignment]  # programs refuse it
+    for part in module.modules():
+        part.training = False
+    x = {"x": torch.ones(2, 4, 4)}
+    assert export_onnx(module, x, spec, tmp_path / "x.onnx", exporter="torchscript", opset=17).findings(at) == []
+
+
+def test_as_many_outputs_as_there_are_samples(tmp_path: Path) -> None:
+    class PerSample(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return list(x)
+
+    with pytest.raises(ModelError, match="gives 2 outputs for a batch of 2, and 1 for another"):
+        findings(PerSample(), tmp_path)
 
 
 def test_dynamo_fails_at_the_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ A page is run from top to bottom in a folder of its own that holds the trained f
 A page of docs/examples runs in a copy of its own folder. ``pip install .`` is real, without dependencies and without a
 network: it installs into the page's folder, ``.installed``, and nothing is left in this environment.
 
-The READMEs of the adapters take part with their ``console`` and ``python`` blocks, if they have any. Pages of
+The READMEs of the adapters and extensions take part with their ``console`` and ``python`` blocks, if they have any. Pages of
 docs/reference are compared with the code instead (``make check``).
 """
 
@@ -45,6 +45,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "reference"),
     *sorted((ROOT / "adapters").glob("*/README.md")),
+    *sorted((ROOT / "extensions").glob("*/README.md")),
 ]
 FENCE = re.compile(
     r"^(?:<!-- (?P<note>file|exit|not run): (?P<value>.+?) -->\n+)?```(?P<language>\w+)\n(?P<text>.*?)^```$",

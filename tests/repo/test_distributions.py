@@ -17,6 +17,8 @@ else:
 
 ROOT = Path(__file__).parents[2]
 PROJECTS = sorted((ROOT / "adapters").glob("*/pyproject.toml"))
+EXTENSIONS = sorted((ROOT / "extensions").glob("*/pyproject.toml"))
+GROUP = "adaptrt.extensions"
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -45,14 +47,24 @@ def test_the_catalogue_agrees_with_the_metadata(path: Path) -> None:
         assert entry["framework"] == requirements[Requirement(entry["framework"]).name]
 
 
-@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", EXTENSIONS, ids=lambda path: path.parent.name)
+def test_an_extension_is_named_after_its_folder(path: Path) -> None:
+    project, name = read(path)["project"], path.parent.name
+    assert project["name"] == f"adaptrt-{name}"
+    assert project["entry-points"] == {GROUP: {name: f"adaptrt_{name}"}}
+    assert project["license"] == "Apache-2.0"
+    assert (path.parent / "LICENSE").read_bytes() == (ROOT / "adapters" / "timm" / "LICENSE").read_bytes()
+
+
+@pytest.mark.parametrize("path", [*PROJECTS, *EXTENSIONS], ids=lambda path: path.parent.name)
 def test_entry_points_name_modules_that_exist(path: Path) -> None:
-    for module in read(path)["project"]["entry-points"]["adaptrt.adapters"].values():
+    groups = read(path)["project"]["entry-points"]
+    for module in [*groups.get("adaptrt.adapters", {}).values(), *groups.get(GROUP, {}).values()]:
         source = path.parent.joinpath(*module.split("."))
         assert source.with_suffix(".py").exists() or (source / "__init__.py").exists(), module
 
 
-@pytest.mark.parametrize("path", [ROOT / "pyproject.toml", *PROJECTS], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", [ROOT / "pyproject.toml", *PROJECTS, *EXTENSIONS], ids=lambda path: path.parent.name)
 def test_what_is_installed_is_pinned(path: Path) -> None:
     content = read(path)
     project = content["project"]
@@ -66,17 +78,19 @@ def test_what_is_installed_is_pinned(path: Path) -> None:
 def test_one_version_for_all() -> None:
     import adaptrt
 
-    versions = {read(path)["project"]["version"] for path in [ROOT / "pyproject.toml", *PROJECTS]}
+    projects = [ROOT / "pyproject.toml", *PROJECTS, *EXTENSIONS]
+    versions = {read(path)["project"]["version"] for path in projects}
     assert versions == {adaptrt.__version__}
 
 
 def test_one_opencv() -> None:
-    for path in [ROOT / "pyproject.toml", *PROJECTS]:
+    for path in [ROOT / "pyproject.toml", *PROJECTS, *EXTENSIONS]:
         assert "headless" not in path.read_text(encoding="utf-8")
 
 
-def test_the_contracts_cover_every_adapter() -> None:
-    packages = {path.name for path in (ROOT / "adapters").glob("*/adaptrt_*") if (path / "__init__.py").exists()}
+def test_the_contracts_cover_every_adapter_and_extension() -> None:
+    folders = [*(ROOT / "adapters").glob("*/adaptrt_*"), *(ROOT / "extensions").glob("*/adaptrt_*")]
+    packages = {path.name for path in folders if (path / "__init__.py").exists()}
     linter = read(ROOT / "pyproject.toml")["tool"]["importlinter"]
     assert set(linter["root_packages"]) == {"adaptrt", *packages}
     for contract in linter["contracts"]:

@@ -14,7 +14,9 @@ import adaptrt
 ROOT = Path(__file__).parents[2]
 HEAVY = ("cv2", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pydantic", "tensorrt", "torch", "ultralytics")
 SUBMODULES = ("adaptrt.checkpoint", "adaptrt.testing", "adaptrt.vision")
+FOR_EXTENSIONS = ("adaptrt.graph", "adaptrt.rendering")
 ADAPTERS = sorted((ROOT / "adapters").glob("*/adaptrt_*/**/*.py"))
+EXTENSIONS = sorted((ROOT / "extensions").glob("*/adaptrt_*/**/*.py"))
 
 
 @pytest.mark.parametrize(
@@ -51,18 +53,20 @@ def imports_of(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("path", ADAPTERS, ids=lambda path: str(path.relative_to(ROOT / "adapters")))
-def test_an_adapter_imports_public_names_only(path: Path) -> None:
-    own = path.relative_to(ROOT / "adapters").parts[1]
+@pytest.mark.parametrize("path", [*ADAPTERS, *EXTENSIONS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_plugin_imports_public_names_only(path: Path) -> None:
+    submodules = (*SUBMODULES, *FOR_EXTENSIONS) if path in EXTENSIONS else SUBMODULES
+    own = path.relative_to(ROOT).parts[2]
     for module, name in imports_of(path):
         top = module.partition(".")[0]
         assert top != "tensorrt", f"{module}: TensorRT is core's matter"
-        assert not top.startswith("adaptrt_") or top == own, f"{module}: another adapter"
+        assert not top.startswith("adaptrt_") or top == own, f"{module}: another plugin"
         if module == "adaptrt":
-            assert name in adaptrt.__all__ or f"adaptrt.{name}" in SUBMODULES, f"{name} is not public"
+            assert name in adaptrt.__all__ or f"adaptrt.{name}" in submodules, f"{name} is not public"
         elif top == "adaptrt":
-            assert module.startswith(SUBMODULES), f"from {module} import {name}: import it from adaptrt"
+            assert module.startswith(submodules), f"from {module} import {name}: import it from adaptrt"
 
 
-def test_there_are_adapters_to_look_at() -> None:
+def test_there_are_plugins_to_look_at() -> None:
     assert ADAPTERS
+    assert EXTENSIONS

@@ -14,7 +14,10 @@ from results import FOLDER, machine
 
 
 def perturbed(name: str, folder: Path, seed: int = 0) -> Path:
-    """Weights of a model of timm, moved away from their initialisation, where outputs hardly depend on the input."""
+    """Weights of a model of timm, moved away from their initialisation, where outputs hardly depend on the input.
+
+    Statistics of BatchNorm are then measured anew, on pictures: with others, values grow from layer to layer.
+    """
     import timm
     import torch
     from safetensors.torch import save_file
@@ -26,17 +29,31 @@ def perturbed(name: str, folder: Path, seed: int = 0) -> Path:
             if not value.is_floating_point():
                 continue
             noise = torch.randn(value.shape)
-            if "running_var" in key:
-                value.mul_(1 + noise.abs() / 4)
-            elif "bias_table" in key:
+            if "bias_table" in key:
                 value.add_(noise)
             elif value.ndim > 1:
                 value.add_(noise * value.std().clamp_min(0.01))
             else:
                 value.add_(noise * 0.1)
+    settle(model)
     path = folder / "weights.safetensors"
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
     return path
+
+
+def settle(model: Any) -> None:
+    """Give each BatchNorm the statistics of what arrives there."""
+    import torch
+
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    if not norms:
+        return
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    height, width = model.pretrained_cfg["input_size"][-2:]
+    with torch.no_grad():
+        model(torch.from_numpy(pictures((height, width), 8, seed=1)))
 
 
 def pictures(size: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:

@@ -41,8 +41,14 @@ def create(
     arguments = constructor_args(ctx, source)
     overlay = {key: value for key, value in source.pretrained_cfg.items() if key not in ("file", "source", "hf_hub_id")}
     classes = options.num_classes or source.config.get("num_classes") or overlay.get("num_classes")
-    if tensors is not None and options.num_classes is None:
-        classes = _classes_in(tensors, source.name) or classes
+    if tensors is not None:
+        held = _classes_in(tensors, source.name)
+        if held and options.num_classes not in (None, held):
+            raise CheckpointError(
+                f"{source.weights} has a head for {held} classes, not {options.num_classes}.",
+                hint="Leave --set num_classes out: the weights say it.",
+            )
+        classes = held or classes
     if classes is not None:
         arguments["num_classes"] = int(classes)
     fixed = overlay.get("fixed_input_size", _default(source.name, "fixed_input_size", False))
@@ -80,9 +86,10 @@ def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source) 
             {name: tensor.float() for name, tensor in state.items()}, strict=False
         )
     except Exception as error:
-        first = str(error).strip().splitlines()
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        first = lines[min(1, len(lines) - 1)]  # torch's own heading says less
         raise CheckpointError(
-            f"{source.weights} does not fit {source.name}: {' '.join(first[:2])}",
+            f"{source.weights} does not fit {source.name}: {first.strip()}",
             hint="Name the model they were trained with: --set model=..., and its arguments: --set model_args.window_size=...",
         ) from error
     if missing or unexpected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,9 @@ def test_what_else_a_checkpoint_wants_is_refused_unless_trusted(tmp_path: Path, 
 def test_the_head_is_as_large_as_the_weights_say(tmp_path: Path, conversion: Make) -> None:
     torch.save(micro(num_classes=3).state_dict(), tmp_path / "three.pth")
     assert swin.load_model(conversion(tmp_path / "three.pth", OPTIONS)).num_classes == 3
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(CheckpointError, match="head for 3 classes") as caught:
         swin.load_model(conversion(tmp_path / "three.pth", {**OPTIONS, "num_classes": 5}))
+    assert "num_classes" in (caught.value.hint or "")
 
 
 def test_random_weights_are_the_same_each_time(conversion: Make) -> None:
@@ -161,6 +163,10 @@ def test_weights_without_a_name(tmp_path: Path, conversion: Make) -> None:
     torch.save(micro().state_dict(), tmp_path / "mine.pth")
     with pytest.raises(UsageError, match=r"mine\.json"):
         swin.load_model(conversion(tmp_path / "mine.pth"))
+    ctx = conversion(tmp_path / "mine.pth")
+    mistyped = replace(ctx, request=replace(ctx.request, options={"modle": NAME}))  # left over for the decoder
+    with pytest.raises(UsageError, match="Did you mean 'model'"):
+        swin.load_model(mistyped)
     (tmp_path / "mine.json").write_text("[1, 2]")  # somebody else's file
     with pytest.raises(UsageError, match="--set model="):
         swin.load_model(conversion(tmp_path / "mine.pth"))

@@ -169,7 +169,7 @@ def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, pictur
 
 
 def test_raw_values_are_kept_as_arrays(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    import onnx
+    onnx = pytest.importorskip("onnx", reason="the spec in the file is changed")
 
     from adaptrt.specs import METADATA_KEY, DecoderSpec, ModelSpec
 

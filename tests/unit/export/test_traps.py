@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from adaptrt import Dim, ExportError, InputSpec, ModelError, ModelSpec, OutputSpec
-from adaptrt.export.torch_onnx import export_onnx
-from adaptrt.graph.lint.places import at
-from adaptrt.report import Finding
+torch = pytest.importorskip("torch", reason="what is traced is torch's")
+pytest.importorskip("onnx", reason="exporters write ONNX")
+
+from torch import nn  # noqa: E402
+
+from adaptrt import Dim, ExportError, InputSpec, ModelError, ModelSpec, OutputSpec  # noqa: E402
+from adaptrt.export.torch_onnx import export_onnx  # noqa: E402
+from adaptrt.graph.lint.places import at  # noqa: E402
+from adaptrt.report import Finding  # noqa: E402
 
 B, N, FOUR = Dim(1, 2, 4, "batch"), Dim(2, 4, 8, "n"), Dim.fixed(4)
 

@@ -11,11 +11,11 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 
-from adaptrt import AdaptrtError, CheckpointError, Conversion, ModelError, UsageError, did_you_mean
-from adaptrt.checkpoint import read_state_dict
+from adaptrt import AdaptrtError, Conversion, ModelError, UsageError, did_you_mean
 from adaptrt_torch.calling import called_by_position
 from adaptrt_torch.programs import load_program
 from adaptrt_torch.sources import file_kind, find_object, importable, is_file_source
+from adaptrt_torch.weights import load_weights
 
 
 def load(ctx: Conversion) -> nn.Module:
@@ -27,7 +27,7 @@ def load(ctx: Conversion) -> nn.Module:
         with importable(source), _nothing_downloaded():
             model = build(ctx, find_object(source))
         if ctx.request.weights is not None:
-            fill(model, read_state_dict(ctx.request.weights), ctx)
+            load_weights(ctx, model)
         model = model.float().eval()
     return called_by_position(model, tuple(ctx.request.shapes.shapes))
 
@@ -66,39 +66,6 @@ def build(ctx: Conversion, found: Any) -> nn.Module:
     return model
 
 
-def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], ctx: Conversion) -> None:
-    """Load weights; what is missing or left over is an error, unless ``--set strict=false``: then a note."""
-    own = model.state_dict()
-    wrong = [
-        f"{name} is {tuple(tensor.shape)} there and {tuple(own[name].shape)} here"
-        for name, tensor in tensors.items()
-        if name in own and own[name].shape != tensor.shape
-    ]
-    missing = [name for name in own if name not in tensors]
-    left_over = [name for name in tensors if name not in own]
-    kinds = (("missing", missing), ("not in the model", left_over))
-    problems = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds if names]
-    if wrong:
-        raise CheckpointError(
-            f"{ctx.request.weights} does not fit: {_some(wrong)}.",
-            hint="Build the network that was trained: --set kwargs.NAME=VALUE",
-        )
-    if len(missing) == len(own) and own:
-        raise CheckpointError(
-            f"{ctx.request.weights} has no tensor of this network: it holds {_some(list(tensors))}, "
-            f"the network {_some(list(own))}.",
-            hint=did_you_mean(missing[0], left_over),
-        )
-    if problems and ctx.options.strict:
-        raise CheckpointError(
-            f"{ctx.request.weights} does not fit: {', '.join(problems)}.",
-            hint="Build the network that was trained (--set kwargs.NAME=VALUE), or accept it with --set strict=false.",
-        )
-    if problems:
-        ctx.notes.append(f"Weights: {', '.join(problems)}, accepted with strict=false.")
-    model.load_state_dict(dict(tensors), strict=False)
-
-
 def _check_arguments(source: str, found: Any, args: list[Any], kwargs: Mapping[str, Any]) -> None:
     """Wrong arguments are found before anything runs, and answered with the right names."""
     try:
@@ -134,7 +101,3 @@ def _nothing_downloaded() -> Iterator[None]:
         yield
     finally:
         torch.hub.download_url_to_file = original
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -14,6 +14,7 @@ class TorchOptions:
     - ``dtypes``: types of inputs that are not float32: ``--set dtypes.ids=int64``
     - ``ranges``: lowest and highest value of an input in samples: ``--set ranges.ids=[0,30521]``
     - ``strict``: whether weights have to fit exactly
+    - ``prefix``: where in ``--weights`` the network lies, if they hold it more than once: ``--set prefix=generator``
     - ``image``: the input that takes pictures, or ``none``; else the only input, if it has four axes and three channels
     - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: how pictures become that
       input, see ImageTransform
@@ -25,6 +26,7 @@ class TorchOptions:
     dtypes: dict[str, str] = field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     strict: bool = True
+    prefix: str | None = None
     image: str | None = None
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)

@@ -32,7 +32,13 @@ def read_state_dict(path: str | os.PathLike[str], *, inert: Sequence[str] = ()) 
     if path.is_file() and is_safetensors(path):
         return _without_prefixes(_read_safetensors(path))
     check_kind(path)
-    found = _find(read_checkpoint(path, inert=inert))
+    return state_dict_in(read_checkpoint(path, inert=inert), path)
+
+
+def state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors by name in what the checkpoint ``path`` held: as ``read_state_dict`` looks for them, else everything in
+    nested dicts, by dotted names. A loaded ``nn.Module`` counts as its ``state_dict()``."""
+    found = _find(content) or _flatten(content)
     if not found:
         raise CheckpointError(
             f"{path} holds no state dict.",
@@ -70,6 +76,8 @@ def _find(value: Any, depth: int = 0) -> dict[str, torch.Tensor]:
 
     if isinstance(value, InertObject):
         return tensors_of(value)
+    if isinstance(value, torch.nn.Module):
+        return dict(value.state_dict())
     if not isinstance(value, Mapping):
         return {}
     own = {key: item for key, item in value.items() if isinstance(key, str) and isinstance(item, torch.Tensor)}
@@ -79,6 +87,18 @@ def _find(value: Any, depth: int = 0) -> dict[str, torch.Tensor]:
             if found:
                 return found
     return own
+
+
+def _flatten(content: Any) -> dict[str, torch.Tensor]:
+    """State dicts under names of the author's own, such as ``generator`` and ``discriminator``."""
+    if not isinstance(content, Mapping):
+        return {}
+    return {
+        f"{key}.{name}": tensor
+        for key, value in content.items()
+        if isinstance(key, str)
+        for name, tensor in _find(value).items()
+    }
 
 
 def _without_prefixes(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from argparse import Namespace
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +111,53 @@ class TestWeights:
         for name, tensor in model.state_dict().items():
             torch.testing.assert_close(tensor, state[name], rtol=1e-3, atol=1e-3)
             assert tensor.dtype == torch.float32
+
+    def test_under_the_prefix_of_a_lightning_module(self, conversion: Make, folder: Path, trained: Any) -> None:
+        state = {f"model.{name}": tensor for name, tensor in trained.state_dict().items()}
+        torch.save({"state_dict": {**state, "loss.weight": torch.ones(2)}, "hyper_parameters": {}}, folder / "l.ckpt")
+        ctx = conversion("nets.py:Picture", PICTURE, weights=folder / "l.ckpt")
+        assert torch.equal(load(ctx).head.weight, trained.head.weight)
+        assert "under model.; 1 others (loss.weight)" in ctx.notes[0]
+
+    def test_one_of_several_networks(self, conversion: Make, folder: Path, trained: Any) -> None:
+        state = trained.state_dict()
+        other = {name: tensor + 1 for name, tensor in state.items()}
+        torch.save({"student": state, "teacher": other}, folder / "two.pth")
+        with pytest.raises(CheckpointError, match=r"2 times: under student\., teacher\.") as caught:
+            load(conversion("nets.py:Picture", PICTURE, weights=folder / "two.pth"))
+        assert "--set prefix=student." in (caught.value.hint or "")
+        ctx = conversion("nets.py:Picture", PICTURE, weights=folder / "two.pth", options={"prefix": "teacher"})
+        assert torch.equal(load(ctx).head.weight, other["head.weight"])
+        with pytest.raises(CheckpointError, match="nothing under --set prefix=techer") as caught:
+            load(conversion("nets.py:Picture", PICTURE, weights=folder / "two.pth", options={"prefix": "techer"}))
+        assert "Did you mean 'teacher'?" in (caught.value.hint or "")
+
+    def test_beside_the_arguments_of_a_training_script(self, conversion: Make, folder: Path, trained: Any) -> None:
+        torch.save({"model": trained.state_dict(), "args": Namespace(lr=0.1)}, folder / "args.pth")
+        model = load(conversion("nets.py:Picture", PICTURE, weights=folder / "args.pth"))
+        assert torch.equal(model.head.weight, trained.head.weight)
+
+    def test_a_whole_network(self, conversion: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Pickled as ``torch.save(model)`` does: its tensors are read, its class is not."""
+        monkeypatch.syspath_prepend(str(folder))
+        (folder / "whole_nets.py").write_text((folder / "nets.py").read_text())
+        net = importlib.import_module("whole_nets").Picture()
+        torch.save({"model": net, "epoch": 1}, folder / "whole.pth")
+        del sys.modules["whole_nets"]
+        model = load(conversion("whole_nets.py:Picture", PICTURE, weights=folder / "whole.pth"))
+        assert torch.equal(model.head.weight, net.head.weight)
+        assert "whole_nets" not in sys.modules
+
+    def test_trusted_ones_are_unpickled(self, conversion: Make, folder: Path, trained: Any) -> None:
+        torch.save({"model": trained.state_dict(), "when": Fraction(1, 2)}, folder / "odd.pth")
+        with pytest.raises(CheckpointError, match=r"fractions\.Fraction") as caught:
+            load(conversion("nets.py:Picture", PICTURE, weights=folder / "odd.pth"))
+        assert "--trust-checkpoint" in (caught.value.hint or "")
+        model = load(conversion("nets.py:Picture", PICTURE, weights=folder / "odd.pth", trust_checkpoint=True))
+        assert torch.equal(model.head.weight, trained.head.weight)
+        (folder / "text.pth").write_text("no weights")
+        with pytest.raises(CheckpointError, match="torch cannot read"):
+            load(conversion("nets.py:Picture", PICTURE, weights=folder / "text.pth", trust_checkpoint=True))
 
     @pytest.mark.parametrize(
         ("change", "message"),

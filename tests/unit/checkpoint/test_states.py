@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="checkpoints are read into torch tensors")
 
-from adaptrt.checkpoint import InertObject, read_checkpoint, read_state_dict, tensors_of  # noqa: E402
+from adaptrt.checkpoint import InertObject, read_checkpoint, read_state_dict, state_dict_in, tensors_of  # noqa: E402
 from adaptrt.errors import CheckpointError  # noqa: E402
 
 Save = Callable[..., Path]
@@ -39,6 +39,19 @@ def test_nestings(save: Save, nesting: str) -> None:
 
 def test_a_prefix_that_only_some_names_have_stays(save: Save) -> None:
     assert set(read_state_dict(save({"module.a": torch.ones(1), "b": torch.ones(1)}))) == {"module.a", "b"}
+
+
+def test_under_names_of_the_authors_own(save: Save) -> None:
+    path = save({"generator": WEIGHTS, "discriminator": {"state_dict": OTHER}, "epoch": 3})
+    read = read_state_dict(path)
+    assert set(read) == {f"{part}.{name}" for part in ("generator", "discriminator") for name in WEIGHTS}
+    assert torch.equal(read["discriminator.conv.weight"], OTHER["conv.weight"])
+
+
+def test_loaded_modules_count_as_their_state(tmp_path: Path) -> None:
+    module = torch.nn.Conv2d(3, 4, 3)
+    for content in (module, {"model": module, "epoch": 3}):
+        assert set(state_dict_in(content, tmp_path)) == {"weight", "bias"}
 
 
 def test_no_tensors(save: Save) -> None:

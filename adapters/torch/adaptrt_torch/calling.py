@@ -92,7 +92,7 @@ def parameters_of(model: nn.Module) -> list[inspect.Parameter] | None:
         kind = inspect.Parameter.POSITIONAL_ONLY
         return [inspect.Parameter(tensor.name, kind) for tensor in model.inputs]
     if isinstance(model, torch.jit.ScriptModule):
-        return [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in script_inputs(model)]
+        return script_inputs(model)
     try:
         parameters = list(inspect.signature(model.forward).parameters.values())
     except (TypeError, ValueError):

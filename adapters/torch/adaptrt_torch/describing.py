@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -49,15 +49,21 @@ def describe(ctx: Conversion, model: nn.Module) -> ModelSpec:
     if options.ranges and ctx.request.input_names:
         raise UsageError("--set ranges and --input-names do not go together.", hint="Name the inputs in --shape.")
     labels = _labels(options.labels) if options.labels is not None else ()
-    return ModelSpec(
+    scripted = any(isinstance(part, torch.jit.ScriptModule) for part in model.modules())
+    if scripted and ctx.request.exporter == "dynamo":
+        raise UsageError("The dynamo exporter takes no TorchScript.", hint="Leave --exporter dynamo out.")
+    spec = ModelSpec(
         inputs=inputs,
         task=_TASKS.get(options.decoder, "values"),
         image=_transform(ctx, inputs),
         decoder=DecoderSpec(options.decoder),
         labels=labels,
-        # the dynamo exporter takes no TorchScript
-        exporter="torchscript" if any(isinstance(part, torch.jit.ScriptModule) for part in model.modules()) else None,
+        exporter="torchscript" if scripted else None,
     )
+    if isinstance(model, Program):
+        for tensor, asked in zip(inputs, ctx.request.shapes.apply(spec)[0].inputs, strict=True):
+            _require_possible(tensor, asked.profiles)
+    return spec
 
 
 def values_in_ranges(
@@ -80,8 +86,8 @@ def _inputs(ctx: Conversion, model: nn.Module) -> tuple[InputSpec, ...]:
         given = {tensor.name for tensor in model.inputs}
         if asked and set(asked).isdisjoint(given) and len(asked) == len(given):
             named = zip(model.inputs, asked, strict=True)
-            return tuple(_fitting(replace(tensor, name=name), asked) for tensor, name in named)
-        return tuple(_fitting(tensor, asked) for tensor in model.inputs)
+            return tuple(replace(tensor, name=name) for tensor, name in named)
+        return model.inputs
     if asked:
         return _named([InputSpec(name, asked[name]) for name in input_order(model, tuple(asked))])
     if ctx.request.shapes.imgsz is None:
@@ -93,16 +99,15 @@ def _inputs(ctx: Conversion, model: nn.Module) -> tuple[InputSpec, ...]:
     return (InputSpec.image(height, width),)
 
 
-def _fitting(tensor: InputSpec, asked: Mapping[str, tuple[tuple[Dim, ...], ...]]) -> InputSpec:
-    """An exported program's input; what is asked for has to lie within what the program takes."""
-    for shape in asked.get(tensor.name, ()):
+def _require_possible(tensor: InputSpec, asked: Sequence[tuple[Dim, ...]]) -> None:
+    """What is asked for lies within what an exported program takes."""
+    for shape in asked:
         for axis, (wanted, possible) in enumerate(zip(shape, tensor.dims, strict=False)):
             if wanted.min not in possible or wanted.max not in possible:
                 raise ShapeError(
                     f"Axis {axis} of input {tensor.name!r} was asked to be {wanted}; the program takes {possible}.",
                     hint="Export the program once more with that axis dynamic, or ask for what it takes.",
                 )
-    return tensor
 
 
 def _named(inputs: list[InputSpec]) -> tuple[InputSpec, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -93,7 +93,13 @@ def _dim(program: torch.export.ExportedProgram, size: Any) -> Dim:
     return Dim(low, min(max(low, 2), high), high, name)
 
 
-def script_inputs(model: nn.Module) -> Sequence[str]:
-    """The names of a TorchScript program's inputs."""
+def script_inputs(model: nn.Module) -> list[inspect.Parameter]:
+    """The inputs of a TorchScript program, with their defaults."""
     forward: Any = model.forward
-    return [argument.name for argument in forward.schema.arguments[1:]]
+    kind, required = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.empty
+    return [
+        inspect.Parameter(
+            argument.name, kind, default=argument.default_value if argument.has_default_value() else required
+        )
+        for argument in forward.schema.arguments[1:]
+    ]

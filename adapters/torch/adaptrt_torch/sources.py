@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -85,8 +86,10 @@ def _module_by_name(name: str) -> ModuleType:
             raise ModelError(
                 f"{name} needs {missing}, which is not installed.", hint=f"Try: python -c 'import {name}'"
             ) from error
+        close = did_you_mean(missing, [module.name for module in pkgutil.iter_modules()])
         raise ModelError(
-            f"There is no module {missing!r} here.", hint="Install its package, or run this where it lies."
+            f"There is no module {missing!r} here.",
+            hint=f"{f'{close} ' if close.startswith('Did') else ''}Install its package, or run this where it lies.",
         ) from error
     except AdaptrtError:
         raise

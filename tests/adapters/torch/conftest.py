@@ -118,9 +118,14 @@ def conversion(folder: Path) -> Callable[..., Any]:
     from adaptrt_torch.options import TorchOptions
 
     def make(
-        source: str, shape: tuple[str, ...] = (), imgsz: Any = None, options: dict[str, Any] | None = None, **rest: Any
+        source: str,
+        shape: tuple[str, ...] = (),
+        imgsz: Any = None,
+        batch: Any = None,
+        options: dict[str, Any] | None = None,
+        **rest: Any,
     ) -> Conversion:
-        shapes = ShapeRequest(imgsz=imgsz, shapes=parse_shapes(shape))
+        shapes = ShapeRequest(imgsz=imgsz, batch=batch, shapes=parse_shapes(shape))
         options = options or {}
         request = Request(source, "torch", shapes=shapes, options=options, **rest)
         return Conversion(request, fill_options(TorchOptions, options), folder)

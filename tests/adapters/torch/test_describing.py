@@ -95,3 +95,13 @@ def test_an_exported_program_says_its_own_shapes(conversion: Make, folder: Any) 
         spec_of(conversion("net.pt2", ("x=2..9x4",), trust_checkpoint=True))
     with pytest.raises(ShapeError, match="the program takes"):
         spec_of(conversion("net.pt2", ("x=2x5",), trust_checkpoint=True))
+    with pytest.raises(ShapeError, match=r"asked to be batch:1\.\.4@2; the program takes"):
+        spec_of(conversion("net.pt2", batch=Dim(1, 2, 4, "batch"), trust_checkpoint=True))
+
+
+def test_torchscript_has_one_exporter(conversion: Make, folder: Any) -> None:
+    torch.jit.trace(torch.nn.Linear(4, 2), torch.ones(2, 4)).save(str(folder / "t.pt"))
+    asked = {"shape": ("x=1..4x4",), "trust_checkpoint": True}
+    assert spec_of(conversion("t.pt", **asked)).exporter == "torchscript"
+    with pytest.raises(UsageError, match="takes no TorchScript"):
+        spec_of(conversion("t.pt", **asked, exporter="dynamo"))

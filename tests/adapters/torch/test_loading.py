@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -58,6 +58,7 @@ def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
         ("net.py:Picture", "There is no file net.py", "Did you mean 'nets.py'?"),
         ("nets.py", "Which object in nets.py?", "nets.py:Net"),
         ("nothing_here:Net", "no module 'nothing_here'", "Install its package"),
+        ("torhc.nn:Linear", "no module 'torhc'", "Did you mean 'torch'?"),
         ("justaname", "names no object", "net.py:Net"),
         ("nets.py:number", "returns a int", "returns the module alone"),
         ("nets.py:build", "missing a required argument: 'classes'", "build(classes)"),
@@ -238,6 +239,16 @@ class TestPrograms:
             load(conversion(script.name, options={"kwargs": {"a": 1}}, trust_checkpoint=True))
         with pytest.raises(UsageError, match="holds its weights"):
             load(conversion(script.name, weights=script, trust_checkpoint=True))
+
+    def test_defaults_of_inputs_are_kept(self, conversion: Make, folder: Path) -> None:
+        class Scaled(torch.nn.Module):
+            def forward(self, x: torch.Tensor, scale: Optional[torch.Tensor] = None) -> torch.Tensor:  # noqa: UP045
+                return x if scale is None else x * scale
+
+        torch.jit.script(Scaled()).save(str(folder / "d.pt"))
+        assert load(conversion("d.pt", ("x=1..4x2",), trust_checkpoint=True))(torch.ones(1, 2)).tolist() == [[1, 1]]
+        with pytest.raises(ModelError, match="needs x too"):
+            load(conversion("d.pt", ("scale=1",), trust_checkpoint=True))
 
     def test_that_are_damaged(self, conversion: Make, script: Path) -> None:
         import zipfile

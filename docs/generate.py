@@ -18,11 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import catalogue
 import click
-import measurements
 
 import adaptrt
+import catalogue
+import measurements
 from adaptrt import errors, hookspecs, report
 from adaptrt.cli.main import cli as command_line
 from adaptrt.plugins import settings

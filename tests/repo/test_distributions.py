@@ -47,6 +47,14 @@ def test_the_catalogue_agrees_with_the_metadata(path: Path) -> None:
         assert entry["framework"] == requirements[Requirement(entry["framework"]).name]
 
 
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_a_job_of_the_ci_finds_its_tests(path: Path) -> None:
+    name = path.parent.name
+    assert list((ROOT / "tests" / "adapters" / name).rglob("test_*.py"))
+    assert read(path)["project"]["name"] == f"adaptrt-{name}"
+    assert f"folder: {name}}}" in (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("path", EXTENSIONS, ids=lambda path: path.parent.name)
 def test_an_extension_is_named_after_its_folder(path: Path) -> None:
     project, name = read(path)["project"], path.parent.name

@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from adaptrt_tvseg.classmap import ClassMapParams, decode
 
 from adaptrt import ImageMeta, InputSpec, ModelError, ModelSpec, UsageError
+from adaptrt_tvseg.classmap import ClassMapParams, decode
 
 SPEC = ModelSpec(inputs=(InputSpec.image(2, 4),), labels=("background", "red"))
 

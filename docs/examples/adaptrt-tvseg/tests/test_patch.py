@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from adaptrt_tvseg import adapter
 
 import adaptrt
 from adaptrt import Report
+from adaptrt_tvseg import adapter
 
 
 @pytest.mark.parametrize("size", [(8, 12), (64, 96), (9, 13)], ids=["same", "whole factors", "other sizes"])

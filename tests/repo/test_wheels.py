@@ -1,0 +1,116 @@
+"""What is installed is what plugins.toml says: the wheels are built, without a network, and looked into."""
+
+from __future__ import annotations
+
+import configparser
+import email
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from packaging.requirements import Requirement
+
+from adaptrt.plugins.settings import read_settings
+
+pytest.importorskip("hatchling", reason="wheels are built with hatchling, and nothing is downloaded")
+pytest.importorskip("pip", reason="wheels are built with pip")
+
+ROOT = Path(__file__).parents[2]
+CATALOGUE = read_settings(ROOT / "plugins.toml").adapters
+DISTRIBUTIONS = sorted({entry.distribution for entry in CATALOGUE.values()})
+
+
+class Wheel(NamedTuple):
+    """A built wheel: its metadata, its entry points by group, its files."""
+
+    path: Path
+    metadata: email.message.Message
+    entry_points: dict[str, dict[str, str]]
+    files: list[str]
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Wheel]:
+    def wheel_of(project: Path) -> Wheel:
+        folder = tmp_path_factory.mktemp("wheel")
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+        done = subprocess.run([*command, "-w", folder, project], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        (path,) = folder.glob("*.whl")
+        with zipfile.ZipFile(path) as archive:
+            files = archive.namelist()
+            info = next(name.partition("/")[0] for name in files if ".dist-info/" in name)
+            points = configparser.ConfigParser()
+            points.read_string(archive.read(f"{info}/entry_points.txt").decode())
+            metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
+        return Wheel(path, metadata, {group: dict(points[group]) for group in points.sections()}, files)
+
+    return wheel_of
+
+
+@pytest.fixture(scope="module")
+def core(build: Callable[[Path], Wheel]) -> Wheel:
+    return build(ROOT)
+
+
+@pytest.mark.slow
+def test_the_catalogue_is_inside_the_core(core: Wheel, tmp_path: Path) -> None:
+    with zipfile.ZipFile(core.path) as archive:
+        archive.extractall(tmp_path)
+    assert (tmp_path / "adaptrt" / "catalogue.toml").read_bytes() == (ROOT / "plugins.toml").read_bytes()
+    # -S: neither this checkout nor any adapter is installed there; numpy and its like are appended by hand
+    program = """
+import sys, sysconfig
+sys.path.append(sysconfig.get_paths()["purelib"])
+from importlib import metadata
+found = list(metadata.distributions(path=[sys.argv.pop(1)]))
+metadata.distributions = lambda **_: found
+from adaptrt.cli.main import main
+sys.argv = ["adaptrt", "adapters", "--all", "--json"]
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program, str(tmp_path)],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["installed"] == []
+    assert {row["name"]: row["install"] for row in answer["available"]} == {
+        name: f"pip install {entry.distribution}" for name, entry in CATALOGUE.items()
+    }
+
+
+@pytest.mark.slow
+def test_the_core_is_whole(core: Wheel) -> None:
+    sources = {path.relative_to(ROOT / "core").as_posix() for path in (ROOT / "core" / "adaptrt").rglob("*.*")}
+    sources = {name for name in sources if "__pycache__" not in name}
+    assert sources <= set(core.files)
+    assert core.entry_points["console_scripts"].keys() == {"adaptrt", "convert"}
+    assert core.metadata["License-Expression"] == "Apache-2.0"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_distribution_is_what_the_catalogue_says(distribution: str, build: Callable[[Path], Wheel]) -> None:
+    entries = {name: entry for name, entry in CATALOGUE.items() if entry.distribution == distribution}
+    wheel = build(ROOT / "adapters" / distribution.removeprefix("adaptrt-"))
+    assert wheel.metadata["Name"] == distribution
+    assert wheel.entry_points["adaptrt.adapters"].keys() == entries.keys()
+    assert {entry.license for entry in entries.values()} == {wheel.metadata["License-Expression"]}
+    assert wheel.metadata.get_all("License-File")
+    required = {str(Requirement(text)) for text in wheel.metadata.get_all("Requires-Dist", [])}
+    for entry in entries.values():
+        assert str(Requirement(entry.framework)) in required
+        assert entry.examples
+    assert "adaptrt[export]" in required
+    for points in wheel.entry_points.values():
+        for target in points.values():
+            module = target.partition(":")[0].replace(".", "/")
+            assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.files), target

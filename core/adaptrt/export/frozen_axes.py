@@ -62,4 +62,4 @@ def _decided(symbol: Any) -> bool:
     """Whether a condition has the same answer for every size that was asked for."""
     if not isinstance(symbol, torch.SymBool):
         return False
-    return statically_known_true(symbol) or statically_known_true(torch.sym_not(symbol))
+    return statically_known_true(symbol) or statically_known_true(torch.sym_not(symbol))  # type: ignore[no-untyped-call]

@@ -21,7 +21,7 @@ from adaptrt.plugins.settings import Settings
 from adaptrt.report import Failure, Report, Stage
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.versions import wants_typed_graph
+from adaptrt.trt.versions import target_of, wants_typed_graph
 
 if TYPE_CHECKING:
     from adaptrt.plugins.facade import Hooks
@@ -115,6 +115,7 @@ class Running:
 
     def type_graph(self, onnx_path: Path, spec: ModelSpec) -> Path:
         """Link 3: the graph in the precision asked for, within what that precision costs."""
+        from adaptrt.graph.lint import check_typed as check_typed_graph
         from adaptrt.pipeline.engine import check_typed, why_float32
 
         self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
@@ -125,6 +126,7 @@ class Running:
             self.not_run(3, why_float32(self.request))
             return typed
         self.add_file("typed", typed, f".{self.request.precision}.onnx")
+        self.report.findings += check_typed_graph(typed, spec, target_of(self.request))
         if self.request.verify == "none":
             self.not_run(3, self.why_unverified)
             return typed
@@ -140,7 +142,6 @@ class Running:
         from adaptrt.pipeline.engine import complete_manifest, engine_record
         from adaptrt.trt.availability import why_no_engine
         from adaptrt.trt.manifest import find_manifest, manifest_path
-        from adaptrt.trt.versions import target_of
 
         with self.timed("build") as stage:
             plan = self.hooks.build_engine(self.ctx, onnx_path, spec)

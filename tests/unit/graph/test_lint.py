@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from adaptrt import Dim, InputSpec, ModelSpec, OutputGroup, OutputSpec
-from adaptrt.graph.lint import check_graph, keep_places, place_of, read_places
+from adaptrt.graph.lint import check_graph, check_typed, keep_places, place_of, read_places
 from adaptrt.graph.lint.places import shown_file
 from adaptrt.graph.lint.rules import RULES
 from adaptrt.report import Finding, Place
@@ -54,6 +54,25 @@ def rules_of(model: ir.Model, spec: ModelSpec | None = None, target: int = 10) -
     return {finding.rule for finding in check_graph(model, spec, target)}
 
 
+def two_maps(last: str = "Transpose") -> ir.Model:
+    """Convolutions at two scales, each an output."""
+    outputs = [helper.make_tensor_value_info(name, FLOAT, None) for name in ("large", "small")]
+    nodes = [
+        node("Conv", "x w", "a"),
+        node(last, "a", "large"),
+        node("Conv", "x w", "b", strides=[2, 2]),
+        node(last, "b", "small"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", FLOAT, ("batch", 4, 8, 8))],
+        outputs,
+        [onnx.numpy_helper.from_array(np.ones((6, 4, 1, 1), np.float32), "w")],
+    )
+    return ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+
+
 BROKEN: dict[str, Callable[[], ir.Model]] = {
     "shape-read": lambda: model_of([node("Shape", "x")], result=INT64),
     "resize-by-size": lambda: model_of([node("Shape", "x", "s"), node("Resize", "x _ _ s", mode="nearest")]),
@@ -67,6 +86,8 @@ BROKEN: dict[str, Callable[[], ir.Model]] = {
     "int64": lambda: model_of([node("Add", "x one")], {"one": np.array(1)}, dtype=INT64, result=INT64),
     "data-dependent": lambda: model_of([node("NonZero", "x")], result=INT64),
     "unsupported": lambda: model_of([node("Det", "x")]),
+    "raw-output": lambda: two_maps(),
+    "type": lambda: model_of([node("Cast", "x", to=TensorProto.DOUBLE)], result=TensorProto.DOUBLE),
     "custom-operator": lambda: model_of([node("Thing", "x", domain="my.ops")], domains=["my.ops"]),
     "restriction": lambda: model_of([node("TopK", "x k", "y i", axis=1)], {"k": np.array([4000])}),
 }
@@ -104,7 +125,7 @@ def test_an_axis_nobody_asked_for() -> None:
     assert "axis 2 of x" in finding.message
 
 
-def test_pixels_in_half() -> None:
+def test_pixels_in_half(tmp_path: Path) -> None:
     def convert(dtype: int) -> ir.Model:
         nodes = [
             node("Cast", "x", "h", to=dtype),
@@ -122,6 +143,63 @@ def test_pixels_in_half() -> None:
     assert "half-pixels" in rules_of(convert(TensorProto.FLOAT16), spec)
     assert "half-pixels" not in rules_of(convert(FLOAT), spec)
     assert "half-pixels" not in rules_of(convert(TensorProto.FLOAT16))
+    for dtype, rules in ((TensorProto.FLOAT16, {"half-pixels"}), (FLOAT, set())):
+        onnx.save(ir.to_proto(convert(dtype)), str(tmp_path / "typed.onnx"))
+        assert {finding.rule for finding in check_typed(tmp_path / "typed.onnx", spec, 10)} == rules
+    assert check_typed(tmp_path / "no file is read.onnx", ModelSpec(spec.inputs), 10) == []
+
+
+class TestRawOutputs:
+    def test_maps_of_several_scales(self) -> None:
+        (finding,) = [one for one in check_graph(two_maps(), None, 10) if one.rule == "raw-output"]
+        assert (finding.number, finding.severity, finding.count) == (8, "info", 2)
+        assert "large, small come straight from convolutions" in finding.message
+        batch = Dim(1, 2, 4, "batch")
+        inputs = (InputSpec("x", ((batch, *map(Dim.fixed, (4, 8, 8))),)),)
+        (finding,) = [
+            one for one in check_graph(two_maps(), ModelSpec(inputs, task="detect"), 10) if one.rule == "raw-output"
+        ]
+        assert finding.severity == "warning"
+
+    @pytest.mark.parametrize("last", ["Sigmoid", "Relu"])
+    def test_what_is_computed_from_them_is_none(self, last: str) -> None:
+        assert "raw-output" not in rules_of(two_maps(last))
+
+    def test_a_segmentation_is_none(self) -> None:
+        model = model_of([node("Conv", "x w")], {"w": np.ones((6, 4, 1, 1), np.float32)})
+        assert "raw-output" not in rules_of(model)
+
+    @pytest.mark.parametrize(("task", "found"), [("detect", True), ("classify", False)])
+    def test_logits_of_a_detector(self, task: Any, found: bool) -> None:
+        spec = ModelSpec(
+            inputs=(InputSpec("x", ((Dim(1, 2, 4, "batch"), *map(Dim.fixed, (4, 8, 8))),)),),
+            outputs=(OutputSpec("y", groups=(OutputGroup("classes", "logits"),)),),
+            task=task,
+        )
+        assert ("raw-output" in rules_of(model_of([node("Relu", "x")]), spec)) == found
+
+
+class TestTypes:
+    def findings(self, dtype: int, target: int) -> list[tuple[str, str]]:
+        model = model_of([node("Cast", "x", to=dtype)], result=dtype)
+        return [(one.rule, one.severity) for one in check_graph(model, None, target)]
+
+    def test_what_a_generation_does_not_have(self) -> None:
+        assert self.findings(TensorProto.BFLOAT16, 8) == [("type", "error")]
+        assert self.findings(TensorProto.BFLOAT16, 10) == []
+        for target in (8, 10, 11):
+            assert self.findings(TensorProto.INT16, target) == [("type", "error")]
+            assert self.findings(TensorProto.DOUBLE, target) == [("type", "warning")]
+            assert self.findings(TensorProto.FLOAT16, target) == []
+
+    def test_int64_is_narrowed_by_8_alone(self) -> None:
+        model = BROKEN["int64"]()
+        severities = {
+            target: [(one.operator, one.severity) for one in check_graph(model, None, target)] for target in (8, 10)
+        }
+        assert severities == {8: [("Add", "warning"), ("", "info")], 10: [("Add", "info")]}
+        (_, of_input) = check_graph(model, None, 8)
+        assert "takes input x as int32" in of_input.message
 
 
 @pytest.mark.parametrize(
@@ -177,6 +255,21 @@ class TestPlaces:
             'File "torch/fx/passes/runtime_assert.py", line 24'
         )
         assert read_places(model) == {}
+
+    def test_what_was_made_for_another_node_has_its_line(self) -> None:
+        model = model_of([node("Shape", "x", "s"), node("Expand", "x s")])
+        model.graph[1].doc_string = "net.py(4): forward\n"
+        assert read_places(model) == {"s": Place("net.py", 4), "y": Place("net.py", 4)}
+        keep_places(model, {"y": Place("net.py", 4)})
+        assert place_of(model.graph[0]) == Place("net.py", 4)
+
+    def test_code_is_shown_where_its_package_lies(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "shop").mkdir()
+        (tmp_path / "shop" / "net.py").write_text("first\nsecond = x.view(b)\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        model = model_of([node("Relu", "x")])
+        keep_places(model, {"y": Place("shop/net.py", 2)})
+        assert place_of(model.graph[0]) == Place("shop/net.py", 2, "second = x.view(b)")
 
     def test_a_folder_called_torch_is_no_torch(self) -> None:
         model = model_of([node("Relu", "x")])

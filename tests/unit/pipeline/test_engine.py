@@ -161,6 +161,14 @@ def test_half_precision_without_tensorrt(tiny: str, picture: Path, monkeypatch: 
     assert not Path("detector.engine").exists()
     assert any("nodes in half" in note for note in report.notes)
     assert [check.name for check in report.link(5).checks] == ["matched boxes (IoU 0.9, score within 0.03)"]
+    assert "half-pixels" not in {finding.rule for finding in report.findings}
+
+
+def test_boxes_that_somebody_computes_in_half_are_a_finding(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaptrt.graph.precision.decoding_nodes", lambda *_: [])
+    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target=10)
+    found = [finding for finding in report.findings if finding.rule == "half-pixels"]
+    assert {(finding.number, finding.severity) for finding in found} == {(8, "error")}
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

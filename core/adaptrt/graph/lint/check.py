@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from adaptrt.graph.lint.hits import Hit
 from adaptrt.graph.lint.places import place_of
-from adaptrt.graph.lint.rules import RULES, Graph, Hit, hits
+from adaptrt.graph.lint.rules import HALF_PIXELS, RULES, Graph, hits
+from adaptrt.graph.model_file import read_model
 from adaptrt.report import Finding, Place
 from adaptrt.specs import ModelSpec
 from adaptrt.trt.onnx_file import Node
@@ -29,6 +32,13 @@ def check_graph(model: ir.Model, spec: ModelSpec | None, target: int) -> list[Fi
         groups.setdefault((hit.rule, hit.operator, hit.detail), []).append(hit)
     findings = [_finding(found) for found in groups.values()]
     return sorted(findings, key=lambda finding: (_GRAVITY[finding.severity], finding.number or 99, -finding.count))
+
+
+def check_typed(path: Path, spec: ModelSpec, target: int) -> list[Finding]:
+    """What only the graph in its final precision shows: pixel coordinates in half."""
+    if not pixel_outputs(spec):
+        return []
+    return [finding for finding in check_graph(read_model(path), spec, target) if finding.rule == HALF_PIXELS]
 
 
 def _finding(found: list[Hit]) -> Finding:

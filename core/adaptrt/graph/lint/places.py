@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import linecache
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,9 +26,9 @@ _EXPORTERS_OWN = ("pkg.torch.", "pkg.onnxscript.", "namespace")
 
 def read_places(model: ir.Model) -> dict[str, Place]:
     """The place of each tensor that the exporter knows one for."""
-    places = {}
-    for node in model.graph.all_nodes():
-        place = _place(node)
+    places: dict[str, Place] = {}
+    for node in reversed(list(model.graph.all_nodes())):
+        place = _place(node) or _of_its_user(node, places)
         if place is not None:
             places.update({str(value.name): place for value in node.outputs})
     return places
@@ -35,12 +36,15 @@ def read_places(model: ir.Model) -> dict[str, Place]:
 
 def keep_places(model: ir.Model, places: Mapping[str, Place]) -> None:
     """Leave on each node ``file.py:12`` in place of the exporter's own notes, which hold this machine's paths."""
-    for node in model.graph.all_nodes():
+    places = dict(places)
+    for node in reversed(list(model.graph.all_nodes())):
         for key in [key for key in node.metadata_props if key.startswith(_EXPORTERS_OWN)]:
             del node.metadata_props[key]
         node.doc_string = None
         place = next((places[str(value.name)] for value in node.outputs if str(value.name) in places), None)
+        place = place or _of_its_user(node, places)
         if place is not None:
+            places.update({str(value.name): place for value in node.outputs})
             node.metadata_props[SOURCE] = f"{place.file}:{place.line}"
 
 
@@ -79,5 +83,16 @@ def _place(node: ir.Node) -> Place | None:
     return None
 
 
+def _of_its_user(node: ir.Node, places: Mapping[str, Place]) -> Place | None:
+    """What an exporter or a pass made for another node (the sizes for an expand, say) belongs to that one's line."""
+    users = (use.node.outputs for value in node.outputs for use in value.uses())
+    return next((places[str(value.name)] for values in users for value in values if str(value.name) in places), None)
+
+
 def _code(file: str, line: int) -> str:
-    return linecache.getline(file, line).strip() if Path(file).is_file() else ""
+    """The line, from the current folder or from where packages lie."""
+    for folder in ("", *sys.path):
+        path = Path(folder, file)
+        if path.is_file():
+            return linecache.getline(str(path), line).strip()
+    return ""

@@ -8,12 +8,15 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from adaptrt.graph.lint.hits import Hit
 from adaptrt.graph.lint.operators import unsupported
+from adaptrt.graph.lint.raw_outputs import raw_outputs
 from adaptrt.report import Severity
 from adaptrt.specs import ModelSpec
 from adaptrt.trt.versions import features_of
 
 OLDEST_OPSET = 11
+HALF_PIXELS = "half-pixels"
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,13 @@ RULES = {
     "many-axes": Rule(
         7, "info", "tensors of five axes or more", "merge axes that are not needed apart: TensorRT is quickest up to four"
     ),
-    "half-pixels": Rule(
+    HALF_PIXELS: Rule(
         8, "error", "pixel coordinates are computed in half precision, whose spacing is 0.5 px from 512 on",
         "keep the decoding in float32: --keep-fp32 'PATTERN'",
+    ),
+    "raw-output": Rule(
+        8, "info", "what leaves the graph is not decoded yet",
+        "decode in forward, where it is cheap: boxes in pixels, sigmoid or softmax of scores; then boxes and scores leave",
     ),
     "negative-gather": Rule(
         9, "warning", "indices count from the end, which TensorRT has misread", "x[:, n - 1] instead of x[:, -1]"
@@ -62,6 +69,7 @@ RULES = {
         9, "warning", "the size of a result depends on data",
         "a mask, torch.where or topk with a fixed number; thresholds and NMS belong after the engine",
     ),
+    "type": Rule(0, "error", "a type that TensorRT does not have", "compute in float32, float16, int32 or bool"),
     "unsupported": Rule(
         0, "error", "TensorRT's parser has no such operator", "write it with operators that it has, or bring a plugin (--plugin-lib)"
     ),
@@ -72,17 +80,6 @@ RULES = {
         0, "error", "an option of the operator that TensorRT's parser does not take", "leave the option out"
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A rule broken at a node, or by the graph as a whole."""
-
-    rule: str
-    operator: str
-    node: ir.Node | None = None
-    detail: str = ""
-    severity: Severity | None = None
 
 
 _ARITHMETIC = frozenset(
@@ -106,6 +103,13 @@ _ARITHMETIC = frozenset(
     ]
 )
 _DATA_DEPENDENT = frozenset(["Compress", "NonMaxSuppression", "NonZero", "Unique"])
+# what the parser's tables leave out: of every generation, and what came with TensorRT 9 and 10
+_NO_TYPES = frozenset(
+    ir.DataType[name] for name in ("INT16", "UINT16", "UINT32", "UINT64", "STRING", "COMPLEX64", "COMPLEX128")
+)
+_LATER_TYPES = frozenset(
+    ir.DataType[name] for name in ("BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E5M2", "INT4", "UINT4", "FLOAT4E2M1")
+)
 _HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
@@ -161,6 +165,11 @@ def number(value: ir.Value | None) -> list[int | float] | None:
 def hits(graph: Graph) -> Iterator[Hit]:
     """Everything that breaks a rule."""
     yield from _whole_graph(graph)
+    yield from raw_outputs(graph.model, graph.spec)
+    for value in graph.model.graph.inputs:
+        yield from _type(value, graph.target)
+        if value.dtype == ir.DataType.INT64 and graph.target == 8:
+            yield Hit("int64", "", detail=f"TensorRT 8 takes input {value.name} as int32", severity="info")
     for node in graph.nodes:
         name = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
         if node.domain not in ("", "ai.onnx"):
@@ -168,8 +177,11 @@ def hits(graph: Graph) -> Iterator[Hit]:
             continue
         if unsupported(name, graph.target):
             yield Hit("unsupported", name, node)
+        for value in node.outputs:
+            yield from _type(value, graph.target, node)
         for rule, detail in (*_shapes(node), *_values(node, graph), *_restrictions(node)):
-            yield Hit(rule, name, node, detail)
+            # later generations compute in int64 as they are told, only slower
+            yield Hit(rule, name, node, detail, "info" if rule == "int64" and graph.target > 8 else None)
 
 
 def _whole_graph(graph: Graph) -> Iterator[Hit]:
@@ -189,6 +201,14 @@ def _whole_graph(graph: Graph) -> Iterator[Hit]:
                 yield Hit("free-axis", "", detail=f"axis {axis} of {value.name}")
 
 
+def _type(value: ir.Value, target: int, node: ir.Node | None = None) -> Iterator[Hit]:
+    name = node.op_type if node is not None else ""
+    if value.dtype == ir.DataType.DOUBLE:
+        yield Hit("type", name, node, "float64 is computed as float32", severity="warning")
+    elif value.dtype in _NO_TYPES or (target == 8 and value.dtype in _LATER_TYPES):
+        yield Hit("type", name, node, value.dtype.name.lower())
+
+
 def _shapes(node: ir.Node) -> Iterator[tuple[str, str]]:
     if node.op_type in ("Shape", "Size"):
         yield "shape-read", ""
@@ -201,7 +221,7 @@ def _shapes(node: ir.Node) -> Iterator[tuple[str, str]]:
         yield "resize-by-size", ""
     if node.op_type == "Reshape" and not constant(node.inputs[1]):
         yield "reshape-by-size", ""
-    if any(value.shape is not None and len(value.shape) > 4 for value in node.outputs):
+    if node.op_type != "Constant" and any(value.shape is not None and len(value.shape) > 4 for value in node.outputs):
         yield "many-axes", ""
 
 
@@ -219,7 +239,7 @@ def _values(node: ir.Node, graph: Graph) -> Iterator[tuple[str, str]]:
     if node.op_type in _DATA_DEPENDENT:
         yield "data-dependent", ""
     if node.name in graph.decoding and any(value.dtype in _HALF for value in node.outputs):
-        yield "half-pixels", ""
+        yield HALF_PIXELS, ""
 
 
 def _restrictions(node: ir.Node) -> Iterable[tuple[str, str]]:

@@ -1,0 +1,71 @@
+"""Rule 8: what leaves the engine is boxes and scores, not the raw maps that somebody has to decode outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from adaptrt.graph.lint.hits import Hit
+from adaptrt.specs import ModelSpec
+
+# what only moves values about: between the last layer and an output it decodes nothing
+_LAYOUT = frozenset(["Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
+_LAYERS = frozenset(["Conv", "ConvTranspose"])
+
+
+def raw_outputs(model: ir.Model, spec: ModelSpec | None) -> Iterator[Hit]:
+    """Logits that a detector gives away, and maps of several scales straight from convolutions.
+
+    One map alone may be a segmentation, and the logits of a classifier need no decoding.
+    """
+    detector = spec is not None and spec.task == "detect"
+    logits = _logits(spec) if detector else set()
+    maps: list[ir.Value] = []
+    for value in model.graph.outputs:
+        if value.name in logits:
+            yield Hit("raw-output", "", value.producer(), f"{value.name} are logits")
+        elif _rank(value) >= 4 and _from_layer(value):
+            maps.append(value)
+    if len({_sizes(value) for value in maps}) > 1:
+        names = ", ".join(str(value.name) for value in maps)
+        for value in maps:
+            yield Hit(
+                "raw-output",
+                "",
+                value.producer(),
+                f"{names} come straight from convolutions",
+                "warning" if detector else None,
+            )
+
+
+def _logits(spec: ModelSpec | None) -> set[str]:
+    outputs = spec.outputs if spec is not None else ()
+    return {output.name for output in outputs if any(group.unit == "logits" for group in output.groups)}
+
+
+def _from_layer(value: ir.Value) -> bool:
+    """Whether nothing but a change of layout lies between a convolution and this output."""
+    pending, seen = [value], set()
+    found = False
+    while pending:
+        node = pending.pop().producer()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.op_type in _LAYERS:
+            found = True
+        elif node.op_type in _LAYOUT:
+            pending.extend(one for one in (node.inputs if node.op_type == "Concat" else node.inputs[:1]) if one)
+        else:
+            return False
+    return found
+
+
+def _rank(value: ir.Value) -> int:
+    return len(value.shape) if value.shape is not None else 0
+
+
+def _sizes(value: ir.Value) -> tuple[str, ...]:
+    """The sizes behind the batch, as text: symbols compare by their names."""
+    return tuple(str(size) for size in value.shape or ())[1:]

@@ -86,6 +86,11 @@ def evaluate(
     if score_thr is not None:
         params.setdefault("conf", str(score_thr))
     several = len(choose_subjects([Path(file) for file in files], _names(backends))) > 1
+    drawer = Drawer(Path(show_dir), 0.3 if score_thr is None else score_thr) if show_dir else None
+    results = ResultsFile(Path(format_only), several=several) if format_only else None
+    outputs = [output for output in (drawer, results) if output is not None]
+    for output in outputs:
+        output.prepare()
     with frameworks_kept_off_stdout(verbose), _Bars(quiet=quiet or as_json) as bars:
         evaluation = run(
             files,
@@ -101,14 +106,15 @@ def evaluate(
             allow_host_code=allow_host_code,
             plugins_file=plugins_file,
             on_progress=bars,
-            on_prediction=Drawer(Path(show_dir), 0.3 if score_thr is None else score_thr) if show_dir else None,
-            on_records=ResultsFile(Path(format_only), several=several) if format_only else None,
-            score=format_only is None,
+            on_prediction=drawer,
+            on_records=results,
+            score=results is None,
         )
+    written = [str(path) for output in outputs for path in output.written]
     if as_json:
-        echo_json(evaluation_data(evaluation))
+        echo_json({**evaluation_data(evaluation), "written": written})
     else:
-        click.echo("\n".join(evaluation_lines(evaluation)))
+        click.echo("\n".join([*evaluation_lines(evaluation), *(f"Written: {path}" for path in written)]))
     for name, loss in evaluation.losses().items():
         if max_loss is not None and loss > max_loss:
             raise VerificationError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws into ``folder/<file>.<backend>/``; boxes below ``score`` stay out of the picture."""
+    """Draws into ``folder/<file>.<backend>/``; boxes below ``score`` stay out of the picture.
+
+    Pictures of one name from different folders are numbered in the order they come. ``written``: the folders.
+    """
 
     folder: Path
     score: float
+    written: list[Path] = field(default_factory=list)
+    _names: dict[Path, str] = field(default_factory=dict)
+
+    def prepare(self) -> None:
+        """Make the folder; an ``OutputError`` before minutes are spent."""
+        _make(self.folder)
 
     def __call__(self, subject: Subject, example: Example, picture: Any, prediction: Any) -> None:
         from adaptrt.vision.drawing import draw_predictions
@@ -32,24 +41,49 @@ class Drawer:
                 prediction.boxes[keep], prediction.scores[keep], prediction.labels[keep], prediction.names
             )
         folder = self.folder / f"{subject.path.stem}.{subject.backend}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
-        write_image(folder / f"{example.path.stem}.jpg", draw_predictions(picture, prediction))
+        if folder not in self.written:
+            _make(folder)
+            self.written.append(folder)
+        write_image(folder / f"{self._name(example.path)}.jpg", draw_predictions(picture, prediction))
+
+    def _name(self, path: Path) -> str:
+        """The picture's own, numbered if another had it before; the same for every backend."""
+        if path not in self._names:
+            taken, count, name = set(self._names.values()), 1, path.stem
+            while name in taken:
+                count += 1
+                name = f"{path.stem}-{count}"
+            self._names[path] = name
+        return self._names[path]
 
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """Writes predictions as JSON; with ``several`` backends each gets a file, named after it."""
+    """Writes predictions as JSON; with ``several`` backends each gets a file, named after it. ``written``: the files."""
 
     path: Path
     several: bool = False
+    written: list[Path] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Make the folder; an ``OutputError`` before minutes are spent."""
+        if self.path.is_dir():
+            raise OutputError(f"{self.path} is a folder.", hint="Name the file: --format-only results.json")
+        _make(self.path.parent)
 
     def __call__(self, subject: Subject, records: list[dict[str, Any]]) -> None:
         name = f"{self.path.stem}.{subject.path.stem}.{subject.backend}" if self.several else self.path.stem
         path = self.path.with_name(f"{name}{self.path.suffix or '.json'}")
+        _make(path.parent)
         try:
             path.write_text(json.dumps(records), encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        self.written.append(path)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error

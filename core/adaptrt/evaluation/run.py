@@ -151,7 +151,10 @@ def _batch(model: Model, asked: int | None) -> int:
     if asked is None:
         return axis.opt
     if asked not in axis and asked > axis.max:
-        raise ShapeError(f"{model.path.name} takes up to {axis.max} pictures at a time, not {asked}.")
+        raise ShapeError(
+            f"{model.path.name} takes up to {axis.max} pictures at a time, not {asked}.",
+            hint=f"--batch {axis.max}, or convert it for larger batches.",
+        )
     if asked < 1:
         raise ShapeError("A batch has at least one picture.")
     return asked

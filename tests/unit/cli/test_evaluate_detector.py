@@ -31,6 +31,7 @@ def test_scores_pictures_and_classes(converted: str, adaptrt: Callable[..., Any]
     lines = result.out.splitlines()
     assert lines[0].split()[:7] == ["backend", "file", "mAP", "mAP50", "mAP75", "VOC", "AP50"]
     assert any(line.startswith("class ") for line in lines)
+    assert lines[-2:] == [f"Written: {Path('shown', f'detector.{name}')}" for name in ("eager", "onnxruntime")]
     assert "1 categories of the annotations are no class of this model: left out" in lines
     for backend in ("eager", "onnxruntime"):
         assert len(list(Path("shown", f"detector.{backend}").glob("*.jpg"))) == 2
@@ -44,6 +45,8 @@ def test_a_results_file_without_scores(converted: str, adaptrt: Callable[..., An
     assert adaptrt(*arguments).code == 0
     found = json.loads(Path("found.json").read_text())
     assert set(found[0]) == {"image_id", "category_id", "bbox", "score"}
+    assert adaptrt(*arguments).out.splitlines()[-1] == "Written: found.json"
+    assert json.loads(adaptrt(*arguments, "--json").out)["written"] == ["found.json"]
     assert adaptrt(*arguments, "--score-thr", "0.9").code == 0
     fewer = json.loads(Path("found.json").read_text())
     assert len(fewer) < len(found)

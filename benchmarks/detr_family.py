@@ -103,9 +103,12 @@ def lively(config: str, folder: Path) -> tuple[Path, Path]:
             if set(parts) & set(CLASS_LAYERS) and module.bias.numel() % detector.bbox_head.num_classes <= 1:
                 module.weight *= 6
                 module.bias += 2.0 + 1.5 * torch.randn(module.bias.shape, generator=generator)
-            if {"multi_level_conv_cls", "multi_level_conv_reg", "multi_level_conv_obj"} & set(parts):
-                module.weight *= 30  # YOLOX's last layers start near zero
-                module.bias += 0.0 if "multi_level_conv_reg" in parts else 3.0
+            if {"multi_level_conv_cls", "multi_level_conv_obj"} & set(parts):  # YOLOX's last layers start near zero
+                module.weight *= 30
+                module.bias += 3.0
+            if "multi_level_conv_reg" in parts:  # boxes beyond the rim would be clipped to nothing
+                module.weight *= 10
+                module.bias[2:] += 1.0
             if "rtm_reg" in parts:  # distances that are not exponentials would start near zero
                 module.bias += 1.5
     torch.save({"state_dict": detector.state_dict()}, folder / "weights.pth")

@@ -23,7 +23,7 @@ from swin_common import each_alone, perturbed
 
 LIMIT = 1e-4
 PACKAGES = ("adaptrt", "adaptrt-timm", "timm", "torch", "onnxruntime")
-NAMES = [
+SWIN_V2 = [
     "swinv2_tiny_window8_256",
     "swinv2_tiny_window16_256",
     "swinv2_small_window8_256",
@@ -31,12 +31,31 @@ NAMES = [
     "swinv2_base_window8_256",
     "swinv2_base_window12_192",
     "swinv2_base_window16_256",
+    "swinv2_base_window12to16_192to256",
+    "swinv2_base_window12to24_192to384",
+    "swinv2_large_window12_192",
+    "swinv2_large_window12to16_192to256",
+    "swinv2_large_window12to24_192to384",
+]
+SWIN_V2_CR = [
     "swinv2_cr_tiny_224",
     "swinv2_cr_tiny_ns_224",
+    "swinv2_cr_tiny_384",
     "swinv2_cr_small_224",
     "swinv2_cr_small_ns_224",
     "swinv2_cr_small_ns_256",
+    "swinv2_cr_small_384",
     "swinv2_cr_base_224",
+    "swinv2_cr_base_ns_224",
+    "swinv2_cr_base_384",
+    "swinv2_cr_large_224",
+    "swinv2_cr_large_384",
+    "swinv2_cr_huge_224",
+    "swinv2_cr_huge_384",
+    "swinv2_cr_giant_224",
+    "swinv2_cr_giant_384",
+]
+OTHERS = [
     "resnet18",
     "resnet50",
     "convnext_tiny",
@@ -49,6 +68,7 @@ NAMES = [
     "poolformer_s12",
     "twins_svt_small",
 ]
+NAMES = [*SWIN_V2, *SWIN_V2_CR, *OTHERS]
 
 
 def measure(name: str) -> dict[str, Any]:

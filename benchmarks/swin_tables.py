@@ -15,14 +15,31 @@ from pathlib import Path
 from typing import Any
 
 from results import FOLDER
+from swin_relatives import NAMES as RELATIVES
 
+VARIANTS = (
+    "swin_tiny_patch4_window7_224",
+    "swin_small_patch4_window7_224",
+    "swin_base_patch4_window7_224",
+    "swin_large_patch4_window7_224",
+    "swin_base_patch4_window12_384",
+    "swin_large_patch4_window12_384",
+    "swin_s3_tiny_224",
+    "swin_s3_small_224",
+    "swin_s3_base_224",
+)
+NOT_TRIED = "not tried"
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "swin-patches.md"
 MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def swin_variants() -> list[str]:
-    rows = []
-    for name, one in kept("swin_variants").items():
+    rows, models = list[list[Any]](), kept("swin_variants")
+    for name in VARIANTS:
+        if name not in models:
+            rows.append([f"`{name}`", NOT_TRIED, *[""] * 7])
+            continue
+        one = models[name]
         plain = one["unpatched, torchscript"]
         rows.append(
             [
@@ -46,11 +63,12 @@ def swin_variants() -> list[str]:
 
 
 def swin_unpatched() -> list[str]:
-    rows = []
-    for name, one in kept("swin_variants").items():
+    rows, models = list[list[Any]](), kept("swin_variants")
+    for name in VARIANTS:
+        one = models.get(name, {})
         sides = [one.get(f"unpatched, {exporter}") for exporter in ("torchscript", "dynamo")]
         cells = [
-            [side["nodes_exported"], side["nodes"], side["nodes_onnxslim"]] if side else ["not run"] * 3
+            [side["nodes_exported"], side["nodes"], side["nodes_onnxslim"]] if side else [NOT_TRIED, "", ""]
             for side in sides
         ]
         dynamo = sides[1]
@@ -61,8 +79,12 @@ def swin_unpatched() -> list[str]:
 
 
 def swin_relatives() -> list[str]:
-    rows = []
-    for name, tried in sorted(kept("swin_relatives").items()):
+    rows, models = list[list[Any]](), kept("swin_relatives")
+    for name in RELATIVES:
+        if name not in models:
+            rows.append([f"`{name}`", NOT_TRIED, "", "", ""])
+            continue
+        tried = models[name]
         passed = next((exporter for exporter, one in tried.items() if one.get("passed")), None)
         if passed:
             one = tried[passed]

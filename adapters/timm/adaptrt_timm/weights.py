@@ -8,26 +8,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt import AdaptrtError, CheckpointError
-from adaptrt.checkpoint import read_checkpoint, read_state_dict
+from adaptrt.checkpoint import read_checkpoint, read_state_dict, state_dict_in
 
 if TYPE_CHECKING:
     import torch
 
-# configurations that training scripts save along: of timm's train.py, of the first Swin repository, of others
-INERT = ("argparse", "easydict", "ml_collections", "omegaconf", "yacs")
+# classes of a pickled model, and configurations that training scripts save along: of timm's train.py, of the first Swin
+# repository, of others
+INERT = ("timm", "torch.nn", "argparse", "easydict", "ml_collections", "omegaconf", "yacs")
+WRAPPERS = ("model", "net", "timm_model")  # attributes of LightningModules, and of Transformers' wrapper
 
 
 def read_weights(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
-    """Tensors by name, read as data; with ``trust`` by timm itself, which executes what the file asks for."""
+    """Tensors by name, read as data; with ``trust`` by torch, which executes what the file asks for."""
     if not trust or not path.is_file() or path.suffix == ".safetensors":
-        return read_state_dict(path, inert=INERT)
-    import timm
+        return _unwrapped(read_state_dict(path, inert=INERT))
+    import torch
 
     try:
-        state: dict[str, torch.Tensor] = timm.models.load_state_dict(str(path), weights_only=False)
+        content = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
-        raise CheckpointError(f"timm cannot read {path}: {type(error).__name__}: {error}") from error
-    return state
+        raise CheckpointError(f"torch cannot read {path}: {type(error).__name__}: {error}") from error
+    return _unwrapped(state_dict_in(content, path))
+
+
+def _unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Names as the model has them, where it is an attribute of what was saved."""
+    roots = {name.partition(".")[0] for name in tensors}
+    if len(roots) != 1 or not roots <= set(WRAPPERS):
+        return tensors
+    return {name.partition(".")[2]: tensor for name, tensor in tensors.items()}
 
 
 def architecture_in(path: Path) -> str | None:

@@ -40,8 +40,10 @@ def same(loaded: Any, model: Any) -> bool:
         lambda state: {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
         lambda state: {"state_dict": {name: tensor * 0 for name, tensor in state.items()}, "state_dict_ema": state},
         lambda state: {"model": {f"_orig_mod.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {"state_dict": {f"model.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {f"timm_model.{name}": tensor for name, tensor in state.items()},
     ],
-    ids=["raw", "model", "module prefix", "averaged", "compiled"],
+    ids=["raw", "model", "module prefix", "averaged", "compiled", "Lightning", "Transformers"],
 )
 def test_checkpoints(wrapped: Callable[[Any], Any], tmp_path: Path, conversion: Make) -> None:
     model = micro()
@@ -96,6 +98,15 @@ def test_a_checkpoint_of_timm_says_its_model(tmp_path: Path, conversion: Make) -
     content = {"state_dict": model.state_dict(), "arch": NAME, "args": argparse.Namespace(lr=0.1), "epoch": 3}
     torch.save(content, tmp_path / "model_best.pth.tar")
     assert same(swin.load_model(conversion(tmp_path / "model_best.pth.tar", {"model_args": MICRO})), model)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+@pytest.mark.parametrize("wrapped", [lambda model: model, lambda model: {"model": model, "epoch": 3}])
+def test_a_pickled_model(wrapped: Callable[[Any], Any], trust: bool, tmp_path: Path, conversion: Make) -> None:
+    """``torch.save(model)`` writes classes of timm and torch; untrusted, they are read without being imported."""
+    model = micro()
+    torch.save(wrapped(model), tmp_path / "whole.pth")
+    assert same(swin.load_model(conversion(tmp_path / "whole.pth", OPTIONS, trust_checkpoint=trust)), model)
 
 
 def test_what_else_a_checkpoint_wants_is_refused_unless_trusted(tmp_path: Path, conversion: Make) -> None:

@@ -19,7 +19,9 @@ from adaptrt_torch.weights import load_weights
 
 
 def load(ctx: Conversion) -> nn.Module:
-    """The module of the source in eval mode, float32, called with the inputs in the order of ``input_order``."""
+    """The module of the source, or a part of it, in eval mode, float32, called with the inputs in the order of
+    ``input_order``.
+    """
     source = ctx.request.source
     if is_file_source(source):
         model = load_program(ctx, Path(source), file_kind(Path(source)))
@@ -29,7 +31,21 @@ def load(ctx: Conversion) -> nn.Module:
         if ctx.request.weights is not None:
             load_weights(ctx, model)
         model = model.float().eval()
+    if ctx.options.part is not None:
+        model = part_of(model, ctx.options.part)
     return called_by_position(model, tuple(ctx.request.shapes.shapes))
+
+
+def part_of(model: nn.Module, name: str) -> nn.Module:
+    """A sub-module by its dotted name. Weights were loaded into the whole before."""
+    parts = dict(model.named_modules())
+    parts.pop("", None)
+    if name not in parts:
+        known = [*dict(model.named_children()), *parts]  # the children come first where none is near
+        raise UsageError(
+            f"The model has no part {name!r}.", hint=did_you_mean(name, known) if parts else "It has no parts at all."
+        )
+    return parts[name]
 
 
 def build(ctx: Conversion, found: Any) -> nn.Module:

@@ -11,6 +11,7 @@ class TorchOptions:
     """What cannot be seen in the model itself.
 
     - ``args``, ``kwargs``: what the factory or class is called with: ``--set kwargs.num_classes=10``
+    - ``part``: the sub-module to convert, instead of the whole: ``--set part=encoder``, ``--set part=heads.0``
     - ``dtypes``: types of inputs that are not float32: ``--set dtypes.ids=int64``
     - ``ranges``: lowest and highest value of an input in samples: ``--set ranges.ids=[0,30521]``
     - ``strict``: whether weights have to fit exactly
@@ -23,6 +24,7 @@ class TorchOptions:
 
     args: list[Any] = field(default_factory=list)
     kwargs: dict[str, Any] = field(default_factory=dict)
+    part: str | None = None
     dtypes: dict[str, str] = field(default_factory=dict)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     strict: bool = True

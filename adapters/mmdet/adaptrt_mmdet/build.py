@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from adaptrt_mmdet.checkpoints import Checkpoint
+
+_CLASS_LAYER = re.compile(r"fc_cls|cls_score|retina_cls|conv_cls|atss_cls|gfl_cls|rtm_cls|cls_branches|label_embedding")
 
 
 def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
@@ -57,11 +60,11 @@ def load_weights(detector: nn.Module, checkpoint: Checkpoint) -> None:
     wrong = [name for name in own if name in given and own[name].shape != given[name].shape]
     unknown = [name for name in given if name not in own and not name.startswith("data_preprocessor.")]
     if wrong:
-        first = wrong[0]
+        first = next((name for name in wrong if not _CLASS_LAYER.search(name)), wrong[0])
         raise CheckpointError(
             f"{checkpoint.path.name} does not fit the config: {first} is {list(given[first].shape)} in the file, "
             f"{list(own[first].shape)} in the network{_more(wrong)}.",
-            hint=_class_hint(wrong, given),
+            hint=_class_hint(detector, wrong, given),
         )
     if missing or unknown:
         which, kind = (missing, "lacks") if missing else (unknown, "has weights that the network lacks:")
@@ -72,12 +75,15 @@ def load_weights(detector: nn.Module, checkpoint: Checkpoint) -> None:
     detector.load_state_dict({name: given[name] for name in own})
 
 
-def _class_hint(wrong: list[str], given: Mapping[str, Any]) -> str:
-    for name in wrong:
-        if "fc_cls" in name or "_cls" in name or "cls_branches" in name:
-            rows = given[name].shape[0]
-            return f"Its number of classes is another: --set cfg.model.bbox_head.num_classes=N ({rows} rows in {name})."
-    return "Convert with the config it was trained with."
+def _class_hint(detector: Any, wrong: list[str], given: Mapping[str, Any]) -> str:
+    """The number of classes where only the layers that count them differ; a softmax has one more, anchors many."""
+    counted = [name for name in wrong if _CLASS_LAYER.search(name)]
+    known = getattr(getattr(detector, "bbox_head", None), "num_classes", None)
+    if not isinstance(known, int) or len(counted) < len(wrong):
+        return "Convert with the config it was trained with."
+    rows, own = given[wrong[0]].shape[0], detector.state_dict()[wrong[0]].shape[0]
+    classes = rows - (own - known) if own - known in (0, 1) else rows * known // own
+    return f"Its number of classes is another: --set cfg.model.bbox_head.num_classes={classes}"
 
 
 def _more(names: list[str]) -> str:

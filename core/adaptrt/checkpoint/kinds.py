@@ -92,7 +92,8 @@ def zip_kind(path: Path, names: Iterable[str]) -> str:
     """The folder in the archive that holds ``data.pkl``, with its slash; refuses other archives by name."""
     names = list(names)
     parts = {part for name in names for part in name.split("/")[:2]}
-    if "constants.pkl" in parts or "code" in parts:
+    # torch.save names the archive's folder after the file: code.pth has a folder of that name
+    if "constants.pkl" in parts or any(name.split("/")[1:2] == ["code"] for name in names):
         raise CheckpointError(
             f"{path} is a TorchScript file: a compiled program, not a checkpoint.",
             hint="Convert it with --adapter torch, or give the .pt that it was made from.",

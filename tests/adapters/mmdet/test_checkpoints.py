@@ -97,7 +97,22 @@ def test_another_number_of_classes_is_told(weights: dict[str, torch.Tensor], sav
     config = load_config(str(CONFIG), {**NARROW, "model.bbox_head.num_classes": "7"})
     with pytest.raises(CheckpointError, match=r"fc_cls.weight is \[5, 96\] in the file, \[8, 96\]") as caught:
         build_detector(config, open_checkpoint(saved({"state_dict": weights})))
-    assert "cfg.model.bbox_head.num_classes" in str(caught.value)
+    assert str(caught.value).endswith("--set cfg.model.bbox_head.num_classes=4")
+
+
+def test_another_network_is_not_taken_for_other_classes(weights: dict[str, torch.Tensor], saved: Any) -> None:
+    config = load_config(str(CONFIG), {**NARROW, "model.bbox_head.num_classes": "7", "model.num_queries": "6"})
+    with pytest.raises(CheckpointError, match=r"query_embedding.weight is \[5, 96\]") as caught:
+        build_detector(config, open_checkpoint(saved({"state_dict": weights})))
+    assert "the config it was trained with" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["retinanet_r18_fpn_1x_coco", "rtmdet_tiny_8xb32-300e_coco"])
+def test_classes_are_counted_from_anchors_too(name: str, saved: Callable[[Any], Path]) -> None:
+    given = build_detector(load_config(name, {"model.bbox_head.num_classes": "5"}), None)
+    with pytest.raises(CheckpointError) as caught:
+        build_detector(load_config(name, {}), open_checkpoint(saved({"state_dict": given.state_dict()})))
+    assert str(caught.value).endswith("--set cfg.model.bbox_head.num_classes=5")
 
 
 @pytest.mark.parametrize(

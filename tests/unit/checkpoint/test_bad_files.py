@@ -82,6 +82,12 @@ def test_torchscript(tmp_path: Path) -> None:
     refused(tmp_path / "script.pt", "TorchScript", "--adapter torch")
 
 
+@pytest.mark.parametrize("stem", ["code", "models"])
+def test_names_of_files_say_nothing(tmp_path: Path, stem: str) -> None:
+    torch.save({"a": torch.ones(2)}, tmp_path / f"{stem}.pth")
+    assert read_checkpoint(tmp_path / f"{stem}.pth")["a"].tolist() == [1, 1]
+
+
 def test_exported_program(tmp_path: Path) -> None:
     program = torch.export.export(torch.nn.Linear(2, 2), (torch.ones(1, 2),))
     torch.export.save(program, tmp_path / "program.pt2")

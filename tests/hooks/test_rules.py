@@ -411,5 +411,27 @@ def test_a_wrong_settings_file_ends_the_conversion(tiny: str, tmp_path: Path) ->
 def test_hooks_can_be_traced(tiny: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("ADAPTRT_TRACE_PLUGINS", "1")
     adaptrt.convert("detector", adapter="tiny", verify="none")
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("hook ")]
+    told = {tuple(line.split()[1:3]): line.partition(" ms  ")[2] for line in lines}
+    assert all(re.fullmatch(r"hook \w+ +\S+ +[\d.]+ ms  .+", line) for line in lines)
+    assert told["adapter_options", "tiny"] == "answered: TinyOptions"
+    assert told["load_model", "tiny"] == "answered: Detector"
+    assert told["model_spec", "tiny"] == "answered: ModelSpec"
+    assert told["example_inputs", "core.conversion"] == "answered: images float32 2x3x64x64"
+    assert told["patches", "tiny"] == "answered: 2 (tinyvision.nets:cell_centres, tinyvision.nets:Flatten)"
+    assert told["export_onnx", "core.conversion"] == "answered: exported.onnx"
+    assert told["graph_passes", "core.conversion"].startswith("answered: 6 (fold, clean, gather, ")
+    assert told["build_engine", "core.engine"] == "passed"
+
+
+def test_a_hook_that_fails_is_traced_too(
+    tiny: str, install_extension: Install, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install_extension("bad", "@hookimpl\ndef patches():\n    raise TypeError('no')\n")
+    install_extension("around", "@hookimpl(wrapper=True)\ndef patches():\n    return (yield)\n")
+    monkeypatch.setenv("ADAPTRT_TRACE_PLUGINS", "1")
+    with pytest.raises(PluginError):
+        adaptrt.convert("detector", adapter="tiny", verify="none")
     lines = capfd.readouterr().err.splitlines()
-    assert any(re.match(r"hook model_spec +tiny .* ms +answered", line) for line in lines)
+    for plugin in ("bad", "around"):
+        assert any(re.match(rf"hook patches +{plugin} .* ms  failed: TypeError: no$", line) for line in lines)

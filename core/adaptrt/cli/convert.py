@@ -47,7 +47,7 @@ class ConvertCommand(Command):
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside SOURCE]")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=FILES, help="An option of the adapter or decoder.")  # fmt: skip
 @option("--trust-checkpoint", is_flag=True, section=FILES, help="Let the framework unpickle the file: that runs its code.")  # fmt: skip
-@option("--dry-run", is_flag=True, section=FILES, help="Print the plan; load nothing.")
+@option("--dry-run", is_flag=True, section=FILES, help="Print the plan; load nothing. With -v: load the model, and print its patches and graph passes too.")  # fmt: skip
 @option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
 @option("--batch", "--batch-size", metavar="N", section=SHAPES, help="4, 1:16 or 1:8:16 (min:opt:max).")
 @option("--dynamic", metavar="AXES", section=SHAPES, help="batch, hw, batch,hw or none: these axes and no others.")
@@ -86,9 +86,11 @@ def convert(
         os.environ["ADAPTRT_TRACE_PLUGINS"] = "1"
         ctx.call_on_close(lambda: os.environ.pop("ADAPTRT_TRACE_PLUGINS", None))
     if dry_run:
+        from adaptrt.cli.output import frameworks_kept_off_stdout
         from adaptrt.cli.plan import plan_of, print_plan
 
-        plan = plan_of(request)
+        with frameworks_kept_off_stdout(verbose):
+            plan = plan_of(request, load=verbose > 0)
         if as_json:
             from adaptrt.cli.output import echo_json
 

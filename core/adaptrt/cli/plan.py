@@ -1,8 +1,9 @@
-"""``--dry-run``: what a conversion would do, found out without loading a model."""
+"""``--dry-run``: what a conversion would do, found out without loading a model; with ``-v`` the model is loaded."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from adaptrt.trt.versions import wants_typed_graph
 FILE_SUFFIXES = {".pt", ".pth", ".pt2", ".safetensors", ".ckpt", ".onnx"}
 
 
-def plan_of(request: Request) -> dict[str, Any]:
-    """The plan as plain data. Opens the plugin session, so that a missing adapter or wrong plugin is an error here."""
+def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
+    """The plan as plain data. Opens the plugin session, so that a missing adapter or wrong plugin is an error here.
+
+    ``load`` adds what only the loaded model tells: ``model``.
+    """
     session, _ = open_session(request.adapter, request.plugins_file)
     hooks = session.implementations()
     destination = choose_destination(request.source, request.output, request.precision)
@@ -55,11 +59,19 @@ def plan_of(request: Request) -> dict[str, Any]:
         },
         "links": {str(number): _link(number, request, hooks) for number in LINKS},
         "hooks": hooks,
+        "wrappers": session.wrappers(),
         "files": [
             {"path": str(path), "exists": path.exists(), "condition": condition}
             for path, condition in ((destination.path(suffix), when) for suffix, when in _files(request).items())
         ],
+        **({"model": _model_plan(request)} if load else {}),
     }
+
+
+def _model_plan(request: Request) -> dict[str, Any]:
+    from adaptrt.cli.plan_model import model_plan
+
+    return model_plan(request)
 
 
 def _require_source(source: str) -> None:
@@ -119,6 +131,16 @@ def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
     return "runs where TensorRT builds an engine" if number == 4 else "runs"
 
 
+def hook_lines(hooks: Mapping[str, Sequence[str]], wrappers: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each hook: who is asked, in this order; behind it who stands around them all."""
+    lines = []
+    for hook, who in hooks.items():
+        around = wrappers.get(hook, ())
+        asked = ", ".join(name for name in who if name not in around) or "-"
+        lines.append(f"{hook:<22} {asked}" + "".join(f", {name} (around)" for name in around))
+    return lines
+
+
 def _file_line(file: dict[str, Any]) -> str:
     remarks = [remark for remark in (file["condition"], "replaced" if file["exists"] else "") if remark]
     return shown_path(file["path"]) + (f" ({', '.join(remarks)})" if remarks else "")
@@ -142,9 +164,17 @@ def print_plan(plan: dict[str, Any]) -> None:
     ]  # fmt: skip
     for title, text in rows:
         click.echo(f"{title:<9}{text}")
+    model = plan.get("model")
+    if model is None:
+        decided = [("patches and graph passes", ["known once the model is loaded; -v loads it"])]
+    else:
+        from adaptrt.cli.plan_model import model_lines
+
+        decided = model_lines(model)
     for title, lines in (
         ("links", [f"{number}  {LINKS[int(number)]}: {state}" for number, state in plan["links"].items()]),
-        ("hooks, in the order they are asked", [f"{hook:<22} {', '.join(who) or '-'}" for hook, who in plan["hooks"].items()]),
+        *decided,
+        ("hooks, in the order they are asked", hook_lines(plan["hooks"], plan["wrappers"])),
         ("files", [_file_line(one) for one in plan["files"]]),
     ):  # fmt: skip
         click.echo(f"\n{title}")

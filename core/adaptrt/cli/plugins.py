@@ -18,15 +18,25 @@ EXAMPLES = (("adaptrt plugins --adapter yolov5", "everybody who takes part in a 
 def plugins(adapter: str | None, plugins_file: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
     """List the plugins that take part, in the order they are registered, and the hooks of each.
 
-    The last one is asked first.
+    The last one is asked first. Behind them stand the extensions that are installed and left out, and why.
     """
+    from adaptrt.cli.plan import hook_lines
     from adaptrt.pipeline.sessions import open_session
 
     session, _ = open_session(adapter, Path(plugins_file) if plugins_file else None)
     hooks = session.implementations()
     rows = [
-        {"name": name, "source": source, "hooks": [hook for hook, who in hooks.items() if name in who]}
+        {
+            "name": name,
+            "source": source,
+            "hooks": [hook for hook, who in hooks.items() if name in who],
+            "status": "takes part",
+        }
         for name, source in session.sources.items()
+    ]
+    rows += [
+        {"name": one.name, "source": one.source, "hooks": [], "status": f"left out: {one.reason}"}
+        for one in session.left_out
     ]
     if as_json:
         from adaptrt.cli.output import echo_json
@@ -34,11 +44,13 @@ def plugins(adapter: str | None, plugins_file: str | None, verbose: int, quiet: 
         echo_json({"plugins": rows, "warnings": session.warnings})
         return
     for row in rows if not quiet else []:
-        click.echo(f"{click.style(str(row['name']), bold=True)}  {row['source']}")
-        click.echo(f"    {', '.join(row['hooks'])}")
+        status = "" if row["hooks"] else f"  {row['status']}"
+        click.echo(f"{click.style(str(row['name']), bold=True)}  {row['source']}{status}")
+        if row["hooks"]:
+            click.echo(f"    {', '.join(row['hooks'])}")
     if verbose:
         click.echo("\nhooks, in the order they are asked")
-        for hook, who in hooks.items():
-            click.echo(f"  {hook:<22} {', '.join(who) or '-'}")
+        for line in hook_lines(hooks, session.wrappers()):
+            click.echo(f"  {line}")
     for warning in session.warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -10,6 +10,7 @@ from adaptrt.builtins import DEFAULTS
 from adaptrt.plugins.recorder import HookCall
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import FILE_NAME, Settings, read_settings, user_settings_path
+from adaptrt.plugins.trace import trace_line
 
 TRACE_VARIABLE = "ADAPTRT_TRACE_PLUGINS"
 
@@ -38,5 +39,4 @@ def open_session(adapter: str | None, plugins_file: Path | None = None) -> tuple
 
 
 def _trace(call: HookCall) -> None:
-    outcome = "answered" if call.answered else "passed"
-    sys.stderr.write(f"hook {call.hook:<22} {call.plugin:<24} {call.seconds * 1000:9.1f} ms  {outcome}\n")
+    sys.stderr.write(f"{trace_line(call)}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pluggy
@@ -13,12 +13,17 @@ import pluggy
 
 @dataclass(frozen=True)
 class HookCall:
-    """One implementation that ran; ``seconds`` includes what a wrapper waits for."""
+    """One implementation that ran; ``seconds`` includes what a wrapper waits for.
+
+    What came back, or was raised, is only there for whoever listens at that moment.
+    """
 
     hook: str
     plugin: str
     seconds: float
     answered: bool
+    result: object = None
+    error: BaseException | None = None
 
 
 class Recorder:
@@ -56,16 +61,17 @@ class Recorder:
     def _recorded(self, hook: str, plugin: str, function: Callable[..., Any], collected: bool) -> Callable[..., Any]:
         def recorded(*args: Any) -> Any:
             started = time.perf_counter()
-            result = None
+            result = raised = None
             try:
                 result = function(*args)
                 if isinstance(result, Generator):
                     result = list(result)
             except Exception as error:
                 self._failed = (error, plugin)
+                raised = error
                 raise
             finally:
-                self._note(HookCall(hook, plugin, time.perf_counter() - started, result is not None))
+                self._note(HookCall(hook, plugin, time.perf_counter() - started, result is not None), result, raised)
             if collected:
                 self._attribute(result, plugin)
             return result
@@ -79,7 +85,7 @@ class Recorder:
 
         def recorded(*args: Any) -> Generator[None, Any, Any]:
             started = time.perf_counter()
-            received = result = None
+            received = result = raised = None
             try:
                 wrapper = function(*args)
                 if next(wrapper, _NOTHING) is _NOTHING:
@@ -97,10 +103,11 @@ class Recorder:
             except Exception as error:
                 if self._failed is None or self._failed[0] is not error:
                     self._failed = (error, plugin)
+                raised = error
                 raise
             finally:
                 answered = result is not None and result is not received
-                self._note(HookCall(hook, plugin, time.perf_counter() - started, answered))
+                self._note(HookCall(hook, plugin, time.perf_counter() - started, answered), result, raised)
 
         return recorded
 
@@ -109,10 +116,10 @@ class Recorder:
         for item in (result, *(result if isinstance(result, (list, tuple)) else ())):
             self._contributed.setdefault(id(item), (item, plugin))
 
-    def _note(self, call: HookCall) -> None:
-        self.calls.append(call)
+    def _note(self, call: HookCall, result: object, error: BaseException | None) -> None:
+        self.calls.append(call)  # without the result: arrays and models would live as long as the session
         if self._on_call is not None:
-            self._on_call(call)
+            self._on_call(replace(call, result=result, error=error))
 
 
 _NOTHING = object()

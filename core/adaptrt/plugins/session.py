@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,17 @@ if TYPE_CHECKING:
 ADAPTER_HOOKS = ("adapter_options", "load_model")
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """An installed extension that takes no part, and why."""
+
+    name: str
+    source: str
+    reason: str
+
+
 class Session:
-    """A fresh plugin manager. ``hooks`` calls it; ``warnings`` says what was left out and why.
+    """A fresh plugin manager. ``hooks`` calls it; ``warnings`` says what was left out though nobody asked for that.
 
     ``defaults`` are core's own plugins by name; ``settings_path`` is the file whose ``[plugins] modules`` are loaded.
     """
@@ -39,6 +49,7 @@ class Session:
     ) -> None:
         self.warnings: list[str] = []
         self.sources: dict[str, str] = {}
+        self.left_out: list[LeftOut] = []
         self.adapter: Candidate | None = None
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
@@ -62,6 +73,15 @@ class Session:
             if isinstance(caller, pluggy.HookCaller):
                 order[hook] = [found.plugin_name for found in reversed(caller.get_hookimpls())]
         return order
+
+    def wrappers(self) -> dict[str, list[str]]:
+        """The hooks that somebody wraps: these stand around all the others, and are entered first."""
+        found: dict[str, list[str]] = {}
+        for hook in self.implementations():
+            for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+                if implementation.wrapper:
+                    found.setdefault(hook, []).append(implementation.plugin_name)
+        return found
 
     def answered(self, hook: str) -> str:
         """Who answered the last call of a hook: ``core``, or the plugin with its distribution."""
@@ -88,23 +108,27 @@ class Session:
                 self._register(_import_module(module, settings_path.parent), module, str(settings_path))
         by_name: dict[str, list[Candidate]] = {}
         for candidate in find_candidates(EXTENSIONS):
-            if candidate.name not in settings.plugins.disable:
+            if candidate.name in settings.plugins.disable:
+                self.left_out.append(LeftOut(candidate.name, candidate.source, "disabled in plugins.toml"))
+            else:
                 by_name.setdefault(candidate.name, []).append(candidate)
         for name, candidates in by_name.items():
+            source = candidates[0].source
             if len(candidates) > 1:
                 owners = " and ".join(candidate.source for candidate in candidates)
                 self.warnings.append(f"Extension {name} is claimed by {owners}: both are left out.")
+                self.left_out += [LeftOut(name, found.source, f"claimed by {owners}") for found in candidates]
                 continue
-            problems = candidates[0].problems()
+            problems = "; ".join(candidates[0].problems())
             if problems:
-                self.warnings.append(
-                    f"Extension {name} is left out: {candidates[0].source} cannot run here: {'; '.join(problems)}."
-                )
+                self.warnings.append(f"Extension {name} is left out: {source} cannot run here: {problems}.")
+                self.left_out.append(LeftOut(name, source, problems))
                 continue
             try:
-                self._register(_load(candidates[0]), name, candidates[0].source)
+                self._register(_load(candidates[0]), name, source)
             except PluginError as error:
                 self.warnings.append(f"Extension {name} is left out: {error.message}")
+                self.left_out.append(LeftOut(name, source, error.message))
 
     def _register(self, plugin: object, name: str, source: str, *, trusted: bool = False) -> None:
         try:

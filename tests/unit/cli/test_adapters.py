@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -125,16 +126,39 @@ def test_plugins_shows_who_takes_part(adaptrt: Any, tiny: str, install_extension
     found = adaptrt("plugins", "--adapter", tiny, "--json").json["plugins"]
     names = [one["name"] for one in found]
     assert names.index("blur") == names.index("tiny") + 1  # extensions follow the adapter, by name
-    assert found[names.index("blur")] == {"name": "blur", "source": "adaptrt-blur 1.0", "hooks": ["graph_passes"]}
+    assert found[names.index("blur")] == {
+        "name": "blur",
+        "source": "adaptrt-blur 1.0",
+        "hooks": ["graph_passes"],
+        "status": "takes part",
+    }
     text = adaptrt("plugins", "--adapter", tiny, "-v").out
     assert "graph_passes           blur, core.conversion" in text
 
 
-def test_plugins_says_what_was_left_out(adaptrt: Any, install_extension: Any, tmp_path: Path) -> None:
+def test_plugins_says_what_was_left_out(
+    adaptrt: Any, install_extension: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     install_extension("sick", "import absent_framework")
+    install_extension("ill", "", requires=["absent-framework>=3"])
+    install_extension("idle", "")
+    Path("plugins.toml").write_text('[plugins]\ndisable = ["idle"]\n')
     result = adaptrt("plugins")
     assert result.code == 0
     assert "Warning: Extension sick is left out" in result.err
+    rows = {row["name"]: row for row in adaptrt("plugins", "--json").json["plugins"]}
+    assert rows["core.engine"]["status"] == "takes part"
+    assert rows["sick"]["status"].startswith("left out: sick (adaptrt-sick 1.0) cannot be imported")
+    assert rows["ill"]["status"] == "left out: absent-framework is missing (needs absent-framework>=3)"
+    assert rows["idle"] == {
+        "name": "idle",
+        "source": "adaptrt-idle 1.0",
+        "hooks": [],
+        "status": "left out: disabled in plugins.toml",
+    }
+    for name in ("sick", "ill", "idle"):
+        assert re.search(rf"^{name}  adaptrt-{name} 1.0  left out: ", result.out, re.MULTILINE)
 
 
 def test_an_adapter_of_the_catalogue_that_is_not_here_has_its_line(

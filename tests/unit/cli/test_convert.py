@@ -148,6 +148,7 @@ def test_a_wrong_option_leaves_nothing(adaptrt: Any, tiny: str) -> None:
 
 def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_extension: Any) -> None:
     install_extension("refuses", "@hookimpl\ndef model_spec(ctx, model):\n    raise AssertionError('loaded')\n")
+    install_extension("watches", "@hookimpl(wrapper=True)\ndef patches():\n    return (yield)\n")
     Path("detector.onnx").touch()
     result = adaptrt(
         "convert", "detector", "--adapter", tiny, "--set", "conf=0.3", "--set", "patched=false", "--imgsz", "64x96",
@@ -163,7 +164,8 @@ def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_ex
         "height x width 64x96",
         "batch 1..4@4",
         "fp16",
-        "model_spec refuses, tiny, core.conversion",
+        "refuses, tiny, core.conversion",
+        "(around)",
         "not run: no --image",
         "detector.onnx (replaced)",
         "detector.fp16.onnx",
@@ -172,6 +174,42 @@ def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_ex
     ):
         assert piece in words
     assert files() == ["detector.onnx"]
+
+
+def test_dry_run_says_how_to_see_what_the_model_decides(adaptrt: Any, tiny: str) -> None:
+    out = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run").out
+    assert "patches and graph passes known once the model is loaded; -v loads it" in " ".join(out.split())
+
+
+def test_a_verbose_dry_run_loads_the_model_and_shows_what_it_decides(
+    adaptrt: Any, tiny: str, install_extension: Any
+) -> None:
+    source = "def run(model): pass\n@hookimpl\ndef graph_passes():\n"
+    install_extension("more", source + "    return [GraphPass(name='mine', order=45, reason='because', run=run)]\n")
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--batch", "1:4", "--dry-run", "-v")
+    assert result.code == 0
+    words = " ".join(result.out.split())
+    for piece in (
+        "images batch:1..4@4x3x64x64",
+        "output0 boxes, scores",
+        "tinyvision.nets:cell_centres (tiny): the centres of a fixed size are constants",
+        "40 gather (core.conversion)",
+        "45 mine (more): because",
+    ):
+        assert piece in words
+    assert words.index("40 gather") < words.index("45 mine") < words.index("80 shapes")
+    assert files() == []
+
+
+def test_a_verbose_plan_as_json(adaptrt: Any, tiny: str) -> None:
+    plan = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run", "-v", "--json").json
+    assert plan["model"]["name"] == "Detector"
+    assert [one["target"] for one in plan["model"]["patches"]] == [
+        "tinyvision.nets:cell_centres",
+        "tinyvision.nets:Flatten",
+    ]
+    assert plan["model"]["passes"][0]["name"] == "fold"
+    assert "model" not in adaptrt("convert", "detector", "--adapter", tiny, "--dry-run", "--json").json
 
 
 def test_dry_run_as_json(adaptrt: Any, tiny: str) -> None:

@@ -1,0 +1,56 @@
+"""The part of a plan that only the model can tell: ``--dry-run -v`` loads it, and converts nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from adaptrt.request import Request
+from adaptrt.specs import format_shape
+from adaptrt.testing.opened import OpenedAdapter
+
+
+def model_plan(request: Request) -> dict[str, Any]:
+    """Inputs and outputs as the adapter describes them, patches, and graph passes in their order; as plain data."""
+    with tempfile.TemporaryDirectory(prefix="adaptrt-plan-") as folder:
+        opened = OpenedAdapter(request, Path(folder))
+        spec = opened.completed
+        patches = opened.patches()
+        passes = opened.hooks.graph_passes(opened.ctx, spec)
+        return {
+            "name": type(opened.model).__name__,
+            "task": spec.task,
+            "inputs": {
+                tensor.name: " and ".join(map(format_shape, tensor.profiles)) + f" {tensor.dtype}"
+                for tensor in spec.inputs
+            },
+            "outputs": {output.name: [group.name for group in output.groups] for output in spec.outputs},
+            "decoder": spec.decoder.name if spec.decoder else None,
+            "patches": [
+                {
+                    "target": one.item.target,
+                    "kind": type(one.item).__name__,
+                    "reason": one.item.reason,
+                    "plugin": one.plugin,
+                }
+                for one in patches
+            ],
+            "passes": [
+                {"order": one.item.order, "name": one.item.name, "reason": one.item.reason, "plugin": one.plugin}
+                for one in passes
+            ],
+        }
+
+
+def model_lines(model: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Titles and their lines, for people."""
+    described = [f"{name} {shape}" for name, shape in model["inputs"].items()]
+    described += [f"{name} {', '.join(groups)}".rstrip() for name, groups in model["outputs"].items()]
+    patches = [f"{one['target']} ({one['plugin']}): {one['reason']}" for one in model["patches"]]
+    passes = [f"{one['order']:>3} {one['name']} ({one['plugin']}): {one['reason']}" for one in model["passes"]]
+    return [
+        (f"model {model['name']}: inputs and outputs", described),
+        ("patches", patches or ["none"]),
+        ("graph passes, by order", passes or ["none"]),
+    ]

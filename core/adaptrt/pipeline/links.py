@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,10 +38,13 @@ def close_link(
     if failed:
         check = failed[0]
         relation = "at least" if check.higher_is_better else "at most"
+        unit = f" {check.unit}" if check.unit in ("pixels",) else ""
+        said = f"{check.name} {check.value:.3g}{unit}, {relation} {check.limit:.3g} is accepted"
+        if math.isinf(check.value) and check.reason:
+            said = f"{check.name}: {check.reason}"
         raise error(
-            f"Link {link.number} ({link.name}) fails: {check.name} {check.value:.3g}"
-            f"{f' {check.unit}' if check.unit in ('pixels',) else ''}, {relation} {check.limit:.3g} is accepted.",
-            hint=_HINTS[link.number],
+            f"Link {link.number} ({link.name}) fails: {said}.",
+            hint=_DISHONEST if check.name.endswith(" in a batch") else _HINTS[link.number],
         )
 
 
@@ -62,6 +67,11 @@ _HINTS = {
     4: "TensorRT computes something else: try --precision fp32, then keep parts in float32 (--keep-fp32).",
     5: "Numbers agree and predictions do not: look at the pictures in the report.",
 }
+
+_DISHONEST = (
+    "What a sample gives depends on the others in its batch: the model mixes them itself (a mean over axis 0, BatchNorm that "
+    "is not in eval mode), or the graph holds the batch of the example as a number. --batch 1 fixes the batch."
+)
 
 
 def hint_with_traps(hint: str | None, findings: Sequence[Finding]) -> str | None:
@@ -100,8 +110,21 @@ def check_honesty(
     precision: str | None = None,
 ) -> tuple[list[Check], str]:
     """Batch honesty on the samples of equal shape, and a word about what was left out. ``precision`` is an engine's."""
-    from adaptrt.verify.honesty import batched_inputs, check_batches, check_companions, split_rows
+    from adaptrt.verify.honesty import (
+        batched_inputs,
+        check_batches,
+        check_companions,
+        outputs_without_batch,
+        split_rows,
+    )
 
+    references = [(sample.inputs, sample.reference) for sample in samples if sample.reference]
+    whole = outputs_without_batch([given for given, _ in references], [found for _, found in references], spec)
+    said = f"{', '.join(whole)} without a batch axis, compared as a whole" if whole else ""
+    if whole:
+        spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name not in whole))
+        if not spec.outputs:
+            return [], said
     first = {name: array.shape for name, array in samples[0].inputs.items()}
     alike = [
         index
@@ -115,7 +138,8 @@ def check_honesty(
             return [], "batch honesty does not apply: the batch is fixed at 1"
         if len(inputs) < 2:
             return [], "batch honesty is not checked: one sample has no other companions"
-        return check_companions(run, inputs, spec, precision), f"batch {axis.max} with other companions"
+        checks = check_companions(run, inputs, spec, precision)
+        return checks, "; ".join(filter(None, [f"batch {axis.max} with other companions", said]))
     sizes = batch_sizes(spec)
     if effort == "quick":
         sizes = sizes[:1]
@@ -141,7 +165,7 @@ def check_honesty(
         outputs = [run(sample) for sample in inputs]
     rows, rows_alone = split_rows(inputs, outputs, spec)
     checks = check_batches(run, rows, rows_alone, spec, tried, precision)
-    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", left_out]))
+    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", left_out, said]))
 
 
 def predict(

@@ -58,6 +58,20 @@ def sample_shapes(spec: ModelSpec) -> list[Shapes]:
     return found
 
 
+def batch_shapes(spec: ModelSpec) -> Shapes:
+    """The first shapes with a larger batch: its opt, and two at least."""
+    smallest = sample_shapes(spec)[0]
+    axis = batch_axis(spec)
+    size = max(axis.opt, min(axis.min + 1, axis.max))
+    return {
+        tensor.name: tuple(
+            size if spec.is_batch(place, dim) else number
+            for place, (number, dim) in enumerate(zip(smallest[tensor.name], _shape(tensor, 0), strict=True))
+        )
+        for tensor in spec.inputs
+    }
+
+
 def batch_axis(spec: ModelSpec) -> Dim:
     """The batch of the profile that has the largest ones: batches are tried at its shapes."""
     profiles = range(len(spec.inputs[0].profiles)) if spec.inputs else range(1)

@@ -40,6 +40,7 @@ class _Totals:
     total: float = 0.0
     count: int = 0
     samples: int = 0
+    problem: str = ""  # why the difference is infinite
 
     @property
     def limit(self) -> float:
@@ -71,11 +72,13 @@ class Comparison:
             totals.samples += 1
             if actual is None or actual.shape != expected.shape:
                 totals.largest = float("inf")
+                given_shape = "nothing" if actual is None else f"shape {actual.shape}"
+                totals.problem = totals.problem or f"{given_shape} instead of {expected.shape}"
                 continue
             if not expected.size:
                 continue
-            wanted = slice_group(expected, totals.group).astype(np.float64, copy=False)
-            given = slice_group(actual, totals.group).astype(np.float64, copy=False)
+            wanted = np.atleast_1d(slice_group(expected, totals.group)).astype(np.float64, copy=False)
+            given = np.atleast_1d(slice_group(actual, totals.group)).astype(np.float64, copy=False)
             if not wanted.size:  # a group beyond the output would agree about nothing
                 totals.largest = float("inf")
                 continue
@@ -83,7 +86,10 @@ class Comparison:
                 difference = np.abs(wanted - given)
             difference[(wanted == given) | (np.isnan(wanted) & np.isnan(given))] = 0.0  # equal infinities differ by NaN
             largest = float(difference.max(initial=0.0))
-            totals.largest = max(totals.largest, largest if np.isfinite(largest) else float("inf"))
+            if not np.isfinite(largest):
+                largest = float("inf")
+                totals.problem = totals.problem or "NaN or infinity where the other has a number"
+            totals.largest = max(totals.largest, largest)
             finite = np.abs(wanted[np.isfinite(wanted)])
             totals.scale = max(totals.scale, float(finite.max(initial=0.0)))
             totals.total += float(difference.sum())
@@ -97,7 +103,7 @@ class Comparison:
                 value=totals.largest,
                 limit=totals.limit,
                 passed=totals.largest <= totals.limit,
-                reason=totals.tolerance.reason,
+                reason=totals.problem or totals.tolerance.reason,
                 mean=totals.total / totals.count if totals.count else None,
                 samples=totals.samples,
             )

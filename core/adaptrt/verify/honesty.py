@@ -13,6 +13,8 @@ from adaptrt.specs import ModelSpec
 from adaptrt.verify.compare import Comparison
 from adaptrt.verify.tolerances import BATCH_HONESTY
 
+IN_A_BATCH = " in a batch"  # how the names of these checks end
+
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
 
@@ -25,6 +27,19 @@ def batched_inputs(spec: ModelSpec) -> list[str]:
         for tensor in spec.inputs
         if tensor.dims and first is not None and (tensor.dims[0].name, tensor.dims[0].max) == (first.name, first.max)
     ]
+
+
+def outputs_without_batch(samples: Sequence[Arrays], references: Sequence[Arrays], spec: ModelSpec) -> list[str]:
+    """The outputs of the reference that do not have one row for each sample: constants, sums over the batch, and what
+    data decides the length of, such as the indices of ``nonzero``."""
+    batched = batched_inputs(spec)
+    if not batched:
+        return []
+    found: set[str] = set()
+    for sample, reference in zip(samples, references, strict=True):
+        size = len(sample[batched[0]])
+        found |= {name for name, array in reference.items() if not array.ndim or array.shape[0] != size}
+    return [output.name for output in spec.outputs if output.name in found]
 
 
 def stack(samples: Sequence[Arrays], batched: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -103,7 +118,7 @@ def check_companions(run: Run, batches: Sequence[Arrays], spec: ModelSpec, preci
 
 def _comparison(spec: ModelSpec, precision: str | None) -> Comparison:
     tolerance = BATCH_HONESTY if precision is None else None
-    return Comparison(spec, precision or "fp32", suffix=" in a batch", tolerance=tolerance)
+    return Comparison(spec, precision or "fp32", suffix=IN_A_BATCH, tolerance=tolerance)
 
 
 def _whole_outputs(spec: ModelSpec) -> set[str]:

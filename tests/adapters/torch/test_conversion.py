@@ -81,3 +81,18 @@ def test_programs(folder: Path, kind: str) -> None:
     assert [output.name for output in report.spec.outputs] == ["y", "n"]
     assert [tensor.dims[0].name for tensor in report.spec.inputs] == ["batch", "batch"]
     assert report.link(2).status == "passed"
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_outputs_whose_shape_depends_on_the_inputs(folder: Path, exporter: Any) -> None:
+    report = adaptrt.convert("nets.py:Finds", adapter="torch", shape="x=1..4x6", exporter=exporter)
+    link = report.link(2)
+    assert (link.status, link.reason) == (
+        "passed",
+        "batches 2, 3, 4; places, total without a batch axis, compared as a whole",
+    )
+    assert {check.name for check in link.checks} == {"twice", "places", "total", "twice in a batch"}
+    x = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]], np.float32).repeat(2, 1)
+    found = adaptrt.load(report.onnx).runner.run({"x": x})
+    assert np.array_equal(found["places"], np.argwhere(x > 0.5))
+    assert "data-dependent" in {finding.rule for finding in report.findings}

@@ -48,6 +48,17 @@ def test_the_first_that_fails_is_named() -> None:
         close_link(link(1), [check(1)], error=PatchError)
 
 
+def test_shapes_that_differ_are_said() -> None:
+    with pytest.raises(VerificationError, match=r"fails: boxes: shape \(2, 4\) instead of \(1, 8\)\."):
+        close_link(link(), [check(float("inf"), reason="shape (2, 4) instead of (1, 8)")])
+
+
+def test_a_batch_that_is_not_honest_has_its_own_advice() -> None:
+    with pytest.raises(VerificationError) as caught:
+        close_link(link(), [check(3.5, name="boxes in a batch")])
+    assert "depends on the others in its batch" in (caught.value.hint or "")
+
+
 def test_metrics_are_at_least() -> None:
     share = check(0.5, 1.0, name="matched", unit="share", passed=False, higher_is_better=True)
     with pytest.raises(VerificationError, match=r"matched 0.5, at least 1 is accepted"):

@@ -101,6 +101,15 @@ def test_other_shapes_are_infinitely_wrong() -> None:
     for wrong in (np.zeros((2, 4), np.float32), np.zeros((1, 3), np.float32), np.zeros(3, np.float32)):
         check = compare((outputs(), outputs(logits=wrong)))["logits"]
         assert (check.value, check.passed) == (math.inf, False)
+        assert "instead of" in check.reason
+
+
+def test_a_single_number_is_compared_too() -> None:
+    spec = ModelSpec((InputSpec.image(32, 32),), outputs=(OutputSpec("total"),))
+    one, other = {"total": np.float32(2.5).reshape(())}, {"total": np.float32(2.75).reshape(())}
+    assert compare((one, one), spec=spec)["total"].passed
+    check = compare((one, other), spec=spec)["total"]
+    assert (check.value, check.passed) == (0.25, False)
 
 
 def test_a_missing_output_is_infinitely_wrong() -> None:

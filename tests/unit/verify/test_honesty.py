@@ -9,9 +9,17 @@ import numpy as np
 import pytest
 
 from adaptrt.pipeline.links import check_honesty
-from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes, numbered, sample_shapes, trace_shapes
+from adaptrt.pipeline.samples import (
+    Sample,
+    batch_axis,
+    batch_shapes,
+    batch_sizes,
+    numbered,
+    sample_shapes,
+    trace_shapes,
+)
 from adaptrt.specs import Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
-from adaptrt.verify.honesty import batched_inputs, check_batches, check_companions, stack
+from adaptrt.verify.honesty import batched_inputs, check_batches, check_companions, outputs_without_batch, stack
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], dict[str, np.ndarray]]
@@ -113,6 +121,31 @@ def honesty(
 ) -> tuple[list[bool], str]:
     checks, note = check_honesty(run, [Sample(one) for one in inputs], [run(one) for one in inputs], spec, effort)
     return [check.passed for check in checks], note
+
+
+def found(inputs: Arrays) -> dict[str, np.ndarray]:
+    """One output of each sample, and the places of all that is positive, of which there may be any number."""
+    return {"y": inputs["x"] * 2, "places": np.argwhere(inputs["x"] > 0)}
+
+
+def test_outputs_without_a_batch_are_left_to_the_comparison_of_whole_batches() -> None:
+    spec = spec_of("B:1..4x5", outputs=("y", "places"))
+    inputs = samples(2, 1, 5)
+    references = [found(one) for one in inputs]
+    assert outputs_without_batch(inputs, references, spec) == ["places"]
+    reference = [Sample(one, given) for one, given in zip(inputs, references, strict=True)]
+    checks, note = check_honesty(found, reference, references, spec, "full")
+    assert [(check.name, check.passed) for check in checks] == [("y in a batch", True)]
+    assert note == "batches 2, 3, 4; places without a batch axis, compared as a whole"
+    alone = [Sample(one, constant(one)) for one in inputs]
+    checks, note = check_honesty(constant, alone, [constant(one) for one in inputs], spec_of("B:1..4x5"), "full")
+    assert (checks, note) == ([], "y without a batch axis, compared as a whole")
+
+
+def test_the_whole_batch_that_is_compared() -> None:
+    spec = spec_of("B:1..8@4xN:2..6@3x5", "B:1..8@4", "N:2..6@3")
+    assert batch_shapes(spec) == {"x": (4, 3, 5), "z": (4,), "w": (3,)}
+    assert batch_shapes(spec_of("B:1..8@1x5")) == {"x": (2, 5)}
 
 
 def test_how_much_is_tried() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from adaptrt.errors import AdaptrtError, PluginError
 from adaptrt.options import fill_options
-from adaptrt.vision.decoders.registry import find_decoder
+from adaptrt.predictions import Classification, Detections, Values
+from adaptrt.vision.decoders.registry import find_decoder, owner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -20,10 +23,37 @@ if TYPE_CHECKING:
 
 
 def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequence[Predictions]:
-    """One prediction for each picture of the batch; without a decoder in the spec the raw values."""
+    """One prediction for each picture of the batch; without a decoder in the spec the raw values.
+
+    A ``PluginError`` names the decoder and its distribution where it fails or returns something else.
+    """
     name = spec.decoder.name if spec.decoder else "raw"
     decoder, params = _resolved(name, msgspec.json.encode(spec.decoder.params if spec.decoder else {}))
-    return decoder.decode(outputs, metas, spec, params)
+    try:
+        found = decoder.decode(outputs, metas, spec, params)
+    except AdaptrtError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"Decoder {name!r} ({owner_of(name)}) failed: {type(error).__name__}: {error}",
+            hint="With --debug the whole traceback is shown.",
+        ) from error
+    if not _fits(found, len(metas)):
+        raise PluginError(
+            f"Decoder {name!r} ({owner_of(name)}) has to return {len(metas)} predictions, and returned "
+            f"{type(found).__name__} {str(found)[:80]!r}.",
+            hint="Detections, Classification or Values, one for each picture.",
+        )
+    return found
+
+
+def _fits(found: Any, pictures: int) -> bool:
+    """One prediction for each picture; without pictures, one for each sample."""
+    return (
+        isinstance(found, Sequence)
+        and len(found) == (pictures or len(found))
+        and all(isinstance(one, (Detections, Classification, Values)) for one in found)
+    )
 
 
 @lru_cache(maxsize=32)

@@ -42,6 +42,12 @@ def find_decoder(name: str) -> Decoder:
     return _load(declared[claims[0]], claims[0])
 
 
+def owner_of(name: str) -> str:
+    """The distribution that a decoder comes from, with its version."""
+    points = _declared().get(name, {})
+    return next((f"{owner} {point.dist.version if point.dist else ''}" for owner, point in points.items()), "adaptrt")
+
+
 def _declared() -> dict[str, dict[str, EntryPoint]]:
     """Name to distribution to entry point; a distribution found twice on the path counts once."""
     found: dict[str, dict[str, EntryPoint]] = defaultdict(dict)

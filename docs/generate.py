@@ -47,6 +47,13 @@ def hooks_page() -> str:
     functions = public_functions(hookspecs)
     for function in functions:
         lines.append(f"| [`{function.name}`](#{function.name}) | {kind_of(function)} | {asked(function)} |")
+    lines += ["", "## The order", "", code(drawn_life(), "mermaid"), ""]
+    lines += [
+        "A box is a stage of the report, with the hooks that it asks. `configure_builder` is asked in the process that builds an",
+        "engine, and so only where TensorRT is; links 0 and 5 need a picture, and ask `preprocess` and `postprocess` once for each",
+        "picture and each form of the model. After a failure `conversion_finished` comes at once. The order is held by",
+        "[tests/hooks/test_order.py](../../tests/hooks/test_order.py).",
+    ]
     for function in functions:
         body = ast.get_docstring(function)
         lines += ["", f"## {function.name}", "", code(signature(function)), "", text(body)]
@@ -55,6 +62,15 @@ def hooks_page() -> str:
             f"Kind: {kind_of(function)}. Test: `test_hook_{function.name}` in [tests/hooks](../../tests/hooks).",
         ]
     return "\n".join(lines) + "\n"
+
+
+def drawn_life() -> str:
+    """The stages of a conversion, one below the other, each with the hooks that it asks."""
+    boxes = [
+        f's{number}["{"<br>".join([f"<b>{name}</b>", *hooks])}"]' for number, (name, hooks) in enumerate(hookspecs.LIFE)
+    ]
+    arrows = " --> ".join(f"s{number}" for number in range(len(boxes)))
+    return "\n".join(["flowchart TB", *(f"    {box}" for box in boxes), f"    {arrows}"])
 
 
 def kind_of(function: ast.FunctionDef) -> str:

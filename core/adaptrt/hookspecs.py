@@ -29,6 +29,27 @@ PROJECT = "adaptrt"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
+# The stages of a conversion, and the hooks that each asks, in this order: drawn in the reference, held by the tests.
+LIFE: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("start", ("adapter_options",)),
+    ("load", ("load_model",)),
+    ("spec", ("model_spec",)),
+    ("reference", ("example_inputs",)),
+    ("link 0", ("framework_predictions", "preprocess", "postprocess", "metrics")),
+    ("patches", ("patches",)),
+    ("link 1", ()),
+    ("export", ("example_inputs", "export_onnx")),
+    ("passes", ("graph_passes",)),
+    ("write", ()),
+    ("link 2", ()),
+    ("types", ("typed_onnx",)),
+    ("link 3", ()),
+    ("build", ("build_engine", "configure_builder")),
+    ("link 4", ()),
+    ("link 5", ("preprocess", "postprocess", "metrics")),
+    ("end", ("conversion_finished",)),
+)
+
 
 @hookspec(firstresult=True)
 def adapter_options() -> type[Any] | None:
@@ -96,7 +117,8 @@ def graph_passes(ctx: Conversion, spec: ModelSpec) -> Iterable[GraphPass]:  # ty
 def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
     """The graph in the precision asked for, in ``ctx.workdir``; ``onnx_path`` itself where the graph stays float32.
 
-    First; called once the float32 graph is verified. Default: the precision strategy of the target.
+    First; called once the float32 graph is verified, ``ctx.typed_graph`` says whether it is wanted, ``ctx.samples`` holds
+    inputs to measure on. Keep the file's metadata: the spec travels in there. Default: the precision strategy of the target.
     """
 
 
@@ -112,7 +134,8 @@ def configure_builder(ctx: Conversion, network: Any, config: Any) -> None:
 def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
     """The engine, a plain plan in ``ctx.workdir``.
 
-    First; called where TensorRT is installed. Default: the shared TensorRT backend.
+    First; called once the graph has its types. Default: the shared TensorRT backend, where TensorRT is installed and a
+    GPU is there; else none is built, and the report says why.
     """
 
 
@@ -155,5 +178,6 @@ def metrics(ctx: Conversion, spec: ModelSpec) -> Iterable[Metric]:  # type: igno
 def conversion_finished(ctx: Conversion, report: Report) -> None:
     """The end, also of a failed conversion (``report.status``). Files are under their final names.
 
-    All. Default: nothing.
+    All. What is raised here takes nothing back: after a success the files stay, and the error says so; after a failure
+    it becomes a warning. Default: nothing.
     """

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import adaptrt
 from adaptrt import Conversion, InputSpec, ModelSpec, Report, Request, hookspecs
+from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.sessions import open_session
+from adaptrt.plugins.recorder import HookCall
 
 Convert = Callable[..., Report]
 Install = Callable[..., str]
@@ -49,6 +53,49 @@ def test_the_order_of_a_whole_conversion(convert_with: Convert, picture: Path) -
         *("export", "passes", "write", "link 2", "types", "build", "link 5"),
     ]
     assert all(stage.seconds > 0 for stage in report.stages)
+
+
+class _Stages(Observer):
+    """Writes down where each stage begins."""
+
+    def __init__(self) -> None:
+        self.life: list[tuple[str, list[str]]] = [("start", [])]
+
+    def stage_started(self, name: str) -> None:
+        self.life.append((name, []))
+
+    def asked(self, call: HookCall) -> None:
+        if call.hook == "conversion_finished":
+            self.life.append(("end", []))
+        hooks = self.life[-1][1]
+        if call.hook not in hooks:
+            hooks.append(call.hook)
+
+
+# an engine needs TensorRT, and a hook in its build process needs one that builds
+NOT_HERE = {"link 4", "configure_builder"}
+
+
+def test_the_life_that_the_reference_draws(
+    tiny: str, install_extension: Install, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observer = _Stages()
+    monkeypatch.setattr("adaptrt.pipeline.sessions._trace", observer.asked)
+    monkeypatch.setenv("ADAPTRT_TRACE_PLUGINS", "1")
+    install_extension("ext", "@hookimpl\ndef conversion_finished():\n    pass\n")
+    Path("plugins.toml").write_text('[plugins]\ndisable = ["mlflow", "modelopt"]\n')
+    adaptrt.convert("detector", adapter=tiny, image=picture, precision="fp16", target=10, observer=observer)
+    drawn = [
+        (stage, [hook for hook in hooks if hook not in NOT_HERE])
+        for stage, hooks in hookspecs.LIFE
+        if stage not in NOT_HERE
+    ]
+    assert observer.life == drawn
+
+
+def test_every_hook_has_its_place_in_the_life() -> None:
+    known = {name for name, value in vars(hookspecs).items() if hasattr(value, "adaptrt_spec")}
+    assert {hook for _, hooks in hookspecs.LIFE for hook in hooks} == known
 
 
 def test_without_a_picture_and_without_verification(convert_with: Convert) -> None:

@@ -187,6 +187,24 @@ def test_wrappers_yield_once(body: str, what: str, convert_with: Convert) -> Non
         convert_with(f"@hookimpl(wrapper=True)\ndef model_spec():\n    {body}\n")
 
 
+@pytest.mark.parametrize("hook", ["adapter_options", "load_model"])
+def test_an_adapter_that_raises_is_named(hook: str, tiny: str, fake_distribution: FakeDistribution) -> None:
+    hooks = {"load_model": "raise AssertionError", hook: "raise KeyError('lost')"}
+    source = "from adaptrt import hookimpl\n" + "".join(
+        f"@hookimpl\ndef {name}(): {body}\n" for name, body in hooks.items()
+    )
+    fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": source})
+    with pytest.raises(PluginError, match=rf"bad \(adaptrt-bad 1.0\) failed in {hook}: KeyError: 'lost'"):
+        adaptrt.convert("net", adapter="bad")
+
+
+def test_an_adapter_with_a_wrong_signature_is_an_error(fake_distribution: FakeDistribution) -> None:
+    source = "from adaptrt import hookimpl\n@hookimpl\ndef load_model(context): pass\n"
+    fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": source})
+    with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) does not fit: .*context"):
+        open_session("bad")
+
+
 def test_a_model_that_is_none(tiny: str, fake_distribution: FakeDistribution) -> None:
     for number, answer in enumerate(("None", "'net'", "__import__('torch').nn.Conv2d")):
         fake_distribution(

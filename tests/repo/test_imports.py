@@ -17,6 +17,7 @@ SUBMODULES = ("adaptrt.checkpoint", "adaptrt.testing", "adaptrt.vision")
 FOR_EXTENSIONS = ("adaptrt.graph", "adaptrt.rendering")
 ADAPTERS = sorted((ROOT / "adapters").glob("*/adaptrt_*/**/*.py"))
 EXTENSIONS = sorted((ROOT / "extensions").glob("*/adaptrt_*/**/*.py"))
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/adaptrt_*/**/*.py"))
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,10 @@ def imports_of(path: Path) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("path", [*ADAPTERS, *EXTENSIONS], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*ADAPTERS, *EXTENSIONS, *EXAMPLES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_plugin_imports_public_names_only(path: Path) -> None:
     submodules = (*SUBMODULES, *FOR_EXTENSIONS) if path in EXTENSIONS else SUBMODULES
-    own = path.relative_to(ROOT).parts[2]
+    own = next(part for part in path.parts if part.startswith("adaptrt_"))
     for module, name in imports_of(path):
         top = module.partition(".")[0]
         assert top != "tensorrt", f"{module}: TensorRT is core's matter"
@@ -70,3 +71,4 @@ def test_a_plugin_imports_public_names_only(path: Path) -> None:
 def test_there_are_plugins_to_look_at() -> None:
     assert ADAPTERS
     assert EXTENSIONS
+    assert EXAMPLES

@@ -50,7 +50,8 @@ def test_no_path_of_anybodys_machine() -> None:
 
 
 def test_every_distribution_is_typed() -> None:
-    plugins = [*(ROOT / "adapters").glob("*/adaptrt_*"), *(ROOT / "extensions").glob("*/adaptrt_*")]
+    folders = (ROOT / name for name in ("adapters", "extensions", "docs/examples"))
+    plugins = [package for folder in folders for package in folder.glob("*/adaptrt_*")]
     packages = [ROOT / "core" / "adaptrt", *plugins]
     assert [package for package in packages if not (package / "py.typed").exists()] == []
 

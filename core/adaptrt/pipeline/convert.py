@@ -188,7 +188,7 @@ class _Converting(Running):
                 given = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in inputs.items())
                 raise ModelError(
                     f"The model itself fails on {given}: {type(error).__name__}: {error}",
-                    hint="Check the shapes: --imgsz, --batch or --shape.",
+                    hint=links.hint_of_inputs(self.ctx.options),
                 ) from error
             if self.request.verify != "none":
                 require_numbers(outputs)

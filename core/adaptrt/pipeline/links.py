@@ -87,6 +87,19 @@ def hint_with_traps(hint: str | None, findings: Sequence[Finding]) -> str | None
     return f"The trace froze numbers of the example at {', '.join(lines[:3])}. {hint or ''}".strip()
 
 
+def hint_of_inputs(options: Any) -> str:
+    """What to look at where the model itself fails: shapes, and types and values if the adapter can be told of them."""
+    more = [
+        text
+        for key, text in (
+            ("dtypes", "types: --set dtypes.NAME=int64"),
+            ("ranges", "values: --set ranges.NAME=[low,high]"),
+        )
+        if hasattr(options, key)
+    ]
+    return f"Check the {'; the '.join(['shapes: --imgsz, --batch or --shape', *more])}."
+
+
 def compare_samples(
     run: Callable[[Any], Any], samples: Sequence[Sample], spec: ModelSpec, precision: str
 ) -> tuple[list[Check], list[Any]]:

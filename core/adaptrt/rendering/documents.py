@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,5 +22,7 @@ def page_of(report: Report, folder: Path) -> Mapping[str, Path]:
 
 def write_failed_report(report: Report, path: Path, *, html: bool) -> Path:
     """What is known of a conversion that failed, as ``path`` with ``.json`` and ``.html`` added; the one to read."""
+    with contextlib.suppress(OSError):  # where it cannot be made, the file says so
+        path.parent.mkdir(parents=True, exist_ok=True)
     written = write_whole(path.with_name(f"{path.name}.json"), report.to_json())
     return write_html(report, path.with_name(f"{path.name}.html")) if html else written

@@ -27,7 +27,7 @@ class OnnxRuntimeRunner:
     ) -> None:
         self.backend = "onnxruntime" if device == "cpu" else f"onnxruntime ({device})"
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # its errors come as exceptions, and need no second form on stderr
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         for library in custom_ops:

@@ -88,6 +88,14 @@ class Finds(nn.Module):
         return {"twice": x * 2, "places": (x > 0.5).nonzero(), "total": x.sum()}
 
 
+class Bakes(nn.Module):
+    """Reads its batch as a number."""
+
+    def forward(self, x):
+        rows = int(x.shape[0])
+        return x.sum(1, keepdim=True).expand(rows, 3) * 2 + torch.zeros(rows, 3)
+
+
 def build(classes):
     """A factory."""
     return Picture(classes)

@@ -96,3 +96,24 @@ def test_outputs_whose_shape_depends_on_the_inputs(folder: Path, exporter: Any) 
     found = adaptrt.load(report.onnx).runner.run({"x": x})
     assert np.array_equal(found["places"], np.argwhere(x > 0.5))
     assert "data-dependent" in {finding.rule for finding in report.findings}
+
+
+def test_a_model_that_fails_itself_says_what_may_be_wrong_with_its_inputs(folder: Path) -> None:
+    with pytest.raises(adaptrt.ModelError, match="The model itself fails on x") as caught:
+        adaptrt.convert("nets.py:Tokens", adapter="torch", shape=("x=1..4x3x6", "ids=1..4x3"))
+    assert "--shape; the types: --set dtypes.NAME=int64; the values: --set ranges" in (caught.value.hint or "")
+
+
+def test_a_failure_is_told_in_one_voice_and_leaves_its_report(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime logs what it raises, in colour; the folder of the output need not be there."""
+    with pytest.raises(adaptrt.VerificationError, match="Expand") as caught:
+        adaptrt.convert("nets.py:Bakes", adapter="torch", shape="x=1..4x3", exporter="torchscript", output="new/b.onnx")
+    assert "froze numbers of the example at nets.py:" in (caught.value.hint or "")
+    assert capfd.readouterr() == ("", "")
+    assert (folder / "new" / "b.failed.report.json").is_file()
+
+
+def test_dynamo_names_the_line_that_froze_an_axis(folder: Path) -> None:
+    with pytest.raises(adaptrt.ExportError, match="exporter froze it to 2") as caught:
+        adaptrt.convert("nets.py:Bakes", adapter="torch", shape="x=1..4x3", exporter="dynamo")
+    assert "(rows = int(x.shape[0]))" in (caught.value.hint or "")

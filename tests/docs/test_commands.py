@@ -5,12 +5,11 @@ A page is run from top to bottom in a folder of its own that holds the trained f
 
 - a ``console`` block: each line after ``$`` is a command (the others are its output, not compared), exit status 0
 - a ``python`` block: a program of its own
-- ``<!-- file: NAME -->`` before a block of any language: the block is that file; a ``pyproject.toml`` is installed too,
-  as far as its entry points go
+- ``<!-- file: NAME -->`` before a block of any language: the block is that file
 - ``<!-- exit: N -->`` before a ``console`` block: its last command ends with N
 - ``<!-- not run: REASON -->`` before a block: left out, and listed as a skipped test
 
-A page of docs/examples runs in a copy of its own folder. ``pip install .`` is real, without dependencies and without a
+A page of docs/examples runs in a copy of its own folder. ``pip install`` is real, without dependencies and without a
 network: it installs into the page's folder, ``.installed``, and nothing is left in this environment.
 
 The READMEs of the adapters and extensions take part with their ``console`` and ``python`` blocks, if they have any. Pages of
@@ -30,12 +29,9 @@ from pathlib import Path
 
 import pytest
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 pytest.importorskip("ultralytics", reason="the documentation converts YOLOv5 checkpoints")
+for backend in ("hatchling", "setuptools"):
+    pytest.importorskip(backend, reason="packages of the documentation are built with it, and nothing is downloaded")
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -110,7 +106,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_page_runs(page: Path, pictures: Path, tmp_path: Path) -> None:
     folder = tmp_path / "page"
     if EXAMPLES in page.parents:
-        pytest.importorskip("hatchling", reason="the example's build backend, since nothing is downloaded")
         shutil.copytree(page.parent, folder, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
     shutil.copytree(pictures, folder / "pictures")
     shutil.copy(FIXTURES / "yolov5n_shapes.pt", folder / "best.pt")
@@ -121,8 +116,6 @@ def test_page_runs(page: Path, pictures: Path, tmp_path: Path) -> None:
             path = folder / block.value
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
-            if path.name == "pyproject.toml":
-                install(path)
         elif block.runs and block.language == "python":
             run([sys.executable, "-c", block.text], 0, block, folder)
         elif block.runs:
@@ -144,19 +137,6 @@ def test_every_console_block_says_its_commands() -> None:
         languages = re.findall(r"^```(\w*)$", page.read_text(encoding="utf-8"), re.MULTILINE)[::2]
         wrong = set(languages) - {"console", "python", "text", "toml", "mermaid"}
         assert not wrong, f"{page.relative_to(ROOT)}: write ```console, ```python, ```text or ```toml, not {wrong}"
-
-
-def install(pyproject: Path) -> None:
-    """What ``pip install`` would leave beside the module for discovery to find, without pip."""
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    info = pyproject.parent / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir()
-    lines = ["Metadata-Version: 2.1", f"Name: {project['name']}", f"Version: {project['version']}"]
-    lines += [f"Requires-Dist: {requirement}" for requirement in project.get("dependencies", [])]
-    (info / "METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with (info / "entry_points.txt").open("w", encoding="utf-8") as file:
-        for group, points in project["entry-points"].items():
-            file.write(f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items()))
 
 
 def run(command: list[str], wanted: int, block: Block, folder: Path) -> None:

@@ -60,8 +60,11 @@ class Hooks:
         for name, parameter in model.named_parameters():
             kind, place = str(parameter.dtype).removeprefix("torch."), parameter.device.type
             if place != "cpu" or (parameter.is_floating_point() and kind != "float32"):
-                wanted = "a model in float32 on the CPU (model.float().cpu())"
-                raise self._wrong("load_model", wanted, f"{name} in {kind} on {place}", plugin=self._adapter)
+                raise PluginError(
+                    f"{self._label(self._adapter)} has to return a model in float32 on the CPU from load_model, and "
+                    f"{name} is {kind} on {place}.",
+                    hint="return model.float().cpu()",
+                )
         return model  # type: ignore[no-any-return]
 
     def model_spec(self, ctx: Conversion, model: nn.Module) -> ModelSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -102,7 +103,10 @@ class AdapterContract:
 
         module = find_adapter(self.adapter).module.partition(":")[0]
         program = f"import sys; import {module}; print('LOADED', *sorted(set({_HEAVY!r}) & set(sys.modules)))"
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # distributions of this test too
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **paths}
+        )
         assert done.returncode == 0, f"import {module} fails:\n{done.stderr}"
         loaded = done.stdout.partition("LOADED")[2].split()
         assert not loaded, f"import {module} imports {', '.join(loaded)}: import frameworks inside the hooks"

@@ -22,20 +22,12 @@ def _installed(tiny: str) -> None:
     """The adapter ``tiny``."""
 
 
-class _Installed(AdapterContract):
-    """The fake distribution is no package that another process could import."""
-
-    @pytest.mark.xfail(reason="installed in this process alone", strict=True)
-    def test_importing_it_is_cheap(self) -> None:
-        super().test_importing_it_is_cheap()
-
-
-class TestDetector(_Installed):
+class TestDetector(AdapterContract):
     adapter = "tiny"
     source = "detector"
 
 
-class TestClassifier(_Installed):
+class TestClassifier(AdapterContract):
     adapter = "tiny"
 
     @pytest.fixture
@@ -43,7 +35,7 @@ class TestClassifier(_Installed):
         return "classifier"
 
 
-class TestTwoInputs(_Installed):
+class TestTwoInputs(AdapterContract):
     adapter = "tiny"
     source = "two_inputs"
 

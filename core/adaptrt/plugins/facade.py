@@ -62,7 +62,7 @@ class Hooks:
             if place != "cpu" or (parameter.is_floating_point() and kind != "float32"):
                 raise PluginError(
                     f"{self._label(self._adapter)} has to return a model in float32 on the CPU from load_model, and "
-                    f"{name} is {kind} on {place}.",
+                    f"returned one with {name} in {kind} on {place}.",
                     hint="return model.float().cpu()",
                 )
         return model  # type: ignore[no-any-return]

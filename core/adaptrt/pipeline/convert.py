@@ -24,7 +24,7 @@ from adaptrt.pipeline.samples import (
     sample_shapes,
     trace_shapes,
 )
-from adaptrt.report import Report
+from adaptrt.report import Check, Report
 from adaptrt.request import Request
 from adaptrt.specs import ModelSpec, Precision
 from adaptrt.trt.versions import target_of
@@ -197,7 +197,7 @@ class _Converting(Running):
                 spec = name_outputs(spec, self.request.output_names, dtypes)
                 runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
             names = [output.name for output in spec.outputs]
-            self.samples.append(Sample(inputs, dict(zip(names, outputs.values(), strict=True))))
+            self.samples.append(Sample(inputs, dict(zip(names, outputs.values(), strict=True)), again=runner.run))
             if done + 1 == planned and self.lacks_batch(spec):
                 todo.append((planned, batch_shapes(spec)))
             self.observer.stage_progress(done + 1, len(todo))
@@ -304,11 +304,12 @@ class _Converting(Running):
 
         with self.timed("link 2", verifying=True) as stage:
             runner = OnnxRuntimeRunner(path, custom_ops=self.request.ort_custom_ops)
+            jumps: list[Check] = []
             with links.running(self.report.link(2)):
-                checks, outputs = links.compare_samples(runner.run, self.samples, spec, "fp32")
+                checks, outputs = links.compare_samples(runner.run, self.samples, spec, "fp32", jumps)
                 honesty, note = links.check_honesty(runner.run, self.samples, outputs, spec, self.request.verify)
             stage.note = self.report.link(2).reason = note
-            links.close_link(self.report.link(2), [*checks, *honesty])
+            links.close_compared(self.report.link(2), checks, honesty, jumps)
         return runner
 
     def last_form(

@@ -34,11 +34,12 @@ def why_float32(request: Request) -> str:
 
 
 def check_typed(
-    typed: Path, request: Request, samples: Sequence[Sample], spec: ModelSpec, workdir: Path
+    typed: Path, request: Request, samples: Sequence[Sample], spec: ModelSpec, workdir: Path, jumps: list[Check]
 ) -> list[Check]:
     """Link 3: every sample through the float32 form that rounds as the typed graph does, one through the file itself.
 
-    ONNX Runtime computes half precision in float32 between its casts on a CPU, and bfloat16 not at all.
+    ONNX Runtime computes half precision in float32 between its casts on a CPU, and bfloat16 not at all. ``jumps`` gets
+    those of samples that are left out.
     """
     from adaptrt.graph.typed import write_rounded
     from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
@@ -46,12 +47,12 @@ def check_typed(
     rounded = workdir / "rounded.onnx"
     write_rounded(typed, rounded)
     runner = OnnxRuntimeRunner(rounded, custom_ops=request.ort_custom_ops, optimize=False)
-    checks, _ = links.compare_samples(runner.run, samples, spec, request.precision)
+    checks, _ = links.compare_samples(runner.run, samples, spec, request.precision, jumps)
     runner.close()
     rounded.unlink()
     if request.precision == "fp16":
         runner = open_typed(typed, request, workdir)
-        own, _ = links.compare_samples(runner.run, samples[:1], spec, request.precision)
+        own, _ = links.compare_samples(runner.run, samples[:1], spec, request.precision, [])
         for check in own:
             check.name += " (the file in ONNX Runtime)"
         checks += own

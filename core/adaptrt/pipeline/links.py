@@ -101,17 +101,45 @@ def hint_of_inputs(options: Any) -> str:
 
 
 def compare_samples(
-    run: Callable[[Any], Any], samples: Sequence[Sample], spec: ModelSpec, precision: str
+    run: Callable[[Any], Any],
+    samples: Sequence[Sample],
+    spec: ModelSpec,
+    precision: str,
+    jumps: list[Check] | None = None,
 ) -> tuple[list[Check], list[Any]]:
-    """Each sample on its own against the reference; the outputs too, for the batches."""
+    """Each sample on its own against the reference; the outputs too, for the batches.
+
+    With ``jumps`` samples are left out where the reference itself jumps; what failed in it is added there.
+    """
+    from adaptrt.pipeline.steadiness import own_jump
     from adaptrt.verify.compare import Comparison
 
     comparison = Comparison(spec, precision)
     outputs = []
     for sample in samples:
         outputs.append(run(sample.inputs))
-        comparison.add(sample.reference, outputs[-1])
+        jump = None if jumps is None else own_jump(sample, outputs[-1], spec, precision)
+        if jumps is None or jump is None:
+            comparison.add(sample.reference, outputs[-1])
+        else:
+            jumps.append(jump)
     return comparison.checks(), outputs
+
+
+def close_compared(link: Link, checks: Sequence[Check], honesty: Sequence[Check], jumps: Sequence[Check]) -> None:
+    """``close_link``, with a word about samples that were left out; where none is left, the link did not run."""
+    if jumps:
+        worst = max((jump for jump in jumps if jump.name == jumps[0].name), key=lambda jump: jump.value)
+        count = "every sample" if not checks else f"{len(jumps)} samples" if len(jumps) > 1 else "1 sample"
+        unit = " pixels" if worst.unit == "pixels" else ""
+        said = f"the model's own {worst.name} move by {worst.value:.2g}{unit} when its input moves in the last digits"
+        link.reason = "; ".join(filter(None, [link.reason, f"{count} left out: there {said}"]))
+    if checks or not jumps:
+        close_link(link, [*checks, *honesty])
+        return
+    if honesty:
+        close_link(link, honesty)
+    link.status = "not run"
 
 
 def check_honesty(

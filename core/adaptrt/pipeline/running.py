@@ -18,7 +18,7 @@ from adaptrt.pipeline.samples import Sample
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
-from adaptrt.report import Failure, Report, Stage
+from adaptrt.report import Check, Failure, Report, Stage
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec
 from adaptrt.trt.versions import target_of, wants_typed_graph
@@ -131,9 +131,10 @@ class Running:
             self.not_run(3, self.why_unverified)
             return typed
         with self.timed("link 3", verifying=True):
+            jumps: list[Check] = []
             with links.running(self.report.link(3)):
-                checks = check_typed(typed, self.request, self.samples, spec, self.workdir)
-            links.close_link(self.report.link(3), checks)
+                checks = check_typed(typed, self.request, self.samples, spec, self.workdir, jumps)
+            links.close_compared(self.report.link(3), checks, (), jumps)
         return typed
 
     @contextmanager
@@ -177,6 +178,7 @@ class Running:
 
         with self.timed("link 4", verifying=True) as stage, ExitStack() as on_failure:
             precision = self.request.precision
+            jumps: list[Check] = []
             with links.running(self.report.link(4)):
                 runner, problem = open_engine(plan, self.request)
                 if runner is None:
@@ -184,12 +186,12 @@ class Running:
                     self.not_run(4, problem)
                     return None
                 on_failure.callback(runner.close)
-                checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision)
+                checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision, jumps)
                 honesty, note = links.check_honesty(
                     runner.run, self.samples, outputs, spec, self.request.verify, precision=precision
                 )
             stage.note = self.report.link(4).reason = note
-            links.close_link(self.report.link(4), [*checks, *honesty])
+            links.close_compared(self.report.link(4), checks, honesty, jumps)
             on_failure.pop_all()
         return runner
 

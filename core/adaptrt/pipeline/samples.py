@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass
 class Sample:
-    """Inputs, and what the reference gave for them."""
+    """Inputs, and what the reference gave for them; ``again`` asks the reference about others."""
 
     inputs: Mapping[str, NDArray[Any]]
     reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    again: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]] | None = None
 
 
 def require_numbers(outputs: Mapping[str, NDArray[Any]]) -> None:

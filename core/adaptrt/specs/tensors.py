@@ -55,6 +55,9 @@ class OutputGroup:
 
     ``tolerances`` maps a precision (``fp32``, ``fp16`` ...) to what is accepted for this group; where a precision is
     missing the default of the unit holds.
+
+    ``jumps``: the model ranks or picks, and where two candidates are nearly equal its own result jumps. A sample that
+    fails is then left out if the reference too moves further than is accepted when its input moves in the last digits.
     """
 
     name: str
@@ -63,6 +66,7 @@ class OutputGroup:
     start: int | None = None
     stop: int | None = None
     tolerances: dict[str, Tolerance] | None = None
+    jumps: bool = False
 
 
 @dataclass(frozen=True)

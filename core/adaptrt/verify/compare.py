@@ -21,6 +21,10 @@ def groups_of(output: OutputSpec) -> tuple[OutputGroup, ...]:
     return output.groups or (OutputGroup(output.name, "values"),)
 
 
+def check_name(output: str, group: str) -> str:
+    return group if group == output else f"{output}: {group}"
+
+
 def slice_group(array: NDArray[Any], group: OutputGroup) -> NDArray[Any]:
     if group.axis is None:
         return array
@@ -98,7 +102,7 @@ class Comparison:
     def checks(self) -> list[Check]:
         return [
             Check(
-                name=(group if group == output else f"{output}: {group}") + self._suffix,
+                name=check_name(output, group) + self._suffix,
                 unit=totals.group.unit,
                 value=totals.largest,
                 limit=totals.limit,

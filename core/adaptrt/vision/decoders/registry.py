@@ -35,7 +35,11 @@ def find_decoder(name: str) -> Decoder:
             hint=f"Uninstall one: pip uninstall {next(claim for claim in claims if claim != 'adaptrt')}",
         )
     if not claims:
-        raise PluginError(f"There is no decoder {name!r}.", hint=did_you_mean(name, decoder_names()))
+        close = did_you_mean(name, decoder_names())
+        raise PluginError(
+            f"There is no decoder {name!r}.",
+            hint=f"{close} Or install the package that brings it: pip install --no-deps",
+        )
     if name in _OWN:
         decoder: Decoder = importlib.import_module(_OWN[name]).decoder
         return decoder

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 HEADS = ("classifier.low_classifier.weight", "classifier.4.weight")  # LR-ASPP; DeepLabV3 and FCN
+COUNTERS = "num_batches_tracked"  # of BatchNorm: some checkpoints lack them, and nothing reads them
 STRIDE = 16  # of the deepest features
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's SemanticSegmentation preset
 
@@ -67,13 +68,13 @@ def load_model(ctx: Conversion) -> nn.Module:
     torch.manual_seed(ctx.request.seed)
     model: nn.Module = get_model(name, weights=None, weights_backbone=None, num_classes=classes)
     if weights:
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            first = str(error).splitlines()[1].strip()
+        wrong = sorted({key for key in weights.keys() ^ model.state_dict().keys() if not key.endswith(COUNTERS)})
+        if wrong:
             raise CheckpointError(
-                f"{ctx.request.weights} does not fit {name}: {first}", hint="Name its model."
-            ) from error
+                f"{ctx.request.weights} does not fit {name}: {len(wrong)} tensors are missing or unknown, {wrong[0]} first.",
+                hint="Name the model that the weights were trained for.",
+            )
+        model.load_state_dict(weights, strict=False)
     return model.eval()
 
 

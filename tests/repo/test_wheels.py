@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,20 @@ def test_the_core_is_whole(core: Wheel) -> None:
 
 
 @pytest.mark.slow
+def test_the_cores_sources_hold_nothing_of_other_distributions(tmp_path: Path) -> None:
+    """Their licences are their own."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        top = {name.split("/")[1] for name in archive.getnames() if name.count("/")}
+    own = {"core", "plugins.toml", "pyproject.toml", "README.md", "LICENSE", "NOTICE"}
+    assert top - own <= {"PKG-INFO", ".gitignore"}  # what hatchling adds
+    assert own <= top
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_a_distribution_is_what_the_catalogue_says(distribution: str, build: Callable[[Path], Wheel]) -> None:
     entries = {name: entry for name, entry in CATALOGUE.items() if entry.distribution == distribution}
@@ -114,3 +129,15 @@ def test_a_distribution_is_what_the_catalogue_says(distribution: str, build: Cal
         for target in points.values():
             module = target.partition(":")[0].replace(".", "/")
             assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.files), target
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "extensions").glob("*/pyproject.toml")))
+def test_an_extension_is_whole(name: str, build: Callable[[Path], Wheel]) -> None:
+    wheel = build(ROOT / "extensions" / name)
+    assert wheel.metadata["Name"] == f"adaptrt-{name}"
+    assert wheel.metadata["License-Expression"] == "Apache-2.0"
+    assert wheel.metadata.get_all("License-File")
+    assert wheel.entry_points["adaptrt.extensions"] == {name: f"adaptrt_{name}"}
+    sources = {path.name for path in (ROOT / "extensions" / name / f"adaptrt_{name}").glob("*.*")}
+    assert {f"adaptrt_{name}/{source}" for source in sources} <= set(wheel.files)

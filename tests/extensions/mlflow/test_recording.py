@@ -101,6 +101,17 @@ def test_an_interrupted_conversion_was_killed(install_extension: Install) -> Non
     assert the_run().info.status == "KILLED"
 
 
+def test_a_build_is_recorded_too() -> None:
+    convert(verify="none")
+    settings()
+    report = adaptrt.build("detector.onnx", precision="fp16", target=10, verify="quick", output="built.engine")
+    run = the_run()
+    assert run.info.run_name == "detector.onnx"
+    assert run.data.params["precision"] == "fp16"
+    assert run.data.tags["adaptrt.link_3"] == "passed"
+    assert run.data.metrics["bytes/typed"] == report.files["typed"].bytes
+
+
 def test_the_files_are_kept_where_asked_for() -> None:
     settings('files = true\ntags = { team = "vision" }\n')
     convert(verify="none")

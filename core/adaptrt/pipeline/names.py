@@ -31,6 +31,12 @@ def name_outputs(spec: ModelSpec, wanted: Sequence[str], given: Mapping[str, str
     if wanted:
         _check("output", wanted, [output.name for output in outputs])
     names = wanted or tuple(output.name for output in outputs)
+    taken = next((name for name in names if name in {tensor.name for tensor in spec.inputs}), None)
+    if taken is not None:  # a graph has one value of a name
+        free = ",".join(f"{name}_out" if name == taken else name for name in names)
+        raise ModelError(
+            f"{taken!r} is the name of an input and of an output.", hint=f"Name the outputs: --output-names {free}"
+        )
     named = zip(outputs, names, given.values(), strict=True)
     return replace(spec, outputs=tuple(replace(output, name=name, dtype=dtype) for output, name, dtype in named))
 

@@ -71,6 +71,14 @@ class Hooks:
         spec = self._call("model_spec", ctx=ctx, model=model)
         if not isinstance(spec, ModelSpec):
             raise self._wrong("model_spec", "a ModelSpec", spec)
+        try:
+            spec.to_json()
+        except TypeError as error:
+            raise PluginError(
+                f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
+                f"that cannot be written: {error}.",
+                hint="Plain values only: text, numbers, lists and dicts of them; str(path) for a path.",
+            ) from error
         return spec
 
     def example_inputs(
@@ -79,7 +87,8 @@ class Hooks:
         """The inputs in the order of the spec, at exactly the shapes asked for."""
         inputs = self._call("example_inputs", ctx=ctx, spec=spec, shapes=shapes, seed=seed)
         if not isinstance(inputs, Mapping) or set(inputs) != set(shapes):
-            raise self._wrong("example_inputs", f"a mapping with the inputs {', '.join(shapes)}", inputs)
+            got = f"those of {', '.join(map(str, inputs))}" if isinstance(inputs, Mapping) else inputs
+            raise self._wrong("example_inputs", f"a mapping with the inputs {', '.join(shapes)}", got)
         for name, shape in shapes.items():
             tensor, dtype = inputs[name], spec.input(name).dtype
             if not callable(getattr(tensor, "numpy", None)):

@@ -117,3 +117,12 @@ def test_dynamo_names_the_line_that_froze_an_axis(folder: Path) -> None:
     with pytest.raises(adaptrt.ExportError, match="exporter froze it to 2") as caught:
         adaptrt.convert("nets.py:Bakes", adapter="torch", shape="x=1..4x3", exporter="dynamo")
     assert "(rows = int(x.shape[0]))" in (caught.value.hint or "")
+
+
+def test_an_output_with_the_name_of_an_input(folder: Path) -> None:
+    (folder / "same.py").write_text(
+        "from torch import nn\n\nclass Same(nn.Module):\n    def forward(self, x): return {'x': x * 2, 'y': x}\n"
+    )
+    with pytest.raises(adaptrt.ModelError, match="'x' is the name of an input and of an output") as caught:
+        adaptrt.convert("same.py:Same", adapter="torch", shape="x=1..4x3", exporter="torchscript")
+    assert "--output-names x_out,y" in (caught.value.hint or "")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,10 +61,12 @@ def load_config(source: str, overrides: Mapping[str, Any], checkpoint: Checkpoin
     else:
         path = find_config(source)
         try:
-            config = Config.fromfile(path)
+            with package_lookup():
+                config = Config.fromfile(path)
         except Exception as error:  # whatever the user's code raises
             raise ModelError(
-                f"Config {path.name} cannot be read: {type(error).__name__}: {error}", hint=_reading_hint(error)
+                f"Config {path.name} cannot be read: {type(error).__name__}: {error}",
+                hint="A config is Python: run it by itself, and look at what it inherits from.",
             ) from error
     override(config, overrides)
     if not isinstance(config.get("model"), dict) or "type" not in config.model:
@@ -115,10 +118,25 @@ def _refuse_slips(path: str, part: str, parent: Any) -> None:
         raise UsageError(f"--set {path}...: the config has no {part!r} there.", hint=did_you_mean(part, known))
 
 
-def _reading_hint(error: BaseException) -> str | None:
-    if "pkg_resources" in str(error):
-        return "mmengine reads _base_ = 'mmdet::...' through pkg_resources: pip install 'setuptools<82'"
-    return None
+@contextlib.contextmanager
+def package_lookup() -> Iterator[None]:
+    """mmengine finds the ``mmdet::`` of a config through ``pkg_resources``, which setuptools 82 took out."""
+    if importlib.util.find_spec("pkg_resources") is not None:
+        yield
+        return
+    place: Any = importlib.import_module("mmengine.config.config")
+    originals = place.is_installed, place.get_installed_path
+    place.is_installed, place.get_installed_path = (lambda package: bool(_folder(package))), _folder
+    try:
+        yield
+    finally:
+        place.is_installed, place.get_installed_path = originals
+
+
+def _folder(package: str) -> str:
+    """Where a package is installed; nothing where it is not, or has no folder of its own."""
+    found = importlib.util.find_spec(package)
+    return str(Path(found.origin).parent) if found is not None and found.origin is not None else ""
 
 
 def without_downloads(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,30 @@ def test_configs_that_are_none(tmp_path: Path) -> None:
     empty.write_text("batch = 3\n")
     with pytest.raises(ModelError, match="describes no model"):
         load_config(str(empty), {})
+
+
+@pytest.mark.parametrize("pkg_resources", ["as it is", "missing"])
+def test_configs_inherit_from_mmdets(pkg_resources: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mmengine wants ``pkg_resources`` for it, which newer versions of setuptools do not have."""
+    find = importlib.util.find_spec
+    if pkg_resources == "missing":
+        monkeypatch.setitem(sys.modules, "pkg_resources", None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pkg_resources" else find(name))
+    elif find("pkg_resources") is None:
+        pytest.skip("setuptools is 82 or later")
+    path = tmp_path / "mine.py"
+    path.write_text("_base_ = 'mmdet::detr/detr_r50_8xb2-150e_coco.py'\nmodel = dict(bbox_head=dict(num_classes=3))\n")
+    config = load_config(str(path), {})
+    assert config.model.bbox_head.num_classes == 3
+    assert config.model.num_queries == 100
+
+
+def test_a_base_that_is_not_installed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("_base_ = 'mmnothing::detr/detr.py'\n")
+    with pytest.raises(ModelError, match="mine.py cannot be read") as caught:
+        load_config(str(path), {})
+    assert "what it inherits from" in str(caught.value)
 
 
 def test_nothing_is_downloaded() -> None:

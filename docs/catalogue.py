@@ -98,7 +98,7 @@ jobs:
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5
-        with: {python-version: "3.10"}
+        with: {python-version: "3.11"}
       - run: $LIBRARIES
       - run: pip install $CONSTRAINTS -e '.[onnx]' $TOOLS
       - run: adaptrt --version && adaptrt adapters --all && adaptrt doctor

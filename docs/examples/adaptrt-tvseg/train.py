@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models.segmentation import lraspp_mobilenet_v3_large
-from torchvision.transforms._presets import SemanticSegmentation
+from torchvision.models.segmentation import LRASPP_MobileNet_V3_Large_Weights, lraspp_mobilenet_v3_large
 
 STEPS, BATCH, SIZE, RATE = 60, 8, 64, 5e-3
 
@@ -36,7 +35,7 @@ def draw(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray,
 def main() -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    normalise = SemanticSegmentation(resize_size=None)
+    normalise = LRASPP_MobileNet_V3_Large_Weights.DEFAULT.transforms(resize_size=None)
     network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -133,11 +133,14 @@ def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Valu
     """torchvision's road: its preset at the network's size, its network, argmax. No code of adaptrt's is used."""
     import torch
     from PIL import Image
-    from torchvision.transforms._presets import SemanticSegmentation
+    from torchvision.models import get_model_weights
     from torchvision.transforms.functional import resize
 
     picture = Image.open(image).convert("RGB")
-    batch = SemanticSegmentation(resize_size=None)(resize(picture, list(spec.image_size)))[None]
+    preset = get_model_weights(ctx.request.source).DEFAULT.transforms(
+        resize_size=None
+    )  # of the weights: none are loaded
+    batch = preset(resize(picture, list(spec.image_size)))[None]
     with torch.inference_mode():
         likely, best = load_model(ctx)(batch)["out"].softmax(1).max(1, keepdim=True)  # [1, 1, h, w]
     sure = likely >= (spec.decoder.params.get("confidence", 0) if spec.decoder else 0)

@@ -31,7 +31,9 @@ class ClassMapParams:
 def decode(
     outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: ClassMapParams
 ) -> list[Values]:
-    """``classes``: uint8 [H, W], pixels of the original picture. ``share``: float32 [C], the part that each has of it."""
+    """``classes``: uint8 [H, W] (uint16 beyond 256 classes), pixels of the original picture. ``share``: float32 [C], the
+    part that each class has of it.
+    """
     name, logits = next(iter(outputs.items()))
     if logits.ndim != 4 or len(logits) != len(metas) or logits.shape[1] != len(spec.labels):
         raise ModelError(
@@ -42,7 +44,7 @@ def decode(
 
 
 def _decode_one(logits: NDArray[Any], meta: ImageMeta, params: ClassMapParams) -> Values:
-    best = logits.argmax(axis=0).astype(np.uint8)  # [h, w]
+    best = logits.argmax(axis=0).astype(np.min_scalar_type(len(logits) - 1))  # [h, w]
     if params.confidence:
         powers = np.exp(logits.astype(np.float32) - logits.max(axis=0))
         best[powers.max(axis=0) / powers.sum(axis=0) < params.confidence] = 0

@@ -178,6 +178,6 @@ def metrics(ctx: Conversion, spec: ModelSpec) -> Iterable[Metric]:  # type: igno
 def conversion_finished(ctx: Conversion, report: Report) -> None:
     """The end, also of a failed conversion (``report.status``). Files are under their final names.
 
-    All. What is raised here takes nothing back: after a success the files stay, and the error says so; after a failure
-    it becomes a warning. Default: nothing.
+    All; whoever raises here, the others are told too. It takes nothing back: after a success the files stay, and the
+    error says so; after a failure it becomes a warning. Default: nothing.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import adaptrt
-from adaptrt import Conversion, InputSpec, ModelSpec, Report, Request, hookspecs
+from adaptrt import Conversion, InputSpec, ModelSpec, PluginError, Report, Request, hookspecs
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.plugins.recorder import HookCall
@@ -145,6 +145,21 @@ def test_a_first_result_ends_the_asking(tiny: str, install_extension: Install) -
     report = adaptrt.convert("classifier", adapter="tiny", verify="none")
     assert report.spec is not None
     assert report.spec.inputs[0].name == "b"
+
+
+def test_everybody_hears_of_the_end_whoever_fails_in_that(tiny: str, install_extension: Install) -> None:
+    heard = "from pathlib import Path\n@hookimpl\ndef conversion_finished():\n    with Path('heard').open('a') as file: file.write('{0}')\n"
+    for name in ("a", "c", "e"):
+        install_extension(name, heard.format(name))
+    for name in ("b", "d"):
+        install_extension(name, heard.format(name) + f"    raise OSError('the server of {name} is gone')\n")
+    install_extension("around", "@hookimpl(wrapper=True)\ndef conversion_finished():\n    return (yield)\n")
+    with pytest.raises(PluginError, match="the server of d is gone") as caught:
+        adaptrt.convert("classifier", adapter=tiny, verify="none")
+    assert Path("heard").read_text() == "edcba"
+    assert "b (adaptrt-b 1.0) failed in conversion_finished: OSError: the server of b is gone" in caught.value.message
+    assert caught.value.hint == "The conversion itself succeeded: classifier.onnx"
+    assert Path("classifier.onnx").is_file()
 
 
 def test_wrappers_stand_around_everybody(tiny: str, install_extension: Install) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -155,18 +155,45 @@ class Hooks:
         return self._collected("metrics", Metric, lambda metric: metric.name, ctx=ctx, spec=spec)
 
     def conversion_finished(self, ctx: Conversion, report: Report) -> None:
-        self._call("conversion_finished", ctx=ctx, report=report)
+        """Everybody hears of the end, whoever fails in that; the failures are one error."""
+        errors: list[AdaptrtError] = []
+        told: set[str] = set()
+        implementing = {found.plugin_name for found in self._manager.hook.conversion_finished.get_hookimpls()}
+        while implementing - told:
+            before = self._recorder.calls[-1] if self._recorder.calls else None
+            try:
+                self._call("conversion_finished", without=told, ctx=ctx, report=report)
+            except AdaptrtError as error:  # pluggy asks nobody behind the one that raises
+                errors.append(error)
+            else:
+                break
+            called = set()
+            for call in reversed(self._recorder.calls):
+                if call is before:
+                    break
+                called.add(call.plugin)
+            if not called:
+                break
+            told |= called
+        if len(errors) > 1:
+            raise PluginError(" ".join(error.message for error in errors)) from errors[0]
+        if errors:
+            raise errors[0]
 
-    def _caller(self, hook: str, *, adapter_only: bool = False) -> pluggy.HookCaller:
-        if adapter_only:
-            others = [plugin for name, plugin in self._manager.list_name_plugin() if name != self._adapter]
-            return self._manager.subset_hook_caller(hook, [plugin for plugin in others if plugin is not None])
-        caller: pluggy.HookCaller = getattr(self._manager.hook, hook)
-        return caller
+    def _caller(self, hook: str, without: Container[str]) -> pluggy.HookCaller:
+        plugins = self._manager.list_name_plugin()
+        removed = [plugin for name, plugin in plugins if name in without and plugin is not None]
+        return self._manager.subset_hook_caller(hook, removed)
 
-    def _call(self, hook: str, *, adapter_only: bool = False, **arguments: Any) -> Any:
+    def _others(self) -> set[str]:
+        """Everybody but the adapter."""
+        return {name for name, _ in self._manager.list_name_plugin() if name != self._adapter}
+
+    def _call(
+        self, hook: str, *, adapter_only: bool = False, without: Container[str] = frozenset(), **arguments: Any
+    ) -> Any:
         try:
-            return self._caller(hook, adapter_only=adapter_only)(**arguments)
+            return self._caller(hook, self._others() if adapter_only else without)(**arguments)
         except AdaptrtError:
             raise
         except Exception as error:

@@ -41,6 +41,7 @@ def write_autocast(ctx: Conversion, onnx_path: Path, spec: ModelSpec, settings: 
             init_max=settings.init_max,
             keep_io_types=True,
             calibration_data=str(folder) if samples else None,
+            providers=["cpu"],
             max_depth_of_reduction=settings.max_depth_of_reduction or None,
         )
     except Exception as error:  # AutoCast raises what onnx, ONNX Runtime and its own asserts raise

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from adaptrt.export.wrapper import flatten_outputs
+from adaptrt.export.wrapper import flatten_outputs, require_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,10 +25,11 @@ class EagerRunner:
         self._names = names
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
         with torch.inference_mode():
-            results = flatten_outputs(
-                self._model(*(torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()))
-            )
+            results = flatten_outputs(self._model(*tensors))
+        if self._names:
+            require_count(len(results), len(self._names), tensors)
         return {
             name: tensor.cpu().numpy().copy()
             for name, tensor in zip(self._names or tuple(results), results.values(), strict=True)

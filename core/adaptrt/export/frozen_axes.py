@@ -39,10 +39,10 @@ def noting_frozen_axes(recorder: TrapRecorder) -> Iterator[None]:
 
 def _noting_conversion(recorder: TrapRecorder, name: str, original: Any) -> Any:
     def noting(self: Any) -> Any:
-        frame = sys._getframe(1)
-        file = frame.f_code.co_filename  # torch converts sizes too, and knows what it does
-        if is_models_own(file) and not _decided(self):
-            recorder.size(name, file, frame.f_lineno)
+        frame = sys._getframe(1)  # torch converts sizes too, and knows what it does
+        place = calling_line(frame) if is_models_own(frame.f_code.co_filename) else None
+        if place is not None and not _decided(self):
+            recorder.size(name, *place)
         return original(self)
 
     return noting

@@ -43,14 +43,16 @@ def export_onnx(
         own = _raised_by_us(error)
         if own is not None:
             raise own from error
-        other = "torchscript" if exporter == "dynamo" else "dynamo"
+        other = f"Try --exporter {'torchscript' if exporter == 'dynamo' else 'dynamo'}"
+        if _scripted(model):
+            other = "dynamo takes no TorchScript: export the Python module it was made from"
         line = failing_line(error)
         where = f"{Path(line[0]).name}:{line[1]} ({linecache.getline(*line).strip()}): " if line is not None else ""
         if line is None and traps is not None and traps.traps:
             where = f"{', '.join(traps.lines()[:3])}: "
         raise ExportError(
             f"torch.onnx.export ({exporter}, opset {opset}) failed: {where}{_cause(error)}",
-            hint=f"{_advice(error)}Try --exporter {other}; --debug shows the whole traceback.",
+            hint=f"{_advice(error)}{other}; --debug shows the whole traceback.",
         ) from error
     return traps
 
@@ -63,7 +65,7 @@ def _export_torchscript(
         tensor.name: {axis: tensor.axis_name(axis) for axis, dim in enumerate(tensor.dims) if dim.dynamic}
         for tensor in spec.inputs
     }
-    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+    if _scripted(model):
         # a scripted module keeps its own loops and branches, but cannot be called within this exporter's trace
         model = torch.jit.trace(model, tuple(inputs.values()), check_trace=False)  # type: ignore[no-untyped-call]
     batch = next((axes[0] for axes in dynamic_axes.values() if 0 in axes), None)
@@ -155,6 +157,10 @@ def _quiet() -> Iterator[None]:
     finally:
         logging.disable(disabled)
         setattr(torch._C, "_jit_onnx_log", log_graph)  # noqa: B010
+
+
+def _scripted(model: nn.Module) -> bool:
+    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
 
 
 def _raised_by_us(error: BaseException) -> BaseException | None:

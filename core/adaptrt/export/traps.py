@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from opcode import opname
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -184,12 +185,16 @@ def _noting(recorder: TrapRecorder, name: str, original: Any) -> Any:
 
 
 def calling_line(frame: FrameType | None) -> tuple[str, int] | None:
-    """The model's own line that led here, else torch's; ``None`` in generated code, whose numbers torch.export checked."""
+    """The model's own line that led here, else torch's.
+
+    ``None`` in generated code, whose numbers torch.export checked, and where an f-string only makes text of a number.
+    """
     torchs = None
     while frame is not None and frame.f_code.co_filename != _WRAPPER:
         file = frame.f_code.co_filename
         if is_models_own(file):
-            return file, frame.f_lineno
+            makes_text = opname[frame.f_code.co_code[frame.f_lasti]].startswith("FORMAT_")
+            return None if makes_text else (file, frame.f_lineno)
         if file.startswith("<"):
             return None
         torchs = torchs or (file, frame.f_lineno)

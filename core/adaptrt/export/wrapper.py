@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,14 +67,17 @@ class FlatModel(nn.Module):
 
     def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         outputs = flatten_outputs(self.model(*inputs))
-        if self.count is not None and len(outputs) != self.count:
-            raise ModelError(
-                f"The model gives {len(outputs)} outputs for a batch of {_batch(inputs)}, and {self.count} for another one.",
-                hint="It returns a list with an entry for each sample: --batch 1 fixes the batch, or wrap it in a module "
-                "whose outputs have the batch as their first axis.",
-            )
+        if self.count is not None:
+            require_count(len(outputs), self.count, inputs)
         return tuple(outputs.values())
 
 
-def _batch(inputs: tuple[torch.Tensor, ...]) -> str:
-    return str(int(inputs[0].shape[0])) if inputs and inputs[0].ndim else "?"
+def require_count(given: int, count: int, inputs: Sequence[torch.Tensor]) -> None:
+    """A model has as many outputs for every batch; a ``ModelError`` says what to do about one that has not."""
+    if given != count:
+        batch = f"a batch of {int(inputs[0].shape[0])}" if inputs and inputs[0].ndim else "this input"
+        raise ModelError(
+            f"The model gives {given} outputs for {batch}, and {count} for another one.",
+            hint="It returns a list with an entry for each sample: --batch 1 fixes the batch, or wrap it in a module "
+            "whose outputs have the batch as their first axis.",
+        )

@@ -174,6 +174,14 @@ def test_what_cannot_be_exported_is_one_line_and_a_next_step(tmp_path: Path) -> 
     assert (caught.value.hint or "").startswith("Try --exporter dynamo")
 
 
+def test_torchscript_has_no_other_exporter(tmp_path: Path) -> None:
+    spec = ModelSpec((InputSpec.image(8, 8),), outputs=(OutputSpec("y"),))
+    with pytest.raises(ExportError) as caught:
+        exported(tmp_path, spec, "torchscript", torch.jit.trace(Unexportable(), torch.rand(1, 3, 8, 8)))
+    assert "the Python module it was made from" in (caught.value.hint or "")
+    assert "--exporter" not in (caught.value.hint or "")
+
+
 def test_a_full_disk_is_not_the_exporters_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any, **options: Any) -> None:
         try:

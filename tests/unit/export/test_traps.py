@@ -14,6 +14,7 @@ pytest.importorskip("onnx", reason="exporters write ONNX")
 from torch import nn  # noqa: E402
 
 from adaptrt import Dim, ExportError, InputSpec, ModelError, ModelSpec, OutputSpec  # noqa: E402
+from adaptrt.export.eager import EagerRunner  # noqa: E402
 from adaptrt.export.torch_onnx import export_onnx  # noqa: E402
 from adaptrt.graph.lint.places import at  # noqa: E402
 from adaptrt.report import Finding  # noqa: E402
@@ -95,6 +96,20 @@ class Weighs(nn.Module):
         return x
 
 
+class Tells(nn.Module):
+    """Text for a message that nobody reads."""
+
+    def forward(self, x: Any) -> Any:
+        torch._assert(x.dim() == 3, f"got {x.shape}, in all {x.sum()}")
+        return x * 2
+
+
+class ShapeTells(nn.Module):
+    def forward(self, x: Any) -> Any:
+        torch._assert(x.dim() == 3, f"got {x.shape}, {x.shape[1]}")
+        return x * 2
+
+
 class Constant(nn.Module):
     def forward(self, x: Any) -> Any:
         return x + torch.tensor([1.0, 2.0, 3.0, 4.0]) * torch.from_numpy(np.ones(4, np.float32))
@@ -135,6 +150,12 @@ def test_sizes_of_fixed_axes_are_what_the_rules_ask_for(tmp_path: Path) -> None:
 
 def test_numbers_out_of_weights_are_constants(tmp_path: Path) -> None:
     assert findings(Weighs(), tmp_path) == []
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_text_is_no_number(tmp_path: Path, exporter: str) -> None:
+    net = Tells() if exporter == "torchscript" else nn.Sequential(nn.Identity(), ShapeTells())
+    assert findings(net, tmp_path, N, exporter) == []
 
 
 def test_constants_made_of_numbers_are_none(tmp_path: Path) -> None:
@@ -200,6 +221,8 @@ def test_as_many_outputs_as_there_are_samples(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match="gives 2 outputs for a batch of 2, and 1 for another"):
         findings(PerSample(), tmp_path)
+    with pytest.raises(ModelError, match="gives 3 outputs for a batch of 3, and 1 for another"):
+        EagerRunner(PerSample(), ("y",)).run({"x": np.ones((3, 4, 4), np.float32)})
 
 
 def test_dynamo_fails_at_the_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -205,7 +205,14 @@ class AdapterContract:
         from adaptrt.patching import applied
         from adaptrt.patching.targets import resolve
 
+        _ = opened.completed  # what a first run leaves on the model is no patch
+        by_hand = opened.code()
         found = opened.patches()
+        touched = [name for name, value in opened.code().items() if by_hand.get(name) is not value]
+        assert not touched, (
+            f"the hook patches changes {touched[0]} itself, and nobody changes it back: return a FunctionPatch, SwitchPatch "
+            "or ModulePatch that names it"
+        )
 
         def state() -> list[Any]:
             targets = [resolve(one.item, one.plugin).value for one in found]

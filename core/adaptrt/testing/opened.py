@@ -68,6 +68,23 @@ class OpenedAdapter:
     def patches(self) -> list[Contributed]:
         return self.hooks.patches(self.ctx, self.model, self.completed)
 
+    def code(self) -> dict[str, Any]:
+        """Every attribute of the classes that the model is made of, and every public one of its modules."""
+        classes = {kind for module in self.model.modules() for kind in type(module).__mro__ if kind is not object}
+        of_classes = {
+            f"{kind.__module__}:{kind.__qualname__}.{name}": value
+            for kind in classes
+            for name, value in vars(kind).items()
+            if not name.startswith("__")
+        }
+        of_modules = {
+            f"{path or 'the model'}.{name}": value
+            for path, module in self.model.named_modules()
+            for name, value in vars(module).items()
+            if not name.startswith("_")
+        }
+        return {**of_classes, **of_modules}
+
     def trace_shapes(self) -> Shapes:
         return trace_shapes(self.spec)
 

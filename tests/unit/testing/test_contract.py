@@ -113,6 +113,24 @@ def test_patches_that_stay_are_found(bad: Callable[[str], OpenedAdapter]) -> Non
         AdapterContract().test_patches_are_restored(opened)
 
 
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("type(model)._conv_forward = lambda self, x, w, b: x", r"torch\.nn\.modules\.conv:Conv2d\._conv_forward"),
+        ("model.fused = False", r"the model\.fused"),
+    ],
+)
+def test_patches_by_hand_are_found(
+    bad: Callable[[str], OpenedAdapter], monkeypatch: pytest.MonkeyPatch, change: str, named: str
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.nn.Conv2d, "_conv_forward", torch.nn.Conv2d._conv_forward)  # and so it is put back
+    opened = bad(f"@hookimpl\ndef patches(model):\n    {change}\n    return []\n")
+    with pytest.raises(AssertionError, match=f"the hook patches changes {named} itself"):
+        AdapterContract().test_patches_are_restored(opened)
+
+
 def test_an_exporter_that_works_again_is_noticed(bad: Callable[[str], OpenedAdapter], tiny: str) -> None:
     class Mine(AdapterContract):
         adapter = "tiny"

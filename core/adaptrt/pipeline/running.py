@@ -117,6 +117,7 @@ class Running:
         """Link 3: the graph in the precision asked for, within what that precision costs."""
         from adaptrt.graph.lint import check_typed as check_typed_graph
         from adaptrt.pipeline.engine import check_typed, why_float32
+        from adaptrt.trt.onnx_file import read_onnx
 
         self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
         with self.timed("types") as stage:
@@ -125,6 +126,12 @@ class Running:
         if typed == onnx_path:
             self.not_run(3, why_float32(self.request))
             return typed
+        if read_onnx(onnx_path).spec is not None and read_onnx(typed).spec is None:
+            who = self.session.answered("typed_onnx")
+            raise PluginError(
+                f"{who} returned a graph from typed_onnx that lost the file's metadata.",
+                hint=f"Copy metadata_props from {onnx_path.name}: the spec travels in there.",
+            )
         self.add_file("typed", typed, f".{self.request.precision}.onnx")
         self.report.findings += check_typed_graph(typed, spec, target_of(self.request))
         if self.request.verify == "none":

@@ -13,7 +13,7 @@ import pytest
 import adaptrt
 import adaptrt.pipeline.convert
 from adaptrt import Report, VerificationError
-from adaptrt.errors import BuildError, DependencyError, EngineError
+from adaptrt.errors import BuildError, DependencyError, EngineError, PluginError
 from adaptrt.pipeline import engine as engine_module
 from adaptrt.pipeline.configure import configure_builder
 from adaptrt.pipeline.engine import open_engine, why_float32
@@ -225,6 +225,24 @@ def test_a_typed_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: 
     with pytest.raises(VerificationError, match="Link 3") as caught:
         adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=10)
     assert "--keep-fp32" in str(caught.value.hint)
+
+
+def test_a_typed_graph_without_the_spec_names_who_lost_it(tiny: str, install_extension: Install) -> None:
+    install_extension(
+        "forgets",
+        """
+        @hookimpl
+        def typed_onnx(ctx, onnx_path, spec):
+            import onnx
+            model = onnx.load(str(onnx_path))
+            del model.metadata_props[:]
+            path = ctx.workdir / "bare.onnx"
+            onnx.save(model, str(path))
+            return path
+        """,
+    )
+    with pytest.raises(PluginError, match="forgets .*typed_onnx.* metadata"):
+        adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target=10)
 
 
 def test_why_there_is_no_typed_graph() -> None:

@@ -251,6 +251,12 @@ class AdapterContract:
         assert report.onnx is not None
         assert report.spec is not None
         assert report.link(2).status == "passed", f"link 2 was not proved: {report.link(2).reason}"
+        values = [finding for finding in report.findings if finding.rule == "traced-value"]
+        where = [f"{place.file}:{place.line} ({place.code})" for finding in values for place in finding.places]
+        assert not where, (
+            f"a value of the input decides in Python at {where[0]}, and the graph keeps what the example gave: patch it "
+            "(torch.where, a mask)"
+        )
         honest = [check for check in report.link(2).checks if check.name.endswith(" in a batch")]
         assert honest, "no batch was checked: leave the batch dynamic"
         runner = OnnxRuntimeRunner(report.onnx)

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("torch", reason="a conversion needs torch")
 
-from adaptrt import Report, Request, ShapeRequest
+from adaptrt import InputSpec, ModelSpec, Report, Request, ShapeRequest
+from adaptrt.report import FileRecord, Finding, Place
 from adaptrt.specs import parse_batch
 from adaptrt.testing import AdapterContract
 from adaptrt.testing.contract import STANDARD_TESTS
@@ -141,6 +142,21 @@ def test_an_exporter_that_works_again_is_noticed(bad: Callable[[str], OpenedAdap
 
     with pytest.raises(AssertionError, match="works now"):
         Mine().test_it_converts("torchscript", converted, bad(""))
+
+
+def test_a_value_that_the_trace_froze_is_found(bad: Callable[[str], OpenedAdapter], tiny: str) -> None:
+    """Also where every sample happens to take the same branch."""
+    place = Place("net.py", 7, "if x.sum() > 0:")
+    frozen = Finding("traced-value", 0, "warning", "", 1, "it decides", "torch.where", [place])
+
+    def converted(**changes: Any) -> Report:
+        report = Report("tiny", "x", "", findings=[frozen], spec=ModelSpec((InputSpec.image(8, 8),)))
+        report.link(2).status = "passed"
+        report.files["onnx"] = FileRecord("x.onnx", 0, "")
+        return report
+
+    with pytest.raises(AssertionError, match=r"decides in Python at net\.py:7 \(if x\.sum\(\) > 0:\)"):
+        AdapterContract().test_it_converts("torchscript", converted, bad(""))
 
 
 def test_an_adapter_that_nobody_installed(tmp_path: Path) -> None:

@@ -309,7 +309,8 @@ class AdapterContract:
         wanted = {"detect": Detections, "classify": Classification}.get(spec.task)
         for prediction in found:
             assert wanted is None or isinstance(prediction, wanted), (
-                f"task {spec.task!r} has to be decoded to {wanted}: name the decoder in the spec"
+                f"task {spec.task!r} has to be decoded to {wanted.__name__}, and {type(prediction).__name__} comes out: "
+                "name the decoder in the spec"
             )
             if isinstance(prediction, (Detections, Classification)):
                 assert np.isfinite(prediction.scores).all(), "scores are not finite"

@@ -34,17 +34,21 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
 
 
 def _class_lines(evaluation: Evaluation) -> list[str]:
-    """A line for each class: how many objects, and each backend's first score."""
+    """A line for each class: how many objects, and each backend's first score; of one backend alone, every score."""
     first = evaluation.results[0].per_class
     if not first:
         return []
-    score = next(name for name in next(iter(first.values())) if name != "objects")
-    head = ["class", "objects", *(f"{score} {result.backend}" for result in evaluation.results)]
+    scores = [name for name in next(iter(first.values())) if name != "objects"]
+    if len(evaluation.results) > 1:
+        columns = [(f"{scores[0]} {result.backend}", result, scores[0]) for result in evaluation.results]
+    else:
+        columns = [(score, evaluation.results[0], score) for score in scores]
+    head = ["class", "objects", *(title for title, _, _ in columns)]
     rows = [
         [
             name,
             f"{entry['objects']:.0f}",
-            *(f"{100 * result.per_class[name][score]:.2f} %" for result in evaluation.results),
+            *(f"{100 * result.per_class[name][score]:.2f} %" for _, result, score in columns),
         ]
         for name, entry in first.items()
     ]

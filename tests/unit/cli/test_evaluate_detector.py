@@ -35,6 +35,11 @@ def test_scores_pictures_and_classes(converted: str, adaptrt: Callable[..., Any]
     assert "1 categories of the annotations are no class of this model: left out" in lines
     for backend in ("eager", "onnxruntime"):
         assert len(list(Path("shown", f"detector.{backend}").glob("*.jpg"))) == 2
+    classes = next(line for line in lines if line.startswith("class "))
+    assert classes.split() == ["class", "objects", "mAP", "eager", "mAP", "onnxruntime"]
+    alone = adaptrt("evaluate", converted, "--data", "set").out.splitlines()
+    classes = next(line for line in alone if line.startswith("class "))
+    assert classes.split() == ["class", "objects", "mAP", "mAP50", "VOC", "AP50"]
     data = json.loads(adaptrt("evaluate", converted, "--data", "set/instances.json", "--json").out)
     assert set(data["results"][0]["scores"]) == {"mAP", "mAP50", "mAP75", "VOC AP50", "recall"}
     assert data["results"][0]["per_class"]

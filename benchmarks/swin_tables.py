@@ -95,6 +95,16 @@ def swin_relatives() -> list[str]:
     return markdown(["model", "", "difference", "nodes", "exporter"], rows)
 
 
+def swin_top1() -> list[str]:
+    found = json.loads((FOLDER / "swin_top1.json").read_text(encoding="utf-8"))
+    same = found["same top-1 as eager (%)"]
+    rows = [
+        [road, f"{score:.1f} %", f"{same[road]:.1f} %" if road in same else ""]
+        for road, score in found["top-1 (%)"].items()
+    ]
+    return markdown(["road", "top-1", "same as eager"], rows)
+
+
 def failure(one: dict[str, Any]) -> str:
     return one.get("failed") or f"differs by {one['difference']:.1e}"
 
@@ -103,6 +113,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "swin_variants": swin_variants,
     "swin_unpatched": swin_unpatched,
     "swin_relatives": swin_relatives,
+    "swin_top1": swin_top1,
 }
 
 

@@ -258,6 +258,7 @@ def test_anything_else_is_a_clear_error(data: bytes) -> None:
 def test_a_manifest_with_a_wrong_field_is_a_clear_error(made: Manifest, data: st.DataObject) -> None:
     fields = msgspec.json.decode(made.to_json())
     key = data.draw(st.sampled_from(sorted(fields)))
-    fields[key] = data.draw(st.sampled_from([{"x": [None]}, [[1]]]))
+    wrong = [[[1]]] if isinstance(fields[key], dict) else [[[1]], {"x": [None]}]  # unknown keys are a later version's
+    fields[key] = data.draw(st.sampled_from(wrong))
     with pytest.raises(EngineError):
         Manifest.from_json(msgspec.json.encode(fields))

@@ -13,11 +13,12 @@ from adaptrt.specs import ModelSpec
 
 
 def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """IoU of every pair: [N, 4] and [M, 4] (x1 y1 x2 y2) to [N, M]."""
+    """IoU of every pair: [N, 4] and [M, 4] (x1 y1 x2 y2) to [N, M]. Equal boxes have 1, also where they are empty."""
     a, b = first[:, None].astype(np.float64), second[None].astype(np.float64)
     overlap = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
     iou: NDArray[np.float64] = overlap / np.maximum(union, 1e-12)
+    iou[(a == b).all(-1)] = 1
     return iou
 
 

@@ -27,6 +27,12 @@ def test_equal_predictions_match() -> None:
     assert matched_boxes(0.99, 1e-3).compute([both], [both]) == 1.0
 
 
+def test_empty_boxes_match_where_they_are_the_same() -> None:
+    both = found((5.0, 5.0, 5.0, 9.0), scores=[0.9])
+    assert matched_boxes(0.99, 1e-3).compute([both], [both]) == 1.0
+    assert match_boxes(both, found((6.0, 5.0, 6.0, 9.0), scores=[0.9]), 0.5) == []
+
+
 def test_another_label_is_another_object() -> None:
     assert match_boxes(found(ONE, scores=[0.9]), found(ONE, scores=[0.9], labels=[1]), 0.5) == []
 

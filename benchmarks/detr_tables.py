@@ -1,21 +1,13 @@
-"""Writes the tables of docs/explanation/detr-patches.md out of benchmarks/results; ``--check`` only compares.
-
-::
-
-    python benchmarks/detr_tables.py [--check]
-"""
+"""The tables of docs/explanation/detr-patches.md; `make docs` writes them."""
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from results import FOLDER
-from swin_tables import MARK, markdown
+from results import markdown, read, with_tables
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "detr-patches.md"
 
@@ -72,31 +64,9 @@ def _counts(operators: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in operators.items() if count)
 
 
-def read(name: str) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    return kept
-
-
 TABLES: dict[str, Callable[[], list[str]]] = {"graph": graph, "roads": roads, "family": family}
 
 
-def written() -> str:
+def page() -> str:
     """The page with its tables as the results have them."""
-
-    def table(found: re.Match[str]) -> str:
-        return found[1] + "\n".join(TABLES[found[2]]()) + "\n" + found[3]
-
-    return MARK.sub(table, PAGE.read_text(encoding="utf-8"))
-
-
-def main() -> None:
-    text = written()
-    if "--check" in sys.argv:
-        if text != PAGE.read_text(encoding="utf-8"):
-            sys.exit("The tables differ from benchmarks/results: python benchmarks/detr_tables.py")
-        return
-    PAGE.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    return with_tables(PAGE, TABLES)

@@ -7,8 +7,9 @@ import datetime
 import json
 import os
 import platform
+import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,3 +65,25 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def read(name: str) -> dict[str, Any]:
+    """What a benchmark kept."""
+    kept: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return kept
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    """A table for the documentation, line by line."""
+    return ["| " + " | ".join(map(str, line)) + " |" for line in (head, ["---"] * len(head), *rows)]
+
+
+def with_tables(page: Path, tables: Mapping[str, Callable[[], list[str]]]) -> str:
+    """A page with what stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` renewed."""
+
+    def table(found: re.Match[str]) -> str:
+        return found[1] + "\n".join(tables[found[2]]()) + "\n" + found[3]
+
+    return re.sub(
+        r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", table, page.read_text(encoding="utf-8"), flags=re.DOTALL
+    )

@@ -1,20 +1,12 @@
-"""Writes the tables of docs/explanation/swin-patches.md out of benchmarks/results; ``--check`` only compares.
-
-::
-
-    python benchmarks/swin_tables.py [--check]
-"""
+"""The tables of docs/explanation/swin-patches.md; `make docs` writes them."""
 
 from __future__ import annotations
 
-import json
-import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from results import FOLDER
+from results import FOLDER, markdown, read, with_tables
 from swin_relatives import NAMES as RELATIVES
 
 VARIANTS = (
@@ -30,7 +22,6 @@ VARIANTS = (
 )
 NOT_TRIED = "not tried"
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "swin-patches.md"
-MARK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def swin_variants() -> list[str]:
@@ -96,7 +87,7 @@ def swin_relatives() -> list[str]:
 
 
 def swin_top1() -> list[str]:
-    found = json.loads((FOLDER / "swin_top1.json").read_text(encoding="utf-8"))
+    found = read("swin_top1")
     same = found["same top-1 as eager (%)"]
     rows = [
         [road, f"{score:.1f} %", f"{same[road]:.1f} %" if road in same else ""]
@@ -118,32 +109,10 @@ TABLES: dict[str, Callable[[], list[str]]] = {
 
 
 def kept(name: str) -> dict[str, Any]:
-    path = FOLDER / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["models"] if path.is_file() else {}
+    models: dict[str, Any] = read(name)["models"] if (FOLDER / f"{name}.json").is_file() else {}
+    return models
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    lines = [head, ["---"] * len(head), *rows]
-    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
-
-
-def written() -> str:
+def page() -> str:
     """The page with its tables as the results have them."""
-
-    def table(found: re.Match[str]) -> str:
-        return found[1] + "\n".join(TABLES[found[2]]()) + "\n" + found[3]
-
-    return MARK.sub(table, PAGE.read_text(encoding="utf-8"))
-
-
-def main() -> None:
-    text = written()
-    if "--check" in sys.argv:
-        if text != PAGE.read_text(encoding="utf-8"):
-            sys.exit("The tables differ from benchmarks/results: python benchmarks/swin_tables.py")
-        return
-    PAGE.write_text(text, encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+    return with_tables(PAGE, TABLES)

@@ -1,5 +1,5 @@
-"""Writes what follows from the code and from plugins.toml: the pages of docs/reference, the README's table of adapters,
-the jobs of the CI. With ``--check`` it only says which differ.
+"""Writes what follows from the code, from plugins.toml and from what was measured: the pages of docs/reference, tables of
+other pages, the README's table of adapters, the jobs of the CI. With ``--check`` it only says which differ.
 
 python docs/generate.py [--check]
 """
@@ -21,14 +21,19 @@ from typing import Any
 import click
 
 import adaptrt
-import catalogue
-import measurements
 from adaptrt import errors, hookspecs, report
 from adaptrt.cli.main import cli as command_line
 from adaptrt.plugins import settings
 from adaptrt.vision.decoders import registry
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+
+import catalogue  # noqa: E402
+import detr_tables  # noqa: E402
+import measurements  # noqa: E402
+import swin_tables  # noqa: E402
+
 REFERENCE = "docs/reference/"
 WIDTH = 100
 MARK = "<!-- Written by `make docs` out of {source}: change it there. -->\n"
@@ -300,6 +305,8 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "measurements.md": measurements.measurements_page,
     REFERENCE + "plugins-toml.md": settings_page,
     REFERENCE + "report.md": report_page,
+    "docs/explanation/detr-patches.md": detr_tables.page,
+    "docs/explanation/swin-patches.md": swin_tables.page,
     "README.md": catalogue.readme,
     ".github/workflows/ci.yml": catalogue.workflow,
 }

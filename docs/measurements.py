@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+from results import markdown, read
+
 NOT_MACHINE = ("date", "cpu", "cores", "python", "torch threads")
 PLACES = ("static", "batch", "batch_hw")
 
@@ -36,7 +35,7 @@ def startup() -> list[str]:
         for name, one in seconds.items()
     ]
     return section(
-        "Start-up", "startup", table(["command", "CPU seconds, median", "least", "next to --version"], rows), kept
+        "Start-up", "startup", markdown(["command", "CPU seconds, median", "least", "next to --version"], rows), kept
     )
 
 
@@ -55,7 +54,7 @@ def conversion() -> list[str]:
     ratio = kept["ratio"]
     told = f"Converting takes {ratio['median']:.2f} of the export beside it ({ratio['min']:.2f} to {ratio['max']:.2f}, pair by pair)."
     head = ["YOLOv5n to ONNX, dynamic batch, TorchScript", "seconds, median", "least", "nodes"]
-    return section("Converting", "convert_speed", [*table(head, rows), "", told], kept)
+    return section("Converting", "convert_speed", [*markdown(head, rows), "", told], kept)
 
 
 def latency() -> list[str]:
@@ -70,21 +69,21 @@ def latency() -> list[str]:
         for batch, one in kept["milliseconds"].items()
     ]
     head = ["YOLOv5n 640, ONNX Runtime, one thread", "ours, ms", "Ultralytics' file, ms", "ratio, pair by pair"]
-    return section("The ONNX file on a CPU", "onnx_latency", table(head, rows), kept)
+    return section("The ONNX file on a CPU", "onnx_latency", markdown(head, rows), kept)
 
 
 def per_picture() -> list[str]:
     kept = read("preprocess_speed")
     rows = [[one["picture"], " x ".join(map(str, one["size"])), *speeds(one)] for one in kept["rows"]]
     head = ["picture", "height x width", "ours, ms", "Ultralytics', ms", "ratio"]
-    lines = section("Each picture: in", "preprocess_speed", table(head, rows), kept)
+    lines = section("Each picture: in", "preprocess_speed", markdown(head, rows), kept)
     kept = read("decode_speed")
     rows = [
         [f"`{one['decoder']}`", " x ".join(map(str, one["shape"])), one["candidates"], one["detections"], *speeds(one)]
         for one in kept["rows"]
     ]
     head = ["decoder", "output", "candidates", "boxes", "ours, ms", "Ultralytics', ms", "ratio"]
-    return [*lines, "", *section("Each picture: out", "decode_speed", table(head, rows), kept)]
+    return [*lines, "", *section("Each picture: out", "decode_speed", markdown(head, rows), kept)]
 
 
 def speeds(one: dict[str, Any]) -> list[str]:
@@ -96,7 +95,7 @@ def average_precision() -> list[str]:
     names = list(next(iter(kept["scores"].values())))
     rows = [[name, *(f"{100 * one[key]:.2f}" for key in names)] for name, one in kept["scores"].items()]
     told = f"The trained YOLOv5n on {kept['pictures']} drawn pictures that it has not seen."
-    return section("mAP before and after", "yolov5_map", [told, "", *table(["backend", *names], rows)], kept)
+    return section("mAP before and after", "yolov5_map", [told, "", *markdown(["backend", *names], rows)], kept)
 
 
 def engines() -> list[str]:
@@ -115,11 +114,11 @@ def engines() -> list[str]:
         "and the largest shape of the profile (batch 32 at most, 960 x 960 at most); detections from a score of 0.25 on, of the",
         "checkpoint of the repository, which looks for helmets and vests, from 0.01 on.",
         "",
-        *table(["YOLOv5n", "static", "dynamic batch", "dynamic batch, height, width"], rows),
+        *markdown(["YOLOv5n", "static", "dynamic batch", "dynamic batch, height, width"], rows),
         "",
         "mAP50-95 on drawn pictures, in points:",
         "",
-        *table(
+        *markdown(
             ["engine", "mAP50-95", "mAP50"],
             [
                 [f"`{name}`", f"{100 * one['mAP50-95']:.2f}", f"{100 * one['mAP50']:.2f}"]
@@ -150,12 +149,3 @@ def machine(kept: dict[str, Any]) -> str:
     versions = [f"{name} {version}" for name, version in found.items() if name not in NOT_MACHINE]
     place = f"{found['cores']} cores of an {found['cpu']}, " if "cpu" in found else ""
     return f"{place}Python {found['python']}, {', '.join(versions)}" + (f", {found['date']}" if "date" in found else "")
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    return ["| " + " | ".join(map(str, line)) + " |" for line in (head, ["---"] * len(head), *rows)]
-
-
-def read(name: str) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return kept

@@ -349,7 +349,13 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
     assert "other_adapter" not in sys.modules
 
 
-def test_a_distribution_without_metadata(fake_distribution: FakeDistribution) -> None:
+@pytest.mark.parametrize("finder", ["Python's", "importlib_metadata's"])
+def test_a_distribution_without_metadata(
+    finder: str, fake_distribution: FakeDistribution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if finder != "Python's":  # the package replaces Python's finder once it is imported, by whomever
+        package = pytest.importorskip("importlib_metadata", reason="not every environment holds importlib_metadata")
+        monkeypatch.setattr("importlib.metadata.distributions", package.distributions)
     folder = fake_distribution("adaptrt-gone", {"adaptrt.extensions": {"gone": "gone_module"}})
     (metadata,) = folder.glob("*/METADATA")
     metadata.unlink()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -39,21 +41,30 @@ def find_candidates(group: str) -> list[Candidate]:
     for distribution in metadata.distributions():
         for entry in distribution.entry_points:
             if entry.group == group:
+                known = _metadata(distribution)
                 found.append(
                     Candidate(
                         name=entry.name,
                         group=group,
                         module=entry.value,
-                        # what an interrupted installation leaves behind may have neither
-                        distribution=distribution.metadata["Name"] or "an unknown distribution",
-                        version=distribution.version or "of unknown version",
-                        requires=tuple(distribution.requires or ()),
-                        summary=distribution.metadata["Summary"] or "",
+                        distribution=known.get("Name") or "an unknown distribution",
+                        version=known.get("Version") or "of unknown version",
+                        requires=tuple(distribution.requires or ()) if known else (),
+                        summary=known.get("Summary") or "",
                         entry_point=entry,
                     )
                 )
     unique = {(found.name, found.distribution): found for found in reversed(found)}  # the first on sys.path wins
     return sorted(unique.values(), key=lambda candidate: (candidate.name, candidate.distribution))
+
+
+def _metadata(distribution: metadata.Distribution) -> Mapping[str, str]:
+    """Name, version and so on; empty where an interrupted installation left no metadata behind."""
+    try:
+        found: Any = distribution.metadata
+    except FileNotFoundError:  # of the package importlib_metadata, which takes over once somebody imports it
+        return {}
+    return dict(found.items()) if found is not None else {}
 
 
 # the same module from another distribution
@@ -109,5 +120,5 @@ def _wanted(requirement: Requirement) -> str:
 def installed_version(distribution: str) -> str | None:
     try:
         return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
+    except (metadata.PackageNotFoundError, FileNotFoundError):
         return None

@@ -51,7 +51,9 @@ def main() -> None:
                 times[text].append(seconds)
     bare = [cpu_seconds([sys.executable, "-c", "pass"]) for _ in range(ROUNDS)]
     result = {
-        "machine": machine("adaptrt", "ultralytics"),
+        "machine": machine(
+            "adaptrt", "ultralytics", *(["polygraphy"] if shutil.which("polygraphy", path=str(scripts)) else [])
+        ),
         "python alone": spread(bare),
         "cpu seconds": {text: spread(values) for text, values in times.items()},
     }

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from adaptrt.pipeline.opened import OpenedAdapter
 from adaptrt.request import Request
 from adaptrt.specs import format_shape
-from adaptrt.testing.opened import OpenedAdapter
 
 
 def model_plan(request: Request) -> dict[str, Any]:

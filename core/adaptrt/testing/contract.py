@@ -14,10 +14,10 @@ import pytest
 
 from adaptrt.errors import AdaptrtError
 from adaptrt.options import parse_pairs
+from adaptrt.pipeline.opened import OpenedAdapter
 from adaptrt.report import Report
 from adaptrt.request import Exporter, Request, ShapeRequest
 from adaptrt.specs import ModelSpec, parse_batch, parse_imgsz, parse_shapes
-from adaptrt.testing.opened import OpenedAdapter
 
 _HEAVY = ("cv2", "onnx", "onnxruntime", "onnxscript", "tensorrt", "torch", "torchvision")
 

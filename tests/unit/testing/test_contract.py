@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("torch", reason="a conversion needs torch")
 
 from adaptrt import InputSpec, ModelSpec, Report, Request, ShapeRequest
+from adaptrt.pipeline.opened import OpenedAdapter
 from adaptrt.report import FileRecord, Finding, Place
 from adaptrt.specs import parse_batch
 from adaptrt.testing import AdapterContract
 from adaptrt.testing.contract import STANDARD_TESTS
-from adaptrt.testing.opened import OpenedAdapter
 
 
 @pytest.fixture(autouse=True)

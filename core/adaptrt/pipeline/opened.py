@@ -1,4 +1,4 @@
-"""An adapter opened as a conversion opens it, stage by stage, for tests to look into."""
+"""An adapter opened as a conversion opens it, stage by stage: for plans, and for tests to look into."""
 
 from __future__ import annotations
 

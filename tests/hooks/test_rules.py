@@ -349,6 +349,33 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
     assert "other_adapter" not in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            "image=replace(spec.image, input='pictures')",
+            "from model_spec whose picture goes to 'pictures', which is no input",
+        ),
+        ("decoder=DecoderSpec('yollo')", "There is no decoder 'yollo'"),
+    ],
+)
+def test_a_spec_that_nobody_can_use_is_told_at_once(changed: str, said: str, convert_with: Convert) -> None:
+    source = f"""
+        from dataclasses import replace
+
+        @hookimpl(wrapper=True)
+        def model_spec(ctx, model):
+            spec = yield
+            return replace(spec, {changed})
+
+        @hookimpl
+        def example_inputs(ctx, spec, shapes, seed):
+            raise AssertionError("too late")
+        """
+    with pytest.raises(PluginError, match=said):
+        convert_with(source)
+
+
 @pytest.mark.parametrize("finder", ["Python's", "importlib_metadata's"])
 def test_a_distribution_without_metadata(
     finder: str, fake_distribution: FakeDistribution, monkeypatch: pytest.MonkeyPatch

@@ -79,6 +79,13 @@ class Hooks:
                 f"that cannot be written: {error}.",
                 hint="Plain values only: text, numbers, lists and dicts of them; str(path) for a path.",
             ) from error
+        names = [tensor.name for tensor in spec.inputs]
+        if spec.image is not None and spec.image.input not in names:
+            raise PluginError(
+                f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
+                f"whose picture goes to {spec.image.input!r}, which is no input.",
+                hint=f"ImageTransform(input=...) is one of {', '.join(names)}.",
+            )
         return spec
 
     def example_inputs(

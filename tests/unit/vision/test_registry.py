@@ -45,7 +45,7 @@ def test_a_distributions_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("points", "name", "says"),
     [
-        ([], "yollo", ["'yollo'", "Did you mean 'yolo'?", "pip install --no-deps"]),
+        ([], "yollo", ["'yollo'", "Did you mean 'yolo'?", "pip install --no-deps PACKAGE"]),
         ([("mine", "a", "external"), ("mine", "b", "external")], "mine", ["a and by b"]),
         ([("yolo", "shadow", "external")], "yolo", ["adaptrt and by shadow", "pip uninstall shadow"]),
         ([("mine", "a", "misnamed")], "mine", ["not a Decoder with the name 'mine'", "of a"]),

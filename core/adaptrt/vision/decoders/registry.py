@@ -38,7 +38,7 @@ def find_decoder(name: str) -> Decoder:
         close = did_you_mean(name, decoder_names())
         raise PluginError(
             f"There is no decoder {name!r}.",
-            hint=f"{close} Or install the package that brings it: pip install --no-deps",
+            hint=f"{close} Or install the package that brings it; for predicting, pip install --no-deps PACKAGE is enough.",
         )
     if name in _OWN:
         decoder: Decoder = importlib.import_module(_OWN[name]).decoder

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -67,8 +68,8 @@ def test_the_catalogue_is_inside_the_core(core: Wheel, tmp_path: Path) -> None:
     assert (tmp_path / "adaptrt" / "catalogue.toml").read_bytes() == (ROOT / "plugins.toml").read_bytes()
     # -S: neither this checkout nor any adapter is installed there; numpy and its like are appended by hand
     program = """
-import sys, sysconfig
-sys.path.append(sysconfig.get_paths()["purelib"])
+import sys
+sys.path.append(sys.argv.pop(1))
 from importlib import metadata
 found = list(metadata.distributions(path=[sys.argv.pop(1)]))
 metadata.distributions = lambda **_: found
@@ -77,7 +78,7 @@ sys.argv = ["adaptrt", "adapters", "--all", "--json"]
 sys.exit(main())
 """
     done = subprocess.run(
-        [sys.executable, "-S", "-c", program, str(tmp_path)],
+        [sys.executable, "-S", "-c", program, sysconfig.get_paths()["purelib"], str(tmp_path)],
         capture_output=True, text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -85,7 +85,10 @@ _LOAD_FAILURES = (
         r"\S+ is not a registered function/op|No Op registered for .*|Failed to find kernel for .*",
         "An operator that is not ONNX Runtime's own needs its library: --ort-custom-ops lib.so",
     ),
-    (r"Protobuf parsing failed.*", "The file is cut short, or is no ONNX file: write it again."),
+    (
+        r"Protobuf parsing failed.*|ModelProto does not have a graph.*|No graph was found.*",
+        "The file is cut short, or is no ONNX file: write it again.",
+    ),
 )
 
 

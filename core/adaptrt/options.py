@@ -67,6 +67,14 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
         raise UsageError(f"Options are missing: {error}.", hint=hint) from error
 
 
+def split_options(options: type[T] | None, values: Mapping[str, Any]) -> tuple[T | None, dict[str, Any]]:
+    """An instance with the values that belong to it, ``None`` without a class; and the values that are left."""
+    if options is None:
+        return None, dict(values)
+    own = {key: value for key, value in values.items() if takes_option(options, key)}
+    return fill_options(options, own), {key: value for key, value in values.items() if key not in own}
+
+
 def _convert(key: str, value: Any, wanted: Any) -> Any:
     if isinstance(value, str) and _wants_json(wanted):
         value = _container(key, value, wanted)

@@ -49,16 +49,8 @@ def build(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **
     import shlex
 
     from adaptrt.api import run_build
-    from adaptrt.cli.output import frameworks_kept_off_stdout
-    from adaptrt.cli.progress import choose_observer
+    from adaptrt.cli.output import run_and_show
     from adaptrt.cli.request import build_request_from_flags
 
     request = build_request_from_flags(flags, command=f"adaptrt build {shlex.join(arguments(ctx))}", verbose=verbose)
-    with frameworks_kept_off_stdout(verbose), choose_observer(quiet=quiet) as observer:
-        report = run_build(request, observer=observer)
-    if as_json:
-        click.echo(report.to_json())
-    elif not quiet:
-        from adaptrt.rendering.terminal import print_summary, stdout_console
-
-        print_summary(stdout_console(), report, verbose=bool(verbose), picture=request.image)
+    run_and_show(run_build, request, verbose=verbose, quiet=quiet, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import WIDTH, Command, Entry, LazyGroup, general_options, option
+from adaptrt.cli.framework import Command, Entry, LazyGroup, general_options, option
 
 _TITLE = "Commands"
 
@@ -28,7 +28,6 @@ _SECONDS = {"d": 86400, "h": 3600, "m": 60}
         "ls": Entry("adaptrt.cli.cache:ls", "List what is kept.", _TITLE),
         "prune": Entry("adaptrt.cli.cache:prune", "Remove what is kept.", _TITLE),
     },
-    context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
 )
 def cache() -> None:
     """Converted files, engines and kernel timings that are kept for the next time."""

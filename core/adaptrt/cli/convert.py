@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from adaptrt.cli.engine_flags import build_flags, precision_flags
 from adaptrt.cli.framework import Command, arguments, general_options, option
-
-if TYPE_CHECKING:
-    from adaptrt.request import Request
 
 FILES, SHAPES, EXPORT, PROOF, PLUGINS = "Model and files", "Shapes and names", "Export", "Verification", "Plugins"
 
@@ -98,22 +95,10 @@ def convert(
         else:
             print_plan(plan)
         return
-    _convert(request, verbose=verbose, quiet=quiet, as_json=as_json)
-
-
-def _convert(request: Request, *, verbose: int, quiet: bool, as_json: bool) -> None:
     from adaptrt.api import run_request
-    from adaptrt.cli.output import frameworks_kept_off_stdout
-    from adaptrt.cli.progress import choose_observer
+    from adaptrt.cli.output import run_and_show
 
-    with frameworks_kept_off_stdout(verbose), choose_observer(quiet=quiet) as observer:
-        report = run_request(request, observer=observer)
-    if as_json:
-        click.echo(report.to_json())
-    elif not quiet:
-        from adaptrt.rendering.terminal import print_summary, stdout_console
-
-        print_summary(stdout_console(), report, verbose=bool(verbose), picture=request.image)
+    run_and_show(run_request, request, verbose=verbose, quiet=quiet, as_json=as_json)
 
 
 def _command_line(script: str, words: list[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from adaptrt.cli.framework import WIDTH, Command, Entry, LazyGroup, general_options, option
+from adaptrt.cli.framework import Command, Entry, LazyGroup, general_options, option
 
 _TITLE = "Commands"
 
@@ -21,7 +21,6 @@ WRAP_EXAMPLES = (("adaptrt engine wrap best.engine -o for_ultralytics.engine", '
         "unwrap": Entry("adaptrt.cli.engine:unwrap", "Take Ultralytics' header off.", _TITLE),
         "wrap": Entry("adaptrt.cli.engine:wrap", "Put Ultralytics' header on.", _TITLE),
     },
-    context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
 )
 def engine() -> None:
     """Engines of Ultralytics start with a header that other TensorRT tools cannot read: take it off, or put it on."""

@@ -12,8 +12,8 @@ from adaptrt.errors import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-WIDTH = 100
 GENERAL = "General"
+_CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
 class Option(click.Option):
@@ -32,8 +32,7 @@ class Command(click.Command):
     """A command with sections of options and examples; ``arguments(ctx)`` tells what it was called with."""
 
     def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
-        kwargs.setdefault("context_settings", {"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]})
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
         self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -91,7 +90,7 @@ class LazyGroup(click.Group):
     """A group whose commands are imported when they are called, or their own help is asked for."""
 
     def __init__(self, *args: Any, entries: dict[str, Entry], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
         self.entries = entries
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

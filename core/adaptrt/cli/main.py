@@ -8,7 +8,7 @@ import click
 
 from adaptrt import __version__
 from adaptrt.cli.boundary import run
-from adaptrt.cli.framework import WIDTH, Entry, LazyGroup
+from adaptrt.cli.framework import Entry, LazyGroup
 
 _MODELS, _SETUP, _AUTHORS = "Models", "This installation", "For authors of plugins"
 
@@ -38,7 +38,6 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     cls=LazyGroup,
     entries=COMMANDS,
     no_args_is_help=False,
-    context_settings={"max_content_width": WIDTH, "help_option_names": ["-h", "--help"]},
     epilog="Start with: adaptrt convert --adapter yolov5 best.pt --image street.jpg",
 )
 @click.option(

@@ -7,14 +7,32 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from adaptrt.report import Report
+    from adaptrt.request import Request
 
 
 def echo_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, quiet: bool, as_json: bool) -> None:
+    """Run a conversion or a build with its progress on standard error, and its outcome on standard output."""
+    from adaptrt.cli.progress import choose_observer
+
+    with frameworks_kept_off_stdout(verbose), choose_observer(quiet=quiet) as observer:
+        report = run(request, observer=observer)
+    if as_json:
+        click.echo(report.to_json())
+    elif not quiet:
+        from adaptrt.rendering.terminal import print_summary, stdout_console
+
+        print_summary(stdout_console(), report, verbose=bool(verbose), picture=request.image)
 
 
 @contextlib.contextmanager

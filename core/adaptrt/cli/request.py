@@ -21,61 +21,51 @@ def request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int =
     if not flags["adapter"]:
         raise _adapter_missing(flags["source"])
     return Request(
-        source=flags["source"],
         adapter=flags["adapter"],
-        output=_path(flags["output"]),
         weights=_path(flags["weights"]),
-        shapes=ShapeRequest(
-            imgsz=parse_imgsz(flags["imgsz"]) if flags["imgsz"] is not None else None,
-            batch=parse_batch(flags["batch"]) if flags["batch"] is not None else None,
-            dynamic=parse_dynamic(flags["dynamic"]) if flags["dynamic"] is not None else None,
-            shapes=_shapes(flags),
-        ),
         input_names=_names(flags["input_names"], "--input-names"),
         output_names=_names(flags["output_names"], "--output-names"),
         opset=flags["opset"],
         exporter=flags["exporter"],
         simplify=flags["simplify"],
-        verify=flags["verify"],
-        target=int(flags["target"]) if flags["target"] else None,  # type: ignore[arg-type]
-        precision=precision_from_flags(flags),
-        keep_fp32=tuple(flags["keep_fp32"]),
-        build=build_from_flags(flags),
-        cache=flags["cache"],
-        image=_path(flags["image"]),
         test_image=_path(flags["test_image"]),
         options=parse_pairs(flags["pairs"]),
         trust_checkpoint=flags["trust_checkpoint"],
-        ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
-        plugins_file=_path(flags["plugins_file"]),
         command=command,
         verbose=verbose,
+        **_common(flags),
     )
 
 
 def build_request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int = 0) -> BuildRequest:
     """The same for ``build``."""
     return BuildRequest(
-        source=flags["source"],
-        output=_path(flags["output"]),
-        shapes=ShapeRequest(
+        set_dynamic_batch=flags["set_dynamic_batch"], command=command, verbose=verbose, **_common(flags)
+    )
+
+
+def _common(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of both, from the flags of both; ``build`` has no ``--dynamic``."""
+    dynamic = flags.get("dynamic")
+    return {
+        "source": flags["source"],
+        "output": _path(flags["output"]),
+        "shapes": ShapeRequest(
             imgsz=parse_imgsz(flags["imgsz"]) if flags["imgsz"] is not None else None,
             batch=parse_batch(flags["batch"]) if flags["batch"] is not None else None,
+            dynamic=parse_dynamic(dynamic) if dynamic is not None else None,
             shapes=_shapes(flags),
         ),
-        set_dynamic_batch=flags["set_dynamic_batch"],
-        verify=flags["verify"],
-        target=int(flags["target"]) if flags["target"] else None,  # type: ignore[arg-type]
-        precision=precision_from_flags(flags),
-        keep_fp32=tuple(flags["keep_fp32"]),
-        build=build_from_flags(flags),
-        cache=flags["cache"],
-        image=_path(flags["image"]),
-        ort_custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
-        plugins_file=_path(flags["plugins_file"]),
-        command=command,
-        verbose=verbose,
-    )
+        "verify": flags["verify"],
+        "target": int(flags["target"]) if flags["target"] else None,
+        "precision": precision_from_flags(flags),
+        "keep_fp32": tuple(flags["keep_fp32"]),
+        "build": build_from_flags(flags),
+        "cache": flags["cache"],
+        "image": _path(flags["image"]),
+        "ort_custom_ops": tuple(map(Path, flags["ort_custom_ops"])),
+        "plugins_file": _path(flags["plugins_file"]),
+    }
 
 
 def _adapter_missing(source: str) -> UsageError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, ModelError, PatchError, UsageError, did_you_mean
 from adaptrt.export.choices import choose_opset
-from adaptrt.options import fill_options, option_names, takes_option
+from adaptrt.options import fill_options, option_names, split_options, takes_option
 from adaptrt.pipeline import links
 from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.observer import Observer
@@ -139,12 +139,9 @@ class _Converting(Running):
 
     def open_options(self) -> dict[str, Any]:
         """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""
-        wanted = self.hooks.adapter_options()
-        given = dict(self.request.options)
-        own = {key: value for key, value in given.items() if wanted is not None and takes_option(wanted, key)}
-        options = fill_options(wanted, own) if wanted is not None else None
+        options, rest = split_options(self.hooks.adapter_options(), self.request.options)
         self.ctx = replace(self.ctx, options=options)
-        return {key: value for key, value in given.items() if key not in own}
+        return rest
 
     def make_spec(self, model: nn.Module, decoder_options: dict[str, Any]) -> ModelSpec:
         spec = self.hooks.model_spec(self.ctx, model)

@@ -1,4 +1,4 @@
-"""An adapter opened as a conversion opens it, stage by stage: for plans, and for tests to look into."""
+"""An adapter opened as a conversion opens it, stage by stage: for plans, for the model behind a file, for tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.options import fill_options, takes_option
+from adaptrt.options import split_options
 from adaptrt.pipeline.samples import Shapes, sample_shapes, trace_shapes
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.request import Conversion, Request
@@ -30,9 +30,7 @@ class OpenedAdapter:
 
     def __post_init__(self) -> None:
         self._session, settings = open_session(self.request.adapter, self.request.plugins_file)
-        wanted = self.hooks.adapter_options()
-        own = {key: value for key, value in self.request.options.items() if wanted and takes_option(wanted, key)}
-        options = fill_options(wanted, own) if wanted is not None else None
+        options, _ = split_options(self.hooks.adapter_options(), self.request.options)
         self.ctx = Conversion(self.request, options, self.workdir, settings.settings)
 
     @property

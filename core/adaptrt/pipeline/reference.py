@@ -6,11 +6,10 @@ import tempfile
 from pathlib import Path
 
 from adaptrt.errors import ModelError
-from adaptrt.options import fill_options, takes_option
 from adaptrt.pipeline.load import Model
-from adaptrt.pipeline.sessions import open_session
+from adaptrt.pipeline.opened import OpenedAdapter
 from adaptrt.report import Report
-from adaptrt.request import Conversion, Request, ShapeRequest
+from adaptrt.request import Request, ShapeRequest
 
 SUFFIX = ".report.json"
 
@@ -45,9 +44,6 @@ def load_reference(
     source, old = report.source, Path(report.weights) if report.weights else None
     if weights is not None:
         source, old = (report.source, weights) if old is not None else (str(weights), None)
-    session, settings = open_session(report.adapter, plugins_file)
-    wanted = session.hooks.adapter_options()
-    own = {key: value for key, value in report.options.items() if wanted is not None and takes_option(wanted, key)}
     with tempfile.TemporaryDirectory(prefix="adaptrt-reference-") as folder:
         request = Request(
             source,
@@ -56,9 +52,9 @@ def load_reference(
             shapes=ShapeRequest(shapes={tensor.name: tensor.profiles for tensor in spec.inputs}),
             options=report.options,
             trust_checkpoint=trust_checkpoint,
+            plugins_file=plugins_file,
         )
-        options = fill_options(wanted, own) if wanted is not None else None
-        model = session.hooks.load_model(Conversion(request, options, Path(folder), settings.settings)).eval()
+        model = OpenedAdapter(request, Path(folder)).model.eval()
     return Model(
         EagerRunner(model, tuple(output.name for output in spec.outputs)), spec, path, plugins_file=plugins_file
     )

@@ -14,25 +14,32 @@ and statistics lie where a trained network has them (detr_family.py); the fixtur
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import shutil
-import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adaptrt.specs import BuildOptions, ModelSpec
+from adaptrt.specs import ModelSpec
 from gpu_latency import Memory, in_turns
-from results import FOLDER, machine
+from gpu_work import (
+    ROOT,
+    build_one,
+    build_options,
+    build_side_by_side,
+    compiled,
+    finished,
+    run_stages,
+    say,
+    stage_parser,
+    torch_facts,
+)
+from gpu_work import Work as Folder
+from results import machine, use_fixtures
 
-ROOT = Path(__file__).parents[1]
 FIXTURE = ROOT / "tests" / "fixtures" / "detr_shapes.pth"
 CONFIG = "detr_r50_8xb2-150e_coco"
 SIZES = {"r50": (800, 1216), "shapes": (256, 256)}
@@ -49,23 +56,10 @@ KEPT: dict[str, tuple[str, ...]] = {
 SURE = {"r50": 0.0, "shapes": 0.25}
 
 
-class Work:
-    """The work folder."""
+class Work(Folder):
+    """DETR-R50 and the fixture."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.folder: Path = options.work.resolve()
-        for name in ("onnx", "engines", "timing", "reference", "results", "weights"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-
-    def onnx(self, model: str) -> Path:
-        return self.folder / "onnx" / f"{model}.onnx"
-
-    def engine(self, name: str) -> Path:
-        return self.folder / "engines" / f"{name}.engine"
-
-    def reference(self, name: str) -> Path:
-        return self.folder / "reference" / f"{name}.npz"
+    folders = (*Folder.folders, "weights")
 
     @property
     def models(self) -> list[str]:
@@ -82,30 +76,12 @@ class Work:
             lively(CONFIG, weights.parent)
         return CONFIG, weights
 
-    def spec(self, model: str) -> ModelSpec:
-        from adaptrt.trt.onnx_file import read_onnx
-
-        spec = read_onnx(self.onnx(model)).spec
-        assert spec is not None
-        return spec
-
-    def keep(self, name: str, result: Any) -> None:
-        (self.folder / "results" / f"{name}.json").write_text(json.dumps(result, indent=1))
-
-    def kept(self, name: str) -> Any:
-        path = self.folder / "results" / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else None
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
 
 def drawn(work: Work) -> Path:
     """The held-out set of the fixture; its instances.json."""
     target = work.folder / "shapes"
     if not (target / "instances.json").exists():
-        sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+        use_fixtures()
         from draw_shapes import Look, write_detection_set
 
         look = Look(size=256, objects=(1, 5), radius=(0.09, 0.3))  # what train_detr.py draws
@@ -152,18 +128,13 @@ def export(work: Work) -> None:
 
 def build(work: Work) -> None:
     """Engines whose exactness is measured, several at a time, with a low optimization level."""
-    jobs: dict[str, tuple[str, Any, tuple[str, ...]]] = {}
+    jobs = {}
     for model in work.models:
-        jobs[f"{model}_fp32"] = (model, "fp32", ())
-        for suffix, kept in KEPT.items():
-            jobs[f"{model}_fp16{suffix}"] = (model, "fp16", kept)
-    waiting = {name: job for name, job in jobs.items() if not work.engine(name).exists()}
-    with ThreadPoolExecutor(work.options.jobs) as threads:
-        futures = {threads.submit(build_one, work, name, *job): name for name, job in waiting.items()}
-        for future in as_completed(futures):
-            name, error = futures[future], future.exception()
-            say(f"NOT BUILT {name}: {error}" if error else f"built {name} in {future.result():.0f} s")
-            work.keep(f"build_{name}", {"error": str(error)} if error else {"seconds": future.result()})
+        for precision, suffix, kept in [("fp32", "", ()), *(("fp16", *part) for part in KEPT.items())]:
+            name = f"{model}_{precision}{suffix}"
+            options = build_options(work, precision, gigabytes=8)
+            jobs[name] = partial(build_one, work, name, model, precision, options, keep_fp32=kept)
+    build_side_by_side(work, jobs)
 
 
 def build_timed(work: Work) -> None:
@@ -171,34 +142,11 @@ def build_timed(work: Work) -> None:
     for model in work.models:
         name = f"timed_{model}"
         if not work.engine(name).exists():
-            kept = KEPT[work.options.timed_kept]
-            seconds = build_one(work, name, model, "fp16", kept, level=work.options.timed_level)
-            work.keep(f"build_{name}", {"seconds": seconds, "level": work.options.timed_level, "kept": kept})
+            kept, level = KEPT[work.options.timed_kept], work.options.timed_level
+            options = build_options(work, "fp16", gigabytes=8, level=level, portable=True)
+            seconds = build_one(work, name, model, "fp16", options, keep_fp32=kept)
+            work.keep(f"build_{name}", {"seconds": seconds, "level": level, "kept": kept})
             say(f"built {name} in {seconds:.0f} s")
-
-
-def build_one(
-    work: Work, name: str, model: str, precision: Any, keep_fp32: tuple[str, ...], level: int | None = None
-) -> float:
-    from adaptrt.trt.build import build_engine_file
-
-    options = BuildOptions(
-        workspace=8 << 30,
-        # level 0 hardly looks at half precision
-        optimization_level=max(work.options.level, int(precision == "fp16")) if level is None else level,
-        tactic_sources=tuple(work.options.tactics.split(",")),
-        timeout=work.options.timeout,
-        version_compatible=level is not None,  # so that the lean runtime of a later version can run it beside torch
-    )
-    manifest = build_engine_file(
-        work.onnx(model),
-        work.engine(name),
-        precision=precision,
-        keep_fp32=keep_fp32,
-        options=options,
-        timing_folder=work.folder / "timing",
-    )
-    return manifest.build_seconds
 
 
 def reference(work: Work) -> None:
@@ -219,7 +167,7 @@ def reference(work: Work) -> None:
         arrays |= {f"half_{name}": np.concatenate([part[name] for part in half]) for name in parts[0]}
         np.savez(work.reference(model), images=images, **arrays)
         say(f"eager {model}: {len(images)} pictures")
-    work.keep("reference", {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__})
+    work.keep("reference", torch_facts())
 
 
 def eager_network(work: Work, model: str) -> Any:
@@ -356,7 +304,7 @@ def latency_torch(work: Work) -> None:
 
     from adaptrt.runtime.tensorrt import TensorRTRunner
 
-    result: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    result = torch_facts()
     for model in work.models:
         network = eager_network(work, model).half()
         runner = TensorRTRunner(work.engine(f"timed_{model}"), allow_host_code=True)
@@ -367,23 +315,9 @@ def latency_torch(work: Work) -> None:
                     "torch eager fp16": partial(network.heads, x.half()),
                     "engine": lambda r=runner, x=x: torch.from_dlpack(r({"images": x}, outputs="borrowed")["boxes"]),  # type: ignore[misc]
                 }
-                for mode in work.options.compile.split(",") if work.options.compile else []:
-                    compiled = torch.compile(network.heads, mode=mode, dynamic=False)
-                    started = time.perf_counter()
-                    try:
-                        for _ in range(3):
-                            compiled(x.half())
-                        torch.cuda.synchronize()
-                    except Exception as error:  # what torch.compile cannot do is a result, not our failure
-                        result[f"torch.compile {mode} {model} batch {batch}"] = (
-                            f"{type(error).__name__}: {str(error)[:300]}"
-                        )
-                        continue
-                    result[f"torch.compile {mode} {model} batch {batch} compiles in s"] = time.perf_counter() - started
-                    sides[f"torch.compile {mode} fp16"] = partial(compiled, x.half())
-                one: dict[str, Any] = in_turns(
-                    {name: partial(finished, call) for name, call in sides.items()}, rounds=10
-                )
+                one: dict[str, Any] = {}
+                sides |= compiled(network.heads, x.half(), work.options.compile, one)
+                one |= in_turns({name: finished(call) for name, call in sides.items()}, rounds=10)
                 one["times eager"] = one["torch eager fp16"]["p50"] / one["engine"]["p50"]
                 result[f"{model} batch {batch}"] = one
                 work.keep("latency_torch", result)
@@ -391,22 +325,11 @@ def latency_torch(work: Work) -> None:
         runner.close()
 
 
-def finished(call: Callable[[], Any]) -> None:
-    import torch
-
-    call()
-    torch.cuda.current_stream().synchronize()
-
-
 def report(work: Work) -> None:
     """Everything in one file."""
     found = sorted((work.folder / "results").glob("*.json"))
     result = {"machine": machine(), **{path.stem: json.loads(path.read_text()) for path in found}}
-    target = work.folder / "gpu_detr.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
-    if work.options.keep:
-        shutil.copy(target, FOLDER / target.name)
-    say(f"{len(found)} results in {target}")
+    say(f"{len(found)} results in {work.write('gpu_detr', result)}")
 
 
 def main() -> None:
@@ -420,24 +343,12 @@ def main() -> None:
         "latency-torch": latency_torch,
         "report": report,
     }
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["all", *stages], nargs="+")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "detr")
+    parser = stage_parser(__doc__, list(stages), "detr")
     parser.add_argument("--models", default="r50,shapes")
-    parser.add_argument("--jobs", type=int, default=5, help="builds at a time")
-    parser.add_argument("--level", type=int, default=0, help="optimization level of engines that are compared")
-    parser.add_argument("--timed-level", type=int, default=2, help="optimization level of engines that are timed")
     parser.add_argument(
         "--timed-kept", default="", choices=list(KEPT), help="what stays float32 in engines that are timed"
     )
-    parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
-    parser.add_argument("--timeout", type=float, help="seconds after which a build is given up")
-    parser.add_argument("--compile", default="default,reduce-overhead", help="modes of torch.compile; empty: none")
-    parser.add_argument("--keep", action="store_true", help="report: write into benchmarks/results")
-    options = parser.parse_args()
-    work = Work(options)
-    for stage in stages if "all" in options.stage else options.stage:
-        stages[stage](work)
+    run_stages(stages, Work(parser.parse_args()))
 
 
 if __name__ == "__main__":

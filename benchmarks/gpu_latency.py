@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from gpu_yolov5 import Work
+from gpu_work import Call, Work, compiled, finished, torch_facts
 
 BATCHES = (1, 8, 32)
 ROUNDS, INNER = 15, 20
 ENGINE = "new_batch_fp16_fast"
-Call = Callable[[], Any]
 
 
 def percentiles(times: list[float]) -> dict[str, float]:
@@ -193,7 +190,7 @@ def latency_torch(work: Work) -> None:
     from adaptrt.runtime.tensorrt import TensorRTRunner
     from gpu_yolov5 import eager_network
 
-    result = _torch_facts(torch)
+    result = torch_facts()
     network = eager_network(work, "new").half()
     with TensorRTRunner(work.engine(ENGINE), allow_host_code=True) as runner, torch.inference_mode():
         result["backend"] = runner.backend
@@ -202,7 +199,7 @@ def latency_torch(work: Work) -> None:
             half = x.half()
             one: dict[str, Any] = in_turns(
                 {
-                    name: _finished(torch, call)
+                    name: finished(call)
                     for name, call in {
                         "torch eager fp16": lambda: network(half),  # noqa: B023
                         "torch eager fp16, channels last": _channels_last(torch, network, half),
@@ -230,41 +227,18 @@ def latency_compiled(work: Work) -> None:
 
     from gpu_yolov5 import eager_network
 
-    result = _torch_facts(torch)
+    result = torch_facts()
     network = eager_network(work, "new").half()
     with torch.inference_mode():
         for batch in BATCHES:
             half = torch.rand(batch, 3, 640, 640, device="cuda").half()
-            sides = {"torch eager fp16": _finished(torch, lambda: network(half))}  # noqa: B023
             one: dict[str, Any] = {}
-            for mode in ("default", "reduce-overhead"):
-                function = torch.compile(network, mode=mode, dynamic=False)
-                started = time.perf_counter()
-                try:
-                    for _ in range(3):
-                        function(half)
-                    torch.cuda.synchronize()
-                except Exception as error:  # what torch.compile cannot do is a result, not our failure
-                    one[f"torch.compile {mode}"] = f"{type(error).__name__}: {str(error)[:300]}"
-                    continue
-                one[f"torch.compile {mode}: seconds to compile"] = time.perf_counter() - started
-                sides[f"torch.compile {mode} fp16"] = _finished(torch, lambda f=function: f(half))  # noqa: B023
-            one |= in_turns(sides)
+            sides = {"torch eager fp16": lambda: network(half)}  # noqa: B023
+            sides |= compiled(network, half, work.options.compile, one)
+            one |= in_turns({name: finished(call) for name, call in sides.items()})
             _show(batch, one)
             result[f"batch {batch}"] = one
             work.keep("latency_compiled", result)
-
-
-def _torch_facts(torch: Any) -> dict[str, Any]:
-    return {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda}
-
-
-def _finished(torch: Any, call: Call) -> Call:
-    def run() -> None:
-        call()
-        torch.cuda.current_stream().synchronize()
-
-    return run
 
 
 def _show(batch: int, one: dict[str, Any]) -> None:

@@ -13,23 +13,31 @@ without it only the new one is measured.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adaptrt.predictions import Detections, ImageMeta
-from adaptrt.specs import BuildOptions, Dim, ModelSpec
-from results import FOLDER, machine
+from adaptrt.specs import Dim, ModelSpec
+from gpu_work import (
+    ROOT,
+    build_one,
+    build_options,
+    build_side_by_side,
+    run_stages,
+    say,
+    stage_parser,
+    torch_facts,
+)
+from gpu_work import Work as Folder
+from results import machine, use_fixtures
 
-ROOT = Path(__file__).parents[1]
 FIXTURE = ROOT / "tests" / "fixtures" / "yolov5n_shapes.pt"
 PICTURES, SEED = 200, 1002  # of the held-out set
 MAP_CONF, MAP_BOXES = 0.001, 100
@@ -62,26 +70,10 @@ class Case:
         return f"{self.graph}_{self.precision}"
 
 
-class Work:
-    """The work folder."""
+class Work(Folder):
+    """Both families, and the photographs."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.folder: Path = options.work.resolve()
-        for name in ("onnx", "photos", "engines", "timing", "reference", "results"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-
-    def onnx(self, graph: str) -> Path:
-        return self.folder / "onnx" / f"{graph}.onnx"
-
-    def engine(self, name: object) -> Path:
-        return self.folder / "engines" / f"{name}.engine"
-
-    def result(self, name: str) -> Path:
-        return self.folder / "results" / f"{name}.json"
-
-    def reference(self, graph: str, role: str) -> Path:
-        return self.folder / "reference" / f"{graph}_{role}.npz"
+    folders = (*Folder.folders, "photos")
 
     @property
     def families(self) -> list[str]:
@@ -91,26 +83,8 @@ class Work:
     def cases(self) -> list[Case]:
         return [Case(f, shapes, precision) for f in self.families for shapes in SHAPES for precision in PRECISIONS]
 
-    def spec(self, graph: str) -> ModelSpec:
-        from adaptrt.trt.onnx_file import read_onnx
-
-        spec = read_onnx(self.onnx(graph)).spec
-        assert spec is not None
-        return spec
-
     def checkpoint(self, family: str) -> Path:
         return FIXTURE if family == "new" else Path(self.options.classic)
-
-    def keep(self, name: str, result: Any) -> None:
-        self.result(name).write_text(json.dumps(result, indent=1))
-
-    def kept(self, name: str) -> Any:
-        path = self.result(name)
-        return json.loads(path.read_text()) if path.exists() else None
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def export(work: Work) -> None:
@@ -133,70 +107,31 @@ def export(work: Work) -> None:
 
 def build(work: Work) -> None:
     """All engines, several at a time, with a low optimization level; then the one whose speed is measured, alone, twice."""
-    options = BuildOptions(
-        workspace=4 << 30,
-        optimization_level=work.options.level,
-        tactic_sources=tuple(work.options.tactics.split(",")),
-        timeout=work.options.timeout,
-    )
-    half = replace(options, optimization_level=max(1, work.options.level))  # level 0 hardly looks at half precision
     jobs = {
-        str(case): (case.graph, case.precision, half if case.precision == "fp16" else options) for case in work.cases
+        str(case): partial(
+            build_one, work, str(case), case.graph, case.precision, build_options(work, case.precision, gigabytes=4)
+        )
+        for case in work.cases
     }
-    portable = replace(half, version_compatible=True)
-    jobs["new_batch_fp16_portable"] = ("new_batch", "fp16", portable)
-    waiting = {name: job for name, job in jobs.items() if not work.engine(name).exists()}
-    started = time.perf_counter()
-    with ThreadPoolExecutor(work.options.jobs) as threads:
-        futures = {threads.submit(_build_one, work, name, *job): name for name, job in waiting.items()}
-        for future in as_completed(futures):
-            name = futures[future]
-            error = future.exception()
-            if error is not None:
-                say(f"NOT BUILT {name}: {error}")
-                work.keep(f"build_{name}", {"error": str(error), "at_once": len(waiting)})
-                continue
-            say(f"built {name} in {future.result():.0f} s")
-            work.keep(f"build_{name}", {"seconds": future.result(), "at_once": len(waiting)})
-    if waiting:
-        say(f"{len(waiting)} engines in {time.perf_counter() - started:.0f} s")
+    portable = build_options(work, "fp16", gigabytes=4, portable=True)
+    jobs["new_batch_fp16_portable"] = partial(build_one, work, "new_batch_fp16_portable", "new_batch", "fp16", portable)
+    build_side_by_side(work, jobs)
 
 
 def build_fast(work: Work) -> None:
     """The engine whose speed is measured: the default optimization level, alone; and again from the timing cache."""
     if work.kept("timing_cache"):
         return
-    options = BuildOptions(
-        workspace=8 << 30,
-        optimization_level=work.options.fast_level,
-        tactic_sources=tuple(work.options.tactics.split(",")),
-        version_compatible=True,  # so that the lean runtime of a later version, in torch's process, can run it too
-    )
-    cache = work.folder / "timing" / "fast"
-    shutil.rmtree(cache, ignore_errors=True)
-    first = _build_one(work, "new_batch_fp16_fast", "new_batch", "fp16", options, cache)
+    level = work.options.timed_level
+    options = build_options(work, "fp16", gigabytes=8, level=level, portable=True)
+    shutil.rmtree(work.folder / "timing" / "fast", ignore_errors=True)
+    first = build_one(work, "new_batch_fp16_fast", "new_batch", "fp16", options, timing="timing/fast")
     say(f"built new_batch_fp16_fast in {first:.0f} s")
-    second = _build_one(work, "again", "new_batch", "fp16", options, cache)
+    second = build_one(work, "again", "new_batch", "fp16", options, timing="timing/fast")
     say(f"built it again from the timing cache in {second:.1f} s")
     work.keep(
-        "timing_cache",
-        {"level": work.options.fast_level, "first_seconds": first, "second_seconds": second, "ratio": second / first},
+        "timing_cache", {"level": level, "first_seconds": first, "second_seconds": second, "ratio": second / first}
     )
-
-
-def _build_one(
-    work: Work, name: str, graph: str, precision: Any, options: BuildOptions, cache: Path | None = None
-) -> float:
-    from adaptrt.trt.build import build_engine_file
-
-    manifest = build_engine_file(
-        work.onnx(graph),
-        work.engine(name),
-        precision=precision,
-        options=options,
-        timing_folder=cache or work.folder / "timing",
-    )
-    return manifest.build_seconds
 
 
 def roles(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -235,11 +170,9 @@ def pictures(work: Work, family: str, count: int) -> list[np.ndarray]:
 
 def drawn_pictures(work: Work) -> Path:
     """The held-out set of the shapes fixture; its instances.json."""
-    import sys
-
     target = work.folder / "shapes"
     if not (target / "instances.json").exists():
-        sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+        use_fixtures()
         from draw_shapes import write_detection_set
 
         write_detection_set(target, PICTURES, SEED, suffix=".png", workers=8)
@@ -264,7 +197,7 @@ def reference(work: Work) -> None:
             graph = f"{family}_{shapes}"
             spec = work.spec(graph)
             for role, shape in roles(spec):
-                path = work.reference(graph, role)
+                path = work.reference(f"{graph}_{role}")
                 if path.exists():
                     continue
                 batch, _ = prepare(pictures(work, family, shape[0]), at_shape(spec, shape))
@@ -280,7 +213,7 @@ def reference(work: Work) -> None:
                 return network(torch.from_numpy(batch).cuda()).cpu().numpy()
 
         keep_boxes(work, "eager", run)
-    work.keep("reference", {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__})
+    work.keep("reference", torch_facts())
 
 
 def eager_network(work: Work, family: str) -> Any:
@@ -344,7 +277,7 @@ def _accuracy_of(work: Work, case: Case) -> dict[str, Any]:
     with TensorRTRunner(work.engine(case)) as runner:
         result["backend"] = runner.backend
         for role, shape in roles(spec):
-            kept = np.load(work.reference(case.graph, role))
+            kept = np.load(work.reference(f"{case.graph}_{role}"))
             result[role] = {"shape": shape} | _difference(
                 runner.run({"images": kept["images"]})["output0"],
                 kept["output0"],
@@ -414,10 +347,7 @@ def report(work: Work) -> None:
             result[path.stem] = kept
     for path in sorted((work.folder / "reference").glob("map_*.npz")):
         result["map"][path.stem.removeprefix("map_")] = _map(work, np.load(path)["rows"])
-    target = work.folder / "gpu_yolov5.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
-    if work.options.keep:
-        shutil.copy(target, FOLDER / target.name)
+    work.write("gpu_yolov5", result)
     for name, engine in result["engines"].items():
         for role in ("min", "opt", "max"):
             if role in engine:
@@ -437,9 +367,7 @@ def _gpu(work: Work) -> dict[str, Any]:
 
 
 def _map(work: Work, rows: np.ndarray) -> Mapping[str, float]:
-    import sys
-
-    sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+    use_fixtures()
     from evaluate_yolov5n import coco_scores
 
     found = [
@@ -468,20 +396,10 @@ def main() -> None:
         "latency-compiled": gpu_latency.latency_compiled,
         "report": report,
     }
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["all", *stages], nargs="+")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "gpu")
+    parser = stage_parser(__doc__, list(stages), "gpu")
+    parser.set_defaults(jobs=7, timed_level=3)
     parser.add_argument("--classic", help="a checkpoint of the classic family")
-    parser.add_argument("--jobs", type=int, default=7, help="builds at a time")
-    parser.add_argument("--level", type=int, default=0, help="optimization level of the twelve engines")
-    parser.add_argument("--fast-level", type=int, default=3, help="optimization level of the engine that is timed")
-    parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
-    parser.add_argument("--timeout", type=float, help="seconds after which a build is given up")
-    parser.add_argument("--keep", action="store_true", help="report: write into benchmarks/results")
-    options = parser.parse_args()
-    work = Work(options)
-    for stage in stages if "all" in options.stage else options.stage:
-        stages[stage](work)
+    run_stages(stages, Work(parser.parse_args()))
 
 
 if __name__ == "__main__":

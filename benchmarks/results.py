@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +42,13 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", metavar="FILE", help="keep the result; 'keep': under benchmarks/results")
     return parser
+
+
+def use_fixtures() -> None:
+    """Make the modules of tests/fixtures importable: what draws and what trains."""
+    folder = str(Path(__file__).parents[1] / "tests" / "fixtures")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def finish(name: str, where: str | None, result: dict[str, Any]) -> None:

@@ -13,25 +13,32 @@ trained fixture (tests/fixtures/swin_shapes) are its own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import shutil
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adaptrt.specs import BuildOptions
 from gpu_latency import in_turns
-from results import FOLDER, machine
+from gpu_work import (
+    ROOT,
+    build_one,
+    build_options,
+    build_side_by_side,
+    compiled,
+    finished,
+    run_stages,
+    say,
+    stage_parser,
+    torch_facts,
+)
+from gpu_work import Work as Folder
+from results import machine, use_fixtures
 from swin_common import perturbed, pictures
 
-ROOT = Path(__file__).parents[1]
 FIXTURE = ROOT / "tests" / "fixtures" / "swin_shapes"
 NAMES = {
     "tiny": "swin_tiny_patch4_window7_224",
@@ -49,23 +56,10 @@ KEPT = {"": (), "_norm32": ("LayerNormalization",), "_soft32": ("Softmax",)}
 """Parts of a half-precision engine that stay float32, by the suffix of its name."""
 
 
-class Work:
-    """The work folder."""
+class Work(Folder):
+    """Swin-T, -S, -B and the fixture."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        self.options = options
-        self.folder: Path = options.work.resolve()
-        for name in ("onnx", "engines", "timing", "reference", "results", "weights"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-
-    def onnx(self, graph: str) -> Path:
-        return self.folder / "onnx" / f"{graph}.onnx"
-
-    def engine(self, name: str) -> Path:
-        return self.folder / "engines" / f"{name}.engine"
-
-    def reference(self, name: str) -> Path:
-        return self.folder / "reference" / f"{name}.npz"
+    folders = (*Folder.folders, "weights")
 
     def weights(self, model: str) -> Path:
         folder = self.folder / "weights" / model
@@ -76,17 +70,6 @@ class Work:
     @property
     def models(self) -> list[str]:
         return [model for model in NAMES if model in self.options.models.split(",")]
-
-    def keep(self, name: str, result: Any) -> None:
-        (self.folder / "results" / f"{name}.json").write_text(json.dumps(result, indent=1))
-
-    def kept(self, name: str) -> Any:
-        path = self.folder / "results" / f"{name}.json"
-        return json.loads(path.read_text()) if path.exists() else None
-
-
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 def export(work: Work) -> None:
@@ -130,19 +113,14 @@ def export_one(work: Work, graph: str, source: str, weights: Path | None, form: 
 
 def build(work: Work) -> None:
     """Engines whose exactness is measured, several at a time, with a low optimization level."""
-    jobs: dict[str, tuple[str, Any, tuple[str, ...]]] = {}
+    jobs = {}
     for path in sorted((work.folder / "onnx").glob("*_gather.onnx")):
-        jobs[f"{path.stem}_fp32"] = (path.stem, "fp32", ())
-        for suffix, kept in KEPT.items():
+        for precision, suffix, kept in [("fp32", "", ()), *(("fp16", *part) for part in KEPT.items())]:
             if not suffix or path.stem.startswith(("tiny", "shapes")):
-                jobs[f"{path.stem}_fp16{suffix}"] = (path.stem, "fp16", kept)
-    waiting = {name: job for name, job in jobs.items() if not work.engine(name).exists()}
-    with ThreadPoolExecutor(work.options.jobs) as threads:
-        futures = {threads.submit(build_one, work, name, *job): name for name, job in waiting.items()}
-        for future in as_completed(futures):
-            name, error = futures[future], future.exception()
-            say(f"NOT BUILT {name}: {error}" if error else f"built {name} in {future.result():.0f} s")
-            work.keep(f"build_{name}", {"error": str(error)} if error else {"seconds": future.result()})
+                name = f"{path.stem}_{precision}{suffix}"
+                options = build_options(work, precision, gigabytes=4)
+                jobs[name] = partial(build_one, work, name, path.stem, precision, options, keep_fp32=kept)
+    build_side_by_side(work, jobs)
 
 
 def build_timed(work: Work) -> None:
@@ -150,33 +128,11 @@ def build_timed(work: Work) -> None:
     for path in sorted((work.folder / "onnx").glob("tiny_*.onnx")):
         name = f"timed_{path.stem}"
         if not work.engine(name).exists():
-            seconds = build_one(work, name, path.stem, "fp16", (), level=work.options.timed_level)
-            work.keep(f"build_{name}", {"seconds": seconds, "level": work.options.timed_level})
+            level = work.options.timed_level
+            options = build_options(work, "fp16", gigabytes=4, level=level, portable=True)
+            seconds = build_one(work, name, path.stem, "fp16", options)
+            work.keep(f"build_{name}", {"seconds": seconds, "level": level})
             say(f"built {name} in {seconds:.0f} s")
-
-
-def build_one(
-    work: Work, name: str, graph: str, precision: Any, keep_fp32: tuple[str, ...], level: int | None = None
-) -> float:
-    from adaptrt.trt.build import build_engine_file
-
-    options = BuildOptions(
-        workspace=4 << 30,
-        # level 0 hardly looks at half precision
-        optimization_level=max(work.options.level, int(precision == "fp16")) if level is None else level,
-        tactic_sources=tuple(work.options.tactics.split(",")),
-        timeout=work.options.timeout,
-        version_compatible=level is not None,  # so that the lean runtime of a later version can run it beside torch
-    )
-    manifest = build_engine_file(
-        work.onnx(graph),
-        work.engine(name),
-        precision=precision,
-        keep_fp32=keep_fp32,
-        options=options,
-        timing_folder=work.folder / "timing",
-    )
-    return manifest.build_seconds
 
 
 def reference(work: Work) -> None:
@@ -201,7 +157,7 @@ def reference(work: Work) -> None:
         with torch.inference_mode():
             parts = [network(torch.from_numpy(images[at : at + 100]).cuda()).cpu() for at in range(0, len(images), 100)]
         np.savez(work.reference("shapes"), images=images, labels=labels, logits=torch.cat(parts).numpy())
-    work.keep("reference", {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__})
+    work.keep("reference", torch_facts())
 
 
 def eager_network(work: Work, model: str) -> Any:
@@ -216,13 +172,11 @@ def eager_network(work: Work, model: str) -> Any:
 
 def held_out() -> tuple[np.ndarray, np.ndarray]:
     """Held-out pictures of the fixture, prepared by timm's own transform, and their classes."""
-    import sys
-
     import timm
     from PIL import Image
     from timm.data import create_transform, resolve_data_config
 
-    sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+    use_fixtures()
     from draw_shapes import draw_classification_pictures
 
     transform = create_transform(**resolve_data_config({}, model=timm.create_model(f"local-dir:{FIXTURE}")))
@@ -294,7 +248,7 @@ def latency_torch(work: Work) -> None:
     from adaptrt.runtime.tensorrt import TensorRTRunner
 
     network = eager_network(work, "tiny").half()
-    result: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    result = torch_facts()
     forms = {path.stem: path for path in sorted((work.folder / "engines").glob("timed_tiny_*.engine"))}
     runners = {form: TensorRTRunner(path, allow_host_code=True) for form, path in forms.items()}
     with torch.inference_mode():
@@ -302,29 +256,12 @@ def latency_torch(work: Work) -> None:
             x = torch.from_numpy(pictures((224, 224), batch)).cuda()
             half = x.half()
 
-            def finished(call: Callable[[], Any]) -> Callable[[], None]:
-                def run() -> None:
-                    call()
-                    torch.cuda.current_stream().synchronize()
-
-                return run
-
             sides: dict[str, Any] = {"torch eager fp16": lambda: network(half)}  # noqa: B023
             for form, runner in runners.items():
                 sides[form] = lambda r=runner: torch.from_dlpack(r({"images": x}, outputs="borrowed")["logits"])  # noqa: B023
-            for mode in work.options.compile.split(",") if work.options.compile else []:
-                compiled = torch.compile(network, mode=mode, dynamic=False)
-                started = time.perf_counter()
-                try:
-                    for _ in range(3):
-                        compiled(half)
-                    torch.cuda.synchronize()
-                except Exception as error:  # what torch.compile cannot do is a result, not our failure
-                    result[f"torch.compile {mode} batch {batch}"] = f"{type(error).__name__}: {str(error)[:300]}"
-                    continue
-                result[f"torch.compile {mode} batch {batch} compiles in s"] = time.perf_counter() - started
-                sides[f"torch.compile {mode} fp16"] = lambda c=compiled: c(half)  # noqa: B023
-            one: dict[str, Any] = in_turns({name: finished(call) for name, call in sides.items()}, rounds=10)
+            one: dict[str, Any] = {}
+            sides |= compiled(network, half, work.options.compile, one)
+            one |= in_turns({name: finished(call) for name, call in sides.items()}, rounds=10)
             for form in runners:
                 one[f"times eager: {form}"] = one["torch eager fp16"]["p50"] / one[form]["p50"]
             result[f"batch {batch}"] = one
@@ -336,11 +273,7 @@ def report(work: Work) -> None:
     """Everything in one file."""
     found = sorted((work.folder / "results").glob("*.json"))
     result = {"machine": machine(), **{path.stem: json.loads(path.read_text()) for path in found}}
-    target = work.folder / "swin_gpu.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
-    if work.options.keep:
-        shutil.copy(target, FOLDER / target.name)
-    say(f"{len(found)} results in {target}")
+    say(f"{len(found)} results in {work.write('swin_gpu', result)}")
 
 
 def main() -> None:
@@ -354,21 +287,9 @@ def main() -> None:
         "latency-torch": latency_torch,
         "report": report,
     }
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["all", *stages], nargs="+")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "swin")
+    parser = stage_parser(__doc__, list(stages), "swin")
     parser.add_argument("--models", default="tiny,small,base")
-    parser.add_argument("--jobs", type=int, default=5, help="builds at a time")
-    parser.add_argument("--level", type=int, default=0, help="optimization level of engines that are compared")
-    parser.add_argument("--timed-level", type=int, default=2, help="optimization level of engines that are timed")
-    parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
-    parser.add_argument("--timeout", type=float, help="seconds after which a build is given up")
-    parser.add_argument("--compile", default="default,reduce-overhead", help="modes of torch.compile; empty: none")
-    parser.add_argument("--keep", action="store_true", help="report: write into benchmarks/results")
-    options = parser.parse_args()
-    work = Work(options)
-    for stage in stages if "all" in options.stage else options.stage:
-        stages[stage](work)
+    run_stages(stages, Work(parser.parse_args()))
 
 
 if __name__ == "__main__":

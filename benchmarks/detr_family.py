@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from results import FOLDER, machine, table
+from results import FOLDER, machine, table, use_fixtures
 
 MODELS = {
     "DETR": ("detr", "detr_r50_8xb2-150e_coco"),
@@ -63,7 +63,7 @@ def lively(config: str, folder: Path) -> tuple[Path, Path]:
     import cv2
     import torch
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "fixtures"))
+    use_fixtures()
     from draw_shapes import draw_detection_picture
 
     from adaptrt_mmdet.build import build_detector

@@ -11,18 +11,13 @@ Three roads are mmdet's own: a picture alone, its ratio kept, so that the tensor
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from results import FOLDER, machine, table
+from fixture_scores import FIXTURES, count_of_pictures, keep_scores, scratch, through_backends
+from results import machine, use_fixtures
 
-ROOT = Path(__file__).parents[1]
-FIXTURE = ROOT / "tests" / "fixtures" / "detr_shapes.pth"
+FIXTURE = FIXTURES / "detr_shapes.pth"
 WAYS = {"stretched": {}, "masked": {"padding": "mask"}}
 
 
@@ -53,39 +48,29 @@ def mmdet_scores(data: Path, **given: Any) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=200)
-    options = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+    pictures = count_of_pictures(__doc__, 200)
+    use_fixtures()
     from draw_shapes import write_detection_set
     from train_detr import HELD_OUT_SEED, LOOK
 
     import adaptrt
-    from adaptrt.evaluation import evaluate
 
     result: dict[str, Any] = {
         "machine": machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "onnxruntime", "faster-coco-eval"),
-        "pictures": options.pictures,
+        "pictures": pictures,
         "seed": HELD_OUT_SEED,
         "scores": {},
     }
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        os.environ["ADAPTRT_CACHE_DIR"] = text
-        data = write_detection_set(folder, options.pictures, HELD_OUT_SEED, LOOK, suffix=".png").parent
+    with scratch() as folder:
+        data = write_detection_set(folder, pictures, HELD_OUT_SEED, LOOK, suffix=".png").parent
         for name, given in MMDET.items():
             result["scores"][name] = mmdet_scores(data, **given)
         for way, given in WAYS.items():
             path = folder / f"{way}.onnx"
             adaptrt.convert(FIXTURE, adapter="detr", output=path, options=given, verify="quick", html=False)
-            for batch in (1, 8):
-                found = evaluate([path], data, backends=["eager", "onnxruntime"], batch=batch)
-                for one in found.results:
-                    result["scores"][f"{way} {one.backend} batch {batch}"] = one.scores
-    (FOLDER / "detr_map.json").write_text(json.dumps(result, indent=2) + "\n")
-    names = list(next(iter(result["scores"].values())))
-    rows = [(name, *(round(100 * scores[key], 2) for key in names)) for name, scores in result["scores"].items()]
-    table(("road", *names), rows)
+            for name, one in through_backends(path, data):
+                result["scores"][f"{way} {name}"] = one.scores
+    keep_scores("detr_map", result)
 
 
 if __name__ == "__main__":

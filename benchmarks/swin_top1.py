@@ -7,18 +7,13 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from results import FOLDER, machine, table
+from fixture_scores import FIXTURES, count_of_pictures, keep, scratch, through_backends
+from results import machine, use_fixtures
 
-ROOT = Path(__file__).parents[1]
-FIXTURE = ROOT / "tests" / "fixtures" / "swin_shapes"
+FIXTURE = FIXTURES / "swin_shapes"
 SEED = 2003  # neither trained on nor what the training script measures on
 
 
@@ -41,38 +36,29 @@ def top1_of_timm(classes: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=1000)
-    options = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+    pictures = count_of_pictures(__doc__, 1000)
+    use_fixtures()
     from draw_shapes import write_classification_set
 
     import adaptrt
-    from adaptrt.evaluation import evaluate
 
     scores: dict[str, float] = {}
     result: dict[str, Any] = {
         "machine": machine("adaptrt", "adaptrt-timm", "timm", "torch", "onnxruntime"),
-        "pictures": options.pictures,
+        "pictures": pictures,
         "seed": SEED,
         "top-1 (%)": scores,
         "same top-1 as eager (%)": {},
     }
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        os.environ["ADAPTRT_CACHE_DIR"] = text
-        data = write_classification_set(folder, options.pictures, SEED)
+    with scratch() as folder:
+        data = write_classification_set(folder, pictures, SEED)
         scores["timm"] = top1_of_timm(data)
         adaptrt.convert(FIXTURE, adapter="swin", output=folder / "out.onnx", batch="1:8:8", html=False)
-        for batch in (1, 8):
-            found = evaluate([folder / "out.onnx"], data, backends=["eager", "onnxruntime"], batch=batch)
-            for one in found.results:
-                name = f"{one.backend} batch {batch}"
-                scores[name] = 100 * one.scores["top-1"]
-                if one.same is not None:
-                    result["same top-1 as eager (%)"][name] = 100 * one.same
-    (FOLDER / "swin_top1.json").write_text(json.dumps(result, indent=2) + "\n")
-    table(("road", "top-1"), [(name, round(score, 2)) for name, score in scores.items()])
+        for name, one in through_backends(folder / "out.onnx", data):
+            scores[name] = 100 * one.scores["top-1"]
+            if one.same is not None:
+                result["same top-1 as eager (%)"][name] = 100 * one.same
+    keep("swin_top1", result, ("road", "top-1"), [(name, round(score, 2)) for name, score in scores.items()])
 
 
 if __name__ == "__main__":

@@ -7,50 +7,34 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from results import FOLDER, machine, table
+from fixture_scores import FIXTURES, count_of_pictures, keep_scores, scratch, through_backends
+from results import machine, use_fixtures
 
-ROOT = Path(__file__).parents[1]
-FIXTURE = ROOT / "tests" / "fixtures" / "yolov5n_shapes.pt"
+FIXTURE = FIXTURES / "yolov5n_shapes.pt"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=200)
-    options = parser.parse_args()
-    sys.path.insert(0, str(ROOT / "tests" / "fixtures"))
+    pictures = count_of_pictures(__doc__, 200)
+    use_fixtures()
     from draw_shapes import DETECTION, write_detection_set
     from evaluate_yolov5n import HELD_OUT_SEED
 
     import adaptrt
-    from adaptrt.evaluation import evaluate
 
     result: dict[str, Any] = {
         "machine": machine("adaptrt", "adaptrt-ultralytics", "ultralytics", "torch", "onnxruntime", "faster-coco-eval"),
-        "pictures": options.pictures,
+        "pictures": pictures,
         "seed": HELD_OUT_SEED,
         "scores": {},
     }
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        os.environ["ADAPTRT_CACHE_DIR"] = text
-        data = write_detection_set(folder, options.pictures, HELD_OUT_SEED, DETECTION).parent
+    with scratch() as folder:
+        data = write_detection_set(folder, pictures, HELD_OUT_SEED, DETECTION).parent
         adaptrt.convert(FIXTURE, adapter="yolov5", output=folder / "out.onnx", verify="quick", html=False)
-        for batch in (1, 8):
-            found = evaluate([folder / "out.onnx"], data, backends=["eager", "onnxruntime"], batch=batch)
-            for one in found.results:
-                result["scores"][f"{one.backend} batch {batch}"] = one.scores
-    (FOLDER / "yolov5_map.json").write_text(json.dumps(result, indent=2) + "\n")
-    names = list(next(iter(result["scores"].values())))
-    rows = [(name, *(round(100 * scores[key], 2) for key in names)) for name, scores in result["scores"].items()]
-    table(("road", *names), rows)
+        for name, one in through_backends(folder / "out.onnx", data):
+            result["scores"][name] = one.scores
+    keep_scores("yolov5_map", result)
 
 
 if __name__ == "__main__":

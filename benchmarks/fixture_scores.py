@@ -1,0 +1,57 @@
+"""What the benchmarks share that score a trained fixture through every backend: options, batches, a table, a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from results import FOLDER, table
+
+if TYPE_CHECKING:
+    from adaptrt.evaluation.records import BackendResult
+
+FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
+
+
+def count_of_pictures(description: str | None, default: int) -> int:
+    """``--pictures``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=default)
+    count: int = parser.parse_args().pictures
+    return count
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for pictures and files, and for the cache: nothing comes from an earlier run."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ADAPTRT_CACHE_DIR"] = folder
+        yield Path(folder)
+
+
+def through_backends(path: Path, data: Path) -> Iterator[tuple[str, BackendResult]]:
+    """``evaluate`` of a converted file, eager and ONNX Runtime, at batch 1 and 8, by name."""
+    from adaptrt.evaluation import evaluate
+
+    for batch in (1, 8):
+        for one in evaluate([path], data, backends=["eager", "onnxruntime"], batch=batch).results:
+            yield f"{one.backend} batch {batch}", one
+
+
+def keep(name: str, result: dict[str, Any], head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Into benchmarks/results, and as a table on the screen."""
+    (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    table(head, rows)
+
+
+def keep_scores(name: str, result: dict[str, Any]) -> None:
+    """``result["scores"]`` are the scores of each road."""
+    names = list(next(iter(result["scores"].values())))
+    rows = [(road, *(round(100 * scores[key], 2) for key in names)) for road, scores in result["scores"].items()]
+    keep(name, result, ("road", *names), rows)

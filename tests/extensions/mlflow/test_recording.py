@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,13 +190,3 @@ def test_wrong_settings_are_told_before_the_export(line: str, message: str, hint
     assert caught.value.report is not None
     assert caught.value.report.failure is not None
     assert caught.value.report.failure.stage == "spec"
-
-
-def test_mlflow_is_imported_where_it_records_and_nowhere_else() -> None:
-    program = (
-        "import sys, adaptrt_mlflow\n"
-        "heavy = {'mlflow', 'sqlalchemy', 'torch', 'onnx', 'numpy', 'jinja2'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr

@@ -59,7 +59,7 @@ SURE = {"r50": 0.0, "shapes": 0.25}
 class Work(Folder):
     """DETR-R50 and the fixture."""
 
-    folders = (*Folder.folders, "weights")
+    folders = (*Folder.folders, "weights", "found")
 
     @property
     def models(self) -> list[str]:
@@ -185,6 +185,12 @@ def eager_network(work: Work, model: str) -> Any:
     return network
 
 
+def in_half_precision(network: Any) -> Any:
+    """All of it: mmdet's positional encoding is float32 whatever the weights are, and its attention then refuses both."""
+    network.detector.positional_encoding.register_forward_hook(lambda _module, _inputs, encoding: encoding.half())
+    return network.half()
+
+
 def run_eager(network: Any, images: np.ndarray) -> dict[str, np.ndarray]:
     """The decoding is the wrapper's, on the GPU's outputs of the heads."""
     import torch
@@ -229,7 +235,7 @@ def accuracy(work: Work) -> None:
             for part in found
         }
         if model == "shapes":
-            result["scores"] = {"engine": map_of(work, found), "eager": map_of(work, kept)}
+            np.savez_compressed(work.folder / "found" / f"{name}.npz", **found)
         work.keep(f"accuracy_{name}", result)
         say(f"{name}: {result['against eager']}")
 
@@ -259,7 +265,7 @@ def difference(found: Any, expected: Any, sure: float, side: int) -> dict[str, A
 
 
 def map_of(work: Work, outputs: Any) -> dict[str, float]:
-    """As ``adaptrt evaluate`` counts it."""
+    """Of the fixture's outputs on its held-out pictures, as ``adaptrt evaluate`` counts it."""
     from adaptrt.evaluation.coco import read_coco
     from adaptrt.evaluation.detection import BoxScores
     from adaptrt.vision.decoders.decode import decode
@@ -288,7 +294,7 @@ def latency(work: Work) -> None:
     for model in work.models:
         with TensorRTRunner(work.engine(f"timed_{model}"), allow_host_code=True) as runner:
             for batch in BATCHES:
-                memory = Memory(cudart, pictures(work, work.spec(model), batch))
+                memory = Memory(cudart, np.load(work.reference(model))["images"][:batch])
 
                 def call(given: Any = memory, runner: Any = runner) -> None:
                     runner({"images": given}, outputs="borrowed")["boxes"].synchronize()
@@ -306,11 +312,11 @@ def latency_torch(work: Work) -> None:
 
     result = torch_facts()
     for model in work.models:
-        network = eager_network(work, model).half()
+        network = in_half_precision(eager_network(work, model))
         runner = TensorRTRunner(work.engine(f"timed_{model}"), allow_host_code=True)
         with torch.inference_mode():
             for batch in BATCHES:
-                x = torch.from_numpy(pictures(work, work.spec(model), batch)).cuda()
+                x = torch.from_numpy(np.load(work.reference(model))["images"][:batch]).cuda()
                 sides: dict[str, Callable[[], Any]] = {
                     "torch eager fp16": partial(network.heads, x.half()),
                     "engine": lambda r=runner, x=x: torch.from_dlpack(r({"images": x}, outputs="borrowed")["boxes"]),  # type: ignore[misc]
@@ -326,9 +332,15 @@ def latency_torch(work: Work) -> None:
 
 
 def report(work: Work) -> None:
-    """Everything in one file."""
+    """Everything in one file, with mAP by faster-coco-eval."""
     found = sorted((work.folder / "results").glob("*.json"))
     result = {"machine": machine(), **{path.stem: json.loads(path.read_text()) for path in found}}
+    if work.reference("shapes").exists():
+        outputs = {
+            "eager": work.reference("shapes"),
+            **{path.stem: path for path in sorted((work.folder / "found").iterdir())},
+        }
+        result["map"] = {name: map_of(work, dict(np.load(path))) for name, path in outputs.items()}
     say(f"{len(found)} results in {work.write('gpu_detr', result)}")
 
 

@@ -41,10 +41,10 @@ from results import machine, use_fixtures
 FIXTURE = ROOT / "tests" / "fixtures" / "yolov5n_shapes.pt"
 PICTURES, SEED = 200, 1002  # of the held-out set
 MAP_CONF, MAP_BOXES = 0.001, 100
-SHAPES = {
-    "static": ["--batch", "8", "--dynamic", "none"],
-    "batch": ["--batch", "1:8:32"],
-    "batch_hw": ["--shape", "images=1..8@4x3x320..960@640x320..960@640"],
+SHAPES: dict[str, dict[str, Any]] = {
+    "static": {"batch": 8, "dynamic": "none"},
+    "batch": {"batch": "1:8:32"},
+    "batch_hw": {"shape": "images=1..8@4x3x320..960@640x320..960@640"},
 }
 PRECISIONS = ("fp32", "fp16")
 SURE = {"new": 0.25, "classic": 0.01}
@@ -91,7 +91,7 @@ def export(work: Work) -> None:
     """The graphs, float32, made for TensorRT 8: TorchScript, opset 17. And the photographs that come with ultralytics."""
     from ultralytics.utils import ASSETS
 
-    from adaptrt.cli.main import main
+    import adaptrt
 
     for name in ("bus.jpg", "zidane.jpg"):
         shutil.copy(ASSETS / name, work.folder / "photos" / name)
@@ -100,8 +100,8 @@ def export(work: Work) -> None:
         for name, shapes in SHAPES.items():
             path = work.onnx(f"{family}_{name}")
             if not path.exists():
-                form = ["--target", "8", "--exporter", "torchscript", "--opset", "17", "--verify", "quick", "-q"]
-                main(["convert", "-a", "yolov5", str(source), "-o", str(path), *form, *shapes], standalone_mode=False)
+                form: dict[str, Any] = {"target": 8, "exporter": "torchscript", "opset": 17, "verify": "quick"}
+                adaptrt.convert(source, adapter="yolov5", output=path, html=False, **form, **shapes)
                 say(f"exported {path.name}")
 
 

@@ -188,6 +188,7 @@ def held_out() -> tuple[np.ndarray, np.ndarray]:
 def accuracy(work: Work) -> None:
     """Each engine against eager float32: logits, top-1; and for the fixture the share that is right."""
     from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.trt.manifest import find_manifest
 
     for path in sorted((work.folder / "engines").glob("*.engine")):
         name, model = path.stem, path.stem.removeprefix("timed_").partition("_")[0]
@@ -195,8 +196,10 @@ def accuracy(work: Work) -> None:
             continue
         kept = np.load(work.reference(model))
         images, expected = kept["images"], kept["logits"]
+        manifest = find_manifest(path)
+        assert manifest is not None
         with TensorRTRunner(path, allow_host_code=True) as runner:
-            result: dict[str, Any] = {"backend": runner.backend, "precision": str(runner.warnings)}
+            result: dict[str, Any] = {"backend": runner.backend, "receipt": json.loads(manifest.to_json())["receipt"]}
             found = np.concatenate(
                 [runner.run({"images": images[at : at + 8]})["logits"] for at in range(0, len(images), 8)]
             )
@@ -214,7 +217,7 @@ def accuracy(work: Work) -> None:
             result["top1"] = float((found.argmax(1) == kept["labels"]).mean())
             result["eager_top1"] = float((expected.argmax(1) == kept["labels"]).mean())
         work.keep(f"accuracy_{name}", result)
-        say(f"{name}: {result}")
+        say(f"{name}: { {key: value for key, value in result.items() if key != 'receipt'} }")
 
 
 def latency(work: Work) -> None:
@@ -229,7 +232,7 @@ def latency(work: Work) -> None:
     device = describe_device(0)
     result: dict[str, Any] = {"gpu": device.name, "driver": device.driver}
     for batch in BATCHES:
-        memory = Memory(cudart, pictures((224, 224), batch))
+        memory = Memory(cudart, np.load(work.reference("tiny"))["images"][:batch])
 
         def call(runner: Any, given: Any = memory) -> None:
             runner({"images": given}, outputs="borrowed")["logits"].synchronize()
@@ -253,7 +256,7 @@ def latency_torch(work: Work) -> None:
     runners = {form: TensorRTRunner(path, allow_host_code=True) for form, path in forms.items()}
     with torch.inference_mode():
         for batch in BATCHES:
-            x = torch.from_numpy(pictures((224, 224), batch)).cuda()
+            x = torch.from_numpy(np.load(work.reference("tiny"))["images"][:batch]).cuda()
             half = x.half()
 
             sides: dict[str, Any] = {"torch eager fp16": lambda: network(half)}  # noqa: B023

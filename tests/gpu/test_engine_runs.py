@@ -136,7 +136,8 @@ def test_the_tightest_profile(open_engine, images):
 def test_outputs_whose_size_the_data_decides(open_engine, images, on_device):
     from adaptrt.trt.versions import import_tensorrt
 
-    if import_tensorrt().features.generation < 10:
+    here = import_tensorrt()
+    if here.features.generation < 10 or here.flavour != "full":  # a lean runtime gets the engine from TensorRT 8
         with pytest.raises(EngineError, match="only the data decides"):
             open_engine("found")
         return
@@ -210,7 +211,7 @@ def test_opening_and_closing_leaks_nothing(engines, images, cudart):
     from adaptrt.runtime.tensorrt import TensorRTRunner
 
     def round_():
-        with TensorRTRunner(engines("affine")) as runner:
+        with TensorRTRunner(engines("affine"), allow_host_code=True) as runner:
             for _ in range(3):
                 runner.run({"images": images()})
         gc.collect()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from packaging.version import Version
 
 from adaptrt.errors import EngineError
 from adaptrt.runtime.tensorrt.cuda import Cuda, format_bytes
@@ -53,9 +54,11 @@ class Engine:
         tensorrt: TensorRT,
         *,
         name: str,
+        built_with: str | None = None,
         allow_host_code: bool = False,
         plugin_libs: Sequence[str] = (),
     ) -> None:
+        """``built_with``: TensorRT's version, where a manifest tells it."""
         if bytes(plan[4:5]) == b"{":
             raise EngineError(
                 f"{name} begins with Ultralytics' header, so it is no plain plan.",
@@ -96,10 +99,10 @@ class Engine:
         """Outputs whose shape is unknown before a run. After one, TensorRT reports the shape of that run."""
         self.largest_outputs = self._largest_outputs()
         """Bytes of each output at the maxima of the profiles; 0 where values decide."""
-        if self.data_dependent and not self._from_10:
+        if self.data_dependent and not self._runs_in_10(built_with, allow_host_code):
             raise EngineError(
-                f"{name}: only the data decides the size of output {sorted(self.data_dependent)[0]!r}, and "
-                f"TensorRT {tensorrt.version} reports the size of an earlier run (seen with 8.6.0).",
+                f"{name}: only the data decides the size of output {sorted(self.data_dependent)[0]!r}, and TensorRT 8, "
+                "here or in the plan, reports the size of an earlier run or crashes (seen with 8.6.0).",
                 hint="Leave that part (NonZero, NMS) out of the graph, or build with TensorRT 10.",
             )
 
@@ -107,6 +110,12 @@ class Engine:
     def scratch_bytes(self) -> int:
         """Device memory that one running context needs."""
         return int(self._engine.device_memory_size_v2 if self._from_10 else self._engine.device_memory_size)
+
+    def _runs_in_10(self, built_with: str | None, allow_host_code: bool) -> bool:
+        """A plan that may hold host code may bring the runtime of the version that built it along, and run in that."""
+        if not allow_host_code:
+            return self._from_10
+        return self._from_10 and built_with is not None and Version(built_with).major >= 10
 
     @property
     def _from_10(self) -> bool:

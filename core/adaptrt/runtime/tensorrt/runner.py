@@ -79,6 +79,7 @@ class TensorRTRunner:
             self._cuda,
             tensorrt,
             name=path.name,
+            built_with=self.manifest.tensorrt if self.manifest is not None else None,
             allow_host_code=allow_host_code,
             plugin_libs=libraries,
         )

@@ -9,19 +9,17 @@ from typing import Any
 
 import click
 
-from adaptrt.errors import ModelError
 from adaptrt.options import takes_option
+from adaptrt.pipeline.asked_options import split_asked
 from adaptrt.pipeline.engine import why_float32
-from adaptrt.pipeline.output import choose_destination
+from adaptrt.pipeline.output import choose_destination, require_place
+from adaptrt.pipeline.preflight import require_pictures, require_possible
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.rendering.words import file_size, shown_path
 from adaptrt.report import LINKS
 from adaptrt.request import Request
 from adaptrt.specs import format_shape
 from adaptrt.trt.versions import wants_typed_graph
-
-# what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
-FILE_SUFFIXES = {".pt", ".pth", ".pt2", ".safetensors", ".ckpt", ".onnx"}
 
 
 def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
@@ -32,8 +30,11 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
     session, _ = open_session(request.adapter, request.plugins_file)
     hooks = session.implementations()
     destination = choose_destination(request.source, request.output, request.precision)
-    _require_source(request.source)
+    require_place(destination)
+    require_possible(request)
+    require_pictures(request)
     options = session.hooks.adapter_options()
+    split_asked(session.hooks, request)
     return {
         "source": request.source,
         "source_bytes": Path(request.source).stat().st_size if Path(request.source).is_file() else None,
@@ -72,13 +73,6 @@ def _model_plan(request: Request) -> dict[str, Any]:
     from adaptrt.cli.plan_model import model_plan
 
     return model_plan(request)
-
-
-def _require_source(source: str) -> None:
-    """A name like a file's has to be one; any other may be a name that the adapter knows."""
-    path = Path(source)
-    if path.suffix in FILE_SUFFIXES and not path.exists():
-        raise ModelError(f"There is no file {source}.", hint="Check the path; nothing is downloaded.")
 
 
 def _files(request: Request) -> dict[str, str]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.options import split_options
+from adaptrt.pipeline.asked_options import split_asked, with_decoder_options
 from adaptrt.pipeline.samples import Shapes, sample_shapes, trace_shapes
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.request import Conversion, Request
@@ -30,7 +30,7 @@ class OpenedAdapter:
 
     def __post_init__(self) -> None:
         self._session, settings = open_session(self.request.adapter, self.request.plugins_file)
-        options, _ = split_options(self.hooks.adapter_options(), self.request.options)
+        options, self._left = split_asked(self.hooks, self.request)
         self.ctx = Conversion(self.request, options, self.workdir, settings.settings)
 
     @property
@@ -44,7 +44,8 @@ class OpenedAdapter:
     @cached_property
     def spec(self) -> ModelSpec:
         """As the adapter says it, with the shapes that were asked for; outputs may be missing still."""
-        return self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))[0]
+        spec, _ = self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))
+        return with_decoder_options(spec, self._left, self.hooks, self.request)
 
     @cached_property
     def completed(self) -> ModelSpec:

@@ -92,6 +92,16 @@ def opened(destination: Destination) -> Iterator[Path]:
         yield workdir
 
 
+def require_place(destination: Destination) -> None:
+    """Refuse a folder that cannot be made or written to; nothing is made."""
+    folder = destination.folder
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise output_error(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)), existing)
+    if not os.access(existing, os.W_OK):
+        raise output_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), existing)
+
+
 def record_file(path: Path, destination: Path) -> FileRecord:
     """The record of a finished file that will be published as ``destination``."""
     return FileRecord(str(destination), path.stat().st_size, sha256_of(path))

@@ -51,6 +51,17 @@ class BuildOptions:
             )
 
 
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of ``--keep-fp32``."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"--keep-fp32 {pattern!r} is no regular expression: {error}.",
+            hint="It is searched in node names and held against operators: --keep-fp32 '/head/.*' --keep-fp32 Softmax",
+        ) from error
+
+
 def parse_workspace(text: str) -> int:
     """``4`` (GiB), ``4G``, ``512M``, ``1.5G`` to bytes."""
     match = _WORKSPACE.fullmatch(text.strip())

@@ -93,7 +93,7 @@ def convert(
 
             echo_json(plan)
         else:
-            print_plan(plan)
+            print_plan(plan, quiet=quiet)
         return
     from adaptrt.api import run_request
     from adaptrt.cli.output import run_and_show

@@ -306,3 +306,8 @@ def test_a_failed_report_that_cannot_be_written_hides_nothing(
     assert "Link 1" in result.err
     assert "Warning: The disk is full." in result.err
     assert files() == []
+
+
+def test_a_quiet_plan_is_a_check(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run", "-q")
+    assert (result.code, result.out, result.err) == (0, "", "")

@@ -311,3 +311,11 @@ def test_a_failed_report_that_cannot_be_written_hides_nothing(
 def test_a_quiet_plan_is_a_check(adaptrt: Any, tiny: str) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run", "-q")
     assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_a_size_that_no_memory_holds_is_the_users_to_mend(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--imgsz", "99999999")
+    assert result.code == 2
+    assert "There is not enough memory for example_inputs" in result.err
+    assert "--imgsz" in result.err
+    assert files() == []

@@ -109,7 +109,7 @@ class VerificationError(AdaptrtError):
     exit_code = 9
 
 
-_READABLE = 40  # names in a hint
+_READABLE = 24  # names in a hint
 
 
 def disk_error(error: BaseException) -> OSError | None:

@@ -31,7 +31,8 @@ def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks,
     """The spec with what was left for its decoder; a ``UsageError`` names an option that it does not take."""
     if not left:
         return spec
-    from adaptrt.vision.decoders.registry import find_decoder
+    from adaptrt.vision.decoders.params import class_filter
+    from adaptrt.vision.decoders.registry import find_decoder, is_own
 
     decoder = find_decoder(spec.decoder.name if spec.decoder else "raw")
     for key in left:
@@ -41,6 +42,8 @@ def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks,
                 hint=did_you_mean(key, option_names(decoder.params) + _names(hooks.adapter_options())),
             )
     params = fill_options(decoder.params, {**(spec.decoder.params if spec.decoder else {}), **left})
+    if is_own(decoder.name) and "classes" in left:  # a file with a class that it lacks would predict nothing
+        class_filter(params.classes, spec.labels)
     return spec.with_decoder_params(**{key: getattr(params, key) for key in left})
 
 

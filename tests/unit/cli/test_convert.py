@@ -191,6 +191,15 @@ def test_a_source_that_is_a_file_has_to_be_there(adaptrt: Any, tiny: str) -> Non
         assert result.code in (2, 4)
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run", "-v")], ids=["convert", "dry-run -v"])
+def test_a_class_that_the_model_lacks_is_no_default_of_its_file(adaptrt: Any, tiny: str, dry: tuple[str, ...]) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--set", "classes=gren", *dry)
+    assert result.code == 2
+    assert result.err.endswith("Error: There is no class 'gren'.\nDid you mean 'green'?\n")
+    assert files() == []
+    assert adaptrt("convert", "detector", "-a", tiny, "--set", "classes=green,0", "--dry-run", "-v", "-q").code == 0
+
+
 def test_an_option_of_another_decoder_is_refused_by_the_verbose_plan(adaptrt: Any, tiny: str) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--set", "top_k=3", "--dry-run", "-v")
     assert result.code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from adaptrt.errors import GraphError, ModelError, nearest_name
@@ -19,6 +20,8 @@ def require_model_file(path: Path) -> None:
         beside = path.parent.iterdir() if path.parent.is_dir() else ()
         close = nearest_name(path.name, [file.name for file in beside if file.suffix.lower() in MODEL_SUFFIXES])
         raise ModelError(f"There is no file {path}.", hint=close or "Check the path.")
+    if not os.access(path, os.R_OK):
+        raise ModelError(f"{path} cannot be read: permission denied.", hint="Check its permissions.")
 
 
 def convert_first(path: Path) -> str:

@@ -51,6 +51,14 @@ def test_a_folder(adaptrt: Any, command: str) -> None:
     assert result.err == "Error: val is a folder.\nGive a file: .onnx, .engine, .plan, .trt\n"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_that_may_not_be_read(adaptrt: Any, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "street.engine")
+    result = call(adaptrt, command, "street.engine")
+    assert result.code == 4
+    assert result.err == "Error: street.engine cannot be read: permission denied.\nCheck its permissions.\n"
+
+
 @pytest.mark.parametrize("command", ["inspect", "lint", "build", "predict"])
 def test_a_checkpoint(adaptrt: Any, command: str) -> None:
     Path("best.pt").write_bytes(b"PK\x03\x04 a zip")

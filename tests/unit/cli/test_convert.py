@@ -191,6 +191,16 @@ def test_a_source_that_is_a_file_has_to_be_there(adaptrt: Any, tiny: str) -> Non
         assert result.code in (2, 4)
 
 
+def test_a_verbose_plan_knows_the_names_asked_for(adaptrt: Any, tiny: str) -> None:
+    words = ("convert", "detector", "--adapter", tiny, "--dry-run", "-v")
+    model = adaptrt(*words, "--input-names", "pixels", "--output-names", "found", "--json").json["model"]
+    assert (list(model["inputs"]), list(model["outputs"])) == (["pixels"], ["found"])
+    for flag in ("--input-names", "--output-names"):
+        result = adaptrt(*words, flag, "a,b")
+        assert result.code == 2
+        assert f"{flag} has 2 names" in result.err
+
+
 @pytest.mark.parametrize("dry", [(), ("--dry-run", "-v")], ids=["convert", "dry-run -v"])
 def test_a_class_that_the_model_lacks_is_no_default_of_its_file(adaptrt: Any, tiny: str, dry: tuple[str, ...]) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--set", "classes=gren", *dry)

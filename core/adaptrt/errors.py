@@ -109,6 +109,9 @@ class VerificationError(AdaptrtError):
     exit_code = 9
 
 
+_READABLE = 24  # names in a hint
+
+
 def disk_error(error: BaseException) -> OSError | None:
     """The full or read-only disk behind an error, if there is one: whoever was writing, it is the user's to mend."""
     found: BaseException | None = error
@@ -119,10 +122,17 @@ def disk_error(error: BaseException) -> OSError | None:
     return None
 
 
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """A sentence for a hint with the nearest known name, if one is near."""
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else None
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence for a hint: the nearest known name, else all of them."""
+    """A sentence for a hint: the nearest known name, else all of them, as far as one reads."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]!r}?"
-    return f"Known: {', '.join(known)}." if known else "None is known."
+    if not known:
+        return "None is known."
+    more = len(known) - _READABLE
+    listed = ", ".join(known[:_READABLE]) + (f" and {more} more" if more > 0 else "")
+    return nearest_name(name, known) or f"Known: {listed}."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import ShapeError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape, format_shape
+from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
 
 if TYPE_CHECKING:
@@ -203,6 +204,8 @@ class Request:
             raise UsageError(
                 f"Opset {self.opset} is too old.", hint="Use 11 or later; 17 suits every TensorRT from 8.6 on."
             )
+        for pattern in self.keep_fp32:
+            compile_pattern(pattern)
 
 
 @dataclass(frozen=True)

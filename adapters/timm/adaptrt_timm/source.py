@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +67,9 @@ def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:
     if not name:
         raise UsageError(
             f"Which model do the weights in {path.name} belong to?",
-            hint=_mistyped(ctx)
-            or f"For example: --set model={min(known)}, or put timm's config.json beside them as {path.stem}.json.",
+            hint=f"For example: --set model={min(known)}, or put timm's config.json beside them as {path.stem}.json.",
         )
     return Source(_checked(str(name), known, family), weights, config)
-
-
-def _mistyped(ctx: Conversion) -> str | None:
-    """What to say about ``--set modle=...``: an option of nobody, which would be noticed only after the model is loaded."""
-    for key in ctx.request.options:
-        if key != "model" and get_close_matches(key, ["model"]):
-            return f"There is no option {key!r}. Did you mean 'model'?"
-    return None
 
 
 def read_labels(path: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from adaptrt.errors import CheckpointError, did_you_mean
@@ -19,8 +20,12 @@ def check_kind(path: Path) -> Literal["zip", "legacy"]:
     if not path.exists():
         raise _missing(path)
     if path.is_dir():
-        found = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.suffix in SUFFIXES)[:3]
-        raise CheckpointError(f"{path} is a folder.", hint=f"Name the file in it: {', '.join(found) or 'best.pt'}")
+        seen = islice(path.rglob("*"), 2000)  # it may be a whole disk
+        found = sorted(str(file.relative_to(path)) for file in seen if file.suffix in SUFFIXES)[:3]
+        hint = (
+            f"Name the file in it: {', '.join(found)}" if found else f"It holds no checkpoint ({', '.join(SUFFIXES)})."
+        )
+        raise CheckpointError(f"{path} is a folder.", hint=hint)
     if not path.is_file():
         raise CheckpointError(f"{path} is not a regular file.")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,4 +51,13 @@ def _refuse(path: Path, machines: Sequence[Machine]) -> None:
     names = [name for machine in machines for name in machine.refused]
     if names:
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        raise CheckpointError(f"{path} wants to import what plain weights do not need: {shown}.", hint=TRUST)
+        raise CheckpointError(f"{path} wants to import what plain weights do not need: {shown}.", hint=_hint(names))
+
+
+def _hint(names: Sequence[str]) -> str:
+    """The wrong adapter is a likelier reason than an odd checkpoint, and nothing to trust anybody for."""
+    packages = {name.partition(".")[0] for name in names} - {"torch", "numpy", *sys.stdlib_module_names}
+    if not packages:
+        return TRUST
+    whose = " or ".join(sorted(packages)[:3])
+    return f"Is it a model of {whose}? A framework has adapters of its own: adaptrt adapters. {TRUST}"

@@ -71,7 +71,7 @@ def prune(older_than: str | None, max_size: str | None, timing: bool, verbose: i
     from adaptrt.trt.cache import Store, default_timing_folder
 
     age = _age(older_than) if older_than is not None else None
-    limit = parse_workspace(max_size) if max_size is not None else (0 if age is None else 1 << 62)
+    limit = parse_workspace(max_size, "--max-size") if max_size is not None else (0 if age is None else 1 << 62)
     store = Store()
     before = store.entries()
     entries, size = store.prune(limit, age)

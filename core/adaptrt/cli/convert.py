@@ -73,7 +73,7 @@ def convert(
     """Convert SOURCE, a checkpoint, a configuration or a model's name, and prove the result.
 
     Each form of the model is compared with the untouched one: the framework's own predictions, the patched model,
-    ONNX Runtime alone and in batches, and what is found in a picture. Nothing is written unless it all agrees.
+    ONNX Runtime alone and in batches, and what is found in a picture. No model is written unless it all agrees.
     """
     from adaptrt.cli.request import request_from_flags
 
@@ -93,7 +93,7 @@ def convert(
 
             echo_json(plan)
         else:
-            print_plan(plan)
+            print_plan(plan, quiet=quiet)
         return
     from adaptrt.api import run_request
     from adaptrt.cli.output import run_and_show

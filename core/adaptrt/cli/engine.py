@@ -65,11 +65,10 @@ def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool
 
 
 def _existing(file: str) -> Path:
-    from adaptrt.errors import ModelError
+    from adaptrt.trt.model_files import require_model_file
 
     path = Path(file)
-    if not path.is_file():
-        raise ModelError(f"There is no engine {file}.", hint="Check the path.")
+    require_model_file(path)
     return path
 
 

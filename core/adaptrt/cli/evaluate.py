@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from adaptrt.cli.predict import _known_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from adaptrt.evaluation.subjects import Subject
 
 MODEL, DATA = "Models", "Pictures and results"
 
@@ -85,9 +88,15 @@ def evaluate(
     params = dict(parse_pairs(pairs))
     if score_thr is not None:
         params.setdefault("conf", str(score_thr))
-    several = len(choose_subjects([Path(file) for file in files], _names(backends))) > 1
+    subjects = choose_subjects([Path(file) for file in files], _names(backends))
+    several = len(subjects) > 1
+    if max_loss is not None:
+        _require_comparison(max_loss, subjects, counted=format_only is None)
     drawer = Drawer(Path(show_dir), 0.3 if score_thr is None else score_thr) if show_dir else None
-    results = ResultsFile(Path(format_only), several=several) if format_only else None
+    results = None
+    if format_only:
+        inputs = tuple(map(Path, (*files, data, *([images] if images else []))))
+        results = ResultsFile(Path(format_only), several, inputs)
     outputs = [output for output in (drawer, results) if output is not None]
     for output in outputs:
         output.prepare()
@@ -113,7 +122,7 @@ def evaluate(
     written = [str(path) for output in outputs for path in output.written]
     if as_json:
         echo_json({**evaluation_data(evaluation), "written": written})
-    else:
+    elif not quiet:
         click.echo("\n".join([*evaluation_lines(evaluation), *(f"Written: {path}" for path in written)]))
     for name, loss in evaluation.losses().items():
         if max_loss is not None and loss > max_loss:
@@ -121,6 +130,22 @@ def evaluate(
                 f"{name} loses {loss:.2f} points, at most {max_loss:g} are accepted.",
                 hint="Where the loss comes in: adaptrt convert --verify full, and the links of its report.",
             )
+
+
+def _require_comparison(max_loss: float, subjects: list[Subject], *, counted: bool) -> None:
+    """Refuse a ``--max-loss`` that nothing can exceed: who asks for it relies on it."""
+    from adaptrt.errors import UsageError
+
+    if math.isnan(max_loss):
+        raise UsageError("--max-loss nan is no number of points.", hint="For example: --max-loss 0.1")
+    if not counted:
+        raise UsageError("--max-loss needs scores, and --format-only counts nothing.", hint="Leave one of them out.")
+    if len(subjects) < 2:
+        only = f"{subjects[0].backend} {subjects[0].path.name}"
+        raise UsageError(
+            f"--max-loss compares, and there is only {only}.",
+            hint="Give two files, or for example: --backend eager,onnxruntime",
+        )
 
 
 def _names(backends: str | None) -> list[str]:

@@ -52,17 +52,12 @@ def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bo
 
 def describe(path: Path, *, graph: bool = False) -> Description:
     """Read a file by what its suffix says it is; a ``ModelError`` says what to do with one that cannot be read."""
-    from adaptrt.errors import ModelError, did_you_mean
+    from adaptrt.errors import ModelError
+    from adaptrt.trt.model_files import convert_first, require_model_file
 
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder.", hint=f"Give a file in it: {', '.join(READERS)}")
-    if not path.exists():
-        beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = did_you_mean(path.name, beside)
-        raise ModelError(f"There is no file {path}.", hint=close if close.startswith("Did") else "Check the path.")
+    require_model_file(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        hint = "A checkpoint is converted first: adaptrt convert --adapter NAME " + path.name
-        raise ModelError(f"{path.name} is none of {', '.join(READERS)}.", hint=hint)
+        raise ModelError(f"{path.name} is none of {', '.join(READERS)}.", hint=convert_first(path))
     description: Description = importlib.import_module(reader).describe(path, graph)
     return description

@@ -57,14 +57,13 @@ def lint(
 
 def lint_file(path: Path, target: int) -> list[Finding]:
     """What the graph check finds in any ONNX file; the spec inside, if there is one, says what was asked for."""
-    from adaptrt.errors import GraphError, ModelError, did_you_mean
+    from adaptrt.errors import GraphError
     from adaptrt.graph.lint import check_graph
     from adaptrt.graph.model_file import read_model
     from adaptrt.specs import METADATA_KEY, ModelSpec
+    from adaptrt.trt.model_files import require_model_file
 
-    if not path.is_file():
-        beside = [file.name for file in path.parent.glob("*.onnx")] if path.parent.is_dir() else []
-        raise ModelError(f"There is no file {path}.", hint=did_you_mean(path.name, beside) if beside else None)
+    require_model_file(path)
     model = read_model(path)
     if not model.graph.outputs:
         raise GraphError(f"{path.name} holds no ONNX graph.", hint="Check that the file is whole.")

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from adaptrt.errors import ModelError
 from adaptrt.options import takes_option
+from adaptrt.pipeline.asked_options import split_asked
 from adaptrt.pipeline.engine import why_float32
-from adaptrt.pipeline.output import choose_destination
+from adaptrt.pipeline.output import choose_destination, require_folder
+from adaptrt.pipeline.preflight import require_pictures, require_possible
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.rendering.words import file_size, shown_path
 from adaptrt.report import LINKS
 from adaptrt.request import Request
 from adaptrt.specs import format_shape
 from adaptrt.trt.versions import wants_typed_graph
-
-# what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
-FILE_SUFFIXES = {".pt", ".pth", ".pt2", ".safetensors", ".ckpt", ".onnx"}
 
 
 def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
@@ -32,8 +30,11 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
     session, _ = open_session(request.adapter, request.plugins_file)
     hooks = session.implementations()
     destination = choose_destination(request.source, request.output, request.precision)
-    _require_source(request.source)
+    require_folder(destination.folder)
+    require_possible(request)
+    require_pictures(request)
     options = session.hooks.adapter_options()
+    split_asked(session.hooks, request)
     return {
         "source": request.source,
         "source_bytes": Path(request.source).stat().st_size if Path(request.source).is_file() else None,
@@ -72,13 +73,6 @@ def _model_plan(request: Request) -> dict[str, Any]:
     from adaptrt.cli.plan_model import model_plan
 
     return model_plan(request)
-
-
-def _require_source(source: str) -> None:
-    """A name like a file's has to be one; any other may be a name that the adapter knows."""
-    path = Path(source)
-    if path.suffix in FILE_SUFFIXES and not path.exists():
-        raise ModelError(f"There is no file {source}.", hint="Check the path; nothing is downloaded.")
 
 
 def _files(request: Request) -> dict[str, str]:
@@ -146,8 +140,15 @@ def _file_line(file: dict[str, Any]) -> str:
     return shown_path(file["path"]) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
-def print_plan(plan: dict[str, Any]) -> None:
-    """The plan for people, on standard output."""
+def print_plan(plan: dict[str, Any], *, quiet: bool = False) -> None:
+    """The plan for people, on standard output; with ``quiet`` its warnings alone."""
+    for line in () if quiet else _plan_lines(plan):
+        click.echo(line)
+    for warning in plan["warnings"]:
+        click.echo(f"Warning: {warning}", err=True)
+
+
+def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
     size = f" ({file_size(plan['source_bytes'])})" if plan["source_bytes"] is not None else " (no file: a name)"
     export = plan["export"]
     rows: list[tuple[str, str]] = [
@@ -163,7 +164,7 @@ def print_plan(plan: dict[str, Any]) -> None:
                    f"{'' if export['simplify'] else ', not simplified'}"),
     ]  # fmt: skip
     for title, text in rows:
-        click.echo(f"{title:<9}{text}")
+        yield f"{title:<9}{text}"
     model = plan.get("model")
     if model is None:
         decided = [("patches and graph passes", ["known once the model is loaded; -v loads it"])]
@@ -177,8 +178,5 @@ def print_plan(plan: dict[str, Any]) -> None:
         ("hooks, in the order they are asked", hook_lines(plan["hooks"], plan["wrappers"])),
         ("files", [_file_line(one) for one in plan["files"]]),
     ):  # fmt: skip
-        click.echo(f"\n{title}")
-        for line in lines:
-            click.echo(f"  {line}")
-    for warning in plan["warnings"]:
-        click.echo(f"Warning: {warning}", err=True)
+        yield f"\n{title}"
+        yield from (f"  {line}" for line in lines)

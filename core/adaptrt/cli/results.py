@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import ImageError, OutputError, UsageError
+from adaptrt.pipeline.output import require_folder
 from adaptrt.predictions import Classification, Detections, Predictions, Values
 from adaptrt.rendering.words import shown_path
 from adaptrt.verify.agreement import describe
@@ -65,7 +66,9 @@ def find_pictures(sources: Sequence[str], output: str | None) -> list[Picture]:
     if place.suffix.lower() in SUFFIXES and not place.is_dir():
         if len(paths) > 1:
             raise UsageError(f"-o {output} is one file, and there are {len(paths)} pictures.", hint="Name a folder.")
+        require_folder(place.parent)
         return [Picture(paths[0], _not_itself(paths[0], place))]
+    require_folder(place)
     pictures, taken = [], set[str]()
     for path in paths:
         name = path.name if path.suffix.lower() in SUFFIXES else f"{path.name}.png"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import OutputError
+from adaptrt.pipeline.output import output_error, require_folder
 from adaptrt.predictions import Detections
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Drawer:
 
     def prepare(self) -> None:
         """Make the folder; an ``OutputError`` before minutes are spent."""
-        _make(self.folder)
+        _make(self.folder, "--show-dir")
 
     def __call__(self, subject: Subject, example: Example, picture: Any, prediction: Any) -> None:
         from adaptrt.vision.drawing import draw_predictions
@@ -42,7 +43,7 @@ class Drawer:
             )
         folder = self.folder / f"{subject.path.stem}.{subject.backend}"
         if folder not in self.written:
-            _make(folder)
+            _make(folder, "--show-dir")
             self.written.append(folder)
         write_image(folder / f"{self._name(example.path)}.jpg", draw_predictions(picture, prediction))
 
@@ -59,22 +60,32 @@ class Drawer:
 
 @dataclass(frozen=True)
 class ResultsFile:
-    """Writes predictions as JSON; with ``several`` backends each gets a file, named after it. ``written``: the files."""
+    """Writes predictions as JSON; with ``several`` backends each gets a file, named after it. ``written``: the files.
+
+    ``inputs``: what is evaluated, files and folders of labelled pictures; nothing of it is replaced.
+    """
 
     path: Path
     several: bool = False
+    inputs: tuple[Path, ...] = ()
     written: list[Path] = field(default_factory=list)
 
     def prepare(self) -> None:
         """Make the folder; an ``OutputError`` before minutes are spent."""
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a folder.", hint="Name the file: --format-only results.json")
-        _make(self.path.parent)
+        place = self.path.resolve()
+        if place.exists() and any(one.resolve() in (place, *place.parents) for one in self.inputs):
+            raise OutputError(
+                f"{self.path} is what is evaluated, and would be overwritten.",
+                hint="Name another file: --format-only results.json",
+            )
+        _make(self.path.parent, "--format-only")
 
     def __call__(self, subject: Subject, records: list[dict[str, Any]]) -> None:
         name = f"{self.path.stem}.{subject.path.stem}.{subject.backend}" if self.several else self.path.stem
         path = self.path.with_name(f"{name}{self.path.suffix or '.json'}")
-        _make(path.parent)
+        _make(path.parent, "--format-only")
         try:
             path.write_text(json.dumps(records), encoding="utf-8")
         except OSError as error:
@@ -82,8 +93,9 @@ class ResultsFile:
         self.written.append(path)
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, flag: str) -> None:
+    require_folder(folder, flag)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror or error}.") from error
+        raise output_error(error, folder, flag) from error

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptrt.errors import ModelError, UsageError, did_you_mean
-from adaptrt.pipeline.load import ENGINE_SUFFIXES, Model, load
+from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import load_reference, report_of
+from adaptrt.trt.model_files import ENGINE_SUFFIXES, require_model_file
 
 BACKENDS = ("eager", "onnxruntime", "tensorrt")
 
@@ -50,8 +51,7 @@ def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subj
         if backend not in BACKENDS:
             raise UsageError(f"There is no backend {backend!r}.", hint=did_you_mean(backend, BACKENDS))
     for path in files:
-        if not path.is_file():
-            raise ModelError(f"There is no file {path}.", hint="Give .onnx and .engine files that adaptrt wrote.")
+        require_model_file(path)
     if not files:
         raise UsageError("No file was given.", hint="Give .onnx and .engine files that adaptrt wrote.")
     wanted = backends or list(dict.fromkeys(_backend_of(path) for path in files))

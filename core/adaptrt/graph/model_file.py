@@ -10,8 +10,9 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from adaptrt.errors import ExportError, GraphError
+from adaptrt.errors import ExportError
 from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
+from adaptrt.trt.model_files import not_onnx
 
 
 def read_model(path: Path) -> ir.Model:
@@ -19,10 +20,9 @@ def read_model(path: Path) -> ir.Model:
     try:
         return ir.from_proto(onnx.load(str(path)))
     except Exception as error:
-        raise GraphError(
-            f"{path.name} is not a readable ONNX file: {type(error).__name__}: {error}",
-            hint="Check that the file is whole; convert the model again.",
-        ) from error
+        # protobuf tells of its wire format, which helps nobody
+        detail = "" if type(error).__name__ == "DecodeError" else f"{type(error).__name__}: {error}"
+        raise not_onnx(path, detail) from error
 
 
 def check_model(model: ir.Model) -> None:

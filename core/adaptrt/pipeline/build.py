@@ -10,6 +10,7 @@ from typing import ClassVar
 from adaptrt.errors import AdaptrtError, BuildError, DependencyError, GraphError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.observer import Observer
+from adaptrt.pipeline.preflight import require_possible
 from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
 from adaptrt.pipeline.samples import Sample, numbered, sample_shapes
 from adaptrt.report import Report
@@ -48,6 +49,7 @@ class _Building(Running):
         source = Path(self.request.source)
         for link, reason in _NOT_A_LINK.items():
             self.not_run(link, reason)
+        require_possible(self.request)
         self.require_something_to_do()
         with self.timed("read") as stage:
             file = read_onnx(source)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.contributions import Metric
-from adaptrt.errors import AdaptrtError, ModelError, PatchError, UsageError, did_you_mean
-from adaptrt.export.choices import choose_opset
-from adaptrt.options import fill_options, option_names, split_options, takes_option
+from adaptrt.errors import AdaptrtError, ModelError, PatchError
 from adaptrt.pipeline import links
+from adaptrt.pipeline.asked_options import split_asked, with_decoder_options
 from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.observer import Observer
+from adaptrt.pipeline.preflight import require_pictures, require_possible
 from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
 from adaptrt.pipeline.samples import (
     Sample,
@@ -53,11 +53,10 @@ class _Converting(Running):
     def run(self) -> None:
         self.begin()
         decoder_options = self.open_options()
-        if self.request.opset is not None:  # a wrong one is known before minutes are spent
-            choose_opset(self.request.opset, self.request.exporter, target_of(self.request))
+        require_possible(self.request)
         if self.take_from_cache():
             return
-        self.check_pictures()
+        require_pictures(self.request)
         with self.timed("load") as stage:
             model = self.hooks.load_model(self.ctx)
             if any(module.training for module in model.modules()):
@@ -130,16 +129,9 @@ class _Converting(Running):
             complete_manifest(plan, Path(typed.path) if typed else float32, float32, self.report)
             self.add_file("manifest", self.files[self.destination.path(".engine.json")], ".engine.json")
 
-    def check_pictures(self) -> None:
-        """A picture that is none should be known before minutes are spent."""
-        for path in self.pictures():
-            from adaptrt.vision.pictures import read_image
-
-            read_image(path)
-
     def open_options(self) -> dict[str, Any]:
         """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""
-        options, rest = split_options(self.hooks.adapter_options(), self.request.options)
+        options, rest = split_asked(self.hooks, self.request)
         self.ctx = replace(self.ctx, options=options)
         return rest
 
@@ -153,21 +145,7 @@ class _Converting(Running):
         for warning in warnings:
             self.warn(warning)
         spec = name_inputs(spec, self.request.input_names)
-        if decoder_options:
-            from adaptrt.vision.decoders.registry import find_decoder
-
-            decoder = find_decoder(spec.decoder.name if spec.decoder else "raw")
-            adapter_options = self.hooks.adapter_options()
-            known = option_names(decoder.params) + (option_names(adapter_options) if adapter_options else [])
-            for key in decoder_options:
-                if not takes_option(decoder.params, key):
-                    raise UsageError(
-                        f"Neither adapter {self.request.adapter!r} nor decoder {decoder.name!r} has an option {key!r}.",
-                        hint=did_you_mean(key, known),
-                    )
-            params = fill_options(decoder.params, {**(spec.decoder.params if spec.decoder else {}), **decoder_options})
-            spec = spec.with_decoder_params(**{key: getattr(params, key) for key in decoder_options})
-        return spec
+        return with_decoder_options(spec, decoder_options, self.hooks, self.request)
 
     def run_reference(self, model: nn.Module, spec: ModelSpec) -> tuple[EagerRunner, ModelSpec]:
         """The untouched model on every sample; completes the spec's outputs."""

@@ -18,6 +18,7 @@ from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.runtime.base import Runner
 from adaptrt.specs import ModelSpec
+from adaptrt.trt.model_files import ENGINE_SUFFIXES, convert_first, require_model_file
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,6 @@ class Timing:
     preprocess: float
     run: float
     postprocess: float
-
-
-ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 
 
 class Model:
@@ -140,10 +138,7 @@ def load(
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine).
     """
     path = Path(path)
-    if not path.exists():
-        raise ModelError(f"There is no file {path}.", hint=_nearest(path))
-    if path.is_dir():
-        raise ModelError(f"{path} is a folder.", hint="Give the .onnx or .engine file in it.")
+    require_model_file(path)
     plugins = Path(plugins_file) if plugins_file else None
     suffix = path.suffix.lower()
     if suffix in ENGINE_SUFFIXES:
@@ -162,7 +157,7 @@ def load(
     if suffix != ".onnx":
         raise ModelError(
             f"{path.name} is neither an .onnx file nor an .engine.",
-            hint="Convert it first: adaptrt convert --adapter ... " + path.name,
+            hint=convert_first(path),
         )
     from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
 
@@ -174,17 +169,3 @@ def load(
             hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file is.",
         )
     return Model(runner, spec, path, plugins_file=plugins)
-
-
-def _nearest(path: Path) -> str:
-    folder = path.parent
-    names = (
-        [file.name for file in folder.iterdir() if file.suffix.lower() in (".onnx", *ENGINE_SUFFIXES)]
-        if folder.is_dir()
-        else []
-    )
-    return (
-        did_you_mean(path.name, names)
-        if names
-        else f"Convert a checkpoint first: adaptrt convert --adapter ... {path.stem}.pt"
-    )

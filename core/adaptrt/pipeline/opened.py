@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.options import split_options
+from adaptrt.pipeline.asked_options import split_asked, with_decoder_options
+from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.samples import Shapes, sample_shapes, trace_shapes
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.request import Conversion, Request
@@ -30,7 +31,7 @@ class OpenedAdapter:
 
     def __post_init__(self) -> None:
         self._session, settings = open_session(self.request.adapter, self.request.plugins_file)
-        options, _ = split_options(self.hooks.adapter_options(), self.request.options)
+        options, self._left = split_asked(self.hooks, self.request)
         self.ctx = Conversion(self.request, options, self.workdir, settings.settings)
 
     @property
@@ -43,16 +44,18 @@ class OpenedAdapter:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """As the adapter says it, with the shapes that were asked for; outputs may be missing still."""
-        return self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))[0]
+        """As the adapter says it, with what was asked for; outputs may be missing still."""
+        spec, _ = self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))
+        spec = name_inputs(spec, self.request.input_names)
+        return with_decoder_options(spec, self._left, self.hooks, self.request)
 
     @cached_property
     def completed(self) -> ModelSpec:
         """The spec with the outputs that the model really gives."""
-        from adaptrt.pipeline.names import name_outputs
-
         outputs = self.run(self.inputs(sample_shapes(self.spec)[0]))
-        return name_outputs(self.spec, (), {name: array.dtype.name for name, array in outputs.items()})
+        return name_outputs(
+            self.spec, self.request.output_names, {name: array.dtype.name for name, array in outputs.items()}
+        )
 
     def inputs(self, shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:
         return self.hooks.example_inputs(self.ctx, self.spec, shapes, seed)

@@ -92,6 +92,15 @@ def opened(destination: Destination) -> Iterator[Path]:
         yield workdir
 
 
+def require_folder(folder: Path, flag: str = "-o") -> None:
+    """Refuse a folder that cannot be made or written to; nothing is made."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise output_error(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)), existing, flag)
+    if not os.access(existing, os.W_OK):
+        raise output_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), existing, flag)
+
+
 def record_file(path: Path, destination: Path) -> FileRecord:
     """The record of a finished file that will be published as ``destination``."""
     return FileRecord(str(destination), path.stat().st_size, sha256_of(path))
@@ -132,17 +141,20 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def output_error(error: OSError, folder: Path) -> OutputError:
-    """What an error of the file system means for the user."""
+def output_error(error: OSError, folder: Path, flag: str = "-o") -> OutputError:
+    """What an error of the file system means for the user; ``flag`` names the place."""
+    elsewhere = f"Choose another place with {flag}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputError(f"The disk of {folder} is full.", hint="Free some space, or choose another place with -o.")
+        return OutputError(
+            f"The disk of {folder} is full.", hint=f"Free some space, or choose another place with {flag}."
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(f"{folder} cannot be written to.", hint="Choose another place with -o.")
+        return OutputError(f"{folder} cannot be written to.", hint=elsewhere)
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
-        return OutputError(f"{folder} is not a folder.", hint="Choose another place with -o.")
+        return OutputError(f"{folder} is not a folder.", hint=elsewhere)
     if error.errno == errno.EISDIR:
-        return OutputError(f"{error.filename or folder} is a folder.", hint="Choose another name with -o.")
-    return OutputError(f"{folder}: {error.strerror or error}.", hint="Choose another place with -o.")
+        return OutputError(f"{error.filename or folder} is a folder.", hint=f"Choose another name with {flag}.")
+    return OutputError(f"{folder}: {error.strerror or error}.", hint=elsewhere)
 
 
 @contextmanager

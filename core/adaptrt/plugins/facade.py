@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from adaptrt.contributions import GraphPass, Metric, Patch
-from adaptrt.errors import AdaptrtError, PluginError, disk_error
+from adaptrt.errors import AdaptrtError, PluginError, ShapeError, disk_error
 from adaptrt.plugins.recorder import Recorder
 from adaptrt.predictions import Classification, Detections, ImageMeta, Values
 from adaptrt.specs import ModelSpec
@@ -209,6 +209,11 @@ class Hooks:
             full = disk_error(error)
             if full is not None:  # no fault of the plugin's: whoever owns the folder says what to do
                 raise full from error
+            if isinstance(error, MemoryError):  # nor is this
+                raise ShapeError(
+                    f"There is not enough memory for {hook}: {error}.",
+                    hint="Ask for less: --imgsz, --batch or --shape.",
+                ) from error
             plugin = self._recorder.failed_in(error)
             raise PluginError(
                 f"{self._label(plugin)} failed in {hook}: {type(error).__name__}: {error}",

@@ -63,7 +63,8 @@ def read_settings(path: Path) -> Settings:
     except FileNotFoundError:
         raise SettingsError(f"{path} does not exist.", hint="Check the path given to --plugins.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}.") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise SettingsError(f"{path} cannot be read: {reason}.", hint="A plugins.toml is TOML, in UTF-8.") from error
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

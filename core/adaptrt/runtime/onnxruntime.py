@@ -32,9 +32,13 @@ class OnnxRuntimeRunner:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         for library in custom_ops:
             try:
-                options.register_custom_ops_library(str(library))
+                # a bare name would be looked for everywhere but here
+                options.register_custom_ops_library(str(library.resolve()))
             except Exception as error:
-                raise UsageError(f"{library} is no library of custom operators: {error}") from error
+                raise UsageError(
+                    f"{library} is no library of custom operators: {error}",
+                    hint="Check the path, and that it was built for this ONNX Runtime.",
+                ) from error
         try:
             self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
         except Exception as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -49,14 +50,25 @@ class BuildOptions:
                 f"Optimization level {self.optimization_level} does not exist.",
                 hint="Use 0 (a quick build) to 5 (a long search); TensorRT's own default is 3.",
             )
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise UsageError(f"A build cannot end after {self.timeout:g} s.", hint="For example: --build-timeout 3600")
 
 
-def parse_workspace(text: str) -> int:
-    """``4`` (GiB), ``4G``, ``512M``, ``1.5G`` to bytes."""
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A pattern of ``--keep-fp32``."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"--keep-fp32 {pattern!r} is no regular expression: {error}.",
+            hint="It is searched in node names and held against operators: --keep-fp32 '/head/.*' --keep-fp32 Softmax",
+        ) from error
+
+
+def parse_workspace(text: str, name: str = "--workspace") -> int:
+    """``4`` (GiB), ``4G``, ``512M``, ``1.5G`` to bytes; ``name`` is what was set to this."""
     match = _WORKSPACE.fullmatch(text.strip())
     size = int(float(match["number"]) * _UNITS[match["unit"].lower()]) if match else 0
     if size < 1:
-        raise UsageError(
-            f"--workspace {text!r} cannot be read.", hint="For example: --workspace 4 (GiB), or --workspace 512M"
-        )
+        raise UsageError(f"{name} {text!r} cannot be read.", hint=f"For example: {name} 4 (GiB), or {name} 512M")
     return size

@@ -188,4 +188,4 @@ def _limit() -> int:
     from adaptrt.specs import parse_workspace
 
     text = os.environ.get(SIZE_VARIABLE)
-    return parse_workspace(text) if text else DEFAULT_SIZE
+    return parse_workspace(text, SIZE_VARIABLE) if text else DEFAULT_SIZE

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adaptrt.errors import GraphError, ModelError
+from adaptrt.errors import GraphError
 from adaptrt.specs import METADATA_KEY, ModelSpec
+from adaptrt.trt.model_files import not_onnx, require_model_file
 
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
 SOURCE = "adaptrt.source"  # file.py:12, what adaptrt leaves of it
@@ -80,8 +81,7 @@ class OnnxFile:
 
 def read_onnx(path: Path) -> OnnxFile:
     """The outline of the main graph."""
-    if not path.is_file():
-        raise ModelError(f"There is no file {path}.")
+    require_model_file(path)
     if path.stat().st_size == 0:
         raise GraphError(f"{path.name} is empty.", hint="Convert the model again.")
     found = OnnxFile()
@@ -90,9 +90,7 @@ def read_onnx(path: Path) -> OnnxFile:
     try:
         _read_model(memoryview(data), found)
     except (IndexError, ValueError) as error:
-        raise GraphError(
-            f"{path.name} is not a readable ONNX file.", hint="Check that the file is whole; convert the model again."
-        ) from error
+        raise not_onnx(path) from error
     if not found.outputs:
         raise GraphError(f"{path.name} holds no ONNX graph.", hint="Check that the file is whole.")
     return found

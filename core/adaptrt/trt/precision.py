@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from adaptrt.errors import BuildError, UsageError
 from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs.build import compile_pattern
 from adaptrt.trt.onnx_file import Node, OnnxFile
 from adaptrt.trt.versions import TensorRT
 
@@ -50,10 +50,7 @@ def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
     """Names of nodes whose name or operator a pattern of ``--keep-fp32`` is found in; a pattern that finds nothing is an error."""
     found: set[str] = set()
     for pattern in patterns:
-        try:
-            compiled = re.compile(pattern)
-        except re.error as error:
-            raise UsageError(f"--keep-fp32 {pattern!r} is no regular expression: {error}.") from error
+        compiled = compile_pattern(pattern)
         names = [node.name for node in nodes if compiled.search(node.name) or compiled.fullmatch(node.operator)]
         if not names:
             operators = sorted({node.operator for node in nodes})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
 
-from adaptrt.errors import BuildError, DependencyError
+from adaptrt.errors import DependencyError, UsageError
 from adaptrt.request import Request
 from adaptrt.specs import BuildOptions, Precision
 
@@ -154,7 +154,7 @@ def require_supported(options: BuildOptions, precision: Precision, version: str)
     }
     for name, (asked, available, instead) in wanted.items():
         if asked and not available:
-            raise BuildError(
+            raise UsageError(
                 f"TensorRT {version} has no {name.removeprefix('--')}: {name} needs TensorRT 10 or later.",
                 hint=f"{instead}, or install a newer TensorRT.",
             )

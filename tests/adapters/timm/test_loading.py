@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -174,10 +173,6 @@ def test_weights_without_a_name(tmp_path: Path, conversion: Make) -> None:
     torch.save(micro().state_dict(), tmp_path / "mine.pth")
     with pytest.raises(UsageError, match=r"mine\.json"):
         swin.load_model(conversion(tmp_path / "mine.pth"))
-    ctx = conversion(tmp_path / "mine.pth")
-    mistyped = replace(ctx, request=replace(ctx.request, options={"modle": NAME}))  # left over for the decoder
-    with pytest.raises(UsageError, match="Did you mean 'model'"):
-        swin.load_model(mistyped)
     (tmp_path / "mine.json").write_text("[1, 2]")  # somebody else's file
     with pytest.raises(UsageError, match="--set model="):
         swin.load_model(conversion(tmp_path / "mine.pth"))

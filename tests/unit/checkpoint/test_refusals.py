@@ -57,6 +57,16 @@ def test_names_near_the_allow_list(write: Write, name: bytes) -> None:
         read_checkpoint(write(b"\x80\x02c" + name + b"\n."))
 
 
+def test_a_checkpoint_of_another_framework(write: Write) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(write(b"\x80\x02]cultralytics.nn.tasks\nDetectionModel\nactorch.nn.modules.conv\nConv2d\na."))
+    assert "Is it a model of ultralytics?" in (caught.value.hint or "")
+    assert "--trust-checkpoint" in (caught.value.hint or "")
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(write(b"\x80\x02ctorch\nload\n."))
+    assert (caught.value.hint or "").startswith("If you trust")
+
+
 def test_no_state_is_set_on_a_constructor(write: Write) -> None:
     from adaptrt.checkpoint.known import KNOWN
 

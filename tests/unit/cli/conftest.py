@@ -43,9 +43,7 @@ _CONVERTED: dict[str, Path] = {}
 
 
 @pytest.fixture
-def converted(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Callable[[str], Path]:
+def converted(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Callable[[str], Path]:
     """``converted("detector")``: an ONNX file of that net, in a folder of the test's own; converted once a run."""
 
     def give(net: str) -> Path:
@@ -53,7 +51,7 @@ def converted(
             import adaptrt
 
             folder = tmp_path_factory.mktemp("converted")
-            adaptrt.convert(net, adapter=request.getfixturevalue("tiny"), output=folder, verify="none", html=False)
+            adaptrt.convert(net, adapter=tiny, output=folder, verify="none", html=False)
             _CONVERTED[net] = folder / f"{net}.onnx"
         return Path(shutil.copy(_CONVERTED[net], tmp_path / f"{net}.onnx"))
 

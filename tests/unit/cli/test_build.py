@@ -53,7 +53,10 @@ def test_flags(flags: dict[str, Any], field: str, value: Any) -> None:
     assert getattr(build_from_flags({**NOTHING, **flags}), field) == value
 
 
-@pytest.mark.parametrize("flags", [{"workspace": "lots"}, {"workspace": "0"}, {"device": "gpu"}, {"opt_level": 7}])
+@pytest.mark.parametrize(
+    "flags",
+    [{"workspace": "lots"}, {"workspace": "0"}, {"device": "gpu"}, {"opt_level": 7}, {"build_timeout": float("nan")}],
+)
 def test_flags_that_cannot_be(flags: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         build_from_flags({**NOTHING, **flags})

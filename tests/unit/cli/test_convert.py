@@ -146,6 +146,76 @@ def test_a_wrong_option_leaves_nothing(adaptrt: Any, tiny: str) -> None:
     assert files() == []
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",), ("--dry-run", "-v")], ids=["convert", "dry-run", "dry-run -v"])
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--set", "cnf=0.3"), 2, "Did you mean 'conf'?"),
+        (("--set", "pached=1"), 2, "Did you mean 'patched'?"),
+        (("--set", "conf=high"), 2, "--set conf='high'"),
+        (("--set", "conf=7"), 2, "conf is 7.0, and must lie between 0 and 1."),
+        (("--set", "patched=perhaps"), 2, "--set patched='perhaps'"),
+        (("--weights", "best.pth"), 4, "There is no file best.pth.\nDid you mean 'besst.pth'?"),
+        (("--weights", "a.pth"), 4, "There is no file a.pth.\nCheck the path; nothing is downloaded."),
+        (("--image", "street.jpg"), 4, "There is no file street.jpg."),
+        (("--test-image", "street.jpg"), 4, "There is no file street.jpg."),
+        (("--plugin-lib", "libops.so"), 2, "--plugin-lib: there is no file libops.so."),
+        (("--ort-custom-ops", "libops.so"), 2, "--ort-custom-ops: there is no file libops.so."),
+        (("--keep-fp32", "["), 2, "--keep-fp32 '[' is no regular expression"),
+        (("--opset", "99"), 2, "Opset 99"),
+        (("--target", "8", "--bf16"), 2, "TensorRT 8 has no precision bf16"),
+        (("--target", "8", "--strip-weights"), 2, "TensorRT 8 has no strip-weights"),
+        (("--output", "besst.pth/x.onnx"), 2, "besst.pth is not a folder."),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_model_is_loaded(
+    adaptrt: Any, tiny: str, dry: tuple[str, ...], words: tuple[str, ...], code: int, said: str
+) -> None:
+    Path("besst.pth").touch()
+    result = adaptrt("convert", "detector", "--adapter", tiny, *words, *dry)
+    assert said in result.err
+    assert result.code == code
+    assert "Load the model" not in result.err
+    assert result.out == ""
+    assert files() == ["besst.pth"]
+
+
+def test_a_source_that_is_a_file_has_to_be_there(adaptrt: Any, tiny: str) -> None:
+    Path("best.pt").touch()
+    for source, said in (
+        ("bst.pt", "There is no file bst.pt.\nDid you mean 'best.pt'?"),
+        ("", "SOURCE is empty."),
+    ):
+        result = adaptrt("convert", source, "--adapter", tiny)
+        assert said in result.err
+        assert result.code in (2, 4)
+
+
+def test_a_verbose_plan_knows_the_names_asked_for(adaptrt: Any, tiny: str) -> None:
+    words = ("convert", "detector", "--adapter", tiny, "--dry-run", "-v")
+    model = adaptrt(*words, "--input-names", "pixels", "--output-names", "found", "--json").json["model"]
+    assert (list(model["inputs"]), list(model["outputs"])) == (["pixels"], ["found"])
+    for flag in ("--input-names", "--output-names"):
+        result = adaptrt(*words, flag, "a,b")
+        assert result.code == 2
+        assert f"{flag} has 2 names" in result.err
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run", "-v")], ids=["convert", "dry-run -v"])
+def test_a_class_that_the_model_lacks_is_no_default_of_its_file(adaptrt: Any, tiny: str, dry: tuple[str, ...]) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--set", "classes=gren", *dry)
+    assert result.code == 2
+    assert result.err.endswith("Error: There is no class 'gren'.\nDid you mean 'green'?\n")
+    assert files() == []
+    assert adaptrt("convert", "detector", "-a", tiny, "--set", "classes=green,0", "--dry-run", "-v", "-q").code == 0
+
+
+def test_an_option_of_another_decoder_is_refused_by_the_verbose_plan(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--set", "top_k=3", "--dry-run", "-v")
+    assert result.code == 2
+    assert "Neither adapter 'tiny' nor decoder 'yolo' has an option 'top_k'." in result.err
+
+
 def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_extension: Any) -> None:
     install_extension("refuses", "@hookimpl\ndef model_spec(ctx, model):\n    raise AssertionError('loaded')\n")
     install_extension("watches", "@hookimpl(wrapper=True)\ndef patches():\n    return (yield)\n")
@@ -254,4 +324,17 @@ def test_a_failed_report_that_cannot_be_written_hides_nothing(
     assert result.code == 5
     assert "Link 1" in result.err
     assert "Warning: The disk is full." in result.err
+    assert files() == []
+
+
+def test_a_quiet_plan_is_a_check(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run", "-q")
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_a_size_that_no_memory_holds_is_the_users_to_mend(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--imgsz", "99999999")
+    assert result.code == 2
+    assert "There is not enough memory for example_inputs" in result.err
+    assert "--imgsz" in result.err
     assert files() == []

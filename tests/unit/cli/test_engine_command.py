@@ -170,6 +170,11 @@ def test_cache_ls_and_prune(adaptrt: Any, tmp_path: Path) -> None:
     assert adaptrt("cache", "prune", "--timing", "--json").json["bytes"] == 7
     assert json.loads(adaptrt("cache", "ls", "--json").out)["entries"] == []
     assert adaptrt("cache", "prune", "--older-than", "soon").code == 2
+    wrong = adaptrt("cache", "prune", "--max-size", "much")
+    assert wrong.code == 2
+    assert (
+        wrong.err == "Error: --max-size 'much' cannot be read.\nFor example: --max-size 4 (GiB), or --max-size 512M\n"
+    )
 
 
 def test_groups_say_what_they_have(adaptrt: Any) -> None:

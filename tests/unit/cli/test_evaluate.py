@@ -55,3 +55,21 @@ def test_errors_are_one_line(converted: str, adaptrt: Callable[..., Any]) -> Non
     assert result.code == 2
     assert "nowhere is no folder" in result.err
     assert adaptrt("evaluate", converted).code == 2
+
+
+def test_a_loss_needs_something_to_lose_against(converted: str, adaptrt: Callable[..., Any]) -> None:
+    words = ("evaluate", converted, "--data", "val", "--max-loss")
+    alone = adaptrt(*words, "0.1")
+    assert alone.code == 2
+    assert "--max-loss compares, and there is only onnxruntime classifier.onnx." in alone.err
+    both = (*words[:-1], "--backend", "eager,onnxruntime", "--max-loss")
+    assert adaptrt(*both, "nan").code == 2
+    uncounted = adaptrt(*both, "0.1", "--format-only", "results.json")
+    assert uncounted.code == 2
+    assert "--format-only counts nothing" in uncounted.err
+    assert not Path("results.json").exists()
+
+
+def test_quiet_is_for_ci(converted: str, adaptrt: Callable[..., Any]) -> None:
+    result = adaptrt("evaluate", converted, "--data", "val", "-q")
+    assert (result.code, result.out) == (0, "")

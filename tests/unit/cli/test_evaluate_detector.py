@@ -67,3 +67,23 @@ def test_annotations_that_are_missing(converted: str, adaptrt: Callable[..., Any
     result = adaptrt("evaluate", converted, "--data", "nowhere.json")
     assert result.code == 2
     assert "There is no file nowhere.json" in result.err
+
+
+@pytest.mark.parametrize("data", ["set", "set/instances.json"])
+@pytest.mark.parametrize("target", ["set/instances.json", "./set/../set/instances.json", "detector.onnx"])
+def test_results_never_replace_what_is_evaluated(
+    converted: str, adaptrt: Callable[..., Any], data: str, target: str
+) -> None:
+    before = Path(target).read_bytes()
+    result = adaptrt("evaluate", converted, "--data", data, "--format-only", target)
+    assert result.code == 2
+    assert "would be overwritten" in result.err
+    assert Path(target).read_bytes() == before
+
+
+def test_places_that_cannot_be(converted: str, adaptrt: Callable[..., Any]) -> None:
+    Path("file").touch()
+    for flag, place in (("--show-dir", "file"), ("--show-dir", "file/x"), ("--format-only", "file/x.json")):
+        result = adaptrt("evaluate", converted, "--data", "set", flag, place)
+        assert result.code == 2
+        assert "Error: file is not a folder.\n" in result.err

@@ -165,7 +165,9 @@ def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, pictur
     Path("taken").write_text("a file")
     result = adaptrt("predict", converted("detector"), picture, "-o", "taken/deeper")
     assert result.code == 2
-    assert "cannot be written" in result.err
+    assert result.err == "Error: taken is not a folder.\nChoose another place with -o.\n"
+    early = adaptrt("predict", "no.onnx", picture, "-o", "taken")
+    assert early.err == result.err  # before the model is opened
 
 
 def test_raw_values_are_kept_as_arrays(adaptrt: Any, converted: Converted, picture: Path) -> None:

@@ -67,9 +67,9 @@ def test_a_results_file_makes_its_folder_and_names_each_backend(tmp_path: Path) 
 
 def test_a_place_that_cannot_be_written_is_known_before_minutes_are_spent(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="file is not a folder"):
         ResultsFile(tmp_path / "file" / "found.json").prepare()
     with pytest.raises(OutputError, match="is a folder"):
         ResultsFile(tmp_path).prepare()
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="file is not a folder"):
         Drawer(tmp_path / "file" / "shown", 0.3).prepare()

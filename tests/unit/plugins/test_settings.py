@@ -86,8 +86,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_folder_or_another_encoding(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match=r"cannot be read: Is a directory\.") as caught:
         read_settings(tmp_path)
+    assert caught.value.hint
     (tmp_path / "plugins.toml").write_bytes(b"\xff\xfe[")
     with pytest.raises(SettingsError, match="cannot be read"):
         read_settings(tmp_path / "plugins.toml")

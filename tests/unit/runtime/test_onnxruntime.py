@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ pytest.importorskip("onnxruntime", reason="ONNX files are run by ONNX Runtime")
 
 from onnx import TensorProto, helper  # noqa: E402
 
-from adaptrt.errors import ModelError  # noqa: E402
+from adaptrt.errors import ModelError, UsageError  # noqa: E402
 from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner  # noqa: E402
 
 
@@ -43,3 +45,16 @@ def test_files_that_cannot_be_loaded(content: bytes, message: str, hint: str, tm
     assert message in caught.value.message
     assert hint in (caught.value.hint or "")
     assert "onnxruntime_src" not in caught.value.message
+
+
+def test_a_library_of_operators_lies_where_its_path_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare name would be looked for in the folders of the system alone."""
+    origin = (spec := importlib.util.find_spec("_ctypes")) and spec.origin
+    if not origin:
+        pytest.skip("this Python has no shared library to copy")
+    shutil.copy(origin, tmp_path / "mine.so")
+    monkeypatch.chdir(tmp_path)
+    Path("net.onnx").write_bytes(graph())
+    with pytest.raises(UsageError, match="RegisterCustomOps") as caught:
+        OnnxRuntimeRunner(Path("net.onnx"), custom_ops=[Path("mine.so")])
+    assert caught.value.hint

@@ -217,7 +217,7 @@ manifests = st.builds(
         version_compatible=st.booleans(),
         hardware_compatible=st.sampled_from(["none", "ampere+", "same-cc"]),
         plugin_libs=st.lists(texts, max_size=2).map(tuple),
-        timeout=st.none() | floats,
+        timeout=st.none() | st.floats(1, 1e6),
     ),
     keep_fp32=st.lists(texts, max_size=2).map(tuple),
     plugin_libs=st.lists(st.builds(LibraryRecord, texts, texts), max_size=2),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adaptrt.errors import BuildError, DependencyError
+from adaptrt.errors import DependencyError, UsageError
 from adaptrt.specs import BuildOptions
 from adaptrt.trt.versions import NEWEST, default_target, features_of, import_tensorrt, require_supported
 
@@ -47,7 +47,7 @@ def test_what_is_there_is_not_refused() -> None:
 
 
 def test_what_is_not_there_is_refused_by_name() -> None:
-    with pytest.raises(BuildError, match=r"TensorRT 8\.6\.0 has no strip-weights: --strip-weights needs TensorRT 10"):
+    with pytest.raises(UsageError, match=r"TensorRT 8\.6\.0 has no strip-weights: --strip-weights needs TensorRT 10"):
         require_supported(BuildOptions(strip_weights=True), "fp32", "8.6.0")
 
 

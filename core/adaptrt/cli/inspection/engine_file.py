@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 def describe(path: Path, graph: bool) -> Description:
     """The manifest's facts; of a foreign plan what TensorRT says, where it is installed."""
+    if path.stat().st_size == 0:
+        raise EngineError(f"{path.name} is empty.", hint="Copy it again, or build it again.")
     header, _ = read_header(path)
     description = Description(path=str(path), kind="TensorRT engine", bytes=path.stat().st_size)
     if header is not None:

@@ -46,6 +46,11 @@ def find_decoder(name: str) -> Decoder:
     return _load(declared[claims[0]], claims[0])
 
 
+def is_own(name: str) -> bool:
+    """Whether it is one of core's."""
+    return name in _OWN
+
+
 def owner_of(name: str) -> str:
     """The distribution that a decoder comes from, with its version."""
     points = _declared().get(name, {})

@@ -1,0 +1,53 @@
+"""What can be refused before the model is loaded: the same for a conversion, a build and a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from adaptrt.errors import ModelError, UsageError, nearest_name
+from adaptrt.export.choices import choose_opset
+from adaptrt.request import Request
+from adaptrt.trt.versions import require_supported, target_of
+
+# what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
+FILE_SUFFIXES = {".pt", ".pth", ".pt2", ".safetensors", ".ckpt", ".onnx"}
+
+
+def require_possible(request: Request) -> None:
+    """Refuse an opset, precision or build option that the target does not have, and files that are not there."""
+    target = target_of(request)
+    if request.opset is not None:
+        choose_opset(request.opset, request.exporter, target)
+    require_supported(request.build, request.precision, str(target))
+    require_source(request.source)
+    if request.weights is not None:
+        require_source(str(request.weights))
+    _require_libraries("--plugin-lib", request.build.plugin_libs)
+    _require_libraries("--ort-custom-ops", request.ort_custom_ops)
+
+
+def require_pictures(request: Request) -> None:
+    """Refuse a picture that is none."""
+    for path in (request.image, request.test_image):
+        if path is not None:
+            from adaptrt.vision.pictures import read_image
+
+            read_image(path)
+
+
+def require_source(source: str) -> None:
+    """A name like a file's has to be one; any other may be a name that the adapter knows."""
+    if not source.strip():
+        raise UsageError("SOURCE is empty.", hint="Is a variable of the shell not set? Give a file or a model's name.")
+    path = Path(source)
+    if path.suffix in FILE_SUFFIXES and not path.exists():
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        close = nearest_name(path.name, [file.name for file in beside if file.suffix in FILE_SUFFIXES])
+        raise ModelError(f"There is no file {source}.", hint=close or "Check the path; nothing is downloaded.")
+
+
+def _require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
+    for library in libraries:
+        if not Path(library).is_file():
+            raise UsageError(f"{flag}: there is no file {library}.", hint="Give the path of the shared library.")

@@ -1,0 +1,79 @@
+"""Every command that takes a model file says the same of one that is missing, a folder, or something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMANDS = {
+    "inspect": ("inspect", "{}"),
+    "lint": ("lint", "{}"),
+    "build": ("build", "{}", "--fp16", "--target", "10"),
+    "predict": ("predict", "{}", "street.png", "-o", "found"),
+    "evaluate": ("evaluate", "{}", "--data", "val"),
+    "unwrap": ("engine", "unwrap", "{}"),
+    "wrap": ("engine", "wrap", "{}"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from adaptrt.vision.pictures import write_image
+
+    monkeypatch.chdir(tmp_path)
+    np = pytest.importorskip("numpy")
+    write_image(Path("street.png"), np.zeros((8, 8, 3), np.uint8))
+    Path("street.engine").write_bytes(b"nothing")
+    Path("val", "a").mkdir(parents=True)
+
+
+def call(adaptrt: Any, command: str, file: str) -> Any:
+    before = sorted(map(str, Path().rglob("*")))
+    result = adaptrt(*(word.format(file) for word in COMMANDS[command]))
+    assert sorted(map(str, Path().rglob("*"))) == before
+    assert result.out == ""
+    return result
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_missing_file(adaptrt: Any, command: str) -> None:
+    result = call(adaptrt, command, "stret.engine")
+    assert result.code == 4
+    assert result.err == "Error: There is no file stret.engine.\nDid you mean 'street.engine'?\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_folder(adaptrt: Any, command: str) -> None:
+    result = call(adaptrt, command, "val")
+    assert result.code == 4
+    assert result.err == "Error: val is a folder.\nGive a file: .onnx, .engine, .plan, .trt\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_file_that_may_not_be_read(adaptrt: Any, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "street.engine")
+    result = call(adaptrt, command, "street.engine")
+    assert result.code == 4
+    assert result.err == "Error: street.engine cannot be read: permission denied.\nCheck its permissions.\n"
+
+
+@pytest.mark.parametrize("command", ["inspect", "lint", "build", "predict"])
+def test_a_checkpoint(adaptrt: Any, command: str) -> None:
+    Path("best.pt").write_bytes(b"PK\x03\x04 a zip")
+    assert "adaptrt convert --adapter NAME best.pt" in call(adaptrt, command, "best.pt").err
+
+
+@pytest.mark.parametrize("command", ["lint", "build"])
+def test_an_engine_is_no_graph(adaptrt: Any, command: str) -> None:
+    result = call(adaptrt, command, "street.engine")
+    assert result.code == 7
+    assert "adaptrt inspect street.engine" in result.err
+
+
+def test_an_empty_engine(adaptrt: Any) -> None:
+    Path("empty.engine").touch()
+    result = call(adaptrt, "inspect", "empty.engine")
+    assert result.code == 8
+    assert "empty.engine is empty." in result.err

@@ -67,8 +67,12 @@ def _purpose(name: str, extra: str) -> dict[str, Any]:
 
 def _unmet_of_extra(extra: str) -> list[str]:
     """The requirements of adaptrt under an extra that are not met here; ``""`` is adaptrt alone."""
+    try:
+        requirements = list(_requirements(extra))
+    except metadata.PackageNotFoundError:  # on PYTHONPATH only
+        return ["what it needs is not known: adaptrt is not installed, only its sources are found"]
     problems = []
-    for requirement in _requirements(extra):
+    for requirement in requirements:
         names = (requirement.name, *_ALSO.get(requirement.name, ()))
         found = [version for name in names if (version := installed_version(name)) is not None]
         if not found:

@@ -224,3 +224,11 @@ def test_no_color_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("FORCE_COLOR", "1")
     run(failing(errors.ModelError("It broke.")), [], "adaptrt")
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_the_module_is_the_command() -> None:
+    """What there is without the console script: an engine machine with adaptrt on its PYTHONPATH."""
+    done = subprocess.run([sys.executable, "-m", "adaptrt", "no-such"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: No such command")
+    assert "adaptrt --help" in done.stderr

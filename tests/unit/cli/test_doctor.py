@@ -52,6 +52,16 @@ def test_what_is_missing_has_its_line(adaptrt: Any, monkeypatch: pytest.MonkeyPa
     assert any("click" in problem for problem in result.json["broken"])
 
 
+def test_sources_that_are_not_installed(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def requires(name: str) -> list[str]:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", requires)
+    result = adaptrt("doctor")
+    assert result.code == 3
+    assert "adaptrt itself: what it needs is not known: adaptrt is not installed" in result.out
+
+
 def test_another_distribution_of_the_same_module_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"onnxruntime-gpu": "1.24", "opencv-python-headless": "4.9", "pillow": "11", "numpy": "2"}
     monkeypatch.setattr(health, "installed_version", here.get)

@@ -115,7 +115,6 @@ class Running:
 
     def type_graph(self, onnx_path: Path, spec: ModelSpec) -> Path:
         """Link 3: the graph in the precision asked for, within what that precision costs."""
-        from adaptrt.graph.lint import check_typed as check_typed_graph
         from adaptrt.pipeline.engine import check_typed, why_float32
         from adaptrt.trt.onnx_file import read_onnx
 
@@ -132,6 +131,8 @@ class Running:
                 f"{who} returned a graph from typed_onnx that lost the file's metadata.",
                 hint=f"Copy metadata_props from {onnx_path.name}: the spec travels in there.",
             )
+        from adaptrt.graph.lint import check_typed as check_typed_graph  # needs onnx, as whoever typed the graph did
+
         self.add_file("typed", typed, f".{self.request.precision}.onnx")
         self.report.findings += check_typed_graph(typed, spec, target_of(self.request))
         if self.request.verify == "none":

@@ -230,5 +230,5 @@ def test_the_module_is_the_command() -> None:
     """What there is without the console script: an engine machine with adaptrt on its PYTHONPATH."""
     done = subprocess.run([sys.executable, "-m", "adaptrt", "no-such"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("Error: No such command")
+    assert done.stderr.startswith("Error: There is no command 'no-such'")
     assert "adaptrt --help" in done.stderr

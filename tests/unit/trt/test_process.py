@@ -323,3 +323,25 @@ def test_extensions_configure_the_builder_in_the_build_process(
     assert "TensorRT, int64 weights" in report.warnings[0]
     manifest = Manifest.from_json(Path("detector.engine.json").read_text())
     assert (manifest.adapter, manifest.plugins["tunes"]) == ("tiny", "adaptrt-tunes 1.0")
+
+
+def test_the_command_runs_with_what_an_engine_needs_and_no_more(
+    model: Path, stand_in_process: Callable[..., None], tmp_path: Path
+) -> None:
+    """Installed as ``adaptrt[trt]``: without torch, onnx, ONNX Runtime and Pillow."""
+    stand_in_process("ok")
+    missing = ("torch", "torchvision", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "onnxsim", "PIL")
+    (tmp_path / "fakes" / "sitecustomize.py").write_text(
+        f"import sys\nsys.modules.update(dict.fromkeys({missing!r}))\n"  # None there: not to be found
+    )
+    command = [sys.executable, "-m", "adaptrt", "build", str(model), "--target", "8", "--shape", "images=1..4x3x8x8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing is proved: onnxruntime is not installed here" in done.stderr
+    assert (tmp_path / "model.engine").read_bytes() == b"the plan"
+    done = subprocess.run(
+        [sys.executable, "-m", "adaptrt", "inspect", str(tmp_path / "model.engine"), "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert '"built with": "TensorRT 8.6.0' in done.stdout

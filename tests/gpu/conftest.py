@@ -17,6 +17,11 @@ import pytest
 HERE = Path(__file__).parent
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # as adaptrt's own plugin does, which pytest finds only where adaptrt is installed
+    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reason = missing()
     for item in items:

@@ -217,19 +217,8 @@ def configure(
     elif options.strip_weights:
         config.set_flag(flag.REFIT_IDENTICAL)
     if options.tactic_sources is not None:
-        config.set_tactic_sources(_tactic_sources(trt, options.tactic_sources))
-
-
-def _tactic_sources(trt: Any, names: Sequence[str]) -> int:
-    known = trt.TacticSource.__members__
-    mask = 0
-    for name in names:
-        if name.upper() not in known:
-            raise BuildError(
-                f"TensorRT {trt.__version__} has no tactic source {name!r}.", hint=f"It has {', '.join(known)}."
-            )
-        mask |= 1 << int(known[name.upper()])
-    return mask
+        sources = {1 << int(trt.TacticSource.__members__[name.upper()]) for name in options.tactic_sources}
+        config.set_tactic_sources(sum(sources))
 
 
 def add_profiles(builder: Any, network: Any, config: Any, job: Job) -> list[Profile]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
 
-from adaptrt.errors import DependencyError, UsageError
+from adaptrt.errors import DependencyError, UsageError, did_you_mean
 from adaptrt.request import Request
 from adaptrt.specs import BuildOptions, Precision
 
@@ -31,6 +31,7 @@ class Features:
     - ``sharing_preview``: several contexts on one profile need a preview feature at build
     - ``needs_strong_flag``: strong typing has to be asked for (11 knows nothing else)
     - ``newest_opset``: of ONNX, that its parser reads in full
+    - ``tactic_sources``: where kernels may come from
     """
 
     generation: int
@@ -43,12 +44,15 @@ class Features:
     needs_strong_flag: bool
     same_cc: bool
     newest_opset: int
+    tactic_sources: tuple[str, ...]
 
 
+_OWN_KERNELS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
+_ALL_KERNELS = ("CUBLAS", "CUBLAS_LT", "CUDNN", *_OWN_KERNELS)
 _GENERATIONS = {
-    8: Features(8, False, False, False, False, True, True, False, False, 17),
-    10: Features(10, True, True, True, True, False, False, True, True, 20),
-    11: Features(11, True, True, True, True, False, False, False, True, 20),
+    8: Features(8, False, False, False, False, True, True, False, False, 17, _ALL_KERNELS),
+    10: Features(10, True, True, True, True, False, False, True, True, 20, _ALL_KERNELS),
+    11: Features(11, True, True, True, True, False, False, False, True, 20, _OWN_KERNELS),
 }
 NEWEST = max(_GENERATIONS)
 
@@ -157,4 +161,10 @@ def require_supported(options: BuildOptions, precision: Precision, version: str)
             raise UsageError(
                 f"TensorRT {version} has no {name.removeprefix('--')}: {name} needs TensorRT 10 or later.",
                 hint=f"{instead}, or install a newer TensorRT.",
+            )
+    for name in options.tactic_sources or ():
+        if name.upper() not in features.tactic_sources:
+            raise UsageError(
+                f"TensorRT {version} has no tactic source {name!r}.",
+                hint=did_you_mean(name.upper(), features.tactic_sources),
             )

@@ -31,6 +31,7 @@ def test_features_are_those_of_the_surface(surfaces: dict[str, dict[str, Any]]) 
         assert features.progress == ("IProgressMonitor" in surface)
         assert features.same_cc == ("SAME_COMPUTE_CAPABILITY" in surface["HardwareCompatibilityLevel"]["members"])
         assert features.bf16 == ("BF16" in surface["DataType"]["members"])
+        assert set(features.tactic_sources) == set(surface["TacticSource"]["members"])
         creation = surface["NetworkDefinitionCreationFlag"]["members"]
         assert features.typed_graph == ("STRONGLY_TYPED" in creation)
         if features.sharing_preview:
@@ -49,6 +50,17 @@ def test_what_is_there_is_not_refused() -> None:
 def test_what_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match=r"TensorRT 8\.6\.0 has no strip-weights: --strip-weights needs TensorRT 10"):
         require_supported(BuildOptions(strip_weights=True), "fp32", "8.6.0")
+
+
+def test_tactic_sources_are_those_of_the_version() -> None:
+    require_supported(BuildOptions(tactic_sources=("CUBLAS", "jit_convolutions")), "fp32", "8.6.0")
+    require_supported(BuildOptions(tactic_sources=()), "fp32", "11")
+    with pytest.raises(UsageError, match=r"TensorRT 11 has no tactic source 'cublas'") as caught:
+        require_supported(BuildOptions(tactic_sources=("cublas",)), "fp32", "11")
+    assert "JIT_CONVOLUTIONS" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match=r"no tactic source 'CUDLAS'") as caught:
+        require_supported(BuildOptions(tactic_sources=("CUDLAS",)), "fp32", "10.16.1")
+    assert "Did you mean 'CUBLAS'" in (caught.value.hint or "")
 
 
 def test_without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:

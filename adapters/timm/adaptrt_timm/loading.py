@@ -26,6 +26,8 @@ def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
     Random weights depend on the seed alone.
     """
     trust = ctx.request.trust_checkpoint
+    if ctx.options is not None and ctx.options.labels is not None:
+        read_labels(ctx.options.labels)  # one that cannot be read is known before the model is made
     tensors = read_weights(source.weights, trust=trust) if source.weights is not None else None
     model = create(ctx, source, asked_size(ctx, stride), tensors)
     if tensors is not None:

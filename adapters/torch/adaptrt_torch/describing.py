@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from adaptrt import (
     did_you_mean,
 )
 from adaptrt_torch.calling import input_order
+from adaptrt_torch.labels import read_labels
 from adaptrt_torch.programs import Program
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def describe(ctx: Conversion, model: nn.Module) -> ModelSpec:
         )
     if options.ranges and ctx.request.input_names:
         raise UsageError("--set ranges and --input-names do not go together.", hint="Name the inputs in --shape.")
-    labels = _labels(options.labels) if options.labels is not None else ()
+    labels = read_labels(options.labels) if options.labels is not None else ()
     scripted = any(isinstance(part, torch.jit.ScriptModule) for part in model.modules())
     if scripted and ctx.request.exporter == "dynamo":
         raise UsageError("The dynamo exporter takes no TorchScript.", hint="Leave --exporter dynamo out.")
@@ -184,11 +184,3 @@ def _transform(ctx: Conversion, inputs: tuple[InputSpec, ...]) -> ImageTransform
         mean=options.mean,
         std=options.std,
     )
-
-
-def _labels(path: str) -> tuple[str, ...]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The labels {path} cannot be read: {error}.", hint="One label a line, in UTF-8.") from error
-    return tuple(line.strip() for line in text.splitlines() if line.strip())

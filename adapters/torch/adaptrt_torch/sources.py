@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from adaptrt import AdaptrtError, ModelError, UsageError, did_you_mean
+from adaptrt.checkpoint import check_kind, is_safetensors
 
 EXAMPLE = "For example: mypackage.models:build_net, or net.py:Net"
 SUFFIXES = (".pt", ".pth", ".pt2", ".ts", ".jit", ".torchscript", ".bin", ".ckpt", ".safetensors")
@@ -32,6 +33,8 @@ def file_kind(path: Path) -> Literal["program", "torchscript"]:
         raise ModelError(f"There is no file {path}.", hint=close if close.startswith("Did") else EXAMPLE)
     if path.suffix == ".py":
         raise UsageError(f"Which object in {path}?", hint=f"Name it: {path}:Net")
+    if not is_safetensors(path):
+        check_kind(path)  # what is cut off, or nothing of torch's, holds no weights either
     names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
     parts = {part for name in names for part in name.split("/")[:2]}
     if parts & {"archive_format", "serialized_exported_program.json"} or any(

@@ -6,7 +6,17 @@ other name is refused. Importing this package imports no torch; reading a file d
 """
 
 from adaptrt.checkpoint.inert import InertName, InertObject
+from adaptrt.checkpoint.kinds import check_kind, is_safetensors
 from adaptrt.checkpoint.reader import read_checkpoint
 from adaptrt.checkpoint.states import read_state_dict, state_dict_in, tensors_of
 
-__all__ = ["InertName", "InertObject", "read_checkpoint", "read_state_dict", "state_dict_in", "tensors_of"]
+__all__ = [
+    "InertName",
+    "InertObject",
+    "check_kind",
+    "is_safetensors",
+    "read_checkpoint",
+    "read_state_dict",
+    "state_dict_in",
+    "tensors_of",
+]

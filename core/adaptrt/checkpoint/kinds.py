@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -36,6 +37,8 @@ def check_kind(path: Path) -> Literal["zip", "legacy"]:
     if not head:
         raise CheckpointError(f"{path} is empty (0 bytes).", hint=DOWNLOAD_AGAIN)
     if head.startswith(b"PK\x03\x04"):
+        if not zipfile.is_zipfile(path):
+            raise cut_off(path)
         return "zip"
     other = _other_kind(path, head)
     if other:
@@ -45,6 +48,11 @@ def check_kind(path: Path) -> Literal["zip", "legacy"]:
             f"{path} is not a checkpoint: torch.save does not write files that start so.", hint=DOWNLOAD_AGAIN
         )
     return "legacy"
+
+
+def cut_off(path: Path) -> CheckpointError:
+    """The error of an archive that does not end as it should."""
+    return CheckpointError(f"{path} is cut off or damaged: its table of contents is missing.", hint=DOWNLOAD_AGAIN)
 
 
 def is_safetensors(path: Path) -> bool:

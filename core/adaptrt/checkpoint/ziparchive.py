@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adaptrt.checkpoint.kinds import DOWNLOAD_AGAIN, zip_kind
+from adaptrt.checkpoint.kinds import cut_off, zip_kind
 from adaptrt.checkpoint.known import KNOWN, SETTERS
 from adaptrt.checkpoint.machine import Machine, PickleError
 from adaptrt.checkpoint.tensors import Storage, StorageType
-from adaptrt.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +22,7 @@ def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError) as error:
-        message = f"{path} is cut off or damaged: its table of contents is missing."
-        raise CheckpointError(message, hint=DOWNLOAD_AGAIN) from error
+        raise cut_off(path) from error
     with archive:
         prefix = zip_kind(path, archive.namelist())
         storages = Storages(archive, prefix, path.stat().st_size)

@@ -200,6 +200,11 @@ def test_labels_of_a_file(micro_file: Path, tmp_path: Path, conversion: Make) ->
         swin.model_spec(ctx, swin.load_model(ctx))
 
 
+def test_labels_that_are_not_there_are_told_before_the_model_is_made(micro_file: Path, conversion: Make) -> None:
+    with pytest.raises(UsageError, match=r"nofile\.txt cannot be read"):
+        swin.load_model(conversion(micro_file, {"labels": "nofile.txt"}))
+
+
 def test_names_of_imagenet(conversion: Make) -> None:
     ctx = conversion("resnet10t")
     spec = any_model.model_spec(ctx, any_model.load_model(ctx))

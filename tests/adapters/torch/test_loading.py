@@ -191,6 +191,28 @@ class TestWeights:
             load(conversion("net.pth", PICTURE))
         assert "--weights net.pth" in (caught.value.hint or "")
 
+    @pytest.mark.parametrize(
+        ("name", "keep", "message"),
+        [("net.pt", 0.6, "cut off or damaged"), ("net.pt", 0.0, "is empty"), ("net.onnx", 1.0, "is an ONNX file")],
+        ids=["cut", "empty", "onnx"],
+    )
+    def test_what_is_no_weights_either(
+        self, conversion: Make, folder: Path, trained: Any, name: str, keep: float, message: str
+    ) -> None:
+        path = folder / name
+        if path.suffix == ".onnx":
+            path.write_bytes(b"\x08\x0a\x12\x07pytorch" + bytes(200))
+        else:
+            torch.save(trained.state_dict(), path)
+        path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+        with pytest.raises(CheckpointError, match=message) as caught:
+            load(conversion(name, PICTURE))
+        assert "--weights" not in (caught.value.hint or "")
+
+    def test_labels_are_read_before_the_model(self, conversion: Make) -> None:
+        with pytest.raises(UsageError, match="nofile.txt cannot be read"):
+            load(conversion("no_such_module:Net", PICTURE, options={"labels": "nofile.txt"}))
+
 
 class TestInputs:
     def test_by_the_models_own_names(self, conversion: Make) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import CheckpointError
-from adaptrt.checkpoint import read_checkpoint
+from adaptrt.checkpoint import is_safetensors, read_checkpoint, read_state_dict
 from adaptrt_mmdet.literals import read_literals
 
 if TYPE_CHECKING:
@@ -41,7 +41,12 @@ def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     """Read a checkpoint without running it; ``trust`` unpickles it, which runs whatever it asks for."""
     import torch
 
-    content = torch.load(path, map_location="cpu", weights_only=False) if trust else read_checkpoint(path, inert=INERT)
+    if path.is_file() and is_safetensors(path):  # weights alone
+        content: Any = read_state_dict(path)
+    elif trust:
+        content = torch.load(path, map_location="cpu", weights_only=False)
+    else:
+        content = read_checkpoint(path, inert=INERT)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path.name} is no checkpoint of mmdet: it holds a {type(content).__name__}.")
     weights = content.get("state_dict", content)

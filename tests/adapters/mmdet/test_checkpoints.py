@@ -149,3 +149,15 @@ def test_class_names_fall_back_to_the_dataset_then_to_numbers() -> None:
     assert class_names(config, None, 80)[:2] == ("person", "bicycle")
     assert class_names(config, None, 3) == ("0", "1", "2")
     assert class_names(load_config(str(CONFIG), {}), None, 4)[0] == "circle"
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_weights_in_a_safetensors_file(weights: dict[str, torch.Tensor], tmp_path: Path, trust: bool) -> None:
+    safetensors = pytest.importorskip("safetensors.torch", reason="needs safetensors")
+    path = tmp_path / "detr.safetensors"
+    safetensors.save_file({f"module.{name}": tensor.contiguous() for name, tensor in weights.items()}, path)
+    checkpoint = open_checkpoint(path, trust=trust)
+    assert checkpoint.weights.keys() == weights.keys()
+    with pytest.raises(CheckpointError, match="holds no config") as caught:
+        checkpoint.config_values()
+    assert f"--weights {path}" in (caught.value.hint or "")

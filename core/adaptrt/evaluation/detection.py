@@ -101,10 +101,8 @@ class BoxScores:
         return self._evaluations[with_classes]
 
     def _run(self, *, with_classes: bool) -> Any:
-        try:
-            from faster_coco_eval import COCO, COCOeval_faster
-        except ImportError as error:
-            raise DependencyError("mAP needs faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'") from error
+        from faster_coco_eval import COCO, COCOeval_faster
+
         if not self._results:
             return None
         kept = set(self._seen)
@@ -130,6 +128,13 @@ def _silent(*_: object, **__: object) -> None:
     pass
 
 
+def _require_scoring() -> None:
+    try:
+        import faster_coco_eval  # noqa: F401
+    except ImportError as error:
+        raise DependencyError("mAP needs faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'") from error
+
+
 def _scorer(spec: ModelSpec, dataset: Dataset) -> BoxScores:  # noqa: ARG001
     return BoxScores(dataset.context)
 
@@ -146,4 +151,4 @@ def _params(spec: ModelSpec) -> dict[str, Any]:
     return {"conf": LOWEST} if takes_option(decoder.params, "conf") else {}
 
 
-TASK = EvaluationTask(read=read_coco, scorer=_scorer, answer=_answer, params=_params)
+TASK = EvaluationTask(read=read_coco, scorer=_scorer, answer=_answer, params=_params, require_scoring=_require_scoring)

@@ -63,6 +63,8 @@ def evaluate(
             plugins_file=Path(plugins_file) if plugins_file else None,
         ) as model:
             task = find_task(model.spec)
+            if score:
+                task.require_scoring()
             if evaluation is None:
                 dataset = _limited(task.read(Path(data), model.spec, Path(images) if images else None), limit)
                 size = _batch(model, batch)

@@ -55,12 +55,14 @@ class EvaluationTask:
 
     ``read(data, spec, images)`` finds the labelled pictures, ``scorer(spec, dataset)`` starts counting, ``params(spec)`` are
     decoder parameters that scoring needs, and ``answer(prediction)`` is what two backends have to agree on.
+    ``require_scoring()`` raises a ``DependencyError`` where scores cannot be counted, before anything is predicted.
     """
 
     read: Callable[[Path, ModelSpec, Path | None], Dataset]
     scorer: Callable[[ModelSpec, Dataset], Scorer]
     answer: Callable[[Predictions], Any]
     params: Callable[[ModelSpec], Mapping[str, Any]] = field(default=lambda spec: {})  # noqa: ARG005
+    require_scoring: Callable[[], None] = field(default=lambda: None)
 
 
 def find_task(spec: ModelSpec) -> EvaluationTask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,14 @@ def test_places_that_cannot_be(converted: str, adaptrt: Callable[..., Any]) -> N
         result = adaptrt("evaluate", converted, "--data", "set", flag, place)
         assert result.code == 2
         assert "Error: file is not a folder.\n" in result.err
+
+
+def test_what_counting_needs_is_told_before_anything_is_predicted(
+    converted: str, adaptrt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    result = adaptrt("evaluate", converted, "--data", "set", "--show-dir", "shown")
+    assert result.code == 3
+    assert "adaptrt[evaluate]" in result.err
+    assert not list(Path("shown").rglob("*.jpg"))
+    assert adaptrt("evaluate", converted, "--data", "set", "--format-only", "found.json").code == 0

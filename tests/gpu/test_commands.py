@@ -81,8 +81,8 @@ class TestBuild:
 
     def test_half_precision_is_there(self, full: Commands) -> None:
         half, single = (json.loads(full.built(precision).out)["engine"] for precision in ("fp16", "fp32"))
-        assert half["weight_bytes"]["fp16"] > 0
-        assert half["plan_bytes"] < 0.75 * single["plan_bytes"]
+        assert half["weight_bytes"]["fp16"] > half["weight_bytes"].get("fp32", 0)
+        assert half["evidence"].endswith("visible layers compute in fp16")
         assert "fp16" not in single["layers"]
 
     @pytest.mark.parametrize("precision", PRECISIONS)
@@ -110,15 +110,13 @@ class TestBuild:
         assert manifest["spec"]["decoder"]["name"] == "yolo"
 
     def test_the_same_again_comes_from_the_cache(self, full: Commands, tmp_path: Path) -> None:
-        first = full.built("fp32")
-        started = time.monotonic()
+        first = json.loads(full.built("fp32").out)["engine"]["build_seconds"]
         again = full.build("fp32", tmp_path / "again.engine")
-        seconds = time.monotonic() - started
         assert again.code == 0, again.err
+        assert again.seconds < first / 2
         assert any("the engine comes from the cache: built " in note for note in json.loads(again.out)["notes"])
         assert (tmp_path / "again.engine").read_bytes() == full.engine("fp32").read_bytes()
         assert (tmp_path / "again.engine.json").is_file()
-        assert seconds < first.seconds / 2
 
     def test_another_build_takes_its_timings(self, full: Commands, tmp_path: Path) -> None:
         first = json.loads(full.built("fp32").out)["engine"]["build_seconds"]
@@ -380,9 +378,11 @@ def test_what_the_commands_need(full: Commands) -> None:
     full.built("fp32")
     program = (
         "import sys; from adaptrt.cli.main import main; sys.argv[0] = 'adaptrt'; code = main();"
-        "print(*sorted({'torch', 'onnx', 'onnxruntime', 'PIL'} & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+        "print('LOADED', *sorted({'torch', 'onnx', 'onnxruntime', 'PIL'} & set(sys.modules)), file=sys.stderr);"
+        "sys.exit(code)"
     )
     for words in (["inspect", full.engine("fp32")], ["predict", full.engine("fp32"), full.images, "--json"]):
         command = [full.python, "-c", program, *map(str, words)]
         done = subprocess.run(command, env=full.environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr.strip()) == (0, ""), done.stderr
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.splitlines()[-1].split() == ["LOADED"]

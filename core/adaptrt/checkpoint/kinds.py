@@ -79,7 +79,7 @@ def _other_kind(path: Path, head: bytes) -> tuple[str, str | None] | None:
     if head[:512].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page", "The download went to a page instead of the file: download it again."
     if head[:2] == b"\x08" + head[1:2] and head[2:3] == b"\x12" and head[1] < 32:
-        return "an ONNX file", "It is converted already; to run it: adaptrt predict"
+        return "an ONNX file", "It is converted already: adaptrt predict runs it, adaptrt build makes an engine of it."
     if head.startswith(b"\x89HDF"):
         return "an HDF5 file (Keras, TensorFlow)", None
     if head.startswith((b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"7z\xbc\xaf")):

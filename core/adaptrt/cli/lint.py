@@ -57,13 +57,18 @@ def lint(
 
 def lint_file(path: Path, target: int) -> list[Finding]:
     """What the graph check finds in any ONNX file; the spec inside, if there is one, says what was asked for."""
-    from adaptrt.errors import GraphError
-    from adaptrt.graph.lint import check_graph
-    from adaptrt.graph.model_file import read_model
+    from adaptrt.errors import DependencyError, GraphError
     from adaptrt.specs import METADATA_KEY, ModelSpec
     from adaptrt.trt.model_files import require_model_file
 
     require_model_file(path)
+    try:
+        from adaptrt.graph.lint import check_graph
+        from adaptrt.graph.model_file import read_model
+    except ImportError as error:
+        raise DependencyError(
+            f"Looking into graphs needs onnx and onnx_ir: {error}.", hint="Install them: pip install 'adaptrt[export]'"
+        ) from error
     model = read_model(path)
     if not model.graph.outputs:
         raise GraphError(f"{path.name} holds no ONNX graph.", hint="Check that the file is whole.")

@@ -7,11 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnxruntime as ort
-
 from adaptrt.errors import DependencyError, ModelError, UsageError
 from adaptrt.runtime.base import TensorInfo
 from adaptrt.specs import METADATA_KEY, ModelSpec
+
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    raise DependencyError(
+        f"ONNX files are run by ONNX Runtime, which is missing here: {error}.",
+        hint="Install it: pip install 'adaptrt[onnx]'",
+    ) from error
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +80,32 @@ def test_an_empty_engine(adaptrt: Any) -> None:
     result = call(adaptrt, "inspect", "empty.engine")
     assert result.code == 8
     assert "empty.engine is empty." in result.err
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [
+        ("predict", "onnxruntime", "adaptrt[onnx]"),
+        ("evaluate", "onnxruntime", "adaptrt[onnx]"),
+        ("lint", "onnx_ir", "adaptrt[export]"),
+        ("inspect", "onnx", "pip install onnx"),
+    ],
+)
+def test_what_is_missing_for_an_onnx_file(
+    command: str, package: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("best.onnx").write_bytes(b"any")
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "sitecustomize.py").write_text(f"import sys\nsys.modules[{package!r}] = None\n")
+    path = os.pathsep.join(filter(None, [str(tmp_path / "without"), os.environ.get("PYTHONPATH")]))
+    words = [word.format("best.onnx") for word in COMMANDS[command]]
+    done = subprocess.run(
+        [sys.executable, "-m", "adaptrt", *words],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (3, ""), done.stderr
+    assert package.replace("onnxruntime", "ONNX Runtime") in done.stderr
+    assert extra in done.stderr

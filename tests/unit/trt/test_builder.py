@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adaptrt.errors import BuildError, ShapeError
+from adaptrt.errors import BuildError, ShapeError, UsageError
 from adaptrt.specs import BuildOptions, InputSpec, ModelSpec, OutputGroup, OutputSpec, parse_shape
 from adaptrt.trt import builder
 from adaptrt.trt.builder import build_plan
@@ -200,7 +200,7 @@ def test_what_8_lacks_is_refused_by_name(stand_in_of: Any, run: Any) -> None:
         (BuildOptions(hardware_compatible="same-cc"), "fp32", "--hardware-compatible same-cc"),
         (BuildOptions(), "bf16", "--precision bf16"),
     ):
-        with pytest.raises(BuildError, match=name) as caught:
+        with pytest.raises(UsageError, match=name) as caught:
             run(stand_in_of("8.6.0"), options, precision=precision)
         assert "TensorRT 10" in caught.value.message
         assert caught.value.hint

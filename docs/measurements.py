@@ -203,8 +203,8 @@ def engine_latency() -> list[str]:
             ],
         ),
         "",
-        "torch.compile by itself, the sizes one after the other in one process. It reaches its recompile limit on this network, so",
-        "that parts stay eager:",
+        "torch.compile by itself, the sizes one after the other in one process. Ultralytics' `make_anchors` reads a value out of a",
+        "tensor, which breaks the graph; torch.compile then reached its recompile limit, so that parts stayed eager:",
         "",
         *markdown(head, [_times(name, compiled, batches) for name in compiled[batches[0]] if name.endswith("fp16")]),
     ]

@@ -60,11 +60,59 @@ def _verdict(one: dict[str, Any] | None) -> str:
     return f"fail: {re.sub(chr(27) + r'[^m]*m', '', reason)[:160]}"
 
 
+KEPT = {"": "", "_norm32": "LayerNormalization", "_soft32": "Softmax", "_norm_soft32": "both"}
+
+
+def engines() -> list[str]:
+    found = read("gpu_detr")
+    rows = []
+    for model, title in (("r50", "DETR-R50"), ("shapes", "the fixture")):
+        for precision, kept in [("fp32", ""), *((f"fp16{suffix}", kept) for suffix, kept in KEPT.items())]:
+            one = found[f"accuracy_{model}_{precision}"]
+            rows.append([title, precision[:4], kept, *_apart(one["against eager"]), *_mean(found, model, precision)])
+        one = found[f"accuracy_{model}_fp16"]
+        rows.append(
+            [f"{title}, torch itself", "autocast", "", *_apart(one["eager half precision against eager"]), "", ""]
+        )
+    mean = found["map"]["eager"]
+    rows.append(
+        ["the fixture, torch itself", "fp32", "", "", "", f"{100 * mean['mAP']:.2f}", f"{100 * mean['mAP50']:.2f}"]
+    )
+    return markdown(["engine", "precision", "float32 besides", "scores", "boxes", "mAP", "mAP50"], rows)
+
+
+def _apart(one: dict[str, Any]) -> list[str]:
+    return [f"{one['scores']:.1e}", f"{one['boxes of sure queries']:.1e}"]
+
+
+def _mean(found: dict[str, Any], model: str, precision: str) -> list[str]:
+    scores = found["map"].get(f"{model}_{precision}")
+    return [f"{100 * scores[name]:.2f}" for name in ("mAP", "mAP50")] if scores else ["", ""]
+
+
+def latency() -> list[str]:
+    found = read("gpu_detr")
+    alone, beside = found["latency"], found["latency_torch"]
+    batches = [name for name in beside if name.startswith("r50 batch")]
+    rows = [["engine, without torch", *(f"{alone[batch]['p50'] / 1000:.2f}" for batch in batches)]]
+    for name in beside[batches[0]]:
+        if name == "engine" or name.endswith("fp16"):
+            rows.append([name, *(f"{beside[batch][name]['p50'] / 1000:.2f}" for batch in batches)])
+    rows.append(["times eager", *(f"{beside[batch]['times eager']:.2f}" for batch in batches)])
+    return markdown(["DETR-R50, 800 x 1216, ms", *(name.removeprefix("r50 ") for name in batches)], rows)
+
+
 def _counts(operators: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in operators.items() if count)
 
 
-TABLES: dict[str, Callable[[], list[str]]] = {"graph": graph, "roads": roads, "family": family}
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "graph": graph,
+    "roads": roads,
+    "family": family,
+    "engines": engines,
+    "latency": latency,
+}
 
 
 def page() -> str:

@@ -30,8 +30,10 @@ from gpu_work import (
     build_one,
     build_options,
     build_side_by_side,
+    built_on,
     compiled,
     finished,
+    receipt_of,
     run_stages,
     say,
     stage_parser,
@@ -207,7 +209,6 @@ def run_eager(network: Any, images: np.ndarray) -> dict[str, np.ndarray]:
 def accuracy(work: Work) -> None:
     """Each engine against eager float32: scores, boxes, classes; alone and in a batch; mAP of the fixture."""
     from adaptrt.runtime.tensorrt import TensorRTRunner
-    from adaptrt.trt.manifest import find_manifest
 
     for path in sorted((work.folder / "engines").glob("*.engine")):
         name, model = path.stem, path.stem.removeprefix("timed_").partition("_")[0]
@@ -215,10 +216,8 @@ def accuracy(work: Work) -> None:
             continue
         kept = dict(np.load(work.reference(model)))
         images = kept["images"]
-        manifest = find_manifest(path)
-        assert manifest is not None
         with TensorRTRunner(path, allow_host_code=True) as runner:
-            result: dict[str, Any] = {"backend": runner.backend, "receipt": json.loads(manifest.to_json())["receipt"]}
+            result: dict[str, Any] = {"backend": runner.backend, "receipt": receipt_of(path)}
             found = run_engine(runner, images)
             alone = run_engine(runner, images[:LARGEST], size=1)
             odd = run_engine(runner, images[:3], size=3)
@@ -334,7 +333,8 @@ def latency_torch(work: Work) -> None:
 def report(work: Work) -> None:
     """Everything in one file, with mAP by faster-coco-eval."""
     found = sorted((work.folder / "results").glob("*.json"))
-    result = {"machine": machine(), **{path.stem: json.loads(path.read_text()) for path in found}}
+    result: dict[str, Any] = {"built_and_run_on": built_on(work), "scored_on": machine()}
+    result |= {path.stem: json.loads(path.read_text()) for path in found}
     if work.reference("shapes").exists():
         outputs = {
             "eager": work.reference("shapes"),

@@ -145,6 +145,27 @@ def build_side_by_side(work: Work, jobs: Mapping[str, Callable[[], float]]) -> N
         say(f"{len(waiting)} engines in {time.perf_counter() - started:.0f} s")
 
 
+def receipt_of(engine: Path) -> dict[str, Any]:
+    """What the manifest says of the precision, without the list of layers."""
+    from adaptrt.trt.manifest import find_manifest
+
+    manifest = find_manifest(engine)
+    assert manifest is not None
+    receipt: dict[str, Any] = json.loads(manifest.to_json())["receipt"]
+    return {name: value for name, value in receipt.items() if name != "table"}
+
+
+def built_on(work: Work) -> dict[str, Any]:
+    """What the manifests say: a report may be made on another machine."""
+    found = sorted((work.folder / "engines").glob("*.engine.json"))
+    return facts_of(found[0]) if found else {}
+
+
+def facts_of(manifest: Path) -> dict[str, Any]:
+    kept = json.loads(manifest.read_text())
+    return {name: kept[name] for name in ("gpu", "capability", "driver", "cuda", "tensorrt", "created")}
+
+
 def torch_facts() -> dict[str, Any]:
     import torch
 

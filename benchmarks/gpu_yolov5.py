@@ -30,6 +30,9 @@ from gpu_work import (
     build_one,
     build_options,
     build_side_by_side,
+    built_on,
+    facts_of,
+    receipt_of,
     run_stages,
     say,
     stage_parser,
@@ -129,9 +132,9 @@ def build_fast(work: Work) -> None:
     say(f"built new_batch_fp16_fast in {first:.0f} s")
     second = build_one(work, "again", "new_batch", "fp16", options, timing="timing/fast")
     say(f"built it again from the timing cache in {second:.1f} s")
-    work.keep(
-        "timing_cache", {"level": level, "first_seconds": first, "second_seconds": second, "ratio": second / first}
-    )
+    facts = facts_of(work.folder / "engines" / "again.engine.json")
+    seconds = {"level": level, "first_seconds": first, "second_seconds": second, "ratio": second / first}
+    work.keep("timing_cache", {**facts, **seconds})
 
 
 def roles(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -271,7 +274,7 @@ def _accuracy_of(work: Work, case: Case) -> dict[str, Any]:
     manifest = find_manifest(work.engine(case))
     assert manifest is not None
     result: dict[str, Any] = {
-        "receipt": json.loads(manifest.to_json())["receipt"],
+        "receipt": receipt_of(work.engine(case)),
         "build_seconds": manifest.build_seconds,
     }
     with TensorRTRunner(work.engine(case)) as runner:
@@ -337,7 +340,8 @@ def _difference(found: np.ndarray, expected: np.ndarray, spec: ModelSpec, case: 
 
 def report(work: Work) -> None:
     """Everything in one file, with mAP by faster-coco-eval."""
-    result: dict[str, Any] = {"built_and_run_on": _gpu(work), "scored_on": machine(), "engines": {}, "map": {}}
+    result: dict[str, Any] = {"built_and_run_on": built_on(work), "scored_on": machine(), "engines": {}}
+    result |= {"receipts": {}, "map": {}}
     for path in sorted((work.folder / "results").glob("*.json")):
         kept = json.loads(path.read_text())
         kind, _, name = path.stem.partition("_")
@@ -345,6 +349,9 @@ def report(work: Work) -> None:
             result["engines"][name] = kept
         elif kind != "build":
             result[path.stem] = kept
+    for path in sorted((work.folder / "engines").glob("*.engine.json")):
+        if (receipt := receipt_of(path.with_suffix("")))["evidence"]:
+            result["receipts"][path.name.partition(".")[0]] = {"gpu": facts_of(path)["gpu"], **receipt}
     for path in sorted((work.folder / "reference").glob("map_*.npz")):
         result["map"][path.stem.removeprefix("map_")] = _map(work, np.load(path)["rows"])
     work.write("gpu_yolov5", result)
@@ -357,13 +364,6 @@ def report(work: Work) -> None:
                     f"score {one['score_everywhere']:.5f}, {one['matched']}/{one['detections']} boxes"
                 )
     say(f"mAP: {result['map']}")
-
-
-def _gpu(work: Work) -> dict[str, Any]:
-    """What the manifests say: a report may be made on another machine."""
-    manifests = [json.loads(path.read_text()) for path in sorted((work.folder / "engines").glob("*.engine.json"))]
-    names = ("gpu", "capability", "driver", "cuda", "tensorrt", "created")
-    return {name: manifests[0][name] for name in names} if manifests else {}
 
 
 def _map(work: Work, rows: np.ndarray) -> Mapping[str, float]:

@@ -28,8 +28,10 @@ from gpu_work import (
     build_one,
     build_options,
     build_side_by_side,
+    built_on,
     compiled,
     finished,
+    receipt_of,
     run_stages,
     say,
     stage_parser,
@@ -188,7 +190,6 @@ def held_out() -> tuple[np.ndarray, np.ndarray]:
 def accuracy(work: Work) -> None:
     """Each engine against eager float32: logits, top-1; and for the fixture the share that is right."""
     from adaptrt.runtime.tensorrt import TensorRTRunner
-    from adaptrt.trt.manifest import find_manifest
 
     for path in sorted((work.folder / "engines").glob("*.engine")):
         name, model = path.stem, path.stem.removeprefix("timed_").partition("_")[0]
@@ -196,10 +197,8 @@ def accuracy(work: Work) -> None:
             continue
         kept = np.load(work.reference(model))
         images, expected = kept["images"], kept["logits"]
-        manifest = find_manifest(path)
-        assert manifest is not None
         with TensorRTRunner(path, allow_host_code=True) as runner:
-            result: dict[str, Any] = {"backend": runner.backend, "receipt": json.loads(manifest.to_json())["receipt"]}
+            result: dict[str, Any] = {"backend": runner.backend, "receipt": receipt_of(path)}
             found = np.concatenate(
                 [runner.run({"images": images[at : at + 8]})["logits"] for at in range(0, len(images), 8)]
             )
@@ -275,7 +274,8 @@ def latency_torch(work: Work) -> None:
 def report(work: Work) -> None:
     """Everything in one file."""
     found = sorted((work.folder / "results").glob("*.json"))
-    result = {"machine": machine(), **{path.stem: json.loads(path.read_text()) for path in found}}
+    result: dict[str, Any] = {"built_and_run_on": built_on(work), "scored_on": machine()}
+    result |= {path.stem: json.loads(path.read_text()) for path in found}
     say(f"{len(found)} results in {work.write('swin_gpu', result)}")
 
 

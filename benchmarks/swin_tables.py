@@ -96,6 +96,62 @@ def swin_top1() -> list[str]:
     return markdown(["road", "top-1", "same as eager"], rows)
 
 
+FORMS = {
+    "gather": "windows by one Gather, bias and mask in one constant (what the adapter writes)",
+    "broadcast": "bias and mask apart",
+    "slices": "roll by slices, windows by transposes",
+    "unpatched": "unpatched",
+}
+
+
+def swin_engines() -> list[str]:
+    found = read("swin_gpu")
+    rows = []
+    for name in ("tiny", "small", "base"):
+        for precision in ("fp32", "fp16"):
+            one = found[f"accuracy_{name}_gather_{precision}"]
+            half = f"{one['eager_half_difference']:.1e}" if precision == "fp16" else ""
+            rows.append(
+                [f"Swin-{name[0].upper()}", precision, f"{one['difference']:.1e}", half, percent(one["same_top1"]), ""]
+            )
+    for precision, kept32 in {
+        "fp32": "",
+        "fp16": "",
+        "fp16_norm32": "LayerNormalization",
+        "fp16_soft32": "Softmax",
+    }.items():
+        one = found[f"accuracy_shapes_gather_{precision}"]
+        title = precision.partition("_")[0] + (f", {kept32} in float32" if kept32 else "")
+        rows.append(
+            ["the fixture", title, f"{one['difference']:.1e}", "", percent(one["same_top1"]), percent(one["top1"])]
+        )
+    head = ["engine", "precision", "difference", "torch's own in half precision", "same top-1", "top-1"]
+    return markdown(head, rows)
+
+
+def swin_latency() -> list[str]:
+    found = read("swin_gpu")
+    alone, beside = found["latency"], found["latency_torch"]
+    batches = [name for name in alone if name.startswith("batch")]
+    rows = []
+    for form, title in FORMS.items():
+        times = [
+            f"{alone[batch][form]['p50']:.0f} / {beside[batch][f'timed_tiny_{form}']['p50']:.0f}" for batch in batches
+        ]
+        rows.append([title, f"{found[f'accuracy_timed_tiny_{form}']['difference']:.1e}", *times])
+    for name in beside[batches[0]]:
+        if name.startswith("torch") and name.endswith("fp16"):
+            rows.append([name, "", *(f"{beside[batch][name]['p50']:.0f}" for batch in batches)])
+    for side, form in (("as it is", "gather"), ("unpatched", "unpatched")):
+        times = [f"{beside[batch][f'times eager: timed_tiny_{form}']:.2f}" for batch in batches]
+        rows.append([f"times eager, {side}", "", *times])
+    return markdown(["Swin-T, fp16", "difference", *batches], rows)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def failure(one: dict[str, Any]) -> str:
     return one.get("failed") or f"differs by {one['difference']:.1e}"
 
@@ -105,6 +161,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "swin_unpatched": swin_unpatched,
     "swin_relatives": swin_relatives,
     "swin_top1": swin_top1,
+    "swin_engines": swin_engines,
+    "swin_latency": swin_latency,
 }
 
 

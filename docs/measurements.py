@@ -12,7 +12,7 @@ PLACES = ("static", "batch", "batch_hw")
 
 
 def measurements_page() -> str:
-    """Start-up, conversion, ONNX Runtime, per picture, mAP, engines."""
+    """Start-up, conversion, ONNX Runtime, per picture, mAP, engines: exactness, latency, builds."""
     lines = [
         "<!-- Written by `make docs` out of benchmarks/results: run the script that a section names, with --json keep. -->",
         "# Measurements",
@@ -21,7 +21,16 @@ def measurements_page() -> str:
         "machine, seconds do not. The tables of [Swin](../explanation/swin-patches.md) and",
         "[DETR](../explanation/detr-patches.md) stand with their patches.",
     ]
-    for section in (startup, conversion, latency, per_picture, average_precision, engines):
+    for section in (
+        startup,
+        conversion,
+        latency,
+        per_picture,
+        average_precision,
+        engines,
+        engine_latency,
+        timing_cache,
+    ):
         lines += ["", *section()]
     return "\n".join(lines) + "\n"
 
@@ -109,7 +118,7 @@ def engines() -> list[str]:
             rows.append([f"{name}, {precision}", *cells])
     lines = [
         f"TensorRT {where['tensorrt']} on one {where['gpu']}, driver {where['driver']}, from the TorchScript export at opset",
-        "17. The largest distance of a box and the largest difference of a score from eager torch in float32, and how many of",
+        "17, optimization level 0, without the tactics of cuBLAS and cuDNN. The largest distance of a box and the largest difference of a score from eager torch in float32, and how many of",
         "the detections have a partner (IoU of at least 0.99 in fp32, 0.9 in fp16), in photographs at the smallest, the optimal",
         "and the largest shape of the profile (batch 32 at most, 960 x 960 at most); detections from a score of 0.25 on, of the",
         "checkpoint of the repository, which looks for helmets and vests, from 0.01 on.",
@@ -125,8 +134,96 @@ def engines() -> list[str]:
                 for name, one in kept["map"].items()
             ],
         ),
+        "",
+        "What [the receipt](../explanation/precision.md#the-receipt) of engines in half precision says; opaque is the share of the",
+        "weights in parts that TensorRT does not show, size the plan next to the float32 weights (it holds kernels too, and a",
+        "version-compatible one a runtime):",
+        "",
+        *markdown(["engine", "evidence", "opaque", "size"], receipts()),
     ]
     return section("Engines", "gpu_yolov5", lines, None)
+
+
+def receipts() -> list[list[Any]]:
+    """Of every engine in half precision, nothing named to stay in float32."""
+    found = dict(read("gpu_yolov5")["receipts"])
+    for file, names in (("swin_gpu", "tiny small base"), ("gpu_detr", "r50 shapes")):
+        kept = read(file)
+        for name in names.split():
+            engine = f"{name}_gather_fp16" if file == "swin_gpu" else f"{name}_fp16"
+            found[{"r50": "detr_r50", "shapes": "detr_shapes"}.get(name, f"swin_{name}")] = kept[f"accuracy_{engine}"][
+                "receipt"
+            ]
+    return [
+        [f"`{name}`", one["evidence"], f"{100 * one['opaque_share']:.0f} %", f"{one['plan_share']:.2f}"]
+        for name, one in found.items()
+        if one["precision"] == "fp16"
+    ]
+
+
+def engine_latency() -> list[str]:
+    """Two runs on one machine: without torch beside the bare loop, and with torch in one process."""
+    kept = read("gpu_yolov5")
+    bare, beside, compiled = kept["latency"], kept["latency_torch"], kept["latency_compiled"]
+    batches = [name for name in bare if name.startswith("batch")]
+    head = ["", *batches]
+
+    def ratio(name: str) -> list[str]:
+        return [name, *(f"{bare[batch][name]:.2f}" for batch in batches)]
+
+    lines = [
+        f"YOLOv5n 640 x 640, fp16, batch 1 to 32, on one {bare['gpu']}, driver {bare['driver']}. Microseconds from the call to",
+        "the end of its work, p50 / p90 / p99, data on the GPU unless numpy is said. The bare loop is the least that cuda-python",
+        f"can do with the same engine: fixed addresses, one stream, no checks. {bare['backend']}, without torch; the engine was built at",
+        f"optimization level {kept['timing_cache']['level']}, version-compatible, without the tactics of cuBLAS and cuDNN:",
+        "",
+        *markdown(
+            head,
+            [
+                *(_times(name, bare, batches) for name in bare[batches[0]] if name.startswith(("bare", "ours"))),
+                ratio("ratio enqueue"),
+                ratio("ratio graph"),
+                ["overhead of our graph call, us", *(f"{bare[batch]['overhead graph us']:.0f}" for batch in batches)],
+            ],
+        ),
+        "",
+        f"In one process with torch {beside['torch']}, tensors in and out, the same engine in {beside['backend']}:",
+        "",
+        *markdown(
+            head,
+            [
+                *(_times(name, beside, batches) for name in beside[batches[0]] if name.startswith(("torch", "ours"))),
+                *(
+                    [
+                        f"ours is faster than {name}",
+                        *(f"{beside[batch][f'times {name}']:.1f} times" for batch in batches),
+                    ]
+                    for name in ("eager fp16", "eager fp16, channels last")
+                ),
+            ],
+        ),
+        "",
+        "torch.compile by itself, the sizes one after the other in one process. Ultralytics' `make_anchors` reads a value out of a",
+        "tensor, which breaks the graph; torch.compile then reached its recompile limit, so that parts stayed eager:",
+        "",
+        *markdown(head, [_times(name, compiled, batches) for name in compiled[batches[0]] if name.endswith("fp16")]),
+    ]
+    return section("The latency of an engine", "gpu_yolov5", lines, None)
+
+
+def _times(name: str, kept: dict[str, Any], batches: Sequence[str]) -> list[str]:
+    found = [kept[batch][name] for batch in batches]
+    return [name, *(" / ".join(f"{one[percentile]:.0f}" for percentile in ("p50", "p90", "p99")) for one in found)]
+
+
+def timing_cache() -> list[str]:
+    kept = read("gpu_yolov5")["timing_cache"]
+    lines = [
+        f"The engine above took {kept['first_seconds']:.0f} s to build at optimization level {kept['level']} on one {kept['gpu']}, "
+        f"and {kept['second_seconds']:.0f} s",
+        f"from the timing cache: {kept['ratio']:.2f} of it.",
+    ]
+    return section("A second build", "gpu_yolov5", lines, None)
 
 
 def agreement(engine: dict[str, Any]) -> str:

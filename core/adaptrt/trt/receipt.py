@@ -195,14 +195,21 @@ def _evidence(receipt: Receipt) -> str:
     if wanted in ("fp32", "tf32"):
         return "float32 is what TensorRT computes in unless told otherwise"
     count = receipt.layers.get(wanted, 0)
+    size = f"the plan is {receipt.plan_share:.2f} of the float32 weights, which float32 would not fit into"
     if count:
-        return f"{count} of {sum(receipt.layers.values())} visible layers compute in {wanted}"
-    if receipt.opaque and 0 < receipt.plan_share < _SMALLER:
-        return (
-            f"the layers are opaque; the plan is {receipt.plan_share:.2f} of the float32 weights, "
-            f"which float32 would not fit into"
-        )
+        visible = f"{count} of {sum(receipt.layers.values())} visible layers compute in {wanted}"
+        return f"{visible}, and {size}" if _mostly_opaque(receipt) and _smaller(receipt) else visible
+    if receipt.opaque and _smaller(receipt):
+        return f"the layers are opaque; {size}"
     return ""
+
+
+def _smaller(receipt: Receipt) -> bool:
+    return 0 < receipt.plan_share < _SMALLER
+
+
+def _mostly_opaque(receipt: Receipt) -> bool:
+    return receipt.opaque_share > 0.5
 
 
 def _note(receipt: Receipt) -> str:
@@ -212,4 +219,9 @@ def _note(receipt: Receipt) -> str:
     total = sum(receipt.weight_bytes.values())
     if receipt.precision in ("fp16", "bf16", "int8") and total and shown < total / 2:
         return f"most weights of visible layers are not {receipt.precision}"
+    if receipt.precision not in ("fp32", "tf32") and _mostly_opaque(receipt) and not _smaller(receipt):
+        return (
+            f"{receipt.opaque_share:.0%} of the weights are in opaque parts, and float32 would fit into the plan: "
+            f"nothing shows that those parts are in {receipt.precision}"
+        )
     return ""

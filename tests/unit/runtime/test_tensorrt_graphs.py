@@ -44,11 +44,26 @@ def test_graphs_thrown_out_unused_make_it_patient():
     cache.keep("b", Recorded())
     assert cache.patience == 4
     used = Recorded()
-    used.hits = 100
+    used.hits = 2000
     cache = GraphCache(1, lambda: None)
     cache.keep("a", used)
     cache.keep("b", Recorded())
     assert cache.patience == 2
+
+
+@pytest.mark.parametrize(("ring", "most"), [(4, 4), (8, 8), (12, 24), (24, 24), (300, 0)])
+def test_buffers_in_a_ring_do_not_capture_for_ever(ring, most):
+    """A capture takes about as long as a thousand copies of an input: one in a while at most."""
+    cache, made = GraphCache(8, lambda: None), 0
+    for call in range(20_000):
+        key = ("plan", (call % ring,))
+        graph = cache.find(key)
+        if graph is not None:
+            graph.hits += 1
+        elif cache.due(key):
+            cache.keep(key, Recorded())
+            made += 1
+    assert made <= most
 
 
 def test_fastest_takes_the_best_of_each():

@@ -104,6 +104,16 @@ def test_opaque_parts_are_named_and_measured() -> None:
     require_precision_shown(only_opaque)
 
 
+def test_one_visible_layer_does_not_speak_for_opaque_parts() -> None:
+    small, large = (receipt([FOREIGN, conv("Half", 5)], plan=plan) for plan in (210, 410))
+    assert small.evidence == (
+        "1 of 1 visible layers compute in fp16, and the plan is 0.53 of the float32 weights, which float32 would not fit into"
+    )
+    assert small.note == ""
+    assert large.evidence == "1 of 1 visible layers compute in fp16"
+    assert large.note.startswith("95% of the weights are in opaque parts, and float32 would fit into the plan")
+
+
 def test_opaque_and_as_large_as_float32_fails() -> None:
     with pytest.raises(BuildError, match="1 parts are opaque, and the plan is 1.02"):
         require_precision_shown(receipt([FOREIGN], plan=410))

@@ -119,8 +119,9 @@ class TestBuild:
         assert (tmp_path / "again.engine.json").is_file()
 
     def test_another_build_takes_its_timings(self, full: Commands, tmp_path: Path) -> None:
-        first = json.loads(full.built("fp32").out)["engine"]["build_seconds"]
-        again = full.build("fp32", tmp_path / "again.engine", "--no-cache")
+        # fp16: TensorRT times next to nothing at the level at which fp32 is built here
+        first = json.loads(full.built("fp16").out)["engine"]["build_seconds"]
+        again = full.build("fp16", tmp_path / "again.engine", "--no-cache")
         assert again.code == 0, again.err
         assert json.loads(again.out)["engine"]["build_seconds"] < first / 2
         assert not any("from the cache" in note for note in json.loads(again.out)["notes"])

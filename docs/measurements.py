@@ -118,14 +118,14 @@ def engines() -> list[str]:
             rows.append([f"{name}, {precision}", *cells])
     lines = [
         f"TensorRT {where['tensorrt']} on one {where['gpu']}, driver {where['driver']}, from the TorchScript export at opset",
-        "17, optimization level 0, without the tactics of cuBLAS and cuDNN. The largest distance of a box and the largest difference of a score from eager torch in float32, and how many of",
-        "the detections have a partner (IoU of at least 0.99 in fp32, 0.9 in fp16), in photographs at the smallest, the optimal",
-        "and the largest shape of the profile (batch 32 at most, 960 x 960 at most); detections from a score of 0.25 on, of the",
-        "checkpoint of the repository, which looks for helmets and vests, from 0.01 on.",
+        "17, optimization level 0, without the tactics of cuBLAS and cuDNN. Each cell, next to eager torch in float32: the largest distance of a box, the",
+        "largest difference of a score, and how many of the detections have a partner (IoU of at least 0.99 in fp32, 0.9 in fp16).",
+        "Pictures at the smallest, the optimal and the largest shape of the profile (batch 32 at most, 960 x 960 at most);",
+        "detections from a score of 0.25 on. The checkpoint of the repository looks for helmets and vests: its detections count from 0.01 on.",
         "",
         *markdown(["YOLOv5n", "static", "dynamic batch", "dynamic batch, height, width"], rows),
         "",
-        "mAP50-95 on drawn pictures, in points:",
+        "mAP50-95 of the checkpoint of the package, on drawn pictures (PNG; those above are JPEG), in points:",
         "",
         *markdown(
             ["engine", "mAP50-95", "mAP50"],
@@ -175,7 +175,8 @@ def engine_latency() -> list[str]:
         f"YOLOv5n 640 x 640, fp16, batch 1 to 32, on one {bare['gpu']}, driver {bare['driver']}. Microseconds from the call to",
         "the end of its work, p50 / p90 / p99, data on the GPU unless numpy is said. The bare loop is the least that cuda-python",
         f"can do with the same engine: fixed addresses, one stream, no checks. {bare['backend']}, without torch; the engine was built at",
-        f"optimization level {kept['timing_cache']['level']}, version-compatible, without the tactics of cuBLAS and cuDNN:",
+        f"optimization level {kept['timing_cache']['level']}, version-compatible, without the tactics of cuBLAS and cuDNN. *Graph* replays a CUDA graph, *enqueue* does not;",
+        "*borrowed* outputs are overwritten by the next call, *owned* ones stay the caller's; *inputs that move* lie elsewhere in each call:",
         "",
         *markdown(
             head,

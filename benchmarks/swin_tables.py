@@ -142,7 +142,7 @@ def swin_latency() -> list[str]:
     for name in beside[batches[0]]:
         if name.startswith("torch") and name.endswith("fp16"):
             rows.append([name, "", *(f"{beside[batch][name]['p50']:.0f}" for batch in batches)])
-    for side, form in (("as it is", "gather"), ("unpatched", "unpatched")):
+    for side, form in (("what the adapter writes", "gather"), ("unpatched", "unpatched")):
         times = [f"{beside[batch][f'times eager: timed_tiny_{form}']:.2f}" for batch in batches]
         rows.append([f"times eager, {side}", "", *times])
     return markdown(["Swin-T, fp16", "difference", *batches], rows)

@@ -131,6 +131,10 @@ def errors_page() -> str:
         "The command line prints the message and the hint, one line each, and ends with the exit code; `--debug` shows",
         "the traceback. In Python every one of them is `adaptrt.AdaptrtError` with `message`, `hint`, `exit_code` and,",
         "where a conversion failed, `report`.",
+        "",
+        "Exit code 1 is an error inside adaptrt: report it. 130 is Ctrl-C, 143 SIGTERM. Some commands end with the code of an",
+        "error after they have told everything: `lint` with 7 (`--fail-on`), `evaluate` with 9 (`--max-loss`), `adapters --check`",
+        "and `doctor` with 3, `predict` with 4 if one of several pictures could not be read.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""adaptrt turns PyTorch vision models of any framework into verified TensorRT engines.
+"""adaptrt turns PyTorch vision models of any framework into verified ONNX files and TensorRT engines.
 
 ``convert``, ``build`` and ``load`` are the calls; the rest is what adapters and extensions are written with. Importing this
 package imports none of torch, onnx, onnxruntime, tensorrt or OpenCV.

@@ -25,7 +25,7 @@ def precision_flags(section: str) -> Callable[[F], F]:
             "--target",
             type=click.Choice(["8", "10", "11"]),
             section=section,
-            help="TensorRT major the graph is made for.  [default: the installed one]",
+            help="TensorRT major the graph is made for.  [default: the installed one, else the newest]",
         ),
         option(
             "--precision",

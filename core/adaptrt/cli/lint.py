@@ -21,7 +21,11 @@ _LEVELS = ("error", "warning", "info")
 
 @click.command("lint", cls=Command, examples=EXAMPLES)
 @click.argument("file")
-@option("--target", type=click.Choice(["8", "10", "11"]), help="TensorRT major.  [default: the installed one]")
+@option(
+    "--target",
+    type=click.Choice(["8", "10", "11"]),
+    help="TensorRT major.  [default: the installed one, else the newest]",
+)
 @option("--fail-on", type=click.Choice([*_LEVELS, "never"]), default="error", help="What makes the exit code 7.  [default: error]")  # fmt: skip
 @general_options
 @click.pass_context

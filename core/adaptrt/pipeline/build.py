@@ -19,7 +19,6 @@ from adaptrt.specs import ModelSpec
 from adaptrt.trt.availability import why_no_engine
 from adaptrt.trt.graph_spec import spec_of_graph
 from adaptrt.trt.onnx_file import OnnxFile, read_onnx
-from adaptrt.trt.precision import require_quantised
 from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of, wants_typed_graph
 
 _NOT_A_LINK = {
@@ -53,7 +52,6 @@ class _Building(Running):
         self.require_something_to_do()
         with self.timed("read") as stage:
             file = read_onnx(source)
-            require_quantised(file, self.request.precision)
             onnx_path, spec = self.make_spec(source, file)
             self.report.spec, self.report.opset = spec, file.opset
             self.report.operators["final"] = dict(file.operators.most_common())

@@ -117,10 +117,13 @@ class Running:
         """Link 3: the graph in the precision asked for, within what that precision costs."""
         from adaptrt.pipeline.engine import check_typed, why_float32
         from adaptrt.trt.onnx_file import read_onnx
+        from adaptrt.trt.precision import require_quantised
 
         self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
         with self.timed("types") as stage:
             typed = self.hooks.typed_onnx(self.ctx, onnx_path, spec)
+            if self.request.precision == "int8":
+                require_quantised(read_onnx(typed), self.request.precision)
             stage.note = self.request.precision
         if typed == onnx_path:
             self.not_run(3, why_float32(self.request))

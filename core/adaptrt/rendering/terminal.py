@@ -147,6 +147,7 @@ def next_commands(report: Report, picture: Path | None) -> list[str]:
         return []
     name = shlex.quote(shown_path(written.path))
     commands = [f"adaptrt inspect {name}"]
-    if report.spec is not None and report.spec.image is not None:
+    runs = not written.path.endswith(".bf16.onnx")  # which ONNX Runtime does not
+    if runs and report.spec is not None and report.spec.image is not None:
         commands.insert(0, f"adaptrt predict {name} {shlex.quote(shown_path(picture)) if picture else 'picture.jpg'}")
     return commands

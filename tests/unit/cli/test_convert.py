@@ -338,3 +338,10 @@ def test_a_size_that_no_memory_holds_is_the_users_to_mend(adaptrt: Any, tiny: st
     assert "There is not enough memory for example_inputs" in result.err
     assert "--imgsz" in result.err
     assert files() == []
+
+
+def test_int8_needs_a_quantised_graph(adaptrt: Any, tiny: str) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--int8", "--verify", "none")
+    assert result.code == 8
+    assert "QuantizeLinear and DequantizeLinear" in result.err
+    assert not list(Path.cwd().glob("*.onnx"))

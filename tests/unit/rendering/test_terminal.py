@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adaptrt.rendering.terminal import checks_table, next_commands, print_summary
-from adaptrt.report import Report
+from adaptrt.report import FileRecord, Report
 
 
 def shown(report: Report, *, width: int = 120, verbose: bool = False, color: bool = False) -> str:
@@ -76,3 +76,8 @@ def test_without_pictures_no_predict(report: Report) -> None:
 def test_names_are_not_markup(report: Report) -> None:
     report.link(2).checks[1].name = "[red]output0[/red]: [bold]"
     assert "[red]output0[/red]: [bold]" in shown(report)
+
+
+def test_what_onnx_runtime_cannot_run_is_only_looked_into(report: Report) -> None:
+    report.files = {"typed": FileRecord("best.bf16.onnx", 1, "")}
+    assert next_commands(report, None) == ["adaptrt inspect best.bf16.onnx"]

@@ -37,7 +37,14 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = list(args)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            others = _commands_with(error.option_name, ctx.find_root())
+            if others:
+                told = f"{error.message} It is an option of: {', '.join(others)}."
+                raise click.NoSuchOption(error.option_name, told, ctx=ctx) from error
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -56,6 +63,18 @@ class Command(click.Command):
                 for line, meaning in self.examples:
                     formatter.write(f"{'':{formatter.current_indent}}# {meaning}\n")
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def _commands_with(option_name: str, root: click.Context) -> list[str]:
+    """The commands next to this one that have such an option."""
+    if not isinstance(root.command, click.Group):
+        return []
+    found = []
+    for name in root.command.list_commands(root):
+        command = root.command.get_command(root, name)
+        if command is not None and any(option_name in parameter.opts for parameter in command.params):
+            found.append(f"{root.info_name} {name}")
+    return found
 
 
 _ARGUMENTS = "adaptrt.arguments"

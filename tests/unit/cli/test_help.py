@@ -100,3 +100,11 @@ def test_the_script_convert_is_the_same_command(capsys: pytest.CaptureFixture[st
 
 def test_adaptrt_convert_does_not_say_so_of_itself(adaptrt: Any) -> None:
     assert "The same as" not in adaptrt("convert", "--help").out
+
+
+def test_an_option_of_another_command_is_told_as_one(adaptrt: Any) -> None:
+    result = adaptrt("build", "best.onnx", "--opset", "17")
+    assert result.code == 2
+    assert "No such option '--opset'. It is an option of: adaptrt convert" in result.err
+    assert "--verbose" not in result.err
+    assert "'--precision'" in adaptrt("build", "best.onnx", "--precison", "fp16").err

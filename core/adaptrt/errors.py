@@ -28,6 +28,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from adaptrt.report import Report
 
 
@@ -126,6 +128,13 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """A sentence for a hint with the nearest known name, if one is near."""
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else None
+
+
+def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
+    """The same for a file that is missing: the nearest name beside it, with one of the suffixes if any are given."""
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    wanted = set(suffixes)
+    return nearest_name(path.name, [file.name for file in beside if not wanted or file.suffix.lower() in wanted])
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -72,7 +72,9 @@ def _commands_with(option_name: str, root: click.Context) -> list[str]:
     found = []
     for name in root.command.list_commands(root):
         command = root.command.get_command(root, name)
-        if command is not None and any(option_name in parameter.opts for parameter in command.params):
+        if command is not None and any(
+            option_name in (*parameter.opts, *parameter.secondary_opts) for parameter in command.params
+        ):
             found.append(f"{root.info_name} {name}")
     return found
 

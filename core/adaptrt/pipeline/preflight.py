@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from adaptrt.errors import ModelError, UsageError, nearest_name
+from adaptrt.errors import ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
+from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES
 from adaptrt.trt.versions import require_supported, target_of
 
 # what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
-FILE_SUFFIXES = {".pt", ".pth", ".pt2", ".safetensors", ".ckpt", ".onnx"}
+FILE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".onnx"}
 
 
 def require_possible(request: Request) -> None:
@@ -42,9 +43,8 @@ def require_source(source: str) -> None:
         raise UsageError("SOURCE is empty.", hint="Is a variable of the shell not set? Give a file or a model's name.")
     path = Path(source)
     if path.suffix in FILE_SUFFIXES and not path.exists():
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        close = nearest_name(path.name, [file.name for file in beside if file.suffix in FILE_SUFFIXES])
-        raise ModelError(f"There is no file {source}.", hint=close or "Check the path; nothing is downloaded.")
+        hint = nearest_file(path, FILE_SUFFIXES) or "Check the path; nothing is downloaded."
+        raise ModelError(f"There is no file {source}.", hint=hint)
 
 
 def _require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from adaptrt.errors import GraphError, ModelError, nearest_name
+from adaptrt.errors import GraphError, ModelError, nearest_file
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
-_CHECKPOINTS = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
 
 
 def require_model_file(path: Path) -> None:
@@ -17,9 +17,7 @@ def require_model_file(path: Path) -> None:
     if path.is_dir():
         raise ModelError(f"{path} is a folder.", hint=f"Give a file: {', '.join(MODEL_SUFFIXES)}")
     if not path.is_file():
-        beside = path.parent.iterdir() if path.parent.is_dir() else ()
-        close = nearest_name(path.name, [file.name for file in beside if file.suffix.lower() in MODEL_SUFFIXES])
-        raise ModelError(f"There is no file {path}.", hint=close or "Check the path.")
+        raise ModelError(f"There is no file {path}.", hint=nearest_file(path, MODEL_SUFFIXES) or "Check the path.")
     if not os.access(path, os.R_OK):
         raise ModelError(f"{path} cannot be read: permission denied.", hint="Check its permissions.")
 
@@ -32,7 +30,7 @@ def convert_first(path: Path) -> str:
 def not_onnx(path: Path, detail: str = "") -> GraphError:
     """The error of a file that no graph can be read from."""
     suffix = path.suffix.lower()
-    if suffix in _CHECKPOINTS:
+    if suffix in CHECKPOINT_SUFFIXES:
         hint = convert_first(path)
     elif suffix in ENGINE_SUFFIXES:
         hint = f"An engine holds no graph any more; what it is shows: adaptrt inspect {path.name}"

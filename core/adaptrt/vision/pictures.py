@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from adaptrt.errors import ImageError, OutputError, did_you_mean
+from adaptrt.errors import ImageError, OutputError, did_you_mean, nearest_file
 from adaptrt.vision.opencv import cv2
 
 if TYPE_CHECKING:
@@ -136,11 +136,7 @@ def _to_uint8(array: NDArray[Any]) -> Picture:
 
 
 def _missing(path: Path) -> ImageError:
-    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = did_you_mean(path.name, beside) if beside else ""
-    return ImageError(
-        f"There is no file {path}.", hint=close if close.startswith("Did") else "Check the path to the picture."
-    )
+    return ImageError(f"There is no file {path}.", hint=nearest_file(path) or "Check the path to the picture.")
 
 
 def _from_array(array: NDArray[Any]) -> Picture:

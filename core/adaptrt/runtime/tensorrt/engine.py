@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from packaging.version import Version
 
 from adaptrt.errors import EngineError
 from adaptrt.runtime.tensorrt.cuda import Cuda, format_bytes
 from adaptrt.runtime.tensorrt.profiles import Profile, ShapeRange, Sizes
 from adaptrt.trt.builder import load_plugin_libraries, make_logger
 from adaptrt.trt.log import Severity
-from adaptrt.trt.versions import TensorRT
+from adaptrt.trt.versions import TensorRT, features_of
 
 _DTYPES = {
     "FLOAT": "float32",
@@ -115,7 +114,7 @@ class Engine:
         """A plan that may hold host code may bring the runtime of the version that built it along, and run in that."""
         if not allow_host_code:
             return self._from_10
-        return self._from_10 and built_with is not None and Version(built_with).major >= 10
+        return self._from_10 and built_with is not None and features_of(built_with).generation >= 10
 
     @property
     def _from_10(self) -> bool:

@@ -14,7 +14,6 @@ and statistics lie where a trained network has them (detr_family.py); the fixtur
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +29,7 @@ from gpu_work import (
     build_one,
     build_options,
     build_side_by_side,
-    built_on,
+    collected,
     compiled,
     finished,
     receipt_of,
@@ -40,7 +39,7 @@ from gpu_work import (
     torch_facts,
 )
 from gpu_work import Work as Folder
-from results import machine, use_fixtures
+from results import use_fixtures
 
 FIXTURE = ROOT / "tests" / "fixtures" / "detr_shapes.pth"
 CONFIG = "detr_r50_8xb2-150e_coco"
@@ -332,16 +331,14 @@ def latency_torch(work: Work) -> None:
 
 def report(work: Work) -> None:
     """Everything in one file, with mAP by faster-coco-eval."""
-    found = sorted((work.folder / "results").glob("*.json"))
-    result: dict[str, Any] = {"built_and_run_on": built_on(work), "scored_on": machine()}
-    result |= {path.stem: json.loads(path.read_text()) for path in found}
+    result = collected(work)
     if work.reference("shapes").exists():
         outputs = {
             "eager": work.reference("shapes"),
             **{path.stem: path for path in sorted((work.folder / "found").iterdir())},
         }
         result["map"] = {name: map_of(work, dict(np.load(path))) for name, path in outputs.items()}
-    say(f"{len(found)} results in {work.write('gpu_detr', result)}")
+    say(f"written: {work.write('gpu_detr', result)}")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from adaptrt.specs import BuildOptions, ModelSpec
-from results import FOLDER
+from results import FOLDER, machine
 
 ROOT = Path(__file__).parents[1]
 Call = Callable[[], Any]
@@ -38,6 +38,10 @@ class Work:
 
     def engine(self, name: object) -> Path:
         return self.folder / "engines" / f"{name}.engine"
+
+    def manifests(self) -> list[Path]:
+        """Every engine that has one; the engine itself may be elsewhere."""
+        return [path.with_suffix("") for path in sorted((self.folder / "engines").glob("*.engine.json"))]
 
     def reference(self, name: str) -> Path:
         return self.folder / "reference" / f"{name}.npz"
@@ -145,25 +149,32 @@ def build_side_by_side(work: Work, jobs: Mapping[str, Callable[[], float]]) -> N
         say(f"{len(waiting)} engines in {time.perf_counter() - started:.0f} s")
 
 
+def manifest_of(engine: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(Path(f"{engine}.json").read_text())
+    return manifest
+
+
 def receipt_of(engine: Path) -> dict[str, Any]:
     """What the manifest says of the precision, without the list of layers."""
-    from adaptrt.trt.manifest import find_manifest
-
-    manifest = find_manifest(engine)
-    assert manifest is not None
-    receipt: dict[str, Any] = json.loads(manifest.to_json())["receipt"]
-    return {name: value for name, value in receipt.items() if name != "table"}
+    return {name: value for name, value in manifest_of(engine)["receipt"].items() if name != "table"}
 
 
-def built_on(work: Work) -> dict[str, Any]:
-    """What the manifests say: a report may be made on another machine."""
-    found = sorted((work.folder / "engines").glob("*.engine.json"))
-    return facts_of(found[0]) if found else {}
+def facts_of(engine: Path) -> dict[str, Any]:
+    """Where an engine was built, and when."""
+    manifest = manifest_of(engine)
+    return {name: manifest[name] for name in ("gpu", "capability", "driver", "cuda", "tensorrt", "created")}
 
 
-def facts_of(manifest: Path) -> dict[str, Any]:
-    kept = json.loads(manifest.read_text())
-    return {name: kept[name] for name in ("gpu", "capability", "driver", "cuda", "tensorrt", "created")}
+def places(work: Work) -> dict[str, Any]:
+    """The machine of the engines, by their manifests, and this one: a report may be made elsewhere."""
+    engines = work.manifests()
+    return {"built_and_run_on": facts_of(engines[0]) if engines else {}, "scored_on": machine()}
+
+
+def collected(work: Work) -> dict[str, Any]:
+    """What every stage kept, by its name, and where."""
+    found = sorted((work.folder / "results").glob("*.json"))
+    return places(work) | {path.stem: json.loads(path.read_text()) for path in found}
 
 
 def torch_facts() -> dict[str, Any]:

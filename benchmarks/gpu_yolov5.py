@@ -30,8 +30,9 @@ from gpu_work import (
     build_one,
     build_options,
     build_side_by_side,
-    built_on,
     facts_of,
+    manifest_of,
+    places,
     receipt_of,
     run_stages,
     say,
@@ -39,7 +40,7 @@ from gpu_work import (
     torch_facts,
 )
 from gpu_work import Work as Folder
-from results import machine, use_fixtures
+from results import use_fixtures
 
 FIXTURE = ROOT / "tests" / "fixtures" / "yolov5n_shapes.pt"
 PICTURES, SEED = 200, 1002  # of the held-out set
@@ -132,7 +133,7 @@ def build_fast(work: Work) -> None:
     say(f"built new_batch_fp16_fast in {first:.0f} s")
     second = build_one(work, "again", "new_batch", "fp16", options, timing="timing/fast")
     say(f"built it again from the timing cache in {second:.1f} s")
-    facts = facts_of(work.folder / "engines" / "again.engine.json")
+    facts = facts_of(work.engine("again"))
     seconds = {"level": level, "first_seconds": first, "second_seconds": second, "ratio": second / first}
     work.keep("timing_cache", {**facts, **seconds})
 
@@ -268,14 +269,11 @@ def accuracy(work: Work) -> None:
 
 def _accuracy_of(work: Work, case: Case) -> dict[str, Any]:
     from adaptrt.runtime.tensorrt import TensorRTRunner
-    from adaptrt.trt.manifest import find_manifest
 
     spec = work.spec(case.graph)
-    manifest = find_manifest(work.engine(case))
-    assert manifest is not None
     result: dict[str, Any] = {
         "receipt": receipt_of(work.engine(case)),
-        "build_seconds": manifest.build_seconds,
+        "build_seconds": manifest_of(work.engine(case))["build_seconds"],
     }
     with TensorRTRunner(work.engine(case)) as runner:
         result["backend"] = runner.backend
@@ -340,8 +338,7 @@ def _difference(found: np.ndarray, expected: np.ndarray, spec: ModelSpec, case: 
 
 def report(work: Work) -> None:
     """Everything in one file, with mAP by faster-coco-eval."""
-    result: dict[str, Any] = {"built_and_run_on": built_on(work), "scored_on": machine(), "engines": {}}
-    result |= {"receipts": {}, "map": {}}
+    result = {**places(work), "engines": {}, "receipts": {}, "map": {}}
     for path in sorted((work.folder / "results").glob("*.json")):
         kept = json.loads(path.read_text())
         kind, _, name = path.stem.partition("_")
@@ -349,9 +346,9 @@ def report(work: Work) -> None:
             result["engines"][name] = kept
         elif kind != "build":
             result[path.stem] = kept
-    for path in sorted((work.folder / "engines").glob("*.engine.json")):
-        if (receipt := receipt_of(path.with_suffix("")))["evidence"]:
-            result["receipts"][path.name.partition(".")[0]] = {"gpu": facts_of(path)["gpu"], **receipt}
+    for engine in work.manifests():
+        if (receipt := receipt_of(engine))["evidence"]:
+            result["receipts"][engine.stem] = {"gpu": facts_of(engine)["gpu"], **receipt}
     for path in sorted((work.folder / "reference").glob("map_*.npz")):
         result["map"][path.stem.removeprefix("map_")] = _map(work, np.load(path)["rows"])
     work.write("gpu_yolov5", result)

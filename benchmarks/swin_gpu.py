@@ -13,7 +13,6 @@ trained fixture (tests/fixtures/swin_shapes) are its own.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +27,7 @@ from gpu_work import (
     build_one,
     build_options,
     build_side_by_side,
-    built_on,
+    collected,
     compiled,
     finished,
     receipt_of,
@@ -38,7 +37,7 @@ from gpu_work import (
     torch_facts,
 )
 from gpu_work import Work as Folder
-from results import machine, use_fixtures
+from results import use_fixtures
 from swin_common import perturbed, pictures
 
 FIXTURE = ROOT / "tests" / "fixtures" / "swin_shapes"
@@ -273,10 +272,7 @@ def latency_torch(work: Work) -> None:
 
 def report(work: Work) -> None:
     """Everything in one file."""
-    found = sorted((work.folder / "results").glob("*.json"))
-    result: dict[str, Any] = {"built_and_run_on": built_on(work), "scored_on": machine()}
-    result |= {path.stem: json.loads(path.read_text()) for path in found}
-    say(f"{len(found)} results in {work.write('swin_gpu', result)}")
+    say(f"written: {work.write('swin_gpu', collected(work))}")
 
 
 def main() -> None:

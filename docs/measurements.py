@@ -136,26 +136,31 @@ def engines() -> list[str]:
         ),
         "",
         "What [the receipt](../explanation/precision.md#the-receipt) of engines in half precision says, with those of Swin and DETR",
-        "(`benchmarks/swin_gpu.py`, `benchmarks/gpu_detr.py`, one NVIDIA H200); opaque is the share of the weights in parts that TensorRT does not show, size the plan next to the float32 weights (it holds kernels too, and a",
-        "version-compatible one a runtime):",
+        "(`benchmarks/swin_gpu.py`, `benchmarks/gpu_detr.py`); opaque is the share of the weights in parts that TensorRT does not",
+        "show, size the plan next to the float32 weights (it holds kernels too, and a version-compatible one a runtime):",
         "",
-        *markdown(["engine", "evidence", "opaque", "size"], receipts()),
+        *markdown(["engine", "evidence", "opaque", "size", "GPU"], receipts()),
     ]
     return section("Engines", "gpu_yolov5", lines, None)
+
+
+RECEIPTS = {
+    "swin_gpu": {"swin_tiny": "tiny_gather", "swin_small": "small_gather", "swin_base": "base_gather"},
+    "gpu_detr": {"detr_r50": "r50", "detr_shapes": "shapes"},
+}
+"""Engines of the other models, and the name of their graph: file, row, graph."""
 
 
 def receipts() -> list[list[Any]]:
     """Of every engine in half precision, nothing named to stay in float32."""
     found = dict(read("gpu_yolov5")["receipts"])
-    for file, names in (("swin_gpu", "tiny small base"), ("gpu_detr", "r50 shapes")):
+    for file, graphs in RECEIPTS.items():
         kept = read(file)
-        for name in names.split():
-            engine = f"{name}_gather_fp16" if file == "swin_gpu" else f"{name}_fp16"
-            found[{"r50": "detr_r50", "shapes": "detr_shapes"}.get(name, f"swin_{name}")] = kept[f"accuracy_{engine}"][
-                "receipt"
-            ]
+        for name, graph in graphs.items():
+            gpu = kept["built_and_run_on"]["gpu"]
+            found[name] = {"gpu": gpu, **kept[f"accuracy_{graph}_fp16"]["receipt"]}
     return [
-        [f"`{name}`", one["evidence"], f"{100 * one['opaque_share']:.0f} %", f"{one['plan_share']:.2f}"]
+        [f"`{name}`", one["evidence"], f"{100 * one['opaque_share']:.0f} %", f"{one['plan_share']:.2f}", one["gpu"]]
         for name, one in found.items()
         if one["precision"] == "fp16"
     ]

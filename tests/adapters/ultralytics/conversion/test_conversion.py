@@ -25,7 +25,8 @@ def test_the_trained_network_passes_every_link(converted: Report) -> None:
 def test_its_graph_has_no_shape_arithmetic(converted: Report) -> None:
     operators = converted.operators["final"]
     assert not SHAPE_ARITHMETIC & set(operators)
-    assert sum(operators.values()) <= 262
+    assert sum(operators.values()) <= 261
+    assert "Transpose" not in operators  # the expected distance of a box is one product, in the order that is there
 
 
 def test_only_the_batch_is_symbolic(converted: Report) -> None:
@@ -49,7 +50,7 @@ def test_every_patch_is_needed(trained: Path, tmp_path: Path, monkeypatch: pytes
         trained, adapter="yolov5", output=tmp_path, verify="none", batch=(1, 2, 4), imgsz=320, simplify=False
     )
     assert SHAPE_ARITHMETIC & set(report.operators["exported"])
-    assert sum(report.operators["final"].values()) > 262
+    assert sum(report.operators["final"].values()) > 261
 
 
 def test_the_dynamo_exporter_gives_a_clean_graph_too(trained: Path, tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_the_dynamo_exporter_gives_a_clean_graph_too(trained: Path, tmp_path: Pa
     assert report.status == "passed"
     assert report.exporter == "dynamo"
     assert not SHAPE_ARITHMETIC & set(report.operators["final"])
-    assert sum(report.operators["final"].values()) <= 262
+    assert sum(report.operators["final"].values()) <= 261
 
 
 def test_height_and_width_can_be_dynamic(trained: Path, tmp_path: Path) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import time
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from gpu_work import Call, Work, compiled, finished, torch_facts
 
+K = TypeVar("K")
 BATCHES = (1, 8, 32)
 ROUNDS, INNER = 15, 20
 ENGINE = "new_batch_fp16_fast"
@@ -24,9 +25,9 @@ def percentiles(times: list[float]) -> dict[str, float]:
     return {"p50": p50, "p90": p90, "p99": p99, "runs": len(times)}
 
 
-def in_turns(sides: dict[str, Call], rounds: int = ROUNDS, inner: int = INNER) -> dict[str, dict[str, float]]:
+def in_turns(sides: dict[K, Call], rounds: int = ROUNDS, inner: int = INNER) -> dict[K, dict[str, float]]:
     """Microseconds of each; every call ends with the GPU idle."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
+    times: dict[K, list[float]] = {name: [] for name in sides}
     for call in sides.values():
         for _ in range(10):
             call()

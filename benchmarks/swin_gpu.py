@@ -46,12 +46,19 @@ NAMES = {
     "small": "swin_small_patch4_window7_224",
     "base": "swin_base_patch4_window7_224",
 }
+PLAIN = {"aligned": False, "gelu": False, "transposed": False}
 FORMS: dict[str, dict[str, Any]] = {
-    "gather": {},  # windows by one permutation, bias plus mask in one constant
+    "gather": {},  # what the adapter writes
+    "unaligned": {"aligned": False},  # 49 keys for each window, not 56
+    "gelu": {"gelu": False},  # GELU as torch writes it
+    "gathered": {"transposed": False},  # no transpose where one would do
+    "plain": PLAIN,  # none of the three
     "broadcast": {"limit": 0},  # bias and mask as two constants
     "slices": {"windows": "slices"},  # roll by slices, windows by transposes
 }
 BATCHES = (1, 8, 32)
+INSTANCES = 4
+"""Captures of the same work, each with addresses of its own: one is up to 50 us slower than the next, so their median counts."""
 HELD_OUT, HELD_OUT_SEED = 1000, 2001
 KEPT = {"": (), "_norm32": ("LayerNormalization",), "_soft32": ("Softmax",)}
 """Parts of a half-precision engine that stay float32, by the suffix of its name."""
@@ -86,12 +93,13 @@ def export(work: Work) -> None:
 def export_one(work: Work, graph: str, source: str, weights: Path | None, form: str) -> None:
     import adaptrt
     from adaptrt_timm import swin_patches
+    from adaptrt_timm.swin_form import Form
 
     if work.onnx(graph).exists():
         return
     os.environ["ADAPTRT_CACHE_DIR"] = str(work.folder / "cache" / graph)  # the cache does not know of forms
     original = swin_patches.swin_patches
-    swin_patches.swin_patches = partial(original, **FORMS.get(form, {}))
+    swin_patches.swin_patches = partial(original, form=Form(**FORMS.get(form, {})))
     try:
         report = adaptrt.convert(
             source,
@@ -126,12 +134,13 @@ def build(work: Work) -> None:
 
 def build_timed(work: Work) -> None:
     """Engines whose speed is measured: Swin-T in half precision, every form and without patches, one after the other."""
-    for path in sorted((work.folder / "onnx").glob("tiny_*.onnx")):
-        name = f"timed_{path.stem}"
+    for form in work.options.forms.split(","):
+        graph = f"tiny_{form}"
+        name = f"timed_{graph}"
         if not work.engine(name).exists():
             level = work.options.timed_level
             options = build_options(work, "fp16", gigabytes=4, level=level, portable=True)
-            seconds = build_one(work, name, path.stem, "fp16", options)
+            seconds = build_one(work, name, graph, "fp16", options)
             work.keep(f"build_{name}", {"seconds": seconds, "level": level})
             say(f"built {name} in {seconds:.0f} s")
 
@@ -226,20 +235,43 @@ def latency(work: Work) -> None:
 
     cudart = import_cudart()
     engines = sorted((work.folder / "engines").glob("timed_tiny_*.engine"))
-    runners = {path.stem.removeprefix("timed_tiny_"): TensorRTRunner(path, allow_host_code=True) for path in engines}
+    graphs = len(BATCHES) * INSTANCES
+    runners = {
+        path.stem.removeprefix("timed_tiny_"): TensorRTRunner(path, allow_host_code=True, cuda_graphs=graphs)
+        for path in engines
+    }
     device = describe_device(0)
     result: dict[str, Any] = {"gpu": device.name, "driver": device.driver}
     for batch in BATCHES:
-        memory = Memory(cudart, np.load(work.reference("tiny"))["images"][:batch])
+        images = np.load(work.reference("tiny"))["images"][:batch]
+        memories = [Memory(cudart, images) for _ in range(INSTANCES)]
 
-        def call(runner: Any, given: Any = memory) -> None:
+        def call(runner: Any, given: Any) -> None:
             runner({"images": given}, outputs="borrowed")["logits"].synchronize()
 
-        result[f"batch {batch}"] = in_turns({form: partial(call, runner) for form, runner in runners.items()})
+        sides = {
+            (form, i): partial(call, runner, memories[i]) for form, runner in runners.items() for i in range(INSTANCES)
+        }
+        result[f"batch {batch}"] = over_instances(in_turns(sides, rounds=6))
         say(f"batch {batch}: { {form: times['p50'] for form, times in result[f'batch {batch}'].items()} }")
     for runner in runners.values():
         runner.close()
     work.keep("latency", result)
+
+
+def over_instances(times: dict[Any, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """The median of what the captures of one form took, and the fastest and slowest p50."""
+    found: dict[str, dict[str, float]] = {}
+    for form in dict.fromkeys(form for form, _ in times):
+        ones = [one for (name, _), one in times.items() if name == form]
+        medians = {key: float(np.median([one[key] for one in ones])) for key in ("p50", "p90", "p99")}
+        p50s = [one["p50"] for one in ones]
+        found[form] = medians | {
+            "p50 least": min(p50s),
+            "p50 most": max(p50s),
+            "runs": sum(one["runs"] for one in ones),
+        }
+    return found
 
 
 def latency_torch(work: Work) -> None:
@@ -251,18 +283,23 @@ def latency_torch(work: Work) -> None:
     network = eager_network(work, "tiny").half()
     result = torch_facts()
     forms = {path.stem: path for path in sorted((work.folder / "engines").glob("timed_tiny_*.engine"))}
-    runners = {form: TensorRTRunner(path, allow_host_code=True) for form, path in forms.items()}
+    graphs = len(BATCHES) * INSTANCES
+    runners = {f: TensorRTRunner(path, allow_host_code=True, cuda_graphs=graphs) for f, path in forms.items()}
     with torch.inference_mode():
         for batch in BATCHES:
-            x = torch.from_numpy(np.load(work.reference("tiny"))["images"][:batch]).cuda()
-            half = x.half()
+            images = torch.from_numpy(np.load(work.reference("tiny"))["images"][:batch])
+            tensors = [images.cuda() for _ in range(INSTANCES)]
+            half = images.cuda().half()
 
-            sides: dict[str, Any] = {"torch eager fp16": lambda: network(half)}  # noqa: B023
-            for form, runner in runners.items():
-                sides[form] = lambda r=runner: torch.from_dlpack(r({"images": x}, outputs="borrowed")["logits"])  # noqa: B023
+            def call(runner: Any, given: Any) -> None:
+                torch.from_dlpack(runner({"images": given}, outputs="borrowed")["logits"])
+
             one: dict[str, Any] = {}
-            sides |= compiled(network, half, work.options.compile, one)
-            one |= in_turns({name: finished(call) for name, call in sides.items()}, rounds=10)
+            alone = {"torch eager fp16": lambda: network(half)}  # noqa: B023
+            alone |= compiled(network, half, work.options.compile, one)
+            sides = {(name, 0): finished(side) for name, side in alone.items()}
+            sides |= {(f, i): finished(partial(call, r, x)) for f, r in runners.items() for i, x in enumerate(tensors)}
+            one |= over_instances(in_turns(sides, rounds=8))
             for form in runners:
                 one[f"times eager: {form}"] = one["torch eager fp16"]["p50"] / one[form]["p50"]
             result[f"batch {batch}"] = one
@@ -288,6 +325,7 @@ def main() -> None:
     }
     parser = stage_parser(__doc__, list(stages), "swin")
     parser.add_argument("--models", default="tiny,small,base")
+    parser.add_argument("--forms", default=",".join([*FORMS, "unpatched"]), help="what build-timed builds")
     run_stages(stages, Work(parser.parse_args()))
 
 

@@ -1,73 +1,21 @@
-"""A Swin block for one picture size: windows by constant permutation, attention with folded constants.
+"""A Swin block for one picture size, and a stage of them: windows by constant permutation.
 
-``B`` batch, ``L`` tokens of the picture, ``W`` windows, ``N`` tokens of a window, ``h`` heads, ``d`` channels of a head.
+``B`` batch, ``L`` tokens of the picture, ``W`` windows, ``N`` tokens of a window, ``C`` channels.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from adaptrt_timm.swin_attention import FoldedAttention
+from adaptrt_timm.swin_form import DEFAULT, Form
+from adaptrt_timm.swin_mlp import folded_mlp
 from adaptrt_timm.swin_order import Order, inverse, is_identity, window_order
-
-Windows = Literal["gather", "slices"]
-
-# bias plus mask of all windows as one constant up to this size; beyond, two constants that broadcast
-FOLDED_BYTES = 4 << 20
-
-
-class FoldedAttention(nn.Module):
-    """timm's ``WindowAttention`` with its mask: [B, W * N, h * d] in window order, to the same.
-
-    The scale is in the query's weights; relative position bias and the mask of shifted windows are constants. No axis
-    but the batch depends on the input, and none is beyond the fourth.
-    """
-
-    weight: torch.Tensor
-    bias: torch.Tensor | None
-    position: torch.Tensor
-    mask: torch.Tensor | None
-
-    def __init__(self, attention: Any, mask: torch.Tensor | None, limit: int = FOLDED_BYTES) -> None:
-        super().__init__()
-        self.heads, self.area = attention.num_heads, attention.window_area
-        self.head_dim = attention.qkv.out_features // (3 * self.heads)
-        scale = torch.ones(3, self.heads * self.head_dim)
-        scale[0] = attention.scale
-        weight, bias = attention.qkv.weight.detach(), attention.qkv.bias
-        self.register_buffer("weight", weight * scale.reshape(-1, 1))
-        self.register_buffer("bias", None if bias is None else bias.detach() * scale.reshape(-1))
-        self.projection = attention.proj
-        position = attention._get_rel_pos_bias().detach()  # (1, h, N, N)
-        self.windows = 1 if mask is None else int(mask.shape[0])
-        self.folded = mask is not None and self.windows * position.nbytes <= limit
-        if mask is not None and self.folded:
-            position = (position + mask[:, None]).reshape(1, self.windows * self.heads, self.area, self.area)
-        self.register_buffer("position", position.contiguous())
-        apart = mask.reshape(self.windows, 1, self.area**2).clone() if mask is not None and not self.folded else None
-        self.register_buffer("mask", apart)
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        area, heads, dim = self.area, self.heads, self.head_dim
-        length = int(tokens.shape[1])
-        qkv = functional.linear(tokens, self.weight, self.bias).reshape(-1, area, 3 * heads, dim)
-        q, k, v = torch.split(qkv.transpose(1, 2), heads, dim=1)  # (B * W, h, N, d)
-        if self.folded:
-            q, k, v = (part.reshape(-1, self.windows * heads, area, dim) for part in (q, k, v))
-        weights = q @ k.transpose(-2, -1) + self.position
-        if self.mask is not None:
-            weights = weights.reshape(-1, self.windows, heads, area * area) + self.mask
-            weights = weights.reshape(-1, heads, area, area)
-        mixed = weights.softmax(-1) @ v
-        if self.folded:
-            mixed = mixed.reshape(-1, heads, area, dim)
-        mixed = mixed.transpose(1, 2).reshape(-1, length, heads * dim)
-        result: torch.Tensor = self.projection(mixed)
-        return result
 
 
 class WindowBlock(nn.Module):
@@ -79,16 +27,17 @@ class WindowBlock(nn.Module):
     to_windows: torch.Tensor
     to_picture: torch.Tensor
 
-    def __init__(self, block: Any, *, windows: Windows = "gather", limit: int = FOLDED_BYTES) -> None:
+    def __init__(self, block: Any, form: Form = DEFAULT) -> None:
         super().__init__()
         self.size = _pair(block.input_resolution)
         self.window = _pair(block.window_size)
         self.shift = _pair(block.shift_size)
-        self.form = windows
+        self.form = form
         self.length = self.size[0] * self.size[1]
-        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
+        self.norm1, self.norm2 = block.norm1, block.norm2
+        self.mlp = folded_mlp(block.mlp) if form.gelu else block.mlp
         mask = block.attn_mask if block.attn_mask is not None else block.get_attn_mask()
-        self.attention = FoldedAttention(block.attn, mask, limit)
+        self.attention = FoldedAttention(block.attn, mask, form)
         self.order: Order = window_order(self.size, self.window, self.shift)
         self.padded = len(self.order) > self.length
         self.register_buffer("to_windows", torch.from_numpy(self.order))
@@ -110,7 +59,7 @@ class WindowBlock(nn.Module):
     def _windowed(self, tokens: torch.Tensor) -> torch.Tensor:
         if not self.padded and is_identity(self.order):
             mixed: torch.Tensor = self.attention(tokens)
-        elif self.form == "slices":
+        elif self.form.windows == "slices":
             mixed = self._from_slices(self.attention(self._to_slices(tokens)))
         else:
             if self.padded:
@@ -170,15 +119,23 @@ class OrderedStage(nn.Module):
         self.size = blocks[0].size
         row_by_row = np.arange(blocks[0].length, dtype=np.int64)
         current = row_by_row
+        # rows cut into windows that are not shifted: a transpose
+        first = blocks[0]
+        self.window = first.window
+        self.cut = first.form.transposed and not any(first.shift) and not is_identity(first.order)
         for index, order in enumerate([*(block.order for block in blocks), row_by_row]):
             step = inverse(current, len(current))[order]
-            self.register_buffer(f"step{index}", None if is_identity(step) else torch.from_numpy(step))
+            gathers = not (is_identity(step) or (index == 0 and self.cut))
+            self.register_buffer(f"step{index}", torch.from_numpy(step) if gathers else None)
             current = order
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         height, width = self.size
         x = self.downsample(x)
         channels = int(x.shape[3])
+        if self.cut:
+            rows, columns = self.window
+            x = x.reshape(-1, rows, width // columns, columns * channels).transpose(1, 2)
         tokens = x.reshape(-1, height * width, channels)
         for index, block in enumerate(self.blocks):
             tokens = block(self._permuted(tokens, index))

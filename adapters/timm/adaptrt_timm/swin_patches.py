@@ -14,18 +14,18 @@ from torch import nn
 from torch.nn import functional
 
 from adaptrt import FunctionPatch, ModulePatch, Patch
-from adaptrt_timm.swin_block import FOLDED_BYTES, OrderedStage, WindowBlock, Windows
+from adaptrt_timm.swin_block import OrderedStage, WindowBlock
+from adaptrt_timm.swin_form import DEFAULT, Form
 
 REQUIRES = "timm>=1.0.20,<2"
 _MODULE = "timm.models.swin_transformer"
 
 
-def swin_patches(model: nn.Module, *, windows: Windows = "gather", limit: int = FOLDED_BYTES) -> list[Patch]:
-    """The patches that this network needs. ``windows`` is how tokens get into windows, ``limit`` in bytes how large
-    bias plus mask of a block may be as one constant."""
+def swin_patches(model: nn.Module, form: Form = DEFAULT) -> list[Patch]:
+    """The patches that this network needs."""
 
     def build(block: nn.Module) -> nn.Module:
-        return WindowBlock(block, windows=windows, limit=limit).eval()
+        return WindowBlock(block, form).eval()
 
     found: list[Patch] = [
         ModulePatch(
@@ -45,7 +45,7 @@ def swin_patches(model: nn.Module, *, windows: Windows = "gather", limit: int = 
                 requires=REQUIRES,
             )
         )
-    if windows == "gather":
+    if form.windows == "gather":
         found.append(
             ModulePatch(
                 target=f"{_MODULE}:SwinTransformerStage",

@@ -1,0 +1,159 @@
+"""The trained fixtures through ``adaptrt evaluate``: eager torch, ONNX Runtime and the engine side by side, as typed.
+
+::
+
+    python benchmarks/gpu_evaluate.py all --work build/evaluate     on a machine with a GPU, TensorRT and torch
+    python benchmarks/gpu_evaluate.py convert|build|evaluate|report
+
+Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of one
+machine: ``convert`` needs torch and the frameworks, ``build`` the full TensorRT, ``evaluate`` torch, ONNX Runtime and any
+TensorRT, since the engines are version-compatible.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpu_work import ROOT, Work, collected, run_stages, say, stage_parser
+from results import use_fixtures
+
+FIXTURES = ROOT / "tests" / "fixtures"
+BATCHES = (1, 8)
+LOSS = {"fp32": 0.1, "fp16": 0.5}
+"""Points that a precision may cost, in every score."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trained fixture, and how many held-out pictures it is scored on."""
+
+    adapter: str
+    source: str
+    pictures: int
+    weights: str | None = None
+    classes: bool = False
+
+
+CASES = (
+    Case("yolov5", "yolov5n_shapes.pt", 200),
+    Case("detr", "detr_shapes.py", 200, weights="detr_shapes.pth"),
+    Case("swin", "swin_shapes", 1000, classes=True),
+)
+
+
+def adaptrt(work: Work, name: str, words: Sequence[object]) -> str:
+    """The command to its end; what it printed. A failure is a result too: it is kept, and the benchmark ends."""
+    environment = {**os.environ, "ADAPTRT_CACHE_DIR": str(work.folder / "cache")}
+    command = [sys.executable, "-m", "adaptrt", *map(str, words)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        work.keep(f"failed_{name}", {"command": words_of(words), "code": done.returncode, "error": done.stderr[-2000:]})
+        raise SystemExit(f"adaptrt {words_of(words)}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def words_of(words: Sequence[object]) -> str:
+    """As typed in the work folder."""
+    return " ".join(word.name if isinstance(word, Path) else str(word) for word in words)
+
+
+def data_of(work: Work, case: Case) -> Path:
+    """The held-out pictures of the fixture, drawn once."""
+    use_fixtures()
+    import draw_shapes
+    import train_detr
+
+    from gpu_yolov5 import SEED
+    from swin_gpu import HELD_OUT_SEED
+
+    folder = work.folder / case.adapter
+    if case.classes:
+        target = folder / "classes"
+        return target if target.exists() else draw_shapes.write_classification_set(folder, case.pictures, HELD_OUT_SEED)
+    target = folder / "instances.json"
+    if target.exists():
+        return target
+    seed, look = (
+        (train_detr.HELD_OUT_SEED, train_detr.LOOK) if case.adapter == "detr" else (SEED, draw_shapes.DETECTION)
+    )
+    return draw_shapes.write_detection_set(folder, case.pictures, seed, look, suffix=".png", workers=8)
+
+
+def convert(work: Work) -> None:
+    """Each fixture to a file for TensorRT 8, and its pictures."""
+    for case in CASES:
+        data_of(work, case)
+        if work.onnx(case.adapter).exists():
+            continue
+        words: list[object] = [
+            "convert",
+            "--adapter",
+            case.adapter,
+            FIXTURES / case.source,
+            "-o",
+            work.onnx(case.adapter),
+        ]
+        words += ["--weights", FIXTURES / case.weights] if case.weights else []
+        words += ["--batch", "1:8:8", "--target", "8", "--exporter", "torchscript", "--opset", "17", "--quiet"]
+        adaptrt(work, case.adapter, words)
+        say(f"converted {case.adapter}")
+
+
+def build(work: Work) -> None:
+    for case in CASES:
+        for precision in LOSS:
+            engine = work.engine(f"{case.adapter}_{precision}")
+            if engine.exists():
+                continue
+            words: list[object] = ["build", work.onnx(case.adapter), "-o", engine, "--precision", precision]
+            # level 0 hardly looks at half precision
+            words += ["--opt-level", max(work.options.level, int(precision == "fp16")), "--version-compatible"]
+            words += ["--tactic-sources", work.options.tactics, "--quiet"]
+            adaptrt(work, engine.stem, words)
+            say(f"built {engine.name}")
+
+
+def evaluate(work: Work) -> None:
+    """Scores of every backend at batch 1 and 8; the command fails where an engine loses more than it may."""
+    for case in CASES:
+        for precision, loss in LOSS.items():
+            for batch in BATCHES:
+                name = f"{case.adapter}_{precision}_{batch}"
+                if work.kept(f"evaluate_{name}"):
+                    continue
+                engine = work.engine(f"{case.adapter}_{precision}")
+                words: list[object] = ["evaluate", work.onnx(case.adapter), engine, "--data", data_of(work, case)]
+                words += ["--backend", "eager,onnxruntime,tensorrt", "--batch", batch, "--max-loss", loss]
+                words += ["--allow-host-code", "--json"]
+                found = json.loads(adaptrt(work, name, words))
+                kept = ("backend", "file", "scores", "same", "pictures_per_second", "runs_per_second")
+                results = [{key: one[key] for key in kept} for one in found["results"]]
+                work.keep(
+                    f"evaluate_{name}", {"command": words_of(words), "pictures": found["pictures"], "results": results}
+                )
+                say(f"{name}: { {one['backend']: one['scores'] for one in results} }")
+
+
+def report(work: Work) -> None:
+    """Everything in one file."""
+    say(f"written: {work.write('gpu_evaluate', collected(work))}")
+
+
+def main() -> None:
+    stages: dict[str, Callable[[Work], None]] = {
+        "convert": convert,
+        "build": build,
+        "evaluate": evaluate,
+        "report": report,
+    }
+    run_stages(stages, Work(stage_parser(__doc__, list(stages), "evaluate").parse_args()))
+
+
+if __name__ == "__main__":
+    main()

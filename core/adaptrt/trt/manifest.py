@@ -169,6 +169,7 @@ def check_plan(manifest: Manifest, plan: Path, *, hash_plan: bool = True) -> Non
 
 
 def file_sha256(path: Path) -> str:
+    """The hash of a file, read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

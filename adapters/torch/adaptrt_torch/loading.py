@@ -38,7 +38,7 @@ def load(ctx: Conversion) -> nn.Module:
 
 def part_of(model: nn.Module, name: str) -> nn.Module:
     """A sub-module by its dotted name. Weights were loaded into the whole before."""
-    parts = dict(model.named_modules())
+    parts: dict[str, nn.Module] = dict(model.named_modules())
     parts.pop("", None)
     if name not in parts:
         known = [*dict(model.named_children()), *parts]  # the children come first where none is near

@@ -158,7 +158,7 @@ class TestWeights:
         model = load(conversion("nets.py:Picture", PICTURE, weights=folder / "odd.pth", trust_checkpoint=True))
         assert torch.equal(model.head.weight, trained.head.weight)
         (folder / "text.pth").write_text("no weights")
-        with pytest.raises(CheckpointError, match="torch cannot read"):
+        with pytest.raises(CheckpointError, match="a text file"):
             load(conversion("nets.py:Picture", PICTURE, weights=folder / "text.pth", trust_checkpoint=True))
 
     @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/decode_speed.py [--json FILE]
+    python benchmarks/decode_speed.py [--json keep]
 
 Both sides take the raw output to boxes in pixels of the original picture, at conf 0.25 and iou 0.7. Ultralytics reads
 no classic output, so for ``yolo_anchor`` it is given the same candidates in its own layout, objectness multiplied in:
@@ -12,24 +12,20 @@ threads for each other takes longer than the decoding.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
-import ultralytics
+import torchvision  # noqa: F401 -- Ultralytics takes its NMS, the faster one, where somebody imported it
 from ultralytics.utils.nms import non_max_suppression
 from ultralytics.utils.ops import scale_boxes
 
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
 from adaptrt.vision.decoders.registry import find_decoder
+from results import arguments, finish, machine, table
 
 SPEC = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform())
 META = ImageMeta((1080, 810), (640, 640), scale=(640 / 1080, 640 / 1080), offset=(0.0, 80.0))
@@ -99,22 +95,16 @@ def measure(name: str, positions: int, candidates: int) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers here")
-    arguments = parser.parse_args()
+    options = arguments(__doc__).parse_args()
 
     torch.set_num_threads(1)
     rows = [measure(name, positions, count) for name, positions in CASES for count in CANDIDATES]
-    print("decoder      raw output       candidates  found  ours ms  ultralytics ms  ratio")
-    for row in rows:
-        print(
-            f"{row['decoder']:<12} {row['shape']!s:<16} {row['candidates']:>10} {row['detections']:>6} "
-            f"{row['adaptrt_ms']:>8.2f} {row['ultralytics_ms']:>15.2f} {row['ratio']:>6.2f}"
-        )
-    if arguments.json:
-        versions = {module.__name__: module.__version__ for module in (np, torch, torchvision, ultralytics)}
-        environment = {"python": platform.python_version(), "torch threads": torch.get_num_threads(), **versions}
-        arguments.json.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1) + "\n")
+    table(
+        ["decoder", "raw output", "candidates", "found", "ours ms", "ultralytics ms", "ratio"],
+        [list(row.values()) for row in rows],
+    )
+    where = {**machine("numpy", "torch", "torchvision", "ultralytics"), "torch threads": torch.get_num_threads()}
+    finish("decode_speed", options.json, {"machine": where, "rows": rows})
 
 
 if __name__ == "__main__":

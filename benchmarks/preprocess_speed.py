@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/preprocess_speed.py [--json FILE]
+    python benchmarks/preprocess_speed.py [--json keep]
 
 Both sides start from the decoded picture and end with float32 [1, 3, 640, 640]; the two arrays are asserted to be
 equal.
@@ -10,9 +10,6 @@ equal.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -27,6 +24,7 @@ from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
 from adaptrt.vision.opencv import cv2
 from adaptrt.vision.pictures import Picture, read_image
 from adaptrt.vision.transforms import transform_batch
+from results import arguments, finish, machine, table
 
 ASSETS = Path(ultralytics.__file__).parent / "assets"
 SPEC = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform())
@@ -61,9 +59,7 @@ def measure(name: str, rgb: Picture) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the numbers here")
-    arguments = parser.parse_args()
+    options = arguments(__doc__).parse_args()
 
     torch.set_num_threads(1)
     bus = read_image(ASSETS / "bus.jpg")
@@ -74,14 +70,12 @@ def main() -> None:
         "bus.jpg, 640x640": cv2.resize(bus, (640, 640)),
     }
     rows = [measure(name, rgb) for name, rgb in pictures.items()]
-    print("picture            height x width  ours ms  ultralytics ms  ratio")
-    for row in rows:
-        size, times = " x ".join(map(str, row["size"])), (row["adaptrt_ms"], row["ultralytics_ms"], row["ratio"])
-        print(f"{row['picture']:<18} {size:<15} {times[0]:>7.2f} {times[1]:>15.2f} {times[2]:>6.2f}")
-    if arguments.json:
-        versions = {module.__name__: module.__version__ for module in (np, torch, cv2, ultralytics)}
-        environment = {"python": platform.python_version(), "torch threads": torch.get_num_threads(), **versions}
-        arguments.json.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1) + "\n")
+    table(
+        ["picture", "height x width", "ours ms", "ultralytics ms", "ratio"],
+        [[row["picture"], " x ".join(map(str, row["size"])), *list(row.values())[2:]] for row in rows],
+    )
+    where = {**machine("numpy", "torch", "opencv-python", "ultralytics"), "torch threads": torch.get_num_threads()}
+    finish("preprocess_speed", options.json, {"machine": where, "rows": rows})
 
 
 if __name__ == "__main__":

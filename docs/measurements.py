@@ -248,7 +248,7 @@ def section(title: str, script: str, lines: Sequence[str], kept: dict[str, Any] 
 
 def machine(kept: dict[str, Any]) -> str:
     """What it ran on, in a line."""
-    found = kept.get("machine") or kept["environment"]
+    found = kept["machine"]
     versions = [f"{name} {version}" for name, version in found.items() if name not in NOT_MACHINE]
-    place = f"{found['cores']} cores of an {found['cpu']}, " if "cpu" in found else ""
-    return f"{place}Python {found['python']}, {', '.join(versions)}" + (f", {found['date']}" if "date" in found else "")
+    place = f"{found['cores']} cores of an {found['cpu']}"
+    return f"{place}, Python {found['python']}, {', '.join(versions)}, {found['date']}"

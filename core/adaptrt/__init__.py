@@ -26,6 +26,8 @@ from adaptrt.errors import (
     UsageError,
     VerificationError,
     did_you_mean,
+    nearest_file,
+    nearest_name,
 )
 from adaptrt.hookspecs import hookimpl
 from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, Values
@@ -92,4 +94,6 @@ __all__ = [
     "did_you_mean",
     "hookimpl",
     "load",
+    "nearest_file",
+    "nearest_name",
 ]

@@ -27,22 +27,22 @@ def convert(
     batch: int | tuple[int, ...] | str | None = None,
     dynamic: str | Iterable[str] | None = None,
     shape: str | Sequence[str] = (),
-    input_names: Sequence[str] = (),
-    output_names: Sequence[str] = (),
+    input_names: str | Sequence[str] = (),
+    output_names: str | Sequence[str] = (),
     opset: int | None = None,
     exporter: Exporter = "auto",
     simplify: bool = True,
     verify: Verify = "full",
     target: Literal[8, 10, 11] | None = None,
     precision: Precision = "fp32",
-    keep_fp32: Sequence[str] = (),
+    keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     cache: bool = True,
     image: StrPath | None = None,
     test_image: StrPath | None = None,
     options: Mapping[str, Any] | None = None,
     trust_checkpoint: bool = False,
-    ort_custom_ops: Sequence[StrPath] = (),
+    ort_custom_ops: StrPath | Sequence[StrPath] = (),
     plugins_file: StrPath | None = None,
     html: bool = True,
     observer: Observer | None = None,
@@ -50,8 +50,8 @@ def convert(
     """Convert a model and prove it; the report names the files and holds a number for each link.
 
     ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are the
-    adapter's and decoder's own (``--set``); ``html`` writes the report as a page too. The words are those of ``adaptrt convert``. An ``AdaptrtError`` tells what
-    failed, and its ``report`` how far it came.
+    adapter's and decoder's own (``--set``); ``html`` writes the report as a page too. The words are those of
+    ``adaptrt convert``. An ``AdaptrtError`` tells what failed, and its ``report`` how far it came.
     """
     from adaptrt.request import Request
     from adaptrt.specs import BuildOptions
@@ -62,22 +62,22 @@ def convert(
         output=_path(output),
         weights=_path(weights),
         shapes=_shapes(imgsz, batch, dynamic, shape),
-        input_names=tuple(input_names),
-        output_names=tuple(output_names),
+        input_names=_texts(input_names),
+        output_names=_texts(output_names),
         opset=opset,
         exporter=exporter,
         simplify=simplify,
         verify=verify,
         target=target,
         precision=precision,
-        keep_fp32=tuple(keep_fp32),
+        keep_fp32=_texts(keep_fp32),
         build=build_options or BuildOptions(),
         cache=cache,
         image=_path(image),
         test_image=_path(test_image),
         options=dict(options or {}),
         trust_checkpoint=trust_checkpoint,
-        ort_custom_ops=tuple(Path(library) for library in ort_custom_ops),
+        ort_custom_ops=_paths(ort_custom_ops),
         plugins_file=_path(plugins_file),
         command=f"adaptrt.convert({os.fspath(source)!r}, adapter={adapter!r}, ...)",
     )
@@ -94,11 +94,11 @@ def build(
     set_dynamic_batch: bool = False,
     target: Literal[8, 10, 11] | None = None,
     precision: Precision = "fp32",
-    keep_fp32: Sequence[str] = (),
+    keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     verify: Verify = "full",
     image: StrPath | None = None,
-    ort_custom_ops: Sequence[StrPath] = (),
+    ort_custom_ops: StrPath | Sequence[StrPath] = (),
     plugins_file: StrPath | None = None,
     cache: bool = True,
     html: bool = True,
@@ -119,11 +119,11 @@ def build(
         set_dynamic_batch=set_dynamic_batch,
         target=target,
         precision=precision,
-        keep_fp32=tuple(keep_fp32),
+        keep_fp32=_texts(keep_fp32),
         build=build_options or BuildOptions(),
         verify=verify,
         image=_path(image),
-        ort_custom_ops=tuple(Path(library) for library in ort_custom_ops),
+        ort_custom_ops=_paths(ort_custom_ops),
         plugins_file=_path(plugins_file),
         cache=cache,
         command=f"adaptrt.build({os.fspath(source)!r}, ...)",
@@ -173,9 +173,9 @@ def load(
     path: StrPath,
     *,
     device: str | None = None,
-    custom_ops: Sequence[StrPath] = (),
+    custom_ops: StrPath | Sequence[StrPath] = (),
     allow_host_code: bool = False,
-    plugin_libs: Sequence[StrPath] = (),
+    plugin_libs: StrPath | Sequence[StrPath] = (),
     plugins_file: StrPath | None = None,
 ) -> Model:
     """A converted model, ``.onnx`` or ``.engine``: call it with a path, an array (uint8 [H, W, 3] RGB) or a list of them.
@@ -192,15 +192,24 @@ def load(
     return open_model(
         Path(path),
         device=device,
-        custom_ops=[Path(library) for library in custom_ops],
+        custom_ops=_paths(custom_ops),
         allow_host_code=allow_host_code,
-        plugin_libs=[Path(library) for library in plugin_libs],
+        plugin_libs=_paths(plugin_libs),
         plugins_file=_path(plugins_file),
     )
 
 
 def _path(value: StrPath | None) -> Path | None:
     return None if value is None else Path(value)
+
+
+def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
+    """One is several too; nobody means its letters."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _paths(value: StrPath | Sequence[StrPath]) -> tuple[Path, ...]:
+    return (Path(value),) if isinstance(value, (str, os.PathLike)) else tuple(map(Path, value))
 
 
 def _shapes(
@@ -216,7 +225,7 @@ def _shapes(
         imgsz=None if imgsz is None else parse_imgsz(_text(imgsz, "x")),
         batch=None if batch is None else parse_batch(_text(batch, ":")),
         dynamic=None if dynamic is None else parse_dynamic(_text(dynamic, ",")),
-        shapes=parse_shapes([shape] if isinstance(shape, str) else shape),
+        shapes=parse_shapes(_texts(shape)),
     )
 
 

@@ -131,7 +131,10 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
 
 
 def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
-    """The same for a file that is missing: the nearest name beside it, with one of the suffixes if any are given."""
+    """A sentence for a hint on a file that is missing: the nearest name beside it, if one is near.
+
+    ``suffixes`` are those, in lower case, that such a file can have; without them any will do.
+    """
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     wanted = set(suffixes)
     return nearest_name(path.name, [file.name for file in beside if not wanted or file.suffix.lower() in wanted])

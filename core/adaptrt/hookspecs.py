@@ -161,7 +161,8 @@ def postprocess(
 def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | None:
     """What the framework's own end-to-end road finds in a picture: link 0 compares with it.
 
-    ``spec`` holds the size and the decoder's parameters that were asked for; the framework has to use the same. First; called where there is an ``--image``. Default: none, and the link reads "not available".
+    ``spec`` holds the size and the decoder's parameters that were asked for; the framework has to use the same. First;
+    called where there is an ``--image``. Default: none, and the link reads "not available".
     """
 
 

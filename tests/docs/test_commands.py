@@ -26,10 +26,15 @@ from pathlib import Path
 
 import pytest
 from doc_pages import ROOT, Block, blocks_of, run_page
+from installed import require_distributions
 
 pytest.importorskip("ultralytics", reason="the documentation converts YOLOv5 checkpoints")
-for backend in ("hatchling", "setuptools"):
-    pytest.importorskip(backend, reason="packages of the documentation are built with it, and nothing is downloaded")
+require_distributions(
+    "hatchling",
+    "pip",
+    "setuptools",
+    reason="packages of the documentation are built with it, and nothing is downloaded",
+)
 
 FIXTURES = ROOT / "tests" / "fixtures"
 EXAMPLES = ROOT / "docs" / "examples"

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 from doc_pages import ROOT, run_page
+from installed import require_distributions
 
-for needed in ("torchvision", "onnxruntime", "hatchling"):
-    pytest.importorskip(needed, reason="examples are built, and convert models of torchvision; nothing is downloaded")
+for needed in ("torchvision", "onnxruntime"):
+    pytest.importorskip(needed, reason="examples convert models of torchvision")
+require_distributions("hatchling", "pip", reason="examples are built with them, and nothing is downloaded")
 
 PAGES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
 

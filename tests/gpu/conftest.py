@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adaptrt.testing.plugin import why_no_gpu
+
 HERE = Path(__file__).parent
 
 
@@ -23,28 +25,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reason = missing()
+    reason = why_no_gpu()
     for item in items:
         if HERE in Path(item.fspath).parents:
             item.add_marker(pytest.mark.gpu)
             if reason:
                 item.add_marker(pytest.mark.skip(reason=reason))
-
-
-def missing() -> str | None:
-    """What this machine lacks for these tests."""
-    from adaptrt.errors import AdaptrtError
-    from adaptrt.trt.cuda import describe_device
-    from adaptrt.trt.versions import import_tensorrt
-
-    try:
-        import_tensorrt()
-        describe_device(0)
-    except AdaptrtError as error:
-        return error.message
-    except RuntimeError as error:  # cuda-python without a driver
-        return f"no NVIDIA driver: {error}"
-    return None
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +43,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     ready = os.environ.get("ADAPTRT_GPU_ENGINES")
     folder = Path(ready) if ready else tmp_path_factory.mktemp("engines")
 
-    lean = not missing() and import_tensorrt().flavour != "full"
+    lean = not why_no_gpu() and import_tensorrt().flavour != "full"
 
     def find(name: str) -> Path:
         if lean and name == "affine":

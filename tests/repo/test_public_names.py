@@ -12,8 +12,9 @@ import adaptrt
 from adaptrt import errors
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("convert", "did_you_mean", "load")
-DOCUMENTED = [name for name in adaptrt.__all__ if inspect.isclass(getattr(adaptrt, name)) or name in FUNCTIONS]
+DOCUMENTED = [
+    name for name in adaptrt.__all__ if inspect.isclass(value := getattr(adaptrt, name)) or inspect.isfunction(value)
+]
 
 
 def test_all_is_sorted_and_complete() -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from installed import require_distributions
 from packaging.requirements import Requirement
 
 from adaptrt.plugins.settings import read_settings
 
-pytest.importorskip("hatchling", reason="wheels are built with hatchling, and nothing is downloaded")
-pytest.importorskip("pip", reason="wheels are built with pip")
+require_distributions("hatchling", "pip", reason="wheels are built with them, and nothing is downloaded")
 
 ROOT = Path(__file__).parents[2]
 CATALOGUE = read_settings(ROOT / "plugins.toml").adapters

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from adaptrt.errors import did_you_mean
+from pathlib import Path
+
+from adaptrt import did_you_mean, nearest_file, nearest_name
 
 
 def test_a_hint_names_the_nearest_or_what_one_can_read() -> None:
@@ -12,3 +14,17 @@ def test_a_hint_names_the_nearest_or_what_one_can_read() -> None:
     many = did_you_mean("x", [f"{number:03}" for number in range(600)])
     assert many.startswith("Known: 000, 001, ")
     assert many.endswith(", 023 and 576 more.")
+
+
+def test_only_what_is_near_is_offered() -> None:
+    assert nearest_name("conv", ["conf", "iou"]) == "Did you mean 'conf'?"
+    assert nearest_name("conv", ["iou"]) is None
+
+
+def test_a_missing_file_is_looked_for_beside(tmp_path: Path) -> None:
+    for name in ("robust.PT", "bust.txt", "street.jpg"):
+        (tmp_path / name).touch()
+    assert nearest_file(tmp_path / "bust.pt") == "Did you mean 'bust.txt'?"
+    assert nearest_file(tmp_path / "bust.pt", [".pt", ".pth"]) == "Did you mean 'robust.PT'?"
+    assert nearest_file(tmp_path / "bust.pt", [".onnx"]) is None
+    assert nearest_file(tmp_path / "nowhere" / "best.pt") is None

@@ -43,10 +43,8 @@ def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
 
     if path.is_file() and is_safetensors(path):  # weights alone
         content: Any = read_state_dict(path)
-    elif trust:
-        content = torch.load(path, map_location="cpu", weights_only=False)
     else:
-        content = read_checkpoint(path, inert=INERT)
+        content = read_checkpoint(path, inert=INERT, trust=trust)
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path.name} is no checkpoint of mmdet: it holds a {type(content).__name__}.")
     weights = content.get("state_dict", content)

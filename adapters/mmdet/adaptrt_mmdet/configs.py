@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt import ModelError, UsageError, did_you_mean
+from adaptrt import ModelError, UsageError, did_you_mean, nearest_name
 from adaptrt_mmdet.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def _item(parent: Any, part: str) -> Any:
 def _refuse_slips(path: str, part: str, parent: Any) -> None:
     """A place that a list does not have, and a name so near to a known one that it can only be a slip."""
     known = [str(name) for name in parent] if hasattr(parent, "keys") else [str(i) for i in range(len(parent))]
-    if isinstance(parent, list) or difflib.get_close_matches(part, known, n=1, cutoff=0.6):
+    if isinstance(parent, list) or nearest_name(part, known):
         raise UsageError(f"--set {path}...: the config has no {part!r} there.", hint=did_you_mean(part, known))
 
 

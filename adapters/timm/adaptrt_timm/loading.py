@@ -11,7 +11,7 @@ from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 from adaptrt import CheckpointError, Conversion, ImageTransform, InputSpec, ModelError, ModelSpec, UsageError
 from adaptrt_timm.options import TimmOptions
-from adaptrt_timm.source import Source, read_labels
+from adaptrt_timm.source import Source
 from adaptrt_timm.weights import read_weights
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
     Random weights depend on the seed alone.
     """
     trust = ctx.request.trust_checkpoint
-    if ctx.options is not None and ctx.options.labels is not None:
-        read_labels(ctx.options.labels)  # one that cannot be read is known before the model is made
     tensors = read_weights(source.weights, trust=trust) if source.weights is not None else None
     model = create(ctx, source, asked_size(ctx, stride), tensors)
     if tensors is not None:
@@ -135,13 +133,12 @@ def labels_of(model: nn.Module, options: TimmOptions, source: Source) -> tuple[s
     """What was given, else what the config says, else ImageNet's names where the head has as many classes."""
     classes = int(getattr(model, "num_classes", 0))
     if options.labels is not None:
-        labels = read_labels(options.labels)
-        if len(labels) != classes:
+        if len(options.class_names) != classes:
             raise UsageError(
-                f"{options.labels} has {len(labels)} labels, the model has {classes} classes.",
+                f"{options.labels} has {len(options.class_names)} labels, the model has {classes} classes.",
                 hint="One label for each class, in the order of training; --set num_classes changes the head.",
             )
-        return labels
+        return options.class_names
     if len(source.labels) == classes:
         return source.labels
     subset = infer_imagenet_subset({"num_classes": classes})

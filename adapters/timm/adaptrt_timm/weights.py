@@ -7,8 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt import AdaptrtError, CheckpointError
-from adaptrt.checkpoint import read_checkpoint, read_state_dict, state_dict_in
+from adaptrt import AdaptrtError
+from adaptrt.checkpoint import read_checkpoint, read_state_dict
 
 if TYPE_CHECKING:
     import torch
@@ -20,20 +20,11 @@ WRAPPERS = ("model", "net", "timm_model")  # attributes of LightningModules, and
 
 
 def read_weights(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
-    """Tensors by name, read as data; with ``trust`` by torch, which executes what the file asks for."""
-    if not trust or not path.is_file() or path.suffix == ".safetensors":
-        return _unwrapped(read_state_dict(path, inert=INERT))
-    import torch
+    """Tensors by name, as the model has them, also where it is an attribute of what was saved.
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:
-        raise CheckpointError(f"torch cannot read {path}: {type(error).__name__}: {error}") from error
-    return _unwrapped(state_dict_in(content, path))
-
-
-def _unwrapped(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Names as the model has them, where it is an attribute of what was saved."""
+    They are read as data; with ``trust`` by torch, which executes what the file asks for.
+    """
+    tensors = read_state_dict(path, inert=INERT, trust=trust)
     roots = {name.partition(".")[0] for name in tensors}
     if len(roots) != 1 or not roots <= set(WRAPPERS):
         return tensors

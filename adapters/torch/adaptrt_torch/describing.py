@@ -21,7 +21,6 @@ from adaptrt import (
     did_you_mean,
 )
 from adaptrt_torch.calling import input_order
-from adaptrt_torch.labels import read_labels
 from adaptrt_torch.programs import Program
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ def describe(ctx: Conversion, model: nn.Module) -> ModelSpec:
         )
     if options.ranges and ctx.request.input_names:
         raise UsageError("--set ranges and --input-names do not go together.", hint="Name the inputs in --shape.")
-    labels = read_labels(options.labels) if options.labels is not None else ()
     scripted = any(isinstance(part, torch.jit.ScriptModule) for part in model.modules())
     if scripted and ctx.request.exporter == "dynamo":
         raise UsageError("The dynamo exporter takes no TorchScript.", hint="Leave --exporter dynamo out.")
@@ -57,7 +55,7 @@ def describe(ctx: Conversion, model: nn.Module) -> ModelSpec:
         task=_TASKS.get(options.decoder, "values"),
         image=_transform(ctx, inputs),
         decoder=DecoderSpec(options.decoder),
-        labels=labels,
+        labels=options.class_names,
         exporter="torchscript" if scripted else None,
     )
     if isinstance(model, Program):

@@ -13,7 +13,6 @@ from torch import nn
 
 from adaptrt import AdaptrtError, Conversion, ModelError, UsageError, did_you_mean
 from adaptrt_torch.calling import called_by_position
-from adaptrt_torch.labels import read_labels
 from adaptrt_torch.programs import load_program
 from adaptrt_torch.sources import file_kind, find_object, importable, is_file_source
 from adaptrt_torch.weights import load_weights
@@ -24,8 +23,6 @@ def load(ctx: Conversion) -> nn.Module:
     ``input_order``.
     """
     source = ctx.request.source
-    if ctx.options.labels is not None:
-        read_labels(ctx.options.labels)  # one that cannot be read is known before the model is made
     if is_file_source(source):
         model = load_program(ctx, Path(source), file_kind(Path(source)))
     else:
@@ -41,7 +38,7 @@ def load(ctx: Conversion) -> nn.Module:
 
 def part_of(model: nn.Module, name: str) -> nn.Module:
     """A sub-module by its dotted name. Weights were loaded into the whole before."""
-    parts = dict(model.named_modules())
+    parts: dict[str, nn.Module] = dict(model.named_modules())
     parts.pop("", None)
     if name not in parts:
         known = [*dict(model.named_children()), *parts]  # the children come first where none is near

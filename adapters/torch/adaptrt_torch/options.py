@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
+
+from adaptrt_torch.labels import read_labels
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,11 @@ class TorchOptions:
     interpolation: Literal["nearest", "linear", "cubic", "area"] = "linear"
     decoder: str = "raw"
     labels: str | None = None
+
+    def __post_init__(self) -> None:
+        _ = self.class_names  # a file that cannot be read is refused before anything is loaded
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """What the file ``labels`` holds; empty without one."""
+        return read_labels(self.labels) if self.labels is not None else ()

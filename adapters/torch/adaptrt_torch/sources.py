@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from adaptrt import AdaptrtError, ModelError, UsageError, did_you_mean
+from adaptrt import AdaptrtError, ModelError, UsageError, nearest_file, nearest_name
 from adaptrt.checkpoint import check_kind, is_safetensors
 
 EXAMPLE = "For example: mypackage.models:build_net, or net.py:Net"
@@ -28,9 +28,7 @@ def is_file_source(source: str) -> bool:
 def file_kind(path: Path) -> Literal["program", "torchscript"]:
     """What a file holds: a program of torch.export or a TorchScript one; else an error says what to do with it."""
     if not path.is_file():
-        near = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = did_you_mean(path.name, near)
-        raise ModelError(f"There is no file {path}.", hint=close if close.startswith("Did") else EXAMPLE)
+        raise ModelError(f"There is no file {path}.", hint=nearest_file(path) or EXAMPLE)
     if path.suffix == ".py":
         raise UsageError(f"Which object in {path}?", hint=f"Name it: {path}:Net")
     if not is_safetensors(path):
@@ -59,8 +57,7 @@ def find_object(source: str) -> Any:
     for name in attribute.split("."):
         if not hasattr(found, name):
             known = [known for known in vars(found) if not known.startswith("_")] if hasattr(found, "__dict__") else []
-            close = did_you_mean(name, known)
-            raise ModelError(f"{place} has no {name!r}.", hint=close if close.startswith("Did") else EXAMPLE)
+            raise ModelError(f"{place} has no {name!r}.", hint=nearest_name(name, known) or EXAMPLE)
         found = getattr(found, name)
     return found
 
@@ -89,10 +86,10 @@ def _module_by_name(name: str) -> ModuleType:
             raise ModelError(
                 f"{name} needs {missing}, which is not installed.", hint=f"Try: python -c 'import {name}'"
             ) from error
-        close = did_you_mean(missing, [module.name for module in pkgutil.iter_modules()])
+        close = nearest_name(missing, [module.name for module in pkgutil.iter_modules()])
         raise ModelError(
             f"There is no module {missing!r} here.",
-            hint=f"{f'{close} ' if close.startswith('Did') else ''}Install its package, or run this where it lies.",
+            hint=f"{f'{close} ' if close else ''}Install its package, or run this where it lies.",
         ) from error
     except AdaptrtError:
         raise
@@ -103,9 +100,7 @@ def _module_by_name(name: str) -> ModuleType:
 def _module_of_file(path: Path) -> ModuleType:
     """A fresh module each time: the file may have changed since the last conversion."""
     if not path.is_file():
-        near = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        close = did_you_mean(path.name, near)
-        raise ModelError(f"There is no file {path}.", hint=close if close.startswith("Did") else EXAMPLE)
+        raise ModelError(f"There is no file {path}.", hint=nearest_file(path, [".py"]) or EXAMPLE)
     name = f"adaptrt_source_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None

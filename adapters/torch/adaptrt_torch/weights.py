@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from adaptrt import CheckpointError, Conversion, did_you_mean
-from adaptrt.checkpoint import read_state_dict, state_dict_in
+from adaptrt.checkpoint import read_state_dict
 
 # what training scripts save along: their arguments, configurations and callbacks
 INERT = (
@@ -28,17 +28,8 @@ def load_weights(ctx: Conversion, model: nn.Module) -> None:
     """Fill the model with ``--weights``; with ``--trust-checkpoint`` torch unpickles them, which runs what they ask for."""
     path = ctx.request.weights
     assert path is not None
-    if ctx.request.trust_checkpoint and path.is_file() and path.suffix != ".safetensors":
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=False)
-        except Exception as error:
-            raise CheckpointError(
-                f"torch cannot read {path}: {type(error).__name__}: {error}",
-                hint="Its classes have to be importable here, under the names that they had when it was saved.",
-            ) from error
-        tensors = state_dict_in(content, path)
-    else:
-        tensors = read_state_dict(path, inert=(*INERT, *_own_classes(model)))
+    inert = (*INERT, *_own_classes(model))
+    tensors = read_state_dict(path, inert=inert, trust=ctx.request.trust_checkpoint)
     fill(model, under_prefix(tensors, list(model.state_dict()), ctx), ctx)
 
 

@@ -126,7 +126,8 @@ def _distribution(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:
     cells = int(x.shape[2])
     # the bins stay where they are: softmax next to a transpose, and a convolution with one output channel, are slow
     likely = x.view(-1, 4, self.c1, cells).softmax(2)  # (B, 4, bins, cells)
-    return (self.conv.weight.view(1, self.c1) @ likely).view(-1, 4, cells)
+    bins: torch.Tensor = self.conv.weight.view(1, self.c1)
+    return (bins @ likely).view(-1, 4, cells)
 
 
 def _split_c2f(original: Any, self: C2f, x: torch.Tensor) -> torch.Tensor:

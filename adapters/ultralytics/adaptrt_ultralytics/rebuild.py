@@ -15,7 +15,7 @@ from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from adaptrt import CheckpointError, did_you_mean
-from adaptrt.checkpoint import InertObject
+from adaptrt.checkpoint import InertObject, read_checkpoint
 from adaptrt_ultralytics.checkpoints import SUPPORTED, Checkpoint, open_checkpoint
 from adaptrt_ultralytics.graft import check_runs, graft, is_plain
 
@@ -77,10 +77,7 @@ def network_by_unpickling(path: Path) -> nn.Module:
 
     Not ``YOLO(path)``: for a file called ``yolov5n.pt`` that downloads ``yolov5nu.pt`` and loads it instead.
     """
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # whatever the file's own code raises
-        raise CheckpointError(f"{path} cannot be unpickled: {error}") from error
+    contents = read_checkpoint(path, trust=True)
     contents = contents if isinstance(contents, dict) else {"model": contents}
     model = contents.get("ema") or contents.get("model")
     if not isinstance(model, DetectionModel):

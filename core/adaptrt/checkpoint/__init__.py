@@ -2,13 +2,14 @@
 
 ``torch.load`` runs what a pickle asks for. Here a small machine of our own reads the pickle instead: names on a fixed
 list become our constructors, names that the caller expects (``inert=``) become stand-ins that only remember, and any
-other name is refused. Importing this package imports no torch; reading a file does.
+other name is refused. Importing this package imports no torch; reading a file does. ``trust=True`` is the way around it,
+for a user who said so.
 """
 
 from adaptrt.checkpoint.inert import InertName, InertObject
 from adaptrt.checkpoint.kinds import check_kind, is_safetensors
 from adaptrt.checkpoint.reader import read_checkpoint
-from adaptrt.checkpoint.states import read_state_dict, state_dict_in, tensors_of
+from adaptrt.checkpoint.states import read_state_dict, tensors_of
 
 __all__ = [
     "InertName",
@@ -17,6 +18,5 @@ __all__ = [
     "is_safetensors",
     "read_checkpoint",
     "read_state_dict",
-    "state_dict_in",
     "tensors_of",
 ]

@@ -6,7 +6,7 @@ import zipfile
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from adaptrt.errors import CheckpointError, did_you_mean
+from adaptrt.errors import CheckpointError, nearest_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +19,8 @@ SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 def check_kind(path: Path) -> Literal["zip", "legacy"]:
     """Which of torch's two formats this is; a ``CheckpointError`` says what it is instead."""
     if not path.exists():
-        raise _missing(path)
+        hint = nearest_file(path, SUFFIXES) or "Give the path of a checkpoint; nothing is downloaded."
+        raise CheckpointError(f"There is no file {path}.", hint=hint)
     if path.is_dir():
         seen = islice(path.rglob("*"), 2000)  # it may be a whole disk
         found = sorted(str(file.relative_to(path)) for file in seen if file.suffix in SUFFIXES)[:3]
@@ -58,12 +59,6 @@ def cut_off(path: Path) -> CheckpointError:
 def is_safetensors(path: Path) -> bool:
     with path.open("rb") as file:
         return _safetensors_header(path, file.read(9))
-
-
-def _missing(path: Path) -> CheckpointError:
-    near = [file.name for file in path.parent.iterdir() if file.suffix in SUFFIXES] if path.parent.is_dir() else []
-    hint = did_you_mean(path.name, near[:50]) if near else "Give the path of a checkpoint; nothing is downloaded."
-    return CheckpointError(f"There is no file {path}.", hint=hint)
 
 
 def _safetensors_header(path: Path, head: bytes) -> bool:

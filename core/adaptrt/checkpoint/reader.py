@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 TRUST = "If you trust whoever made this file, let its framework load it: --trust-checkpoint"
 
 
-def read_checkpoint(path: str | os.PathLike[str], *, inert: Sequence[str] = ()) -> Any:
+def read_checkpoint(path: str | os.PathLike[str], *, inert: Sequence[str] = (), trust: bool = False) -> Any:
     """What was given to ``torch.save``, read without executing the pickle.
 
     Tensors (on the CPU, no gradient, sharing storage as they did), plain containers, numpy arrays, paths and dates come
     back as themselves. Names that ``inert`` covers, exactly or as a dotted prefix (``"models"``), come back as
     ``InertName`` and ``InertObject``. Anything else is a ``CheckpointError`` that lists every name the file wants, and
     so is every kind of damaged or foreign file.
+
+    With ``trust``, the user's own word (``--trust-checkpoint``), ``torch.load`` reads it, which runs what it asks for.
     """
     path = Path(path)
+    if trust:
+        return _unpickled(path)
     kind = check_kind(path)
     from adaptrt.checkpoint import legacy, ziparchive
 
@@ -45,6 +49,19 @@ def read_checkpoint(path: str | os.PathLike[str], *, inert: Sequence[str] = ()) 
         raise CheckpointError(f"{path} is damaged: {reason}.", hint=DOWNLOAD_AGAIN) from error
     _refuse(path, machines)
     return result
+
+
+def _unpickled(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # whatever the file's own code raises
+        check_kind(path)  # says more, where it is no checkpoint
+        raise CheckpointError(
+            f"torch cannot read {path}: {type(error).__name__}: {error}",
+            hint="Its classes have to be importable here, under the names that they had when it was saved.",
+        ) from error
 
 
 def _refuse(path: Path, machines: Sequence[Machine]) -> None:

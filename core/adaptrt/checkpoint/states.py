@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.checkpoint.inert import InertObject
-from adaptrt.checkpoint.kinds import DOWNLOAD_AGAIN, check_kind, is_safetensors
+from adaptrt.checkpoint.kinds import DOWNLOAD_AGAIN, is_safetensors
 from adaptrt.checkpoint.reader import read_checkpoint
 from adaptrt.errors import CheckpointError
 
@@ -21,21 +21,23 @@ PREFIXES = ("module.", "_orig_mod.")
 MAX_DEPTH = 100
 
 
-def read_state_dict(path: str | os.PathLike[str], *, inert: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+def read_state_dict(
+    path: str | os.PathLike[str], *, inert: Sequence[str] = (), trust: bool = False
+) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint or safetensors file, by name.
 
     Looks where training code usually puts them (``state_dict``, ``model``, ``ema`` ...; averaged weights first, as
     frameworks do at inference) and drops the prefixes of ``DataParallel`` and ``torch.compile``. A pickled module
-    (``inert`` must cover its classes) gives the tensors that its ``state_dict()`` would.
+    (``inert`` must cover its classes) gives the tensors that its ``state_dict()`` would. ``trust`` is that of
+    ``read_checkpoint``.
     """
     path = Path(path)
     if path.is_file() and is_safetensors(path):
         return _without_prefixes(_read_safetensors(path))
-    check_kind(path)
-    return state_dict_in(read_checkpoint(path, inert=inert), path)
+    return _tensors_in(read_checkpoint(path, inert=inert, trust=trust), path)
 
 
-def state_dict_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
+def _tensors_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
     """The tensors by name in what the checkpoint ``path`` held: as ``read_state_dict`` looks for them, else everything in
     nested dicts, by dotted names. A loaded ``nn.Module`` counts as its ``state_dict()``."""
     found = _find(content) or _flatten(content)

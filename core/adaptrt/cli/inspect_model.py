@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.trt.model_files import ENGINE_SUFFIXES
 
 if TYPE_CHECKING:
     from adaptrt.cli.inspection.description import Description
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 # what can be inspected: ``describe(path, graph) -> Description``, imported late
 READERS = {
     ".onnx": "adaptrt.cli.inspection.onnx_file",
-    **dict.fromkeys((".engine", ".plan", ".trt"), "adaptrt.cli.inspection.engine_file"),
+    **dict.fromkeys(ENGINE_SUFFIXES, "adaptrt.cli.inspection.engine_file"),
 }
 
 EXAMPLES = (

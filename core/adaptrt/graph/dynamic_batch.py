@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -12,10 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError
-from adaptrt.graph.model_file import check_model, read_model
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from adaptrt.graph.model_file import add_constant, check_model, read_model
 
 AXIS = "batch"
 
@@ -83,7 +79,7 @@ def _follow(model: ir.Model, node: ir.Node, place: int, rewrite: Callable[[list[
     changed = rewrite(sizes, batch) if isinstance(batch, int) and sizes else None
     if changed is not None:
         array = np.array(changed, np.int64)
-        node.replace_input_with(place, _constant(model, f"{node.name or node.outputs[0].name}_{AXIS}_shape", array))
+        node.replace_input_with(place, add_constant(model, f"{node.name or node.outputs[0].name}_{AXIS}_shape", array))
 
 
 def _reshaped(sizes: list[int], batch: int) -> list[int] | None:
@@ -111,12 +107,5 @@ def _scale_instead(model: ir.Model, node: ir.Node) -> None:
         return
     scales = (wanted / np.asarray(list(data.shape), np.float64)).astype(np.float32)
     name = f"{node.name or node.outputs[0].name}_{AXIS}_scales"
-    node.replace_input_with(2, _constant(model, name, scales))
+    node.replace_input_with(2, add_constant(model, name, scales))
     node.replace_input_with(3, None)
-
-
-def _constant(model: ir.Model, name: str, array: NDArray[Any]) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    model.graph.register_initializer(value)
-    return value

@@ -1,10 +1,11 @@
-"""Reading, checking and writing ONNX files."""
+"""ONNX files and what is in them: reading, checking, completing, writing."""
 
 from __future__ import annotations
 
 from collections import Counter
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
@@ -13,6 +14,9 @@ from onnx_ir.passes import common
 from adaptrt.errors import ExportError
 from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
 from adaptrt.trt.model_files import not_onnx
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def read_model(path: Path) -> ir.Model:
@@ -51,6 +55,14 @@ def count_operators(model: ir.Model) -> dict[str, int]:
 def signature(model: ir.Model) -> tuple[list[str | None], list[str | None]]:
     """The names of inputs and outputs, in order."""
     return [value.name for value in model.graph.inputs], [value.name for value in model.graph.outputs]
+
+
+def add_constant(model: ir.Model, name: str, array: NDArray[Any]) -> ir.Value:
+    """A new initializer, for nodes to read."""
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    model.graph.register_initializer(value)
+    return value
 
 
 def require_symbolic_axes(model: ir.Model, spec: ModelSpec) -> None:

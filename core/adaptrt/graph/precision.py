@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError
+from adaptrt.graph.model_file import add_constant
 from adaptrt.specs import ModelSpec
 from adaptrt.trt.onnx_file import Node
 from adaptrt.trt.precision import decoding_nodes, matching_nodes, pixel_outputs
@@ -238,15 +239,7 @@ class _Typist:
         array = np.asarray(tensor.numpy(), np.float32)
         half = array.astype(self._dtype.numpy())
         self._typing.flushed += int(np.count_nonzero(array) - np.count_nonzero(half))
-        name = f"{value.name}_{self._precision}"
-        converted = ir.Value(
-            name=name,
-            const_value=ir.tensor(half, name=name),
-            shape=value.shape,
-            type=ir.TensorType(self._dtype),
-        )
-        self._model.graph.register_initializer(converted)
-        return converted
+        return add_constant(self._model, f"{value.name}_{self._precision}", half)
 
     def _output(self, value: ir.Value) -> ir.Value:
         """A float32 output under the old name; what computed it in half gets another."""

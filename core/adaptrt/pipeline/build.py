@@ -19,6 +19,7 @@ from adaptrt.specs import ModelSpec
 from adaptrt.trt.availability import why_no_engine
 from adaptrt.trt.graph_spec import spec_of_graph
 from adaptrt.trt.onnx_file import OnnxFile, read_onnx
+from adaptrt.trt.precision import require_quantised
 from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of, wants_typed_graph
 
 _NOT_A_LINK = {
@@ -52,6 +53,8 @@ class _Building(Running):
         self.require_something_to_do()
         with self.timed("read") as stage:
             file = read_onnx(source)
+            if not self.session.others("typed_onnx"):  # who might quantise it
+                require_quantised(file, self.request.precision)
             onnx_path, spec = self.make_spec(source, file)
             self.report.spec, self.report.opset = spec, file.opset
             self.report.operators["final"] = dict(file.operators.most_common())
@@ -66,7 +69,7 @@ class _Building(Running):
 
     def require_something_to_do(self) -> None:
         """Without TensorRT only a typed graph can come out; whatever else is asked for is refused at once."""
-        builders = [name for name in self.session.implementations()["build_engine"] if name != "core.engine"]
+        builders = self.session.others("build_engine")
         types = wants_typed_graph(self.request)
         reason = why_no_engine(target_of(self.request), self.request.build.device)
         if reason is None or builders or types:

@@ -23,13 +23,14 @@ from adaptrt.request import Request
 from adaptrt.trt.cache import key_of
 from adaptrt.trt.cuda import driver_version, identify_device
 from adaptrt.trt.manifest import file_sha256
+from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES
 from adaptrt.trt.versions import can_build, target_of
 
 KIND = "conversion"
 _FORMAT = 1
 
 # files that hold data, whose content says everything; others are code, which may read whatever it likes
-_DATA = {".pt", ".pth", ".pt2", ".ckpt", ".bin", ".safetensors", ".onnx"}
+_DATA = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx"}
 # fields of a request that the result does not depend on
 _APART = {"output", "command", "cache", "verbose"}
 _FILES = {"weights", "image", "test_image", "plugins_file"}

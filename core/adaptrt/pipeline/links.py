@@ -38,7 +38,7 @@ def close_link(
     if failed:
         check = failed[0]
         relation = "at least" if check.higher_is_better else "at most"
-        unit = f" {check.unit}" if check.unit in ("pixels",) else ""
+        unit = f" {check.unit}" if check.unit == "pixels" else ""
         said = f"{check.name} {check.value:.3g}{unit}, {relation} {check.limit:.3g} is accepted"
         if math.isinf(check.value) and check.reason:
             said = f"{check.name}: {check.reason}"

@@ -16,8 +16,9 @@ from filelock import FileLock, Timeout
 
 from adaptrt.errors import OutputError
 from adaptrt.report import FileRecord
+from adaptrt.trt.manifest import file_sha256
+from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES, MODEL_SUFFIXES
 
-SUFFIXES = (".onnx", ".engine", ".plan", ".trt")
 _ENGINE = ".engine"
 
 
@@ -55,18 +56,18 @@ def choose_destination(source: str, output: Path | None, precision: str = "fp32"
     if output is None:
         folder = source_path.parent if source_path.is_file() else Path()
         return Destination(folder, stem)
-    if output.suffix in SUFFIXES and not output.is_dir():
+    if output.suffix in MODEL_SUFFIXES and not output.is_dir():
         stem = output.stem.removesuffix(f".{precision}") or output.stem
         return Destination(output.parent, stem, _ENGINE if output.suffix == ".onnx" else output.suffix)
     if output.suffix and not output.is_dir() and output.suffix[1:].isalpha():
         raise OutputError(
-            f"-o {output}: a conversion writes {', '.join(SUFFIXES)}, not {output.suffix}.",
+            f"-o {output}: a conversion writes {', '.join(MODEL_SUFFIXES)}, not {output.suffix}.",
             hint=f"For example: -o {output.with_suffix('.onnx')}, or a folder.",
         )
     return Destination(output, stem)
 
 
-_SOURCE_SUFFIXES = {".pt", ".pth", ".pt2", ".py", ".yaml", ".yml", ".safetensors", ".onnx", ".ckpt", ".bin"}
+_SOURCE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx", ".py", ".yaml", ".yml"}
 
 
 @contextmanager
@@ -103,7 +104,7 @@ def require_folder(folder: Path, flag: str = "-o") -> None:
 
 def record_file(path: Path, destination: Path) -> FileRecord:
     """The record of a finished file that will be published as ``destination``."""
-    return FileRecord(str(destination), path.stat().st_size, sha256_of(path))
+    return FileRecord(str(destination), path.stat().st_size, file_sha256(path))
 
 
 def publish(files: Mapping[Path, Path], workdir: Path) -> None:
@@ -180,12 +181,3 @@ def _only_one(destination: Destination) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

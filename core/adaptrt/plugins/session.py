@@ -74,6 +74,10 @@ class Session:
                 order[hook] = [found.plugin_name for found in reversed(caller.get_hookimpls())]
         return order
 
+    def others(self, hook: str) -> list[str]:
+        """Who implements or wraps a hook besides core."""
+        return [name for name in self.implementations()[hook] if self.sources[name] != "adaptrt"]
+
     def wrappers(self) -> dict[str, list[str]]:
         """The hooks that somebody wraps: these stand around all the others, and are entered first."""
         found: dict[str, list[str]] = {}

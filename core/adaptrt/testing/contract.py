@@ -8,16 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from adaptrt.errors import AdaptrtError
 from adaptrt.options import parse_pairs
-from adaptrt.pipeline.opened import OpenedAdapter
 from adaptrt.report import Report
 from adaptrt.request import Exporter, Request, ShapeRequest
 from adaptrt.specs import ModelSpec, parse_batch, parse_imgsz, parse_shapes
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.opened import OpenedAdapter
 
 _HEAVY = ("cv2", "onnx", "onnxruntime", "onnxscript", "tensorrt", "torch", "torchvision")
 
@@ -62,6 +64,8 @@ class AdapterContract:
     @pytest.fixture
     def opened(self, request: pytest.FixtureRequest, tmp_path: Path) -> OpenedAdapter:
         """The adapter, opened on the small model."""
+        from adaptrt.pipeline.opened import OpenedAdapter
+
         return OpenedAdapter(self._request(request), tmp_path)
 
     @pytest.fixture

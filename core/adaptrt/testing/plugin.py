@@ -22,13 +22,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked ``gpu`` are skipped where they cannot run, and say what is missing."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
-    reason = _without_gpu() if marked else None
+    reason = why_no_gpu() if marked else None
     for item in marked:
         if reason:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def _without_gpu() -> str | None:
+def why_no_gpu() -> str | None:
+    """What this machine lacks to run an engine; ``None`` if nothing."""
     from adaptrt.errors import AdaptrtError
     from adaptrt.trt.cuda import describe_device
     from adaptrt.trt.versions import import_tensorrt

@@ -226,13 +226,10 @@ def build_engine_file(
     options: BuildOptions = DEFAULTS,
     timing_folder: Path | None = None,
     watcher: BuildWatcher | None = None,
-    cache: bool = False,
-    command: str = "",
 ) -> Manifest:
     """Build an engine and write it with its manifest; both appear under their names only when whole.
 
-    ``timing_folder`` is where timing caches lie, if not in the user's cache; ``cache`` takes an engine that was built
-    from the same before.
+    ``timing_folder`` is where timing caches lie, if not in the user's cache.
     """
     onnx_path, out_path = Path(onnx_path), Path(out_path)
     if spec is None:
@@ -250,8 +247,7 @@ def build_engine_file(
             options=options,
             timing_folder=timing_folder,
             watcher=watcher,
-            cache=cache,
-            command=command,
+            cache=False,
         )
         publish_engine(workdir / "plan", out_path)
     finally:

@@ -64,11 +64,9 @@ def build_plan(
     network = builder.create_network(network_flags(trt, features))
 
     stage("parse")
-    started = time.perf_counter()
     file = read_onnx(Path(job.onnx))
     require_precision(file, job.precision, tensorrt)
     parser = parse_onnx(trt, network, logger, Path(job.onnx), file)
-    parsed = time.perf_counter() - started
 
     config = builder.create_builder_config()
     configure(trt, features, config, job.options, job.precision, device)
@@ -94,7 +92,7 @@ def build_plan(
     del parser, monitor  # the network's weights and the builder's calls go through them until here
     if plan is None:
         raise BuildError("TensorRT could not build the engine.")
-    saved = save_timing_cache(config, cache)
+    save_timing_cache(config, cache)
     Path(job.plan).write_bytes(memoryview(plan))
 
     stage("inspect")
@@ -107,9 +105,7 @@ def build_plan(
         cuda=device.cuda,
         driver=device.driver,
         seconds=seconds,
-        parse_seconds=parsed,
         layers=found.layers,
-        timing_cache_bytes=saved,
         kept_layers=kept,
         profiles=len(profiles),
         device_memory=found.device_memory,

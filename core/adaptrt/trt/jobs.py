@@ -44,9 +44,7 @@ class Built:
     cuda: str
     driver: str | None
     seconds: float
-    parse_seconds: float
     layers: str
-    timing_cache_bytes: int
     kept_layers: int
     profiles: int
     device_memory: int

@@ -113,14 +113,11 @@ def find_manifest(plan: Path) -> Manifest | None:
     return Manifest.from_json(path.read_bytes()) if path.is_file() else None
 
 
-def check_manifest(
-    manifest: Manifest, plan: Path, here: Here, *, allow_host_code: bool = False, hash_plan: bool = True
-) -> list[str]:
+def check_manifest(manifest: Manifest, plan: Path, here: Here, *, allow_host_code: bool = False) -> list[str]:
     """Refuse with an ``EngineError`` what cannot run here, before TensorRT does in its own words; warnings otherwise.
 
-    ``hash_plan`` False compares the plan's size only.
+    Whether the plan is the one that is meant says ``check_plan``.
     """
-    check_plan(manifest, plan, hash_plan=hash_plan)
     warnings = []
     built = f"{plan.name} was built with TensorRT {manifest.tensorrt} for {_sm(manifest.capability)} ({manifest.gpu})"
     at_hand = f"here is TensorRT {here.tensorrt} on {_sm(here.capability)}{f' ({here.gpu})' if here.gpu else ''}"
@@ -151,7 +148,7 @@ def check_manifest(
     return warnings
 
 
-def check_plan(manifest: Manifest, plan: Path, *, hash_plan: bool = True) -> None:
+def check_plan(manifest: Manifest, plan: Path) -> None:
     """Whether the plan is the one that the manifest describes."""
     if not plan.is_file():
         raise EngineError(f"There is no engine {plan}.", hint="Its manifest is there; build the engine again.")
@@ -161,7 +158,7 @@ def check_plan(manifest: Manifest, plan: Path, *, hash_plan: bool = True) -> Non
             f"{plan.name} is truncated: {size} of {manifest.plan_bytes} bytes are there.",
             hint="Copy it again, or build it again.",
         )
-    if size != manifest.plan_bytes or (hash_plan and file_sha256(plan) != manifest.plan_sha256):
+    if size != manifest.plan_bytes or file_sha256(plan) != manifest.plan_sha256:
         raise EngineError(
             f"{plan.name} is not the engine that {manifest_path(plan).name} describes: one of them was changed or replaced.",
             hint="Bring the two that belong together, or build the engine again.",
@@ -169,6 +166,7 @@ def check_plan(manifest: Manifest, plan: Path, *, hash_plan: bool = True) -> Non
 
 
 def file_sha256(path: Path) -> str:
+    """The hash of a file, read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

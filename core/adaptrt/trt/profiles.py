@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from adaptrt.errors import BuildError, ShapeError
-from adaptrt.specs import Dim, InputSpec, ModelSpec, Shape, format_shape
+from adaptrt.specs import InputSpec, ModelSpec, Shape, format_shape
 
 Sizes = tuple[int, ...]
 
@@ -147,7 +147,3 @@ def _check(profile: Profile, name: str, shape: Shape, sizes: Sizes) -> None:
 
 def _graph_shape(sizes: Sizes) -> str:
     return "x".join("?" if size < 0 else str(size) for size in sizes)
-
-
-def fixed_shape(sizes: Sizes) -> Shape:
-    return tuple(Dim.fixed(size) for size in sizes)

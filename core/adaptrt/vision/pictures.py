@@ -75,10 +75,6 @@ def encode_image(rgb: Picture, suffix: str = ".png", *, quality: int = 92) -> by
     return bytes(data)
 
 
-def encode_png(rgb: Picture) -> bytes:
-    return encode_image(rgb, ".png")
-
-
 def encode_jpeg(rgb: Picture, quality: int = 92) -> bytes:
     return encode_image(rgb, ".jpg", quality=quality)
 

@@ -161,3 +161,9 @@ def test_weights_in_a_safetensors_file(weights: dict[str, torch.Tensor], tmp_pat
     with pytest.raises(CheckpointError, match="holds no config") as caught:
         checkpoint.config_values()
     assert f"--weights {path}" in (caught.value.hint or "")
+
+
+def test_a_trusted_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "notes.pth").write_text("no weights")
+    with pytest.raises(CheckpointError, match="a text file"):
+        open_checkpoint(tmp_path / "notes.pth", trust=True)

@@ -15,6 +15,7 @@ import torch
 
 from adaptrt import AdaptrtError, CheckpointError, ModelError, UsageError
 from adaptrt_torch.calling import ByName
+from adaptrt_torch.describing import describe
 from adaptrt_torch.loading import load
 from adaptrt_torch.sources import find_object, importable
 
@@ -157,7 +158,7 @@ class TestWeights:
         model = load(conversion("nets.py:Picture", PICTURE, weights=folder / "odd.pth", trust_checkpoint=True))
         assert torch.equal(model.head.weight, trained.head.weight)
         (folder / "text.pth").write_text("no weights")
-        with pytest.raises(CheckpointError, match="torch cannot read"):
+        with pytest.raises(CheckpointError, match="a text file"):
             load(conversion("nets.py:Picture", PICTURE, weights=folder / "text.pth", trust_checkpoint=True))
 
     @pytest.mark.parametrize(
@@ -209,9 +210,13 @@ class TestWeights:
             load(conversion(name, PICTURE))
         assert "--weights" not in (caught.value.hint or "")
 
-    def test_labels_are_read_before_the_model(self, conversion: Make) -> None:
+    def test_labels_are_read_once_before_the_model(self, conversion: Make, folder: Path) -> None:
         with pytest.raises(UsageError, match="nofile.txt cannot be read"):
-            load(conversion("no_such_module:Net", PICTURE, options={"labels": "nofile.txt"}))
+            conversion("nets.py:Picture", PICTURE, options={"labels": "nofile.txt"})
+        (folder / "labels.txt").write_text("a\nb\n")
+        ctx = conversion("nets.py:Picture", PICTURE, options={"labels": "labels.txt"})
+        (folder / "labels.txt").unlink()
+        assert describe(ctx, load(ctx)).labels == ("a", "b")
 
 
 class TestInputs:

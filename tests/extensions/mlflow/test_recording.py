@@ -14,7 +14,6 @@ pytest.importorskip("mlflow", reason="recording needs MLflow (pip install adaptr
 import adaptrt
 from adaptrt import PluginError, Report, SettingsError
 
-Convert = Callable[..., Report]
 Install = Callable[..., str]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ import onnx
 
 import adaptrt
 from adaptrt import GraphError, Report
-
-Install = Callable[..., str]
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "yolov5n_shapes.pt"
 HALF = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}

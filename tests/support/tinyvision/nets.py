@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 STRIDE = 8
-LABELS = ("red", "green", "blue")
 
 
 def cell_centres(height: int, width: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="checkpoints are read into torch tensors")
 
-from adaptrt.checkpoint import read_checkpoint  # noqa: E402
+from adaptrt.checkpoint import read_checkpoint, read_state_dict  # noqa: E402
 from adaptrt.errors import CheckpointError  # noqa: E402
 
 Write = Callable[..., Path]
@@ -28,8 +28,24 @@ def test_os_system_is_refused_and_does_not_run(save: Write, runs: Any, sentinel:
     assert "--trust-checkpoint" in str(caught.value)
     assert not sentinel.exists()
     # The file is what it seems: torch itself, told to, does run it.
-    torch.load(path, weights_only=False)
+    read_checkpoint(path, trust=True)
     assert sentinel.exists()
+
+
+@pytest.mark.parametrize("read", [read_checkpoint, read_state_dict])
+def test_what_a_trusted_file_fails_with_is_said(save: Write, tmp_path: Path, read: Any) -> None:
+    assert list(read(save({"weight": torch.ones(2)}, 2), trust=True)) == ["weight"]
+    with pytest.raises(CheckpointError, match="There is no file"):
+        read(tmp_path / "nowhere.pt", trust=True)
+    (tmp_path / "notes.pt").write_text("no weights")
+    with pytest.raises(CheckpointError, match="a text file"):
+        read(tmp_path / "notes.pt", trust=True)
+    (tmp_path / "lost.pt").write_bytes(
+        pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + b"\x80\x02cgone\nNet\n."
+    )
+    with pytest.raises(CheckpointError, match="torch cannot read") as caught:
+        read(tmp_path / "lost.pt", trust=True)
+    assert "importable here" in (caught.value.hint or "")
 
 
 def test_every_name_is_listed(write: Write) -> None:

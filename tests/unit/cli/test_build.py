@@ -134,8 +134,25 @@ def without_spec(path: Path) -> Path:
 
 def test_int8_needs_a_quantised_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adaptrt.pipeline.build.why_no_engine", lambda *_: None)
-    result = adaptrt("build", converted("detector"), "--int8", "--verify", "none")
+    Path("plugins.toml").write_text('[plugins]\ndisable = ["modelopt"]\n', encoding="utf-8")
+    result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick", "--json")
     assert result.code == 8
+    assert "QuantizeLinear and DequantizeLinear" in result.err
+    assert [stage["name"] for stage in result.json["stages"]] == ["read"], "nobody is here who could quantise it"
+
+
+def test_whoever_gives_the_graph_its_types_may_quantise_it(
+    adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
+) -> None:
+    monkeypatch.setattr("adaptrt.pipeline.build.why_no_engine", lambda *_: None)
+    install_extension("quantiser", """
+        @hookimpl
+        def typed_onnx(ctx, onnx_path, spec):
+            ctx.warn(f"Asked with {len(ctx.samples)} samples.")
+    """)  # fmt: skip
+    result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick")
+    assert result.code == 8
+    assert "Asked with 2 samples." in result.err
     assert "QuantizeLinear and DequantizeLinear" in result.err
 
 

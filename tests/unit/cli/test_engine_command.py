@@ -85,6 +85,17 @@ def test_inspect_an_engine(adaptrt: Any, tmp_path: Path, here: Any) -> None:
         assert piece in words, piece
 
 
+def test_inspect_reads_a_plan_once(adaptrt: Any, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here()
+    hashed: list[Path] = []
+    monkeypatch.setattr("adaptrt.trt.manifest.file_sha256", lambda path: hashed.append(path) or "another")
+    path = write_engine(tmp_path)
+    description = adaptrt("inspect", path, "--json").json
+    assert hashed == [path]
+    assert description["facts"]["runs here"].startswith("no: best.engine is not the engine that")
+    assert "is not the engine that" in description["warnings"][0]
+
+
 def test_inspect_says_why_it_does_not_run_here(adaptrt: Any, tmp_path: Path, here: Any) -> None:
     here("10.16.1", "8.9", "NVIDIA L4")
     facts = adaptrt("inspect", write_engine(tmp_path), "--json").json["facts"]

@@ -18,12 +18,11 @@ from adaptrt.pipeline.samples import (
     sample_shapes,
     trace_shapes,
 )
-from adaptrt.specs import Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
+from adaptrt.specs import ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
 from adaptrt.verify.honesty import batched_inputs, check_batches, check_companions, outputs_without_batch, stack
 
 Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], dict[str, np.ndarray]]
-BATCH = Dim(1, 2, 4, "batch")
 
 
 def spec_of(*shapes: str, outputs: tuple[str, ...] = ("y",)) -> ModelSpec:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from adaptrt.errors import ImageError, OutputError
 from adaptrt.vision.opencv import cv2
-from adaptrt.vision.pictures import encode_jpeg, encode_png, find_images, read_image, write_image
+from adaptrt.vision.pictures import encode_image, encode_jpeg, find_images, read_image, write_image
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -81,7 +81,7 @@ def test_arrays_that_are_no_picture(array: np.ndarray, says: str) -> None:
 def test_files_that_are_no_picture(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / "cut.png").write_bytes(encode_png(PIXELS)[:30])
+    (tmp_path / "cut.png").write_bytes(encode_image(PIXELS, ".png")[:30])
     for name, says in {
         "text.jpg": "not a picture",
         "empty.jpg": "empty",
@@ -126,6 +126,6 @@ def test_writing_where_it_cannot_be_leaves_nothing_behind(tmp_path: Path) -> Non
 
 
 def test_encoded_pictures_can_be_embedded() -> None:
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_png(PIXELS)))), PIXELS)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_image(PIXELS, ".png")))), PIXELS)
     assert Image.open(io.BytesIO(encode_jpeg(PIXELS))).format == "JPEG"
     assert len(encode_jpeg(PIXELS, 10)) < len(encode_jpeg(PIXELS, 95))

@@ -34,10 +34,12 @@ def describe(path: Path, graph: bool) -> Description:
         return _foreign(path, description)
     try:
         check_plan(manifest, path)
+        verdict = runs_here(manifest, path)
     except EngineError as error:
+        verdict = f"no: {error.message}"
         description.warnings.append(f"{error.message} {error.hint or ''}".strip())
     description.spec = manifest.spec
-    description.facts = _facts(manifest, path)
+    description.facts = {"runs here": verdict, **_facts(manifest)}
     description.inputs = [
         Tensor(tensor.name, tensor.dtype, tuple(map(str, tensor.dims))) for tensor in manifest.spec.inputs
     ]
@@ -52,7 +54,7 @@ def describe(path: Path, graph: bool) -> Description:
     return description
 
 
-def _facts(manifest: Manifest, path: Path) -> dict[str, str]:
+def _facts(manifest: Manifest) -> dict[str, str]:
     receipt, options = manifest.receipt, manifest.options
     built = [f"TensorRT {manifest.tensorrt}", f"CUDA {manifest.cuda}", f"driver {manifest.driver or 'unknown'}"]
     compatible = [
@@ -66,7 +68,6 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, str]:
         if there
     ]
     facts = {
-        "runs here": runs_here(manifest, path),
         "built with": ", ".join(built),
         "built for": f"{manifest.gpu}, sm_{manifest.capability.replace('.', '')}",
         "built": f"{manifest.created} in {duration(manifest.build_seconds)}, from {manifest.onnx}",

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError
-from adaptrt.graph.model_file import check_model, read_model
+from adaptrt.graph.model_file import add_constant, check_model, read_model
 
 OPSET = 17
 _NEWEST = 20
@@ -123,7 +123,7 @@ def _pads_of_every_axis(model: ir.Model, node: ir.Node) -> str | None:
         whole[0, int(axis) % rank] = sizes[place]
         whole[1, int(axis) % rank] = sizes[len(places) + place]
     name = f"{node.name or node.outputs[0].name}_pads"
-    node.replace_input_with(1, _constant(model, name, whole.reshape(-1)))
+    node.replace_input_with(1, add_constant(model, name, whole.reshape(-1)))
     node.resize_inputs(3)
     return None
 
@@ -153,7 +153,7 @@ def _spell_out_gelu(model: ir.Model, node: ir.Node) -> None:
 
     def number(value: float) -> ir.Value:
         dtype = x.dtype.numpy() if x.dtype is not None else np.dtype(np.float32)
-        return _constant(model, f"{base}/constant_{len(model.graph.initializers)}", np.array(value, dtype))
+        return add_constant(model, f"{base}/constant_{len(model.graph.initializers)}", np.array(value, dtype))
 
     if approximate == "tanh":
         cubed = add("Mul", add("Mul", x, x), x)
@@ -170,10 +170,3 @@ def _spell_out_gelu(model: ir.Model, node: ir.Node) -> None:
     old.name = f"{name}_replaced"
     old.replace_all_uses_with(result, replace_graph_outputs=True)
     graph.remove(node, safe=True)
-
-
-def _constant(model: ir.Model, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    model.graph.register_initializer(value)
-    return value

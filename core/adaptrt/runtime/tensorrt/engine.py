@@ -100,7 +100,7 @@ class Engine:
         """Bytes of each output at the maxima of the profiles; 0 where values decide."""
         if self.data_dependent and not self._runs_in_10(built_with, allow_host_code):
             raise EngineError(
-                f"{name}: only the data decides the size of output {sorted(self.data_dependent)[0]!r}, and TensorRT 8, "
+                f"{name}: only the data decides the size of output {min(self.data_dependent)!r}, and TensorRT 8, "
                 "here or in the plan, reports the size of an earlier run or crashes (seen with 8.6.0).",
                 hint="Leave that part (NonZero, NMS) out of the graph, or build with TensorRT 10.",
             )

@@ -22,7 +22,7 @@ from adaptrt.runtime.tensorrt.memory import DevicePool, Events, PinnedPool
 from adaptrt.runtime.tensorrt.pool import LanePool
 from adaptrt.specs import ModelSpec
 from adaptrt.trt.cuda import describe_device
-from adaptrt.trt.manifest import Here, check_manifest, find_manifest
+from adaptrt.trt.manifest import Here, check_manifest, check_plan, find_manifest
 from adaptrt.trt.versions import import_tensorrt
 
 _PLANS = 512
@@ -72,6 +72,7 @@ class TensorRTRunner:
             with self._cuda.current():
                 gpu = describe_device(self._cuda.device)
             here = Here(tensorrt.version, gpu.capability, gpu.name, tensorrt.flavour)
+            check_plan(self.manifest, path)
             self._warnings += check_manifest(self.manifest, path, here, allow_host_code=allow_host_code)
             libraries += [library.path for library in self.manifest.plugin_libs]
         self._engine = Engine(

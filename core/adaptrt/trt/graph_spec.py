@@ -88,6 +88,8 @@ def rebuild_command(
         parts.append("--refittable")
     for library in options.plugin_libs:
         parts += ["--plugin-lib", library]
+    if options.tactic_sources is not None:
+        parts += ["--tactic-sources", ",".join(options.tactic_sources)]
     return shlex.join(parts)
 
 

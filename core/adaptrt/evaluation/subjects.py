@@ -28,6 +28,8 @@ class Subject:
         weights: Path | None,
         trust_checkpoint: bool,
         allow_host_code: bool,
+        plugin_libs: Sequence[Path],
+        custom_ops: Sequence[Path],
         plugins_file: Path | None,
     ) -> Model:
         if self.backend == "eager":
@@ -38,6 +40,8 @@ class Subject:
             self.path,
             device=device if self.backend == "onnxruntime" or device != "cpu" else None,
             allow_host_code=allow_host_code,
+            plugin_libs=plugin_libs,
+            custom_ops=custom_ops,
             plugins_file=plugins_file,
         )
 

@@ -46,6 +46,26 @@ def test_the_graph_has_no_shape_arithmetic(fixed: Report) -> None:
     assert not {name: final[name] for name in SHAPE_ARITHMETIC if name in final}
 
 
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
+def test_all_layers_of_a_detr_r50_take_at_most_620_nodes(exporter: str, tmp_path: Path) -> None:
+    """Decoding included; an eighth of the channels, which changes no node."""
+    narrow = {"cfg.model.backbone.base_channels": "8", "cfg.model.neck.in_channels": "[256]"}
+    report = adaptrt.convert(
+        "detr_r50_8xb2-150e_coco",
+        adapter="detr",
+        output=tmp_path,
+        imgsz="64x96",
+        exporter=exporter,
+        options=narrow,
+        verify="none",
+        html=False,
+    )
+    final = report.operators["final"]
+    assert final["Conv"] == 54  # 53 of a ResNet-50 and the neck's
+    assert sum(final.values()) <= 620
+    assert not {name: final[name] for name in SHAPE_ARITHMETIC if name in final}
+
+
 def test_batches_are_honest(fixed: Report) -> None:
     checks = {check.name: check for check in fixed.link(2).checks}
     assert "batches 2, 3, 4, 8" in fixed.link(2).reason

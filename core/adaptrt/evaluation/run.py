@@ -55,6 +55,8 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} leaves no picture.", hint="Give at least 1.")
     subjects = choose_subjects([Path(file) for file in files], list(backends))
+    for subject in subjects:
+        subject.require_backend()
     evaluation: Evaluation | None = None
     dataset, answers = Dataset(()), list[Any]()
     for subject in subjects:

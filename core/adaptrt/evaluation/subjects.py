@@ -10,6 +10,7 @@ from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import load_reference, report_of
 from adaptrt.trt.model_files import ENGINE_SUFFIXES, require_model_file
+from adaptrt.trt.versions import import_tensorrt
 
 BACKENDS = ("eager", "onnxruntime", "tensorrt")
 
@@ -20,6 +21,11 @@ class Subject:
 
     backend: str
     path: Path
+
+    def require_backend(self) -> None:
+        """A ``DependencyError`` where the backend is not installed, before others have worked for minutes."""
+        if self.backend == "tensorrt":
+            import_tensorrt()
 
     def open(
         self,

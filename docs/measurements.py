@@ -198,7 +198,8 @@ def engine_latency() -> list[str]:
         "the end of its work, p50 / p90 / p99, data on the GPU unless numpy is said. The bare loop is the least that cuda-python",
         f"can do with the same engine: fixed addresses, one stream, no checks. {bare['backend']}, without torch; the engine was built at",
         f"optimization level {kept['timing_cache']['level']}, version-compatible, without the tactics of cuBLAS and cuDNN. *Graph* replays a CUDA graph, *enqueue* does not;",
-        "*borrowed* outputs are overwritten by the next call, *owned* ones stay the caller's; *inputs that move* lie elsewhere in each call:",
+        "*borrowed* outputs are overwritten by the next call, *owned* ones stay the caller's; *inputs that move* lie elsewhere in each call,",
+        "and the few calls that capture a graph for them show in p99:",
         "",
         *markdown(
             head,

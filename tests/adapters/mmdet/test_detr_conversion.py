@@ -134,9 +134,34 @@ def test_height_and_width_may_be_dynamic(shapes: Path, tmp_path: Path) -> None:
     assert statuses(report) == dict.fromkeys((0, 1, 2, 5), "passed")
 
 
-def test_raw_outputs(tmp_path: Path) -> None:
+def test_dynamic_sizes_with_padding_masked(shapes: Path, tmp_path: Path) -> None:
+    """The mask has the picture's own axes: what is asked of the picture holds for both."""
     report = adaptrt.convert(
-        FIXTURE, adapter="detr", output=tmp_path / "raw.onnx", options={"raw": "true"}, verify="quick", html=False
+        FIXTURE,
+        adapter="detr",
+        output=tmp_path / "masked.onnx",
+        image=shapes / "images" / "000002.png",
+        options={"padding": "mask"},
+        dynamic="batch,hw",
+        html=False,
+    )
+    assert statuses(report) == dict.fromkeys((0, 1, 2, 5), "passed")
+    assert report.spec is not None
+    images, masks = (tensor.profiles[0] for tensor in report.spec.inputs)
+    assert masks == (images[0], *images[2:])
+    assert (masks[1].min, masks[1].opt, masks[1].max) == (128, 256, 512)
+
+
+@pytest.mark.parametrize("dynamic", ["batch", "batch,hw"])
+def test_raw_outputs(dynamic: str, tmp_path: Path) -> None:
+    report = adaptrt.convert(
+        FIXTURE,
+        adapter="detr",
+        output=tmp_path / "raw.onnx",
+        options={"raw": "true"},
+        dynamic=dynamic,
+        verify="quick",
+        html=False,
     )
     assert report.spec is not None
     assert [output.name for output in report.spec.outputs] == ["logits", "boxes"]

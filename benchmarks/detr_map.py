@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fixture_scores import FIXTURES, count_of_pictures, keep_scores, scratch, through_backends
+from fixture_scores import FIXTURES, HALF, count_of_pictures, keep_scores, scratch, through_backends
 from results import machine, use_fixtures
 
 FIXTURE = FIXTURES / "detr_shapes.pth"
@@ -67,7 +67,7 @@ def main() -> None:
             result["scores"][name] = mmdet_scores(data, **given)
         for way, given in WAYS.items():
             path = folder / f"{way}.onnx"
-            adaptrt.convert(FIXTURE, adapter="detr", output=path, options=given, verify="quick", html=False)
+            adaptrt.convert(FIXTURE, adapter="detr", output=path, options=given, verify="quick", html=False, **HALF)
             for name, one in through_backends(path, data):
                 result["scores"][f"{way} {name}"] = one.scores
     keep_scores("detr_map", result)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from adaptrt.evaluation.records import BackendResult
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
+HALF: dict[str, Any] = {"precision": "fp16", "target": 10}
+"""How to convert for a graph in half precision beside the float32 one."""
 
 
 def count_of_pictures(description: str | None, default: int) -> int:
@@ -36,12 +38,17 @@ def scratch() -> Iterator[Path]:
 
 
 def through_backends(path: Path, data: Path) -> Iterator[tuple[str, BackendResult]]:
-    """``evaluate`` of a converted file, eager and ONNX Runtime, at batch 1 and 8, by name."""
+    """``evaluate`` of a converted file, eager and ONNX Runtime, at batch 1 and 8, by name; of the graph in half precision
+    beside it too, if there is one."""
     from adaptrt.evaluation import evaluate
 
+    half = path.with_suffix(f".{HALF['precision']}.onnx")
     for batch in (1, 8):
         for one in evaluate([path], data, backends=["eager", "onnxruntime"], batch=batch).results:
             yield f"{one.backend} batch {batch}", one
+        if half.exists():
+            (one,) = evaluate([half], data, backends=["onnxruntime"], batch=batch).results
+            yield f"{one.backend} {HALF['precision']} batch {batch}", one
 
 
 def keep(name: str, result: dict[str, Any], head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

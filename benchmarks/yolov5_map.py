@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fixture_scores import FIXTURES, count_of_pictures, keep_scores, scratch, through_backends
+from fixture_scores import FIXTURES, HALF, count_of_pictures, keep_scores, scratch, through_backends
 from results import machine, use_fixtures
 
 FIXTURE = FIXTURES / "yolov5n_shapes.pt"
@@ -31,7 +31,7 @@ def main() -> None:
     }
     with scratch() as folder:
         data = write_detection_set(folder, pictures, HELD_OUT_SEED, DETECTION).parent
-        adaptrt.convert(FIXTURE, adapter="yolov5", output=folder / "out.onnx", verify="quick", html=False)
+        adaptrt.convert(FIXTURE, adapter="yolov5", output=folder / "out.onnx", verify="quick", html=False, **HALF)
         for name, one in through_backends(folder / "out.onnx", data):
             result["scores"][name] = one.scores
     keep_scores("yolov5_map", result)

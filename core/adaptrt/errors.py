@@ -111,7 +111,7 @@ class VerificationError(AdaptrtError):
     exit_code = 9
 
 
-_READABLE = 24  # names in a hint
+_READABLE, _LONGEST = 24, 270  # names in a hint, and their characters
 
 
 def disk_error(error: BaseException) -> OSError | None:
@@ -145,6 +145,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     if not known:
         return "None is known."
-    more = len(known) - _READABLE
-    listed = ", ".join(known[:_READABLE]) + (f" and {more} more" if more > 0 else "")
+    shown = known[:_READABLE]
+    while len(shown) > 1 and len(", ".join(shown)) > _LONGEST:
+        shown.pop()
+    more = len(known) - len(shown)
+    listed = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
     return nearest_name(name, known) or f"Known: {listed}."

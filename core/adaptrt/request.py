@@ -115,7 +115,9 @@ class ShapeRequest:
     def _requested(self, shape: Shape, is_image: bool) -> Shape:
         axes = list(shape)
         if self.dynamic is not None:
-            axes = [Dim.fixed(axis.opt) for axis in axes]
+            # another input may share the picture's axes, a mask say; its adapter has them as the picture's
+            shared = ("height", "width") if "hw" in self.dynamic else ()
+            axes = [axis if axis.name in shared else Dim.fixed(axis.opt) for axis in axes]
         if axes:
             axes[0] = self._batch(shape[0])
         if is_image:

@@ -24,7 +24,7 @@ from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import MmdetOptions
 from adaptrt_mmdet.pictures import read_test_pictures
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
-from adaptrt_mmdet.sources import Source
+from adaptrt_mmdet.sources import Source, warn_of_random_weights
 
 STRIDE = 32
 FACTORS = ("FCOSHead", "ATSSHead", "YOLOXHead")
@@ -85,6 +85,7 @@ def wrap_dense(source: Source) -> DenseDetector:
 
 def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
     options: MmdetOptions = ctx.options
+    warn_of_random_weights(ctx, model.source)
     pictures = read_test_pictures(model.source.config, stride=STRIDE)
     head = model.detector.bbox_head
     outputs = [

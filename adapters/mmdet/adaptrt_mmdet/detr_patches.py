@@ -48,7 +48,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
                 requires=REQUIRES,
             )
         )
-    elif spec.dynamic_size:
+    elif spec.dynamic_size and not model.raw:  # raw boxes are parts of the picture, whatever its size
         found.append(
             FunctionPatch(
                 target="adaptrt_mmdet.query_family:picture_size",
@@ -185,7 +185,7 @@ def _mask_of_cells(masks: torch.Tensor, feature: torch.Tensor, static: bool) -> 
         ):
             return masks[:, :: steps[0], :: steps[1]]
     size = [int(side) if static else side for side in feature.shape[-2:]]
-    return nn.functional.interpolate(masks.unsqueeze(1), size=size).squeeze(1)
+    return nn.functional.interpolate(masks.unsqueeze(1), size=size)[:, 0]  # squeeze would ask for the size of that axis
 
 
 def _tokens(feature: torch.Tensor, static: bool) -> torch.Tensor:

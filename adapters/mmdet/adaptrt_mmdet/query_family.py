@@ -25,7 +25,7 @@ from adaptrt import (
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import DetrOptions
 from adaptrt_mmdet.pictures import read_test_pictures
-from adaptrt_mmdet.sources import Source
+from adaptrt_mmdet.sources import Source, warn_of_random_weights
 
 STRIDE = 32
 MASKED = ("DETR", "ConditionalDETR", "DABDETR")
@@ -130,6 +130,7 @@ def wrap(source: Source, options: DetrOptions) -> QueryDetector:
 def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
     """The spec of a wrapped detector; leaves the note on how pictures are resized."""
     options: DetrOptions = ctx.options
+    warn_of_random_weights(ctx, model.source)
     pictures = read_test_pictures(model.source.config, stride=STRIDE)
     masked = options.padding == "mask"
     ctx.notes.append(

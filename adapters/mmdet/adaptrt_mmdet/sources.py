@@ -40,3 +40,11 @@ def open_source(ctx: Conversion) -> Source:
     checkpoint = None if weights is None else open_checkpoint(weights, trust=request.trust_checkpoint)
     config = load_config(request.source, ctx.options.cfg, checkpoint)
     return Source(config, checkpoint, build_detector(config, checkpoint))
+
+
+def warn_of_random_weights(ctx: Conversion, source: Source) -> None:
+    """Said where nothing was given to fill the network with."""
+    if source.checkpoint is None:
+        ctx.warn(
+            f"{ctx.request.source} has random weights, and its predictions mean nothing: give trained ones with --weights."
+        )

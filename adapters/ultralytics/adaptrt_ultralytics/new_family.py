@@ -45,6 +45,10 @@ def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
     names = tuple(network.names[index] for index in sorted(network.names))
     stride = int(network.stride.max())
     height, width = _trained_size(network.args.get("imgsz"))
+    if not Path(network.pt_path).exists():
+        ctx.warn(
+            f"{network.pt_path} has random weights, and its predictions mean nothing: give a trained checkpoint (.pt)."
+        )
     spec = ModelSpec(
         inputs=(InputSpec.image(height, width),),
         outputs=(OutputSpec("output0", groups=box_groups(boxes=(0, 4), scores=(4, 4 + len(names)), axis=1)),),

@@ -40,6 +40,8 @@ EXAMPLES = (
 @option("--weights", metavar="PATH", section=MODEL, help="For eager: where the checkpoint lies now.")
 @option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let its framework load the checkpoint, which may run code in it.")  # fmt: skip
 @option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that carries code for the host.")
+@option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
+@option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
 @option("--data", metavar="PATH", required=True, section=DATA, help="Classification: a folder with a folder of pictures for each class. Detection: COCO annotations (.json).")  # fmt: skip
 @option("--images", metavar="DIR", section=DATA, help="Detection: the folder of the pictures.  [default: images/ beside the annotations]")  # fmt: skip
@@ -59,6 +61,8 @@ def evaluate(
     weights: str | None,
     trust_checkpoint: bool,
     allow_host_code: bool,
+    plugin_libs: tuple[str, ...],
+    ort_custom_ops: tuple[str, ...],
     plugins_file: str | None,
     data: str,
     images: str | None,
@@ -113,6 +117,8 @@ def evaluate(
             weights=weights,
             trust_checkpoint=trust_checkpoint,
             allow_host_code=allow_host_code,
+            plugin_libs=plugin_libs,
+            custom_ops=ort_custom_ops,
             plugins_file=plugins_file,
             on_progress=bars,
             on_prediction=drawer,

@@ -20,7 +20,7 @@ from adaptrt.vision.pictures import SUFFIXES, find_images, read_image, write_ima
 if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model, Timing
 
-BAR = 24
+BAR, NAME = 24, 40
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,18 @@ def describe_result(result: Result) -> str:
     found = result.predictions
     if not isinstance(found, Classification):
         return f"{shown_path(result.path)}: {describe(found)}  ({spent}){arrow}"
-    names = [found.name(index) for index in range(len(found))]
+    names = [_cut(found.name(index)) for index in range(len(found))]
     width = max(map(len, names), default=0)
     bars = [
         f"  {name:<{width}}  {'█' * round(BAR * float(score)):<{BAR}} {100 * float(score):5.1f} %"
         for name, score in zip(names, found.scores, strict=False)
     ]
     return "\n".join([f"{shown_path(result.path)}:  ({spent}){arrow}", *bars])
+
+
+def _cut(name: str) -> str:
+    """ImageNet's names hold every synonym; --json gives them whole."""
+    return name if len(name) <= NAME else f"{name[: NAME - 3]}..."
 
 
 def _found(found: Predictions) -> dict[str, Any]:

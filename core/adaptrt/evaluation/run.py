@@ -34,6 +34,8 @@ def evaluate(
     weights: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
     allow_host_code: bool = False,
+    plugin_libs: Sequence[str | os.PathLike[str]] = (),
+    custom_ops: Sequence[str | os.PathLike[str]] = (),
     plugins_file: str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
     on_prediction: OnPrediction | None = None,
@@ -47,11 +49,14 @@ def evaluate(
     where the checkpoint lies now, for eager. ``on_progress(title, done, total)`` is called as pictures are done,
     ``on_prediction(subject, example, picture, prediction)`` for each, and ``on_records`` gets all predictions of a
     backend in the task's exchange format (detection: COCO results). ``images``: the folder of the pictures, for
-    detection. Without ``score`` nothing is counted.
+    detection. ``plugin_libs`` and ``custom_ops`` are libraries for TensorRT and ONNX Runtime. Without ``score`` nothing is
+    counted.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} leaves no picture.", hint="Give at least 1.")
     subjects = choose_subjects([Path(file) for file in files], list(backends))
+    for subject in subjects:
+        subject.require_backend()
     evaluation: Evaluation | None = None
     dataset, answers = Dataset(()), list[Any]()
     for subject in subjects:
@@ -60,6 +65,8 @@ def evaluate(
             weights=Path(weights) if weights else None,
             trust_checkpoint=trust_checkpoint,
             allow_host_code=allow_host_code,
+            plugin_libs=[Path(library) for library in plugin_libs],
+            custom_ops=[Path(library) for library in custom_ops],
             plugins_file=Path(plugins_file) if plugins_file else None,
         ) as model:
             task = find_task(model.spec)

@@ -10,6 +10,7 @@ from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import load_reference, report_of
 from adaptrt.trt.model_files import ENGINE_SUFFIXES, require_model_file
+from adaptrt.trt.versions import import_tensorrt
 
 BACKENDS = ("eager", "onnxruntime", "tensorrt")
 
@@ -21,6 +22,11 @@ class Subject:
     backend: str
     path: Path
 
+    def require_backend(self) -> None:
+        """A ``DependencyError`` where the backend is not installed, before others have worked for minutes."""
+        if self.backend == "tensorrt":
+            import_tensorrt()
+
     def open(
         self,
         *,
@@ -28,6 +34,8 @@ class Subject:
         weights: Path | None,
         trust_checkpoint: bool,
         allow_host_code: bool,
+        plugin_libs: Sequence[Path],
+        custom_ops: Sequence[Path],
         plugins_file: Path | None,
     ) -> Model:
         if self.backend == "eager":
@@ -38,6 +46,8 @@ class Subject:
             self.path,
             device=device if self.backend == "onnxruntime" or device != "cpu" else None,
             allow_host_code=allow_host_code,
+            plugin_libs=plugin_libs,
+            custom_ops=custom_ops,
             plugins_file=plugins_file,
         )
 

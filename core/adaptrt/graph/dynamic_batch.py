@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,8 @@ def set_dynamic_batch(model: ir.Model) -> int:
     common.ShapeInferencePass()(model)
     for node in model.graph:
         if node.op_type == "Reshape":
-            _follow(model, node, 1, _reshaped)
+            if _follow(model, node, 1, _reshaped_with_zeros if _allows_zero(node) else _reshaped):
+                node.attributes.pop("allowzero", None)  # a 0 copies the batch now, and none was there before
         elif node.op_type == "Expand":
             _follow(model, node, 1, _expanded)
         elif node.op_type == "Resize" and len(node.inputs) > 3 and node.inputs[3] is not None:
@@ -46,14 +49,28 @@ def set_dynamic_batch(model: ir.Model) -> int:
 def write_dynamic_batch(source: Path, destination: Path) -> None:
     """The file with its batch made dynamic; whether it still is the same function has to be tried."""
     model = read_model(source)
-    set_dynamic_batch(model)
+    with _quiet():
+        set_dynamic_batch(model)
     try:
         check_model(model)
     except Exception as error:
+        said = " ".join(str(error).split())
         raise GraphError(
-            f"{source.name} cannot be made dynamic in its batch: {error}", hint="Export it again with a dynamic batch."
+            f"{source.name} cannot be made dynamic in its batch: {said}", hint="Export it again with a dynamic batch."
         ) from error
     onnx.save(ir.to_proto(model), str(destination))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """onnx_ir logs tracebacks of what cannot be inferred; the check that comes afterwards says it in a line."""
+    logger = logging.getLogger("onnx_ir")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _fixed_batch(model: ir.Model) -> int:
@@ -68,27 +85,42 @@ def _fixed_batch(model: ir.Model) -> int:
     return size
 
 
-def _follow(model: ir.Model, node: ir.Node, place: int, rewrite: Callable[[list[int], int], list[int] | None]) -> None:
-    """Replace a constant shape that repeats the batch by one that follows it."""
+def _follow(model: ir.Model, node: ir.Node, place: int, rewrite: Callable[[list[int], int], list[int] | None]) -> bool:
+    """Replace a constant shape that repeats the batch by one that follows it; whether there was one."""
     data, target = node.inputs[0], node.inputs[place]
     constant = target.const_value if target is not None else None
     if data is None or data.shape is None or not len(data.shape) or constant is None:
-        return
+        return False
     batch = data.shape[0]
     sizes = [int(size) for size in constant.numpy()]
-    changed = rewrite(sizes, batch) if isinstance(batch, int) and sizes else None
+    changed = rewrite(sizes, batch) if isinstance(batch, int) and batch and sizes else None
     if changed is not None:
         array = np.array(changed, np.int64)
         node.replace_input_with(place, add_constant(model, f"{node.name or node.outputs[0].name}_{AXIS}_shape", array))
+    return changed is not None
 
 
-def _reshaped(sizes: list[int], batch: int) -> list[int] | None:
-    """``[1, 255, 80, 80]`` to ``[-1, 255, 80, 80]``; with a -1 elsewhere, 0 copies the batch."""
-    if sizes[0] <= 0 or sizes[0] % batch:
+def _allows_zero(node: ir.Node) -> bool:
+    found = node.attributes.get("allowzero")
+    return found is not None and bool(found.as_int())
+
+
+def _reshaped(sizes: list[int], first: int) -> list[int] | None:
+    """``[1, 255, 80, 80]`` to ``[-1, 255, 80, 80]``; with a -1 elsewhere, 0 copies the first axis.
+
+    Windows are cut out of that axis and put back into it, so that its size may be a multiple of the target's, or the other
+    way round.
+    """
+    if sizes[0] <= 0 or (sizes[0] % first and first % sizes[0]):
         return None
     if -1 not in sizes:
         return [-1, *sizes[1:]]
-    return [0, *sizes[1:]] if sizes[0] == batch else None
+    return [0, *sizes[1:]] if sizes[0] == first else None
+
+
+def _reshaped_with_zeros(sizes: list[int], first: int) -> list[int] | None:
+    """Where a 0 is the size of an axis, and copies nothing."""
+    return None if 0 in sizes else _reshaped(sizes, first)
 
 
 def _expanded(sizes: list[int], batch: int) -> list[int] | None:

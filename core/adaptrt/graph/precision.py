@@ -122,12 +122,17 @@ def raise_opset(model: ir.Model, precision: Low) -> ir.Model:
     if precision != "bf16" or _opset(model) >= BF16_OPSET:
         return model
     try:
-        return ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), BF16_OPSET))
+        raised = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), BF16_OPSET))
     except RuntimeError as error:
         raise GraphError(
             f"The graph cannot be brought to opset {BF16_OPSET}, which bfloat16 needs: {error}",
             hint="Use --precision fp16, or export with --exporter dynamo.",
         ) from error
+    carried = {value.name: node.metadata_props for node in model.graph.all_nodes() for value in node.outputs}
+    for node in raised.graph.all_nodes():  # the converter drops what nodes carry, the line that made them among it
+        for value in node.outputs:
+            node.metadata_props.update(carried.get(value.name, {}))
+    return raised
 
 
 def keep_reasons(

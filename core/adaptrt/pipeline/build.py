@@ -20,6 +20,7 @@ from adaptrt.trt.availability import why_no_engine
 from adaptrt.trt.graph_spec import spec_of_graph
 from adaptrt.trt.onnx_file import OnnxFile, read_onnx
 from adaptrt.trt.precision import require_quantised
+from adaptrt.trt.profiles import fit_profiles
 from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of, wants_typed_graph
 
 _NOT_A_LINK = {
@@ -56,6 +57,7 @@ class _Building(Running):
             if not self.session.others("typed_onnx"):  # who might quantise it
                 require_quantised(file, self.request.precision)
             onnx_path, spec = self.make_spec(source, file)
+            require_shapes(spec, file if onnx_path == source else read_onnx(onnx_path))
             self.report.spec, self.report.opset = spec, file.opset
             self.report.operators["final"] = dict(file.operators.most_common())
             stage.note = f"{len(file.nodes)} nodes, opset {file.opset}"
@@ -174,6 +176,14 @@ class _Building(Running):
                     hint="Its code fixes the batch somewhere. Export it again with a dynamic batch.",
                 ) from error
             self.report.link(2).reason = stage.note
+
+
+def require_shapes(spec: ModelSpec, file: OnnxFile) -> None:
+    """Refuse profiles that the graph cannot take, in the words that TensorRT's network would be held against them with."""
+    fit_profiles(
+        spec,
+        {tensor.name: tuple(size if isinstance(size, int) else -1 for size in tensor.shape) for tensor in file.inputs},
+    )
 
 
 def _missing() -> list[str]:

@@ -62,8 +62,8 @@ def conversion_key(request: Request, session: Session, settings: Settings) -> tu
 
 def _is_told_by_its_content(request: Request) -> bool:
     source = Path(request.source)
-    if not source.is_file():
-        return request.weights is not None and ":" not in request.source and not source.suffix
+    if not source.is_file():  # a name, as of a model or of a config in a wheel (mmdet's end in .py)
+        return request.weights is not None and ":" not in request.source and source.suffix in ("", ".py")
     if source.suffix.lower() in _DATA:
         return True
     # a configuration that came with an installed distribution changes only with its version

@@ -15,7 +15,11 @@ from adaptrt.trt.onnx_file import OnnxFile, Tensor, external_files, read_onnx
 
 
 def spec_of_graph(file: OnnxFile, shapes: ShapeRequest | None = None) -> ModelSpec:
-    """A spec for a file without one; axes that are dynamic in the graph have to be given."""
+    """A spec for a file without one; axes that are dynamic in the graph have to be given.
+
+    A batch or picture size that is asked for is that of the first input, also where the graph has another one: whoever
+    holds the spec against the graph then says so.
+    """
     shapes = shapes or ShapeRequest()
     unknown = [name for name in shapes.shapes if name not in [tensor.name for tensor in file.inputs]]
     if unknown:
@@ -24,8 +28,10 @@ def spec_of_graph(file: OnnxFile, shapes: ShapeRequest | None = None) -> ModelSp
             hint=did_you_mean(unknown[0], [tensor.name for tensor in file.inputs]),
         )
     inputs = tuple(
-        InputSpec(tensor.name, shapes.shapes.get(tensor.name) or (_shape_of(tensor, shapes),), tensor.dtype)
-        for tensor in file.inputs
+        InputSpec(
+            tensor.name, shapes.shapes.get(tensor.name) or (_shape_of(tensor, shapes, first=not index),), tensor.dtype
+        )
+        for index, tensor in enumerate(file.inputs)
     )
     outputs = tuple(
         OutputSpec(tensor.name, tuple(size if size is not None else "?" for size in tensor.shape), tensor.dtype)
@@ -34,16 +40,16 @@ def spec_of_graph(file: OnnxFile, shapes: ShapeRequest | None = None) -> ModelSp
     return ModelSpec(inputs, outputs)
 
 
-def _shape_of(tensor: Tensor, shapes: ShapeRequest) -> Shape:
+def _shape_of(tensor: Tensor, shapes: ShapeRequest, *, first: bool) -> Shape:
     axes: list[Dim] = []
     for axis, size in enumerate(tensor.shape):
         asked = shapes.batch if axis == 0 else None
         if axis >= 2 and len(tensor.shape) == 4 and shapes.imgsz:
             asked = Dim.fixed(shapes.imgsz[axis - 2])
-        if isinstance(size, int):
-            axes.append(Dim.fixed(size))
-        elif asked is not None:
+        if asked is not None and (first or not isinstance(size, int)):
             axes.append(asked)
+        elif isinstance(size, int):
+            axes.append(Dim.fixed(size))
         else:
             example = "x".join("1..16" if not isinstance(known, int) else str(known) for known in tensor.shape)
             raise ShapeError(
@@ -82,6 +88,8 @@ def rebuild_command(
         parts.append("--refittable")
     for library in options.plugin_libs:
         parts += ["--plugin-lib", library]
+    if options.tactic_sources is not None:
+        parts += ["--tactic-sources", ",".join(options.tactic_sources)]
     return shlex.join(parts)
 
 

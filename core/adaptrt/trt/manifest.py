@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,10 +114,24 @@ def find_manifest(plan: Path) -> Manifest | None:
     return Manifest.from_json(path.read_bytes()) if path.is_file() else None
 
 
-def check_manifest(manifest: Manifest, plan: Path, here: Here, *, allow_host_code: bool = False) -> list[str]:
+def plugin_libraries(manifest: Manifest, given: Sequence[str]) -> list[str]:
+    """The plugin libraries to load: those given, and the manifest's that none of the same file name stands in for."""
+    names = {Path(library).name for library in given}
+    return [*given, *(library.path for library in manifest.plugin_libs if Path(library.path).name not in names)]
+
+
+def check_manifest(
+    manifest: Manifest,
+    plan: Path,
+    here: Here,
+    *,
+    allow_host_code: bool = False,
+    plugin_libs: Sequence[str] = (),
+) -> list[str]:
     """Refuse with an ``EngineError`` what cannot run here, before TensorRT does in its own words; warnings otherwise.
 
-    Whether the plan is the one that is meant says ``check_plan``.
+    Whether the plan is the one that is meant says ``check_plan``. ``plugin_libs`` are libraries that lie elsewhere than at
+    the build.
     """
     warnings = []
     built = f"{plan.name} was built with TensorRT {manifest.tensorrt} for {_sm(manifest.capability)} ({manifest.gpu})"
@@ -135,14 +150,16 @@ def check_manifest(manifest: Manifest, plan: Path, here: Here, *, allow_host_cod
             f"{plan.name} is version-compatible: it holds host code, which runs when the engine is loaded.",
             hint="If you trust where it comes from, allow it: --allow-host-code (in Python: allow_host_code=True).",
         )
+    given = {Path(path).name: path for path in plugin_libs}
     for library in manifest.plugin_libs:
-        if not Path(library.path).is_file():
+        path = given.get(Path(library.path).name, library.path)
+        if not Path(path).is_file():
             raise EngineError(
-                f"{plan.name} needs the plugin library {library.path}, which is not there.",
-                hint="Copy it there, or give its place: --plugin-lib",
+                f"{plan.name} needs the plugin library {path}, which is not there.",
+                hint="Copy it there, or give its place: --plugin-lib (in Python: plugin_libs=).",
             )
-        if file_sha256(Path(library.path)) != library.sha256:
-            warnings.append(f"{library.path} is not the plugin library that {plan.name} was built with.")
+        if file_sha256(Path(path)) != library.sha256:
+            warnings.append(f"{path} is not the plugin library that {plan.name} was built with.")
     if here.gpu and here.gpu != manifest.gpu:
         warnings.append(f"{plan.name} was built on {manifest.gpu}; on {here.gpu} it runs, maybe slower.")
     return warnings

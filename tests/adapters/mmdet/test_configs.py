@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from narrow_detr import CONFIG
+from narrow_detr import CONFIG, FIXTURE
 
-from adaptrt import ModelError, UsageError
+from adaptrt import Conversion, ModelError, Request, UsageError
 from adaptrt_mmdet.configs import find_config, load_config, without_downloads
+from adaptrt_mmdet.options import DetrOptions, MmdetOptions
 
 
 @pytest.mark.parametrize(
@@ -99,3 +100,24 @@ def test_nothing_is_downloaded() -> None:
         "neck": {"init_cfg": {"type": "Xavier"}},
     }
     assert model["pretrained"], "the config itself stays as it is"
+
+
+@pytest.mark.parametrize("weights", [None, FIXTURE])
+def test_random_weights_are_told(weights: Path | None, tmp_path: Path) -> None:
+    """A config alone is a network that has learned nothing; its numbers agree all the same."""
+    from adaptrt_mmdet import detr
+
+    said: list[str] = []
+    ctx = Conversion(Request(str(CONFIG), "detr", weights=weights), DetrOptions(), tmp_path, warn=said.append)
+    detr.model_spec(ctx, detr.load_model(ctx))
+    assert [text.startswith(f"{CONFIG} has random weights") for text in said] == [True] * (weights is None)
+
+
+def test_random_weights_of_a_one_stage_detector_are_told(tmp_path: Path) -> None:
+    from adaptrt_mmdet import mmdet
+
+    said: list[str] = []
+    ctx = Conversion(Request("rtmdet_tiny_8xb32-300e_coco", "mmdet"), MmdetOptions(), tmp_path, warn=said.append)
+    mmdet.model_spec(ctx, mmdet.load_model(ctx))
+    assert len(said) == 1
+    assert "--weights" in said[0]

@@ -46,6 +46,26 @@ def test_the_graph_has_no_shape_arithmetic(fixed: Report) -> None:
     assert not {name: final[name] for name in SHAPE_ARITHMETIC if name in final}
 
 
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
+def test_all_layers_of_a_detr_r50_take_at_most_620_nodes(exporter: str, tmp_path: Path) -> None:
+    """Decoding included; an eighth of the channels, which changes no node."""
+    narrow = {"cfg.model.backbone.base_channels": "8", "cfg.model.neck.in_channels": "[256]"}
+    report = adaptrt.convert(
+        "detr_r50_8xb2-150e_coco",
+        adapter="detr",
+        output=tmp_path,
+        imgsz="64x96",
+        exporter=exporter,
+        options=narrow,
+        verify="none",
+        html=False,
+    )
+    final = report.operators["final"]
+    assert final["Conv"] == 54  # 53 of a ResNet-50 and the neck's
+    assert sum(final.values()) <= 620
+    assert not {name: final[name] for name in SHAPE_ARITHMETIC if name in final}
+
+
 def test_batches_are_honest(fixed: Report) -> None:
     checks = {check.name: check for check in fixed.link(2).checks}
     assert "batches 2, 3, 4, 8" in fixed.link(2).reason
@@ -114,9 +134,34 @@ def test_height_and_width_may_be_dynamic(shapes: Path, tmp_path: Path) -> None:
     assert statuses(report) == dict.fromkeys((0, 1, 2, 5), "passed")
 
 
-def test_raw_outputs(tmp_path: Path) -> None:
+def test_dynamic_sizes_with_padding_masked(shapes: Path, tmp_path: Path) -> None:
+    """The mask has the picture's own axes: what is asked of the picture holds for both."""
     report = adaptrt.convert(
-        FIXTURE, adapter="detr", output=tmp_path / "raw.onnx", options={"raw": "true"}, verify="quick", html=False
+        FIXTURE,
+        adapter="detr",
+        output=tmp_path / "masked.onnx",
+        image=shapes / "images" / "000002.png",
+        options={"padding": "mask"},
+        dynamic="batch,hw",
+        html=False,
+    )
+    assert statuses(report) == dict.fromkeys((0, 1, 2, 5), "passed")
+    assert report.spec is not None
+    images, masks = (tensor.profiles[0] for tensor in report.spec.inputs)
+    assert masks == (images[0], *images[2:])
+    assert (masks[1].min, masks[1].opt, masks[1].max) == (128, 256, 512)
+
+
+@pytest.mark.parametrize("dynamic", ["batch", "batch,hw"])
+def test_raw_outputs(dynamic: str, tmp_path: Path) -> None:
+    report = adaptrt.convert(
+        FIXTURE,
+        adapter="detr",
+        output=tmp_path / "raw.onnx",
+        options={"raw": "true"},
+        dynamic=dynamic,
+        verify="quick",
+        html=False,
     )
     assert report.spec is not None
     assert [output.name for output in report.spec.outputs] == ["logits", "boxes"]

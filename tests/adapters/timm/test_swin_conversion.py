@@ -88,6 +88,24 @@ def test_every_link(micro_file: Path, tmp_path: Path, picture: Path) -> None:
     assert prediction.name(0) in "abcdefg"
 
 
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
+def test_swin_tiny_takes_fewer_nodes_than_any_unpatched_route(exporter: str, tmp_path: Path) -> None:
+    """529 nodes is the best of those, dynamo and onnxslim; a quarter of the channels changes none."""
+    report = adaptrt.convert(
+        "swin_tiny_patch4_window7_224",
+        adapter="swin",
+        output=tmp_path,
+        exporter=exporter,
+        options={"model_args": {"embed_dim": 24}},
+        verify="none",
+        html=False,
+    )
+    final = report.operators["final"]
+    assert final["Softmax"] == 12  # every block is there
+    assert sum(final.values()) < 529
+    assert not FORBIDDEN & set(final)
+
+
 @not_in_old
 def test_another_size_than_it_was_made_for(micro_file: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(

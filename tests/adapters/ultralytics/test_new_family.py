@@ -71,6 +71,19 @@ def test_the_trained_fixture() -> None:
     )
 
 
+@pytest.mark.parametrize("source", ["yolov8n.yaml", "yolov5nu", None])
+def test_random_weights_are_told(tmp_path: Path, source: str | None) -> None:
+    """``yolov5nu`` is a config, ``yolov5nu.pt`` would be its weights: easily mixed up."""
+    from adaptrt import Conversion, Request
+    from adaptrt_ultralytics import yolo
+
+    said: list[str] = []
+    given = source or str(saved(perturbed("yolov8n.yaml"), tmp_path / "best.pt"))
+    ctx = Conversion(Request(given, "yolo"), None, tmp_path, warn=said.append)
+    yolo.model_spec(ctx, yolo.load_model(ctx))
+    assert [text.startswith(f"{given} has random weights") for text in said] == [True] * (source is not None)
+
+
 def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
     averaged = perturbed("yolov8n.yaml")
     last = copy.deepcopy(averaged)

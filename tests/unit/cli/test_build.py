@@ -124,6 +124,27 @@ def test_a_file_without_a_spec_needs_its_shapes(adaptrt: Any, converted: Convert
     assert "Did you mean 'images'?" in wrong.err
 
 
+@pytest.mark.parametrize("foreign", [False, True])
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        (("--batch", "1:2:4"), ("axis 0 is fixed at 1 in the graph, not batch:1..4@2", "--set-dynamic-batch")),
+        (("--imgsz", "32"), ("axis 2 is fixed at 64 in the graph, not 32", "Use images=1x3x64x64")),
+        (("--shape", "images=1x3x64x32"), ("Profile 0, input 'images': axis 3 is fixed at 64",)),
+    ],
+)
+def test_shapes_that_the_graph_cannot_take(
+    foreign: bool, wish: tuple[str, ...], words: tuple[str, ...], adaptrt: Any, tiny: str
+) -> None:
+    """Said by name before anything runs; a wish is never dropped without a word."""
+    assert adaptrt("convert", "detector", "--adapter", tiny, "--dynamic", "none", "--verify", "none").code == 0
+    if foreign:
+        without_spec(Path("detector.onnx"))
+    result = adaptrt("build", "detector.onnx", "--fp16", "--target", "10", "--verify", "quick", *wish)
+    assert result.code == 2, result.err
+    assert all(word in result.err for word in words), result.err
+
+
 def without_spec(path: Path) -> Path:
     onnx = pytest.importorskip("onnx")
     model = onnx.load(str(path))

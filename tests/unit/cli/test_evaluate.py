@@ -50,6 +50,24 @@ def test_a_loss_fails(converted: str, adaptrt: Callable[..., Any], monkeypatch: 
     assert "loses 1.50 points, at most 0.1" in result.err
 
 
+def test_libraries_reach_the_backends(
+    converted: str, adaptrt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As predict takes them: without, a model with operators of its own could be converted and not evaluated."""
+    from adaptrt.evaluation import subjects
+
+    seen: list[dict[str, Any]] = []
+    load = subjects.load
+    words = ("--plugin-lib", "my.so", "--ort-custom-ops", "ops.so")
+    with monkeypatch.context() as patched:
+        patched.setattr(subjects, "load", lambda path, **given: (seen.append(given), load(path))[1])
+        assert adaptrt("evaluate", converted, "--data", "val", *words).code == 0
+    assert (seen[0]["plugin_libs"], seen[0]["custom_ops"]) == ([Path("my.so")], [Path("ops.so")])
+    result = adaptrt("evaluate", converted, "--data", "val", "--ort-custom-ops", "ops.so")
+    assert result.code != 0
+    assert "ops.so" in result.err
+
+
 def test_errors_are_one_line(converted: str, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("evaluate", converted, "--data", "nowhere")
     assert result.code == 2

@@ -197,3 +197,18 @@ def test_a_device_that_does_not_exist_is_refused(adaptrt: Any, converted: Conver
     result = adaptrt("predict", converted("detector"), picture, "--device", "gpu")
     assert result.code == 2
     assert "use cpu, cuda or cuda:0" in result.err
+
+
+def test_long_class_names_leave_the_bars_where_they_are_seen() -> None:
+    """ImageNet's names are lists of synonyms, up to 130 characters."""
+    from adaptrt.cli.results import Result, describe_result
+    from adaptrt.pipeline.load import Timing
+    from adaptrt.predictions import Classification
+
+    names = ("cash machine, cash dispenser, " + "automated teller machine, " * 4, "tabby, tabby cat")
+    found = Classification(np.array([0.75, 0.25], np.float32), np.array([0, 1]), names)
+    _, first, second = describe_result(Result(Path("a.png"), (9, 9), found, Timing(0, 0, 0), None)).splitlines()
+    assert max(len(first), len(second)) <= 80
+    assert first.startswith("  cash machine, cash dispenser, automat...  █")
+    assert first.index("█") == second.index("█")
+    assert second.startswith("  tabby, tabby cat ")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import adaptrt
-from adaptrt import ImageError, ModelError, ShapeError, UsageError
+from adaptrt import DependencyError, ImageError, ModelError, ShapeError, UsageError
 from adaptrt.evaluation import evaluate
 from adaptrt.evaluation.subjects import choose_subjects
 
@@ -73,6 +73,19 @@ def test_a_part_of_the_data_is_spread_over_it(converted: Path, data: Path) -> No
     found = evaluate([converted], data, limit=3)
     assert found.pictures == 3
     assert "3 of 9 pictures" in found.notes[-1]
+
+
+def test_a_backend_that_is_missing_is_told_before_others_have_worked(
+    converted: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adaptrt.trt.versions._MODULES", {"full": (), "lean": (), "dispatch": ()})
+    converted.with_suffix(".engine").write_bytes(b"a plan")
+    seen: list[Any] = []
+    with pytest.raises(DependencyError, match="TensorRT is not installed"):
+        evaluate(
+            [converted], data, backends=["eager", "onnxruntime", "tensorrt"], on_progress=lambda *at: seen.append(at)
+        )
+    assert seen == []
 
 
 def test_a_damaged_picture_is_left_out_and_named(converted: Path, data: Path) -> None:

@@ -174,6 +174,33 @@ def test_indices_computed_in_the_graph_stay() -> None:
     same_after(make_gathers_positive, model)
 
 
+@pytest.mark.parametrize("outer", ["x", "r"])
+def test_a_branch_that_passes_something_through(outer: str) -> None:
+    """TorchScript writes it for ``x.squeeze(1)`` where the size is dynamic: squeeze, or the value as it is."""
+    branches = {}
+    for name, operator in (("then_branch", "Neg"), ("else_branch", "Identity")):
+        branches[name] = helper.make_graph(
+            [node(operator, outer, f"{operator}_y")],
+            name,
+            [],
+            [helper.make_tensor_value_info(f"{operator}_y", FLOAT, [None] * 3)],
+        )
+    nodes = [
+        node("Relu", "x", "r"),
+        node("ReduceSum", "x", "sum", keepdims=0),
+        node("Greater", "sum zero", "positive"),
+        helper.make_node("If", ["positive"], ["z"], **branches),
+        node("Identity", "z", "i"),
+        node("Add", "i r", "y"),
+    ]
+    zero = {"zero": np.array(0, np.float32)}
+    cleaned = same_after(drop_redundant, graph(nodes, 3, constants=zero))
+    assert count_operators(cleaned)["Identity"] == 1
+    whole = graph(nodes, 3, constants=zero)
+    for one in sorted(standard_passes(with_onnxsim=False), key=lambda one: one.order):
+        whole = same_after(one.run, whole)
+
+
 def test_a_gather_in_a_branch() -> None:
     branches = {}
     for name, index in (("then_branch", -1), ("else_branch", 0)):

@@ -349,3 +349,16 @@ def test_a_graph_that_cannot_run_is_typed_without_ranges(tmp_path: Path) -> None
     onnx.save(made, str(tmp_path / "m.onnx"))
     _, notes = write_typed(tmp_path / "m.onnx", tmp_path / "t.onnx", "fp16", None, samples=[{"x": X}])
     assert "ranges of values were not measured" in notes[0]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_nodes_keep_the_line_that_made_them(precision: Any) -> None:
+    """TensorRT's parser errors name it; the converter to a later opset drops what a node carries."""
+    from adaptrt.trt.onnx_file import SOURCE
+
+    model = network()
+    for number, one in enumerate(model.graph):
+        one.metadata_props[SOURCE] = f"net.py:{number}"
+    wanted = {str(one.outputs[0].name): one.metadata_props[SOURCE] for one in model.graph}
+    model = raise_opset(model, precision)
+    assert {str(one.outputs[0].name): one.metadata_props.get(SOURCE) for one in model.graph} == wanted

@@ -172,6 +172,12 @@ def test_code_and_names_are_never_told_by_their_content(source: str, tiny: str) 
 
 def test_a_name_with_weights_is(checkpoint: Path) -> None:
     assert key(source="detector", weights=checkpoint) is not None
+    assert key(source="detector_of_a_wheel.py", weights=checkpoint) is not None, (
+        "a config by its name, as mmdet has them"
+    )
+    assert key(source="configs/detector_of_a_wheel.py", weights=checkpoint) is not None
+    Path("detector_of_a_wheel.py").write_text("model = 1")
+    assert key(source="detector_of_a_wheel.py", weights=checkpoint) is None, "a file of one's own is code"
 
 
 def test_modules_of_plugins_toml_are_code(checkpoint: Path) -> None:

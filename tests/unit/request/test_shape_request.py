@@ -132,6 +132,15 @@ def test_static_means_every_axis_of_every_input() -> None:
     assert shape_of(ShapeRequest(dynamic=frozenset({"batch"})), two, "tokens") == "batch:1..16@8x16"
 
 
+def test_another_input_shares_the_axes_of_the_picture() -> None:
+    """A mask, say: its adapter gives it the picture's height and width, by their names."""
+    mask = InputSpec("masks", ((Dim(1, 8, 16, "batch"), Dim(320, 640, 1280, "height"), Dim(320, 640, 1280, "width")),))
+    two = ModelSpec((*SPEC.inputs, mask), image=ImageTransform())
+    dynamic = ShapeRequest(dynamic=frozenset({"batch", "hw"}))
+    assert shape_of(dynamic, two, "masks") == "batch:1..16@8xheight:320..1280@640xwidth:320..1280@640"
+    assert shape_of(ShapeRequest(dynamic=frozenset({"batch"})), two, "masks") == "batch:1..16@8x640x640"
+
+
 def test_unknown_inputs_are_named() -> None:
     with pytest.raises(ShapeError, match="no input 'image'") as caught:
         ShapeRequest(shapes=parse_shapes(["image=1x3x64x64"])).apply(SPEC)

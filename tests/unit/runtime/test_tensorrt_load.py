@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import adaptrt
-from adaptrt.errors import EngineError, ModelError
+from adaptrt.errors import BuildError, EngineError, ModelError
 from adaptrt.predictions import Values
 from adaptrt.specs import BuildOptions, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
-from adaptrt.trt.manifest import Manifest, file_sha256, manifest_path
+from adaptrt.trt.manifest import LibraryRecord, Manifest, file_sha256, manifest_path
 from adaptrt.trt.receipt import make_receipt
 
 SPEC = ModelSpec(
@@ -79,6 +79,18 @@ def test_what_cannot_run_here_is_said_before_tensorrt_is_asked(engine, tensorrt_
     write_manifest(engine, tensorrt_version, **changes)
     with pytest.raises(EngineError, match=message):
         adaptrt.load(engine)
+
+
+def test_a_plugin_library_may_lie_elsewhere(engine, tensorrt_version, tmp_path):
+    """What the error says to do helps: the library that is given is looked at and loaded, not the one that is gone."""
+    write_manifest(engine, tensorrt_version, plugin_libs=[LibraryRecord("/built/there/my.so", "0" * 64)])
+    with pytest.raises(EngineError, match="needs the plugin library /built/there/my.so") as caught:
+        adaptrt.load(engine)
+    assert "--plugin-lib" in caught.value.hint
+    moved = tmp_path / "my.so"
+    moved.write_bytes(b"no library")
+    with pytest.raises(BuildError, match=r"my\.so cannot be loaded"):
+        adaptrt.load(engine, plugin_libs=[moved])
 
 
 def test_a_foreign_plan_has_no_spec(engine):

@@ -24,6 +24,7 @@ from adaptrt.trt.manifest import (
     check_plan,
     find_manifest,
     manifest_path,
+    plugin_libraries,
 )
 from adaptrt.trt.receipt import Receipt
 
@@ -137,6 +138,19 @@ def test_plugin_libraries(plan: Path, tmp_path: Path) -> None:
     assert check_manifest(made, plan, HERE) == []
     library.write_bytes(b"2")
     assert "is not the plugin library" in check_manifest(made, plan, HERE)[0]
+
+
+def test_a_plugin_library_that_lies_elsewhere_now(plan: Path, tmp_path: Path) -> None:
+    made = manifest(plugin_libs=[LibraryRecord("/built/there/my.so", hashlib.sha256(b"1").hexdigest())])
+    other, moved = tmp_path / "other.so", tmp_path / "my.so"
+    moved.write_bytes(b"1")
+    assert check_manifest(made, plan, HERE, plugin_libs=[str(other), str(moved)]) == []
+    assert plugin_libraries(made, [str(other), str(moved)]) == [str(other), str(moved)]
+    assert plugin_libraries(made, [str(other)]) == [str(other), "/built/there/my.so"]
+    moved.write_bytes(b"2")
+    assert check_manifest(made, plan, HERE, plugin_libs=[str(moved)])[0].startswith(f"{moved} is not the plugin")
+    with pytest.raises(EngineError, match=r"needs the plugin library /built/there/my\.so, which is not there"):
+        check_manifest(made, plan, HERE, plugin_libs=[str(other)])
 
 
 def test_no_foreign_and_broken_manifests(plan: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adaptrt.errors import GraphError, ModelError
-from adaptrt.specs import METADATA_KEY, InputSpec, ModelSpec
-from adaptrt.trt.graph_spec import onnx_sha256, spec_of_graph
+from adaptrt.specs import METADATA_KEY, BuildOptions, InputSpec, ModelSpec, parse_shape
+from adaptrt.trt.graph_spec import onnx_sha256, rebuild_command, spec_of_graph
 from adaptrt.trt.onnx_file import external_files, read_onnx
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the files")
@@ -116,6 +118,26 @@ def test_a_static_graph_is_its_own_spec(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="dynamic axes .batchx3x.x640.") as caught:
         spec_of_graph(read_onnx(tmp_path / "dynamic.onnx"))
     assert "--shape images=1..16x3x1..16x640" in str(caught.value)
+
+
+def test_the_command_that_builds_again_asks_for_the_same() -> None:
+    from adaptrt.cli.build import build
+    from adaptrt.cli.request import build_request_from_flags
+
+    shapes = (parse_shape("1..8@4x3x64x64"), parse_shape("1x3x320x320"))
+    options = BuildOptions(
+        workspace=1 << 30, optimization_level=1, tf32=True, version_compatible=True, hardware_compatible="ampere+",
+        strip_weights=True, refittable=True, plugin_libs=("my.so",), tactic_sources=("CUBLAS", "JIT_CONVOLUTIONS"),
+    )  # fmt: skip
+    spec = ModelSpec((InputSpec("images", shapes),))
+    for built in (options, replace(options, tf32=False, tactic_sources=()), BuildOptions()):
+        command = shlex.split(rebuild_command("a b.onnx", spec, "fp16", ("/head/.*",), built))
+        with build.make_context("build", command[2:]) as context:
+            flags = {key: value for key, value in context.params.items() if key not in ("verbose", "quiet", "as_json")}
+        request = build_request_from_flags(flags, command="")
+        assert (request.source, request.precision, request.keep_fp32) == ("a b.onnx", "fp16", ("/head/.*",))
+        assert request.build == built
+        assert request.shapes.shapes == {"images": shapes}
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import itertools
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import onnx_ir as ir
 import onnxscript.optimizer
@@ -30,13 +32,33 @@ def _should_fold(node: ir.Node) -> bool | None:
 
 def drop_redundant(model: ir.Model) -> None:
     """Merge equal initializers and equal expressions; drop identities, dead nodes, unused opsets."""
-    common.IdentityEliminationPass()(model)
+    with _outputs_of_branches_kept(model):
+        common.IdentityEliminationPass()(model)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.DeduplicateInitializersPass()(model)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
+
+
+@contextmanager
+def _outputs_of_branches_kept(model: ir.Model) -> Iterator[None]:
+    """Hides an Identity by which a branch (of an If) gives something from outside: the output has to be made inside."""
+    hidden = []
+    for node in model.graph.all_nodes():
+        if node.op_type != "Identity" or node.domain or not node.outputs[0].is_graph_output() or node.inputs[0] is None:
+            continue
+        maker = node.inputs[0].producer()
+        if maker is None or maker.graph is not node.graph:
+            hidden.append(node)
+    for node in hidden:
+        node.domain = "adaptrt.hidden"
+    try:
+        yield
+    finally:
+        for node in hidden:
+            node.domain = ""
 
 
 def make_gathers_positive(model: ir.Model) -> None:

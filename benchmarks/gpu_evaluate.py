@@ -54,13 +54,13 @@ def adaptrt(work: Work, name: str, words: Sequence[object]) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         work.keep(f"failed_{name}", {"command": words_of(words), "code": done.returncode, "error": done.stderr[-2000:]})
-        raise SystemExit(f"adaptrt {words_of(words)}\n{done.stdout}\n{done.stderr}")
+        raise SystemExit(f"{words_of(words)}\n{done.stdout}\n{done.stderr}")
     return done.stdout
 
 
 def words_of(words: Sequence[object]) -> str:
     """As typed in the work folder."""
-    return " ".join(word.name if isinstance(word, Path) else str(word) for word in words)
+    return " ".join(["adaptrt", *(word.name if isinstance(word, Path) else str(word) for word in words)])
 
 
 def data_of(work: Work, case: Case) -> Path:
@@ -132,7 +132,7 @@ def evaluate(work: Work) -> None:
                 words += ["--backend", "eager,onnxruntime,tensorrt", "--batch", batch, "--max-loss", loss]
                 words += ["--allow-host-code", "--json"]
                 found = json.loads(adaptrt(work, name, words))
-                kept = ("backend", "file", "scores", "same", "pictures_per_second", "runs_per_second")
+                kept = ("backend", "file", "scores", "same")  # other work may have run beside: no rates
                 results = [{key: one[key] for key in kept} for one in found["results"]]
                 work.keep(
                     f"evaluate_{name}", {"command": words_of(words), "pictures": found["pictures"], "results": results}

@@ -97,7 +97,11 @@ def swin_top1() -> list[str]:
 
 
 FORMS = {
-    "gather": "windows by one Gather, bias and mask in one constant (what the adapter writes)",
+    "gather": "what the adapter writes",
+    "unaligned": "49 keys for each window",
+    "gelu": "GELU as torch writes it",
+    "gathered": "a Gather for every step",
+    "plain": "all three",
     "broadcast": "bias and mask apart",
     "slices": "roll by slices, windows by transposes",
     "unpatched": "unpatched",

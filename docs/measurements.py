@@ -170,9 +170,9 @@ def receipts() -> list[list[Any]]:
 
 
 FIXTURES = {
-    "yolov5": ("YOLOv5n, drawn pictures", "mAP"),
-    "detr": ("a small DETR, drawn pictures", "mAP"),
-    "swin": ("a small Swin, drawn pictures", "top-1"),
+    "yolov5": ("YOLOv5n", "mAP"),
+    "detr": ("a small DETR", "mAP"),
+    "swin": ("a small Swin", "top-1"),
 }
 
 
@@ -186,7 +186,7 @@ def evaluated() -> list[str]:
                 one = kept[f"evaluate_{adapter}_{precision}_{batch}"]
                 found = {result["backend"]: result["scores"][score] for result in one["results"]}
                 rows.append(
-                    [f"{one['pictures']} of {title}", score, precision, batch]
+                    [title, one["pictures"], score, precision, batch]
                     + [f"{100 * found[backend]:.2f}" for backend in ("eager", "onnxruntime", "tensorrt")]
                 )
     example = kept["evaluate_detr_fp16_8"]["command"]
@@ -201,7 +201,7 @@ def evaluated() -> list[str]:
         "",
         "which fails if any score of the engine is more than that many points below eager's.",
         "",
-        *markdown(["pictures", "score", "engine", "batch", "eager", "ONNX Runtime", "TensorRT"], rows),
+        *markdown(["fixture", "pictures", "score", "engine", "batch", "eager", "ONNX Runtime", "TensorRT"], rows),
     ]
     return section("Every backend, side by side", "gpu_evaluate", lines, None)
 

@@ -18,7 +18,7 @@ from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.runtime.base import Runner
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.model_files import ENGINE_SUFFIXES, convert_first, require_model_file
+from adaptrt.trt.model_files import ENGINE_SUFFIXES, convert_first, require_libraries, require_model_file
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,8 @@ def load(
     """
     path = Path(path)
     require_model_file(path)
+    require_libraries("--plugin-lib", plugin_libs)
+    require_libraries("--ort-custom-ops", custom_ops)
     plugins = Path(plugins_file) if plugins_file else None
     suffix = path.suffix.lower()
     if suffix in ENGINE_SUFFIXES:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from adaptrt.errors import ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
-from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES
+from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES, require_libraries
 from adaptrt.trt.versions import require_supported, target_of
 
 # what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
@@ -24,8 +23,8 @@ def require_possible(request: Request) -> None:
     require_source(request.source)
     if request.weights is not None:
         require_source(str(request.weights))
-    _require_libraries("--plugin-lib", request.build.plugin_libs)
-    _require_libraries("--ort-custom-ops", request.ort_custom_ops)
+    require_libraries("--plugin-lib", request.build.plugin_libs)
+    require_libraries("--ort-custom-ops", request.ort_custom_ops)
 
 
 def require_pictures(request: Request) -> None:
@@ -45,9 +44,3 @@ def require_source(source: str) -> None:
     if path.suffix in FILE_SUFFIXES and not path.exists():
         hint = nearest_file(path, FILE_SUFFIXES) or "Check the path; nothing is downloaded."
         raise ModelError(f"There is no file {source}.", hint=hint)
-
-
-def _require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
-    for library in libraries:
-        if not Path(library).is_file():
-            raise UsageError(f"{flag}: there is no file {library}.", hint="Give the path of the shared library.")

@@ -1,11 +1,12 @@
-"""The file of a model as users name it: what every command says of one that is missing, or something else."""
+"""Files as users name them, models and shared libraries: what every command says of one that is missing, or something else."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from adaptrt.errors import GraphError, ModelError, nearest_file
+from adaptrt.errors import GraphError, ModelError, UsageError, nearest_file
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
@@ -20,6 +21,13 @@ def require_model_file(path: Path) -> None:
         raise ModelError(f"There is no file {path}.", hint=nearest_file(path, MODEL_SUFFIXES) or "Check the path.")
     if not os.access(path, os.R_OK):
         raise ModelError(f"{path} cannot be read: permission denied.", hint="Check its permissions.")
+
+
+def require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
+    """Refuse a shared library that is not there, named by the option that takes it."""
+    for library in libraries:
+        if not Path(library).is_file():
+            raise UsageError(f"{flag}: there is no file {library}.", hint="Give the path of the shared library.")
 
 
 def convert_first(path: Path) -> str:

@@ -68,6 +68,15 @@ def test_libraries_reach_the_backends(
     assert "ops.so" in result.err
 
 
+@pytest.mark.parametrize("option", ["--plugin-lib", "--ort-custom-ops"])
+def test_a_library_that_is_not_there(option: str, converted: str, adaptrt: Callable[..., Any]) -> None:
+    """Also where no backend would have loaded it."""
+    picture = next(path for path in Path("val").rglob("*") if path.is_file())
+    for words in (("evaluate", converted, "--data", "val"), ("predict", converted, str(picture))):
+        result = adaptrt(*words, option, "missing.so")
+        assert (result.code, f"{option}: there is no file missing.so." in result.err) == (2, True), result.err
+
+
 def test_errors_are_one_line(converted: str, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("evaluate", converted, "--data", "nowhere")
     assert result.code == 2

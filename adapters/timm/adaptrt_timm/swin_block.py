@@ -76,8 +76,7 @@ class WindowBlock(nn.Module):
         bottom, right = -height % rows, -width % columns
         if bottom or right:
             x = functional.pad(x, (0, 0, 0, right, 0, bottom))
-        x = x.reshape(-1, rows, (width + right) // columns, columns * channels).transpose(1, 2)
-        return x.reshape(-1, len(self.order), channels)
+        return _cut(x, width + right, self.window).reshape(-1, len(self.order), channels)
 
     def _from_slices(self, tokens: torch.Tensor) -> torch.Tensor:
         (height, width), (rows, columns) = self.size, self.window
@@ -96,6 +95,12 @@ class WindowBlock(nn.Module):
 def _pair(sizes: Any) -> tuple[int, int]:
     height, width = sizes
     return int(height), int(width)
+
+
+def _cut(x: torch.Tensor, width: int, window: tuple[int, int]) -> torch.Tensor:
+    """[B, H, width, C] cut into windows, in memory window after window: [B * H / rows, width / columns, rows, columns * C]."""
+    rows, columns = window
+    return x.reshape(-1, rows, width // columns, columns * int(x.shape[3])).transpose(1, 2)
 
 
 def _rolled(x: torch.Tensor, places: int, axis: int = 1) -> torch.Tensor:
@@ -134,8 +139,7 @@ class OrderedStage(nn.Module):
         x = self.downsample(x)
         channels = int(x.shape[3])
         if self.cut:
-            rows, columns = self.window
-            x = x.reshape(-1, rows, width // columns, columns * channels).transpose(1, 2)
+            x = _cut(x, width, self.window)
         tokens = x.reshape(-1, height * width, channels)
         for index, block in enumerate(self.blocks):
             tokens = block(self._permuted(tokens, index))

@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_work import ROOT, Work, collected, run_stages, say, stage_parser
+from fixture_scores import FIXTURES
+from gpu_work import Work, collected, compared_level, run_stages, say, stage_parser
 from results import use_fixtures
 
-FIXTURES = ROOT / "tests" / "fixtures"
 BATCHES = (1, 8)
 LOSS = {"fp32": 0.1, "fp16": 0.5}
 """Points that a precision may cost, in every score."""
@@ -73,15 +73,13 @@ def data_of(work: Work, case: Case) -> Path:
     from swin_gpu import HELD_OUT_SEED
 
     folder = work.folder / case.adapter
-    if case.classes:
-        target = folder / "classes"
-        return target if target.exists() else draw_shapes.write_classification_set(folder, case.pictures, HELD_OUT_SEED)
-    target = folder / "instances.json"
+    target = folder / ("classes" if case.classes else "instances.json")
     if target.exists():
         return target
-    seed, look = (
-        (train_detr.HELD_OUT_SEED, train_detr.LOOK) if case.adapter == "detr" else (SEED, draw_shapes.DETECTION)
-    )
+    if case.classes:
+        return draw_shapes.write_classification_set(folder, case.pictures, HELD_OUT_SEED)
+    detr = case.adapter == "detr"
+    seed, look = (train_detr.HELD_OUT_SEED, train_detr.LOOK) if detr else (SEED, draw_shapes.DETECTION)
     return draw_shapes.write_detection_set(folder, case.pictures, seed, look, suffix=".png", workers=8)
 
 
@@ -112,8 +110,7 @@ def build(work: Work) -> None:
             if engine.exists():
                 continue
             words: list[object] = ["build", work.onnx(case.adapter), "-o", engine, "--precision", precision]
-            # level 0 hardly looks at half precision
-            words += ["--opt-level", max(work.options.level, int(precision == "fp16")), "--version-compatible"]
+            words += ["--opt-level", compared_level(work, precision), "--version-compatible"]
             words += ["--tactic-sources", work.options.tactics, "--quiet"]
             adaptrt(work, engine.stem, words)
             say(f"built {engine.name}")

@@ -96,14 +96,18 @@ def run_stages(stages: Mapping[str, Callable[[W], None]], work: W) -> None:
         stages[stage](work)
 
 
+def compared_level(work: Work, precision: str) -> int:
+    """``--level``, and at least 1 for half precision, which level 0 hardly looks at."""
+    return max(work.options.level, int(precision == "fp16"))
+
+
 def build_options(
     work: Work, precision: str, *, gigabytes: int, level: int | None = None, portable: bool = False
 ) -> BuildOptions:
     """``level`` None is ``--level``; a ``portable`` engine runs in the lean runtime of a later version, beside torch."""
     return BuildOptions(
         workspace=gigabytes << 30,
-        # level 0 hardly looks at half precision
-        optimization_level=max(work.options.level, int(precision == "fp16")) if level is None else level,
+        optimization_level=compared_level(work, precision) if level is None else level,
         tactic_sources=tuple(work.options.tactics.split(",")),
         timeout=work.options.timeout,
         version_compatible=portable,

@@ -58,7 +58,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 BATCHES = (1, 8, 32)
 INSTANCES = 4
-"""Captures of the same work, each with addresses of its own: one is up to 50 us slower than the next, so their median counts."""
+"""Captures of the same work, each with addresses of its own: their median counts, and how far they are apart is kept."""
 HELD_OUT, HELD_OUT_SEED = 1000, 2001
 KEPT = {"": (), "_norm32": ("LayerNormalization",), "_soft32": ("Softmax",)}
 """Parts of a half-precision engine that stay float32, by the suffix of its name."""
@@ -229,17 +229,11 @@ def accuracy(work: Work) -> None:
 
 def latency(work: Work) -> None:
     """Every form and the unpatched engine in turns: microseconds of our call on device arrays, with a CUDA graph."""
-    from adaptrt.runtime.tensorrt import TensorRTRunner
     from adaptrt.trt.cuda import describe_device, import_cudart
     from gpu_latency import Memory
 
     cudart = import_cudart()
-    engines = sorted((work.folder / "engines").glob("timed_tiny_*.engine"))
-    graphs = len(BATCHES) * INSTANCES
-    runners = {
-        path.stem.removeprefix("timed_tiny_"): TensorRTRunner(path, allow_host_code=True, cuda_graphs=graphs)
-        for path in engines
-    }
+    runners = timed_runners(work)
     device = describe_device(0)
     result: dict[str, Any] = {"gpu": device.name, "driver": device.driver}
     for batch in BATCHES:
@@ -257,6 +251,18 @@ def latency(work: Work) -> None:
     for runner in runners.values():
         runner.close()
     work.keep("latency", result)
+
+
+def timed_runners(work: Work) -> dict[str, Any]:
+    """Every engine whose speed is measured, by its form; a graph for each batch and capture fits into its cache."""
+    from adaptrt.runtime.tensorrt import TensorRTRunner
+
+    paths = sorted((work.folder / "engines").glob("timed_tiny_*.engine"))
+    graphs = len(BATCHES) * INSTANCES
+    return {
+        path.stem.removeprefix("timed_tiny_"): TensorRTRunner(path, allow_host_code=True, cuda_graphs=graphs)
+        for path in paths
+    }
 
 
 def over_instances(times: dict[Any, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -278,13 +284,9 @@ def latency_torch(work: Work) -> None:
     """The engines on torch's tensors, next to torch eager and torch.compile in half precision."""
     import torch
 
-    from adaptrt.runtime.tensorrt import TensorRTRunner
-
     network = eager_network(work, "tiny").half()
     result = torch_facts()
-    forms = {path.stem: path for path in sorted((work.folder / "engines").glob("timed_tiny_*.engine"))}
-    graphs = len(BATCHES) * INSTANCES
-    runners = {f: TensorRTRunner(path, allow_host_code=True, cuda_graphs=graphs) for f, path in forms.items()}
+    runners = {f"timed_tiny_{form}": runner for form, runner in timed_runners(work).items()}
     with torch.inference_mode():
         for batch in BATCHES:
             images = torch.from_numpy(np.load(work.reference("tiny"))["images"][:batch])

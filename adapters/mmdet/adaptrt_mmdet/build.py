@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt import CheckpointError, ModelError, did_you_mean
 from adaptrt_mmdet.configs import without_downloads
+from adaptrt_mmdet.registered import only_registered
 from adaptrt_mmdet.stand_in import ensure_ops
 
 if TYPE_CHECKING:
@@ -32,10 +33,16 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
 
     described = without_downloads(config.model)
     kind = described["type"]
-    if isinstance(kind, str) and MODELS.get(kind) is None:
-        raise ModelError(f"mmdet has no model {kind!r}.", hint=did_you_mean(kind, MODELS.module_dict))
+    with only_registered(config):
+        if isinstance(kind, str) and MODELS.get(kind) is None:
+            raise ModelError(f"mmdet has no model {kind!r}.", hint=did_you_mean(kind, MODELS.module_dict))
     # types without a scope are mmdet's
-    with quiet(), DefaultScope.overwrite_default_scope("mmdet"), torch.random.fork_rng(devices=[]):
+    with (
+        quiet(),
+        only_registered(config),
+        DefaultScope.overwrite_default_scope("mmdet"),
+        torch.random.fork_rng(devices=[]),
+    ):
         torch.manual_seed(0)
         try:
             detector: Any = MODELS.build(described)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt import CheckpointError
 from adaptrt.checkpoint import is_safetensors, read_checkpoint, read_state_dict
-from adaptrt_mmdet.literals import read_literals
 
 if TYPE_CHECKING:
     import torch
@@ -20,21 +19,25 @@ INERT = ("mmengine", "mmcv", "mmdet", "builtins.getattr")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by name, class names and the text of the config where the file has them."""
+    """Weights by name, class names and the text of the config where the file has them.
+
+    ``trusted``: the user has said that what the file holds may run.
+    """
 
     path: Path
     weights: Mapping[str, torch.Tensor]
     labels: tuple[str, ...] = ()
     config: str | None = None
+    trusted: bool = False
 
-    def config_values(self) -> dict[str, Any]:
-        """The config in the metadata, as literals; a ``CheckpointError`` where there is none."""
+    def config_text(self) -> str:
+        """The config in the metadata, as it was written; a ``CheckpointError`` where there is none."""
         if not self.config:
             raise CheckpointError(
                 f"{self.path.name} holds no config, so the network is not known.",
                 hint=f"Name its config: adaptrt convert --adapter ... my_config.py --weights {self.path}",
             )
-        return read_literals(self.config)
+        return self.config
 
 
 def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
@@ -63,7 +66,7 @@ def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     meta = content.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
     config = meta.get("cfg") or meta.get("config")
-    return Checkpoint(path, tensors, _labels(meta), config if isinstance(config, str) else None)
+    return Checkpoint(path, tensors, _labels(meta), config if isinstance(config, str) else None, trust)
 
 
 def _labels(meta: Mapping[Any, Any]) -> tuple[str, ...]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import ModelError, UsageError, did_you_mean, nearest_name
 from adaptrt_mmdet.checkpoints import Checkpoint
+from adaptrt_mmdet.literals import read_literals
+from adaptrt_mmdet.registered import is_data, registered_values
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin")
+DATA = (".json", ".yaml", ".yml")
 
 
 def is_checkpoint(source: str) -> bool:
@@ -48,32 +52,60 @@ def find_config(source: str) -> Path:
 
 
 def load_config(source: str, overrides: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> Config:
-    """The config with its overrides; ``source`` may be a checkpoint, whose metadata is then read as literals.
+    """The config with its overrides; ``source`` may be a checkpoint that holds its config.
 
-    A config that the user names is the user's code and is executed, as mmengine does.
+    A ``.py`` config that the user names is the user's code and is executed, as mmengine does. One in a checkpoint that is
+    not trusted, and one in JSON or YAML, is data: it may name only what is registered.
     """
     from mmengine.config import Config
 
     if is_checkpoint(source):
         assert checkpoint is not None
-        config = Config(checkpoint.config_values())
+        text = checkpoint.config_text()
+        if checkpoint.trusted:
+            config = _run(f"the config in {checkpoint.path.name}", lambda: Config.fromstring(text, ".py"))
+        else:
+            config = Config(registered_values(read_literals(text)))
     else:
         path = find_config(source)
-        try:
-            with package_lookup():
-                config = Config.fromfile(path)
-        except Exception as error:  # whatever the user's code raises
-            raise ModelError(
-                f"Config {path.name} cannot be read: {type(error).__name__}: {error}",
-                hint="A config is Python: run it by itself, and look at what it inherits from.",
-            ) from error
+        if path.suffix in DATA:
+            config = Config(registered_values(_read_data(path)))
+        else:
+            config = _run(path.name, lambda: Config.fromfile(path))
     override(config, overrides)
     if not isinstance(config.get("model"), dict) or "type" not in config.model:
         raise ModelError(
             f"{Path(source).name} describes no model: it has no model=dict(type=...).",
             hint="Give the config of a detector, for example detr_r50_8xb2-150e_coco.",
         )
+    if overrides and is_data(config):
+        config = Config(registered_values(config.to_dict()))
     return config
+
+
+def _run(name: str, read: Callable[[], Config]) -> Config:
+    try:
+        with package_lookup():
+            return read()
+    except Exception as error:  # whatever the user's code raises
+        raise ModelError(
+            f"Config {name} cannot be read: {type(error).__name__}: {error}",
+            hint="A config is Python: run it by itself, and look at what it inherits from.",
+        ) from error
+
+
+def _read_data(path: Path) -> dict[str, Any]:
+    """mmengine's own reader would run what a YAML file names."""
+    import yaml
+
+    try:
+        text = path.read_text()
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ModelError(f"Config {path.name} cannot be read: {error}", hint="Give the config as a .py file.") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"Config {path.name} holds a {type(values).__name__}.", hint="Give the config of a detector.")
+    return values
 
 
 def override(config: Config, overrides: Mapping[str, Any]) -> None:

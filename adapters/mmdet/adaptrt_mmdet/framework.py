@@ -17,6 +17,7 @@ from adaptrt.vision.nms import nms_by_class
 from adaptrt_mmdet.build import quiet
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.pictures import test_pipeline
+from adaptrt_mmdet.registered import only_registered
 from adaptrt_mmdet.sources import Source, open_source
 from adaptrt_mmdet.stand_in import has_compiled_ops
 
@@ -56,7 +57,7 @@ def predict(
     detector: Any = source.detector
     names = class_names(source.config, source.checkpoint, int(detector.bbox_head.num_classes))
     found: list[Detections] = []
-    with quiet(), DefaultScope.overwrite_default_scope("mmdet"), torchvision_nms():
+    with quiet(), only_registered(source.config), DefaultScope.overwrite_default_scope("mmdet"), torchvision_nms():
         import mmdet.datasets.transforms  # noqa: F401  # registers them
 
         pipeline = Compose(adjusted_pipeline(source, size, stretch=stretch))
@@ -102,6 +103,9 @@ def adjusted_pipeline(source: Source, size: tuple[int, int] | None, *, stretch: 
         kind = str(step["type"]).rpartition(".")[2]
         if kind == "LoadAnnotations":
             continue
+        if kind == "LoadImageFromFile":  # the picture is a file here, wherever those of the training were
+            step.pop("backend_args", None)
+            step.pop("file_client_args", None)
         if size is not None and kind == "Resize":
             step["scale"] = (size[1], size[0])
             step.pop("scale_factor", None)

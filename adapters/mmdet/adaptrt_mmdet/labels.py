@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from adaptrt_mmdet.registered import only_registered
 from adaptrt_mmdet.stand_in import ensure_ops
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ def _from_dataset(config: Config) -> tuple[str, ...]:
     import mmdet.datasets  # noqa: F401  # registers them
     from mmdet.registry import DATASETS
 
-    for kind in kinds:
-        dataset = DATASETS.get(kind) if isinstance(kind, str) else kind
-        names = (getattr(dataset, "METAINFO", None) or {}).get("classes")
-        if names:
-            return tuple(names)
+    with only_registered(config):
+        for kind in kinds:
+            dataset = DATASETS.get(kind) if isinstance(kind, str) else kind
+            names = (getattr(dataset, "METAINFO", None) or {}).get("classes")
+            if names:
+                return tuple(names)
     return ()

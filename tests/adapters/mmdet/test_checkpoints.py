@@ -159,7 +159,7 @@ def test_weights_in_a_safetensors_file(weights: dict[str, torch.Tensor], tmp_pat
     checkpoint = open_checkpoint(path, trust=trust)
     assert checkpoint.weights.keys() == weights.keys()
     with pytest.raises(CheckpointError, match="holds no config") as caught:
-        checkpoint.config_values()
+        checkpoint.config_text()
     assert f"--weights {path}" in (caught.value.hint or "")
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from adaptrt import CheckpointError
 from adaptrt_mmdet.literals import read_literals
+from adaptrt_mmdet.registered import registered_values
 
 
 def test_a_whole_config_reads_as_mmengine_writes_it() -> None:
@@ -69,8 +70,9 @@ def test_code_is_refused_with_its_line(code: str) -> None:
 
 
 def test_custom_imports_are_refused_by_name() -> None:
+    values = read_literals("custom_imports = dict(imports=['my_package.heads', 'other'], allow_failed_imports=False)")
     with pytest.raises(CheckpointError, match="wants to import my_package.heads, other"):
-        read_literals("custom_imports = dict(imports=['my_package.heads', 'other'], allow_failed_imports=False)")
+        registered_values(values)
 
 
 def test_deep_nesting_is_refused_not_a_crash() -> None:

@@ -1,0 +1,279 @@
+"""A config in a checkpoint names nothing that runs, imports or opens a file: a canary says so."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from narrow_detr import CONFIG, NARROW
+
+from adaptrt import AdaptrtError, CheckpointError, Conversion, Request
+from adaptrt_mmdet import detr, mmdet
+from adaptrt_mmdet.build import build_detector
+from adaptrt_mmdet.configs import load_config
+from adaptrt_mmdet.framework import predict
+from adaptrt_mmdet.options import DetrOptions, MmdetOptions
+from adaptrt_mmdet.sources import open_source
+
+Save = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def narrow() -> dict[str, Any]:
+    values: dict[str, Any] = load_config(str(CONFIG), {**NARROW, "model.test_cfg.max_per_img": "5"}).to_dict()
+    return values
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, torch.Tensor]:
+    return dict(build_detector(load_config(str(CONFIG), NARROW), None).state_dict())
+
+
+@pytest.fixture
+def save(tmp_path: Path, weights: dict[str, torch.Tensor]) -> Save:
+    def save(text: str) -> Path:
+        torch.save({"meta": {"cfg": text}, "state_dict": weights}, tmp_path / "file.pth")
+        return tmp_path / "file.pth"
+
+    return save
+
+
+@pytest.fixture
+def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that appears when ``canary_module`` is imported, when canary.py is run or canary.pkl is unpickled."""
+    tripped = tmp_path / "tripped"
+    line = f"open({str(tripped)!r}, 'w').close()\n"
+    for name in ("canary_module", "canary"):
+        (tmp_path / f"{name}.py").write_text(line + "def call(*args, **kwargs): pass\nmodel = dict(type='DETR')\n")
+    (tmp_path / "canary_package").mkdir()
+    (tmp_path / "canary_package" / "__init__.py").write_text("")
+    (tmp_path / "canary_package" / "registry.py").write_text(line)
+
+    class Trap:
+        def __reduce__(self) -> Any:
+            return (open, (str(tripped), "w"))
+
+    (tmp_path / "canary.pkl").write_bytes(pickle.dumps(Trap()))
+    torch.save(Trap(), tmp_path / "canary.pth")
+    for name in ("canary_module", "canary", "canary_package", "canary_package.registry"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tripped
+
+
+def text_of(values: dict[str, Any]) -> str:
+    return "\n".join(f"{name} = {value!r}" for name, value in values.items())
+
+
+def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    values = copy.deepcopy(values)
+    place: Any = values
+    *parts, last = path.split(".")
+    for part in parts:
+        place = place[int(part)] if isinstance(place, list) else place.setdefault(part, {})
+    if isinstance(place, list):
+        place[int(last)] = value
+    else:
+        place[last] = value
+    return values
+
+
+def convert(adapter: Any, path: Path, folder: Path, *, trust: bool = False) -> None:
+    """What a conversion does with a config: the model, its spec, and mmdet's own way from picture to boxes."""
+    import cv2
+    import numpy as np
+
+    options = DetrOptions() if adapter is detr else MmdetOptions()
+    ctx = Conversion(Request(str(path), "detr", trust_checkpoint=trust), options, folder, warn=print)
+    model = adapter.load_model(ctx)
+    adapter.model_spec(ctx, model)
+    cv2.imwrite(str(folder / "picture.png"), np.zeros((64, 64, 3), np.uint8))
+    predict(open_source(ctx), [folder / "picture.png"], (64, 64), stretch=True)
+
+
+POPEN = {"type": "subprocess.Popen", "args": ["touch", "tripped"]}
+CALL = {"type": "canary_module.call"}
+HOSTILE: dict[str, tuple[str, Any]] = {
+    "the model": ("model", POPEN),
+    "a module without a dot": ("model.neck", {"type": "canary_module"}),
+    "a backbone": ("model.backbone", CALL),
+    "a backbone's norm": ("model.backbone.norm_cfg", CALL),
+    "a convolution": ("model.backbone.conv_cfg", CALL),
+    "an activation": ("model.neck.act_cfg", CALL),
+    "a plugin": ("model.backbone.plugins", [{"cfg": CALL, "position": "after_conv1"}]),
+    "a loss": ("model.bbox_head.loss_cls", POPEN),
+    "an assigner": ("model.train_cfg.assigner", POPEN),
+    "a match cost": ("model.train_cfg.assigner.match_costs.0", POPEN),
+    "the preprocessor": ("model.data_preprocessor", CALL),
+    "a batch augmentation": ("model.data_preprocessor.batch_augments", [CALL]),
+    "an initializer": ("model.backbone.init_cfg", POPEN),
+    "a scope": ("model.neck._scope_", "canary_package"),
+    "a scope in a type": ("model.neck.type", "canary_package.ChannelMapper"),
+    "a scope of a step": ("test_pipeline.0._scope_", "canary_package"),
+    "a code string as NMS": ("model.test_cfg.nms", {"type": "__import__('canary_module')"}),
+    "a step of the pipeline": ("test_dataloader.dataset.pipeline.0", CALL),
+    "a step inside a step": ("test_dataloader.dataset.pipeline.0", {"type": "Compose", "transforms": [CALL]}),
+    "a step that hands on to another library": (
+        "test_dataloader.dataset.pipeline.1",
+        {"type": "Albu", "transforms": [{"type": "Resize"}]},
+    ),
+    "a data set": ("test_dataloader.dataset.type", "canary_module.call"),
+    "the type of data sets": ("dataset_type", "canary_module.call"),
+    "a hook": ("custom_hooks", [CALL]),
+    "a default hook": ("default_hooks.timer", CALL),
+    "a runner": ("runner_type", "canary_module.call"),
+    "an optimizer": ("optim_wrapper.optimizer", POPEN),
+    "a visualizer": ("visualizer.vis_backends", [CALL]),
+    "an import": ("custom_imports", {"imports": ["canary_module"], "allow_failed_imports": False}),
+    "an import as a word": ("custom_imports", {"imports": "canary_module"}),
+    "a base": ("_base_", "canary.py"),
+    "a base of a part": ("model._base_", ["canary.py"]),
+    "another detector's config": (
+        "model",
+        {"type": "KnowledgeDistillationSingleStageDetector", "teacher_config": "canary.py", "teacher_ckpt": "canary.pth"},
+    ),
+    "a teacher's weights": ("model", {"type": "LAD", "teacher_ckpt": "canary.pth"}),
+    "a language model": ("model.neck", {"type": "BertModel", "name": "."}),
+    "a detector of another library": ("model", {"type": "Detectron2Wrapper", "detector": {}}),
+    "a tracker's code string": (
+        "model.neck",
+        {"type": "CameraMotionCompensation", "warp_mode": "__import__('canary_module')"},
+    ),
+    "a type that is no name": ("model.neck.type", ["subprocess.Popen"]),
+    "a reserved name with a type": ("filename", POPEN),
+    "a path into the framework": ("model.neck.type", "mmdet.utils.benchmark.subprocess.Popen"),
+    "a function of torch": ("model.neck", {"type": "torch.load", "f": "canary.pth", "weights_only": False}),
+    "a torch hub": ("model.backbone", {"type": "torch.hub.load", "repo_or_dir": ".", "model": "call", "source": "local"}),
+}
+
+
+@pytest.mark.parametrize("adapter", [detr, mmdet], ids=["detr", "mmdet"])
+@pytest.mark.parametrize("road", HOSTILE)
+def test_a_config_in_a_checkpoint_runs_nothing(
+    road: str, adapter: Any, narrow: dict[str, Any], save: Save, canary: Path, tmp_path: Path
+) -> None:
+    path, value = HOSTILE[road]
+    with pytest.raises(CheckpointError) as caught:
+        convert(adapter, save(text_of(changed(narrow, path, value))), tmp_path)
+    assert not canary.exists()
+    assert "--trust-checkpoint" in (caught.value.hint or "")
+    assert ".py" in (caught.value.hint or "")
+
+
+IGNORED: dict[str, tuple[str, Any]] = {
+    "pretrained weights": ("model.backbone.init_cfg", {"type": "Pretrained", "checkpoint": "canary.pth"}),
+    "weights by another name": ("model.backbone.init_cfg", {"type": "PretrainedInit", "checkpoint": "canary.pth"}),
+    "mmdet 2's pretrained": ("model.backbone.pretrained", "canary.pth"),
+    "load_from": ("load_from", "canary.pth"),
+    "a file backend": ("test_dataloader.dataset.pipeline.0.backend_args", {"backend": "canary_module"}),
+    "a file client": ("test_dataloader.dataset.pipeline.0.file_client_args", {"backend": "canary_module"}),
+    "an annotation file": ("test_dataloader.dataset.ann_file", "canary.pkl"),
+}
+
+
+@pytest.mark.parametrize("road", IGNORED)
+def test_what_a_config_would_open_is_left_alone(
+    road: str, narrow: dict[str, Any], save: Save, canary: Path, tmp_path: Path
+) -> None:
+    path, value = IGNORED[road]
+    convert(detr, save(text_of(changed(narrow, path, value))), tmp_path)
+    assert not canary.exists()
+
+
+def test_an_override_is_not_a_way_around(narrow: dict[str, Any], save: Save, canary: Path, tmp_path: Path) -> None:
+    ctx = Conversion(
+        Request(str(save(text_of(narrow))), "detr"),
+        DetrOptions(cfg={"model.neck.type": "canary_module.call"}),
+        tmp_path,
+        warn=print,
+    )
+    with pytest.raises(CheckpointError, match=r"model\.neck\.type"):
+        detr.load_model(ctx)
+    assert not canary.exists()
+
+
+def test_trust_is_the_users_word(narrow: dict[str, Any], save: Save, canary: Path, tmp_path: Path) -> None:
+    """With the flag the config is what mmengine makes of it: imports, and modules by their path."""
+    values = changed(narrow, "custom_imports", {"imports": ["canary_module"]})
+    convert(detr, save(text_of(values)), tmp_path, trust=True)
+    assert canary.exists()
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml", ".yml"])
+def test_a_config_in_json_or_yaml_is_data(suffix: str, narrow: dict[str, Any], canary: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"config{suffix}"
+    path.write_text(json.dumps(narrow))  # YAML reads it as well
+    build_detector(load_config(str(path), {}), None)
+    path.write_text(json.dumps(changed(narrow, "model.neck", CALL)))
+    with pytest.raises(AdaptrtError, match="canary_module"):
+        build_detector(load_config(str(path), {}), None)
+    if suffix != ".json":
+        path.write_text("model: !!python/object/apply:subprocess.Popen [[touch, tripped]]")
+        with pytest.raises(AdaptrtError, match="cannot be read"):
+            load_config(str(path), {})
+    assert not canary.exists()
+
+
+def test_a_python_config_stays_the_users_code(narrow: dict[str, Any], canary: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("custom_imports = dict(imports=['canary_module'])\n" + text_of(narrow))
+    build_detector(load_config(str(path), {}), None)
+    assert canary.exists()
+
+
+def test_names_that_mmengine_writes(narrow: dict[str, Any], save: Save, tmp_path: Path) -> None:
+    """A scope, and the paths that configs in mmengine's lazy style are written with."""
+    values = changed(narrow, "model.type", "mmdet.DETR")
+    values = changed(values, "model.backbone.type", "mmdet.models.backbones.resnet.ResNet")
+    values = changed(values, "model.backbone.norm_cfg.type", "torch.nn.modules.batchnorm.BatchNorm2d")
+    values = changed(values, "test_dataloader.dataset.pipeline.0.type", "mmcv.transforms.loading.LoadImageFromFile")
+    values = changed(values, "model.neck._scope_", "mmdet")
+    values = changed(values, "optim_wrapper.optimizer.type", "torch.optim.adamw.AdamW")
+    values = changed(values, "custom_imports", {"imports": ["mmdet.models"], "allow_failed_imports": False})
+    convert(detr, save(text_of(values)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "-" * 20_000 + "1",
+        "a = " + "not " * 20_000 + "1",
+        "a = " + "+".join("1" * 20_000),
+        "a = b" + ".b" * 20_000,
+        "a = b" + "()" * 20_000,
+        "a = " + "1 if 1 else " * 20_000 + "1",
+        "a = " + "[" * 190 + "]" * 190,
+        "a = " + "9" * 500_000,
+        "a = " + "0x" + "f" * 500_000,
+        "a = 1e999999999",
+        "a = 10 ** 10 ** 10",
+        "a = 'x' * 10 ** 12",
+        "a = [0] * 10 ** 12",
+        "a = " + "'x' " * 200_000,
+        "a = [" + "[]," * 300_000 + "]",
+        "a = 1\n" * 300_000,
+        "a = {" + "'a': 1," * 100_000 + "}",
+        "x" * 10_000_000,
+    ],
+    ids=lambda text: text[:24],
+)
+def test_hostile_text_takes_no_time(text: str, save: Save, tmp_path: Path) -> None:
+    started = time.process_time()
+    with pytest.raises(AdaptrtError):
+        load_config_of(save(text))
+    assert time.process_time() - started < 20
+
+
+def load_config_of(path: Path) -> Any:
+    from adaptrt_mmdet.checkpoints import open_checkpoint
+
+    return load_config(str(path), {}, open_checkpoint(path))

@@ -102,7 +102,9 @@ def _read_data(path: Path) -> dict[str, Any]:
         text = path.read_text()
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ModelError(f"Config {path.name} cannot be read: {error}", hint="Give the config as a .py file.") from error
+        raise ModelError(
+            f"Config {path.name} cannot be read: {error}", hint="Give the config as a .py file."
+        ) from error
     if not isinstance(values, dict):
         raise ModelError(f"Config {path.name} holds a {type(values).__name__}.", hint="Give the config of a detector.")
     return values

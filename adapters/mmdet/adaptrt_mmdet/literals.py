@@ -10,7 +10,7 @@ from typing import Any
 
 from adaptrt import CheckpointError
 
-MAX_CHARACTERS = 1_000_000  # those of mmdet's wheel have at most 40,000; each becomes up to 300 bytes of syntax tree
+MAX_CHARACTERS = 300_000  # ten times the longest of mmdet's own; as a syntax tree up to 220 MB
 HINT = (
     "If you trust it, give the config as a file (adaptrt convert --adapter ... my_config.py --weights FILE), "
     "or run the one in the checkpoint with --trust-checkpoint."

@@ -90,7 +90,9 @@ def registered_values(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in LOADERS:
         loader = values.get(name)
         if isinstance(loader, Mapping) and isinstance(loader.get("dataset"), Mapping):
-            kept[name] = {"dataset": _dataset(loader["dataset"], f"{name}.dataset")}
+            kept[name] = {
+                "dataset": _dataset(loader["dataset"], f"{name}.dataset", pipeline=name != "train_dataloader")
+            }
     return kept
 
 
@@ -113,7 +115,7 @@ def only_registered(config: Config) -> Iterator[None]:
             raise ImportError(f"{name!r} is named by a config that was read as data")
         return importlib.import_module(name, package)
 
-    place.get_object_from_string, place.import_module = (lambda name: None), import_module
+    place.get_object_from_string, place.import_module = (lambda _: None), import_module
     try:
         yield
     finally:
@@ -204,13 +206,13 @@ def _transforms(value: Any, where: str) -> Any:
     return kept
 
 
-def _dataset(value: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Class names, and how a picture is prepared; the data set itself is never opened."""
+def _dataset(value: Mapping[str, Any], where: str, *, pipeline: bool) -> dict[str, Any]:
+    """Class names, and how a picture is prepared in a test; the data set itself is never opened."""
     kept = {key: value[key] for key in ("type", "metainfo") if key in value}
-    if "pipeline" in value:
+    if pipeline and "pipeline" in value:
         kept["pipeline"] = _transforms(value["pipeline"], f"{where}.pipeline")
     if isinstance(value.get("dataset"), Mapping):
-        kept["dataset"] = _dataset(value["dataset"], f"{where}.dataset")
+        kept["dataset"] = _dataset(value["dataset"], f"{where}.dataset", pipeline=pipeline)
     return kept
 
 
@@ -219,9 +221,12 @@ def _entry(kind: str, registries: tuple[Any, ...]) -> tuple[Any, str]:
     scope, _, name = kind.rpartition(".")
     for registry in registries:
         while registry is not None:
-            entry = registry.module_dict.get(name)
-            if entry is not None and (not scope or scope == registry.scope or _within(entry.__module__, (scope,))):
-                return entry, f"{registry.scope}.{name}" if scope else name
+            known = registry.module_dict
+            if name in known and (not scope or scope == registry.scope or _within(known[name].__module__, (scope,))):
+                return known[name], f"{registry.scope}.{name}" if scope else name
+            for short, entry in known.items() if scope else ():  # BatchNorm2d is BN
+                if (entry.__name__, entry.__module__) == (name, scope):
+                    return entry, f"{registry.scope}.{short}"
             registry = registry.parent
     return None, name
 

@@ -190,7 +190,7 @@ def _layer_type(kind: str, where: str) -> str:
 
 def _transforms(value: Any, where: str) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_transforms(item, f"{where}.{number}") for number, item in enumerate(value)]
+        return type(value)(_transforms(item, f"{where}.{number}") for number, item in enumerate(value))
     if not isinstance(value, Mapping):
         return value
     kept = {key: _transforms(item, f"{where}.{key}") for key, item in value.items() if key != "type"}

@@ -106,4 +106,6 @@ def origin_missing(path: Path, command: Sequence[str] = ()) -> UsageError:
         if key not in decoder:
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     full = shlex.join([*program, *map(printable, words), *given])
-    return UsageError(message, hint=f"The report of {path.name} says the following. Check what it names before you run it: {full}")
+    return UsageError(
+        message, hint=f"The report of {path.name} says the following. Check what it names before you run it: {full}"
+    )

@@ -106,6 +106,11 @@ def test_other_weights_that_a_config_names_are_not_opened(
     assert not any(model.pretrained_cfg.get(key) == value for key, value in entry.items())
 
 
+def described(conversion: Make, folder: Path) -> Any:
+    ctx = conversion(folder)
+    return swin.model_spec(ctx, swin.load_model(ctx))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -127,8 +132,7 @@ def test_other_weights_that_a_config_names_are_not_opened(
 def test_configs_that_are_something_else(change: dict[str, Any], folder: Path, conversion: Make) -> None:
     rewrite(folder, lambda config: config.update(change))
     with pytest.raises(AdaptrtError):
-        ctx = conversion(folder)
-        swin.model_spec(ctx, swin.load_model(ctx))
+        described(conversion, folder)
     assert not Path("pwned").exists()
 
 

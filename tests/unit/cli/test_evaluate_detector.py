@@ -29,7 +29,9 @@ def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
 
 
 def test_scores_pictures_and_classes(converted: str, adaptrt: Callable[..., Any]) -> None:
-    result = adaptrt("evaluate", converted, "--data", "set", "--backend", "eager,onnxruntime", *ORIGIN, "--show-dir", "shown")
+    result = adaptrt(
+        "evaluate", converted, "--data", "set", "--backend", "eager,onnxruntime", *ORIGIN, "--show-dir", "shown"
+    )
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert lines[0].split()[:7] == ["backend", "file", "mAP", "mAP50", "mAP75", "VOC", "AP50"]

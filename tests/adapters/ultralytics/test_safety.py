@@ -151,3 +151,15 @@ def yolo_config(*parts: str) -> Path:
     import ultralytics
 
     return Path(ultralytics.__file__).parent.joinpath("cfg", "models", *parts)
+
+
+def test_a_classic_checkpoint(classic: Any) -> None:
+    """The repository of that family evaluates the strings of its yaml; here it is kept as data, or dropped."""
+    from adaptrt_ultralytics.classic.model import load_classic
+
+    model = classic.network()
+    model.yaml = {"nc": 3, "activation": EVIL, "backbone": [[-1, EVIL, EVIL, [EVIL]]], "anchors": EVIL}
+    model.names = [EVIL, "b", "c"]
+    loaded = load_classic(classic.save({**classic.as_trained(model), "opt": {"cfg": EVIL}, "git": EVIL}))
+    assert loaded.names[0] == EVIL
+    assert not Path("pwned").exists()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +166,11 @@ def test_a_classic_checkpoint(classic: Any) -> None:
     loaded = load_classic(classic.save({**classic.as_trained(model), "opt": {"cfg": EVIL}, "git": EVIL}))
     assert loaded.names[0] == EVIL
     assert not Path("pwned").exists()
+
+
+def test_ultralytics_installs_nothing() -> None:
+    """It reads the variable when it is imported, which loading a checkpoint does."""
+    program = "import adaptrt_ultralytics.load, ultralytics.utils as utils; print(utils.AUTOINSTALL)"
+    environment = {key: value for key, value in os.environ.items() if key != "YOLO_AUTOINSTALL"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "False"

@@ -67,8 +67,10 @@ def main() -> None:
             result["scores"][name] = mmdet_scores(data, **given)
         for way, given in WAYS.items():
             path = folder / f"{way}.onnx"
-            adaptrt.convert(FIXTURE, adapter="detr", output=path, options=given, verify="quick", html=False, **HALF)
-            for name, one in through_backends(path, data):
+            report = adaptrt.convert(
+                FIXTURE, adapter="detr", output=path, options=given, verify="quick", html=False, **HALF
+            )
+            for name, one in through_backends(path, data, report):
                 result["scores"][f"{way} {name}"] = one.scores
     keep_scores("detr_map", result)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from results import FOLDER, table
 
 if TYPE_CHECKING:
+    from adaptrt import Report
     from adaptrt.evaluation.records import BackendResult
 
 FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
@@ -37,14 +38,20 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def through_backends(path: Path, data: Path) -> Iterator[tuple[str, BackendResult]]:
-    """``evaluate`` of a converted file, eager and ONNX Runtime, at batch 1 and 8, by name; of the graph in half precision
-    beside it too, if there is one."""
+def through_backends(path: Path, data: Path, report: Report) -> Iterator[tuple[str, BackendResult]]:
+    """``evaluate`` of a converted file, eager and ONNX Runtime, at batch 1 and 8, by name; of the graph in half
+    precision beside it too, if there is one. ``report`` is that of the conversion."""
     from adaptrt.evaluation import evaluate
 
+    origin: dict[str, Any] = {
+        "adapter": report.adapter,
+        "source": report.source,
+        "weights": report.weights or None,
+        "params": report.options,
+    }
     half = path.with_suffix(f".{HALF['precision']}.onnx")
     for batch in (1, 8):
-        for one in evaluate([path], data, backends=["eager", "onnxruntime"], batch=batch).results:
+        for one in evaluate([path], data, backends=["eager", "onnxruntime"], batch=batch, **origin).results:
             yield f"{one.backend} batch {batch}", one
         if half.exists():
             (one,) = evaluate([half], data, backends=["onnxruntime"], batch=batch).results

@@ -127,7 +127,9 @@ def evaluate(work: Work) -> None:
                 engine = work.engine(f"{case.adapter}_{precision}")
                 words: list[object] = ["evaluate", work.onnx(case.adapter), engine, "--data", data_of(work, case)]
                 words += ["--backend", "eager,onnxruntime,tensorrt", "--batch", batch, "--max-loss", loss]
-                words += ["--allow-host-code", "--json"]
+                words += ["--allow-host-code", "--adapter", case.adapter, "--source", FIXTURES / case.source]
+                words += ["--weights", FIXTURES / case.weights] if case.weights else []
+                words += ["--json"]
                 found = json.loads(adaptrt(work, name, words))
                 kept = ("backend", "file", "scores", "same")  # other work may have run beside: no rates
                 results = [{key: one[key] for key in kept} for one in found["results"]]

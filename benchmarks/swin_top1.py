@@ -53,8 +53,8 @@ def main() -> None:
     with scratch() as folder:
         data = write_classification_set(folder, pictures, SEED)
         scores["timm"] = top1_of_timm(data)
-        adaptrt.convert(FIXTURE, adapter="swin", output=folder / "out.onnx", batch="1:8:8", html=False)
-        for name, one in through_backends(folder / "out.onnx", data):
+        report = adaptrt.convert(FIXTURE, adapter="swin", output=folder / "out.onnx", batch="1:8:8", html=False)
+        for name, one in through_backends(folder / "out.onnx", data, report):
             scores[name] = 100 * one.scores["top-1"]
             if one.same is not None:
                 result["same top-1 as eager (%)"][name] = 100 * one.same

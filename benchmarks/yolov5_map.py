@@ -31,8 +31,10 @@ def main() -> None:
     }
     with scratch() as folder:
         data = write_detection_set(folder, pictures, HELD_OUT_SEED, DETECTION).parent
-        adaptrt.convert(FIXTURE, adapter="yolov5", output=folder / "out.onnx", verify="quick", html=False, **HALF)
-        for name, one in through_backends(folder / "out.onnx", data):
+        report = adaptrt.convert(
+            FIXTURE, adapter="yolov5", output=folder / "out.onnx", verify="quick", html=False, **HALF
+        )
+        for name, one in through_backends(folder / "out.onnx", data, report):
             result["scores"][name] = one.scores
     keep_scores("yolov5_map", result)
 

@@ -185,7 +185,7 @@ def load(
 
     ``device`` is ``cpu`` (for an ONNX file, unless said otherwise) or ``cuda:0`` (for an engine). An engine that carries
     code for the host (a version-compatible one) needs ``allow_host_code``; ``plugin_libs`` are libraries of TensorRT
-    plugins, beside those that its manifest names.
+    plugins; those that a manifest names are code, and loaded only if they are given here.
     """
     from adaptrt.pipeline.load import load as open_model
 

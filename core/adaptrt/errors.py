@@ -140,6 +140,12 @@ def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
     return nearest_name(path.name, [file.name for file in beside if not wanted or file.suffix.lower() in wanted])
 
 
+def printable(text: str) -> str:
+    """Text out of a file, for a message or a command to paste: no control characters, no line ends, no marks that
+    reorder what is shown."""
+    return "".join(character for character in text if character.isprintable())
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A sentence for a hint: the nearest known name, else all of them, as far as one reads."""
     known = sorted(known)

@@ -169,7 +169,7 @@ class Failure:
 class Report:
     """Everything about one conversion. ``operators`` maps a stage of the graph to its count of each operator;
     ``cached`` is when the conversion was made that this one took its results from. ``source``, ``weights`` and
-    ``options`` (``--set``) say how to load the model again."""
+    ``options`` (``--set``) record what was converted; nothing is loaded by them, since a report may be anyone's."""
 
     adapter: str
     source: str

@@ -10,6 +10,7 @@ import torch
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 from adaptrt import CheckpointError, Conversion, ImageTransform, InputSpec, ModelError, ModelSpec, UsageError
+from adaptrt_timm.config import require_network_arguments
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
 from adaptrt_timm.weights import read_weights
@@ -39,7 +40,7 @@ def create(
     """The model without its weights; the head has as many classes as asked for, else as the weights have."""
     options: TimmOptions = ctx.options or TimmOptions()
     arguments = constructor_args(ctx, source)
-    overlay = {key: value for key, value in source.pretrained_cfg.items() if key not in ("file", "source", "hf_hub_id")}
+    overlay = source.pretrained_cfg
     classes = options.num_classes or source.config.get("num_classes") or overlay.get("num_classes")
     if tensors is not None:
         held = _classes_in(tensors, source.name)
@@ -72,6 +73,7 @@ def create(
 def constructor_args(ctx: Conversion, source: Source) -> dict[str, Any]:
     """Arguments of timm's constructor: those of the config beside the weights, then ``--set model_args``."""
     options: TimmOptions = ctx.options or TimmOptions()
+    require_network_arguments(options.constructor_args)
     return {**(source.config.get("model_args") or {}), **options.constructor_args}
 
 

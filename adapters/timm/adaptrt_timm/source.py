@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt import CheckpointError, Conversion, ModelError, UsageError, did_you_mean
+from adaptrt_timm.config import checked_config
 from adaptrt_timm.weights import architecture_in
 
 CONFIG = "config.json"
@@ -21,7 +22,8 @@ class Source:
     """A model of timm by name, and where its weights and its config come from.
 
     ``config`` has timm's schema (``config.json`` of its hub format): ``architecture``, ``model_args``,
-    ``pretrained_cfg``, ``num_classes``, ``label_names``. Without ``weights`` the model has random ones.
+    ``pretrained_cfg``, ``num_classes``, ``label_names``; it has passed ``checked_config``. Without ``weights`` the model
+    has random ones.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Source:
     @property
     def labels(self) -> tuple[str, ...]:
         names = self.config.get("label_names") or self.pretrained_cfg.get("label_names") or ()
-        return tuple(map(str, names))
+        return tuple(map(str, names.values() if isinstance(names, Mapping) else names))
 
 
 def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:
@@ -95,4 +97,4 @@ def _read_config(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or "architecture" not in content:
         return {}  # another tool's file of the same name
-    return content
+    return checked_config(content, path)

@@ -1,3 +1,8 @@
 """adaptrt adapters for Ultralytics YOLO. Importing this imports neither torch nor ultralytics."""
 
 # SPDX-License-Identifier: AGPL-3.0-or-later
+
+import os
+
+# read when ultralytics is imported, which would else install with pip what it misses
+os.environ.setdefault("YOLO_AUTOINSTALL", "False")

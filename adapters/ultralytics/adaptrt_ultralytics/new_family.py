@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +104,6 @@ def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) 
 
     ``model`` is one of its own: Ultralytics fuses and changes what it is given.
     """
-    os.environ.setdefault("YOLO_AUTOINSTALL", "False")
     from ultralytics.models.yolo.detect import DetectionPredictor
 
     params = spec.decoder.params if spec.decoder else {}

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import ultralytics
+import yaml
 from torch import nn
 from ultralytics.nn import modules as layers
 from ultralytics.nn.modules import block, conv, head
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, guess_model_scale
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from adaptrt import CheckpointError, did_you_mean
@@ -64,11 +65,17 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
 
 
 def network_from_config(path: Path) -> nn.Module:
-    """The network that a config of the package describes, with reproducible random weights."""
-    name = _config_name(path)
+    """The network that a config of the package describes, with reproducible random weights.
+
+    Ultralytics evaluates expressions in a config, and by name looks in the current folder first: it is given the
+    contents of the package's own file instead.
+    """
+    name, file = _config_of(path)
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    config |= {"scale": guess_model_scale(name), "yaml_file": name}  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = DetectionModel(name, verbose=False)  # type: ignore[no-untyped-call]
+        model = DetectionModel(config, verbose=False)  # type: ignore[no-untyped-call]
     return _finished(model, str(path), dict(DEFAULT_CFG_DICT))
 
 
@@ -138,8 +145,8 @@ def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
     return finished
 
 
-def _config_name(path: Path) -> str:
-    """The name by which Ultralytics finds a config; ``yolov5nu`` and ``yolov5n6u`` are how its weights are called."""
+def _config_of(path: Path) -> tuple[str, Path]:
+    """A config's name and file; ``yolov5nu`` and ``yolov5n6u`` are how its weights are called."""
     if path.exists():
         raise CheckpointError(
             f"{path} is a config of your own, without weights.",
@@ -148,8 +155,11 @@ def _config_name(path: Path) -> str:
     stem = re.sub(r"^(yolov[35]\w*?)u$", r"\1", path.stem)
     stem = re.sub(r"^(yolov[58][nsmlx])6$", r"\1-p6", stem)
     unscaled = re.sub(r"(\d+)[nsmlx](?=-|$)", r"\1", stem)
-    known = {file.stem for file in CONFIGS.rglob("*.yaml")}
-    if stem not in known and unscaled not in known:
+    known = {file.stem: file for file in CONFIGS.rglob("*.yaml")}
+    file = known.get(stem) or known.get(unscaled)
+    if file is None:
         scaled = {re.sub(r"(\d+)(?=-|$)", r"\1n", name, count=1) for name in known}
-        raise CheckpointError(f"There is no file and no config {str(path)!r}.", hint=did_you_mean(stem, known | scaled))
-    return f"{stem}.yaml"
+        raise CheckpointError(
+            f"There is no file and no config {str(path)!r}.", hint=did_you_mean(stem, known.keys() | scaled)
+        )
+    return f"{stem}.yaml", file

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.framework import Command, arguments, general_options, option
 from adaptrt.cli.predict import _known_device
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ MODEL, DATA = "Models", "Pictures and results"
 
 EXAMPLES = (
     ("adaptrt evaluate best.onnx --data val/", "top-1 and top-5; val/ holds a folder for each class"),
-    ("adaptrt evaluate best.onnx --data val/ --backend eager,onnxruntime", "next to the model it was converted from"),
+    (
+        "adaptrt evaluate best.onnx --data val/ --backend eager,onnxruntime --adapter swin --source best.pth",
+        "next to the model it was converted from",
+    ),
     (
         "adaptrt evaluate best.onnx best.engine --data val/ --max-loss 0.1",
         "fail if the engine loses more than 0.1 points",
@@ -35,9 +38,11 @@ EXAMPLES = (
 @click.command("evaluate", cls=Command, examples=EXAMPLES)
 @click.argument("files", metavar="FILES...", nargs=-1, required=True)
 @option("--backend", "backends", metavar="NAMES", section=MODEL, help="eager, onnxruntime, tensorrt: what to compare, the first one is the yardstick.  [default: what the files are]")  # fmt: skip
-@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder.")
+@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, an option of the adapter too.")  # fmt: skip
 @option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for ONNX files.  [default: cpu]")  # fmt: skip
-@option("--weights", metavar="PATH", section=MODEL, help="For eager: where the checkpoint lies now.")
+@option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter that the file was converted with.")
+@option("--source", metavar="SOURCE", section=MODEL, help="For eager: what was converted, as `convert` takes it.")
+@option("--weights", metavar="PATH", section=MODEL, help="For eager: the weights, as `convert` takes them.")
 @option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let its framework load the checkpoint, which may run code in it.")  # fmt: skip
 @option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that carries code for the host.")
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
@@ -58,6 +63,8 @@ def evaluate(
     backends: str | None,
     pairs: tuple[str, ...],
     device: str | None,
+    adapter: str | None,
+    source: str | None,
     weights: str | None,
     trust_checkpoint: bool,
     allow_host_code: bool,
@@ -78,8 +85,8 @@ def evaluate(
 ) -> None:
     """How well FILES do on labelled pictures, side by side.
 
-    All backends see the same pictures in the same batches. `eager` is the model that a file was converted from, loaded
-    again through the report beside the file.
+    All backends see the same pictures in the same batches. `eager` is the model that a file was converted from: name it
+    with `--adapter` and `--source`. The report beside the file is data; nothing that it names is loaded.
     """
     from adaptrt.cli.output import echo_json, frameworks_kept_off_stdout
     from adaptrt.errors import VerificationError
@@ -87,12 +94,17 @@ def evaluate(
     from adaptrt.evaluation.files import Drawer, ResultsFile
     from adaptrt.evaluation.subjects import choose_subjects
     from adaptrt.options import parse_pairs
+    from adaptrt.pipeline.reference import origin_missing
     from adaptrt.rendering.evaluations import evaluation_data, evaluation_lines
 
     params = dict(parse_pairs(pairs))
     if score_thr is not None:
         params.setdefault("conf", str(score_thr))
     subjects = choose_subjects([Path(file) for file in files], _names(backends))
+    for subject in subjects:
+        if subject.backend == "eager" and (adapter is None or source is None):
+            context = click.get_current_context()
+            raise origin_missing(subject.path, [*context.command_path.split(), *arguments(context)])
     several = len(subjects) > 1
     if max_loss is not None:
         _require_comparison(max_loss, subjects, counted=format_only is None)
@@ -114,6 +126,8 @@ def evaluate(
             limit=limit,
             params=params,
             device=device,
+            adapter=adapter,
+            source=source,
             weights=weights,
             trust_checkpoint=trust_checkpoint,
             allow_host_code=allow_host_code,

@@ -16,6 +16,7 @@ from adaptrt.evaluation.records import BackendResult, Evaluation
 from adaptrt.evaluation.subjects import Subject, choose_subjects
 from adaptrt.evaluation.tasks import Dataset, EvaluationTask, Example, Scorer, find_task
 from adaptrt.pipeline.load import Model
+from adaptrt.pipeline.reference import Origin, origin_missing, split_params
 
 Progress = Callable[[str, int, int], None]
 OnPrediction = Callable[[Subject, Example, Any, Any], None]
@@ -31,6 +32,8 @@ def evaluate(
     limit: int | None = None,
     params: dict[str, Any] | None = None,
     device: str | None = None,
+    adapter: str | None = None,
+    source: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     trust_checkpoint: bool = False,
     allow_host_code: bool = False,
@@ -45,8 +48,10 @@ def evaluate(
     """Every backend on the labelled pictures of ``data``, the same ones in the same batches.
 
     ``backends`` are eager, onnxruntime, tensorrt; those of the files unless given. ``batch``: pictures at a time, the
-    spec's optimal batch unless given. ``limit``: at most so many pictures, spread evenly over the data. ``weights``:
-    where the checkpoint lies now, for eager. ``on_progress(title, done, total)`` is called as pictures are done,
+    spec's optimal batch unless given. ``limit``: at most so many pictures, spread evenly over the data. eager needs
+    ``adapter`` and ``source``, and takes ``weights`` and ``trust_checkpoint``, as ``convert`` was given them: what a report
+    names is not loaded. ``params`` are the decoder's and, for eager, the adapter's (``--set``).
+    ``on_progress(title, done, total)`` is called as pictures are done,
     ``on_prediction(subject, example, picture, prediction)`` for each, and ``on_records`` gets all predictions of a
     backend in the task's exchange format (detection: COCO results). ``images``: the folder of the pictures, for
     detection. ``plugin_libs`` and ``custom_ops`` are libraries for TensorRT and ONNX Runtime. Without ``score`` nothing is
@@ -57,17 +62,24 @@ def evaluate(
     subjects = choose_subjects([Path(file) for file in files], list(backends))
     for subject in subjects:
         subject.require_backend()
+    plugins = Path(plugins_file) if plugins_file else None
+    origin: Origin | None = None
+    eager = next((subject for subject in subjects if subject.backend == "eager"), None)
+    if eager is not None:
+        if adapter is None or source is None:
+            raise origin_missing(eager.path)
+        options, params = split_params(adapter, params or {}, plugins)
+        origin = Origin(adapter, os.fspath(source), Path(weights) if weights else None, options, trust_checkpoint)
     evaluation: Evaluation | None = None
     dataset, answers = Dataset(()), list[Any]()
     for subject in subjects:
         with subject.open(
             device=device,
-            weights=Path(weights) if weights else None,
-            trust_checkpoint=trust_checkpoint,
+            origin=origin,
             allow_host_code=allow_host_code,
             plugin_libs=[Path(library) for library in plugin_libs],
             custom_ops=[Path(library) for library in custom_ops],
-            plugins_file=Path(plugins_file) if plugins_file else None,
+            plugins_file=plugins,
         ) as model:
             task = find_task(model.spec)
             if score:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.load import Model, load
-from adaptrt.pipeline.reference import load_reference, report_of
+from adaptrt.pipeline.reference import Origin, load_reference, report_of
 from adaptrt.trt.model_files import ENGINE_SUFFIXES, require_model_file
 from adaptrt.trt.versions import import_tensorrt
 
@@ -17,7 +17,7 @@ BACKENDS = ("eager", "onnxruntime", "tensorrt")
 
 @dataclass(frozen=True)
 class Subject:
-    """A backend and the file it runs; for ``eager`` the file whose conversion names the checkpoint."""
+    """A backend and the file it runs; for ``eager`` the file whose report holds the spec."""
 
     backend: str
     path: Path
@@ -31,17 +31,15 @@ class Subject:
         self,
         *,
         device: str | None,
-        weights: Path | None,
-        trust_checkpoint: bool,
+        origin: Origin | None,
         allow_host_code: bool,
         plugin_libs: Sequence[Path],
         custom_ops: Sequence[Path],
         plugins_file: Path | None,
     ) -> Model:
         if self.backend == "eager":
-            return load_reference(
-                self.path, weights=weights, trust_checkpoint=trust_checkpoint, plugins_file=plugins_file
-            )
+            assert origin is not None
+            return load_reference(self.path, origin, plugins_file=plugins_file)
         return load(
             self.path,
             device=device if self.backend == "onnxruntime" or device != "cpu" else None,
@@ -76,7 +74,7 @@ def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
         reported = [path for path in files if report_of(path) is not None]
         if not reported:
             raise UsageError(
-                f"The checkpoint of {files[0].name} is not known: its report is not beside it.",
+                f"The pre- and postprocessing of {files[0].name} are unknown: its report is not beside it.",
                 hint="Keep <name>.report.json beside the file, or leave eager out of --backend.",
             )
         return reported[:1]

@@ -79,9 +79,12 @@ def open_engine(engine: Path, request: Request) -> tuple[TensorRTRunner | None, 
     from adaptrt.runtime.tensorrt import TensorRTRunner
 
     try:
-        return TensorRTRunner(engine, device=request.build.device, allow_host_code=True), ""
+        runner = TensorRTRunner(
+            engine, device=request.build.device, allow_host_code=True, plugin_libs=request.build.plugin_libs
+        )
     except DependencyError as error:
         return None, f"it cannot run here: {error.message}"
+    return runner, ""
 
 
 def complete_manifest(engine: Path, onnx: Path, float32: Path, report: Report) -> Manifest | None:

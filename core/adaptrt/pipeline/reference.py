@@ -1,17 +1,39 @@
-"""The model that a file was converted from, found again through the report beside it."""
+"""The model that a file was converted from: named by the caller, never by the report beside the file."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from adaptrt.errors import ModelError
+from adaptrt.errors import ModelError, UsageError, printable
+from adaptrt.options import takes_option
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.opened import OpenedAdapter
+from adaptrt.pipeline.sessions import open_session
 from adaptrt.report import Report
 from adaptrt.request import Request, ShapeRequest
 
 SUFFIX = ".report.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How to load the model that a file was converted from: what ``adaptrt convert`` was given.
+
+    A source can name code (``module:attribute``, a ``.py`` file), and so can weights and options. They are the caller's
+    own words, since a report may have been written by anyone.
+    """
+
+    adapter: str
+    source: str
+    weights: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    trust_checkpoint: bool = False
 
 
 def report_of(path: Path) -> Report | None:
@@ -25,36 +47,65 @@ def report_of(path: Path) -> Report | None:
     return None
 
 
-def load_reference(
-    path: Path, *, weights: Path | None = None, trust_checkpoint: bool = False, plugins_file: Path | None = None
-) -> Model:
+def split_params(
+    adapter: str, params: Mapping[str, Any], plugins_file: Path | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of the adapter, and what is left for the decoder, as ``adaptrt convert`` splits ``--set``."""
+    taken = open_session(adapter, plugins_file)[0].hooks.adapter_options()
+    own = {key: value for key, value in params.items() if taken is not None and takes_option(taken, key)}
+    return own, {key: value for key, value in params.items() if key not in own}
+
+
+def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = None) -> Model:
     """The unpatched model, eager on the CPU, with the pre- and postprocessing of the file converted from it.
 
-    ``weights`` is where the checkpoint lies now, if not where the report says.
+    The report beside the file gives the spec alone: shapes, preprocessing, decoder, labels.
     """
     report = report_of(path)
     if report is None or report.spec is None:
         raise ModelError(
-            f"What {path.name} was converted from is not known: its report is not beside it.",
+            f"The pre- and postprocessing of {path.name} are unknown: its report is not beside it.",
             hint=f"Keep <name>{SUFFIX} beside the file.",
         )
     from adaptrt.export.eager import EagerRunner
 
     spec = report.spec
-    source, old = report.source, Path(report.weights) if report.weights else None
-    if weights is not None:
-        source, old = (report.source, weights) if old is not None else (str(weights), None)
     with tempfile.TemporaryDirectory(prefix="adaptrt-reference-") as folder:
         request = Request(
-            source,
-            report.adapter,
-            weights=old,
+            origin.source,
+            origin.adapter,
+            weights=origin.weights,
             shapes=ShapeRequest(shapes={tensor.name: tensor.profiles for tensor in spec.inputs}),
-            options=report.options,
-            trust_checkpoint=trust_checkpoint,
+            options=origin.options,
+            trust_checkpoint=origin.trust_checkpoint,
             plugins_file=plugins_file,
         )
         model = OpenedAdapter(request, Path(folder)).model.eval()
     return Model(
         EagerRunner(model, tuple(output.name for output in spec.outputs)), spec, path, plugins_file=plugins_file
+    )
+
+
+def origin_missing(path: Path, command: Sequence[str] = ()) -> UsageError:
+    """The error of a caller who asks for eager and does not name the model; nothing that the report names is loaded.
+
+    ``command`` is the command line so far; the hint completes it with what the report says, as quoted text.
+    """
+    report = report_of(path)
+    message = "Backend eager needs --adapter and --source: a report does not decide what is loaded."
+    if report is None:
+        return UsageError(message, hint="Give both as adaptrt convert was given them.")
+    program, given = list(command[:2]) or ["adaptrt", "evaluate"], list(command[2:])
+    flags = {word.partition("=")[0] for word in given}
+    words: list[str] = []
+    for flag, value in (("--adapter", report.adapter), ("--source", report.source), ("--weights", report.weights)):
+        if value and flag not in flags:
+            words += [flag, value]
+    decoder = report.spec.decoder.params if report.spec and report.spec.decoder else {}
+    for key, value in report.options.items():
+        if key not in decoder:
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    full = shlex.join([*program, *map(printable, words), *given])
+    return UsageError(
+        message, hint=f"The report of {path.name} says the following. Check what it names before you run it: {full}"
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from adaptrt.errors import AdaptrtError, EngineError
+from adaptrt.errors import AdaptrtError, EngineError, printable
 from adaptrt.report import Link, PassRecord, PatchRecord
 from adaptrt.specs import BuildOptions, ModelSpec, Precision
 from adaptrt.trt.log import LogNote
@@ -114,12 +115,6 @@ def find_manifest(plan: Path) -> Manifest | None:
     return Manifest.from_json(path.read_bytes()) if path.is_file() else None
 
 
-def plugin_libraries(manifest: Manifest, given: Sequence[str]) -> list[str]:
-    """The plugin libraries to load: those given, and the manifest's that none of the same file name stands in for."""
-    names = {Path(library).name for library in given}
-    return [*given, *(library.path for library in manifest.plugin_libs if Path(library.path).name not in names)]
-
-
 def check_manifest(
     manifest: Manifest,
     plan: Path,
@@ -130,20 +125,20 @@ def check_manifest(
 ) -> list[str]:
     """Refuse with an ``EngineError`` what cannot run here, before TensorRT does in its own words; warnings otherwise.
 
-    Whether the plan is the one that is meant says ``check_plan``. ``plugin_libs`` are libraries that lie elsewhere than at
-    the build.
+    Whether the plan is the one that is meant says ``check_plan``. ``plugin_libs`` are the libraries that the caller lets
+    in: loading one runs its code, so the paths in a manifest are never opened, only compared by file name and hash.
     """
     warnings = []
     built = f"{plan.name} was built with TensorRT {manifest.tensorrt} for {_sm(manifest.capability)} ({manifest.gpu})"
     at_hand = f"here is TensorRT {here.tensorrt} on {_sm(here.capability)}{f' ({here.gpu})' if here.gpu else ''}"
-    hint = f"Rebuild it here with: {manifest.rebuild}" if manifest.rebuild else "Build it again on this machine."
+    hint = f"Rebuild it here with: {rebuild_line(manifest)}" if manifest.rebuild else "Build it again on this machine."
     problem = _version_problem(manifest, here) or _gpu_problem(manifest, here)
     if problem:
         raise EngineError(f"{built}; {at_hand}: {problem}.", hint=hint)
     if manifest.options.strip_weights:
         raise EngineError(
             f"{plan.name} holds no weights (--strip-weights): it has to be refitted before it runs.",
-            hint=f"Refit it with TensorRT's Refitter, or build it with its weights: {manifest.rebuild}",
+            hint=f"Refit it with TensorRT's Refitter, or build it with its weights: {rebuild_line(manifest)}",
         )
     if manifest.host_code and not allow_host_code:
         raise EngineError(
@@ -152,11 +147,17 @@ def check_manifest(
         )
     given = {Path(path).name: path for path in plugin_libs}
     for library in manifest.plugin_libs:
-        path = given.get(Path(library.path).name, library.path)
+        path = given.get(Path(library.path).name)
+        if path is None:
+            recorded = printable(library.path)
+            raise EngineError(
+                f"{plan.name} needs the plugin library {recorded}, which is code and not loaded unless you name it.",
+                hint=f"If you trust it, give its path: --plugin-lib {shlex.quote(recorded)} (in Python: plugin_libs=).",
+            )
         if not Path(path).is_file():
             raise EngineError(
                 f"{plan.name} needs the plugin library {path}, which is not there.",
-                hint="Copy it there, or give its place: --plugin-lib (in Python: plugin_libs=).",
+                hint="Check the path given to --plugin-lib (in Python: plugin_libs=).",
             )
         if file_sha256(Path(path)) != library.sha256:
             warnings.append(f"{path} is not the plugin library that {plan.name} was built with.")
@@ -189,6 +190,15 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def rebuild_line(manifest: Manifest) -> str:
+    """The command to rebuild, quoted anew: a manifest is data, and this will be pasted into a shell."""
+    try:
+        words = shlex.split(printable(manifest.rebuild))
+    except ValueError:
+        words = []
+    return shlex.join(words) if words[:2] == ["adaptrt", "build"] else "adaptrt build MODEL.onnx"
 
 
 def _version_problem(manifest: Manifest, here: Here) -> str | None:

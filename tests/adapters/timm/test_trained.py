@@ -36,7 +36,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_knows_the_shapes_and_the_conversion_loses_nothing(converted: Path, data: Path) -> None:
-    found = evaluate([converted], data, backends=["eager", "onnxruntime"])
+    found = evaluate([converted], data, backends=["eager", "onnxruntime"], adapter="swin", source=FIXTURE)
     eager, onnx = found.results
     assert found.pictures == 120
     assert eager.scores["top-1"] >= 0.95

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+ORIGIN = ("--adapter", "tiny", "--source", "classifier")
+
 
 @pytest.fixture
 def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
@@ -22,7 +24,7 @@ def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
 
 
 def test_a_table(converted: str, adaptrt: Callable[..., Any]) -> None:
-    result = adaptrt("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime")
+    result = adaptrt("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime", *ORIGIN)
     assert result.code == 0
     head, eager, onnx, *rest = result.out.splitlines()
     assert head.split() == ["backend", "file", "top-1", "agrees", "pictures/s", "model", "alone/s"]
@@ -40,7 +42,7 @@ def test_json(converted: str, adaptrt: Callable[..., Any]) -> None:
 
 
 def test_a_loss_fails(converted: str, adaptrt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime", "--max-loss")
+    words = ("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime", *ORIGIN, "--max-loss")
     assert adaptrt(*words, "0.1").code == 0
     from adaptrt.evaluation.records import Evaluation
 
@@ -89,7 +91,7 @@ def test_a_loss_needs_something_to_lose_against(converted: str, adaptrt: Callabl
     alone = adaptrt(*words, "0.1")
     assert alone.code == 2
     assert "--max-loss compares, and there is only onnxruntime classifier.onnx." in alone.err
-    both = (*words[:-1], "--backend", "eager,onnxruntime", "--max-loss")
+    both = (*words[:-1], "--backend", "eager,onnxruntime", *ORIGIN, "--max-loss")
     assert adaptrt(*both, "nan").code == 2
     uncounted = adaptrt(*both, "0.1", "--format-only", "results.json")
     assert uncounted.code == 2

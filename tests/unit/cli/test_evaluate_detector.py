@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+ORIGIN = ("--adapter", "tiny", "--source", "detector")
+
 
 @pytest.fixture
 def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
@@ -27,7 +29,9 @@ def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
 
 
 def test_scores_pictures_and_classes(converted: str, adaptrt: Callable[..., Any]) -> None:
-    result = adaptrt("evaluate", converted, "--data", "set", "--backend", "eager,onnxruntime", "--show-dir", "shown")
+    result = adaptrt(
+        "evaluate", converted, "--data", "set", "--backend", "eager,onnxruntime", *ORIGIN, "--show-dir", "shown"
+    )
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert lines[0].split()[:7] == ["backend", "file", "mAP", "mAP50", "mAP75", "VOC", "AP50"]
@@ -57,7 +61,7 @@ def test_a_results_file_without_scores(converted: str, adaptrt: Callable[..., An
     fewer = json.loads(Path("found.json").read_text())
     assert len(fewer) < len(found)
     assert all(entry["score"] > 0.9 for entry in fewer)
-    assert adaptrt(*arguments, "--backend", "eager,onnxruntime").code == 0
+    assert adaptrt(*arguments, "--backend", "eager,onnxruntime", *ORIGIN).code == 0
     assert {path.name for path in Path().glob("found.*.json")} == {
         "found.detector.eager.json",
         "found.detector.onnxruntime.json",

@@ -13,6 +13,8 @@ from adaptrt import DependencyError, ImageError, ModelError, ShapeError, UsageEr
 from adaptrt.evaluation import evaluate
 from adaptrt.evaluation.subjects import choose_subjects
 
+ORIGIN = {"adapter": "tiny", "source": "classifier"}
+
 
 @pytest.fixture
 def converted(tiny: str) -> Path:
@@ -38,7 +40,13 @@ def data(tmp_path: Path) -> Path:
 
 def test_eager_and_onnxruntime_agree(converted: Path, data: Path) -> None:
     seen: list[Any] = []
-    found = evaluate([converted], data, backends=["eager", "onnxruntime"], on_progress=lambda *at: seen.append(at))
+    found = evaluate(
+        [converted],
+        data,
+        backends=["eager", "onnxruntime"],
+        **ORIGIN,
+        on_progress=lambda *at: seen.append(at),
+    )
     eager, onnx = found.results
     assert (eager.backend, onnx.backend) == ("eager", "onnxruntime")
     assert eager.pictures == onnx.pictures == found.pictures == 9
@@ -83,14 +91,18 @@ def test_a_backend_that_is_missing_is_told_before_others_have_worked(
     seen: list[Any] = []
     with pytest.raises(DependencyError, match="TensorRT is not installed"):
         evaluate(
-            [converted], data, backends=["eager", "onnxruntime", "tensorrt"], on_progress=lambda *at: seen.append(at)
+            [converted],
+            data,
+            backends=["eager", "onnxruntime", "tensorrt"],
+            **ORIGIN,
+            on_progress=lambda *at: seen.append(at),
         )
     assert seen == []
 
 
 def test_a_damaged_picture_is_left_out_and_named(converted: Path, data: Path) -> None:
     (data / "red" / "0.png").write_bytes(b"\x89PNG")
-    found = evaluate([converted], data, backends=["onnxruntime", "eager"])
+    found = evaluate([converted], data, backends=["onnxruntime", "eager"], **ORIGIN)
     assert [result.pictures for result in found.results] == [8, 8]
     assert len(found.notes) == 1
     assert "0.png" in found.notes[0]
@@ -102,7 +114,7 @@ def test_a_damaged_picture_is_left_out_and_named(converted: Path, data: Path) ->
 
 def test_a_checkpoint_that_moved(converted: Path, data: Path) -> None:
     with pytest.raises(ModelError, match="no net 'gone'"):
-        evaluate([converted], data, backends=["eager"], weights="gone")
+        evaluate([converted], data, backends=["eager"], adapter="tiny", source="gone")
 
 
 def test_other_tasks_are_refused(tiny: str, data: Path) -> None:

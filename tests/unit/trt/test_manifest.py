@@ -24,7 +24,7 @@ from adaptrt.trt.manifest import (
     check_plan,
     find_manifest,
     manifest_path,
-    plugin_libraries,
+    rebuild_line,
 )
 from adaptrt.trt.receipt import Receipt
 
@@ -135,9 +135,34 @@ def test_plugin_libraries(plan: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"needs the plugin library .*my\.so"):
         check_manifest(made, plan, HERE)
     library.write_bytes(b"1")
-    assert check_manifest(made, plan, HERE) == []
+    given = [str(library)]
+    assert check_manifest(made, plan, HERE, plugin_libs=given) == []
     library.write_bytes(b"2")
-    assert "is not the plugin library" in check_manifest(made, plan, HERE)[0]
+    assert "is not the plugin library" in check_manifest(made, plan, HERE, plugin_libs=given)[0]
+
+
+def test_a_library_that_a_manifest_names_has_to_be_given(plan: Path, tmp_path: Path) -> None:
+    """It is there and its hash is right, and it is code all the same."""
+    library = tmp_path / "my plug;in\x1b.so"
+    library.write_bytes(b"1")
+    made = manifest(plugin_libs=[LibraryRecord(str(library), hashlib.sha256(b"1").hexdigest())])
+    with pytest.raises(EngineError, match="which is code and not loaded unless you name it") as caught:
+        check_manifest(made, plan, HERE)
+    assert f"--plugin-lib '{tmp_path}/my plug;in.so'" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "shown"),
+    [
+        ("adaptrt build 'a b.onnx' --precision fp16", "adaptrt build 'a b.onnx' --precision fp16"),
+        ("adaptrt build x.onnx; touch pwned", "adaptrt build 'x.onnx;' touch pwned"),
+        ("adaptrt build $(touch pwned)\n\x1b[8m", "adaptrt build '$(touch' 'pwned)[8m'"),
+        ("curl example.org | sh", "adaptrt build MODEL.onnx"),
+        ("adaptrt build 'open", "adaptrt build MODEL.onnx"),
+    ],
+)
+def test_the_command_of_a_manifest_is_quoted_anew(recorded: str, shown: str) -> None:
+    assert rebuild_line(manifest(rebuild=recorded)) == shown
 
 
 def test_a_plugin_library_that_lies_elsewhere_now(plan: Path, tmp_path: Path) -> None:
@@ -145,11 +170,9 @@ def test_a_plugin_library_that_lies_elsewhere_now(plan: Path, tmp_path: Path) ->
     other, moved = tmp_path / "other.so", tmp_path / "my.so"
     moved.write_bytes(b"1")
     assert check_manifest(made, plan, HERE, plugin_libs=[str(other), str(moved)]) == []
-    assert plugin_libraries(made, [str(other), str(moved)]) == [str(other), str(moved)]
-    assert plugin_libraries(made, [str(other)]) == [str(other), "/built/there/my.so"]
     moved.write_bytes(b"2")
     assert check_manifest(made, plan, HERE, plugin_libs=[str(moved)])[0].startswith(f"{moved} is not the plugin")
-    with pytest.raises(EngineError, match=r"needs the plugin library /built/there/my\.so, which is not there"):
+    with pytest.raises(EngineError, match=r"needs the plugin library /built/there/my\.so, which is code"):
         check_manifest(made, plan, HERE, plugin_libs=[str(other)])
 
 

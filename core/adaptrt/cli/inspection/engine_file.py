@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.cli.inspection.description import Description, Node, Tensor
-from adaptrt.errors import AdaptrtError, EngineError
+from adaptrt.errors import AdaptrtError, EngineError, printable
 from adaptrt.rendering.words import duration, file_size
 from adaptrt.trt.cuda import describe_device
 from adaptrt.trt.header import read_header
-from adaptrt.trt.manifest import Here, Manifest, check_manifest, check_plan, find_manifest
+from adaptrt.trt.manifest import Here, Manifest, check_manifest, check_plan, find_manifest, rebuild_line
 from adaptrt.trt.profiles import profiles_of
 from adaptrt.trt.versions import import_tensorrt
 
@@ -84,7 +85,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     if manifest.source:
         facts["model"] = f"{manifest.source} with adapter {manifest.adapter}" if manifest.adapter else manifest.source
     facts["command"] = manifest.command or "unknown"
-    facts["rebuild"] = manifest.rebuild
+    facts["rebuild"] = rebuild_line(manifest)
     return facts
 
 
@@ -97,10 +98,12 @@ def runs_here(manifest: Manifest, path: Path) -> str:
         return f"not known: {error.message}"
     here = Here(tensorrt.version, device.capability, device.name, tensorrt.flavour)
     try:
-        warnings = check_manifest(manifest, path, here, allow_host_code=True)
+        libraries = [library.path for library in manifest.plugin_libs]  # looked at, not loaded
+        warnings = check_manifest(manifest, path, here, allow_host_code=True, plugin_libs=libraries)
     except EngineError as error:
         return f"no: {error.message}"
     needs = ["needs --allow-host-code"] if manifest.host_code else []
+    needs += [f"needs --plugin-lib {shlex.quote(printable(library))}" for library in libraries]
     return "; ".join(["yes", *needs, *warnings])
 
 

@@ -70,7 +70,7 @@ def shown_file(path: str) -> str:
 
 def at(path: str, line: int) -> Place:
     """The place, with its line of code where the file is here."""
-    return Place(shown_file(path), line, linecache.getline(path, line).strip())
+    return Place(shown_file(path), line, _line_of(Path(path), line))
 
 
 def _place(node: ir.Node) -> Place | None:
@@ -94,5 +94,10 @@ def _code(file: str, line: int) -> str:
     for folder in ("", *sys.path):
         path = Path(folder, file)
         if path.is_file():
-            return linecache.getline(str(path), line).strip()
+            return _line_of(path, line)
     return ""
+
+
+def _line_of(path: Path, line: int) -> str:
+    """A line of Python. The path may come out of an ONNX file: anything else that it names is not read."""
+    return linecache.getline(str(path), line).strip() if path.suffix == ".py" and path.is_file() else ""

@@ -22,7 +22,7 @@ from adaptrt.runtime.tensorrt.memory import DevicePool, Events, PinnedPool
 from adaptrt.runtime.tensorrt.pool import LanePool
 from adaptrt.specs import ModelSpec
 from adaptrt.trt.cuda import describe_device
-from adaptrt.trt.manifest import Here, check_manifest, check_plan, find_manifest, plugin_libraries
+from adaptrt.trt.manifest import Here, check_manifest, check_plan, find_manifest
 from adaptrt.trt.versions import import_tensorrt
 
 _PLANS = 512
@@ -37,8 +37,8 @@ class TensorRTRunner:
     - ``outputs``: what ``__call__`` returns: ``owned`` memory, or ``borrowed`` (no copy; valid until the next call of the
       same thread, as is every stream that reads them)
     - ``allow_host_code``: load an engine that carries code for the host (version-compatible ones do)
-    - ``plugin_libs``: libraries with TensorRT plugins, beside those that the manifest names; one of the same file name
-      stands in for the manifest's
+    - ``plugin_libs``: libraries with TensorRT plugins; they are code, so those that the manifest names are not loaded
+      unless they are given here
 
     A graph is captured when shapes and addresses come for the second time. While that lasts, some milliseconds, CUDA
     refuses to wait for the whole device in any thread (``torch.cuda.synchronize``): call each shape twice before other
@@ -77,7 +77,6 @@ class TensorRTRunner:
             self._warnings += check_manifest(
                 self.manifest, path, here, allow_host_code=allow_host_code, plugin_libs=libraries
             )
-            libraries = plugin_libraries(self.manifest, libraries)
         self._engine = Engine(
             path.read_bytes(),
             self._cuda,

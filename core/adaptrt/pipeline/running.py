@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.cache import KIND, watch_sources
-from adaptrt.pipeline.environment import describe_environment
+from adaptrt.pipeline.environment import describe_environment, inductor_cache
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
 from adaptrt.pipeline.samples import Sample
@@ -306,7 +306,7 @@ def run_to_the_end(
         },
     )
     destination = choose_destination(request.source, request.output, request.precision)
-    with opened(destination) as workdir:
+    with opened(destination) as workdir, inductor_cache(workdir):
         session, settings = open_session(adapter, request.plugins_file)
         running = kind(request, report, observer or Observer(), session, settings, workdir, destination, documents)
         try:

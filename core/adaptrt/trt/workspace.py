@@ -114,6 +114,7 @@ def _claim(folder: Path, name: str) -> tuple[Path, FileLock | None]:
         except Timeout:
             break
         except OSError as error:
+            _remove(path)
             if error.errno not in _NO_LOCKS:
                 raise
             path = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_SUFFIX, dir=folder))

@@ -25,6 +25,7 @@ from adaptrt.trt.private_folder import folder_problem, make_private, open_regula
 FOLDER_VARIABLE, SIZE_VARIABLE = "ADAPTRT_CACHE_DIR", "ADAPTRT_CACHE_SIZE"
 DEFAULT_SIZE = 10 << 30
 _OBJECTS, _ENTRIES, _TIMING = "objects", "entries", "timing"
+_SUBFOLDERS = (_OBJECTS, _ENTRIES, _TIMING)
 _TITLE_LENGTH = 500
 
 
@@ -42,12 +43,14 @@ def default_timing_folder() -> Path:
 def cache_problem(folder: Path | None = None) -> str | None:
     """Why the cache is not used, in a sentence that says what to do; ``None`` if it is."""
     folder = folder or cache_folder()
-    problem = folder_problem(folder, (_OBJECTS, _ENTRIES, _TIMING))
-    if problem is None:
-        return None
+    problem = folder_problem(folder, _SUBFOLDERS)
+    return f"The cache is not used: {problem}. {_remedy(folder)}" if problem is not None else None
+
+
+def _remedy(folder: Path) -> str:
     return (
-        f"The cache is not used: {problem}. Remove what others may have placed in {folder} and run chmod 700 on it, "
-        f"or choose another folder: {FOLDER_VARIABLE}=/some/folder"
+        f"Remove what others may have placed in {folder} and run chmod 700 on it, or choose another folder: "
+        f"{FOLDER_VARIABLE}=/some/folder"
     )
 
 
@@ -170,10 +173,9 @@ class Store:
         return sum(path.lstat().st_size for path in self._contents())
 
     def _require_safe(self) -> None:
-        problem = self.problem
+        problem = folder_problem(self.folder, _SUBFOLDERS)
         if problem is not None:
-            message, _, hint = problem.partition(". ")
-            raise OutputError(f"{message}.", hint=hint)
+            raise OutputError(f"The cache is not used: {problem}.", hint=_remedy(self.folder))
 
     def _contents(self) -> Iterator[Path]:
         for folder in self._objects.iterdir() if self._objects.is_dir() else ():

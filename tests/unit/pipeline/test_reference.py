@@ -16,7 +16,7 @@ def test_a_file_that_its_report_does_not_describe(tmp_path: Path) -> None:
     """A run that was killed between two renames leaves a new file beside the old report."""
     path = tmp_path / "best.onnx"
     path.write_bytes(b"old")
-    report = Report("tiny", "best.pt")
+    report = Report("tiny", "best.pt", "adaptrt convert best.pt")
     report.files["onnx"] = record_file(path, path)
     (tmp_path / "best.report.json").write_text(report.to_json())
     assert report_of(path) == report

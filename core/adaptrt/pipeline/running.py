@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
 from adaptrt.pipeline import links
-from adaptrt.pipeline.cache import KIND, watch_sources
+from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
 from adaptrt.pipeline.environment import describe_environment, inductor_cache
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
@@ -119,10 +119,17 @@ class Running:
 
     def check_sources(self) -> None:
         """What was made from files that changed meanwhile is not kept: it would be served for their content."""
-        changed = self.sources.changed() if not self.report.cached else []
+        if self.report.cached:
+            return
+        changed = self.sources.changed()
         if changed:
-            self.cache_key = None
             self.warn(f"{changed_message(changed)}. It is not kept in the cache; convert again once the file is final.")
+            self.cache_key = None
+        elif self.cache_key is not None:
+            now, _ = conversion_key(self.request, self.session, self.settings, self.sources)
+            if now != self.cache_key:  # a config beside the weights, say, that was not there at the start
+                self.warn("A file that the conversion may have read appeared meanwhile. It is not kept in the cache.")
+                self.cache_key = None
 
     def remember(self, key: str) -> None:
         """Keep copies for the next time; that this cannot be done is no failure."""

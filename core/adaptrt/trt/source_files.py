@@ -9,7 +9,7 @@ from pathlib import Path
 
 from adaptrt.errors import UsageError
 
-MOST_FILES = 10_000  # in a folder that is hashed
+MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # in a folder that is hashed
 
 # device, inode, bytes, times of the content and of the inode (a rename and back changes only that)
 _Identity = tuple[int, int, int, int, int]
@@ -52,21 +52,29 @@ class SourceFiles:
             return False
 
     def _folder(self, folder: Path) -> str:
-        digest, count = hashlib.sha256(), 0
-        for top, folders, names in os.walk(folder):
-            folders.sort()
-            for name in folders:
-                if (Path(top) / name).is_symlink():
-                    raise UsageError(f"{folder} contains a link to a folder")
-            for name in sorted(names):
-                path = Path(top) / name
-                count += 1
-                if count > MOST_FILES or not path.is_file():
-                    raise UsageError(f"{folder} contains more than {MOST_FILES} files, or something else")
-                digest.update(
-                    f"{path.relative_to(folder).as_posix()}\0{self.content(path)}\0".encode(errors="surrogateescape")
-                )
+        digest = hashlib.sha256()
+        for path in _files_in(folder):
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name}\0{self.content(path)}\0".encode(errors="surrogateescape"))
         return digest.hexdigest()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    size = 0
+    for top, folders, names in os.walk(folder):
+        for name in folders:
+            if (Path(top) / name).is_symlink():
+                raise UsageError(f"{folder} contains a link to a folder")
+        for name in names:
+            path = Path(top) / name
+            found.append(path)
+            if not path.is_file():
+                raise UsageError(f"{path} is not a regular file")
+            size += path.stat().st_size
+            if len(found) > MOST_FILES or size > MOST_BYTES:
+                raise UsageError(f"{folder} contains more files than are hashed")
+    return sorted(found)
 
 
 def changed_message(changed: list[Path]) -> str:

@@ -309,6 +309,13 @@ def test_a_source_that_changes_meanwhile_is_not_kept(
     assert not run().cached
 
 
+def test_a_config_that_appears_meanwhile(checkpoint: Path) -> None:
+    request = Request("detector.pt", "tiny", verify="none")
+    report = convert(request, _Meddler("load", lambda: Path("detector.json").write_text("{}")))
+    assert any("appeared meanwhile" in warning for warning in report.warnings)
+    assert Store().entries() == []
+
+
 @pytest.mark.parametrize("name", ["detector.json", "labels.txt", "data/part.txt", "nested.yaml"])
 def test_every_file_that_counts_is_watched(checkpoint: Path, name: str) -> None:
     Path("data").mkdir()

@@ -6,6 +6,11 @@ package imports none of torch, onnx, onnxruntime, tensorrt or OpenCV.
 
 from __future__ import annotations
 
+import os
+
+# ONNX Runtime reads this when it is loaded: nothing is sent, and no .ses file stays in the temporary folder
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from adaptrt.api import build, convert, load
 from adaptrt.contributions import FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
 from adaptrt.errors import (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
-import sysconfig
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -14,68 +14,88 @@ from urllib.parse import unquote, urlparse
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from adaptrt.errors import AdaptrtError
+from adaptrt.errors import AdaptrtError, UsageError
 from adaptrt.pipeline.environment import describe_environment
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
 from adaptrt.report import Report
 from adaptrt.request import Request
-from adaptrt.trt.cache import key_of
+from adaptrt.trt.cache import Store, key_of
+from adaptrt.trt.cache_entry import Entry
 from adaptrt.trt.cuda import driver_version, identify_device
-from adaptrt.trt.manifest import file_sha256
 from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES
+from adaptrt.trt.source_files import SourceFiles
 from adaptrt.trt.versions import can_build, target_of
 
 KIND = "conversion"
 _FORMAT = 1
 
-# files that hold data, whose content says everything; others are code, which may read whatever it likes
+# files that hold data, whose content says everything; others are code, which may read whatever it likes, also where
+# they came with a distribution: a configuration inherits from others
 _DATA = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx"}
 # fields of a request that the result does not depend on
 _APART = {"output", "command", "cache", "verbose"}
 _FILES = {"weights", "image", "test_image", "plugins_file"}
+_REPORT, _HTML = ".report.json", ".report.html"
 
 
-def conversion_key(request: Request, session: Session, settings: Settings) -> tuple[str | None, str]:
-    """The key of a conversion; or ``None`` and why its result cannot be told from what goes in."""
+def watch_sources(request: Request) -> SourceFiles:
+    """Every file that a request names, as it is now; those that a key needs join when it is made."""
+    sources = SourceFiles()
+    named = (Path(request.source), *(getattr(request, name) for name in _FILES))
+    for path in (*named, *map(Path, request.build.plugin_libs), *request.ort_custom_ops):
+        if path is not None:
+            sources.watch(path)
+    return sources
+
+
+def conversion_key(
+    request: Request, session: Session, settings: Settings, sources: SourceFiles | None = None
+) -> tuple[str | None, str]:
+    """The key of a conversion; or ``None`` and why its result cannot be told from what goes in.
+
+    ``sources`` remembers the files that were hashed.
+    """
+    sources = sources or SourceFiles()
     if settings.plugins.modules:
         return None, "plugins.toml names modules, whose code may change"
     if not _is_told_by_its_content(request):
         return None, f"{request.source} is code or a name, which may stand for something else next time"
     try:
+        distributions = _distributions(session)
         parts = {
             "format": _FORMAT,
-            "request": _request_parts(request),
-            "source": _content(Path(request.source)) if Path(request.source).is_file() else request.source,
-            "beside": _beside(request),
+            "request": _request_parts(request, sources),
+            "source": sources.content(Path(request.source)) if Path(request.source).exists() else request.source,
+            "beside": _beside(request, sources),
             "target": target_of(request),
             "settings": settings.model_dump(mode="json"),
             "plugins": dict(session.sources),
-            "distributions": _distributions(session),
+            "distributions": distributions,
             "environment": describe_environment(),
             "gpu": _gpu(request),
         }
     except OSError as error:
         return None, f"{error.filename} cannot be read"  # the conversion will say it better
+    except UsageError as error:
+        return None, error.message
     return key_of(parts), ""
 
 
 def _is_told_by_its_content(request: Request) -> bool:
     source = Path(request.source)
-    if not source.is_file():  # a name, as of a model or of a config in a wheel (mmdet's end in .py)
-        return request.weights is not None and ":" not in request.source and source.suffix in ("", ".py")
-    if source.suffix.lower() in _DATA:
-        return True
-    # a configuration that came with an installed distribution changes only with its version
-    return any(source.resolve().is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
+    if source.is_file():
+        return source.suffix.lower() in _DATA
+    # a name, as of a model or of a config in a wheel (mmdet's end in .py)
+    return request.weights is not None and ":" not in request.source and source.suffix in ("", ".py")
 
 
-def _request_parts(request: Request) -> dict[str, Any]:
+def _request_parts(request: Request, sources: SourceFiles) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     for field in dataclasses.fields(request):
         value = getattr(request, field.name)
         if field.name in _FILES:
-            parts[field.name] = _content(value) if value is not None else None
+            parts[field.name] = sources.content(value) if value is not None else None
         elif field.name == "shapes":
             parts["shapes"] = {
                 **{key: str(part) for key, part in vars(value).items() if key != "dynamic"},
@@ -83,34 +103,39 @@ def _request_parts(request: Request) -> dict[str, Any]:
             }
         elif field.name == "build":
             parts["build"] = dataclasses.asdict(value)
-            parts["plugin_libs"] = [_content(Path(library)) for library in value.plugin_libs]
+            parts["plugin_libs"] = [sources.content(Path(library)) for library in value.plugin_libs]
         elif field.name == "ort_custom_ops":
-            parts["ort_custom_ops"] = [_content(library) for library in value]
+            parts["ort_custom_ops"] = [sources.content(library) for library in value]
         elif (
             field.name == "source"
         ):  # its content counts, and its name goes into reports, and into labels of some adapters
             parts["source"] = Path(value).name
         elif field.name == "options":
-            parts["options"] = {key: [str(part), _content_of_file(str(part))] for key, part in value.items()}
+            parts["options"] = {key: [str(part), _named_files(part, sources)] for key, part in value.items()}
         elif field.name not in _APART:
             parts[field.name] = value
     return parts
 
 
-def _beside(request: Request) -> list[str]:
-    """A config beside the weights, or in the folder that is the source: adapters read those."""
+def _beside(request: Request, sources: SourceFiles) -> list[str]:
+    """A config beside the weights: adapters read those."""
     files = [Path(request.source), *([request.weights] if request.weights else [])]
-    configs = [path / "config.json" if path.is_dir() else path.with_suffix(".json") for path in files if path.name]
-    return [_content(path) for path in configs if path.is_file()]
+    configs = [path.with_suffix(".json") for path in files if path.name and not path.is_dir()]
+    return [sources.content(path) for path in configs if path.is_file()]
 
 
-def _content(path: Path) -> str:
-    return file_sha256(path)
-
-
-def _content_of_file(text: str) -> str | None:
-    """For an option that names a file (labels, a configuration): what it holds."""
-    return _content(Path(text)) if len(text) < 1024 and "\0" not in text and Path(text).is_file() else None
+def _named_files(value: Any, sources: SourceFiles) -> list[str]:
+    """What the files and folders hold that an option names (labels, a configuration), at any depth."""
+    if isinstance(value, Mapping):
+        return [content for part in value.values() for content in _named_files(part, sources)]
+    if isinstance(value, (list, tuple)):
+        return [content for part in value for content in _named_files(part, sources)]
+    text = str(value)
+    if text[:1] in ("{", "["):
+        with contextlib.suppress(ValueError, RecursionError):
+            return _named_files(json.loads(text), sources)
+    named = len(text) < 1024 and "\0" not in text and text not in ("", ".", "..") and Path(text).exists()
+    return [sources.content(Path(text))] if named else []
 
 
 def _distributions(session: Session) -> dict[str, list[str]]:
@@ -131,24 +156,32 @@ def _requirements(distribution: metadata.Distribution) -> list[str]:
     for text in distribution.requires or ():
         try:
             name = Requirement(text).name
-            versions.append(f"{name} {metadata.version(name)}")
+            required = metadata.distribution(name)
         except (InvalidRequirement, metadata.PackageNotFoundError):
             continue
+        if _editable(required) is not None and not name.startswith("adaptrt"):
+            raise UsageError(f"{name} is installed editable: its code and configurations may change")
+        versions.append(f"{name} {required.version}")
     return sorted(set(versions))
 
 
 def _sources(distribution: metadata.Distribution) -> list[str]:
     """Path, size and time of each source file of a distribution that is installed editable."""
-    text = distribution.read_text("direct_url.json")
-    location = json.loads(text) if text else {}
-    if not location.get("dir_info", {}).get("editable"):
+    folder = _editable(distribution)
+    if folder is None:
         return []
-    folder = Path(unquote(urlparse(location["url"]).path))
     return [
         f"{path.relative_to(folder)} {path.stat().st_size} {path.stat().st_mtime_ns}"
         for top in _packages(folder)
         for path in sorted(top.rglob("*.py"))
     ]
+
+
+def _editable(distribution: metadata.Distribution) -> Path | None:
+    """The folder that a distribution is installed from, if it is editable."""
+    text = distribution.read_text("direct_url.json")
+    location = json.loads(text) if text else {}
+    return Path(unquote(urlparse(location["url"]).path)) if location.get("dir_info", {}).get("editable") else None
 
 
 def _packages(folder: Path) -> list[Path]:
@@ -165,6 +198,33 @@ def _gpu(request: Request) -> list[str]:
     except AdaptrtError:
         return ["none"]
     return [name, capability, driver_version() or ""]
+
+
+def stored_conversion(store: Store, entry: Entry, workdir: Path) -> tuple[Report, dict[str, Path]] | None:
+    """A kept report and its files by suffix, copied into ``workdir``; forgotten if they do not belong together."""
+    files = {suffix: workdir / f"cached{suffix}" for suffix in entry.files}
+    if entry.kind == KIND and all(store.copy(entry, suffix, path) for suffix, path in files.items()):
+        report = _sound_report(entry, files)
+        if report is not None:
+            del files[_REPORT]
+            return report, files
+    store.forget(entry.key)
+    return None
+
+
+def _sound_report(entry: Entry, files: Mapping[str, Path]) -> Report | None:
+    """The report, if it is of a conversion that passed and says of every file the hash that the file has."""
+    if _REPORT not in files:
+        return None
+    try:
+        report = Report.from_json(files[_REPORT].read_bytes())
+    except AdaptrtError:
+        return None
+    told = sorted((record.sha256, record.bytes) for record in report.files.values())
+    kept = sorted(
+        (entry.files[suffix], path.stat().st_size) for suffix, path in files.items() if suffix not in (_REPORT, _HTML)
+    )
+    return report if report.status == "passed" and told == kept else None
 
 
 def adopt(report: Report, stored: Report, files: Mapping[str, Path], created: float) -> bool:

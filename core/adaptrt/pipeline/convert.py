@@ -92,21 +92,22 @@ class _Converting(Running):
         """Whether the same was converted before: its files and its report become those of this conversion."""
         if not self.request.cache:
             return False
-        from adaptrt.pipeline.cache import adopt, conversion_key
+        from adaptrt.pipeline.cache import adopt, conversion_key, stored_conversion
         from adaptrt.trt.cache import Store
 
         self.stage = "cache"
         store = Store()
-        self.cache_key, _ = conversion_key(self.request, self.session, self.settings)
+        self.cache_key, _ = conversion_key(self.request, self.session, self.settings, self.sources)
         entry = store.find(self.cache_key) if self.cache_key else None
         if entry is None:
             return False
         with self.timed("cache") as stage:
-            files = {self.destination.path(suffix): self.workdir / f"cached{suffix}" for suffix in entry.files}
-            if not all(store.copy(entry, suffix, files[self.destination.path(suffix)]) for suffix in entry.files):
-                stage.note = "what was kept is damaged"
+            found = stored_conversion(store, entry, self.workdir)
+            if found is None:
+                stage.note = "the cache entry is damaged: converted again"
                 return False
-            stored = Report.from_json(files.pop(self.destination.path(".report.json")).read_bytes())
+            stored, kept = found
+            files = {self.destination.path(suffix): path for suffix, path in kept.items()}
             stage.note = "converted before: everything is there"
         names = {suffix: self.destination.path(suffix) for suffix in entry.files}
         same = adopt(self.report, stored, names, entry.created)

@@ -1,10 +1,15 @@
-"""Versions of everything that matters, from metadata: nothing is imported for it."""
+"""Versions of everything that matters, from metadata (nothing is imported for it), and where torch may leave files."""
 
 from __future__ import annotations
 
+import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
+_INDUCTOR_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 PACKAGES = (
     "adaptrt",
     "torch",
@@ -34,3 +39,19 @@ def describe_environment() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+@contextmanager
+def inductor_cache(workdir: Path) -> Iterator[None]:
+    """Have torch's compiler cache in the work folder: importing torch._dynamo creates one in the shared temporary folder.
+
+    Left alone where the user chose a place.
+    """
+    if _INDUCTOR_VARIABLE in os.environ:
+        yield
+        return
+    os.environ[_INDUCTOR_VARIABLE] = str(workdir.absolute() / "inductor")
+    try:
+        yield
+    finally:
+        os.environ.pop(_INDUCTOR_VARIABLE, None)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from adaptrt.errors import OutputError
 from adaptrt.report import FileRecord
 from adaptrt.trt.manifest import file_sha256
 from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES, MODEL_SUFFIXES
+from adaptrt.trt.workspace import follow_link, move_file, workspace
 
 _ENGINE = ".engine"
 
@@ -72,7 +69,7 @@ _SOURCE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx", ".py", ".yaml", ".yml
 
 @contextmanager
 def opened(destination: Destination) -> Iterator[Path]:
-    """A folder to work in, beside the destination and gone afterwards; nobody else writes to this name meanwhile.
+    """A folder to work in, beside the destination and gone afterwards; no other process writes to this name meanwhile.
 
     Folders that had to be made for it go too, if nothing was put into them.
     """
@@ -82,14 +79,11 @@ def opened(destination: Destination) -> Iterator[Path]:
             for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
                 missing.mkdir(exist_ok=True)
                 stack.callback(_remove_if_empty, missing)
-            stack.enter_context(_only_one(destination))
             for suffix in (".onnx", _ENGINE, ".report.json", ".report.html"):
-                if destination.path(suffix).is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(destination.path(suffix)))
-            workdir = Path(tempfile.mkdtemp(prefix=f".{destination.stem}.", suffix=".adaptrt", dir=folder))
+                follow_link(destination.path(suffix))
+            workdir = stack.enter_context(workspace(folder, destination.stem))
         except OSError as error:
             raise output_error(error, folder) from error
-        stack.callback(shutil.rmtree, workdir, ignore_errors=True)
         yield workdir
 
 
@@ -111,23 +105,24 @@ def publish(files: Mapping[Path, Path], workdir: Path) -> None:
     """Move finished files (destination to file) to their names: all of them or none.
 
     What they replace is kept in ``workdir`` until all are there, and comes back if one cannot be moved. Each name
-    changes from the old file to the new one in one step.
+    changes from the old file to the new one in one step; a name that is a link stays one.
     """
+    targets = [(follow_link(destination), path) for destination, path in files.items()]
     with ExitStack() as undo:
-        for number, (destination, path) in enumerate(files.items()):
+        for number, (target, path) in enumerate(targets):
             kept = workdir / f"replaced.{number}"
-            if destination.exists():
-                undo.callback(_put_back, kept, destination)
-                _link_or_copy(destination, kept)
+            if target.exists():
+                undo.callback(_put_back, kept, target)
+                _link_or_copy(target, kept)
             else:
-                undo.callback(destination.unlink, missing_ok=True)
-            path.replace(destination)
+                undo.callback(target.unlink, missing_ok=True)
+            move_file(path, target)
         undo.pop_all()
 
 
 def _put_back(kept: Path, destination: Path) -> None:
     if kept.exists():
-        kept.replace(destination)
+        move_file(kept, destination)
 
 
 def _link_or_copy(source: Path, copy: Path) -> None:
@@ -156,28 +151,3 @@ def output_error(error: OSError, folder: Path, flag: str = "-o") -> OutputError:
     if error.errno == errno.EISDIR:
         return OutputError(f"{error.filename or folder} is a folder.", hint=f"Choose another name with {flag}.")
     return OutputError(f"{folder}: {error.strerror or error}.", hint=elsewhere)
-
-
-@contextmanager
-def _only_one(destination: Destination) -> Iterator[None]:
-    # the lock lies in the temporary folder, so that nothing stays behind beside the user's files
-    key = hashlib.sha256(str(destination.folder.resolve() / destination.stem).encode()).hexdigest()[:24]
-    locks = Path(tempfile.gettempdir()) / f"adaptrt-locks-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    lock = FileLock(locks / f"{key}.lock")
-    try:
-        locks.mkdir(mode=0o700, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise OutputError(
-            f"Another conversion is writing {destination.path('.*')} at this moment.",
-            hint="Wait for it, or give this one another name with -o.",
-        ) from None
-    except OSError as error:
-        raise OutputError(
-            f"{locks} cannot be written to: {error.strerror or error}.",
-            hint="Locks lie there: point TMPDIR at a folder of your own.",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

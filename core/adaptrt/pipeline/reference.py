@@ -17,6 +17,7 @@ from adaptrt.pipeline.opened import OpenedAdapter
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.report import Report
 from adaptrt.request import Request, ShapeRequest
+from adaptrt.trt.manifest import file_sha256
 
 SUFFIX = ".report.json"
 
@@ -37,14 +38,28 @@ class Origin:
 
 
 def report_of(path: Path) -> Report | None:
-    """The report of the conversion that wrote this file; ``None`` if it is not beside it."""
+    """The report of the conversion that wrote this file; ``None`` if it is not beside it.
+
+    A ``ModelError`` if the file is not the one that the report describes.
+    """
     stem = path.name
     while "." in stem:
         stem = stem.rpartition(".")[0]
         candidate = path.with_name(stem + SUFFIX)
         if candidate.is_file():
-            return Report.from_json(candidate.read_bytes())
+            report = Report.from_json(candidate.read_bytes())
+            _require_described(report, candidate, path)
+            return report
     return None
+
+
+def _require_described(report: Report, beside: Path, path: Path) -> None:
+    hashes = [record.sha256 for record in report.files.values() if Path(record.path).name == path.name]
+    if hashes and path.is_file() and file_sha256(path) not in hashes:
+        raise ModelError(
+            f"{beside.name} describes another {path.name}: one of the two was changed or replaced.",
+            hint="Convert the model again, or restore the file that belongs to the report.",
+        )
 
 
 def split_params(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
 from adaptrt.pipeline import links
-from adaptrt.pipeline.environment import describe_environment
+from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
+from adaptrt.pipeline.environment import describe_environment, inductor_cache
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
 from adaptrt.pipeline.samples import Sample
@@ -21,6 +22,8 @@ from adaptrt.plugins.settings import Settings
 from adaptrt.report import Check, Failure, Report, Stage
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec
+from adaptrt.trt.cache import Store, cache_problem
+from adaptrt.trt.source_files import SourceFiles, changed_message
 from adaptrt.trt.versions import target_of, wants_typed_graph
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ class Running:
     stage: str = "start"
     files: dict[Path, Path] = field(default_factory=dict)  # what is to be published, by its final name
     samples: list[Sample] = field(default_factory=list)
+    sources: SourceFiles = field(init=False)
     cache_key: str | None = None
     why_unverified: str = "--verify none"
     report_suffix: ClassVar[str] = ".report"
@@ -63,6 +67,8 @@ class Running:
 
     def begin(self) -> None:
         """What hooks get, and what the report knows from the start."""
+        self.sources = watch_sources(self.request)
+        self.leave_unsafe_cache()
         # plugins hear of the end also where the options are wrong
         self.ctx = Conversion(
             self.request,
@@ -82,6 +88,14 @@ class Running:
         for warning in self.session.warnings:
             self.warn(warning)
 
+    def leave_unsafe_cache(self) -> None:
+        """Neither results nor timings come from a folder in which others may have placed them."""
+        problem = cache_problem() if self.request.cache else None
+        if problem is not None:
+            self.warn(problem)
+            build = replace(self.request.build, timing_cache=False)
+            self.request = replace(self.request, cache=False, build=build)
+
     def add_file(self, kind: str, path: Path, suffix: str) -> None:
         destination = self.destination.path(suffix)
         self.files[destination] = path
@@ -90,6 +104,7 @@ class Running:
     def finish(self) -> None:
         """Everything under its name, the report last; and into the cache."""
         self.stage = "publish"
+        self.check_sources()
         self.report.status = "passed"
         page = self.destination.path(f"{self.report_suffix}.html")
         if self.documents is not None and page not in self.files:
@@ -102,11 +117,22 @@ class Running:
             self.remember(self.cache_key)
         publish(self.files, self.workdir)
 
+    def check_sources(self) -> None:
+        """What was made from files that changed meanwhile is not kept: it would be served for their content."""
+        if self.report.cached:
+            return
+        changed = self.sources.changed()
+        if changed:
+            self.warn(f"{changed_message(changed)}. It is not kept in the cache; convert again once the file is final.")
+            self.cache_key = None
+        elif self.cache_key is not None:
+            now, _ = conversion_key(self.request, self.session, self.settings, self.sources)
+            if now != self.cache_key:  # a config beside the weights, say, that was not there at the start
+                self.warn("A file that the conversion may have read appeared meanwhile. It is not kept in the cache.")
+                self.cache_key = None
+
     def remember(self, key: str) -> None:
         """Keep copies for the next time; that this cannot be done is no failure."""
-        from adaptrt.pipeline.cache import KIND
-        from adaptrt.trt.cache import Store
-
         files = {self.destination.suffix(name): path for name, path in self.files.items()}
         try:
             Store().put(key, KIND, f"{self.report.adapter} {self.report.source}", files)
@@ -287,7 +313,7 @@ def run_to_the_end(
         },
     )
     destination = choose_destination(request.source, request.output, request.precision)
-    with opened(destination) as workdir:
+    with opened(destination) as workdir, inductor_cache(workdir):
         session, settings = open_session(adapter, request.plugins_file)
         running = kind(request, report, observer or Observer(), session, settings, workdir, destination, documents)
         try:

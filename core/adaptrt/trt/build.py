@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import shutil
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,8 @@ from adaptrt.trt.onnx_file import read_onnx
 from adaptrt.trt.process import run_build
 from adaptrt.trt.profiles import profiles_of
 from adaptrt.trt.receipt import Receipt, make_receipt, require_precision_shown
+from adaptrt.trt.source_files import SourceFiles, changed_message
+from adaptrt.trt.workspace import follow_link, move_file, workspace
 
 DEFAULTS = BuildOptions()
 
@@ -135,16 +135,21 @@ def make_manifest(
     keep_fp32: tuple[str, ...] = (),
     options: BuildOptions = DEFAULTS,
     command: str = "",
+    sources: SourceFiles | None = None,
 ) -> Manifest:
-    """What is known after the build; the pipeline adds adapter, patches, passes and checks."""
+    """What is known after the build; the pipeline adds adapter, patches, passes and checks.
+
+    ``sources`` knows the hashes of the files that the build read.
+    """
     from adaptrt.version import __version__
 
+    sources = sources or SourceFiles()
     built = build.built
     return Manifest(
         plan_sha256=file_sha256(build.plan),
         plan_bytes=build.plan.stat().st_size,
         onnx=onnx_path.name,
-        onnx_sha256=onnx_sha256(onnx_path),
+        onnx_sha256=onnx_sha256(onnx_path, sources),
         tensorrt=built.tensorrt,
         cuda=built.cuda,
         driver=built.driver,
@@ -158,7 +163,8 @@ def make_manifest(
         host_code=options.version_compatible,
         device_memory=built.device_memory,
         plugin_libs=[
-            LibraryRecord(str(Path(library).resolve()), file_sha256(Path(library))) for library in options.plugin_libs
+            LibraryRecord(str(Path(library).resolve()), sources.content(Path(library)))
+            for library in options.plugin_libs
         ],
         messages=build.notes,
         command=command,
@@ -184,18 +190,22 @@ def build_engine(
     command: str = "",
 ) -> tuple[Manifest, bool]:
     """``plan`` and its manifest beside it, built or out of the cache (True); what a plugin configures is never cached."""
-    from adaptrt.trt.cache import default_timing_folder
+    from adaptrt.trt.cache import cache_problem, default_timing_folder
     from adaptrt.trt.engine_cache import engine_from_cache, engine_key, keep_engine
 
     key = None
+    sources = SourceFiles()
+    digest = onnx_sha256(onnx_path, sources)
     if cache and configure is None:
-        key = engine_key(onnx_sha256(onnx_path), spec, precision, keep_fp32, options)
+        key = engine_key(digest, spec, precision, keep_fp32, options, sources)
         found = engine_from_cache(key, plan) if key else None
         if found is not None:
             found.command, found.onnx = command, onnx_path.name
             found.rebuild = rebuild_command(onnx_path.name, spec, precision, keep_fp32, options)
             manifest_path(plan).write_text(found.to_json(), encoding="utf-8")
             return found, True
+    if timing_folder is None and cache_problem() is None:
+        timing_folder = default_timing_folder()
     build = engine_from_onnx(
         onnx_path,
         spec,
@@ -203,13 +213,24 @@ def build_engine(
         precision=precision,
         keep_fp32=keep_fp32,
         options=options,
-        timing_folder=timing_folder or default_timing_folder(),
+        timing_folder=timing_folder,
         watcher=watcher,
         configure=configure,
     )
     manifest = make_manifest(
-        build, onnx_path, spec, precision=precision, keep_fp32=keep_fp32, options=options, command=command
+        build,
+        onnx_path,
+        spec,
+        precision=precision,
+        keep_fp32=keep_fp32,
+        options=options,
+        command=command,
+        sources=sources,
     )
+    changed = sources.changed()
+    if changed:
+        plan.unlink()
+        raise BuildError(f"{changed_message(changed)}.", hint="Build it again once the file is final.")
     manifest_path(plan).write_text(manifest.to_json(), encoding="utf-8")
     if key:
         keep_engine(key, plan, manifest)
@@ -236,8 +257,7 @@ def build_engine_file(
         file = read_onnx(onnx_path)
         spec = file.spec or spec_of_graph(file)
     out_path.parent.mkdir(parents=True, exist_ok=True)
-    workdir = Path(tempfile.mkdtemp(prefix=f".{out_path.stem}.", suffix=".adaptrt", dir=out_path.parent))
-    try:
+    with workspace(out_path.parent, out_path.stem) as workdir:
         manifest, _ = build_engine(
             onnx_path,
             spec,
@@ -250,16 +270,16 @@ def build_engine_file(
             cache=False,
         )
         publish_engine(workdir / "plan", out_path)
-    finally:
-        shutil.rmtree(workdir, ignore_errors=True)
     return manifest
 
 
 def publish_engine(plan: Path, out_path: Path) -> None:
     """Move plan and manifest to their names; an old manifest never stands beside a new plan."""
-    manifest_path(out_path).unlink(missing_ok=True)
-    plan.replace(out_path)
-    manifest_path(plan).replace(manifest_path(out_path))
+    manifest = manifest_path(out_path)
+    target, manifest_target = follow_link(out_path), follow_link(manifest)
+    manifest_target.unlink(missing_ok=True)
+    move_file(plan, target)
+    move_file(manifest_path(plan), manifest_target)
 
 
 @dataclass

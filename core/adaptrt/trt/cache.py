@@ -1,26 +1,32 @@
-"""Where results are kept between runs: files by their content, entries that name them by key. Safe under concurrent use."""
+"""Where results are kept between runs: files by their content, entries that name them by key. Safe under concurrent use.
+
+What lies in the cache is served as this user's own work, so nothing in it is believed that another user could have
+placed there: see ``Store.problem``. Hashes and keys from files are checked before they become paths.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 from filelock import FileLock
 
 from adaptrt.errors import OutputError
-from adaptrt.trt.manifest import file_sha256
+from adaptrt.trt.cache_entry import Entry, is_hash, read_entry
+from adaptrt.trt.private_folder import folder_problem, make_private, open_regular
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "ADAPTRT_CACHE_DIR", "ADAPTRT_CACHE_SIZE"
 DEFAULT_SIZE = 10 << 30
+_OBJECTS, _ENTRIES, _TIMING = "objects", "entries", "timing"
+_SUBFOLDERS = (_OBJECTS, _ENTRIES, _TIMING)
+_TITLE_LENGTH = 500
 
 
 def cache_folder() -> Path:
@@ -31,20 +37,21 @@ def cache_folder() -> Path:
 
 def default_timing_folder() -> Path:
     """The folder of the timing caches, one file for each GPU and TensorRT version."""
-    return cache_folder() / "timing"
+    return cache_folder() / _TIMING
 
 
-@dataclass
-class Entry:
-    """One result. ``files`` maps a suffix (``.engine``) to the hash of its content; ``title`` says what it is."""
+def cache_problem(folder: Path | None = None) -> str | None:
+    """Why the cache is not used, in a sentence that says what to do; ``None`` if it is."""
+    folder = folder or cache_folder()
+    problem = folder_problem(folder, _SUBFOLDERS)
+    return f"The cache is not used: {problem}. {_remedy(folder)}" if problem is not None else None
 
-    key: str
-    kind: str
-    title: str
-    created: float
-    files: dict[str, str] = field(default_factory=dict)
-    bytes: int = 0
-    used: float = 0.0
+
+def _remedy(folder: Path) -> str:
+    return (
+        f"Remove what others may have placed in {folder} and run chmod 700 on it, or choose another folder: "
+        f"{FOLDER_VARIABLE}=/some/folder"
+    )
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
@@ -59,14 +66,25 @@ class Store:
     def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
         self.folder = folder or cache_folder()
         self.limit = limit if limit is not None else _limit()
-        self._objects = self.folder / "objects"
-        self._entries = self.folder / "entries"
+        self._objects = self.folder / _OBJECTS
+        self._entries = self.folder / _ENTRIES
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is read from or written to this folder; ``None`` if it is safe."""
+        return cache_problem(self.folder)
 
     def find(self, key: str) -> Entry | None:
         """The entry, all of its files there; ``None`` otherwise. Counts as a use."""
-        path = self._entries / f"{key}.json"
-        entry = _read(path)
-        if entry is None or not all(self._object(content).is_file() for content in entry.files.values()):
+        if not is_hash(key) or self.problem is not None:
+            return None
+        path = self._entry(key)
+        entry = read_entry(path)
+        if entry is None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # damaged, or of another version
+            return None
+        if not all(_is_regular(self._object(content)) for content in entry.files.values()):
             return None
         with contextlib.suppress(OSError):  # a cache that may only be read is of use too
             os.utime(path)
@@ -76,15 +94,14 @@ class Store:
         """Copy a file out; ``False`` if its content was damaged, and the entry is forgotten then."""
         content = entry.files[suffix]
         source = self._object(content)
-        digest = hashlib.sha256()
         try:
-            with source.open("rb") as file, destination.open("wb") as target:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-                    target.write(block)
-        except FileNotFoundError:
+            opened = open_regular(source)
+        except OSError:  # gone, or a link
+            self.forget(entry.key)
             return False
-        if digest.hexdigest() == content:
+        with opened as file, destination.open("wb") as target:
+            found, _ = _copy(file, target)
+        if found == content:
             return True
         destination.unlink()
         self.forget(entry.key)
@@ -93,14 +110,18 @@ class Store:
 
     def put(self, key: str, kind: str, title: str, files: Mapping[str, Path]) -> None:
         """Keep copies of these files under this key."""
+        path = self._entry(key)
+        self._require_safe()
+        shown = "".join(letter if letter.isprintable() else "?" for letter in title)[:_TITLE_LENGTH]
         try:
-            self._entries.mkdir(parents=True, exist_ok=True)
+            make_private(self.folder)
+            make_private(self._entries)
             with self._lock():
-                entry = Entry(key, kind, title, time.time())
-                for suffix, path in files.items():
-                    entry.files[suffix] = self._keep(path)
-                    entry.bytes += path.stat().st_size
-                _write(self._entries / f"{key}.json", msgspec.json.encode(entry))
+                entry = Entry(key, kind, shown, time.time())
+                for suffix, file in files.items():
+                    entry.files[suffix], size = self._keep(file)
+                    entry.bytes += size
+                _write(path, msgspec.json.encode(entry))
             self.prune(self.limit)
         except OSError as error:
             raise OutputError(
@@ -110,22 +131,24 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """All entries, the most recently used first."""
+        self._require_safe()
         found = []
         for path in self._entries.glob("*.json") if self._entries.is_dir() else ():
-            entry = _read(path)
+            entry = read_entry(path)
             if entry is not None:
-                entry.used = path.stat().st_mtime
+                entry.used = path.lstat().st_mtime
                 found.append(entry)
         return sorted(found, key=lambda entry: -entry.used)
 
     def forget(self, key: str) -> None:
-        (self._entries / f"{key}.json").unlink(missing_ok=True)
+        self._entry(key).unlink(missing_ok=True)
 
     def prune(self, limit: int = 0, older_than: float | None = None) -> tuple[int, int]:
         """Remove entries until at most ``limit`` bytes are kept, and those unused for ``older_than`` seconds.
 
         How many entries went, and how many bytes.
         """
+        self._require_safe()
         if not self._entries.is_dir():
             return 0, 0
         with self._lock():
@@ -140,41 +163,65 @@ class Store:
                     gone += 1
                 else:
                     wanted.update(entry.files.values())
-            for path in self._contents():
-                if path.name not in wanted:
+            for path in (*self._contents(), *self._entries.glob(".*")):  # contents, and what a killed run left
+                if path.name not in wanted and (path.is_symlink() or not path.is_dir()):
                     path.unlink(missing_ok=True)
             return gone, before - self.size()
 
     def size(self) -> int:
         """Bytes of all contents."""
-        return sum(path.stat().st_size for path in self._contents())
+        return sum(path.lstat().st_size for path in self._contents())
+
+    def _require_safe(self) -> None:
+        problem = folder_problem(self.folder, _SUBFOLDERS)
+        if problem is not None:
+            raise OutputError(f"The cache is not used: {problem}.", hint=_remedy(self.folder))
 
     def _contents(self) -> Iterator[Path]:
-        return self._objects.glob("*/*") if self._objects.is_dir() else iter(())
+        for folder in self._objects.iterdir() if self._objects.is_dir() else ():
+            if folder.is_dir() and not folder.is_symlink():
+                yield from folder.iterdir()
 
     def _object(self, content: str) -> Path:
+        if not is_hash(content):
+            raise ValueError(f"{content!r} is not a SHA-256 hash")
         return self._objects / content[:2] / content
 
-    def _keep(self, path: Path) -> str:
-        content = file_sha256(path)
-        kept = self._object(content)
-        if not kept.is_file() or kept.stat().st_size != path.stat().st_size:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=kept.parent)
-            os.close(handle)
-            shutil.copyfile(path, temporary)
-            Path(temporary).replace(kept)
-        return content
+    def _entry(self, key: str) -> Path:
+        if not is_hash(key):
+            raise ValueError(f"{key!r} is not a SHA-256 hash")
+        return self._entries / f"{key}.json"
+
+    def _keep(self, path: Path) -> tuple[str, int]:
+        """Hash and size of what was copied, which is what is kept under that hash."""
+        make_private(self._objects)
+        handle, name = tempfile.mkstemp(dir=self._entries, prefix=".")
+        temporary = Path(name)
+        try:
+            with path.open("rb") as source, os.fdopen(handle, "wb") as target:
+                content, size = _copy(source, target)
+            kept = self._object(content)
+            make_private(kept.parent)
+            temporary.replace(kept)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return content, size
 
     def _lock(self) -> FileLock:
         return FileLock(self.folder / "cache.lock")
 
 
-def _read(path: Path) -> Entry | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Entry)
-    except (OSError, msgspec.DecodeError):
-        return None  # gone, or half a thing of another version: as if it were not there
+def _copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    while block := source.read(1 << 20):
+        digest.update(block)
+        target.write(block)
+        size += len(block)
+    return digest.hexdigest(), size
+
+
+def _is_regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptrt.errors import AdaptrtError
+from adaptrt.errors import AdaptrtError, EngineError
 from adaptrt.specs import BuildOptions, ModelSpec, Precision
 from adaptrt.trt.cache import Store, key_of
+from adaptrt.trt.cache_entry import Entry
 from adaptrt.trt.cuda import identify_device
-from adaptrt.trt.manifest import Manifest, file_sha256, manifest_path
+from adaptrt.trt.manifest import Manifest, manifest_path
+from adaptrt.trt.source_files import SourceFiles
 from adaptrt.trt.versions import installed_version
 from adaptrt.version import __version__
 
@@ -17,13 +19,19 @@ ENGINE, MANIFEST = ".engine", ".engine.json"
 
 
 def engine_key(
-    onnx_sha256: str, spec: ModelSpec, precision: Precision, keep_fp32: tuple[str, ...], options: BuildOptions
+    onnx_sha256: str,
+    spec: ModelSpec,
+    precision: Precision,
+    keep_fp32: tuple[str, ...],
+    options: BuildOptions,
+    sources: SourceFiles | None = None,
 ) -> str | None:
     """What an engine depends on, as a key; ``None`` where the GPU or TensorRT cannot be told."""
     version = installed_version()
+    sources = sources or SourceFiles()
     try:
         gpu = identify_device(options.device)
-        libraries = [file_sha256(Path(library)) for library in options.plugin_libs]
+        libraries = [sources.content(Path(library)) for library in options.plugin_libs]
     except (AdaptrtError, OSError):
         return None  # the build itself will say what is wrong
     if version is None:
@@ -45,13 +53,29 @@ def engine_key(
 
 
 def engine_from_cache(key: str, plan: Path, store: Store | None = None) -> Manifest | None:
-    """Copy an engine and its manifest out of the cache; ``None`` where it is not there, or damaged."""
+    """Copy an engine and its manifest out of the cache; ``None`` if it is not there, damaged, or not what it says."""
     store = store or Store()
     entry = store.find(key)
-    if entry is None or not store.copy(entry, ENGINE, plan) or not store.copy(entry, MANIFEST, manifest_path(plan)):
-        plan.unlink(missing_ok=True)
+    if entry is None:
         return None
-    return Manifest.from_json(manifest_path(plan).read_bytes())
+    manifest = _copied(store, entry, plan)
+    if manifest is None:
+        store.forget(key)
+        plan.unlink(missing_ok=True)
+        manifest_path(plan).unlink(missing_ok=True)
+    return manifest
+
+
+def _copied(store: Store, entry: Entry, plan: Path) -> Manifest | None:
+    if entry.kind != KIND or set(entry.files) != {ENGINE, MANIFEST}:
+        return None
+    if not store.copy(entry, ENGINE, plan) or not store.copy(entry, MANIFEST, manifest_path(plan)):
+        return None
+    try:
+        manifest = Manifest.from_json(manifest_path(plan).read_bytes())
+    except EngineError:
+        return None
+    return manifest if manifest.plan_sha256 == entry.files[ENGINE] else None
 
 
 def keep_engine(key: str, plan: Path, manifest: Manifest, store: Store | None = None) -> None:

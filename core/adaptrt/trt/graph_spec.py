@@ -10,8 +10,8 @@ from pathlib import Path
 from adaptrt.errors import ShapeError, UsageError, did_you_mean
 from adaptrt.request import ShapeRequest
 from adaptrt.specs import BuildOptions, Dim, InputSpec, ModelSpec, OutputSpec, Precision, Shape, format_shape
-from adaptrt.trt.manifest import file_sha256
 from adaptrt.trt.onnx_file import OnnxFile, Tensor, external_files, read_onnx
+from adaptrt.trt.source_files import SourceFiles
 
 
 def spec_of_graph(file: OnnxFile, shapes: ShapeRequest | None = None) -> ModelSpec:
@@ -93,16 +93,21 @@ def rebuild_command(
     return shlex.join(parts)
 
 
-def onnx_sha256(path: Path) -> str:
-    """The hash of an ONNX file; where it keeps weights in other files, of all of them together."""
+def onnx_sha256(path: Path, sources: SourceFiles | None = None) -> str:
+    """The hash of an ONNX file; where it keeps weights in other files, of all of them together.
+
+    ``sources`` remembers what was hashed.
+    """
+    sources = sources or SourceFiles()
+    content = sources.content(path)
     others = external_files(path, read_onnx(path))
     if not others:
-        return file_sha256(path)
-    digest = hashlib.sha256(bytes.fromhex(file_sha256(path)))
+        return content
+    digest = hashlib.sha256(bytes.fromhex(content))
     for file in others:
         if not file.is_file():
             raise UsageError(f"{path.name} keeps weights in {file.name}, which is not there.", hint="Copy both files.")
-        digest.update(bytes.fromhex(file_sha256(file)))
+        digest.update(bytes.fromhex(sources.content(file)))
     return digest.hexdigest()
 
 

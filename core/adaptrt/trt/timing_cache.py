@@ -11,6 +11,7 @@ from typing import Any
 from filelock import FileLock
 
 from adaptrt.trt.cuda import Device
+from adaptrt.trt.private_folder import make_private, read_regular
 
 
 def timing_cache_path(folder: Path, version: str, device: Device) -> Path:
@@ -23,7 +24,7 @@ def load_timing_cache(config: Any, path: Path | None) -> bool:
     """Give the builder what is known; an empty or unreadable file counts as nothing known. False: no cache is wanted."""
     if path is None:
         return False
-    known = path.read_bytes() if path.is_file() else b""
+    known = read_regular(path) or b""
     cache = config.create_timing_cache(known)
     if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
@@ -35,10 +36,13 @@ def save_timing_cache(config: Any, path: Path | None) -> int:
     if path is None:
         return 0
     cache = config.get_timing_cache()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     with FileLock(f"{path}.lock"):
-        if path.is_file():  # others may have written since
-            other = config.create_timing_cache(path.read_bytes())
+        for left in path.parent.glob(f".{path.name}.*"):  # by a run that was killed
+            left.unlink(missing_ok=True)
+        known = read_regular(path)
+        if known is not None:  # others may have written since
+            other = config.create_timing_cache(known)
             if other is not None:
                 cache.combine(other, False)
         data = bytes(memoryview(cache.serialize()))

@@ -166,14 +166,15 @@ def test_headers_that_cannot_be(adaptrt: Any, tmp_path: Path) -> None:
 def test_cache_ls_and_prune(adaptrt: Any, tmp_path: Path) -> None:
     assert adaptrt("cache", "ls").out.startswith("0 results, 0 timing caches, 0 B in ")
     (tmp_path / "a").write_bytes(b"12345")
-    Store().put("old", "conversion", "yolov5 best.pt", {".onnx": tmp_path / "a"})
+    old, new = "0" * 64, "1" * 64
+    Store().put(old, "conversion", "yolov5 best.pt", {".onnx": tmp_path / "a"})
     (tmp_path / "a").write_bytes(b"123456")
-    Store().put("new", "engine", "best.onnx fp16", {".engine": tmp_path / "a"})
-    os.utime(Store().folder / "entries" / "old.json", (1_000_000, 1_000_000))
+    Store().put(new, "engine", "best.onnx fp16", {".engine": tmp_path / "a"})
+    os.utime(Store().folder / "entries" / f"{old}.json", (1_000_000, 1_000_000))
     default_timing_folder().mkdir(parents=True)
     (default_timing_folder() / "8.6.0-sm_90-GPU.cache").write_bytes(b"1")
     listed = adaptrt("cache", "ls", "--json").json
-    assert [entry["key"] for entry in listed["entries"]] == ["new", "old"]
+    assert [entry["key"] for entry in listed["entries"]] == [new, old]
     assert (listed["bytes"], listed["timing"][0]["title"]) == (12, "8.6.0-sm_90-GPU")
     assert "best.onnx fp16" in adaptrt("cache", "ls").out
     assert adaptrt("cache", "prune", "--older-than", "30d").out == "1 results and 0 timing caches removed, 5 B freed.\n"
@@ -181,6 +182,11 @@ def test_cache_ls_and_prune(adaptrt: Any, tmp_path: Path) -> None:
     assert adaptrt("cache", "prune", "--timing", "--json").json["bytes"] == 7
     assert json.loads(adaptrt("cache", "ls", "--json").out)["entries"] == []
     assert adaptrt("cache", "prune", "--older-than", "soon").code == 2
+    Store().folder.chmod(0o777)
+    refused = adaptrt("cache", "prune")
+    assert refused.code == 2
+    assert "other users can write" in refused.err
+    Store().folder.chmod(0o700)
     wrong = adaptrt("cache", "prune", "--max-size", "much")
     assert wrong.code == 2
     assert (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -17,9 +18,11 @@ import adaptrt
 from adaptrt import Report
 from adaptrt.pipeline.cache import conversion_key
 from adaptrt.pipeline.convert import convert
+from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.request import Request
 from adaptrt.trt.cache import Store
+from adaptrt.trt.source_files import SourceFiles
 
 Install = Callable[..., str]
 
@@ -255,3 +258,141 @@ def test_a_hit_imports_no_framework_and_is_quick(checkpoint: Path, tmp_path: Pat
             assert last.startswith("0 [] "), last
             seconds.append(float(last.split()[-1]))
     assert min(seconds) < 1.0
+
+
+class _Meddler(Observer):
+    """Does something to the files of a conversion while it runs."""
+
+    def __init__(self, stage: str, action: Callable[[], object]) -> None:
+        self.stage, self.action = stage, action
+
+    def stage_started(self, name: str) -> None:
+        if name == self.stage:
+            self.action()
+
+
+def replace_with(path: Path, content: bytes) -> None:
+    aside = path.with_suffix(".aside")
+    aside.write_bytes(content)
+    aside.replace(path)
+
+
+def replace_and_back(path: Path) -> None:
+    kept = path.with_suffix(".kept")
+    path.rename(kept)
+    path.write_bytes(b"other")
+    kept.replace(path)
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda path: replace_with(path, b"retrained"),
+        lambda path: replace_with(path, path.read_bytes()),
+        lambda path: path.write_bytes(b"retrain"),
+        lambda path: path.unlink(),
+        replace_and_back,
+    ],
+    ids=["other content", "same content", "in place", "removed", "and back"],
+)
+@pytest.mark.parametrize("stage", ["load", "write"])
+def test_a_source_that_changes_meanwhile_is_not_kept(
+    checkpoint: Path, action: Callable[[Path], object], stage: str
+) -> None:
+    """Training writes best.pt again: the next conversion of the first file must not get the other model."""
+    request = Request("detector.pt", "tiny", verify="none")
+    report = convert(request, _Meddler(stage, lambda: action(checkpoint)))
+    assert any("detector.pt was replaced or written to" in warning for warning in report.warnings)
+    assert "detector.pt was replaced" in Path("detector.report.json").read_text()
+    assert Store().entries() == []
+    checkpoint.write_bytes(b"weights")
+    assert not run().cached
+
+
+def test_a_config_that_appears_meanwhile(checkpoint: Path) -> None:
+    request = Request("detector.pt", "tiny", verify="none")
+    report = convert(request, _Meddler("load", lambda: Path("detector.json").write_text("{}")))
+    assert any("appeared meanwhile" in warning for warning in report.warnings)
+    assert Store().entries() == []
+
+
+@pytest.mark.parametrize("name", ["detector.json", "labels.txt", "data/part.txt", "nested.yaml"])
+def test_every_file_that_counts_is_watched(checkpoint: Path, name: str) -> None:
+    Path("data").mkdir()
+    for path in ("detector.json", "labels.txt", "data/part.txt", "nested.yaml"):
+        Path(path).write_text("before")
+    sources = SourceFiles()
+    session, settings = open_session("tiny")
+    options = {"labels": "labels.txt", "calibration": "data", "kwargs": '{"model": {"cfg": ["nested.yaml"]}}'}
+    request = Request("detector.pt", "tiny", options=options)
+    before, _ = conversion_key(request, session, settings, sources)
+    assert before
+    assert sources.changed() == []
+    Path(name).write_text("after!")
+    assert [path.name for path in sources.changed()] == [Path(name).name]
+    assert conversion_key(request, session, settings)[0] != before
+
+
+def test_a_folder_counts_with_names_and_contents(checkpoint: Path) -> None:
+    Path("model").mkdir()
+    Path("model/config.json").write_text("{}")
+    keys = [key(source="model", weights=checkpoint)]
+    Path("model/config.json").rename("model/other.json")
+    keys.append(key(source="model", weights=checkpoint))
+    Path("model/other.json").write_text("{ }")
+    keys.append(key(source="model", weights=checkpoint))
+    assert len({*keys, None}) == 4
+    Path("model/link").symlink_to(Path.cwd())
+    assert key(source="model", weights=checkpoint) is None
+
+
+def entry_file() -> Path:
+    (path,) = (Store().folder / "entries").glob("*.json")
+    return path
+
+
+@pytest.mark.parametrize("missing", [".report.json", ".onnx"])
+def test_an_entry_without_a_file_is_converted_again(checkpoint: Path, missing: str) -> None:
+    run()
+    entry = json.loads(entry_file().read_text())
+    del entry["files"][missing]
+    entry_file().write_text(json.dumps(entry))
+    assert not run().cached
+    assert run().cached
+
+
+def test_a_file_that_its_report_does_not_name_is_not_served(checkpoint: Path) -> None:
+    run()
+    content = b"arbitrary bytes"
+    digest = hashlib.sha256(content).hexdigest()
+    kept = Store().folder / "objects" / digest[:2] / digest
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_bytes(content)
+    entry = json.loads(entry_file().read_text())
+    for suffix in (".onnx", ".py"):
+        entry["files"][suffix] = digest
+        entry_file().write_text(json.dumps(entry))
+        assert not run().cached
+        assert Path("detector.onnx").read_bytes() != content
+        assert not Path("detector.py").exists()
+        entry = json.loads(entry_file().read_text())
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners on this system")
+def test_a_folder_that_others_can_write_to_is_not_used(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    monkeypatch.setenv("ADAPTRT_CACHE_DIR", str(shared))
+    run()
+    shared.chmod(0o777)
+    before = sorted(shared.rglob("*"))
+    report = run()
+    assert not report.cached
+    (warning,) = [warning for warning in report.warnings if "cache" in warning]
+    assert "chmod 700" in warning
+    assert "ADAPTRT_CACHE_DIR" in warning
+    assert run(cache=False).warnings == []
+    assert sorted(shared.rglob("*")) == before
+    shared.chmod(0o700)
+    assert run().cached

@@ -145,7 +145,7 @@ def raise_full(*args: Any, **options: Any) -> Any:
         "onnx.save",
         "pathlib.Path.write_text",
         "pathlib.Path.replace",
-        "tempfile.mkdtemp",
+        "pathlib.Path.mkdir",
     ],
 )
 def test_a_full_disk_wherever_something_is_written(where: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from adaptrt.errors import OutputError
-from adaptrt.pipeline import output
 from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
+from adaptrt.trt import workspace
 
 
 @pytest.mark.parametrize(
@@ -49,14 +56,6 @@ def test_a_name_that_says_the_precision_already() -> None:
     assert choose_destination("best.pt", Path("best.fp16.onnx"), "fp16").path(".fp16.onnx") == Path("best.fp16.onnx")
     assert choose_destination("best.pt", Path("best.fp16.onnx"), "fp32").path(".onnx") == Path("best.fp16.onnx")
     assert choose_destination("best.pt", Path(".fp16.onnx"), "fp16").stem == ".fp16"
-
-
-def test_locks_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "temporary").touch()
-    monkeypatch.setattr(output.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
-    with pytest.raises(OutputError, match="temporary/adaptrt-locks") as caught, opened(Destination(tmp_path, "best")):
-        pass
-    assert "TMPDIR" in (caught.value.hint or "")
 
 
 def test_beside_the_source_where_that_is_a_file(tmp_path: Path) -> None:
@@ -158,11 +157,11 @@ def test_a_folder_where_a_file_should_be(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **options: object) -> str:
+    def refuse(*args: object, **options: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
 
     if os.geteuid() == 0:  # root may write anywhere
-        monkeypatch.setattr(output.tempfile, "mkdtemp", refuse)
+        monkeypatch.setattr(Path, "mkdir", refuse)
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(OutputError, match="cannot be written to") as caught, opened(Destination(tmp_path, "best")):
@@ -247,3 +246,165 @@ def test_records_of_files(tmp_path: Path) -> None:
     record = record_file(path, Path("out/a.onnx"))
     assert (record.path, record.bytes) == ("out/a.onnx", 3)
     assert record.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+LOCKED = """
+import sys, time
+from pathlib import Path
+from adaptrt.pipeline.output import Destination, opened
+with opened(Destination(Path(sys.argv[1]), sys.argv[2])) as workdir:
+    (workdir / "model.onnx").write_text("half")
+    print(workdir, flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def another_process(folder: Path, stem: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen([sys.executable, "-c", LOCKED, str(folder), stem], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip()
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_nothing_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for stem in ("one", "two", "three"):
+        with opened(Destination(tmp_path, stem)):
+            pass
+    assert list(temporary.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [temporary]
+
+
+@pytest.mark.parametrize("next_stem", ["best", "other"])
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path, next_stem: str) -> None:
+    with another_process(tmp_path, "best") as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        (left,) = tmp_path.iterdir()
+        assert (left / "model.onnx").is_file()
+        with opened(Destination(tmp_path, next_stem)) as workdir:
+            assert {path.name for path in tmp_path.iterdir()} == {workdir.name}
+            assert not (workdir / "model.onnx").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_living_process_owns_stays(tmp_path: Path) -> None:
+    with another_process(tmp_path, "best"):
+        (owned,) = tmp_path.iterdir()
+        with opened(Destination(tmp_path, "other")):
+            assert (owned / "model.onnx").is_file()
+        with pytest.raises(OutputError, match="Another conversion"), opened(Destination(tmp_path, "best")):
+            pass
+        assert (owned / "model.onnx").is_file()
+
+
+def test_folders_of_the_user_are_no_work_folders(tmp_path: Path) -> None:
+    kept = tmp_path / ".mine.adaptrt"
+    kept.mkdir()
+    (kept / "file").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "lock").touch()
+    (tmp_path / ".link.adaptrt").symlink_to(tmp_path / "elsewhere")
+    with opened(Destination(tmp_path, "best")):
+        pass
+    assert (kept / "file").exists()
+    assert (tmp_path / "elsewhere" / "lock").exists()
+
+
+@pytest.mark.parametrize("plant", ["link", "file", "foreign"])
+def test_a_planted_work_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    planted = tmp_path / "out" / ".best.adaptrt"
+    planted.parent.mkdir()
+    if plant == "link":
+        planted.symlink_to(tmp_path / "elsewhere")
+    elif plant == "file":
+        planted.touch()
+    else:
+        planted.mkdir()
+        own = workspace._is_own_folder
+        monkeypatch.setattr(workspace, "_is_own_folder", lambda path: path != planted and own(path))
+    with opened(Destination(planted.parent, "best")) as workdir:
+        assert workdir != planted
+        assert workdir.stat().st_mode & 0o777 == 0o700
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert list(planted.parent.iterdir()) == [planted]
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, seconds: float) -> None:
+        (path / "lock").touch()
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(workspace, "_locked", refuse)
+    with opened(Destination(tmp_path, "best")) as workdir:
+        (workdir / "file").touch()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["elsewhere/model.onnx", "elsewhere/new.onnx"])
+def test_a_link_is_followed(tmp_path: Path, target: str) -> None:
+    files, workdir = prepared(tmp_path, "a")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "model.onnx").write_text("old")
+    (tmp_path / "a").symlink_to(target)
+    publish(files, workdir)
+    assert (tmp_path / "a").is_symlink()
+    assert (tmp_path / target).read_text() == "new a"
+
+
+def test_a_link_to_another_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, workdir = prepared(tmp_path, "a")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "a").symlink_to("elsewhere/a")
+    replace = Path.replace
+
+    def other_device(path: Path, target: Path) -> Path:
+        if path.parent != Path(target).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", other_device)
+    publish(files, workdir)
+    assert (tmp_path / "a").is_symlink()
+    assert [path.read_text() for path in (tmp_path / "elsewhere").iterdir()] == ["new a"]
+
+
+def test_a_link_of_another_user_in_a_shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "best.onnx").symlink_to(victim)
+    owner = os.getuid()
+    lstat = Path.lstat
+
+    def planted(path: Path) -> os.stat_result:
+        found = lstat(path)
+        return os.stat_result((*found[:4], owner + 1, *found[5:])) if stat.S_ISLNK(found.st_mode) else found
+
+    monkeypatch.setattr(Path, "lstat", planted)
+    with pytest.raises(OutputError, match="another user placed"), opened(Destination(shared, "best")):
+        pass
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".engine", ".report.json"])
+def test_a_fifo_is_refused(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"best{suffix}")
+    with pytest.raises(OutputError, match="is not a regular file"), opened(Destination(tmp_path, "best")):
+        pass
+
+
+def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "best.onnx").symlink_to("best.onnx")
+    with pytest.raises(OutputError, match="is not a regular file"), opened(Destination(tmp_path, "best")):
+        pass

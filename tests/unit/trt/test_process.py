@@ -189,6 +189,21 @@ def test_a_build_that_fails(
     assert left_over(tmp_path) == []
 
 
+def test_a_file_that_changes_during_the_build(
+    model: Path, stand_in_process: Callable[..., None], tmp_path: Path
+) -> None:
+    stand_in_process("ok")
+
+    class Replacing(Heard):
+        def stage(self, name: str) -> None:
+            model.write_bytes(model.read_bytes())
+
+    with pytest.raises(BuildError, match="model.onnx was replaced or written to") as caught:
+        build_engine_file(model, tmp_path / "best.engine", spec=SPEC, watcher=Replacing())
+    assert caught.value.hint
+    assert left_over(tmp_path) == []
+
+
 def test_a_precision_that_nothing_shows(model: Path, stand_in_process: Callable[..., None], tmp_path: Path) -> None:
     stand_in_process("ok", layers=FLOAT)
     with pytest.raises(BuildError, match="Nothing in the engine shows fp16"):

@@ -1,0 +1,97 @@
+"""The files that a result is made from, as they were when they were hashed: whether they are still the same is checked
+before the result is kept, since it would be served for their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from adaptrt.errors import UsageError
+
+MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # in a folder that is hashed
+
+# device, inode, bytes, times of the content and of the inode (a rename and back changes only that)
+_Identity = tuple[int, int, int, int, int]
+
+
+class SourceFiles:
+    """Files by path, each with its identity and, once asked for, its hash."""
+
+    def __init__(self) -> None:
+        self._identities: dict[Path, _Identity] = {}
+        self._hashes: dict[Path, str] = {}
+
+    def watch(self, path: Path) -> None:
+        """Remember what this file is now, unhashed; what is no file is left out."""
+        path = path.absolute()
+        if path.is_file() and path not in self._identities:
+            self._identities[path] = _identity(path.stat())
+
+    def content(self, path: Path) -> str:
+        """The hash of a file, or of every name and content in a folder; a ``UsageError`` for a folder that is too much."""
+        path = path.absolute()
+        if path.is_dir():
+            return self._folder(path)
+        if path not in self._hashes:
+            before = self._identities.get(path)
+            identity, self._hashes[path] = _read(path)
+            self._identities[path] = before or identity
+        return self._hashes[path]
+
+    def changed(self) -> list[Path]:
+        """The files that were replaced, written to or removed since, by identity or by content."""
+        return [path for path in self._identities if not self._is_same(path)]
+
+    def _is_same(self, path: Path) -> bool:
+        try:
+            if path not in self._hashes:
+                return _identity(path.stat()) == self._identities[path]
+            return _read(path) == (self._identities[path], self._hashes[path])
+        except OSError:
+            return False
+
+    def _folder(self, folder: Path) -> str:
+        digest = hashlib.sha256()
+        for path in _files_in(folder):
+            name = path.relative_to(folder).as_posix()
+            digest.update(f"{name}\0{self.content(path)}\0".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+def _files_in(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    size = 0
+    for top, folders, names in os.walk(folder):
+        for name in folders:
+            if (Path(top) / name).is_symlink():
+                raise UsageError(f"{folder} contains a link to a folder")
+        for name in names:
+            path = Path(top) / name
+            found.append(path)
+            if not path.is_file():
+                raise UsageError(f"{path} is not a regular file")
+            size += path.stat().st_size
+            if len(found) > MOST_FILES or size > MOST_BYTES:
+                raise UsageError(f"{folder} contains more files than are hashed")
+    return sorted(found)
+
+
+def changed_message(changed: list[Path]) -> str:
+    """What a user has to know of files that changed while they were in use."""
+    names = ", ".join(path.name for path in changed)
+    return f"{names} was replaced or written to meanwhile: it is unknown which version the result was made from"
+
+
+def _read(path: Path) -> tuple[_Identity, str]:
+    """Hash and identity of the same open file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        identity = _identity(os.fstat(file.fileno()))
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return identity, digest.hexdigest()
+
+
+def _identity(found: os.stat_result) -> _Identity:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

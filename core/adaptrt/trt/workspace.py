@@ -1,0 +1,159 @@
+"""A folder to work in beside the result: one writer for each name, and what a killed run left is removed.
+
+The lock lies inside the folder and goes with it, so neither locks nor folders pile up. A folder whose lock is free
+belongs to no living process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from adaptrt.errors import OutputError
+
+_SUFFIX, _LOCK = ".adaptrt", "lock"
+_PATIENCE = 0.2  # seconds; another run may be looking whether the folder is abandoned
+_ATTEMPTS = 20
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+
+
+@contextmanager
+def workspace(folder: Path, name: str) -> Iterator[Path]:
+    """A private folder in ``folder``, removed afterwards; no other process has one for this name meanwhile."""
+    remove_abandoned(folder)
+    path, lock = _claim(folder, name)
+    try:
+        yield path
+    finally:
+        _remove(path)
+        if lock is not None:
+            lock.release()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove this user's work folders in ``folder`` that no living process owns."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [Path(entry) for entry in entries if entry.name.startswith(".") and entry.name.endswith(_SUFFIX)]
+    except PermissionError:
+        return  # a folder that may be written to but not listed
+    for path in filter(_is_own_folder, found):
+        if not (path / _LOCK).exists():
+            with suppress(OSError):
+                path.rmdir()  # killed before it was locked; one with contents is not ours
+            continue
+        try:
+            lock = _locked(path, 0)
+        except (Timeout, OSError):
+            continue
+        _remove(path)
+        lock.release()
+
+
+def follow_link(path: Path) -> Path:
+    """The file to write for ``path``: what a link points to. Refuses links placed by others, and what is not a file."""
+    target = path
+    if path.is_symlink():
+        link, folder = path.lstat(), path.parent.stat()
+        shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if shared and hasattr(os, "getuid") and link.st_uid not in (os.getuid(), folder.st_uid):
+            raise OutputError(
+                f"{path} is a link that another user placed in a shared folder.", hint="Choose another place with -o."
+            )
+        target = Path(os.path.realpath(path))
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return target
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{path} is not a regular file.", hint="Choose another name with -o.")
+    return target
+
+
+def move_file(path: Path, target: Path) -> None:
+    """Rename in one step, also where a link leads to another file system."""
+    try:
+        path.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.", suffix=".part")
+        os.close(handle)
+        aside = Path(name)
+        try:
+            shutil.copyfile(path, aside)
+            shutil.copymode(path, aside)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
+        path.unlink()
+
+
+def _claim(folder: Path, name: str) -> tuple[Path, FileLock | None]:
+    path = folder / f".{name}{_SUFFIX}"
+    for _ in range(_ATTEMPTS):
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            if not _is_own_folder(path):  # another user's: their names are theirs
+                path = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_SUFFIX, dir=folder))
+        try:
+            lock = _locked(path, _PATIENCE)
+        except FileNotFoundError:
+            continue  # its last owner was just removing it
+        except Timeout:
+            break
+        except OSError as error:
+            _remove(path)
+            if error.errno not in _NO_LOCKS:
+                raise
+            path = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_SUFFIX, dir=folder))
+            return path, None
+        _empty(path)
+        return path, lock
+    raise OutputError(
+        f"Another conversion is writing {folder / f'{name}.*'} at this moment.",
+        hint="Wait for it, or give this one another name with -o.",
+    )
+
+
+def _locked(path: Path, seconds: float) -> FileLock:
+    lock = FileLock(path / _LOCK)  # never follows a link
+    lock.acquire(timeout=seconds, poll_interval=0.02)
+    return lock
+
+
+def _is_own_folder(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "getuid") or found.st_uid == os.getuid())
+
+
+def _empty(path: Path) -> None:
+    for child in path.iterdir():
+        if child.name == _LOCK:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child, ignore_errors=True)
+        else:
+            child.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    """The lock last: until then nobody else takes the folder for free."""
+    with suppress(OSError):
+        _empty(path)
+        (path / _LOCK).unlink(missing_ok=True)
+        path.rmdir()

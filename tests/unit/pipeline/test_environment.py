@@ -1,0 +1,35 @@
+"""What a conversion leaves outside of its own folders: nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from adaptrt.pipeline.environment import inductor_cache
+
+VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+
+
+def test_torchs_compiler_caches_in_the_work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with inductor_cache(tmp_path):
+        assert Path(os.environ[VARIABLE]).parent == tmp_path
+    assert VARIABLE not in os.environ
+
+
+def test_or_where_the_user_wants_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "/mine")
+    with inductor_cache(tmp_path):
+        assert os.environ[VARIABLE] == "/mine"
+    assert os.environ[VARIABLE] == "/mine"
+
+
+def test_onnxruntime_leaves_no_session_file(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", "import adaptrt, onnxruntime"], env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []

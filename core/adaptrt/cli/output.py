@@ -12,13 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adaptrt.rendering.printable import printable, printable_json, printable_styled
+
 if TYPE_CHECKING:
     from adaptrt.report import Report
     from adaptrt.request import Request
 
 
+def echo(text: object = "", *, err: bool = False, styled: bool = False) -> None:
+    """Print a line; control characters are written out. ``styled``: text of our own that ``click.style`` has colored."""
+    line = printable_styled(str(text)) if styled else printable(str(text))
+    click.echo(line, err=err, color=False if os.environ.get("NO_COLOR") else None)
+
+
 def echo_json(content: Any) -> None:
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    echo_json_text(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def echo_json_text(text: str) -> None:
+    """What is JSON already."""
+    click.echo(printable_json(text))
 
 
 def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, quiet: bool, as_json: bool) -> None:
@@ -28,7 +41,7 @@ def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, 
     with frameworks_kept_off_stdout(verbose), choose_observer(quiet=quiet) as observer:
         report = run(request, observer=observer)
     if as_json:
-        click.echo(report.to_json())
+        echo_json_text(report.to_json())
     elif not quiet:
         from adaptrt.rendering.terminal import print_summary, stdout_console
 

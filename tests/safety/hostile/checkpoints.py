@@ -13,7 +13,6 @@ from pathlib import Path
 from hostile.case import MODEL, RUNS, Case, convert
 from hostile.pickles import call, colliding_keys, integer, legacy, model_with, name, sparse, text, zipped
 
-PRELOAD = ("torch", "ultralytics", "timm")
 YOLO, TIMM, MMDET = ("ultralytics",), ("timm",), ("mmdet",)
 
 SYSTEM = call("os.system", text(RUNS))

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from hostile.case import CANARY, Case
+from hostile.case import CANARY, Case, convert
+from hostile.pickles import model_with, zipped
 
 _CALLS = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "os.startfile"}
 _NETWORK = {"socket.connect", "socket.getaddrinfo", "urllib.Request", "ftplib.connect", "http.client.connect"}
@@ -54,6 +55,7 @@ class Canary:
 
 def main(module: str, folder: Path, names: list[str]) -> None:
     cases: list[Case] = [case for case in importlib.import_module(f"hostile.{module}").CASES if case.name in names]
+    os.chdir(folder)
     _import_before_forks(cases)
     canary = Canary()
     for case in cases:
@@ -66,17 +68,19 @@ def main(module: str, folder: Path, names: list[str]) -> None:
 
 
 def _import_before_forks(cases: list[Case]) -> None:
-    """What the commands import, by letting each meet a file that is not there."""
+    """What the commands import, by importing it and by letting each adapter meet a checkpoint that holds nothing."""
     from adaptrt.cli.boundary import run
-    from adaptrt.cli.main import cli
+    from adaptrt.cli.main import COMMANDS, cli
 
-    warm = {case.command[:3] if case.command[0] == "convert" else case.command[:1] for case in cases}
-    for command in sorted(warm):
-        more = {"predict": ["missing.png"], "evaluate": ["--data", "missing"]}.get(command[0], [])
-        run(cli, [*command, "missing.onnx" if command[0] != "convert" else "missing.pt", *more], "adaptrt")
-    for name in ("onnx", "onnx_ir", "onnxruntime", "cv2", "adaptrt.graph.lint", "adaptrt.rendering.terminal"):
-        if importlib.util.find_spec(name.partition(".")[0]) is not None:
-            importlib.import_module(name)
+    for name in sorted({name for case in cases for name in case.needs} | {"adaptrt.rendering.terminal"}):
+        importlib.import_module(name)
+    for case in cases:
+        importlib.import_module(COMMANDS[case.command[0]].target.partition(":")[0])
+    if any(case.command[0] == "lint" for case in cases):
+        importlib.import_module("adaptrt.graph.lint")
+    zipped(Path("nothing.pt"), model_with(b"N"))
+    for adapter in sorted({case.command[2] for case in cases if case.command[0] == "convert"}):
+        run(cli, convert(adapter, "nothing.pt"), "adaptrt")
 
 
 def _in_a_fork(case: Case, work: Path, canary: Canary) -> dict[str, Any]:

@@ -79,7 +79,10 @@ def open_engine(engine: Path, request: Request) -> tuple[TensorRTRunner | None, 
     from adaptrt.runtime.tensorrt import TensorRTRunner
 
     try:
-        return TensorRTRunner(engine, device=request.build.device, allow_host_code=True), ""
+        runner = TensorRTRunner(
+            engine, device=request.build.device, allow_host_code=True, plugin_libs=request.build.plugin_libs
+        )
+        return runner, ""
     except DependencyError as error:
         return None, f"it cannot run here: {error.message}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,12 +115,6 @@ def find_manifest(plan: Path) -> Manifest | None:
     return Manifest.from_json(path.read_bytes()) if path.is_file() else None
 
 
-def plugin_libraries(manifest: Manifest, given: Sequence[str]) -> list[str]:
-    """The plugin libraries to load: those given, and the manifest's that none of the same file name stands in for."""
-    names = {Path(library).name for library in given}
-    return [*given, *(library.path for library in manifest.plugin_libs if Path(library.path).name not in names)]
-
-
 def check_manifest(
     manifest: Manifest,
     plan: Path,
@@ -130,8 +125,8 @@ def check_manifest(
 ) -> list[str]:
     """Refuse with an ``EngineError`` what cannot run here, before TensorRT does in its own words; warnings otherwise.
 
-    Whether the plan is the one that is meant says ``check_plan``. ``plugin_libs`` are libraries that lie elsewhere than at
-    the build.
+    Whether the plan is the one that is meant says ``check_plan``. ``plugin_libs`` are the libraries that the user gives: those
+    that the manifest names are matched by file name, and never loaded on its word.
     """
     warnings = []
     built = f"{plan.name} was built with TensorRT {manifest.tensorrt} for {_sm(manifest.capability)} ({manifest.gpu})"
@@ -152,11 +147,15 @@ def check_manifest(
         )
     given = {Path(path).name: path for path in plugin_libs}
     for library in manifest.plugin_libs:
-        path = given.get(Path(library.path).name, library.path)
+        path = given.get(Path(library.path).name)
+        if path is None:  # a library is code: the manifest may ask for it, and the user gives it
+            raise EngineError(
+                f"{plan.name} needs the plugin library {library.path}, whose code runs when it is loaded.",
+                hint=f"If you trust it: --plugin-lib {shlex.quote(library.path)} (in Python: plugin_libs=).",
+            )
         if not Path(path).is_file():
             raise EngineError(
-                f"{plan.name} needs the plugin library {path}, which is not there.",
-                hint="Copy it there, or give its place: --plugin-lib (in Python: plugin_libs=).",
+                f"{plan.name} needs the plugin library {path}, which does not exist.", hint="Check --plugin-lib."
             )
         if file_sha256(Path(path)) != library.sha256:
             warnings.append(f"{path} is not the plugin library that {plan.name} was built with.")

@@ -24,7 +24,6 @@ from adaptrt.trt.manifest import (
     check_plan,
     find_manifest,
     manifest_path,
-    plugin_libraries,
 )
 from adaptrt.trt.receipt import Receipt
 
@@ -134,10 +133,22 @@ def test_plugin_libraries(plan: Path, tmp_path: Path) -> None:
     made = manifest(plugin_libs=[LibraryRecord(str(library), hashlib.sha256(b"1").hexdigest())])
     with pytest.raises(EngineError, match=r"needs the plugin library .*my\.so"):
         check_manifest(made, plan, HERE)
+    given = [str(library)]
+    with pytest.raises(EngineError, match="does not exist"):
+        check_manifest(made, plan, HERE, plugin_libs=given)
     library.write_bytes(b"1")
-    assert check_manifest(made, plan, HERE) == []
+    assert check_manifest(made, plan, HERE, plugin_libs=given) == []
     library.write_bytes(b"2")
-    assert "is not the plugin library" in check_manifest(made, plan, HERE)[0]
+    assert "is not the plugin library" in check_manifest(made, plan, HERE, plugin_libs=given)[0]
+
+
+def test_a_library_is_never_loaded_on_the_word_of_a_manifest(plan: Path, tmp_path: Path) -> None:
+    library = tmp_path / "my.so"
+    library.write_bytes(b"1")
+    made = manifest(plugin_libs=[LibraryRecord(str(library), hashlib.sha256(b"1").hexdigest())])
+    with pytest.raises(EngineError, match="whose code runs when it is loaded") as caught:
+        check_manifest(made, plan, HERE)
+    assert f"--plugin-lib {library}" in str(caught.value.hint)
 
 
 def test_a_plugin_library_that_lies_elsewhere_now(plan: Path, tmp_path: Path) -> None:
@@ -145,11 +156,9 @@ def test_a_plugin_library_that_lies_elsewhere_now(plan: Path, tmp_path: Path) ->
     other, moved = tmp_path / "other.so", tmp_path / "my.so"
     moved.write_bytes(b"1")
     assert check_manifest(made, plan, HERE, plugin_libs=[str(other), str(moved)]) == []
-    assert plugin_libraries(made, [str(other), str(moved)]) == [str(other), str(moved)]
-    assert plugin_libraries(made, [str(other)]) == [str(other), "/built/there/my.so"]
     moved.write_bytes(b"2")
     assert check_manifest(made, plan, HERE, plugin_libs=[str(moved)])[0].startswith(f"{moved} is not the plugin")
-    with pytest.raises(EngineError, match=r"needs the plugin library /built/there/my\.so, which is not there"):
+    with pytest.raises(EngineError, match=r"needs the plugin library /built/there/my\.so"):
         check_manifest(made, plan, HERE, plugin_libs=[str(other)])
 
 

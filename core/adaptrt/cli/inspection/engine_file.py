@@ -95,12 +95,14 @@ def runs_here(manifest: Manifest, path: Path) -> str:
         device = describe_device(0)
     except AdaptrtError as error:
         return f"not known: {error.message}"
+    libraries = [library.path for library in manifest.plugin_libs]
     here = Here(tensorrt.version, device.capability, device.name, tensorrt.flavour)
     try:
-        warnings = check_manifest(manifest, path, here, allow_host_code=True)
+        warnings = check_manifest(manifest, path, here, allow_host_code=True, plugin_libs=libraries)
     except EngineError as error:
         return f"no: {error.message}"
     needs = ["needs --allow-host-code"] if manifest.host_code else []
+    needs += [f"needs --plugin-lib {library}" for library in libraries]
     return "; ".join(["yes", *needs, *warnings])
 
 

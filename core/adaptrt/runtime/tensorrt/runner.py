@@ -22,7 +22,7 @@ from adaptrt.runtime.tensorrt.memory import DevicePool, Events, PinnedPool
 from adaptrt.runtime.tensorrt.pool import LanePool
 from adaptrt.specs import ModelSpec
 from adaptrt.trt.cuda import describe_device
-from adaptrt.trt.manifest import Here, check_manifest, check_plan, find_manifest, plugin_libraries
+from adaptrt.trt.manifest import Here, check_manifest, check_plan, find_manifest
 from adaptrt.trt.versions import import_tensorrt
 
 _PLANS = 512
@@ -77,7 +77,6 @@ class TensorRTRunner:
             self._warnings += check_manifest(
                 self.manifest, path, here, allow_host_code=allow_host_code, plugin_libs=libraries
             )
-            libraries = plugin_libraries(self.manifest, libraries)
         self._engine = Engine(
             path.read_bytes(),
             self._cuda,

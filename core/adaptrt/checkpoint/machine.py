@@ -211,6 +211,8 @@ def checked_key(key: Any) -> Any:
             raise PickleError("a key is nested too deeply")
         for part in key:
             checked_key(part)
-    elif type(key).__hash__ is None or isinstance(key, complex) or (isinstance(key, int) and abs(key) > MAX_KEY_INTEGER):
+    elif (
+        type(key).__hash__ is None or isinstance(key, complex) or (isinstance(key, int) and abs(key) > MAX_KEY_INTEGER)
+    ):
         raise PickleError(f"{type(key).__name__} is used as a key")
     return key

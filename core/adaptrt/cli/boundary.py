@@ -60,7 +60,7 @@ def _open_missing_streams() -> None:
             if place != number:
                 os.dup2(place, number)
                 os.close(place)
-            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115, PTH123
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _discard_output() -> None:

@@ -55,9 +55,7 @@ def ls(verbose: int, quiet: bool, as_json: bool) -> None:
     for timing in content["timing"]:
         echo(f"{timing['used']}  {file_size(timing['bytes']):>9}  {'timings':<10}  {timing['title']}")
     total = file_size(content["bytes"])
-    echo(
-        f"{len(content['entries'])} results, {len(content['timing'])} timing caches, {total} in {content['folder']}"
-    )
+    echo(f"{len(content['entries'])} results, {len(content['timing'])} timing caches, {total} in {content['folder']}")
 
 
 @click.command("prune", cls=Command, examples=PRUNE_EXAMPLES)

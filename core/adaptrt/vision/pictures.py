@@ -114,7 +114,9 @@ def _from_file(name: str) -> Picture:
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
-        raise ImageError(f"{path} cannot be decoded: {error.err}.", hint=f"Images of at most {MAX_PIXELS:,} pixels are read.") from error
+        raise ImageError(
+            f"{path} cannot be decoded: {error.err}.", hint=f"Images of at most {MAX_PIXELS:,} pixels are read."
+        ) from error
     if bgr is None:
         raise ImageError(f"{path} is not a picture that OpenCV reads.", hint="JPEG, PNG, WebP, BMP and TIFF are read.")
     bgr = _to_uint8(bgr)

@@ -73,9 +73,10 @@ def _escaping_entries(folder: Path) -> None:
 
 def _bomb(folder: Path) -> None:
     """Megabytes in the file, gigabytes behind it."""
-    with zipfile.ZipFile(folder / "evil.pt", "w", zipfile.ZIP_DEFLATED) as archive, archive.open(
-        "archive/data.pkl", "w", force_zip64=True
-    ) as entry:
+    with (
+        zipfile.ZipFile(folder / "evil.pt", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("archive/data.pkl", "w", force_zip64=True) as entry,
+    ):
         for _ in range(1024):
             entry.write(bytes(1 << 20))
 

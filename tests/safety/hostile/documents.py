@@ -22,7 +22,14 @@ def report(**changes: Any) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         model(folder, SPEC)
         (folder / "evil_module.py").write_text(CODE)
-        content = {"adapter": "torch", "source": "os:system", "command": RUNS, "spec": SPEC, "status": "finished", **changes}
+        content = {
+            "adapter": "torch",
+            "source": "os:system",
+            "command": RUNS,
+            "spec": SPEC,
+            "status": "finished",
+            **changes,
+        }
         (folder / "evil.report.json").write_text(json.dumps(content))
 
     return make
@@ -67,7 +74,9 @@ def header(content: object) -> Callable[[Path], None]:
     return engine_header(len(text), text)
 
 
-def coco(raw: bytes | None = None, *, image: Any = None, annotation: Any = None, category: Any = None) -> Callable[[Path], None]:
+def coco(
+    raw: bytes | None = None, *, image: Any = None, annotation: Any = None, category: Any = None
+) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         model(folder, DETECT)
         content = {

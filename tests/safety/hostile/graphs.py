@@ -24,7 +24,9 @@ SPEC: dict[str, Any] = {
 }  # fmt: skip
 
 
-def model(folder: Path, spec: object = None, *, change: Callable[[Any], None] = lambda proto: None, name: str = "evil.onnx") -> None:
+def model(
+    folder: Path, spec: object = None, *, change: Callable[[Any], None] = lambda proto: None, name: str = "evil.onnx"
+) -> None:
     """Global average of the channels as three classes, with a picture beside it; ``change`` spoils it."""
     from onnx import TensorProto, helper
 
@@ -135,7 +137,9 @@ def nan_scales(proto: Any) -> None:
     from onnx import TensorProto, helper
 
     proto.graph.initializer.append(helper.make_tensor("scales", TensorProto.FLOAT, [4], [float("nan")] * 4))
-    proto.graph.node[0].CopyFrom(helper.make_node("Resize", ["images", "", "scales"], ["pooled"], name="resize", mode="nearest"))
+    proto.graph.node[0].CopyFrom(
+        helper.make_node("Resize", ["images", "", "scales"], ["pooled"], name="resize", mode="nearest")
+    )
 
 
 def wrong_attribute(proto: Any) -> None:
@@ -166,7 +170,9 @@ def hostile_names(text: str) -> Callable[[Path], None]:
         entry = proto.metadata_props.add()
         entry.key, entry.value = text, text
 
-    return lambda folder: model(folder, {**SPEC, "labels": [f"{text}{n}" for n in range(3)], "metadata": {"x": text}}, change=change)
+    return lambda folder: model(
+        folder, {**SPEC, "labels": [f"{text}{n}" for n in range(3)], "metadata": {"x": text}}, change=change
+    )
 
 
 def symlinked_data(folder: Path) -> None:
@@ -186,7 +192,9 @@ def png_bomb(folder: Path) -> None:
     rows = b"".join(packer.compress(bytes(3 * side + 1)) for _ in range(100)) + packer.flush()
     model(folder, SPEC)
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    (folder / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 def hostile_file_name(folder: Path) -> None:

@@ -242,6 +242,7 @@ def test_arguments_that_are_no_text(word: str, capsys: pytest.CaptureFixture[str
     assert run(failing(AssertionError("never called")), [word], "adaptrt") == 2
     assert "is not valid UTF-8 text" in capsys.readouterr().err
 
+
 def test_a_terminal_without_the_signs_gets_question_marks() -> None:
     code = (
         "import sys, click\nfrom adaptrt.cli.boundary import run\n"

@@ -81,14 +81,14 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
     try:
         _require_text(args)
         result = command.main(args, prog_name=name, standalone_mode=False)
-        _flush_output()
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt, Terminated) as error:
-        failure = _failure_of(error, name)
+        failure = _failure_of(_lost_output(error) or error, name)
         _show(failure)
-        if "--json" in given and not isinstance(error, _OutputLost):
+        if "--json" in given:
             _echo_json(failure)
         elif failure.report is not None:
             _show_checks(failure.report)
@@ -97,20 +97,15 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
         return failure.exit_code
 
 
-class _OutputLost(OutputError):
-    """Standard output cannot be written to."""
-
-
-def _flush_output() -> None:
+def _lost_output(error: BaseException) -> OutputError | None:
+    """What a full standard output is: click fails to write to it, and flushing it fails again."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
+    except OSError as lost:
         _discard_output_of(sys.stdout)
-        raise _OutputLost(
-            f"Standard output cannot be written: {error.strerror or error}.", hint="Send it elsewhere."
-        ) from error
+        if isinstance(error, OSError):
+            return OutputError(f"Standard output cannot be written: {lost.strerror or lost}.")
+    return None
 
 
 def _require_text(args: Sequence[str]) -> None:

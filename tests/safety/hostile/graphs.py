@@ -15,7 +15,7 @@ NEEDS = ("onnx", "onnxruntime", "cv2")
 SIZE = 32
 
 SPEC: dict[str, Any] = {
-    "inputs": [{"name": "images", "profiles": [[_ for _ in ({"min": 1, "opt": 1, "max": 1}, {"min": 3, "opt": 3, "max": 3}, {"min": SIZE, "opt": SIZE, "max": SIZE}, {"min": SIZE, "opt": SIZE, "max": SIZE})]]}],
+    "inputs": [{"name": "images", "profiles": [[{"min": n, "opt": n, "max": n} for n in (1, 3, SIZE, SIZE)]]}],
     "outputs": [{"name": "probabilities"}],
     "task": "classify",
     "image": {"input": "images", "resize": "stretch"},

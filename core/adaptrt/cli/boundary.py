@@ -9,14 +9,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
-from adaptrt.cli.output import echo, echo_json
+from adaptrt.cli.output import discard_output, echo, echo_json, output_may_be_lost
 from adaptrt.errors import AdaptrtError, ModelError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -66,14 +66,7 @@ def _open_missing_streams() -> None:
 def _discard_output() -> None:
     """Python flushes at exit, and must not fail again on what could not be written."""
     for stream in (sys.stdout, sys.stderr):
-        _discard_output_of(stream)
-
-
-def _discard_output_of(stream: TextIO) -> None:
-    with suppress(OSError, ValueError):  # a stream without a descriptor, as under a test runner
-        place = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(place, stream.fileno())
-        os.close(place)
+        discard_output(stream)
 
 
 def _run(command: click.Command, args: list[str], name: str) -> int:
@@ -81,12 +74,13 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
     try:
         _require_text(args)
         result = command.main(args, prog_name=name, standalone_mode=False)
-        sys.stdout.flush()
+        with output_may_be_lost():
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt, Terminated) as error:
-        failure = _failure_of(_lost_output(error) or error, name)
+        failure = _failure_of(error, name)
         _show(failure)
         if "--json" in given:
             _echo_json(failure)
@@ -95,17 +89,6 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
         if "--debug" in given:
             echo("".join(traceback.format_exception(error)).rstrip(), err=True)
         return failure.exit_code
-
-
-def _lost_output(error: BaseException) -> OutputError | None:
-    """What a full standard output is: click fails to write to it, and flushing it fails again."""
-    try:
-        sys.stdout.flush()
-    except OSError as lost:
-        _discard_output_of(sys.stdout)
-        if isinstance(error, OSError):
-            return OutputError(f"Standard output cannot be written: {lost.strerror or lost}.")
-    return None
 
 
 def _require_text(args: Sequence[str]) -> None:

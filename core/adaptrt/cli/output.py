@@ -8,10 +8,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from adaptrt.errors import OutputError
 from adaptrt.rendering.printable import printable, printable_json, printable_styled
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 def echo(text: object = "", *, err: bool = False, styled: bool = False) -> None:
     """Print a line; control characters are written out. ``styled``: text of our own that ``click.style`` has colored."""
     line = printable_styled(str(text)) if styled else printable(str(text))
-    click.echo(line, err=err, color=False if os.environ.get("NO_COLOR") else None)
+    with output_may_be_lost():
+        click.echo(line, err=err, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def echo_json(content: Any) -> None:
@@ -31,7 +33,28 @@ def echo_json(content: Any) -> None:
 
 def echo_json_text(text: str) -> None:
     """What is JSON already."""
-    click.echo(printable_json(text))
+    with output_may_be_lost():
+        click.echo(printable_json(text))
+
+
+@contextlib.contextmanager
+def output_may_be_lost() -> Iterator[None]:
+    """A full disk behind standard output is an ``OutputError``; what else is printed then goes nowhere."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output(sys.stdout)
+        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+
+
+def discard_output(stream: TextIO) -> None:
+    """Python flushes at exit, and must not fail again on what could not be written."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor, as under a test runner
+        place = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(place, stream.fileno())
+        os.close(place)
 
 
 def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, quiet: bool, as_json: bool) -> None:

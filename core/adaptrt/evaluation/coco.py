@@ -24,7 +24,11 @@ def _is_id(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and abs(value) <= _LARGEST  # type: ignore[operator]  # not NaN either
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST  # not NaN either
+
+
+def _is_area(value: object) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= _LARGEST**2
 
 
 def _is_box(value: object) -> bool:
@@ -44,8 +48,8 @@ _FIELDS: dict[str, dict[str, tuple[str, Callable[[object], bool]]]] = {
     "categories": {"id": _ID, "name": ("text", _is_text)},
 }  # fmt: skip
 _OPTIONAL: dict[str, dict[str, tuple[str, Callable[[object], bool]]]] = {
-    "annotations": {"area": ("a number", lambda value: type(value) in (int, float) and abs(value) <= _LARGEST**2), "iscrowd": ("0 or 1", lambda value: value in (0, 1))},  # type: ignore[arg-type, operator]
-}  # fmt: skip
+    "annotations": {"area": ("a number", _is_area), "iscrowd": ("0 or 1", lambda value: value in (0, 1))},
+}
 
 
 @dataclass(frozen=True)

@@ -47,10 +47,6 @@ class ModelSpec:
     version: int = 1
 
     def __post_init__(self) -> None:
-        if not self.inputs:
-            raise ModelError("The spec has no inputs.")
-        if not all(shape for shape in self.inputs[0].profiles):
-            raise ModelError(f"Input {self.inputs[0].name!r} has no axes; the first input starts with the batch.")
         if self.image is not None:
             height, width = self._image_shape()[-2:]
             if height.opt * width.opt > MAX_IMAGE_PIXELS:

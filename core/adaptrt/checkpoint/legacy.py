@@ -6,7 +6,7 @@ Magic number, protocol, system, the object, the keys of its storages; then for e
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ class FileBytes:
     def read_into(self, start: int, target: np.ndarray[Any, Any]) -> int:
         """Fill the array from there; where it ends."""
         self.file.seek(start)
-        view = memoryview(target)
+        view = memoryview(cast("Any", target))
         while view:
             count = self.file.readinto(view)
             if not count:

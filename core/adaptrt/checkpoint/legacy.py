@@ -6,7 +6,7 @@ Magic number, protocol, system, the object, the keys of its storages; then for e
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -18,14 +18,20 @@ from adaptrt.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from io import FileIO
     from pathlib import Path
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
+WINDOW = 1 << 20
 
 
 def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
-    data = path.read_bytes()
+    with path.open("rb", buffering=0) as file:
+        return _read(path, FileBytes(file), inert, machines)
+
+
+def _read(path: Path, data: FileBytes, inert: Sequence[str], machines: list[Machine]) -> Any:
     storages = Storages(len(data))
     machine = Machine(data, KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
     machines.append(machine)
@@ -43,8 +49,50 @@ def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
         raise PickleError("it was written on a big-endian machine")
     result = machine.run()
     if not machine.refused:
-        storages.fill(machine.run(), machine)
+        storages.fill(machine.run(), machine, data)
     return result
+
+
+class FileBytes:
+    """A file as the machine reads it: forward, piece by piece, so that memory does not grow with what is not read."""
+
+    def __init__(self, file: FileIO) -> None:
+        self.file = file
+        self.size = file.seek(0, 2)
+        self.start = 0
+        self.window = b""
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, end = part.start, min(part.stop, self.size)
+        if not (self.start <= start and end <= self.start + len(self.window)):
+            self.window = self._piece(start, max(end - start, WINDOW))
+            self.start = start
+        return self.window[start - self.start : end - self.start]
+
+    def find(self, wanted: bytes, start: int) -> int:
+        """Where a line ends; one longer than ``WINDOW`` does not."""
+        return place + start if (place := self[start : start + WINDOW].find(wanted)) >= 0 else -1
+
+    def read_into(self, start: int, target: np.ndarray[Any, Any]) -> int:
+        """Fill the array from there; where it ends."""
+        self.file.seek(start)
+        view = memoryview(cast("Any", target))
+        while view:
+            count = self.file.readinto(view)
+            if not count:
+                raise PickleError("the file ends early")
+            view = view[count:]
+        return start + target.nbytes
+
+    def _piece(self, start: int, count: int) -> bytes:
+        self.file.seek(start)
+        piece = self.file.read(count) or b""
+        while len(piece) < count and (more := self.file.read(count - len(piece))):
+            piece += more
+        return piece
 
 
 class Storages:
@@ -84,7 +132,7 @@ class Storages:
         self.roots[key] = Storage(torch.empty(size, dtype=torch.uint8), kind.dtype)
         return self.roots[key]
 
-    def fill(self, keys: Any, machine: Machine) -> None:
+    def fill(self, keys: Any, machine: Machine, data: FileBytes) -> None:
         if not isinstance(keys, list) or {str(key) for key in keys} != set(self.roots):
             raise PickleError("the storages listed are not the storages used")
         for key in keys:
@@ -92,4 +140,4 @@ class Storages:
             count = machine.unpack(struct.Struct("<q"))
             if count * storage.dtype.itemsize != len(storage.data):
                 raise PickleError(f"storage {key} is not as long as it should be")
-            storage.data.numpy()[:] = np.frombuffer(machine.take(len(storage.data)), dtype=np.uint8)
+            machine.position = data.read_into(machine.position, storage.data.numpy())

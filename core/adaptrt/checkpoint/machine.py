@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from adaptrt.checkpoint.inert import InertName, InertObject
 
@@ -18,8 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # as Python 2 called them; protocols below 3 still do
-MAX_KEY_INTEGER = 1 << 128  # hashing goes over the whole number, each time it is a key
+# hashes of integers repeat from here on (the modulus of Python's hash), and a dict of equal hashes takes quadratic time
+MAX_KEY_INTEGER = (1 << 61) - 2
 MAX_KEY_TUPLE = 16
+MAX_ITEM = 1 << 28  # bytes of one text or number in a pickle; tensors are stored apart
+
+
+class Bytes(Protocol):
+    """What a pickle is read from: bytes, or a file that is read piece by piece."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, part: slice, /) -> bytes: ...
+    def find(self, wanted: bytes, start: int, /) -> int: ...
 
 
 class PickleError(ValueError):
@@ -49,7 +59,7 @@ class Machine:
 
     def __init__(
         self,
-        data: bytes,
+        data: Bytes,
         known: Mapping[str, Any],
         *,
         inert: Sequence[str] = (),
@@ -91,6 +101,8 @@ class Machine:
         end = self.position + count
         if count < 0 or end > len(self.data):
             raise PickleError("the pickle ends early")
+        if count > MAX_ITEM:
+            raise PickleError(f"one item of the pickle has {count} bytes")
         taken = self.data[self.position : end]
         self.position = end
         return taken
@@ -150,7 +162,7 @@ class Machine:
             raise PickleError(f"{type(function).__name__} is called")
         # Constructors copy, and naming a memoised argument again costs the file two bytes.
         self.copied += sum(len(arg) for arg in args if isinstance(arg, (str, bytes, bytearray, list, tuple, dict, set)))
-        if self.copied > 16 * len(self.data) + 65536:
+        if self.copied > 16 * min(len(self.data), MAX_ITEM) + 65536:
             raise PickleError("the same data is copied again and again")
         return function.call(*args)
 
@@ -199,6 +211,8 @@ def checked_key(key: Any) -> Any:
             raise PickleError("a key is nested too deeply")
         for part in key:
             checked_key(part)
-    elif type(key).__hash__ is None or (isinstance(key, int) and abs(key) > MAX_KEY_INTEGER):
+    elif (
+        type(key).__hash__ is None or isinstance(key, complex) or (isinstance(key, int) and abs(key) > MAX_KEY_INTEGER)
+    ):
         raise PickleError(f"{type(key).__name__} is used as a key")
     return key

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
     from adaptrt.plugins.discovery import Candidate
@@ -122,26 +123,26 @@ def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_catalogue: bool, verbose: bool) -> None:
     """By distribution: what it is made for and what is here, then its adapters."""
     if not rows:
-        click.echo("No adapter is installed.")
+        echo("No adapter is installed.")
     width = max((len(row["name"]) for row in [*rows, *missing]), default=0)
     for source in dict.fromkeys((row["distribution"], row["version"]) for row in rows):
         own = [row for row in rows if (row["distribution"], row["version"]) == source]
-        click.echo(f"{click.style(' '.join(source), bold=True)}  {own[0]['summary']}")
+        echo(f"{click.style(' '.join(source), bold=True)}  {own[0]['summary']}", styled=True)
         for framework in own[0]["frameworks"]:
             here = f"{framework['installed']} is here" if framework["installed"] else "not here"
-            click.echo(f"  for {framework['requires']} ({here})")
+            echo(f"  for {framework['requires']} ({here})")
         for row in own:
             state = click.style("broken", fg="red") if row["problems"] else click.style("ok", fg="green")
-            click.echo(f"    {row['name']:<{width}}  {state}{'  ' + row['module'] if verbose else ''}")
+            echo(f"    {row['name']:<{width}}  {state}{'  ' + row['module'] if verbose else ''}", styled=True)
             for problem in row["problems"]:
-                click.echo(f"    {'':{width}}  {problem}")
+                echo(f"    {'':{width}}  {problem}")
             if row["install"]:
-                click.echo(f"    {'':{width}}  {row['install']}")
-        click.echo()
+                echo(f"    {'':{width}}  {row['install']}")
+        echo()
     if missing:
-        click.echo(click.style("Not installed", bold=True))
+        echo(click.style("Not installed", bold=True), styled=True)
     for row in missing:
-        click.echo(f"    {row['name']:<{width}}  {row['summary']}")
-        click.echo(f"    {'':{width}}  for {row['framework']}, {row['license']}: {row['install']}")
+        echo(f"    {row['name']:<{width}}  {row['summary']}")
+        echo(f"    {'':{width}}  for {row['framework']}, {row['license']}: {row['install']}")
     if hint_at_catalogue:
-        click.echo("What else there is: adaptrt adapters --all")
+        echo("What else there is: adaptrt adapters --all")

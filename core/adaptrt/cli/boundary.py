@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adaptrt.errors import AdaptrtError
+from adaptrt.cli.output import discard_output, echo, echo_json, output_may_be_lost
+from adaptrt.errors import AdaptrtError, ModelError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from adaptrt.report import Report
 
 INTERRUPTED = 130
-BROKEN_PIPE = 1  # what click itself answers
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 class Terminated(BaseException):
@@ -36,36 +37,65 @@ class Terminated(BaseException):
 def run(command: click.Command, args: Sequence[str], name: str) -> int:
     """Run a command; the exit code. Errors become one line on standard error, and JSON on standard output with
     ``--json``; a traceback is shown only with ``--debug``."""
+    _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a locale without "≤" must not stop anything
             stream.reconfigure(errors="replace")
     try:
         with _ends_cleanly():
             return _run(command, list(args), name)
-    except BrokenPipeError:
-        # whoever read standard output is gone: nothing more can be said, and Python must not try at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read standard output is gone: nothing more can be said
+        _discard_output()
         return BROKEN_PIPE
+
+
+def _open_missing_streams() -> None:
+    """A process that was started with standard output or error closed (``>&-``) writes to nowhere instead.
+
+    The descriptors have to be taken, or the next file that is opened becomes standard output.
+    """
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            place = os.open(os.devnull, os.O_WRONLY)
+            if place != number:
+                os.dup2(place, number)
+                os.close(place)
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def _discard_output() -> None:
+    """Python flushes at exit, and must not fail again on what could not be written."""
+    for stream in (sys.stdout, sys.stderr):
+        discard_output(stream)
 
 
 def _run(command: click.Command, args: list[str], name: str) -> int:
     given = args[: args.index("--")] if "--" in args else args
     try:
+        _require_text(args)
         result = command.main(args, prog_name=name, standalone_mode=False)
-        sys.stdout.flush()
+        with output_may_be_lost():
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         raise
     except (Exception, KeyboardInterrupt, Terminated) as error:
         failure = _failure_of(error, name)
-        click.echo(_text(failure), err=True, color=False if os.environ.get("NO_COLOR") else None)
+        _show(failure)
         if "--json" in given:
             _echo_json(failure)
         elif failure.report is not None:
             _show_checks(failure.report)
         if "--debug" in given:
-            traceback.print_exception(error)
+            echo("".join(traceback.format_exception(error)).rstrip(), err=True)
         return failure.exit_code
+
+
+def _require_text(args: Sequence[str]) -> None:
+    """Refuse what no report, manifest or file system can hold; the shell hands over any bytes."""
+    for arg in args:
+        if "\0" in arg or any("\ud800" <= character <= "\udfff" for character in arg):
+            raise UsageError(f"The argument {arg!r} is not valid UTF-8 text.", hint="Rename the file, or retype it.")
 
 
 @dataclass(frozen=True)
@@ -89,15 +119,22 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
         return _Failure("Interrupted", "Interrupted", None, INTERRUPTED)
     if isinstance(error, Terminated):
         return _Failure("Interrupted", str(error), None, error.exit_code)
+    if isinstance(error, OSError) and error.errno is not None:  # the disk, a path, a limit: no fault of the program
+        where = f" ({error.filename})" if error.filename is not None else ""
+        return _Failure("OutputError", f"{error.strerror}{where}.", None, OutputError.exit_code)
+    if isinstance(error, MemoryError):
+        return _Failure("ModelError", "Out of memory.", "The file asks for more than there is.", ModelError.exit_code)
     message = f"internal error: {type(error).__name__}: {error}"
     return _Failure("InternalError", message, "Run it again with --debug, and report what it shows.", 1)
 
 
-def _text(failure: _Failure) -> str:
+def _show(failure: _Failure) -> None:
     if failure.kind == "Interrupted":
-        return failure.message
-    text = click.style("Error: ", fg="red", bold=True) + failure.message
-    return f"{text}\n{failure.hint}" if failure.hint else text
+        echo(failure.message, err=True)
+        return
+    color = False if os.environ.get("NO_COLOR") else None
+    click.echo(click.style("Error: ", fg="red", bold=True), err=True, nl=False, color=color)
+    echo(f"{failure.message}\n{failure.hint}" if failure.hint else failure.message, err=True)
 
 
 def _show_checks(report: Report) -> None:
@@ -113,7 +150,7 @@ def _echo_json(failure: _Failure) -> None:
     """The error; with it what the report of a conversion knew."""
     known = json.loads(failure.report.to_json()) if failure.report is not None else {"status": "failed"}
     error = {"kind": failure.kind, "message": failure.message, "hint": failure.hint, "exit_code": failure.exit_code}
-    click.echo(json.dumps({**known, "error": error}, indent=2, ensure_ascii=False))
+    echo_json({**known, "error": error})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from adaptrt.cli.framework import Command, Entry, LazyGroup, general_options, option
+from adaptrt.cli.output import echo
 
 _TITLE = "Commands"
 
@@ -48,15 +49,13 @@ def ls(verbose: int, quiet: bool, as_json: bool) -> None:
     if quiet:
         return
     for entry in content["entries"]:
-        click.echo(f"{entry['used']}  {file_size(entry['bytes']):>9}  {entry['kind']:<10}  {entry['title']}")
+        echo(f"{entry['used']}  {file_size(entry['bytes']):>9}  {entry['kind']:<10}  {entry['title']}")
         if verbose:
-            click.echo(f"    {entry['key']}: {', '.join(entry['files'])}")
+            echo(f"    {entry['key']}: {', '.join(entry['files'])}")
     for timing in content["timing"]:
-        click.echo(f"{timing['used']}  {file_size(timing['bytes']):>9}  {'timings':<10}  {timing['title']}")
+        echo(f"{timing['used']}  {file_size(timing['bytes']):>9}  {'timings':<10}  {timing['title']}")
     total = file_size(content["bytes"])
-    click.echo(
-        f"{len(content['entries'])} results, {len(content['timing'])} timing caches, {total} in {content['folder']}"
-    )
+    echo(f"{len(content['entries'])} results, {len(content['timing'])} timing caches, {total} in {content['folder']}")
 
 
 @click.command("prune", cls=Command, examples=PRUNE_EXAMPLES)
@@ -87,8 +86,8 @@ def prune(older_than: str | None, max_size: str | None, timing: bool, verbose: i
     elif not quiet:
         for entry in before if verbose else ():
             if store.find(entry.key) is None:
-                click.echo(f"  {entry.kind}  {entry.title}")
-        click.echo(f"{entries} results and {len(timings)} timing caches removed, {file_size(size)} freed.")
+                echo(f"  {entry.kind}  {entry.title}")
+        echo(f"{entries} results and {len(timings)} timing caches removed, {file_size(size)} freed.")
 
 
 def _content() -> dict[str, Any]:

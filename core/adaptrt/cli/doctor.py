@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from adaptrt.cli.framework import Command, general_options
+from adaptrt.cli.output import echo
 
 
 @click.command("doctor", cls=Command)
@@ -29,7 +30,7 @@ def doctor(ctx: click.Context, /, verbose: int, quiet: bool, as_json: bool) -> N
         _show(health, verbose=bool(verbose))
     if health["broken"]:
         if quiet and not as_json:
-            click.echo("\n".join(health["broken"]), err=True)
+            echo("\n".join(health["broken"]), err=True)
         ctx.exit(DependencyError.exit_code)
 
 
@@ -38,21 +39,21 @@ def _show(health: dict[str, Any], *, verbose: bool) -> None:
     width = max(map(len, versions))
     for name, version in versions.items():
         if version or verbose:
-            click.echo(f"{name:<{width}}  {version or '-'}")
+            echo(f"{name:<{width}}  {version or '-'}")
     for gpu in health["gpus"]:
-        click.echo(f"{'GPU':<{width}}  {gpu['name']}, driver {gpu['driver']}, {gpu['memory']}, sm {gpu['compute']}")
+        echo(f"{'GPU':<{width}}  {gpu['name']}, driver {gpu['driver']}, {gpu['memory']}, sm {gpu['compute']}")
     if not health["gpus"]:
-        click.echo(f"{'GPU':<{width}}  none ({health['no_gpu']})")
-    click.echo()
+        echo(f"{'GPU':<{width}}  none ({health['no_gpu']})")
+    echo()
     for purpose in health["purposes"]:
         ready = not purpose["missing"]
         state = click.style("ready", fg="green") if ready else click.style("not ready", fg="yellow")
-        click.echo(f"{click.style(purpose['name'], bold=True)}: {state}")
+        echo(f"{click.style(purpose['name'], bold=True)}: {state}", styled=True)
         for problem in purpose["missing"]:
-            click.echo(f"  {problem}")
+            echo(f"  {problem}")
         if purpose["install"]:
-            click.echo(f"  {click.style(purpose['install'], bold=True)}")
+            echo(f"  {click.style(purpose['install'], bold=True)}", styled=True)
     for problem in health["broken"]:
-        click.echo(f"{click.style('Broken: ', fg='red', bold=True)}{problem}")
+        echo(f"{click.style('Broken: ', fg='red', bold=True)}{problem}", styled=True)
     for note in health["notes"]:
-        click.echo(f"{click.style('Note: ', fg='yellow')}{note}")
+        echo(f"{click.style('Note: ', fg='yellow')}{note}", styled=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adaptrt.cli.framework import Command, Entry, LazyGroup, general_options, option
+from adaptrt.cli.output import echo
 
 _TITLE = "Commands"
 
@@ -105,6 +106,6 @@ def _tell(target: Path, header: dict[str, object], *, verbose: int, quiet: bool,
 
         echo_json({"path": str(target), "header": header})
     elif not quiet:
-        click.echo(str(target))
+        echo(str(target))
         for key, value in header.items() if verbose else ():
-            click.echo(f"  {key}: {value}")
+            echo(f"  {key}: {value}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adaptrt.cli.framework import Command, arguments, general_options, option
+from adaptrt.cli.output import echo
 from adaptrt.cli.predict import _known_device
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def evaluate(
     if as_json:
         echo_json({**evaluation_data(evaluation), "written": written})
     elif not quiet:
-        click.echo("\n".join([*evaluation_lines(evaluation), *(f"Written: {path}" for path in written)]))
+        echo("\n".join([*evaluation_lines(evaluation), *(f"Written: {path}" for path in written)]))
     for name, loss in evaluation.losses().items():
         if max_loss is not None and loss > max_loss:
             raise VerificationError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.output import echo, echo_json_text
 from adaptrt.trt.model_files import ENGINE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bo
     """
     description = describe(Path(file), graph=graph)
     if as_json:
-        click.echo(description.to_json())
+        echo_json_text(description.to_json())
     elif graph:
         from adaptrt.cli.inspection.show import node_lines
 
         for line in node_lines(description.nodes):
-            click.echo(line)
+            echo(line)
     elif not quiet:
         from adaptrt.cli.inspection.show import print_description
         from adaptrt.rendering.terminal import stdout_console

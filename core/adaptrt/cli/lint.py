@@ -77,4 +77,11 @@ def lint_file(path: Path, target: int) -> list[Finding]:
     if not model.graph.outputs:
         raise GraphError(f"{path.name} holds no ONNX graph.", hint="Check that the file is whole.")
     text = model.metadata_props.get(METADATA_KEY)
-    return check_graph(model, ModelSpec.from_json(text) if text else None, target)
+    spec = ModelSpec.from_json(text) if text else None
+    try:
+        return check_graph(model, spec, target)
+    except Exception as error:  # any file can be given, and a malformed attribute can trip any rule
+        raise GraphError(
+            f"{path.name} cannot be checked: {type(error).__name__}: {error}.",
+            hint="Check it with onnx.checker; --debug shows where the check stopped.",
+        ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.output import echo
 
 EXAMPLES = (
     ("adaptrt new-adapter mynet", "a package in adaptrt-mynet/ that works at once"),
@@ -42,10 +43,10 @@ def new_adapter(name: str, output: str | None, verbose: int, quiet: bool, as_jso
         echo_json({"files": [str(path) for path in files], "next": commands})
     elif not quiet:
         for path in files:
-            click.echo(path)
-        click.echo(click.style("\nNext", bold=True))
+            echo(path)
+        echo(click.style("\nNext", bold=True), styled=True)
         for command in commands:
-            click.echo(f"  {command}")
+            echo(f"  {command}")
 
 
 def write_adapter(name: str, folder: Path) -> list[Path]:

@@ -8,17 +8,53 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+
+from adaptrt.errors import OutputError
+from adaptrt.rendering.printable import printable, printable_json, printable_styled
 
 if TYPE_CHECKING:
     from adaptrt.report import Report
     from adaptrt.request import Request
 
 
+def echo(text: object = "", *, err: bool = False, styled: bool = False) -> None:
+    """Print a line; control characters are written out. ``styled``: text of our own that ``click.style`` has colored."""
+    line = printable_styled(str(text)) if styled else printable(str(text))
+    with output_may_be_lost():
+        click.echo(line, err=err, color=False if os.environ.get("NO_COLOR") else None)
+
+
 def echo_json(content: Any) -> None:
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    echo_json_text(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def echo_json_text(text: str) -> None:
+    """What is JSON already."""
+    with output_may_be_lost():
+        click.echo(printable_json(text))
+
+
+@contextlib.contextmanager
+def output_may_be_lost() -> Iterator[None]:
+    """A full disk behind standard output is an ``OutputError``; what else is printed then goes nowhere."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output(sys.stdout)
+        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+
+
+def discard_output(stream: TextIO) -> None:
+    """Python flushes at exit, and must not fail again on what could not be written."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor, as under a test runner
+        place = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(place, stream.fileno())
+        os.close(place)
 
 
 def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, quiet: bool, as_json: bool) -> None:
@@ -28,7 +64,7 @@ def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, 
     with frameworks_kept_off_stdout(verbose), choose_observer(quiet=quiet) as observer:
         report = run(request, observer=observer)
     if as_json:
-        click.echo(report.to_json())
+        echo_json_text(report.to_json())
     elif not quiet:
         from adaptrt.rendering.terminal import print_summary, stdout_console
 

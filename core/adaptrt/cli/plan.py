@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import click
-
+from adaptrt.cli.output import echo
 from adaptrt.options import takes_option
 from adaptrt.pipeline.asked_options import split_asked
 from adaptrt.pipeline.engine import why_float32
@@ -143,9 +142,9 @@ def _file_line(file: dict[str, Any]) -> str:
 def print_plan(plan: dict[str, Any], *, quiet: bool = False) -> None:
     """The plan for people, on standard output; with ``quiet`` its warnings alone."""
     for line in () if quiet else _plan_lines(plan):
-        click.echo(line)
+        echo(line)
     for warning in plan["warnings"]:
-        click.echo(f"Warning: {warning}", err=True)
+        echo(f"Warning: {warning}", err=True)
 
 
 def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.output import echo
 
 EXAMPLES = (("adaptrt plugins --adapter yolov5", "everybody who takes part in a conversion with yolov5"),)
 
@@ -45,12 +46,12 @@ def plugins(adapter: str | None, plugins_file: str | None, verbose: int, quiet: 
         return
     for row in rows if not quiet else []:
         status = "" if row["hooks"] else f"  {row['status']}"
-        click.echo(f"{click.style(str(row['name']), bold=True)}  {row['source']}{status}")
+        echo(f"{click.style(str(row['name']), bold=True)}  {row['source']}{status}", styled=True)
         if row["hooks"]:
-            click.echo(f"    {', '.join(row['hooks'])}")
+            echo(f"    {', '.join(row['hooks'])}")
     if verbose:
-        click.echo("\nhooks, in the order they are asked")
+        echo("\nhooks, in the order they are asked")
         for line in hook_lines(hooks, session.wrappers()):
-            click.echo(f"  {line}")
+            echo(f"  {line}")
     for warning in session.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        echo(f"Warning: {warning}", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
     from adaptrt.errors import ImageError
@@ -88,21 +89,21 @@ def predict(
         )
     with opened:
         for warning in opened.warnings:
-            click.echo(f"Warning: {warning}", err=True)
+            echo(f"Warning: {warning}", err=True)
         for picture, result in predict_each(opened, pictures, params):
             if isinstance(result, ImageError):
                 failed.append(result)
                 if len(pictures) > 1:
-                    click.echo(f"Left out: {result.message}", err=True)
+                    echo(f"Left out: {result.message}", err=True)
                     records.append({"path": str(picture.path), "error": result.message})
             elif as_json:
                 records.append(result.as_data())
             elif not quiet:
-                click.echo(describe_result(result))
+                echo(describe_result(result))
     if failed and len(pictures) == 1:
         raise failed[0]
     if as_json:
         echo_json({"model": model, "pictures": records})
     if failed:
-        click.echo(f"{len(failed)} of {len(pictures)} pictures could not be read.", err=True)
+        echo(f"{len(failed)} of {len(pictures)} pictures could not be read.", err=True)
         ctx.exit(ImageError.exit_code)

@@ -6,8 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import click
-
+from adaptrt.cli.output import echo
 from adaptrt.pipeline.observer import Observer
 from adaptrt.rendering.words import stage_title
 
@@ -32,17 +31,17 @@ class QuietObserver(Observer):
     """Warnings only."""
 
     def warning(self, text: str) -> None:
-        click.echo(f"Warning: {text}", err=True)
+        echo(f"Warning: {text}", err=True)
 
     def detail(self, text: str) -> None:
-        click.echo(text, err=True)
+        echo(text, err=True)
 
 
 class LineObserver(QuietObserver):
     """A line for each stage when it is done: what logs and pipes can take."""
 
     def stage_finished(self, stage: Stage) -> None:
-        click.echo(f"{stage_title(stage.name):<34} {stage.seconds:7.2f} s  {stage.note}".rstrip(), err=True)
+        echo(f"{stage_title(stage.name):<34} {stage.seconds:7.2f} s  {stage.note}".rstrip(), err=True)
 
 
 class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):

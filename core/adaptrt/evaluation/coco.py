@@ -11,12 +11,45 @@ from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.evaluation.tasks import Dataset, Example
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from adaptrt.specs import ModelSpec
 
 _PLACES = ("instances.json", "annotations.json", "_annotations.coco.json")
 _EXAMPLE = "COCO: a JSON file with images, annotations and categories; --images names the folder of the pictures."
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST  # not NaN either
+
+
+def _is_area(value: object) -> bool:
+    return isinstance(value, (int, float)) and abs(value) <= _LARGEST**2
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+_LARGEST = 1e9  # pixels
+_ID = ("an integer", _is_id)
+# what is read of each part: the wanted form in words, and its check
+_FIELDS: dict[str, dict[str, tuple[str, Callable[[object], bool]]]] = {
+    "images": {"id": _ID, "file_name": ("text", _is_text)},
+    "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": ("four numbers (x, y, width, height)", _is_box)},
+    "categories": {"id": _ID, "name": ("text", _is_text)},
+}  # fmt: skip
+_OPTIONAL: dict[str, dict[str, tuple[str, Callable[[object], bool]]]] = {
+    "annotations": {"area": ("a number", _is_area), "iscrowd": ("0 or 1", lambda value: value in (0, 1))},
+}
 
 
 @dataclass(frozen=True)
@@ -70,12 +103,7 @@ def _read(file: Path) -> dict[str, Any]:
         document = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file.name} is no JSON: {error}.", hint=_EXAMPLE) from error
-    wanted = {
-        "images": ("id", "file_name"),
-        "annotations": ("id", "image_id", "category_id", "bbox"),
-        "categories": ("id", "name"),
-    }
-    for part, keys in wanted.items():
+    for part, keys in _FIELDS.items():
         rows = document.get(part) if isinstance(document, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise UsageError(f"{file.name} holds no list {part!r}.", hint=_EXAMPLE)
@@ -83,9 +111,17 @@ def _read(file: Path) -> dict[str, Any]:
             missing = [key for key in keys if key not in row]
             if missing:
                 raise UsageError(f"{file.name}: an entry of {part!r} has no {missing[0]!r}.", hint=_EXAMPLE)
+            for key, (wanted, fits) in {**keys, **_OPTIONAL.get(part, {})}.items():
+                if key in row and not fits(row[key]):
+                    raise UsageError(f"{file.name}: {key!r} in {part!r} must be {wanted}; got {_short(row[key])}.")
     if not document["images"]:
         raise UsageError(f"{file.name} lists no pictures.", hint=_EXAMPLE)
     return document  # type: ignore[no-any-return]
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _with_area(entry: dict[str, Any]) -> dict[str, Any]:

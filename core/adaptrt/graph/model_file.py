@@ -11,7 +11,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from adaptrt.errors import ExportError
+from adaptrt.errors import ExportError, GraphError
 from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
 from adaptrt.trt.model_files import not_onnx
 
@@ -22,11 +22,53 @@ if TYPE_CHECKING:
 def read_model(path: Path) -> ir.Model:
     """The model with its weights in memory."""
     try:
-        return ir.from_proto(onnx.load(str(path)))
+        proto = onnx.load(str(path))
+        require_order(proto.graph, path.name)
+        return ir.from_proto(proto)
+    except GraphError:
+        raise
     except Exception as error:
         # protobuf tells of its wire format, which helps nobody
         detail = "" if type(error).__name__ == "DecodeError" else f"{type(error).__name__}: {error}"
         raise not_onnx(path, detail) from error
+
+
+def require_order(graph: onnx.GraphProto, file: str, outer: frozenset[str] = frozenset()) -> None:
+    """Refuse a graph whose nodes cannot be put in an order: one that reads what nothing defines, or a cycle."""
+    given = {value.name for value in graph.input} | {value.name for value in graph.initializer}
+    given |= {value.values.name for value in graph.sparse_initializer} | {""}
+    made = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    readers: dict[int, list[int]] = {}
+    waiting = []
+    known = outer | given
+    for index, node in enumerate(graph.node):
+        unknown = next((name for name in node.input if not (name in made or name in known)), None)
+        if unknown is not None:
+            raise GraphError(f"{file}: node {node.name!r} reads {unknown!r}, which nothing defines.", hint=_REPAIR)
+        makers = {made[name] for name in node.input if name in made and name not in given}
+        waiting.append(len(makers))
+        for maker in makers:
+            readers.setdefault(maker, []).append(index)
+    ready = [index for index, count in enumerate(waiting) if not count]
+    for index in ready:  # grows while it is walked
+        for reader in readers.get(index, ()):
+            waiting[reader] -= 1
+            if not waiting[reader]:
+                ready.append(reader)
+    if len(ready) < len(waiting):
+        stuck = next(node for node, count in zip(graph.node, waiting, strict=True) if count)
+        raise GraphError(f"{file}: the graph has a cycle through node {stuck.name!r}.", hint=_REPAIR)
+    missing = next((value.name for value in graph.output if not (value.name in made or value.name in known)), None)
+    if missing is not None:
+        raise GraphError(f"{file}: the graph's output {missing!r} is defined by nothing.", hint=_REPAIR)
+    inside = known | made.keys()
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                require_order(inner, file, inside)
+
+
+_REPAIR = "Check that the file is whole; convert the model again."
 
 
 def check_model(model: ir.Model) -> None:

@@ -121,7 +121,8 @@ class Model:
         return self.spec.with_decoder_params(**{key: getattr(filled, key) for key in params})
 
     def _largest_batch(self) -> int:
-        return self.spec.inputs[0].dims[0].max
+        axes = self.spec.inputs[0].dims if self.spec.inputs else ()  # a model of numbers may have neither
+        return axes[0].max if axes else 1
 
 
 def load(

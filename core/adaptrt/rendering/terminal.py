@@ -9,24 +9,41 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from adaptrt.rendering.findings import print_findings
+from adaptrt.rendering.printable import UNPRINTABLE, printable
 from adaptrt.rendering.words import SHORT_LINKS, duration, file_size, limit_text, shown_path, value_text, verdict, worst
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import ConsoleOptions
+
     from adaptrt.report import Check, Link, Report
 
 _COLORS = {"passed": "green", "failed": "red", "not run": "dim"}
 
 
+class PrintableConsole(Console):
+    """A console whose texts cannot hold control characters; rich's own codes (colors, the cursor of live bars) stay."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or not UNPRINTABLE.search(segment.text):
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
+
+
 def stdout_console() -> Console:
-    return Console(file=sys.stdout, highlight=False, soft_wrap=False)
+    return PrintableConsole(file=sys.stdout, highlight=False, soft_wrap=False)
 
 
 def stderr_console() -> Console:
-    return Console(file=sys.stderr, highlight=False, soft_wrap=False)
+    return PrintableConsole(file=sys.stderr, highlight=False, soft_wrap=False)
 
 
 def print_summary(console: Console, report: Report, *, verbose: bool = False, picture: Path | None = None) -> None:

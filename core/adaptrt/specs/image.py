@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
+
+from adaptrt.errors import ShapeError
 
 Resize = Literal["letterbox", "stretch", "crop"]
 Interpolation = Literal["nearest", "linear", "cubic", "area"]
@@ -37,3 +40,13 @@ class ImageTransform:
     center: bool = True
     crop_fraction: float = 1.0
     stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise ShapeError(f"stride must be at least 1; got {self.stride}.")
+        if not 0 < self.crop_fraction <= 1:
+            raise ShapeError(f"crop_fraction must be in (0, 1]; got {self.crop_fraction:g}.")
+        if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))) or 0 in self.std:
+            raise ShapeError("scale, mean and std must be finite, and std must not be 0.")
+        if self.pad is not None and not 0 <= self.pad <= 255:
+            raise ShapeError(f"pad must be a pixel value, 0 to 255; got {self.pad}.")

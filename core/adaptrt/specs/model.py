@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from adaptrt.errors import AdaptrtError, ModelError, did_you_mean
-from adaptrt.specs.dims import Dim
+from adaptrt.specs.dims import Dim, Shape
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.tensors import InputSpec, OutputSpec
 
@@ -15,6 +15,7 @@ Task = Literal["detect", "classify", "values"]
 T = TypeVar("T", InputSpec, OutputSpec)
 
 METADATA_KEY = "adaptrt.spec"
+MAX_IMAGE_PIXELS = 1 << 26  # of one image input; float32 it takes 768 MiB
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,19 @@ class ModelSpec:
     exporter: Literal["dynamo", "torchscript"] | None = None
     version: int = 1
 
+    def __post_init__(self) -> None:
+        if self.image is not None:
+            height, width = self._image_shape()[-2:]
+            if height.opt * width.opt > MAX_IMAGE_PIXELS:
+                raise ModelError(f"An image input of {height.opt} x {width.opt} pixels is too large.")
+
+    def _image_shape(self) -> Shape:
+        assert self.image is not None
+        tensor = next((one for one in self.inputs if one.name == self.image.input), None)
+        if tensor is None or len(tensor.profiles[0]) != 4:
+            raise ModelError(f"The image input {self.image.input!r} must be an input of the spec with 4 axes.")
+        return tensor.profiles[0]
+
     def input(self, name: str) -> InputSpec:
         return _by_name(self.inputs, name, "input")
 
@@ -74,7 +88,7 @@ class ModelSpec:
         """Height and width, in pixels, that pictures are brought to: the opt sizes of the image input."""
         if self.image is None:
             raise ModelError("This model takes no picture.", hint="Give it arrays, by input name.")
-        height, width = self.input(self.image.input).profiles[0][-2:]
+        height, width = self._image_shape()[-2:]
         return height.opt, width.opt
 
     @property

@@ -24,7 +24,7 @@ def read_header(path: Path) -> tuple[dict[str, Any] | None, int]:
         return None, 0
     try:
         header = json.loads(text.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, 0
     return header, 4 + size
 
@@ -70,6 +70,6 @@ def _value(text: str) -> Any:
     """Metadata are Python literals as text (``{0: 'person'}``, ``[640, 640]``, ``32``), or plain text."""
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # deep nesting trips the parser
         return text
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value

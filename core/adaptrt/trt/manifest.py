@@ -75,7 +75,7 @@ class Manifest:
             kind = msgspec.json.decode(text, type=_Kind).format
             if kind == FORMAT:
                 return msgspec.json.decode(text, type=cls)
-        except (msgspec.DecodeError, AdaptrtError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             raise EngineError(
                 f"The manifest cannot be read: {error}.", hint="Build the engine again, or restore its .json file."
             ) from error

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import DependencyError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_PIXELS = 1 << 27  # a small file can claim any size; this many take 400 MB
+_VARIABLE = "OPENCV_IO_MAX_IMAGE_PIXELS"
+
+
+@contextmanager
+def _pixel_limit() -> Iterator[None]:
+    """OpenCV's own limit is 2^30 pixels; it reads another one from the environment, once, when it is loaded."""
+    if _VARIABLE in os.environ:
+        yield
+        return
+    os.environ[_VARIABLE] = str(MAX_PIXELS)
+    try:
+        yield
+    finally:
+        del os.environ[_VARIABLE]
+
+
 try:
-    cv2: Any = importlib.import_module("cv2")  # its stubs differ from version to version
+    with _pixel_limit():
+        cv2: Any = importlib.import_module("cv2")  # its stubs differ from version to version
 except ImportError as error:
     if "libGL" in str(error) or "libgthread" in str(error):
         raise DependencyError(
@@ -18,4 +41,4 @@ except ImportError as error:
         f"Pictures need OpenCV, which cannot be imported: {error}.", hint="pip install opencv-python"
     ) from error
 
-__all__ = ["cv2"]
+__all__ = ["MAX_PIXELS", "cv2"]

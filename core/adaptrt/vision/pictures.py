@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from adaptrt.errors import ImageError, OutputError, did_you_mean, nearest_file
-from adaptrt.vision.opencv import cv2
+from adaptrt.vision.opencv import MAX_PIXELS, cv2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -114,7 +114,9 @@ def _from_file(name: str) -> Picture:
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
-        raise ImageError(f"{path} cannot be decoded: {error.err}.", hint="Is it larger than 2^30 pixels?") from error
+        raise ImageError(
+            f"{path} cannot be decoded: {error.err}.", hint=f"Images of at most {MAX_PIXELS:,} pixels are read."
+        ) from error
     if bgr is None:
         raise ImageError(f"{path} is not a picture that OpenCV reads.", hint="JPEG, PNG, WebP, BMP and TIFF are read.")
     bgr = _to_uint8(bgr)

@@ -207,7 +207,40 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     os.close(read)
     _, err = process.communicate(timeout=30)
     assert err == ""
-    assert process.returncode == 1
+    assert process.returncode == 141  # 128 + SIGPIPE
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("words", [("adapters",), ("adapters", "--json"), ("doctor",)])
+def test_a_full_standard_output_is_an_error_of_its_own(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "adaptrt", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: Standard output cannot be written: No space left on device.")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_standard_output_is_no_internal_error() -> None:
+    command = [sys.executable, "-m", "adaptrt", "adapters"]
+    done = subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_control_characters_never_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    error = errors.ModelError("\x1b]0;owned\x07\x9b31m\u202eends\rhere", hint="a\tb\nc \ud800")
+    assert run(failing(error), ["--json", "--debug"], "adaptrt") == 4
+    out, err = capsys.readouterr()
+    assert "\\x1b]0;owned\\x07\\x9b31m\\u202eends\\x0dhere\na\tb\nc \\ud800\n" in err
+    assert json.loads(out)["error"]["message"] == error.message
+    assert not {"\x1b", "\x07", "\x9b", "\u202e", "\r"} & set(out + err)
+
+
+@pytest.mark.parametrize("word", ["a\0b", "a\udc80"])
+def test_arguments_that_are_no_text(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(failing(AssertionError("never called")), [word], "adaptrt") == 2
+    assert "is not valid UTF-8 text" in capsys.readouterr().err
 
 
 def test_a_terminal_without_the_signs_gets_question_marks() -> None:

@@ -43,10 +43,10 @@ image = st.builds(
     colors=st.sampled_from(["rgb", "bgr"]),
     scale=number,
     mean=triple,
-    std=triple,
+    std=st.tuples(*[number.filter(bool)] * 3),
     pad=st.integers(0, 255),
     center=st.booleans(),
-    crop_fraction=number,
+    crop_fraction=st.floats(0, 1, exclude_min=True),
     stride=st.integers(1, 64),
 )
 json_values = st.recursive(
@@ -54,8 +54,17 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(name, inner, max_size=2),
     max_leaves=4,
 )
+pixels = [Dim(1, 2, 4), Dim.fixed(3), Dim(32, 64, 96), Dim.fixed(64)]
+
+
+def made(inputs: tuple[InputSpec, ...], image: ImageTransform | None, **others: Any) -> ModelSpec:
+    """A spec whose image, if there is one, has its input."""
+    taken = (InputSpec(image.input, (tuple(pixels),)),) if image is not None else ()
+    return ModelSpec(inputs=taken + inputs, image=image, **others)
+
+
 specs = st.builds(
-    ModelSpec,
+    made,
     inputs=st.lists(
         st.builds(lambda label, shape, dtype: InputSpec(label, (tuple(shape),), dtype), name, st.lists(dims), name),
         min_size=1,
@@ -163,3 +172,25 @@ def test_inputs_need_a_shape_and_profiles_of_equal_rank() -> None:
 def test_axes_have_names() -> None:
     tensor = InputSpec("a", ((Dim(1, 2, 3, "batch"), Dim(4, 4, 8), Dim.fixed(3)),))
     assert [tensor.axis_name(axis) for axis in range(3)] == ["batch", "a_1", "a_2"]
+
+
+def image_spec(*axes: int, **image: Any) -> str:
+    shape = [{"min": size, "opt": size, "max": size} for size in axes]
+    return json.dumps({"inputs": [{"name": "x", "profiles": [shape]}], "image": {"input": "x", **image}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (image_spec(1, 3), "with 4 axes"),
+        (image_spec(1, 3, 32, 32, input="y"), "must be an input of the spec"),
+        (image_spec(1, 3, 2**31, 2**31), "too large"),
+        (image_spec(1, 3, 32, 32, stride=0), "stride must be at least 1"),
+        (image_spec(1, 3, 32, 32, crop_fraction=0), "crop_fraction must be in"),
+        (image_spec(1, 3, 32, 32, std=[0, 1, 1]), "std must not be 0"),
+        (image_spec(1, 3, 32, 32, pad=999), "pad must be a pixel value"),
+    ],
+)
+def test_an_image_that_cannot_be_made_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        ModelSpec.from_json(text)

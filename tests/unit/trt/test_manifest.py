@@ -134,6 +134,9 @@ def test_plugin_libraries(plan: Path, tmp_path: Path) -> None:
     made = manifest(plugin_libs=[LibraryRecord(str(library), hashlib.sha256(b"1").hexdigest())])
     with pytest.raises(EngineError, match=r"needs the plugin library .*my\.so"):
         check_manifest(made, plan, HERE)
+    given = [str(library)]
+    with pytest.raises(EngineError, match="does not exist"):
+        check_manifest(made, plan, HERE, plugin_libs=given)
     library.write_bytes(b"1")
     given = [str(library)]
     assert check_manifest(made, plan, HERE, plugin_libs=given) == []

@@ -96,9 +96,9 @@ def runs_here(manifest: Manifest, path: Path) -> str:
         device = describe_device(0)
     except AdaptrtError as error:
         return f"not known: {error.message}"
+    libraries = [library.path for library in manifest.plugin_libs]
     here = Here(tensorrt.version, device.capability, device.name, tensorrt.flavour)
     try:
-        libraries = [library.path for library in manifest.plugin_libs]  # looked at, not loaded
         warnings = check_manifest(manifest, path, here, allow_host_code=True, plugin_libs=libraries)
     except EngineError as error:
         return f"no: {error.message}"

@@ -105,7 +105,8 @@ def _tensor(value: Any) -> Tensor:
     try:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     except (KeyError, ValueError, TypeError):
-        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+        known = tensor.elem_type in onnx.TensorProto.DataType.values()
+        dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if known else f"type {tensor.elem_type}"
     if not tensor.HasField("shape"):
         return Tensor(value.name, dtype, None)
     axes = tensor.shape.dim

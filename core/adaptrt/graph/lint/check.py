@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,13 +26,32 @@ _GRAVITY = {"error": 0, "warning": 1, "info": 2}
 def check_graph(model: ir.Model, spec: ModelSpec | None, target: int) -> list[Finding]:
     """What in the graph breaks a rule for this TensorRT generation, the gravest first; the graph stays as it is."""
     looked_at = model.clone()
-    common.ShapeInferencePass()(looked_at)
+    failure = _infer_shapes(looked_at)
     graph = Graph(looked_at, spec, target, _decoding(looked_at, spec))
     groups: dict[tuple[str, str, str], list[Hit]] = {}
-    for hit in hits(graph):
+    for hit in [*([Hit("shapes", "graph", detail=failure)] if failure else []), *hits(graph)]:
         groups.setdefault((hit.rule, hit.operator, hit.detail), []).append(hit)
     findings = [_finding(found) for found in groups.values()]
     return sorted(findings, key=lambda finding: (_GRAVITY[finding.severity], finding.number or 99, -finding.count))
+
+
+def _infer_shapes(model: ir.Model) -> str:
+    """Add the shapes that can be inferred; why that failed, which onnx_ir only logs, or nothing."""
+    failures: list[str] = []
+
+    def remember(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            failures.append(str(error).strip().partition("\n")[0][:200] or type(error).__name__)
+        return False
+
+    logger = logging.getLogger(common.ShapeInferencePass.__module__)
+    logger.addFilter(remember)
+    try:
+        common.ShapeInferencePass()(model)
+    finally:
+        logger.removeFilter(remember)
+    return failures[0] if failures else ""
 
 
 def check_typed(path: Path, spec: ModelSpec, target: int) -> list[Finding]:

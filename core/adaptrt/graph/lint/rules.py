@@ -73,6 +73,10 @@ RULES = {
     "unsupported": Rule(
         0, "error", "TensorRT's parser has no such operator", "write it with operators that it has, or bring a plugin (--plugin-lib)"
     ),
+    "shapes": Rule(
+        0, "warning", "shapes cannot be inferred, so rules that look at shapes find nothing",
+        "onnx.checker.check_model(path, full_check=True) names the node",
+    ),
     "custom-operator": Rule(
         0, "warning", "an operator outside ONNX", "TensorRT needs a plugin for it: --plugin-lib FILE"
     ),

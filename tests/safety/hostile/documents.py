@@ -1,0 +1,199 @@
+"""What lies beside a model or in the current folder: reports, manifests, caches, plugins.toml, annotations, headers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hostile.case import ANY, BUILD, MODEL, REFUSED, RUNS, USAGE, Case, convert
+from hostile.graphs import ESCAPES, NEEDS, SPEC, model
+
+COCO_NEEDS = (*NEEDS, "faster_coco_eval")
+CODE = f"import os\nos.system({RUNS!r})\n"
+DETECT = {**SPEC, "task": "detect", "decoder": {"name": "yolo", "params": {}}}
+
+
+def report(**changes: Any) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        model(folder, SPEC)
+        (folder / "evil_module.py").write_text(CODE)
+        content = {
+            "adapter": "torch",
+            "source": "os:system",
+            "command": RUNS,
+            "spec": SPEC,
+            "status": "finished",
+            **changes,
+        }
+        (folder / "evil.report.json").write_text(json.dumps(content))
+
+    return make
+
+
+def plugins_toml(text: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        model(folder, SPEC)
+        (folder / "evil_module.py").write_text(CODE)
+        (folder / "sitecustomize.py").write_text(CODE)
+        (folder / "plugins.toml").write_text(text, encoding="utf-8", errors="surrogateescape")
+
+    return make
+
+
+def manifest(raw: bytes | None = None, **changes: Any) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        plan = b"ptrt" + bytes(64)
+        (folder / "evil.engine").write_bytes(plan)
+        (folder / "picture.png").write_bytes(b"x")
+        content = {
+            "format": "adaptrt engine 1", "plan_sha256": hashlib.sha256(plan).hexdigest(), "plan_bytes": len(plan),
+            "onnx": "a.onnx", "onnx_sha256": "0" * 64, "tensorrt": "8.6.0", "cuda": "12", "driver": None, "gpu": "g",
+            "capability": "9.0", "precision": "fp32", "spec": SPEC, "receipt": {"precision": "fp32"}, **changes,
+        }  # fmt: skip
+        (folder / "evil.engine.json").write_bytes(raw if raw is not None else json.dumps(content).encode())
+
+    return make
+
+
+def plugin_library(folder: Path) -> None:
+    (folder / "evil.so").write_bytes(b"\x7fELF" + bytes(60))
+    manifest(plugin_libs=[{"path": str(folder / "evil.so"), "sha256": "0" * 64}])(folder)
+
+
+def engine_header(size: int, text: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / "evil.engine").write_bytes(struct.pack("<I", size) + text + bytes(64))
+
+
+def header(content: object) -> Callable[[Path], None]:
+    text = json.dumps(content).encode()
+    return engine_header(len(text), text)
+
+
+def coco(
+    raw: bytes | None = None, *, image: Any = None, annotation: Any = None, category: Any = None
+) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        model(folder, DETECT)
+        content = {
+            "images": [{"id": 1, "file_name": "picture.png", "width": 50, "height": 40, **(image or {})}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], **(annotation or {})}],
+            "categories": [{"id": number, "name": name, **(category or {})} for number, name in enumerate("abc", 1)],
+        }
+        (folder / "coco.json").write_bytes(raw if raw is not None else json.dumps(content).encode())
+
+    return make
+
+
+def class_folder(name: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        model(folder, {**SPEC, "labels": []})
+        (folder / "set" / name).mkdir()
+        (folder / "set" / name / "1.png").symlink_to(folder / "picture.png")
+
+    return make
+
+
+def planted_entry(entry: dict[str, Any]) -> Callable[[Path], None]:
+    """An entry of the cache whose files lie elsewhere; the victim must survive."""
+
+    def make(folder: Path) -> None:
+        cache = folder.parent / "cache"
+        (cache / "entries").mkdir(parents=True)
+        (cache / "objects").mkdir()
+        (folder / "victim").write_text("precious")
+        content = {"key": "0" * 64, "kind": "conversion", "title": ESCAPES, "created": 0.0, "files": {}, **entry}
+        (cache / "entries" / f"{'0' * 64}.json").write_text(json.dumps(content))
+        os.environ["ADAPTRT_CACHE_DIR"] = str(cache)
+
+    return make
+
+
+EAGER = ("evaluate", "evil.onnx", "--data", "set", "--backend", "eager")
+ONNX = ("predict", "evil.onnx", "picture.png")
+ENGINE, LOOK = ("predict", "evil.engine", "picture.png"), ("inspect", "evil.engine", "-v")
+SCORE = ("evaluate", "evil.onnx", "--data", "coco.json")
+BOXES = {
+    "three-numbers": [1, 2, 3], "text": "1 2 3 4", "text-inside": [1, "2", 3, 4], "null": None,
+    "nan": [float("nan")] * 4, "infinite": [0, 0, float("inf"), 1], "huge": [0, 0, 1e308, 1e308], "deep": [[[1]]] * 4,
+}  # fmt: skip
+CASES = [
+    Case("report-names-a-call", report(), EAGER, needs=(*NEEDS, "torch")),
+    Case("report-names-a-file-beside", report(source="evil_module.py:model"), EAGER, needs=(*NEEDS, "torch")),
+    Case("report-names-a-module-beside", report(source="evil_module:model"), EAGER, needs=(*NEEDS, "torch")),
+    Case("report-names-no-adapter", report(adapter="os", source="system"), EAGER, needs=(*NEEDS, "torch")),
+    Case("report-escapes", report(adapter=ESCAPES, source=ESCAPES, command=ESCAPES), EAGER, needs=(*NEEDS, "torch")),
+    Case("report-is-a-list", lambda folder: (report()(folder), (folder / "evil.report.json").write_text("[]")), EAGER, needs=(*NEEDS, "torch")),
+    Case("report-is-deep", lambda folder: (report()(folder), (folder / "evil.report.json").write_text("[" * 100_000)), EAGER, needs=(*NEEDS, "torch")),
+    Case("plugins-toml-module", plugins_toml('[plugins]\nmodules = ["evil_module"]\n'), ONNX, ANY, needs=NEEDS),
+    Case("plugins-toml-file", plugins_toml('[plugins]\nmodules = ["evil_module.py"]\n'), ONNX, ANY, needs=NEEDS),
+    Case("plugins-toml-listed", plugins_toml('[plugins]\nmodules = ["evil_module"]\n'), ("plugins",), ANY),
+    Case("plugins-toml-adapters", plugins_toml('[adapters.x]\ndistribution="evil"\nsummary="\\u001b]0;owned\\u0007"\nframework="x"\nlicense="x"\n'), ("adapters", "--all"), ANY),
+    Case("plugins-toml-broken", plugins_toml("[plugins\n\udcff"), ("plugins",), ANY),
+    Case("manifest-not-utf8", manifest(b'{"format": "\xff\xfe"}'), LOOK, ANY),
+    Case("manifest-not-utf8-predict", manifest(b'{"format": "\xff\xfe"}'), ENGINE, needs=NEEDS),
+    Case("manifest-deep", manifest(b"[" * 100_000), LOOK, ANY),
+    Case("manifest-format-number", manifest(format=7), LOOK, ANY),
+    Case("manifest-no-inputs", manifest(spec={**SPEC, "inputs": []}), LOOK, ANY),
+    Case("manifest-escapes", manifest(gpu=ESCAPES, onnx=ESCAPES, command=ESCAPES, rebuild=ESCAPES), LOOK, ANY),
+    Case("manifest-version-text", manifest(tensorrt="x.y", capability="z"), LOOK, ANY),
+    Case("manifest-host-code", manifest(host_code=True), ENGINE, REFUSED, needs=NEEDS),
+    Case("manifest-plugin-library", plugin_library, ENGINE, REFUSED, needs=NEEDS),
+    Case("manifest-plugin-library-inspect", plugin_library, LOOK, ANY),
+    Case("header-names-escapes", header({"names": {"0": ESCAPES}, ESCAPES: 1}), LOOK, ANY),
+    Case("header-huge", engine_header((1 << 24) - 1, b"{"), LOOK, ANY, megabytes=200),
+    Case("header-deep", engine_header(200_000, b'{"a":' * 40_000), LOOK, ANY),
+    Case("header-not-utf8", engine_header(4, b"{\xff\xfe}"), LOOK, ANY),
+    Case("header-is-a-list", engine_header(2, b"[]"), LOOK, ANY),
+    Case("header-unwrap", header({"names": ESCAPES}), ("engine", "unwrap", "evil.engine", "-v"), ANY),
+    Case("header-wrap-literals", manifest(spec={**SPEC, "metadata": {"names": "(" * 5000, "stride": "9" * 100_000}}), ("engine", "wrap", "evil.engine", "-v"), ANY),
+    Case("engine-empty", lambda folder: (folder / "evil.engine").write_bytes(b""), LOOK, (BUILD,)),
+    *(Case(f"coco-box-{key}", coco(annotation={"bbox": box}), SCORE, (USAGE,), says="bbox", needs=COCO_NEEDS) for key, box in BOXES.items()),
+    Case("coco-image-id-text", coco(image={"id": "1"}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-image-id-list", coco(image={"id": [1]}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-image-id-huge", coco(image={"id": 10**30}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-category-text", coco(annotation={"category_id": "x"}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-category-id-text", coco(category={"id": "x"}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-area-nan", coco(annotation={"area": float("nan")}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-crowd-text", coco(annotation={"iscrowd": "x"}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-file-name-nul", coco(image={"file_name": "a\0b"}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-file-name-elsewhere", coco(image={"file_name": "/etc/passwd"}), SCORE, (USAGE, MODEL), needs=COCO_NEEDS),
+    Case("coco-file-name-device", coco(image={"file_name": "/dev/zero"}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-file-name-escapes", coco(image={"file_name": ESCAPES}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-file-name-long", coco(image={"file_name": "x" * 5000}), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-names-escapes", coco(category={"name": ESCAPES}), SCORE, ANY, needs=COCO_NEEDS),
+    Case("coco-deep", coco(b"[" * 200_000), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("coco-not-utf8", coco(b'{"images": "\xff"}'), SCORE, (USAGE,), needs=COCO_NEEDS),
+    Case("class-folder-escapes", class_folder("\x1b]0;owned\x07\x1b[2J"), ("evaluate", "evil.onnx", "--data", "set"), ANY, needs=NEEDS),
+    Case("cache-entry-above-ls", planted_entry({"files": {".onnx": "../../work/victim"}}), ("cache", "ls", "-v"), ANY),
+    Case("cache-entry-above-prune", planted_entry({"files": {".onnx": "../../work/victim"}}), ("cache", "prune"), ANY),
+    Case("cache-entry-absolute-prune", planted_entry({"files": {".onnx": "/etc/hostname"}}), ("cache", "prune"), ANY),
+    Case("cache-entry-key-above", planted_entry({"key": "../../work/victim"}), ("cache", "prune"), ANY),
+    Case("torchscript-is-a-program", lambda folder: torchscript(folder), convert("torch", "evil.pts"), (MODEL,), says="trust-checkpoint", needs=("torch",)),
+    Case("torchscript-as-a-checkpoint", lambda folder: torchscript(folder), convert("yolov5", "evil.pts"), (MODEL,), needs=("torch", "ultralytics")),
+    Case("exported-program", lambda folder: exported(folder), convert("torch", "evil.pt2"), (MODEL,), says="trust-checkpoint", needs=("torch",)),
+]  # fmt: skip
+
+
+def torchscript(folder: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(folder / "evil.pts", "w") as archive:
+        archive.writestr("evil/data.pkl", b"\x80\x02N.")
+        archive.writestr("evil/constants.pkl", b"\x80\x02).")
+        archive.writestr("evil/code/__torch__.py", CODE)
+
+
+def exported(folder: Path) -> None:
+    import zipfile
+
+    from hostile.pickles import call, text
+
+    with zipfile.ZipFile(folder / "evil.pt2", "w") as archive:
+        archive.writestr("evil/archive_format", b"pt2")
+        archive.writestr("evil/models/model.json", b"{}")
+        archive.writestr("evil/data/sample_inputs/model.pt", b"\x80\x02" + call("os.system", text(RUNS)) + b".")

@@ -26,7 +26,7 @@ help:  ## this list
 
 setup: $(READY)  ## a virtual environment with everything, at the tested versions
 
-demo: $(READY)  ## convert a trained YOLOv5 and detect on pictures
+demo: $(READY)  ## convert a trained YOLOv5 and detect on images
 	tools/demo $(BIN)
 
 test: export OMP_NUM_THREADS := 1

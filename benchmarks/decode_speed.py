@@ -1,10 +1,10 @@
-"""Decoding one picture's raw output: ours in numpy next to Ultralytics' ``non_max_suppression`` in torch, in one run.
+"""Decoding one image's raw output: ours in numpy next to Ultralytics' ``non_max_suppression`` in torch, in one run.
 
 ::
 
     python benchmarks/decode_speed.py [--json keep]
 
-Both sides take the raw output to boxes in pixels of the original picture, at conf 0.25 and iou 0.7. Ultralytics reads
+Both sides take the raw output to boxes in pixels of the original image, at conf 0.25 and iou 0.7. Ultralytics reads
 no classic output, so for ``yolo_anchor`` it is given the same candidates in its own layout, objectness multiplied in:
 work that ours does inside the time measured. Torch gets one thread, as numpy does: on a busy machine the waiting of its
 threads for each other takes longer than the decoding.

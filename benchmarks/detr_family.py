@@ -42,7 +42,7 @@ MODELS = {
 MODELS_BY_CONFIG = {config: adapter for adapter, config in MODELS.values()}
 EXPORTERS = ("torchscript", "dynamo")
 SIZE = (192, 256)
-# DINO's 900 queries would be nearly all cells of so small a picture, those at its rim too, whose positions are infinite
+# DINO's 900 queries would be nearly all cells of so small an image, those at its rim too, whose positions are infinite
 SIZES = {"dino-4scale_r50_8xb2-12e_coco": (320, 416)}
 LOWEST = 0.05
 CLASS_LAYERS = (
@@ -59,20 +59,20 @@ CLASS_LAYERS = (
 
 
 def lively(config: str, folder: Path) -> tuple[Path, Path]:
-    """A checkpoint of random weights that finds something in a picture, and the picture."""
+    """A checkpoint of random weights that finds something in an image, and the image."""
     import cv2
     import torch
 
     use_fixtures()
-    from draw_shapes import draw_detection_picture
+    from draw_shapes import draw_detection_image
 
     from adaptrt_mmdet.build import build_detector
     from adaptrt_mmdet.configs import load_config
 
     size = SIZES.get(config, SIZE)
-    pictures = [cv2.resize(draw_detection_picture(2002, index).image, size[::-1]) for index in range(4)]
-    cv2.imwrite(str(folder / "picture.png"), pictures[0])
-    batch = torch.stack([torch.from_numpy(picture.transpose(2, 0, 1)).float() for picture in pictures])
+    images = [cv2.resize(draw_detection_image(2002, index).image, size[::-1]) for index in range(4)]
+    cv2.imwrite(str(folder / "image.png"), images[0])
+    batch = torch.stack([torch.from_numpy(image.transpose(2, 0, 1)).float() for image in images])
     settings = load_config(config, {})
     if settings.model.data_preprocessor.get("mean"):  # YOLOX takes pixels as they are
         batch = (batch - batch.mean()) / batch.std()
@@ -109,10 +109,10 @@ def lively(config: str, folder: Path) -> tuple[Path, Path]:
             if "rtm_reg" in parts:  # distances that are not exponentials would start near zero
                 module.bias += 1.5
     torch.save({"state_dict": detector.state_dict()}, folder / "weights.pth")
-    return folder / "weights.pth", folder / "picture.png"
+    return folder / "weights.pth", folder / "image.png"
 
 
-def threshold(adapter: str, config: str, weights: Path, picture: Path) -> float:
+def threshold(adapter: str, config: str, weights: Path, image: Path) -> float:
     """In the widest gap between the scores that mmdet's predict gives to its 10th to 60th box: no box is near it."""
     from adaptrt_mmdet.build import build_detector
     from adaptrt_mmdet.checkpoints import open_checkpoint
@@ -123,7 +123,7 @@ def threshold(adapter: str, config: str, weights: Path, picture: Path) -> float:
     checkpoint, settings = open_checkpoint(weights), load_config(config, {})
     source = Source(settings, checkpoint, build_detector(settings, checkpoint))
     scores = sorted(
-        predict(source, [picture], SIZES.get(config, SIZE), stretch=adapter == "detr")[0].scores.tolist(), reverse=True
+        predict(source, [image], SIZES.get(config, SIZE), stretch=adapter == "detr")[0].scores.tolist(), reverse=True
     )[9:60]
     gaps = [(above - below, (above + below) / 2) for above, below in itertools.pairwise(scores)]
     return max(gaps)[1] if gaps else LOWEST
@@ -136,8 +136,8 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         os.environ["ADAPTRT_CACHE_DIR"] = text
-        weights, picture = lively(config, folder)
-        conf = threshold(adapter, config, weights, picture)
+        weights, image = lively(config, folder)
+        conf = threshold(adapter, config, weights, image)
         started = time.perf_counter()
         try:
             report = adaptrt.convert(
@@ -148,7 +148,7 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
                 imgsz=SIZES.get(config, SIZE),
                 batch="1:2:3",
                 exporter=exporter,  # type: ignore[arg-type]
-                image=picture,
+                image=image,
                 # mmdet's YOLOX keeps everything that passes its NMS
                 options={"conf": str(conf), **({"max_det": "3000"} if name.startswith("YOLOX") else {})},
                 html=False,
@@ -165,7 +165,7 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
             "passed": all(report.link(number).status == "passed" for number in (0, 2, 5)),
             "nodes": sum(report.operators["final"].values()),
             "conf": round(conf, 4),
-            "boxes": len(report.pictures[0].predictions["framework"].scores),
+            "boxes": len(report.images[0].predictions["framework"].scores),
             "link 2": {check.name: check.value for check in report.link(2).checks},
             "link 1": {check.name: check.value for check in report.link(1).checks},
             "seconds": round(time.perf_counter() - started, 1),

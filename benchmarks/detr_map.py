@@ -1,11 +1,11 @@
-"""mAP of the DETR fixture on held-out pictures: mmdet's own road, the two ways to bring pictures to one size, backends, batches.
+"""mAP of the DETR fixture on held-out images: mmdet's own road, the two ways to bring images to one size, backends, batches.
 
 ::
 
-    python benchmarks/detr_map.py --pictures 200      results/detr_map.json
+    python benchmarks/detr_map.py --images 200      results/detr_map.json
 
-Three roads are mmdet's own: a picture alone, its ratio kept, so that the tensor has the picture's size; padded to 256 x
-256, as beside another picture in a batch; resized to 256 x 256. ``stretched`` is the adapter's default, ``masked`` is
+Three roads are mmdet's own: an image alone, its ratio kept, so that the tensor has the image's size; padded to 256 x
+256, as beside another image in a batch; resized to 256 x 256. ``stretched`` is the adapter's default, ``masked`` is
 ``--set padding=mask``. The fixture has seen tensors of 256 x 256 alone, which is why the first road does badly.
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fixture_scores import FIXTURES, HALF, count_of_pictures, keep_scores, scratch, through_backends
+from fixture_scores import FIXTURES, HALF, count_of_images, keep_scores, scratch, through_backends
 from results import machine, use_fixtures
 
 FIXTURE = FIXTURES / "detr_shapes.pth"
@@ -22,7 +22,7 @@ WAYS = {"stretched": {}, "masked": {"padding": "mask"}}
 
 
 MMDET = {
-    "mmdet, as large as the picture": {},
+    "mmdet, as large as the image": {},
     "mmdet, padded": {"size": (256, 256)},
     "mmdet, resized": {"size": (256, 256), "stretch": True},
 }
@@ -48,7 +48,7 @@ def mmdet_scores(data: Path, **given: Any) -> dict[str, float]:
 
 
 def main() -> None:
-    pictures = count_of_pictures(__doc__, 200)
+    images = count_of_images(__doc__, 200)
     use_fixtures()
     from draw_shapes import write_detection_set
     from train_detr import HELD_OUT_SEED, LOOK
@@ -57,12 +57,12 @@ def main() -> None:
 
     result: dict[str, Any] = {
         "machine": machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "onnxruntime", "faster-coco-eval"),
-        "pictures": pictures,
+        "images": images,
         "seed": HELD_OUT_SEED,
         "scores": {},
     }
     with scratch() as folder:
-        data = write_detection_set(folder, pictures, HELD_OUT_SEED, LOOK, suffix=".png").parent
+        data = write_detection_set(folder, images, HELD_OUT_SEED, LOOK, suffix=".png").parent
         for name, given in MMDET.items():
             result["scores"][name] = mmdet_scores(data, **given)
         for way, given in WAYS.items():

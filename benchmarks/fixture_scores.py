@@ -22,17 +22,17 @@ HALF: dict[str, Any] = {"precision": "fp16", "target": 10}
 """How to convert for a graph in half precision beside the float32 one."""
 
 
-def count_of_pictures(description: str | None, default: int) -> int:
-    """``--pictures``."""
+def count_of_images(description: str | None, default: int) -> int:
+    """``--images``."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=default)
-    count: int = parser.parse_args().pictures
+    parser.add_argument("--images", type=int, default=default)
+    count: int = parser.parse_args().images
     return count
 
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for pictures and files, and for the cache: nothing comes from an earlier run."""
+    """A folder for images and files, and for the cache: nothing comes from an earlier run."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ADAPTRT_CACHE_DIR"] = folder
         yield Path(folder)

@@ -32,7 +32,7 @@ from gpu_work import (
     collected,
     compiled,
     finished,
-    receipt_of,
+    precision_report_of,
     run_stages,
     say,
     stage_parser,
@@ -90,9 +90,9 @@ def drawn(work: Work) -> Path:
     return target / "instances.json"
 
 
-def pictures(work: Work, spec: ModelSpec, count: int) -> np.ndarray:
-    """Drawn pictures, brought to the model's input."""
-    from adaptrt.vision.pictures import read_image
+def image_batch(work: Work, spec: ModelSpec, count: int) -> np.ndarray:
+    """Drawn images, brought to the model's input."""
+    from adaptrt.vision.images import read_image
     from adaptrt.vision.transforms import transform_batch
 
     paths = sorted((drawn(work).parent / "images").iterdir())[:count]
@@ -159,7 +159,7 @@ def reference(work: Work) -> None:
         if work.reference(model).exists():
             continue
         network = eager_network(work, model)
-        images = pictures(work, work.spec(model), LARGEST if model == "r50" else HELD_OUT)
+        images = image_batch(work, work.spec(model), LARGEST if model == "r50" else HELD_OUT)
         with torch.inference_mode():
             parts = [run_eager(network, images[at : at + LARGEST]) for at in range(0, len(images), LARGEST)]
             with torch.autocast("cuda", torch.float16):
@@ -167,7 +167,7 @@ def reference(work: Work) -> None:
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         arrays |= {f"half_{name}": np.concatenate([part[name] for part in half]) for name in parts[0]}
         np.savez(work.reference(model), images=images, **arrays)
-        say(f"eager {model}: {len(images)} pictures")
+        say(f"eager {model}: {len(images)} images")
     work.keep("reference", torch_facts())
 
 
@@ -196,18 +196,18 @@ def run_eager(network: Any, images: np.ndarray) -> dict[str, np.ndarray]:
     """The decoding is the wrapper's, on the GPU's outputs of the heads."""
     import torch
 
-    from adaptrt_mmdet.query_family import decode_queries, picture_size
+    from adaptrt_mmdet.query_family import decode_queries, image_size
 
     batch = torch.from_numpy(images).cuda()
     logits, boxes = network.heads(batch)
-    size = picture_size(batch, None).to(boxes.device)
+    size = image_size(batch, None).to(boxes.device)
     scores, labels, corners = decode_queries(logits.float(), boxes.float(), size, sigmoid=False)
     return {"scores": scores.cpu().numpy(), "labels": labels.cpu().numpy(), "boxes": corners.cpu().numpy()}
 
 
 def accuracy(work: Work) -> None:
     """Each engine against eager float32: scores, boxes, classes; alone and in a batch; mAP of the fixture."""
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     for path in sorted((work.folder / "engines").glob("*.engine")):
         name, model = path.stem, path.stem.removeprefix("timed_").partition("_")[0]
@@ -216,7 +216,7 @@ def accuracy(work: Work) -> None:
         kept = dict(np.load(work.reference(model)))
         images = kept["images"]
         with TensorRTRunner(path, allow_host_code=True) as runner:
-            result: dict[str, Any] = {"backend": runner.backend, "receipt": receipt_of(path)}
+            result: dict[str, Any] = {"backend": runner.backend, "receipt": precision_report_of(path)}
             found = run_engine(runner, images)
             alone = run_engine(runner, images[:LARGEST], size=1)
             odd = run_engine(runner, images[:3], size=3)
@@ -263,11 +263,11 @@ def difference(found: Any, expected: Any, sure: float, side: int) -> dict[str, A
 
 
 def map_of(work: Work, outputs: Any) -> dict[str, float]:
-    """Of the fixture's outputs on its held-out pictures, as ``adaptrt evaluate`` counts it."""
+    """Of the fixture's outputs on its held-out images, as ``adaptrt evaluate`` counts it."""
     from adaptrt.evaluation.coco import read_coco
     from adaptrt.evaluation.detection import BoxScores
     from adaptrt.vision.decoders.decode import decode
-    from adaptrt.vision.pictures import read_image
+    from adaptrt.vision.images import read_image
     from adaptrt.vision.transforms import transform_image
 
     spec = work.spec("shapes").with_decoder_params(conf=0.001)
@@ -283,8 +283,8 @@ def map_of(work: Work, outputs: Any) -> dict[str, float]:
 
 def latency(work: Work) -> None:
     """Microseconds of our call on device arrays, with a CUDA graph."""
-    from adaptrt.runtime.tensorrt import TensorRTRunner
-    from adaptrt.trt.cuda import describe_device, import_cudart
+    from adaptrt.backends.tensorrt.device import describe_device, import_cudart
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     cudart = import_cudart()
     device = describe_device(0)
@@ -306,7 +306,7 @@ def latency_torch(work: Work) -> None:
     """The engines on torch's tensors, next to torch eager and torch.compile in half precision."""
     import torch
 
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     result = torch_facts()
     for model in work.models:

@@ -31,11 +31,11 @@ LOSS = {"fp32": 0.1, "fp16": 0.5}
 
 @dataclass(frozen=True)
 class Case:
-    """A trained fixture, and how many held-out pictures it is scored on."""
+    """A trained fixture, and how many held-out images it is scored on."""
 
     adapter: str
     source: str
-    pictures: int
+    images: int
     weights: str | None = None
     classes: bool = False
 
@@ -64,7 +64,7 @@ def words_of(words: Sequence[object]) -> str:
 
 
 def data_of(work: Work, case: Case) -> Path:
-    """The held-out pictures of the fixture, drawn once."""
+    """The held-out images of the fixture, drawn once."""
     use_fixtures()
     import draw_shapes
     import train_detr
@@ -77,14 +77,14 @@ def data_of(work: Work, case: Case) -> Path:
     if target.exists():
         return target
     if case.classes:
-        return draw_shapes.write_classification_set(folder, case.pictures, HELD_OUT_SEED)
+        return draw_shapes.write_classification_set(folder, case.images, HELD_OUT_SEED)
     detr = case.adapter == "detr"
     seed, look = (train_detr.HELD_OUT_SEED, train_detr.LOOK) if detr else (SEED, draw_shapes.DETECTION)
-    return draw_shapes.write_detection_set(folder, case.pictures, seed, look, suffix=".png", workers=8)
+    return draw_shapes.write_detection_set(folder, case.images, seed, look, suffix=".png", workers=8)
 
 
 def convert(work: Work) -> None:
-    """Each fixture to a file for TensorRT 8, and its pictures."""
+    """Each fixture to a file for TensorRT 8, and its images."""
     for case in CASES:
         data_of(work, case)
         if work.onnx(case.adapter).exists():
@@ -134,7 +134,7 @@ def evaluate(work: Work) -> None:
                 kept = ("backend", "file", "scores", "same")  # other work may have run beside: no rates
                 results = [{key: one[key] for key in kept} for one in found["results"]]
                 work.keep(
-                    f"evaluate_{name}", {"command": words_of(words), "pictures": found["pictures"], "results": results}
+                    f"evaluate_{name}", {"command": words_of(words), "images": found["images"], "results": results}
                 )
                 say(f"{name}: { {one['backend']: one['scores'] for one in results} }")
 

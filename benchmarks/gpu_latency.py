@@ -105,8 +105,8 @@ class BareLoop:
 
 def latency(work: Work) -> None:
     """Ours and the bare loop over one engine, without torch: device arrays and numpy arrays."""
-    from adaptrt.runtime.tensorrt import TensorRTRunner
-    from adaptrt.trt.cuda import describe_device, import_cudart
+    from adaptrt.backends.tensorrt.device import describe_device, import_cudart
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     cudart = import_cudart()
     result: dict[str, Any] = {}
@@ -188,7 +188,7 @@ def latency_torch(work: Work) -> None:
     """Our call on torch's tensors, in turns with torch eager in half precision."""
     import torch
 
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
     from gpu_yolov5 import eager_network
 
     result = torch_facts()

@@ -47,7 +47,7 @@ class Work:
         return self.folder / "reference" / f"{name}.npz"
 
     def spec(self, graph: str) -> ModelSpec:
-        from adaptrt.trt.onnx_file import read_onnx
+        from adaptrt.onnxfile.reader import read_onnx
 
         spec = read_onnx(self.onnx(graph)).spec
         assert spec is not None
@@ -125,7 +125,7 @@ def build_one(
     timing: str = "timing",
 ) -> float:
     """Seconds; ``timing`` is the folder of the timing cache."""
-    from adaptrt.trt.build import build_engine_file
+    from adaptrt.backends.tensorrt.build.engine import build_engine_file
 
     manifest = build_engine_file(
         work.onnx(graph),
@@ -158,7 +158,7 @@ def manifest_of(engine: Path) -> dict[str, Any]:
     return manifest
 
 
-def receipt_of(engine: Path) -> dict[str, Any]:
+def precision_report_of(engine: Path) -> dict[str, Any]:
     """What the manifest says of the precision, without the list of layers."""
     return {name: value for name, value in manifest_of(engine)["receipt"].items() if name != "table"}
 

@@ -33,7 +33,7 @@ from gpu_work import (
     facts_of,
     manifest_of,
     places,
-    receipt_of,
+    precision_report_of,
     run_stages,
     say,
     stage_parser,
@@ -43,7 +43,7 @@ from gpu_work import Work as Folder
 from results import use_fixtures
 
 FIXTURE = ROOT / "tests" / "fixtures" / "yolov5n_shapes.pt"
-PICTURES, SEED = 200, 1002  # of the held-out set
+IMAGES, SEED = 200, 1002  # of the held-out set
 MAP_CONF, MAP_BOXES = 0.001, 100
 SHAPES: dict[str, dict[str, Any]] = {
     "static": {"batch": 8, "dynamic": "none"},
@@ -149,17 +149,17 @@ def roles(spec: ModelSpec) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def at_shape(spec: ModelSpec, shape: tuple[int, ...]) -> ModelSpec:
-    """The spec for one shape: pictures are brought to it."""
+    """The spec for one shape: images are brought to it."""
     return replace(spec, inputs=(replace(spec.inputs[0], profiles=(tuple(map(Dim.fixed, shape)),)),))
 
 
-def pictures(work: Work, family: str, count: int) -> list[np.ndarray]:
-    """Photographs, parts of them, and for the new family, which was trained on shapes, drawn pictures too."""
-    from adaptrt.vision.pictures import read_image
+def images(work: Work, family: str, count: int) -> list[np.ndarray]:
+    """Photographs, parts of them, and for the new family, which was trained on shapes, drawn images too."""
+    from adaptrt.vision.images import read_image
 
     photos = [read_image(path) for path in sorted((work.folder / "photos").glob("*.jpg"))]
     rng = np.random.default_rng(0)
-    drawn = sorted((drawn_pictures(work).parent / "images").iterdir()) if family == "new" else []
+    drawn = sorted((drawn_images(work).parent / "images").iterdir()) if family == "new" else []
     found: list[np.ndarray] = list(photos)
     while len(found) < count:
         if family == "new" and len(found) % 4:
@@ -172,14 +172,14 @@ def pictures(work: Work, family: str, count: int) -> list[np.ndarray]:
     return found[:count] if count > 1 else [read_image(drawn[0])] if drawn else photos[:1]
 
 
-def drawn_pictures(work: Work) -> Path:
+def drawn_images(work: Work) -> Path:
     """The held-out set of the shapes fixture; its instances.json."""
     target = work.folder / "shapes"
     if not (target / "instances.json").exists():
         use_fixtures()
         from draw_shapes import write_detection_set
 
-        write_detection_set(target, PICTURES, SEED, suffix=".png", workers=8)
+        write_detection_set(target, IMAGES, SEED, suffix=".png", workers=8)
     return target / "instances.json"
 
 
@@ -204,7 +204,7 @@ def reference(work: Work) -> None:
                 path = work.reference(f"{graph}_{role}")
                 if path.exists():
                     continue
-                batch, _ = prepare(pictures(work, family, shape[0]), at_shape(spec, shape))
+                batch, _ = prepare(images(work, family, shape[0]), at_shape(spec, shape))
                 with torch.inference_mode():
                     output = network(torch.from_numpy(batch).cuda()).float().cpu().numpy()
                 np.savez(path, images=batch, output0=output)
@@ -240,12 +240,12 @@ def eager_network(work: Work, family: str) -> Any:
 
 
 def keep_boxes(work: Work, name: str, run: Callable[[np.ndarray], np.ndarray]) -> None:
-    """The best boxes of every drawn picture, as rows: picture, label, score, x1 y1 x2 y2."""
+    """The best boxes of every drawn image, as rows: image, label, score, x1 y1 x2 y2."""
     from adaptrt.vision.decoders.decode import decode
-    from adaptrt.vision.pictures import read_image
+    from adaptrt.vision.images import read_image
 
     spec = work.spec("new_static").with_decoder_params(conf=MAP_CONF, max_det=MAP_BOXES)
-    records = json.loads(drawn_pictures(work).read_text())["images"]
+    records = json.loads(drawn_images(work).read_text())["images"]
     rows = []
     for start in range(0, len(records), 8):
         some = records[start : start + 8]
@@ -268,11 +268,11 @@ def accuracy(work: Work) -> None:
 
 
 def _accuracy_of(work: Work, case: Case) -> dict[str, Any]:
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     spec = work.spec(case.graph)
     result: dict[str, Any] = {
-        "receipt": receipt_of(work.engine(case)),
+        "receipt": precision_report_of(work.engine(case)),
         "build_seconds": manifest_of(work.engine(case))["build_seconds"],
     }
     with TensorRTRunner(work.engine(case)) as runner:
@@ -347,7 +347,7 @@ def report(work: Work) -> None:
         elif kind != "build":
             result[path.stem] = kept
     for engine in work.manifests():
-        if (receipt := receipt_of(engine))["evidence"]:
+        if (receipt := precision_report_of(engine))["evidence"]:
             result["receipts"][engine.stem] = {"gpu": facts_of(engine)["gpu"], **receipt}
     for path in sorted((work.folder / "reference").glob("map_*.npz")):
         result["map"][path.stem.removeprefix("map_")] = _map(work, np.load(path)["rows"])
@@ -369,14 +369,14 @@ def _map(work: Work, rows: np.ndarray) -> Mapping[str, float]:
 
     found = [
         {
-            "image_id": int(picture),
+            "image_id": int(image),
             "category_id": int(label) + 1,
             "score": float(score),
             "bbox": [float(x1), float(y1), float(x2 - x1), float(y2 - y1)],
         }
-        for picture, label, score, x1, y1, x2, y2 in rows.tolist()
+        for image, label, score, x1, y1, x2, y2 in rows.tolist()
     ]
-    return coco_scores(drawn_pictures(work), found)
+    return coco_scores(drawn_images(work), found)
 
 
 def main() -> None:

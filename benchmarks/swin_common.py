@@ -16,7 +16,7 @@ from results import FOLDER, machine
 def perturbed(name: str, folder: Path, seed: int = 0) -> Path:
     """Weights of a model of timm, moved away from their initialisation, where outputs hardly depend on the input.
 
-    Statistics of BatchNorm are then measured anew, on pictures: with others, values grow from layer to layer.
+    Statistics of BatchNorm are then measured anew, on images: with others, values grow from layer to layer.
     """
     import timm
     import torch
@@ -53,15 +53,15 @@ def settle(model: Any) -> None:
         norm.train()
     height, width = model.pretrained_cfg["input_size"][-2:]
     with torch.no_grad():
-        model(torch.from_numpy(pictures((height, width), 8, seed=1)))
+        model(torch.from_numpy(image_batch((height, width), 8, seed=1)))
 
 
-def pictures(size: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
+def image_batch(size: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
     """Noise with the spectrum of photographs, normalised: float32 [count, 3, h, w]."""
-    from adaptrt.vision.examples import picture_noise
+    from adaptrt.vision.examples import image_noise
 
     rng = np.random.default_rng(seed)
-    images = np.stack([picture_noise(rng, size) for _ in range(count)]).astype(np.float32)
+    images = np.stack([image_noise(rng, size) for _ in range(count)]).astype(np.float32)
     mean, std = np.array([123.7, 116.3, 103.5], np.float32), np.array([58.4, 57.1, 57.4], np.float32)
     return np.ascontiguousarray(((images - mean) / std).transpose(0, 3, 1, 2))
 

@@ -30,7 +30,7 @@ from gpu_work import (
     collected,
     compiled,
     finished,
-    receipt_of,
+    precision_report_of,
     run_stages,
     say,
     stage_parser,
@@ -38,7 +38,7 @@ from gpu_work import (
 )
 from gpu_work import Work as Folder
 from results import use_fixtures
-from swin_common import perturbed, pictures
+from swin_common import image_batch, perturbed
 
 FIXTURE = ROOT / "tests" / "fixtures" / "swin_shapes"
 NAMES = {
@@ -150,7 +150,7 @@ def reference(work: Work) -> None:
     import torch
 
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    x = pictures((224, 224), max(BATCHES))
+    x = image_batch((224, 224), max(BATCHES))
     for model in work.models:
         if not work.reference(model).exists():
             network = eager_network(work, model)
@@ -181,23 +181,23 @@ def eager_network(work: Work, model: str) -> Any:
 
 
 def held_out() -> tuple[np.ndarray, np.ndarray]:
-    """Held-out pictures of the fixture, prepared by timm's own transform, and their classes."""
+    """Held-out images of the fixture, prepared by timm's own transform, and their classes."""
     import timm
     from PIL import Image
     from timm.data import create_transform, resolve_data_config
 
     use_fixtures()
-    from draw_shapes import draw_classification_pictures
+    from draw_shapes import draw_classification_images
 
     transform = create_transform(**resolve_data_config({}, model=timm.create_model(f"local-dir:{FIXTURE}")))
-    drawn = list(draw_classification_pictures(HELD_OUT, HELD_OUT_SEED))
+    drawn = list(draw_classification_images(HELD_OUT, HELD_OUT_SEED))
     images = [transform(Image.fromarray(np.ascontiguousarray(image[..., ::-1]))).numpy() for image, _ in drawn]
     return np.stack(images), np.array([label for _, label in drawn])
 
 
 def accuracy(work: Work) -> None:
     """Each engine against eager float32: logits, top-1; and for the fixture the share that is right."""
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     for path in sorted((work.folder / "engines").glob("*.engine")):
         name, model = path.stem, path.stem.removeprefix("timed_").partition("_")[0]
@@ -206,7 +206,7 @@ def accuracy(work: Work) -> None:
         kept = np.load(work.reference(model))
         images, expected = kept["images"], kept["logits"]
         with TensorRTRunner(path, allow_host_code=True) as runner:
-            result: dict[str, Any] = {"backend": runner.backend, "receipt": receipt_of(path)}
+            result: dict[str, Any] = {"backend": runner.backend, "receipt": precision_report_of(path)}
             found = np.concatenate(
                 [runner.run({"images": images[at : at + 8]})["logits"] for at in range(0, len(images), 8)]
             )
@@ -229,7 +229,7 @@ def accuracy(work: Work) -> None:
 
 def latency(work: Work) -> None:
     """Every form and the unpatched engine in turns: microseconds of our call on device arrays, with a CUDA graph."""
-    from adaptrt.trt.cuda import describe_device, import_cudart
+    from adaptrt.backends.tensorrt.device import describe_device, import_cudart
     from gpu_latency import Memory
 
     cudart = import_cudart()
@@ -255,7 +255,7 @@ def latency(work: Work) -> None:
 
 def timed_runners(work: Work) -> dict[str, Any]:
     """Every engine whose speed is measured, by its form; a graph for each batch and capture fits into its cache."""
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     paths = sorted((work.folder / "engines").glob("timed_tiny_*.engine"))
     graphs = len(BATCHES) * INSTANCES

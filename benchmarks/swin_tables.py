@@ -37,7 +37,7 @@ def swin_variants() -> list[str]:
                 f"`{name}`",
                 one["nodes"],
                 f"{max(one['difference'].values()):.1e}",
-                f"{one['batch_honesty']:.1e}",
+                f"{one['batch_invariance']:.1e}",
                 f"{one['megabytes']:.0f} MB",
                 *(
                     text

@@ -1,8 +1,8 @@
-"""Top-1 of the Swin fixture on held-out pictures: timm's own loader and transform, then every backend of ``evaluate``.
+"""Top-1 of the Swin fixture on held-out images: timm's own loader and transform, then every backend of ``evaluate``.
 
 ::
 
-    python benchmarks/swin_top1.py --pictures 1000      results/swin_top1.json
+    python benchmarks/swin_top1.py --images 1000      results/swin_top1.json
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fixture_scores import FIXTURES, count_of_pictures, keep, scratch, through_backends
+from fixture_scores import FIXTURES, count_of_images, keep, scratch, through_backends
 from results import machine, use_fixtures
 
 FIXTURE = FIXTURES / "swin_shapes"
@@ -36,7 +36,7 @@ def top1_of_timm(classes: Path) -> float:
 
 
 def main() -> None:
-    pictures = count_of_pictures(__doc__, 1000)
+    images = count_of_images(__doc__, 1000)
     use_fixtures()
     from draw_shapes import write_classification_set
 
@@ -45,13 +45,13 @@ def main() -> None:
     scores: dict[str, float] = {}
     result: dict[str, Any] = {
         "machine": machine("adaptrt", "adaptrt-timm", "timm", "torch", "onnxruntime"),
-        "pictures": pictures,
+        "images": images,
         "seed": SEED,
         "top-1 (%)": scores,
         "same top-1 as eager (%)": {},
     }
     with scratch() as folder:
-        data = write_classification_set(folder, pictures, SEED)
+        data = write_classification_set(folder, images, SEED)
         scores["timm"] = top1_of_timm(data)
         report = adaptrt.convert(FIXTURE, adapter="swin", output=folder / "out.onnx", batch="1:8:8", html=False)
         for name, one in through_backends(folder / "out.onnx", data, report):

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from results import spread
-from swin_common import each_alone, perturbed, pictures, session
+from swin_common import each_alone, image_batch, perturbed, session
 
 BATCHES = (1, 2, 3, 5, 8)
 PACKAGES = ("adaptrt", "adaptrt-timm", "timm", "torch", "onnxruntime", "onnxslim")
@@ -52,7 +52,7 @@ def measure(name: str, rounds: int, unpatched: list[str]) -> dict[str, Any]:
             "megabytes": (folder / "patched.onnx").stat().st_size / 1e6,
         }
         size = report.spec.image_size  # type: ignore[union-attr]
-        x = pictures(size, max(BATCHES))
+        x = image_batch(size, max(BATCHES))
         patched = session(folder / "patched.onnx")
         result |= agreement(eager(name, weights, x), patched, x)
         for exporter in unpatched:
@@ -79,7 +79,7 @@ def measure(name: str, rounds: int, unpatched: list[str]) -> dict[str, Any]:
 
 
 def eager(name: str, weights: Path, x: np.ndarray) -> np.ndarray:
-    """What the untouched model gives for each picture alone."""
+    """What the untouched model gives for each image alone."""
     import timm
     import torch
     from safetensors.torch import load_file
@@ -95,9 +95,9 @@ def agreement(expected: np.ndarray, runner: Any, x: np.ndarray) -> dict[str, Any
     alone = np.concatenate([runner.run(None, {"images": one[None]})[0] for one in x])
     return {
         "difference": {batch: float(np.abs(found - expected[:batch]).max()) for batch, found in outputs.items()},
-        "batch_honesty": max(float(np.abs(found - alone[:batch]).max()) for batch, found in outputs.items()),
+        "batch_invariance": max(float(np.abs(found - alone[:batch]).max()) for batch, found in outputs.items()),
         "largest_logit": float(np.abs(expected).max()),
-        "spread_of_logits_over_pictures": float(expected.std(0).mean()),
+        "spread_of_logits_over_images": float(expected.std(0).mean()),
     }
 
 

@@ -1,22 +1,22 @@
-"""mAP of the YOLOv5 fixture on held-out pictures through every backend, at batch 1 and 8.
+"""mAP of the YOLOv5 fixture on held-out images through every backend, at batch 1 and 8.
 
 ::
 
-    python benchmarks/yolov5_map.py --pictures 200      results/yolov5_map.json
+    python benchmarks/yolov5_map.py --images 200      results/yolov5_map.json
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from fixture_scores import FIXTURES, HALF, count_of_pictures, keep_scores, scratch, through_backends
+from fixture_scores import FIXTURES, HALF, count_of_images, keep_scores, scratch, through_backends
 from results import machine, use_fixtures
 
 FIXTURE = FIXTURES / "yolov5n_shapes.pt"
 
 
 def main() -> None:
-    pictures = count_of_pictures(__doc__, 200)
+    images = count_of_images(__doc__, 200)
     use_fixtures()
     from draw_shapes import DETECTION, write_detection_set
     from evaluate_yolov5n import HELD_OUT_SEED
@@ -25,12 +25,12 @@ def main() -> None:
 
     result: dict[str, Any] = {
         "machine": machine("adaptrt", "adaptrt-ultralytics", "ultralytics", "torch", "onnxruntime", "faster-coco-eval"),
-        "pictures": pictures,
+        "images": images,
         "seed": HELD_OUT_SEED,
         "scores": {},
     }
     with scratch() as folder:
-        data = write_detection_set(folder, pictures, HELD_OUT_SEED, DETECTION).parent
+        data = write_detection_set(folder, images, HELD_OUT_SEED, DETECTION).parent
         report = adaptrt.convert(
             FIXTURE, adapter="yolov5", output=folder / "out.onnx", verify="quick", html=False, **HALF
         )

@@ -55,8 +55,8 @@ def hooks_page() -> str:
     lines += ["", "## The order", "", code(drawn_life(), "mermaid"), ""]
     lines += [
         "A box is a stage of the report, with the hooks that it asks. `configure_builder` is asked in the process that builds an",
-        "engine, and so only where TensorRT is; links 0 and 5 need a picture, and ask `preprocess` and `postprocess` once for each",
-        "picture and each form of the model. After a failure `conversion_finished` comes at once. The order is held by",
+        "engine, and so only where TensorRT is; links 0 and 5 need an image, and ask `preprocess` and `postprocess` once for each",
+        "image and each form of the model. After a failure `conversion_finished` comes at once. The order is held by",
         "[tests/hooks/test_order.py](../../tests/hooks/test_order.py).",
     ]
     for function in functions:
@@ -134,7 +134,7 @@ def errors_page() -> str:
         "",
         "Exit code 1 is an error inside adaptrt: report it. 130 is Ctrl-C, 143 SIGTERM. Some commands end with the code of an",
         "error after they have told everything: `lint` with 7 (`--fail-on`), `evaluate` with 9 (`--max-loss`), `adapters --check`",
-        "and `doctor` with 3, `predict` with 4 if one of several pictures could not be read.",
+        "and `doctor` with 3, `predict` with 4 if one of several images could not be read.",
     ]
     return "\n".join(lines) + "\n"
 

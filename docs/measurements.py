@@ -12,7 +12,7 @@ PLACES = ("static", "batch", "batch_hw")
 
 
 def measurements_page() -> str:
-    """Start-up, conversion, ONNX Runtime, per picture, mAP, engines: exactness, latency, builds."""
+    """Start-up, conversion, ONNX Runtime, per image, mAP, engines: exactness, latency, builds."""
     lines = [
         "<!-- Written by `make docs` out of benchmarks/results: run the script that a section names, with --json keep. -->",
         "# Measurements",
@@ -25,7 +25,7 @@ def measurements_page() -> str:
         startup,
         conversion,
         latency,
-        per_picture,
+        per_image,
         average_precision,
         engines,
         evaluated,
@@ -82,18 +82,18 @@ def latency() -> list[str]:
     return section("The ONNX file on a CPU", "onnx_latency", markdown(head, rows), kept)
 
 
-def per_picture() -> list[str]:
+def per_image() -> list[str]:
     kept = read("preprocess_speed")
-    rows = [[one["picture"], " x ".join(map(str, one["size"])), *speeds(one)] for one in kept["rows"]]
-    head = ["picture", "height x width", "ours, ms", "Ultralytics', ms", "ratio"]
-    lines = section("Each picture: in", "preprocess_speed", markdown(head, rows), kept)
+    rows = [[one["image"], " x ".join(map(str, one["size"])), *speeds(one)] for one in kept["rows"]]
+    head = ["image", "height x width", "ours, ms", "Ultralytics', ms", "ratio"]
+    lines = section("Each image: in", "preprocess_speed", markdown(head, rows), kept)
     kept = read("decode_speed")
     rows = [
         [f"`{one['decoder']}`", " x ".join(map(str, one["shape"])), one["candidates"], one["detections"], *speeds(one)]
         for one in kept["rows"]
     ]
     head = ["decoder", "output", "candidates", "boxes", "ours, ms", "Ultralytics', ms", "ratio"]
-    return [*lines, "", *section("Each picture: out", "decode_speed", markdown(head, rows), kept)]
+    return [*lines, "", *section("Each image: out", "decode_speed", markdown(head, rows), kept)]
 
 
 def speeds(one: dict[str, Any]) -> list[str]:
@@ -104,7 +104,7 @@ def average_precision() -> list[str]:
     kept = read("yolov5_map")
     names = list(next(iter(kept["scores"].values())))
     rows = [[name, *(f"{100 * one[key]:.2f}" for key in names)] for name, one in kept["scores"].items()]
-    told = f"The trained YOLOv5n on {kept['pictures']} drawn pictures that it has not seen."
+    told = f"The trained YOLOv5n on {kept['images']} drawn images that it has not seen."
     if any("fp16" in name for name in kept["scores"]):
         told += " fp16 is the graph in half precision that\nTensorRT 10 and later get; ONNX Runtime [computes part of it in float32](../explanation/precision.md#link-3)."
     return section("mAP before and after", "yolov5_map", [told, "", *markdown(["backend", *names], rows)], kept)
@@ -123,12 +123,12 @@ def engines() -> list[str]:
         f"TensorRT {where['tensorrt']} on one {where['gpu']}, driver {where['driver']}, from the TorchScript export at opset",
         "17, optimization level 0 (fp32) and 1 (fp16), without the tactics of cuBLAS and cuDNN. Each cell, next to eager torch in float32: the largest distance of a box, the",
         "largest difference of a score, and how many of the detections have a partner (IoU of at least 0.99 in fp32, 0.9 in fp16).",
-        "Pictures at the smallest, the optimal and the largest shape of the profile (batch 32 at most, 960 x 960 at most);",
+        "Images at the smallest, the optimal and the largest shape of the profile (batch 32 at most, 960 x 960 at most);",
         "detections from a score of 0.25 on. The checkpoint of the repository looks for helmets and vests: its detections count from 0.01 on.",
         "",
         *markdown(["YOLOv5n", "static", "dynamic batch", "dynamic batch, height, width"], rows),
         "",
-        "mAP50-95 of the checkpoint of the package, on drawn pictures (PNG; those above are JPEG), in points:",
+        "mAP50-95 of the checkpoint of the package, on drawn images (PNG; those above are JPEG), in points:",
         "",
         *markdown(
             ["engine", "mAP50-95", "mAP50"],
@@ -147,7 +147,7 @@ def engines() -> list[str]:
     return section("Engines", "gpu_yolov5", lines, None)
 
 
-RECEIPTS = {
+PRECISION_REPORTS = {
     "swin_gpu": {"swin_tiny": "tiny_gather", "swin_small": "small_gather", "swin_base": "base_gather"},
     "gpu_detr": {"detr_r50": "r50", "detr_shapes": "shapes"},
 }
@@ -157,7 +157,7 @@ RECEIPTS = {
 def receipts() -> list[list[Any]]:
     """Of every engine in half precision, nothing named to stay in float32."""
     found = dict(read("gpu_yolov5")["receipts"])
-    for file, graphs in RECEIPTS.items():
+    for file, graphs in PRECISION_REPORTS.items():
         kept = read(file)
         for name, graph in graphs.items():
             gpu = kept["built_and_run_on"]["gpu"]
@@ -186,7 +186,7 @@ def evaluated() -> list[str]:
                 one = kept[f"evaluate_{adapter}_{precision}_{batch}"]
                 found = {result["backend"]: result["scores"][score] for result in one["results"]}
                 rows.append(
-                    [title, one["pictures"], score, precision, batch]
+                    [title, one["images"], score, precision, batch]
                     + [f"{100 * found[backend]:.2f}" for backend in ("eager", "onnxruntime", "tensorrt")]
                 )
     example = kept["evaluate_detr_fp16_8"]["command"]
@@ -202,7 +202,7 @@ def evaluated() -> list[str]:
         "which fails if any score of the engine is more than that many points below eager's. (Since these were taken, eager is named",
         "on the command line too: `--adapter detr --source detr_shapes.py --weights detr_shapes.pth`.)",
         "",
-        *markdown(["fixture", "pictures", "score", "engine", "batch", "eager", "ONNX Runtime", "TensorRT"], rows),
+        *markdown(["fixture", "images", "score", "engine", "batch", "eager", "ONNX Runtime", "TensorRT"], rows),
     ]
     return section("Every backend, side by side", "gpu_evaluate", lines, None)
 

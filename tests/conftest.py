@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a tiny adapter, extensions, pictures. Others come with ``adaptrt.testing.plugin``."""
+"""Fixtures for all tests: a tiny adapter, extensions, images. Others come with ``adaptrt.testing.plugin``."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def tiny(fake_distribution: FakeDistribution, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     """A photograph stand-in, 96 x 128 PNG: a red and a blue rectangle on a textured grey."""
-    cv2 = pytest.importorskip("cv2", reason="pictures need OpenCV")
+    cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
     import numpy as np
 
     pixels = np.random.default_rng(3).integers(90, 140, (96, 128, 3)).astype(np.uint8)
     pixels[16:48, 20:60] = (200, 20, 30)
     pixels[60:90, 70:110] = (20, 40, 210)
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     cv2.imwrite(str(path), pixels[..., ::-1])
     return path

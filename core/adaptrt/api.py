@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.observer import Observer
     from adaptrt.report import Report
     from adaptrt.request import BuildRequest, Exporter, Request, ShapeRequest, Verify
-    from adaptrt.specs import BuildOptions, Precision
+    from adaptrt.specs import BuildOptions
 
 StrPath = str | os.PathLike[str]
 
@@ -34,7 +34,7 @@ def convert(
     simplify: bool = True,
     verify: Verify = "full",
     target: Literal[8, 10, 11] | None = None,
-    precision: Precision = "fp32",
+    precision: str = "fp32",
     keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     cache: bool = True,
@@ -93,7 +93,7 @@ def build(
     shape: str | Sequence[str] = (),
     set_dynamic_batch: bool = False,
     target: Literal[8, 10, 11] | None = None,
-    precision: Precision = "fp32",
+    precision: str = "fp32",
     keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     verify: Verify = "full",

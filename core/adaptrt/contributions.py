@@ -68,7 +68,7 @@ class GraphPass:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """How well predictions agree: ``compute(reference, converted)`` over the same pictures, from 0 to 1.
+    """How well predictions agree: ``compute(reference, converted)`` over the same images, from 0 to 1.
 
     Below ``minimum`` the conversion fails; ``minimum=None`` only reports.
     """

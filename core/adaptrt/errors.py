@@ -11,7 +11,7 @@
     │   └── DependencyError       a package is missing, or its version does not fit
     ├── ModelError (4)            the model could not be loaded
     │   ├── CheckpointError       the file is not what it should be, or wants to run code
-    │   └── ImageError            a picture that is not one
+    │   └── ImageError            an image that is not one
     ├── PatchError (5)            a patch does not fit, is not reached, or changes the result
     ├── ExportError (6)           torch.onnx.export, or an axis that came out fixed
     ├── GraphError (7)            a graph pass, or the graph that it leaves

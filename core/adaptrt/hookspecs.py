@@ -42,7 +42,7 @@ LIFE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("passes", ("graph_passes",)),
     ("write", ()),
     ("link 2", ()),
-    ("types", ("typed_onnx",)),
+    ("types", ("reduce_precision",)),
     ("link 3", ()),
     ("build", ("build_engine", "configure_builder")),
     ("link 4", ()),
@@ -83,7 +83,7 @@ def example_inputs(
     """One tensor for each input, at exactly these shapes; other seeds give other samples.
 
     First; called for the trace and for every sample of the verification. Default: ``--image`` through ``preprocess``
-    where given (seed 0; other seeds vary it), else seeded noise that looks like a picture.
+    where given (seed 0; other seeds vary it), else seeded noise that looks like an image.
     """
 
 
@@ -114,10 +114,10 @@ def graph_passes(ctx: Conversion, spec: ModelSpec) -> Iterable[GraphPass]:  # ty
 
 
 @hookspec(firstresult=True)
-def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
+def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
     """The graph in the precision asked for, in ``ctx.workdir``; ``onnx_path`` itself where the graph stays float32.
 
-    First; called once the float32 graph is verified, ``ctx.typed_graph`` says whether it is wanted, ``ctx.samples`` holds
+    First; called once the float32 graph is verified, ``ctx.reduced_graph`` says whether it is wanted, ``ctx.samples`` holds
     inputs to measure on. Keep the file's metadata: the spec travels in there. Default: the precision strategy of the target.
     """
 
@@ -141,9 +141,9 @@ def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | No
 
 @hookspec(firstresult=True)
 def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, NDArray[Any]], ImageMeta] | None:
-    """One picture, uint8 [H, W, 3] RGB, to one array for each input (batch axis 1), and where it lies in there.
+    """One image, uint8 [H, W, 3] RGB, to one array for each input (batch axis 1), and where it lies in there.
 
-    First; called for each picture. Default: what ``spec.image`` says.
+    First; called for each image. Default: what ``spec.image`` says.
     """
 
 
@@ -151,7 +151,7 @@ def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, 
 def postprocess(
     outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
 ) -> Sequence[Predictions] | None:
-    """The outputs of a batch to one prediction for each picture.
+    """The outputs of a batch to one prediction for each image.
 
     First; called for each batch. Default: the decoder that the spec names.
     """
@@ -159,7 +159,7 @@ def postprocess(
 
 @hookspec(firstresult=True)
 def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | None:
-    """What the framework's own end-to-end road finds in a picture: link 0 compares with it.
+    """What the framework's own end-to-end road finds in an image: link 0 compares with it.
 
     ``spec`` holds the size and the decoder's parameters that were asked for; the framework has to use the same. First;
     called where there is an ``--image``. Default: none, and the link reads "not available".
@@ -170,7 +170,7 @@ def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Pred
 def metrics(ctx: Conversion, spec: ModelSpec) -> Iterable[Metric]:  # type: ignore[empty-body]
     """How well predictions agree, for links 0 and 5.
 
-    Collected; called where there is a picture. ``ctx.request.precision`` is that of what is compared: in link 0, and
+    Collected; called where there is an image. ``ctx.request.precision`` is that of what is compared: in link 0, and
     where nothing was rounded, ``fp32``. Default: top-1 agreement, or matched boxes, by task.
     """
 

@@ -1,4 +1,4 @@
-"""What a decoder returns, and what preprocessing remembers about a picture."""
+"""What a decoder returns, and what preprocessing remembers about an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageMeta:
-    """Where a picture lies inside the input tensor.
+    """Where an image lies inside the input tensor.
 
     Input pixel = original pixel * ``scale`` + ``offset``, each (y, x). Sizes are (height, width), in pixels.
     """
@@ -28,7 +28,7 @@ class ImageMeta:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Objects found in one picture, best score first.
+    """Objects found in one image, best score first.
 
     ``boxes``: float32 [N, 4], x1 y1 x2 y2, pixels of the original image. ``scores``: float32 [N]. ``labels``: int64 [N].
     """
@@ -47,7 +47,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classification:
-    """The classes of one picture, most likely first. ``scores``: float32 [K]. ``labels``: int64 [K]."""
+    """The classes of one image, most likely first. ``scores``: float32 [K]. ``labels``: int64 [K]."""
 
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -76,7 +76,7 @@ class Decoder:
 
     ``params`` is a frozen dataclass whose fields all have defaults: what ``--set`` and the spec may change.
     ``decode(outputs, metas, spec, params)`` gets a whole batch (outputs by name, in the order of ``spec.outputs``) with
-    one ``ImageMeta`` for each picture, and returns one prediction for each.
+    one ``ImageMeta`` for each image, and returns one prediction for each.
     """
 
     name: str

@@ -16,7 +16,7 @@ LINKS = {
     0: "framework's own predictions = ours, on the reference",
     1: "patched model = reference",
     2: "ONNX Runtime = reference",
-    3: "typed graph = reference",
+    3: "reduced-precision graph = reference",
     4: "engine = reference",
     5: "predictions of the result = predictions of the reference",
 }
@@ -34,7 +34,7 @@ class Stage:
 
 @dataclass
 class Check:
-    """One comparison: a group of one output, batch honesty, or a metric over predictions.
+    """One comparison: a group of one output, batch invariance, or a metric over predictions.
 
     ``value`` is held against ``limit``: at most it, or at least it where ``higher_is_better``. ``reason`` says why
     this limit. A value that is infinite or not a number is ``null`` in JSON, and infinite when read.
@@ -86,7 +86,7 @@ class PassRecord:
 
 @dataclass
 class PredictionRecord:
-    """What one backend found in a picture: boxes as x1 y1 x2 y2 in its pixels, or classes, or values by name."""
+    """What one backend found in an image: boxes as x1 y1 x2 y2 in its pixels, or classes, or values by name."""
 
     kind: Literal["detections", "classification", "values"]
     scores: list[float] = field(default_factory=list)
@@ -96,8 +96,8 @@ class PredictionRecord:
 
 
 @dataclass
-class PictureRecord:
-    """A real picture, and what each backend found in it (``framework``, ``eager``, ``onnxruntime``, ``tensorrt``)."""
+class ImageRecord:
+    """A real image, and what each backend found in it (``framework``, ``eager``, ``onnxruntime``, ``tensorrt``)."""
 
     path: str
     predictions: dict[str, PredictionRecord] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class FileRecord:
 
 @dataclass
 class EngineRecord:
-    """The engine that was built, and its precision receipt: visible layers and their weight bytes by type, the share of
+    """The engine that was built, and its precision report: visible layers and their weight bytes by type, the share of
     weights in parts that TensorRT does not show, the plan's size against the float32 weights."""
 
     tensorrt: str
@@ -133,7 +133,7 @@ class EngineRecord:
 
 
 @dataclass
-class Place:
+class SourceLocation:
     """A line of Python, and how many nodes it made; ``file`` is below site-packages or the folder of the conversion."""
 
     file: str
@@ -154,7 +154,7 @@ class Finding:
     count: int
     message: str
     advice: str
-    places: list[Place] = field(default_factory=list)
+    places: list[SourceLocation] = field(default_factory=list)
 
 
 @dataclass
@@ -189,7 +189,7 @@ class Report:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failure: Failure | None = None
-    pictures: list[PictureRecord] = field(default_factory=list)
+    images: list[ImageRecord] = field(default_factory=list)
     engine: EngineRecord | None = None
     cached: str = ""
     weights: str = ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import ShapeError, UsageError, did_you_mean
-from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape, format_shape
+from adaptrt.specs import BuildOptions, Dim, ModelSpec, Shape, format_shape, precision_named
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
 
@@ -26,7 +26,6 @@ _WORDS: Mapping[str, tuple[Any, ...]] = {
     "exporter": get_args(Exporter),
     "verify": get_args(Verify),
     "target": (*get_args(Target), None),
-    "precision": get_args(Precision),
 }
 
 DEFAULT_BATCH = Dim(1, 8, 16, "batch")
@@ -64,7 +63,7 @@ class ShapeRequest:
             )
         if spec.image is None and (self.imgsz or "hw" in (self.dynamic or ())):
             raise ShapeError(
-                "The model takes no picture, so it has no image size.",
+                "The model takes no image, so it has no image size.",
                 hint=f"Give whole shapes: --shape {spec.inputs[0].name}=..." if spec.inputs else None,
             )
         warnings: list[str] = []
@@ -115,7 +114,7 @@ class ShapeRequest:
     def _requested(self, shape: Shape, is_image: bool) -> Shape:
         axes = list(shape)
         if self.dynamic is not None:
-            # another input may share the picture's axes, a mask say; its adapter has them as the picture's
+            # another input may share the image's axes, a mask say; its adapter has them as the image's
             shared = ("height", "width") if "hw" in self.dynamic else ()
             axes = [axis if axis.name in shared else Dim.fixed(axis.opt) for axis in axes]
         if axes:
@@ -182,7 +181,7 @@ class Request:
     simplify: bool = True
     verify: Verify = "full"
     target: Target | None = None
-    precision: Precision = "fp32"
+    precision: str = "fp32"
     keep_fp32: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
     cache: bool = True
@@ -202,6 +201,7 @@ class Request:
             if value not in known:
                 words = [str(word) for word in known if word is not None]
                 raise UsageError(f"{name} {value!r} does not exist.", hint=did_you_mean(str(value), words))
+        precision_named(self.precision)
         if self.opset is not None and self.opset < 11:
             raise UsageError(
                 f"Opset {self.opset} is too old.", hint="Use 11 or later; 17 suits every TensorRT from 8.6 on."
@@ -231,9 +231,9 @@ class Conversion:
     ``findings``: what the export found in the model's code.
     ``warn`` tells the user something now, ``tell`` whoever asked for more (``request.verbose``);
     ``progress(done, total, text)`` says how far a long step is (``total`` 0: unknown).
-    ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``typed_graph``: whether half precision is to
+    ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is to
     stand in the types of a graph of its own; where not, TensorRT takes it as a builder flag. ``samples``: the inputs that
-    the result is compared on, by name; real pictures where there is an ``--image``; known from ``typed_onnx`` on.
+    the result is compared on, by name; real images where there is an ``--image``; known from ``reduce_precision`` on.
     """
 
     request: Request
@@ -246,5 +246,5 @@ class Conversion:
     progress: Callable[[int, int, str], None] = silent
     builder_plugins: tuple[str, ...] = ()
     findings: list[Finding] = field(default_factory=list)
-    typed_graph: bool = False
+    reduced_graph: bool = False
     samples: tuple[Mapping[str, NDArray[Any]], ...] = ()

@@ -1,7 +1,7 @@
 """Every command and every Python block of the README and of docs/ runs.
 
 A page is run from top to bottom in a folder of its own that holds the trained fixtures, ``best.pt`` (YOLOv5) and
-``detr.pth``, and ``pictures/`` with their annotations, ``instances.json``:
+``detr.pth``, and ``images/`` with their annotations, ``instances.json``:
 
 - a ``console`` block: each line after ``$`` is a command (the others are its output, not compared), exit status 0
 - a ``python`` block: a program of its own
@@ -49,7 +49,7 @@ ALL = [block for page in PAGES for block in blocks_of(page)]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("drawn")
     command = [sys.executable, str(FIXTURES / "draw_shapes.py"), str(folder), "--count", "3", "--seed", "7"]
     subprocess.run(command, check=True, capture_output=True)
@@ -65,12 +65,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if EXAMPLES not in page.parents and any(block.page == page and block.runs for block in ALL)
     ],
 )
-def test_page_runs(page: Path, pictures: Path, tmp_path: Path) -> None:
+def test_page_runs(page: Path, images: Path, tmp_path: Path) -> None:
     folder = tmp_path / "page"
-    shutil.copytree(pictures, folder / "pictures")
+    shutil.copytree(images, folder / "images")
     shutil.copy(FIXTURES / "yolov5n_shapes.pt", folder / "best.pt")
     shutil.copy(FIXTURES / "detr_shapes.pth", folder / "detr.pth")
-    shutil.copy(pictures.parent / "instances.json", folder)
+    shutil.copy(images.parent / "instances.json", folder)
     run_page(page, folder)
 
 

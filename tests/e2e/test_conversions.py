@@ -42,8 +42,8 @@ def images(batch: int, height: int = 64, width: int = 64) -> np.ndarray:
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
-def test_a_detector(exporter: str, picture: Path) -> None:
-    report = convert("detector", exporter=exporter, image=picture)
+def test_a_detector(exporter: str, image: Path) -> None:
+    report = convert("detector", exporter=exporter, image=image)
     assert [link.status for link in report.links] == ["passed", "passed", "passed", "not run", "not run", "passed"]
     assert report.exporter == exporter
     session = session_of(report)
@@ -55,17 +55,17 @@ def test_a_detector(exporter: str, picture: Path) -> None:
     assert not {"Shape", "Gather", "Range", "Expand"} & set(report.operators["final"])
     assert session.get_modelmeta().custom_metadata_map["stride"] == "8"
     with adaptrt.load(report.onnx) as model:  # type: ignore[arg-type]
-        (found,) = model(picture, conf=0.9)
+        (found,) = model(image, conf=0.9)
         assert isinstance(found, Detections)
         assert (found.scores > 0.9).all()
         assert {found.name(index) for index in range(len(found))} == {"red", "blue"}
-        many = model([picture] * 6)  # more than the largest batch
+        many = model([image] * 6)  # more than the largest batch
         assert [len(one) for one in many] == [len(many[0])] * 6
 
 
-def test_patches_make_the_graph_better_and_change_nothing(picture: Path) -> None:
-    patched = convert("detector", output="patched", image=picture)
-    plain = convert("detector", output="plain", image=picture, options={"patched": False}, simplify=False)
+def test_patches_make_the_graph_better_and_change_nothing(image: Path) -> None:
+    patched = convert("detector", output="patched", image=image)
+    plain = convert("detector", output="plain", image=image, options={"patched": False}, simplify=False)
     assert plain.link(1).reason == "no patches"
     sizes = [sum(report.operators["exported"].values()) for report in (patched, plain)]
     assert sizes[0] < sizes[1]
@@ -93,16 +93,16 @@ def test_two_inputs_and_a_nest_of_outputs(exporter: str) -> None:
         np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_an_empty_picture_proves_nothing(picture: Path) -> None:
-    report = convert("detector", image=picture, batch=1, options={"conf": "1.0"})
+def test_an_empty_image_proves_nothing(image: Path) -> None:
+    report = convert("detector", image=image, batch=1, options={"conf": "1.0"})
     assert report.status == "passed"
     for number in (0, 5):
         assert report.link(number).status == "not run"
         assert "nothing is found" in report.link(number).reason
 
 
-def test_names_of_inputs_and_outputs(picture: Path) -> None:
-    report = convert("detector", input_names=["pixels"], output_names=["boxes"], image=picture)
+def test_names_of_inputs_and_outputs(image: Path) -> None:
+    report = convert("detector", input_names=["pixels"], output_names=["boxes"], image=image)
     session = session_of(report)
     assert [tensor.name for tensor in (*session.get_inputs(), *session.get_outputs())] == ["pixels", "boxes"]
     assert [check.name for check in report.link(2).checks][:2] == ["boxes", "boxes: scores"]
@@ -110,7 +110,7 @@ def test_names_of_inputs_and_outputs(picture: Path) -> None:
     assert report.spec.image is not None
     assert report.spec.image.input == "pixels"
     with adaptrt.load(report.onnx) as model:  # type: ignore[arg-type]
-        assert len(model(picture)[0])  # type: ignore[arg-type]
+        assert len(model(image)[0])  # type: ignore[arg-type]
     several = convert("two_inputs", input_names=["x", "y"], output_names=["s", "p", "q"])
     assert [tensor.name for tensor in session_of(several).get_outputs()] == ["s", "p", "q"]
 
@@ -146,13 +146,13 @@ def test_dynamic_height_and_width(exporter: str) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_fixed_batch(batch: int, picture: Path) -> None:
-    report = convert("detector", batch=batch, image=picture)
+def test_a_fixed_batch(batch: int, image: Path) -> None:
+    report = convert("detector", batch=batch, image=image)
     assert session_of(report).get_inputs()[0].shape == [batch, 3, 64, 64]
     assert report.link(2).status == report.link(5).status == "passed"
-    assert ("fixed at 1" if batch == 1 else "batch 3 with other companions") in report.link(2).reason
+    assert ("fixed at 1" if batch == 1 else "batch 3 with other batch items") in report.link(2).reason
     with adaptrt.load(report.onnx) as model:  # type: ignore[arg-type]
-        assert len(model([picture] * 4)) == 4
+        assert len(model([image] * 4)) == 4
 
 
 def test_several_profiles() -> None:
@@ -322,7 +322,7 @@ def test_a_pass_that_freezes_the_batch_is_found(install_extension: Install) -> N
         convert("classifier")
 
 
-def test_a_wrong_postprocess_of_the_result_fails_link_5(picture: Path, install_extension: Install) -> None:
+def test_a_wrong_postprocess_of_the_result_fails_link_5(image: Path, install_extension: Install) -> None:
     """The same pre- and postprocessing serves both sides; what differs between them shows in link 5."""
     install_extension(
         "ext",
@@ -344,10 +344,10 @@ def test_a_wrong_postprocess_of_the_result_fails_link_5(picture: Path, install_e
         """,
     )
     with pytest.raises(VerificationError, match="Link 5 .* fails: matched boxes"):
-        convert("detector", image=picture)
+        convert("detector", image=image)
 
 
-def test_a_wrong_decode_fails_link_0(picture: Path, install_extension: Install) -> None:
+def test_a_wrong_decode_fails_link_0(image: Path, install_extension: Install) -> None:
     install_extension(
         "ext",
         """
@@ -358,9 +358,9 @@ def test_a_wrong_decode_fails_link_0(picture: Path, install_extension: Install) 
         """,
     )
     with pytest.raises(VerificationError, match="Link 0 .* fails") as caught:
-        convert("detector", image=picture)
+        convert("detector", image=image)
     assert caught.value.report is not None
-    assert set(caught.value.report.pictures[0].predictions) == {"eager", "framework"}
+    assert set(caught.value.report.images[0].predictions) == {"eager", "framework"}
 
 
 def test_without_verification_the_file_is_written_all_the_same() -> None:
@@ -394,21 +394,21 @@ def test_two_conversions_give_the_same_file() -> None:
     assert first.files["onnx"].sha256 == second.files["onnx"].sha256
 
 
-def test_options_of_the_decoder_become_its_defaults(picture: Path) -> None:
+def test_options_of_the_decoder_become_its_defaults(image: Path) -> None:
     report = convert("detector", verify="quick", options={"conf": "0.95", "classes": "blue"})
     assert report.spec is not None
     assert report.spec.decoder is not None
     assert report.spec.decoder.params == {"conf": 0.95, "classes": ("blue",)}
     with adaptrt.load(report.onnx) as model:  # type: ignore[arg-type]
-        (found,) = model(picture)
+        (found,) = model(image)
         assert isinstance(found, Detections)
         assert set(found.labels) == {2}
-        (more,) = model(picture, classes=["red", "blue"], conf=0.5)
+        (more,) = model(image, classes=["red", "blue"], conf=0.5)
         assert len(more) > len(found)  # type: ignore[arg-type]
 
 
-def test_the_report_beside_the_file(picture: Path) -> None:
-    report = convert("detector", verify="quick", image=picture, output="out/shop.onnx")
+def test_the_report_beside_the_file(image: Path) -> None:
+    report = convert("detector", verify="quick", image=image, output="out/shop.onnx")
     assert sorted(path.name for path in Path("out").iterdir()) == ["shop.onnx", "shop.report.json"]
     assert Report.from_json(Path("out/shop.report.json").read_text()) == report
     assert report.environment["torch"]

@@ -38,7 +38,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The small engine of a name, built once; see small_engines.py."""
     from small_engines import ENGINES, build_small_engine
 
-    from adaptrt.trt.versions import import_tensorrt
+    from adaptrt.backends.tensorrt.generations import import_tensorrt
 
     ready = os.environ.get("ADAPTRT_GPU_ENGINES")
     folder = Path(ready) if ready else tmp_path_factory.mktemp("engines")
@@ -62,7 +62,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture
 def open_engine(engines: Callable[[str], Path]) -> Iterator[Callable[..., Any]]:
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     opened = []
 
@@ -77,7 +77,7 @@ def open_engine(engines: Callable[[str], Path]) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture(scope="session")
 def cudart() -> Any:
-    from adaptrt.trt.cuda import import_cudart
+    from adaptrt.backends.tensorrt.device import import_cudart
 
     return import_cudart()
 

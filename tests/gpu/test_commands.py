@@ -37,7 +37,7 @@ def made() -> Commands:
 @pytest.fixture(scope="module")
 def full(made: Commands) -> Commands:
     """The same, with the TensorRT that builds."""
-    from adaptrt.trt.versions import import_tensorrt
+    from adaptrt.backends.tensorrt.generations import import_tensorrt
 
     if import_tensorrt().flavour != "full":
         pytest.skip("only the full TensorRT builds engines")
@@ -47,7 +47,7 @@ def full(made: Commands) -> Commands:
 @pytest.fixture(scope="module")
 def lean(made: Commands) -> Commands:
     """The same, with a runtime that finds what the full TensorRT of another environment built."""
-    from adaptrt.trt.versions import import_tensorrt
+    from adaptrt.backends.tensorrt.generations import import_tensorrt
 
     if import_tensorrt().flavour == "full":
         pytest.skip("here is the full TensorRT")
@@ -87,8 +87,8 @@ class TestBuild:
 
     @pytest.mark.parametrize("precision", PRECISIONS)
     def test_the_manifest(self, full: Commands, precision: str) -> None:
-        from adaptrt.trt.cuda import describe_device
-        from adaptrt.trt.versions import import_tensorrt
+        from adaptrt.backends.tensorrt.device import describe_device
+        from adaptrt.backends.tensorrt.generations import import_tensorrt
         from adaptrt.version import __version__
 
         full.built(precision)
@@ -191,7 +191,7 @@ class TestInspect:
             assert word in facts["built with"]
         assert manifest["gpu"] in facts["built for"]
         assert facts["precision"] == precision
-        assert {"built", "receipt", "memory", "command", "rebuild"} <= facts.keys()
+        assert {"built", "precision_report", "memory", "command", "rebuild"} <= facts.keys()
         assert found["bytes"] == full.engine(precision).stat().st_size
         assert found["tables"]["Profiles"][1:] == [["0", "images", "1x3x640x640", "4x3x640x640", "8x3x640x640"]]
         assert precision in [row[0] for row in found["tables"]["Layers"]]
@@ -220,7 +220,7 @@ class TestPredict:
         found = full.json("predict", full.engine(precision), full.images)
         agree(found, full.expected, pixels=pixels, score=score)
 
-    def test_pictures_are_drawn(self, full: Commands, tmp_path: Path) -> None:
+    def test_images_are_drawn(self, full: Commands, tmp_path: Path) -> None:
         full.built("fp32")
         done = run(["predict", full.engine("fp32"), full.images, "-o", tmp_path / "found"], full.environment)
         assert done.code == 0, done.err
@@ -231,7 +231,7 @@ class TestPredict:
     def test_another_threshold(self, full: Commands) -> None:
         full.built("fp32")
         found = full.json("predict", full.engine("fp32"), full.images, "--set", "conf=0.9")
-        scores = [box["score"] for picture in found["pictures"] for box in picture["detections"]]
+        scores = [box["score"] for image in found["images"] for box in image["detections"]]
         assert scores
         assert min(scores) > 0.9
 
@@ -242,9 +242,9 @@ class TestPredict:
         with adaptrt.load(full.engine("fp32")) as model:
             with pytest.raises(adaptrt.ShapeError, match="8x3x640x640"):
                 model.runner.run({"images": np.zeros((9, 3, 640, 640), np.float32)})
-            pictures = sorted(full.images.glob("*.png"))
-            together = model([*pictures, *pictures])  # more than fit at once
-            assert [len(one) for one in together[: len(pictures)]] == [len(model(path)[0]) for path in pictures]
+            images = sorted(full.images.glob("*.png"))
+            together = model([*images, *images])  # more than fit at once
+            assert [len(one) for one in together[: len(images)]] == [len(model(path)[0]) for path in images]
 
 
 class TestEvaluate:

@@ -134,10 +134,10 @@ def test_the_tightest_profile(open_engine, images):
 
 
 def test_outputs_whose_size_the_data_decides(open_engine, images, on_device):
-    from adaptrt.trt.versions import import_tensorrt
+    from adaptrt.backends.tensorrt.generations import import_tensorrt
 
     here = import_tensorrt()
-    if here.features.generation < 10 or here.flavour != "full":  # a lean runtime gets the engine from TensorRT 8
+    if here.generation.generation < 10 or here.flavour != "full":  # a lean runtime gets the engine from TensorRT 8
         with pytest.raises(EngineError, match="only the data decides"):
             open_engine("found")
         return
@@ -154,9 +154,9 @@ def test_outputs_whose_size_the_data_decides(open_engine, images, on_device):
 
 
 def test_a_plan_without_profile_sharing(open_engine, images):
-    from adaptrt.trt.versions import import_tensorrt
+    from adaptrt.backends.tensorrt.generations import import_tensorrt
 
-    if not import_tensorrt().features.sharing_preview:
+    if not import_tensorrt().generation.sharing_preview:
         pytest.skip("profiles are always shared in this TensorRT")
     runner = open_engine("unshared", contexts=4)
 
@@ -208,7 +208,7 @@ def test_ten_thousand_calls_leak_nothing(open_engine, images, on_device, cudart)
 
 
 def test_opening_and_closing_leaks_nothing(engines, images, cudart):
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     def round_():
         with TensorRTRunner(engines("affine"), allow_host_code=True) as runner:
@@ -271,7 +271,7 @@ class TestErrors:
         expect(runner.run({"images": images(8, 256)})["output0"], images(8, 256))
 
     def test_a_damaged_plan(self, engines, tmp_path):
-        from adaptrt.runtime.tensorrt import TensorRTRunner
+        from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
         plan = bytearray(engines("affine").read_bytes())
         damaged = tmp_path / "damaged.engine"
@@ -283,7 +283,7 @@ class TestErrors:
             TensorRTRunner(damaged)
 
     def test_host_code(self, engines):
-        from adaptrt.runtime.tensorrt import TensorRTRunner
+        from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
         with pytest.raises(EngineError) as caught:
             TensorRTRunner(engines("portable"))

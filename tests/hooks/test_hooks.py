@@ -165,11 +165,11 @@ def test_hook_graph_passes(convert_with: Convert) -> None:
     assert onnx.load(report.onnx).graph.doc_string == "marked"
 
 
-def test_hook_typed_onnx(convert_with: Convert) -> None:
+def test_hook_reduce_precision(convert_with: Convert) -> None:
     report = convert_with(
         """
         @hookimpl
-        def typed_onnx(ctx, onnx_path, spec):
+        def reduce_precision(ctx, onnx_path, spec):
             assert onnx_path.is_file() and spec.outputs[0].dims
             calls.append(onnx_path.name)
             return onnx_path
@@ -212,7 +212,7 @@ def test_hook_build_engine(convert_with: Convert) -> None:
     assert report.link(4).status == "not run"
 
 
-def test_hook_preprocess(convert_with: Convert, picture: Path) -> None:
+def test_hook_preprocess(convert_with: Convert, image: Path) -> None:
     with pytest.raises(VerificationError, match="Link 0") as caught:
         convert_with(
             """
@@ -221,12 +221,12 @@ def test_hook_preprocess(convert_with: Convert, picture: Path) -> None:
                 arrays, meta = yield
                 return {name: array[:, ::-1].copy() for name, array in arrays.items()}, meta
             """,
-            image=picture,
+            image=image,
         )
     assert "channel order" in (caught.value.hint or "")
 
 
-def test_hook_postprocess(convert_with: Convert, picture: Path) -> None:
+def test_hook_postprocess(convert_with: Convert, image: Path) -> None:
     report = convert_with(
         """
         import numpy as np
@@ -241,13 +241,13 @@ def test_hook_postprocess(convert_with: Convert, picture: Path) -> None:
         def framework_predictions(ctx, image):
             return Detections(np.array([[0, 0, 9, 9]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
         """,
-        image=picture,
+        image=image,
     )
     assert report.calls == [["output0"]] * 3  # type: ignore[attr-defined]
-    assert report.pictures[0].predictions["onnxruntime"].boxes == [[0, 0, 9, 9]]
+    assert report.images[0].predictions["onnxruntime"].boxes == [[0, 0, 9, 9]]
 
 
-def test_hook_framework_predictions(convert_with: Convert, picture: Path, small_adapter: Install) -> None:
+def test_hook_framework_predictions(convert_with: Convert, image: Path, small_adapter: Install) -> None:
     report = convert_with(
         """
         @hookimpl(wrapper=True)
@@ -255,18 +255,18 @@ def test_hook_framework_predictions(convert_with: Convert, picture: Path, small_
             calls.append((image.name, spec.decoder.params.get("conf")))
             return (yield)
         """,
-        image=picture,
+        image=image,
         options={"conf": "0.6"},
     )
-    assert report.calls == [("picture.png", 0.6)]  # type: ignore[attr-defined]
+    assert report.calls == [("image.png", 0.6)]  # type: ignore[attr-defined]
     assert report.link(0).status == "passed"
-    assert report.pictures[0].predictions["framework"].scores
-    without = adaptrt.convert("net", adapter=small_adapter(), exporter="torchscript", imgsz=32, batch=1, image=picture)
+    assert report.images[0].predictions["framework"].scores
+    without = adaptrt.convert("net", adapter=small_adapter(), exporter="torchscript", imgsz=32, batch=1, image=image)
     assert without.link(0).status == "not run"
     assert without.link(0).reason == "not available: adapter small has no framework predictions"
 
 
-def test_hook_metrics(convert_with: Convert, picture: Path) -> None:
+def test_hook_metrics(convert_with: Convert, image: Path) -> None:
     report = convert_with(
         """
         @hookimpl
@@ -274,7 +274,7 @@ def test_hook_metrics(convert_with: Convert, picture: Path) -> None:
             return [Metric(name="same count", task="any", reason="nothing gets lost", minimum=1.0,
                            compute=lambda a, b: float([len(x) for x in a] == [len(x) for x in b]))]
         """,
-        image=picture,
+        image=image,
     )
     for link in (0, 5):
         names = [check.name for check in report.link(link).checks]
@@ -316,12 +316,12 @@ def test_a_plugin_that_answers_nothing_leaves_it_to_core(convert_with: Convert) 
     assert report.status == "passed"
 
 
-def test_results_are_those_of_the_net(convert_with: Convert, picture: Path) -> None:
-    report = convert_with("", image=picture)
+def test_results_are_those_of_the_net(convert_with: Convert, image: Path) -> None:
+    report = convert_with("", image=image)
     with adaptrt.load(report.onnx) as model:  # type: ignore[arg-type]
-        (found,) = model(picture)
+        (found,) = model(image)
     assert isinstance(found, adaptrt.Detections)
-    np.testing.assert_allclose(found.scores, report.pictures[0].predictions["eager"].scores, atol=1e-4)
+    np.testing.assert_allclose(found.scores, report.images[0].predictions["eager"].scores, atol=1e-4)
     assert {found.name(index) for index in range(len(found))} == {"red", "blue"}
 
 

@@ -34,7 +34,7 @@ FULL = [
     "example_inputs",  # the trace
     "export_onnx",
     "graph_passes",
-    "typed_onnx",
+    "reduce_precision",
     "build_engine",
     "preprocess",  # link 5: eager, then ONNX Runtime
     "postprocess",
@@ -45,8 +45,8 @@ FULL = [
 ]
 
 
-def test_the_order_of_a_whole_conversion(convert_with: Convert, picture: Path) -> None:
-    report = convert_with(WATCHER, verify="full", image=picture)
+def test_the_order_of_a_whole_conversion(convert_with: Convert, image: Path) -> None:
+    report = convert_with(WATCHER, verify="full", image=image)
     assert report.calls == FULL  # type: ignore[attr-defined]
     assert [stage.name for stage in report.stages] == [
         *("load", "spec", "reference", "link 0", "patches", "link 1"),
@@ -77,14 +77,14 @@ NOT_HERE = {"link 4", "configure_builder"}
 
 
 def test_the_life_that_the_reference_draws(
-    tiny: str, install_extension: Install, picture: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: str, install_extension: Install, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     observer = _Stages()
     monkeypatch.setattr("adaptrt.pipeline.sessions._trace", observer.asked)
     monkeypatch.setenv("ADAPTRT_TRACE_PLUGINS", "1")
     install_extension("ext", "@hookimpl\ndef conversion_finished():\n    pass\n")
     Path("plugins.toml").write_text('[plugins]\ndisable = ["mlflow", "modelopt"]\n')
-    adaptrt.convert("detector", adapter=tiny, image=picture, precision="fp16", target=10, observer=observer)
+    adaptrt.convert("detector", adapter=tiny, image=image, precision="fp16", target=10, observer=observer)
     drawn = [
         (stage, [hook for hook in hooks if hook not in NOT_HERE])
         for stage, hooks in hookspecs.LIFE
@@ -98,11 +98,11 @@ def test_every_hook_has_its_place_in_the_life() -> None:
     assert {hook for _, hooks in hookspecs.LIFE for hook in hooks} == known
 
 
-def test_without_a_picture_and_without_verification(convert_with: Convert) -> None:
+def test_without_an_image_and_without_verification(convert_with: Convert) -> None:
     report = convert_with(WATCHER, verify="none")
     assert report.calls == [  # type: ignore[attr-defined]
         *("model_spec", "example_inputs", "patches", "example_inputs", "export_onnx"),
-        *("graph_passes", "typed_onnx", "build_engine", "conversion_finished"),
+        *("graph_passes", "reduce_precision", "build_engine", "conversion_finished"),
     ]
     assert {link.status for link in report.links} == {"not run"}
     assert all(link.reason for link in report.links)

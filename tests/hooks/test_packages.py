@@ -83,19 +83,19 @@ def twin(tiny: str, fake_distribution: FakeDistribution) -> None:
     )
 
 
-def test_several_adapters_and_decoders(twin: None, picture: Path) -> None:
+def test_several_adapters_and_decoders(twin: None, image: Path) -> None:
     mine = [found for found in find_candidates(ADAPTERS) if found.distribution == "adaptrt-twin"]
     assert [found.name for found in mine] == ["left", "right"]
     assert not {"twin_left", "twin_right", "twin_decoders"} & set(sys.modules)
-    left = adaptrt.convert("net", adapter="left", image=picture, verify="quick", output="left.onnx")
+    left = adaptrt.convert("net", adapter="left", image=image, verify="quick", output="left.onnx")
     assert "twin_right" not in sys.modules
-    right = adaptrt.convert("net", adapter="right", image=picture, verify="quick", output="right.onnx")
+    right = adaptrt.convert("net", adapter="right", image=image, verify="quick", output="right.onnx")
     assert left.plugins["left"] == right.plugins["right"] == "adaptrt-twin 2.0"
-    (mean,) = adaptrt.load("left.onnx")(picture, gain=2.0)
-    (peak,) = adaptrt.load("right.onnx")(picture)
+    (mean,) = adaptrt.load("left.onnx")(image, gain=2.0)
+    (peak,) = adaptrt.load("right.onnx")(image)
     assert list(mean.arrays) == ["mean"]
     assert list(peak.arrays) == ["peak"]
-    (once,) = adaptrt.load("left.onnx")(picture)
+    (once,) = adaptrt.load("left.onnx")(image)
     np.testing.assert_allclose(mean.arrays["mean"], 2 * once.arrays["mean"])
 
 
@@ -109,11 +109,11 @@ def test_several_adapters_and_decoders(twin: None, picture: Path) -> None:
     ],
 )
 def test_a_decoder_that_fails_is_named(
-    decoder: str, message: str, twin: None, fake_distribution: FakeDistribution, picture: Path
+    decoder: str, message: str, twin: None, fake_distribution: FakeDistribution, image: Path
 ) -> None:
     source = ADAPTER.format(channels=1, decoder=decoder)
     fake_distribution("adaptrt-user", {"adaptrt.adapters": {"user": "user_adapter"}}, modules={"user_adapter": source})
     with pytest.raises(PluginError, match=message) as caught:
-        adaptrt.convert("net", adapter="user", image=picture)
+        adaptrt.convert("net", adapter="user", image=image)
     assert caught.value.exit_code == 3
     assert list(Path().glob("*.onnx")) == []

@@ -114,18 +114,18 @@ def test_an_adapter_that_cannot_be_imported_is_an_error(fake_distribution: FakeD
 
 
 RAISING = (
-    *("model_spec", "example_inputs", "patches", "export_onnx", "graph_passes", "typed_onnx", "build_engine"),
+    *("model_spec", "example_inputs", "patches", "export_onnx", "graph_passes", "reduce_precision", "build_engine"),
     *("preprocess", "postprocess", "framework_predictions", "metrics"),
 )
 
 
 @pytest.mark.parametrize("wrapper", [False, True], ids=["plain", "wrapper"])
 @pytest.mark.parametrize("hook", RAISING)
-def test_a_plugin_that_raises_is_named(hook: str, wrapper: bool, convert_with: Convert, picture: Path) -> None:
+def test_a_plugin_that_raises_is_named(hook: str, wrapper: bool, convert_with: Convert, image: Path) -> None:
     body = "yield\n    " if wrapper else ""
     source = f"@hookimpl(wrapper={wrapper})\ndef {hook}():\n    {body}raise KeyError('lost')\n"
     with pytest.raises(PluginError, match=f"{EXT} failed in {hook}: KeyError: 'lost'") as caught:
-        convert_with(source, image=picture)
+        convert_with(source, image=image)
     assert caught.value.report is not None
     assert caught.value.report.status == "failed"
     assert caught.value.exit_code == 3
@@ -151,7 +151,7 @@ NONSENSE = [
     ("export_onnx", "__import__('pathlib').Path('none.onnx')", "the Path of a file it wrote", "Path 'none.onnx'"),
     ("graph_passes", "[print]", "a list of GraphPass", "builtin_function_or_method"),
     ("graph_passes", "print", "a list of GraphPass", "builtin_function_or_method"),
-    ("typed_onnx", "3", "the Path of a file it wrote", "int '3'"),
+    ("reduce_precision", "3", "the Path of a file it wrote", "int '3'"),
     ("build_engine", "b'plan'", "the Path of a file it wrote", "bytes"),
     ("preprocess", "1", "(arrays for images, ImageMeta)", "int '1'"),
     ("preprocess", "({}, None)", "(arrays for images, ImageMeta)", "tuple"),
@@ -165,7 +165,7 @@ NONSENSE = [
 @pytest.mark.parametrize("wrapper", [False, True], ids=["plain", "wrapper"])
 @pytest.mark.parametrize(("hook", "answer", "wanted", "returned"), NONSENSE)
 def test_nonsense_is_named(
-    hook: str, answer: str, wanted: str, returned: str, wrapper: bool, convert_with: Convert, picture: Path
+    hook: str, answer: str, wanted: str, returned: str, wrapper: bool, convert_with: Convert, image: Path
 ) -> None:
     collected = hook in ("patches", "graph_passes", "metrics")
     body = (
@@ -173,7 +173,7 @@ def test_nonsense_is_named(
     )
     source = f"@hookimpl(wrapper={wrapper})\ndef {hook}():\n    {body}\n"
     with pytest.raises(PluginError) as caught:
-        convert_with(source, image=picture)
+        convert_with(source, image=image)
     message = caught.value.message
     assert re.match(f"{EXT} has to return ", message), message
     assert wanted in message
@@ -246,11 +246,11 @@ OTHERS = {"patches": r"tiny \(adaptrt-tiny 0.3\)", "graph_passes": r"core.conver
 
 
 @pytest.mark.parametrize("hook", CLASHES)
-def test_a_clash_names_both(hook: str, convert_with: Convert, picture: Path) -> None:
+def test_a_clash_names_both(hook: str, convert_with: Convert, image: Path) -> None:
     item = CLASHES[hook].format(replaces="").strip()
     other = OTHERS.get(hook, r"core.predictions \(adaptrt\)")
     with pytest.raises(PluginError, match=f"{EXT} and {other} both contribute '.*' to {hook}") as caught:
-        convert_with(f"@hookimpl\ndef {hook}():\n    return [{item}]\n", image=picture)
+        convert_with(f"@hookimpl\ndef {hook}():\n    return [{item}]\n", image=image)
     assert "replaces=" in (caught.value.hint or "")
 
 
@@ -262,9 +262,9 @@ NAMES = {
 
 
 @pytest.mark.parametrize("hook", CLASHES)
-def test_replaces_settles_a_clash(hook: str, convert_with: Convert, picture: Path) -> None:
+def test_replaces_settles_a_clash(hook: str, convert_with: Convert, image: Path) -> None:
     item = CLASHES[hook].format(replaces=f", replaces={NAMES[hook]!r}").strip()
-    report = convert_with(f"@hookimpl\ndef {hook}():\n    return [{item}]\n", image=picture)
+    report = convert_with(f"@hookimpl\ndef {hook}():\n    return [{item}]\n", image=image)
     if hook == "patches":
         assert {patch.target: patch.plugin for patch in report.patches}[NAMES[hook]] == "ext"
     elif hook == "graph_passes":
@@ -353,8 +353,8 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
     ("changed", "said"),
     [
         (
-            "image=replace(spec.image, input='pictures')",
-            "from model_spec whose picture goes to 'pictures', which is no input",
+            "image=replace(spec.image, input='images')",
+            "from model_spec whose image goes to 'images', which is no input",
         ),
         ("decoder=DecoderSpec('yollo')", "There is no decoder 'yollo'"),
     ],

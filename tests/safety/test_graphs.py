@@ -1,4 +1,4 @@
-"""ONNX files, and the pictures that go into them, in inspect, lint, predict, build and evaluate."""
+"""ONNX files, and the images that go into them, in inspect, lint, predict, build and evaluate."""
 
 from __future__ import annotations
 

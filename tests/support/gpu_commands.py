@@ -62,7 +62,7 @@ def wait_for_build(process: subprocess.Popen[str], seconds: float = 60) -> int:
     while process.poll() is None and time.monotonic() < deadline:
         for child in children.read_text().split():
             with contextlib.suppress(OSError):
-                if b"adaptrt.trt.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"adaptrt.backends.tensorrt.build.child" in Path(f"/proc/{child}/cmdline").read_bytes():
                     return int(child)
         time.sleep(0.05)
     raise AssertionError(f"no build process: {process.communicate()}")
@@ -70,10 +70,10 @@ def wait_for_build(process: subprocess.Popen[str], seconds: float = 60) -> int:
 
 def agree(found: Mapping[str, Any], expected: Mapping[str, Any], *, pixels: float, score: float) -> None:
     """Every box that is not near a threshold is in both, at most this far off."""
-    pictures = {Path(picture["path"]).name: picture["detections"] for picture in found["pictures"]}
-    assert pictures.keys() == expected.keys()
+    images = {Path(image["path"]).name: image["detections"] for image in found["images"]}
+    assert images.keys() == expected.keys()
     for name, wanted in expected.items():
-        for boxes, others in ((wanted, pictures[name]), (pictures[name], wanted)):
+        for boxes, others in ((wanted, images[name]), (images[name], wanted)):
             for box in boxes:
                 if box["score"] > 0.3:
                     assert any(_same(box, other, pixels, score) for other in others), (name, box, others)

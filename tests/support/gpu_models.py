@@ -1,4 +1,4 @@
-"""What the commands are tried on where there is a GPU and no torch: a model, pictures, and what ONNX Runtime finds in them.
+"""What the commands are tried on where there is a GPU and no torch: a model, images, and what ONNX Runtime finds in them.
 
 ::
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CHECKPOINT = HERE.parent / "fixtures" / "yolov5n_shapes.pt"
-PICTURES, SEED = 6, 1003
+IMAGES, SEED = 6, 1003
 
 
 def write_models(folder: Path) -> None:
@@ -39,14 +39,14 @@ def write_models(folder: Path) -> None:
         cache=False,
         html=False,
     )
-    write_detection_set(folder, PICTURES, SEED, suffix=".png")
+    write_detection_set(folder, IMAGES, SEED, suffix=".png")
     with adaptrt.load(onnx) as model:
         expected = {path.name: _boxes(model(path)[0]) for path in sorted((folder / "images").glob("*.png"))}
     (folder / "expected.json").write_text(json.dumps(expected, indent=1))
 
 
 def _boxes(found: object) -> list[dict[str, object]]:
-    """As ``predict --json`` gives them: x1 y1 x2 y2, pixels of the picture."""
+    """As ``predict --json`` gives them: x1 y1 x2 y2, pixels of the image."""
     from adaptrt import Detections
 
     assert isinstance(found, Detections)

@@ -45,7 +45,7 @@ def micro(**changes: Any) -> Any:
     return perturb(timm.create_model(NAME, **{**MICRO, "num_classes": 7, **changes}))
 
 
-def pictures(model: Any, batch: int, seed: int = 0) -> torch.Tensor:
+def images(model: Any, batch: int, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn((batch, 3, *model.patch_embed.img_size), generator=generator)
 
@@ -67,7 +67,7 @@ def export(model: Any, patches: Sequence[Patch], path: Path, exporter: Any = "to
     spec = ModelSpec(
         inputs=(InputSpec.image(height, width, batch=Dim(1, 2, 8, "batch")),), outputs=(OutputSpec("logits"),)
     )
-    inputs = {"images": pictures(model, 2)}
+    inputs = {"images": images(model, 2)}
     with applied(model, [Contributed(patch, "test") for patch in patches]):
         export_onnx(model, inputs, spec, path, exporter=exporter, opset=17 if exporter == "torchscript" else 18)
     graph = onnx_ir.from_proto(onnx.load(str(path)))

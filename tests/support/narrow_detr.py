@@ -55,7 +55,7 @@ def narrow_detr(
 def inputs_of(
     spec: ModelSpec, batch: int = 2, seed: int = 0, size: tuple[int, int] = (HEIGHT, WIDTH)
 ) -> dict[str, Any]:
-    """Noise, and padding in every picture where it is masked."""
+    """Noise, and padding in every image where it is masked."""
     generator = torch.Generator().manual_seed(seed)
     arrays = {"images": torch.randn(batch, 3, *size, generator=generator)}
     if len(spec.inputs) == 2:

@@ -40,11 +40,11 @@ ENGINES = {
 
 
 def build_small_engine(path: Path, wanted: SmallEngine) -> Path:
-    from adaptrt.trt.builder import create_builder, make_logger, network_flags
-    from adaptrt.trt.versions import import_tensorrt
+    from adaptrt.backends.tensorrt.build.builder import create_builder, make_logger, network_flags
+    from adaptrt.backends.tensorrt.generations import import_tensorrt
 
     tensorrt = import_tensorrt(builder=True)
-    trt, features = tensorrt.trt, tensorrt.features
+    trt, features = tensorrt.trt, tensorrt.generation
     said: list[str] = []
     logger = make_logger(trt, lambda severity, text: said.append(f"{severity}: {text}"))
     builder = create_builder(trt, logger)

@@ -1,4 +1,4 @@
-"""The project's own pictures: the same for a seed, with boxes that are true."""
+"""The project's own images: the same for a seed, with boxes that are true."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def shapes() -> ModuleType:
     return module
 
 
-def test_a_picture_depends_on_its_seed_and_index_alone(shapes: ModuleType) -> None:
-    in_a_row = list(shapes.draw_detection_pictures(4, seed=7))
-    alone = shapes.draw_detection_picture(7, 3)
+def test_an_image_depends_on_its_seed_and_index_alone(shapes: ModuleType) -> None:
+    in_a_row = list(shapes.draw_detection_images(4, seed=7))
+    alone = shapes.draw_detection_image(7, 3)
     for drawn, again in zip(in_a_row[3], alone, strict=True):
         np.testing.assert_array_equal(drawn, again)
-    other_seed = shapes.draw_detection_picture(8, 3)
+    other_seed = shapes.draw_detection_image(8, 3)
     assert other_seed.image.shape != alone.image.shape or (other_seed.image != alone.image).any()
 
 
-def test_pictures_vary(shapes: ModuleType) -> None:
-    pictures = list(shapes.draw_detection_pictures(24, seed=1, look=shapes.Look(size=320)))
-    sizes = {picture.image.shape[:2] for picture in pictures}
+def test_images_vary(shapes: ModuleType) -> None:
+    images = list(shapes.draw_detection_images(24, seed=1, look=shapes.Look(size=320)))
+    sizes = {image.image.shape[:2] for image in images}
     assert len(sizes) >= 4
     assert any(height != width for height, width in sizes)
     assert all(max(size) == 320 for size in sizes)
-    assert set(np.concatenate([picture.labels for picture in pictures])) == {0, 1, 2, 3}
-    assert all(1 <= len(picture.labels) <= 9 for picture in pictures)
-    assert len({len(picture.labels) for picture in pictures}) >= 5
+    assert set(np.concatenate([image.labels for image in images])) == {0, 1, 2, 3}
+    assert all(1 <= len(image.labels) <= 9 for image in images)
+    assert len({len(image.labels) for image in images}) >= 5
 
 
 def test_boxes_are_tight_and_inside(shapes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,27 +62,27 @@ def test_boxes_are_tight_and_inside(shapes: ModuleType, monkeypatch: pytest.Monk
     monkeypatch.setattr(shapes, "_paint", paint_white)
     monkeypatch.setattr(cv2, "GaussianBlur", lambda image, *_: image)
     for index in range(40):
-        picture = shapes.draw_detection_picture(5, index, shapes.Look(size=200, objects=(1, 1)))
-        seen = picture.image.max(-1) > 127
+        image = shapes.draw_detection_image(5, index, shapes.Look(size=200, objects=(1, 1)))
+        seen = image.image.max(-1) > 127
         rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
         edges = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-        np.testing.assert_allclose(picture.boxes[0], edges, atol=1)  # the grain tips pixels that are half covered
-        height, width = picture.image.shape[:2]
-        assert (picture.boxes[0] >= 0).all()
-        assert (picture.boxes[0] <= (width, height, width, height)).all()
+        np.testing.assert_allclose(image.boxes[0], edges, atol=1)  # the grain tips pixels that are half covered
+        height, width = image.image.shape[:2]
+        assert (image.boxes[0] >= 0).all()
+        assert (image.boxes[0] <= (width, height, width, height)).all()
 
 
 def test_objects_stay_visible(shapes: ModuleType) -> None:
     """Objects hide one another and are cut by the border, but never so much that there is nothing to learn."""
     crowded = shapes.Look(size=320, objects=(12, 12), radius=(0.1, 0.2))
     overlaps = 0
-    for picture in shapes.draw_detection_pictures(8, seed=3, look=crowded):
-        sides = picture.boxes[:, 2:] - picture.boxes[:, :2]
+    for image in shapes.draw_detection_images(8, seed=3, look=crowded):
+        sides = image.boxes[:, 2:] - image.boxes[:, :2]
         assert (sides > 10).all()
-        assert (picture.areas > 0.2 * sides.prod(1)).all()
-        top_left = np.maximum(picture.boxes[:, None, :2], picture.boxes[None, :, :2])
-        bottom_right = np.minimum(picture.boxes[:, None, 2:], picture.boxes[None, :, 2:])
-        overlaps += int((bottom_right > top_left).all(-1).sum()) - len(picture.boxes)
+        assert (image.areas > 0.2 * sides.prod(1)).all()
+        top_left = np.maximum(image.boxes[:, None, :2], image.boxes[None, :, :2])
+        bottom_right = np.minimum(image.boxes[:, None, 2:], image.boxes[None, :, 2:])
+        overlaps += int((bottom_right > top_left).all(-1).sum()) - len(image.boxes)
     assert overlaps > 0
 
 
@@ -108,19 +108,19 @@ def test_a_detection_set_is_valid_coco(shapes: ModuleType, tmp_path: Path, suffi
         assert 0 < entry["area"] <= width * height
         assert entry["iscrowd"] == 0
         assert entry["category_id"] in (1, 2, 3, 4)
-    first = shapes.draw_detection_picture(2, 0, look)
+    first = shapes.draw_detection_image(2, 0, look)
     boxes = [entry["bbox"] for entry in document["annotations"] if entry["image_id"] == 1]
     np.testing.assert_array_equal(np.array(boxes)[:, :2] + np.array(boxes)[:, 2:], first.boxes[:, 2:])
 
 
 def test_a_classification_set_has_a_folder_per_class(shapes: ModuleType, tmp_path: Path) -> None:
-    look = shapes.Look(size=64, radius=(0.2, 0.4), spread=(0.4, 0.6), square_pictures=True)
+    look = shapes.Look(size=64, radius=(0.2, 0.4), spread=(0.4, 0.6), square_images=True)
     folder = shapes.write_classification_set(tmp_path, 8, seed=2, look=look)
     assert folder == tmp_path / "classes"
     for label, name in enumerate(shapes.NAMES):
         files = sorted((folder / name).glob("*.png"))
         assert len(files) == 2
-        image, drawn = shapes.draw_classification_picture(2, label, look)
+        image, drawn = shapes.draw_classification_image(2, label, look)
         assert drawn == label
         np.testing.assert_array_equal(cv2.imread(str(files[0])), image)
 

@@ -32,7 +32,7 @@ class DenseParams(DetectionParams):
 
     - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
     - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1
-    - ``max_det``: the most detections in one picture
+    - ``max_det``: the most detections in one image
     - ``agnostic``: boxes of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given
     - ``score_thr``, ``nms_pre``: mmdet's own: a class score below it is no candidate, at most so many a level
@@ -77,19 +77,19 @@ def _decode_one(
     if len(priors) != len(logits):
         raise ModelError(f"The heads give {len(logits)} candidates, their priors are {len(priors)}.")
     scores = _sigmoid(logits)
-    places, labels = (
+    positions, labels = (
         np.concatenate(parts) for parts in zip(*_candidates(scores, factors, levels, params), strict=True)
     )
-    confidence = scores[places, labels]
+    confidence = scores[positions, labels]
     if factors is not None:
-        confidence = confidence * _sigmoid(factors[places])
+        confidence = confidence * _sigmoid(factors[positions])
     keep = confidence > params.conf
     wanted = class_filter(params.classes, names)
     if wanted is not None:
         keep &= np.isin(labels, wanted)
-    places, labels, confidence = places[keep], labels[keep], confidence[keep]
-    found = _boxes(boxes[places], priors[places], strides[places], params)
-    if params.coding != "center":  # mmdet clips to the picture before NMS, except for YOLOX
+    positions, labels, confidence = positions[keep], labels[keep], confidence[keep]
+    found = _boxes(boxes[positions], priors[positions], strides[positions], params)
+    if params.coding != "center":  # mmdet clips to the image before NMS, except for YOLOX
         found = boxes_to_original(found, meta)
         solid = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
         found, labels, confidence = found[solid], labels[solid], confidence[solid]
@@ -101,7 +101,7 @@ def _decode_one(
 
 
 def _nms(boxes: Floats, scores: Floats, labels: NDArray[np.int64], params: DenseParams) -> NDArray[np.int64]:
-    """Classes are kept apart as mmdet does it: each moved by the picture's extent, in float32."""
+    """Classes are kept apart as mmdet does it: each moved by the image's extent, in float32."""
     if not params.agnostic and len(boxes):
         boxes = boxes + (labels.astype(np.float32) * (boxes.max() + np.float32(1)))[:, None]
     return nms_by_class(boxes, scores, labels, iou=params.iou, max_det=params.max_det, agnostic=True)
@@ -116,15 +116,15 @@ def _candidates(
         confidence = scores[np.arange(len(scores)), best]
         if factors is not None:
             confidence = confidence * _sigmoid(factors)
-        places = np.flatnonzero(confidence >= params.score_thr)
-        yield places, best[places]
+        positions = np.flatnonzero(confidence >= params.score_thr)
+        yield positions, best[positions]
         return
     for level in levels:
-        places, labels = np.nonzero(scores[level] > params.score_thr)
-        if 0 < params.nms_pre < len(places):
-            order = np.argsort(-scores[level][places, labels], kind="stable")[: params.nms_pre]
-            places, labels = places[order], labels[order]
-        yield places + level.start, labels
+        positions, labels = np.nonzero(scores[level] > params.score_thr)
+        if 0 < params.nms_pre < len(positions):
+            order = np.argsort(-scores[level][positions, labels], kind="stable")[: params.nms_pre]
+            positions, labels = positions[order], labels[order]
+        yield positions + level.start, labels
 
 
 def _priors(size: tuple[int, int], params: DenseParams) -> tuple[Floats, Floats, list[slice]]:

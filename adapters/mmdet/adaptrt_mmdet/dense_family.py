@@ -20,9 +20,9 @@ from adaptrt import (
     SwitchPatch,
     did_you_mean,
 )
+from adaptrt_mmdet.images import read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import MmdetOptions
-from adaptrt_mmdet.pictures import read_test_pictures
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
 from adaptrt_mmdet.sources import Source, warn_of_random_weights
 
@@ -32,7 +32,7 @@ HEADS = ("RetinaHead", "FCOSHead", "ATSSHead", "GFLHead", "YOLOXHead", "RTMDetHe
 
 
 class DenseDetector(nn.Module):
-    """Pictures float32 [B, 3, H, W] to logits [B, N, C], boxes as coded [B, N, 4 or 4 bins], for some factors [B, N]."""
+    """Images float32 [B, 3, H, W] to logits [B, N, C], boxes as coded [B, N, 4 or 4 bins], for some factors [B, N]."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def wrap_dense(source: Source) -> DenseDetector:
 def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
     options: MmdetOptions = ctx.options
     warn_of_random_weights(ctx, model.source)
-    pictures = read_test_pictures(model.source.config, stride=STRIDE)
+    images = read_test_images(model.source.config, stride=STRIDE)
     head = model.detector.bbox_head
     outputs = [
         OutputSpec("logits", groups=(OutputGroup("logits", "logits"),)),
@@ -96,10 +96,10 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
         outputs.append(OutputSpec("factors", groups=(OutputGroup("factors", "logits"),)))
     decoder = DecoderSpec("raw") if options.raw else DecoderSpec("dense", decoder_params(head))
     return ModelSpec(
-        inputs=(InputSpec.image(pictures.height, pictures.width, batch=Dim(1, 4, 8, "batch")),),
+        inputs=(InputSpec.image(images.height, images.width, batch=Dim(1, 4, 8, "batch")),),
         outputs=tuple(outputs),
         task="values" if options.raw else "detect",
-        image=pictures.transform("letterbox" if pictures.keep_ratio else "stretch", stride=STRIDE),
+        image=images.transform("letterbox" if images.keep_ratio else "stretch", stride=STRIDE),
         decoder=decoder,
         labels=class_names(model.source.config, model.source.checkpoint, int(head.num_classes)),
         exporter="torchscript",

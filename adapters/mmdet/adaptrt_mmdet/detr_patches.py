@@ -1,7 +1,7 @@
 """Patches of mmdet's DETR that keep shape arithmetic out of the graph.
 
-The batch enters through the picture's features alone; queries, positions and the first self-attention of the decoder,
-which depend on no picture, have batch 1 and are broadcast. The batch is the -1 of each reshape.
+The batch enters through the image's features alone; queries, positions and the first self-attention of the decoder,
+which depend on no image, have batch 1 and are broadcast. The batch is the -1 of each reshape.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
         FunctionPatch(
             target=f"{_DETR}.pre_transformer",
             replacement=_pre_transformer(model, spec, masked),
-            reason="the mask of padded pictures, which mmdet drops while exporting"
+            reason="the mask of padded images, which mmdet drops while exporting"
             if masked
             else "positions of a fixed size are a constant; batch and cells are not read from shapes",
             requires=REQUIRES,
@@ -44,14 +44,14 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             FunctionPatch(
                 target="adaptrt_mmdet.query_family:data_samples",
                 replacement=_one_sample,
-                reason="a loop over the pictures would fix the batch",
+                reason="a loop over the images would fix the batch",
                 requires=REQUIRES,
             )
         )
-    elif spec.dynamic_size and not model.raw:  # raw boxes are parts of the picture, whatever its size
+    elif spec.dynamic_size and not model.raw:  # raw boxes are parts of the image, whatever its size
         found.append(
             FunctionPatch(
-                target="adaptrt_mmdet.query_family:picture_size",
+                target="adaptrt_mmdet.query_family:image_size",
                 replacement=_traced_size,
                 reason="TorchScript would write the size of the trace into the decoding",
                 requires=REQUIRES,
@@ -72,7 +72,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
         FunctionPatch(
             target=f"{_DETR}.pre_decoder",
             replacement=_pre_decoder,
-            reason="queries repeated for each picture become Expand and Shape; batch 1 is broadcast",
+            reason="queries repeated for each image become Expand and Shape; batch 1 is broadcast",
             requires=REQUIRES,
         ),
         FunctionPatch(
@@ -86,14 +86,14 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             replacement=partial(
                 _decoder_layer, first=first_queries(model.detector), place=model.detector.decoder.layers[0]
             ),
-            reason="the first self-attention sees queries alone, no picture: a constant",
+            reason="the first self-attention sees queries alone, no image: a constant",
             requires=REQUIRES,
         ),
     ]
 
 
 def first_queries(detector: Any) -> torch.Tensor:
-    """What leaves the first self-attention of the decoder and its norm: [1, Q, E], the same for every picture."""
+    """What leaves the first self-attention of the decoder and its norm: [1, Q, E], the same for every image."""
     layer = detector.decoder.layers[0]
     positions = detector.query_embedding.weight.detach().unsqueeze(0)
     nothing = torch.zeros_like(positions)
@@ -106,7 +106,7 @@ def first_queries(detector: Any) -> torch.Tensor:
 def _pre_transformer(model: QueryDetector, spec: ModelSpec, masked: bool) -> Any:
     encoding = model.detector.positional_encoding
     static = not spec.dynamic_size
-    own = model.kind == "DETR"  # the others' attention takes a boolean mask, and positions of every picture
+    own = model.kind == "DETR"  # the others' attention takes a boolean mask, and positions of every image
     if masked:
         return partial(_masked_pre_transformer, static=static, boolean=not own)
     if static:
@@ -121,7 +121,7 @@ def _pre_transformer(model: QueryDetector, spec: ModelSpec, masked: bool) -> Any
 
 
 def feature_size(detector: Any, height: int, width: int) -> tuple[int, int]:
-    """Cells of the last feature map for a picture of this size."""
+    """Cells of the last feature map for an image of this size."""
     with torch.no_grad():
         feature = detector.extract_feat(torch.zeros(1, 3, height, width))[-1]
     return int(feature.shape[2]), int(feature.shape[3])

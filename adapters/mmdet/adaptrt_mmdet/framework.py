@@ -15,8 +15,8 @@ from adaptrt import Conversion, Detections, ModelSpec
 from adaptrt.vision.decoders.params import class_filter
 from adaptrt.vision.nms import nms_by_class
 from adaptrt_mmdet.build import quiet
+from adaptrt_mmdet.images import test_pipeline
 from adaptrt_mmdet.labels import class_names
-from adaptrt_mmdet.pictures import test_pipeline
 from adaptrt_mmdet.registered import only_registered
 from adaptrt_mmdet.sources import Source, open_source
 from adaptrt_mmdet.stand_in import has_compiled_ops
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections:
-    """What mmdet finds in a picture, by a detector of its own, above the threshold and in the classes asked for.
+    """What mmdet finds in an image, by a detector of its own, above the threshold and in the classes asked for.
 
-    Both ways to bring a picture to our tensor are mmdet's: ``Resize`` with ``keep_ratio=False``, and the padding that a
-    larger picture in the same batch brings about.
+    Both ways to bring an image to our tensor are mmdet's: ``Resize`` with ``keep_ratio=False``, and the padding that a
+    larger image in the same batch brings about.
     """
     assert spec.image is not None
     found = predict(open_source(ctx), [image], spec.image_size, stretch=spec.image.resize == "stretch")[0]
@@ -47,7 +47,7 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
 def predict(
     source: Source, images: Sequence[Path], size: tuple[int, int] | None = None, *, stretch: bool = False
 ) -> list[Detections]:
-    """mmdet's ``test_step`` on picture files, one by one.
+    """mmdet's ``test_step`` on image files, one by one.
 
     ``size`` (height, width) replaces the pipeline's, and the tensor is padded to it; ``None`` leaves all to mmdet.
     """
@@ -79,7 +79,7 @@ def predict(
 
 
 def blank_sample(sample: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """A black picture of this size: mmdet pads the others of its batch to it."""
+    """A black image of this size: mmdet pads the others of its batch to it."""
     data = sample["data_samples"].clone()
     data.set_metainfo({"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)})
     return {"inputs": sample["inputs"].new_zeros(3, *size), "data_samples": data}
@@ -103,7 +103,7 @@ def adjusted_pipeline(source: Source, size: tuple[int, int] | None, *, stretch: 
         kind = str(step["type"]).rpartition(".")[2]
         if kind == "LoadAnnotations":
             continue
-        if kind == "LoadImageFromFile":  # the picture is a file here, wherever those of the training were
+        if kind == "LoadImageFromFile":  # the image is a file here, wherever those of the training were
             step.pop("backend_args", None)
             step.pop("file_client_args", None)
         if size is not None and kind == "Resize":

@@ -1,4 +1,4 @@
-"""Pictures that keep their ratio, and the mask that says where padding is. Needs numpy only."""
+"""Images that keep their ratio, and the mask that says where padding is. Needs numpy only."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def masked_picture(
+def masked_image(
     image: NDArray[np.uint8], spec: ModelSpec, size: tuple[int, int] | None = None
 ) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:
-    """The picture top left, float32 [1, 3, H, W], and its mask, float32 [1, H, W], 1 where padded."""
+    """The image top left, float32 [1, 3, H, W], and its mask, float32 [1, H, W], 1 where padded."""
     assert spec.image is not None
     size = size or spec.image_size
     pixels, meta = transform_image(image, spec.image, size)
@@ -31,11 +31,11 @@ def masked_picture(
 def masked_examples(
     ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
 ) -> dict[str, torch.Tensor]:
-    """``--image``, or noise that looks like a picture, each row of a batch in a ratio of its own."""
+    """``--image``, or noise that looks like an image, each row of a batch in a ratio of its own."""
     import torch
 
-    from adaptrt.vision.examples import picture_noise
-    from adaptrt.vision.pictures import read_image
+    from adaptrt.vision.examples import image_noise
+    from adaptrt.vision.images import read_image
 
     rng = np.random.default_rng(seed + ctx.request.seed)
     count, _, height, width = shapes[spec.inputs[0].name]
@@ -43,8 +43,8 @@ def masked_examples(
     rows = []
     for row in range(count):
         sides = (int(rng.integers(height // 2, height + 1)), int(rng.integers(width // 2, width + 1)))
-        picture = given if given is not None and row == seed == 0 else None
-        if picture is None:
-            picture = picture_noise(rng, sides) if given is None else given[: sides[0] * 2, : sides[1] * 2]
-        rows.append(masked_picture(picture, spec, (height, width))[0])
+        image = given if given is not None and row == seed == 0 else None
+        if image is None:
+            image = image_noise(rng, sides) if given is None else given[: sides[0] * 2, : sides[1] * 2]
+        rows.append(masked_image(image, spec, (height, width))[0])
     return {name: torch.from_numpy(np.concatenate([arrays[name] for arrays in rows])) for name in rows[0]}

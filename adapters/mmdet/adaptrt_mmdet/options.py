@@ -24,7 +24,7 @@ class MmdetOptions:
 class DetrOptions(MmdetOptions):
     """And what the DETR family takes.
 
-    - ``padding``: ``none`` resizes pictures to the whole tensor; ``mask`` keeps their ratio and adds an input that says
+    - ``padding``: ``none`` resizes images to the whole tensor; ``mask`` keeps their ratio and adds an input that says
       which pixels are padding
     """
 
@@ -33,6 +33,6 @@ class DetrOptions(MmdetOptions):
     def __post_init__(self) -> None:
         if self.padding not in ("none", "mask"):
             raise UsageError(
-                f"padding is {self.padding!r}: a DETR sees padding as picture unless it is masked.",
-                hint="--set padding=mask exports the mask as a second input; --set padding=none resizes pictures to the tensor.",
+                f"padding is {self.padding!r}: a DETR sees padding as image unless it is masked.",
+                hint="--set padding=mask exports the mask as a second input; --set padding=none resizes images to the tensor.",
             )

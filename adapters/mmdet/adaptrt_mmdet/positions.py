@@ -15,7 +15,7 @@ def constant_positions(encoding: Any, height: int, width: int) -> torch.Tensor:
 
 
 def traced_positions(encoding: Any, feature: torch.Tensor) -> torch.Tensor:
-    """For a size known at run time only, the same for every picture: float32 [1, cells, E]."""
+    """For a size known at run time only, the same for every image: float32 [1, cells, E]."""
     height, width = feature.shape[2], feature.shape[3]
     rows = torch.arange(1, height + 1, dtype=torch.float32).view(1, -1, 1)
     columns = torch.arange(1, width + 1, dtype=torch.float32).view(1, 1, -1)
@@ -27,7 +27,7 @@ def traced_positions(encoding: Any, feature: torch.Tensor) -> torch.Tensor:
 
 
 def masked_positions(encoding: Any, padding: torch.Tensor, *, static: bool) -> torch.Tensor:
-    """For pictures with padding: float32 [B, h, w], 1 where padded, to [B, cells, E].
+    """For images with padding: float32 [B, h, w], 1 where padded, to [B, cells, E].
 
     For a fixed size the running sums are products with a triangle of ones, which every backend has.
     """

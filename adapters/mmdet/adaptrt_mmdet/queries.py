@@ -55,7 +55,7 @@ def decode(
         )
     scores, boxes = (outputs[name] for name in names)
     if scores.ndim != 3 or boxes.shape != (*scores.shape[:2], 4) or len(scores) != len(metas):
-        shapes = f"scores {list(scores.shape)}, boxes {list(boxes.shape)}, {len(metas)} pictures"
+        shapes = f"scores {list(scores.shape)}, boxes {list(boxes.shape)}, {len(metas)} images"
         raise ModelError(f"Decoder 'queries' reads scores [B, Q, C] and boxes [B, Q, 4]; got {shapes}.")
     return [_decode_one(*sample, spec.labels, params) for sample in zip(scores, boxes, metas, strict=True)]
 

@@ -1,4 +1,4 @@
-"""DETR and its family: a fixed number of queries, each a box and scores; wrapped from picture to boxes."""
+"""DETR and its family: a fixed number of queries, each a box and scores; wrapped from image to boxes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from adaptrt import (
     UsageError,
     did_you_mean,
 )
+from adaptrt_mmdet.images import read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import DetrOptions
-from adaptrt_mmdet.pictures import read_test_pictures
 from adaptrt_mmdet.sources import Source, warn_of_random_weights
 
 STRIDE = 32
@@ -34,12 +34,12 @@ DEFORMABLE = ("DeformableDETR", "DINO")
 
 
 class QueryDetector(nn.Module):
-    """A detector of the family from pictures to final scores, labels and boxes.
+    """A detector of the family from images to final scores, labels and boxes.
 
     Softmax heads (DETR) give scores float32 [B, Q], labels int32 [B, Q] (the best class), boxes float32 [B, Q, 4]
     (x1 y1 x2 y2, input pixels). Sigmoid heads give the scores of every class, [B, Q, C], and boxes: mmdet takes the
     best pairs of query and class, which is left to the decoder. ``raw``: logits [B, Q, C(+1)], boxes [B, Q, 4]
-    (cx cy w h, parts of the picture).
+    (cx cy w h, parts of the image).
     """
 
     def __init__(self, source: Source, *, raw: bool = False) -> None:
@@ -58,10 +58,10 @@ class QueryDetector(nn.Module):
         logits, boxes = self.heads(images, masks)
         if self.raw:
             return logits, boxes
-        return decode_queries(logits, boxes, picture_size(images, masks), sigmoid=self.sigmoid)
+        return decode_queries(logits, boxes, image_size(images, masks), sigmoid=self.sigmoid)
 
     def heads(self, images: torch.Tensor, masks: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and boxes (cx cy w h, parts of the picture) of the last decoder layer, as in mmdet's own predict."""
+        """Logits and boxes (cx cy w h, parts of the image) of the last decoder layer, as in mmdet's own predict."""
         features = self.detector.extract_feat(images)
         inputs = self.detector.forward_transformer(features, data_samples(images, masks))
         hidden = inputs["hidden_states"]
@@ -79,9 +79,9 @@ class QueryDetector(nn.Module):
 
 
 def data_samples(images: torch.Tensor, masks: torch.Tensor | None) -> list[Any]:
-    """What mmdet asks of its data samples: the size of the tensor, and of the picture in it.
+    """What mmdet asks of its data samples: the size of the tensor, and of the image in it.
 
-    Without masks one sample speaks for all: mmdet only asks whether every picture fills the tensor.
+    Without masks one sample speaks for all: mmdet only asks whether every image fills the tensor.
     """
     shape = (images.shape[2], images.shape[3])
     if masks is None:
@@ -93,8 +93,8 @@ def data_samples(images: torch.Tensor, masks: torch.Tensor | None) -> list[Any]:
     ]
 
 
-def picture_size(images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:
-    """Width, height, width, height of the pictures, in pixels: float32 [1, 1, 4], or [B, 1, 4] where masked."""
+def image_size(images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor:
+    """Width, height, width, height of the images, in pixels: float32 [1, 1, 4], or [B, 1, 4] where masked."""
     if masks is None:
         height, width = images.shape[2], images.shape[3]
         return torch.tensor([width, height, width, height], dtype=torch.float32).view(1, 1, 4)
@@ -128,29 +128,29 @@ def wrap(source: Source, options: DetrOptions) -> QueryDetector:
 
 
 def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
-    """The spec of a wrapped detector; leaves the note on how pictures are resized."""
+    """The spec of a wrapped detector; leaves the note on how images are resized."""
     options: DetrOptions = ctx.options
     warn_of_random_weights(ctx, model.source)
-    pictures = read_test_pictures(model.source.config, stride=STRIDE)
+    images = read_test_images(model.source.config, stride=STRIDE)
     masked = options.padding == "mask"
     ctx.notes.append(
-        "Pictures keep their ratio; a second input, masks, says which pixels are padding."
+        "Images keep their ratio; a second input, masks, says which pixels are padding."
         if masked
-        else "Pictures are resized to the whole tensor, their ratio is not kept: "
+        else "Images are resized to the whole tensor, their ratio is not kept: "
         "mmdet masks the padding that keeping it would need, and its own export drops the mask. Other way: --set padding=mask."
     )
     batch = Dim(1, 4, 8, "batch")
-    image = InputSpec.image(pictures.height, pictures.width, batch=batch)
+    image = InputSpec.image(images.height, images.width, batch=batch)
     inputs = [image]
     if masked:
-        inputs.append(mask_input(ctx, image, pictures.transform("letterbox", stride=STRIDE)))
+        inputs.append(mask_input(ctx, image, images.transform("letterbox", stride=STRIDE)))
     classes = int(model.detector.bbox_head.num_classes)
     outputs, decoder = _outputs(model, _longest(ctx, image))
     spec = ModelSpec(
         inputs=tuple(inputs),
         outputs=outputs,
         task="values" if options.raw else "detect",
-        image=pictures.transform("letterbox" if masked else "stretch", stride=STRIDE),
+        image=images.transform("letterbox" if masked else "stretch", stride=STRIDE),
         decoder=decoder,
         labels=class_names(model.source.config, model.source.checkpoint, classes),
         adapter="detr" if masked else None,
@@ -178,14 +178,14 @@ def refuse_for_deformable(ctx: Conversion, kind: str, spec: ModelSpec) -> None:
 
 
 def mask_input(ctx: Conversion, image: InputSpec, transform: ImageTransform) -> InputSpec:
-    """``masks``, float32 [B, H, W]: the picture's own axes, whatever was asked of it."""
+    """``masks``, float32 [B, H, W]: the image's own axes, whatever was asked of it."""
     alone = ModelSpec(inputs=(image,), image=transform)
     resolved, _ = ctx.request.shapes.apply(alone)
     return InputSpec("masks", tuple((shape[0], *shape[2:]) for shape in resolved.inputs[0].profiles))
 
 
 def _longest(ctx: Conversion, image: InputSpec) -> int:
-    """The smallest side that the picture may have here: what a normalised tolerance means in pixels."""
+    """The smallest side that the image may have here: what a normalised tolerance means in pixels."""
     sizes = ctx.request.shapes.imgsz
     return min(sizes) if sizes else min(dim.min for dim in image.dims[-2:])
 

@@ -207,7 +207,7 @@ def _transforms(value: Any, where: str) -> Any:
 
 
 def _dataset(value: Mapping[str, Any], where: str, *, pipeline: bool) -> dict[str, Any]:
-    """Class names, and how a picture is prepared in a test; the data set itself is never opened."""
+    """Class names, and how an image is prepared in a test; the data set itself is never opened."""
     kept = {key: value[key] for key in ("type", "metainfo") if key in value}
     if pipeline and "pipeline" in value:
         kept["pipeline"] = _transforms(value["pipeline"], f"{where}.pipeline")

@@ -1,4 +1,4 @@
-"""Specs out of timm's configs, and timm's own road from a picture to classes."""
+"""Specs out of timm's configs, and timm's own road from an image to classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from adaptrt import (
     ShapeError,
     UsageError,
 )
-from adaptrt_timm.loading import asked_size, constructor_args, is_fixed, labels_of, picture_size
+from adaptrt_timm.loading import asked_size, constructor_args, image_size, is_fixed, labels_of
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
 
@@ -43,7 +43,7 @@ def classifier_spec(
     stride: int = 1,
     exporter: Literal["dynamo", "torchscript"] | None = None,
 ) -> ModelSpec:
-    """One picture in, logits [B, classes] out, prepared as the model's ``pretrained_cfg`` says."""
+    """One image in, logits [B, classes] out, prepared as the model's ``pretrained_cfg`` says."""
     options: TimmOptions = ctx.options or TimmOptions()
     config = data_config(ctx, model, source, stride)
     channels, height, width = config["input_size"]
@@ -83,7 +83,7 @@ def _asks_for_sizes(ctx: Conversion) -> bool:
 def data_config(ctx: Conversion, model: nn.Module, source: Source, stride: int) -> dict[str, Any]:
     """timm's data config of the model, at the size asked for."""
     options: TimmOptions = ctx.options or TimmOptions()
-    size = asked_size(ctx, stride) or picture_size(model)
+    size = asked_size(ctx, stride) or image_size(model)
     channels = getattr(model, "in_chans", constructor_args(ctx, source).get("in_chans", 3))
     asked = {"input_size": (channels, *size), "crop_pct": options.crop_pct, "crop_mode": options.crop_mode}
     return dict(resolve_data_config(asked, model=model))  # type: ignore[no-untyped-call]
@@ -92,12 +92,12 @@ def data_config(ctx: Conversion, model: nn.Module, source: Source, stride: int) 
 def timm_predictions(
     ctx: Conversion, model: nn.Module, source: Source, image: Path, *, stride: int = 1
 ) -> Classification:
-    """timm's own transform and model on one picture: the five most likely classes."""
+    """timm's own transform and model on one image: the five most likely classes."""
     from PIL import Image
 
     transform = create_transform(**data_config(ctx, model, source, stride))
-    with Image.open(image) as picture:
-        pixels = transform(picture.convert("RGB"))
+    with Image.open(image) as image:
+        pixels = transform(image.convert("RGB"))
     with torch.inference_mode():
         scores = model(pixels[None])[0].softmax(-1)
     best = scores.topk(min(5, len(scores)))
@@ -116,7 +116,7 @@ def _image_transform(config: dict[str, Any], stride: int) -> ImageTransform:
         resize = "stretch"
     else:
         raise UsageError(
-            f"Pictures cut by crop_mode={mode!r} with crop_pct={fraction:g} are not supported.",
+            f"Images cut by crop_mode={mode!r} with crop_pct={fraction:g} are not supported.",
             hint="Choose another cut: --set crop_mode=center, or --set crop_mode=squash --set crop_pct=1",
         )
     if config["interpolation"] not in _INTERPOLATIONS:

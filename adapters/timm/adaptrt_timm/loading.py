@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
-    """The model in eval mode, built at the picture size that was asked for, rounded up to a multiple of ``stride``.
+    """The model in eval mode, built at the image size that was asked for, rounded up to a multiple of ``stride``.
 
     Random weights depend on the seed alone.
     """
@@ -106,7 +106,7 @@ def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source) 
         )
 
 
-def picture_size(model: nn.Module) -> tuple[int, int]:
+def image_size(model: nn.Module) -> tuple[int, int]:
     """Height and width that the model was built for, or was trained at where it takes any."""
     built = getattr(getattr(model, "patch_embed", None), "img_size", None)
     height, width = built or model.pretrained_cfg["input_size"][-2:]  # type: ignore[index]
@@ -114,7 +114,7 @@ def picture_size(model: nn.Module) -> tuple[int, int]:
 
 
 def is_fixed(model: nn.Module) -> bool:
-    """Whether the model is laid out for one picture size."""
+    """Whether the model is laid out for one image size."""
     config: Any = model.pretrained_cfg
     return bool(getattr(getattr(model, "patch_embed", None), "strict_img_size", config.get("fixed_input_size", False)))
 

@@ -17,7 +17,7 @@ class TimmOptions:
     - ``model``: the timm model that weights belong to, where no config lies beside them
     - ``num_classes``: size of the head; else what the weights hold, else what the model has
     - ``labels``: a text file with one class name a line, or a JSON list
-    - ``crop_pct``, ``crop_mode``: how pictures are cut, where not as the model's config says
+    - ``crop_pct``, ``crop_mode``: how images are cut, where not as the model's config says
     - ``model_args``: other arguments of timm's constructor: ``--set model_args.window_size=14``
     """
 

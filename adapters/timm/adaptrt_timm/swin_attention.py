@@ -32,7 +32,7 @@ class FoldedAttention(nn.Module):
     bias: torch.Tensor | None
     position: torch.Tensor
     mask: torch.Tensor | None
-    places: torch.Tensor | None
+    positions: torch.Tensor | None
 
     def __init__(self, attention: Any, mask: torch.Tensor | None, form: Form) -> None:
         super().__init__()
@@ -51,8 +51,8 @@ class FoldedAttention(nn.Module):
             position = (position + mask[:, None]).reshape(1, self.windows * self.heads, self.area, self.area)
         self.keys = self.area + (-self.area % ALIGNMENT if form.aligned else 0)
         missing = self.keys - self.area
-        places = torch.cat([torch.arange(self.area), torch.zeros(missing, dtype=torch.int64)]) if missing else None
-        self.register_buffer("places", places)
+        positions = torch.cat([torch.arange(self.area), torch.zeros(missing, dtype=torch.int64)]) if missing else None
+        self.register_buffer("positions", positions)
         self.register_buffer("position", functional.pad(position, (0, missing), value=NO_KEY).contiguous())
         apart = None if mask is None or self.folded else functional.pad(mask, (0, missing))
         self.register_buffer("mask", None if apart is None else apart.reshape(self.windows, 1, -1).clone())
@@ -79,7 +79,7 @@ class FoldedAttention(nn.Module):
     def _parts(self, qkv: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """q [B * W, h, N, d], k and v [B * W, h, K, d]."""
         heads = self.heads
-        if self.places is None:
+        if self.positions is None:
             return torch.split(qkv, heads, dim=1)
         q, kv = torch.split(qkv, (heads, 2 * heads), dim=1)
-        return q, *torch.split(kv.index_select(2, self.places), heads, dim=1)
+        return q, *torch.split(kv.index_select(2, self.positions), heads, dim=1)

@@ -1,6 +1,6 @@
-"""A Swin block for one picture size, and a stage of them: windows by constant permutation.
+"""A Swin block for one image size, and a stage of them: windows by constant permutation.
 
-``B`` batch, ``L`` tokens of the picture, ``W`` windows, ``N`` tokens of a window, ``C`` channels.
+``B`` batch, ``L`` tokens of the image, ``W`` windows, ``N`` tokens of a window, ``C`` channels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class WindowBlock(nn.Module):
     """
 
     to_windows: torch.Tensor
-    to_picture: torch.Tensor
+    to_image: torch.Tensor
 
     def __init__(self, block: Any, form: Form = DEFAULT) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class WindowBlock(nn.Module):
         self.order: Order = window_order(self.size, self.window, self.shift)
         self.padded = len(self.order) > self.length
         self.register_buffer("to_windows", torch.from_numpy(self.order))
-        self.register_buffer("to_picture", torch.from_numpy(inverse(self.order, self.length)))
+        self.register_buffer("to_image", torch.from_numpy(inverse(self.order, self.length)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.ndim == 3:
@@ -64,7 +64,7 @@ class WindowBlock(nn.Module):
         else:
             if self.padded:
                 tokens = functional.pad(tokens, (0, 0, 0, 1))  # the token that stands for padding
-            mixed = self.attention(tokens.index_select(1, self.to_windows)).index_select(1, self.to_picture)
+            mixed = self.attention(tokens.index_select(1, self.to_windows)).index_select(1, self.to_image)
         return mixed
 
     def _to_slices(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -103,12 +103,12 @@ def _cut(x: torch.Tensor, width: int, window: tuple[int, int]) -> torch.Tensor:
     return x.reshape(-1, rows, width // columns, columns * int(x.shape[3])).transpose(1, 2)
 
 
-def _rolled(x: torch.Tensor, places: int, axis: int = 1) -> torch.Tensor:
+def _rolled(x: torch.Tensor, positions: int, axis: int = 1) -> torch.Tensor:
     """``x`` rolled towards its start."""
-    if not places:
+    if not positions:
         return x
     size = int(x.shape[axis])
-    return torch.cat([x.narrow(axis, places, size - places), x.narrow(axis, 0, places)], axis)
+    return torch.cat([x.narrow(axis, positions, size - positions), x.narrow(axis, 0, positions)], axis)
 
 
 class OrderedStage(nn.Module):

@@ -1,4 +1,4 @@
-"""Where each token lies when a picture is cut into windows: for a fixed size, shift, padding and partition are one
+"""Where each token lies when an image is cut into windows: for a fixed size, shift, padding and partition are one
 permutation, known before anything runs."""
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ Order = NDArray[np.int64]
 
 
 def window_order(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Order:
-    """For each place in window order, the token (numbered row by row) that stands there: [windows * window area].
+    """For each position in window order, the token (numbered row by row) that stands there: [windows * window area].
 
-    As timm does it: shifted cyclically first, then padded at the bottom and right to whole windows. A place that is
+    As timm does it: shifted cyclically first, then padded at the bottom and right to whole windows. A position that is
     padding holds ``height * width``, one past the last token.
     """
     height, width = size
@@ -26,10 +26,10 @@ def window_order(size: tuple[int, int], window: tuple[int, int], shift: tuple[in
 
 
 def inverse(order: Order, tokens: int) -> Order:
-    """For each token its place in ``order``: [tokens]."""
-    places = np.empty(tokens + 1, np.int64)
-    places[order] = np.arange(len(order))
-    return places[:tokens]
+    """For each token its position in ``order``: [tokens]."""
+    positions = np.empty(tokens + 1, np.int64)
+    positions[order] = np.arange(len(order))
+    return positions[:tokens]
 
 
 def is_identity(order: Order) -> bool:

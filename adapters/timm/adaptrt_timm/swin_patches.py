@@ -1,4 +1,4 @@
-"""Patches of ``timm.models.swin_transformer``: at a fixed picture size nothing but the batch is unknown.
+"""Patches of ``timm.models.swin_transformer``: at a fixed image size nothing but the batch is unknown.
 
 timm rolls, pads, partitions and reverses with sizes that it reads from tensors, so that they end in the graph as
 arithmetic. Here they are numbers, and whatever depends on them alone is a constant.

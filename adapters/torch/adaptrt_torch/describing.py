@@ -91,7 +91,7 @@ def _inputs(ctx: Conversion, model: nn.Module) -> tuple[InputSpec, ...]:
     if ctx.request.shapes.imgsz is None:
         raise ShapeError(
             "The model does not say what it takes.",
-            hint="Give each input a shape, --shape images=1..8x3x224x224, or --imgsz 224 for one picture input.",
+            hint="Give each input a shape, --shape images=1..8x3x224x224, or --imgsz 224 for one image input.",
         )
     height, width = ctx.request.shapes.imgsz
     return (InputSpec.image(height, width),)
@@ -154,7 +154,7 @@ def _typed(inputs: tuple[InputSpec, ...], dtypes: Mapping[str, str]) -> tuple[In
 
 
 def _transform(ctx: Conversion, inputs: tuple[InputSpec, ...]) -> ImageTransform | None:
-    """How a picture goes in: into the input that was named, else into the only one if it looks like a picture."""
+    """How an image goes in: into the input that was named, else into the only one if it looks like an image."""
     options = ctx.options
     if options.image == "none":
         return None
@@ -165,10 +165,10 @@ def _transform(ctx: Conversion, inputs: tuple[InputSpec, ...]) -> ImageTransform
         )
     name = options.image or names[0]
     tensor = inputs[names.index(name)]
-    picture = len(tensor.dims) == 4 and tensor.dims[1] == Dim.fixed(3) and tensor.dtype.startswith("float")
-    if not picture:
+    image = len(tensor.dims) == 4 and tensor.dims[1] == Dim.fixed(3) and tensor.dtype.startswith("float")
+    if not image:
         if options.image is not None:
-            raise UsageError(f"--set image={name}: pictures need B x 3 x height x width, float32.")
+            raise UsageError(f"--set image={name}: images need B x 3 x height x width, float32.")
         return None
     if len(inputs) > 1 and options.image is None:
         return None

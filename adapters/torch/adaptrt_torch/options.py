@@ -19,8 +19,8 @@ class TorchOptions:
     - ``ranges``: lowest and highest value of an input in samples: ``--set ranges.ids=[0,30521]``
     - ``strict``: whether weights have to fit exactly
     - ``prefix``: where in ``--weights`` the network lies, if they hold it more than once: ``--set prefix=generator``
-    - ``image``: the input that takes pictures, or ``none``; else the only input, if it has four axes and three channels
-    - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: how pictures become that
+    - ``image``: the input that takes images, or ``none``; else the only input, if it has four axes and three channels
+    - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: how images become that
       input, see ImageTransform
     - ``decoder``, ``labels``: what reads the outputs, and the names of the classes, one a line
     """

@@ -18,7 +18,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from adaptrt import CheckpointError, did_you_mean
 from adaptrt.checkpoint import InertObject, read_checkpoint
 from adaptrt_ultralytics.checkpoints import SUPPORTED, Checkpoint, open_checkpoint
-from adaptrt_ultralytics.graft import check_runs, graft, is_plain
+from adaptrt_ultralytics.rebuild_modules import check_runs, graft, is_plain
 
 if TYPE_CHECKING:
     import os

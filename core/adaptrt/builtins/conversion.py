@@ -35,24 +35,24 @@ def example_inputs(
 
 @hookimpl(trylast=True)
 def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
+    from adaptrt.backends.tensorrt.generations import target_of
     from adaptrt.export.choices import choose_exporter, choose_opset
     from adaptrt.export.torch_onnx import export_onnx
-    from adaptrt.graph.lint.places import at
-    from adaptrt.trt.versions import target_of
+    from adaptrt.graph.lint.source_locations import at
 
     target = target_of(ctx.request)
     exporter = choose_exporter(ctx.request.exporter, spec, target)
     path = ctx.workdir / "exported.onnx"
     opset = choose_opset(ctx.request.opset, exporter, target)
-    traps = export_onnx(model, inputs, spec, path, exporter=exporter, opset=opset)
-    ctx.findings.extend(traps.findings(at))
+    hazards = export_onnx(model, inputs, spec, path, exporter=exporter, opset=opset)
+    ctx.findings.extend(hazards.findings(at))
     return path
 
 
 @hookimpl(trylast=True)
 def graph_passes(ctx: Conversion, spec: ModelSpec) -> list[GraphPass]:
+    from adaptrt.backends.tensorrt.generations import target_of
     from adaptrt.graph.passes import standard_passes
-    from adaptrt.trt.versions import target_of
 
     shapes = spec.trace_shapes
     return standard_passes(with_onnxsim=ctx.request.simplify, shapes=shapes, target=target_of(ctx.request))

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adaptrt.backends.tensorrt.availability import engine_unavailable_reason
+from adaptrt.backends.tensorrt.build.engine import BuildWatcher, Configure
+from adaptrt.backends.tensorrt.build.engine import build_engine as build
+from adaptrt.backends.tensorrt.build.log import LogNote, Severity
+from adaptrt.backends.tensorrt.generations import target_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.hookspecs import hookimpl
+from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.request import Conversion
-from adaptrt.specs import ModelSpec
-from adaptrt.trt.availability import why_no_engine
-from adaptrt.trt.build import BuildWatcher, Configure
-from adaptrt.trt.build import build_engine as build
-from adaptrt.trt.log import LogNote, Severity
-from adaptrt.trt.onnx_file import read_onnx
-from adaptrt.trt.versions import target_of, wants_typed_graph
+from adaptrt.specs import ModelSpec, precision_named
 
-_TYPES = {"fp16": "float16", "bf16": "bfloat16"}
 _LEVELS: tuple[Severity, ...] = ("warning", "info", "verbose")  # by the number of -v
 
 
 @hookimpl(trylast=True)
-def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
+def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
     request = ctx.request
-    precision = request.precision
-    if precision not in ("fp16", "bf16") or not wants_typed_graph(request):
+    precision = precision_named(request.precision)
+    if precision.form != "cast" or not wants_reduced_graph(request):
         return onnx_path
-    if _TYPES[precision] in read_onnx(onnx_path).weight_types:
+    if precision.onnx_type in read_onnx(onnx_path).weight_types:
         return onnx_path  # somebody gave it its types before
     try:
-        from adaptrt.graph.typed import write_typed
+        from adaptrt.graph.reduced_precision import write_reduced
         from adaptrt.vision.examples import example_arrays
     except ImportError as error:
         raise DependencyError(
-            f"A graph in {precision} cannot be written here: {error}.", hint="Install it: pip install 'adaptrt[export]'"
+            f"A graph in {precision.name} cannot be written here: {error}.",
+            hint="Install it: pip install 'adaptrt[export]'",
         ) from error
 
     sample = ctx.samples[0] if ctx.samples else None
@@ -42,9 +42,9 @@ def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
             for tensor in spec.inputs
         }
         sample = example_arrays(spec, shapes, request.seed, request.image)
-    path = ctx.workdir / f"model.{precision}.onnx"
-    typing, notes = write_typed(onnx_path, path, precision, spec, keep_fp32=request.keep_fp32, samples=[sample])
-    ctx.notes.extend([f"{precision}: {typing.note}", *notes])
+    path = ctx.workdir / f"model.{precision.name}.onnx"
+    typing, notes = write_reduced(onnx_path, path, precision, spec, keep_fp32=request.keep_fp32, samples=[sample])
+    ctx.notes.extend([f"{precision.name}: {typing.note}", *notes])
     return path
 
 
@@ -52,7 +52,7 @@ def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
 def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
     """The plan, with its manifest beside it."""
     request = ctx.request
-    if why_no_engine(target_of(request), request.build.device) is not None:
+    if engine_unavailable_reason(target_of(request), request.build.device) is not None:
         return None
     plan = ctx.workdir / "model.engine"
     manifest, cached = build(
@@ -68,9 +68,9 @@ def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | No
     )
     if cached:
         ctx.notes.append(f"the engine comes from the cache: built {manifest.created}")
-    ctx.notes.append(f"precision receipt: {manifest.receipt.summary}; {manifest.receipt.evidence}")
-    if manifest.receipt.note:
-        ctx.warn(f"Precision: {manifest.receipt.note}.")
+    ctx.notes.append(f"precision report: {manifest.precision_report.summary}; {manifest.precision_report.evidence}")
+    if manifest.precision_report.note:
+        ctx.warn(f"Precision: {manifest.precision_report.note}.")
     return plan
 
 

@@ -1,4 +1,4 @@
-"""Defaults of the hooks around a picture."""
+"""Defaults of the hooks around an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adaptrt.contributions import Metric
 from adaptrt.hookspecs import hookimpl
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.request import Conversion
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import ModelSpec, precision_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,4 +37,4 @@ def postprocess(
 def metrics(ctx: Conversion, spec: ModelSpec) -> list[Metric]:
     from adaptrt.verify.agreement import standard_metrics
 
-    return standard_metrics(spec, ctx.request.precision)
+    return standard_metrics(spec, precision_named(ctx.request.precision))

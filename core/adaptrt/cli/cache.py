@@ -38,7 +38,7 @@ def cache() -> None:
 @general_options
 def ls(verbose: int, quiet: bool, as_json: bool) -> None:
     """List what is kept, the most recently used first."""
-    from adaptrt.rendering.words import file_size
+    from adaptrt.rendering.formatting import file_size
 
     content = _content()
     if as_json:
@@ -65,9 +65,9 @@ def ls(verbose: int, quiet: bool, as_json: bool) -> None:
 @general_options
 def prune(older_than: str | None, max_size: str | None, timing: bool, verbose: int, quiet: bool, as_json: bool) -> None:
     """Remove what is kept: all of it, or what was not used lately."""
-    from adaptrt.rendering.words import file_size
+    from adaptrt.rendering.formatting import file_size
     from adaptrt.specs import parse_workspace
-    from adaptrt.trt.cache import Store, default_timing_folder
+    from adaptrt.store.cache import Store, default_timing_folder
 
     age = _age(older_than) if older_than is not None else None
     limit = parse_workspace(max_size, "--max-size") if max_size is not None else (0 if age is None else 1 << 62)
@@ -93,7 +93,7 @@ def prune(older_than: str | None, max_size: str | None, timing: bool, verbose: i
 def _content() -> dict[str, Any]:
     import datetime
 
-    from adaptrt.trt.cache import Store, default_timing_folder
+    from adaptrt.store.cache import Store, default_timing_folder
 
     def day(seconds: float) -> str:
         return datetime.datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="minutes")

@@ -60,8 +60,8 @@ class ConvertCommand(Command):
 @precision_flags(EXPORT)
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How much is proved.  [default: full]")  # fmt: skip
-@option("--image", metavar="FILE", section=PROOF, help="A real picture: trace, check and draw on it.")
-@option("--test-image", metavar="FILE", section=PROOF, help="Another picture to check on.")
+@option("--image", metavar="FILE", section=PROOF, help="A real image: trace, check and draw on it.")
+@option("--test-image", metavar="FILE", section=PROOF, help="Another image to check on.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=PLUGINS, help="A plugins.toml; its modules are loaded.")
 @option("--trace-plugins", is_flag=True, section=PLUGINS, help="Print each hook as it is called.")
@@ -73,7 +73,7 @@ def convert(
     """Convert SOURCE, a checkpoint, a configuration or a model's name, and prove the result.
 
     Each form of the model is compared with the untouched one: the framework's own predictions, the patched model,
-    ONNX Runtime alone and in batches, and what is found in a picture. No model is written unless it all agrees.
+    ONNX Runtime alone and in batches, and what is found in an image. No model is written unless it all agrees.
     """
     from adaptrt.cli.request import request_from_flags
 
@@ -83,10 +83,10 @@ def convert(
         os.environ["ADAPTRT_TRACE_PLUGINS"] = "1"
         ctx.call_on_close(lambda: os.environ.pop("ADAPTRT_TRACE_PLUGINS", None))
     if dry_run:
-        from adaptrt.cli.output import frameworks_kept_off_stdout
+        from adaptrt.cli.output import redirect_stdout_to_stderr
         from adaptrt.cli.plan import plan_of, print_plan
 
-        with frameworks_kept_off_stdout(verbose):
+        with redirect_stdout_to_stderr(verbose):
             plan = plan_of(request, load=verbose > 0)
         if as_json:
             from adaptrt.cli.output import echo_json

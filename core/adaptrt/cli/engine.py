@@ -33,7 +33,7 @@ def engine() -> None:
 @general_options
 def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
     """Write the plain plan of an engine that Ultralytics exported."""
-    from adaptrt.trt.header import unwrap as take_off
+    from adaptrt.backends.tensorrt.header import unwrap as take_off
 
     source = _existing(file)
     target = _target(source, output, source.with_suffix(".plan"))
@@ -47,10 +47,10 @@ def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bo
 @general_options
 def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
     """Write an engine with the header that Ultralytics reads, out of the manifest beside FILE."""
+    from adaptrt.backends.tensorrt.header import header_of
+    from adaptrt.backends.tensorrt.header import wrap as put_on
+    from adaptrt.backends.tensorrt.manifest import find_manifest
     from adaptrt.errors import EngineError
-    from adaptrt.trt.header import header_of
-    from adaptrt.trt.header import wrap as put_on
-    from adaptrt.trt.manifest import find_manifest
 
     source = _existing(file)
     manifest = find_manifest(source)
@@ -66,7 +66,7 @@ def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool
 
 
 def _existing(file: str) -> Path:
-    from adaptrt.trt.model_files import require_model_file
+    from adaptrt.store.model_files import require_model_file
 
     path = Path(file)
     require_model_file(path)

@@ -10,12 +10,12 @@ import click
 from adaptrt.cli.framework import option
 
 if TYPE_CHECKING:
-    from adaptrt.specs import BuildOptions, Precision
+    from adaptrt.specs import BuildOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 ENGINE = "Engine"
-_SWITCHES: tuple[Precision, ...] = ("fp16", "bf16", "int8")
+_SWITCHES: tuple[str, ...] = ("fp16", "bf16", "int8")
 
 
 def precision_flags(section: str) -> Callable[[F], F]:
@@ -115,11 +115,11 @@ def build_flags(command: F) -> F:
     )(command)
 
 
-def precision_from_flags(flags: Mapping[str, Any]) -> Precision:
+def precision_from_flags(flags: Mapping[str, Any]) -> str:
     from adaptrt.errors import UsageError
 
-    switched: list[Precision] = [name for name in _SWITCHES if flags[name]]
-    asked: list[Precision] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched]))
+    switched: list[str] = [name for name in _SWITCHES if flags[name]]
+    asked: list[str] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched]))
     if len(asked) > 1:
         raise UsageError(f"Which precision: {' or '.join(asked)}?", hint="Give one; each engine has a file of its own.")
     return asked[0] if asked else "fp32"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from adaptrt.evaluation.subjects import Subject
 
-MODEL, DATA = "Models", "Pictures and results"
+MODEL, DATA = "Models", "Images and results"
 
 EXAMPLES = (
     ("adaptrt evaluate best.onnx --data val/", "top-1 and top-5; val/ holds a folder for each class"),
@@ -30,7 +30,7 @@ EXAMPLES = (
         "fail if the engine loses more than 0.1 points",
     ),
     (
-        "adaptrt evaluate detr.onnx --data instances.json --images pictures/ --show-dir out/",
+        "adaptrt evaluate detr.onnx --data instances.json --images images/ --show-dir out/",
         "a detector: mAP; boxes drawn",
     ),
 )
@@ -49,13 +49,13 @@ EXAMPLES = (
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@option("--data", metavar="PATH", required=True, section=DATA, help="Classification: a folder with a folder of pictures for each class. Detection: COCO annotations (.json).")  # fmt: skip
-@option("--images", metavar="DIR", section=DATA, help="Detection: the folder of the pictures.  [default: images/ beside the annotations]")  # fmt: skip
-@option("--batch", type=int, metavar="N", section=DATA, help="Pictures at a time.  [default: the model's optimum]")
-@option("--limit", type=int, metavar="N", section=DATA, help="At most so many pictures, spread over the data.")
+@option("--data", metavar="PATH", required=True, section=DATA, help="Classification: a folder with a folder of images for each class. Detection: COCO annotations (.json).")  # fmt: skip
+@option("--images", metavar="DIR", section=DATA, help="Detection: the folder of the images.  [default: images/ beside the annotations]")  # fmt: skip
+@option("--batch", type=int, metavar="N", section=DATA, help="Images at a time.  [default: the model's optimum]")
+@option("--limit", type=int, metavar="N", section=DATA, help="At most so many images, spread over the data.")
 @option("--max-loss", type=float, metavar="POINTS", section=DATA, help="Fail if a score lies further below that of the first.")  # fmt: skip
-@option("--score-thr", type=click.FloatRange(0, 1), metavar="SCORE", section=DATA, help="Detection: boxes at most as sure do not count.  [default: 0.001, and 0.3 in pictures]")  # fmt: skip
-@option("--show-dir", metavar="DIR", section=DATA, help="Write each picture with what was found in it, a folder for each backend.")  # fmt: skip
+@option("--score-thr", type=click.FloatRange(0, 1), metavar="SCORE", section=DATA, help="Detection: boxes at most as sure do not count.  [default: 0.001, and 0.3 in images]")  # fmt: skip
+@option("--show-dir", metavar="DIR", section=DATA, help="Write each image with what was found in it, a folder for each backend.")  # fmt: skip
 @option("--format-only", metavar="FILE", section=DATA, help="Write the predictions (detection: COCO results) and count nothing.")  # fmt: skip
 @general_options
 def evaluate(
@@ -84,12 +84,12 @@ def evaluate(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """How well FILES do on labelled pictures, side by side.
+    """How well FILES do on labelled images, side by side.
 
-    All backends see the same pictures in the same batches. `eager` is the model that a file was converted from: name it
+    All backends see the same images in the same batches. `eager` is the model that a file was converted from: name it
     with `--adapter` and `--source`. The report beside the file is data; nothing that it names is loaded.
     """
-    from adaptrt.cli.output import echo_json, frameworks_kept_off_stdout
+    from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.errors import VerificationError
     from adaptrt.evaluation import evaluate as run
     from adaptrt.evaluation.files import Drawer, ResultsFile
@@ -117,7 +117,7 @@ def evaluate(
     outputs = [output for output in (drawer, results) if output is not None]
     for output in outputs:
         output.prepare()
-    with frameworks_kept_off_stdout(verbose), _Bars(quiet=quiet or as_json) as bars:
+    with redirect_stdout_to_stderr(verbose), _Bars(quiet=quiet or as_json) as bars:
         evaluation = run(
             files,
             data,

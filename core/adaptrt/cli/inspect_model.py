@@ -10,7 +10,7 @@ import click
 
 from adaptrt.cli.framework import Command, general_options, option
 from adaptrt.cli.output import echo, echo_json_text
-from adaptrt.trt.model_files import ENGINE_SUFFIXES
+from adaptrt.store.model_files import ENGINE_SUFFIXES
 
 if TYPE_CHECKING:
     from adaptrt.cli.inspection.description import Description
@@ -55,7 +55,7 @@ def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bo
 def describe(path: Path, *, graph: bool = False) -> Description:
     """Read a file by what its suffix says it is; a ``ModelError`` says what to do with one that cannot be read."""
     from adaptrt.errors import ModelError
-    from adaptrt.trt.model_files import convert_first, require_model_file
+    from adaptrt.store.model_files import convert_first, require_model_file
 
     require_model_file(path)
     reader = READERS.get(path.suffix.lower())

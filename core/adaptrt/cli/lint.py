@@ -11,6 +11,7 @@ from adaptrt.cli.framework import Command, general_options, option
 
 if TYPE_CHECKING:
     from adaptrt.report import Finding
+    from adaptrt.specs.targets import Target
 
 EXAMPLES = (
     ("adaptrt lint best.onnx", "what would trouble TensorRT, with the line of Python that made it"),
@@ -37,17 +38,19 @@ def lint(
     Each finding says how often, which operator, the line of the model's Python (in files that adaptrt or torch wrote), and
     what to write instead. Notes (info) are shown with -v.
     """
+    from adaptrt.backends.tensorrt.generations import default_target, generation_of
     from adaptrt.errors import GraphError
-    from adaptrt.trt.versions import default_target
 
-    generation = int(target) if target else default_target()
-    findings = lint_file(Path(file), generation)
+    chosen = generation_of(target) if target else default_target()
+    findings = lint_file(Path(file), chosen)
     if as_json:
         import dataclasses
 
         from adaptrt.cli.output import echo_json
 
-        echo_json({"file": file, "target": generation, "findings": [dataclasses.asdict(one) for one in findings]})
+        echo_json(
+            {"file": file, "target": chosen.generation, "findings": [dataclasses.asdict(one) for one in findings]}
+        )
     elif not quiet:
         from adaptrt.rendering.findings import print_findings
         from adaptrt.rendering.terminal import stdout_console
@@ -59,11 +62,11 @@ def lint(
         ctx.exit(GraphError.exit_code)
 
 
-def lint_file(path: Path, target: int) -> list[Finding]:
+def lint_file(path: Path, target: Target) -> list[Finding]:
     """What the graph check finds in any ONNX file; the spec inside, if there is one, says what was asked for."""
     from adaptrt.errors import DependencyError, GraphError
     from adaptrt.specs import METADATA_KEY, ModelSpec
-    from adaptrt.trt.model_files import require_model_file
+    from adaptrt.store.model_files import require_model_file
 
     require_model_file(path)
     try:

@@ -61,18 +61,18 @@ def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, 
     """Run a conversion or a build with its progress on standard error, and its outcome on standard output."""
     from adaptrt.cli.progress import choose_observer
 
-    with frameworks_kept_off_stdout(verbose), choose_observer(quiet=quiet) as observer:
+    with redirect_stdout_to_stderr(verbose), choose_observer(quiet=quiet) as observer:
         report = run(request, observer=observer)
     if as_json:
         echo_json_text(report.to_json())
     elif not quiet:
         from adaptrt.rendering.terminal import print_summary, stdout_console
 
-        print_summary(stdout_console(), report, verbose=bool(verbose), picture=request.image)
+        print_summary(stdout_console(), report, verbose=bool(verbose), image=request.image)
 
 
 @contextlib.contextmanager
-def frameworks_kept_off_stdout(verbose: int = 0) -> Iterator[None]:
+def redirect_stdout_to_stderr(verbose: int = 0) -> Iterator[None]:
     """Standard output belongs to the result: whatever else prints there, C code too, goes to standard error.
 
     Warnings of the frameworks are shown from ``-v`` on.

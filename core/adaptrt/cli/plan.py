@@ -7,18 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from adaptrt.backends.tensorrt.generations import wants_reduced_graph
 from adaptrt.cli.output import echo
 from adaptrt.options import takes_option
-from adaptrt.pipeline.asked_options import split_asked
+from adaptrt.pipeline.decoder_options import split_request_options
 from adaptrt.pipeline.engine import why_float32
 from adaptrt.pipeline.output import choose_destination, require_folder
-from adaptrt.pipeline.preflight import require_pictures, require_possible
+from adaptrt.pipeline.preflight import require_images, require_possible
 from adaptrt.pipeline.sessions import open_session
-from adaptrt.rendering.words import file_size, shown_path
+from adaptrt.rendering.formatting import display_path, file_size
 from adaptrt.report import LINKS
 from adaptrt.request import Request
 from adaptrt.specs import format_shape
-from adaptrt.trt.versions import wants_typed_graph
 
 
 def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
@@ -31,9 +31,9 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
     destination = choose_destination(request.source, request.output, request.precision)
     require_folder(destination.folder)
     require_possible(request)
-    require_pictures(request)
+    require_images(request)
     options = session.hooks.adapter_options()
-    split_asked(session.hooks, request)
+    split_request_options(session.hooks, request)
     return {
         "source": request.source,
         "source_bytes": Path(request.source).stat().st_size if Path(request.source).is_file() else None,
@@ -78,7 +78,7 @@ def _files(request: Request) -> dict[str, str]:
     """What is written, by suffix, and on which condition; an empty one always holds."""
     return {
         ".onnx": "",
-        **({f".{request.precision}.onnx": ""} if wants_typed_graph(request) else {}),
+        **({f".{request.precision}.onnx": ""} if wants_reduced_graph(request) else {}),
         ".engine": "where TensorRT is",
         ".engine.json": "where TensorRT is",
         ".report.json": "",
@@ -112,15 +112,15 @@ def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
     """``runs``, or why not."""
     if request.verify == "none":
         return "not run: --verify none"
-    picture = request.image is not None or request.test_image is not None
-    if number in (0, 5) and not picture:
+    image = request.image is not None or request.test_image is not None
+    if number in (0, 5) and not image:
         return "not run: no --image"
     if number == 0 and not hooks["framework_predictions"]:
         return f"not run: adapter {request.adapter} has no framework predictions"
     if number == 1 and not hooks["patches"]:
         return "not run: nobody contributes patches"
     if number == 3:
-        return "runs" if wants_typed_graph(request) else f"not run: {why_float32(request)}"
+        return "runs" if wants_reduced_graph(request) else f"not run: {why_float32(request)}"
     return "runs where TensorRT builds an engine" if number == 4 else "runs"
 
 
@@ -136,7 +136,7 @@ def hook_lines(hooks: Mapping[str, Sequence[str]], wrappers: Mapping[str, Sequen
 
 def _file_line(file: dict[str, Any]) -> str:
     remarks = [remark for remark in (file["condition"], "replaced" if file["exists"] else "") if remark]
-    return shown_path(file["path"]) + (f" ({', '.join(remarks)})" if remarks else "")
+    return display_path(file["path"]) + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def print_plan(plan: dict[str, Any], *, quiet: bool = False) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from adaptrt.pipeline.opened import OpenedAdapter
+from adaptrt.pipeline.adapter_session import AdapterSession
 from adaptrt.request import Request
 from adaptrt.specs import format_shape
 
@@ -14,7 +14,7 @@ from adaptrt.specs import format_shape
 def model_plan(request: Request) -> dict[str, Any]:
     """Inputs and outputs as the adapter describes them, patches, and graph passes in their order; as plain data."""
     with tempfile.TemporaryDirectory(prefix="adaptrt-plan-") as folder:
-        opened = OpenedAdapter(request, Path(folder))
+        opened = AdapterSession(request, Path(folder))
         spec = opened.completed
         patches = opened.patches()
         passes = opened.hooks.graph_passes(opened.ctx, spec)

@@ -13,7 +13,7 @@ from adaptrt.cli.output import echo
 if TYPE_CHECKING:
     from adaptrt.errors import ImageError
 
-MODEL, RESULTS = "Model", "Pictures and results"
+MODEL, RESULTS = "Model", "Images and results"
 
 EXAMPLES = (
     ("adaptrt predict best.onnx bus.jpg", "draws what it finds into predictions/bus.jpg"),
@@ -44,7 +44,7 @@ def _known_device(_: click.Context, __: click.Parameter, name: str | None) -> st
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@option("-o", "--output", metavar="PATH", section=RESULTS, help="Folder for the pictures, or a file for a single one.  [default: predictions/]")  # fmt: skip
+@option("-o", "--output", metavar="PATH", section=RESULTS, help="Folder for the images, or a file for a single one.  [default: predictions/]")  # fmt: skip
 @general_options
 @click.pass_context
 def predict(
@@ -65,20 +65,20 @@ def predict(
 ) -> None:
     """Detect or classify in IMAGES (files, folders, patterns) with a FILE that adaptrt wrote.
 
-    Neither torch nor an adapter is needed: the file says how pictures go in and boxes come out. With --json pictures
+    Neither torch nor an adapter is needed: the file says how images go in and boxes come out. With --json images
     are drawn only if -o says where.
     """
     from adaptrt.api import load
-    from adaptrt.cli.output import echo_json, frameworks_kept_off_stdout
-    from adaptrt.cli.results import describe_result, find_pictures, predict_each
+    from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
+    from adaptrt.cli.results import describe_result, find_targets, predict_each
     from adaptrt.errors import ImageError
     from adaptrt.options import parse_pairs
 
     params = parse_pairs(pairs)
-    pictures = find_pictures(images, output or (None if as_json else "predictions"))
+    targets = find_targets(images, output or (None if as_json else "predictions"))
     records: list[dict[str, Any]] = []
     failed: list[ImageError] = []
-    with frameworks_kept_off_stdout(verbose):
+    with redirect_stdout_to_stderr(verbose):
         opened = load(
             model,
             device=device,
@@ -90,20 +90,20 @@ def predict(
     with opened:
         for warning in opened.warnings:
             echo(f"Warning: {warning}", err=True)
-        for picture, result in predict_each(opened, pictures, params):
+        for image, result in predict_each(opened, targets, params):
             if isinstance(result, ImageError):
                 failed.append(result)
-                if len(pictures) > 1:
+                if len(targets) > 1:
                     echo(f"Left out: {result.message}", err=True)
-                    records.append({"path": str(picture.path), "error": result.message})
+                    records.append({"path": str(image.path), "error": result.message})
             elif as_json:
                 records.append(result.as_data())
             elif not quiet:
                 echo(describe_result(result))
-    if failed and len(pictures) == 1:
+    if failed and len(targets) == 1:
         raise failed[0]
     if as_json:
-        echo_json({"model": model, "pictures": records})
+        echo_json({"model": model, "images": records})
     if failed:
-        echo(f"{len(failed)} of {len(pictures)} pictures could not be read.", err=True)
+        echo(f"{len(failed)} of {len(targets)} images could not be read.", err=True)
         ctx.exit(ImageError.exit_code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from adaptrt.cli.output import echo
 from adaptrt.pipeline.observer import Observer
-from adaptrt.rendering.words import stage_title
+from adaptrt.rendering.formatting import stage_title
 
 if TYPE_CHECKING:
     from rich.console import Console

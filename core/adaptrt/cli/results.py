@@ -12,10 +12,10 @@ import numpy as np
 from adaptrt.errors import ImageError, OutputError, UsageError
 from adaptrt.pipeline.output import require_folder
 from adaptrt.predictions import Classification, Detections, Predictions, Values
-from adaptrt.rendering.words import shown_path
+from adaptrt.rendering.formatting import display_path
 from adaptrt.verify.agreement import describe
 from adaptrt.vision.drawing import draw_predictions
-from adaptrt.vision.pictures import SUFFIXES, find_images, read_image, write_image
+from adaptrt.vision.images import SUFFIXES, find_images, read_image, write_image
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model, Timing
@@ -24,8 +24,8 @@ BAR, NAME = 24, 40
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture to look at, and the file its result goes to."""
+class ImageTarget:
+    """An image to look at, and the file its result goes to."""
 
     path: Path
     output: Path | None
@@ -33,7 +33,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Result:
-    """What was found in a picture. ``size``: height and width, pixels; ``output``: the file written."""
+    """What was found in an image. ``size``: height and width, pixels; ``output``: the file written."""
 
     path: Path
     size: tuple[int, int]
@@ -42,7 +42,7 @@ class Result:
     output: Path | None
 
     def as_data(self) -> dict[str, Any]:
-        """Boxes: x1 y1 x2 y2, pixels of the picture."""
+        """Boxes: x1 y1 x2 y2, pixels of the image."""
         milliseconds = {name: round(1000 * seconds, 3) for name, seconds in vars(self.timing).items()}
         return {
             "path": str(self.path),
@@ -54,55 +54,55 @@ class Result:
         }
 
 
-def find_pictures(sources: Sequence[str], output: str | None) -> list[Picture]:
-    """Every picture that the sources name, once, each with a place of its own in the output folder.
+def find_targets(sources: Sequence[str], output: str | None) -> list[ImageTarget]:
+    """Every image that the sources name, once, each with a place of its own in the output folder.
 
-    ``output`` is a folder, or a picture's name if there is only one picture; ``None`` writes nothing.
+    ``output`` is a folder, or an image's name if there is only one image; ``None`` writes nothing.
     """
     paths = list(dict.fromkeys(path for source in sources for path in find_images(source)))
     if output is None:
-        return [Picture(path, None) for path in paths]
+        return [ImageTarget(path, None) for path in paths]
     place = Path(output)
     if place.suffix.lower() in SUFFIXES and not place.is_dir():
         if len(paths) > 1:
-            raise UsageError(f"-o {output} is one file, and there are {len(paths)} pictures.", hint="Name a folder.")
+            raise UsageError(f"-o {output} is one file, and there are {len(paths)} images.", hint="Name a folder.")
         require_folder(place.parent)
-        return [Picture(paths[0], _not_itself(paths[0], place))]
+        return [ImageTarget(paths[0], _not_itself(paths[0], place))]
     require_folder(place)
-    pictures, taken = [], set[str]()
+    images, taken = [], set[str]()
     for path in paths:
         name = path.name if path.suffix.lower() in SUFFIXES else f"{path.name}.png"
         stem, suffix, count = Path(name).stem, Path(name).suffix, 2
         while name.lower() in taken:
             name, count = f"{stem}-{count}{suffix}", count + 1
         taken.add(name.lower())
-        pictures.append(Picture(path, _not_itself(path, place / name)))
-    return pictures
+        images.append(ImageTarget(path, _not_itself(path, place / name)))
+    return images
 
 
 def _not_itself(path: Path, output: Path) -> Path:
     if output.resolve() == path.resolve():
-        raise OutputError(f"-o would overwrite the picture {path} itself.", hint="Choose another folder or name.")
+        raise OutputError(f"-o would overwrite the image {path} itself.", hint="Choose another folder or name.")
     return output
 
 
 def predict_each(
-    model: Model, pictures: Sequence[Picture], params: Mapping[str, Any]
-) -> Iterator[tuple[Picture, Result | ImageError]]:
-    """A result for each picture, drawn and written where it says so; what is no picture comes back as its error."""
-    for picture in pictures:
+    model: Model, images: Sequence[ImageTarget], params: Mapping[str, Any]
+) -> Iterator[tuple[ImageTarget, Result | ImageError]]:
+    """A result for each image, drawn and written where it says so; what is no image comes back as its error."""
+    for image in images:
         try:
-            pixels = read_image(picture.path)
+            pixels = read_image(image.path)
         except ImageError as error:
-            yield picture, error
+            yield image, error
             continue
         (found,), timing = model.timed([pixels], **params)
-        output = _write(pixels, found, picture.output) if picture.output else None
-        yield picture, Result(picture.path, pixels.shape[:2], found, timing, output)
+        output = _write(pixels, found, image.output) if image.output else None
+        yield image, Result(image.path, pixels.shape[:2], found, timing, output)
 
 
 def _write(pixels: Any, found: Predictions, output: Path) -> Path:
-    """The picture with its boxes or classes on it; raw values, which cannot be drawn, as ``.npz``."""
+    """The image with its boxes or classes on it; raw values, which cannot be drawn, as ``.npz``."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if not isinstance(found, Values):
@@ -117,20 +117,20 @@ def _write(pixels: Any, found: Predictions, output: Path) -> Path:
 
 
 def describe_result(result: Result) -> str:
-    """A line for a picture; classes get a bar each."""
+    """A line for an image; classes get a bar each."""
     timing = result.timing
     spent = f"pre {1000 * timing.preprocess:.1f}, run {1000 * timing.run:.1f}, post {1000 * timing.postprocess:.1f} ms"
-    arrow = f"  -> {shown_path(result.output)}" if result.output else ""
+    arrow = f"  -> {display_path(result.output)}" if result.output else ""
     found = result.predictions
     if not isinstance(found, Classification):
-        return f"{shown_path(result.path)}: {describe(found)}  ({spent}){arrow}"
+        return f"{display_path(result.path)}: {describe(found)}  ({spent}){arrow}"
     names = [_cut(found.name(index)) for index in range(len(found))]
     width = max(map(len, names), default=0)
     bars = [
         f"  {name:<{width}}  {'█' * round(BAR * float(score)):<{BAR}} {100 * float(score):5.1f} %"
         for name, score in zip(names, found.scores, strict=False)
     ]
-    return "\n".join([f"{shown_path(result.path)}:  ({spent}){arrow}", *bars])
+    return "\n".join([f"{display_path(result.path)}:  ({spent}){arrow}", *bars])
 
 
 def _cut(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.evaluation.tasks import Dataset, EvaluationTask, Example
 from adaptrt.predictions import Classification
-from adaptrt.vision.pictures import SUFFIXES
+from adaptrt.vision.images import SUFFIXES
 
 if TYPE_CHECKING:
     from adaptrt.predictions import Predictions
@@ -26,24 +26,22 @@ def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) 
     classes.
     """
     if images is not None:
-        raise UsageError("--images belongs to detection.", hint="Classification reads data/<class>/<picture>.jpg")
+        raise UsageError("--images belongs to detection.", hint="Classification reads data/<class>/<image>.jpg")
     if not data.is_dir():
-        raise UsageError(f"{data} is no folder.", hint="Give a folder that holds a folder of pictures for each class.")
+        raise UsageError(f"{data} is no folder.", hint="Give a folder that holds a folder of images for each class.")
     folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
-    pictures = {folder: _pictures(folder) for folder in folders}
-    folders = [folder for folder in folders if pictures[folder]]
+    inside = {folder: _images(folder) for folder in folders}
+    folders = [folder for folder in folders if inside[folder]]
     if not folders:
-        raise UsageError(
-            f"{data} holds no folder with pictures.", hint="Classification reads data/<class>/<picture>.jpg"
-        )
+        raise UsageError(f"{data} holds no folder with images.", hint="Classification reads data/<class>/<image>.jpg")
     classes, note = _numbers([folder.name for folder in folders], spec.labels)
     examples = [
-        Example(path, number) for folder, number in zip(folders, classes, strict=True) for path in pictures[folder]
+        Example(path, number) for folder, number in zip(folders, classes, strict=True) for path in inside[folder]
     ]
     return Dataset(tuple(examples), (note,) if note else ())
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 

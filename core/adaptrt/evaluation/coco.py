@@ -1,4 +1,4 @@
-"""COCO annotations: which pictures there are, what is in them, and which category is which class of the model."""
+"""COCO annotations: which images there are, what is in them, and which category is which class of the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec
 
 _PLACES = ("instances.json", "annotations.json", "_annotations.coco.json")
-_EXAMPLE = "COCO: a JSON file with images, annotations and categories; --images names the folder of the pictures."
+_EXAMPLE = "COCO: a JSON file with images, annotations and categories; --images names the folder of the images."
 
 
 def _is_id(value: object) -> bool:
@@ -62,15 +62,15 @@ class CocoTruth:
 
 
 def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
-    """The pictures of an annotation file; ``truth`` of an example is its image id, ``context`` a ``CocoTruth``.
+    """The images of an annotation file; ``truth`` of an example is its image id, ``context`` a ``CocoTruth``.
 
-    ``data`` is the file, or a folder that holds it. Pictures lie in ``images``, else in ``images/`` beside the file,
+    ``data`` is the file, or a folder that holds it. Images lie in ``images``, else in ``images/`` beside the file,
     else beside it.
     """
     file = _annotation_file(data)
     document = _read(file)
     categories, names, notes = _match(document["categories"], spec.labels)
-    folder = _picture_folder(file, images)
+    folder = _image_folder(file, images)
     examples = []
     for image in document["images"]:
         path = folder / str(image["file_name"])
@@ -115,7 +115,7 @@ def _read(file: Path) -> dict[str, Any]:
                 if key in row and not fits(row[key]):
                     raise UsageError(f"{file.name}: {key!r} in {part!r} must be {wanted}; got {_short(row[key])}.")
     if not document["images"]:
-        raise UsageError(f"{file.name} lists no pictures.", hint=_EXAMPLE)
+        raise UsageError(f"{file.name} lists no images.", hint=_EXAMPLE)
     return document  # type: ignore[no-any-return]
 
 
@@ -151,7 +151,7 @@ def _match(
     )
 
 
-def _picture_folder(file: Path, images: Path | None) -> Path:
+def _image_folder(file: Path, images: Path | None) -> Path:
     if images is not None:
         if not images.is_dir():
             raise UsageError(f"{images} is no folder.", hint="--images names the folder that file_name starts from.")

@@ -24,7 +24,7 @@ _SURE = 0.25
 
 
 class BoxScores:
-    """Collects boxes as COCO results; boxes [x, y, w, h] in pixels of the original picture."""
+    """Collects boxes as COCO results; boxes [x, y, w, h] in pixels of the original image."""
 
     def __init__(self, truth: CocoTruth) -> None:
         self._truth = truth
@@ -53,7 +53,7 @@ class BoxScores:
         return self._results
 
     def scores(self) -> dict[str, float]:
-        """``recall``: of boxes whatever their class (proposals), 100 a picture, over IoU 0.5 to 0.95."""
+        """``recall``: of boxes whatever their class (proposals), 100 an image, over IoU 0.5 to 0.95."""
         coco = self._evaluate()
         if coco is None:
             return dict.fromkeys(("mAP", "mAP50", "mAP75", "VOC AP50", "recall"), 0.0)
@@ -95,7 +95,7 @@ class BoxScores:
         return ids.index(category) if category in ids else number
 
     def _evaluate(self, *, with_classes: bool = True) -> Any:
-        """faster-coco-eval over the pictures seen, once; ``None`` where nothing was found."""
+        """faster-coco-eval over the images seen, once; ``None`` where nothing was found."""
         if with_classes not in self._evaluations:
             self._evaluations[with_classes] = self._run(with_classes=with_classes)
         return self._evaluations[with_classes]

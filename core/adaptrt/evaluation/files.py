@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind on request: pictures with what was found in them, predictions as a file."""
+"""What an evaluation leaves behind on request: images with what was found in them, predictions as a file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws into ``folder/<file>.<backend>/``; boxes below ``score`` stay out of the picture.
+    """Draws into ``folder/<file>.<backend>/``; boxes below ``score`` stay out of the image.
 
-    Pictures of one name from different folders are numbered in the order they come. ``written``: the folders.
+    Images of one name from different folders are numbered in the order they come. ``written``: the folders.
     """
 
     folder: Path
@@ -32,9 +32,9 @@ class Drawer:
         """Make the folder; an ``OutputError`` before minutes are spent."""
         _make(self.folder, "--show-dir")
 
-    def __call__(self, subject: Subject, example: Example, picture: Any, prediction: Any) -> None:
+    def __call__(self, subject: Subject, example: Example, image: Any, prediction: Any) -> None:
         from adaptrt.vision.drawing import draw_predictions
-        from adaptrt.vision.pictures import write_image
+        from adaptrt.vision.images import write_image
 
         if isinstance(prediction, Detections):
             keep = prediction.scores > self.score
@@ -45,10 +45,10 @@ class Drawer:
         if folder not in self.written:
             _make(folder, "--show-dir")
             self.written.append(folder)
-        write_image(folder / f"{self._name(example.path)}.jpg", draw_predictions(picture, prediction))
+        write_image(folder / f"{self._name(example.path)}.jpg", draw_predictions(image, prediction))
 
     def _name(self, path: Path) -> str:
-        """The picture's own, numbered if another had it before; the same for every backend."""
+        """The image's own, numbered if another had it before; the same for every backend."""
         if path not in self._names:
             taken, count, name = set(self._names.values()), 1, path.stem
             while name in taken:
@@ -62,7 +62,7 @@ class Drawer:
 class ResultsFile:
     """Writes predictions as JSON; with ``several`` backends each gets a file, named after it. ``written``: the files.
 
-    ``inputs``: what is evaluated, files and folders of labelled pictures; nothing of it is replaced.
+    ``inputs``: what is evaluated, files and folders of labelled images; nothing of it is replaced.
     """
 
     path: Path

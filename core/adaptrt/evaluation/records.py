@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class BackendResult:
-    """One backend on all pictures.
+    """One backend on all images.
 
-    ``scores`` lie between 0 and 1, higher is better. ``same`` is the share of pictures on which it answers as the first
+    ``scores`` lie between 0 and 1, higher is better. ``same`` is the share of images on which it answers as the first
     backend does. ``per_class``: objects and scores of each class, where the task has them. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
     """
 
@@ -18,27 +18,27 @@ class BackendResult:
     scores: dict[str, float] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     same: float | None = None
-    pictures: int = 0
+    images: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
-    def pictures_per_second(self) -> float:
+    def images_per_second(self) -> float:
         """From file to prediction."""
-        return self.pictures / max(sum(self.seconds.values()), 1e-9)
+        return self.images / max(sum(self.seconds.values()), 1e-9)
 
     @property
     def runs_per_second(self) -> float:
-        """Pictures a second of the model alone."""
-        return self.pictures / max(self.seconds.get("run", 0.0), 1e-9)
+        """Images a second of the model alone."""
+        return self.images / max(self.seconds.get("run", 0.0), 1e-9)
 
 
 @dataclass
 class Evaluation:
-    """All backends on the same pictures, in the order asked for; ``notes`` say what was left out or assumed."""
+    """All backends on the same images, in the order asked for; ``notes`` say what was left out or assumed."""
 
     data: str
     task: str
-    pictures: int
+    images: int
     batch: int
     results: list[BackendResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -45,20 +45,20 @@ def evaluate(
     on_records: Callable[[Subject, list[dict[str, Any]]], None] | None = None,
     score: bool = True,
 ) -> Evaluation:
-    """Every backend on the labelled pictures of ``data``, the same ones in the same batches.
+    """Every backend on the labelled images of ``data``, the same ones in the same batches.
 
-    ``backends`` are eager, onnxruntime, tensorrt; those of the files unless given. ``batch``: pictures at a time, the
-    spec's optimal batch unless given. ``limit``: at most so many pictures, spread evenly over the data. eager needs
+    ``backends`` are eager, onnxruntime, tensorrt; those of the files unless given. ``batch``: images at a time, the
+    spec's optimal batch unless given. ``limit``: at most so many images, spread evenly over the data. eager needs
     ``adapter`` and ``source``, and takes ``weights`` and ``trust_checkpoint``, as ``convert`` was given them: what a report
     names is not loaded. ``params`` are the decoder's and, for eager, the adapter's (``--set``).
-    ``on_progress(title, done, total)`` is called as pictures are done,
-    ``on_prediction(subject, example, picture, prediction)`` for each, and ``on_records`` gets all predictions of a
-    backend in the task's exchange format (detection: COCO results). ``images``: the folder of the pictures, for
+    ``on_progress(title, done, total)`` is called as images are done,
+    ``on_prediction(subject, example, image, prediction)`` for each, and ``on_records`` gets all predictions of a
+    backend in the task's exchange format (detection: COCO results). ``images``: the folder of the images, for
     detection. ``plugin_libs`` and ``custom_ops`` are libraries for TensorRT and ONNX Runtime. Without ``score`` nothing is
     counted.
     """
     if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit} leaves no picture.", hint="Give at least 1.")
+        raise UsageError(f"--limit {limit} leaves no image.", hint="Give at least 1.")
     subjects = choose_subjects([Path(file) for file in files], list(backends))
     for subject in subjects:
         subject.require_backend()
@@ -99,7 +99,7 @@ def evaluate(
                 on_records(subject, scorer.records())
             if not evaluation.results:
                 answers = found
-                evaluation.pictures = result.pictures
+                evaluation.images = result.images
             else:
                 result.same = sum(a == b for a, b in zip(answers, found, strict=True)) / max(len(answers), 1)
             evaluation.results.append(result)
@@ -121,8 +121,8 @@ def _one(
     on_progress: Callable[[int, int], None],
     on_prediction: Callable[[Example, Any, Any], None] | None,
 ) -> tuple[BackendResult, list[Any], Scorer]:
-    """The result of one backend, its answer to each picture that could be read, and the scorer that has seen them."""
-    from adaptrt.vision.pictures import read_image
+    """The result of one backend, its answer to each image that could be read, and the scorer that has seen them."""
+    from adaptrt.vision.images import read_image
 
     seconds = dict.fromkeys(("read", "preprocess", "run", "postprocess"), 0.0)
     result = BackendResult(subject.backend, subject.path.name, seconds=seconds)
@@ -130,32 +130,32 @@ def _one(
     done, warm = 0, False
     for examples in _batches(dataset.examples, evaluation.batch):
         started = time.perf_counter()
-        pictures, readable = [], []
+        images, readable = [], []
         for example in examples:
             try:
-                pictures.append(read_image(example.path))
+                images.append(read_image(example.path))
                 readable.append(example)
             except ImageError as error:
                 if not evaluation.results:
                     evaluation.notes.append(f"left out: {error.message}")
         seconds["read"] += time.perf_counter() - started
-        if pictures and not warm:
-            model.timed(pictures, **params)  # the first run of a backend prepares it
+        if images and not warm:
+            model.timed(images, **params)  # the first run of a backend prepares it
             warm = True
-        if pictures:
-            predictions, timing = model.timed(pictures, **params)
+        if images:
+            predictions, timing = model.timed(images, **params)
             for name, spent in vars(timing).items():
                 seconds[name] += spent
-            for example, picture, prediction in zip(readable, pictures, predictions, strict=True):
+            for example, image, prediction in zip(readable, images, predictions, strict=True):
                 scorer.add(example.truth, prediction)
                 answers.append(task.answer(prediction))
                 if on_prediction:
-                    on_prediction(example, picture, prediction)
+                    on_prediction(example, image, prediction)
         done += len(examples)
         on_progress(done, total)
     if not answers:
-        raise ImageError(f"No picture of {evaluation.data} can be read.", hint="See the notes: damaged files?")
-    result.pictures = len(answers)
+        raise ImageError(f"No image of {evaluation.data} can be read.", hint="See the notes: damaged files?")
+    result.images = len(answers)
     return result, answers, scorer
 
 
@@ -164,7 +164,7 @@ def _limited(dataset: Dataset, limit: int | None) -> Dataset:
     if limit is None or limit >= count:
         return dataset
     chosen = tuple(dataset.examples[index * count // limit] for index in range(limit))
-    return replace(dataset, examples=chosen, notes=(*dataset.notes, f"{limit} of {count} pictures, spread evenly"))
+    return replace(dataset, examples=chosen, notes=(*dataset.notes, f"{limit} of {count} images, spread evenly"))
 
 
 def _batch(model: Model, asked: int | None) -> int:
@@ -173,11 +173,11 @@ def _batch(model: Model, asked: int | None) -> int:
         return axis.opt
     if asked not in axis and asked > axis.max:
         raise ShapeError(
-            f"{model.path.name} takes up to {axis.max} pictures at a time, not {asked}.",
+            f"{model.path.name} takes up to {axis.max} images at a time, not {asked}.",
             hint=f"--batch {axis.max}, or convert it for larger batches.",
         )
     if asked < 1:
-        raise ShapeError("A batch has at least one picture.")
+        raise ShapeError("A batch has at least one image.")
     return asked
 
 

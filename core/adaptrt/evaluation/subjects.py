@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from adaptrt.backends.tensorrt.generations import import_tensorrt
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference, report_of
-from adaptrt.trt.model_files import ENGINE_SUFFIXES, require_model_file
-from adaptrt.trt.versions import import_tensorrt
+from adaptrt.store.model_files import ENGINE_SUFFIXES, require_model_file
 
 BACKENDS = ("eager", "onnxruntime", "tensorrt")
 

@@ -1,4 +1,4 @@
-"""What each task brings to an evaluation: how its pictures are labelled, and how predictions are scored."""
+"""What each task brings to an evaluation: how its images are labelled, and how predictions are scored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MODULES = {"classify": "adaptrt.evaluation.classification", "detect": "adaptrt.
 
 @dataclass(frozen=True)
 class Example:
-    """A picture and what is in it, in the task's own terms."""
+    """An image and what is in it, in the task's own terms."""
 
     path: Path
     truth: Any
@@ -27,7 +27,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled pictures; ``notes`` say what was assumed about the labels, ``context`` is what the scorer needs."""
+    """Labelled images; ``notes`` say what was assumed about the labels, ``context`` is what the scorer needs."""
 
     examples: tuple[Example, ...]
     notes: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Scorer(Protocol):
 class EvaluationTask:
     """One task.
 
-    ``read(data, spec, images)`` finds the labelled pictures, ``scorer(spec, dataset)`` starts counting, ``params(spec)`` are
+    ``read(data, spec, images)`` finds the labelled images, ``scorer(spec, dataset)`` starts counting, ``params(spec)`` are
     decoder parameters that scoring needs, and ``answer(prediction)`` is what two backends have to agree on.
     ``require_scoring()`` raises a ``DependencyError`` where scores cannot be counted, before anything is predicted.
     """

@@ -5,22 +5,19 @@ from __future__ import annotations
 from adaptrt.errors import UsageError
 from adaptrt.request import Exporter
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.targets import Target
 
-# the newest opset that a front end writes well and a TensorRT generation reads
-_OPSET_CAP = {8: 17, 10: 20, 11: 20}
 _DYNAMO_MINIMUM = 18
 
 
-def choose_exporter(asked: Exporter, spec: ModelSpec, target: int) -> Exporter:
-    """What ``auto`` takes: what the spec prefers; TorchScript for TensorRT 8, which refuses parts of opset 18."""
+def choose_exporter(asked: Exporter, spec: ModelSpec, target: Target) -> Exporter:
+    """What ``auto`` takes: what the target needs, else what the spec prefers."""
     if asked != "auto":
         return asked
-    if target == 8:
-        return "torchscript"
-    return spec.exporter or "dynamo"
+    return target.exporter or spec.exporter or "dynamo"
 
 
-def choose_opset(asked: int | None, exporter: Exporter, target: int) -> int:
+def choose_opset(asked: int | None, exporter: Exporter, target: Target) -> int:
     """The opset asked for, else 17 (TorchScript) or 18 (dynamo, whose minimum it is)."""
     if asked is None:
         return 17 if exporter == "torchscript" else _DYNAMO_MINIMUM
@@ -29,9 +26,9 @@ def choose_opset(asked: int | None, exporter: Exporter, target: int) -> int:
             f"The dynamo exporter writes opset {_DYNAMO_MINIMUM} or later, not {asked}.",
             hint=f"Use --exporter torchscript --opset {asked}.",
         )
-    if asked > _OPSET_CAP[target]:
+    if asked > target.newest_opset:
         raise UsageError(
-            f"Opset {asked} is beyond what TensorRT {target} reads ({_OPSET_CAP[target]}).",
-            hint=f"Use --opset {_OPSET_CAP[target]}, or another --target.",
+            f"Opset {asked} is beyond what {target.title} reads ({target.newest_opset}).",
+            hint=f"Use --opset {target.newest_opset}, or another --target.",
         )
     return asked

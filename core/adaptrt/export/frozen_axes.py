@@ -1,4 +1,4 @@
-"""Traps of the dynamo exporter: it takes a size for a number, or a branch for every size, without a word."""
+"""Hazards of the dynamo exporter: it takes a size for a number, or a branch for every size, without a word."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx.experimental.symbolic_shapes import ShapeEnv, statically_known_true
 
-from adaptrt.export.traps import TrapRecorder, calling_line, is_models_own
+from adaptrt.export.tracing_hazards import HazardRecorder, calling_line, is_models_own
 
 _CONVERSIONS = (
     (torch.SymInt, "__int__"),
@@ -22,7 +22,7 @@ _SET_REPLACEMENT = "_set_replacement"  # private to torch: where it is gone, som
 
 
 @contextmanager
-def noting_frozen_axes(recorder: TrapRecorder) -> Iterator[None]:
+def noting_frozen_axes(recorder: HazardRecorder) -> Iterator[None]:
     """Notes the lines of the model's Python at which torch.export makes a number of a dynamic axis."""
     originals: list[tuple[Any, str, Any]] = [(kind, name, getattr(kind, name)) for kind, name in _CONVERSIONS]
     if hasattr(ShapeEnv, _SET_REPLACEMENT):
@@ -37,7 +37,7 @@ def noting_frozen_axes(recorder: TrapRecorder) -> Iterator[None]:
             setattr(kind, name, original)
 
 
-def _noting_conversion(recorder: TrapRecorder, name: str, original: Any) -> Any:
+def _noting_conversion(recorder: HazardRecorder, name: str, original: Any) -> Any:
     def noting(self: Any) -> Any:
         frame = sys._getframe(1)  # torch converts sizes too, and knows what it does
         place = calling_line(frame) if is_models_own(frame.f_code.co_filename) else None
@@ -48,7 +48,7 @@ def _noting_conversion(recorder: TrapRecorder, name: str, original: Any) -> Any:
     return noting
 
 
-def _noting_replacement(recorder: TrapRecorder, _: str, original: Any) -> Any:
+def _noting_replacement(recorder: HazardRecorder, _: str, original: Any) -> Any:
     def noting(self: Any, symbol: Any, value: Any, *rest: Any) -> Any:
         place = calling_line(sys._getframe(1)) if getattr(value, "is_number", False) else None
         if place is not None:

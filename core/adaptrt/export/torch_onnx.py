@@ -15,7 +15,7 @@ from torch import nn
 
 from adaptrt.errors import AdaptrtError, ExportError, disk_error
 from adaptrt.export.frozen_axes import noting_frozen_axes
-from adaptrt.export.traps import TrapRecorder, failing_line, recording
+from adaptrt.export.tracing_hazards import HazardRecorder, failing_line, recording
 from adaptrt.export.wrapper import FlatModel
 from adaptrt.request import Exporter
 from adaptrt.specs import ModelSpec
@@ -26,19 +26,19 @@ EXPORTER_KEY = "adaptrt.exporter"
 
 def export_onnx(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, *, exporter: Exporter, opset: int
-) -> TrapRecorder:
+) -> HazardRecorder:
     """Write the graph of ``model``; exactly the dynamic axes of the spec are symbolic.
 
     Returns where the trace turned tensors into numbers.
     """
     flat = FlatModel(model, len(spec.outputs) or None).eval()
     export = _export_dynamo if exporter == "dynamo" else _export_torchscript
-    traps: TrapRecorder | None = None
+    hazards: HazardRecorder | None = None
     try:
         watched = recording(spec, tuple(inputs.values()), conversions=exporter == "torchscript")
-        with torch.no_grad(), _quiet(), _without_fast_attention(), watched as traps, noting_frozen_axes(traps):
+        with torch.no_grad(), _quiet(), _without_fast_attention(), watched as hazards, noting_frozen_axes(hazards):
             if export(flat, inputs, spec, path, opset):
-                traps.not_frozen()
+                hazards.not_frozen()
     except Exception as error:
         own = _raised_by_us(error)
         if own is not None:
@@ -48,13 +48,13 @@ def export_onnx(
             other = "dynamo takes no TorchScript: export the Python module it was made from"
         line = failing_line(error)
         where = f"{Path(line[0]).name}:{line[1]} ({linecache.getline(*line).strip()}): " if line is not None else ""
-        if line is None and traps is not None and traps.traps:
-            where = f"{', '.join(traps.lines()[:3])}: "
+        if line is None and hazards is not None and hazards.hazards:
+            where = f"{', '.join(hazards.lines()[:3])}: "
         raise ExportError(
             f"torch.onnx.export ({exporter}, opset {opset}) failed: {where}{_cause(error)}",
             hint=f"{_advice(error)}{other}; --debug shows the whole traceback.",
         ) from error
-    return traps
+    return hazards
 
 
 def _export_torchscript(

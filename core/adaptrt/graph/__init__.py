@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def float32_nodes(path: Path, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()) -> list[str]:
     """Names of the nodes that stay float32 in whatever precision: what decodes boxes, and what ``--keep-fp32`` names.
 
-    For extensions with a ``typed_onnx`` of their own. A ``UsageError`` tells of a pattern that matches nothing.
+    For extensions with a ``reduce_precision`` of their own. A ``UsageError`` tells of a pattern that matches nothing.
     """
-    from adaptrt.trt.onnx_file import read_onnx
-    from adaptrt.trt.precision import kept_float32
+    from adaptrt.onnxfile.node_rules import kept_float32
+    from adaptrt.onnxfile.reader import read_onnx
 
     return kept_float32(read_onnx(path), spec, keep_fp32)

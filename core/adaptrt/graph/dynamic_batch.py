@@ -85,9 +85,11 @@ def _fixed_batch(model: ir.Model) -> int:
     return size
 
 
-def _follow(model: ir.Model, node: ir.Node, place: int, rewrite: Callable[[list[int], int], list[int] | None]) -> bool:
+def _follow(
+    model: ir.Model, node: ir.Node, position: int, rewrite: Callable[[list[int], int], list[int] | None]
+) -> bool:
     """Replace a constant shape that repeats the batch by one that follows it; whether there was one."""
-    data, target = node.inputs[0], node.inputs[place]
+    data, target = node.inputs[0], node.inputs[position]
     constant = target.const_value if target is not None else None
     if data is None or data.shape is None or not len(data.shape) or constant is None:
         return False
@@ -96,7 +98,9 @@ def _follow(model: ir.Model, node: ir.Node, place: int, rewrite: Callable[[list[
     changed = rewrite(sizes, batch) if isinstance(batch, int) and batch and sizes else None
     if changed is not None:
         array = np.array(changed, np.int64)
-        node.replace_input_with(place, add_constant(model, f"{node.name or node.outputs[0].name}_{AXIS}_shape", array))
+        node.replace_input_with(
+            position, add_constant(model, f"{node.name or node.outputs[0].name}_{AXIS}_shape", array)
+        )
     return changed is not None
 
 

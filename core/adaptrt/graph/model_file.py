@@ -13,7 +13,7 @@ from onnx_ir.passes import common
 
 from adaptrt.errors import ExportError, GraphError
 from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
-from adaptrt.trt.model_files import not_onnx
+from adaptrt.store.model_files import not_onnx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,21 +7,26 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
+from adaptrt.backends.tensorrt.availability import engine_unavailable_reason
+from adaptrt.backends.tensorrt.build.profiles import fit_profiles
+from adaptrt.backends.tensorrt.generations import (
+    can_build,
+    import_tensorrt,
+    target_of,
+    wants_reduced_graph,
+)
 from adaptrt.errors import AdaptrtError, BuildError, DependencyError, GraphError
+from adaptrt.onnxfile.graph_spec import spec_of_graph
+from adaptrt.onnxfile.node_rules import require_quantised
+from adaptrt.onnxfile.reader import OnnxFile, read_onnx
 from adaptrt.pipeline import links
+from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.preflight import require_possible
-from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
 from adaptrt.pipeline.samples import Sample, numbered, sample_shapes
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.availability import why_no_engine
-from adaptrt.trt.graph_spec import spec_of_graph
-from adaptrt.trt.onnx_file import OnnxFile, read_onnx
-from adaptrt.trt.precision import require_quantised
-from adaptrt.trt.profiles import fit_profiles
-from adaptrt.trt.versions import can_build, features_of, import_tensorrt, target_of, wants_typed_graph
 
 _NOT_A_LINK = {
     0: "no model: the ONNX file is the reference",
@@ -32,14 +37,14 @@ _NOT_A_LINK = {
 
 
 def build(request: BuildRequest, observer: Observer | None = None, documents: Documents | None = None) -> Report:
-    """Build an engine; it appears with its manifest, and in half precision with the typed graph, only if all agrees.
+    """Build an engine; it appears with its manifest, and in half precision with the reduced-precision graph, only if all agrees.
 
     Raises an ``AdaptrtError`` whose ``report`` attribute holds what is known up to there.
     """
-    return run_to_the_end(_Building, request, observer, documents, adapter=None)
+    return run_job(BuildJob, request, observer, documents, adapter=None)
 
 
-class _Building(Running):
+class BuildJob(Job):
     """Each method is one stage."""
 
     request: BuildRequest
@@ -54,7 +59,7 @@ class _Building(Running):
         self.require_something_to_do()
         with self.timed("read") as stage:
             file = read_onnx(source)
-            if not self.session.others("typed_onnx"):  # who might quantise it
+            if not self.session.others("reduce_precision"):  # who might quantise it
                 require_quantised(file, self.request.precision)
             onnx_path, spec = self.make_spec(source, file)
             require_shapes(spec, file if onnx_path == source else read_onnx(onnx_path))
@@ -64,16 +69,16 @@ class _Building(Running):
         if self.request.set_dynamic_batch:
             self.verify_batch(source, onnx_path, spec)
         self.run_reference(onnx_path, spec)
-        typed = self.type_graph(onnx_path, spec)
-        with self.engine(typed, onnx_path, spec):
+        reduced = self.reduce_precision(onnx_path, spec)
+        with self.engine(reduced, onnx_path, spec):
             pass
         self.finish()
 
     def require_something_to_do(self) -> None:
-        """Without TensorRT only a typed graph can come out; whatever else is asked for is refused at once."""
+        """Without TensorRT only a reduced-precision graph can come out; whatever else is asked for is refused at once."""
         builders = self.session.others("build_engine")
-        types = wants_typed_graph(self.request)
-        reason = why_no_engine(target_of(self.request), self.request.build.device)
+        types = wants_reduced_graph(self.request)
+        reason = engine_unavailable_reason(target_of(self.request), self.request.build.device)
         if reason is None or builders or types:
             return
         if not can_build():
@@ -113,15 +118,16 @@ class _Building(Running):
         return path
 
     def with_older_opset(self, source: Path, file: OnnxFile) -> Path:
-        """What TensorRT 8 can read, where the file is too new for it."""
-        newest = features_of(target_of(self.request)).newest_opset
-        if target_of(self.request) != 8 or file.opset <= newest:
+        """What the target can read, where it refuses newer opsets and the file is too new."""
+        target = target_of(self.request)
+        newest = target.newest_opset
+        if target.exporter != "torchscript" or file.opset <= newest:
             return source
         try:
             from adaptrt.graph.passes.opset17 import write_lower_opset
         except ImportError as error:
             raise DependencyError(
-                f"{source.name} has opset {file.opset}, TensorRT 8 reads {newest}; bringing it back needs onnx: {error}.",
+                f"{source.name} has opset {file.opset}, {target.title} reads {newest}; bringing it back needs onnx: {error}.",
                 hint="Install it: pip install 'adaptrt[export]'; or export with opset 17.",
             ) from error
         path = self.workdir / f"opset{newest}.onnx"
@@ -140,7 +146,7 @@ class _Building(Running):
             self.request = replace(self.request, verify="none")
             self.why_unverified = f"{' and '.join(missing)} is not installed here"
             return
-        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+        from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
         from adaptrt.vision.examples import example_arrays
 
         with self.timed("reference", verifying=True) as stage:
@@ -161,15 +167,15 @@ class _Building(Running):
                 "--set-dynamic-batch has to be tried in ONNX Runtime, which is not installed here.",
                 hint="Install it: pip install 'adaptrt[onnx]'; or export the model with a dynamic batch.",
             )
+        from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
         from adaptrt.pipeline.fixed_batch import check_dynamic_batch
-        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
 
         with self.timed("dynamic batch", verifying=True) as stage:
             try:
                 fixed = OnnxRuntimeRunner(source, custom_ops=self.request.ort_custom_ops)
                 dynamic = OnnxRuntimeRunner(dynamic_path, custom_ops=self.request.ort_custom_ops)
                 checks, stage.note = check_dynamic_batch(fixed, dynamic, spec, self.request)
-                links.close_link(self.report.link(2), checks)
+                links.record_link(self.report.link(2), checks)
             except AdaptrtError as error:
                 raise GraphError(
                     f"{source.name} cannot be made dynamic in its batch: {error.message}",

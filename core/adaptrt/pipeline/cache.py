@@ -14,18 +14,18 @@ from urllib.parse import unquote, urlparse
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from adaptrt.backends.tensorrt.device import driver_version, identify_device
+from adaptrt.backends.tensorrt.generations import can_build, target_of
 from adaptrt.errors import AdaptrtError, UsageError
 from adaptrt.pipeline.environment import describe_environment
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
 from adaptrt.report import Report
 from adaptrt.request import Request
-from adaptrt.trt.cache import Store, key_of
-from adaptrt.trt.cache_entry import Entry
-from adaptrt.trt.cuda import driver_version, identify_device
-from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES
-from adaptrt.trt.source_files import SourceFiles
-from adaptrt.trt.versions import can_build, target_of
+from adaptrt.store.cache import Store, key_of
+from adaptrt.store.cache_entry import Entry
+from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
+from adaptrt.store.source_files import SourceFiles
 
 KIND = "conversion"
 _FORMAT = 1
@@ -68,7 +68,7 @@ def conversion_key(
             "request": _request_parts(request, sources),
             "source": sources.content(Path(request.source)) if Path(request.source).exists() else request.source,
             "beside": _beside(request, sources),
-            "target": target_of(request),
+            "target": target_of(request).name,
             "settings": settings.model_dump(mode="json"),
             "plugins": dict(session.sources),
             "distributions": distributions,

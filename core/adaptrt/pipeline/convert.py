@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.backends.tensorrt.generations import target_of
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, ModelError, PatchError
 from adaptrt.pipeline import links
-from adaptrt.pipeline.asked_options import split_asked, with_decoder_options
+from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
+from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
 from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.preflight import require_pictures, require_possible
-from adaptrt.pipeline.running import SAMPLES, Documents, Running, run_to_the_end
+from adaptrt.pipeline.preflight import require_images, require_possible
 from adaptrt.pipeline.samples import (
     Sample,
     batch_axis,
@@ -26,15 +27,14 @@ from adaptrt.pipeline.samples import (
 )
 from adaptrt.report import Check, Report
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec, Precision
-from adaptrt.trt.versions import target_of
+from adaptrt.specs import ModelSpec, Precision, precision_named
 
 if TYPE_CHECKING:
     import onnx_ir
     from torch import nn
 
     from adaptrt.export.eager import EagerRunner
-    from adaptrt.runtime.base import Runner
+    from adaptrt.specs.runners import Runner
 
 
 def convert(request: Request, observer: Observer | None = None, documents: Documents | None = None) -> Report:
@@ -44,10 +44,10 @@ def convert(request: Request, observer: Observer | None = None, documents: Docum
     (``{".report.html": path}``); they are published with the rest. Raises an ``AdaptrtError`` whose ``report``
     attribute holds what is known up to there.
     """
-    return run_to_the_end(_Converting, request, observer, documents, adapter=request.adapter)
+    return run_job(ConversionJob, request, observer, documents, adapter=request.adapter)
 
 
-class _Converting(Running):
+class ConversionJob(Job):
     """Each method is one stage of a conversion's life."""
 
     def run(self) -> None:
@@ -56,7 +56,7 @@ class _Converting(Running):
         require_possible(self.request)
         if self.take_from_cache():
             return
-        require_pictures(self.request)
+        require_images(self.request)
         with self.timed("load") as stage:
             model = self.hooks.load_model(self.ctx)
             if any(module.training for module in model.modules()):
@@ -80,12 +80,12 @@ class _Converting(Running):
             del graph
         self.report.spec = spec
         runner = self.verify_onnx(onnx_path, spec)
-        typed = self.type_graph(onnx_path, spec)
-        with self.engine(typed, onnx_path, spec) as engine:
+        reduced = self.reduce_precision(onnx_path, spec)
+        with self.engine(reduced, onnx_path, spec) as engine:
             if runner is None:
                 self.not_run(5, "--verify none")
             else:
-                self.compare_predictions(reference, lambda: self.last_form(engine, typed, onnx_path, runner), spec)
+                self.compare_predictions(reference, lambda: self.last_form(engine, reduced, onnx_path, runner), spec)
         self.finish()
 
     def take_from_cache(self) -> bool:
@@ -93,7 +93,7 @@ class _Converting(Running):
         if not self.request.cache:
             return False
         from adaptrt.pipeline.cache import adopt, conversion_key, stored_conversion
-        from adaptrt.trt.cache import Store
+        from adaptrt.store.cache import Store
 
         self.stage = "cache"
         store = Store()
@@ -125,14 +125,14 @@ class _Converting(Running):
 
         plan = self.files.get(self.destination.path(".engine"))
         if plan is not None:
-            typed = self.report.files.get("typed")
+            reduced = self.report.files.get("reduced")
             float32 = Path(self.report.files["onnx"].path)
-            complete_manifest(plan, Path(typed.path) if typed else float32, float32, self.report)
+            complete_manifest(plan, Path(reduced.path) if reduced else float32, float32, self.report)
             self.add_file("manifest", self.files[self.destination.path(".engine.json")], ".engine.json")
 
     def open_options(self) -> dict[str, Any]:
         """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""
-        options, rest = split_asked(self.hooks, self.request)
+        options, rest = split_request_options(self.hooks, self.request)
         self.ctx = replace(self.ctx, options=options)
         return rest
 
@@ -185,32 +185,32 @@ class _Converting(Running):
 
     def lacks_batch(self, spec: ModelSpec) -> bool:
         """Whether an output has no row for each sample, so that only a whole larger batch can be compared."""
-        from adaptrt.verify.honesty import outputs_without_batch
+        from adaptrt.verify.batch_invariance import outputs_without_batch
 
         samples = [(sample.inputs, sample.reference) for sample in self.samples]
         without = outputs_without_batch([given for given, _ in samples], [found for _, found in samples], spec)
         return bool(without) and self.request.verify != "none" and batch_axis(spec).dynamic
 
     def compare_with_framework(self, reference: EagerRunner, spec: ModelSpec) -> None:
-        """Link 0: the framework's own road and ours see the same in a real picture."""
+        """Link 0: the framework's own road and ours see the same in a real image."""
         if self.request.verify == "none":
             return self.not_run(0, "--verify none")
-        pictures = self.pictures()
-        if not pictures:
+        images = self.images()
+        if not images:
             return self.not_run(0, "no --image")
         with self.timed("link 0", verifying=True):
-            expected = self.hooks.framework_predictions(self.ctx, pictures[0], spec)
+            expected = self.hooks.framework_predictions(self.ctx, images[0], spec)
             if expected is None:
                 return self.not_run(0, f"not available: adapter {self.request.adapter} has no framework predictions")
-            actual = self.predictions(reference, spec, pictures[0], "eager")
-            record = links.picture_record(self.report.pictures, pictures[0])
+            actual = self.predictions(reference, spec, images[0], "eager")
+            record = links.image_record(self.report.images, images[0])
             record.predictions["framework"] = links.record_prediction(expected)
             if links.found_nothing([expected, actual]):
                 return self.not_run(0, links.NOTHING_FOUND)
-            checks = links.compare_predictions(self.metrics(spec, "fp32"), [expected], [actual], spec)
+            checks = links.compare_predictions(self.metrics(spec, precision_named("fp32")), [expected], [actual], spec)
             if not checks:
                 return self.not_run(0, f"no metric for task {spec.task!r}")
-            links.close_link(self.report.link(0), checks)
+            links.record_link(self.report.link(0), checks)
         return None
 
     def export(self, model: nn.Module, spec: ModelSpec) -> Path:
@@ -227,13 +227,13 @@ class _Converting(Running):
             else:
                 with self.timed("link 1", verifying=True) as stage:
                     runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
-                    with links.running(self.report.link(1), error=PatchError):
-                        checks, _ = links.compare_samples(runner.run, self.samples, spec, "fp32")
+                    with links.guarded(self.report.link(1), error=PatchError):
+                        checks, _ = links.compare_samples(runner.run, self.samples, spec, precision_named("fp32"))
                     require_called(records)
                     counts = [record.calls for record in records]
                     stage.note = f"{len(records)} patches"
                     if self.request.verify != "none":
-                        links.close_link(self.report.link(1), checks, error=PatchError)
+                        links.record_link(self.report.link(1), checks, error=PatchError)
                     else:
                         self.not_run(1, "--verify none")
             with self.timed("export") as stage:
@@ -247,7 +247,7 @@ class _Converting(Running):
     def rewrite(self, exported: Path, spec: ModelSpec) -> tuple[onnx_ir.Model, ModelSpec]:
         """The graph passes; before and after them every axis is what was asked for."""
         from adaptrt.export.torch_onnx import EXPORTER_KEY
-        from adaptrt.graph.lint import check_graph, keep_places, read_places
+        from adaptrt.graph.lint import annotate_sources, check_graph, read_source_locations
         from adaptrt.graph.model_file import complete_outputs, count_operators, read_model, require_symbolic_axes
         from adaptrt.graph.run_passes import run_passes
 
@@ -258,7 +258,7 @@ class _Converting(Running):
             self.report.exporter = graph.metadata_props.get(EXPORTER_KEY, "torchscript") if who == "core" else who
             self.report.operators["exported"] = count_operators(graph)
             require_symbolic_axes(graph, spec)
-            places = read_places(graph)
+            places = read_source_locations(graph)
             passes = self.hooks.graph_passes(self.ctx, spec)
             names = iter(range(1, len(passes) + 1))
             graph, self.report.passes = run_passes(
@@ -271,7 +271,7 @@ class _Converting(Running):
                 sum(counts.values()) for counts in (self.report.operators["exported"], self.report.operators["final"])
             )
             stage.note = f"{before} to {after} nodes"
-            keep_places(graph, places)
+            annotate_sources(graph, places)
             self.report.findings += check_graph(graph, spec, target_of(self.request))
         return graph, spec
 
@@ -280,41 +280,43 @@ class _Converting(Running):
         if self.request.verify == "none":
             self.not_run(2, "--verify none")
             return None
-        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+        from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 
         with self.timed("link 2", verifying=True) as stage:
             runner = OnnxRuntimeRunner(path, custom_ops=self.request.ort_custom_ops)
             jumps: list[Check] = []
-            with links.running(self.report.link(2)):
-                checks, outputs = links.compare_samples(runner.run, self.samples, spec, "fp32", jumps)
-                honesty, note = links.check_honesty(runner.run, self.samples, outputs, spec, self.request.verify)
+            with links.guarded(self.report.link(2)):
+                checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision_named("fp32"), jumps)
+                invariance, note = links.check_batch_invariance(
+                    runner.run, self.samples, outputs, spec, self.request.verify
+                )
             stage.note = self.report.link(2).reason = note
-            links.close_compared(self.report.link(2), checks, honesty, jumps)
+            links.record_compared(self.report.link(2), checks, invariance, jumps)
         return runner
 
     def last_form(
-        self, engine: Runner | None, typed: Path, onnx_path: Path, float32: Runner
+        self, engine: Runner | None, reduced: Path, onnx_path: Path, float32: Runner
     ) -> tuple[Runner, Precision]:
-        """What the conversion came to, and its precision: the engine, the typed graph, or the float32 graph."""
-        from adaptrt.pipeline.engine import open_typed
+        """What the conversion came to, and its precision: the engine, the reduced-precision graph, or the float32 graph."""
+        from adaptrt.pipeline.engine import open_reduced
 
         if engine is not None:
-            return engine, self.request.precision
-        if typed != onnx_path:
-            return open_typed(typed, self.request, self.workdir), self.request.precision
-        return float32, "fp32"
+            return engine, precision_named(self.request.precision)
+        if reduced != onnx_path:
+            return open_reduced(reduced, self.request, self.workdir), precision_named(self.request.precision)
+        return float32, precision_named("fp32")
 
     def compare_predictions(
         self, reference: EagerRunner, last_form: Callable[[], tuple[Runner, Precision]], spec: ModelSpec
     ) -> None:
-        """Link 5: the last form of the model sees in real pictures what the reference sees."""
-        pictures = self.pictures()
-        if not pictures:
+        """Link 5: the last form of the model sees in real images what the reference sees."""
+        images = self.images()
+        if not images:
             return self.not_run(5, "no --image")
         with self.timed("link 5", verifying=True) as stage:
             runner, precision = last_form()
-            expected = [self.predictions(reference, spec, path, "eager") for path in pictures]
-            actual = [self.predictions(runner, spec, path, runner.backend) for path in pictures]
+            expected = [self.predictions(reference, spec, path, "eager") for path in images]
+            actual = [self.predictions(runner, spec, path, runner.backend) for path in images]
             checks = links.compare_predictions(self.metrics(spec, precision), expected, actual, spec)
             if not checks:
                 return self.not_run(5, f"no metric for task {spec.task!r}")
@@ -323,17 +325,17 @@ class _Converting(Running):
             stage.note = "; ".join(map(describe, actual))
             if links.found_nothing([*expected, *actual]):
                 return self.not_run(5, links.NOTHING_FOUND)
-            links.close_link(self.report.link(5), checks)
+            links.record_link(self.report.link(5), checks)
         return None
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         """As strict as the precision of what is compared allows, which need not be the one asked for."""
-        ctx = replace(self.ctx, request=replace(self.request, precision=precision))
+        ctx = replace(self.ctx, request=replace(self.request, precision=precision.name))
         return [found.item for found in self.hooks.metrics(ctx, spec)]
 
     def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:
-        from adaptrt.vision.pictures import read_image
+        from adaptrt.vision.images import read_image
 
         prediction = links.predict(runner, read_image(path), self.hooks.preprocess, self.hooks.postprocess, spec)
-        links.picture_record(self.report.pictures, path).predictions[backend] = links.record_prediction(prediction)
+        links.image_record(self.report.images, path).predictions[backend] = links.record_prediction(prediction)
         return prediction

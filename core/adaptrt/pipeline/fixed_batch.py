@@ -9,12 +9,12 @@ import numpy as np
 from adaptrt.errors import AdaptrtError, GraphError
 from adaptrt.report import Check
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import ModelSpec, precision_named
 from adaptrt.verify.compare import Comparison
 from adaptrt.vision.examples import example_arrays
 
 if TYPE_CHECKING:
-    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+    from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 
 # batches that are tried, in multiples of the fixed one
 _MULTIPLES = (1, 2, 3)
@@ -34,7 +34,7 @@ def check_dynamic_batch(
     }
     samples = [example_arrays(spec, shapes, request.seed + seed, request.image) for seed in range(max(_MULTIPLES))]
     alone = [fixed.run(sample) for sample in samples]
-    comparison = Comparison(spec, "fp32", suffix=" in a batch")
+    comparison = Comparison(spec, precision_named("fp32"), suffix=" in a batch")
     for count in _MULTIPLES:
         joined = {name: np.concatenate([sample[name] for sample in samples[:count]]) for name in samples[0]}
         try:

@@ -14,9 +14,9 @@ from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, PatchError, VerificationError
 from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes
 from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions
-from adaptrt.report import Check, Finding, Link, PictureRecord, PredictionRecord
-from adaptrt.runtime.base import Runner
-from adaptrt.specs import ModelSpec
+from adaptrt.report import Check, Finding, ImageRecord, Link, PredictionRecord
+from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs.runners import Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BATCH_BUDGET = 30.0
 
 
-def close_link(
+def record_link(
     link: Link, checks: Sequence[Check], *, error: type[PatchError | VerificationError] = VerificationError
 ) -> None:
     """Record the checks; the first that fails ends the conversion."""
@@ -44,12 +44,12 @@ def close_link(
             said = f"{check.name}: {check.reason}"
         raise error(
             f"Link {link.number} ({link.name}) fails: {said}.",
-            hint=_DISHONEST if check.name.endswith(" in a batch") else _HINTS[link.number],
+            hint=_BATCH_DEPENDENT if check.name.endswith(" in a batch") else _HINTS[link.number],
         )
 
 
 @contextmanager
-def running(link: Link, *, error: type[PatchError | VerificationError] = VerificationError) -> Iterator[None]:
+def guarded(link: Link, *, error: type[PatchError | VerificationError] = VerificationError) -> Iterator[None]:
     """A form of the model that does not even run fails its link."""
     try:
         yield
@@ -65,16 +65,16 @@ _HINTS = {
     2: "The exported graph computes something else: try the other --exporter, --no-simplify, or a lower --opset.",
     3: "Keep more of the graph in float32 (--keep-fp32), or choose another --precision.",
     4: "TensorRT computes something else: try --precision fp32, then keep parts in float32 (--keep-fp32).",
-    5: "Numbers agree and predictions do not: look at the pictures in the report.",
+    5: "Numbers agree and predictions do not: look at the images in the report.",
 }
 
-_DISHONEST = (
+_BATCH_DEPENDENT = (
     "What a sample gives depends on the others in its batch: the model mixes them itself (a mean over axis 0, BatchNorm that "
     "is not in eval mode), or the graph holds the batch of the example as a number. --batch 1 fixes the batch."
 )
 
 
-def hint_with_traps(hint: str | None, findings: Sequence[Finding]) -> str | None:
+def hint_with_hazards(hint: str | None, findings: Sequence[Finding]) -> str | None:
     """The hint of a failed link, with the lines whose numbers the trace froze: the likeliest reason there is."""
     lines = [
         f"{place.file}:{place.line}" + (f" ({place.code})" if place.code else "")
@@ -104,21 +104,21 @@ def compare_samples(
     run: Callable[[Any], Any],
     samples: Sequence[Sample],
     spec: ModelSpec,
-    precision: str,
+    precision: Precision,
     jumps: list[Check] | None = None,
 ) -> tuple[list[Check], list[Any]]:
     """Each sample on its own against the reference; the outputs too, for the batches.
 
     With ``jumps`` samples are left out where the reference itself jumps; what failed in it is added there.
     """
-    from adaptrt.pipeline.steadiness import own_jump
+    from adaptrt.pipeline.stability import reference_instability
     from adaptrt.verify.compare import Comparison
 
     comparison = Comparison(spec, precision)
     outputs = []
     for sample in samples:
         outputs.append(run(sample.inputs))
-        jump = None if jumps is None else own_jump(sample, outputs[-1], spec, precision)
+        jump = None if jumps is None else reference_instability(sample, outputs[-1], spec, precision)
         if jumps is None or jump is None:
             comparison.add(sample.reference, outputs[-1])
         else:
@@ -126,8 +126,8 @@ def compare_samples(
     return comparison.checks(), outputs
 
 
-def close_compared(link: Link, checks: Sequence[Check], honesty: Sequence[Check], jumps: Sequence[Check]) -> None:
-    """``close_link``, with a word about samples that were left out; where none is left, the link did not run."""
+def record_compared(link: Link, checks: Sequence[Check], invariance: Sequence[Check], jumps: Sequence[Check]) -> None:
+    """``record_link``, with a word about samples that were left out; where none is left, the link did not run."""
     if jumps:
         worst = max((jump for jump in jumps if jump.name == jumps[0].name), key=lambda jump: jump.value)
         count = "every sample" if not checks else f"{len(jumps)} samples" if len(jumps) > 1 else "1 sample"
@@ -135,26 +135,26 @@ def close_compared(link: Link, checks: Sequence[Check], honesty: Sequence[Check]
         said = f"the model's own {worst.name} move by {worst.value:.2g}{unit} when its input moves in the last digits"
         link.reason = "; ".join(filter(None, [link.reason, f"{count} left out: there {said}"]))
     if checks or not jumps:
-        close_link(link, [*checks, *honesty])
+        record_link(link, [*checks, *invariance])
         return
-    if honesty:
-        close_link(link, honesty)
+    if invariance:
+        record_link(link, invariance)
     link.status = "not run"
 
 
-def check_honesty(
+def check_batch_invariance(
     run: Callable[[Any], Any],
     samples: Sequence[Sample],
     alone: Sequence[Any],
     spec: ModelSpec,
     effort: str,
-    precision: str | None = None,
+    precision: Precision | None = None,
 ) -> tuple[list[Check], str]:
-    """Batch honesty on the samples of equal shape, and a word about what was left out. ``precision`` is an engine's."""
-    from adaptrt.verify.honesty import (
+    """Batch invariance on the samples of equal shape, and a word about what was left out. ``precision`` is an engine's."""
+    from adaptrt.verify.batch_invariance import (
         batched_inputs,
         check_batches,
-        check_companions,
+        check_other_items,
         outputs_without_batch,
         split_rows,
     )
@@ -176,11 +176,11 @@ def check_honesty(
     axis = batch_axis(spec)
     if not axis.dynamic:
         if axis.max == 1:
-            return [], "batch honesty does not apply: the batch is fixed at 1"
+            return [], "batch invariance does not apply: the batch is fixed at 1"
         if len(inputs) < 2:
-            return [], "batch honesty is not checked: one sample has no other companions"
-        checks = check_companions(run, inputs, spec, precision)
-        return checks, "; ".join(filter(None, [f"batch {axis.max} with other companions", said]))
+            return [], "batch invariance is not checked: one sample has no other batch items"
+        checks = check_other_items(run, inputs, spec, precision)
+        return checks, "; ".join(filter(None, [f"batch {axis.max} with other batch items", said]))
     sizes = batch_sizes(spec)
     if effort == "quick":
         sizes = sizes[:1]
@@ -216,7 +216,7 @@ def predict(
     postprocess: Callable[[Any, Any, ModelSpec], Sequence[Predictions]],
     spec: ModelSpec,
 ) -> Predictions:
-    """One picture through pre-processing, a runner and post-processing; a fixed batch is filled with the picture."""
+    """One image through pre-processing, a runner and post-processing; a fixed batch is filled with the image."""
     import numpy as np
 
     arrays, meta = preprocess(image, spec)
@@ -232,7 +232,7 @@ def predict(
 def compare_predictions(
     metrics: Sequence[Metric], reference: Sequence[Predictions], converted: Sequence[Predictions], spec: ModelSpec
 ) -> list[Check]:
-    """The metrics of the spec's task over the same pictures."""
+    """The metrics of the spec's task over the same images."""
     checks = []
     for metric in metrics:
         if metric.task not in (spec.task, "any"):
@@ -259,7 +259,7 @@ def compare_predictions(
     return checks
 
 
-NOTHING_FOUND = "nothing is found in the picture on either side: choose one with objects, or a lower --set conf"
+NOTHING_FOUND = "nothing is found in the image on either side: choose one with objects, or a lower --set conf"
 
 
 def found_nothing(predictions: Sequence[Predictions]) -> bool:
@@ -286,10 +286,10 @@ def record_prediction(prediction: Predictions) -> PredictionRecord:
     return PredictionRecord("values", names=tuple(prediction.arrays))
 
 
-def picture_record(records: list[PictureRecord], path: Path) -> PictureRecord:
-    """The record of this picture, made at its first use."""
+def image_record(records: list[ImageRecord], path: Path) -> ImageRecord:
+    """The record of this image, made at its first use."""
     for record in records:
         if record.path == str(path):
             return record
-    records.append(PictureRecord(str(path)))
+    records.append(ImageRecord(str(path)))
     return records[-1]

@@ -16,14 +16,14 @@ from adaptrt.options import fill_options, option_names, takes_option
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
-from adaptrt.runtime.base import Runner
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.model_files import ENGINE_SUFFIXES, convert_first, require_libraries, require_model_file
+from adaptrt.specs.runners import Runner
+from adaptrt.store.model_files import ENGINE_SUFFIXES, convert_first, require_libraries, require_model_file
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call, over all its pictures."""
+    """Seconds of one call, over all its images."""
 
     preprocess: float
     run: float
@@ -46,7 +46,7 @@ class Model:
         self.warnings = list(session.warnings)
         self._hooks = session.hooks
         if spec.image is not None:  # so that the first call takes as long as any other
-            from adaptrt.vision import pictures, transforms  # noqa: F401
+            from adaptrt.vision import images, transforms  # noqa: F401
             from adaptrt.vision.decoders import decode  # noqa: F401
 
     def __call__(self, images: Any, **params: Any) -> list[Predictions]:
@@ -79,7 +79,7 @@ class Model:
         self.close()
 
     def _predict(self, images: Sequence[Any], spec: ModelSpec) -> tuple[Sequence[Predictions], NDArray[np.float64]]:
-        from adaptrt.vision.pictures import read_image
+        from adaptrt.vision.images import read_image
 
         marks = [time.perf_counter()]
         arrays: list[Any] = []
@@ -89,7 +89,7 @@ class Model:
             arrays.append(inputs)
             metas.append(meta)
         smallest = self.spec.inputs[0].dims[0].min
-        missing = max(0, smallest - len(arrays))  # a fixed batch is filled up with the last picture
+        missing = max(0, smallest - len(arrays))  # a fixed batch is filled up with the last image
         filled = arrays + arrays[-1:] * missing
         batch = (
             filled[0]
@@ -145,14 +145,14 @@ def load(
     plugins = Path(plugins_file) if plugins_file else None
     suffix = path.suffix.lower()
     if suffix in ENGINE_SUFFIXES:
-        from adaptrt.runtime.tensorrt import TensorRTRunner
+        from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
         engine = TensorRTRunner(path, device=device or 0, allow_host_code=allow_host_code, plugin_libs=plugin_libs)
         if engine.spec is None:
             engine.close()
             raise ModelError(
-                f"{path.name} has no manifest ({path.name}.json): how pictures go in and boxes come out is not known.",
-                hint="Copy the manifest beside it, or run arrays: adaptrt.runtime.tensorrt.TensorRTRunner.",
+                f"{path.name} has no manifest ({path.name}.json): how images go in and boxes come out is not known.",
+                hint="Copy the manifest beside it, or run arrays: adaptrt.backends.tensorrt.runtime.TensorRTRunner.",
             )
         model = Model(engine, engine.spec, path, plugins_file=plugins)
         model.warnings += engine.warnings
@@ -162,13 +162,13 @@ def load(
             f"{path.name} is neither an .onnx file nor an .engine.",
             hint=convert_first(path),
         )
-    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+    from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 
     runner = OnnxRuntimeRunner(path, device=device or "cpu", custom_ops=[Path(library) for library in custom_ops])
     spec = runner.spec
     if spec is None:
         raise ModelError(
-            f"{path.name} holds no adaptrt spec: how pictures go in and boxes come out is not known.",
+            f"{path.name} holds no adaptrt spec: how images go in and boxes come out is not known.",
             hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file is.",
         )
     return Model(runner, spec, path, plugins_file=plugins)

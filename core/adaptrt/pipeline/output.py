@@ -12,9 +12,9 @@ from pathlib import Path
 
 from adaptrt.errors import OutputError
 from adaptrt.report import FileRecord
-from adaptrt.trt.manifest import file_sha256
-from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES, MODEL_SUFFIXES
-from adaptrt.trt.workspace import follow_link, move_file, workspace
+from adaptrt.store.hashing import file_sha256
+from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, MODEL_SUFFIXES
+from adaptrt.store.workspace import follow_link, move_file, workspace
 
 _ENGINE = ".engine"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adaptrt.backends.tensorrt.generations import require_supported, target_of
 from adaptrt.errors import ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
-from adaptrt.trt.model_files import CHECKPOINT_SUFFIXES, require_libraries
-from adaptrt.trt.versions import require_supported, target_of
+from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
 
 # what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
 FILE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".onnx"}
@@ -19,7 +19,7 @@ def require_possible(request: Request) -> None:
     target = target_of(request)
     if request.opset is not None:
         choose_opset(request.opset, request.exporter, target)
-    require_supported(request.build, request.precision, str(target))
+    require_supported(request.build, request.precision, target.name)
     require_source(request.source)
     if request.weights is not None:
         require_source(str(request.weights))
@@ -27,11 +27,11 @@ def require_possible(request: Request) -> None:
     require_libraries("--ort-custom-ops", request.ort_custom_ops)
 
 
-def require_pictures(request: Request) -> None:
-    """Refuse a picture that is none."""
+def require_images(request: Request) -> None:
+    """Refuse an image that is none."""
     for path in (request.image, request.test_image):
         if path is not None:
-            from adaptrt.vision.pictures import read_image
+            from adaptrt.vision.images import read_image
 
             read_image(path)
 

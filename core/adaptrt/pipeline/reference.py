@@ -12,12 +12,12 @@ from typing import Any
 
 from adaptrt.errors import ModelError, UsageError, printable
 from adaptrt.options import takes_option
+from adaptrt.pipeline.adapter_session import AdapterSession
 from adaptrt.pipeline.load import Model
-from adaptrt.pipeline.opened import OpenedAdapter
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.report import Report
 from adaptrt.request import Request, ShapeRequest
-from adaptrt.trt.manifest import file_sha256
+from adaptrt.store.hashing import file_sha256
 
 SUFFIX = ".report.json"
 
@@ -95,7 +95,7 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
             trust_checkpoint=origin.trust_checkpoint,
             plugins_file=plugins_file,
         )
-        model = OpenedAdapter(request, Path(folder)).model.eval()
+        model = AdapterSession(request, Path(folder)).model.eval()
     return Model(
         EagerRunner(model, tuple(output.name for output in spec.outputs)), spec, path, plugins_file=plugins_file
     )

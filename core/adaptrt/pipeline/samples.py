@@ -45,7 +45,7 @@ def trace_shapes(spec: ModelSpec) -> Shapes:
 def sample_shapes(spec: ModelSpec) -> list[Shapes]:
     """Shapes to compare at, batch as small as may be: opt of each profile, then the corners of its other axes.
 
-    The profile with the largest batches comes first. One corner mixes large and small, since square pictures do not
+    The profile with the largest batches comes first. One corner mixes large and small, since square images do not
     tell height from width.
     """
     count = max(len(tensor.profiles) for tensor in spec.inputs)
@@ -66,8 +66,8 @@ def batch_shapes(spec: ModelSpec) -> Shapes:
     size = max(axis.opt, min(axis.min + 1, axis.max))
     return {
         tensor.name: tuple(
-            size if spec.is_batch(place, dim) else number
-            for place, (number, dim) in enumerate(zip(smallest[tensor.name], _shape(tensor, 0), strict=True))
+            size if spec.is_batch(position, dim) else number
+            for position, (number, dim) in enumerate(zip(smallest[tensor.name], _shape(tensor, 0), strict=True))
         )
         for tensor in spec.inputs
     }
@@ -80,7 +80,7 @@ def batch_axis(spec: ModelSpec) -> Dim:
 
 
 def batch_sizes(spec: ModelSpec) -> list[int]:
-    """Batches beyond the smallest to try for honesty: the next two, then opt and max."""
+    """Batches beyond the smallest to try for invariance: the next two, then opt and max."""
     axis = batch_axis(spec)
     return sorted({size for size in (axis.min + 1, axis.min + 2, axis.opt, axis.max) if axis.min < size <= axis.max})
 

@@ -83,7 +83,7 @@ class Hooks:
         if spec.image is not None and spec.image.input not in names:
             raise PluginError(
                 f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
-                f"whose picture goes to {spec.image.input!r}, which is no input.",
+                f"whose image goes to {spec.image.input!r}, which is no input.",
                 hint=f"ImageTransform(input=...) is one of {', '.join(names)}.",
             )
         return spec
@@ -120,8 +120,8 @@ class Hooks:
         passes = self._collected("graph_passes", GraphPass, lambda found: found.name, ctx=ctx, spec=spec)
         return sorted(passes, key=lambda found: (found.item.order, found.item.name))
 
-    def typed_onnx(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
-        return self._required_file("typed_onnx", ctx=ctx, onnx_path=onnx_path, spec=spec)
+    def reduce_precision(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
+        return self._required_file("reduce_precision", ctx=ctx, onnx_path=onnx_path, spec=spec)
 
     def configure_builder(self, ctx: Conversion, network: Any, config: Any) -> None:
         self._call("configure_builder", ctx=ctx, network=network, config=config)

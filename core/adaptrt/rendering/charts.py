@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adaptrt.rendering.words import SHORT_LINKS, used, worst
+from adaptrt.rendering.formatting import SHORT_LINKS, used, worst
 
 if TYPE_CHECKING:
     from adaptrt.report import Check, Link, Report, Stage

@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
-    """A line for each backend: scores in percent, agreement with the first one, pictures a second."""
+    """A line for each backend: scores in percent, agreement with the first one, images a second."""
     names = list(evaluation.results[0].scores)
-    head = ["backend", "file", *names, "agrees", "pictures/s", "model alone/s"]
+    head = ["backend", "file", *names, "agrees", "images/s", "model alone/s"]
     rows = [
         [
             result.backend,
             result.file,
             *(f"{100 * result.scores[name]:.2f} %" for name in names),
             "" if result.same is None else f"{100 * result.same:.2f} %",
-            f"{result.pictures_per_second:.1f}",
+            f"{result.images_per_second:.1f}",
             f"{result.runs_per_second:.1f}",
         ]
         for result in evaluation.results
@@ -28,7 +28,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
         *_table([head, *rows], left=2),
         "",
         *_class_lines(evaluation),
-        f"{evaluation.pictures} pictures of {evaluation.data}, {evaluation.batch} at a time",
+        f"{evaluation.images} images of {evaluation.data}, {evaluation.batch} at a time",
         *evaluation.notes,
     ]
 
@@ -70,6 +70,6 @@ def _table(rows: list[list[str]], *, left: int) -> list[str]:
 def evaluation_data(evaluation: Evaluation) -> dict[str, Any]:
     data = dataclasses.asdict(evaluation)
     for row, result in zip(data["results"], evaluation.results, strict=True):
-        row["pictures_per_second"] = result.pictures_per_second
+        row["images_per_second"] = result.images_per_second
         row["runs_per_second"] = result.runs_per_second
     return data

@@ -1,4 +1,4 @@
-"""Pictures of a report, with what each backend found in them, as data inside the page."""
+"""Images of a report, with what each backend found in them, as data inside the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptrt.predictions import Detections
-    from adaptrt.report import PictureRecord, PredictionRecord, Report
+    from adaptrt.report import ImageRecord, PredictionRecord, Report
 
 BACKENDS = {
     "framework": "the framework itself",
@@ -22,7 +22,7 @@ BACKENDS = {
     "onnxruntime": "ONNX Runtime",
     "tensorrt": "TensorRT",
 }
-LONGEST_SIDE = 1100  # pixels, of a picture on the page
+LONGEST_SIDE = 1100  # pixels, of an image on the page
 _QUALITY = 84
 
 
@@ -34,7 +34,7 @@ class ClassBar:
 
 @dataclass(frozen=True)
 class Figure:
-    """One backend's view of a picture: ``image`` is a data URI where boxes can be drawn."""
+    """One backend's view of an image: ``image`` is a data URI where boxes can be drawn."""
 
     backend: str
     title: str
@@ -44,8 +44,8 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class PictureFigures:
-    """A picture and its figures; ``problem`` says why it could not be drawn, ``agreement`` how close the two are."""
+class ImageFigures:
+    """An image and its figures; ``problem`` says why it could not be drawn, ``agreement`` how close the two are."""
 
     name: str
     figures: tuple[Figure, ...]
@@ -54,31 +54,29 @@ class PictureFigures:
     agreement: str | None = None
 
 
-def picture_figures(report: Report) -> list[PictureFigures]:
-    return [_figures(record) for record in report.pictures]
+def image_figures(report: Report) -> list[ImageFigures]:
+    return [_figures(record) for record in report.images]
 
 
-def _figures(record: PictureRecord) -> PictureFigures:
+def _figures(record: ImageRecord) -> ImageFigures:
     name = Path(record.path).name
     order = sorted(record.predictions, key=lambda backend: [*BACKENDS, backend].index(backend))
     try:
-        from adaptrt.vision.pictures import read_image
+        from adaptrt.vision.images import read_image
 
-        picture = read_image(record.path)
+        image = read_image(record.path)
     except AdaptrtError as error:
         figures = [_figure(backend, record.predictions[backend], None) for backend in order]
-        return PictureFigures(
-            name, tuple(figures), problem=f"{error.message} The numbers below are from the conversion."
-        )
+        return ImageFigures(name, tuple(figures), problem=f"{error.message} The numbers below are from the conversion.")
     kinds = {prediction.kind for prediction in record.predictions.values()}
     figures = [
-        _figure(backend, record.predictions[backend], picture if "detections" in kinds else None) for backend in order
+        _figure(backend, record.predictions[backend], image if "detections" in kinds else None) for backend in order
     ]
-    plain = None if "detections" in kinds else _data_uri(_shrunk(picture, 480)[0])
-    return PictureFigures(name, tuple(figures), plain, agreement=_agreement(record))
+    plain = None if "detections" in kinds else _data_uri(_shrunk(image, 480)[0])
+    return ImageFigures(name, tuple(figures), plain, agreement=_agreement(record))
 
 
-def _figure(backend: str, prediction: PredictionRecord, picture: NDArray[np.uint8] | None) -> Figure:
+def _figure(backend: str, prediction: PredictionRecord, image: NDArray[np.uint8] | None) -> Figure:
     title = BACKENDS.get(backend, backend)
     if prediction.kind == "classification":
         bars = tuple(
@@ -90,14 +88,14 @@ def _figure(backend: str, prediction: PredictionRecord, picture: NDArray[np.uint
         return Figure(backend, title, f"values: {', '.join(prediction.names)}", None)
     names = [_name(label, prediction.names) for label in prediction.labels]
     found = ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
-    return Figure(backend, title, found, _drawn(picture, prediction) if picture is not None else None)
+    return Figure(backend, title, found, _drawn(image, prediction) if image is not None else None)
 
 
-def _drawn(picture: NDArray[np.uint8], prediction: PredictionRecord) -> str:
-    """The picture at page size with its boxes; drawn after shrinking, so that labels stay readable."""
+def _drawn(image: NDArray[np.uint8], prediction: PredictionRecord) -> str:
+    """The image at page size with its boxes; drawn after shrinking, so that labels stay readable."""
     from adaptrt.vision.drawing import draw_predictions
 
-    small, scale = _shrunk(picture, LONGEST_SIDE)
+    small, scale = _shrunk(image, LONGEST_SIDE)
     return _data_uri(draw_predictions(small, _detections(prediction, scale)))
 
 
@@ -111,23 +109,23 @@ def _detections(prediction: PredictionRecord, scale: float = 1.0) -> Detections:
     return Detections(boxes, scores, labels, prediction.names)
 
 
-def _shrunk(picture: NDArray[np.uint8], longest: int) -> tuple[NDArray[np.uint8], float]:
+def _shrunk(image: NDArray[np.uint8], longest: int) -> tuple[NDArray[np.uint8], float]:
     from adaptrt.vision.opencv import cv2
 
-    scale = min(1.0, longest / max(picture.shape[:2]))
+    scale = min(1.0, longest / max(image.shape[:2]))
     if scale == 1.0:
-        return picture, 1.0
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA), scale
+        return image, 1.0
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale
 
 
-def _data_uri(picture: NDArray[np.uint8]) -> str:
-    from adaptrt.vision.pictures import encode_jpeg
+def _data_uri(image: NDArray[np.uint8]) -> str:
+    from adaptrt.vision.images import encode_jpeg
 
-    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(picture, _QUALITY)).decode()}"
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image, _QUALITY)).decode()}"
 
 
-def _agreement(record: PictureRecord) -> str | None:
+def _agreement(record: ImageRecord) -> str | None:
     """How the result's boxes lie on those of the reference: numbers, since eyes cannot see a hundredth of a pixel."""
     last = next((backend for backend in ("tensorrt", "onnxruntime") if backend in record.predictions), None)
     first = record.predictions.get("eager")

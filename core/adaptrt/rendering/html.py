@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing else: no scripts, no fonts, no addresses; pictures are inside."""
+"""A report as one page that needs nothing else: no scripts, no fonts, no addresses; images are inside."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.errors import OutputError
-from adaptrt.rendering import charts, words
-from adaptrt.rendering.figures import picture_figures
+from adaptrt.rendering import charts, formatting
+from adaptrt.rendering.figures import image_figures
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -23,16 +23,16 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_html(report: Report) -> str:
-    """The page as text. Pictures that are still where they were are drawn and embedded."""
+    """The page as text. Images that are still where they were are drawn and embedded."""
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             report=report,
-            verdict=words.verdict(report),
+            verdict=formatting.verdict(report),
             name=Path(report.source).name or report.source,
             cards=charts.link_cards(report),
-            figures=picture_figures(report),
+            figures=image_figures(report),
             operators=charts.operator_rows(report),
             stages=charts.stage_rows(report),
         )
@@ -79,8 +79,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for function in (
-        words.number, words.duration, words.file_size, words.value_text, words.limit_text, words.stage_title,
-        words.describe_transform, words.describe_decoder, words.output_shape, words.input_shape, words.shown_path,
+        formatting.number, formatting.duration, formatting.file_size, formatting.value_text, formatting.limit_text, formatting.stage_title,
+        formatting.describe_transform, formatting.describe_decoder, formatting.output_shape, formatting.input_shape, formatting.display_path,
         breakable,
     ):  # fmt: skip
         environment.filters[function.__name__] = function

@@ -14,8 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from adaptrt.rendering.findings import print_findings
+from adaptrt.rendering.formatting import (
+    SHORT_LINKS,
+    display_path,
+    duration,
+    file_size,
+    limit_text,
+    value_text,
+    verdict,
+    worst,
+)
 from adaptrt.rendering.printable import UNPRINTABLE, printable
-from adaptrt.rendering.words import SHORT_LINKS, duration, file_size, limit_text, shown_path, value_text, verdict, worst
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +55,7 @@ def stderr_console() -> Console:
     return PrintableConsole(file=sys.stderr, highlight=False, soft_wrap=False)
 
 
-def print_summary(console: Console, report: Report, *, verbose: bool = False, picture: Path | None = None) -> None:
+def print_summary(console: Console, report: Report, *, verbose: bool = False, image: Path | None = None) -> None:
     """Everything at the end of a conversion that went well."""
     console.print()
     if report.cached:
@@ -61,7 +70,7 @@ def print_summary(console: Console, report: Report, *, verbose: bool = False, pi
         console.print(Group(*_changes(report)))
     console.print()
     console.print(files_table(report))
-    commands = next_commands(report, picture)
+    commands = next_commands(report, image)
     if commands:
         console.print()
         console.print(Text("Next", style="bold"))
@@ -141,9 +150,9 @@ def files_table(report: Report) -> Table:
     table.add_column(justify="right", no_wrap=True, style="cyan")
     table.add_column(style="dim", overflow="fold")
     for record in report.files.values():
-        table.add_row(Text(shown_path(record.path)), file_size(record.bytes), f"sha256 {record.sha256[:12]}")
+        table.add_row(Text(display_path(record.path)), file_size(record.bytes), f"sha256 {record.sha256[:12]}")
     for path in beside(report, ".report.html", ".report.json"):
-        table.add_row(Text(shown_path(path)), file_size(path.stat().st_size), "")
+        table.add_row(Text(display_path(path)), file_size(path.stat().st_size), "")
     return table
 
 
@@ -157,14 +166,14 @@ def beside(report: Report, *suffixes: str) -> list[Path]:
     return [path for path in candidates if path.is_file()]
 
 
-def next_commands(report: Report, picture: Path | None) -> list[str]:
+def next_commands(report: Report, image: Path | None) -> list[str]:
     """What to run now, ready to paste."""
-    written = next((report.files[kind] for kind in ("engine", "onnx", "typed") if kind in report.files), None)
+    written = next((report.files[kind] for kind in ("engine", "onnx", "reduced") if kind in report.files), None)
     if written is None:
         return []
-    name = shlex.quote(shown_path(written.path))
+    name = shlex.quote(display_path(written.path))
     commands = [f"adaptrt inspect {name}"]
     runs = not written.path.endswith(".bf16.onnx")  # which ONNX Runtime does not
     if runs and report.spec is not None and report.spec.image is not None:
-        commands.insert(0, f"adaptrt predict {name} {shlex.quote(shown_path(picture)) if picture else 'picture.jpg'}")
+        commands.insert(0, f"adaptrt predict {name} {shlex.quote(display_path(image)) if image else 'image.jpg'}")
     return commands

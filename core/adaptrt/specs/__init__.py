@@ -1,10 +1,12 @@
 """Specs: what a model takes and gives. Dataclasses only; nothing heavy is imported here."""
 
-from adaptrt.specs.build import BuildOptions, HardwareCompatible, Precision, parse_workspace
+from adaptrt.specs.build import BuildOptions, HardwareCompatible, parse_workspace
 from adaptrt.specs.dims import Dim, Shape, format_shape, union
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.language import parse_batch, parse_dynamic, parse_imgsz, parse_min_opt_max, parse_shape, parse_shapes
 from adaptrt.specs.model import METADATA_KEY, DecoderSpec, ModelSpec, Task
+from adaptrt.specs.precisions import Precision, precision_named, precision_names
+from adaptrt.specs.targets import Target
 from adaptrt.specs.tensors import InputSpec, OutputGroup, OutputSpec, Tolerance, Unit
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "OutputSpec",
     "Precision",
     "Shape",
+    "Target",
     "Task",
     "Tolerance",
     "Unit",
@@ -31,5 +34,7 @@ __all__ = [
     "parse_shape",
     "parse_shapes",
     "parse_workspace",
+    "precision_named",
+    "precision_names",
     "union",
 ]

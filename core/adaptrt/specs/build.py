@@ -9,7 +9,6 @@ from typing import Literal
 
 from adaptrt.errors import UsageError
 
-Precision = Literal["fp32", "tf32", "fp16", "bf16", "int8"]
 HardwareCompatible = Literal["none", "ampere+", "same-cc"]
 
 _WORKSPACE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,15})?)\s*(?P<unit>[kKmMgGtT]?)(?:i?[bB])?")

@@ -1,4 +1,4 @@
-"""How a picture becomes an input tensor."""
+"""How an image becomes an input tensor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Library = Literal["cv2", "pil"]
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """From a picture, uint8 [H, W, 3] RGB, to one input, float32 [3, h, w].
+    """From an image, uint8 [H, W, 3] RGB, to one input, float32 [3, h, w].
 
     The target size is the opt size of the last two axes of ``input``. ``resize``:
 

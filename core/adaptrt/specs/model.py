@@ -28,7 +28,7 @@ class DecoderSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Inputs, outputs, how pictures go in and predictions come out.
+    """Inputs, outputs, how images go in and predictions come out.
 
     ``metadata`` is written into the ONNX file as it is, key by key, for other tools to read.
     ``adapter`` names the adapter whose hooks are asked at run time, where installed; most specs need none.
@@ -85,15 +85,15 @@ class ModelSpec:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width, in pixels, that pictures are brought to: the opt sizes of the image input."""
+        """Height and width, in pixels, that images are brought to: the opt sizes of the image input."""
         if self.image is None:
-            raise ModelError("This model takes no picture.", hint="Give it arrays, by input name.")
+            raise ModelError("This model takes no image.", hint="Give it arrays, by input name.")
         height, width = self._image_shape()[-2:]
         return height.opt, width.opt
 
     @property
     def dynamic_size(self) -> bool:
-        """Whether height or width of the picture are dynamic."""
+        """Whether height or width of the image are dynamic."""
         return self.image is not None and any(axis.dynamic for axis in self.input(self.image.input).dims[-2:])
 
     def to_json(self) -> str:

@@ -26,7 +26,7 @@ class InputSpec:
 
     @classmethod
     def image(cls, height: int, width: int, *, name: str = "images", batch: Dim | None = None) -> InputSpec:
-        """A float32 picture batch, N x 3 x ``height`` x ``width``; the batch is 1..16 unless given."""
+        """A float32 image batch, N x 3 x ``height`` x ``width``; the batch is 1..16 unless given."""
         batch = batch or Dim(1, 8, 16, "batch")
         return cls(name, ((batch, Dim.fixed(3), Dim.fixed(height), Dim.fixed(width)),))
 

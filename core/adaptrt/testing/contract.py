@@ -16,10 +16,10 @@ from adaptrt.errors import AdaptrtError
 from adaptrt.options import parse_pairs
 from adaptrt.report import Report
 from adaptrt.request import Exporter, Request, ShapeRequest
-from adaptrt.specs import ModelSpec, parse_batch, parse_imgsz, parse_shapes
+from adaptrt.specs import ModelSpec, parse_batch, parse_imgsz, parse_shapes, precision_named
 
 if TYPE_CHECKING:
-    from adaptrt.pipeline.opened import OpenedAdapter
+    from adaptrt.pipeline.adapter_session import AdapterSession
 
 _HEAVY = ("cv2", "onnx", "onnxruntime", "onnxscript", "tensorrt", "torch", "torchvision")
 
@@ -62,11 +62,11 @@ class AdapterContract:
                 )
 
     @pytest.fixture
-    def opened(self, request: pytest.FixtureRequest, tmp_path: Path) -> OpenedAdapter:
+    def opened(self, request: pytest.FixtureRequest, tmp_path: Path) -> AdapterSession:
         """The adapter, opened on the small model."""
-        from adaptrt.pipeline.opened import OpenedAdapter
+        from adaptrt.pipeline.adapter_session import AdapterSession
 
-        return OpenedAdapter(self._request(request), tmp_path)
+        return AdapterSession(self._request(request), tmp_path)
 
     @pytest.fixture
     def convert(
@@ -115,7 +115,7 @@ class AdapterContract:
         loaded = done.stdout.partition("LOADED")[2].split()
         assert not loaded, f"import {module} imports {', '.join(loaded)}: import frameworks inside the hooks"
 
-    def test_the_model_loads(self, opened: OpenedAdapter) -> None:
+    def test_the_model_loads(self, opened: AdapterSession) -> None:
         import torch
 
         model = opened.model
@@ -131,7 +131,7 @@ class AdapterContract:
             f"load_model gives another {other[0]} each time: seed random weights, torch.manual_seed(ctx.request.seed)"
         )
 
-    def test_the_spec_is_consistent(self, opened: OpenedAdapter) -> None:
+    def test_the_spec_is_consistent(self, opened: AdapterSession) -> None:
         from adaptrt.vision.decoders.registry import find_decoder
 
         spec = opened.spec
@@ -142,8 +142,8 @@ class AdapterContract:
         if spec.image is not None:
             spec.input(spec.image.input)
             height, width = spec.image_size
-            assert height > 0, "a picture needs a height"
-            assert width > 0, "a picture needs a width"
+            assert height > 0, "an image needs a height"
+            assert width > 0, "an image needs a width"
         if spec.decoder is not None:
             params = find_decoder(spec.decoder.name).params
             from adaptrt.options import fill_options
@@ -162,7 +162,7 @@ class AdapterContract:
                     f"which has {size} entries"
                 )
 
-    def test_example_inputs_fit(self, opened: OpenedAdapter) -> None:
+    def test_example_inputs_fit(self, opened: AdapterSession) -> None:
         import torch
 
         for corner, shapes in opened.corners().items():
@@ -175,7 +175,7 @@ class AdapterContract:
             "example_inputs gives the same sample for every seed: use the seed, else nothing is compared"
         )
 
-    def test_outputs_depend_on_inputs(self, opened: OpenedAdapter) -> None:
+    def test_outputs_depend_on_inputs(self, opened: AdapterSession) -> None:
         """A model that says the same to everything proves nothing when it is compared."""
         import numpy as np
 
@@ -186,14 +186,14 @@ class AdapterContract:
             "outputs are equal for different inputs: perturb the weights of the test model"
         )
 
-    def test_patches_keep_the_result(self, opened: OpenedAdapter) -> None:
+    def test_patches_keep_the_result(self, opened: AdapterSession) -> None:
         from adaptrt.patching import applied, require_called
         from adaptrt.verify.compare import Comparison
 
         spec, found = opened.completed, opened.patches()
         names = tuple(output.name for output in spec.outputs)
         samples = [opened.inputs(shapes, seed) for seed, shapes in enumerate(opened.corners().values())]
-        comparison = Comparison(spec, "fp32")
+        comparison = Comparison(spec, precision_named("fp32"))
         reference = [opened.run(sample, names) for sample in samples]
         with applied(opened.model, found) as records:
             for sample, expected in zip(samples, reference, strict=True):
@@ -205,7 +205,7 @@ class AdapterContract:
             "one at a time to find which one changes the result"
         )
 
-    def test_patches_are_restored(self, opened: OpenedAdapter) -> None:
+    def test_patches_are_restored(self, opened: AdapterSession) -> None:
         from adaptrt.patching import applied
         from adaptrt.patching.targets import resolve
 
@@ -233,11 +233,11 @@ class AdapterContract:
             f"after the patches {changed[0]!r:.200} is not what it was: patch through adaptrt's patches only"
         )
 
-    def test_it_converts(self, exporter: Exporter, convert: Callable[..., Report], opened: OpenedAdapter) -> None:
+    def test_it_converts(self, exporter: Exporter, convert: Callable[..., Report], opened: AdapterSession) -> None:
         """Through both exporters: dynamic axes symbolic, ONNX Runtime agrees at min, opt and max, batches are honest."""
         import numpy as np
 
-        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+        from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
         from adaptrt.verify.compare import Comparison
 
         why = self.not_exported_by.get(exporter)
@@ -271,7 +271,7 @@ class AdapterContract:
                 new.name: sample[old.name].numpy()
                 for new, old in zip(report.spec.inputs, opened.spec.inputs, strict=True)
             }
-            comparison = Comparison(report.spec, "fp32")
+            comparison = Comparison(report.spec, precision_named("fp32"))
             outputs = runner.run(arrays)
             comparison.add(opened.run(sample, names), outputs)
             wrong = [check for check in comparison.checks() if not check.passed]
@@ -290,18 +290,18 @@ class AdapterContract:
                     f"{output.name} says {output.dims} and gives {outputs[output.name].shape}"
                 )
 
-    def test_outputs_are_decoded(self, opened: OpenedAdapter) -> None:
-        """A picture through preprocess, the model and postprocess gives predictions of the spec's task."""
+    def test_outputs_are_decoded(self, opened: AdapterSession) -> None:
+        """An image through preprocess, the model and postprocess gives predictions of the spec's task."""
         import numpy as np
 
         from adaptrt.predictions import Classification, Detections
-        from adaptrt.vision.examples import picture_noise
+        from adaptrt.vision.examples import image_noise
 
         spec = opened.completed
         if spec.image is None:
-            pytest.skip("the model takes no picture")
+            pytest.skip("the model takes no image")
         rng = np.random.default_rng(0)
-        arrays, meta = opened.hooks.preprocess(picture_noise(rng, (60, 90)), spec)
+        arrays, meta = opened.hooks.preprocess(image_noise(rng, (60, 90)), spec)
         sizes = {tensor.name: tensor.profiles[0][0].min for tensor in spec.inputs}
         filled = {name: np.repeat(array, sizes[name], 0) for name, array in arrays.items()}
         import torch
@@ -321,8 +321,8 @@ class AdapterContract:
                 assert (np.diff(prediction.scores) <= 0).all(), "the best score comes first"
             if isinstance(prediction, Detections):
                 assert prediction.boxes.shape == (len(prediction), 4), "boxes are x1 y1 x2 y2, one row each"
-                assert (prediction.boxes >= 0).all(), "boxes leave the picture: clip them"
-                assert (prediction.boxes <= [90, 60, 90, 60]).all(), "boxes leave the picture: clip them"
+                assert (prediction.boxes >= 0).all(), "boxes leave the image: clip them"
+                assert (prediction.boxes <= [90, 60, 90, 60]).all(), "boxes leave the image: clip them"
 
     def test_two_conversions_in_one_process(self, convert: Callable[..., Report], tmp_path: Path) -> None:
         """The second one finds nothing of the first: no patched framework, no changed model, the same graph."""

@@ -30,9 +30,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def why_no_gpu() -> str | None:
     """What this machine lacks to run an engine; ``None`` if nothing."""
+    from adaptrt.backends.tensorrt.device import describe_device
+    from adaptrt.backends.tensorrt.generations import import_tensorrt
     from adaptrt.errors import AdaptrtError
-    from adaptrt.trt.cuda import describe_device
-    from adaptrt.trt.versions import import_tensorrt
 
     try:
         import_tensorrt()
@@ -90,9 +90,9 @@ def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.fixture
-def tiny_pictures(tmp_path: Path) -> list[Path]:
+def tiny_images(tmp_path: Path) -> list[Path]:
     """Two small PNG files, wide and tall: textured grey with a red and a blue rectangle, always the same."""
-    cv2 = pytest.importorskip("cv2", reason="pictures need OpenCV")
+    cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
     import numpy as np
 
     paths = []

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from adaptrt.contributions import Metric
 from adaptrt.predictions import Classification, Detections, Predictions, Values
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import ModelSpec, Precision
 
 
 def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -84,11 +84,10 @@ def _same_class(reference: Sequence[Predictions], converted: Sequence[Prediction
 TOP1 = Metric(name="same top-1", task="classify", reason="the same class comes first", compute=_same_class, minimum=1.0)
 
 
-def standard_metrics(spec: ModelSpec, precision: str) -> list[Metric]:
+def standard_metrics(spec: ModelSpec, precision: Precision) -> list[Metric]:
     """The metrics of the spec's task, as strict as the precision allows."""
     if spec.task == "detect":
-        limits = {"fp32": (0.99, 1e-3), "tf32": (0.95, 0.01), "fp16": (0.9, 0.03)}
-        iou, score = limits.get(precision, (0.75, 0.1))
+        iou, score = precision.limits.get("box_iou", 0.75), precision.limits.get("score", 0.1)
         return [matched_boxes(iou, score, decoder_threshold(spec))]
     return [TOP1] if spec.task == "classify" else []
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from adaptrt.errors import PluginError
 from adaptrt.report import Check
-from adaptrt.specs import ModelSpec, OutputGroup, OutputSpec, Tolerance
+from adaptrt.specs import ModelSpec, OutputGroup, OutputSpec, Precision, Tolerance
 from adaptrt.verify.tolerances import tolerance_of
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -58,7 +58,7 @@ class Comparison:
     """
 
     def __init__(
-        self, spec: ModelSpec, precision: str, *, suffix: str = "", tolerance: Tolerance | None = None
+        self, spec: ModelSpec, precision: Precision, *, suffix: str = "", tolerance: Tolerance | None = None
     ) -> None:
         self._suffix = suffix
         self._totals = {

@@ -1,5 +1,5 @@
-"""Pictures in, predictions out: numpy, OpenCV and Pillow only, so that it also runs where there is no torch.
+"""Images in, predictions out: numpy, OpenCV and Pillow only, so that it also runs where there is no torch.
 
-Everywhere in this package a picture is uint8 [H, W, 3], RGB. The modules that need OpenCV or Pillow import them, so
+Everywhere in this package an image is uint8 [H, W, 3], RGB. The modules that need OpenCV or Pillow import them, so
 import those modules late.
 """

@@ -19,7 +19,7 @@ def corners_from_centers(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def boxes_to_original(boxes: NDArray[np.float32], meta: ImageMeta) -> NDArray[np.float32]:
-    """Boxes, float32 [N, 4] x1 y1 x2 y2, from input pixels to pixels of the original picture, clipped to it."""
+    """Boxes, float32 [N, 4] x1 y1 x2 y2, from input pixels to pixels of the original image, clipped to it."""
     height, width = meta.original_size
     (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
     moved = boxes - np.array([offset_x, offset_y, offset_x, offset_y], np.float32)

@@ -1,4 +1,4 @@
-"""What is drawn with: text and rounded rectangles, anti-aliased, straight onto an RGB picture."""
+"""What is drawn with: text and rounded rectangles, anti-aliased, straight onto an RGB image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptrt.vision.colors import Color
-    from adaptrt.vision.pictures import Picture
+    from adaptrt.vision.images import ImageArray
 
 _SHIFT = 4  # cv2 draws at sixteenths of a pixel
 _WEIGHT = 500
@@ -21,7 +21,7 @@ _FONT = cv2.FontFace("sans") if hasattr(cv2, "FontFace") else None  # OpenCV 5 h
 
 
 class Rect(NamedTuple):
-    """Pixels, right and bottom exclusive; need not lie inside the picture."""
+    """Pixels, right and bottom exclusive; need not lie inside the image."""
 
     left: float
     top: float
@@ -41,7 +41,7 @@ def text_width(text: str, size: int) -> int:
     return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, size / 30, _stroke(size))[0][0])
 
 
-def draw_text(image: Picture, text: str, left: float, baseline: float, size: int, color: Color) -> None:
+def draw_text(image: ImageArray, text: str, left: float, baseline: float, size: int, color: Color) -> None:
     place = (round(left), round(baseline))
     if _FONT is not None:
         cv2.putText(image, text, place, color, _FONT, size, _WEIGHT)
@@ -58,19 +58,19 @@ def fit_text(text: str, size: int, width: float) -> str:
     return text.rstrip() + "..."
 
 
-def fill_rounded(image: Picture, rect: Rect, color: Color, radius: float, opacity: float = 1.0) -> None:
+def fill_rounded(image: ImageArray, rect: Rect, color: Color, radius: float, opacity: float = 1.0) -> None:
     _blend(image, rect, color, radius, opacity, thickness=0)
 
 
 def outline_rounded(
-    image: Picture, rect: Rect, color: Color, radius: float, thickness: int, opacity: float = 1.0
+    image: ImageArray, rect: Rect, color: Color, radius: float, thickness: int, opacity: float = 1.0
 ) -> None:
     """A line along the edge of ``rect``, half of it on either side."""
     _blend(image, rect, color, radius, opacity, thickness)
 
 
-def _blend(image: Picture, rect: Rect, color: Color, radius: float, opacity: float, thickness: int) -> None:
-    """Draw the shape as a mask over the part of the picture that it touches, then mix the colour in."""
+def _blend(image: ImageArray, rect: Rect, color: Color, radius: float, opacity: float, thickness: int) -> None:
+    """Draw the shape as a mask over the part of the image that it touches, then mix the colour in."""
     height, width = image.shape[:2]
     left, top = max(math.floor(rect.left) - thickness - 1, 0), max(math.floor(rect.top) - thickness - 1, 0)
     right, bottom = (

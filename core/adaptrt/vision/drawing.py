@@ -1,4 +1,4 @@
-"""Predictions drawn onto their picture: boxes with labels, or the likeliest classes as bars."""
+"""Predictions drawn onto their image: boxes with labels, or the likeliest classes as bars."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from adaptrt.vision.colors import DARK, LIGHT, class_color, text_color
 
 if TYPE_CHECKING:
     from adaptrt.predictions import Predictions
-    from adaptrt.vision.pictures import Picture
+    from adaptrt.vision.images import ImageArray
 
 
-def draw_predictions(image: Picture, predictions: Predictions) -> Picture:
-    """A copy of the picture, uint8 [H, W, 3] RGB, with the predictions on it. ``Values`` leave it as it is."""
-    drawn: Picture = image.copy()
+def draw_predictions(image: ImageArray, predictions: Predictions) -> ImageArray:
+    """A copy of the image, uint8 [H, W, 3] RGB, with the predictions on it. ``Values`` leave it as it is."""
+    drawn: ImageArray = image.copy()
     if isinstance(predictions, Detections):
         _draw_detections(drawn, predictions)
     elif isinstance(predictions, Classification):
@@ -24,7 +24,7 @@ def draw_predictions(image: Picture, predictions: Predictions) -> Picture:
     return drawn
 
 
-def _draw_detections(image: Picture, detections: Detections) -> None:
+def _draw_detections(image: ImageArray, detections: Detections) -> None:
     line = max(2, round(_scale(image) * 0.0035))
     boxes = [Rect(*map(float, box)) for box in detections.boxes]
     edges = [
@@ -44,7 +44,7 @@ def _chip_text(detections: Detections, index: int) -> str:
     return f"{detections.name(index)} {detections.scores[index]:.2f}"
 
 
-def _place_chip(image: Picture, box: Rect, text: str, taken: list[Rect]) -> Rect:
+def _place_chip(image: ImageArray, box: Rect, text: str, taken: list[Rect]) -> Rect:
     """Above the box if there is room, else inside, below or at its right: the first place that hides no other chip."""
     size = _text_size(image)
     width, height = text_width(text, size) + size, round(size * 1.55)
@@ -55,19 +55,19 @@ def _place_chip(image: Picture, box: Rect, text: str, taken: list[Rect]) -> Rect
     return next(free, fitting[0])
 
 
-def _inside(image: Picture, left: float, top: float, width: int, height: int) -> Rect:
+def _inside(image: ImageArray, left: float, top: float, width: int, height: int) -> Rect:
     left = max(0, min(round(left), image.shape[1] - width))
     top = max(0, min(round(top), image.shape[0] - height))
     return Rect(left, top, left + width, top + height)
 
 
-def _draw_chip(image: Picture, chip: Rect, text: str, label: int) -> None:
+def _draw_chip(image: ImageArray, chip: Rect, text: str, label: int) -> None:
     size, color = _text_size(image), class_color(label)
     fill_rounded(image, chip, color, size * 0.3)
     draw_text(image, text, chip.left + size / 2, chip.bottom - size * 0.47, size, text_color(color))
 
 
-def _draw_classes(image: Picture, classes: Classification) -> None:
+def _draw_classes(image: ImageArray, classes: Classification) -> None:
     """A panel in the upper left corner with a row for each class: name, bar and percentage."""
     size = _text_size(image)
     margin, row = round(size * 0.7), round(size * 2.1)
@@ -90,10 +90,10 @@ def _draw_classes(image: Picture, classes: Classification) -> None:
             fill_rounded(image, filled, class_color(int(classes.labels[index])), size)
 
 
-def _scale(image: Picture) -> float:
-    """The side, in pixels, of a square of the picture's area."""
+def _scale(image: ImageArray) -> float:
+    """The side, in pixels, of a square of the image's area."""
     return math.sqrt(image.shape[0] * image.shape[1])
 
 
-def _text_size(image: Picture) -> int:
+def _text_size(image: ImageArray) -> int:
     return max(11, round(_scale(image) * 0.021))

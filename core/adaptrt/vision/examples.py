@@ -1,4 +1,4 @@
-"""Example inputs: a real picture in variations, or noise that looks like one."""
+"""Example inputs: a real image in variations, or noise that looks like one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from adaptrt.vision.pictures import read_image
+from adaptrt.vision.images import read_image
 from adaptrt.vision.transforms import transform_image
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def example_arrays(
     spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int, image: Path | None = None
 ) -> dict[str, NDArray[Any]]:
-    """One array for each input, at these shapes. Seed 0, row 0 is the picture as it is; the rest are variations of it.
+    """One array for each input, at these shapes. Seed 0, row 0 is the image as it is; the rest are variations of it.
 
-    Inputs that are no picture get values of a standard normal distribution, or 0 and 1 for integers and booleans.
+    Inputs that are no image get values of a standard normal distribution, or 0 and 1 for integers and booleans.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
@@ -33,12 +33,9 @@ def example_arrays(
         if spec.image is not None and tensor.name == spec.image.input and len(shape) == 4 and shape[1] == 3:
             size = (shape[2], shape[3])
             batch = np.empty(shape, np.float32)
-            picture = None if image is None else read_image(image)
+            pixels = None if image is None else read_image(image)
             for row in range(shape[0]):
-                if picture is None:
-                    view = picture_noise(rng, size)
-                else:
-                    view = picture if seed == row == 0 else _vary(picture, rng)
+                view = image_noise(rng, size) if pixels is None else pixels if seed == row == 0 else _vary(pixels, rng)
                 transform_image(view, spec.image, size, out=batch[row])
             arrays[tensor.name] = batch.astype(tensor.dtype, copy=False)
         elif np.issubdtype(np.dtype(tensor.dtype), np.floating):
@@ -48,20 +45,18 @@ def example_arrays(
     return arrays
 
 
-def picture_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
+def image_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Noise with the falling spectrum of a photograph and a few hard edges: uint8 [H, W, 3].
 
     White noise is far from anything a network was trained on, and hides differences.
     """
     height, width = size
-    picture = np.zeros((height, width, 3), np.float32)
+    image = np.zeros((height, width, 3), np.float32)
     for octave in range(2, 8):
         grid = rng.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
-        picture += np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)) / np.float32(
-            1.6**octave
-        )
-    low, high = picture.min(), picture.max()
-    pixels: NDArray[np.uint8] = ((picture - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
+        image += np.asarray(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)) / np.float32(1.6**octave)
+    low, high = image.min(), image.max()
+    pixels: NDArray[np.uint8] = ((image - low) / max(high - low, 1e-6) * 255).astype(np.uint8)
     for _ in range(6):
         center = (int(rng.integers(width)), int(rng.integers(height)))
         axes = (int(rng.integers(1, max(2, width // 5))), int(rng.integers(1, max(2, height // 5))))
@@ -70,11 +65,11 @@ def picture_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np
     return pixels
 
 
-def _vary(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture mirrored or not, with another brightness, cut to a part of it."""
-    height, width = picture.shape[:2]
+def _vary(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The image mirrored or not, with another brightness, cut to a part of it."""
+    height, width = image.shape[:2]
     top, left = (int(rng.integers(0, side // 5 + 1)) for side in (height, width))
-    view = picture[top : top + max(1, height * 4 // 5), left : left + max(1, width * 4 // 5)]
+    view = image[top : top + max(1, height * 4 // 5), left : left + max(1, width * 4 // 5)]
     if rng.random() < 0.5:
         view = view[:, ::-1]
     gain = float(rng.uniform(0.7, 1.2))

@@ -38,7 +38,7 @@ except ImportError as error:
             f"OpenCV lacks a system library: {error}.", hint="On Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
         ) from error
     raise DependencyError(
-        f"Pictures need OpenCV, which cannot be imported: {error}.", hint="pip install opencv-python"
+        f"Images need OpenCV, which cannot be imported: {error}.", hint="pip install opencv-python"
     ) from error
 
 __all__ = ["MAX_PIXELS", "cv2"]

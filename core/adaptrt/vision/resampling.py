@@ -11,7 +11,7 @@ from adaptrt.vision.opencv import cv2
 
 if TYPE_CHECKING:
     from adaptrt.specs.image import Interpolation, Library
-    from adaptrt.vision.pictures import Picture
+    from adaptrt.vision.images import ImageArray
 
 _CV2 = {
     "nearest": cv2.INTER_NEAREST,
@@ -22,20 +22,20 @@ _CV2 = {
 _PIL = {"nearest": "NEAREST", "linear": "BILINEAR", "cubic": "BICUBIC", "area": "BOX"}
 
 
-def resize(image: Picture, size: tuple[int, int], interpolation: Interpolation, library: Library) -> Picture:
+def resize(image: ImageArray, size: tuple[int, int], interpolation: Interpolation, library: Library) -> ImageArray:
     """uint8 [H, W, 3] to uint8 [h, w, 3] for ``size`` (h, w); the same array if it has that size already."""
     if image.shape[:2] == size:
         return image
     if library == "pil":
         return _resize_pil(image, size, interpolation)
-    resized: Picture = cv2.resize(image, size[::-1], interpolation=_CV2[interpolation])
+    resized: ImageArray = cv2.resize(image, size[::-1], interpolation=_CV2[interpolation])
     return resized
 
 
-def _resize_pil(image: Picture, size: tuple[int, int], interpolation: Interpolation) -> Picture:
+def _resize_pil(image: ImageArray, size: tuple[int, int], interpolation: Interpolation) -> ImageArray:
     try:
         from PIL import Image
     except ImportError as error:
-        raise DependencyError("This model's pictures are resized by Pillow.", hint="pip install pillow") from error
+        raise DependencyError("This model's images are resized by Pillow.", hint="pip install pillow") from error
     resample = Image.Resampling[_PIL[interpolation]]
     return np.asarray(Image.fromarray(image).resize(size[::-1], resample))

@@ -1,4 +1,4 @@
-"""Pictures to input tensors, exactly as the frameworks do it: Ultralytics' LetterBox, timm's eval transform."""
+"""Images to input tensors, exactly as the frameworks do it: Ultralytics' LetterBox, timm's eval transform."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptrt.specs import ImageTransform, ModelSpec
-    from adaptrt.vision.pictures import Picture
+    from adaptrt.vision.images import ImageArray
 
 Size = tuple[int, int]
 
 
 def transform_batch(
-    images: Sequence[Picture], spec: ModelSpec
+    images: Sequence[ImageArray], spec: ModelSpec
 ) -> tuple[dict[str, NDArray[np.float32]], list[ImageMeta]]:
-    """Pictures, uint8 [H, W, 3] RGB of any sizes, to ``{input: float32 [N, 3, h, w]}`` and where each lies in it."""
-    height, width = spec.image_size  # raises where the model takes no picture
+    """Images, uint8 [H, W, 3] RGB of any sizes, to ``{input: float32 [N, 3, h, w]}`` and where each lies in it."""
+    height, width = spec.image_size  # raises where the model takes no image
     assert spec.image is not None
     batch = np.empty((len(images), 3, height, width), np.float32)
     metas = [
@@ -38,20 +38,20 @@ def transform_batch(
 
 
 def transform_image(
-    image: Picture, transform: ImageTransform, size: Size, *, out: NDArray[np.float32] | None = None
+    image: ImageArray, transform: ImageTransform, size: Size, *, out: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.float32], ImageMeta]:
-    """A picture, uint8 [H, W, 3] RGB, to float32 [3, h, w] of ``size`` (h, w), written into ``out`` if given."""
+    """An image, uint8 [H, W, 3] RGB, to float32 [3, h, w] of ``size`` (h, w), written into ``out`` if given."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(
-            f"A picture is uint8 [H, W, 3], this is {image.dtype} {list(image.shape)}.",
-            hint="adaptrt.vision.pictures.read_image makes one.",
+            f"An image is uint8 [H, W, 3], this is {image.dtype} {list(image.shape)}.",
+            hint="adaptrt.vision.images.read_image makes one.",
         )
     if out is None:
         out = np.empty((3, *size), np.float32)
     return out, _PLACINGS[transform.resize](image, transform, size, out)
 
 
-def _letterbox(image: Picture, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
+def _letterbox(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
     """Ratio kept, the rest padded; sizes and offsets round as in ``ultralytics.data.augment.LetterBox``."""
     (height, width), original = size, (image.shape[0], image.shape[1])
     ratio = min(height / original[0], width / original[1])
@@ -73,12 +73,12 @@ def _letterbox(image: Picture, transform: ImageTransform, size: Size, out: NDArr
     return _meta(original, size, inner, (top, left))
 
 
-def _stretch(image: Picture, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
+def _stretch(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
     _normalize(resize(image, size, transform.interpolation, transform.library), transform, out)
     return _meta((image.shape[0], image.shape[1]), size, size, (0, 0))
 
 
-def _crop(image: Picture, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
+def _crop(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
     """Ratio kept, then the middle; sizes round as in ``timm.data.transforms_factory`` with crop_mode center."""
     if not 0 < transform.crop_fraction <= 1:
         raise ShapeError(f"A crop_fraction of {transform.crop_fraction} cannot be.", hint="It lies in 0 < f <= 1.")
@@ -97,7 +97,7 @@ def _crop(image: Picture, transform: ImageTransform, size: Size, out: NDArray[np
     return _meta(original, size, inner, (-top, -left))
 
 
-_PLACINGS: dict[str, Callable[[Picture, ImageTransform, Size, NDArray[np.float32]], ImageMeta]] = {
+_PLACINGS: dict[str, Callable[[ImageArray, ImageTransform, Size, NDArray[np.float32]], ImageMeta]] = {
     "letterbox": _letterbox,
     "stretch": _stretch,
     "crop": _crop,
@@ -113,14 +113,14 @@ def _meta(original: Size, size: Size, inner: Size, offset: Size) -> ImageMeta:
     )
 
 
-def _normalize(pixels: Picture, transform: ImageTransform, out: NDArray[np.float32]) -> None:
+def _normalize(pixels: ImageArray, transform: ImageTransform, out: NDArray[np.float32]) -> None:
     """uint8 [h, w, 3] RGB to float32 [3, h, w], in the channel order that ``transform`` wants."""
     planes = cv2.split(pixels)
     for channel, plane in enumerate(planes if transform.colors == "rgb" else planes[::-1]):
         _normalize_plane(plane, transform, channel, out[channel])
 
 
-def _normalize_plane(plane: Picture, transform: ImageTransform, channel: int, out: NDArray[np.float32]) -> None:
+def _normalize_plane(plane: ImageArray, transform: ImageTransform, channel: int, out: NDArray[np.float32]) -> None:
     """``(plane * scale - mean) / std`` in float32, rounded after each step, as torch does it.
 
     1/255 and its like are divisions: ``x * float32(1 / 255)`` differs from ``x / 255`` in the last bit.

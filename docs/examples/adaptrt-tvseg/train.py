@@ -1,4 +1,4 @@
-"""Trains LR-ASPP for a moment on drawn pictures: red and blue shapes on grey. Writes shapes.pth and two test pictures.
+"""Trains LR-ASPP for a moment on drawn images: red and blue shapes on grey. Writes shapes.pth and two test images.
 
 The network starts from random weights, since nothing is downloaded; this is an example of a checkpoint, not of training.
 """
@@ -15,7 +15,7 @@ STEPS, BATCH, SIZE, RATE = 60, 8, 64, 5e-3
 
 
 def draw(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture, uint8 [H, W, 3] RGB, and its classes, uint8 [H, W]: 0 background, 1 red, 2 blue."""
+    """An image, uint8 [H, W, 3] RGB, and its classes, uint8 [H, W]: 0 background, 1 red, 2 blue."""
     image = rng.integers(90, 150, (height, width, 3)).astype(np.uint8)
     classes = np.zeros((height, width), np.uint8)
     for _ in range(rng.integers(1, 5)):

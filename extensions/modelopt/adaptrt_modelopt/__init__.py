@@ -18,9 +18,9 @@ def model_spec(ctx: Conversion) -> Generator[None, ModelSpec, ModelSpec]:
 
 
 @hookimpl
-def typed_onnx(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
+def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
     """The graph with the types that AutoCast chooses, wherever core would choose them itself."""
-    if not ctx.typed_graph:
+    if not ctx.reduced_graph:
         return None
     settings = settings_of(ctx)
     if find_spec("modelopt") is None:

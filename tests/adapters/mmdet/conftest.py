@@ -12,7 +12,7 @@ pytest.importorskip("mmdet", reason="needs mmdet")
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures like those that the fixture was trained on, held out: a folder with images/ and instances.json."""
+    """Images like those that the fixture was trained on, held out: a folder with images/ and instances.json."""
     from draw_shapes import write_detection_set
     from train_detr import HELD_OUT_SEED, LOOK
 

@@ -75,12 +75,12 @@ def test_the_fixture_alone_is_enough() -> None:
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, saved: Callable[[Any], Path]) -> None:
-    class Trap:
+    class Hazard:
         def __reduce__(self) -> Any:
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
     with pytest.raises(CheckpointError, match="mkdir"):
-        open_checkpoint(saved({"state_dict": {"a": torch.ones(1)}, "meta": Trap()}))
+        open_checkpoint(saved({"state_dict": {"a": torch.ones(1)}, "meta": Hazard()}))
     assert not (tmp_path / "sprung").exists()
 
 

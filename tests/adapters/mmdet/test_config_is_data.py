@@ -59,12 +59,12 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "canary_package" / "__init__.py").write_text("")
     (tmp_path / "canary_package" / "registry.py").write_text(line)
 
-    class Trap:
+    class Hazard:
         def __reduce__(self) -> Any:
             return (open, (str(tripped), "w"))
 
-    (tmp_path / "canary.pkl").write_bytes(pickle.dumps(Trap()))
-    torch.save(Trap(), tmp_path / "canary.pth")
+    (tmp_path / "canary.pkl").write_bytes(pickle.dumps(Hazard()))
+    torch.save(Hazard(), tmp_path / "canary.pth")
     for name in ("canary_module", "canary", "canary_package", "canary_package.registry"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -90,7 +90,7 @@ def changed(values: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def convert(adapter: Any, path: Path, folder: Path, *, trust: bool = False) -> None:
-    """What a conversion does with a config: the model, its spec, and mmdet's own way from picture to boxes."""
+    """What a conversion does with a config: the model, its spec, and mmdet's own way from image to boxes."""
     import cv2
     import numpy as np
 
@@ -98,8 +98,8 @@ def convert(adapter: Any, path: Path, folder: Path, *, trust: bool = False) -> N
     ctx = Conversion(Request(str(path), "detr", trust_checkpoint=trust), options, folder, warn=print)
     model = adapter.load_model(ctx)
     adapter.model_spec(ctx, model)
-    cv2.imwrite(str(folder / "picture.png"), np.zeros((64, 64, 3), np.uint8))
-    predict(open_source(ctx), [folder / "picture.png"], (64, 64), stretch=True)
+    cv2.imwrite(str(folder / "image.png"), np.zeros((64, 64, 3), np.uint8))
+    predict(open_source(ctx), [folder / "image.png"], (64, 64), stretch=True)
 
 
 POPEN = {"type": "subprocess.Popen", "args": ["touch", "tripped"]}

@@ -31,7 +31,7 @@ def test_queries_give_the_best_pairs_of_query_and_class() -> None:
     found = decode(outputs, [META], spec("queries"))[0]
     assert found.labels.tolist() == [0, 2, 1]
     assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.7])
-    assert found.boxes.tolist() == [[0, 0, 20, 20], [0, 0, 20, 20], [40, 40, 80, 100]], "back in the picture, clipped"
+    assert found.boxes.tolist() == [[0, 0, 20, 20], [0, 0, 20, 20], [40, 40, 80, 100]], "back in the image, clipped"
     assert len(decode(outputs, [META], spec("queries", max_det=2))[0]) == 2
     assert decode(outputs, [META], spec("queries", classes=["b"]))[0].labels.tolist() == [1]
     assert decode(outputs, [META], spec("queries", nms=0.5, agnostic=True))[0].labels.tolist() == [0, 1]

@@ -32,7 +32,7 @@ def statuses(report: Report) -> dict[int, str]:
 
 def test_every_link_holds(fixed: Report) -> None:
     assert statuses(fixed) == dict.fromkeys((0, 1, 2, 5), "passed")
-    assert fixed.pictures[0].predictions["framework"].scores, "mmdet finds something"
+    assert fixed.images[0].predictions["framework"].scores, "mmdet finds something"
     assert fixed.spec is not None
     assert fixed.spec.labels == ("circle", "square", "triangle", "star")
     assert [output.name for output in fixed.spec.outputs] == ["scores", "labels", "boxes"]
@@ -73,7 +73,7 @@ def test_batches_are_honest(fixed: Report) -> None:
 
 
 def test_predictions_are_mmdets(fixed: Report, shapes: Path, tmp_path: Path) -> None:
-    """Every picture, by the file alone, against mmdet's predict with the same resizing."""
+    """Every image, by the file alone, against mmdet's predict with the same resizing."""
     from adaptrt import Conversion, Request
     from adaptrt.verify.agreement import matched_boxes
     from adaptrt_mmdet.framework import predict
@@ -118,7 +118,7 @@ def test_padding_is_masked_on_request(shapes: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("padding", ["letterbox", "true"])
 def test_padding_without_a_mask_is_refused(padding: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="sees padding as picture unless it is masked"):
+    with pytest.raises(UsageError, match="sees padding as image unless it is masked"):
         adaptrt.convert(FIXTURE, adapter="detr", output=tmp_path / "o.onnx", options={"padding": padding}, html=False)
 
 
@@ -135,7 +135,7 @@ def test_height_and_width_may_be_dynamic(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_dynamic_sizes_with_padding_masked(shapes: Path, tmp_path: Path) -> None:
-    """The mask has the picture's own axes: what is asked of the picture holds for both."""
+    """The mask has the image's own axes: what is asked of the image holds for both."""
     report = adaptrt.convert(
         FIXTURE,
         adapter="detr",

@@ -31,7 +31,7 @@ def test_patched_is_the_original(tmp_path: Path, name: str) -> None:
     samples = [inputs_of(spec, batch=2, seed=seed, size=size) for seed, size in enumerate(sizes)]
     with torch.inference_mode():
         expected = [model(*sample.values()) for sample in samples]
-        assert (expected[0][0][0] - expected[0][0][1]).abs().max() > 1e-2, "the pictures make a difference"
+        assert (expected[0][0][0] - expected[0][0][1]).abs().max() > 1e-2, "the images make a difference"
         patches = query_patches(model, spec)
         for patch in [*([one] for one in patches), patches]:
             # a patch alone, then all of them; those of one mechanism only work together
@@ -76,7 +76,7 @@ def test_each_patch_is_needed(tmp_path: Path, target: str, patched: Counter[str]
     assert len(left_out) == len(patches) - 1
     try:
         worse = operators(model, spec, left_out, tmp_path / "worse.onnx")
-    except ExportError:  # torch's own attention does not take queries of batch 1 to pictures of batch 2
+    except ExportError:  # torch's own attention does not take queries of batch 1 to images of batch 2
         assert target == "MultiheadAttention"
         return
     assert any(worse[name] > patched[name] for name in (*SHAPE_ARITHMETIC, "Transpose", "MatMul", "Softmax"))
@@ -88,7 +88,7 @@ def test_the_patches_of_traced_sizes_are_needed(tmp_path: Path, padding: str) ->
     import onnxruntime
 
     model, spec = narrow_detr(tmp_path, padding=padding, dynamic="batch,hw" if padding == "none" else None)
-    name = "data_samples" if padding == "mask" else "picture_size"
+    name = "data_samples" if padding == "mask" else "image_size"
     patches = [patch for patch in query_patches(model, spec) if name not in patch.target]
     other = inputs_of(spec, batch=3, seed=5, size=(96, 128) if padding == "none" else (64, 96))
     with torch.inference_mode():

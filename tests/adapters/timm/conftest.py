@@ -40,12 +40,12 @@ def conversion(tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn picture, neither square nor of a model's size."""
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn image, neither square nor of a model's size."""
     import cv2
     import draw_shapes
 
-    path = tmp_path_factory.mktemp("pictures") / "shapes.png"
-    image = next(iter(draw_shapes.draw_detection_pictures(1, 77))).image
+    path = tmp_path_factory.mktemp("images") / "shapes.png"
+    image = next(iter(draw_shapes.draw_detection_images(1, 77))).image
     cv2.imwrite(str(path), cv2.resize(image, (150, 110)))
     return path

@@ -1,4 +1,4 @@
-"""Specs: pictures prepared as timm does it, sizes, and what cannot be."""
+"""Specs: images prepared as timm does it, sizes, and what cannot be."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pictures_are_prepared_as_timm_does(name: str, conversion: Make, picture: Path) -> None:
+def test_images_are_prepared_as_timm_does(name: str, conversion: Make, image: Path) -> None:
     """With the arrays that its evaluation transform gives, bit for bit, for the config of any model."""
 
     class Described(torch.nn.Module):
@@ -47,7 +47,7 @@ def test_pictures_are_prepared_as_timm_does(name: str, conversion: Make, picture
     model = Described()
     spec = classifier_spec(conversion(name), model, Source(name))
     theirs = create_transform(**resolve_data_config({}, model=model))
-    for path in (picture,):
+    for path in (image,):
         image = Image.open(path).convert("RGB")
         arrays, _ = transform_batch([np.asarray(image)], spec)
         np.testing.assert_array_equal(arrays["images"][0], theirs(image).numpy())
@@ -55,13 +55,13 @@ def test_pictures_are_prepared_as_timm_does(name: str, conversion: Make, picture
 
 @pytest.mark.parametrize("imgsz", [None, (96, 96), pytest.param((96, 64), marks=not_in_old)])
 def test_the_prediction_of_timm_is_that_of_its_transform_and_model(
-    imgsz: tuple[int, int] | None, micro_file: Path, conversion: Make, picture: Path
+    imgsz: tuple[int, int] | None, micro_file: Path, conversion: Make, image: Path
 ) -> None:
     ctx = conversion(micro_file, shapes=ShapeRequest(imgsz=imgsz))
     model = swin.load_model(ctx)
     spec = swin.model_spec(ctx, model)
-    found = swin.framework_predictions(ctx, picture)
-    arrays, _ = transform_batch([np.asarray(Image.open(picture).convert("RGB"))], spec)
+    found = swin.framework_predictions(ctx, image)
+    arrays, _ = transform_batch([np.asarray(Image.open(image).convert("RGB"))], spec)
     with torch.no_grad():
         scores = model(torch.from_numpy(arrays["images"]))[0].softmax(-1)
     assert [found.name(i) for i in range(2)] == ["abcdefg"[int(i)] for i in scores.topk(2).indices]
@@ -103,7 +103,7 @@ def test_a_convolutional_network_takes_any_size(conversion: Make) -> None:
     assert any_model.model_spec(ctx, model).image_size == (96, 64)
 
 
-def test_other_channels_make_no_picture(conversion: Make, micro_file: Path) -> None:
+def test_other_channels_make_no_image(conversion: Make, micro_file: Path) -> None:
     ctx = conversion("resnet10t", {"model_args": {"in_chans": 1}})
     spec = any_model.model_spec(ctx, any_model.load_model(ctx))
     assert spec.image is None

@@ -16,7 +16,7 @@ timm = pytest.importorskip("timm", reason="needs timm")
 
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from micro_swin import MICRO, NAME, micro, not_in_old, pictures  # noqa: E402
+from micro_swin import MICRO, NAME, images, micro, not_in_old  # noqa: E402
 
 from adaptrt import CheckpointError, ModelError, ShapeRequest, UsageError  # noqa: E402
 from adaptrt_timm import any_model, swin  # noqa: E402
@@ -26,7 +26,7 @@ OPTIONS: dict[str, Any] = {"model": NAME, "model_args": MICRO}
 
 
 def same(loaded: Any, model: Any) -> bool:
-    x = pictures(model, 1)
+    x = images(model, 1)
     with torch.no_grad():
         return not loaded.training and torch.equal(loaded(x), model(x))
 
@@ -133,7 +133,7 @@ def test_random_weights_are_the_same_each_time(conversion: Make) -> None:
     assert first.num_classes == 5
 
 
-def test_another_picture_size_keeps_windows_and_weights(micro_file: Path, conversion: Make) -> None:
+def test_another_image_size_keeps_windows_and_weights(micro_file: Path, conversion: Make) -> None:
     ctx = conversion(micro_file, shapes=ShapeRequest(imgsz=(96, 62)))
     model = swin.load_model(ctx)
     assert model.patch_embed.img_size == (96, 64)

@@ -14,7 +14,7 @@ pytest.importorskip("timm", reason="needs timm")
 pytest.importorskip("onnxruntime", reason="runs the result")
 
 import onnx  # noqa: E402
-from micro_swin import FORBIDDEN, export, micro, most_axes, negative_indices, not_in_old, operators, pictures  # noqa: E402
+from micro_swin import FORBIDDEN, export, images, micro, most_axes, negative_indices, not_in_old, operators  # noqa: E402
 
 import adaptrt  # noqa: E402
 from adaptrt_timm.swin_patches import swin_patches  # noqa: E402
@@ -65,7 +65,7 @@ def test_exact_at_every_batch(exporter: str, size: str, exported: Any) -> None:
     model, path = exported(exporter, size)
     session = onnxruntime.InferenceSession(str(path))
     for batch in (1, 2, 3, 5, 8):
-        x = pictures(model, batch, seed=batch)
+        x = images(model, batch, seed=batch)
         with torch.no_grad():
             expected = model(x).numpy()
         (actual,) = session.run(None, {"images": x.numpy()})
@@ -74,15 +74,15 @@ def test_exact_at_every_batch(exporter: str, size: str, exported: Any) -> None:
         np.testing.assert_allclose(alone[0], actual[-1], atol=1e-5, rtol=1e-5)
 
 
-def test_every_link(micro_file: Path, tmp_path: Path, picture: Path) -> None:
-    report = adaptrt.convert(micro_file, adapter="swin", output=tmp_path, batch="1:2:8", image=picture, html=False)
+def test_every_link(micro_file: Path, tmp_path: Path, image: Path) -> None:
+    report = adaptrt.convert(micro_file, adapter="swin", output=tmp_path, batch="1:2:8", image=image, html=False)
     assert report.status == "passed"
     assert [report.link(number).status for number in (0, 1, 2, 5)] == ["passed"] * 4
     assert [record.calls > 0 for record in report.patches] == [True] * 3
     assert report.spec is not None
     assert report.spec.labels == tuple("abcdefg")
     assert onnx.load(str(report.onnx)).opset_import[0].version == 17
-    (prediction,) = adaptrt.load(tmp_path / "micro.onnx")(picture, top_k=3)
+    (prediction,) = adaptrt.load(tmp_path / "micro.onnx")(image, top_k=3)
     assert isinstance(prediction, adaptrt.Classification)
     assert len(prediction) == 3
     assert prediction.name(0) in "abcdefg"
@@ -117,7 +117,7 @@ def test_another_size_than_it_was_made_for(micro_file: Path, tmp_path: Path) -> 
     assert [report.link(number).status for number in (1, 2)] == ["passed", "passed"]
 
 
-def test_any_other_model_goes_as_it_is(tmp_path: Path, picture: Path) -> None:
+def test_any_other_model_goes_as_it_is(tmp_path: Path, image: Path) -> None:
     report = adaptrt.convert(
         "resnet10t",
         adapter="timm",
@@ -125,7 +125,7 @@ def test_any_other_model_goes_as_it_is(tmp_path: Path, picture: Path) -> None:
         imgsz=64,
         batch="1:3",
         exporter="torchscript",
-        image=picture,
+        image=image,
         html=False,
     )
     assert report.status == "passed"

@@ -14,7 +14,7 @@ pytest.importorskip("timm", reason="needs timm")
 import onnx  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from micro_swin import FORBIDDEN, export, micro, not_in_old, operators, perturb, pictures, run_patched  # noqa: E402
+from micro_swin import FORBIDDEN, export, images, micro, not_in_old, operators, perturb, run_patched  # noqa: E402
 from timm.layers import Mlp  # noqa: E402
 from timm.models.swin_transformer import SwinTransformerBlock  # noqa: E402
 
@@ -51,7 +51,7 @@ def chosen(model: Any, names: list[str]) -> list[Any]:
 @pytest.mark.parametrize("size", [pytest.param(name, marks=not_in_old) if name in NEW else name for name in SIZES])
 def test_the_result_is_the_same(size: str, form: str) -> None:
     model = micro(**SIZES[size])
-    x = pictures(model, 3)
+    x = images(model, 3)
     with torch.no_grad():
         expected = model(x)
     actual = run_patched(model, swin_patches(model, FORMS[form]), x)
@@ -64,7 +64,7 @@ def test_the_result_is_the_same(size: str, form: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_each_alone_changes_nothing(target: str) -> None:
     model = micro()
-    x = pictures(model, 2)
+    x = images(model, 2)
     with torch.no_grad():
         expected = model(x)
     actual = run_patched(model, chosen(model, [target]), x)

@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_knows_the_shapes_and_the_conversion_loses_nothing(converted: Path, data: Path) -> None:
     found = evaluate([converted], data, backends=["eager", "onnxruntime"], adapter="swin", source=FIXTURE)
     eager, onnx = found.results
-    assert found.pictures == 120
+    assert found.images == 120
     assert eager.scores["top-1"] >= 0.95
     assert onnx.same == 1.0
     assert max(map(abs, found.losses().values())) <= 0.1

@@ -59,7 +59,7 @@ class Positions(nn.Module):
         return self.linear(x) * positions[:, None]
 
 
-class Picture(nn.Module):
+class ImageArray(nn.Module):
     def __init__(self, classes=4):
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 3, 2, 1)
@@ -98,17 +98,17 @@ class Bakes(nn.Module):
 
 def build(classes):
     """A factory."""
-    return Picture(classes)
+    return ImageArray(classes)
 
 
 def fetch(weights=True):
     if weights:
         torch.hub.load_state_dict_from_url("https://example.invalid/a.pth")
-    return Picture()
+    return ImageArray()
 
 
 class Space:
-    ready = Picture(2)
+    ready = ImageArray(2)
 
 
 def number():

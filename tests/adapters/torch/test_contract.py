@@ -9,14 +9,14 @@ import pytest
 from adaptrt.testing import AdapterContract
 
 
-class TestPicture(AdapterContract):
+class TestImage(AdapterContract):
     adapter = "torch"
     options = ("decoder=classify",)
     imgsz = "16x24"
 
     @pytest.fixture
     def source(self, folder: Path) -> str:
-        return f"{folder}/nets.py:Picture"
+        return f"{folder}/nets.py:ImageArray"
 
 
 class TestSeveralInputs(AdapterContract):

@@ -48,15 +48,15 @@ def test_a_first_axis_of_its_own_is_no_batch(conversion: Make) -> None:
     assert [tensor.dims[0].name for tensor in spec.inputs] == ["batch", "batch_extra_0", "batch", None]
 
 
-def test_a_picture_goes_in_as_options_say(conversion: Make) -> None:
+def test_an_image_goes_in_as_options_say(conversion: Make) -> None:
     options = {"mean": [0.5, 0.5, 0.5], "resize": "letterbox", "decoder": "classify"}
-    spec = spec_of(conversion("nets.py:Picture", imgsz=(16, 24), options=options))
+    spec = spec_of(conversion("nets.py:ImageArray", imgsz=(16, 24), options=options))
     assert spec.image.mean == (0.5, 0.5, 0.5)
     assert spec.image_size == (16, 24)
     assert spec.image.resize == "letterbox"
     assert (spec.task, spec.decoder.name) == ("classify", "classify")
-    assert spec_of(conversion("nets.py:Picture", ("a=1x3x8x8",))).image.input == "a"
-    assert spec_of(conversion("nets.py:Picture", ("a=1x3x8x8",), options={"image": "none"})).image is None
+    assert spec_of(conversion("nets.py:ImageArray", ("a=1x3x8x8",))).image.input == "a"
+    assert spec_of(conversion("nets.py:ImageArray", ("a=1x3x8x8",), options={"image": "none"})).image is None
     assert (
         spec_of(conversion("nets.py:Nested", ("batch.image=1x2", "batch.extra=1x2", "pair.0=1x2", "pair.1=1x2"))).image
         is None
@@ -71,13 +71,13 @@ def test_a_picture_goes_in_as_options_say(conversion: Make) -> None:
         (("a=1x3x8x8",), {"dtypes": {"a": "int65"}}, "is no type"),
         (("a=1x3x8x8",), {"ranges": {"b": [0, 1]}}, "no such input"),
         (("a=1x3x8x8",), {"image": "b"}, "no such input"),
-        (("a=1x4x8x8",), {"image": "a"}, "pictures need"),
+        (("a=1x4x8x8",), {"image": "a"}, "images need"),
         (("a=1x3x8x8",), {"labels": "missing.txt"}, "cannot be read"),
     ],
 )
 def test_wrong_words(conversion: Make, shape: tuple[str, ...], options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        spec_of(conversion("nets.py:Picture", shape, options=options))
+        spec_of(conversion("nets.py:ImageArray", shape, options=options))
 
 
 def test_an_exported_program_says_its_own_shapes(conversion: Make, folder: Any) -> None:

@@ -20,13 +20,13 @@ from adaptrt_torch.loading import load
 from adaptrt_torch.sources import find_object, importable
 
 Make = Callable[..., Any]
-PICTURE = ("images=1x3x8x8",)
+IMAGE = ("images=1x3x8x8",)
 
 
-@pytest.mark.parametrize("source", ["nets.py:Picture", "nets.py:build", "nets.py:Space.ready"])
+@pytest.mark.parametrize("source", ["nets.py:ImageArray", "nets.py:build", "nets.py:Space.ready"])
 def test_class_factory_object(conversion: Make, source: str) -> None:
     options = {} if source.endswith("ready") else {"kwargs": {"classes": 2}}
-    model = load(conversion(source, PICTURE, options=options))
+    model = load(conversion(source, IMAGE, options=options))
     assert not model.training
     assert model(torch.zeros(1, 3, 8, 8)).shape == (1, 2)
 
@@ -34,20 +34,20 @@ def test_class_factory_object(conversion: Make, source: str) -> None:
 def test_a_module_of_the_current_folder(conversion: Make, folder: Path) -> None:
     (folder / "shop_of_nets.py").write_text((folder / "nets.py").read_text())
     try:
-        assert load(conversion("shop_of_nets:Picture", PICTURE))
+        assert load(conversion("shop_of_nets:ImageArray", IMAGE))
     finally:
         sys.modules.pop("shop_of_nets", None)
     assert str(folder) not in sys.path
 
 
 def test_a_file_is_read_anew(conversion: Make, folder: Path) -> None:
-    load(conversion("nets.py:Picture", PICTURE))
-    (folder / "nets.py").write_text("from torch import nn\nPicture = nn.Identity\n")
-    assert type(load(conversion("nets.py:Picture", PICTURE))) is torch.nn.Identity
+    load(conversion("nets.py:ImageArray", IMAGE))
+    (folder / "nets.py").write_text("from torch import nn\nImage = nn.Identity\n")
+    assert type(load(conversion("nets.py:ImageArray", IMAGE))) is torch.nn.Identity
 
 
 def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
-    first, second, other = (load(conversion("nets.py:Picture", PICTURE, seed=seed)) for seed in (1, 1, 2))
+    first, second, other = (load(conversion("nets.py:ImageArray", IMAGE, seed=seed)) for seed in (1, 1, 2))
     assert torch.equal(first.head.weight, second.head.weight)
     assert not torch.equal(first.head.weight, other.head.weight)
 
@@ -55,8 +55,8 @@ def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
 @pytest.mark.parametrize(
     ("source", "message", "hint"),
     [
-        ("nets.py:Pictur", "has no 'Pictur'", "Did you mean 'Picture'?"),
-        ("net.py:Picture", "There is no file net.py", "Did you mean 'nets.py'?"),
+        ("nets.py:Pictur", "has no 'Pictur'", "Did you mean 'ImageArray'?"),
+        ("net.py:ImageArray", "There is no file net.py", "Did you mean 'nets.py'?"),
         ("nets.py", "Which object in nets.py?", "nets.py:Net"),
         ("nothing_here:Net", "no module 'nothing_here'", "Install its package"),
         ("torhc.nn:Linear", "no module 'torhc'", "Did you mean 'torch'?"),
@@ -69,14 +69,14 @@ def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
 )
 def test_wrong_sources(conversion: Make, source: str, message: str, hint: str) -> None:
     with pytest.raises(AdaptrtError) as caught:
-        load(conversion(source, PICTURE))
+        load(conversion(source, IMAGE))
     assert message in caught.value.message
     assert hint in (caught.value.hint or "")
 
 
 def test_wrong_keywords_are_answered_with_the_right_ones(conversion: Make) -> None:
     with pytest.raises(ModelError) as caught:
-        load(conversion("nets.py:Picture", PICTURE, options={"kwargs": {"clases": 2}}))
+        load(conversion("nets.py:ImageArray", IMAGE, options={"kwargs": {"clases": 2}}))
     assert "Did you mean 'classes'?" in (caught.value.hint or "")
 
 
@@ -89,15 +89,15 @@ def test_a_module_that_needs_another(folder: Path) -> None:
 def test_nothing_is_downloaded(conversion: Make) -> None:
     original = torch.hub.download_url_to_file
     with pytest.raises(ModelError, match="wants to download"):
-        load(conversion("nets.py:fetch", PICTURE))
+        load(conversion("nets.py:fetch", IMAGE))
     assert torch.hub.download_url_to_file is original
-    assert load(conversion("nets.py:fetch", PICTURE, options={"kwargs": {"weights": False}}))
+    assert load(conversion("nets.py:fetch", IMAGE, options={"kwargs": {"weights": False}}))
 
 
 class TestWeights:
     @pytest.fixture
     def trained(self, conversion: Make) -> Any:
-        return load(conversion("nets.py:Picture", PICTURE, seed=9))
+        return load(conversion("nets.py:ImageArray", IMAGE, seed=9))
 
     @pytest.mark.parametrize("nesting", ["plain", "state_dict", "ema", "half", "safetensors"])
     def test_usual_nestings(self, conversion: Make, folder: Path, trained: Any, nesting: str) -> None:
@@ -109,7 +109,7 @@ class TestWeights:
             torch.save({"model": {f"module.{name}": tensor.half() for name, tensor in state.items()}}, path)
         else:
             torch.save(state if nesting == "plain" else {"epoch": 3, nesting: state}, path)
-        model = load(conversion("nets.py:Picture", PICTURE, weights=path))
+        model = load(conversion("nets.py:ImageArray", IMAGE, weights=path))
         for name, tensor in model.state_dict().items():
             torch.testing.assert_close(tensor, state[name], rtol=1e-3, atol=1e-3)
             assert tensor.dtype == torch.float32
@@ -117,7 +117,7 @@ class TestWeights:
     def test_under_the_prefix_of_a_lightning_module(self, conversion: Make, folder: Path, trained: Any) -> None:
         state = {f"model.{name}": tensor for name, tensor in trained.state_dict().items()}
         torch.save({"state_dict": {**state, "loss.weight": torch.ones(2)}, "hyper_parameters": {}}, folder / "l.ckpt")
-        ctx = conversion("nets.py:Picture", PICTURE, weights=folder / "l.ckpt")
+        ctx = conversion("nets.py:ImageArray", IMAGE, weights=folder / "l.ckpt")
         assert torch.equal(load(ctx).head.weight, trained.head.weight)
         assert "under model.; 1 others (loss.weight)" in ctx.notes[0]
 
@@ -126,40 +126,40 @@ class TestWeights:
         other = {name: tensor + 1 for name, tensor in state.items()}
         torch.save({"student": state, "teacher": other}, folder / "two.pth")
         with pytest.raises(CheckpointError, match=r"2 times: under student\., teacher\.") as caught:
-            load(conversion("nets.py:Picture", PICTURE, weights=folder / "two.pth"))
+            load(conversion("nets.py:ImageArray", IMAGE, weights=folder / "two.pth"))
         assert "--set prefix=student." in (caught.value.hint or "")
-        ctx = conversion("nets.py:Picture", PICTURE, weights=folder / "two.pth", options={"prefix": "teacher"})
+        ctx = conversion("nets.py:ImageArray", IMAGE, weights=folder / "two.pth", options={"prefix": "teacher"})
         assert torch.equal(load(ctx).head.weight, other["head.weight"])
         with pytest.raises(CheckpointError, match="nothing under --set prefix=techer") as caught:
-            load(conversion("nets.py:Picture", PICTURE, weights=folder / "two.pth", options={"prefix": "techer"}))
+            load(conversion("nets.py:ImageArray", IMAGE, weights=folder / "two.pth", options={"prefix": "techer"}))
         assert "Did you mean 'teacher'?" in (caught.value.hint or "")
 
     def test_beside_the_arguments_of_a_training_script(self, conversion: Make, folder: Path, trained: Any) -> None:
         torch.save({"model": trained.state_dict(), "args": Namespace(lr=0.1)}, folder / "args.pth")
-        model = load(conversion("nets.py:Picture", PICTURE, weights=folder / "args.pth"))
+        model = load(conversion("nets.py:ImageArray", IMAGE, weights=folder / "args.pth"))
         assert torch.equal(model.head.weight, trained.head.weight)
 
     def test_a_whole_network(self, conversion: Make, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Pickled as ``torch.save(model)`` does: its tensors are read, its class is not."""
         monkeypatch.syspath_prepend(str(folder))
         (folder / "whole_nets.py").write_text((folder / "nets.py").read_text())
-        net = importlib.import_module("whole_nets").Picture()
+        net = importlib.import_module("whole_nets").ImageArray()
         torch.save({"model": net, "epoch": 1}, folder / "whole.pth")
         del sys.modules["whole_nets"]
-        model = load(conversion("whole_nets.py:Picture", PICTURE, weights=folder / "whole.pth"))
+        model = load(conversion("whole_nets.py:ImageArray", IMAGE, weights=folder / "whole.pth"))
         assert torch.equal(model.head.weight, net.head.weight)
         assert "whole_nets" not in sys.modules
 
     def test_trusted_ones_are_unpickled(self, conversion: Make, folder: Path, trained: Any) -> None:
         torch.save({"model": trained.state_dict(), "when": Fraction(1, 2)}, folder / "odd.pth")
         with pytest.raises(CheckpointError, match=r"fractions\.Fraction") as caught:
-            load(conversion("nets.py:Picture", PICTURE, weights=folder / "odd.pth"))
+            load(conversion("nets.py:ImageArray", IMAGE, weights=folder / "odd.pth"))
         assert "--trust-checkpoint" in (caught.value.hint or "")
-        model = load(conversion("nets.py:Picture", PICTURE, weights=folder / "odd.pth", trust_checkpoint=True))
+        model = load(conversion("nets.py:ImageArray", IMAGE, weights=folder / "odd.pth", trust_checkpoint=True))
         assert torch.equal(model.head.weight, trained.head.weight)
         (folder / "text.pth").write_text("no weights")
         with pytest.raises(CheckpointError, match="a text file"):
-            load(conversion("nets.py:Picture", PICTURE, weights=folder / "text.pth", trust_checkpoint=True))
+            load(conversion("nets.py:ImageArray", IMAGE, weights=folder / "text.pth", trust_checkpoint=True))
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -177,19 +177,19 @@ class TestWeights:
         change(state)
         torch.save(state, folder / "net.pth")
         with pytest.raises(CheckpointError, match=message):
-            load(conversion("nets.py:Picture", PICTURE, weights=folder / "net.pth"))
+            load(conversion("nets.py:ImageArray", IMAGE, weights=folder / "net.pth"))
 
     def test_not_strict_leaves_a_note(self, conversion: Make, folder: Path, trained: Any) -> None:
         state = dict(trained.state_dict(), extra=torch.zeros(1))
         torch.save(state, folder / "net.pth")
-        ctx = conversion("nets.py:Picture", PICTURE, weights=folder / "net.pth", options={"strict": False})
+        ctx = conversion("nets.py:ImageArray", IMAGE, weights=folder / "net.pth", options={"strict": False})
         load(ctx)
         assert "extra" in ctx.notes[0]
 
     def test_weights_alone_are_no_model(self, conversion: Make, folder: Path, trained: Any) -> None:
         torch.save(trained.state_dict(), folder / "net.pth")
         with pytest.raises(ModelError, match="holds no program") as caught:
-            load(conversion("net.pth", PICTURE))
+            load(conversion("net.pth", IMAGE))
         assert "--weights net.pth" in (caught.value.hint or "")
 
     @pytest.mark.parametrize(
@@ -207,14 +207,14 @@ class TestWeights:
             torch.save(trained.state_dict(), path)
         path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
         with pytest.raises(CheckpointError, match=message) as caught:
-            load(conversion(name, PICTURE))
+            load(conversion(name, IMAGE))
         assert "--weights" not in (caught.value.hint or "")
 
     def test_labels_are_read_once_before_the_model(self, conversion: Make, folder: Path) -> None:
         with pytest.raises(UsageError, match="nofile.txt cannot be read"):
-            conversion("nets.py:Picture", PICTURE, options={"labels": "nofile.txt"})
+            conversion("nets.py:ImageArray", IMAGE, options={"labels": "nofile.txt"})
         (folder / "labels.txt").write_text("a\nb\n")
-        ctx = conversion("nets.py:Picture", PICTURE, options={"labels": "labels.txt"})
+        ctx = conversion("nets.py:ImageArray", IMAGE, options={"labels": "labels.txt"})
         (folder / "labels.txt").unlink()
         assert describe(ctx, load(ctx)).labels == ("a", "b")
 
@@ -239,7 +239,7 @@ class TestInputs:
             ("nets.py:Tokens", ("x=1x2x6",), "needs ids too"),
             ("nets.py:Tokens", ("x=1x2x6", "idz=1x2"), "no input 'idz'"),
             ("nets.py:Tokens", ("a=1x2x6",), "takes 2 inputs, and --shape names 1"),
-            ("nets.py:Picture", ("a=1x2", "b=1x2"), "takes 1 inputs, and --shape names 2"),
+            ("nets.py:ImageArray", ("a=1x2", "b=1x2"), "takes 1 inputs, and --shape names 2"),
         ],
     )
     def test_that_the_model_does_not_take(

@@ -51,7 +51,7 @@ def converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         output="net.onnx",
         options={"decoder": "classify"},
     )
-    from adaptrt.vision.pictures import write_image
+    from adaptrt.vision.images import write_image
 
     Path("val", "0").mkdir(parents=True)
     write_image(Path("val", "0", "one.png"), np.full((8, 8, 3), 80, np.uint8))

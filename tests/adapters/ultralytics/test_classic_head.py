@@ -18,7 +18,7 @@ ANCHORS = torch.tensor([[[10.0, 13], [16, 30]], [[30, 61], [62, 45]]])
 
 
 class Head(torch.nn.Module):
-    """Two feature maps out of one picture, so that the head has one input."""
+    """Two feature maps out of one image, so that the head has one input."""
 
     def __init__(self) -> None:
         super().__init__()

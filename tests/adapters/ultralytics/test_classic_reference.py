@@ -28,11 +28,11 @@ pytestmark = pytest.mark.skipif(
 def outputs() -> dict[str, Any]:
     model = load_classic(WEIGHTS)
     assert model.names == {0: "helmet", 1: "vest"}
-    picture = cv2.imread(str(Path(ultralytics.__file__).parent / "assets" / "bus.jpg"))
-    picture = cv2.resize(picture, (640, 640), interpolation=cv2.INTER_LINEAR)[..., ::-1].transpose(2, 0, 1)[None]
+    image = cv2.imread(str(Path(ultralytics.__file__).parent / "assets" / "bus.jpg"))
+    image = cv2.resize(image, (640, 640), interpolation=cv2.INTER_LINEAR)[..., ::-1].transpose(2, 0, 1)[None]
     inputs = {
         "noise": np.random.default_rng(0).random((2, 3, 320, 416), dtype=np.float32),
-        "bus": np.ascontiguousarray(picture, dtype=np.float32) / np.float32(255),
+        "bus": np.ascontiguousarray(image, dtype=np.float32) / np.float32(255),
     }
     with torch.no_grad():
         return {name: model(torch.from_numpy(array)).numpy() for name, array in inputs.items()}

@@ -40,7 +40,7 @@ def saved(model: Any, **more: Any) -> Path:
 
 def converted_by_hand(path: Path) -> ModelSpec:
     """Every step that reads the checkpoint, Ultralytics' own prediction included."""
-    from adaptrt.vision.pictures import write_image
+    from adaptrt.vision.images import write_image
 
     write_image(Path("one.png"), np.full((64, 64, 3), 80, np.uint8))
     ctx = Conversion(Request(str(path), "yolo"), None, Path())

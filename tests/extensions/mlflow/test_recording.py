@@ -106,7 +106,7 @@ def test_a_build_is_recorded_too() -> None:
     assert run.info.run_name == "detector.onnx"
     assert run.data.params["precision"] == "fp16"
     assert run.data.tags["adaptrt.link_3"] == "passed"
-    assert run.data.metrics["bytes/typed"] == report.files["typed"].bytes
+    assert run.data.metrics["bytes/reduced"] == report.files["reduced"].bytes
 
 
 def test_the_files_are_kept_where_asked_for() -> None:

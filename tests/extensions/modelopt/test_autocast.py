@@ -27,7 +27,7 @@ def convert(**options: Any) -> Report:
 
 
 def typed(report: Report) -> onnx.ModelProto:
-    return onnx.load(report.files["typed"].path)
+    return onnx.load(report.files["reduced"].path)
 
 
 def half_weights(model: onnx.ModelProto, precision: str = "fp16") -> int:
@@ -42,8 +42,8 @@ def makers(model: onnx.ModelProto) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_autocast_types_the_graph_and_the_links_hold(tiny: str, picture: Path, precision: str) -> None:
-    report = convert(precision=precision, image=picture)
+def test_autocast_types_the_graph_and_the_links_hold(tiny: str, image: Path, precision: str) -> None:
+    report = convert(precision=precision, image=image)
     assert {link.number: link.status for link in report.links if link.number != 4} == dict.fromkeys(
         (0, 1, 2, 3, 5), "passed"
     )
@@ -56,8 +56,8 @@ def test_autocast_types_the_graph_and_the_links_hold(tiny: str, picture: Path, p
     assert "adaptrt.spec" in {entry.key for entry in model.metadata_props}
 
 
-def test_a_typed_graph_predicts_by_its_own_spec(tiny: str, picture: Path) -> None:
-    (found,) = adaptrt.load(convert(image=picture).files["typed"].path)(picture)
+def test_a_typed_graph_predicts_by_its_own_spec(tiny: str, image: Path) -> None:
+    (found,) = adaptrt.load(convert(image=image).files["reduced"].path)(image)
     assert found.names == ("red", "green", "blue")
 
 
@@ -76,7 +76,9 @@ def test_a_build_gets_its_types_by_autocast_and_a_typed_file_keeps_its_own(tiny:
     built = adaptrt.build("detector.onnx", precision="fp16", target=10, verify="quick", output="built.engine")
     assert built.link(3).status == "passed"
     assert any("ranges measured on 2 inputs" in note for note in built.notes)
-    again = adaptrt.build(built.files["typed"].path, precision="fp16", target=10, verify="none", output="again.engine")
+    again = adaptrt.build(
+        built.files["reduced"].path, precision="fp16", target=10, verify="none", output="again.engine"
+    )
     assert not any("AutoCast" in note for note in again.notes)
 
 
@@ -112,7 +114,7 @@ def test_a_trained_yolov5_in_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     report = convert(source="best.pt", adapter="yolov5", output="autocast.onnx")
     assert report.link(3).status == "passed"
     own = convert(source="best.pt", adapter="yolov5", output="own.onnx", plugins_file=_file("off.toml", NOTHING))
-    assert report.files["typed"].bytes < 0.55 * report.files["onnx"].bytes
+    assert report.files["reduced"].bytes < 0.55 * report.files["onnx"].bytes
     half = {name for name, kind in makers(typed(report)).items() if kind == onnx.TensorProto.FLOAT16}
     assert half == {name for name, kind in makers(typed(own)).items() if kind == onnx.TensorProto.FLOAT16}
     assert len(half) > 200

@@ -49,11 +49,11 @@ def manifest(raw: bytes | None = None, **changes: Any) -> Callable[[Path], None]
     def make(folder: Path) -> None:
         plan = b"ptrt" + bytes(64)
         (folder / "evil.engine").write_bytes(plan)
-        (folder / "picture.png").write_bytes(b"x")
+        (folder / "image.png").write_bytes(b"x")
         content = {
             "format": "adaptrt engine 1", "plan_sha256": hashlib.sha256(plan).hexdigest(), "plan_bytes": len(plan),
             "onnx": "a.onnx", "onnx_sha256": "0" * 64, "tensorrt": "8.6.0", "cuda": "12", "driver": None, "gpu": "g",
-            "capability": "9.0", "precision": "fp32", "spec": SPEC, "receipt": {"precision": "fp32"}, **changes,
+            "capability": "9.0", "precision": "fp32", "spec": SPEC, "precision_report": {"precision": "fp32"}, **changes,
         }  # fmt: skip
         (folder / "evil.engine.json").write_bytes(raw if raw is not None else json.dumps(content).encode())
 
@@ -80,7 +80,7 @@ def coco(
     def make(folder: Path) -> None:
         model(folder, DETECT)
         content = {
-            "images": [{"id": 1, "file_name": "picture.png", "width": 50, "height": 40, **(image or {})}],
+            "images": [{"id": 1, "file_name": "image.png", "width": 50, "height": 40, **(image or {})}],
             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], **(annotation or {})}],
             "categories": [{"id": number, "name": name, **(category or {})} for number, name in enumerate("abc", 1)],
         }
@@ -93,7 +93,7 @@ def class_folder(name: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         model(folder, {**SPEC, "labels": []})
         (folder / "set" / name).mkdir()
-        (folder / "set" / name / "1.png").symlink_to(folder / "picture.png")
+        (folder / "set" / name / "1.png").symlink_to(folder / "image.png")
 
     return make
 
@@ -114,8 +114,8 @@ def planted_entry(entry: dict[str, Any]) -> Callable[[Path], None]:
 
 
 EAGER = ("evaluate", "evil.onnx", "--data", "set", "--backend", "eager")
-ONNX = ("predict", "evil.onnx", "picture.png")
-ENGINE, LOOK = ("predict", "evil.engine", "picture.png"), ("inspect", "evil.engine", "-v")
+ONNX = ("predict", "evil.onnx", "image.png")
+ENGINE, LOOK = ("predict", "evil.engine", "image.png"), ("inspect", "evil.engine", "-v")
 SCORE = ("evaluate", "evil.onnx", "--data", "coco.json")
 BOXES = {
     "three-numbers": [1, 2, 3], "text": "1 2 3 4", "text-inside": [1, "2", 3, 4], "null": None,

@@ -27,7 +27,7 @@ SPEC: dict[str, Any] = {
 def model(
     folder: Path, spec: object = None, *, change: Callable[[Any], None] = lambda proto: None, name: str = "evil.onnx"
 ) -> None:
-    """Global average of the channels as three classes, with a picture beside it; ``change`` spoils it."""
+    """Global average of the channels as three classes, with an image beside it; ``change`` spoils it."""
     from onnx import TensorProto, helper
 
     nodes = [
@@ -45,15 +45,15 @@ def model(
         entry.key, entry.value = "adaptrt.spec", spec if isinstance(spec, str) else json.dumps(spec)
     change(proto)
     (folder / name).write_bytes(proto.SerializeToString())
-    picture(folder)
+    image(folder)
 
 
-def picture(folder: Path) -> None:
+def image(folder: Path) -> None:
     import cv2
     import numpy as np
 
     (folder / "set" / "a").mkdir(parents=True, exist_ok=True)
-    for place in (folder / "picture.png", folder / "set" / "a" / "1.png"):
+    for place in (folder / "image.png", folder / "set" / "a" / "1.png"):
         place.write_bytes(cv2.imencode(".png", np.full((40, 50, 3), 90, np.uint8))[1].tobytes())
 
 
@@ -200,12 +200,12 @@ def png_bomb(folder: Path) -> None:
 def hostile_file_name(folder: Path) -> None:
     model(folder, SPEC)
     for name in ("\x1b]0;owned\x07.png", MARKUP.replace("/", "_") + ".png"):
-        (folder / "pictures").mkdir(exist_ok=True)
-        (folder / "pictures" / name).write_bytes((folder / "picture.png").read_bytes())
-    (folder / "pictures" / "\x1b[2Jbroken.png").write_bytes(b"not a picture")
+        (folder / "images").mkdir(exist_ok=True)
+        (folder / "images" / name).write_bytes((folder / "image.png").read_bytes())
+    (folder / "images" / "\x1b[2Jbroken.png").write_bytes(b"not an image")
 
 
-PREDICT = ("predict", "evil.onnx", "picture.png")
+PREDICT = ("predict", "evil.onnx", "image.png")
 INSPECT, LINT = ("inspect", "evil.onnx", "-v"), ("lint", "evil.onnx", "-v")
 SHOWING = {
     "predict": PREDICT, "predict-json": (*PREDICT, "--json"), "inspect": INSPECT, "inspect-graph": ("inspect", "evil.onnx", "--graph"),
@@ -233,11 +233,11 @@ CASES = [
         for key, command in SHOWING.items()
     ),
     Case("markup-is-shown-as-it-is", hostile_names(MARKUP), PREDICT, (0,), says="[bold red]x[/]", needs=NEEDS),
-    Case("file-names", hostile_file_name, ("predict", "evil.onnx", "pictures"), (0, MODEL), needs=NEEDS),
+    Case("file-names", hostile_file_name, ("predict", "evil.onnx", "images"), (0, MODEL), needs=NEEDS),
     Case("png-bomb", png_bomb, ("predict", "evil.onnx", "bomb.png"), (MODEL,), says="pixels", needs=NEEDS, megabytes=300),
     Case("truncated", lambda folder: (folder / "evil.onnx").write_bytes(b"\x08\x08\x12\x07"), LINT, (GRAPH,), needs=NEEDS),
-    Case("output-name-too-long", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "picture.png", "-o", "x" * 300 + ".png"), (USAGE,), needs=NEEDS),
-    Case("output-very-deep", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "picture.png", "-o", "d/" * 3000), (USAGE,), needs=NEEDS),
-    Case("lone-surrogate", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "picture.png", "--set", "x=\udc80"), (USAGE,), needs=NEEDS),
-    Case("nul", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "picture.png", "-o", "a\0b"), (USAGE,), needs=NEEDS),
+    Case("output-name-too-long", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "image.png", "-o", "x" * 300 + ".png"), (USAGE,), needs=NEEDS),
+    Case("output-very-deep", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "image.png", "-o", "d/" * 3000), (USAGE,), needs=NEEDS),
+    Case("lone-surrogate", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "image.png", "--set", "x=\udc80"), (USAGE,), needs=NEEDS),
+    Case("nul", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "image.png", "-o", "a\0b"), (USAGE,), needs=NEEDS),
 ]  # fmt: skip

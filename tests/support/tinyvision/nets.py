@@ -1,4 +1,4 @@
-"""Networks that really find colours, so that their outputs depend on what is in the picture."""
+"""Networks that really find colours, so that their outputs depend on what is in the image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Flatten(nn.Module):
 
 
 class Detector(nn.Module):
-    """Pictures [B, 3, H, W] in 0..1 to [B, 7, N]: cx cy w h in pixels and three scores, one column for each cell."""
+    """Images [B, 3, H, W] in 0..1 to [B, 7, N]: cx cy w h in pixels and three scores, one column for each cell."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Detector(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Pictures [B, 3, H, W] to logits [B, 3]: which colour there is most of."""
+    """Images [B, 3, H, W] to logits [B, 3]: which colour there is most of."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Classifier(nn.Module):
 
 
 class Leaky(Classifier):
-    """Dishonest: each picture sees a little of the others in its batch."""
+    """BatchDependent: each image sees a little of the others in its batch."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return super().forward(images + 0.1 * images.mean(0, keepdim=True))

@@ -37,8 +37,8 @@ def test_directory(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "best.pt").write_bytes(b"x")
     refused(tmp_path, "is a folder", str(Path("weights", "best.pt")))
-    (tmp_path / "pictures").mkdir()
-    refused(tmp_path / "pictures", "is a folder", "It holds no checkpoint")
+    (tmp_path / "images").mkdir()
+    refused(tmp_path / "images", "is a folder", "It holds no checkpoint")
 
 
 def test_empty_file(tmp_path: Path) -> None:

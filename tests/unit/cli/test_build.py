@@ -24,9 +24,9 @@ NOTHING: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("trt.availability", "pipeline.build"):
+    for module in ("backends.tensorrt.availability", "pipeline.build"):
         monkeypatch.setattr(f"adaptrt.{module}.can_build", lambda: False)
-    monkeypatch.setattr("adaptrt.trt.versions._MODULES", {"full": (), "lean": (), "dispatch": ()})
+    monkeypatch.setattr("adaptrt.backends.tensorrt.generations._MODULES", {"full": (), "lean": (), "dispatch": ()})
 
 
 def test_no_flag_leaves_everything_to_tensorrt() -> None:
@@ -97,7 +97,7 @@ def test_half_precision_is_written_and_checked_without_tensorrt(adaptrt: Any, co
 def test_the_summary_for_people(adaptrt: Any, converted: Convert) -> None:
     result = adaptrt("build", converted("detector"), "--fp16", "--target", "10", "--verify", "quick")
     assert result.code == 0
-    assert "typed graph = reference" in result.out
+    assert "reduced-precision graph = reference" in result.out
     assert "adaptrt inspect" in result.out
     assert "detector.fp16.onnx" in result.out
 
@@ -154,7 +154,7 @@ def without_spec(path: Path) -> Path:
 
 
 def test_int8_needs_a_quantised_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.pipeline.build.why_no_engine", lambda *_: None)
+    monkeypatch.setattr("adaptrt.pipeline.build.engine_unavailable_reason", lambda *_: None)
     Path("plugins.toml").write_text('[plugins]\ndisable = ["modelopt"]\n', encoding="utf-8")
     result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick", "--json")
     assert result.code == 8
@@ -165,10 +165,10 @@ def test_int8_needs_a_quantised_graph(adaptrt: Any, converted: Convert, monkeypa
 def test_whoever_gives_the_graph_its_types_may_quantise_it(
     adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
 ) -> None:
-    monkeypatch.setattr("adaptrt.pipeline.build.why_no_engine", lambda *_: None)
+    monkeypatch.setattr("adaptrt.pipeline.build.engine_unavailable_reason", lambda *_: None)
     install_extension("quantiser", """
         @hookimpl
-        def typed_onnx(ctx, onnx_path, spec):
+        def reduce_precision(ctx, onnx_path, spec):
             ctx.warn(f"Asked with {len(ctx.samples)} samples.")
     """)  # fmt: skip
     result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick")

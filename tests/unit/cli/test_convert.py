@@ -19,23 +19,23 @@ def files() -> list[str]:
     return sorted(path.name for path in Path().iterdir())
 
 
-def test_a_conversion_writes_model_and_reports_and_tells_what_next(adaptrt: Any, tiny: str, picture: Path) -> None:
-    result = adaptrt("convert", "detector", "--adapter", tiny, "--image", picture, "--verify", "quick")
+def test_a_conversion_writes_model_and_reports_and_tells_what_next(adaptrt: Any, tiny: str, image: Path) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--image", image, "--verify", "quick")
     assert result.code == 0
     assert files() == ["detector.onnx", "detector.report.html", "detector.report.json"]
     for words in ("framework = ours", "passed", "not run", "detector.onnx", "detector.report.html", "sha256"):
         assert words in result.out
-    assert f"adaptrt predict detector.onnx {picture}" in result.out
+    assert f"adaptrt predict detector.onnx {image}" in result.out
     assert "adaptrt inspect detector.onnx" in result.out
     # a line a stage, since standard error is no terminal
     assert "Export to ONNX" in result.err
     assert "\x1b" not in result.out + result.err
     command = Report.from_json(Path("detector.report.json").read_bytes()).command
-    assert command == f"adaptrt convert detector --adapter tiny --image {picture} --verify quick"
+    assert command == f"adaptrt convert detector --adapter tiny --image {image} --verify quick"
 
 
-def test_the_commands_printed_last_work(adaptrt: Any, tiny: str, picture: Path) -> None:
-    result = adaptrt("convert", "detector", "-a", tiny, "--image", picture, "--verify", "none", "-o", "with space")
+def test_the_commands_printed_last_work(adaptrt: Any, tiny: str, image: Path) -> None:
+    result = adaptrt("convert", "detector", "-a", tiny, "--image", image, "--verify", "none", "-o", "with space")
     lines = [line.strip() for line in result.out.splitlines() if line.startswith("  adaptrt ")]
     assert len(lines) == 2
     import shlex

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from adaptrt.backends.tensorrt.build.precision_report import LayerRecord, PrecisionReport
+from adaptrt.backends.tensorrt.device import Device
+from adaptrt.backends.tensorrt.generations import TensorRT
+from adaptrt.backends.tensorrt.header import read_header
+from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path
 from adaptrt.errors import DependencyError
 from adaptrt.report import Check, Link
 from adaptrt.specs import BuildOptions, InputSpec, ModelSpec, OutputSpec, parse_shape
-from adaptrt.trt.cache import Store, default_timing_folder
-from adaptrt.trt.cuda import Device
-from adaptrt.trt.header import read_header
-from adaptrt.trt.manifest import Manifest, manifest_path
-from adaptrt.trt.receipt import LayerRecord, Receipt
-from adaptrt.trt.versions import TensorRT
+from adaptrt.store.cache import Store, default_timing_folder
 
 PLAN = b"ptrt" + bytes(300)
 
@@ -26,7 +26,7 @@ PLAN = b"ptrt" + bytes(300)
 def write_engine(folder: Path, **changes: Any) -> Path:
     path = folder / "best.engine"
     path.write_bytes(PLAN)
-    receipt = Receipt(
+    precision_report = PrecisionReport(
         "fp16",
         {"fp16": 60, "fp32": 4},
         {"fp16": 3_400_000, "fp32": 12},
@@ -42,7 +42,7 @@ def write_engine(folder: Path, **changes: Any) -> Path:
             (OutputSpec("output0", ("batch", 8, 84)),),
             metadata={"names": "{0: 'helmet'}", "stride": "32"},
         ),
-        receipt,
+        precision_report,
         checks=[Link(4, "engine = reference", "passed", checks=[Check("output0: boxes", "pixels", 0.4, 4.0, True)])],
         rebuild="adaptrt build best.onnx --precision fp16",
         created="2026-01-01T00:00:00+00:00",
@@ -88,7 +88,7 @@ def test_inspect_an_engine(adaptrt: Any, tmp_path: Path, here: Any) -> None:
 def test_inspect_reads_a_plan_once(adaptrt: Any, tmp_path: Path, here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     here()
     hashed: list[Path] = []
-    monkeypatch.setattr("adaptrt.trt.manifest.file_sha256", lambda path: hashed.append(path) or "another")
+    monkeypatch.setattr("adaptrt.backends.tensorrt.manifest.file_sha256", lambda path: hashed.append(path) or "another")
     path = write_engine(tmp_path)
     description = adaptrt("inspect", path, "--json").json
     assert hashed == [path]

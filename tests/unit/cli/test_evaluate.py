@@ -15,7 +15,7 @@ ORIGIN = ("--adapter", "tiny", "--source", "classifier")
 @pytest.fixture
 def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
     assert adaptrt("convert", "--adapter", "tiny", "classifier", "--verify", "none", "-q").code == 0
-    from adaptrt.vision.pictures import write_image
+    from adaptrt.vision.images import write_image
 
     for number, name in enumerate(("red", "green", "blue")):
         Path("val", name).mkdir(parents=True)
@@ -27,18 +27,18 @@ def test_a_table(converted: str, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime", *ORIGIN)
     assert result.code == 0
     head, eager, onnx, *rest = result.out.splitlines()
-    assert head.split() == ["backend", "file", "top-1", "agrees", "pictures/s", "model", "alone/s"]
+    assert head.split() == ["backend", "file", "top-1", "agrees", "images/s", "model", "alone/s"]
     assert eager.startswith("eager ")
     assert "100.00 %" in onnx
-    assert rest[-1] == "3 pictures of val, 2 at a time"
+    assert rest[-1] == "3 images of val, 2 at a time"
 
 
 def test_json(converted: str, adaptrt: Callable[..., Any]) -> None:
     data = adaptrt("evaluate", converted, "--data", "val", "--json").json
-    assert data["pictures"] == 3
+    assert data["images"] == 3
     (result,) = data["results"]
     assert set(result["scores"]) == {"top-1"}
-    assert result["pictures_per_second"] > 0
+    assert result["images_per_second"] > 0
 
 
 def test_a_loss_fails(converted: str, adaptrt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +73,8 @@ def test_libraries_reach_the_backends(
 @pytest.mark.parametrize("option", ["--plugin-lib", "--ort-custom-ops"])
 def test_a_library_that_is_not_there(option: str, converted: str, adaptrt: Callable[..., Any]) -> None:
     """Also where no backend would have loaded it."""
-    picture = next(path for path in Path("val").rglob("*") if path.is_file())
-    for words in (("evaluate", converted, "--data", "val"), ("predict", converted, str(picture))):
+    image = next(path for path in Path("val").rglob("*") if path.is_file())
+    for words in (("evaluate", converted, "--data", "val"), ("predict", converted, str(image))):
         result = adaptrt(*words, option, "missing.so")
         assert (result.code, f"{option}: there is no file missing.so." in result.err) == (2, True), result.err
 

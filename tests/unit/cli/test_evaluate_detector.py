@@ -15,7 +15,7 @@ ORIGIN = ("--adapter", "tiny", "--source", "detector")
 
 @pytest.fixture
 def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
-    """The tiny detector, and two pictures with annotations in its classes."""
+    """The tiny detector, and two images with annotations in its classes."""
     pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
     assert adaptrt("convert", "--adapter", "tiny", "detector", "--verify", "none", "-q").code == 0
     from draw_shapes import DETECTION, write_detection_set
@@ -28,7 +28,7 @@ def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
     return "detector.onnx"
 
 
-def test_scores_pictures_and_classes(converted: str, adaptrt: Callable[..., Any]) -> None:
+def test_scores_images_and_classes(converted: str, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt(
         "evaluate", converted, "--data", "set", "--backend", "eager,onnxruntime", *ORIGIN, "--show-dir", "shown"
     )

@@ -20,7 +20,7 @@ HOSTILE = "x'; touch pwned; '\x1b[2J\r\u202e\n.py:Net"
 @pytest.fixture
 def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
     assert adaptrt("convert", "--adapter", "tiny", "classifier", "--verify", "none", "-q").code == 0
-    from adaptrt.vision.pictures import write_image
+    from adaptrt.vision.images import write_image
 
     Path("val", "red").mkdir(parents=True)
     write_image(Path("val", "red", "one.png"), np.full((30, 30, 3), 80, np.uint8))
@@ -94,4 +94,4 @@ def test_from_python(converted: str) -> None:
     with pytest.raises(UsageError, match="--adapter tiny --source classifier"):
         evaluate([converted], "val", backends=["eager"])
     found = evaluate([converted], "val", backends=["eager"], adapter="tiny", source="classifier")
-    assert found.results[0].pictures == 1
+    assert found.results[0].images == 1

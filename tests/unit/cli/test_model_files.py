@@ -23,7 +23,7 @@ COMMANDS = {
 
 @pytest.fixture(autouse=True)
 def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adaptrt.vision.pictures import write_image
+    from adaptrt.vision.images import write_image
 
     monkeypatch.chdir(tmp_path)
     np = pytest.importorskip("numpy")

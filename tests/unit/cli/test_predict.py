@@ -1,4 +1,4 @@
-"""``adaptrt predict``: from pictures to boxes, drawn, printed or as JSON, with neither torch nor adapter."""
+"""``adaptrt predict``: from images to boxes, drawn, printed or as JSON, with neither torch nor adapter."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
 
 
-def test_a_picture_gives_a_line_and_a_drawing(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    from adaptrt.vision.pictures import read_image
+def test_an_image_gives_a_line_and_a_drawing(adaptrt: Any, converted: Converted, image: Path) -> None:
+    from adaptrt.vision.images import read_image
 
     model = converted("detector")
-    result = adaptrt("predict", model, picture)
+    result = adaptrt("predict", model, image)
     assert result.code == 0, result.err
     (line,) = result.out.splitlines()
-    assert str(picture) in line
+    assert str(image) in line
     assert "red" in line
     assert "pre " in line
     assert " ms" in line
-    assert line.endswith("-> predictions/picture.png")
-    drawn = read_image("predictions/picture.png")
-    assert drawn.shape == read_image(picture).shape
-    assert (drawn != read_image(picture)).any()
+    assert line.endswith("-> predictions/image.png")
+    drawn = read_image("predictions/image.png")
+    assert drawn.shape == read_image(image).shape
+    assert (drawn != read_image(image)).any()
 
 
-def test_neither_torch_nor_an_adapter_is_imported(converted: Converted, picture: Path) -> None:
+def test_neither_torch_nor_an_adapter_is_imported(converted: Converted, image: Path) -> None:
     code = (
         "import sys\nfrom adaptrt.cli.boundary import run\nfrom adaptrt.cli.main import cli\n"
         "code = run(cli, sys.argv[1:], 'adaptrt')\n"
@@ -47,7 +47,7 @@ def test_neither_torch_nor_an_adapter_is_imported(converted: Converted, picture:
         "sys.exit(f'imported {seen}' if seen else code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "predict", str(converted("detector")), str(picture)],
+        [sys.executable, "-c", code, "predict", str(converted("detector")), str(image)],
         capture_output=True,
         text=True,
         check=False,
@@ -56,26 +56,26 @@ def test_neither_torch_nor_an_adapter_is_imported(converted: Converted, picture:
     assert done.returncode == 0, done.stderr
 
 
-def test_thresholds_can_be_set(adaptrt: Any, converted: Converted, picture: Path) -> None:
+def test_thresholds_can_be_set(adaptrt: Any, converted: Converted, image: Path) -> None:
     model = converted("detector")
-    few = adaptrt("predict", model, picture, "--set", "conf=0.99", "--json").json["pictures"][0]["detections"]
-    many = adaptrt("predict", model, picture, "--set", "conf=0.3", "--json").json["pictures"][0]["detections"]
+    few = adaptrt("predict", model, image, "--set", "conf=0.99", "--json").json["images"][0]["detections"]
+    many = adaptrt("predict", model, image, "--set", "conf=0.3", "--json").json["images"][0]["detections"]
     assert len(few) < len(many)
     assert min(found["score"] for found in many) < 0.99
 
 
-def test_an_unknown_parameter_is_named(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    result = adaptrt("predict", converted("detector"), picture, "--set", "cnf=0.3")
+def test_an_unknown_parameter_is_named(adaptrt: Any, converted: Converted, image: Path) -> None:
+    result = adaptrt("predict", converted("detector"), image, "--set", "cnf=0.3")
     assert result.code == 2
     assert "Did you mean 'conf'?" in result.err
 
 
-def test_json_holds_boxes_of_the_picture_and_draws_nothing(adaptrt: Any, converted: Converted, picture: Path) -> None:
+def test_json_holds_boxes_of_the_image_and_draws_nothing(adaptrt: Any, converted: Converted, image: Path) -> None:
     import adaptrt as api
 
     model = converted("detector")
-    (found,) = adaptrt("predict", model, picture, "--json").json["pictures"]
-    (expected,) = api.load(model)(picture)
+    (found,) = adaptrt("predict", model, image, "--json").json["images"]
+    (expected,) = api.load(model)(image)
     assert (found["height"], found["width"]) == (96, 128)
     np.testing.assert_allclose([one["box"] for one in found["detections"]], expected.boxes, atol=1e-3)
     assert [one["label"] for one in found["detections"]] == [expected.name(index) for index in range(len(expected))]
@@ -84,8 +84,8 @@ def test_json_holds_boxes_of_the_picture_and_draws_nothing(adaptrt: Any, convert
     assert list(Path().iterdir()) == []
 
 
-def test_classes_get_bars(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    result = adaptrt("predict", converted("classifier"), picture)
+def test_classes_get_bars(adaptrt: Any, converted: Converted, image: Path) -> None:
+    result = adaptrt("predict", converted("classifier"), image)
     assert result.code == 0, result.err
     lines = result.out.splitlines()
     assert len(lines) == 4
@@ -95,82 +95,82 @@ def test_classes_get_bars(adaptrt: Any, converted: Converted, picture: Path) -> 
     assert sum(shares) == pytest.approx(100, abs=0.2)
 
 
-def test_folders_and_patterns(adaptrt: Any, converted: Converted, picture: Path) -> None:
+def test_folders_and_patterns(adaptrt: Any, converted: Converted, image: Path) -> None:
     model = converted("detector")
     for name in ("a/one.png", "a/two.png", "b/one.png"):
         Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_bytes(picture.read_bytes())
-    Path("a/notes.txt").write_text("not a picture")
+        Path(name).write_bytes(image.read_bytes())
+    Path("a/notes.txt").write_text("not an image")
     result = adaptrt("predict", model, "a", "b/*.png", "a/one.png", "-o", "found")
     assert result.code == 0, result.err
     assert len(result.out.splitlines()) == 3
     assert sorted(path.name for path in Path("found").iterdir()) == ["one-2.png", "one.png", "two.png"]
 
 
-def test_a_single_picture_can_be_given_a_name(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    assert adaptrt("predict", converted("detector"), picture, "-o", "sub/found.jpg").code == 0
+def test_a_single_image_can_be_given_a_name(adaptrt: Any, converted: Converted, image: Path) -> None:
+    assert adaptrt("predict", converted("detector"), image, "-o", "sub/found.jpg").code == 0
     assert Path("sub/found.jpg").is_file()
 
 
-def test_one_name_for_two_pictures_is_refused(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    other = picture.with_name("other.png")
-    other.write_bytes(picture.read_bytes())
-    result = adaptrt("predict", converted("detector"), picture, other, "-o", "found.png")
+def test_one_name_for_two_images_is_refused(adaptrt: Any, converted: Converted, image: Path) -> None:
+    other = image.with_name("other.png")
+    other.write_bytes(image.read_bytes())
+    result = adaptrt("predict", converted("detector"), image, other, "-o", "found.png")
     assert result.code == 2
     assert "Name a folder" in result.err
 
 
-def test_the_picture_itself_is_never_overwritten(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    before = picture.read_bytes()
-    for place in (picture.parent, picture):
-        result = adaptrt("predict", converted("detector"), picture, "-o", place)
+def test_the_image_itself_is_never_overwritten(adaptrt: Any, converted: Converted, image: Path) -> None:
+    before = image.read_bytes()
+    for place in (image.parent, image):
+        result = adaptrt("predict", converted("detector"), image, "-o", place)
         assert result.code == 2
         assert "overwrite" in result.err
-    assert picture.read_bytes() == before
+    assert image.read_bytes() == before
 
 
-def test_a_broken_picture_stops_only_itself(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    Path("broken.png").write_bytes(picture.read_bytes()[:40])
-    result = adaptrt("predict", converted("detector"), "broken.png", picture)
+def test_a_broken_image_stops_only_itself(adaptrt: Any, converted: Converted, image: Path) -> None:
+    Path("broken.png").write_bytes(image.read_bytes()[:40])
+    result = adaptrt("predict", converted("detector"), "broken.png", image)
     assert result.code == 4
     assert len(result.out.splitlines()) == 1
     assert "broken.png" in result.err
-    assert "1 of 2 pictures could not be read" in result.err
-    found = adaptrt("predict", converted("detector"), "broken.png", picture, "--json")
+    assert "1 of 2 images could not be read" in result.err
+    found = adaptrt("predict", converted("detector"), "broken.png", image, "--json")
     assert found.code == 4
-    assert [("error" in one) for one in found.json["pictures"]] == [True, False]
+    assert [("error" in one) for one in found.json["images"]] == [True, False]
 
 
-def test_a_single_broken_picture_is_an_error(adaptrt: Any, converted: Converted) -> None:
-    Path("broken.png").write_bytes(b"not a picture")
+def test_a_single_broken_image_is_an_error(adaptrt: Any, converted: Converted) -> None:
+    Path("broken.png").write_bytes(b"not an image")
     result = adaptrt("predict", converted("detector"), "broken.png", "--json")
     assert result.code == 4
     assert result.json["error"]["kind"] == "ImageError"
 
 
-def test_a_missing_picture_is_named(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    result = adaptrt("predict", converted("detector"), picture.with_name("pictur.png"))
+def test_a_missing_image_is_named(adaptrt: Any, converted: Converted, image: Path) -> None:
+    result = adaptrt("predict", converted("detector"), image.with_name("imag.png"))
     assert result.code == 4
-    assert "Did you mean 'picture.png'?" in result.err
+    assert "Did you mean 'image.png'?" in result.err
 
 
-def test_a_missing_model_is_named(adaptrt: Any, converted: Converted, picture: Path) -> None:
+def test_a_missing_model_is_named(adaptrt: Any, converted: Converted, image: Path) -> None:
     converted("detector")
-    result = adaptrt("predict", picture.with_name("detectr.onnx"), picture)
+    result = adaptrt("predict", image.with_name("detectr.onnx"), image)
     assert result.code == 4
     assert "Did you mean 'detector.onnx'?" in result.err
 
 
-def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, picture: Path) -> None:
+def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, image: Path) -> None:
     Path("taken").write_text("a file")
-    result = adaptrt("predict", converted("detector"), picture, "-o", "taken/deeper")
+    result = adaptrt("predict", converted("detector"), image, "-o", "taken/deeper")
     assert result.code == 2
     assert result.err == "Error: taken is not a folder.\nChoose another place with -o.\n"
-    early = adaptrt("predict", "no.onnx", picture, "-o", "taken")
+    early = adaptrt("predict", "no.onnx", image, "-o", "taken")
     assert early.err == result.err  # before the model is opened
 
 
-def test_raw_values_are_kept_as_arrays(adaptrt: Any, converted: Converted, picture: Path) -> None:
+def test_raw_values_are_kept_as_arrays(adaptrt: Any, converted: Converted, image: Path) -> None:
     onnx = pytest.importorskip("onnx", reason="the spec in the file is changed")
 
     from adaptrt.specs import METADATA_KEY, DecoderSpec, ModelSpec
@@ -184,17 +184,17 @@ def test_raw_values_are_kept_as_arrays(adaptrt: Any, converted: Converted, pictu
             spec = replace(ModelSpec.from_json(entry.value), task="values", decoder=DecoderSpec("raw"))
             entry.value = spec.to_json()
     onnx.save(model, str(path))
-    result = adaptrt("predict", path, picture)
+    result = adaptrt("predict", path, image)
     assert result.code == 0, result.err
     assert "logits (3,)" in result.out
-    with np.load("predictions/picture.npz") as arrays:
+    with np.load("predictions/image.npz") as arrays:
         assert arrays["logits"].shape == (3,)
-    (found,) = adaptrt("predict", path, picture, "--json").json["pictures"]
+    (found,) = adaptrt("predict", path, image, "--json").json["images"]
     assert found["values"] == {"logits": {"shape": [3], "dtype": "float32"}}
 
 
-def test_a_device_that_does_not_exist_is_refused(adaptrt: Any, converted: Converted, picture: Path) -> None:
-    result = adaptrt("predict", converted("detector"), picture, "--device", "gpu")
+def test_a_device_that_does_not_exist_is_refused(adaptrt: Any, converted: Converted, image: Path) -> None:
+    result = adaptrt("predict", converted("detector"), image, "--device", "gpu")
     assert result.code == 2
     assert "use cpu, cuda or cuda:0" in result.err
 

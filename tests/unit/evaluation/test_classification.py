@@ -62,7 +62,7 @@ def test_empty_folders_are_no_classes(tmp_path: Path) -> None:
         (["cat", "dgo"], ("cat", "dog"), "Did you mean 'dog'"),
         (["0", "7"], ("cat", "dog"), "'0' is no class"),
         (["n01"], ("cat", "dog"), "2 classes"),
-        ([], ("cat",), "no folder with pictures"),
+        ([], ("cat",), "no folder with images"),
     ],
 )
 def test_what_cannot_be_told_is_an_error(names: list[str], labels: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -78,15 +78,15 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 
 @given(st.integers(1, 30), st.integers(0, 40), st.randoms())
-def test_scores_are_what_counting_gives(classes: int, pictures: int, random: object) -> None:
+def test_scores_are_what_counting_gives(classes: int, images: int, random: object) -> None:
     rng = np.random.default_rng(random.randrange(1 << 30))  # type: ignore[attr-defined]
     scorer, first, best = TopScores(classes), 0, 0
-    for _ in range(pictures):
+    for _ in range(images):
         order, truth = rng.permutation(classes)[:5], int(rng.integers(classes))
         scorer.add(truth, Classification(np.linspace(1, 0, len(order), dtype=np.float32), order.astype(np.int64)))
         first += int(order[0]) == truth
         best += truth in order.tolist()
-    expected = {"top-1": first / max(pictures, 1), "top-5": best / max(pictures, 1)}
+    expected = {"top-1": first / max(images, 1), "top-5": best / max(images, 1)}
     assert scorer.scores() == (expected if classes > 5 else {"top-1": expected["top-1"]})
 
 

@@ -20,8 +20,8 @@ SPEC = ModelSpec((InputSpec.image(32, 32),), task="detect", labels=LABELS)
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures and ``instances.json``, whose category ids start at 1."""
-    pytest.importorskip("cv2", reason="pictures need OpenCV")
+    """Six images and ``instances.json``, whose category ids start at 1."""
+    pytest.importorskip("cv2", reason="images need OpenCV")
     from draw_shapes import DETECTION, write_detection_set
 
     return write_detection_set(tmp_path_factory.mktemp("shapes"), 6, 5, DETECTION).parent
@@ -71,7 +71,7 @@ def test_annotations_are_found_and_matched_by_name(shapes: Path, tmp_path: Path)
     ("parts", "words"),
     [
         ({"categories": [{"id": 1, "name": "circles"}]}, "class 'circle' is no category"),
-        ({"images": []}, "lists no pictures"),
+        ({"images": []}, "lists no images"),
         ({"images": {}}, "no list 'images'"),
         ({"annotations": [{"id": 1}]}, "has no 'image_id'"),
         ({"images": [{"id": 1, "file_name": "gone.jpg"}]}, "lists gone.jpg"),
@@ -132,7 +132,7 @@ def test_perfect_wrong_and_silent_detectors(shapes: Path) -> None:
     assert set(silent.scores().values()) == {0.0}
 
 
-def test_only_pictures_that_were_seen_count(shapes: Path) -> None:
+def test_only_images_that_were_seen_count(shapes: Path) -> None:
     pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
     dataset = read_coco(shapes, SPEC, None)
     scorer = BoxScores(dataset.context)

@@ -25,8 +25,8 @@ def converted(tiny: str) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Nine pictures of three classes."""
-    from adaptrt.vision.pictures import write_image
+    """Nine images of three classes."""
+    from adaptrt.vision.images import write_image
 
     rng = np.random.default_rng(0)
     for number, name in enumerate(("red", "green", "blue")):
@@ -49,14 +49,14 @@ def test_eager_and_onnxruntime_agree(converted: Path, data: Path) -> None:
     )
     eager, onnx = found.results
     assert (eager.backend, onnx.backend) == ("eager", "onnxruntime")
-    assert eager.pictures == onnx.pictures == found.pictures == 9
+    assert eager.images == onnx.images == found.images == 9
     assert onnx.same == 1.0
     assert eager.same is None
     assert eager.scores == onnx.scores
     assert list(eager.scores) == ["top-1"]
     assert found.losses() == {"onnxruntime classifier.onnx": 0.0}
     assert min(onnx.seconds.values()) > 0
-    assert onnx.runs_per_second > onnx.pictures_per_second > 0
+    assert onnx.runs_per_second > onnx.images_per_second > 0
     assert [at for at in seen if at[0].startswith("eager")][-1][1:] == (9, 9)
 
 
@@ -79,14 +79,14 @@ def test_the_batch_changes_nothing(converted: Path, data: Path) -> None:
 
 def test_a_part_of_the_data_is_spread_over_it(converted: Path, data: Path) -> None:
     found = evaluate([converted], data, limit=3)
-    assert found.pictures == 3
-    assert "3 of 9 pictures" in found.notes[-1]
+    assert found.images == 3
+    assert "3 of 9 images" in found.notes[-1]
 
 
 def test_a_backend_that_is_missing_is_told_before_others_have_worked(
     converted: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adaptrt.trt.versions._MODULES", {"full": (), "lean": (), "dispatch": ()})
+    monkeypatch.setattr("adaptrt.backends.tensorrt.generations._MODULES", {"full": (), "lean": (), "dispatch": ()})
     converted.with_suffix(".engine").write_bytes(b"a plan")
     seen: list[Any] = []
     with pytest.raises(DependencyError, match="TensorRT is not installed"):
@@ -100,15 +100,15 @@ def test_a_backend_that_is_missing_is_told_before_others_have_worked(
     assert seen == []
 
 
-def test_a_damaged_picture_is_left_out_and_named(converted: Path, data: Path) -> None:
+def test_a_damaged_image_is_left_out_and_named(converted: Path, data: Path) -> None:
     (data / "red" / "0.png").write_bytes(b"\x89PNG")
     found = evaluate([converted], data, backends=["onnxruntime", "eager"], **ORIGIN)
-    assert [result.pictures for result in found.results] == [8, 8]
+    assert [result.images for result in found.results] == [8, 8]
     assert len(found.notes) == 1
     assert "0.png" in found.notes[0]
     for path in data.rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(ImageError, match="No picture"):
+    with pytest.raises(ImageError, match="No image"):
         evaluate([converted], data)
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation writes on request: drawn pictures, a results file."""
+"""What an evaluation writes on request: drawn images, a results file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adaptrt.evaluation.subjects import Subject
 from adaptrt.evaluation.tasks import Example
 
 SUBJECT = Subject("onnxruntime", Path("detr.onnx"))
-PICTURE = np.full((40, 60, 3), 128, np.uint8)
+IMAGE = np.full((40, 60, 3), 128, np.uint8)
 FOUND = Detections(
     np.array([[5, 5, 30, 30], [20, 10, 50, 35]], np.float32),
     np.array([0.9, 0.2], np.float32),
@@ -26,7 +26,7 @@ NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.z
 
 @pytest.fixture(autouse=True)
 def needs_opencv() -> None:
-    pytest.importorskip("cv2", reason="pictures need OpenCV")
+    pytest.importorskip("cv2", reason="images need OpenCV")
 
 
 def shown(folder: Path) -> list[str]:
@@ -34,25 +34,25 @@ def shown(folder: Path) -> list[str]:
 
 
 def test_boxes_are_drawn_from_the_threshold_on(tmp_path: Path) -> None:
-    from adaptrt.vision.pictures import read_image
+    from adaptrt.vision.images import read_image
 
     drawn = {}
     for score in (0.1, 0.3, 0.95):
         drawer = Drawer(tmp_path / str(score), score)
-        drawer(SUBJECT, Example(Path("a.png"), 1), PICTURE, FOUND)
+        drawer(SUBJECT, Example(Path("a.png"), 1), IMAGE, FOUND)
         drawn[score] = read_image(tmp_path / str(score) / "detr.onnxruntime" / "a.jpg").astype(int)
     changed = [int((abs(drawn[score] - 128).max(2) > 40).sum()) for score in (0.1, 0.3, 0.95)]
     assert changed[0] > changed[1] > changed[2] == 0
 
 
-def test_pictures_of_one_name_do_not_take_each_others_place(tmp_path: Path) -> None:
+def test_images_of_one_name_do_not_take_each_others_place(tmp_path: Path) -> None:
     """``train/1.png`` and ``val/1.png``, ``1.png`` and ``1.jpg``: each backend draws all of them, under equal names."""
     drawer = Drawer(tmp_path, 0.3)
     examples = [Example(Path(name), 0) for name in ("train/1.png", "val/1.png", "val/1.jpg", "val/2.jpg")]
     subjects = [SUBJECT, Subject("eager", Path("detr.onnx"))]
     for subject in subjects:
         for example in examples:
-            drawer(subject, example, PICTURE, NOTHING)
+            drawer(subject, example, IMAGE, NOTHING)
     for subject in subjects:
         assert shown(tmp_path / f"detr.{subject.backend}") == ["1-2.jpg", "1-3.jpg", "1.jpg", "2.jpg"]
     assert drawer.written == [tmp_path / "detr.onnxruntime", tmp_path / "detr.eager"]

@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="exporters are torch's")
 onnx = pytest.importorskip("onnx", reason="exporters write ONNX")
 
+from adaptrt.backends.tensorrt.generations import generation_of  # noqa: E402
 from adaptrt.errors import ExportError, ModelError, UsageError  # noqa: E402
 from adaptrt.export.choices import choose_exporter, choose_opset  # noqa: E402
 from adaptrt.export.eager import EagerRunner  # noqa: E402
@@ -92,26 +93,26 @@ SPEC = ModelSpec((InputSpec.image(8, 8),), outputs=(OutputSpec("features"), Outp
 
 
 def test_who_exports() -> None:
-    assert choose_exporter("auto", SPEC, 10) == "dynamo"
-    assert choose_exporter("auto", SPEC, 8) == "torchscript"
-    assert choose_exporter("torchscript", SPEC, 10) == "torchscript"
-    assert choose_exporter("dynamo", SPEC, 8) == "dynamo"
+    assert choose_exporter("auto", SPEC, generation_of(10)) == "dynamo"
+    assert choose_exporter("auto", SPEC, generation_of(8)) == "torchscript"
+    assert choose_exporter("torchscript", SPEC, generation_of(10)) == "torchscript"
+    assert choose_exporter("dynamo", SPEC, generation_of(8)) == "dynamo"
     preferring = ModelSpec(SPEC.inputs, exporter="torchscript")
-    assert choose_exporter("auto", preferring, 10) == "torchscript"
+    assert choose_exporter("auto", preferring, generation_of(10)) == "torchscript"
 
 
 def test_which_opset() -> None:
-    assert choose_opset(None, "torchscript", 8) == 17
-    assert choose_opset(None, "dynamo", 10) == 18
-    assert choose_opset(13, "torchscript", 8) == 13
-    assert choose_opset(20, "dynamo", 11) == 20
+    assert choose_opset(None, "torchscript", generation_of(8)) == 17
+    assert choose_opset(None, "dynamo", generation_of(10)) == 18
+    assert choose_opset(13, "torchscript", generation_of(8)) == 13
+    assert choose_opset(20, "dynamo", generation_of(11)) == 20
     for asked, exporter, target, hint in (
         (17, "dynamo", 10, "Use --exporter torchscript --opset 17."),
         (18, "torchscript", 8, "Use --opset 17, or another --target."),
         (21, "dynamo", 10, "Use --opset 20, or another --target."),
     ):
         with pytest.raises(UsageError) as caught:
-            choose_opset(asked, exporter, target)  # type: ignore[arg-type]
+            choose_opset(asked, exporter, generation_of(target))  # type: ignore[arg-type]
         assert caught.value.hint == hint
 
 

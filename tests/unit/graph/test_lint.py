@@ -13,10 +13,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from adaptrt import Dim, InputSpec, ModelSpec, OutputGroup, OutputSpec
-from adaptrt.graph.lint import check_graph, check_typed, keep_places, place_of, read_places
-from adaptrt.graph.lint.places import shown_file
+from adaptrt.backends.tensorrt.generations import generation_of
+from adaptrt.graph.lint import annotate_sources, check_graph, check_reduced, read_source_locations, source_location_of
 from adaptrt.graph.lint.rules import RULES
-from adaptrt.report import Finding, Place
+from adaptrt.graph.lint.source_locations import shown_file
+from adaptrt.report import Finding, SourceLocation
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 
@@ -51,7 +52,7 @@ def node(operator: str, inputs: str, outputs: str = "y", **attributes: Any) -> o
 
 
 def rules_of(model: ir.Model, spec: ModelSpec | None = None, target: int = 10) -> set[str]:
-    return {finding.rule for finding in check_graph(model, spec, target)}
+    return {finding.rule for finding in check_graph(model, spec, generation_of(target))}
 
 
 def two_maps(last: str = "Transpose") -> ir.Model:
@@ -108,7 +109,7 @@ def test_every_rule_has_a_case() -> None:
 
 def test_a_clean_graph_has_no_findings() -> None:
     before = ir.to_proto(CLEAN).SerializeToString()
-    assert check_graph(CLEAN, None, 10) == []
+    assert check_graph(CLEAN, None, generation_of(10)) == []
     assert ir.to_proto(CLEAN).SerializeToString() == before
 
 
@@ -120,7 +121,7 @@ def test_sizes_of_sizes_are_no_arithmetic_on_data() -> None:
 def test_an_axis_nobody_asked_for() -> None:
     spec = ModelSpec(inputs=(InputSpec("x", ((Dim(1, 2, 4, "batch"), *map(Dim.fixed, (4, 8, 8))),)),))
     assert rules_of(model_of([node("Relu", "x")]), spec) == set()
-    (finding,) = check_graph(model_of([node("Relu", "x")], shape=("batch", 4, "height", 8)), spec, 10)
+    (finding,) = check_graph(model_of([node("Relu", "x")], shape=("batch", 4, "height", 8)), spec, generation_of(10))
     assert (finding.rule, finding.severity) == ("free-axis", "error")
     assert "axis 2 of x" in finding.message
 
@@ -145,19 +146,21 @@ def test_pixels_in_half(tmp_path: Path) -> None:
     assert "half-pixels" not in rules_of(convert(TensorProto.FLOAT16))
     for dtype, rules in ((TensorProto.FLOAT16, {"half-pixels"}), (FLOAT, set())):
         onnx.save(ir.to_proto(convert(dtype)), str(tmp_path / "typed.onnx"))
-        assert {finding.rule for finding in check_typed(tmp_path / "typed.onnx", spec, 10)} == rules
-    assert check_typed(tmp_path / "no file is read.onnx", ModelSpec(spec.inputs), 10) == []
+        assert {finding.rule for finding in check_reduced(tmp_path / "typed.onnx", spec, generation_of(10))} == rules
+    assert check_reduced(tmp_path / "no file is read.onnx", ModelSpec(spec.inputs), generation_of(10)) == []
 
 
 class TestRawOutputs:
     def test_maps_of_several_scales(self) -> None:
-        (finding,) = [one for one in check_graph(two_maps(), None, 10) if one.rule == "raw-output"]
+        (finding,) = [one for one in check_graph(two_maps(), None, generation_of(10)) if one.rule == "raw-output"]
         assert (finding.number, finding.severity, finding.count) == (8, "info", 2)
         assert "large, small come straight from convolutions" in finding.message
         batch = Dim(1, 2, 4, "batch")
         inputs = (InputSpec("x", ((batch, *map(Dim.fixed, (4, 8, 8))),)),)
         (finding,) = [
-            one for one in check_graph(two_maps(), ModelSpec(inputs, task="detect"), 10) if one.rule == "raw-output"
+            one
+            for one in check_graph(two_maps(), ModelSpec(inputs, task="detect"), generation_of(10))
+            if one.rule == "raw-output"
         ]
         assert finding.severity == "warning"
 
@@ -182,7 +185,7 @@ class TestRawOutputs:
 class TestTypes:
     def findings(self, dtype: int, target: int) -> list[tuple[str, str]]:
         model = model_of([node("Cast", "x", to=dtype)], result=dtype)
-        return [(one.rule, one.severity) for one in check_graph(model, None, target)]
+        return [(one.rule, one.severity) for one in check_graph(model, None, generation_of(target))]
 
     def test_what_a_generation_does_not_have(self) -> None:
         assert self.findings(TensorProto.BFLOAT16, 8) == [("type", "error")]
@@ -195,10 +198,11 @@ class TestTypes:
     def test_int64_is_narrowed_by_8_alone(self) -> None:
         model = BROKEN["int64"]()
         severities = {
-            target: [(one.operator, one.severity) for one in check_graph(model, None, target)] for target in (8, 10)
+            target: [(one.operator, one.severity) for one in check_graph(model, None, generation_of(target))]
+            for target in (8, 10)
         }
         assert severities == {8: [("Add", "warning"), ("", "info")], 10: [("Add", "info")]}
-        (_, of_input) = check_graph(model, None, 8)
+        (_, of_input) = check_graph(model, None, generation_of(8))
         assert "takes input x as int32" in of_input.message
 
 
@@ -214,7 +218,9 @@ def test_targets_differ(operator: str, opset: int, targets: set[int]) -> None:
 
 def test_the_opset_is_graver_on_8() -> None:
     model = model_of([node("Relu", "x")], opset=21)
-    severities = {target: [found.severity for found in check_graph(model, None, target)] for target in (8, 10)}
+    severities = {
+        target: [found.severity for found in check_graph(model, None, generation_of(target))] for target in (8, 10)
+    }
     assert severities == {8: ["error"], 10: ["warning"]}
 
 
@@ -222,13 +228,13 @@ def test_findings_are_grouped_counted_and_sorted() -> None:
     nodes = [node("NonZero", "x", "a"), node("Shape", "x", "b"), node("Shape", "x", "c"), node("Det", "x")]
     for name, line in zip(("a", "b", "c"), (3, 7, 7), strict=True):
         next(one for one in nodes if one.output[0] == name).doc_string = f"net.py({line}): forward\n"
-    found = check_graph(model_of(nodes), None, 10)
+    found = check_graph(model_of(nodes), None, generation_of(10))
     assert [(one.rule, one.operator, one.count) for one in found] == [
         ("unsupported", "Det", 1),
         ("shape-read", "Shape", 2),
         ("data-dependent", "NonZero", 1),
     ]
-    assert found[1].places == [Place("net.py", 7, "", 2)]
+    assert found[1].places == [SourceLocation("net.py", 7, "", 2)]
     assert all(isinstance(one, Finding) and one.advice for one in found)
 
 
@@ -247,53 +253,53 @@ class TestPlaces:
             model.graph[0].metadata_props["pkg.torch.onnx.stack_trace"] = self.DYNAMO
         else:
             model.graph[0].doc_string = self.TORCHSCRIPT
-        assert read_places(model) == {"y": Place("timm/swin.py", 12)}
+        assert read_source_locations(model) == {"y": SourceLocation("timm/swin.py", 12)}
 
     def test_lines_of_the_exporters_alone_are_none(self) -> None:
         model = model_of([node("Relu", "x")])
         model.graph[0].metadata_props["pkg.torch.onnx.stack_trace"] = (
             'File "torch/fx/passes/runtime_assert.py", line 24'
         )
-        assert read_places(model) == {}
+        assert read_source_locations(model) == {}
 
     def test_what_was_made_for_another_node_has_its_line(self) -> None:
         model = model_of([node("Shape", "x", "s"), node("Expand", "x s")])
         model.graph[1].doc_string = "net.py(4): forward\n"
-        assert read_places(model) == {"s": Place("net.py", 4), "y": Place("net.py", 4)}
-        keep_places(model, {"y": Place("net.py", 4)})
-        assert place_of(model.graph[0]) == Place("net.py", 4)
+        assert read_source_locations(model) == {"s": SourceLocation("net.py", 4), "y": SourceLocation("net.py", 4)}
+        annotate_sources(model, {"y": SourceLocation("net.py", 4)})
+        assert source_location_of(model.graph[0]) == SourceLocation("net.py", 4)
 
     def test_code_is_shown_where_its_package_lies(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "shop").mkdir()
         (tmp_path / "shop" / "net.py").write_text("first\nsecond = x.view(b)\n")
         monkeypatch.syspath_prepend(str(tmp_path))
         model = model_of([node("Relu", "x")])
-        keep_places(model, {"y": Place("shop/net.py", 2)})
-        assert place_of(model.graph[0]) == Place("shop/net.py", 2, "second = x.view(b)")
+        annotate_sources(model, {"y": SourceLocation("shop/net.py", 2)})
+        assert source_location_of(model.graph[0]) == SourceLocation("shop/net.py", 2, "second = x.view(b)")
 
     def test_a_folder_called_torch_is_no_torch(self) -> None:
         model = model_of([node("Relu", "x")])
         model.graph[0].doc_string = "/srv/torch/nets.py(4): forward\n"
-        assert read_places(model) == {"y": Place("torch/nets.py", 4)}
+        assert read_source_locations(model) == {"y": SourceLocation("torch/nets.py", 4)}
 
     def test_what_stays_in_the_file_names_no_machine(self, tmp_path: Path) -> None:
         model = model_of([node("Relu", "x")])
         model.graph[0].metadata_props["pkg.torch.onnx.stack_trace"] = self.DYNAMO
         model.graph[0].metadata_props["namespace"] = "/far/x"
-        places = read_places(model)
-        keep_places(model, places)
+        places = read_source_locations(model)
+        annotate_sources(model, places)
         onnx.save(ir.to_proto(model), str(tmp_path / "m.onnx"))
         data = (tmp_path / "m.onnx").read_bytes()
         assert b"/far/x" not in data
         assert b"/opt" not in data
         again = ir.from_proto(onnx.load(str(tmp_path / "m.onnx")))
-        assert place_of(again.graph[0]) == Place("timm/swin.py", 12)
+        assert source_location_of(again.graph[0]) == SourceLocation("timm/swin.py", 12)
 
     def test_tensorrt_reads_it_too(self, tmp_path: Path) -> None:
-        from adaptrt.trt.onnx_file import read_onnx
+        from adaptrt.onnxfile.reader import read_onnx
 
         model = model_of([node("Relu", "x")])
-        keep_places(model, {"y": Place("net.py", 5)})
+        annotate_sources(model, {"y": SourceLocation("net.py", 5)})
         onnx.save(ir.to_proto(model), str(tmp_path / "m.onnx"))
         assert read_onnx(tmp_path / "m.onnx").nodes[0].source == "net.py:5"
 

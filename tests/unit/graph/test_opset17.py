@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adaptrt.backends.tensorrt.generations import generation_of
 from adaptrt.errors import GraphError
 
 onnx = pytest.importorskip("onnx", reason="onnx makes the graphs")
@@ -95,7 +96,9 @@ def test_older_graphs_stay_as_they_are() -> None:
 
 def test_only_tensorrt_8_needs_it() -> None:
     for target, wanted in ((8, True), (10, False), (11, False), (None, False)):
-        names = [found.name for found in standard_passes(with_onnxsim=True, target=target)]
+        names = [
+            found.name for found in standard_passes(with_onnxsim=True, target=generation_of(target) if target else None)
+        ]
         assert ("opset17" in names) == wanted
 
 

@@ -21,8 +21,8 @@ from adaptrt.pipeline.convert import convert
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.request import Request
-from adaptrt.trt.cache import Store
-from adaptrt.trt.source_files import SourceFiles
+from adaptrt.store.cache import Store
+from adaptrt.store.source_files import SourceFiles
 
 Install = Callable[..., str]
 
@@ -87,7 +87,7 @@ def test_the_page_is_made_again_where_it_tells_of_other_names(checkpoint: Path) 
     assert not Path("bare.report.html").exists()
 
 
-def test_the_key_holds_what_the_result_depends_on(checkpoint: Path, picture: Path, tmp_path: Path) -> None:
+def test_the_key_holds_what_the_result_depends_on(checkpoint: Path, image: Path, tmp_path: Path) -> None:
     base = key()
     assert base
     assert key() == base
@@ -97,7 +97,7 @@ def test_the_key_holds_what_the_result_depends_on(checkpoint: Path, picture: Pat
         {"precision": "fp16"},
         {"verify": "quick"},
         {"options": {"conf": "0.4"}},
-        {"image": picture},
+        {"image": image},
         {"seed": 1},
         {"exporter": "dynamo"},
         {"simplify": False},
@@ -113,8 +113,8 @@ def test_the_key_holds_what_the_result_depends_on(checkpoint: Path, picture: Pat
     assert len({base, *keys}) == len(changes) + 1
 
 
-def test_the_content_of_files_counts(checkpoint: Path, picture: Path) -> None:
-    base, with_picture = key(), key(image=picture)
+def test_the_content_of_files_counts(checkpoint: Path, image: Path) -> None:
+    base, with_image = key(), key(image=image)
     elsewhere = Path("folder")
     elsewhere.mkdir()
     (elsewhere / "detector.pt").write_bytes(checkpoint.read_bytes())
@@ -122,8 +122,8 @@ def test_the_content_of_files_counts(checkpoint: Path, picture: Path) -> None:
     checkpoint.write_bytes(b"other weights")
     assert key() != base
     checkpoint.write_bytes(b"weights")
-    picture.write_bytes(picture.read_bytes() + b"\0")
-    assert key(image=picture) != with_picture
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert key(image=image) != with_image
     assert key() == base
 
 

@@ -13,6 +13,9 @@ import pytest
 import adaptrt
 import adaptrt.pipeline.convert
 from adaptrt import Report, VerificationError
+from adaptrt.backends.tensorrt.build.log import LogNote
+from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
+from adaptrt.backends.tensorrt.manifest import Manifest, check_plan, manifest_path
 from adaptrt.errors import BuildError, DependencyError, EngineError, PluginError
 from adaptrt.pipeline import engine as engine_module
 from adaptrt.pipeline.configure import configure_builder
@@ -20,9 +23,6 @@ from adaptrt.pipeline.engine import open_engine, why_float32
 from adaptrt.pipeline.observer import Observer
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import BuildOptions
-from adaptrt.trt.log import LogNote
-from adaptrt.trt.manifest import Manifest, check_plan, manifest_path
-from adaptrt.trt.receipt import Receipt
 
 Install = Callable[..., str]
 
@@ -31,13 +31,14 @@ from pathlib import Path
 
 @hookimpl
 def build_engine(ctx, onnx_path, spec):
-    from adaptrt.trt.manifest import Manifest, file_sha256, manifest_path
-    from adaptrt.trt.receipt import Receipt
+    from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path
+    from adaptrt.store.hashing import file_sha256
+    from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
     plan = ctx.workdir / "model.engine"
     plan.write_bytes(onnx_path.read_bytes())
     manifest = Manifest(
         file_sha256(plan), plan.stat().st_size, onnx_path.name, file_sha256(onnx_path), "8.6.0", "12.9", None, "GPU",
-        "9.0", ctx.request.precision, spec, Receipt(ctx.request.precision, {"fp16": 3}, evidence="it is said"),
+        "9.0", ctx.request.precision, spec, PrecisionReport(ctx.request.precision, {"fp16": 3}, evidence="it is said"),
     )
     manifest_path(plan).write_text(manifest.to_json())
     return plan
@@ -50,7 +51,7 @@ class PretendEngine:
     backend = "pretend"
 
     def __init__(self, path: Path, change: Callable[[str, Any, Mapping[str, Any]], Any]) -> None:
-        from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+        from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 
         self.closed = False
         self._runner, self._change = OnnxRuntimeRunner(path), change
@@ -82,8 +83,8 @@ def convert_engine(tiny: str, install_extension: Install, monkeypatch: pytest.Mo
     return convert
 
 
-def test_an_engine_that_agrees(convert_engine: Callable[..., Report], picture: Path) -> None:
-    report = convert_engine(image=picture)
+def test_an_engine_that_agrees(convert_engine: Callable[..., Report], image: Path) -> None:
+    report = convert_engine(image=image)
     assert [report.link(number).status for number in (4, 5)] == ["passed", "passed"]
     assert {check.name for check in report.link(4).checks} == {
         "output0: boxes",
@@ -91,7 +92,7 @@ def test_an_engine_that_agrees(convert_engine: Callable[..., Report], picture: P
         "output0: boxes in a batch",
         "output0: scores in a batch",
     }
-    assert set(report.pictures[0].predictions) >= {"eager", "pretend"}  # link 5 looks at the result
+    assert set(report.images[0].predictions) >= {"eager", "pretend"}  # link 5 looks at the result
     assert report.engine is not None
     assert (report.engine.tensorrt, report.engine.layers, report.engine.evidence) == (
         "8.6.0",
@@ -146,9 +147,9 @@ def test_an_engine_is_not_run_without_verification(convert_engine: Callable[...,
     assert Path("detector.engine.json").is_file()
 
 
-def test_half_precision_without_tensorrt(tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.trt.availability.can_build", lambda: False)
-    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=10, image=picture)
+def test_half_precision_without_tensorrt(tiny: str, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
+    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=10, image=image)
     assert report.link(3).status == "passed"
     names = {check.name for check in report.link(3).checks}
     assert {"output0: boxes", "output0: boxes (the file in ONNX Runtime)"} <= names
@@ -165,17 +166,17 @@ def test_half_precision_without_tensorrt(tiny: str, picture: Path, monkeypatch: 
 
 
 def test_boxes_that_somebody_computes_in_half_are_a_finding(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.graph.precision.decoding_nodes", lambda *_: [])
+    monkeypatch.setattr("adaptrt.graph.casts.decoding_nodes", lambda *_: [])
     report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target=10)
     found = [finding for finding in report.findings if finding.rule == "half-pixels"]
     assert {(finding.number, finding.severity) for finding in found} == {(8, "error")}
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_predictions_are_those_of_the_typed_graph(
-    tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch, precision: Any
+def test_predictions_are_those_of_the_reduced_graph(
+    tiny: str, image: Path, monkeypatch: pytest.MonkeyPatch, precision: Any
 ) -> None:
-    from adaptrt.runtime.onnxruntime import OnnxRuntimeRunner
+    from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 
     seen: list[str] = []
     opened, run = OnnxRuntimeRunner.__init__, OnnxRuntimeRunner.run
@@ -188,19 +189,19 @@ def test_predictions_are_those_of_the_typed_graph(
         seen.append(self.name)
         return run(self, inputs)
 
-    monkeypatch.setattr("adaptrt.trt.availability.can_build", lambda: False)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
     monkeypatch.setattr(OnnxRuntimeRunner, "__init__", remember)
     monkeypatch.setattr(OnnxRuntimeRunner, "run", note)
-    adaptrt.convert("detector", adapter="tiny", precision=precision, verify="quick", target=10, image=picture)
+    adaptrt.convert("detector", adapter="tiny", precision=precision, verify="quick", target=10, image=image)
     assert seen[-1] == ("model.fp16.onnx" if precision == "fp16" else "rounded.onnx")
 
 
 def test_float32_is_compared_strictly_whatever_the_engine_is_to_be(
-    tiny: str, picture: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: str, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorRT 8 takes half precision as a flag: without an engine nothing was rounded."""
-    monkeypatch.setattr("adaptrt.trt.availability.can_build", lambda: False)
-    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=8, image=picture)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
+    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=8, image=image)
     for link in (0, 5):
         assert [check.name for check in report.link(link).checks] == ["matched boxes (IoU 0.99, score within 0.001)"]
 
@@ -210,7 +211,7 @@ def test_a_typed_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: 
         "spoils",
         """
         @hookimpl
-        def typed_onnx(ctx, onnx_path, spec):
+        def reduce_precision(ctx, onnx_path, spec):
             import onnx
             model = onnx.load(str(onnx_path))
             for weight in model.graph.initializer:
@@ -232,7 +233,7 @@ def test_a_typed_graph_without_the_spec_names_who_lost_it(tiny: str, install_ext
         "forgets",
         """
         @hookimpl
-        def typed_onnx(ctx, onnx_path, spec):
+        def reduce_precision(ctx, onnx_path, spec):
             import onnx
             model = onnx.load(str(onnx_path))
             del model.metadata_props[:]
@@ -241,11 +242,11 @@ def test_a_typed_graph_without_the_spec_names_who_lost_it(tiny: str, install_ext
             return path
         """,
     )
-    with pytest.raises(PluginError, match="forgets .*typed_onnx.* metadata"):
+    with pytest.raises(PluginError, match="forgets .*reduce_precision.* metadata"):
         adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target=10)
 
 
-def test_why_there_is_no_typed_graph() -> None:
+def test_why_there_is_no_reduced_graph() -> None:
     assert why_float32(Request("a", "b")) == "the graph stays float32"
     assert why_float32(Request("a", "b", precision="fp16", target=10)) == "the graph holds fp16 already"
     assert "builder flag" in why_float32(Request("a", "b", precision="fp16", target=8))
@@ -259,7 +260,7 @@ def test_stripped_and_unrunnable_engines_say_so(tmp_path: Path, monkeypatch: pyt
     def missing(*_: Any, **__: Any) -> None:
         raise DependencyError("TensorRT is not installed.")
 
-    monkeypatch.setattr("adaptrt.runtime.tensorrt.TensorRTRunner", missing)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.TensorRTRunner", missing)
     runner, why = open_engine(tmp_path / "x.engine", Request("a", "b"))
     assert runner is None
     assert why == "it cannot run here: TensorRT is not installed."
@@ -297,12 +298,14 @@ def test_the_default_build_hands_everything_over(
         watcher.message("info", "[MemUsageChange] Init CUDA")
         watcher.note(LogNote("int64 weights", 1, "raw", "The graph holds int64 numbers."))
         plan.write_bytes(b"plan")
-        receipt = Receipt("fp16", {"fp16": 2}, evidence="2 of 2 visible layers compute in fp16", note="a note")
-        made = Manifest("0", 4, "a", "0", "8.6.0", "12.9", None, "GPU", "9.0", "fp16", spec, receipt)
+        precision_report = PrecisionReport(
+            "fp16", {"fp16": 2}, evidence="2 of 2 visible layers compute in fp16", note="a note"
+        )
+        made = Manifest("0", 4, "a", "0", "8.6.0", "12.9", None, "GPU", "9.0", "fp16", spec, precision_report)
         manifest_path(plan).write_text(made.to_json())
         return made, False
 
-    monkeypatch.setattr("adaptrt.builtins.engine.why_no_engine", lambda *_: None)
+    monkeypatch.setattr("adaptrt.builtins.engine.engine_unavailable_reason", lambda *_: None)
     monkeypatch.setattr("adaptrt.builtins.engine.build", build)
     seen: list[Any] = []
 
@@ -335,7 +338,7 @@ def test_a_build_that_fails_leaves_nothing(tiny: str, monkeypatch: pytest.Monkey
     def build(*_: Any, **__: Any) -> None:
         raise BuildError("TensorRT crashed (SIGSEGV).", hint="Try another --opset.")
 
-    monkeypatch.setattr("adaptrt.builtins.engine.why_no_engine", lambda *_: None)
+    monkeypatch.setattr("adaptrt.builtins.engine.engine_unavailable_reason", lambda *_: None)
     monkeypatch.setattr("adaptrt.builtins.engine.build", build)
     with pytest.raises(BuildError, match="SIGSEGV") as caught:
         adaptrt.convert("detector", adapter="tiny", verify="none")

@@ -71,28 +71,28 @@ class Interrupting(Observer):
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("at", ["start", "end"])
 @pytest.mark.parametrize("stage", STAGES)
-def test_interrupted_in_any_stage(stage: str, at: str, picture: Path) -> None:
+def test_interrupted_in_any_stage(stage: str, at: str, image: Path) -> None:
     observer = Interrupting(stage, at)
     with pytest.raises(KeyboardInterrupt):
-        run(verify="quick", image=picture, output=Path("out"), observer=observer)
+        run(verify="quick", image=image, output=Path("out"), observer=observer)
     assert files_here() == []
     assert observer.ended == ["failed"]
 
 
 HOOKS = (
     *("adapter_options", "load_model", "model_spec", "example_inputs", "patches", "export_onnx", "graph_passes"),
-    *("typed_onnx", "build_engine", "preprocess", "postprocess", "framework_predictions", "metrics"),
+    *("reduce_precision", "build_engine", "preprocess", "postprocess", "framework_predictions", "metrics"),
 )
 
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("wrapper", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("hook", HOOKS[2:])
-def test_interrupted_in_any_hook(hook: str, wrapper: bool, picture: Path, install_extension: Install) -> None:
+def test_interrupted_in_any_hook(hook: str, wrapper: bool, image: Path, install_extension: Install) -> None:
     body = "yield\n    raise KeyboardInterrupt" if wrapper else "raise KeyboardInterrupt"
     install_extension("ext", f"@hookimpl(wrapper={wrapper})\ndef {hook}():\n    {body}\n")
     with pytest.raises(KeyboardInterrupt):
-        run(verify="quick", image=picture)
+        run(verify="quick", image=image)
     assert files_here() == []
 
 
@@ -121,10 +121,10 @@ def test_interrupted_in_a_patched_function(install_extension: Install) -> None:
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("hook", HOOKS[2:])
-def test_a_full_disk_in_any_hook(hook: str, picture: Path, install_extension: Install) -> None:
+def test_a_full_disk_in_any_hook(hook: str, image: Path, install_extension: Install) -> None:
     install_extension("ext", f"@hookimpl\ndef {hook}(): {FULL_DISK}\n")
     with pytest.raises(OutputError, match="is full") as caught:
-        run(verify="quick", image=picture)
+        run(verify="quick", image=image)
     assert files_here() == []
     assert caught.value.report is not None
     assert caught.value.report.status == "failed"
@@ -291,8 +291,8 @@ def test_the_time_of_a_failed_stage_is_known(tiny: str, install_extension: Insta
 
 
 @pytest.mark.parametrize("option", ["image", "test_image"])
-def test_a_picture_that_is_none_is_found_before_the_model_is_loaded(tiny: str, option: str, tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+def test_an_image_that_is_none_is_found_before_the_model_is_loaded(tiny: str, option: str, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no image")
     for path in (tmp_path / "missing.png", tmp_path / "text.png", tmp_path):
         with pytest.raises(adaptrt.ImageError) as caught:
             run(**{option: path})

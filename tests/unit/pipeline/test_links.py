@@ -9,10 +9,10 @@ import pytest
 
 from adaptrt.contributions import Metric
 from adaptrt.errors import ModelError, PatchError, VerificationError
-from adaptrt.pipeline.links import close_link, compare_predictions, picture_record, record_prediction, running
+from adaptrt.pipeline.links import compare_predictions, guarded, image_record, record_link, record_prediction
 from adaptrt.predictions import Classification, Detections, Predictions, Values
-from adaptrt.report import Check, Link, PictureRecord
-from adaptrt.specs import InputSpec, ModelSpec
+from adaptrt.report import Check, ImageRecord, Link
+from adaptrt.specs import InputSpec, ModelSpec, precision_named
 from adaptrt.verify.agreement import box_iou, describe, match_boxes, matched_boxes, standard_metrics
 
 SPEC = ModelSpec((InputSpec.image(32, 32),), task="detect")
@@ -30,7 +30,7 @@ def check(value: float, limit: float | None = 0.05, **options: object) -> Check:
 
 def test_a_link_closes_when_every_check_passes() -> None:
     closed = link()
-    close_link(closed, [check(0.01), check(0.05)])
+    record_link(closed, [check(0.01), check(0.05)])
     assert closed.status == "passed"
     assert len(closed.checks) == 2
 
@@ -38,55 +38,55 @@ def test_a_link_closes_when_every_check_passes() -> None:
 def test_the_first_that_fails_is_named() -> None:
     opened = link()
     with pytest.raises(VerificationError) as caught:
-        close_link(opened, [check(0.01), check(3.5), check(9, name="other")])
+        record_link(opened, [check(0.01), check(3.5), check(9, name="other")])
     assert caught.value.message == (
         "Link 2 (ONNX Runtime = reference) fails: boxes 3.5 pixels, at most 0.05 is accepted."
     )
     assert "--no-simplify" in (caught.value.hint or "")
     assert (opened.status, len(opened.checks)) == ("failed", 3)
     with pytest.raises(PatchError, match="Link 1"):
-        close_link(link(1), [check(1)], error=PatchError)
+        record_link(link(1), [check(1)], error=PatchError)
 
 
 def test_shapes_that_differ_are_said() -> None:
     with pytest.raises(VerificationError, match=r"fails: boxes: shape \(2, 4\) instead of \(1, 8\)\."):
-        close_link(link(), [check(float("inf"), reason="shape (2, 4) instead of (1, 8)")])
+        record_link(link(), [check(float("inf"), reason="shape (2, 4) instead of (1, 8)")])
 
 
 def test_a_batch_that_is_not_honest_has_its_own_advice() -> None:
     with pytest.raises(VerificationError) as caught:
-        close_link(link(), [check(3.5, name="boxes in a batch")])
+        record_link(link(), [check(3.5, name="boxes in a batch")])
     assert "depends on the others in its batch" in (caught.value.hint or "")
 
 
 def test_metrics_are_at_least() -> None:
     share = check(0.5, 1.0, name="matched", unit="share", passed=False, higher_is_better=True)
     with pytest.raises(VerificationError, match=r"matched 0.5, at least 1 is accepted"):
-        close_link(link(5), [share])
+        record_link(link(5), [share])
 
 
 @pytest.mark.parametrize("number", range(6))
 def test_every_link_says_what_to_do(number: int) -> None:
     with pytest.raises(VerificationError) as caught:
-        close_link(link(number), [check(1)])
+        record_link(link(number), [check(1)])
     assert caught.value.hint
 
 
 def test_a_link_without_checks_proves_nothing() -> None:
     opened = link()
     with pytest.raises(VerificationError, match="compares nothing"):
-        close_link(opened, [])
+        record_link(opened, [])
     assert opened.status == "failed"
 
 
 def test_what_does_not_run_fails_its_link() -> None:
     opened = link()
-    with pytest.raises(VerificationError, match="Link 2 .* fails: no such batch"), running(opened):
+    with pytest.raises(VerificationError, match="Link 2 .* fails: no such batch"), guarded(opened):
         raise ModelError("no such batch")
     assert (opened.status, opened.reason) == ("failed", "no such batch")
-    with pytest.raises(PatchError, match="RuntimeError: boom"), running(link(1), error=PatchError):
+    with pytest.raises(PatchError, match="RuntimeError: boom"), guarded(link(1), error=PatchError):
         raise RuntimeError("boom")
-    with pytest.raises(KeyboardInterrupt), running(link()):
+    with pytest.raises(KeyboardInterrupt), guarded(link()):
         raise KeyboardInterrupt
 
 
@@ -128,14 +128,14 @@ def test_metrics_by_task() -> None:
     cat = Classification(np.array([0.9, 0.1], np.float32), np.array([1, 0]), ("dog", "cat"))
     dog = Classification(np.array([0.9, 0.1], np.float32), np.array([0, 1]), ("dog", "cat"))
     classify = ModelSpec(SPEC.inputs, task="classify")
-    (top1,) = standard_metrics(classify, "fp32")
+    (top1,) = standard_metrics(classify, precision_named("fp32"))
     assert compare_predictions([top1], [cat, dog], [cat, dog], classify)[0].passed
     (wrong,) = compare_predictions([top1], [cat, dog], [cat, cat], classify)
     assert (wrong.value, wrong.passed, wrong.samples) == (0.5, False, 2)
-    assert standard_metrics(ModelSpec(SPEC.inputs), "fp32") == []
+    assert standard_metrics(ModelSpec(SPEC.inputs), precision_named("fp32")) == []
     assert compare_predictions([top1], [cat], [dog], SPEC) == []  # another task's metric
     for precision in ("fp32", "fp16", "int8"):
-        assert standard_metrics(SPEC, precision)
+        assert standard_metrics(SPEC, precision_named(precision))
 
 
 def test_a_metric_that_only_reports_never_fails() -> None:
@@ -168,13 +168,13 @@ def test_predictions_in_the_report() -> None:
     assert (values.kind, values.names) == ("values", ("out",))
 
 
-def test_one_record_for_each_picture(tmp_path: object) -> None:
+def test_one_record_for_each_image(tmp_path: object) -> None:
     from pathlib import Path
 
-    records: list[PictureRecord] = []
-    first = picture_record(records, Path("a.png"))
-    assert picture_record(records, Path("b.png")) is not first
-    assert picture_record(records, Path("a.png")) is first
+    records: list[ImageRecord] = []
+    first = image_record(records, Path("a.png"))
+    assert image_record(records, Path("b.png")) is not first
+    assert image_record(records, Path("a.png")) is first
     assert [record.path for record in records] == ["a.png", "b.png"]
 
 

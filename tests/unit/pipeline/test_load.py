@@ -18,7 +18,7 @@ from adaptrt.specs import METADATA_KEY, DecoderSpec, ImageTransform, InputSpec, 
 
 
 def write(path: Path, batch: str, metadata: str | None = None) -> Path:
-    """A network that gives the mean colour of each picture: [B, 3, 8, 8] to [B, 3]."""
+    """A network that gives the mean colour of each image: [B, 3, 8, 8] to [B, 3]."""
     size: int | str = int(batch) if batch.isdecimal() else "batch"
     made = helper.make_graph(
         [helper.make_node("ReduceMean", ["images"], ["y"], axes=[2, 3], keepdims=0)],
@@ -45,15 +45,15 @@ def plain(red: int, green: int, blue: int) -> np.ndarray:
 
 @pytest.mark.parametrize("batch", ["1:4", "1", "3", "2:4"])
 @pytest.mark.parametrize("count", [1, 2, 4, 5])
-def test_any_number_of_pictures_at_any_batch(tmp_path: Path, batch: str, count: int) -> None:
-    """Larger lists are cut, smaller ones filled up; each picture keeps its own answer."""
+def test_any_number_of_images_at_any_batch(tmp_path: Path, batch: str, count: int) -> None:
+    """Larger lists are cut, smaller ones filled up; each image keeps its own answer."""
     colours = [plain(255, 0, 0), plain(0, 255, 0), plain(0, 0, 255)]
     with adaptrt.load(write(tmp_path / "net.onnx", batch)) as model:
         found = model([colours[index % 3] for index in range(count)])
     assert [one.name(0) for one in found] == ["red", "green", "blue", "red", "green"][:count]  # type: ignore[union-attr]
 
 
-def test_one_picture_and_parameters_for_one_call(tmp_path: Path) -> None:
+def test_one_image_and_parameters_for_one_call(tmp_path: Path) -> None:
     model = adaptrt.load(write(tmp_path / "net.onnx", "1:4"))
     (found,) = model(plain(200, 100, 0), top_k=2)
     assert isinstance(found, adaptrt.Classification)
@@ -71,7 +71,7 @@ def test_unknown_parameters_have_a_nearest(tmp_path: Path) -> None:
         model(plain(0, 0, 0), top_k=0)
 
 
-def test_pictures_that_are_none(tmp_path: Path) -> None:
+def test_images_that_are_none(tmp_path: Path) -> None:
     model = adaptrt.load(write(tmp_path / "net.onnx", "1:4"))
     for wrong in (tmp_path / "none.png", np.zeros((4, 4), np.float32), 3):
         with pytest.raises(ImageError):
@@ -107,9 +107,9 @@ def test_a_file_without_a_spec(tmp_path: Path, metadata: str, message: str) -> N
 
 def test_a_model_used_for_long_remembers_little(tmp_path: Path) -> None:
     model = adaptrt.load(write(tmp_path / "net.onnx", "1"))
-    picture = plain(1, 2, 3)
+    image = plain(1, 2, 3)
     for _ in range(600):
-        model(picture)
+        model(image)
     recorder = model._hooks._recorder
     assert len(recorder.calls) <= 1000
     assert len(recorder._contributed) == 0

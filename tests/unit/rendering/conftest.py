@@ -11,9 +11,9 @@ from adaptrt.report import (
     Check,
     Failure,
     FileRecord,
+    ImageRecord,
     PassRecord,
     PatchRecord,
-    PictureRecord,
     PredictionRecord,
     Report,
     Stage,
@@ -22,8 +22,8 @@ from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec
 
 
 @pytest.fixture
-def report(picture: Path, tmp_path: Path) -> Report:
-    """A conversion that passed: links 1, 2 and 5 ran; a detector looked at one picture."""
+def report(image: Path, tmp_path: Path) -> Report:
+    """A conversion that passed: links 1, 2 and 5 ran; a detector looked at one image."""
     spec = ModelSpec(
         inputs=(InputSpec.image(64, 96, batch=Dim(1, 8, 16, "batch")),),
         outputs=(OutputSpec("output0", ("batch", 7, 96), groups=(OutputGroup("boxes", "pixels", 1, 0, 4),)),),
@@ -51,9 +51,9 @@ def report(picture: Path, tmp_path: Path) -> Report:
     found.plugins = {"tiny": "adaptrt-tiny 0.3"}
     found.environment = {"python": "3.11", "adaptrt": "0.1.0", "torch": "2.11"}
     boxes = [[20.0, 16.0, 60.0, 48.0], [70.0, 60.0, 110.0, 90.0]]
-    found.pictures = [
-        PictureRecord(
-            str(picture),
+    found.images = [
+        ImageRecord(
+            str(image),
             {
                 "onnxruntime": PredictionRecord("detections", [0.9, 0.8], [0, 1], spec.labels, boxes),
                 "eager": PredictionRecord("detections", [0.9, 0.8], [0, 1], spec.labels, boxes),

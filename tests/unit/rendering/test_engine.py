@@ -6,7 +6,7 @@ from adaptrt.rendering.html import render_html
 from adaptrt.report import EngineRecord, Report
 
 
-def test_the_receipt_is_shown(report: Report) -> None:
+def test_the_precision_report_is_shown(report: Report) -> None:
     report.engine = EngineRecord(
         "8.6.1", "NVIDIA <H200>", "9.0", "fp16", {"fp16": 60, "fp32": 3}, {"fp16": 5_000_000}, 2, 0.25, 5_400_000, 0.53,
         "60 of 63 layers run in fp16", "a note", 31.5, 20_000_000, ["int64 weights were narrowed"],
@@ -21,7 +21,7 @@ def test_the_receipt_is_shown(report: Report) -> None:
 
 
 def test_without_an_engine_there_is_no_such_part(report: Report) -> None:
-    assert "Precision receipt" not in render_html(report)
+    assert "Precision report" not in render_html(report)
 
 
 def test_an_engine_of_which_little_is_known(report: Report) -> None:

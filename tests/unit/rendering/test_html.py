@@ -16,7 +16,7 @@ import pytest
 
 from adaptrt.errors import OutputError
 from adaptrt.rendering.html import render_html, write_html
-from adaptrt.report import PictureRecord, PredictionRecord, Report
+from adaptrt.report import ImageRecord, PredictionRecord, Report
 
 VOID = {"br", "hr", "img", "input", "link", "meta", "path", "wbr"}
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x>\"'&{{ 7919 * 7907 }}"
@@ -97,7 +97,7 @@ def test_it_follows_light_and_dark_and_small_screens(report: Report) -> None:
     assert "max-width: 760px" in text
 
 
-def test_pictures_are_inside_with_their_boxes(report: Report) -> None:
+def test_images_are_inside_with_their_boxes(report: Report) -> None:
     import cv2
 
     page = Page(render_html(report))
@@ -105,20 +105,20 @@ def test_pictures_are_inside_with_their_boxes(report: Report) -> None:
     assert len(images) == 2
     for data in images:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        original = cv2.imread(report.pictures[0].path)
+        original = cv2.imread(report.images[0].path)
         assert decoded.shape == original.shape
         assert np.abs(decoded.astype(int) - original).max() > 60, "nothing was drawn"
     assert page.text.index("PyTorch, untouched") < page.text.index("ONNX Runtime 1 red")
     assert "2 of 2 boxes have a partner, within 0.001 px and 1e-06 of its score" in page.text
 
 
-def test_large_pictures_are_made_smaller_boxes_with_them(report: Report, tmp_path: Path) -> None:
+def test_large_images_are_made_smaller_boxes_with_them(report: Report, tmp_path: Path) -> None:
     import cv2
 
     path = tmp_path / "large.png"
     cv2.imwrite(str(path), np.full((1500, 3000, 3), 128, np.uint8))
     box = [[1500.0, 0.0, 3000.0, 1500.0]]
-    report.pictures = [PictureRecord(str(path), {"eager": PredictionRecord("detections", [0.9], [0], ("red",), box)})]
+    report.images = [ImageRecord(str(path), {"eager": PredictionRecord("detections", [0.9], [0], ("red",), box)})]
     (data,) = Page(render_html(report)).images()
     drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert drawn.shape[:2] == (550, 1100)
@@ -127,8 +127,8 @@ def test_large_pictures_are_made_smaller_boxes_with_them(report: Report, tmp_pat
     assert not changed[:, :530].any()
 
 
-def test_a_picture_that_is_gone_is_named(report: Report) -> None:
-    Path(report.pictures[0].path).unlink()
+def test_an_image_that_is_gone_is_named(report: Report) -> None:
+    Path(report.images[0].path).unlink()
     page = Page(render_html(report))
     assert page.images() == []
     assert "There is no file" in page.text
@@ -138,7 +138,7 @@ def test_a_picture_that_is_gone_is_named(report: Report) -> None:
 def test_classes_become_bars(report: Report) -> None:
     names = ("ant", "bee", "cat")
     classes = PredictionRecord("classification", [0.75, 0.2, 0.05], [2, 0, 1], names)
-    report.pictures[0].predictions = {"eager": classes, "tensorrt": classes}
+    report.images[0].predictions = {"eager": classes, "tensorrt": classes}
     page = Page(render_html(report))
     assert len(page.images()) == 1
     assert page.text.count("75.00 %") == 2
@@ -146,7 +146,7 @@ def test_classes_become_bars(report: Report) -> None:
 
 
 def test_raw_values_are_named(report: Report) -> None:
-    report.pictures[0].predictions = {"eager": PredictionRecord("values", names=("logits",))}
+    report.images[0].predictions = {"eager": PredictionRecord("values", names=("logits",))}
     assert "values: logits" in Page(render_html(report)).text
 
 
@@ -166,7 +166,7 @@ def test_hostile_names_are_text(report: Report) -> None:
     report.passes[0].name = report.passes[0].note = HOSTILE
     report.stages[0].name = report.stages[0].note = HOSTILE
     report.link(3).reason = report.link(2).checks[0].name = report.link(2).checks[0].reason = HOSTILE
-    for prediction in report.pictures[0].predictions.values():
+    for prediction in report.images[0].predictions.values():
         prediction.names = (HOSTILE, "blue")
     text = render_html(report)
     page = Page(text)

@@ -14,7 +14,7 @@ def shown(report: Report, *, width: int = 120, verbose: bool = False, color: boo
     console = Console(
         file=text, width=width, force_terminal=color, highlight=False, color_system="standard" if color else None
     )
-    print_summary(console, report, verbose=verbose, picture=Path("a picture.jpg"))
+    print_summary(console, report, verbose=verbose, image=Path("an image.jpg"))
     return text.getvalue()
 
 
@@ -60,11 +60,11 @@ def test_files_and_what_to_do_next(report: Report) -> None:
     assert "1.2 MB" in text
     assert "sha256 abababababab" in text
     assert "best.report.html" in text
-    assert next_commands(report, None)[0].endswith("best.onnx picture.jpg")
-    assert "'a picture.jpg'" in text
+    assert next_commands(report, None)[0].endswith("best.onnx image.jpg")
+    assert "'an image.jpg'" in text
 
 
-def test_without_pictures_no_predict(report: Report) -> None:
+def test_without_images_no_predict(report: Report) -> None:
     from dataclasses import replace
 
     assert report.spec is not None

@@ -14,10 +14,10 @@ from adaptrt.report import (
     Check,
     Failure,
     FileRecord,
+    ImageRecord,
     Link,
     PassRecord,
     PatchRecord,
-    PictureRecord,
     PredictionRecord,
     Report,
     Stage,
@@ -61,7 +61,7 @@ reports = st.builds(
     files=st.dictionaries(text, st.builds(FileRecord, text, count, text), max_size=2),
     warnings=st.lists(text, max_size=2),
     failure=st.none() | st.builds(Failure, text, text, st.none() | text, text),
-    pictures=st.lists(st.builds(PictureRecord, text, st.dictionaries(text, predictions, max_size=2)), max_size=2),
+    images=st.lists(st.builds(ImageRecord, text, st.dictionaries(text, predictions, max_size=2)), max_size=2),
 )
 
 

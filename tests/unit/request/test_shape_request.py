@@ -117,7 +117,7 @@ def test_inputs_have_one_profile_or_as_many_as_the_others() -> None:
     assert "one shape, or as many" in (caught.value.hint or "")
 
 
-def test_the_batch_reaches_every_input_the_size_only_the_picture() -> None:
+def test_the_batch_reaches_every_input_the_size_only_the_image() -> None:
     two = ModelSpec((*SPEC.inputs, TOKENS), image=ImageTransform())
     request = ShapeRequest(imgsz=(64, 96), batch=Dim.fixed(2))
     assert shape_of(request, two) == "2x3x64x96"
@@ -132,8 +132,8 @@ def test_static_means_every_axis_of_every_input() -> None:
     assert shape_of(ShapeRequest(dynamic=frozenset({"batch"})), two, "tokens") == "batch:1..16@8x16"
 
 
-def test_another_input_shares_the_axes_of_the_picture() -> None:
-    """A mask, say: its adapter gives it the picture's height and width, by their names."""
+def test_another_input_shares_the_axes_of_the_image() -> None:
+    """A mask, say: its adapter gives it the image's height and width, by their names."""
     mask = InputSpec("masks", ((Dim(1, 8, 16, "batch"), Dim(320, 640, 1280, "height"), Dim(320, 640, 1280, "width")),))
     two = ModelSpec((*SPEC.inputs, mask), image=ImageTransform())
     dynamic = ShapeRequest(dynamic=frozenset({"batch", "hw"}))
@@ -153,10 +153,10 @@ def test_another_number_of_axes_is_refused() -> None:
     assert "batch:1..16@8x3x640x640" in (caught.value.hint or "")
 
 
-def test_a_size_for_a_model_without_picture_is_refused() -> None:
+def test_a_size_for_a_model_without_image_is_refused() -> None:
     vectors = ModelSpec((InputSpec("a", ((BATCH, Dim.fixed(4)),)),))
     assert shape_of(ShapeRequest(batch=Dim.fixed(2)), vectors, "a") == "2x4"
-    with pytest.raises(ShapeError, match="takes no picture") as caught:
+    with pytest.raises(ShapeError, match="takes no image") as caught:
         ShapeRequest(imgsz=(64, 64)).apply(vectors)
     assert "--shape" in (caught.value.hint or "")
 

@@ -147,11 +147,11 @@ def test_names_of_tensors() -> None:
         SPEC.output("x")
 
 
-def test_the_size_of_the_picture() -> None:
-    with_picture = ModelSpec((InputSpec.image(48, 64),), image=ImageTransform())
-    assert with_picture.image_size == (48, 64)
-    assert not with_picture.dynamic_size
-    with pytest.raises(ModelError, match="takes no picture") as caught:
+def test_the_size_of_the_image() -> None:
+    with_image = ModelSpec((InputSpec.image(48, 64),), image=ImageTransform())
+    assert with_image.image_size == (48, 64)
+    assert not with_image.dynamic_size
+    with pytest.raises(ModelError, match="takes no image") as caught:
         _ = SPEC.image_size
     assert caught.value.hint
 

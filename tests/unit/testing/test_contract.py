@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("torch", reason="a conversion needs torch")
 
 from adaptrt import InputSpec, ModelSpec, Report, Request, ShapeRequest
-from adaptrt.pipeline.opened import OpenedAdapter
-from adaptrt.report import FileRecord, Finding, Place
+from adaptrt.pipeline.adapter_session import AdapterSession
+from adaptrt.report import FileRecord, Finding, SourceLocation
 from adaptrt.specs import parse_batch
 from adaptrt.testing import AdapterContract
 from adaptrt.testing.contract import STANDARD_TESTS
@@ -58,10 +58,10 @@ def test_a_standard_test_is_never_removed(name: str) -> None:
 
 
 @pytest.fixture
-def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str], OpenedAdapter]:
+def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str], AdapterSession]:
     """An adapter ``bad`` of this source, opened."""
 
-    def install(source: str) -> OpenedAdapter:
+    def install(source: str) -> AdapterSession:
         good = "from adaptrt import *\nfrom adaptrt import hookimpl\nimport tiny_adapter as tiny\n"
         good += (
             "@hookimpl\ndef load_model(ctx):\n    import torch\n    torch.manual_seed(0)\n    return make().eval()\n"
@@ -70,7 +70,7 @@ def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str
         fake_distribution(
             "adaptrt-bad", {"adaptrt.adapters": {"bad": "bad_adapter"}}, modules={"bad_adapter": good + source}
         )
-        return OpenedAdapter(
+        return AdapterSession(
             Request("x", "bad", shapes=ShapeRequest(imgsz=(8, 8), batch=parse_batch("1:2:2"))), tmp_path
         )
 
@@ -87,20 +87,20 @@ def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), decoder=DecoderSpec('yolo', {'confidence': 1}))", "no option 'confidence'"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    import pathlib\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), metadata={'file': pathlib.Path('x')})", r"str\(path\) for a path"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), outputs=(OutputSpec('images'),))", "share a name"),
-        ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(input='pictures'))", "goes to 'pictures', which is no input"),
+        ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(input='images'))", "goes to 'images', which is no input"),
         ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.rand(shape) * float('nan') for name, shape in shapes.items()}", "not finite at min"),
         ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.ones(shape) for name, shape in shapes.items()}", "use the seed"),
         ("test_outputs_depend_on_inputs", "def make():\n    import torch\n    class M(torch.nn.Module):\n        def forward(self, x): return x * 0\n    return M()", "perturb the weights"),
         ("test_patches_keep_the_result", "@hookimpl\ndef patches():\n    return [FunctionPatch(target='torch.nn.modules.conv:Conv2d.forward', replacement=lambda original, self, x: original(self, x) + 1, reason='r', requires='torch>=2')]", "which one changes the result"),
     ],
 )  # fmt: skip
-def test_a_failure_says_what_to_do(bad: Callable[[str], OpenedAdapter], test: str, source: str, advice: str) -> None:
+def test_a_failure_says_what_to_do(bad: Callable[[str], AdapterSession], test: str, source: str, advice: str) -> None:
     opened = bad(source)
     with pytest.raises(BaseException, match=advice):
         getattr(AdapterContract(), test)(opened)
 
 
-def test_patches_that_stay_are_found(bad: Callable[[str], OpenedAdapter]) -> None:
+def test_patches_that_stay_are_found(bad: Callable[[str], AdapterSession]) -> None:
     opened = bad(
         "@hookimpl\n"
         "def patches(model):\n"
@@ -122,7 +122,7 @@ def test_patches_that_stay_are_found(bad: Callable[[str], OpenedAdapter]) -> Non
     ],
 )
 def test_patches_by_hand_are_found(
-    bad: Callable[[str], OpenedAdapter], monkeypatch: pytest.MonkeyPatch, change: str, named: str
+    bad: Callable[[str], AdapterSession], monkeypatch: pytest.MonkeyPatch, change: str, named: str
 ) -> None:
     import torch
 
@@ -132,7 +132,7 @@ def test_patches_by_hand_are_found(
         AdapterContract().test_patches_are_restored(opened)
 
 
-def test_an_exporter_that_works_again_is_noticed(bad: Callable[[str], OpenedAdapter], tiny: str) -> None:
+def test_an_exporter_that_works_again_is_noticed(bad: Callable[[str], AdapterSession], tiny: str) -> None:
     class Mine(AdapterContract):
         adapter = "tiny"
         not_exported_by = {"torchscript": "once it could not"}  # noqa: RUF012
@@ -144,9 +144,9 @@ def test_an_exporter_that_works_again_is_noticed(bad: Callable[[str], OpenedAdap
         Mine().test_it_converts("torchscript", converted, bad(""))
 
 
-def test_a_value_that_the_trace_froze_is_found(bad: Callable[[str], OpenedAdapter], tiny: str) -> None:
+def test_a_value_that_the_trace_froze_is_found(bad: Callable[[str], AdapterSession], tiny: str) -> None:
     """Also where every sample happens to take the same branch."""
-    place = Place("net.py", 7, "if x.sum() > 0:")
+    place = SourceLocation("net.py", 7, "if x.sum() > 0:")
     frozen = Finding("traced-value", 0, "warning", "", 1, "it decides", "torch.where", [place])
 
     def converted(**changes: Any) -> Report:

@@ -55,9 +55,9 @@ def test_a_distribution_may_hold_packages(fake_distribution: Callable[..., Path]
     assert metadata.version("adaptrt-deep") == "1.0"
 
 
-def test_pictures_are_small_textured_and_always_the_same(tiny_pictures: list[Path]) -> None:
-    cv2 = pytest.importorskip("cv2", reason="pictures need OpenCV")
-    wide, tall = (cv2.imread(str(path))[..., ::-1] for path in tiny_pictures)
+def test_images_are_small_textured_and_always_the_same(tiny_images: list[Path]) -> None:
+    cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
+    wide, tall = (cv2.imread(str(path))[..., ::-1] for path in tiny_images)
     assert (wide.shape, tall.shape) == ((48, 72, 3), (90, 60, 3))
     for pixels in (wide, tall):
         assert pixels[10, 12].tolist() == [200, 20, 30]  # red, in RGB
@@ -109,7 +109,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> None:
         raise DependencyError("TensorRT is not installed.", hint="pip install tensorrt")
 
-    monkeypatch.setattr("adaptrt.trt.versions.import_tensorrt", absent)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.generations.import_tensorrt", absent)
     assert plugin.why_no_gpu() == "TensorRT is not installed."
 
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from adaptrt.errors import PluginError
 from adaptrt.report import Check
-from adaptrt.specs import InputSpec, ModelSpec, OutputGroup, OutputSpec, Tolerance
+from adaptrt.specs import InputSpec, ModelSpec, OutputGroup, OutputSpec, Tolerance, precision_named
 from adaptrt.verify.compare import Comparison, slice_group
 from adaptrt.verify.tolerances import tolerance_of
 
@@ -43,7 +43,7 @@ def outputs(**changed: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def compare(*pairs: tuple[dict[str, np.ndarray], dict[str, np.ndarray]], spec: ModelSpec = GROUPED) -> dict[str, Check]:
-    comparison = Comparison(spec, "fp32")
+    comparison = Comparison(spec, precision_named("fp32"))
     for reference, converted in pairs:
         comparison.add(reference, converted)
     return {check.name: check for check in comparison.checks()}
@@ -142,11 +142,11 @@ def test_a_type_that_rounds_differently_is_compared_by_value() -> None:
 
 def test_tolerances() -> None:
     group = OutputGroup("boxes", "pixels", tolerances={"fp16": Tolerance(3.0, reason="ours")})
-    assert tolerance_of(group, "fp16") == Tolerance(3.0, reason="ours")
-    assert tolerance_of(group, "fp32").atol == 0.05
+    assert tolerance_of(group, precision_named("fp16")) == Tolerance(3.0, reason="ours")
+    assert tolerance_of(group, precision_named("fp32")).atol == 0.05
     for precision in ("fp32", "tf32", "fp16", "bf16", "int8"):
         for unit in ("pixels", "scores", "logits", "values"):
-            found = tolerance_of(OutputGroup("g", unit), precision)  # type: ignore[arg-type]
+            found = tolerance_of(OutputGroup("g", unit), precision_named(precision))  # type: ignore[arg-type]
             assert found.atol > 0
             assert found.reason
 

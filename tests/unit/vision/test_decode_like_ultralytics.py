@@ -38,9 +38,9 @@ def raw_output(seed: int, *, candidates: int = 8400, classes: int = 80, objects:
     return raw[None].astype(np.float32)
 
 
-def check(raw: np.ndarray, picture: tuple[int, int], ours: Detections, **options: Any) -> None:
+def check(raw: np.ndarray, image: tuple[int, int], ours: Detections, **options: Any) -> None:
     (theirs,) = non_max_suppression(torch.from_numpy(raw.copy()), **options)
-    boxes = scale_boxes(SIZE, theirs[:, :4], picture).numpy()
+    boxes = scale_boxes(SIZE, theirs[:, :4], image).numpy()
     assert len(ours) == len(theirs)
     np.testing.assert_array_equal(ours.scores, theirs[:, 4])
     np.testing.assert_array_equal(ours.labels, theirs[:, 5])
@@ -50,7 +50,7 @@ def check(raw: np.ndarray, picture: tuple[int, int], ours: Detections, **options
 @settings(deadline=None, max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
-    picture=st.tuples(st.integers(20, 2000), st.integers(20, 2000)),
+    image=st.tuples(st.integers(20, 2000), st.integers(20, 2000)),
     conf=st.sampled_from([0.001, 0.25, 0.5]),
     iou=st.sampled_from([0.3, 0.45, 0.7]),
     agnostic=st.booleans(),
@@ -59,7 +59,7 @@ def check(raw: np.ndarray, picture: tuple[int, int], ours: Detections, **options
 )
 def test_yolo(
     seed: int,
-    picture: tuple[int, int],
+    image: tuple[int, int],
     conf: float,
     iou: float,
     agnostic: bool,
@@ -67,13 +67,13 @@ def test_yolo(
     classes: tuple[int, ...] | None,
 ) -> None:
     raw = raw_output(seed, candidates=1500)
-    _, meta = transform_image(np.zeros((*picture, 3), np.uint8), SPEC.image, SIZE)
+    _, meta = transform_image(np.zeros((*image, 3), np.uint8), SPEC.image, SIZE)
     yolo = find_decoder("yolo")
     params = yolo.params(conf=conf, iou=iou, agnostic=agnostic, max_det=max_det, classes=classes)
     (ours,) = yolo.decode({"output0": raw}, [meta], SPEC, params)
     check(
         raw,
-        picture,
+        image,
         ours,
         conf_thres=conf,
         iou_thres=iou,
@@ -89,13 +89,13 @@ def test_yolo_anchor_is_yolo_with_objectness_in_the_scores(seed: int, classes: i
     raw = raw_output(seed, classes=classes)
     objectness = np.random.default_rng(seed).random((1, 1, raw.shape[2]), np.float32)
     anchored = np.concatenate((raw[:, :4], objectness, raw[:, 4:]), axis=1).transpose(0, 2, 1).copy()
-    picture = (1080, 810)
-    _, meta = transform_image(np.zeros((*picture, 3), np.uint8), SPEC.image, SIZE)
+    image = (1080, 810)
+    _, meta = transform_image(np.zeros((*image, 3), np.uint8), SPEC.image, SIZE)
     anchor = find_decoder("yolo_anchor")
     (ours,) = anchor.decode({"output0": anchored}, [meta], SPEC, anchor.params())
     assert len(ours) > 3
     raw[:, 4:] *= objectness
-    check(raw, picture, ours, conf_thres=0.25, iou_thres=0.7)
+    check(raw, image, ours, conf_thres=0.25, iou_thres=0.7)
 
 
 def test_defaults_are_those_of_predict() -> None:

@@ -133,7 +133,7 @@ def test_outputs_of_the_wrong_shape(name: str, shape: tuple[int, ...], says: str
 
 
 @pytest.mark.parametrize("name", ["yolo", "yolo_anchor", "classify", "raw"])
-def test_a_batch_that_does_not_match_the_pictures(name: str) -> None:
+def test_a_batch_that_does_not_match_the_images(name: str) -> None:
     decoder = find_decoder(name)
     with pytest.raises(ModelError, match="does not hold 1"):
         decoder.decode({"output0": np.zeros((2, 7, 9), np.float32)}, [META], SPEC, decoder.params())

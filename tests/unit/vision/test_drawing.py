@@ -19,7 +19,7 @@ def detections(*boxes: tuple[float, ...]) -> Detections:
     )
 
 
-def test_a_box_has_its_class_colour_and_the_picture_is_not_touched() -> None:
+def test_a_box_has_its_class_colour_and_the_image_is_not_touched() -> None:
     image = np.full((400, 600, 3), 128, np.uint8)
     drawn = draw_predictions(image, detections((100, 100, 300, 300)))
     assert (image == 128).all()
@@ -41,7 +41,7 @@ def test_a_box_has_its_class_colour_and_the_picture_is_not_touched() -> None:
     ],
     ids=["none", "boxes", "classes", "no classes", "values"],
 )
-def test_any_prediction_can_be_drawn_on_any_picture(size: tuple[int, int], predictions: Predictions) -> None:
+def test_any_prediction_can_be_drawn_on_any_image(size: tuple[int, int], predictions: Predictions) -> None:
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     drawn = draw_predictions(image, predictions)
     assert drawn.shape == image.shape

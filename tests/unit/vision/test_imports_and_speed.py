@@ -17,11 +17,11 @@ for name in ("boxes", "classify", "raw", "yolo", "yolo_anchor"):
 print(*sorted({"torch", "cv2", "PIL", "pydantic", "onnx", "tensorrt"} & set(sys.modules)))
 """
 
-PICTURES_WITHOUT_OPENCV = """
+IMAGES_WITHOUT_OPENCV = """
 import sys
 sys.modules["cv2"] = None
 try:
-    import adaptrt.vision.pictures
+    import adaptrt.vision.images
 except Exception as error:
     print(type(error).__name__, error.exit_code, error.hint)
 """
@@ -36,7 +36,7 @@ def test_decoders_need_numpy_only() -> None:
 
 
 def test_a_missing_opencv_is_named_with_the_way_to_get_it() -> None:
-    assert python(PICTURES_WITHOUT_OPENCV) == "DependencyError 3 pip install opencv-python"
+    assert python(IMAGES_WITHOUT_OPENCV) == "DependencyError 3 pip install opencv-python"
 
 
 def test_classic_output_is_decoded_within_five_milliseconds() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptrt.specs import ImageTransform
+from adaptrt.vision.images import read_image
 from adaptrt.vision.opencv import cv2
-from adaptrt.vision.pictures import read_image
 from adaptrt.vision.transforms import transform_image
 
 ultralytics = pytest.importorskip("ultralytics", reason="compares with the letterbox of the ultralytics package")

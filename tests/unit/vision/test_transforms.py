@@ -10,12 +10,12 @@ from adaptrt.vision.opencv import cv2
 from adaptrt.vision.transforms import transform_batch, transform_image
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def test_stretch_is_a_resize_and_a_division() -> None:
-    image = picture(50, 70)
+    image = random_image(50, 70)
     array, meta = transform_image(image, ImageTransform(resize="stretch"), (32, 64))
     expected = cv2.resize(image, (64, 32)).astype(np.float32) / np.float32(255)
     np.testing.assert_array_equal(array, expected.transpose(2, 0, 1))
@@ -24,7 +24,7 @@ def test_stretch_is_a_resize_and_a_division() -> None:
 
 
 def test_channel_order_scale_mean_and_std() -> None:
-    image = picture(8, 8)
+    image = random_image(8, 8)
     transform = ImageTransform(
         resize="stretch", colors="bgr", scale=1.0, mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395)
     )
@@ -56,7 +56,7 @@ def test_letterbox_pads_around_or_behind(center: bool) -> None:
 def test_every_combination_fills_the_input(resize: str, interpolation: str, library: str) -> None:
     transform = ImageTransform(resize=resize, interpolation=interpolation, library=library)  # type: ignore[arg-type]
     slot = np.full((3, 32, 48), np.nan, np.float32)
-    array, _ = transform_image(picture(40, 90), transform, (32, 48), out=slot)
+    array, _ = transform_image(random_image(40, 90), transform, (32, 48), out=slot)
     assert array is slot
     assert ((array >= 0) & (array <= 1)).all()
 
@@ -75,7 +75,7 @@ def test_crop_keeps_the_middle() -> None:
 def test_batch_of_different_sizes_uses_the_opt_size() -> None:
     shape = (Dim(1, 2, 4, "batch"), Dim.fixed(3), Dim(32, 64, 128), Dim(32, 96, 128))
     spec = ModelSpec((InputSpec("pixels", (shape,)),), image=ImageTransform(input="pixels"))
-    images = [picture(50, 70), picture(10, 400), picture(64, 96)]
+    images = [random_image(50, 70), random_image(10, 400), random_image(64, 96)]
     inputs, metas = transform_batch(images, spec)
     assert list(inputs) == ["pixels"]
     assert inputs["pixels"].shape == (3, 3, 64, 96)
@@ -87,11 +87,11 @@ def test_batch_of_different_sizes_uses_the_opt_size() -> None:
     assert transform_batch([], spec)[0]["pixels"].shape == (0, 3, 64, 96)
 
 
-def test_a_model_without_pictures_and_a_picture_that_is_none() -> None:
-    with pytest.raises(ModelError, match="takes no picture"):
-        transform_batch([picture(8, 8)], ModelSpec((InputSpec.image(32, 32),)))
+def test_a_model_without_images_and_an_image_that_is_none() -> None:
+    with pytest.raises(ModelError, match="takes no image"):
+        transform_batch([random_image(8, 8)], ModelSpec((InputSpec.image(32, 32),)))
     with pytest.raises(ImageError, match=r"float64 \[8, 8, 3\]"):
-        transform_image(picture(8, 8) / 255, ImageTransform(), (32, 32))
+        transform_image(random_image(8, 8) / 255, ImageTransform(), (32, 32))
 
 
 @given(
@@ -101,7 +101,7 @@ def test_a_model_without_pictures_and_a_picture_that_is_none() -> None:
     resize=st.sampled_from(["letterbox", "stretch", "crop"]),
 )
 def test_boxes_go_there_and_back(height: int, width: int, size: tuple[int, int], resize: str) -> None:
-    _, meta = transform_image(picture(height, width), ImageTransform(resize=resize), size)  # type: ignore[arg-type]
+    _, meta = transform_image(random_image(height, width), ImageTransform(resize=resize), size)  # type: ignore[arg-type]
     corners = np.array([[0, 0, width, height], [width / 4, height / 4, width / 2, height / 2]], np.float32)
     scale, offset = np.float32(meta.scale[::-1] * 2), np.float32(meta.offset[::-1] * 2)
     np.testing.assert_allclose(boxes_to_original(corners * scale + offset, meta), corners, rtol=1e-3, atol=1e-3)

@@ -11,7 +11,7 @@ from adaptrt.checkpoint import InertObject
 from adaptrt_ultralytics.checkpoints import CLASSIC_MODULES, SUPPORTED, Checkpoint, open_checkpoint
 from adaptrt_ultralytics.classic.head import AnchorDetect
 from adaptrt_ultralytics.classic.layers import layer_class
-from adaptrt_ultralytics.graft import Builder, check_runs, graft, is_plain
+from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, graft, is_plain
 
 if TYPE_CHECKING:
     import os

@@ -6,17 +6,24 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptrt.backends.tensorrt.build.profiles import profiles_of
+from adaptrt.backends.tensorrt.device import describe_device
+from adaptrt.backends.tensorrt.generations import import_tensorrt
+from adaptrt.backends.tensorrt.header import read_header
+from adaptrt.backends.tensorrt.manifest import (
+    Manifest,
+    RuntimeEnvironment,
+    check_manifest,
+    check_plan,
+    find_manifest,
+    rebuild_line,
+)
 from adaptrt.cli.inspection.description import Description, Node, Tensor
 from adaptrt.errors import AdaptrtError, EngineError, printable
-from adaptrt.rendering.words import duration, file_size
-from adaptrt.trt.cuda import describe_device
-from adaptrt.trt.header import read_header
-from adaptrt.trt.manifest import Here, Manifest, check_manifest, check_plan, find_manifest, rebuild_line
-from adaptrt.trt.profiles import profiles_of
-from adaptrt.trt.versions import import_tensorrt
+from adaptrt.rendering.formatting import duration, file_size
 
 if TYPE_CHECKING:
-    from adaptrt.runtime.base import TensorInfo
+    from adaptrt.specs.runners import TensorInfo
 
 
 def describe(path: Path, graph: bool) -> Description:
@@ -50,13 +57,13 @@ def describe(path: Path, graph: bool) -> Description:
     if graph:
         description.nodes = [
             Node(layer.name, f"{layer.kind or '?'} {layer.precision}".strip(), (), ())
-            for layer in manifest.receipt.table
+            for layer in manifest.precision_report.table
         ]
     return description
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
-    receipt, options = manifest.receipt, manifest.options
+    precision_report, options = manifest.precision_report, manifest.options
     built = [f"TensorRT {manifest.tensorrt}", f"CUDA {manifest.cuda}", f"driver {manifest.driver or 'unknown'}"]
     compatible = [
         name
@@ -73,7 +80,9 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "built for": f"{manifest.gpu}, sm_{manifest.capability.replace('.', '')}",
         "built": f"{manifest.created} in {duration(manifest.build_seconds)}, from {manifest.onnx}",
         "precision": manifest.precision,
-        "receipt": f"{receipt.summary}; {receipt.evidence}{f'; {receipt.note}' if receipt.note else ''}",
+        "precision report": "; ".join(
+            filter(None, [precision_report.summary, precision_report.evidence, precision_report.note])
+        ),
         "memory": f"{file_size(manifest.device_memory)} for each context, on the GPU",
     }
     if compatible:
@@ -97,7 +106,7 @@ def runs_here(manifest: Manifest, path: Path) -> str:
     except AdaptrtError as error:
         return f"not known: {error.message}"
     libraries = [library.path for library in manifest.plugin_libs]
-    here = Here(tensorrt.version, device.capability, device.name, tensorrt.flavour)
+    here = RuntimeEnvironment(tensorrt.version, device.capability, device.name, tensorrt.flavour)
     try:
         warnings = check_manifest(manifest, path, here, allow_host_code=True, plugin_libs=libraries)
     except EngineError as error:
@@ -113,14 +122,15 @@ def _tables(manifest: Manifest) -> dict[str, list[list[str]]]:
         for name in profile.shapes:
             sizes = ("x".join(map(str, size)) for size in profile.sizes(name))
             profiles.append([str(profile.index), name, *sizes])
-    receipt = manifest.receipt
+    precision_report = manifest.precision_report
     layers = [["precision", "layers", "weights"]]
     layers += [
-        [kind, str(count), file_size(receipt.weight_bytes.get(kind, 0))] for kind, count in receipt.layers.items()
+        [kind, str(count), file_size(precision_report.weight_bytes.get(kind, 0))]
+        for kind, count in precision_report.layers.items()
     ]
-    if receipt.opaque:
-        layers.append(["opaque", str(len(receipt.opaque)), f"{receipt.opaque_share:.0%} of all"])
-    layers.append(["other", str(receipt.other_layers), ""])
+    if precision_report.opaque:
+        layers.append(["opaque", str(len(precision_report.opaque)), f"{precision_report.opaque_share:.0%} of all"])
+    layers.append(["other", str(precision_report.other_layers), ""])
     tables = {"Profiles": profiles, "Layers": layers}
     checks = [["link", "status", "worst"]]
     for link in manifest.checks:
@@ -136,7 +146,7 @@ def _foreign(path: Path, description: Description) -> Description:
     description.warnings.append(
         f"No manifest ({path.name}.json) beside it: another tool built it, or the two were parted."
     )
-    from adaptrt.runtime.tensorrt import TensorRTRunner
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     try:
         runner = TensorRTRunner(path, contexts=1, cuda_graphs=0)

@@ -10,7 +10,7 @@ from typing import Any
 
 from adaptrt.cli.inspection.description import Description, Node, Tensor
 from adaptrt.errors import DependencyError, GraphError, ModelError
-from adaptrt.rendering.words import file_size
+from adaptrt.rendering.formatting import file_size
 from adaptrt.specs import METADATA_KEY, ModelSpec
 
 

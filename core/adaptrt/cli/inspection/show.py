@@ -9,7 +9,7 @@ from rich.columns import Columns
 from rich.table import Table
 from rich.text import Text
 
-from adaptrt.rendering.words import describe_decoder, describe_transform, file_size
+from adaptrt.rendering.formatting import describe_decoder, describe_transform, file_size
 from adaptrt.specs import format_shape
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _spec_pairs(spec: ModelSpec) -> dict[str, str]:
     for tensor in spec.inputs:
         pairs[f"input {tensor.name}"] = " and ".join(map(format_shape, tensor.profiles))
     if spec.image is not None:
-        pairs["pictures"] = describe_transform(spec.image, spec.image_size)
+        pairs["images"] = describe_transform(spec.image, spec.image_size)
     if spec.decoder is not None:
         pairs["decoder"] = describe_decoder(spec.decoder)
     if spec.labels:

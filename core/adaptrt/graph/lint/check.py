@@ -11,19 +11,20 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.graph.lint.hits import Hit
-from adaptrt.graph.lint.places import place_of
 from adaptrt.graph.lint.rules import HALF_PIXELS, RULES, Graph, hits
+from adaptrt.graph.lint.source_locations import source_location_of
 from adaptrt.graph.model_file import read_model
-from adaptrt.report import Finding, Place
+from adaptrt.onnxfile.node_rules import decoding_nodes, pixel_outputs
+from adaptrt.onnxfile.reader import Node
+from adaptrt.report import Finding, SourceLocation
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.onnx_file import Node
-from adaptrt.trt.precision import decoding_nodes, pixel_outputs
+from adaptrt.specs.targets import Target
 
 _PLACES = 5
 _GRAVITY = {"error": 0, "warning": 1, "info": 2}
 
 
-def check_graph(model: ir.Model, spec: ModelSpec | None, target: int) -> list[Finding]:
+def check_graph(model: ir.Model, spec: ModelSpec | None, target: Target) -> list[Finding]:
     """What in the graph breaks a rule for this TensorRT generation, the gravest first; the graph stays as it is."""
     looked_at = model.clone()
     failure = _infer_shapes(looked_at)
@@ -54,7 +55,7 @@ def _infer_shapes(model: ir.Model) -> str:
     return failures[0] if failures else ""
 
 
-def check_typed(path: Path, spec: ModelSpec, target: int) -> list[Finding]:
+def check_reduced(path: Path, spec: ModelSpec, target: Target) -> list[Finding]:
     """What only the graph in its final precision shows: pixel coordinates in half."""
     if not pixel_outputs(spec):
         return []
@@ -64,7 +65,9 @@ def check_typed(path: Path, spec: ModelSpec, target: int) -> list[Finding]:
 def _finding(found: list[Hit]) -> Finding:
     hit, rule = found[0], RULES[found[0].rule]
     places = Counter(
-        (place.file, place.line, place.code) for one in found if one.node is not None and (place := place_of(one.node))
+        (place.file, place.line, place.code)
+        for one in found
+        if one.node is not None and (place := source_location_of(one.node))
     )
     return Finding(
         rule=hit.rule,
@@ -74,7 +77,7 @@ def _finding(found: list[Hit]) -> Finding:
         count=len(found),
         message=f"{rule.message}: {hit.detail}" if hit.detail else rule.message,
         advice=rule.advice,
-        places=[Place(*place, count) for place, count in places.most_common(_PLACES)],
+        places=[SourceLocation(*place, count) for place, count in places.most_common(_PLACES)],
     )
 
 

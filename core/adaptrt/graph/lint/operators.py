@@ -6,6 +6,8 @@ against the latter.
 
 from __future__ import annotations
 
+from adaptrt.specs.targets import Target
+
 _SEQUENCES = frozenset(
     [
         "ConcatFromSequence",
@@ -79,6 +81,6 @@ _LATER = frozenset(
 _UNSUPPORTED = {8: _NEVER | _LATER, 10: _NEVER, 11: _NEVER}
 
 
-def unsupported(operator: str, target: int) -> bool:
+def unsupported(operator: str, target: Target) -> bool:
     """Whether a standard operator has no importer in the parser of this TensorRT generation."""
-    return operator in _UNSUPPORTED[target]
+    return operator in _UNSUPPORTED[target.generation]

@@ -13,7 +13,7 @@ from adaptrt.graph.lint.operators import unsupported
 from adaptrt.graph.lint.raw_outputs import raw_outputs
 from adaptrt.report import Severity
 from adaptrt.specs import ModelSpec
-from adaptrt.trt.versions import features_of
+from adaptrt.specs.targets import Target
 
 OLDEST_OPSET = 11
 HALF_PIXELS = "half-pixels"
@@ -123,7 +123,7 @@ class Graph:
 
     model: ir.Model
     spec: ModelSpec | None
-    target: int
+    target: Target
     decoding: frozenset[str] = frozenset()
     nodes: list[ir.Node] = field(init=False)
 
@@ -172,7 +172,7 @@ def hits(graph: Graph) -> Iterator[Hit]:
     yield from raw_outputs(graph.model, graph.spec)
     for value in graph.model.graph.inputs:
         yield from _type(value, graph.target)
-        if value.dtype == ir.DataType.INT64 and graph.target == 8:
+        if value.dtype == ir.DataType.INT64 and not graph.target.int64:
             yield Hit("int64", "", detail=f"TensorRT 8 takes input {value.name} as int32", severity="info")
     for node in graph.nodes:
         name = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
@@ -185,17 +185,17 @@ def hits(graph: Graph) -> Iterator[Hit]:
             yield from _type(value, graph.target, node)
         for rule, detail in (*_shapes(node), *_values(node, graph), *_restrictions(node)):
             # later generations compute in int64 as they are told, only slower
-            yield Hit(rule, name, node, detail, "info" if rule == "int64" and graph.target > 8 else None)
+            yield Hit(rule, name, node, detail, "info" if rule == "int64" and graph.target.int64 else None)
 
 
 def _whole_graph(graph: Graph) -> Iterator[Hit]:
-    newest = features_of(graph.target).newest_opset
+    newest = graph.target.newest_opset
     if graph.opset < OLDEST_OPSET:
         yield Hit("opset", "", detail=f"opset {graph.opset}; at least {OLDEST_OPSET} is needed")
     elif graph.opset > newest:
         yield Hit(
-            "opset", "", detail=f"opset {graph.opset}; TensorRT {graph.target} reads {newest} in full",
-            severity="error" if graph.target == 8 else "warning",
+            "opset", "", detail=f"opset {graph.opset}; {graph.target.title} reads {newest} in full",
+            severity="error" if graph.target.exporter == "torchscript" else "warning",
         )  # fmt: skip
     asked = {tensor.name: tensor.dims for tensor in graph.spec.inputs} if graph.spec is not None else {}
     for value in graph.model.graph.inputs:
@@ -205,11 +205,11 @@ def _whole_graph(graph: Graph) -> Iterator[Hit]:
                 yield Hit("free-axis", "", detail=f"axis {axis} of {value.name}")
 
 
-def _type(value: ir.Value, target: int, node: ir.Node | None = None) -> Iterator[Hit]:
+def _type(value: ir.Value, target: Target, node: ir.Node | None = None) -> Iterator[Hit]:
     name = node.op_type if node is not None else ""
     if value.dtype == ir.DataType.DOUBLE:
         yield Hit("type", name, node, "float64 is computed as float32", severity="warning")
-    elif value.dtype in _NO_TYPES or (target == 8 and value.dtype in _LATER_TYPES):
+    elif value.dtype in _NO_TYPES or (not target.bf16 and value.dtype in _LATER_TYPES):
         yield Hit("type", name, node, value.dtype.name.lower())
 
 
@@ -239,7 +239,7 @@ def _values(node: ir.Node, graph: Graph) -> Iterator[tuple[str, str]]:
         and node.outputs[0].dtype == ir.DataType.INT64
         and any(value in graph.from_data for value in node.inputs)
     ):
-        yield "int64", "TensorRT 8 narrows it to int32" if graph.target == 8 else ""
+        yield "int64", "" if graph.target.int64 else f"{graph.target.title} narrows it to int32"
     if node.op_type in _DATA_DEPENDENT:
         yield "data-dependent", ""
     if node.name in graph.decoding and any(value.dtype in _HALF for value in node.outputs):

@@ -11,16 +11,17 @@ from adaptrt.graph.passes.clean import (
     make_gathers_positive,
     name_nodes,
 )
-from adaptrt.graph.passes.opset17 import lower_opset
+from adaptrt.graph.passes.opset17 import OPSET, lower_opset
 from adaptrt.graph.passes.simplify import simplify
+from adaptrt.specs.targets import Target
 
 
 def standard_passes(
-    *, with_onnxsim: bool, shapes: Mapping[str, Sequence[int]] | None = None, target: int | None = None
+    *, with_onnxsim: bool, shapes: Mapping[str, Sequence[int]] | None = None, target: Target | None = None
 ) -> list[GraphPass]:
     """What every graph goes through; ``shapes`` of the inputs are those that onnxsim checks itself at.
 
-    ``target`` 8 adds what TensorRT 8 needs.
+    A target that reads no later opset than 17 adds what brings the graph back to it.
     """
     passes = [
         GraphPass(name="fold", order=10, run=fold_constants, reason="what depends on no input is computed once"),
@@ -40,7 +41,7 @@ def standard_passes(
                 reason="shape arithmetic that folding leaves behind",
             )
         )
-    if target == 8:
+    if target is not None and target.newest_opset <= OPSET:
         passes.append(
             GraphPass(
                 name="opset17", order=50, run=lower_opset, reason="TensorRT 8 misreads operators of a later opset"

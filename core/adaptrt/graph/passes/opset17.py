@@ -117,11 +117,11 @@ def _pads_of_every_axis(model: ir.Model, node: ir.Node) -> str | None:
     rank = len(data.shape) if data is not None and data.shape is not None else None
     if rank is None or pads is None or pads.const_value is None or axes.const_value is None:
         return "Pad of axes that are not known"
-    sizes, places = pads.const_value.numpy(), axes.const_value.numpy()
+    sizes, positions = pads.const_value.numpy(), axes.const_value.numpy()
     whole = np.zeros((2, rank), np.int64)
-    for place, axis in enumerate(places):
-        whole[0, int(axis) % rank] = sizes[place]
-        whole[1, int(axis) % rank] = sizes[len(places) + place]
+    for position, axis in enumerate(positions):
+        whole[0, int(axis) % rank] = sizes[position]
+        whole[1, int(axis) % rank] = sizes[len(positions) + position]
     name = f"{node.name or node.outputs[0].name}_pads"
     node.replace_input_with(1, add_constant(model, name, whole.reshape(-1)))
     node.resize_inputs(3)

@@ -33,7 +33,7 @@ class BoxesParams:
     """What is kept of the boxes that the model gives.
 
     - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
-    - ``max_det``: the most detections in one picture
+    - ``max_det``: the most detections in one image
     - ``nms``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; none if not given
     - ``agnostic``: with ``nms``, boxes of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given

@@ -1,4 +1,4 @@
-"""From candidate boxes to detections: best class, class filter, NMS, back to the original picture."""
+"""From candidate boxes to detections: best class, class filter, NMS, back to the original image."""
 
 from __future__ import annotations
 

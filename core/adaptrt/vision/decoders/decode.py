@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequence[Predictions]:
-    """One prediction for each picture of the batch; without a decoder in the spec the raw values.
+    """One prediction for each image of the batch; without a decoder in the spec the raw values.
 
     A ``PluginError`` names the decoder and its distribution where it fails or returns something else.
     """
@@ -42,22 +42,22 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
         raise PluginError(
             f"Decoder {name!r} ({owner_of(name)}) has to return {len(metas)} predictions, and returned "
             f"{type(found).__name__} {str(found)[:80]!r}.",
-            hint="Detections, Classification or Values, one for each picture.",
+            hint="Detections, Classification or Values, one for each image.",
         )
     return found
 
 
-def _fits(found: Any, pictures: int) -> bool:
-    """One prediction for each picture; without pictures, one for each sample."""
+def _fits(found: Any, images: int) -> bool:
+    """One prediction for each image; without images, one for each sample."""
     return (
         isinstance(found, Sequence)
-        and len(found) == (pictures or len(found))
+        and len(found) == (images or len(found))
         and all(isinstance(one, (Detections, Classification, Values)) for one in found)
     )
 
 
 @lru_cache(maxsize=32)
 def _resolved(name: str, params: bytes) -> tuple[Decoder, Any]:
-    """Found and filled once: this is on the way of every picture."""
+    """Found and filled once: this is on the way of every image."""
     decoder = find_decoder(name)
     return decoder, fill_options(decoder.params, msgspec.json.decode(params))

@@ -24,6 +24,6 @@ def first_output(outputs: Mapping[str, NDArray[Any]], decoder: str) -> tuple[str
 def check_batch(name: str, array: NDArray[np.generic], metas: Sequence[ImageMeta]) -> None:
     if not array.ndim or len(array) != len(metas):
         raise ModelError(
-            f"Output {name!r} of shape {list(array.shape)} does not hold {len(metas)} pictures.",
-            hint="Its first axis is the batch; decode as many pictures as went in.",
+            f"Output {name!r} of shape {list(array.shape)} does not hold {len(metas)} images.",
+            hint="Its first axis is the batch; decode as many images as went in.",
         )

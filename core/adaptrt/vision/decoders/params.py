@@ -19,7 +19,7 @@ class DetectionParams:
 
     - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
     - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1
-    - ``max_det``: the most detections in one picture
+    - ``max_det``: the most detections in one image
     - ``agnostic``: boxes of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given
     """

@@ -24,7 +24,7 @@ class RawParams:
 def decode(
     outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec, _params: RawParams
 ) -> list[Values]:
-    """One ``Values`` for each picture; without pictures, for each sample."""
+    """One ``Values`` for each image; without images, for each sample."""
     samples = len(metas) or max((len(array) for array in outputs.values() if array.ndim), default=0)
     for name, array in outputs.items():
         if not array.ndim or len(array) != samples:

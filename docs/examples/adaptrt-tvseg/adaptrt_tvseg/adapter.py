@@ -80,7 +80,7 @@ def load_model(ctx: Conversion) -> nn.Module:
 
 @hookimpl
 def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec:
-    """Pictures stretched to the input, normalised as torchvision's preset does it; one logit a class and pixel."""
+    """Images stretched to the input, normalised as torchvision's preset does it; one logit a class and pixel."""
     state = model.state_dict()
     classes = len(next(state[key] for key in HEADS if key in state))
     labels = ctx.options.labels or tuple(f"class {number}" for number in range(classes))
@@ -119,7 +119,7 @@ def interpolate_by_factor(
     *args: Any,
     **keywords: Any,
 ) -> torch.Tensor:
-    """The same picture sizes, by whole factors instead of by ``size``."""
+    """The same image sizes, by whole factors instead of by ``size``."""
     if size is None or isinstance(size, int):
         return original(input, size, *args, **keywords)
     pairs = [(int(new), int(old)) for new, old in zip(size, input.shape[2:], strict=True)]
@@ -136,15 +136,15 @@ def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Valu
     from torchvision.models import get_model_weights
     from torchvision.transforms.functional import resize
 
-    picture = Image.open(image).convert("RGB")
+    image = Image.open(image).convert("RGB")
     preset = get_model_weights(ctx.request.source).DEFAULT.transforms(
         resize_size=None
     )  # of the weights: none are loaded
-    batch = preset(resize(picture, list(spec.image_size)))[None]
+    batch = preset(resize(image, list(spec.image_size)))[None]
     with torch.inference_mode():
         likely, best = load_model(ctx)(batch)["out"].softmax(1).max(1, keepdim=True)  # [1, 1, h, w]
     sure = likely >= (spec.decoder.params.get("confidence", 0) if spec.decoder else 0)
-    size = (picture.height, picture.width)
+    size = (image.height, image.width)
     classes = torch.nn.functional.interpolate((best * sure).float(), size, mode="nearest-exact")[0, 0].to(torch.uint8)
     counts = torch.bincount(classes.flatten(), minlength=len(spec.labels))
     return Values({"classes": classes.numpy(), "share": (counts / classes.numel()).numpy()})
@@ -164,7 +164,7 @@ def metrics() -> list[Metric]:
 
 
 def same_pixels(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
-    """The share of pixels, over all pictures, that are given the same class."""
+    """The share of pixels, over all images, that are given the same class."""
     same = total = 0
     for expected, actual in zip(reference, converted, strict=True):
         if not isinstance(expected, Values) or not isinstance(actual, Values):

@@ -1,4 +1,4 @@
-"""Decoder ``classmap``: logits [B, C, h, w] to the class of every pixel of the original picture. Needs numpy only."""
+"""Decoder ``classmap``: logits [B, C, h, w] to the class of every pixel of the original image. Needs numpy only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ClassMapParams:
 def decode(
     outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: ClassMapParams
 ) -> list[Values]:
-    """``classes``: uint8 [H, W] (uint16 beyond 256 classes), pixels of the original picture. ``share``: float32 [C], the
+    """``classes``: uint8 [H, W] (uint16 beyond 256 classes), pixels of the original image. ``share``: float32 [C], the
     part that each class has of it.
     """
     name, logits = next(iter(outputs.items()))
@@ -54,7 +54,7 @@ def _decode_one(logits: NDArray[Any], meta: ImageMeta, params: ClassMapParams) -
 
 
 def _pixels_of(meta: ImageMeta, size: tuple[int, ...]) -> list[NDArray[np.int64]]:
-    """For each row, then each column, of the original picture: the row or column of the input under its centre."""
+    """For each row, then each column, of the original image: the row or column of the input under its centre."""
     found = []
     for original, scale, offset, limit in zip(meta.original_size, meta.scale, meta.offset, size, strict=True):
         centres = (np.arange(original) + 0.5) * scale + offset

@@ -22,7 +22,7 @@ SHARED = TESTS.parents[1] / "shared"
 
 @pytest.fixture(scope="session")
 def trained() -> Path:
-    """The YOLOv5n of the new family, trained on the project's own pictures."""
+    """The YOLOv5n of the new family, trained on the project's own images."""
     return TESTS / "fixtures" / "yolov5n_shapes.pt"
 
 
@@ -36,14 +36,14 @@ def classic() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shapes_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A held-out picture with several objects."""
+def shapes_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A held-out image with several objects."""
     import cv2
     import draw_shapes
 
-    picture = next(iter(draw_shapes.draw_detection_pictures(1, 77)))
-    path = tmp_path_factory.mktemp("pictures") / "shapes.png"
-    cv2.imwrite(str(path), picture.image)
+    image = next(iter(draw_shapes.draw_detection_images(1, 77)))
+    path = tmp_path_factory.mktemp("images") / "shapes.png"
+    cv2.imwrite(str(path), image.image)
     return path
 
 
@@ -80,7 +80,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
 
 @pytest.fixture(scope="session")
-def converted(tmp_path_factory: pytest.TempPathFactory, trained: Path, shapes_picture: Path) -> Report:
+def converted(tmp_path_factory: pytest.TempPathFactory, trained: Path, shapes_image: Path) -> Report:
     """The trained checkpoint, converted once with everything verified."""
     import adaptrt
 
@@ -88,7 +88,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory, trained: Path, shapes_pi
         trained,
         adapter="yolov5",
         output=tmp_path_factory.mktemp("converted"),
-        image=shapes_picture,
+        image=shapes_image,
         batch=(1, 2, 4),
         html=False,
     )

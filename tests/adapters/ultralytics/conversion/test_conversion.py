@@ -107,7 +107,7 @@ def test_a_classic_checkpoint_passes_at_dynamic_sizes(classic: Path, tmp_path: P
 def test_the_file_runs_in_ultralytics_itself(
     batch: int | tuple[int, ...], arguments: dict[str, bool], trained: Path, bus: Path, tmp_path: Path
 ) -> None:
-    """Same boxes as ours from the file, by their letterbox, their decoding, their NMS; the picture is no square.
+    """Same boxes as ours from the file, by their letterbox, their decoding, their NMS; the image is no square.
 
     Whatever the metadata says, their loader (8.4.190) takes a symbolic batch for dynamic height and width and cuts the
     letterbox to a rectangle, which a graph of fixed size refuses: there ``rect=False`` has to be said.
@@ -130,12 +130,12 @@ def test_the_file_runs_in_ultralytics_itself(
     assert result.names == {0: "circle", 1: "square", 2: "triangle", 3: "star"}
 
 
-def test_options_reach_decoder_and_framework(trained: Path, shapes_picture: Path, tmp_path: Path) -> None:
+def test_options_reach_decoder_and_framework(trained: Path, shapes_image: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         trained,
         adapter="yolov5",
         output=tmp_path,
-        image=shapes_picture,
+        image=shapes_image,
         options={"conf": "0.9", "max_det": "2"},
         batch=1,
         imgsz=320,
@@ -144,18 +144,18 @@ def test_options_reach_decoder_and_framework(trained: Path, shapes_picture: Path
     assert report.spec.decoder is not None
     assert report.spec.decoder.params == {"conf": 0.9, "max_det": 2}
     assert report.link(0).status == "passed"
-    assert len(report.pictures[0].predictions["onnxruntime"].scores) <= 2
+    assert len(report.images[0].predictions["onnxruntime"].scores) <= 2
 
 
 @pytest.mark.parametrize("options", [{"classes": "circle,3"}, {"agnostic": "1", "iou": "0.5"}])
 def test_the_framework_is_asked_with_the_same_parameters(
-    options: dict[str, str], trained: Path, shapes_picture: Path, tmp_path: Path
+    options: dict[str, str], trained: Path, shapes_image: Path, tmp_path: Path
 ) -> None:
     report = adaptrt.convert(
         trained,
         adapter="yolov5",
         output=tmp_path,
-        image=shapes_picture,
+        image=shapes_image,
         options=options,
         batch=1,
         imgsz=320,
@@ -163,17 +163,17 @@ def test_the_framework_is_asked_with_the_same_parameters(
         html=False,
     )
     assert report.link(0).status == "passed"
-    labels = report.pictures[0].predictions["framework"].labels
+    labels = report.images[0].predictions["framework"].labels
     assert labels
     assert "classes" not in options or set(labels) <= {0, 3}
 
 
-def test_names_can_be_changed(trained: Path, shapes_picture: Path, tmp_path: Path) -> None:
+def test_names_can_be_changed(trained: Path, shapes_image: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         trained,
         adapter="yolov5",
         output=tmp_path / "renamed.onnx",
-        image=shapes_picture,
+        image=shapes_image,
         input_names=["pixels"],
         output_names=["detections"],
         batch=1,
@@ -181,7 +181,7 @@ def test_names_can_be_changed(trained: Path, shapes_picture: Path, tmp_path: Pat
     )
     assert report.spec is not None
     assert [tensor.name for tensor in (*report.spec.inputs, *report.spec.outputs)] == ["pixels", "detections"]
-    (found,) = adaptrt.load(tmp_path / "renamed.onnx")(shapes_picture)
+    (found,) = adaptrt.load(tmp_path / "renamed.onnx")(shapes_image)
     assert len(found) > 2
 
 

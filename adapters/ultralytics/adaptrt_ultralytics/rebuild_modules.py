@@ -1,0 +1,142 @@
+"""A pickled network rebuilt on real classes, without running a line of the pickle.
+
+Unpickling an ``nn.Module`` makes an empty object of its class and fills in its attributes: children, tensors, settings.
+This does the same from stand-ins, but only for classes on a list, and with plain settings only. So the result computes
+what the original would, whatever the version and the config that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptrt import CheckpointError
+from adaptrt.checkpoint import InertObject
+from adaptrt_ultralytics.torch_layers import LEAVES, build_leaf, load_tensors
+
+MAX_DEPTH = 40
+CONTAINERS: Mapping[str, type[nn.Module]] = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList}
+# What a run of training or export leaves behind on a module, and a fresh one should not have.
+STALE = frozenset({"training", "export", "format", "dynamic", "xyxy", "shape", "anchors", "strides"})
+
+TAGS = frozenset({"i", "f", "np", "type"})  # what the parsers of both families write on each layer of the network
+
+Classes = Callable[[str], "type[nn.Module] | None"]
+Builder = Callable[[InertObject, Callable[[str], nn.Module]], nn.Module]
+
+
+def graft(recorded: InertObject, classes: Classes, replaced: Mapping[str, Builder] | None = None) -> nn.Module:
+    """Rebuild a module and everything below it, float32, eval.
+
+    ``classes`` gives the class for a recorded dotted name, or None: then a ``CheckpointError`` names the layer.
+    ``replaced``: dotted name to a function that builds the module itself from the record, and is given a function that
+    grafts a child.
+    """
+    return _Graft(classes, replaced or {}).module(recorded, "").eval()
+
+
+def check_runs(model: nn.Module, source: str, strides: torch.Tensor, shape: tuple[int, int], cells_axis: int) -> None:
+    """Run a rebuilt network once on a small image: a file can be well-formed, and still no network.
+
+    ``shape``: of the output for one image, cells counted as 1 on ``cells_axis``; the strides say how many there are.
+    """
+    steps = [int(step) for step in strides]
+    size = 2 * max(steps)
+    if size > 1024 or any(size % step for step in steps):
+        raise CheckpointError(f"{source} has impossible strides: {steps}.")
+    expected = list(shape)
+    expected[cells_axis] *= sum((size // step) ** 2 for step in steps)
+    try:
+        with torch.no_grad():  # not inference_mode: heads keep the grid they make
+            output = model(torch.zeros(1, 3, size, size))
+    except Exception as error:  # from anywhere in its layers
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"The network in {source} does not run on an image: {reason}") from error
+    found = list((output[0] if isinstance(output, tuple) else output).shape)
+    if found != [1, *expected]:
+        raise CheckpointError(f"The network in {source} gives an output of shape {found} instead of {[1, *expected]}.")
+
+
+class _Graft:
+    def __init__(self, classes: Classes, replaced: Mapping[str, Builder]) -> None:
+        self.classes = classes
+        self.replaced = replaced
+        self.done: dict[int, nn.Module | None] = {}
+
+    def module(self, recorded: Any, where: str, depth: int = 0) -> nn.Module:
+        if not isinstance(recorded, InertObject) or depth > MAX_DEPTH:
+            raise CheckpointError(f"The network in this checkpoint is malformed at {where or 'the top'}.")
+        key = id(recorded)  # one activation is often shared by every layer
+        if key in self.done:
+            module = self.done[key]
+            if module is None:
+                raise CheckpointError(f"The network in this checkpoint contains itself at {where}.")
+            return module
+        self.done[key] = None
+        try:
+            module = self._build(recorded, where, depth)
+        except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"Layer {where or 'model'} ({recorded.path}) cannot be rebuilt: {reason}.") from error
+        self.done[key] = module
+        return module
+
+    def _build(self, recorded: InertObject, where: str, depth: int) -> nn.Module:
+        def child(name: str) -> nn.Module:
+            path = f"{where}.{name}" if where else name
+            return self.module(children.get(name), path, depth + 1)
+
+        children = recorded.mapping("_modules")
+
+        if recorded.path in self.replaced:
+            return self.replaced[recorded.path](recorded, child)
+        name = recorded.name
+        in_torch = recorded.path.startswith("torch.nn.modules.")
+        if in_torch and name in LEAVES:
+            module = build_leaf(recorded)
+            module.__dict__.update(
+                {key: value for key, value in plain_settings(recorded, nn.Module).items() if key in TAGS}
+            )
+        else:
+            kind = CONTAINERS.get(name) if in_torch else self.classes(recorded.path)
+            if kind is None:
+                raise CheckpointError(
+                    f"Layer {where or 'model'} is of a class unknown here: {recorded.path}.",
+                    hint="Networks made of the layers of YOLOv5, v8, v11 and v12 can be rebuilt.",
+                )
+            module = kind.__new__(kind)
+            nn.Module.__init__(module)
+            for key, value in children.items():
+                module._modules[key] = None if value is None else child(key)
+            module.__dict__.update(plain_settings(recorded, kind))
+            folded = hasattr(kind, "forward_fuse") and "conv" in module._modules and "bn" not in module._modules
+            if folded or "forward" in recorded.attributes:
+                # Fused before it was saved: BatchNorm is in the convolution, and forward points at the short form.
+                module.__dict__["forward"] = module.forward_fuse
+        load_tensors(module, recorded)
+        return module
+
+
+def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, Any]:
+    """The attributes that are data (numbers, text, tensors, and containers of such), none that hides a method."""
+    settings = {}
+    for name, value in recorded.attributes.items():
+        hides = getattr(kind, name, None)
+        if name.startswith("_") or name in STALE or callable(hides) or isinstance(hides, property):
+            continue
+        if isinstance(value, torch.Tensor):
+            settings[name] = value.float() if value.is_floating_point() else value
+        elif is_plain(value):
+            settings[name] = value
+    return settings
+
+
+def is_plain(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, (list, tuple)):
+        return depth < 8 and all(is_plain(item, depth + 1) for item in value)
+    if isinstance(value, dict):
+        return depth < 8 and all(is_plain(item, depth + 1) for pair in value.items() for item in pair)
+    return value is None or isinstance(value, (bool, int, float, str))

@@ -1,0 +1,1 @@
+"""Where a converted model runs: one folder for each backend."""

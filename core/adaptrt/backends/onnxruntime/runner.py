@@ -1,0 +1,127 @@
+"""ONNX Runtime: the CPU, and CUDA where ``onnxruntime-gpu`` is installed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import DependencyError, ModelError, UsageError
+from adaptrt.specs import METADATA_KEY, ModelSpec
+from adaptrt.specs.runners import TensorInfo
+
+try:
+    import onnxruntime as ort
+except ImportError as error:
+    raise DependencyError(
+        f"ONNX files are run by ONNX Runtime, which is missing here: {error}.",
+        hint="Install it: pip install 'adaptrt[onnx]'",
+    ) from error
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DTYPES = {"float": "float32", "double": "float64", "float16": "float16"}
+
+
+class OnnxRuntimeRunner:
+    """Runs an ONNX file. ``device`` is ``cpu``, ``cuda`` or ``cuda:1``; without ``optimize`` node by node as it stands."""
+
+    def __init__(
+        self, path: Path, *, device: str = "cpu", custom_ops: Sequence[Path] = (), optimize: bool = True
+    ) -> None:
+        self.backend = "onnxruntime" if device == "cpu" else f"onnxruntime ({device})"
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # its errors come as exceptions, and need no second form on stderr
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        for library in custom_ops:
+            try:
+                # a bare name would be looked for everywhere but here
+                options.register_custom_ops_library(str(library.resolve()))
+            except Exception as error:
+                raise UsageError(
+                    f"{library} is no library of custom operators: {error}",
+                    hint="Check the path, and that it was built for this ONNX Runtime.",
+                ) from error
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+        except Exception as error:
+            if isinstance(error, DependencyError):
+                raise
+            said, hint = _load_failure(str(error).strip(), path)
+            raise ModelError(f"ONNX Runtime cannot load {path.name}: {said}", hint=hint) from error
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return tuple(map(_info, self._session.get_inputs()))
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        return tuple(map(_info, self._session.get_outputs()))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's ``metadata_props``."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The spec inside the file; ``None`` in a file that adaptrt did not write."""
+        text = self.metadata.get(METADATA_KEY)
+        return ModelSpec.from_json(text) if text else None
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        try:
+            outputs = self._session.run(None, dict(inputs))
+        except Exception as error:
+            shapes = ", ".join(f"{name} {tuple(array.shape)} {array.dtype}" for name, array in inputs.items())
+            wanted = ", ".join(f"{info.name} {info.shape} {info.dtype}" for info in self.inputs)
+            raise ModelError(
+                f"ONNX Runtime failed on {shapes}: {str(error).strip().splitlines()[0]}",
+                hint=f"The file takes {wanted}.",
+            ) from error
+        return dict(zip((info.name for info in self._session.get_outputs()), outputs, strict=True))
+
+    def close(self) -> None:
+        """Nothing to free by hand; here so that every runner can be closed."""
+
+
+_LOAD_FAILURES = (
+    (r"Unsupported model IR version.*", "pip install --upgrade onnxruntime, or convert for an older --opset."),
+    (r"ONNX Runtime only \*guarantees\*.*", "pip install --upgrade onnxruntime, or convert for an older --opset."),
+    (
+        r"\S+ is not a registered function/op|No Op registered for .*|Failed to find kernel for .*",
+        "An operator that is not ONNX Runtime's own needs its library: --ort-custom-ops lib.so",
+    ),
+    (
+        r"Protobuf parsing failed.*|ModelProto does not have a graph.*|No graph was found.*",
+        "The file is cut short, or is no ONNX file: write it again.",
+    ),
+)
+
+
+def _load_failure(text: str, path: Path) -> tuple[str, str]:
+    """What ONNX Runtime said, without where in its source, and what to do."""
+    for pattern, hint in _LOAD_FAILURES:
+        found = re.search(pattern, text)
+        if found is not None:
+            return found[0], hint
+    return text.splitlines()[0], f"What is in the file: adaptrt inspect {path.name}"
+
+
+def _providers(device: str) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        raise DependencyError(
+            "This ONNX Runtime has no CUDA.", hint="Install it: pip uninstall onnxruntime; pip install onnxruntime-gpu"
+        )
+    index = int(device.partition(":")[2] or 0)
+    return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+
+
+def _info(tensor: Any) -> TensorInfo:
+    kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+    return TensorInfo(tensor.name, _DTYPES.get(kind, kind), tuple(tensor.shape))

@@ -1,0 +1,1 @@
+"""The shared TensorRT backend: the only code that knows its versions."""

@@ -1,0 +1,1 @@
+"""ONNX file to engine, in a separate process."""

@@ -1,0 +1,299 @@
+"""The build itself, on TensorRT's own objects: ONNX file to plan. Runs in the build process."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from adaptrt.backends.tensorrt.build.inspector import Inspection, inspect_engine
+from adaptrt.backends.tensorrt.build.log import Severity
+from adaptrt.backends.tensorrt.build.messages import Built, Job
+from adaptrt.backends.tensorrt.build.profiles import Profile, fit_profiles
+from adaptrt.backends.tensorrt.build.progress import Progress, progress_monitor
+from adaptrt.backends.tensorrt.build.timing_cache import load_timing_cache, save_timing_cache, timing_cache_path
+from adaptrt.backends.tensorrt.device import Device, describe_device
+from adaptrt.backends.tensorrt.generations import Generation, TensorRT, require_supported
+from adaptrt.errors import BuildError
+from adaptrt.onnxfile.node_rules import LOW_PRECISIONS, kept_float32, require_quantised
+from adaptrt.onnxfile.reader import Node, OnnxFile, read_onnx
+from adaptrt.specs import BuildOptions, precision_named
+
+Say = Callable[[str], None]
+
+
+def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
+    """A TensorRT logger that hands every message to ``log``."""
+    names: dict[Any, Severity] = {
+        trt.ILogger.Severity.INTERNAL_ERROR: "internal error",
+        trt.ILogger.Severity.ERROR: "error",
+        trt.ILogger.Severity.WARNING: "warning",
+        trt.ILogger.Severity.INFO: "info",
+        trt.ILogger.Severity.VERBOSE: "verbose",
+    }
+
+    class ForwardingLogger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # pybind11 wants this form
+
+        def log(self, severity: Any, message: str) -> None:
+            log(names[severity], message)
+
+    return ForwardingLogger()
+
+
+def require_precision(file: OnnxFile, precision: str, tensorrt: TensorRT) -> None:
+    """Refuse what cannot come out: int8 without Q/DQ nodes, and half precision that a reduced-precision graph does not hold."""
+    require_quantised(file, precision)
+    kind = precision_named(precision)
+    wanted = kind.onnx_type if kind.form == "cast" else None
+    if wanted and tensorrt.generation.strongly_typed and wanted not in file.weight_types:
+        raise BuildError(
+            f"TensorRT {tensorrt.version} takes the precision from the graph, and this graph holds no {wanted} weights.",
+            hint=f"adaptrt build model.onnx --precision {precision} writes the reduced-precision graph and builds it.",
+        )
+
+
+def build_plan(
+    tensorrt: TensorRT,
+    job: Job,
+    *,
+    log: Callable[[Severity, str], None],
+    stage: Say,
+    progress: Callable[[Progress], None],
+) -> Built:
+    """Parse, configure, build and inspect; the plan is written to ``job.plan``."""
+    trt, features = tensorrt.trt, tensorrt.generation
+    require_supported(job.options, job.precision, tensorrt.version)
+    device = describe_device(job.options.device)
+    logger = make_logger(trt, log)
+    trt.init_libnvinfer_plugins(logger, "")
+    load_plugin_libraries(trt, job.options.plugin_libs)
+    builder = create_builder(trt, logger)
+    network = builder.create_network(network_flags(trt, features))
+
+    stage("parse")
+    file = read_onnx(Path(job.onnx))
+    require_precision(file, job.precision, tensorrt)
+    parser = parse_onnx(trt, network, logger, Path(job.onnx), file)
+
+    config = builder.create_builder_config()
+    configure(trt, features, config, job.options, job.precision, device)
+    profiles = add_profiles(builder, network, config, job)
+    kept = 0
+    if not features.strongly_typed and job.precision in LOW_PRECISIONS:
+        names = kept_float32(file, job.spec, job.keep_fp32)
+        kept = keep_float32(trt, network, config, names)
+        if names and not kept:
+            log("warning", f"None of the {len(names)} nodes that were to stay float32 was found in the network.")
+    cache = timing_cache_path(Path(job.timing_cache), tensorrt.version, device) if job.timing_cache else None
+    load_timing_cache(config, cache)
+    monitor = progress_monitor(trt, progress) if features.progress else None
+    if monitor is not None:
+        config.progress_monitor = monitor
+    if job.configure:
+        _call(job.configure, network, config, job.configure_with)
+
+    stage("build")
+    started = time.perf_counter()
+    plan = builder.build_serialized_network(network, config)
+    seconds = time.perf_counter() - started
+    del parser, monitor  # the network's weights and the builder's calls go through them until here
+    if plan is None:
+        raise BuildError("TensorRT could not build the engine.")
+    save_timing_cache(config, cache)
+    Path(job.plan).write_bytes(memoryview(plan))
+
+    stage("inspect")
+    found = inspect_plan(trt, logger, plan, job, profiles)
+    return Built(
+        tensorrt=tensorrt.version,
+        gpu=device.name,
+        capability=device.capability,
+        memory=device.memory,
+        cuda=device.cuda,
+        driver=device.driver,
+        seconds=seconds,
+        layers=found.layers,
+        kept_layers=kept,
+        profiles=len(profiles),
+        device_memory=found.device_memory,
+        weight_bytes=found.weight_bytes,
+    )
+
+
+def create_builder(trt: Any, logger: Any) -> Any:
+    try:
+        return trt.Builder(logger)
+    except TypeError as error:  # the factory returned nothing: TensorRT could not start
+        raise BuildError(
+            "TensorRT cannot start on this machine.",
+            hint="It needs an NVIDIA GPU and a driver that fits its CUDA: check nvidia-smi.",
+        ) from error
+
+
+def network_flags(trt: Any, features: Generation) -> int:
+    flags = 0
+    if features.explicit_batch_flag:
+        flags |= 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    if features.needs_strong_flag:
+        flags |= 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    return flags
+
+
+def load_plugin_libraries(trt: Any, libraries: Sequence[str]) -> None:
+    """Open each library; one with the newer entry points is also registered through TensorRT's registry."""
+    for library in libraries:
+        path = Path(library).resolve()
+        if not path.is_file():
+            raise BuildError(f"There is no plugin library {library}.", hint="Check the path given to --plugin-lib.")
+        try:
+            opened = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            raise BuildError(
+                f"{path.name} cannot be loaded: {error}.", hint="Check that it was built for this TensorRT and CUDA."
+            ) from error
+        if hasattr(opened, "getPluginCreators") or hasattr(opened, "getCreators"):
+            trt.get_plugin_registry().load_library(str(path))
+
+
+def parse_onnx(trt: Any, network: Any, logger: Any, path: Path, file: OnnxFile) -> Any:
+    """Fill the network; what the parser refuses is named node by node. The parser has to outlive the build."""
+    parser = trt.OnnxParser(network, logger)
+    if parser.parse_from_file(str(path)):
+        return parser
+    problems = [describe_parser_error(parser.get_error(index), file.nodes) for index in range(parser.num_errors)]
+    hint = next((hint for marker, hint in _PARSER_HINTS if any(marker in problem for problem in problems)), None)
+    raise BuildError(
+        f"TensorRT cannot read {path.name}: " + "; ".join(problems or ["no reason is given"]),
+        hint=hint or "The other --exporter, another --opset or a patch of that line may avoid this operator.",
+    )
+
+
+_PARSER_HINTS = (
+    (
+        "GEMM must have 2D inputs",
+        "TensorRT 8 does not read this form: convert with --target 8 (TorchScript, opset 17).",
+    ),
+    ("No importer", "An operator without importer needs a plugin: --plugin-lib my.so"),
+    ("Plugin not found", "The plugin's library is missing: --plugin-lib my.so"),
+    ("getPluginCreator", "The plugin's library is missing: --plugin-lib my.so"),
+)
+
+
+def describe_parser_error(error: Any, nodes: Sequence[Node]) -> str:
+    """One error of the parser, with the node's name, operator and line of Python as far as the file tells them."""
+    index = int(error.node())
+    node = nodes[index] if 0 <= index < len(nodes) else None
+    text = " ".join(str(error.desc()).split())
+    if node is None:
+        return text
+    where = f"node {node.name} ({node.operator})"
+    if node.source:
+        where += f", made by {node.source}"
+    return f"{where}: {text}"
+
+
+def configure(
+    trt: Any, features: Generation, config: Any, options: BuildOptions, precision: str, device: Device
+) -> None:
+    """Everything of the builder's configuration but profiles and timing cache."""
+    flag = trt.BuilderFlag
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace or device.free)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the precision report reads it
+    if options.optimization_level is not None:
+        config.builder_optimization_level = options.optimization_level
+    tf32 = precision != "fp32" if options.tf32 is None else options.tf32
+    (config.set_flag if tf32 else config.clear_flag)(flag.TF32)
+    if not features.strongly_typed and precision in ("fp16", "int8"):
+        config.set_flag(flag.FP16 if precision == "fp16" else flag.INT8)
+    if features.sharing_preview:
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+    if options.version_compatible:
+        config.set_flag(flag.VERSION_COMPATIBLE)
+    if options.hardware_compatible == "ampere+":
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.AMPERE_PLUS
+    elif options.hardware_compatible == "same-cc":
+        config.hardware_compatibility_level = trt.HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY
+    if options.strip_weights:
+        config.set_flag(flag.STRIP_PLAN)
+    if options.refittable:
+        config.set_flag(flag.REFIT)
+    elif options.strip_weights:
+        config.set_flag(flag.REFIT_IDENTICAL)
+    if options.tactic_sources is not None:
+        sources = {1 << int(trt.TacticSource.__members__[name.upper()]) for name in options.tactic_sources}
+        config.set_tactic_sources(sum(sources))
+
+
+def add_profiles(builder: Any, network: Any, config: Any, job: Job) -> list[Profile]:
+    """The profiles of the spec; a network without dynamic axes needs none."""
+    tensors = [network.get_input(index) for index in range(network.num_inputs)]
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in tensors}
+    profiles = fit_profiles(job.spec, shapes)
+    if not any(size < 0 for shape in shapes.values() for size in shape) and not any(
+        tensor.is_shape_tensor for tensor in tensors
+    ):
+        return profiles[:1]
+    for tensor in tensors:
+        if tensor.is_shape_tensor:
+            raise BuildError(
+                f"Input {tensor.name!r} decides about shapes inside the graph, which adaptrt does not support.",
+                hint="Make that size part of the model, or of an input's shape.",
+            )
+    for profile in profiles:
+        made = builder.create_optimization_profile()
+        for name in profile.shapes:
+            low, opt, high = profile.sizes(name)
+            made.set_shape(name, low, opt, high)
+        if config.add_optimization_profile(made) < 0:
+            raise BuildError(f"TensorRT refuses {profile}.", hint="Check min, opt and max of each axis.")
+    return profiles
+
+
+def keep_float32(trt: Any, network: Any, config: Any, names: Sequence[str]) -> int:
+    """Constrain the layers of these ONNX nodes to float32 (weak typing only); how many layers that are."""
+    wanted = set(names)
+    count = 0
+    for index in range(network.num_layers if wanted else 0):
+        layer = network.get_layer(index)
+        if layer_node(layer) not in wanted or layer.type in (trt.LayerType.CONSTANT, trt.LayerType.CAST):
+            continue
+        outputs = [layer.get_output(number) for number in range(layer.num_outputs)]
+        if not outputs or any(output is None or output.dtype != trt.DataType.FLOAT for output in outputs):
+            continue  # indices and shapes
+        layer.precision = trt.DataType.FLOAT
+        for number in range(layer.num_outputs):
+            layer.set_output_type(number, trt.DataType.FLOAT)
+        count += 1
+    if count:
+        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    return count
+
+
+def layer_node(layer: Any) -> str:
+    """The ONNX node a layer was made for: the parser notes it in the metadata."""
+    metadata = str(layer.metadata or "")
+    marker = "[ONNX Layer: "
+    if marker in metadata:
+        return metadata.partition(marker)[2].partition("]")[0]
+    return str(layer.name)
+
+
+def inspect_plan(trt: Any, logger: Any, plan: Any, job: Job, profiles: Sequence[Profile]) -> Inspection:
+    """What the inspector says about the engine that came out."""
+    runtime = trt.Runtime(logger)
+    if job.options.version_compatible:
+        runtime.engine_host_code_allowed = True
+    engine = runtime.deserialize_cuda_engine(plan)
+    if engine is None:
+        raise BuildError("TensorRT cannot load the engine that it built.", hint="See the messages above.")
+    return inspect_engine(trt, engine, profiles)
+
+
+def _call(target: str, network: Any, config: Any, argument: str | None) -> None:
+    module, _, function = target.partition(":")
+    getattr(importlib.import_module(module), function)(network, config, argument)

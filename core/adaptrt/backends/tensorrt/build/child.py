@@ -1,0 +1,78 @@
+"""The build process: ``python -m adaptrt.backends.tensorrt.build.child job.json``. Tells what it does in lines of JSON on its standard output.
+
+A process of its own, because TensorRT's builder blocks (8.6 cannot be interrupted), and because what it may die of must
+not take the caller with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from adaptrt.backends.tensorrt.build.builder import build_plan
+from adaptrt.backends.tensorrt.build.log import Severity
+from adaptrt.backends.tensorrt.build.messages import Event, decode_job
+from adaptrt.backends.tensorrt.generations import import_tensorrt
+from adaptrt.errors import AdaptrtError
+
+_LEVELS: list[Severity] = ["verbose", "info", "warning", "error", "internal error"]
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> int:
+    end_with_parent()
+    channel = own_channel()
+
+    def tell(event: Event) -> None:
+        os.write(channel, event.encode() + b"\n")
+
+    try:
+        job = decode_job(Path(arguments[0]).read_bytes())
+        lowest = _LEVELS.index(job.log_level)
+
+        def log(severity: Severity, message: str) -> None:
+            if _LEVELS.index(severity) >= lowest:
+                tell(Event("log", message, severity))
+
+        built = build_plan(
+            import_tensorrt(builder=True),
+            job,
+            log=log,
+            stage=lambda name: tell(Event("stage", name)),
+            progress=lambda at: tell(Event("progress", at.text, fraction=at.fraction)),
+        )
+        tell(Event("done", built=built))
+        status = 0
+    except AdaptrtError as error:
+        tell(Event("error", error.message, hint=error.hint, error=type(error).__name__))
+        status = error.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        tell(Event("error", f"{type(error).__name__}: {error}", error="unexpected"))
+        status = 1
+    return status
+
+
+def own_channel() -> int:
+    """A descriptor for events alone: whatever else is printed, by native code too, goes to the standard error."""
+    channel = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return channel
+
+
+def end_with_parent() -> None:
+    """Be killed when the parent dies (Linux), however it dies."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(code)  # TensorRT's objects are not torn down in any useful order

@@ -1,0 +1,84 @@
+"""Engines kept by what they are made from: the ONNX content with its weights, options, TensorRT and GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptrt.backends.tensorrt.device import identify_device
+from adaptrt.backends.tensorrt.generations import installed_version
+from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path
+from adaptrt.errors import AdaptrtError, EngineError
+from adaptrt.specs import BuildOptions, ModelSpec
+from adaptrt.store.cache import Store, key_of
+from adaptrt.store.cache_entry import Entry
+from adaptrt.store.source_files import SourceFiles
+from adaptrt.version import __version__
+
+KIND = "engine"
+ENGINE, MANIFEST = ".engine", ".engine.json"
+
+
+def engine_key(
+    onnx_sha256: str,
+    spec: ModelSpec,
+    precision: str,
+    keep_fp32: tuple[str, ...],
+    options: BuildOptions,
+    sources: SourceFiles | None = None,
+) -> str | None:
+    """What an engine depends on, as a key; ``None`` where the GPU or TensorRT cannot be told."""
+    version = installed_version()
+    sources = sources or SourceFiles()
+    try:
+        gpu = identify_device(options.device)
+        libraries = [sources.content(Path(library)) for library in options.plugin_libs]
+    except (AdaptrtError, OSError):
+        return None  # the build itself will say what is wrong
+    if version is None:
+        return None
+    return key_of(
+        {
+            "kind": KIND,
+            "adaptrt": __version__,
+            "onnx": onnx_sha256,
+            "spec": spec,
+            "precision": precision,
+            "keep_fp32": keep_fp32,
+            "options": options,
+            "libraries": libraries,
+            "tensorrt": version,
+            "gpu": gpu,
+        }
+    )
+
+
+def engine_from_cache(key: str, plan: Path, store: Store | None = None) -> Manifest | None:
+    """Copy an engine and its manifest out of the cache; ``None`` if it is not there, damaged, or not what it says."""
+    store = store or Store()
+    entry = store.find(key)
+    if entry is None:
+        return None
+    manifest = _copied(store, entry, plan)
+    if manifest is None:
+        store.forget(key)
+        plan.unlink(missing_ok=True)
+        manifest_path(plan).unlink(missing_ok=True)
+    return manifest
+
+
+def _copied(store: Store, entry: Entry, plan: Path) -> Manifest | None:
+    if entry.kind != KIND or set(entry.files) != {ENGINE, MANIFEST}:
+        return None
+    if not store.copy(entry, ENGINE, plan) or not store.copy(entry, MANIFEST, manifest_path(plan)):
+        return None
+    try:
+        manifest = Manifest.from_json(manifest_path(plan).read_bytes())
+    except EngineError:
+        return None
+    return manifest if manifest.plan_sha256 == entry.files[ENGINE] else None
+
+
+def keep_engine(key: str, plan: Path, manifest: Manifest, store: Store | None = None) -> None:
+    """Put an engine and its manifest into the cache."""
+    title = f"{manifest.onnx} {manifest.precision}, TensorRT {manifest.tensorrt}, {manifest.gpu}"
+    (store or Store()).put(key, KIND, title, {ENGINE: plan, MANIFEST: manifest_path(plan)})

@@ -1,0 +1,82 @@
+"""What the build process is told, and what it tells: JSON files and lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from adaptrt.backends.tensorrt.build.log import Severity
+from adaptrt.specs import BuildOptions, ModelSpec
+
+
+@dataclass
+class Job:
+    """One build. ``configure`` is ``module:function``, called with (network, config) and ``configure_with`` before the
+    build; ``keep_fp32`` are patterns over ONNX nodes; ``timing_cache`` is a folder; ``log_level`` is the lowest severity
+    that is passed on."""
+
+    onnx: str
+    plan: str
+    spec: ModelSpec
+    precision: str = "fp32"
+    keep_fp32: list[str] = field(default_factory=list)
+    options: BuildOptions = field(default_factory=BuildOptions)
+    timing_cache: str | None = None
+    log_level: Severity = "warning"
+    configure: str | None = None
+    configure_with: str | None = None
+
+
+@dataclass
+class Built:
+    """What the build process found out.
+
+    ``layers`` is the engine inspector's JSON, as text; ``kept_layers`` counts the layers held in float32 by constraint;
+    ``weight_bytes`` is what TensorRT says the weights take, where it says so; ``device_memory`` is what one context takes.
+    """
+
+    tensorrt: str
+    gpu: str
+    capability: str
+    memory: int
+    cuda: str
+    driver: str | None
+    seconds: float
+    layers: str
+    kept_layers: int
+    profiles: int
+    device_memory: int
+    weight_bytes: int | None = None
+
+
+EventKind = Literal["stage", "progress", "log", "done", "error"]
+
+
+@dataclass
+class Event:
+    """A line from the build process."""
+
+    kind: EventKind
+    text: str = ""
+    severity: Severity = "info"
+    fraction: float | None = None
+    hint: str | None = None
+    error: str = ""
+    built: Built | None = None
+
+    def encode(self) -> bytes:
+        return msgspec.json.encode(self)
+
+
+def decode_event(line: bytes) -> Event:
+    return msgspec.json.decode(line, type=Event)
+
+
+def encode_job(job: Job) -> bytes:
+    return msgspec.json.encode(job)
+
+
+def decode_job(data: bytes) -> Job:
+    return msgspec.json.decode(data, type=Job)

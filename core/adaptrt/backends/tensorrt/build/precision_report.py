@@ -1,0 +1,232 @@
+"""The precision report: what the engine's own layers say about the precision that was asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from adaptrt.errors import BuildError
+
+_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int32": 4, "int64": 8}
+
+# words for a type in TensorRT 8's prose ("Row major linear FP16 format") and in the names of 10 ("Half")
+_TYPES = (
+    ("bf16", re.compile(r"\b(BF16|BFloat16)\b", re.IGNORECASE)),
+    ("fp16", re.compile(r"\b(FP16|Half)\b", re.IGNORECASE)),
+    ("fp8", re.compile(r"\b(FP8|E4M3)\b", re.IGNORECASE)),
+    ("int8", re.compile(r"\bInt8\b", re.IGNORECASE)),
+    ("int32", re.compile(r"\bInt32\b", re.IGNORECASE)),
+    ("int64", re.compile(r"\bInt64\b", re.IGNORECASE)),
+    ("bool", re.compile(r"\bBool\b", re.IGNORECASE)),
+    ("fp32", re.compile(r"\b(FP32|Float)\b", re.IGNORECASE)),
+)
+_FLOATS = ("bf16", "fp16", "fp8", "int8", "fp32")
+_BOOKKEEPING = re.compile(r"reformat|constant|noop|no-op|shape|signal|wait|memcpy|memset|slice$", re.IGNORECASE)
+_OPAQUE = re.compile(r"myelin|ForeignNode", re.IGNORECASE)
+
+# a plan in half precision is about half of float32; kernels and other constants are the rest
+_SMALLER = 0.75
+
+
+@dataclass
+class LayerRecord:
+    """A layer of the engine: the type it computes in (empty: not shown), and how many weights it has."""
+
+    name: str
+    kind: str
+    precision: str = ""
+    weights: int = 0
+
+
+@dataclass
+class PrecisionReport:
+    """What was found.
+
+    ``layers`` and ``weight_bytes`` count the visible layers by the type they compute in; ``opaque`` lists fused parts
+    that the inspector shows no types for, ``opaque_share`` is the share of weights in them. ``plan_share`` is the plan's
+    size (or its weights' size, where TensorRT tells) against the weights in float32. ``evidence`` says in words what
+    shows the precision, ``note`` what should be known about it; ``table`` lists all layers.
+    """
+
+    precision: str
+    layers: dict[str, int] = field(default_factory=dict)
+    weight_bytes: dict[str, int] = field(default_factory=dict)
+    other_layers: int = 0
+    opaque: list[str] = field(default_factory=list)
+    opaque_share: float = 0.0
+    plan_bytes: int = 0
+    float32_bytes: int = 0
+    plan_share: float = 0.0
+    tf32_kernels: int = 0
+    evidence: str = ""
+    note: str = ""
+    table: list[LayerRecord] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        """One line: layers by type, opaque parts, plan size."""
+        parts = [f"{count} layers {name}" for name, count in self.layers.items()]
+        if self.opaque:
+            parts.append(f"{len(self.opaque)} opaque ({self.opaque_share:.0%} of the weights)")
+        parts.append(f"plan {self.plan_share:.2f} of the float32 weights")
+        return ", ".join(parts)
+
+
+def make_precision_report(
+    inspected: str, precision: str, *, plan_bytes: int, float32_bytes: int, weight_bytes: int | None = None
+) -> PrecisionReport:
+    """Count what the inspector's JSON shows.
+
+    ``float32_bytes`` is what the ONNX file's weights take as float32; ``weight_bytes`` what TensorRT says they take.
+    """
+    layers: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
+    elements = 0
+    precision_report = PrecisionReport(precision, plan_bytes=plan_bytes, float32_bytes=float32_bytes)
+    for layer in read_layers(inspected):
+        if isinstance(layer, str):  # names only: no detail was kept
+            precision_report.other_layers += 1
+            precision_report.table.append(LayerRecord(layer, ""))
+            continue
+        kind = layer_precision(layer)
+        counted, size = _weights(layer)
+        opaque = _is_opaque(layer) and not counted  # what goes in and out tells nothing about the inside
+        precision_report.table.append(
+            LayerRecord(
+                str(layer.get("Name", "")), str(layer.get("LayerType", "")), "" if opaque else kind or "", counted
+            )
+        )
+        if opaque:
+            precision_report.opaque.append(str(layer.get("Name", "")))
+        elif kind in _FLOATS and not _BOOKKEEPING.search(str(layer.get("LayerType", ""))):
+            layers[kind] += 1
+            weights[kind] += size
+            elements += counted
+        else:
+            precision_report.other_layers += 1
+        precision_report.tf32_kernels += "tf32" in str(layer.get("TacticName", "")).lower()
+    precision_report.layers = dict(layers.most_common())
+    precision_report.weight_bytes = {kind: weights[kind] for kind in precision_report.layers}
+    total = float32_bytes // 4
+    if precision_report.opaque and total:
+        precision_report.opaque_share = max(0.0, 1 - elements / total)
+    precision_report.plan_share = (weight_bytes or plan_bytes) / float32_bytes if float32_bytes else 0.0
+    precision_report.evidence = _evidence(precision_report)
+    precision_report.note = _note(precision_report)
+    return precision_report
+
+
+def require_precision_shown(precision_report: PrecisionReport) -> None:
+    """A ``BuildError`` when nothing shows the precision asked for."""
+    if precision_report.evidence:
+        return
+    found = (
+        ", ".join(f"{count} in {name}" for name, count in precision_report.layers.items()) or "none with a known type"
+    )
+    raise BuildError(
+        f"Nothing in the engine shows {precision_report.precision}: visible layers are {found}, "
+        f"{len(precision_report.opaque)} parts are opaque, and the plan is {precision_report.plan_share:.2f} of the float32 weights.",
+        hint="TensorRT kept another precision. Look at -v, drop --keep-fp32, or build with --precision fp32.",
+    )
+
+
+def read_layers(inspected: str) -> list[dict[str, Any] | str]:
+    """The layers of the inspector's JSON; strings where it only knows names."""
+    try:
+        # names of layers hold whatever the ONNX file holds, and TensorRT does not escape it
+        layers = json.loads(inspected, strict=False).get("Layers", [])
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise BuildError("TensorRT's engine inspector gave no readable JSON.") from error
+    return list(layers)
+
+
+def layer_precision(layer: Mapping[str, Any]) -> str | None:
+    """The type a layer computes in: of its weights, else the lowest of its floating inputs; ``None`` if not shown."""
+    for key in ("Weights", "Kernel Weights"):
+        value = layer.get(key)
+        if isinstance(value, Mapping) and value.get("Count"):
+            return type_named(str(value.get("Type", "")))
+    inputs, outputs = _formats(layer.get("Inputs")), _formats(layer.get("Outputs"))
+    for kinds in (inputs, outputs):
+        floating = [kind for kind in _FLOATS if kind in kinds]
+        if floating:
+            return "int8" if "int8" in floating else floating[0]
+    return next(iter([*inputs, *outputs]), None)
+
+
+def _formats(tensors: Any) -> list[str]:
+    """The types of a layer's inputs or outputs, as far as they are shown."""
+    found = [
+        type_named(str(tensor.get("Format/Datatype", tensor.get("Format", ""))))
+        for tensor in (tensors if isinstance(tensors, list) else [])
+        if isinstance(tensor, Mapping)
+    ]
+    return [kind for kind in found if kind]
+
+
+def type_named(text: str) -> str | None:
+    """``Row major linear FP16 format`` or ``Half`` to ``fp16``; ``None`` for ``N/A due to dynamic shapes``."""
+    return next((kind for kind, pattern in _TYPES if pattern.search(text)), None)
+
+
+def _is_opaque(layer: Mapping[str, Any]) -> bool:
+    return bool(_OPAQUE.search(f"{layer.get('LayerType', '')} {layer.get('Name', '')}"))
+
+
+def _weights(layer: Mapping[str, Any]) -> tuple[int, int]:
+    """Elements and bytes of a layer's weights and bias."""
+    elements = size = 0
+    for key in ("Weights", "Kernel Weights", "Bias"):
+        value = layer.get(key)
+        if isinstance(value, Mapping):
+            count = value.get("Count")
+            if not isinstance(count, int):
+                continue
+            elements += count
+            size += count * _BYTES.get(type_named(str(value.get("Type", ""))) or "", 0)
+    return elements, size
+
+
+def _evidence(precision_report: PrecisionReport) -> str:
+    wanted = precision_report.precision
+    if wanted in ("fp32", "tf32"):
+        return "float32 is what TensorRT computes in unless told otherwise"
+    count = precision_report.layers.get(wanted, 0)
+    size = f"the plan is {precision_report.plan_share:.2f} of the float32 weights, which float32 would not fit into"
+    if count:
+        visible = f"{count} of {sum(precision_report.layers.values())} visible layers compute in {wanted}"
+        return f"{visible}, and {size}" if _mostly_opaque(precision_report) and _smaller(precision_report) else visible
+    if precision_report.opaque and _smaller(precision_report):
+        return f"the layers are opaque; {size}"
+    return ""
+
+
+def _smaller(precision_report: PrecisionReport) -> bool:
+    return 0 < precision_report.plan_share < _SMALLER
+
+
+def _mostly_opaque(precision_report: PrecisionReport) -> bool:
+    return precision_report.opaque_share > 0.5
+
+
+def _note(precision_report: PrecisionReport) -> str:
+    if precision_report.precision == "tf32" and not precision_report.tf32_kernels:
+        return "TF32 was allowed, and no visible kernel names it: TensorRT found plain float32 as fast"
+    shown = precision_report.weight_bytes.get(precision_report.precision, 0)
+    total = sum(precision_report.weight_bytes.values())
+    if precision_report.precision in ("fp16", "bf16", "int8") and total and shown < total / 2:
+        return f"most weights of visible layers are not {precision_report.precision}"
+    if (
+        precision_report.precision not in ("fp32", "tf32")
+        and _mostly_opaque(precision_report)
+        and not _smaller(precision_report)
+    ):
+        return (
+            f"{precision_report.opaque_share:.0%} of the weights are in opaque parts, and float32 would fit into the plan: "
+            f"nothing shows that those parts are in {precision_report.precision}"
+        )
+    return ""

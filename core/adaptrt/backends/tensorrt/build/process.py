@@ -1,0 +1,170 @@
+"""Starts the build process, follows it and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from adaptrt import errors
+from adaptrt.backends.tensorrt.build.log import explain_failure
+from adaptrt.backends.tensorrt.build.messages import Built, Event, Job, decode_event, encode_job
+from adaptrt.errors import AdaptrtError, BuildError
+
+_TICK = 1.0  # seconds between signs of life
+_GRACE = 3.0  # seconds between asking the process to end and killing it
+
+
+def run_build(job: Job, workdir: Path, on_event: Callable[[Event], None]) -> Built:
+    """Run one build in a process of its own.
+
+    ``on_event`` gets what it tells, and about once a second a ``progress`` without text. Whatever ends the wait
+    (Ctrl-C, ``options.timeout``, an error in ``on_event``) ends the process too, and removes an unfinished plan.
+    """
+    job_file = workdir / "build-job.json"
+    job_file.write_bytes(encode_job(job))
+    with tempfile.TemporaryFile(dir=workdir) as stderr, _started(job_file, stderr) as process:
+        try:
+            return _follow(process, job, stderr, on_event)
+        except BaseException:
+            _end(process)
+            Path(job.plan).unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _started(job_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    # a session of its own: Ctrl-C in a terminal reaches only us, and we end it
+    package = str(Path(errors.__file__).parents[1])
+    path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))
+    environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adaptrt.backends.tensorrt.build.child", str(job_file)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=True,
+        env=environment,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            _end(process)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _follow(process: subprocess.Popen[bytes], job: Job, stderr: IO[bytes], on_event: Callable[[Event], None]) -> Built:
+    built: Built | None = None
+    failure: Event | None = None
+    logged: list[str] = []
+    started = time.monotonic()
+    for line in _lines(process):
+        timeout = job.options.timeout
+        if timeout is not None and time.monotonic() - started > timeout:
+            raise BuildError(
+                f"The build was given up after {timeout:.0f} s.",
+                hint="Allow more time, or lower --opt-level; what was timed is not lost where the build came far enough.",
+            )
+        if line is None:
+            on_event(Event("progress"))
+            continue
+        try:
+            event = decode_event(line)
+        except ValueError as error:
+            raise BuildError(f"The build process said something unreadable: {line[:120]!r}.") from error
+        if event.kind == "done":
+            built = event.built
+        elif event.kind == "error":
+            failure = event
+        else:
+            if event.kind == "log" and event.severity in ("error", "internal error"):
+                logged.append(" ".join(event.text.split()))
+            on_event(event)
+    status = process.wait()
+    if failure is not None:
+        raise _failure(failure, logged, _tail(stderr))
+    if status != 0 or built is None:
+        raise _death(status, logged, _tail(stderr))
+    return built
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
+    """Lines of the process, and ``None`` whenever it is silent for a while, until it closes its end."""
+    assert process.stdout is not None
+    descriptor = process.stdout.fileno()
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            if not selector.select(_TICK):
+                yield None
+                continue
+            block = os.read(descriptor, 1 << 16)
+            if not block:
+                return
+            *lines, rest = (rest + block).split(b"\n")
+            yield from lines
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM first, which ends native code at once too, then SIGKILL; the whole process group."""
+    for signal_number, patience in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
+        if process.poll() is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal_number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
+
+
+def _failure(event: Event, logged: list[str], tail: str) -> AdaptrtError:
+    kind = getattr(errors, event.error, None)
+    if kind is not None and logged and event.hint is None:
+        return BuildError(
+            f"{event.text} {logged[-1]}", hint=explain_failure(logged) or "-v shows all of TensorRT's messages."
+        )
+    if kind is not None:
+        error: AdaptrtError = kind(event.text, hint=event.hint)
+        return error
+    return BuildError(
+        f"The build process failed: {event.text}",
+        hint=explain_failure([*logged, tail]) or (tail.strip()[-400:] or None),
+    )
+
+
+def _death(status: int, logged: list[str], tail: str) -> BuildError:
+    """What the end of a process that said nothing means."""
+    said = f" TensorRT's last error: {logged[-1]}" if logged else ""
+    if status == -signal.SIGKILL:
+        return BuildError(
+            "The build process was killed, most likely because the machine ran out of memory." + said,
+            hint="Close other programs, lower --opt-level, or use smaller maximal shapes.",
+        )
+    if status < 0:
+        name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+        last = tail.strip().splitlines()[-1:] or [""]
+        return BuildError(
+            f"TensorRT crashed ({name}).{said}{f' Last words: {last[0]}' if last[0] else ''}",
+            hint=explain_failure([*logged, tail])
+            or "Try another --opset or --exporter, or --precision fp32; if it stays, the graph meets a bug of this TensorRT.",
+        )
+    return BuildError(
+        f"The build process ended with status {status} and no result.{said}",
+        hint=tail.strip()[-400:] or "-v shows all of TensorRT's messages.",
+    )
+
+
+def _tail(stderr: IO[bytes]) -> str:
+    stderr.seek(0, os.SEEK_END)
+    stderr.seek(max(0, stderr.tell() - 4000))
+    return stderr.read().decode(errors="replace")

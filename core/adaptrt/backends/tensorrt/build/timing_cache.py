@@ -1,0 +1,53 @@
+"""Tactic timings kept between builds: one file for each GPU and TensorRT version, safe under concurrent builds."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from adaptrt.backends.tensorrt.device import Device
+from adaptrt.store.private_folder import make_private, read_regular
+
+
+def timing_cache_path(folder: Path, version: str, device: Device) -> Path:
+    """``8.6.0-sm_90-NVIDIA_H200.cache`` in this folder."""
+    name = re.sub(r"[^A-Za-z0-9.]+", "_", device.name)
+    return folder / f"{version}-{device.sm}-{name}.cache"
+
+
+def load_timing_cache(config: Any, path: Path | None) -> bool:
+    """Give the builder what is known; an empty or unreadable file counts as nothing known. False: no cache is wanted."""
+    if path is None:
+        return False
+    known = read_regular(path) or b""
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+    return True
+
+
+def save_timing_cache(config: Any, path: Path | None) -> int:
+    """Merge what this build measured into the file; the bytes it has then."""
+    if path is None:
+        return 0
+    cache = config.get_timing_cache()
+    make_private(path.parent)
+    with FileLock(f"{path}.lock"):
+        for left in path.parent.glob(f".{path.name}.*"):  # by a run that was killed
+            left.unlink(missing_ok=True)
+        known = read_regular(path)
+        if known is not None:  # others may have written since
+            other = config.create_timing_cache(known)
+            if other is not None:
+                cache.combine(other, False)
+        data = bytes(memoryview(cache.serialize()))
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+    return len(data)

@@ -1,0 +1,223 @@
+"""The manifest beside an engine, ``best.engine.json``: what it is, how it came about, and whether it runs here."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from adaptrt.backends.tensorrt.build.log import LogNote
+from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
+from adaptrt.errors import AdaptrtError, EngineError, printable
+from adaptrt.report import Link, PassRecord, PatchRecord
+from adaptrt.specs import BuildOptions, ModelSpec
+from adaptrt.store.hashing import file_sha256
+
+FORMAT = "adaptrt engine 1"
+
+
+@dataclass
+class LibraryRecord:
+    """A plugin library the engine needs."""
+
+    path: str
+    sha256: str
+
+
+@dataclass
+class Manifest:
+    """Everything about one engine. ``rebuild`` is the command that builds it again from its ONNX file.
+
+    ``host_code``: the plan holds code for the host (version-compatible engines do), which runs when it is loaded.
+    """
+
+    plan_sha256: str
+    plan_bytes: int
+    onnx: str
+    onnx_sha256: str
+    tensorrt: str
+    cuda: str
+    driver: str | None
+    gpu: str
+    capability: str
+    precision: str
+    spec: ModelSpec
+    precision_report: PrecisionReport
+    options: BuildOptions = field(default_factory=BuildOptions)
+    keep_fp32: tuple[str, ...] = ()
+    host_code: bool = False
+    device_memory: int = 0
+    plugin_libs: list[LibraryRecord] = field(default_factory=list)
+    patches: list[PatchRecord] = field(default_factory=list)
+    passes: list[PassRecord] = field(default_factory=list)
+    checks: list[Link] = field(default_factory=list)
+    messages: list[LogNote] = field(default_factory=list)
+    adapter: str = ""
+    source: str = ""
+    plugins: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    rebuild: str = ""
+    adaptrt: str = ""
+    created: str = ""
+    build_seconds: float = 0.0
+    format: str = FORMAT
+
+    def to_json(self) -> str:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Manifest:
+        """Read a manifest; an ``EngineError`` says what is wrong with it."""
+        try:
+            kind = msgspec.json.decode(text, type=_Kind).format
+            if kind == FORMAT:
+                return msgspec.json.decode(text, type=cls)
+        except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
+            raise EngineError(
+                f"The manifest cannot be read: {error}.", hint="Build the engine again, or restore its .json file."
+            ) from error
+        if kind.startswith("adaptrt engine "):
+            raise EngineError(
+                f"The manifest has format {kind!r}; this adaptrt reads {FORMAT!r}.",
+                hint="Update: pip install -U adaptrt",
+            )
+        raise EngineError(
+            "The .json file beside this engine is no manifest of adaptrt.", hint="Move it away, or name it otherwise."
+        )
+
+
+@dataclass
+class _Kind:
+    format: str = ""
+
+
+@dataclass(frozen=True)
+class RuntimeEnvironment:
+    """What an engine is to run on: TensorRT's version and flavour (full, lean, dispatch), the GPU."""
+
+    tensorrt: str
+    capability: str
+    gpu: str = ""
+    flavour: str = "full"
+
+
+def manifest_path(plan: Path) -> Path:
+    """``best.engine.json`` for ``best.engine``."""
+    return plan.with_name(plan.name + ".json")
+
+
+def find_manifest(plan: Path) -> Manifest | None:
+    """The manifest beside a plan; ``None`` where there is none: a foreign plan."""
+    path = manifest_path(plan)
+    return Manifest.from_json(path.read_bytes()) if path.is_file() else None
+
+
+def check_manifest(
+    manifest: Manifest,
+    plan: Path,
+    here: RuntimeEnvironment,
+    *,
+    allow_host_code: bool = False,
+    plugin_libs: Sequence[str] = (),
+) -> list[str]:
+    """Refuse with an ``EngineError`` what cannot run here, before TensorRT does in its own words; warnings otherwise.
+
+    Whether the plan is the one that is meant says ``check_plan``. ``plugin_libs`` are the libraries that the caller lets
+    in: loading one runs its code, so the paths in a manifest are never opened, only compared by file name and hash.
+    """
+    warnings = []
+    built = f"{plan.name} was built with TensorRT {manifest.tensorrt} for {_sm(manifest.capability)} ({manifest.gpu})"
+    at_hand = f"here is TensorRT {here.tensorrt} on {_sm(here.capability)}{f' ({here.gpu})' if here.gpu else ''}"
+    hint = f"Rebuild it here with: {rebuild_line(manifest)}" if manifest.rebuild else "Build it again on this machine."
+    problem = _version_problem(manifest, here) or _gpu_problem(manifest, here)
+    if problem:
+        raise EngineError(f"{built}; {at_hand}: {problem}.", hint=hint)
+    if manifest.options.strip_weights:
+        raise EngineError(
+            f"{plan.name} holds no weights (--strip-weights): it has to be refitted before it runs.",
+            hint=f"Refit it with TensorRT's Refitter, or build it with its weights: {rebuild_line(manifest)}",
+        )
+    if manifest.host_code and not allow_host_code:
+        raise EngineError(
+            f"{plan.name} is version-compatible: it holds host code, which runs when the engine is loaded.",
+            hint="If you trust where it comes from, allow it: --allow-host-code (in Python: allow_host_code=True).",
+        )
+    given = {Path(path).name: path for path in plugin_libs}
+    for library in manifest.plugin_libs:
+        path = given.get(Path(library.path).name)
+        if path is None:
+            recorded = printable(library.path)
+            raise EngineError(
+                f"{plan.name} needs the plugin library {recorded}, which is code and not loaded unless you name it.",
+                hint=f"If you trust it, give its path: --plugin-lib {shlex.quote(recorded)} (in Python: plugin_libs=).",
+            )
+        if not Path(path).is_file():
+            raise EngineError(
+                f"{plan.name} needs the plugin library {path}, which is not there.",
+                hint="Check the path given to --plugin-lib (in Python: plugin_libs=).",
+            )
+        if file_sha256(Path(path)) != library.sha256:
+            warnings.append(f"{path} is not the plugin library that {plan.name} was built with.")
+    if here.gpu and here.gpu != manifest.gpu:
+        warnings.append(f"{plan.name} was built on {manifest.gpu}; on {here.gpu} it runs, maybe slower.")
+    return warnings
+
+
+def check_plan(manifest: Manifest, plan: Path) -> None:
+    """Whether the plan is the one that the manifest describes."""
+    if not plan.is_file():
+        raise EngineError(f"There is no engine {plan}.", hint="Its manifest is there; build the engine again.")
+    size = plan.stat().st_size
+    if size < manifest.plan_bytes:
+        raise EngineError(
+            f"{plan.name} is truncated: {size} of {manifest.plan_bytes} bytes are there.",
+            hint="Copy it again, or build it again.",
+        )
+    if size != manifest.plan_bytes or file_sha256(plan) != manifest.plan_sha256:
+        raise EngineError(
+            f"{plan.name} is not the engine that {manifest_path(plan).name} describes: one of them was changed or replaced.",
+            hint="Bring the two that belong together, or build the engine again.",
+        )
+
+
+def rebuild_line(manifest: Manifest) -> str:
+    """The command to rebuild, quoted anew: a manifest is data, and this will be pasted into a shell."""
+    try:
+        words = shlex.split(printable(manifest.rebuild))
+    except ValueError:
+        words = []
+    return shlex.join(words) if words[:2] == ["adaptrt", "build"] else "adaptrt build MODEL.onnx"
+
+
+def _version_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None:
+    built, found = _numbers(manifest.tensorrt), _numbers(here.tensorrt)
+    if manifest.options.version_compatible:
+        if found[:2] < built[:2]:
+            return "version-compatible engines run on the same or a later version, not on an earlier one"
+        if built[0] == 8 and found[0] >= 11:
+            return "TensorRT 11 refuses engines older than 10"
+        return None
+    if here.flavour != "full":
+        return f"the {here.flavour} runtime runs version-compatible engines only (--version-compatible)"
+    if built[:3] != found[:3]:
+        return "an engine runs on the version that built it, unless built with --version-compatible"
+    return None
+
+
+def _gpu_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None:
+    if manifest.capability == here.capability:
+        return None
+    if manifest.options.hardware_compatible == "ampere+":
+        return None if float(here.capability) >= 8.0 else "hardware-compatible engines need sm_80 or later"
+    return "an engine runs on the compute capability it was built for, unless built with --hardware-compatible ampere+"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _sm(capability: str) -> str:
+    return f"sm_{capability.replace('.', '')}"

@@ -1,0 +1,255 @@
+"""The few CUDA runtime calls an engine needs, through ``cuda-python``; a failed one is an ``EngineError`` that says what to do."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from adaptrt.backends.tensorrt.device import import_cudart
+from adaptrt.errors import DependencyError, EngineError, UsageError
+
+_NOTHING = nullcontext()
+LEGACY_STREAM, PER_THREAD_STREAM = 1, 2  # cudaStreamLegacy and cudaStreamPerThread: handles that never go away
+
+
+class Cuda:
+    """CUDA on one device. Every call is made with that device current and leaves the caller's as it was."""
+
+    def __init__(self, device: int) -> None:
+        self.api = import_cudart()
+        self.device = device
+        self.capturing = threading.RLock()
+        """Held during a capture, when nobody may wait for the whole device."""
+        self._ok = self.api.cudaError_t.cudaSuccess
+        self._not_ready = self.api.cudaError_t.cudaErrorNotReady
+        error, count = self.api.cudaGetDeviceCount()
+        if error != self._ok or not count:
+            raise EngineError(
+                f"CUDA finds no GPU ({self._describe(error)}).",
+                hint="Check the driver with nvidia-smi, and its version.",
+            )
+        if not 0 <= device < count:
+            raise UsageError(
+                f"There is no device cuda:{device}: this machine has {count} GPU{'s' if count > 1 else ''}.",
+                hint=f"Use cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}.",
+            )
+        self._alone = count == 1
+        kinds = self.api.cudaMemcpyKind
+        self.to_device, self.to_host = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
+        self.on_device = kinds.cudaMemcpyDeviceToDevice
+        with self.current():
+            self.check(self.api.cudaFree(0), "start CUDA")
+
+    def current(self) -> AbstractContextManager[None]:
+        """The device made current for the calling thread, and the one before it restored."""
+        return _NOTHING if self._alone else self._switched()
+
+    @contextmanager
+    def _switched(self) -> Iterator[None]:
+        (before,) = self.check(self.api.cudaGetDevice(), "read the current device")
+        if before == self.device:
+            yield
+            return
+        self.check(self.api.cudaSetDevice(self.device), f"use cuda:{self.device}")
+        try:
+            yield
+        finally:
+            self.check(self.api.cudaSetDevice(before), f"go back to cuda:{before}")
+
+    def check(self, answer: tuple[Any, ...], doing: str) -> tuple[Any, ...]:
+        """What a call returned after its error code; an ``EngineError`` if that is not success."""
+        if answer[0] != self._ok:
+            raise self.error(answer[0], doing)
+        return answer[1:]
+
+    def error(self, code: Any, doing: str) -> EngineError:
+        self.api.cudaGetLastError()  # a sticky error aside, the next call starts clean
+        if code == self.api.cudaError_t.cudaErrorMemoryAllocation:
+            free, total = self.memory()
+            return EngineError(
+                f"The GPU is out of memory: could not {doing} ({format_bytes(free)} of {format_bytes(total)} are free).",
+                hint="Lower the maxima of the profile (--batch, --imgsz), use fewer contexts, or free memory elsewhere.",
+            )
+        return EngineError(
+            f"CUDA failed to {doing}: {self._describe(code)}.", hint=_HINTS.get(getattr(code, "name", ""))
+        )
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes free and in total."""
+        with self.current():
+            free, total = self.check(self.api.cudaMemGetInfo(), "read the free memory")
+        return int(free), int(total)
+
+    def malloc(self, size: int, what: str) -> int:
+        with self.current():
+            (pointer,) = self.check(self.api.cudaMalloc(size), f"allocate {format_bytes(size)} for {what}")
+        return int(pointer)
+
+    def free(self, pointer: int) -> None:
+        self.freed(self.api.cudaFree(pointer), "free device memory")
+
+    def malloc_host(self, size: int) -> int:
+        with self.current():
+            (pointer,) = self.check(self.api.cudaHostAlloc(size, 0), f"pin {format_bytes(size)} of host memory")
+        return int(pointer)
+
+    def free_host(self, pointer: int) -> None:
+        self.freed(self.api.cudaFreeHost(pointer), "free pinned memory")
+
+    def copy(self, target: int, source: int, size: int, kind: Any, stream: int) -> None:
+        answer = self.api.cudaMemcpyAsync(target, source, size, kind, stream)
+        if answer[0] != self._ok:
+            raise self.error(answer[0], f"copy {format_bytes(size)}")
+
+    def record(self, event: int, stream: int) -> None:
+        answer = self.api.cudaEventRecord(event, stream)
+        if answer[0] != self._ok:
+            raise self.error(answer[0], "record an event")
+
+    def wait(self, stream: int, event: int) -> None:
+        """``stream`` goes on when ``event`` has happened; the host does not wait."""
+        answer = self.api.cudaStreamWaitEvent(stream, event, 0)
+        if answer[0] != self._ok:
+            raise self.error(answer[0], "make a stream wait")
+
+    def happened(self, event: int) -> bool:
+        (code,) = self.api.cudaEventQuery(event)
+        if code != self._ok and code != self._not_ready:
+            raise self.error(code, "run the engine")
+        return bool(code == self._ok)
+
+    def synchronize_event(self, event: int) -> None:
+        self.check(self.api.cudaEventSynchronize(event), "run the engine")
+
+    def synchronize(self, stream: int) -> None:
+        self.check(self.api.cudaStreamSynchronize(stream), "run the engine")
+
+    def try_synchronize_device(self) -> bool:
+        """Wait for everything on the device; ``False`` while somebody in this process captures a graph."""
+        with self.capturing, self.current():
+            (code,) = self.api.cudaDeviceSynchronize()
+            if code == self.api.cudaError_t.cudaErrorStreamCaptureUnsupported:
+                self.api.cudaGetLastError()
+                return False
+            self.check((code,), "run the engine")
+            return True
+
+    def new_event(self) -> Any:
+        with self.current():
+            (event,) = self.check(self.api.cudaEventCreateWithFlags(self.api.cudaEventDisableTiming), "create an event")
+        return event
+
+    def free_event(self, event: Any) -> None:
+        self.freed(self.api.cudaEventDestroy(event), "destroy an event")
+
+    def new_stream(self) -> Any:
+        """A stream that does not wait for the legacy default stream: capture would fail if it did."""
+        with self.current():
+            (stream,) = self.check(
+                self.api.cudaStreamCreateWithFlags(self.api.cudaStreamNonBlocking), "create a stream"
+            )
+        return stream
+
+    def free_stream(self, stream: Any) -> None:
+        self.freed(self.api.cudaStreamDestroy(stream), "destroy a stream")
+
+    def new_pool(self) -> Any:
+        """A memory pool of this device that keeps what is freed: giving it back costs milliseconds."""
+        api = self.api
+        wanted = api.cudaMemPoolProps()
+        wanted.allocType = api.cudaMemAllocationType.cudaMemAllocationTypePinned
+        wanted.location.type = api.cudaMemLocationType.cudaMemLocationTypeDevice
+        wanted.location.id = self.device
+        (pool,) = self.check(api.cudaMemPoolCreate(wanted), "create a memory pool")
+        keep = api.cudaMemPoolAttr.cudaMemPoolAttrReleaseThreshold
+        self.check(api.cudaMemPoolSetAttribute(pool, keep, _counter_type()(2**64 - 1)), "set up a memory pool")
+        return pool
+
+    def free_pool(self, pool: Any) -> None:
+        self.freed(self.api.cudaMemPoolDestroy(pool), "destroy a memory pool")
+
+    def malloc_async(self, size: int, pool: Any, stream: int, what: str) -> int:
+        answer = self.api.cudaMallocFromPoolAsync(size, pool, stream)
+        if answer[0] != self._ok:
+            raise self.error(answer[0], f"allocate {format_bytes(size)} for {what}")
+        return int(answer[1])
+
+    def free_async(self, pointer: int, stream: int) -> None:
+        self.freed(self.api.cudaFreeAsync(pointer, stream), "free device memory")
+
+    def device_of(self, pointer: int) -> int:
+        """Where memory is; -1 for memory of the host that CUDA does not know."""
+        (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "ask where an input is")
+        return -1 if found.type == self.api.cudaMemoryType.cudaMemoryTypeUnregistered else int(found.device)
+
+    def freed(self, answer: tuple[Any, ...], doing: str) -> None:
+        """Like ``check``, but when the process ends CUDA may be gone before its objects."""
+        if answer[0] != self.api.cudaError_t.cudaErrorCudartUnloading:
+            self.check(answer, doing)
+
+    def _describe(self, code: Any) -> str:
+        error, text = self.api.cudaGetErrorString(code)
+        words = text.decode() if error == self._ok and isinstance(text, bytes) else "unknown error"
+        return f"{getattr(code, 'name', code)}: {words}"
+
+
+_HINTS = {
+    "cudaErrorIllegalAddress": "The CUDA context is lost: start the process again. An input freed too early, or a plugin, does this.",
+    "cudaErrorInsufficientDriver": "The NVIDIA driver is missing or older than this CUDA: update it.",
+    "cudaErrorStreamCaptureUnsupported": "Another thread used the legacy default stream during a capture; cuda_graphs=0 avoids it.",
+}
+
+
+def stream_handle(stream: Any) -> int:
+    """The address of a stream given as a number, or as a torch, cupy, numba or cuda.core stream; 0 becomes 1 (legacy)."""
+    if isinstance(stream, bool) or stream is None:
+        raise UsageError(f"stream={stream!r} is no stream.", hint="Give its address, or torch.cuda.current_stream().")
+    if not isinstance(stream, int):
+        protocol = getattr(stream, "__cuda_stream__", None)
+        if protocol is not None:
+            stream = (protocol() if callable(protocol) else protocol)[1]
+        else:
+            for name in ("cuda_stream", "ptr", "handle"):  # torch, cupy, cuda.core
+                if hasattr(stream, name):
+                    stream = getattr(stream, name)
+                    break
+            else:
+                try:
+                    stream = int(stream)
+                except (TypeError, ValueError):
+                    raise UsageError(
+                        f"{type(stream).__name__} is no stream that adaptrt knows.",
+                        hint="Give its address (an int), or torch.cuda.current_stream().",
+                    ) from None
+    return int(stream) or LEGACY_STREAM
+
+
+def device_index(device: str | int) -> int:
+    """``cuda``, ``cuda:1`` or 1."""
+    text = str(device)
+    number = text.removeprefix("cuda").removeprefix(":") or "0"
+    if not number.isdigit() or (text.startswith("cuda") and text not in ("cuda", f"cuda:{number}")):
+        raise UsageError(f"An engine cannot run on {device!r}.", hint="Use cuda:0, cuda:1, ...")
+    return int(number)
+
+
+def format_bytes(size: int) -> str:
+    amount = float(size)
+    for unit in ("bytes", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def _counter_type() -> Any:
+    """cuuint64_t lives in the driver's module."""
+    for name in ("cuda.bindings.driver", "cuda.cuda"):
+        try:
+            return importlib.import_module(name).cuuint64_t
+        except ImportError:
+            continue
+    raise DependencyError("cuda-python is not whole.", hint="Reinstall it: pip install -U cuda-python")

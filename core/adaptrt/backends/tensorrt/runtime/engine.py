@@ -1,0 +1,291 @@
+"""A deserialised engine: its tensors and profiles, and its execution contexts."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptrt.backends.tensorrt.build.builder import load_plugin_libraries, make_logger
+from adaptrt.backends.tensorrt.build.log import Severity
+from adaptrt.backends.tensorrt.generations import TensorRT, generation_of
+from adaptrt.backends.tensorrt.runtime.cuda import Cuda, format_bytes
+from adaptrt.backends.tensorrt.runtime.profiles import Profile, ShapeRange, Sizes
+from adaptrt.errors import EngineError
+
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+
+
+@dataclass(frozen=True)
+class EngineTensor:
+    """An input or output; ``shape`` has -1 for dynamic axes. ``on_host``: TensorRT reads its values, not only its shape."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Sizes
+    is_input: bool
+    on_host: bool
+
+    def bytes_of(self, shape: Sequence[int]) -> int:
+        return math.prod(shape) * self.dtype.itemsize
+
+
+class Engine:
+    """A plan on one GPU. Contexts are created one at a time; everything else is read once."""
+
+    def __init__(
+        self,
+        plan: bytes | memoryview,
+        cuda: Cuda,
+        tensorrt: TensorRT,
+        *,
+        name: str,
+        built_with: str | None = None,
+        allow_host_code: bool = False,
+        plugin_libs: Sequence[str] = (),
+    ) -> None:
+        """``built_with``: TensorRT's version, where a manifest tells it."""
+        if bytes(plan[4:5]) == b"{":
+            raise EngineError(
+                f"{name} begins with Ultralytics' header, so it is no plain plan.",
+                hint=f"Take it off: adaptrt engine unwrap {name}",
+            )
+        self.name = name
+        self.cuda = cuda
+        self.tensorrt = tensorrt
+        trt = tensorrt.trt
+        self._logger, self._messages = _shared_logger(trt)
+        self._messages.take()
+        self._lock = threading.Lock()
+        with cuda.current():
+            if tensorrt.flavour == "full":  # the lean and dispatch runtimes have no plug-ins
+                trt.init_libnvinfer_plugins(self._logger, "")
+            load_plugin_libraries(trt, plugin_libs)
+            self._runtime = trt.Runtime(self._logger)
+            if allow_host_code:
+                self._runtime.engine_host_code_allowed = True
+            self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            said = self._messages.take()
+            raise EngineError(
+                f"TensorRT {self.tensorrt.version} cannot load {name}: {said[0] if said else 'it gives no reason'}",
+                hint=_load_hint("\n".join(said), self.tensorrt),
+            )
+        self.tensors = tuple(self._describe(index) for index in range(self._engine.num_io_tensors))
+        self.inputs = tuple(tensor for tensor in self.tensors if tensor.is_input)
+        self.outputs = tuple(tensor for tensor in self.tensors if not tensor.is_input)
+        self.profiles: tuple[Profile, ...] = tuple(
+            {tensor.name: self._range(tensor, index) for tensor in self.inputs}
+            for index in range(self._engine.num_optimization_profiles)
+        )
+        self.shares_profiles = self._probe_sharing()
+        """Several contexts may use one profile."""
+        self._in_use: Counter[int] = Counter()
+        self.data_dependent: set[str] = set()
+        """Outputs whose shape is unknown before a run. After one, TensorRT reports the shape of that run."""
+        self.largest_outputs = self._largest_outputs()
+        """Bytes of each output at the maxima of the profiles; 0 where values decide."""
+        if self.data_dependent and not self._runs_in_10(built_with, allow_host_code):
+            raise EngineError(
+                f"{name}: only the data decides the size of output {min(self.data_dependent)!r}, and TensorRT 8, "
+                "here or in the plan, reports the size of an earlier run or crashes (seen with 8.6.0).",
+                hint="Leave that part (NonZero, NMS) out of the graph, or build with TensorRT 10.",
+            )
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Device memory that one running context needs."""
+        return int(self._engine.device_memory_size_v2 if self._from_10 else self._engine.device_memory_size)
+
+    def _runs_in_10(self, built_with: str | None, allow_host_code: bool) -> bool:
+        """A plan that may hold host code may bring the runtime of the version that built it along, and run in that."""
+        if not allow_host_code:
+            return self._from_10
+        return self._from_10 and built_with is not None and generation_of(built_with).generation >= 10
+
+    @property
+    def _from_10(self) -> bool:
+        return self.tensorrt.generation.generation >= 10
+
+    def reason(self) -> str:
+        """Why the last call failed, in TensorRT's words."""
+        said = self._messages.take()
+        return said[0] if said else "it gives no reason"
+
+    def new_context(self, profile: int, stream: int, scratch: int) -> Any | None:
+        """A context on a profile that works in ``scratch``; ``None`` where the plan allows one context a profile.
+
+        Contexts that never run at the same time may have the same scratch.
+        """
+        with self._lock, self.cuda.capturing, self.cuda.current():
+            if self._in_use[profile] and not self.shares_profiles:
+                return None
+            context = self._bare_context()
+            if context is None:
+                raise EngineError(
+                    f"TensorRT cannot create a context for {self.name}: {self.reason()}",
+                    hint=f"It needs {format_bytes(self.scratch_bytes)} and more on the GPU.",
+                )
+            if not self._select(context, profile, stream):
+                raise EngineError(
+                    f"TensorRT does not take profile {profile} of {self.name}: {self.reason()}",
+                )
+            if self._from_10:
+                context.set_device_memory(scratch, self.scratch_bytes)
+            else:
+                context.device_memory = scratch
+            self._in_use[profile] += 1
+            return context
+
+    def drop_context(self, profile: int) -> None:
+        """Said once for each context that its holder has let go."""
+        with self._lock:
+            self._in_use[profile] -= 1
+
+    def _probe_sharing(self) -> bool:
+        """From 10 on always. Before, a second context gets no profile where the plan does not share them; to ask for a
+        busy one would end the process (seen with 8.6.0)."""
+        if self._from_10:
+            return True
+        with self.cuda.current():
+            first, second = self._bare_context(), self._bare_context()
+            return first is not None and second is not None and second.active_optimization_profile >= 0
+
+    def close(self) -> None:
+        """Everything made from it must be gone: TensorRT frees the engine last."""
+        self._engine = None
+        self._runtime = None
+
+    def _largest_outputs(self) -> tuple[int, ...]:
+        sizes = [0] * len(self.outputs)
+        if any(tensor.on_host for tensor in self.inputs):
+            return tuple(sizes)
+        stream = self.cuda.new_stream()
+        with self.cuda.current():
+            context = self._bare_context()
+            for index, profile in enumerate(self.profiles):
+                if context is None or not self._select(context, index, int(stream)):
+                    raise EngineError(f"TensorRT does not take profile {index} of {self.name}: {self.reason()}")
+                for tensor in self.inputs:
+                    context.set_input_shape(tensor.name, profile[tensor.name].max)
+                for number, tensor in enumerate(self.outputs):
+                    shape = tuple(context.get_tensor_shape(tensor.name))
+                    if min(shape, default=0) < 0:
+                        self.data_dependent.add(tensor.name)
+                    else:
+                        sizes[number] = max(sizes[number], tensor.bytes_of(shape))
+        self.cuda.free_stream(stream)
+        return tuple(sizes)
+
+    def _bare_context(self) -> Any:
+        if self._from_10:
+            strategy = self.tensorrt.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+            return self._engine.create_execution_context(strategy)
+        return self._engine.create_execution_context_without_device_memory()
+
+    def _select(self, context: Any, profile: int, stream: int) -> bool:
+        if context.active_optimization_profile == profile:
+            return True
+        try:
+            if not context.set_optimization_profile_async(profile, stream):
+                return False
+        except RuntimeError:  # the bindings raise where C++ returns false
+            return False
+        self.cuda.synchronize(stream)
+        return True
+
+    def _describe(self, index: int) -> EngineTensor:
+        trt, engine = self.tensorrt.trt, self._engine
+        name = engine.get_tensor_name(index)
+        kind = engine.get_tensor_dtype(name)
+        # the lean runtime does not know the type of a format
+        if self.tensorrt.flavour == "full" and engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
+            raise EngineError(
+                f"{self.name}: tensor {name!r} is laid out as {engine.get_tensor_format_desc(name)}.",
+                hint="adaptrt runs engines with plain (linear) inputs and outputs: build it again from the ONNX file.",
+            )
+        return EngineTensor(
+            name,
+            self._dtype(name, kind),
+            tuple(engine.get_tensor_shape(name)),
+            engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT,
+            engine.get_tensor_location(name) == trt.TensorLocation.HOST,
+        )
+
+    def _dtype(self, name: str, kind: Any) -> np.dtype[Any]:
+        if kind.name in _DTYPES:
+            return np.dtype(_DTYPES[kind.name])
+        if kind.name == "BF16":
+            try:
+                from ml_dtypes import bfloat16
+            except ImportError:
+                raise EngineError(
+                    f"{self.name}: tensor {name!r} is bfloat16, which numpy does not know.",
+                    hint="Install it: pip install ml_dtypes",
+                ) from None
+            found: np.dtype[Any] = np.dtype(bfloat16)
+            return found
+        raise EngineError(
+            f"{self.name}: tensor {name!r} is {kind.name}, which adaptrt does not take in or give out.",
+            hint="Keep inputs and outputs in float32 or float16 when the graph is made.",
+        )
+
+    def _range(self, tensor: EngineTensor, profile: int) -> ShapeRange:
+        if tensor.on_host or -1 not in tensor.shape:
+            return ShapeRange(tensor.shape, tensor.shape, tensor.shape)
+        low, opt, high = (tuple(dims) for dims in self._engine.get_tensor_profile_shape(tensor.name, profile))
+        return ShapeRange(low, opt, high)
+
+
+class Messages:
+    """What TensorRT said last about errors: the reason for a failure is nowhere else."""
+
+    def __init__(self) -> None:
+        self._kept: deque[str] = deque(maxlen=20)
+
+    def add(self, severity: Severity, message: str) -> None:
+        if severity in ("error", "internal error"):
+            self._kept.append(" ".join(message.split()))
+
+    def take(self) -> list[str]:
+        """What came since the last time, oldest first: the first of a group names the cause."""
+        taken = list(self._kept)
+        self._kept.clear()
+        return taken
+
+
+_loggers: dict[Any, tuple[Any, Messages]] = {}
+
+
+def _shared_logger(trt: Any) -> tuple[Any, Messages]:
+    """One logger for each TensorRT module: TensorRT keeps the first one it is given, whatever comes later."""
+    if trt not in _loggers:
+        messages = Messages()
+        _loggers[trt] = (make_logger(trt, messages.add), messages)
+    return _loggers[trt]
+
+
+def _load_hint(text: str, tensorrt: TensorRT) -> str:
+    lowered = text.lower()
+    if "engine_host_code_allowed" in lowered or "host code" in lowered or "hostcode" in lowered:
+        return "It is a version-compatible engine, which carries code that runs on the host: pass allow_host_code=True if you trust it."
+    if "version" in lowered or "tag" in lowered or "expecting" in lowered:
+        return (
+            f"Another TensorRT built it; here is {tensorrt.version}: build it again from the ONNX file (adaptrt build)."
+        )
+    if "compute" in lowered or "device" in lowered or "capability" in lowered:
+        return "It was built on another GPU: build it again here (adaptrt build), or with --hardware-compatible."
+    return "The file is damaged, or no plan: adaptrt inspect says what it is."

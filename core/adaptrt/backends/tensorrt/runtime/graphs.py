@@ -1,0 +1,114 @@
+"""CUDA graphs of an engine: captured for fixed shapes and addresses, replayed in one call."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
+from adaptrt.backends.tensorrt.runtime.cuda import Cuda
+from adaptrt.errors import EngineError
+
+Key = tuple[ShapePlan, tuple[int, ...]]
+# capturing takes about a thousand times what a graph of its own saves in a call (gpu_latency.py, inputs that move)
+_FEW_HITS, _MOST_PATIENCE, _REMEMBERED = 1000, 4096, 128
+
+
+class CaptureError(EngineError):
+    """The engine has parts that cannot be captured; it runs without a graph."""
+
+
+class Graph:
+    """A captured run of a context, which belongs to it: its addresses and shapes are baked in."""
+
+    def __init__(self, cuda: Cuda, context: BoundContext, stream: int) -> None:
+        api = cuda.api
+        self._cuda = cuda
+        self._context = context
+        self.hits = 0
+        # relaxed: another thread, or the garbage collector in this one, may allocate and free meanwhile
+        cuda.check(
+            api.cudaStreamBeginCapture(stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed), "capture"
+        )
+        problem: EngineError | None = None
+        try:
+            context.enqueue(stream)
+        except EngineError as error:
+            problem = error
+        code, graph = api.cudaStreamEndCapture(stream)
+        if problem is not None or code != api.cudaError_t.cudaSuccess:
+            api.cudaGetLastError()
+            raise CaptureError(str(problem.message if problem else cuda.error(code, "capture the engine").message))
+        self._launchable = cuda.check(api.cudaGraphInstantiate(graph, 0), "instantiate a graph")[0]
+        cuda.check(api.cudaGraphDestroy(graph), "destroy a graph")
+        self._launch = api.cudaGraphLaunch
+
+    def launch(self, stream: int) -> None:
+        self.hits += 1
+        answer = self._launch(self._launchable, stream)
+        if answer[0] != 0:
+            raise self._cuda.error(answer[0], "launch a graph")
+
+    def close(self) -> None:
+        """Only when it does not run."""
+        self._cuda.freed(self._cuda.api.cudaGraphExecDestroy(self._launchable), "destroy a graph")
+        self._context.close()
+
+
+class GraphCache:
+    """The latest graphs, and when it pays to make another.
+
+    Addresses seen ``patience`` times get a graph of their own. Graphs thrown out before they paid for their capture make it more
+    patient: a caller whose inputs lie somewhere else each time is served without.
+    """
+
+    def __init__(self, limit: int, idle: Callable[[], None]) -> None:
+        self.limit = limit
+        self.patience = 2
+        self._idle = idle
+        self._graphs: OrderedDict[Key, Graph] = OrderedDict()
+        self._seen: OrderedDict[Key, int] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._graphs)
+
+    def find(self, key: Key) -> Graph | None:
+        graph = self._graphs.get(key)
+        if graph is not None:
+            self._graphs.move_to_end(key)
+        return graph
+
+    def due(self, key: Key) -> bool:
+        """Count a call that found no graph; whether it should get one now."""
+        seen = self._seen.pop(key, 0) + 1
+        self._seen[key] = seen
+        if len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+        return self.limit > 0 and seen >= self.patience
+
+    def keep(self, key: Key, graph: Graph) -> None:
+        while len(self._graphs) >= self.limit:
+            _, oldest = self._graphs.popitem(last=False)
+            if oldest.hits < _FEW_HITS:
+                self.patience = min(2 * self.patience, _MOST_PATIENCE)
+            self._idle()
+            oldest.close()
+        self._graphs[key] = graph
+        self._seen.pop(key, None)
+
+    def clear(self) -> None:
+        """The caller sees to it that none runs."""
+        while self._graphs:
+            self._graphs.popitem()[1].close()
+
+
+def fastest(runs: dict[str, Callable[[], None]], clock: Callable[[], float], repeats: int = 3) -> Any:
+    """The name of the run with the smallest best time; each run ends with the device idle. They take turns."""
+    best = dict.fromkeys(runs, float("inf"))
+    for _ in range(repeats):
+        for name, run in runs.items():
+            started = clock()
+            run()
+            best[name] = min(best[name], clock() - started)
+    return min(best, key=lambda name: best[name])

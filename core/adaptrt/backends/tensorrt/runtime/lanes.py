@@ -1,0 +1,384 @@
+"""A lane: everything that one call at a time needs. Threads that call one engine at once each get their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptrt.backends.tensorrt.runtime.arrays import BorrowedBuffers, DeviceArray, InputView, Loan
+from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
+from adaptrt.backends.tensorrt.runtime.cuda import LEGACY_STREAM, PER_THREAD_STREAM
+from adaptrt.backends.tensorrt.runtime.engine import Engine
+from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph, GraphCache, fastest
+from adaptrt.backends.tensorrt.runtime.memory import (
+    Completion,
+    DeviceBuffer,
+    DevicePool,
+    Events,
+    HeldInputs,
+    PinnedPool,
+    Stream,
+)
+from adaptrt.errors import EngineError
+
+Ownership = Literal["owned", "borrowed"]
+_DEFAULT_STREAMS = (LEGACY_STREAM, PER_THREAD_STREAM)
+_CAPTURES = 3
+_Inputs = tuple[InputView, ...]
+
+
+class NoSharingError(EngineError):
+    """The plan allows one context for each profile, and another lane has it."""
+
+
+class Lane:
+    """A stream, scratch memory, a context for each profile in use, static buffers and graphs.
+
+    Static buffers are one flat allocation for each tensor, at the maximum over the profiles; an output of a smaller
+    shape is the first ``prod(shape)`` elements.
+    """
+
+    def __init__(self, engine: Engine, events: Events, pool: DevicePool, pinned: PinnedPool, graphs: int) -> None:
+        self.engine, self._cuda, self._events, self._pool, self._pinned = engine, engine.cuda, events, pool, pinned
+        self.stream = Stream(engine.cuda)
+        self._scratch = DeviceBuffer(engine.cuda, engine.scratch_bytes, f"the engine's activations ({engine.name})")
+        self._contexts: dict[int, BoundContext] = {}
+        self._device_inputs = [tensor for tensor in engine.inputs if not tensor.on_host]
+        self._inputs: list[DeviceBuffer] = []
+        self._outputs: list[DeviceBuffer] = []
+        self._graphs = GraphCache(graphs, self.wait)
+        self._held = HeldInputs()
+        self._last: Completion | None = None
+        self._borrowed: BorrowedBuffers | None = None
+        self._reads_values = len(self._device_inputs) < len(engine.inputs)
+        self.warnings: list[str] = []
+        self._context(0)
+
+    def run_host(self, plan: ShapePlan, inputs: _Inputs) -> dict[str, NDArray[Any]]:
+        """Numpy arrays (or device arrays) in, numpy arrays out, which are the caller's."""
+        with self._cuda.current():
+            stream = self.stream.handle
+            pointers, shapes, staged = self._start(plan, inputs, stream, owned=False)
+            blocks = []
+            for tensor, pointer, shape in zip(self.engine.outputs, pointers, shapes, strict=True):
+                size = tensor.bytes_of(shape)
+                block = self._pinned.allocate(size)
+                if size:
+                    self._cuda.copy(block.pointer, pointer, size, self._cuda.to_host, stream)
+                blocks.append(block)
+            self._cuda.synchronize(stream)
+            self._held.release()
+            self._last = None
+            del staged
+            return {
+                tensor.name: self._pinned.array(block, shape, tensor.dtype)
+                for tensor, block, shape in zip(self.engine.outputs, blocks, shapes, strict=True)
+            }
+
+    def run_device(
+        self, plan: ShapePlan, inputs: _Inputs, given: int | None, end_of_loan: Callable[[], None] | None = None
+    ) -> dict[str, DeviceArray]:
+        """Device arrays out, in the order of ``given`` (a stream's address) or of our own stream; the host does not wait.
+
+        With ``end_of_loan`` they are borrowed, and it is called when nobody has them any more; else they are the caller's.
+        """
+        with self._cuda.current():
+            stream = self._run_stream(given)
+            if given is not None and given != stream:
+                Completion(self._events, given).wait_on(stream)
+            pointers, shapes, staged = self._start(plan, inputs, stream, owned=end_of_loan is None)
+            completion = Completion(self._events, stream)
+            if given is not None and given != stream:
+                completion.wait_on(given)
+            self._last = completion
+            self._held.hold(completion, (inputs, staged))
+            loan = None
+            if end_of_loan is not None:
+                self._borrowed = BorrowedBuffers()
+                loan = Loan(self._borrowed, end_of_loan)
+            arrays = {}
+            for tensor, pointer, shape in zip(self.engine.outputs, pointers, shapes, strict=True):
+                if loan is None:
+                    holder = staged[tensor.name]
+                    holder.completion = completion
+                    pointer = holder.pointer
+                else:
+                    holder = loan
+                arrays[tensor.name] = DeviceArray(
+                    tensor.name, pointer, shape, tensor.dtype, holder, completion, self._pinned
+                )
+            return arrays
+
+    def wait(self) -> None:
+        """Until nothing of this lane runs."""
+        if self._last is not None:
+            self._last.synchronize()
+        self._cuda.synchronize(self.stream.handle)
+        self._held.release()
+
+    def close(self) -> None:
+        with self._cuda.current():
+            self.wait()
+            if self._borrowed is not None:
+                self._borrowed.valid = False
+            self._graphs.clear()
+            for context in self._contexts.values():
+                context.close()
+            self._contexts.clear()
+            for buffer in (*self._inputs, *self._outputs, self._scratch):
+                buffer.free()
+
+    def _run_stream(self, given: int | None) -> int:
+        """TensorRT synchronises the device for each enqueue on a default stream: ours runs between two events of it."""
+        return self.stream.handle if given is None or given in _DEFAULT_STREAMS else given
+
+    def _take_over(self, stream: int) -> None:
+        """Scratch and static buffers pass from the last call, and from readers of borrowed outputs, to this one."""
+        self._pool.tidy()
+        if self._last is not None:
+            self._last.wait_on(stream)
+        if self._borrowed is not None:
+            for reader in self._borrowed.readers - {stream}:
+                Completion(self._events, reader).wait_on(stream)
+            self._borrowed.valid = False
+            self._borrowed = None
+
+    def _start(
+        self, plan: ShapePlan, inputs: _Inputs, stream: int, *, owned: bool
+    ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
+        """Launch; after an error nothing is left running that uses what will be freed."""
+        try:
+            self._take_over(stream)
+            return self._launch(plan, inputs, stream, owned=owned)
+        except BaseException:
+            self._cuda.synchronize(stream)
+            self._cuda.synchronize(self.stream.handle)
+            raise
+
+    def _launch(
+        self, plan: ShapePlan, inputs: _Inputs, stream: int, *, owned: bool
+    ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
+        """Run; where the outputs are, their shapes, and what has to live until it is done."""
+        context = self._context(plan.profile)
+        kept: dict[str, Any] = {}
+        if self._reads_values:
+            pairs = zip(self.engine.inputs, inputs, strict=True)
+            kept[""] = [np.ascontiguousarray(view.owner) for tensor, view in pairs if tensor.on_host]
+        if not plan.outputs:
+            context.take_shapes(plan, kept.get("", ()))
+        addresses = self._place(inputs, stream, kept)
+        plan.calls += 1
+        graph = None if plan.no_graph else self._graph_for(plan, addresses, stream)
+        if graph is not None:
+            graph.launch(stream)
+            return self._from_static(plan, stream, kept, owned)
+        return self._enqueue(context, plan, addresses, stream, kept, owned)
+
+    def _place(self, inputs: _Inputs, stream: int, kept: dict[str, Any]) -> tuple[int, ...]:
+        """Device addresses of the inputs; those on the host are brought into the static buffers."""
+        addresses = []
+        if self._reads_values:
+            pairs = zip(self.engine.inputs, inputs, strict=True)
+            inputs = tuple(view for tensor, view in pairs if not tensor.on_host)
+        for index, (tensor, view) in enumerate(zip(self._device_inputs, inputs, strict=True)):
+            if view.pointer:
+                addresses.append(view.pointer)
+                continue
+            size = tensor.bytes_of(view.shape)
+            block = self._pinned.allocate(size)
+            np.copyto(block.array(view.shape, tensor.dtype), view.owner)
+            pointer = self._static_inputs()[index].pointer
+            if size:
+                self._cuda.copy(pointer, block.pointer, size, self._cuda.to_device, stream)
+            kept[f"input {index}"] = block
+            addresses.append(pointer)
+        return tuple(addresses)
+
+    def _graph_for(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> Graph | None:
+        """The graph to launch, its inputs in place; ``None``: enqueue."""
+        key = (plan, addresses)
+        graph = self._graphs.find(key)
+        if graph is not None:
+            return graph
+        try:
+            if self._graphs.due(key):
+                return self._captured(plan, addresses, stream)
+            if plan.calls > 1 and plan.copies is None and self._graphs.limit:
+                self._measure(plan, addresses, stream)
+            if plan.copies:
+                static = self._static_addresses()
+                graph = self._graphs.find((plan, static)) or self._captured(plan, static, stream)
+                self._copy_in(plan, addresses, stream)
+                return graph
+        except CaptureError as error:
+            plan.failed_captures += (
+                1  # another thread that waits for the device ends a capture: that is no reason to stop
+            )
+            if plan.failed_captures >= _CAPTURES:
+                plan.no_graph = error.message
+                self.warnings.append(f"{self.engine.name} runs without CUDA graphs: {error.message}")
+        return None
+
+    def _captured(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> Graph | None:
+        """A graph with a context of its own: later calls with other shapes or addresses must not touch it."""
+        bare = self.engine.new_context(plan.profile, self.stream.handle, self._scratch.pointer)
+        if bare is None:
+            self._graphs.limit = 0
+            self.warnings.append(
+                f"{self.engine.name} was built without profile sharing: one context a profile, and no CUDA graphs."
+            )
+            return None
+        context = BoundContext(self.engine, bare, plan.profile)
+        context.take_shapes(plan)
+        context.bind(addresses, tuple(buffer.pointer for buffer in self._static_outputs()))
+        # what TensorRT sets up on a first run cannot be captured
+        own = self.stream.handle
+        if stream != own:
+            Completion(self._events, stream).wait_on(own)
+        context.enqueue(own)
+        self._cuda.synchronize(own)
+        try:
+            graph = Graph(self._cuda, context, own)
+        except EngineError:
+            context.close()
+            raise
+        self._graphs.keep((plan, addresses), graph)
+        return graph
+
+    def _measure(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> None:
+        """Once for each shape: is a copy into static inputs and a replay faster than to enqueue?"""
+        static = self._static_addresses()
+        if addresses == static:
+            return
+        graph = self._captured(plan, static, stream)
+        if graph is None:
+            plan.copies = False
+            return
+        context = self._context(plan.profile)
+        context.take_shapes(plan)
+        outputs = tuple(buffer.pointer for buffer in self._static_outputs())
+
+        def copy_and_replay() -> None:
+            self._copy_in(plan, addresses, stream)
+            graph.launch(stream)
+            self._cuda.synchronize(stream)
+
+        def enqueue() -> None:
+            context.bind(static, outputs)
+            context.bind(addresses, outputs)
+            context.enqueue(stream)
+            self._cuda.synchronize(stream)
+
+        self._cuda.synchronize(stream)
+        runs: dict[str, Callable[[], None]] = {"copy": copy_and_replay, "enqueue": enqueue}
+        plan.copies = fastest(runs, time.perf_counter) == "copy"
+
+    def _copy_in(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> None:
+        sizes = [
+            tensor.bytes_of(shape)
+            for tensor, shape in zip(self.engine.inputs, plan.shapes, strict=True)
+            if not tensor.on_host
+        ]
+        for buffer, address, size in zip(self._static_inputs(), addresses, sizes, strict=True):
+            if address != buffer.pointer and size:
+                self._cuda.copy(buffer.pointer, address, size, self._cuda.on_device, stream)
+
+    def _from_static(
+        self, plan: ShapePlan, stream: int, kept: dict[str, Any], owned: bool
+    ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
+        pointers = tuple(buffer.pointer for buffer in self._static_outputs())
+        shapes = [shape or () for shape in plan.outputs]
+        if owned:
+            self._copy_out(pointers, shapes, stream, kept)
+        return pointers, shapes, kept
+
+    def _enqueue(
+        self,
+        context: BoundContext,
+        plan: ShapePlan,
+        addresses: tuple[int, ...],
+        stream: int,
+        kept: dict[str, Any],
+        owned: bool,
+    ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
+        engine = self.engine
+        context.take_shapes(plan, kept.get("", ()))
+        allocators: dict[int, Any] = {}
+        pointers: list[int] = []
+        for index, (tensor, shape) in enumerate(zip(engine.outputs, plan.outputs, strict=True)):
+            if shape is None:
+                allocators[index] = context.allocator(tensor.name)
+                pointers.append(0)
+            elif owned:
+                block = self._pool.allocate(tensor.bytes_of(shape), stream, f"output {tensor.name}")
+                kept[tensor.name] = block
+                pointers.append(block.pointer)
+            else:
+                pointers.append(self._static_outputs(index, tensor.bytes_of(shape))[index].pointer)
+        context.bind(addresses, tuple(pointers))
+        context.enqueue(stream)
+        shapes = [shape or () for shape in plan.outputs]
+        for index, allocator in allocators.items():
+            if allocator.problem is not None:
+                problem, allocator.problem = allocator.problem, None
+                raise problem
+            shapes[index] = allocator.shape
+            pointers[index] = allocator.buffer.pointer if allocator.buffer else 0
+            needed = engine.outputs[index].bytes_of(allocator.shape)
+            if needed > (allocator.buffer.size if allocator.buffer else 0):
+                raise EngineError(f"TensorRT asked for too little memory for {engine.outputs[index].name}.")
+        if owned and allocators:
+            self._copy_out(tuple(pointers), shapes, stream, kept, only=set(allocators))
+        return tuple(pointers), shapes, kept
+
+    def _copy_out(
+        self,
+        pointers: tuple[int, ...],
+        shapes: list[tuple[int, ...]],
+        stream: int,
+        kept: dict[str, Any],
+        only: set[int] | None = None,
+    ) -> None:
+        """Into memory of the caller's own."""
+        for index, tensor in enumerate(self.engine.outputs):
+            if only is not None and index not in only:
+                continue
+            size = tensor.bytes_of(shapes[index])
+            block = self._pool.allocate(size, stream, f"output {tensor.name}")
+            if size:
+                self._cuda.copy(block.pointer, pointers[index], size, self._cuda.on_device, stream)
+            kept[tensor.name] = block
+
+    def _context(self, profile: int) -> BoundContext:
+        context = self._contexts.get(profile)
+        if context is None:
+            bare = self.engine.new_context(profile, self.stream.handle, self._scratch.pointer)
+            if bare is None:
+                raise NoSharingError(f"{self.engine.name} allows one context for each profile.")
+            context = self._contexts[profile] = BoundContext(self.engine, bare, profile)
+        return context
+
+    def _static_inputs(self) -> list[DeviceBuffer]:
+        if not self._inputs:
+            for tensor in self._device_inputs:
+                largest = max(tensor.bytes_of(profile[tensor.name].max) for profile in self.engine.profiles)
+                self._inputs.append(DeviceBuffer(self._cuda, largest, f"input {tensor.name}"))
+        return self._inputs
+
+    def _static_addresses(self) -> tuple[int, ...]:
+        return tuple(buffer.pointer for buffer in self._static_inputs())
+
+    def _static_outputs(self, index: int = 0, needed: int = 0) -> list[DeviceBuffer]:
+        """One for each output; where values on the host decide its size, it grows when it must."""
+        if not self._outputs:
+            for tensor, size in zip(self.engine.outputs, self.engine.largest_outputs, strict=True):
+                self._outputs.append(DeviceBuffer(self._cuda, size, f"output {tensor.name}"))
+        if self._outputs[index].size < needed:
+            self.wait()
+            self._outputs[index].free()
+            self._outputs[index] = DeviceBuffer(self._cuda, needed, f"output {self.engine.outputs[index].name}")
+        return self._outputs

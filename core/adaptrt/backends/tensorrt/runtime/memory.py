@@ -1,0 +1,264 @@
+"""Device and pinned host memory: who holds it, and when it may be used again."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptrt.backends.tensorrt.runtime.cuda import LEGACY_STREAM, PER_THREAD_STREAM, Cuda
+
+_LASTING = (LEGACY_STREAM, PER_THREAD_STREAM)
+_CALLS_AHEAD = 64  # the host may be this far ahead of the GPU, in inputs and outputs that wait
+_OUTGROWN_BLOCKS, _OUTGROWN_BYTES = 64, 256 << 20
+_PINNED_BYTES = 512 << 20
+
+
+class Stream:
+    """A stream of our own."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self._cuda = cuda
+        self._stream = cuda.new_stream()
+        self.handle = int(self._stream)
+
+    def __del__(self) -> None:
+        if getattr(self, "_stream", None) is not None:
+            self._cuda.free_stream(self._stream)
+
+
+class Events:
+    """Events to use again: creating one costs more than recording it."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self.cuda = cuda
+        self._free: list[Any] = []
+
+    def take(self) -> Any:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self.cuda.new_event()
+
+    def give(self, event: Any) -> None:
+        self._free.append(event)
+
+    def __del__(self) -> None:
+        for event in self._free:
+            self.cuda.free_event(event)
+
+
+class Completion:
+    """The end of one call on the device, which streams or the host can wait for."""
+
+    __slots__ = ("_event", "_events", "stream")
+
+    def __init__(self, events: Events, stream: int) -> None:
+        self._events = events
+        self._event = events.take()
+        self.stream = stream
+        events.cuda.record(self._event, stream)
+
+    def wait_on(self, stream: int) -> None:
+        """Work given to ``stream`` from now on comes after this; nothing to do on the call's own stream."""
+        if stream != self.stream:
+            self._events.cuda.wait(stream, self._event)
+
+    def happened(self) -> bool:
+        return self._events.cuda.happened(self._event)
+
+    def synchronize(self) -> None:
+        self._events.cuda.synchronize_event(self._event)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_event"):
+            self._events.give(self._event)
+
+
+class HeldInputs:
+    """Inputs of calls that are still running: freed earlier, their owner would hand the memory to somebody else."""
+
+    def __init__(self) -> None:
+        self._calls: deque[tuple[Completion, Any]] = deque()
+
+    def hold(self, completion: Completion, inputs: Any) -> None:
+        self.release()
+        if len(self._calls) >= _CALLS_AHEAD:
+            self._calls.popleft()[0].synchronize()
+        self._calls.append((completion, inputs))
+
+    def release(self) -> None:
+        while self._calls and self._calls[0][0].happened():
+            self._calls.popleft()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+
+class DeviceBuffer:
+    """One flat device allocation, freed with the object."""
+
+    def __init__(self, cuda: Cuda, size: int, what: str) -> None:
+        self._cuda = cuda
+        self.size = size
+        self.pointer = cuda.malloc(max(size, 1), what)
+
+    def free(self) -> None:
+        if self.pointer:
+            pointer, self.pointer = self.pointer, 0
+            self._cuda.free(pointer)
+
+    def __del__(self) -> None:
+        if hasattr(self, "pointer"):
+            self.free()
+
+
+class DevicePool:
+    """Memory for outputs that the caller owns, allocated and freed in the order of streams."""
+
+    def __init__(self, cuda: Cuda) -> None:
+        self.cuda = cuda
+        self.stream = Stream(cuda)
+        """For what happens outside of calls: a lane's stream may be capturing for another thread by then."""
+        self._pool = cuda.new_pool()
+        self._lock = threading.Lock()
+        self._outgrown: list[tuple[int, int]] = []
+
+    def allocate(self, size: int, stream: int, what: str) -> OwnedBlock:
+        """Ready for work given to ``stream``."""
+        return OwnedBlock(self, self.cuda.malloc_async(max(size, 1), self._pool, stream, what), size)
+
+    def free_later(self, pointer: int, size: int) -> None:
+        """Freed together with others after one wait for the whole device.
+
+        Some stream that may be gone by now read this memory: to name a destroyed stream is not defined.
+        """
+        with self._lock:
+            self._outgrown.append((pointer, size))
+
+    def tidy(self) -> None:
+        """Between calls: what was freed later is freed now, if it is much."""
+        if not self._outgrown:
+            return
+        with self._lock:
+            much = len(self._outgrown) >= _OUTGROWN_BLOCKS or sum(size for _, size in self._outgrown) >= _OUTGROWN_BYTES
+        if much:
+            self.free_outgrown()
+
+    def free_outgrown(self) -> None:
+        with self._lock:
+            blocks, self._outgrown = self._outgrown, []
+        if not blocks:
+            return
+        if self.cuda.try_synchronize_device():
+            with self.cuda.current():
+                for pointer, _ in blocks:
+                    self.cuda.free_async(pointer, LEGACY_STREAM)
+        else:  # the next call tries again
+            with self._lock:
+                self._outgrown += blocks
+
+    def __del__(self) -> None:
+        if hasattr(self, "_outgrown"):
+            self.free_outgrown()
+            self.cuda.free_pool(self._pool)
+
+
+class OwnedBlock:
+    """One output's memory; goes back to the pool when nobody looks at it any more."""
+
+    __slots__ = ("_pool", "_size", "completion", "pointer", "readers")
+
+    def __init__(self, pool: DevicePool, pointer: int, size: int) -> None:
+        self.pointer = pointer
+        self.completion: Completion | None = None
+        self.readers: set[int] = set()
+        self._pool, self._size = pool, size
+
+    def check(self) -> None:
+        """Always valid: the memory is the caller's."""
+
+    def __del__(self) -> None:
+        cuda = self._pool.cuda
+        if len(self.readers) > 1 or not self.readers.issubset(_LASTING):
+            self._pool.free_later(self.pointer, self._size)
+            return
+        stream = next(iter(self.readers), self._pool.stream.handle)
+        with cuda.current():
+            if self.completion is not None:
+                self.completion.wait_on(stream)
+            cuda.free_async(self.pointer, stream)
+
+
+class PinnedPool:
+    """Page-locked host memory. Blocks are powers of two and kept for the next call, up to ``limit`` bytes."""
+
+    def __init__(self, cuda: Cuda, limit: int = _PINNED_BYTES) -> None:
+        self.cuda = cuda
+        self.stream = Stream(cuda)
+        """For copies to the host outside of calls."""
+        self._limit = limit
+        self._kept = 0
+        self._lent = 0
+        self._free: dict[int, list[int]] = {}
+        self._lock = threading.Lock()
+
+    def allocate(self, size: int) -> PinnedBlock:
+        room = 1 << max(12, (max(size, 1) - 1).bit_length())
+        with self._lock:
+            free = self._free.get(room)
+            pointer = free.pop() if free else 0
+            self._kept -= room if pointer else 0
+            self._lent += room
+        return PinnedBlock(self, pointer or self.cuda.malloc_host(room), room)
+
+    def array(self, block: PinnedBlock, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """What is in the block, as the caller's own; copied out where a caller keeps so much that pinning it would hurt."""
+        array = block.array(shape, dtype)
+        return array.copy() if self._lent > self._limit else array
+
+    def give(self, pointer: int, room: int) -> None:
+        with self._lock:
+            self._lent -= room
+            keep = self._kept + room <= self._limit
+            if keep:
+                self._free.setdefault(room, []).append(pointer)
+                self._kept += room
+        if not keep:
+            self.cuda.free_host(pointer)
+
+    def __del__(self) -> None:
+        for pointers in getattr(self, "_free", {}).values():
+            for pointer in pointers:
+                self.cuda.free_host(pointer)
+
+
+class PinnedBlock:
+    """Pinned memory that goes back to its pool with the last array that looks into it."""
+
+    __slots__ = ("_pool", "_room", "pointer")
+
+    def __init__(self, pool: PinnedPool, pointer: int, room: int) -> None:
+        self._pool, self.pointer, self._room = pool, pointer, room
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The first elements as an array of this shape; it holds the block."""
+        size = math.prod(shape) * dtype.itemsize
+        return np.asarray(_View(self, size)).view(dtype).reshape(shape) if size else np.empty(shape, dtype)
+
+    def __del__(self) -> None:
+        self._pool.give(self.pointer, self._room)
+
+
+class _View:
+    """What numpy asks for an address; the array made of it refers to this, and this to the block."""
+
+    __slots__ = ("__array_interface__", "_block")
+
+    def __init__(self, block: PinnedBlock, size: int) -> None:
+        self._block = block
+        self.__array_interface__ = {"shape": (size,), "typestr": "|u1", "data": (block.pointer, False), "version": 3}

@@ -1,0 +1,116 @@
+"""The lanes of one engine, lent to the threads that call it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from adaptrt.backends.tensorrt.runtime.lanes import Lane, NoSharingError
+from adaptrt.errors import EngineError
+
+_PATIENCE = 60.0
+
+
+class LanePool:
+    """At most ``limit`` lanes, made when they are first needed. The lane used last is lent first: it is warm.
+
+    A lane whose outputs were borrowed stays with its thread until the thread's next call, or until nobody looks at the
+    outputs any more.
+    """
+
+    def __init__(self, make: Callable[[], Lane], limit: int, name: str) -> None:
+        self._make, self._limit, self._name = make, limit, name
+        self._condition = threading.Condition()
+        self._free: list[Lane] = []
+        self._lent: dict[int, tuple[Lane, object]] = {}
+        self._all: list[Lane] = []
+        self._made = 0
+        self._closed = False
+        self.warnings: list[str] = []
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        return tuple(self._all)
+
+    def acquire(self) -> Lane:
+        thread = threading.get_ident()
+        with self._condition:
+            self._check_open()
+            if self._lent:
+                lent = self._lent.pop(thread, None)
+                if lent is not None:
+                    return lent[0]
+            deadline = None
+            while not self._free:
+                if self._made < self._limit:
+                    self._made += 1
+                    break
+                deadline = deadline or time.monotonic() + _PATIENCE
+                if not self._condition.wait(deadline - time.monotonic()):
+                    raise EngineError(
+                        f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
+                        hint="Let go of borrowed outputs, or allow more: contexts=8",
+                    )
+                self._check_open()
+            else:
+                return self._free.pop()
+        return self._new_lane()
+
+    def release(self, lane: Lane) -> None:
+        with self._condition:
+            self._free.append(lane)
+            self._condition.notify()
+
+    def lend(self, lane: Lane, loan: object) -> None:
+        """Leave the lane with the calling thread, until its next call or ``end_loan``."""
+        with self._condition:
+            self._lent[threading.get_ident()] = (lane, loan)
+
+    def end_loan(self, thread: int, loan: object) -> None:
+        """Nothing happens if the thread has called again since: that ended this loan."""
+        with self._condition:
+            lane, latest = self._lent.get(thread, (None, None))
+            if lane is not None and latest is loan:
+                del self._lent[thread]
+                self._free.append(lane)
+                self._condition.notify()
+
+    def close(self) -> None:
+        """Waits for calls that are under way, then frees every lane."""
+        with self._condition:
+            if self._closed:
+                return
+            self._closed = True
+            self._condition.notify_all()
+            while len(self._free) + len(self._lent) < len(self._all):
+                self._condition.wait(_PATIENCE)
+            lanes, self._all = self._all, []
+            self._free.clear()
+            self._lent.clear()
+        for lane in lanes:
+            lane.close()
+
+    def _new_lane(self) -> Lane:
+        try:
+            lane = self._make()
+        except NoSharingError:
+            with self._condition:
+                self._made -= 1
+                self._limit = self._made
+                self.warnings.append(
+                    f"{self._name} was built without profile sharing: one context a profile, so calls take turns."
+                )
+            return self.acquire()
+        except BaseException:
+            with self._condition:
+                self._made -= 1
+                self._condition.notify()
+            raise
+        with self._condition:
+            self._all.append(lane)
+        return lane
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise EngineError(f"{self._name} has been closed.", hint="Load it again: adaptrt.load(...)")

@@ -1,0 +1,226 @@
+"""A TensorRT engine, ready to run: numpy arrays or arrays on the device, from one thread or from many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from threading import get_ident
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptrt.backends.tensorrt.device import describe_device
+from adaptrt.backends.tensorrt.generations import import_tensorrt
+from adaptrt.backends.tensorrt.manifest import RuntimeEnvironment, check_manifest, check_plan, find_manifest
+from adaptrt.backends.tensorrt.runtime.arrays import DeviceArray, InputView, view_input
+from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
+from adaptrt.backends.tensorrt.runtime.cuda import Cuda, device_index, stream_handle
+from adaptrt.backends.tensorrt.runtime.engine import Engine, EngineTensor
+from adaptrt.backends.tensorrt.runtime.lanes import Lane, Ownership
+from adaptrt.backends.tensorrt.runtime.memory import DevicePool, Events, PinnedPool
+from adaptrt.backends.tensorrt.runtime.pool import LanePool
+from adaptrt.errors import ModelError, UsageError, did_you_mean
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.runners import TensorInfo
+
+_PLANS = 512
+
+
+class TensorRTRunner:
+    """Runs a plan with the full TensorRT, or its lean or dispatch runtime, and cuda-python; torch is not needed.
+
+    - ``device``: ``cuda:1``, or 1
+    - ``contexts``: at most this many calls run at once; each costs the engine's activation memory
+    - ``cuda_graphs``: graphs kept for each context; 0 for none
+    - ``outputs``: what ``__call__`` returns: ``owned`` memory, or ``borrowed`` (no copy; valid until the next call of the
+      same thread, as is every stream that reads them)
+    - ``allow_host_code``: load an engine that carries code for the host (version-compatible ones do)
+    - ``plugin_libs``: libraries with TensorRT plugins; they are code, so those that the manifest names are not loaded
+      unless they are given here
+
+    A graph is captured when shapes and addresses come for the second time. While that lasts, some milliseconds, CUDA
+    refuses to wait for the whole device in any thread (``torch.cuda.synchronize``): call each shape twice before other
+    threads start, or use ``cuda_graphs=0``.
+
+    The manifest beside the plan is checked first; ``manifest`` and ``spec`` are ``None`` for a foreign plan. Close it, or use it as a context manager; owned outputs outlive it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        device: str | int = 0,
+        contexts: int = 4,
+        cuda_graphs: int = 8,
+        outputs: Ownership = "owned",
+        allow_host_code: bool = False,
+        plugin_libs: Sequence[str | Path] = (),
+    ) -> None:
+        path = Path(path)
+        if contexts < 1:
+            raise UsageError(f"contexts={contexts}: at least one is needed.")
+        if not path.is_file():
+            raise ModelError(f"There is no engine {path}.", hint="Build it: adaptrt build, or adaptrt convert.")
+        self._ownership = _ownership(outputs)
+        tensorrt = import_tensorrt()
+        self._cuda = Cuda(device_index(device))
+        self.manifest = find_manifest(path)
+        self._warnings: list[str] = []
+        libraries = [str(library) for library in plugin_libs]
+        if self.manifest is not None:
+            with self._cuda.current():
+                gpu = describe_device(self._cuda.device)
+            here = RuntimeEnvironment(tensorrt.version, gpu.capability, gpu.name, tensorrt.flavour)
+            check_plan(self.manifest, path)
+            self._warnings += check_manifest(
+                self.manifest, path, here, allow_host_code=allow_host_code, plugin_libs=libraries
+            )
+        self._engine = Engine(
+            path.read_bytes(),
+            self._cuda,
+            tensorrt,
+            name=path.name,
+            built_with=self.manifest.tensorrt if self.manifest is not None else None,
+            allow_host_code=allow_host_code,
+            plugin_libs=libraries,
+        )
+        self.backend = f"TensorRT {self._engine.tensorrt.version} (cuda:{self._cuda.device})"
+        self._events = Events(self._cuda)
+        self._device_pool = DevicePool(self._cuda)
+        self._pinned = PinnedPool(self._cuda)
+        self._graphs = cuda_graphs
+        self._plans: dict[tuple[Any, ...], ShapePlan] = {}
+        self._names = tuple(tensor.name for tensor in self._engine.inputs)
+        self._reads_values = any(tensor.on_host for tensor in self._engine.inputs)
+        self._pool = LanePool(self._new_lane, contexts, path.name)
+        self._pool.release(self._pool.acquire())  # one lane now: what is wrong with the engine shows at once
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        return tuple(map(_info, self._engine.inputs))
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        return tuple(map(_info, self._engine.outputs))
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """From the manifest."""
+        return self.manifest.spec if self.manifest else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What this engine cannot do here, found out while it ran."""
+        said = [*self._warnings, *self._pool.warnings, *(text for lane in self._pool.lanes for text in lane.warnings)]
+        return tuple(dict.fromkeys(said))
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Numpy arrays in and out; the outputs are the caller's. Waits for the result."""
+        lane = self._pool.acquire()
+        try:
+            views = self._views(inputs, lane.stream.handle)
+            return lane.run_host(self._plan(views), views)
+        finally:
+            self._pool.release(lane)
+
+    def __call__(
+        self, inputs: Mapping[str, Any], *, stream: Any = None, outputs: Ownership | None = None
+    ) -> dict[str, DeviceArray]:
+        """Arrays of any library in, device arrays out; the host does not wait.
+
+        With ``stream`` (an address, or a stream of torch, cupy, numba or cuda.core) the engine runs in its order: inputs
+        are taken as ready there, and outputs are. Without it the engine runs on a stream of its own, after the streams
+        that the inputs belong to, and whoever takes an output waits for it. Inputs may be let go at once; they must not
+        be changed before the engine has run.
+        """
+        ownership = self._ownership if outputs is None else _ownership(outputs)
+        given = None if stream is None else stream_handle(stream)
+        lane = self._pool.acquire()
+        loan, lend = object(), False
+        try:
+            views = self._views(inputs, lane.stream.handle if given is None else given)
+            plan = self._plan(views)
+            if ownership == "owned":
+                return lane.run_device(plan, views, given)
+            arrays = lane.run_device(plan, views, given, partial(self._pool.end_loan, get_ident(), loan))
+            lend = True
+            return arrays
+        finally:
+            if lend:
+                self._pool.lend(lane, loan)
+            else:
+                self._pool.release(lane)
+
+    def close(self) -> None:
+        """Free everything; calls that are under way come first. Closing twice is fine."""
+        self._pool.close()
+        self._engine.close()
+
+    def __enter__(self) -> TensorRTRunner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _new_lane(self) -> Lane:
+        return Lane(self._engine, self._events, self._device_pool, self._pinned, self._graphs)
+
+    def _views(self, inputs: Mapping[str, Any], stream: int) -> tuple[InputView, ...]:
+        """The inputs in the engine's order, their types checked."""
+        views = []
+        for tensor in self._engine.inputs:
+            try:
+                given = inputs[tensor.name]
+            except KeyError:
+                raise self._wrong_names(inputs) from None
+            view = view_input(tensor.name, given, stream, self._cuda)
+            if view.dtype != tensor.dtype:
+                raise UsageError(
+                    f"Input {tensor.name!r} is {view.dtype}; the engine takes {tensor.dtype}.",
+                    hint=f"Convert it: x.astype({str(tensor.dtype)!r}), or x.to(torch.{tensor.dtype})",
+                )
+            if tensor.on_host and not view.on_host:
+                raise UsageError(
+                    f"Input {tensor.name!r} is read on the host.", hint="Give a numpy array: x.cpu().numpy()"
+                )
+            views.append(view)
+        if len(inputs) != len(views):
+            raise self._wrong_names(inputs)
+        return tuple(views)
+
+    def _plan(self, views: Sequence[InputView]) -> ShapePlan:
+        shapes = tuple(view.shape for view in views)
+        values = self._host_values(views) if self._reads_values else ()
+        key = (shapes, values)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = new_plan(self._engine, tuple(tuple(map(int, shape)) for shape in shapes), values)
+            if len(self._plans) >= _PLANS:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[key] = plan
+        return plan
+
+    def _host_values(self, views: Sequence[InputView]) -> tuple[bytes, ...]:
+        pairs = zip(self._engine.inputs, views, strict=True)
+        return tuple(np.ascontiguousarray(view.owner).tobytes() for tensor, view in pairs if tensor.on_host)
+
+    def _wrong_names(self, inputs: Mapping[str, Any]) -> UsageError:
+        unknown = [name for name in inputs if name not in self._names]
+        missing = [name for name in self._names if name not in inputs]
+        if unknown:
+            return UsageError(f"The engine has no input {unknown[0]!r}.", hint=did_you_mean(unknown[0], self._names))
+        return UsageError(f"Input {missing[0]!r} is missing.", hint=f"The engine takes {', '.join(self._names)}.")
+
+
+def _info(tensor: EngineTensor) -> TensorInfo:
+    return TensorInfo(tensor.name, str(tensor.dtype), tuple(None if size < 0 else size for size in tensor.shape))
+
+
+def _ownership(value: str) -> Literal["owned", "borrowed"]:
+    if value == "owned":
+        return "owned"
+    if value == "borrowed":
+        return "borrowed"
+    raise UsageError(f"outputs={value!r} is neither 'owned' nor 'borrowed'.")

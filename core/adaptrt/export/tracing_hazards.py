@@ -1,0 +1,227 @@
+"""Hazards of tracing: where the model's Python turned a tensor into a number, which the trace then keeps for every input."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from opcode import opname
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.jit._trace import TracerWarning
+
+from adaptrt.report import Finding, SourceLocation
+from adaptrt.specs import ModelSpec
+
+_CONVERSIONS = {
+    "__bool__": "a condition",
+    "__int__": "int()",
+    "__float__": "float()",
+    "__index__": "an index or a range",
+    "item": ".item()",
+    "tolist": ".tolist()",
+}
+_FROZEN = "the graph"
+_WRAPPER = str(Path(__file__).with_name("wrapper.py"))  # what called it is no part of the model
+_ADVICE_VALUE = (
+    "torch.where or a mask instead of if; keep the value a tensor; torch.index_select instead of indexing a list"
+)
+_ADVICE_SIZE = (
+    "read only sizes that are fixed; in reshape and expand the batch is -1, and loops over it are tensor operations"
+)
+
+
+@dataclass(frozen=True)
+class _Hazard:
+    rule: str
+    how: str
+    file: str
+    line: int
+
+
+@dataclass
+class HazardRecorder:
+    """``findings`` of one trace; ``batch`` is its batch size, where the batch is dynamic."""
+
+    inputs: int
+    batch: int | None
+    sizes_matter: bool
+    hazards: dict[_Hazard, int] = field(default_factory=dict)
+
+    def note(self, tensor: torch.Tensor, method: str, file: str, line: int, *, torchs: bool = False) -> None:
+        """A tensor becomes a number here: harmless if it is a weight, the size of a fixed axis, or one of torch's own
+        checks of sizes (``torchs``)."""
+        data, axes = _origin(tensor, self.inputs)
+        how = _CONVERSIONS[method]
+        if data:
+            self._add(_Hazard("traced-value", how, file, line))
+        elif torchs and method == "__bool__":
+            return
+        elif axes and (self.sizes_matter or (0 in axes and self.batch is not None)):
+            self._add(_Hazard("traced-size", how, file, line))
+
+    def size(self, method: str, file: str, line: int) -> None:
+        """A symbol of torch.export becomes a number, or decides, here; it runs the model more than once."""
+        self.hazards[_Hazard("traced-size", _CONVERSIONS[method], file, line)] = 1
+
+    def frozen(self, file: str, line: int) -> None:
+        """A dynamic axis became a number in the graph here, unless that is said already."""
+        if not any((hazard.file, hazard.line) == (file, line) for hazard in self.hazards):
+            self._add(_Hazard("traced-size", _FROZEN, file, line))
+
+    def not_frozen(self) -> None:
+        """The graph is written, and every dynamic axis is one."""
+        self.hazards = {hazard: count for hazard, count in self.hazards.items() if hazard.how != _FROZEN}
+
+    def lines(self) -> list[str]:
+        """``net.py:12 (its code)`` of each hazard so far."""
+        places = dict.fromkeys((hazard.file, hazard.line) for hazard in self.hazards)
+        return [f"{Path(file).name}:{line} ({linecache.getline(file, line).strip()})" for file, line in places]
+
+    def warned(self, message: warnings.WarningMessage) -> None:
+        """What torch's tracer itself warns of, besides conversions, which are looked into by ``note``."""
+        text = str(message.message).partition(" We can't record")[0].partition(". ")[0]
+        if not issubclass(message.category, TracerWarning):
+            return
+        # a constant made of numbers is one; where the numbers come from is looked into already
+        if "Converting a tensor" not in text and "registered as constants" not in text:
+            self._add(_Hazard("trace-warning", text, message.filename, message.lineno))
+
+    def _add(self, hazard: _Hazard) -> None:
+        self.hazards[hazard] = self.hazards.get(hazard, 0) + 1
+
+    def findings(self, at: Callable[[str, int], SourceLocation]) -> list[Finding]:
+        messages = {
+            "traced-value": ("a tensor's value decides in Python: {} is taken once, for the example", _ADVICE_VALUE),
+            "traced-size": ("the size of a dynamic axis becomes a number: {} keeps that of the example", _ADVICE_SIZE),
+            "trace-warning": ("torch's tracer warns: {}", "see the line; the trace keeps what the example gave"),
+        }
+        grouped: dict[tuple[str, str], list[SourceLocation]] = {}
+        for hazard, count in self.hazards.items():
+            place = at(hazard.file, hazard.line)
+            place.count = count
+            grouped.setdefault((hazard.rule, hazard.how), []).append(place)
+        return [
+            Finding(
+                rule=rule,
+                number=1 if rule == "traced-size" else 0,
+                severity="warning",
+                operator="",
+                count=sum(place.count for place in places),
+                message=messages[rule][0].format(how),
+                advice=messages[rule][1],
+                places=places,
+            )
+            for (rule, how), places in grouped.items()
+        ]
+
+
+@contextmanager
+def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, conversions: bool = True) -> Iterator[HazardRecorder]:
+    """Notes hazards while TorchScript traces; what torch warns of meanwhile is noted or dropped.
+
+    ``conversions`` looks into each tensor that becomes a number; dynamo raises an error there, and needs no watching.
+
+    torch's own warnings tell neither where a value comes from nor whether the axis is fixed, so that of the many in a
+    usual model the one that matters goes under.
+    """
+    dims = [tensor.dims for tensor in spec.inputs]
+    batch = inputs[0].shape[0] if dims and dims[0] and dims[0][0].dynamic else None
+    others = any(dim.dynamic for shape in dims for dim in shape[1:])
+    recorder = HazardRecorder(len(inputs), batch, sizes_matter=others)
+    originals = {name: getattr(torch.Tensor, name) for name in _CONVERSIONS} if conversions else {}
+    for name, original in originals.items():
+        setattr(torch.Tensor, name, _noting(recorder, name, original))
+    try:
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            yield recorder
+        for message in heard:
+            recorder.warned(message)
+    finally:
+        for name, original in originals.items():
+            setattr(torch.Tensor, name, original)
+
+
+def failing_line(error: BaseException) -> tuple[str, int] | None:
+    """The model's own line behind an error of an exporter: the innermost frame that is not torch's."""
+    found: BaseException | None = error
+    place = None
+    while found is not None:
+        for frame in traceback.extract_tb(found.__traceback__):
+            if is_models_own(frame.filename):
+                place = (frame.filename, frame.lineno or 0)
+        found = found.__cause__ or found.__context__
+    return place
+
+
+def is_models_own(file: str) -> bool:
+    """Whether a file is neither Python's, nor torch's, nor ours."""
+    path = Path(file)
+    installed = "site-packages" in path.parts or "dist-packages" in path.parts
+    if file.startswith("<") or (path.is_relative_to(sysconfig.get_path("stdlib")) and not installed):
+        return False
+    return not any(path.is_relative_to(folder) for folder in (Path(torch.__file__).parent, Path(__file__).parents[1]))
+
+
+def _noting(recorder: HazardRecorder, name: str, original: Any) -> Any:
+    def noting(self: torch.Tensor, *args: Any) -> Any:
+        if torch._C._get_tracing_state() is not None:
+            frame = sys._getframe(1)
+            place = calling_line(frame)
+            if place is not None:
+                recorder.note(self, name, *place, torchs=not is_models_own(frame.f_code.co_filename))
+        return original(self, *args)
+
+    return noting
+
+
+def calling_line(frame: FrameType | None) -> tuple[str, int] | None:
+    """The model's own line that led here, else torch's.
+
+    ``None`` in generated code, whose numbers torch.export checked, and where an f-string only makes text of a number.
+    """
+    torchs = None
+    while frame is not None and frame.f_code.co_filename != _WRAPPER:
+        file = frame.f_code.co_filename
+        if is_models_own(file):
+            makes_text = opname[frame.f_code.co_code[frame.f_lasti]].startswith("FORMAT_")
+            return None if makes_text else (file, frame.f_lineno)
+        if file.startswith("<"):
+            return None
+        torchs = torchs or (file, frame.f_lineno)
+        frame = frame.f_back
+    return torchs
+
+
+def _origin(tensor: torch.Tensor, inputs: int) -> tuple[bool, set[int]]:
+    """Whether a traced tensor depends on the values of inputs; else the axes whose sizes it was computed from."""
+    try:
+        pending = [torch._C._get_value_trace(tensor)]  # type: ignore[attr-defined]
+    except RuntimeError:  # not part of the trace: a constant
+        return False, set()
+    seen: set[str] = set()
+    axes: set[int] = set()
+    while pending:
+        value = pending.pop()
+        name, node = value.debugName(), value.node()
+        if name in seen:
+            continue
+        seen.add(name)
+        if node.kind() == "aten::size":
+            axis = [*node.inputs()][1].toIValue() if len([*node.inputs()]) > 1 else 0
+            axes.add(int(axis))
+        elif node.kind() == "prim::Param":  # the model's inputs come first, then its weights
+            if [output.debugName() for output in node.outputs()].index(name) < inputs:
+                return True, axes
+        else:
+            pending.extend(node.inputs())
+    return False, axes

@@ -1,0 +1,103 @@
+"""The line of Python that made a node: read from the raw export, carried by the names of tensors.
+
+dynamo writes stack traces into the metadata of nodes, TorchScript (verbose) into their doc strings; simplifiers drop
+both, and both hold paths of the machine that exported.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx_ir as ir
+
+from adaptrt.onnxfile.reader import SOURCE, STACK_TRACE
+from adaptrt.report import SourceLocation
+
+_DYNAMO = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_TORCHSCRIPT = re.compile(r"^(?P<file>.+?)\((?P<line>\d+)\): ", re.MULTILINE)
+# what the exporters and we ourselves wrap around a model
+_NOT_THE_MODEL = re.compile(r"(^|(site|dist)-packages/)(torch|onnxscript)/|adaptrt/(export|patching)/|<")
+_EXPORTERS_OWN = ("pkg.torch.", "pkg.onnxscript.", "namespace")
+
+
+def read_source_locations(model: ir.Model) -> dict[str, SourceLocation]:
+    """The place of each tensor that the exporter knows one for."""
+    places: dict[str, SourceLocation] = {}
+    for node in reversed(list(model.graph.all_nodes())):
+        place = _place(node) or _of_its_user(node, places)
+        if place is not None:
+            places.update({str(value.name): place for value in node.outputs})
+    return places
+
+
+def annotate_sources(model: ir.Model, places: Mapping[str, SourceLocation]) -> None:
+    """Leave on each node ``file.py:12`` in place of the exporter's own notes, which hold this machine's paths."""
+    places = dict(places)
+    for node in reversed(list(model.graph.all_nodes())):
+        for key in [key for key in node.metadata_props if key.startswith(_EXPORTERS_OWN)]:
+            del node.metadata_props[key]
+        node.doc_string = None
+        place = next((places[str(value.name)] for value in node.outputs if str(value.name) in places), None)
+        place = place or _of_its_user(node, places)
+        if place is not None:
+            places.update({str(value.name): place for value in node.outputs})
+            node.metadata_props[SOURCE] = f"{place.file}:{place.line}"
+
+
+def source_location_of(node: ir.Node) -> SourceLocation | None:
+    """Where a node comes from: what ``annotate_sources`` left, or the exporter's own note."""
+    kept = node.metadata_props.get(SOURCE, "")
+    file, colon, line = kept.rpartition(":")
+    if colon and line.isdigit():
+        return SourceLocation(file, int(line), _code(file, int(line)))
+    return _place(node)
+
+
+def shown_file(path: str) -> str:
+    """A path that means something elsewhere too: below site-packages or the current folder, else its last two parts."""
+    inside = path.partition("site-packages/")[2] or path.partition("dist-packages/")[2]
+    if inside:
+        return inside
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return "/".join(Path(path).parts[-2:]) if Path(path).is_absolute() else path
+
+
+def at(path: str, line: int) -> SourceLocation:
+    """The place, with its line of code where the file is here."""
+    return SourceLocation(shown_file(path), line, _line_of(Path(path), line))
+
+
+def _place(node: ir.Node) -> SourceLocation | None:
+    """The innermost frame that belongs to the model."""
+    trace = node.metadata_props.get(STACK_TRACE)
+    frames = [*_DYNAMO.finditer(trace)][::-1] if trace else [*_TORCHSCRIPT.finditer(node.doc_string or "")]
+    for frame in frames:
+        if not _NOT_THE_MODEL.search(frame["file"]):
+            return at(frame["file"], int(frame["line"]))
+    return None
+
+
+def _of_its_user(node: ir.Node, places: Mapping[str, SourceLocation]) -> SourceLocation | None:
+    """What an exporter or a pass made for another node (the sizes for an expand, say) belongs to that one's line."""
+    users = (use.node.outputs for value in node.outputs for use in value.uses())
+    return next((places[str(value.name)] for values in users for value in values if str(value.name) in places), None)
+
+
+def _code(file: str, line: int) -> str:
+    """The line, from the current folder or from where packages lie."""
+    for folder in ("", *sys.path):
+        path = Path(folder, file)
+        if path.is_file():
+            return _line_of(path, line)
+    return ""
+
+
+def _line_of(path: Path, line: int) -> str:
+    """A line of Python. The path may come out of an ONNX file: anything else that it names is not read."""
+    return linecache.getline(str(path), line).strip() if path.suffix == ".py" and path.is_file() else ""

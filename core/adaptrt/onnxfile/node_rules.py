@@ -1,0 +1,88 @@
+"""Which nodes stay float32 when the rest does not, by one rule for builder flags and for reduced-precision graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from adaptrt.errors import BuildError, UsageError
+from adaptrt.onnxfile.reader import Node, OnnxFile
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.build import compile_pattern
+
+# precisions below float32 for the bulk of a network
+LOW_PRECISIONS: tuple[str, ...] = ("fp16", "bf16", "int8")
+
+_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+_SIZES = {"Shape", "Size"}  # what they take is data, what they give is not
+_QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
+
+# a convolution or product this small is arithmetic (an expected value, a matrix of coordinates), not a trained layer
+ARITHMETIC_WEIGHTS = 32
+
+
+def pixel_outputs(spec: ModelSpec | None) -> list[str]:
+    """The outputs that hold pixel coordinates."""
+    outputs = spec.outputs if spec else ()
+    return [output.name for output in outputs if any(group.unit == "pixels" for group in output.groups)]
+
+
+def decoding_nodes(nodes: Sequence[Node], outputs: Sequence[str], weights: Mapping[str, int]) -> list[str]:
+    """Names of the nodes between the last trained layers and these outputs, in the order of the graph.
+
+    From each output back to the nearest Conv, ConvTranspose, Gemm or MatMul, which is not included; one with at most
+    ``ARITHMETIC_WEIGHTS`` constant weights is arithmetic and is included. Coordinates are computed there, and half
+    precision has a spacing of half a pixel from 512 on.
+    """
+    makers = {output: node for node in nodes for output in node.outputs}
+    found: set[str] = set()
+    todo = [name for name in outputs if name in makers]
+    while todo:
+        node = makers[todo.pop()]
+        if node.name in found or node.operator in _SIZES or _is_layer(node, weights):
+            continue
+        found.add(node.name)
+        todo.extend(name for name in node.inputs if name in makers)
+    return [node.name for node in nodes if node.name in found]
+
+
+def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
+    """Names of nodes whose name or operator a pattern of ``--keep-fp32`` is found in; a pattern that finds nothing is an error."""
+    found: set[str] = set()
+    for pattern in patterns:
+        compiled = compile_pattern(pattern)
+        names = [node.name for node in nodes if compiled.search(node.name) or compiled.fullmatch(node.operator)]
+        if not names:
+            operators = sorted({node.operator for node in nodes})
+            raise UsageError(
+                f"--keep-fp32 {pattern!r} matches no node.",
+                hint=f"It is searched in node names ({nodes[0].name if nodes else ''} ...) and held against "
+                f"operators ({', '.join(operators)}).",
+            )
+        found.update(names)
+    return [node.name for node in nodes if node.name in found]
+
+
+def kept_float32(file: OnnxFile, spec: ModelSpec | None, patterns: Sequence[str]) -> list[str]:
+    """Everything that stays float32 under builder flags: box decoding, and what the user names."""
+    kept = {
+        *decoding_nodes(file.nodes, pixel_outputs(spec), file.weights),
+        *matching_nodes(file.nodes, patterns),
+    }
+    return [node.name for node in file.nodes if node.name in kept]
+
+
+def require_quantised(file: OnnxFile, precision: str) -> None:
+    """int8 comes from the graph: refuse it where the graph has no Q/DQ nodes."""
+    if precision == "int8" and not any(node.operator in _QUANTISED for node in file.nodes):
+        raise BuildError(
+            "--precision int8 needs a graph with QuantizeLinear and DequantizeLinear nodes, and this one has none.",
+            hint="Quantise the ONNX file first (onnxruntime.quantization, NVIDIA ModelOpt), then: "
+            "adaptrt build it.onnx --precision int8",
+        )
+
+
+def _is_layer(node: Node, weights: Mapping[str, int]) -> bool:
+    if node.operator not in _WEIGHTED:
+        return False
+    constant = [weights[name] for name in node.inputs[:2] if name in weights]
+    return not constant or max(constant) > ARITHMETIC_WEIGHTS

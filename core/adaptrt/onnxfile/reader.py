@@ -1,0 +1,279 @@
+"""What the backend needs to know of an ONNX file, read without the onnx package: weights are skipped, not loaded."""
+
+from __future__ import annotations
+
+import mmap
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adaptrt.errors import GraphError
+from adaptrt.specs import METADATA_KEY, ModelSpec
+from adaptrt.store.model_files import not_onnx, require_model_file
+
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
+SOURCE = "adaptrt.source"  # file.py:12, what adaptrt leaves of it
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_WEIGHT_TYPES = ("float32", "float16", "bfloat16", "float64", "int8")
+_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    16: "bfloat16",
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node; a node without a name goes by ``node_of_`` and its first output, as TensorRT's parser calls it."""
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output; ``None`` and names are dynamic axes."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+
+@dataclass
+class OnnxFile:
+    """The outline of an ONNX file. ``weights`` maps an initializer to its number of elements, ``weight_types`` counts
+    elements by type, ``external`` names the files that hold weights."""
+
+    inputs: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    weights: dict[str, int] = field(default_factory=dict)
+    weight_types: dict[str, int] = field(default_factory=dict)
+    external: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+    opset: int = 0
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """The spec that travels inside; ``None`` in a file that adaptrt did not write."""
+        text = self.metadata.get(METADATA_KEY)
+        return ModelSpec.from_json(text) if text else None
+
+    @property
+    def float32_bytes(self) -> int:
+        """What the weights take as float32, quantised ones included."""
+        return 4 * sum(self.weight_types.get(dtype, 0) for dtype in _WEIGHT_TYPES)
+
+    @property
+    def operators(self) -> Counter[str]:
+        return Counter(node.operator for node in self.nodes)
+
+
+def read_onnx(path: Path) -> OnnxFile:
+    """The outline of the main graph."""
+    require_model_file(path)
+    if path.stat().st_size == 0:
+        raise GraphError(f"{path.name} is empty.", hint="Convert the model again.")
+    found = OnnxFile()
+    with path.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        _read_model(memoryview(data), found)
+    except (IndexError, ValueError) as error:
+        raise not_onnx(path) from error
+    if not found.outputs:
+        raise GraphError(f"{path.name} holds no ONNX graph.", hint="Check that the file is whole.")
+    return found
+
+
+def external_files(path: Path, found: OnnxFile) -> list[Path]:
+    """The files beside the model that hold its weights."""
+    return [path.parent / name for name in dict.fromkeys(found.external)]
+
+
+def _read_model(data: memoryview, found: OnnxFile) -> None:
+    for number, value in _fields(data):
+        if number == 7 and isinstance(value, memoryview):
+            for inner, part in _fields(value):
+                if isinstance(part, memoryview):
+                    _read_graph_field(inner, part, found)
+        elif number == 8 and isinstance(value, memoryview):
+            _read_opset(value, found)
+        elif number == 14 and isinstance(value, memoryview):
+            key, text = _pair(value)
+            found.metadata[key] = text
+    found.inputs = [tensor for tensor in found.inputs if tensor.name not in found.weights]
+
+
+def _read_graph_field(number: int, value: memoryview, found: OnnxFile) -> None:
+    if number == 1:
+        found.nodes.append(_node(value))
+    elif number == 5:
+        _read_weights(value, found)
+    elif number == 11:
+        found.inputs.append(_tensor(value))
+    elif number == 12:
+        found.outputs.append(_tensor(value))
+
+
+def _read_opset(data: memoryview, found: OnnxFile) -> None:
+    domain, version = "", 0
+    for number, value in _fields(data):
+        if number == 1:
+            domain = _text(value)
+        elif number == 2 and isinstance(value, int):
+            version = value
+    if domain in ("", "ai.onnx"):
+        found.opset = version
+
+
+def _node(data: memoryview) -> Node:
+    name = operator = domain = ""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    source: str | None = None
+    for number, value in _fields(data):
+        if number == 1:
+            inputs.append(_text(value))
+        elif number == 2:
+            outputs.append(_text(value))
+        elif number == 3:
+            name = _text(value)
+        elif number == 4:
+            operator = _text(value)
+        elif number == 6:
+            source = _source_line(_text(value)) or source  # TorchScript writes it into the doc string
+        elif number == 7:
+            domain = _text(value)
+        elif number == 9 and isinstance(value, memoryview):
+            key, text = _pair(value)
+            source = (_source_line(text) or source) if key == STACK_TRACE else text if key == SOURCE else source
+    return Node(
+        name or f"node_of_{outputs[0] if outputs else ''}",
+        f"{domain}.{operator}" if domain not in ("", "ai.onnx") else operator,
+        tuple(inputs),
+        tuple(outputs),
+        source,
+    )
+
+
+def _source_line(text: str) -> str | None:
+    """Of a Python stack trace the innermost line outside torch: ``File "a.py", line 7, in f`` or ``a.py(7): f``."""
+    lines = [line.strip() for line in text.splitlines()]
+    frames = [line for line in reversed(lines) if line.startswith("File ") or ".py(" in line]
+    return next((line for line in frames if "/torch/" not in line), frames[0] if frames else None)
+
+
+def _read_weights(data: memoryview, found: OnnxFile) -> None:
+    name, kind, elements = "", 0, 1
+    for number, value in _fields(data):
+        if number == 1 and isinstance(value, int):
+            elements *= value
+        elif number == 1 and isinstance(value, memoryview):  # packed
+            for size in _packed(value):
+                elements *= size
+        elif number == 2 and isinstance(value, int):
+            kind = value
+        elif number == 8:
+            name = _text(value)
+        elif number == 13 and isinstance(value, memoryview):
+            key, text = _pair(value)
+            if key == "location":
+                found.external.append(text)
+    found.weights[name] = elements
+    dtype = _DTYPES.get(kind, f"type {kind}")
+    found.weight_types[dtype] = found.weight_types.get(dtype, 0) + elements
+
+
+def _tensor(data: memoryview) -> Tensor:
+    name, dtype = "", "unknown"
+    shape: tuple[int | str | None, ...] = ()
+    for number, value in _fields(data):
+        if number == 1:
+            name = _text(value)
+        elif number == 2 and isinstance(value, memoryview):
+            for kind, inner in _fields(value):
+                if kind == 1 and isinstance(inner, memoryview):
+                    dtype, shape = _tensor_type(inner)
+    return Tensor(name, dtype, shape)
+
+
+def _tensor_type(data: memoryview) -> tuple[str, tuple[int | str | None, ...]]:
+    dtype = "unknown"
+    shape: list[int | str | None] = []
+    for number, value in _fields(data):
+        if number == 1 and isinstance(value, int):
+            dtype = _DTYPES.get(value, f"type {value}")
+        elif number == 2 and isinstance(value, memoryview):
+            for _, axis in _fields(value):
+                size: int | str | None = None
+                for kind, inner in _fields(axis) if isinstance(axis, memoryview) else ():
+                    size = _text(inner) if kind == 2 else inner if kind == 1 and isinstance(inner, int) else size
+                shape.append(size)
+    return dtype, tuple(shape)
+
+
+def _pair(data: memoryview) -> tuple[str, str]:
+    key = text = ""
+    for number, value in _fields(data):
+        if number == 1:
+            key = _text(value)
+        elif number == 2:
+            text = _text(value)
+    return key, text
+
+
+def _text(value: int | memoryview) -> str:
+    if isinstance(value, int):
+        raise ValueError("a number where text belongs")
+    return bytes(value).decode("utf-8")
+
+
+def _packed(data: memoryview) -> Iterator[int]:
+    position = 0
+    while position < len(data):
+        value, position = _varint(data, position)
+        yield value
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Field numbers and values of a protocol buffer message; nested ones as views."""
+    position, end = 0, len(data)
+    while position < end:
+        tag, position = _varint(data, position)
+        number, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            value, position = _varint(data, position)
+            yield number, value
+            continue
+        if wire == _BYTES:
+            size, position = _varint(data, position)
+        else:
+            size = {_FIXED64: 8, _FIXED32: 4}.get(wire, -1)
+        if size < 0 or position + size > end:
+            raise ValueError("a field goes beyond its message")
+        yield number, data[position : position + size]
+        position += size
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is too long")

@@ -1,0 +1,99 @@
+"""An adapter opened as a conversion opens it, stage by stage: for plans, for the model behind a file, for tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
+from adaptrt.pipeline.names import name_inputs, name_outputs
+from adaptrt.pipeline.samples import Shapes, sample_shapes, trace_shapes
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.request import Conversion, Request
+from adaptrt.specs import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from adaptrt.plugins.facade import Contributed, Hooks
+
+
+@dataclass
+class AdapterSession:
+    """``hooks`` called by hand: ``model`` and ``spec`` are made at first use."""
+
+    request: Request
+    workdir: Path
+    ctx: Conversion = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._session, settings = open_session(self.request.adapter, self.request.plugins_file)
+        options, self._left = split_request_options(self.hooks, self.request)
+        self.ctx = Conversion(self.request, options, self.workdir, settings.settings)
+
+    @property
+    def hooks(self) -> Hooks:
+        return self._session.hooks
+
+    @cached_property
+    def model(self) -> nn.Module:
+        return self.hooks.load_model(self.ctx)
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """As the adapter says it, with what was asked for; outputs may be missing still."""
+        spec, _ = self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))
+        spec = name_inputs(spec, self.request.input_names)
+        return with_decoder_options(spec, self._left, self.hooks, self.request)
+
+    @cached_property
+    def completed(self) -> ModelSpec:
+        """The spec with the outputs that the model really gives."""
+        outputs = self.run(self.inputs(sample_shapes(self.spec)[0]))
+        return name_outputs(
+            self.spec, self.request.output_names, {name: array.dtype.name for name, array in outputs.items()}
+        )
+
+    def inputs(self, shapes: Shapes, seed: int = 0) -> dict[str, torch.Tensor]:
+        return self.hooks.example_inputs(self.ctx, self.spec, shapes, seed)
+
+    def run(self, inputs: dict[str, torch.Tensor], names: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The model, eager, as it is at the moment: arrays by output."""
+        from adaptrt.export.eager import EagerRunner
+
+        return EagerRunner(self.model, names).run({name: tensor.numpy() for name, tensor in inputs.items()})
+
+    def patches(self) -> list[Contributed]:
+        return self.hooks.patches(self.ctx, self.model, self.completed)
+
+    def code(self) -> dict[str, Any]:
+        """Every attribute of the classes that the model is made of, and every public one of its modules."""
+        classes = {kind for module in self.model.modules() for kind in type(module).__mro__ if kind is not object}
+        of_classes = {
+            f"{kind.__module__}:{kind.__qualname__}.{name}": value
+            for kind in classes
+            for name, value in vars(kind).items()
+            if not name.startswith("__")
+        }
+        of_modules = {
+            f"{path or 'the model'}.{name}": value
+            for path, module in self.model.named_modules()
+            for name, value in vars(module).items()
+            if not name.startswith("_")
+        }
+        return {**of_classes, **of_modules}
+
+    def trace_shapes(self) -> Shapes:
+        return trace_shapes(self.spec)
+
+    def corners(self) -> dict[str, Shapes]:
+        """Shapes with every axis, the batch too, at its min, its opt and its max."""
+        return {
+            corner: {
+                tensor.name: tuple(getattr(dim, corner) for dim in tensor.profiles[0]) for tensor in self.spec.inputs
+            }
+            for corner in ("min", "opt", "max")
+        }

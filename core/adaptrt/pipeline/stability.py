@@ -1,0 +1,60 @@
+"""Whether a sample decides anything: a model that ranks or picks jumps where two candidates are nearly equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.specs import ModelSpec, Precision
+from adaptrt.verify.compare import Comparison, check_name, groups_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.pipeline.samples import Sample
+    from adaptrt.report import Check
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+_TRIES = 4
+
+
+def reference_instability(sample: Sample, converted: Arrays, spec: ModelSpec, precision: Precision) -> Check | None:
+    """How far the reference itself moves when its input moves in the last digits, where that is more than is accepted: a
+    check that fails.
+
+    ``None``: the sample counts. It does where it agrees, where a group fails that has no ``jumps``, and where
+    the reference stays.
+    """
+    failed = {check.name for check in _checks(sample.reference, converted, spec, precision) if not check.passed}
+    if not failed or sample.again is None or not failed <= _rank_sensitive(spec):
+        return None
+    rng = np.random.default_rng(0)
+    for _ in range(_TRIES):
+        moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.inputs.items()})
+        for check in _checks(sample.reference, moved, spec, precision):
+            if not check.passed:
+                return check
+    return None
+
+
+def _checks(reference: Arrays, other: Arrays, spec: ModelSpec, precision: Precision) -> list[Check]:
+    comparison = Comparison(spec, precision)
+    comparison.add(reference, other)
+    return comparison.checks()
+
+
+def _rank_sensitive(spec: ModelSpec) -> set[str]:
+    return {
+        check_name(output.name, group.name) for output in spec.outputs for group in groups_of(output) if group.jumps
+    }
+
+
+def _nudged(array: NDArray[Any], precision: Precision, rng: np.random.Generator) -> NDArray[Any]:
+    if array.dtype.kind != "f" or not array.size:
+        return array
+    step = precision.perturbation * float(np.abs(array).max())
+    moved: NDArray[Any] = (array + step * rng.standard_normal(array.shape)).astype(array.dtype)
+    return moved

@@ -1,0 +1,173 @@
+"""How stages, numbers and sizes are written, the same in the terminal and on the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.errors import PluginError
+from adaptrt.report import LINKS
+from adaptrt.specs import format_shape
+
+if TYPE_CHECKING:
+    from adaptrt.report import Check, Link, Report
+    from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, OutputSpec
+
+_STAGES = {
+    "load": "Load the model",
+    "spec": "Describe it",
+    "reference": "Run the reference",
+    "patches": "Collect patches",
+    "export": "Export to ONNX",
+    "passes": "Rewrite the graph",
+    "write": "Write the file",
+    "types": "Set the precision",
+    "build": "Build the engine",
+}
+
+SHORT_LINKS = {
+    0: "framework = ours",
+    1: "patched = reference",
+    2: "ONNX Runtime = reference",
+    3: "reduced-precision graph = reference",
+    4: "engine = reference",
+    5: "same predictions",
+}
+
+
+def stage_title(name: str) -> str:
+    """A stage in words; names of other plugins' stages are shown as they are."""
+    if name in _STAGES:
+        return _STAGES[name]
+    number = name.removeprefix("link ")
+    if number.isdecimal() and int(number) in LINKS:
+        return f"Link {number}: {SHORT_LINKS[int(number)]}"
+    return name[:1].upper() + name[1:]
+
+
+def number(value: float) -> str:
+    """The digits that matter: ``0.0264``, ``1.2e-07``, ``12.3``, ``0``, ``not finite``."""
+    if not math.isfinite(value):
+        return "not finite"
+    if value == 0:
+        return "0"
+    return f"{value:.3g}" if 1e-4 <= abs(value) < 1e4 else f"{value:.1e}"
+
+
+def file_size(count: int) -> str:
+    """Bytes in the units that ``ls -h`` uses, with powers of 1000: ``10.2 MB``."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {seconds % 60:.0f} s"
+
+
+def used(check: Check) -> float | None:
+    """The share of the limit that a check uses, 0 to 1 while it holds; ``None`` without a limit.
+
+    Where higher is better: the share of the shortfall that is allowed, 0 for a perfect value.
+    """
+    if check.limit is None:
+        return None
+    if not math.isfinite(check.value):
+        return math.inf
+    if check.higher_is_better:
+        room = 1 - check.limit
+        short = 1 - check.value
+        return short / room if room > 0 else (0.0 if check.passed else math.inf)
+    return check.value / check.limit if check.limit > 0 else (0.0 if check.passed else math.inf)
+
+
+def worst(link: Link) -> Check | None:
+    """The check that fails, else the one nearest to its limit."""
+    if not link.checks:
+        return None
+    return max(link.checks, key=lambda check: (not check.passed, used(check) or 0.0))
+
+
+def value_text(check: Check) -> str:
+    return quantity(check.value, check.unit)
+
+
+def limit_text(check: Check) -> str:
+    if check.limit is None:
+        return ""
+    return f"{'≥' if check.higher_is_better else '≤'} {quantity(check.limit, check.unit)}"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A value with its unit; shares as per cent, logits and scores bare."""
+    if not math.isfinite(value):
+        return number(value)
+    if unit == "share":
+        return f"{100 * value:.4g} %"
+    return f"{number(value)} px" if unit == "pixels" else number(value)
+
+
+def verdict(report: Report) -> str:
+    """One line: what failed, or what the links say."""
+    ran = [link for link in report.links if link.status != "not run"]
+    if report.failure is not None:
+        return report.failure.message
+    if not ran:
+        return "Converted, and nothing was verified."
+    checks = sum(len(link.checks) for link in ran)
+    return f"Verified: {len(ran)} of {len(report.links)} links ran, all {checks} checks hold."
+
+
+def input_shape(tensor: InputSpec) -> str:
+    """The shape language; profiles one after the other."""
+    return " and ".join(map(format_shape, tensor.profiles))
+
+
+def output_shape(tensor: OutputSpec) -> str:
+    return " x ".join(map(str, tensor.dims)) or "not known"
+
+
+def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:
+    """How an image goes in, in one line; ``size`` is height and width."""
+    resize = {
+        "letterbox": f"letterbox, {'centred' if image.center else 'top left'}, padded with {'zeros' if image.pad is None else image.pad}",
+        "stretch": "stretched",
+        "crop": f"cropped to the middle {image.crop_fraction:.3g}",
+    }[image.resize]
+    values = f"x {number(image.scale)}"
+    if any(image.mean) or any(side != 1 for side in image.std):
+        values += f", - ({_plain(image.mean)}), / ({_plain(image.std)})"
+    kind = f"{image.library} {image.interpolation}"
+    return f"{size[0]}x{size[1]} (height x width), {resize}, {kind}, {image.colors.upper()}, {values}"
+
+
+def describe_decoder(decoder: DecoderSpec) -> str:
+    """A decoder with the parameters that hold: the spec's over its own; ``yolo: conf 0.25, iou 0.7``."""
+    from adaptrt.vision.decoders.registry import find_decoder
+
+    try:
+        own = {field.name: field.default for field in dataclasses.fields(find_decoder(decoder.name).params)}
+    except PluginError as error:
+        own = {"": error.message}
+    params = {name: value for name, value in {**own, **decoder.params}.items() if value is not None}
+    return f"{decoder.name}: {', '.join(f'{name} {value}'.strip() for name, value in params.items())}".removesuffix(
+        ": "
+    )
+
+
+def _plain(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def display_path(path: str | Path) -> str:
+    """Relative to the current folder where it lies below it."""
+    absolute = Path(path).absolute()
+    folder = Path.cwd()
+    return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(path)

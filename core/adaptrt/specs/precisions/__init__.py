@@ -1,0 +1,5 @@
+"""How precise a converted model is: one frozen object for each precision."""
+
+from adaptrt.specs.precisions.precision import PRECISIONS, Precision, precision_named, precision_names
+
+__all__ = ["PRECISIONS", "Precision", "precision_named", "precision_names"]

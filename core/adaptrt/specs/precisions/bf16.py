@@ -1,0 +1,23 @@
+"""bfloat16: the range of float32 with 7 bits of mantissa."""
+
+from adaptrt.specs.precisions.precision import Precision
+from adaptrt.specs.tensors import Tolerance
+
+_REASON = "7 bits of mantissa through the whole network"
+
+PRECISION = Precision(
+    name="bf16",
+    bits=16,
+    form="cast",
+    onnx_type="bfloat16",
+    tolerances={
+        "pixels": Tolerance(
+            16.0, reason="7 bits of mantissa; the worst of thousands of boxes is one that shows nothing"
+        ),
+        "scores": Tolerance(0.2, reason=_REASON),
+        "logits": Tolerance(0.1, 0.1, _REASON),
+        "values": Tolerance(1e-2, 0.1, _REASON),
+    },
+    limits={"box_iou": 0.75, "score": 0.1},
+    perturbation=2**-8,
+)

@@ -1,0 +1,23 @@
+"""float16, half precision."""
+
+from adaptrt.specs.precisions.precision import Precision
+from adaptrt.specs.tensors import Tolerance
+
+_REASON = "10 bits of mantissa through the whole network"
+
+PRECISION = Precision(
+    name="fp16",
+    bits=16,
+    form="cast",
+    onnx_type="float16",
+    tolerances={
+        "pixels": Tolerance(
+            4.0, reason="10 bits of mantissa; the worst of thousands of boxes is one that shows nothing"
+        ),
+        "scores": Tolerance(0.02, reason=_REASON),
+        "logits": Tolerance(0.02, 0.02, _REASON),
+        "values": Tolerance(1e-3, 0.02, _REASON),
+    },
+    limits={"box_iou": 0.9, "score": 0.03},
+    perturbation=2**-11,
+)

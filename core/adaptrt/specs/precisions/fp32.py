@@ -1,0 +1,19 @@
+"""float32, as the model was trained."""
+
+from adaptrt.specs.precisions.precision import Precision
+from adaptrt.specs.tensors import Tolerance
+
+PRECISION = Precision(
+    name="fp32",
+    bits=32,
+    form="none",
+    onnx_type="float32",
+    tolerances={
+        "pixels": Tolerance(0.05, reason="a twentieth of a pixel moves no box"),
+        "scores": Tolerance(1e-4, reason="below what any threshold resolves"),
+        "logits": Tolerance(1e-4, 1e-4, "float32 sums in another order"),
+        "values": Tolerance(1e-6, 1e-4, "float32 sums in another order, relative to the largest value"),
+    },
+    limits={"box_iou": 0.99, "score": 1e-3},
+    perturbation=4e-6,  # sums in another order
+)

@@ -1,0 +1,49 @@
+"""The type of a precision, and how precisions are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from adaptrt.specs.registry import Registry
+from adaptrt.specs.tensors import Tolerance, Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """What a model is computed in. Found by name under the entry-point group ``adaptrt.precisions``.
+
+    - ``bits`` of a number in the bulk of the network
+    - ``form``: how an ONNX graph holds it: by ``cast`` nodes, by Q/DQ nodes (``qdq``), or not at all (``none``)
+    - ``onnx_type``: the element type of what is not quantized, as numpy and ml_dtypes name it
+    - ``tolerances``: what is accepted of the outputs, by unit, unless an adapter knows better
+    - ``limits`` of the tasks' metrics of agreement, by their keys (``box_iou``, ``score`` ...); a task has defaults
+    - ``perturbation``: one rounding error, relative to the largest value of an input
+    """
+
+    name: str
+    bits: int
+    form: Literal["none", "cast", "qdq"]
+    onnx_type: str
+    tolerances: Mapping[Unit, Tolerance]
+    perturbation: float
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def reduced(self) -> bool:
+        """Whether the bulk of the network has fewer bits than float32."""
+        return self.form != "none"
+
+
+PRECISIONS: Registry[Precision] = Registry("adaptrt.precisions", "precision", Precision)
+
+
+def precision_named(name: str) -> Precision:
+    """The precision of this name; a ``UsageError`` lists those that there are."""
+    return PRECISIONS.find(name)
+
+
+def precision_names() -> list[str]:
+    """Every name, sorted; nothing is imported."""
+    return PRECISIONS.names()

@@ -1,0 +1,1 @@
+"""Files on disk: the content-addressed cache, hashes, the names of model files."""

@@ -1,0 +1,238 @@
+"""Where results are kept between runs: files by their content, entries that name them by key. Safe under concurrent use.
+
+What lies in the cache is served as this user's own work, so nothing in it is believed that another user could have
+placed there: see ``Store.problem``. Hashes and keys from files are checked before they become paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+from filelock import FileLock
+
+from adaptrt.errors import OutputError
+from adaptrt.store.cache_entry import Entry, is_hash, read_entry
+from adaptrt.store.private_folder import folder_problem, make_private, open_regular
+
+FOLDER_VARIABLE, SIZE_VARIABLE = "ADAPTRT_CACHE_DIR", "ADAPTRT_CACHE_SIZE"
+DEFAULT_SIZE = 10 << 30
+_OBJECTS, _ENTRIES, _TIMING = "objects", "entries", "timing"
+_SUBFOLDERS = (_OBJECTS, _ENTRIES, _TIMING)
+_TITLE_LENGTH = 500
+
+
+def cache_folder() -> Path:
+    """``$ADAPTRT_CACHE_DIR``, else ``adaptrt`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    own = os.environ.get(FOLDER_VARIABLE)
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adaptrt"
+
+
+def default_timing_folder() -> Path:
+    """The folder of the timing caches, one file for each GPU and TensorRT version."""
+    return cache_folder() / _TIMING
+
+
+def cache_problem(folder: Path | None = None) -> str | None:
+    """Why the cache is not used, in a sentence that says what to do; ``None`` if it is."""
+    folder = folder or cache_folder()
+    problem = folder_problem(folder, _SUBFOLDERS)
+    return f"The cache is not used: {problem}. {_remedy(folder)}" if problem is not None else None
+
+
+def _remedy(folder: Path) -> str:
+    return (
+        f"Remove what others may have placed in {folder} and run chmod 700 on it, or choose another folder: "
+        f"{FOLDER_VARIABLE}=/some/folder"
+    )
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """The hash of everything that a result depends on."""
+    text = msgspec.json.encode(msgspec.to_builtins(parts, enc_hook=str), order="deterministic")
+    return hashlib.sha256(text).hexdigest()
+
+
+class Store:
+    """Entries under ``entries/``, contents under ``objects/``; the least recently used go when ``limit`` bytes are passed."""
+
+    def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
+        self.folder = folder or cache_folder()
+        self.limit = limit if limit is not None else _limit()
+        self._objects = self.folder / _OBJECTS
+        self._entries = self.folder / _ENTRIES
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is read from or written to this folder; ``None`` if it is safe."""
+        return cache_problem(self.folder)
+
+    def find(self, key: str) -> Entry | None:
+        """The entry, all of its files there; ``None`` otherwise. Counts as a use."""
+        if not is_hash(key) or self.problem is not None:
+            return None
+        path = self._entry(key)
+        entry = read_entry(path)
+        if entry is None:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)  # damaged, or of another version
+            return None
+        if not all(_is_regular(self._object(content)) for content in entry.files.values()):
+            return None
+        with contextlib.suppress(OSError):  # a cache that may only be read is of use too
+            os.utime(path)
+        return entry
+
+    def copy(self, entry: Entry, suffix: str, destination: Path) -> bool:
+        """Copy a file out; ``False`` if its content was damaged, and the entry is forgotten then."""
+        content = entry.files[suffix]
+        source = self._object(content)
+        try:
+            opened = open_regular(source)
+        except OSError:  # gone, or a link
+            self.forget(entry.key)
+            return False
+        with opened as file, destination.open("wb") as target:
+            found, _ = _copy(file, target)
+        if found == content:
+            return True
+        destination.unlink()
+        self.forget(entry.key)
+        source.unlink(missing_ok=True)
+        return False
+
+    def put(self, key: str, kind: str, title: str, files: Mapping[str, Path]) -> None:
+        """Keep copies of these files under this key."""
+        path = self._entry(key)
+        self._require_safe()
+        shown = "".join(letter if letter.isprintable() else "?" for letter in title)[:_TITLE_LENGTH]
+        try:
+            make_private(self.folder)
+            make_private(self._entries)
+            with self._lock():
+                entry = Entry(key, kind, shown, time.time())
+                for suffix, file in files.items():
+                    entry.files[suffix], size = self._keep(file)
+                    entry.bytes += size
+                _write(path, msgspec.json.encode(entry))
+            self.prune(self.limit)
+        except OSError as error:
+            raise OutputError(
+                f"The cache {self.folder} cannot be written: {error.strerror or error}.",
+                hint=f"Use --no-cache, or another place: {FOLDER_VARIABLE}=/some/folder",
+            ) from error
+
+    def entries(self) -> list[Entry]:
+        """All entries, the most recently used first."""
+        self._require_safe()
+        found = []
+        for path in self._entries.glob("*.json") if self._entries.is_dir() else ():
+            entry = read_entry(path)
+            if entry is not None:
+                entry.used = path.lstat().st_mtime
+                found.append(entry)
+        return sorted(found, key=lambda entry: -entry.used)
+
+    def forget(self, key: str) -> None:
+        self._entry(key).unlink(missing_ok=True)
+
+    def prune(self, limit: int = 0, older_than: float | None = None) -> tuple[int, int]:
+        """Remove entries until at most ``limit`` bytes are kept, and those unused for ``older_than`` seconds.
+
+        How many entries went, and how many bytes.
+        """
+        self._require_safe()
+        if not self._entries.is_dir():
+            return 0, 0
+        with self._lock():
+            before = self.size()
+            gone, kept = 0, 0
+            wanted: set[str] = set()
+            for entry in self.entries():
+                kept += entry.bytes
+                if kept > limit or (older_than is not None and time.time() - entry.used > older_than):
+                    kept -= entry.bytes
+                    self.forget(entry.key)
+                    gone += 1
+                else:
+                    wanted.update(entry.files.values())
+            for path in (*self._contents(), *self._entries.glob(".*")):  # contents, and what a killed run left
+                if path.name not in wanted and (path.is_symlink() or not path.is_dir()):
+                    path.unlink(missing_ok=True)
+            return gone, before - self.size()
+
+    def size(self) -> int:
+        """Bytes of all contents."""
+        return sum(path.lstat().st_size for path in self._contents())
+
+    def _require_safe(self) -> None:
+        problem = folder_problem(self.folder, _SUBFOLDERS)
+        if problem is not None:
+            raise OutputError(f"The cache is not used: {problem}.", hint=_remedy(self.folder))
+
+    def _contents(self) -> Iterator[Path]:
+        for folder in self._objects.iterdir() if self._objects.is_dir() else ():
+            if folder.is_dir() and not folder.is_symlink():
+                yield from folder.iterdir()
+
+    def _object(self, content: str) -> Path:
+        if not is_hash(content):
+            raise ValueError(f"{content!r} is not a SHA-256 hash")
+        return self._objects / content[:2] / content
+
+    def _entry(self, key: str) -> Path:
+        if not is_hash(key):
+            raise ValueError(f"{key!r} is not a SHA-256 hash")
+        return self._entries / f"{key}.json"
+
+    def _keep(self, path: Path) -> tuple[str, int]:
+        """Hash and size of what was copied, which is what is kept under that hash."""
+        make_private(self._objects)
+        handle, name = tempfile.mkstemp(dir=self._entries, prefix=".")
+        temporary = Path(name)
+        try:
+            with path.open("rb") as source, os.fdopen(handle, "wb") as target:
+                content, size = _copy(source, target)
+            kept = self._object(content)
+            make_private(kept.parent)
+            temporary.replace(kept)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return content, size
+
+    def _lock(self) -> FileLock:
+        return FileLock(self.folder / "cache.lock")
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    while block := source.read(1 << 20):
+        digest.update(block)
+        target.write(block)
+        size += len(block)
+    return digest.hexdigest(), size
+
+
+def _is_regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+    Path(temporary).replace(path)
+
+
+def _limit() -> int:
+    from adaptrt.specs import parse_workspace
+
+    text = os.environ.get(SIZE_VARIABLE)
+    return parse_workspace(text, SIZE_VARIABLE) if text else DEFAULT_SIZE

@@ -1,0 +1,133 @@
+"""Batch invariance: a sample's result must not depend on what else is in its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptrt.report import Check
+from adaptrt.specs import ModelSpec, Precision, precision_named
+from adaptrt.verify.compare import Comparison
+from adaptrt.verify.tolerances import BATCH_INVARIANCE
+
+IN_A_BATCH = " in a batch"  # how the names of these checks end
+
+Arrays = Mapping[str, NDArray[Any]]
+Run = Callable[[Arrays], Arrays]
+
+
+def batched_inputs(spec: ModelSpec) -> list[str]:
+    """The inputs whose first axis is the batch: those that share the first input's dynamic first axis."""
+    first = spec.inputs[0].dims[0] if spec.inputs and spec.inputs[0].dims else None
+    return [
+        tensor.name
+        for tensor in spec.inputs
+        if tensor.dims and first is not None and (tensor.dims[0].name, tensor.dims[0].max) == (first.name, first.max)
+    ]
+
+
+def outputs_without_batch(samples: Sequence[Arrays], references: Sequence[Arrays], spec: ModelSpec) -> list[str]:
+    """The outputs of the reference that do not have one row for each sample: constants, sums over the batch, and what
+    data decides the length of, such as the indices of ``nonzero``."""
+    batched = batched_inputs(spec)
+    if not batched:
+        return []
+    found: set[str] = set()
+    for sample, reference in zip(samples, references, strict=True):
+        size = len(sample[batched[0]])
+        found |= {name for name, array in reference.items() if not array.ndim or array.shape[0] != size}
+    return [output.name for output in spec.outputs if output.name in found]
+
+
+def stack(samples: Sequence[Arrays], batched: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """One batch out of samples; inputs without a batch axis are the first sample's."""
+    return {
+        name: np.concatenate([sample[name] for sample in samples]) if name in batched else array
+        for name, array in samples[0].items()
+    }
+
+
+def split_rows(
+    samples: Sequence[Arrays], outputs: Sequence[Arrays], spec: ModelSpec
+) -> tuple[list[Arrays], list[Arrays]]:
+    """Samples of the smallest batch, and their outputs, row by row; neighbours come from different samples."""
+    batched = batched_inputs(spec)
+    whole = _whole_outputs(spec)
+    size = len(samples[0][batched[0]])
+    rows: list[Arrays] = [
+        {name: array[position : position + 1] if name in batched else array for name, array in sample.items()}
+        for position in range(size)
+        for sample in samples
+    ]
+    alone: list[Arrays] = [
+        {name: array if name in whole else _row(array, position, size) for name, array in given.items()}
+        for position in range(size)
+        for given in outputs
+    ]
+    return rows, alone
+
+
+def check_batches(
+    run: Run,
+    samples: Sequence[Arrays],
+    alone: Sequence[Arrays],
+    spec: ModelSpec,
+    sizes: Sequence[int],
+    precision: Precision | None = None,
+) -> list[Check]:
+    """Batches of these sizes, samples cycled and in changing positions, each row held against the sample run alone.
+
+    ``samples`` have batch 1, ``alone`` are their outputs from the same ``run`` (rows of the smallest batch where a
+    sample cannot run alone). With ``precision`` its tolerance holds:
+    an engine may take other kernels for other batches.
+    """
+    batched = batched_inputs(spec)
+    whole = _whole_outputs(spec)
+    comparison = _comparison(spec, precision)
+    for size in sizes:
+        order = [(size + position) % len(samples) for position in range(size)]
+        outputs = run(stack([samples[index] for index in order], batched))
+        for position, index in enumerate(order):
+            row = {name: array if name in whole else _row(array, position, size) for name, array in outputs.items()}
+            comparison.add(alone[index], row)
+    return comparison.checks()
+
+
+def check_other_items(
+    run: Run, batches: Sequence[Arrays], spec: ModelSpec, precision: Precision | None = None
+) -> list[Check]:
+    """For a fixed batch: the first and the last row stay the same when their other items change."""
+    first, second = batches[0], batches[1]
+    batched = batched_inputs(spec)
+    size = len(first[batched[0]])
+    comparison = _comparison(spec, precision)
+    before = run(first)
+    for position in (0, size - 1):
+        mixed = dict(first)
+        for name in batched:
+            mixed[name] = second[name].copy()
+            mixed[name][position] = first[name][position]
+        after = run(mixed)
+        comparison.add(
+            {name: _row(array, position, size) for name, array in before.items()},
+            {name: _row(array, position, size) for name, array in after.items()},
+        )
+    return comparison.checks()
+
+
+def _comparison(spec: ModelSpec, precision: Precision | None) -> Comparison:
+    tolerance = BATCH_INVARIANCE if precision is None else None
+    return Comparison(spec, precision or precision_named("fp32"), suffix=IN_A_BATCH, tolerance=tolerance)
+
+
+def _whole_outputs(spec: ModelSpec) -> set[str]:
+    """Outputs whose first axis is a fixed number in the graph: no row of a dynamic batch, whatever its size."""
+    return {output.name for output in spec.outputs if output.dims and isinstance(output.dims[0], int)}
+
+
+def _row(array: NDArray[Any], position: int, size: int) -> NDArray[Any]:
+    """One sample of a batch, batch axis kept; an output that lost its batch axis comes back whole, and differs."""
+    return array[position : position + 1] if array.ndim and array.shape[0] == size else array

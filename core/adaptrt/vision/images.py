@@ -1,0 +1,163 @@
+"""Reading and writing images. In memory an image is always uint8 [H, W, 3], RGB (not OpenCV's BGR)."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from adaptrt.errors import ImageError, OutputError, did_you_mean, nearest_file
+from adaptrt.vision.opencv import MAX_PIXELS, cv2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ImageArray: TypeAlias = "NDArray[np.uint8]"
+
+SUFFIXES = frozenset({".bmp", ".dib", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+def read_image(source: Any) -> ImageArray:
+    """An image as uint8 [H, W, 3], RGB, from a path, an array or a PIL image.
+
+    A file is decoded as ``cv2.imread`` does it: upright as its EXIF orientation says, three channels (gray is repeated,
+    alpha dropped), 16 bit reduced to its high byte. These are the pixels that Ultralytics' predict sees.
+
+    An array is uint8 (or uint16) [H, W, 3] or [H, W, 4] in **RGB** order, or [H, W] or [H, W, 1] gray. Turn what
+    ``cv2.imread`` gave with ``[..., ::-1]`` first. An RGB uint8 array is not copied.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_file(os.fspath(source))
+    pil = sys.modules.get("PIL.Image")
+    if pil is not None and isinstance(source, pil.Image):
+        return _from_pil(source)
+    raise ImageError(
+        f"A {type(source).__name__} is not an image.", hint="Give a path, an RGB array uint8 [H, W, 3] or a PIL image."
+    )
+
+
+def find_images(source: str | os.PathLike[str]) -> list[Path]:
+    """The images that a file, folder or glob pattern (``**`` recurses) names, sorted; never an empty list."""
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found, where = list(path.iterdir()), f"The folder {path}"
+    elif glob.has_magic(str(source)):
+        found, where = [Path(name) for name in glob.glob(str(source), recursive=True)], f"The pattern {source}"  # noqa: PTH207
+    else:
+        raise _missing(path)
+    images = sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not images:
+        raise ImageError(f"{where} holds no image.", hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
+    return images
+
+
+def encode_image(rgb: ImageArray, suffix: str = ".png", *, quality: int = 92) -> bytes:
+    """An image as the bytes of a file of this type; ``quality`` is for JPEG and WebP, 1 to 100."""
+    if suffix.lower() not in SUFFIXES:
+        raise OutputError(f"Images cannot be written as {suffix!r}.", hint=did_you_mean(suffix, SUFFIXES))
+    options = {
+        ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
+        ".webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
+    }.get(suffix.lower(), [])
+    done, data = cv2.imencode(suffix.lower(), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise OutputError(f"OpenCV could not encode an image of shape {rgb.shape} as {suffix}.")
+    return bytes(data)
+
+
+def encode_jpeg(rgb: ImageArray, quality: int = 92) -> bytes:
+    return encode_image(rgb, ".jpg", quality=quality)
+
+
+def write_image(path: str | os.PathLike[str], rgb: ImageArray) -> Path:
+    """Write an RGB image in the format of the path's suffix; the file appears only when it is whole."""
+    path = Path(path)
+    data = encode_image(rgb, path.suffix or ".png")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_bytes(data)
+        aside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}.", hint="Give another place with -o."
+        ) from error
+    return path
+
+
+def _from_file(name: str) -> ImageArray:
+    if "://" in name:
+        raise ImageError(f"{name} is an address; nothing is downloaded.", hint="Fetch it and give the file.")
+    path = Path(name)
+    if path.is_dir():
+        raise ImageError(f"{path} is a folder, not an image.", hint="Give one of the files in it.")
+    try:
+        # cv2.imread cannot open every unicode path on Windows; decoding from memory can
+        data = np.fromfile(path, np.uint8)
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not data.size:
+        raise ImageError(f"{path} is empty.", hint="Copy or download it again.")
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    except cv2.error as error:
+        raise ImageError(
+            f"{path} cannot be decoded: {error.err}.", hint=f"Images of at most {MAX_PIXELS:,} pixels are read."
+        ) from error
+    if bgr is None:
+        raise ImageError(f"{path} is not an image that OpenCV reads.", hint="JPEG, PNG, WebP, BMP and TIFF are read.")
+    bgr = _to_uint8(bgr)
+    rgb: ImageArray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, bgr)
+    return rgb
+
+
+def _to_uint8(array: NDArray[Any]) -> ImageArray:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.uint16:
+        return (array >> 8).astype(np.uint8)
+    hint = "For values in 0..1: (array * 255).round().astype('uint8')." if array.dtype.kind == "f" else None
+    raise ImageError(f"An image is uint8, this one is {array.dtype}.", hint=hint)
+
+
+def _missing(path: Path) -> ImageError:
+    return ImageError(f"There is no file {path}.", hint=nearest_file(path) or "Check the path to the image.")
+
+
+def _from_array(array: NDArray[Any]) -> ImageArray:
+    array = _to_uint8(array)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        hint = "It looks like channels first: array.transpose(1, 2, 0)." if array.shape[:1] == (3,) else None
+        raise ImageError(f"An image has shape [H, W, 3], this array {list(array.shape)}.", hint=hint)
+    if not array.size:
+        raise ImageError(f"An array of shape {list(array.shape)} has no pixels.")
+    if array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
+    return np.ascontiguousarray(array[..., :3])
+
+
+def _from_pil(image: Any) -> ImageArray:
+    from PIL import ImageOps
+
+    try:
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I;16"):
+            return _from_array(np.asarray(image))  # convert() would clip at 255
+        return np.ascontiguousarray(image.convert("RGB"))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"This PIL image cannot be read: {error}.") from error

@@ -1,0 +1,144 @@
+"""Threads that call one engine: each call has a lane to itself."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import fake_gpu
+import numpy as np
+import pytest
+
+from adaptrt.backends.tensorrt.runtime import pool as pools
+from adaptrt.backends.tensorrt.runtime.lanes import NoSharingError
+from adaptrt.errors import EngineError
+
+
+class FakeLane:
+    warnings = ()
+
+    def __init__(self):
+        self.closed = False
+
+    def close(self):
+        self.closed = True
+
+
+def make_pool(limit=2, make=FakeLane):
+    return pools.LanePool(make, limit, "best.engine")
+
+
+def test_lanes_are_made_when_needed_and_used_again():
+    pool = make_pool()
+    first = pool.acquire()
+    second = pool.acquire()
+    assert first is not second
+    pool.release(first)
+    pool.release(second)
+    assert pool.acquire() is second, "the warm one"
+    assert len(pool.lanes) == 2
+
+
+def test_when_all_are_busy_callers_wait_then_hear_why(monkeypatch):
+    monkeypatch.setattr(pools, "_PATIENCE", 0.05)
+    pool = make_pool(1)
+    lane = pool.acquire()
+    with pytest.raises(EngineError, match="All 1 contexts of best.engine"):
+        pool.acquire()
+    threading.Timer(0.02, pool.release, [lane]).start()
+    monkeypatch.setattr(pools, "_PATIENCE", 10.0)
+    assert pool.acquire() is lane
+
+
+def test_a_loan_ends_with_the_next_call_of_the_thread_or_explicitly():
+    pool = make_pool()
+    lane, loan = pool.acquire(), object()
+    pool.lend(lane, loan)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(pool.acquire).result() is not lane
+    assert pool.acquire() is lane
+    later = object()
+    pool.lend(lane, later)
+    pool.end_loan(threading.get_ident(), loan)  # an old one: means nothing
+    assert not pool._free
+    pool.end_loan(threading.get_ident(), later)
+    assert pool._free == [lane]
+
+
+def test_a_lane_that_fails_leaves_room():
+    tries = iter([EngineError("out of memory"), None])
+
+    def make():
+        error = next(tries)
+        if error:
+            raise error
+        return FakeLane()
+
+    pool = make_pool(1, make)
+    with pytest.raises(EngineError, match="out of memory"):
+        pool.acquire()
+    pool.release(pool.acquire())
+
+
+def test_without_sharing_there_is_one_lane():
+    made = []
+
+    def make():
+        if made:
+            raise NoSharingError("one context")
+        made.append(FakeLane())
+        return made[0]
+
+    pool = make_pool(4, make)
+    lane = pool.acquire()
+    threading.Timer(0.02, pool.release, [lane]).start()
+    assert pool.acquire() is lane
+    assert "calls take turns" in pool.warnings[0]
+
+
+def test_close_waits_for_calls():
+    pool = make_pool()
+    lane = pool.acquire()
+    threading.Timer(0.02, pool.release, [lane]).start()
+    pool.close()
+    assert lane.closed
+    with pytest.raises(EngineError, match="closed"):
+        pool.acquire()
+
+
+@pytest.mark.parametrize("outputs", ["host", "owned", "borrowed"])
+@pytest.mark.parametrize("sharing", [True, False])
+def test_eight_threads_one_engine(make_bench, images, on_device, outputs, sharing, tensorrt_version):
+    if not sharing and not tensorrt_version.startswith("8"):
+        pytest.skip("later versions always share")
+    bench = make_bench(fake_gpu.affine_plan(sharing=sharing))
+    runner = bench.open(contexts=8)
+
+    def calls(thread):
+        for number in range(15):
+            x = images(1 + number % 3, 8, seed=100 * thread + number)
+            if outputs == "host":
+                found = runner.run({"images": x})["output0"]
+            else:
+                found = runner({"images": on_device(bench.gpu, x)}, outputs=outputs)["output0"].numpy()
+            np.testing.assert_array_equal(found, 2 * x + 1)
+
+    with ThreadPoolExecutor(8) as threads:
+        for future in [threads.submit(calls, thread) for thread in range(8)]:
+            future.result()
+
+
+def test_borrowed_outputs_of_one_thread_survive_calls_of_others(bench, images, on_device):
+    runner = bench.open(outputs="borrowed", contexts=2)
+    x = images()
+    older = runner({"images": on_device(bench.gpu, images(seed=9))})
+    mine = runner({"images": on_device(bench.gpu, x)})["output0"]
+    del older
+    gc.collect()
+    with ThreadPoolExecutor(1) as other:
+        for seed in range(4):
+            other.submit(
+                lambda s=seed: runner({"images": on_device(bench.gpu, images(seed=s))})["output0"].numpy()
+            ).result()
+    np.testing.assert_array_equal(mine.numpy(), 2 * x + 1)

@@ -1,0 +1,131 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from adaptrt.errors import ImageError, OutputError
+from adaptrt.vision.images import encode_image, encode_jpeg, find_images, read_image, write_image
+from adaptrt.vision.opencv import cv2
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def test_written_and_read_image_has_the_same_pixels_in_rgb_order(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "bild ä 猫.png", PIXELS)
+    np.testing.assert_array_equal(read_image(path), PIXELS)
+    np.testing.assert_array_equal(read_image(str(path)), PIXELS)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), PIXELS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+def test_exif_orientation_is_applied_to_files_and_pil_images(tmp_path: Path, orientation: int, suffix: str) -> None:
+    image = Image.fromarray(PIXELS)
+    exif = image.getexif()
+    exif[0x112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    image.save(path, exif=exif)
+    upright = read_image(path)
+    assert upright.shape == ((30, 20, 3) if orientation > 4 else (20, 30, 3))
+    np.testing.assert_array_equal(upright, read_image(Image.open(path)))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1"])
+def test_any_kind_of_image_becomes_three_channels(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(PIXELS).convert("RGBA").convert(mode)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), read_image(image))
+    assert read_image(image).shape == PIXELS.shape
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3)])
+def test_sixteen_bit_images_keep_their_high_byte(tmp_path: Path, suffix: str, shape: tuple[int, ...]) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, shape, dtype=np.uint16)
+    path = tmp_path / f"deep.{suffix}"
+    cv2.imwrite(str(path), deep if len(shape) == 2 else deep[..., ::-1])
+    np.testing.assert_array_equal(read_image(path), read_image(deep))
+    high = (deep >> 8).astype(np.uint8)
+    np.testing.assert_array_equal(read_image(deep), high if high.ndim == 3 else np.stack([high] * 3, -1))
+
+
+def test_an_rgb_array_is_not_copied() -> None:
+    assert np.shares_memory(read_image(PIXELS), PIXELS)
+
+
+def test_gray_alpha_and_reversed_arrays_become_contiguous_rgb() -> None:
+    np.testing.assert_array_equal(read_image(PIXELS[..., 0]), PIXELS[..., [0, 0, 0]])
+    np.testing.assert_array_equal(read_image(PIXELS[..., :1]), PIXELS[..., [0, 0, 0]])
+    np.testing.assert_array_equal(read_image(np.dstack([PIXELS, PIXELS[..., 0]])), PIXELS)
+    assert read_image(PIXELS[..., ::-1]).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("array", "says"),
+    [
+        (PIXELS / 255, "float64"),
+        (PIXELS.transpose(2, 0, 1), "channels first"),
+        (PIXELS[None], "[1, 20, 30, 3]"),
+        (PIXELS[:0], "no pixels"),
+        (PIXELS.astype(bool), "bool"),
+    ],
+)
+def test_arrays_that_are_no_image(array: np.ndarray, says: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        read_image(array)
+    assert says in str(caught.value)
+
+
+def test_files_that_are_no_image(tmp_path: Path) -> None:
+    (tmp_path / "text.jpg").write_text("not an image")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "cut.png").write_bytes(encode_image(PIXELS, ".png")[:30])
+    for name, says in {
+        "text.jpg": "not an image",
+        "empty.jpg": "empty",
+        "cut.png": "not an image",
+        "tex.jpg": "Did you mean 'text.jpg'?",
+        "no/such.jpg": "no file",
+        "": "folder",
+        "https://example.com/a.jpg": "nothing is downloaded",
+    }.items():
+        with pytest.raises(ImageError) as caught:
+            read_image(name if "://" in name else tmp_path / name)
+        assert says in str(caught.value), name
+        assert "\n" not in caught.value.message
+
+
+def test_other_types_are_refused() -> None:
+    with pytest.raises(ImageError, match="bytes is not an image"):
+        read_image(b"123")
+
+
+def test_find_images_in_file_folder_and_pattern(tmp_path: Path) -> None:
+    for name in ["b.PNG", "a.jpg", "notes.txt", "deep/c.webp"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images(tmp_path)] == ["a.jpg", "b.PNG"]
+    assert find_images(tmp_path / "a.jpg") == [tmp_path / "a.jpg"]
+    assert [path.name for path in find_images(f"{tmp_path}/**/*")] == ["a.jpg", "b.PNG", "c.webp"]
+    for source in [f"{tmp_path}/*.gif", tmp_path / "missing", tmp_path / "missing.jpg"]:
+        with pytest.raises(ImageError):
+            find_images(source)
+
+
+def test_writing_where_it_cannot_be_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_image(tmp_path / "taken.png", PIXELS)
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_image(tmp_path / "missing" / "a.png", PIXELS)
+    with pytest.raises(OutputError, match="Did you mean"):
+        write_image(tmp_path / "a.pngg", PIXELS)
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.png"]
+
+
+def test_encoded_images_can_be_embedded() -> None:
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_image(PIXELS, ".png")))), PIXELS)
+    assert Image.open(io.BytesIO(encode_jpeg(PIXELS))).format == "JPEG"
+    assert len(encode_jpeg(PIXELS, 10)) < len(encode_jpeg(PIXELS, 95))

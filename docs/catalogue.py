@@ -1,4 +1,4 @@
-"""What is written out of plugins.toml: the page of adapters, the README's table, and the jobs of the CI."""
+"""Files generated from plugins.toml: the adapters page, the README's table of adapters, and the CI jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def catalogue() -> Catalogue:
 
 
 def by_distribution() -> dict[str, dict[str, CatalogueEntry]]:
-    """Distribution to its adapters, in the order of plugins.toml."""
+    """Map each distribution to its adapters, in the order of plugins.toml."""
     found: dict[str, dict[str, CatalogueEntry]] = {}
     for name, entry in catalogue().items():
         found.setdefault(entry.distribution, {})[name] = entry
@@ -27,29 +27,29 @@ def by_distribution() -> dict[str, dict[str, CatalogueEntry]]:
 
 
 def folder_of(distribution: str) -> str:
-    """Where a first-party distribution lies below adapters/ and tests/adapters/."""
+    """The folder of a first-party distribution below adapters/ and tests/adapters/."""
     return distribution.removeprefix("adaptrt-")
 
 
 def adapters_page() -> str:
-    """Every distribution with its adapters, what they are for, and a line to start with."""
+    """Every distribution with its adapters, what they convert, and an example command."""
     lines = [
         "<!-- Written by `make docs` out of plugins.toml: change it there. -->\n",
         "# Adapters\n",
-        "A distribution for each framework; its pins are its own. `adaptrt adapters` says which are installed and whether",
-        "they can run, `adaptrt adapters --all` what else there is. Others' adapters appear there as soon as they are",
-        "installed: [a complete one](../examples/adaptrt-tvseg/README.md).",
+        "There is one distribution for each framework, with its own version pins. `adaptrt adapters` shows which adapters are",
+        "installed and whether they can run; `adaptrt adapters --all` also lists those that are not installed. Third-party",
+        "adapters are listed as soon as they are installed: see [a complete example](../examples/adaptrt-tvseg/README.md).",
     ]
     for distribution, adapters in by_distribution().items():
         first = next(iter(adapters.values()))
         lines += ["", f"## {distribution}", ""]
-        lines += [f"For `{first.framework}`. Licence: {first.license}. [What it reads, and its options]"
+        lines += [f"For `{first.framework}`. License: {first.license}. [Sources and options]"
                   f"(../../adapters/{folder_of(distribution)}/README.md)."]  # fmt: skip
         lines += [
             "",
             f"```text\npip install {distribution}\n```",
             "",
-            "| adapter | models | for example |",
+            "| adapter | models | examples |",
             "|---|---|---|",
         ]
         for name, entry in adapters.items():
@@ -59,8 +59,8 @@ def adapters_page() -> str:
 
 
 def readme() -> str:
-    """The README with its table of adapters renewed."""
-    rows = ["| adapter | models | framework | licence | in |", "|---|---|---|---|---|"]
+    """The README with an updated table of adapters."""
+    rows = ["| adapter | models | framework | license | distribution |", "|---|---|---|---|---|"]
     for name, entry in catalogue().items():
         place = f"[{entry.distribution}](adapters/{folder_of(entry.distribution)}/README.md)"
         rows.append(f"| `{name}` | {entry.summary} | `{entry.framework}` | {entry.license} | {place} |")
@@ -68,7 +68,7 @@ def readme() -> str:
     block = "\n".join([START, *rows, END])
     replaced, count = re.subn(f"{re.escape(START)}.*?{re.escape(END)}", lambda _: block, text, flags=re.DOTALL)
     if count != 1:
-        raise SystemExit(f"README.md has to hold the lines {START} and {END} once.")
+        raise SystemExit(f"README.md must contain the lines {START} and {END} exactly once.")
     return replaced
 
 
@@ -124,7 +124,7 @@ jobs:
 
 
 def workflow() -> str:
-    """A job for each distribution, with its own requirements and nothing else; one for the core; one for everything."""
+    """One job per distribution with only its own requirements, one for core, and one for everything."""
     jobs = [
         f"          - {{distribution: {distribution}, folder: {folder_of(distribution)}}}  # {', '.join(adapters)}"
         for distribution, adapters in by_distribution().items()

@@ -1,5 +1,5 @@
-"""Writes what follows from the code, from plugins.toml and from what was measured: the pages of docs/reference, tables of
-other pages, the README's table of adapters, the jobs of the CI. With ``--check`` it only says which differ.
+"""Generates files from the code, from plugins.toml, and from measurements: the pages of docs/reference, tables on other
+pages, the README's table of adapters, and the CI jobs. With ``--check``, it only reports which files are out of date.
 
 python docs/generate.py [--check]
 """
@@ -40,13 +40,13 @@ MARK = "<!-- Written by `make docs` out of {source}: change it there. -->\n"
 
 
 def hooks_page() -> str:
-    """Every hook with its exact signature, kind, docstring and the test that replaces it."""
+    """Every hook with its exact signature, kind, docstring, and the test that overrides it."""
     lines = [head("Hooks", "core/adaptrt/hookspecs.py"), text(hookspecs.__doc__), ""]
     lines += [
-        "A plugin is a module (or any object) with functions of these names, marked with `@adaptrt.hookimpl`. It may",
-        "leave out arguments that it does not use. How an adapter is written: [how-to](../how-to/write-an-adapter.md).",
+        "A plugin is a module (or any other object) with functions of these names, marked with `@adaptrt.hookimpl`. A",
+        "function may omit arguments that it does not use. See [Write an adapter](../how-to/write-an-adapter.md).",
         "",
-        "| hook | kind | asked |",
+        "| hook | kind | called on |",
         "|---|---|---|",
     ]
     functions = public_functions(hookspecs)
@@ -54,10 +54,10 @@ def hooks_page() -> str:
         lines.append(f"| [`{function.name}`](#{function.name}) | {kind_of(function)} | {asked(function)} |")
     lines += ["", "## The order", "", code(drawn_life(), "mermaid"), ""]
     lines += [
-        "A box is a stage of the report, with the hooks that it asks. `configure_builder` is asked in the process that builds an",
-        "engine, and so only where TensorRT is; links 0 and 5 need an image, and ask `preprocess` and `postprocess` once for each",
-        "image and each form of the model. After a failure `conversion_finished` comes at once. The order is held by",
-        "[tests/hooks/test_order.py](../../tests/hooks/test_order.py).",
+        "Each box is a stage of the report, with the hooks that it calls. `configure_builder` is called in the process that builds an",
+        "engine, and therefore only if TensorRT is installed. Links 0 and 5 need an image, and call `preprocess` and `postprocess`",
+        "once for each image and each form of the model. After a failure, `conversion_finished` is called immediately. The order is",
+        "tested by [tests/hooks/test_order.py](../../tests/hooks/test_order.py).",
     ]
     for function in functions:
         body = ast.get_docstring(function)
@@ -70,7 +70,7 @@ def hooks_page() -> str:
 
 
 def drawn_life() -> str:
-    """The stages of a conversion, one below the other, each with the hooks that it asks."""
+    """The stages of a conversion as a flowchart, each with the hooks that it calls."""
     boxes = [
         f's{number}["{"<br>".join([f"<b>{name}</b>", *hooks])}"]' for number, (name, hooks) in enumerate(hookspecs.LIFE)
     ]
@@ -79,26 +79,26 @@ def drawn_life() -> str:
 
 
 def kind_of(function: ast.FunctionDef) -> str:
-    """First, collected or all: pluggy knows the first; a hook that returns nothing calls all."""
+    """First, collected, or all: pluggy marks the first kind; a hook that returns nothing calls all plugins."""
     if getattr(hookspecs, function.name).adaptrt_spec["firstresult"]:
         return "first"
     return "all" if ast.unparse(function.returns or ast.Constant(None)) == "None" else "collected"
 
 
 def asked(function: ast.FunctionDef) -> str:
-    return "the adapter alone" if "adapter alone" in (ast.get_docstring(function) or "") else "everybody"
+    return "the adapter only" if "adapter alone" in (ast.get_docstring(function) or "") else "all plugins"
 
 
 def cli_page() -> str:
-    """What ``--help`` prints, command by command."""
-    lines = [head("Command line", "the commands' own --help"), "The script `convert` is `adaptrt convert`.", ""]
+    """The output of ``--help`` for every command."""
+    lines = [head("Command line", "the commands' own --help"), "The script `convert` is an alias of `adaptrt convert`.", ""]
     for context in contexts("adaptrt", command_line):
         lines += [f"## {context.command_path}", "", code(context.get_help(), "text"), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def contexts(name: str, command: click.Command, parent: click.Context | None = None) -> Iterator[click.Context]:
-    """A context for the command and for each below it, as the command line would make them."""
+    """A context for the command and for each of its subcommands, as the command line creates them."""
     width = {"max_content_width": WIDTH, "terminal_width": WIDTH}
     context = click.Context(command, info_name=name, parent=parent, **{**command.context_settings, **width})
     yield context
@@ -110,31 +110,31 @@ def contexts(name: str, command: click.Command, parent: click.Context | None = N
 
 
 def errors_page() -> str:
-    """The tree as its docstring draws it, held against the classes."""
+    """The tree from the module docstring, checked against the classes."""
     intro, _, tree = (errors.__doc__ or "").partition("::\n")
     tree = textwrap.dedent(tree).strip("\n")
     rows = []
     for kind in sorted(subclasses(errors.AdaptrtError), key=lambda kind: (kind.exit_code, kind.__mro__.index(object))):
         line = next((line for line in tree.splitlines() if f" {kind.__name__} " in f"{line} "), None)
         if line is None:
-            sys.exit(f"{kind.__name__} is missing in the tree of {errors.__file__}")
+            sys.exit(f"{kind.__name__} is missing from the tree in {errors.__file__}")
         meaning = line.partition(f"{kind.__name__}")[2].strip()
         code_text, _, meaning = meaning.partition(")") if meaning.startswith("(") else ("", "", meaning)
         if code_text and int(code_text[1:]) != kind.exit_code:
             sys.exit(
-                f"{kind.__name__} has exit code {kind.exit_code}, the tree of {errors.__file__} says {code_text[1:]}"
+                f"{kind.__name__} has exit code {kind.exit_code}, but the tree in {errors.__file__} says {code_text[1:]}"
             )
         rows.append(f"| {kind.exit_code} | `{kind.__name__}` | `{kind.__base__.__name__}` | {meaning.strip()} |")
     lines = [head("Errors and exit codes", "core/adaptrt/errors.py"), text(intro), "", code(tree, "text"), ""]
-    lines += ["| exit code | error | is a | what |", "|---|---|---|---|", *rows, ""]
+    lines += ["| exit code | error | base class | meaning |", "|---|---|---|---|", *rows, ""]
     lines += [
-        "The command line prints the message and the hint, one line each, and ends with the exit code; `--debug` shows",
-        "the traceback. In Python every one of them is `adaptrt.AdaptrtError` with `message`, `hint`, `exit_code` and,",
-        "where a conversion failed, `report`.",
+        "The command line prints the message and the hint, one line each, and exits with the exit code; `--debug` shows the",
+        "traceback. In Python, every error is an `adaptrt.AdaptrtError` with `message`, `hint`, `exit_code`, and, if a",
+        "conversion failed, `report`.",
         "",
-        "Exit code 1 is an error inside adaptrt: report it. 130 is Ctrl-C, 143 SIGTERM. Some commands end with the code of an",
-        "error after they have told everything: `lint` with 7 (`--fail-on`), `evaluate` with 9 (`--max-loss`), `adapters --check`",
-        "and `doctor` with 3, `predict` with 4 if one of several images could not be read.",
+        "Exit code 1 is an internal error in adaptrt: please report it. 130 is Ctrl-C; 143 is SIGTERM. Some commands print their",
+        "full output and then exit with the code of an error: `lint` with 7 (`--fail-on`), `evaluate` with 9 (`--max-loss`),",
+        "`adapters --check` and `doctor` with 3, and `predict` with 4 if one of several images could not be read.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -149,13 +149,13 @@ def subclasses(kind: type[Any]) -> Iterator[type[Any]]:
 def report_page() -> str:
     """The schema of report.json."""
     lines = [head("The report", "core/adaptrt/report.py"), text(report.__doc__), ""]
-    lines += ["## The links", "", "| link | what is compared |", "|---|---|"]
+    lines += ["## The links", "", "| link | compares |", "|---|---|"]
     lines += [f"| {number} | {name} |" for number, name in report.LINKS.items()]
     return "\n".join([*lines, *described(report, first="Report")]) + "\n"
 
 
 def api_page() -> str:
-    """Everything that ``import adaptrt`` gives."""
+    """Everything that ``import adaptrt`` provides."""
     lines = [head("Python API", "core/adaptrt"), text(adaptrt.__doc__), ""]
     public = [getattr(adaptrt, name) for name in adaptrt.__all__]
     functions = [value for value in public if inspect.isfunction(value)]
@@ -173,15 +173,15 @@ def api_page() -> str:
         "",
         "## hookimpl",
         "",
-        "Marks a function as the implementation of a hook: see [hooks](hooks.md).",
+        "Marks a function as a hook implementation: see [hooks](hooks.md).",
     ]
     return "\n".join(lines) + "\n"
 
 
 def decoders_page() -> str:
-    """Core's decoders and the parameters that ``--set`` changes."""
+    """Core's decoders with the parameters that ``--set`` changes."""
     lines = [head("Decoders", "core/adaptrt/vision/decoders")]
-    lines += ["What a spec can name, and what `--set key=value` can change on `convert` and `predict`.", ""]
+    lines += ["The decoders that a spec can name, and the parameters that `--set key=value` changes on `convert` and `predict`.", ""]
     for name in sorted(registry._OWN):
         decoder = registry.find_decoder(name)
         module = sys.modules[registry._OWN[name]]
@@ -200,8 +200,11 @@ def settings_page() -> str:
     """Every key of plugins.toml."""
     lines = [head("plugins.toml", "core/adaptrt/plugins/settings.py"), text(settings.__doc__), ""]
     lines += [
-        "The first of these is read: `--plugins FILE`; `plugins.toml` in the current folder, but the modules that it names",
-        "are code, and wait for `--plugins`; `$XDG_CONFIG_HOME/adaptrt/plugins.toml` (`~/.config/adaptrt/plugins.toml`).",
+        "adaptrt reads the first of these files that exists:",
+        "",
+        "1. `--plugins FILE`",
+        "2. `plugins.toml` in the current folder; the modules that it names are code, and are loaded only with `--plugins`",
+        "3. `$XDG_CONFIG_HOME/adaptrt/plugins.toml` (`~/.config/adaptrt/plugins.toml`)",
         "",
         "| key | type | default | |",
         "|---|---|---|---|",
@@ -216,12 +219,12 @@ def settings_page() -> str:
             lines.append(
                 f"| `{table}.{name}` | `{type_name(field.annotation)}` | {default} | {field.description or ''} |"
             )
-    lines.append("| `settings.PLUGIN` | table | `{}` | the plugin's own; it arrives in `ctx.settings` |")
+    lines.append("| `settings.PLUGIN` | table | `{}` | settings of the plugin, available as `ctx.settings` |")
     return "\n".join(lines) + "\n"
 
 
 def described(module: ModuleType, first: str) -> Iterator[str]:
-    """The dataclasses of a module as outlines, ``first`` in front."""
+    """Outlines of the dataclasses of a module, starting with ``first``."""
     kinds = [node for node in parse(module).body if isinstance(node, ast.ClassDef)]
     for node in sorted(kinds, key=lambda node: node.name != first):
         yield from ["", f"## {node.name}", "", code(outline(node))]
@@ -230,7 +233,7 @@ def described(module: ModuleType, first: str) -> Iterator[str]:
 
 
 def outline(node: ast.ClassDef) -> str:
-    """A class as its author would sketch it: fields and public methods, no bodies."""
+    """A class without method bodies: its fields and public methods."""
     body: list[str] = []
     for item in node.body:
         if isinstance(item, ast.AnnAssign) and not ast.unparse(item.target).startswith("_"):
@@ -244,7 +247,7 @@ def outline(node: ast.ClassDef) -> str:
 
 
 def signature(function: ast.FunctionDef) -> str:
-    """``def name(...) -> ...``, one argument a line where one line is too long."""
+    """``def name(...) -> ...``, with one argument per line if a single line is too long."""
     returns = f" -> {ast.unparse(function.returns)}" if function.returns else ""
     line = f"def {function.name}({ast.unparse(function.args)}){returns}"
     if len(line) <= WIDTH:
@@ -317,7 +320,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 @click.command(help=(__doc__ or "").partition("\n\n")[0])
-@click.option("--check", is_flag=True, help="Write nothing; fail where a page differs.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if a page is out of date.")
 def generate(check: bool) -> None:
     stale = []
     for name, page in PAGES.items():
@@ -336,7 +339,7 @@ def generate(check: bool) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(wanted, encoding="utf-8")
     if check and stale:
-        raise click.ClickException(f"{', '.join(stale)}: not what the code and plugins.toml say; run make docs")
+        raise click.ClickException(f"{', '.join(stale)}: out of date; run `make docs`")
     click.echo(f"{len(PAGES)} generated files, {'all up to date' if not stale else 'written: ' + ', '.join(stale)}")
 
 

@@ -1,4 +1,4 @@
-"""The page of measurements: every table out of a file in benchmarks/results, beside the script that made it."""
+"""The measurements page: every table is generated from benchmarks/results and names the script that measured it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def measurements_page() -> str:
         "<!-- Written by `make docs` out of benchmarks/results: run the script that a section names, with --json keep. -->",
         "# Measurements",
         "",
-        "What stands beside each other was measured in turns, in one run, on one machine; ratios carry over to another",
-        "machine, seconds do not. The tables of [Swin](../explanation/swin-patches.md) and",
-        "[DETR](../explanation/detr-patches.md) stand with their patches.",
+        "Values that are compared with each other were measured alternately, in one run, on one machine. Ratios carry over to",
+        "other machines; absolute times do not. The measurements of [Swin](../explanation/swin-patches.md) and",
+        "[DETR](../explanation/detr-patches.md) are on the pages that explain their patches.",
     ]
     for section in (
         startup,
@@ -45,7 +45,7 @@ def startup() -> list[str]:
         for name, one in seconds.items()
     ]
     return section(
-        "Start-up", "startup", markdown(["command", "CPU seconds, median", "least", "next to --version"], rows), kept
+        "Start-up", "startup", markdown(["command", "CPU seconds, median", "minimum", "relative to --version"], rows), kept
     )
 
 
@@ -53,8 +53,8 @@ def conversion() -> list[str]:
     kept = read("convert_speed")
     names = {
         "converting": "adaptrt, converting",
-        "proving": "adaptrt, proving it",
-        "ultralytics": "Ultralytics' export, which proves nothing",
+        "proving": "adaptrt, verifying",
+        "ultralytics": "Ultralytics' export, without verification",
     }
     nodes = {"converting": kept["nodes"]["ours"], "ultralytics": kept["nodes"]["theirs"]}
     rows = [
@@ -62,8 +62,8 @@ def conversion() -> list[str]:
         for key, text in names.items()
     ]
     ratio = kept["ratio"]
-    told = f"Converting takes {ratio['median']:.2f} of the export beside it ({ratio['min']:.2f} to {ratio['max']:.2f}, pair by pair)."
-    head = ["YOLOv5n to ONNX, dynamic batch, TorchScript", "seconds, median", "least", "nodes"]
+    told = f"Converting takes {ratio['median']:.2f} times as long as Ultralytics' export ({ratio['min']:.2f} to {ratio['max']:.2f}, pairwise)."
+    head = ["YOLOv5n to ONNX, dynamic batch, TorchScript", "seconds, median", "minimum", "nodes"]
     return section("Converting", "convert_speed", [*markdown(head, rows), "", told], kept)
 
 
@@ -78,22 +78,22 @@ def latency() -> list[str]:
         ]
         for batch, one in kept["milliseconds"].items()
     ]
-    head = ["YOLOv5n 640, ONNX Runtime, one thread", "ours, ms", "Ultralytics' file, ms", "ratio, pair by pair"]
+    head = ["YOLOv5n 640, ONNX Runtime, one thread", "adaptrt, ms", "Ultralytics' file, ms", "ratio, pairwise"]
     return section("The ONNX file on a CPU", "onnx_latency", markdown(head, rows), kept)
 
 
 def per_image() -> list[str]:
     kept = read("preprocess_speed")
     rows = [[one["image"], " x ".join(map(str, one["size"])), *speeds(one)] for one in kept["rows"]]
-    head = ["image", "height x width", "ours, ms", "Ultralytics', ms", "ratio"]
-    lines = section("Each image: in", "preprocess_speed", markdown(head, rows), kept)
+    head = ["image", "height x width", "adaptrt, ms", "Ultralytics', ms", "ratio"]
+    lines = section("Preprocessing per image", "preprocess_speed", markdown(head, rows), kept)
     kept = read("decode_speed")
     rows = [
         [f"`{one['decoder']}`", " x ".join(map(str, one["shape"])), one["candidates"], one["detections"], *speeds(one)]
         for one in kept["rows"]
     ]
-    head = ["decoder", "output", "candidates", "boxes", "ours, ms", "Ultralytics', ms", "ratio"]
-    return [*lines, "", *section("Each image: out", "decode_speed", markdown(head, rows), kept)]
+    head = ["decoder", "output", "candidates", "boxes", "adaptrt, ms", "Ultralytics', ms", "ratio"]
+    return [*lines, "", *section("Decoding per image", "decode_speed", markdown(head, rows), kept)]
 
 
 def speeds(one: dict[str, Any]) -> list[str]:
@@ -104,9 +104,9 @@ def average_precision() -> list[str]:
     kept = read("yolov5_map")
     names = list(next(iter(kept["scores"].values())))
     rows = [[name, *(f"{100 * one[key]:.2f}" for key in names)] for name, one in kept["scores"].items()]
-    told = f"The trained YOLOv5n on {kept['images']} drawn images that it has not seen."
+    told = f"The trained YOLOv5n on {kept['images']} drawn images that it was not trained on."
     if any("fp16" in name for name in kept["scores"]):
-        told += " fp16 is the graph in half precision that\nTensorRT 10 and later get; ONNX Runtime [computes part of it in float32](../explanation/precision.md#link-3)."
+        told += " fp16 is the half-precision graph that\nTensorRT 10 and later use; ONNX Runtime [computes part of it in float32](../explanation/precision.md#link-3)."
     return section("mAP before and after", "yolov5_map", [told, "", *markdown(["backend", *names], rows)], kept)
 
 
@@ -121,14 +121,15 @@ def engines() -> list[str]:
             rows.append([f"{name}, {precision}", *cells])
     lines = [
         f"TensorRT {where['tensorrt']} on one {where['gpu']}, driver {where['driver']}, from the TorchScript export at opset",
-        "17, optimization level 0 (fp32) and 1 (fp16), without the tactics of cuBLAS and cuDNN. Each cell, next to eager torch in float32: the largest distance of a box, the",
-        "largest difference of a score, and how many of the detections have a partner (IoU of at least 0.99 in fp32, 0.9 in fp16).",
-        "Images at the smallest, the optimal and the largest shape of the profile (batch 32 at most, 960 x 960 at most);",
-        "detections from a score of 0.25 on. The checkpoint of the repository looks for helmets and vests: its detections count from 0.01 on.",
+        "17, optimization level 0 (fp32) and 1 (fp16), without cuBLAS and cuDNN tactics. Each cell compares the engine with eager",
+        "torch in float32: the largest distance between boxes, the largest score difference, and the number of detections that have",
+        "a match (IoU of at least 0.99 in fp32, 0.9 in fp16). Images were run at the smallest, the optimal, and the largest shape of",
+        "the profile (at most batch 32 and 960 x 960). Detections count from a score of 0.25 on. The checkpoint of the repository",
+        "detects helmets and vests; its detections count from a score of 0.01 on.",
         "",
         *markdown(["YOLOv5n", "static", "dynamic batch", "dynamic batch, height, width"], rows),
         "",
-        "mAP50-95 of the checkpoint of the package, on drawn images (PNG; those above are JPEG), in points:",
+        "mAP50-95 of the package's checkpoint on drawn images (PNG; the images above are JPEG), in points:",
         "",
         *markdown(
             ["engine", "mAP50-95", "mAP50"],
@@ -138,9 +139,10 @@ def engines() -> list[str]:
             ],
         ),
         "",
-        "What [the receipt](../explanation/precision.md#the-receipt) of engines in half precision says, with those of Swin and DETR",
-        "(`benchmarks/swin_gpu.py`, `benchmarks/gpu_detr.py`); opaque is the share of the weights in parts that TensorRT does not",
-        "show, size the plan next to the float32 weights (it holds kernels too, and a version-compatible one a runtime):",
+        "The next table shows [the precision report](../explanation/precision.md#the-precision-report) of each half-precision engine,",
+        "including those of Swin and DETR (`benchmarks/swin_gpu.py`, `benchmarks/gpu_detr.py`). *Opaque* is the share of the weights in",
+        "parts that TensorRT does not show. *Size* is the size of the plan relative to the float32 weights; a plan also contains",
+        "kernels, and a version-compatible plan contains a runtime:",
         "",
         *markdown(["engine", "evidence", "opaque", "size", "GPU"], receipts()),
     ]
@@ -155,7 +157,7 @@ PRECISION_REPORTS = {
 
 
 def receipts() -> list[list[Any]]:
-    """Of every engine in half precision, nothing named to stay in float32."""
+    """Precision reports of all half-precision engines that were built without ``--keep-fp32``."""
     found = dict(read("gpu_yolov5")["receipts"])
     for file, graphs in PRECISION_REPORTS.items():
         kept = read(file)
@@ -177,7 +179,7 @@ FIXTURES = {
 
 
 def evaluated() -> list[str]:
-    """What ``adaptrt evaluate`` counted beside each other."""
+    """The scores of ``adaptrt evaluate`` for each backend."""
     kept = read("gpu_evaluate")
     rows = []
     for adapter, (title, score) in FIXTURES.items():
@@ -191,16 +193,17 @@ def evaluated() -> list[str]:
                 )
     example = kept["evaluate_detr_fp16_8"]["command"]
     lines = [
-        f"The trained fixtures through the command itself, in one process with torch, on one {kept['built_and_run_on']['gpu']}: eager and",
-        "ONNX Runtime on its CPU, the engines of TensorRT 8.6 (version-compatible, optimization level 0 in fp32 and 1 in fp16) in the",
-        "lean runtime of 10.16. Each line is a run like",
+        f"The trained fixtures were evaluated with `adaptrt evaluate`, in one process with torch, on one {kept['built_and_run_on']['gpu']}.",
+        "Eager and ONNX Runtime ran on the CPU; the engines of TensorRT 8.6 (version-compatible, optimization level 0 in fp32 and 1 in",
+        "fp16) ran in the lean runtime of 10.16. Each row is the result of a command like the following:",
         "",
         "```text",
         example.replace(" --json", ""),
         "```",
         "",
-        "which fails if any score of the engine is more than that many points below eager's. (Since these were taken, eager is named",
-        "on the command line too: `--adapter detr --source detr_shapes.py --weights detr_shapes.pth`.)",
+        "The command fails if any score of the engine is more than `--max-loss` points below the eager score. (Since these",
+        "measurements, the eager model must also be specified on the command line:",
+        "`--adapter detr --source detr_shapes.py --weights detr_shapes.pth`.)",
         "",
         *markdown(["fixture", "images", "score", "engine", "batch", "eager", "ONNX Runtime", "TensorRT"], rows),
     ]
@@ -208,7 +211,7 @@ def evaluated() -> list[str]:
 
 
 def engine_latency() -> list[str]:
-    """Two runs on one machine: without torch beside the bare loop, and with torch in one process."""
+    """Two runs on one machine: without torch next to the bare loop, and with torch in one process."""
     kept = read("gpu_yolov5")
     bare, beside, compiled = kept["latency"], kept["latency_torch"], kept["latency_compiled"]
     batches = [name for name in bare if name.startswith("batch")]
@@ -218,12 +221,13 @@ def engine_latency() -> list[str]:
         return [name, *(f"{bare[batch][name]:.2f}" for batch in batches)]
 
     lines = [
-        f"YOLOv5n 640 x 640, fp16, batch 1 to 32, on one {bare['gpu']}, driver {bare['driver']}. Microseconds from the call to",
-        "the end of its work, p50 / p90 / p99, data on the GPU unless numpy is said. The bare loop is the least that cuda-python",
-        f"can do with the same engine: fixed addresses, one stream, no checks. {bare['backend']}, without torch; the engine was built at",
-        f"optimization level {kept['timing_cache']['level']}, version-compatible, without the tactics of cuBLAS and cuDNN. *Graph* replays a CUDA graph, *enqueue* does not;",
-        "*borrowed* outputs are overwritten by the next call, *owned* ones stay the caller's; *inputs that move* lie elsewhere in each call,",
-        "and the few calls that capture a graph for them show in p99:",
+        f"YOLOv5n 640 x 640, fp16, batch 1 to 32, on one {bare['gpu']}, driver {bare['driver']}. Times are in microseconds from the",
+        "call to the end of its work, p50 / p90 / p99, with data on the GPU unless the row says numpy. The bare loop is the minimum",
+        "that cuda-python can do with the same engine: fixed addresses, one stream, no checks. The engine ran in",
+        f"{bare['backend']}, without torch. It was built at optimization level {kept['timing_cache']['level']}, version-compatible, without cuBLAS and cuDNN",
+        "tactics. *Ours* is an adaptrt call. *Graph* replays a CUDA graph; *enqueue* does not. *Borrowed* outputs are overwritten by",
+        "the next call; *owned* outputs belong to the caller. *Inputs that move* are at a different address in each call; the few calls",
+        "that capture a graph for them are visible in p99:",
         "",
         *markdown(
             head,
@@ -235,7 +239,7 @@ def engine_latency() -> list[str]:
             ],
         ),
         "",
-        f"In one process with torch {beside['torch']}, tensors in and out, the same engine in {beside['backend']}:",
+        f"The same engine in {beside['backend']}, in one process with torch {beside['torch']}, with tensors as inputs and outputs:",
         "",
         *markdown(
             head,
@@ -243,7 +247,7 @@ def engine_latency() -> list[str]:
                 *(_times(name, beside, batches) for name in beside[batches[0]] if name.startswith(("torch", "ours"))),
                 *(
                     [
-                        f"ours is faster than {name}",
+                        f"speedup of adaptrt over {name}",
                         *(f"{beside[batch][f'times {name}']:.1f} times" for batch in batches),
                     ]
                     for name in ("eager fp16", "eager fp16, channels last")
@@ -251,8 +255,8 @@ def engine_latency() -> list[str]:
             ],
         ),
         "",
-        "torch.compile by itself, the sizes one after the other in one process. Ultralytics' `make_anchors` reads a value out of a",
-        "tensor, which breaks the graph; torch.compile then reached its recompile limit, so that parts stayed eager:",
+        "torch.compile alone, with the sizes run one after the other in one process. Ultralytics' `make_anchors` reads a value from a",
+        "tensor, which causes a graph break; torch.compile then reached its recompile limit, so parts of the model stayed eager:",
         "",
         *markdown(head, [_times(name, compiled, batches) for name in compiled[batches[0]] if name.endswith("fp16")]),
     ]
@@ -269,13 +273,13 @@ def timing_cache() -> list[str]:
     lines = [
         f"The engine above took {kept['first_seconds']:.0f} s to build at optimization level {kept['level']} on one {kept['gpu']}, "
         f"and {kept['second_seconds']:.0f} s",
-        f"from the timing cache: {kept['ratio']:.2f} of it.",
+        f"with the timing cache, {kept['ratio']:.2f} times as long.",
     ]
     return section("A second build", "gpu_yolov5", lines, None)
 
 
 def agreement(engine: dict[str, Any]) -> str:
-    """The worst of the shapes that an engine was run at."""
+    """The worst values over all shapes that an engine was run at."""
     shapes = [engine[size] for size in ("min", "opt", "max") if size in engine]
     box = max(one["box_px_detections"] for one in shapes)
     score = max(one["score_detections"] for one in shapes)
@@ -289,7 +293,7 @@ def section(title: str, script: str, lines: Sequence[str], kept: dict[str, Any] 
 
 
 def machine(kept: dict[str, Any]) -> str:
-    """What it ran on, in a line."""
+    """The machine and the versions, in one line."""
     found = kept["machine"]
     versions = [f"{name} {version}" for name, version in found.items() if name not in NOT_MACHINE]
     place = f"{found['cores']} cores of an {found['cpu']}"

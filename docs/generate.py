@@ -91,7 +91,11 @@ def asked(function: ast.FunctionDef) -> str:
 
 def cli_page() -> str:
     """The output of ``--help`` for every command."""
-    lines = [head("Command line", "the commands' own --help"), "The script `convert` is an alias of `adaptrt convert`.", ""]
+    lines = [
+        head("Command line", "the commands' own --help"),
+        "The script `convert` is an alias of `adaptrt convert`.",
+        "",
+    ]
     for context in contexts("adaptrt", command_line):
         lines += [f"## {context.command_path}", "", code(context.get_help(), "text"), ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -181,7 +185,10 @@ def api_page() -> str:
 def decoders_page() -> str:
     """Core's decoders with the parameters that ``--set`` changes."""
     lines = [head("Decoders", "core/adaptrt/vision/decoders")]
-    lines += ["The decoders that a spec can name, and the parameters that `--set key=value` changes on `convert` and `predict`.", ""]
+    lines += [
+        "The decoders that a spec can name, and the parameters that `--set key=value` changes on `convert` and `predict`.",
+        "",
+    ]
     for name in sorted(registry._OWN):
         decoder = registry.find_decoder(name)
         module = sys.modules[registry._OWN[name]]

@@ -45,7 +45,10 @@ def startup() -> list[str]:
         for name, one in seconds.items()
     ]
     return section(
-        "Start-up", "startup", markdown(["command", "CPU seconds, median", "minimum", "relative to --version"], rows), kept
+        "Start-up",
+        "startup",
+        markdown(["command", "CPU seconds, median", "minimum", "relative to --version"], rows),
+        kept,
     )
 
 
@@ -273,7 +276,7 @@ def timing_cache() -> list[str]:
     lines = [
         f"The engine above took {kept['first_seconds']:.0f} s to build at optimization level {kept['level']} on one {kept['gpu']}, "
         f"and {kept['second_seconds']:.0f} s",
-        f"with the timing cache, {kept['ratio']:.2f} times as long.",
+        f"with the timing cache (ratio {kept['ratio']:.2f}).",
     ]
     return section("A second build", "gpu_yolov5", lines, None)
 

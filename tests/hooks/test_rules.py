@@ -353,8 +353,8 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
     ("changed", "said"),
     [
         (
-            "image=replace(spec.image, input='images')",
-            "from model_spec whose image goes to 'images', which is no input",
+            "image=replace(spec.image, input='photos')",
+            "from model_spec whose image goes to 'photos', which is no input",
         ),
         ("decoder=DecoderSpec('yollo')", "There is no decoder 'yollo'"),
     ],

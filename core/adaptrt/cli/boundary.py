@@ -79,6 +79,10 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         raise
+    except SystemExit as error:
+        if isinstance(sys.stdout, click.utils.PacifyFlushWrapper):  # how click ends on a closed pipe
+            raise BrokenPipeError from error
+        raise
     except (Exception, KeyboardInterrupt, Terminated) as error:
         failure = _failure_of(error, name)
         _show(failure)

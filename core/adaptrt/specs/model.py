@@ -46,7 +46,7 @@ class ModelSpec:
     exporter: Literal["dynamo", "torchscript"] | None = None
     version: int = 1
 
-    def __post_init__(self) -> None:
+    def _require_bounded_image(self) -> None:
         if self.image is not None:
             height, width = self._image_shape()[-2:]
             if height.opt * width.opt > MAX_IMAGE_PIXELS:
@@ -108,6 +108,7 @@ class ModelSpec:
 
         try:
             spec = msgspec.json.decode(text, type=cls)
+            spec._require_bounded_image()
         except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             _refuse_later(text)
             raise ModelError(

@@ -295,7 +295,7 @@ def test_what_mmengines_runner_writes_converts(name: str, adapter: Any, tmp_path
         "dino-5scale_swin-l_8xb2-12e_coco",
         "faster-rcnn_r50_fpn_1x_coco",
         "mask-rcnn_r50-caffe_fpn_ms-poly-1x_coco",
-        "cascade-rcnn_r50_fpn_carafe_1x_coco",
+        "faster-rcnn_r50_fpn-carafe_1x_coco",
         "retinanet_r50_fpg_crop640_50e_coco",
         "rtmdet_tiny_8xb32-300e_coco",
         "yolox_s_8xb8-300e_coco",

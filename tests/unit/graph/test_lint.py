@@ -88,6 +88,7 @@ BROKEN: dict[str, Callable[[], ir.Model]] = {
     "data-dependent": lambda: model_of([node("NonZero", "x")], result=INT64),
     "unsupported": lambda: model_of([node("Det", "x")]),
     "raw-output": lambda: two_maps(),
+    "shapes": lambda: model_of([node("Concat", "x w", axis=7)], {"w": np.ones((4, 4), np.float32)}),
     "type": lambda: model_of([node("Cast", "x", to=TensorProto.DOUBLE)], result=TensorProto.DOUBLE),
     "custom-operator": lambda: model_of([node("Thing", "x", domain="my.ops")], domains=["my.ops"]),
     "restriction": lambda: model_of([node("TopK", "x k", "y i", axis=1)], {"k": np.array([4000])}),

@@ -156,7 +156,7 @@ def check_manifest(
             )
         if not Path(path).is_file():
             raise EngineError(
-                f"{plan.name} needs the plugin library {path}, which is not there.",
+                f"{plan.name} needs the plugin library {path}, which does not exist.",
                 hint="Check the path given to --plugin-lib (in Python: plugin_libs=).",
             )
         if file_sha256(Path(path)) != library.sha256:

@@ -10,6 +10,7 @@ from adaptrt.errors import AdaptrtError, ModelError
 from adaptrt.specs import ModelSpec
 
 Status = Literal["passed", "failed", "not run"]
+CheckKind = Literal["samples", "batch", "file", "metric"]
 Severity = Literal["error", "warning", "info"]
 
 LINKS = {
@@ -34,10 +35,13 @@ class Stage:
 
 @dataclass
 class Check:
-    """One comparison: a group of one output, batch invariance, or a metric over predictions.
+    """One comparison: a group of one output, or a metric over predictions.
 
-    ``value`` is held against ``limit``: at most it, or at least it where ``higher_is_better``. ``reason`` says why
+    ``value`` is compared with ``limit``: at most it, or at least it where ``higher_is_better``. ``reason`` says why
     this limit. A value that is infinite or not a number is ``null`` in JSON, and infinite when read.
+
+    ``kind``: ``samples`` each alone, samples in a ``batch``, the reduced-precision ``file`` itself in ONNX Runtime, or a
+    ``metric``. ``artifact`` names the file that was compared where a link has several.
     """
 
     name: str
@@ -49,6 +53,21 @@ class Check:
     mean: float | None = None
     samples: int = 0
     higher_is_better: bool = False
+    kind: CheckKind = "samples"
+    artifact: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name, with what its kind and artifact add."""
+        return f"{self.artifact and f'{self.artifact}: '}{self.name}{_KIND_TITLES[self.kind]}"
+
+
+_KIND_TITLES: dict[CheckKind, str] = {
+    "samples": "",
+    "batch": " in a batch",
+    "file": " (the file in ONNX Runtime)",
+    "metric": "",
+}
 
 
 @dataclass
@@ -133,6 +152,20 @@ class EngineRecord:
 
 
 @dataclass
+class ArtifactRecord:
+    """A file that a backend built: ``status`` and ``reason`` are its part of link 4, ``summary`` and ``record`` what the
+    backend says of it (a TensorRT engine's record is ``Report.engine``)."""
+
+    name: str
+    backend: str
+    precision: str
+    status: Status = "not run"
+    reason: str = ""
+    summary: str = ""
+    record: Any = None
+
+
+@dataclass
 class SourceLocation:
     """A line of Python, and how many nodes it made; ``file`` is below site-packages or the folder of the conversion."""
 
@@ -191,6 +224,7 @@ class Report:
     failure: Failure | None = None
     images: list[ImageRecord] = field(default_factory=list)
     engine: EngineRecord | None = None
+    artifacts: list[ArtifactRecord] = field(default_factory=list)
     cached: str = ""
     weights: str = ""
     options: dict[str, Any] = field(default_factory=dict)

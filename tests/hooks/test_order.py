@@ -126,7 +126,7 @@ def test_extensions_are_asked_before_the_adapter_before_core(
     plugins.write_text('[plugins]\nmodules = ["second.py", "first.py"]\n')
     session, _ = open_session("tiny", plugins)
     request = Request("detector", "tiny")
-    session.hooks.metrics(Conversion(request, None, tmp_path), ModelSpec((InputSpec.image(32, 32),)))
+    session.hooks.metrics(Conversion(request, None, tmp_path), ModelSpec((InputSpec.image(32, 32),)), FP32)
     asked = [call.plugin for call in session.calls if call.hook == "metrics"]
     assert asked == ["zebra", "ant", "first.py", "second.py", "core.predictions"]
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from adaptrt.errors import AdaptrtError, ModelError
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.versions import entries, rename, upgrade_spec
 
 Status = Literal["passed", "failed", "not run"]
 CheckKind = Literal["samples", "batch", "file", "metric"]
@@ -229,7 +230,7 @@ class Report:
     weights: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    version: int = 1
+    version: int = 2
 
     def link(self, number: int) -> Link:
         return self.links[number]
@@ -254,20 +255,41 @@ class Report:
         import msgspec
 
         try:
-            return msgspec.convert(_restore_infinity(msgspec.json.decode(text)), cls)
+            raw = msgspec.json.decode(text)
+            version = raw.get("version", 1) if isinstance(raw, dict) else 1
+            if isinstance(version, int) and version > cls.version:
+                raise ModelError(
+                    f"The report has version {version}; this adaptrt reads up to {cls.version}.",
+                    hint="Update: pip install -U adaptrt",
+                )
+            return msgspec.convert(_upgrade(raw), cls)
+        except ModelError:
+            raise
         except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             raise ModelError(f"The report cannot be read: {error}.") from error
 
 
-def _restore_infinity(raw: Any) -> Any:
-    """JSON has no infinity; a check's value that is null was infinitely wrong, or not a number."""
-    for link in _entries(raw, "links"):
-        for check in _entries(link, "checks"):
-            if isinstance(check, dict) and "value" in check and check["value"] is None:
+def _upgrade(raw: Any) -> Any:
+    """A report as data, under today's keys; version 1 had pictures, and the kind of a check in its name."""
+    upgrade_links(entries(raw, "links"))
+    if not isinstance(raw, dict) or raw.get("version", 1) != 1:
+        return raw
+    rename(raw, "pictures", "images")
+    return {**raw, "spec": upgrade_spec(raw.get("spec")), "version": 2}
+
+
+def upgrade_links(links: list[Any]) -> None:
+    """Links as data, in place: JSON has no infinity, so a value that is null was infinite, or not a number."""
+    for link in links:
+        for check in entries(link, "checks"):
+            if not isinstance(check, dict):
+                continue
+            if "value" in check and check["value"] is None:
                 check["value"] = float("inf")
-    return raw
-
-
-def _entries(raw: Any, key: str) -> list[Any]:
-    found = raw.get(key) if isinstance(raw, dict) else None
-    return found if isinstance(found, list) else []
+            name = check.get("name")
+            if isinstance(name, str) and "kind" not in check:
+                kind = next((kind for kind, ending in _KIND_TITLES.items() if ending and name.endswith(ending)), None)
+                if kind is not None:
+                    check |= {"kind": kind, "name": name.removesuffix(_KIND_TITLES[kind])}
+                elif check.get("higher_is_better"):
+                    check["kind"] = "metric"

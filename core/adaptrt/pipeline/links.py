@@ -133,6 +133,7 @@ def compare_predictions(
                 reason=metric.reason,
                 samples=len(reference),
                 higher_is_better=True,
+                kind="metric",
             )
         )
     return checks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
@@ -33,7 +33,8 @@ def convert(
     exporter: Exporter = "auto",
     simplify: bool = True,
     verify: Verify = "full",
-    target: Literal[8, 10, 11] | None = None,
+    to: str | Sequence[str] = (),
+    target: str | int | None = None,
     precision: str = "fp32",
     keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
@@ -50,8 +51,8 @@ def convert(
     """Convert a model and prove it; the report names the files and holds a number for each link.
 
     ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are the
-    adapter's and decoder's own (``--set``); ``html`` writes the report as a page too. The words are those of
-    ``adaptrt convert``. An ``AdaptrtError`` tells what failed, and its ``report`` how far it came.
+    adapter's and decoder's own (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` writes the report
+    as a page too. The words are those of ``adaptrt convert``. An ``AdaptrtError`` tells what failed, and its ``report`` how far it came.
     """
     from adaptrt.request import Request
     from adaptrt.specs import BuildOptions
@@ -68,7 +69,8 @@ def convert(
         exporter=exporter,
         simplify=simplify,
         verify=verify,
-        target=target,
+        to=_words(to),
+        target=None if target is None else str(target),
         precision=precision,
         keep_fp32=_texts(keep_fp32),
         build=build_options or BuildOptions(),
@@ -92,7 +94,8 @@ def build(
     batch: int | tuple[int, ...] | str | None = None,
     shape: str | Sequence[str] = (),
     set_dynamic_batch: bool = False,
-    target: Literal[8, 10, 11] | None = None,
+    to: str | Sequence[str] = (),
+    target: str | int | None = None,
     precision: str = "fp32",
     keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
@@ -117,7 +120,8 @@ def build(
         output=_path(output),
         shapes=_shapes(imgsz, batch, None, shape),
         set_dynamic_batch=set_dynamic_batch,
-        target=target,
+        to=_words(to),
+        target=None if target is None else str(target),
         precision=precision,
         keep_fp32=_texts(keep_fp32),
         build=build_options or BuildOptions(),
@@ -148,10 +152,10 @@ def run_request(request: Request, *, html: bool = True, observer: Observer | Non
     """
     from adaptrt.errors import BuildError, ExportError, GraphError, OutputError, PatchError, VerificationError
     from adaptrt.pipeline.convert import convert as run
-    from adaptrt.pipeline.output import choose_destination
+    from adaptrt.pipeline.output import destination_of
     from adaptrt.rendering.documents import FAILED, page_of, write_failed_report
 
-    destination = choose_destination(request.source, request.output, request.precision)
+    destination = destination_of(request)
     try:
         report = run(request, observer, page_of if html else None)
     except (BuildError, ExportError, GraphError, PatchError, VerificationError) as error:
@@ -206,6 +210,11 @@ def _path(value: StrPath | None) -> Path | None:
 def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
     """One is several too; nobody means its letters."""
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _words(value: str | Sequence[str]) -> tuple[str, ...]:
+    """``"onnx,engine"``, or its parts."""
+    return tuple(word.strip() for text in _texts(value) for word in text.split(",") if word.strip())
 
 
 def _paths(value: StrPath | Sequence[StrPath]) -> tuple[Path, ...]:

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from adaptrt.predictions import ImageMeta, Predictions
     from adaptrt.report import Report
     from adaptrt.request import Conversion
-    from adaptrt.specs import ModelSpec
+    from adaptrt.specs import ModelSpec, Precision
+    from adaptrt.specs.backends import Backend, Built
 
 PROJECT = "adaptrt"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+
+# Hooks that were renamed: an implementation under the old name would never be called.
+RENAMED = {"typed_onnx": "reduce_precision"}
 
 # The stages of a conversion, and the hooks that each asks, in this order: drawn in the reference, held by the tests.
 LIFE: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -42,7 +46,7 @@ LIFE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("passes", ("graph_passes",)),
     ("write", ()),
     ("link 2", ()),
-    ("types", ("reduce_precision",)),
+    ("types", ("quantize", "reduce_precision")),
     ("link 3", ()),
     ("build", ("build_engine", "configure_builder")),
     ("link 4", ()),
@@ -114,11 +118,22 @@ def graph_passes(ctx: Conversion, spec: ModelSpec) -> Iterable[GraphPass]:  # ty
 
 
 @hookspec(firstresult=True)
-def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
+def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path | None:
+    """The graph with QuantizeLinear and DequantizeLinear nodes, in ``ctx.workdir``.
+
+    First; called once the float32 graph is verified, if the precision is expressed by such nodes
+    (``precision.form == "qdq"``), before ``reduce_precision``. ``ctx.samples`` holds inputs to calibrate on. Keep the
+    file's metadata: the spec travels in there. Default: the file itself if it holds such nodes already; else an error.
+    """
+
+
+@hookspec(firstresult=True)
+def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path | None:
     """The graph in the precision asked for, in ``ctx.workdir``; ``onnx_path`` itself where the graph stays float32.
 
-    First; called once the float32 graph is verified, ``ctx.reduced_graph`` says whether it is wanted, ``ctx.samples`` holds
-    inputs to measure on. Keep the file's metadata: the spec travels in there. Default: the precision strategy of the target.
+    First; called once the float32 graph is verified, and after ``quantize``. ``ctx.reduced_graph`` says whether casts are
+    wanted in the graph, ``ctx.samples`` holds inputs to measure on. Keep the file's metadata: the spec travels in there.
+    Default: the precision strategy of the target.
     """
 
 
@@ -131,11 +146,14 @@ def configure_builder(ctx: Conversion, network: Any, config: Any) -> None:
 
 
 @hookspec(firstresult=True)
-def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
-    """The engine, a plain plan in ``ctx.workdir``.
+def build_engine(
+    ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision, backend: Backend
+) -> Path | Built | None:
+    """What a backend runs, in ``ctx.workdir``: for TensorRT an engine, which is a plain plan.
 
-    First; called once the graph has its types. Default: the shared TensorRT backend, where TensorRT is installed and a
-    GPU is there; else none is built, and the report says why.
+    First; called for each backend that builds (``--to``), with the graph as that backend takes it. Return the file, or a
+    ``Built`` if more files belong to it. Default: ``backend.build``, where ``backend.unavailable`` gives no reason; else
+    nothing is built, and the report says why.
     """
 
 
@@ -167,11 +185,13 @@ def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Pred
 
 
 @hookspec
-def metrics(ctx: Conversion, spec: ModelSpec) -> Iterable[Metric]:  # type: ignore[empty-body]
+def metrics(  # type: ignore[empty-body]
+    ctx: Conversion, spec: ModelSpec, precision: Precision
+) -> Iterable[Metric]:
     """How well predictions agree, for links 0 and 5.
 
-    Collected; called where there is an image. ``ctx.request.precision`` is that of what is compared: in link 0, and
-    where nothing was rounded, ``fp32``. Default: top-1 agreement, or matched boxes, by task.
+    Collected; called where there is an image. ``precision`` is that of what is compared: in link 0, and where nothing was
+    rounded, float32. Default: the metrics of the spec's task.
     """
 
 

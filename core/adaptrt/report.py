@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from adaptrt.errors import AdaptrtError, ModelError
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.versions import entries, rename, upgrade_spec
 
 Status = Literal["passed", "failed", "not run"]
+CheckKind = Literal["samples", "batch", "file", "metric"]
 Severity = Literal["error", "warning", "info"]
 
 LINKS = {
@@ -34,10 +36,13 @@ class Stage:
 
 @dataclass
 class Check:
-    """One comparison: a group of one output, batch invariance, or a metric over predictions.
+    """One comparison: a group of one output, or a metric over predictions.
 
-    ``value`` is held against ``limit``: at most it, or at least it where ``higher_is_better``. ``reason`` says why
+    ``value`` is compared with ``limit``: at most it, or at least it where ``higher_is_better``. ``reason`` says why
     this limit. A value that is infinite or not a number is ``null`` in JSON, and infinite when read.
+
+    ``kind``: ``samples`` each alone, samples in a ``batch``, the reduced-precision ``file`` itself in ONNX Runtime, or a
+    ``metric``. ``artifact`` names the file that was compared where a link has several.
     """
 
     name: str
@@ -49,6 +54,21 @@ class Check:
     mean: float | None = None
     samples: int = 0
     higher_is_better: bool = False
+    kind: CheckKind = "samples"
+    artifact: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name, with what its kind and artifact add."""
+        return f"{self.artifact and f'{self.artifact}: '}{self.name}{_KIND_TITLES[self.kind]}"
+
+
+_KIND_TITLES: dict[CheckKind, str] = {
+    "samples": "",
+    "batch": " in a batch",
+    "file": " (the file in ONNX Runtime)",
+    "metric": "",
+}
 
 
 @dataclass
@@ -133,6 +153,20 @@ class EngineRecord:
 
 
 @dataclass
+class ArtifactRecord:
+    """A file that a backend built: ``status`` and ``reason`` are its part of link 4, ``summary`` and ``record`` what the
+    backend says of it (a TensorRT engine's record is ``Report.engine``)."""
+
+    name: str
+    backend: str
+    precision: str
+    status: Status = "not run"
+    reason: str = ""
+    summary: str = ""
+    record: Any = None
+
+
+@dataclass
 class SourceLocation:
     """A line of Python, and how many nodes it made; ``file`` is below site-packages or the folder of the conversion."""
 
@@ -191,11 +225,12 @@ class Report:
     failure: Failure | None = None
     images: list[ImageRecord] = field(default_factory=list)
     engine: EngineRecord | None = None
+    artifacts: list[ArtifactRecord] = field(default_factory=list)
     cached: str = ""
     weights: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    version: int = 1
+    version: int = 2
 
     def link(self, number: int) -> Link:
         return self.links[number]
@@ -220,20 +255,41 @@ class Report:
         import msgspec
 
         try:
-            return msgspec.convert(_restore_infinity(msgspec.json.decode(text)), cls)
+            raw = msgspec.json.decode(text)
+            version = raw.get("version", 1) if isinstance(raw, dict) else 1
+            if isinstance(version, int) and version > cls.version:
+                raise ModelError(
+                    f"The report has version {version}; this adaptrt reads up to {cls.version}.",
+                    hint="Update: pip install -U adaptrt",
+                )
+            return msgspec.convert(_upgrade(raw), cls)
+        except ModelError:
+            raise
         except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             raise ModelError(f"The report cannot be read: {error}.") from error
 
 
-def _restore_infinity(raw: Any) -> Any:
-    """JSON has no infinity; a check's value that is null was infinitely wrong, or not a number."""
-    for link in _entries(raw, "links"):
-        for check in _entries(link, "checks"):
-            if isinstance(check, dict) and "value" in check and check["value"] is None:
+def _upgrade(raw: Any) -> Any:
+    """A report as data, under today's keys; version 1 had pictures, and the kind of a check in its name."""
+    upgrade_links(entries(raw, "links"))
+    if not isinstance(raw, dict) or raw.get("version", 1) != 1:
+        return raw
+    rename(raw, "pictures", "images")
+    return {**raw, "spec": upgrade_spec(raw.get("spec")), "version": 2}
+
+
+def upgrade_links(links: list[Any]) -> None:
+    """Links as data, in place: JSON has no infinity, so a value that is null was infinite, or not a number."""
+    for link in links:
+        for check in entries(link, "checks"):
+            if not isinstance(check, dict):
+                continue
+            if "value" in check and check["value"] is None:
                 check["value"] = float("inf")
-    return raw
-
-
-def _entries(raw: Any, key: str) -> list[Any]:
-    found = raw.get(key) if isinstance(raw, dict) else None
-    return found if isinstance(found, list) else []
+            name = check.get("name")
+            if isinstance(name, str) and "kind" not in check:
+                kind = next((kind for kind, ending in _KIND_TITLES.items() if ending and name.endswith(ending)), None)
+                if kind is not None:
+                    check |= {"kind": kind, "name": name.removesuffix(_KIND_TITLES[kind])}
+                elif check.get("higher_is_better"):
+                    check["kind"] = "metric"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import ShapeError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, Dim, ModelSpec, Shape, format_shape, precision_named
+from adaptrt.specs.backends import backend_named, target_named
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
 
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
 
 Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
-Target = Literal[8, 10, 11]
 
 # the command line offers no others; the Python API takes any
 _WORDS: Mapping[str, tuple[Any, ...]] = {
     "exporter": get_args(Exporter),
     "verify": get_args(Verify),
-    "target": (*get_args(Target), None),
 }
 
 DEFAULT_BATCH = Dim(1, 8, 16, "batch")
@@ -166,8 +165,12 @@ def _rounded(shape: Shape, stride: int, warnings: list[str]) -> Shape:
 
 @dataclass(frozen=True)
 class Request:
-    """One conversion as the user asked for it. ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns over
-    the names of nodes that stay float32."""
+    """One conversion as the user asked for it.
+
+    ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns over the names of nodes that stay float32. ``to`` names
+    the files to write (``("onnx", "engine")``), empty for an ONNX file and, if TensorRT can build one here, an engine.
+    ``target`` is the name of what the graph is made for; a number stands for its name.
+    """
 
     source: str
     adapter: str
@@ -180,7 +183,8 @@ class Request:
     exporter: Exporter = "auto"
     simplify: bool = True
     verify: Verify = "full"
-    target: Target | None = None
+    target: str | None = None
+    to: tuple[str, ...] = ()
     precision: str = "fp32"
     keep_fp32: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
@@ -202,6 +206,11 @@ class Request:
                 words = [str(word) for word in known if word is not None]
                 raise UsageError(f"{name} {value!r} does not exist.", hint=did_you_mean(str(value), words))
         precision_named(self.precision)
+        if self.target is not None:
+            object.__setattr__(self, "target", str(self.target))
+            target_named(str(self.target))
+        for word in self.to:
+            backend_named(word)
         if self.opset is not None and self.opset < 11:
             raise UsageError(
                 f"Opset {self.opset} is too old.", hint="Use 11 or later; 17 suits every TensorRT from 8.6 on."

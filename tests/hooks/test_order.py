@@ -12,6 +12,7 @@ from adaptrt import Conversion, InputSpec, ModelSpec, PluginError, Report, Reque
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.plugins.recorder import HookCall
+from adaptrt.specs.precisions import FP32
 
 Convert = Callable[..., Report]
 Install = Callable[..., str]
@@ -72,8 +73,8 @@ class _Stages(Observer):
             hooks.append(call.hook)
 
 
-# an engine needs TensorRT, and a hook in its build process needs one that builds
-NOT_HERE = {"link 4", "configure_builder"}
+# an engine needs TensorRT, and a hook in its build process needs one that builds; half precision needs no Q/DQ nodes
+NOT_HERE = {"link 4", "configure_builder", "quantize"}
 
 
 def test_the_life_that_the_reference_draws(
@@ -126,7 +127,7 @@ def test_extensions_are_asked_before_the_adapter_before_core(
     plugins.write_text('[plugins]\nmodules = ["second.py", "first.py"]\n')
     session, _ = open_session("tiny", plugins)
     request = Request("detector", "tiny")
-    session.hooks.metrics(Conversion(request, None, tmp_path), ModelSpec((InputSpec.image(32, 32),)))
+    session.hooks.metrics(Conversion(request, None, tmp_path), ModelSpec((InputSpec.image(32, 32),)), FP32)
     asked = [call.plugin for call in session.calls if call.hook == "metrics"]
     assert asked == ["zebra", "ant", "first.py", "second.py", "core.predictions"]
 

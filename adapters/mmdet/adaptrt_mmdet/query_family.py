@@ -195,13 +195,13 @@ def _outputs(model: QueryDetector, side: int) -> tuple[tuple[OutputSpec, ...], D
     pixels = {"fp32": Tolerance(1e-4 * side, reason=exact)}
     ranked = bool(getattr(model.detector, "as_two_stage", False))  # queries in the order of the encoder's scores
     if model.raw:
-        raw_boxes = OutputGroup("boxes", "values", tolerances={"fp32": Tolerance(1e-4, reason=exact)}, jumps=ranked)
+        raw_boxes = OutputGroup("boxes", "values", tolerances={"fp32": Tolerance(1e-4, reason=exact)}, rank_sensitive=ranked)
         return (
-            OutputSpec("logits", groups=(OutputGroup("logits", "logits", jumps=ranked),)),
+            OutputSpec("logits", groups=(OutputGroup("logits", "logits", rank_sensitive=ranked),)),
             OutputSpec("boxes", groups=(raw_boxes,)),
         ), DecoderSpec("raw")
-    scores = OutputSpec("scores", groups=(OutputGroup("scores", "scores", jumps=ranked),))
-    boxes = OutputSpec("boxes", groups=(OutputGroup("boxes", "pixels", tolerances=pixels, jumps=ranked),))
+    scores = OutputSpec("scores", groups=(OutputGroup("scores", "scores", rank_sensitive=ranked),))
+    boxes = OutputSpec("boxes", groups=(OutputGroup("boxes", "pixels", tolerances=pixels, rank_sensitive=ranked),))
     if model.sigmoid:
         limit = int(model.detector.bbox_head.test_cfg.get("max_per_img", 100))
         return (scores, boxes), DecoderSpec("queries", {"max_det": limit})

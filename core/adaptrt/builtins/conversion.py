@@ -35,7 +35,7 @@ def example_inputs(
 
 @hookimpl(trylast=True)
 def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
-    from adaptrt.backends.tensorrt.generations import target_of
+    from adaptrt.backends.choice import target_of
     from adaptrt.export.choices import choose_exporter, choose_opset
     from adaptrt.export.torch_onnx import export_onnx
     from adaptrt.graph.lint.source_locations import at
@@ -51,7 +51,7 @@ def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Te
 
 @hookimpl(trylast=True)
 def graph_passes(ctx: Conversion, spec: ModelSpec) -> list[GraphPass]:
-    from adaptrt.backends.tensorrt.generations import target_of
+    from adaptrt.backends.choice import target_of
     from adaptrt.graph.passes import standard_passes
 
     shapes = spec.trace_shapes

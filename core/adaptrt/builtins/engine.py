@@ -1,31 +1,33 @@
-"""Defaults of the hooks that give the graph its precision and build the engine."""
+"""Defaults of the hooks that give the graph its precision and build from it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from adaptrt.backends.tensorrt.availability import engine_unavailable_reason
-from adaptrt.backends.tensorrt.build.engine import BuildWatcher, Configure
-from adaptrt.backends.tensorrt.build.engine import build_engine as build
-from adaptrt.backends.tensorrt.build.log import LogNote, Severity
-from adaptrt.backends.tensorrt.generations import target_of, wants_reduced_graph
+from adaptrt.backends.choice import target_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.hookspecs import hookimpl
+from adaptrt.onnxfile.node_rules import require_quantised
 from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.request import Conversion
-from adaptrt.specs import ModelSpec, precision_named
-
-_LEVELS: tuple[Severity, ...] = ("warning", "info", "verbose")  # by the number of -v
+from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs.backends import Backend, BackendRequest, Built
 
 
 @hookimpl(trylast=True)
-def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
+def quantize(onnx_path: Path, precision: Precision) -> Path:
+    """The graph as it is, if it holds Q/DQ nodes."""
+    require_quantised(read_onnx(onnx_path), precision)
+    return onnx_path
+
+
+@hookimpl(trylast=True)
+def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path:
     request = ctx.request
-    precision = precision_named(request.precision)
     if precision.form != "cast" or not wants_reduced_graph(request):
         return onnx_path
     if precision.onnx_type in read_onnx(onnx_path).weight_types:
-        return onnx_path  # somebody gave it its types before
+        return onnx_path  # it has these types already
     try:
         from adaptrt.graph.reduced_precision import write_reduced
         from adaptrt.vision.examples import example_arrays
@@ -49,32 +51,37 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
 
 
 @hookimpl(trylast=True)
-def build_engine(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
-    """The plan, with its manifest beside it."""
+def build_engine(
+    ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision, backend: Backend
+) -> Built | None:
+    """What the backend builds, if it can build here."""
     request = ctx.request
-    if engine_unavailable_reason(target_of(request), request.build.device) is not None:
+    target = target_of(request)
+    if backend.unavailable(target, request.build.device) is not None:
         return None
-    plan = ctx.workdir / "model.engine"
-    manifest, cached = build(
-        onnx_path,
-        spec,
-        plan,
-        precision=request.precision,
-        keep_fp32=request.keep_fp32,
-        options=request.build,
-        watcher=_Told(ctx),
-        configure=_configure(ctx),
-        cache=request.cache,
+    built = backend.build(
+        BackendRequest(
+            onnx_path=onnx_path,
+            output=ctx.workdir / f"model{backend.suffixes[0]}",
+            spec=spec,
+            precision=precision,
+            target=target,
+            keep_fp32=request.keep_fp32,
+            options=request.build,
+            cache=request.cache,
+            command=request.command,
+            configure=_configure(ctx),
+            verbose=request.verbose,
+            progress=ctx.progress,
+            warn=ctx.warn,
+            detail=ctx.tell,
+        )
     )
-    if cached:
-        ctx.notes.append(f"the engine comes from the cache: built {manifest.created}")
-    ctx.notes.append(f"precision report: {manifest.precision_report.summary}; {manifest.precision_report.evidence}")
-    if manifest.precision_report.note:
-        ctx.warn(f"Precision: {manifest.precision_report.note}.")
-    return plan
+    ctx.notes.extend(built.notes)
+    return built
 
 
-def _configure(ctx: Conversion) -> Configure | None:
+def _configure(ctx: Conversion) -> tuple[str, str] | None:
     """Extensions configure the builder in the build process, where their session is opened again from this file."""
     if not ctx.builder_plugins:
         return None
@@ -85,26 +92,4 @@ def _configure(ctx: Conversion) -> Configure | None:
 
     context = ctx.workdir / "build-context.pickle"
     context.write_bytes(pickle.dumps(replace(ctx, warn=silent, tell=silent, progress=silent, samples=())))
-    return Configure("adaptrt.pipeline.configure:configure_builder", str(context))
-
-
-class _Told(BuildWatcher):
-    """Passes on how far the build is, and what TensorRT had to say."""
-
-    def __init__(self, ctx: Conversion) -> None:
-        super().__init__(log_level=_LEVELS[min(ctx.request.verbose, 2)])
-        self._ctx = ctx
-
-    def progress(self, fraction: float | None, seconds: float, remaining: float | None, text: str) -> None:  # noqa: ARG002
-        left = f"about {remaining:.0f} s left" if remaining is not None else f"{seconds:.0f} s so far"
-        if fraction is None:
-            self._ctx.progress(0, 0, left)
-        else:
-            self._ctx.progress(round(fraction * 1000), 1000, left)
-
-    def message(self, severity: Severity, text: str) -> None:
-        if self._ctx.request.verbose:
-            self._ctx.tell(f"TensorRT {severity}: {text}")
-
-    def note(self, note: LogNote) -> None:
-        self._ctx.warn(str(note))
+    return "adaptrt.pipeline.configure:configure_builder", str(context)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.contributions import Metric
 from adaptrt.hookspecs import hookimpl
 from adaptrt.predictions import ImageMeta, Predictions
-from adaptrt.request import Conversion
-from adaptrt.specs import ModelSpec, precision_named
+from adaptrt.specs import ModelSpec, Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +33,7 @@ def postprocess(
 
 
 @hookimpl(trylast=True)
-def metrics(ctx: Conversion, spec: ModelSpec) -> list[Metric]:
+def metrics(spec: ModelSpec, precision: Precision) -> list[Metric]:
     from adaptrt.verify.agreement import standard_metrics
 
-    return standard_metrics(spec, precision_named(ctx.request.precision))
+    return standard_metrics(spec, precision)

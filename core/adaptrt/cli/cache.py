@@ -38,7 +38,7 @@ def cache() -> None:
 @general_options
 def ls(verbose: int, quiet: bool, as_json: bool) -> None:
     """List what is kept, the most recently used first."""
-    from adaptrt.rendering.formatting import file_size
+    from adaptrt.quantities import file_size
 
     content = _content()
     if as_json:
@@ -65,7 +65,7 @@ def ls(verbose: int, quiet: bool, as_json: bool) -> None:
 @general_options
 def prune(older_than: str | None, max_size: str | None, timing: bool, verbose: int, quiet: bool, as_json: bool) -> None:
     """Remove what is kept: all of it, or what was not used lately."""
-    from adaptrt.rendering.formatting import file_size
+    from adaptrt.quantities import file_size
     from adaptrt.specs import parse_workspace
     from adaptrt.store.cache import Store, default_timing_folder
 

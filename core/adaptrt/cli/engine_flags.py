@@ -15,23 +15,31 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 ENGINE = "Engine"
-_SWITCHES: tuple[str, ...] = ("fp16", "bf16", "int8")
+_SWITCHES = ("fp16", "bf16", "int8")  # precisions that are options, too
 
 
 def precision_flags(section: str) -> Callable[[F], F]:
-    """``--target``, ``--precision`` with its short forms, ``--keep-fp32``."""
+    """``--to``, ``--target``, ``--precision`` with its short forms, ``--keep-fp32``."""
     return _all(
         option(
-            "--target",
-            type=click.Choice(["8", "10", "11"]),
+            "--to",
+            metavar="A,B",
             section=section,
-            help="TensorRT major the graph is made for.  [default: the installed one, else the newest]",
+            help="Files to write: onnx, engine, or what another backend builds.  [default: onnx, and engine if TensorRT "
+            "can build it]",
+        ),
+        option(
+            "--target",
+            metavar="NAME",
+            section=section,
+            help="What the graph is made for: TensorRT 8, 10 or 11, or another backend's target.  [default: the installed "
+            "TensorRT, else the newest]",
         ),
         option(
             "--precision",
-            type=click.Choice(["fp32", "tf32", "fp16", "bf16", "int8"]),
+            metavar="NAME",
             section=section,
-            help="Of the engine; the ONNX file stays float32.  [default: fp32]",
+            help="fp32, tf32, fp16, bf16 or int8, for what is built; best.onnx stays float32.  [default: fp32]",
         ),
         option("--fp16", "--half", "fp16", is_flag=True, section=section, help="--precision fp16"),
         option("--bf16", is_flag=True, section=section, help="--precision bf16"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,16 +9,9 @@ import click
 
 from adaptrt.cli.framework import Command, general_options, option
 from adaptrt.cli.output import echo, echo_json_text
-from adaptrt.store.model_files import ENGINE_SUFFIXES
 
 if TYPE_CHECKING:
-    from adaptrt.cli.inspection.description import Description
-
-# what can be inspected: ``describe(path, graph) -> Description``, imported late
-READERS = {
-    ".onnx": "adaptrt.cli.inspection.onnx_file",
-    **dict.fromkeys(ENGINE_SUFFIXES, "adaptrt.cli.inspection.engine_file"),
-}
+    from adaptrt.specs.descriptions import Description
 
 EXAMPLES = (
     ("adaptrt inspect best.onnx", "spec, inputs, outputs, operators, metadata"),
@@ -33,7 +25,7 @@ EXAMPLES = (
 @option("--graph", is_flag=True, help="Print the nodes: name, operator, inputs, outputs; of an engine its layers.")
 @general_options
 def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bool) -> None:
-    """Show what FILE holds, an ONNX file or a TensorRT engine: its spec, inputs and outputs, operators or layers, metadata.
+    """Show what FILE holds, an ONNX file, a TensorRT engine or what another backend built: its spec, inputs and outputs, operators or layers, metadata.
 
     Any ONNX file will do. Of an engine the manifest beside it tells most, also where TensorRT is not installed.
     """
@@ -53,13 +45,12 @@ def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bo
 
 
 def describe(path: Path, *, graph: bool = False) -> Description:
-    """Read a file by what its suffix says it is; a ``ModelError`` says what to do with one that cannot be read."""
-    from adaptrt.errors import ModelError
-    from adaptrt.store.model_files import convert_first, require_model_file
+    """What the backend of a file says of it; a ``ModelError`` says what to do with one that cannot be read."""
+    from adaptrt.specs.descriptions import Description
+    from adaptrt.store.model_files import require_backend, require_model_file
 
     require_model_file(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise ModelError(f"{path.name} is none of {', '.join(READERS)}.", hint=convert_first(path))
-    description: Description = importlib.import_module(reader).describe(path, graph)
+    description = Description.of(path, require_backend(path).describe(path))
+    if not graph:
+        description.nodes = []
     return description

@@ -24,8 +24,8 @@ _LEVELS = ("error", "warning", "info")
 @click.argument("file")
 @option(
     "--target",
-    type=click.Choice(["8", "10", "11"]),
-    help="TensorRT major.  [default: the installed one, else the newest]",
+    metavar="NAME",
+    help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]",
 )
 @option("--fail-on", type=click.Choice([*_LEVELS, "never"]), default="error", help="What makes the exit code 7.  [default: error]")  # fmt: skip
 @general_options
@@ -38,19 +38,18 @@ def lint(
     Each finding says how often, which operator, the line of the model's Python (in files that adaptrt or torch wrote), and
     what to write instead. Notes (info) are shown with -v.
     """
-    from adaptrt.backends.tensorrt.generations import default_target, generation_of
+    from adaptrt.backends.tensorrt.generations import default_target
     from adaptrt.errors import GraphError
+    from adaptrt.specs.backends import target_named
 
-    chosen = generation_of(target) if target else default_target()
+    chosen = target_named(target) if target else default_target()
     findings = lint_file(Path(file), chosen)
     if as_json:
         import dataclasses
 
         from adaptrt.cli.output import echo_json
 
-        echo_json(
-            {"file": file, "target": chosen.generation, "findings": [dataclasses.asdict(one) for one in findings]}
-        )
+        echo_json({"file": file, "target": chosen.name, "findings": [dataclasses.asdict(one) for one in findings]})
     elif not quiet:
         from adaptrt.rendering.findings import print_findings
         from adaptrt.rendering.terminal import stdout_console

@@ -7,18 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adaptrt.backends.tensorrt.generations import wants_reduced_graph
+from adaptrt.backends.choice import chosen_backends, wants_reduced_graph
 from adaptrt.cli.output import echo
 from adaptrt.options import takes_option
+from adaptrt.pipeline.artifacts import why_float32
 from adaptrt.pipeline.decoder_options import split_request_options
-from adaptrt.pipeline.engine import why_float32
-from adaptrt.pipeline.output import choose_destination, require_folder
+from adaptrt.pipeline.output import destination_of, require_folder
 from adaptrt.pipeline.preflight import require_images, require_possible
 from adaptrt.pipeline.sessions import open_session
-from adaptrt.rendering.formatting import display_path, file_size
+from adaptrt.quantities import file_size
+from adaptrt.rendering.formatting import display_path
 from adaptrt.report import LINKS
 from adaptrt.request import Request
-from adaptrt.specs import format_shape
+from adaptrt.specs import format_shape, precision_named
+from adaptrt.specs.backends import KeepsManifest
 
 
 def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
     """
     session, _ = open_session(request.adapter, request.plugins_file)
     hooks = session.implementations()
-    destination = choose_destination(request.source, request.output, request.precision)
+    destination = destination_of(request)
     require_folder(destination.folder)
     require_possible(request)
     require_images(request)
@@ -76,14 +78,19 @@ def _model_plan(request: Request) -> dict[str, Any]:
 
 def _files(request: Request) -> dict[str, str]:
     """What is written, by suffix, and on which condition; an empty one always holds."""
-    return {
-        ".onnx": "",
-        **({f".{request.precision}.onnx": ""} if wants_reduced_graph(request) else {}),
-        ".engine": "where TensorRT is",
-        ".engine.json": "where TensorRT is",
-        ".report.json": "",
-        ".report.html": "",
-    }
+    files: dict[str, str] = {}
+    for one in chosen_backends(request):
+        suffix = one.backend.suffixes[0]
+        if not one.builds:
+            files[suffix] = ""
+            if wants_reduced_graph(request):
+                files[f".{request.precision}.onnx"] = ""
+            continue
+        condition = "" if one.asked else f"if {one.backend.title} can build it here"
+        files[suffix] = condition
+        if isinstance(one.backend, KeepsManifest):
+            files[f"{suffix}.json"] = condition
+    return {**files, ".report.json": "", ".report.html": ""}
 
 
 def _defaults(options: type[Any]) -> dict[str, str]:
@@ -120,7 +127,11 @@ def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
     if number == 1 and not hooks["patches"]:
         return "not run: nobody contributes patches"
     if number == 3:
-        return "runs" if wants_reduced_graph(request) else f"not run: {why_float32(request)}"
+        return (
+            "runs"
+            if wants_reduced_graph(request)
+            else f"not run: {why_float32(request, precision_named(request.precision))}"
+        )
     return "runs where TensorRT builds an engine" if number == 4 else "runs"
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptrt.backends.tensorrt.generations import import_tensorrt
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference, report_of
-from adaptrt.store.model_files import ENGINE_SUFFIXES, require_model_file
+from adaptrt.specs.backends import BACKENDS, ChecksRuntime
+from adaptrt.store.model_files import require_backend, require_model_file
 
-BACKENDS = ("eager", "onnxruntime", "tensorrt")
+EAGER = "eager"
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,9 @@ class Subject:
 
     def require_backend(self) -> None:
         """A ``DependencyError`` where the backend is not installed, before others have worked for minutes."""
-        if self.backend == "tensorrt":
-            import_tensorrt()
+        backend = BACKENDS.find(self.backend) if self.backend != EAGER else None
+        if isinstance(backend, ChecksRuntime):
+            backend.check_runtime()
 
     def open(
         self,
@@ -37,12 +38,12 @@ class Subject:
         custom_ops: Sequence[Path],
         plugins_file: Path | None,
     ) -> Model:
-        if self.backend == "eager":
+        if self.backend == EAGER:
             assert origin is not None
             return load_reference(self.path, origin, plugins_file=plugins_file)
         return load(
             self.path,
-            device=device if self.backend == "onnxruntime" or device != "cpu" else None,
+            device=device if self.path.suffix == ".onnx" or device != "cpu" else None,
             allow_host_code=allow_host_code,
             plugin_libs=plugin_libs,
             custom_ops=custom_ops,
@@ -55,9 +56,10 @@ def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subj
 
     A file that was not given is looked for beside the others: the engine's ONNX file, the ONNX file's engine.
     """
+    known = [EAGER, *BACKENDS.names()]
     for backend in backends:
-        if backend not in BACKENDS:
-            raise UsageError(f"There is no backend {backend!r}.", hint=did_you_mean(backend, BACKENDS))
+        if backend not in known:
+            raise UsageError(f"There is no backend {backend!r}.", hint=did_you_mean(backend, known))
     for path in files:
         require_model_file(path)
     if not files:
@@ -70,7 +72,7 @@ def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subj
 
 
 def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
-    if backend == "eager":
+    if backend == EAGER:
         reported = [path for path in files if report_of(path) is not None]
         if not reported:
             raise UsageError(
@@ -81,8 +83,9 @@ def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
     found = [path for path in files if _backend_of(path) == backend]
     if found:
         return found
-    suffixes = (".onnx",) if backend == "onnxruntime" else ENGINE_SUFFIXES
-    beside = [path.with_suffix(suffix) for path in files for suffix in suffixes if path.with_suffix(suffix).is_file()]
+    suffixes = BACKENDS.find(backend).suffixes
+    named = [path.with_name(_stem(path) + suffix) for path in files for suffix in suffixes]
+    beside = [path for path in named if path.is_file()]
     if not beside:
         raise UsageError(
             f"Backend {backend} has nothing to run: there is no {' or '.join(suffixes)} file.",
@@ -91,5 +94,11 @@ def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(beside))
 
 
+def _stem(path: Path) -> str:
+    """The name without the suffix of its backend: ``best`` of ``best.rtx.engine``."""
+    suffix = max((one for one in require_backend(path).suffixes if path.name.lower().endswith(one)), key=len)
+    return path.name[: -len(suffix)]
+
+
 def _backend_of(path: Path) -> str:
-    return "tensorrt" if path.suffix in ENGINE_SUFFIXES else "onnxruntime"
+    return require_backend(path).name

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from adaptrt.errors import BuildError, UsageError
 from adaptrt.onnxfile.reader import Node, OnnxFile
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.build import compile_pattern
 
 # precisions below float32 for the bulk of a network
@@ -71,13 +71,13 @@ def kept_float32(file: OnnxFile, spec: ModelSpec | None, patterns: Sequence[str]
     return [node.name for node in file.nodes if node.name in kept]
 
 
-def require_quantised(file: OnnxFile, precision: str) -> None:
-    """int8 comes from the graph: refuse it where the graph has no Q/DQ nodes."""
-    if precision == "int8" and not any(node.operator in _QUANTISED for node in file.nodes):
+def require_quantised(file: OnnxFile, precision: Precision) -> None:
+    """Refuse a graph without Q/DQ nodes where the precision comes from them."""
+    if precision.form == "qdq" and not any(node.operator in _QUANTISED for node in file.nodes):
         raise BuildError(
-            "--precision int8 needs a graph with QuantizeLinear and DequantizeLinear nodes, and this one has none.",
-            hint="Quantise the ONNX file first (onnxruntime.quantization, NVIDIA ModelOpt), then: "
-            "adaptrt build it.onnx --precision int8",
+            f"--precision {precision.name} needs a graph with QuantizeLinear and DequantizeLinear nodes, and this one has none.",
+            hint="Quantize the ONNX file first (onnxruntime.quantization, NVIDIA ModelOpt), then: "
+            f"adaptrt build it.onnx --precision {precision.name}",
         )
 
 

@@ -7,19 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from adaptrt.backends.tensorrt.availability import engine_unavailable_reason
+from adaptrt.backends.choice import target_of, wants_reduced_graph, words_of
 from adaptrt.backends.tensorrt.build.profiles import fit_profiles
-from adaptrt.backends.tensorrt.generations import (
-    can_build,
-    import_tensorrt,
-    target_of,
-    wants_reduced_graph,
-)
-from adaptrt.errors import AdaptrtError, BuildError, DependencyError, GraphError
+from adaptrt.errors import AdaptrtError, BuildError, DependencyError, GraphError, UsageError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.node_rules import require_quantised
 from adaptrt.onnxfile.reader import OnnxFile, read_onnx
 from adaptrt.pipeline import links
+from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
 from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.preflight import require_possible
@@ -27,6 +22,8 @@ from adaptrt.pipeline.samples import Sample, numbered, sample_shapes
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.backends import ChecksRuntime
+from adaptrt.specs.precisions import FP32
 
 _NOT_A_LINK = {
     0: "no model: the ONNX file is the reference",
@@ -59,8 +56,8 @@ class BuildJob(Job):
         self.require_something_to_do()
         with self.timed("read") as stage:
             file = read_onnx(source)
-            if not self.session.others("reduce_precision"):  # who might quantise it
-                require_quantised(file, self.request.precision)
+            if not (self.session.others("quantize") or self.session.others("reduce_precision")):
+                require_quantised(file, self.precision)
             onnx_path, spec = self.make_spec(source, file)
             require_shapes(spec, file if onnx_path == source else read_onnx(onnx_path))
             self.report.spec, self.report.opset = spec, file.opset
@@ -68,23 +65,33 @@ class BuildJob(Job):
             stage.note = f"{len(file.nodes)} nodes, opset {file.opset}"
         if self.request.set_dynamic_batch:
             self.verify_batch(source, onnx_path, spec)
-        self.run_reference(onnx_path, spec)
-        reduced = self.reduce_precision(onnx_path, spec)
-        with self.engine(reduced, onnx_path, spec):
+        float32 = onnx_artifact(onnx_path, FP32)
+        self.run_reference(float32, spec)
+        reduced = self.reduce_precision(float32, spec)
+        with self.built(reduced, float32, spec):
             pass
         self.finish()
 
     def require_something_to_do(self) -> None:
-        """Without TensorRT only a reduced-precision graph can come out; whatever else is asked for is refused at once."""
-        builders = self.session.others("build_engine")
-        types = wants_reduced_graph(self.request)
-        reason = engine_unavailable_reason(target_of(self.request), self.request.build.device)
-        if reason is None or builders or types:
+        """Without a backend that builds only a reduced-precision graph can come out; anything else is refused at once."""
+        self.require_buildable()
+        if self.session.others("build_engine") or (self.writes_onnx and wants_reduced_graph(self.request)):
             return
-        if not can_build():
-            import_tensorrt(builder=True)
+        target = target_of(self.request)
+        reasons = {one: one.backend.unavailable(target, self.request.build.device) for one in self.chosen if one.builds}
+        if not reasons:
+            raise UsageError(
+                f"--to {words_of(self.chosen)} leaves nothing to build from an ONNX file.",
+                hint="Name a backend (--to engine), or a precision that is written into the graph (--precision).",
+            )
+        for one, reason in reasons.items():
+            if reason is None:
+                return
+            if isinstance(one.backend, ChecksRuntime):
+                one.backend.check_runtime()
         raise BuildError(
-            f"No engine can be built: {reason}.", hint="Build it where that is there; adaptrt doctor says what is here."
+            f"No engine can be built: {'; '.join(filter(None, reasons.values()))}.",
+            hint="Build it where that is there; adaptrt doctor says what is here.",
         )
 
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
@@ -114,7 +121,8 @@ class BuildJob(Job):
             ) from error
         path = self.workdir / "dynamic.onnx"
         write_dynamic_batch(source, path)
-        self.add_file("onnx", path, ".dynamic.onnx")
+        if self.writes_onnx:
+            self.add_file("onnx", path, ".dynamic.onnx")
         return path
 
     def with_older_opset(self, source: Path, file: OnnxFile) -> Path:
@@ -132,11 +140,12 @@ class BuildJob(Job):
             ) from error
         path = self.workdir / f"opset{newest}.onnx"
         write_lower_opset(source, path)
-        self.add_file("onnx", path, f".opset{newest}.onnx")
+        if self.writes_onnx:
+            self.add_file("onnx", path, f".opset{newest}.onnx")
         return path
 
-    def run_reference(self, onnx_path: Path, spec: ModelSpec) -> None:
-        """ONNX Runtime on every sample, where it is installed and anything is to be proved."""
+    def run_reference(self, float32: Artifact, spec: ModelSpec) -> None:
+        """ONNX Runtime on every sample, if it is installed and anything is to be verified."""
         missing = _missing()
         if self.request.verify != "none" and missing:
             self.warn(
@@ -146,11 +155,10 @@ class BuildJob(Job):
             self.request = replace(self.request, verify="none")
             self.why_unverified = f"{' and '.join(missing)} is not installed here"
             return
-        from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
         from adaptrt.vision.examples import example_arrays
 
         with self.timed("reference", verifying=True) as stage:
-            runner = OnnxRuntimeRunner(onnx_path, custom_ops=self.request.ort_custom_ops)
+            runner = open_artifact(float32, self.request)
             shapes = sample_shapes(spec)
             todo = list(numbered(shapes if self.request.verify == "full" else shapes[:1], SAMPLES[self.request.verify]))
             for done, (seed, sizes) in enumerate(todo):
@@ -167,14 +175,14 @@ class BuildJob(Job):
                 "--set-dynamic-batch has to be tried in ONNX Runtime, which is not installed here.",
                 hint="Install it: pip install 'adaptrt[onnx]'; or export the model with a dynamic batch.",
             )
-        from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
         from adaptrt.pipeline.fixed_batch import check_dynamic_batch
 
         with self.timed("dynamic batch", verifying=True) as stage:
             try:
-                fixed = OnnxRuntimeRunner(source, custom_ops=self.request.ort_custom_ops)
-                dynamic = OnnxRuntimeRunner(dynamic_path, custom_ops=self.request.ort_custom_ops)
-                checks, stage.note = check_dynamic_batch(fixed, dynamic, spec, self.request)
+                fixed = open_artifact(onnx_artifact(source, FP32), self.request)
+                dynamic = open_artifact(onnx_artifact(dynamic_path, FP32), self.request)
+                sizes = {tensor.name: tensor.shape for tensor in read_onnx(source).inputs}
+                checks, stage.note = check_dynamic_batch(fixed, dynamic, sizes, spec, self.request)
                 links.record_link(self.report.link(2), checks)
             except AdaptrtError as error:
                 raise GraphError(

@@ -14,8 +14,9 @@ from urllib.parse import unquote, urlparse
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from adaptrt.backends.choice import target_of
 from adaptrt.backends.tensorrt.device import driver_version, identify_device
-from adaptrt.backends.tensorrt.generations import can_build, target_of
+from adaptrt.backends.tensorrt.generations import can_build
 from adaptrt.errors import AdaptrtError, UsageError
 from adaptrt.pipeline.environment import describe_environment
 from adaptrt.plugins.session import Session

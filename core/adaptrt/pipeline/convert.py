@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.backends.tensorrt.generations import target_of
+from adaptrt.backends.choice import target_of
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, ModelError, PatchError
 from adaptrt.pipeline import links
+from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact, open_reduced
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
 from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
 from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.observer import Observer
+from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.preflight import require_images, require_possible
 from adaptrt.pipeline.samples import (
     Sample,
@@ -25,9 +27,12 @@ from adaptrt.pipeline.samples import (
     sample_shapes,
     trace_shapes,
 )
-from adaptrt.report import Check, Report
+from adaptrt.pipeline.verification import compare_samples, verify
+from adaptrt.report import Report
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec, Precision, precision_named
+from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs.backends import KeepsManifest
+from adaptrt.specs.precisions import FP32
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -54,6 +59,7 @@ class ConversionJob(Job):
         self.begin()
         decoder_options = self.open_options()
         require_possible(self.request)
+        self.require_buildable()
         if self.take_from_cache():
             return
         require_images(self.request)
@@ -71,21 +77,25 @@ class ConversionJob(Job):
         self.compare_with_framework(reference, spec)
         exported = self.export(model, spec)
         graph, spec = self.rewrite(exported, spec)
-        onnx_path = self.workdir / "model.onnx"
+        float32 = onnx_artifact(self.workdir / "model.onnx", FP32)
         with self.timed("write"):
             from adaptrt.graph.model_file import write_model
 
-            write_model(graph, onnx_path, spec)
-            self.add_file("onnx", onnx_path, ".onnx")
+            write_model(graph, float32.path, spec)
+            if self.writes_onnx:
+                self.add_file("onnx", float32.path, ".onnx")
             del graph
         self.report.spec = spec
-        runner = self.verify_onnx(onnx_path, spec)
-        reduced = self.reduce_precision(onnx_path, spec)
-        with self.engine(reduced, onnx_path, spec) as engine:
+        runner = self.verify_onnx(float32, spec)
+        reduced = self.reduce_precision(float32, spec)
+        with self.built(reduced, float32, spec) as built:
             if runner is None:
                 self.not_run(5, "--verify none")
             else:
-                self.compare_predictions(reference, lambda: self.last_form(engine, reduced, onnx_path, runner), spec)
+                last = built or [(float32, runner)]
+                if not built and reduced is not float32:
+                    last = [(reduced, open_reduced(reduced, self.request, self.workdir))]
+                self.compare_predictions(reference, last, spec)
         self.finish()
 
     def take_from_cache(self) -> bool:
@@ -120,15 +130,19 @@ class ConversionJob(Job):
         return True
 
     def rename_in_manifest(self) -> None:
-        """An engine from the cache names the files of this conversion."""
-        from adaptrt.pipeline.engine import complete_manifest
-
-        plan = self.files.get(self.destination.path(".engine"))
-        if plan is not None:
-            reduced = self.report.files.get("reduced")
-            float32 = Path(self.report.files["onnx"].path)
-            complete_manifest(plan, Path(reduced.path) if reduced else float32, float32, self.report)
-            self.add_file("manifest", self.files[self.destination.path(".engine.json")], ".engine.json")
+        """What was built and comes from the cache names the files of this conversion."""
+        float32 = self.destination.path(".onnx").name
+        reduced = self.destination.path(f".{self.precision.name}.onnx")
+        for one in self.chosen:
+            suffix = one.backend.suffixes[0]
+            path = self.files.get(self.destination.path(suffix))
+            if path is None or not one.builds or not isinstance(one.backend, KeepsManifest):
+                continue
+            takes_reduced = one.backend.express(self.precision, target_of(self.request)).graph and reduced in self.files
+            one.backend.complete_manifest(path, reduced.name if takes_reduced else float32, float32, self.report)
+            manifest = self.destination.path(f"{suffix}.json")
+            if manifest in self.files:
+                self.add_file(kind_of(f"{suffix}.json"), self.files[manifest], f"{suffix}.json")
 
     def open_options(self) -> dict[str, Any]:
         """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""
@@ -207,7 +221,7 @@ class ConversionJob(Job):
             record.predictions["framework"] = links.record_prediction(expected)
             if links.found_nothing([expected, actual]):
                 return self.not_run(0, links.NOTHING_FOUND)
-            checks = links.compare_predictions(self.metrics(spec, precision_named("fp32")), [expected], [actual], spec)
+            checks = links.compare_predictions(self.metrics(spec, FP32), [expected], [actual], spec)
             if not checks:
                 return self.not_run(0, f"no metric for task {spec.task!r}")
             links.record_link(self.report.link(0), checks)
@@ -228,7 +242,7 @@ class ConversionJob(Job):
                 with self.timed("link 1", verifying=True) as stage:
                     runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
                     with links.guarded(self.report.link(1), error=PatchError):
-                        checks, _ = links.compare_samples(runner.run, self.samples, spec, precision_named("fp32"))
+                        checks, _ = compare_samples(runner.run, self.samples, spec, FP32)
                     require_called(records)
                     counts = [record.calls for record in records]
                     stage.note = f"{len(records)} patches"
@@ -275,63 +289,49 @@ class ConversionJob(Job):
             self.report.findings += check_graph(graph, spec, target_of(self.request))
         return graph, spec
 
-    def verify_onnx(self, path: Path, spec: ModelSpec) -> Runner | None:
+    def verify_onnx(self, float32: Artifact, spec: ModelSpec) -> Runner | None:
         """Link 2: ONNX Runtime on every sample, alone and in batches."""
         if self.request.verify == "none":
             self.not_run(2, "--verify none")
             return None
-        from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
-
         with self.timed("link 2", verifying=True) as stage:
-            runner = OnnxRuntimeRunner(path, custom_ops=self.request.ort_custom_ops)
-            jumps: list[Check] = []
+            runner = open_artifact(float32, self.request)
             with links.guarded(self.report.link(2)):
-                checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision_named("fp32"), jumps)
-                invariance, note = links.check_batch_invariance(
-                    runner.run, self.samples, outputs, spec, self.request.verify
-                )
-            stage.note = self.report.link(2).reason = note
-            links.record_compared(self.report.link(2), checks, invariance, jumps)
+                found = verify(runner, float32, self.samples, spec, self.request.verify)
+            stage.note = found.note
+            found.record(self.report.link(2))
         return runner
 
-    def last_form(
-        self, engine: Runner | None, reduced: Path, onnx_path: Path, float32: Runner
-    ) -> tuple[Runner, Precision]:
-        """What the conversion came to, and its precision: the engine, the reduced-precision graph, or the float32 graph."""
-        from adaptrt.pipeline.engine import open_reduced
-
-        if engine is not None:
-            return engine, precision_named(self.request.precision)
-        if reduced != onnx_path:
-            return open_reduced(reduced, self.request, self.workdir), precision_named(self.request.precision)
-        return float32, precision_named("fp32")
-
     def compare_predictions(
-        self, reference: EagerRunner, last_form: Callable[[], tuple[Runner, Precision]], spec: ModelSpec
+        self, reference: EagerRunner, results: Sequence[tuple[Artifact, Runner]], spec: ModelSpec
     ) -> None:
-        """Link 5: the last form of the model sees in real images what the reference sees."""
+        """Link 5: the results of the conversion see in real images what the reference sees."""
         images = self.images()
         if not images:
             return self.not_run(5, "no --image")
         with self.timed("link 5", verifying=True) as stage:
-            runner, precision = last_form()
-            expected = [self.predictions(reference, spec, path, "eager") for path in images]
-            actual = [self.predictions(runner, spec, path, runner.backend) for path in images]
-            checks = links.compare_predictions(self.metrics(spec, precision), expected, actual, spec)
-            if not checks:
-                return self.not_run(5, f"no metric for task {spec.task!r}")
             from adaptrt.verify.agreement import describe
 
-            stage.note = "; ".join(map(describe, actual))
-            if links.found_nothing([*expected, *actual]):
+            expected = [self.predictions(reference, spec, path, "eager") for path in images]
+            checks, nothing = [], True
+            for artifact, runner in results:
+                actual = [self.predictions(runner, spec, path, runner.backend) for path in images]
+                found = links.compare_predictions(self.metrics(spec, artifact.precision), expected, actual, spec)
+                for check in found:
+                    check.artifact = artifact.name if len(results) > 1 else ""
+                checks += found
+                stage.note = "; ".join(map(describe, actual))
+                nothing = nothing and links.found_nothing([*expected, *actual])
+            if not checks:
+                return self.not_run(5, f"no metric for task {spec.task!r}")
+            if nothing:
                 return self.not_run(5, links.NOTHING_FOUND)
             links.record_link(self.report.link(5), checks)
         return None
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         """As strict as the precision of what is compared allows, which need not be the one asked for."""
-        ctx = replace(self.ctx, request=replace(self.request, precision=precision.name))
-        return [found.item for found in self.hooks.metrics(ctx, spec)]
+        return [found.item for found in self.hooks.metrics(self.ctx, spec, precision)]
 
     def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:
         from adaptrt.vision.images import read_image

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 
 from adaptrt.errors import AdaptrtError, GraphError
 from adaptrt.report import Check
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec, precision_named
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.precisions import FP32
+from adaptrt.specs.runners import Runner
 from adaptrt.verify.compare import Comparison
 from adaptrt.vision.examples import example_arrays
-
-if TYPE_CHECKING:
-    from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 
 # batches that are tried, in multiples of the fixed one
 _MULTIPLES = (1, 2, 3)
 
 
 def check_dynamic_batch(
-    fixed: OnnxRuntimeRunner, dynamic: OnnxRuntimeRunner, spec: ModelSpec, request: Request
+    fixed: Runner,
+    dynamic: Runner,
+    sizes: Mapping[str, tuple[int | str | None, ...]],
+    spec: ModelSpec,
+    request: Request,
 ) -> tuple[list[Check], str]:
-    """Several batches of the fixed size, each alone in the fixed graph and all together in the dynamic one."""
-    sizes = {info.name: info.shape for info in fixed.inputs}
+    """Several batches of the fixed size, each alone in the fixed graph and all together in the dynamic one.
+
+    ``sizes`` are the shapes of the inputs of the fixed graph.
+    """
     shapes = {
         tensor.name: tuple(
             known if isinstance(known, int) else dim.opt
@@ -34,7 +39,7 @@ def check_dynamic_batch(
     }
     samples = [example_arrays(spec, shapes, request.seed + seed, request.image) for seed in range(max(_MULTIPLES))]
     alone = [fixed.run(sample) for sample in samples]
-    comparison = Comparison(spec, precision_named("fp32"), suffix=" in a batch")
+    comparison = Comparison(spec, FP32, kind="batch")
     for count in _MULTIPLES:
         joined = {name: np.concatenate([sample[name] for sample in samples[:count]]) for name in samples[0]}
         try:

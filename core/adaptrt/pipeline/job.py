@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from adaptrt.backends.tensorrt.generations import target_of, wants_reduced_graph
+from adaptrt.backends.choice import Chosen, chosen_backends, target_of, wants_reduced_graph
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
 from adaptrt.pipeline import links
+from adaptrt.pipeline.artifacts import (
+    Artifact,
+    BuiltArtifact,
+    open_artifact,
+    open_emulated,
+    runs_as_it_is,
+    try_open,
+    why_float32,
+)
 from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
 from adaptrt.pipeline.environment import describe_environment, inductor_cache
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
+from adaptrt.pipeline.output import Destination, destination_of, kind_of, opened, output_error, publish, record_file
+from adaptrt.pipeline.preflight import require_buildable
 from adaptrt.pipeline.samples import Sample
 from adaptrt.pipeline.sessions import open_session
+from adaptrt.pipeline.verification import Verification, verify
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
-from adaptrt.report import Check, Failure, Report, Stage
+from adaptrt.report import ArtifactRecord, EngineRecord, Failure, Link, Report, Stage
 from adaptrt.request import Conversion, Request
-from adaptrt.specs import ModelSpec, precision_named
+from adaptrt.specs import ModelSpec, Precision, precision_named
+from adaptrt.specs.backends import KeepsManifest
 from adaptrt.store.cache import Store, cache_problem
 from adaptrt.store.source_files import SourceFiles, changed_message
 
@@ -36,9 +48,9 @@ SAMPLES = {"full": 4, "quick": 2, "none": 1}
 Documents = Callable[[Report, Path], Mapping[str, Path]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Job:
-    """A conversion or build on its way. Each method is one stage of its life, or serves all of them."""
+    """A conversion or build in progress. Each method is one stage of its life, or serves all of them."""
 
     request: Request
     report: Report
@@ -49,6 +61,8 @@ class Job:
     destination: Destination
     documents: Documents | None
     ctx: Conversion = field(init=False)
+    precision: Precision = field(init=False)
+    chosen: list[Chosen] = field(init=False)
     stage: str = "start"
     files: dict[Path, Path] = field(default_factory=dict)  # what is to be published, by its final name
     samples: list[Sample] = field(default_factory=list)
@@ -61,6 +75,11 @@ class Job:
     def hooks(self) -> Hooks:
         return self.session.hooks
 
+    @property
+    def writes_onnx(self) -> bool:
+        """Whether ONNX files are among what is to be written."""
+        return any(not one.builds for one in self.chosen)
+
     def run(self) -> None:
         """All of it; files are published at its end."""
         raise NotImplementedError
@@ -68,6 +87,8 @@ class Job:
     def begin(self) -> None:
         """What hooks get, and what the report knows from the start."""
         self.sources = watch_sources(self.request)
+        self.precision = precision_named(self.request.precision)
+        self.chosen = chosen_backends(self.request)
         self.leave_unsafe_cache()
         # plugins hear of the end also where the options are wrong
         self.ctx = Conversion(
@@ -100,6 +121,11 @@ class Job:
         destination = self.destination.path(suffix)
         self.files[destination] = path
         self.report.files[kind] = record_file(path, destination)
+
+    def require_buildable(self) -> None:
+        """Refuse what was asked for by name and cannot be built here, unless a plugin builds it."""
+        if not self.session.others("build_engine"):
+            require_buildable(self.request)
 
     def finish(self) -> None:
         """Everything under its name, the report last; and into the cache."""
@@ -139,102 +165,164 @@ class Job:
         except OutputError as error:
             self.warn(f"{error.message} {error.hint or ''}".strip())
 
-    def reduce_precision(self, onnx_path: Path, spec: ModelSpec) -> Path:
-        """Link 3: the graph in the precision asked for, within what that precision costs."""
+    def reduce_precision(self, float32: Artifact, spec: ModelSpec) -> Artifact:
+        """Link 3: the graph in the precision asked for, compared within what that precision costs; else ``float32``."""
         from adaptrt.onnxfile.node_rules import require_quantised
         from adaptrt.onnxfile.reader import read_onnx
-        from adaptrt.pipeline.engine import check_reduced, why_float32
 
         self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
+        onnx_path, hook = float32.path, "reduce_precision"
         with self.timed("types") as stage:
-            reduced = self.hooks.reduce_precision(self.ctx, onnx_path, spec)
-            if self.request.precision == "int8":
-                require_quantised(read_onnx(reduced), self.request.precision)
-            stage.note = self.request.precision
-        if reduced == onnx_path:
-            self.not_run(3, why_float32(self.request))
-            return reduced
-        if read_onnx(onnx_path).spec is not None and read_onnx(reduced).spec is None:
-            who = self.session.answered("reduce_precision")
+            path = onnx_path
+            if self.precision.form == "qdq":
+                path = self.hooks.quantize(self.ctx, path, spec, self.precision)
+                hook = "quantize" if path != onnx_path else hook
+            path = self.hooks.reduce_precision(self.ctx, path, spec, self.precision)
+            outline = read_onnx(path)
+            require_quantised(outline, self.precision)
+            stage.note = self.precision.name
+        if path == onnx_path:
+            self.not_run(3, why_float32(self.request, self.precision))
+            return float32
+        if read_onnx(onnx_path).spec is not None and outline.spec is None:
             raise PluginError(
-                f"{who} returned a graph from reduce_precision that lost the file's metadata.",
+                f"{self.session.answered(hook)} returned a graph from {hook} that lost the file's metadata.",
                 hint=f"Copy metadata_props from {onnx_path.name}: the spec travels in there.",
             )
-        from adaptrt.graph.lint import (
-            check_reduced as check_reduced_graph,  # needs onnx, as what reduced it did
-        )
+        from adaptrt.graph.lint import check_reduced  # needs onnx, as what reduced the graph did
 
-        self.add_file("reduced", reduced, f".{self.request.precision}.onnx")
-        self.report.findings += check_reduced_graph(reduced, spec, target_of(self.request))
+        reduced = replace(float32, name="reduced", path=path, precision=self.precision)
+        if self.writes_onnx:
+            self.add_file("reduced", path, f".{self.precision.name}.onnx")
+        self.report.findings += check_reduced(path, spec, target_of(self.request))
         if self.request.verify == "none":
             self.not_run(3, self.why_unverified)
             return reduced
-        with self.timed("link 3", verifying=True):
-            jumps: list[Check] = []
-            with links.guarded(self.report.link(3)):
-                checks = check_reduced(reduced, self.request, self.samples, spec, self.workdir, jumps)
-            links.record_compared(self.report.link(3), checks, (), jumps)
+        with self.timed("link 3", verifying=True), links.guarded(self.report.link(3)):
+            found = self.verify_reduced(reduced, spec)
+        found.record(self.report.link(3))
         return reduced
 
+    def verify_reduced(self, reduced: Artifact, spec: ModelSpec) -> Verification:
+        """Every sample through the float32 form that rounds as the graph does, one through the file itself."""
+        effort = self.request.verify
+        with closing(open_emulated(reduced, self.request, self.workdir)) as runner:
+            found = verify(runner, reduced, self.samples, spec, effort, batches=False)
+        if runs_as_it_is(self.precision):
+            with closing(open_artifact(reduced, self.request)) as runner:
+                own = verify(runner, reduced, self.samples[:1], spec, effort, batches=False)
+            for check in own.checks:
+                check.kind = "file"
+            found.checks += own.checks
+        return found
+
     @contextmanager
-    def engine(self, onnx_path: Path, float32: Path, spec: ModelSpec) -> Iterator[Runner | None]:
-        """Build and link 4; inside, the engine can run, if it can run here. Its manifest is written at the end."""
-        from adaptrt.backends.tensorrt.availability import engine_unavailable_reason
-        from adaptrt.backends.tensorrt.manifest import find_manifest, manifest_path
-        from adaptrt.pipeline.engine import complete_manifest, engine_record
+    def built(self, reduced: Artifact, float32: Artifact, spec: ModelSpec) -> Iterator[list[tuple[Artifact, Runner]]]:
+        """Build with each backend, and link 4; inside, what can run here is open. Files are added at the end."""
+        forms: list[BuiltArtifact] = []
+        runners: list[tuple[Artifact, Runner]] = []
+        chosen = [one for one in self.chosen if one.builds]
+        with ExitStack() as opened:
+            reasons = []
+            for one in chosen:
+                form, reason = self.build_with(one, reduced, float32, spec)
+                if form is None:
+                    reasons.append((one, f"no engine was built: {reason}"))
+                    continue
+                forms.append(form)
+                runner = self.verify_built(form, spec, several=len(chosen) > 1)
+                if runner is not None:
+                    opened.callback(runner.close)
+                    runners.append((form, runner))
+            self.conclude_built(chosen, reasons)
+            yield runners
+        for form in forms:
+            self.add_built(form, float32)
 
+    def build_with(
+        self, chosen: Chosen, reduced: Artifact, float32: Artifact, spec: ModelSpec
+    ) -> tuple[BuiltArtifact | None, str]:
+        """What a backend builds out of the graph as it takes it, else why nothing was built."""
+        backend, target = chosen.backend, target_of(self.request)
+        source = reduced if backend.express(self.precision, target).graph else float32
         with self.timed("build") as stage:
-            plan = self.hooks.build_engine(self.ctx, onnx_path, spec)
-            manifest = find_manifest(plan) if plan is not None else None
-            if manifest is not None:
-                self.report.engine = engine_record(manifest)
-                stage.note = manifest.precision_report.summary
-            elif plan is None:
-                stage.note = (
-                    engine_unavailable_reason(target_of(self.request), self.request.build.device) or "nobody built one"
-                )
-        if plan is None:
-            self.not_run(4, f"no engine was built: {stage.note}")
-            yield None
-            return
-        runner = None
-        if self.request.verify == "none":
-            self.not_run(4, self.why_unverified)
+            built = self.hooks.build_engine(self.ctx, source.path, spec, self.precision, backend)
+            if built is None:
+                stage.note = backend.unavailable(target, self.request.build.device) or "no plugin built one"
+                return None, stage.note
+            stage.note = built.summary
+        record = ArtifactRecord(
+            self.destination.path(chosen.backend.suffixes[0]).name,
+            backend.name,
+            self.precision.name,
+            summary=built.summary,
+        )
+        if isinstance(built.record, EngineRecord):
+            self.report.engine = built.record
         else:
-            runner = self.verify_engine(plan, spec)
-        try:
-            yield runner
-        finally:
-            if runner is not None:
-                runner.close()
-        self.add_file("engine", plan, ".engine")
-        names = {path: destination for destination, path in self.files.items()}  # a build's own source keeps its name
-        onnx_name, float32_name = names.get(onnx_path, onnx_path), names.get(float32, float32)
-        if complete_manifest(plan, onnx_name, float32_name, self.report) is not None:
-            self.add_file("manifest", manifest_path(plan), ".engine.json")
+            record.record = built.record
+        self.report.artifacts.append(record)
+        form = BuiltArtifact(
+            name=record.name,
+            path=next(iter(built.files.values())),
+            precision=self.precision,
+            backend=backend,
+            chosen=chosen,
+            built=built,
+            source=source.path,
+        )
+        return form, ""
 
-    def verify_engine(self, plan: Path, spec: ModelSpec) -> Runner | None:
-        """Link 4: the engine on every sample, alone and in batches."""
-        from adaptrt.pipeline.engine import open_engine
-
+    def verify_built(self, form: BuiltArtifact, spec: ModelSpec, *, several: bool) -> Runner | None:
+        """Link 4 of one file: every sample, alone and in batches."""
+        record = next(one for one in self.report.artifacts if one.name == form.name)
+        if self.request.verify == "none":
+            record.reason = self.why_unverified
+            return None
+        link = self.report.link(4)
         with self.timed("link 4", verifying=True) as stage, ExitStack() as on_failure:
-            precision = precision_named(self.request.precision)
-            jumps: list[Check] = []
-            with links.guarded(self.report.link(4)):
-                runner, problem = open_engine(plan, self.request)
+            with links.guarded(link):
+                runner, problem = try_open(form, self.request)
                 if runner is None:
-                    stage.note = problem
-                    self.not_run(4, problem)
+                    stage.note = record.reason = problem
                     return None
                 on_failure.callback(runner.close)
-                checks, outputs = links.compare_samples(runner.run, self.samples, spec, precision, jumps)
-                invariance, note = links.check_batch_invariance(
-                    runner.run, self.samples, outputs, spec, self.request.verify, precision=precision
-                )
-            stage.note = self.report.link(4).reason = note
-            links.record_compared(self.report.link(4), checks, invariance, jumps)
+                label = form.name if several else ""
+                found = verify(runner, form, self.samples, spec, self.request.verify, label=label)
+            stage.note = record.reason = found.note
+            part = Link(link.number, link.name)
+            try:
+                found.record(part)
+            finally:
+                record.status, record.reason = part.status, part.reason
+                link.checks += part.checks
+                link.status = "failed" if part.status == "failed" else link.status
             on_failure.pop_all()
         return runner
+
+    def conclude_built(self, chosen: Sequence[Chosen], reasons: Sequence[tuple[Chosen, str]]) -> None:
+        """Link 4 as a whole: it holds if every file that was asked for holds."""
+        link, records = self.report.link(4), self.report.artifacts
+        if not chosen:
+            return self.not_run(4, "no file was built: --to asks for none")
+        if len(chosen) == 1:
+            link.reason = reasons[0][1] if reasons else records[0].reason
+        else:
+            parts = [f"{record.name}: {record.reason or record.status}" for record in records]
+            parts += [f"{one.suffix}: {reason}" for one, reason in reasons]
+            link.reason = "; ".join(parts)
+        held = not reasons and all(record.status == "passed" for record in records)
+        link.status = "passed" if held else "not run"
+        return None
+
+    def add_built(self, form: BuiltArtifact, float32: Artifact) -> None:
+        """The files of an artifact, its manifest completed."""
+        names = {path: destination for destination, path in self.files.items()}  # a build's own source keeps its name
+        if isinstance(form.backend, KeepsManifest):
+            source, origin = names.get(form.source, form.source), names.get(float32.path, float32.path)
+            form.backend.complete_manifest(form.path, source.name, origin.name, self.report)
+        for suffix, path in form.built.files.items():
+            self.add_file(kind_of(suffix), path, suffix)
 
     def images(self) -> list[Path]:
         return [path for path in (self.request.image, self.request.test_image) if path is not None]
@@ -316,10 +404,19 @@ def run_job(
             for key, value in request.options.items()
         },
     )
-    destination = choose_destination(request.source, request.output, request.precision)
+    destination = destination_of(request)
     with opened(destination) as workdir, inductor_cache(workdir):
         session, settings = open_session(adapter, request.plugins_file)
-        running = kind(request, report, observer or Observer(), session, settings, workdir, destination, documents)
+        running = kind(
+            request=request,
+            report=report,
+            observer=observer or Observer(),
+            session=session,
+            settings=settings,
+            workdir=workdir,
+            destination=destination,
+            documents=documents,
+        )
         try:
             running.run()
         except BaseException as error:

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, PatchError, VerificationError
-from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes
+from adaptrt.pipeline.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions
 from adaptrt.report import Check, Finding, ImageRecord, Link, PredictionRecord
-from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs import ModelSpec
 from adaptrt.specs.runners import Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# seconds that a link may spend on batches; the larger ones are left out beyond, and the report says so
-BATCH_BUDGET = 30.0
 
 
 def record_link(
@@ -39,12 +34,12 @@ def record_link(
         check = failed[0]
         relation = "at least" if check.higher_is_better else "at most"
         unit = f" {check.unit}" if check.unit == "pixels" else ""
-        said = f"{check.name} {check.value:.3g}{unit}, {relation} {check.limit:.3g} is accepted"
+        said = f"{check.title} {check.value:.3g}{unit}, {relation} {check.limit:.3g} is accepted"
         if math.isinf(check.value) and check.reason:
-            said = f"{check.name}: {check.reason}"
+            said = f"{check.title}: {check.reason}"
         raise error(
             f"Link {link.number} ({link.name}) fails: {said}.",
-            hint=_BATCH_DEPENDENT if check.name.endswith(" in a batch") else _HINTS[link.number],
+            hint=_BATCH_DEPENDENT if check.kind == "batch" else _HINTS[link.number],
         )
 
 
@@ -100,115 +95,6 @@ def hint_of_inputs(options: Any) -> str:
     return f"Check the {'; the '.join(['shapes: --imgsz, --batch or --shape', *more])}."
 
 
-def compare_samples(
-    run: Callable[[Any], Any],
-    samples: Sequence[Sample],
-    spec: ModelSpec,
-    precision: Precision,
-    jumps: list[Check] | None = None,
-) -> tuple[list[Check], list[Any]]:
-    """Each sample on its own against the reference; the outputs too, for the batches.
-
-    With ``jumps`` samples are left out where the reference itself jumps; what failed in it is added there.
-    """
-    from adaptrt.pipeline.stability import reference_instability
-    from adaptrt.verify.compare import Comparison
-
-    comparison = Comparison(spec, precision)
-    outputs = []
-    for sample in samples:
-        outputs.append(run(sample.inputs))
-        jump = None if jumps is None else reference_instability(sample, outputs[-1], spec, precision)
-        if jumps is None or jump is None:
-            comparison.add(sample.reference, outputs[-1])
-        else:
-            jumps.append(jump)
-    return comparison.checks(), outputs
-
-
-def record_compared(link: Link, checks: Sequence[Check], invariance: Sequence[Check], jumps: Sequence[Check]) -> None:
-    """``record_link``, with a word about samples that were left out; where none is left, the link did not run."""
-    if jumps:
-        worst = max((jump for jump in jumps if jump.name == jumps[0].name), key=lambda jump: jump.value)
-        count = "every sample" if not checks else f"{len(jumps)} samples" if len(jumps) > 1 else "1 sample"
-        unit = " pixels" if worst.unit == "pixels" else ""
-        said = f"the model's own {worst.name} move by {worst.value:.2g}{unit} when its input moves in the last digits"
-        link.reason = "; ".join(filter(None, [link.reason, f"{count} left out: there {said}"]))
-    if checks or not jumps:
-        record_link(link, [*checks, *invariance])
-        return
-    if invariance:
-        record_link(link, invariance)
-    link.status = "not run"
-
-
-def check_batch_invariance(
-    run: Callable[[Any], Any],
-    samples: Sequence[Sample],
-    alone: Sequence[Any],
-    spec: ModelSpec,
-    effort: str,
-    precision: Precision | None = None,
-) -> tuple[list[Check], str]:
-    """Batch invariance on the samples of equal shape, and a word about what was left out. ``precision`` is an engine's."""
-    from adaptrt.verify.batch_invariance import (
-        batched_inputs,
-        check_batches,
-        check_other_items,
-        outputs_without_batch,
-        split_rows,
-    )
-
-    references = [(sample.inputs, sample.reference) for sample in samples if sample.reference]
-    whole = outputs_without_batch([given for given, _ in references], [found for _, found in references], spec)
-    said = f"{', '.join(whole)} without a batch axis, compared as a whole" if whole else ""
-    if whole:
-        spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name not in whole))
-        if not spec.outputs:
-            return [], said
-    first = {name: array.shape for name, array in samples[0].inputs.items()}
-    alike = [
-        index
-        for index, sample in enumerate(samples)
-        if {name: array.shape for name, array in sample.inputs.items()} == first
-    ]
-    inputs = [samples[index].inputs for index in alike]
-    axis = batch_axis(spec)
-    if not axis.dynamic:
-        if axis.max == 1:
-            return [], "batch invariance does not apply: the batch is fixed at 1"
-        if len(inputs) < 2:
-            return [], "batch invariance is not checked: one sample has no other batch items"
-        checks = check_other_items(run, inputs, spec, precision)
-        return checks, "; ".join(filter(None, [f"batch {axis.max} with other batch items", said]))
-    sizes = batch_sizes(spec)
-    if effort == "quick":
-        sizes = sizes[:1]
-    started = time.perf_counter()
-    run(inputs[0])
-    seconds = (time.perf_counter() - started) / axis.min
-    tried: list[int] = []
-    spent = 0.0
-    for size in sizes:
-        spent += size * seconds
-        if spent > BATCH_BUDGET and tried:
-            break
-        tried.append(size)
-    left_out = (
-        f"batches {', '.join(map(str, sizes[len(tried) :]))} left out: beyond {BATCH_BUDGET:.0f} s"
-        if len(tried) < len(sizes)
-        else ""
-    )
-    outputs = [alone[index] for index in alike]
-    shared = {tensor.name for tensor in spec.inputs} - set(batched_inputs(spec))
-    if shared:  # one batch has one of these: alone, every sample has to have had the same
-        inputs = [{**sample, **{name: inputs[0][name] for name in shared}} for sample in inputs]
-        outputs = [run(sample) for sample in inputs]
-    rows, rows_alone = split_rows(inputs, outputs, spec)
-    checks = check_batches(run, rows, rows_alone, spec, tried, precision)
-    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", left_out, said]))
-
-
 def predict(
     runner: Runner,
     image: NDArray[Any],
@@ -217,16 +103,9 @@ def predict(
     spec: ModelSpec,
 ) -> Predictions:
     """One image through pre-processing, a runner and post-processing; a fixed batch is filled with the image."""
-    import numpy as np
-
     arrays, meta = preprocess(image, spec)
-    smallest = spec.inputs[0].profiles[0][0].min if spec.inputs else 1
-    filled = {
-        name: np.repeat(array, smallest, axis=0) if array.shape[0] == 1 else array for name, array in arrays.items()
-    }
-    outputs = runner.run(filled)
-    first = {name: array[:1] if array.ndim and array.shape[0] == smallest else array for name, array in outputs.items()}
-    return postprocess(first, [meta], spec)[0]
+    outputs = runner.run(fill_batch([arrays], smallest_batch(spec)))
+    return postprocess(first_rows(outputs, 1, smallest_batch(spec)), [meta], spec)[0]
 
 
 def compare_predictions(
@@ -254,6 +133,7 @@ def compare_predictions(
                 reason=metric.reason,
                 samples=len(reference),
                 higher_is_better=True,
+                kind="metric",
             )
         )
     return checks

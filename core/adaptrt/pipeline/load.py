@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.options import fill_options, option_names, takes_option
+from adaptrt.pipeline.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.backends import Backend, OpenOptions
 from adaptrt.specs.runners import Runner
-from adaptrt.store.model_files import ENGINE_SUFFIXES, convert_first, require_libraries, require_model_file
+from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,11 @@ class Model:
             inputs, meta = self._hooks.preprocess(read_image(image), spec)
             arrays.append(inputs)
             metas.append(meta)
-        smallest = self.spec.inputs[0].dims[0].min
-        missing = max(0, smallest - len(arrays))  # a fixed batch is filled up with the last image
-        filled = arrays + arrays[-1:] * missing
-        batch = (
-            filled[0]
-            if len(filled) == 1
-            else {name: np.concatenate([one[name] for one in filled]) for name in filled[0]}
-        )
+        batch = fill_batch(arrays, smallest_batch(self.spec))
         marks.append(time.perf_counter())
         outputs = self.runner.run(batch)
         marks.append(time.perf_counter())
-        if missing:
-            outputs = {name: array[: len(metas)] for name, array in outputs.items()}
+        outputs = first_rows(outputs, len(metas), smallest_batch(self.spec))
         predictions = self._hooks.postprocess(outputs, metas, spec)
         marks.append(time.perf_counter())
         return predictions, np.diff(marks)
@@ -134,7 +128,7 @@ def load(
     plugin_libs: Sequence[str | Path] = (),
     plugins_file: str | Path | None = None,
 ) -> Model:
-    """Open an ONNX file or an engine that adaptrt wrote.
+    """Open a file that adaptrt wrote, with the backend that its suffix names.
 
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine).
     """
@@ -142,33 +136,27 @@ def load(
     require_model_file(path)
     require_libraries("--plugin-lib", plugin_libs)
     require_libraries("--ort-custom-ops", custom_ops)
-    plugins = Path(plugins_file) if plugins_file else None
-    suffix = path.suffix.lower()
-    if suffix in ENGINE_SUFFIXES:
-        from adaptrt.backends.tensorrt.runtime import TensorRTRunner
+    backend = require_backend(path)
+    libraries = custom_ops if ".onnx" in backend.suffixes else plugin_libs
+    options = OpenOptions(device=device, libraries=tuple(map(Path, libraries)), allow_host_code=allow_host_code)
+    runner = backend.open(path, options)
+    if runner.spec is None:
+        runner.close()
+        raise _without_spec(path, backend)
+    model = Model(runner, runner.spec, path, plugins_file=Path(plugins_file) if plugins_file else None)
+    model.warnings += runner.warnings
+    return model
 
-        engine = TensorRTRunner(path, device=device or 0, allow_host_code=allow_host_code, plugin_libs=plugin_libs)
-        if engine.spec is None:
-            engine.close()
-            raise ModelError(
-                f"{path.name} has no manifest ({path.name}.json): how images go in and boxes come out is not known.",
-                hint="Copy the manifest beside it, or run arrays: adaptrt.backends.tensorrt.runtime.TensorRTRunner.",
-            )
-        model = Model(engine, engine.spec, path, plugins_file=plugins)
-        model.warnings += engine.warnings
-        return model
-    if suffix != ".onnx":
-        raise ModelError(
-            f"{path.name} is neither an .onnx file nor an .engine.",
-            hint=convert_first(path),
-        )
-    from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 
-    runner = OnnxRuntimeRunner(path, device=device or "cpu", custom_ops=[Path(library) for library in custom_ops])
-    spec = runner.spec
-    if spec is None:
-        raise ModelError(
-            f"{path.name} holds no adaptrt spec: how images go in and boxes come out is not known.",
+def _without_spec(path: Path, backend: Backend) -> ModelError:
+    unknown = "how images go in and predictions come out is not known"
+    if ".onnx" in backend.suffixes:
+        return ModelError(
+            f"{path.name} holds no adaptrt spec: {unknown}.",
             hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file is.",
         )
-    return Model(runner, spec, path, plugins_file=plugins)
+    return ModelError(
+        f"{path.name} has no manifest ({path.name}.json): {unknown}.",
+        hint=f"Copy the manifest beside it, or run arrays with {backend.title}: "
+        f"adaptrt.specs.backends.BACKENDS.find({backend.name!r}).open(...).",
+    )

@@ -7,38 +7,54 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from adaptrt.backends.choice import chosen_backends
 from adaptrt.errors import OutputError
 from adaptrt.report import FileRecord
+from adaptrt.request import Request
+from adaptrt.specs.backends import model_suffixes, suffix_of
 from adaptrt.store.hashing import file_sha256
-from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, MODEL_SUFFIXES
+from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
 from adaptrt.store.workspace import follow_link, move_file, workspace
-
-_ENGINE = ".engine"
 
 
 @dataclass(frozen=True)
 class Destination:
     """The folder and the stem of everything a conversion writes: ``best`` for ``best.onnx``, ``best.engine`` ...
 
-    ``engine`` is what an engine is called instead of ``.engine``; suffixes are said as if it was not.
+    ``suffixes`` maps the suffix of a backend's files to the one that the user gave instead (``.engine`` to ``.plan``);
+    everywhere else suffixes are said as if they had not.
     """
 
     folder: Path
     stem: str
-    engine: str = _ENGINE
+    suffixes: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, suffix: str) -> Path:
-        if suffix.startswith(_ENGINE):
-            suffix = self.engine + suffix.removeprefix(_ENGINE)
+        for own, asked in self.suffixes.items():
+            if suffix.startswith(own):
+                suffix = asked + suffix.removeprefix(own)
+                break
         return self.folder / f"{self.stem}{suffix}"
 
     def suffix(self, path: Path) -> str:
         """The suffix that ``path`` made this of."""
         suffix = path.name.removeprefix(self.stem)
-        return _ENGINE + suffix.removeprefix(self.engine) if suffix.startswith(self.engine) else suffix
+        for own, asked in self.suffixes.items():
+            if suffix.startswith(asked):
+                return own + suffix.removeprefix(asked)
+        return suffix
+
+
+def destination_of(request: Request) -> Destination:
+    """Where a request writes, under the suffixes that it asks for."""
+    destination = choose_destination(request.source, request.output, request.precision)
+    renamed = {
+        one.backend.suffixes[0]: one.suffix for one in chosen_backends(request) if one.suffix != one.backend.suffixes[0]
+    }
+    return replace(destination, suffixes=renamed)
 
 
 def choose_destination(source: str, output: Path | None, precision: str = "fp32") -> Destination:
@@ -53,15 +69,23 @@ def choose_destination(source: str, output: Path | None, precision: str = "fp32"
     if output is None:
         folder = source_path.parent if source_path.is_file() else Path()
         return Destination(folder, stem)
-    if output.suffix in MODEL_SUFFIXES and not output.is_dir():
-        stem = output.stem.removesuffix(f".{precision}") or output.stem
-        return Destination(output.parent, stem, _ENGINE if output.suffix == ".onnx" else output.suffix)
+    found = suffix_of(output) if not output.is_dir() and output.suffix else None
+    if found is not None:
+        backend, suffix = found
+        stem = output.name[: -len(suffix)]
+        renamed = {backend.suffixes[0]: suffix} if suffix != backend.suffixes[0] else {}
+        return Destination(output.parent, stem.removesuffix(f".{precision}") or stem, renamed)
     if output.suffix and not output.is_dir() and output.suffix[1:].isalpha():
         raise OutputError(
-            f"-o {output}: a conversion writes {', '.join(MODEL_SUFFIXES)}, not {output.suffix}.",
+            f"-o {output}: a conversion writes {', '.join(model_suffixes())}, not {output.suffix}.",
             hint=f"For example: -o {output.with_suffix('.onnx')}, or a folder.",
         )
     return Destination(output, stem)
+
+
+def kind_of(suffix: str) -> str:
+    """What a report calls a file that a backend built: ``engine``, ``manifest``, ``rtx.engine``, ``openvino.xml``."""
+    return {".engine.json": "manifest"}.get(suffix, suffix.removeprefix("."))
 
 
 _SOURCE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx", ".py", ".yaml", ".yml"}
@@ -79,7 +103,7 @@ def opened(destination: Destination) -> Iterator[Path]:
             for missing in [path for path in (folder, *folder.parents) if not path.exists()][::-1]:
                 missing.mkdir(exist_ok=True)
                 stack.callback(_remove_if_empty, missing)
-            for suffix in (".onnx", _ENGINE, ".report.json", ".report.html"):
+            for suffix in (*model_suffixes(), ".report.json", ".report.html"):
                 follow_link(destination.path(suffix))
             workdir = stack.enter_context(workspace(folder, destination.stem))
         except OSError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptrt.backends.tensorrt.generations import require_supported, target_of
-from adaptrt.errors import ModelError, UsageError, nearest_file
+from adaptrt.backends.choice import chosen_backends, deciding_backends, target_of
+from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
+from adaptrt.specs import Target, precision_named, precision_names
+from adaptrt.specs.backends import Backend, ChecksOptions
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
 
 # what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
@@ -19,12 +21,44 @@ def require_possible(request: Request) -> None:
     target = target_of(request)
     if request.opset is not None:
         choose_opset(request.opset, request.exporter, target)
-    require_supported(request.build, request.precision, target.name)
+    for backend in deciding_backends(request):
+        require_supported(request, backend, target)
     require_source(request.source)
     if request.weights is not None:
         require_source(str(request.weights))
     require_libraries("--plugin-lib", request.build.plugin_libs)
     require_libraries("--ort-custom-ops", request.ort_custom_ops)
+
+
+def require_supported(request: Request, backend: Backend, target: Target) -> None:
+    """Refuse what this backend does not have for this target: a precision, or an option of the build."""
+    precision = precision_named(request.precision)
+    unsupported = backend.express(precision, target).unsupported
+    if unsupported:
+        able = [name for name in precision_names() if _supported(backend, name, target)]
+        raise UsageError(
+            f"--precision {precision.name}: {unsupported}.",
+            hint=f"{target.title} has {', '.join(able)}. Choose one of them, or another --target.",
+        )
+    if isinstance(backend, ChecksOptions):
+        backend.check_options(request.build, target)
+
+
+def _supported(backend: Backend, precision: str, target: Target) -> bool:
+    return not backend.express(precision_named(precision), target).unsupported
+
+
+def require_buildable(request: Request) -> None:
+    """Refuse a file that was asked for by name (``--to``) and that cannot be built here."""
+    target = target_of(request)
+    for one in chosen_backends(request):
+        reason = one.backend.unavailable(target, request.build.device) if one.asked and one.builds else None
+        if reason is not None:
+            raise BuildError(
+                f"No {one.suffix} file can be built: {reason}.",
+                hint=f"Build it where that is there, or leave {one.suffix.removeprefix('.')} out of --to; "
+                "adaptrt doctor says what is here.",
+            )
 
 
 def require_images(request: Request) -> None:

@@ -22,11 +22,11 @@ _TRIES = 4
 
 
 def reference_instability(sample: Sample, converted: Arrays, spec: ModelSpec, precision: Precision) -> Check | None:
-    """How far the reference itself moves when its input moves in the last digits, where that is more than is accepted: a
-    check that fails.
+    """How far the reference itself differs when its input is perturbed by one rounding error, if that is more than is
+    accepted: a check that fails.
 
-    ``None``: the sample counts. It does where it agrees, where a group fails that has no ``jumps``, and where
-    the reference stays.
+    ``None``: the sample counts. It does where it agrees, where a group fails that is not ``rank_sensitive``, and where
+    the reference is stable.
     """
     failed = {check.name for check in _checks(sample.reference, converted, spec, precision) if not check.passed}
     if not failed or sample.again is None or not failed <= _rank_sensitive(spec):
@@ -48,7 +48,10 @@ def _checks(reference: Arrays, other: Arrays, spec: ModelSpec, precision: Precis
 
 def _rank_sensitive(spec: ModelSpec) -> set[str]:
     return {
-        check_name(output.name, group.name) for output in spec.outputs for group in groups_of(output) if group.jumps
+        check_name(output.name, group.name)
+        for output in spec.outputs
+        for group in groups_of(output)
+        if group.rank_sensitive
     }
 
 

@@ -14,6 +14,7 @@ from adaptrt.errors import AdaptrtError, PluginError, ShapeError, disk_error
 from adaptrt.plugins.recorder import Recorder
 from adaptrt.predictions import Classification, Detections, ImageMeta, Values
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.backends import Built, KeepsManifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from adaptrt.predictions import Predictions
     from adaptrt.report import Report
     from adaptrt.request import Conversion
+    from adaptrt.specs import Precision
+    from adaptrt.specs.backends import Backend
 
 C = TypeVar("C", Patch, GraphPass, Metric)
 
@@ -120,15 +123,31 @@ class Hooks:
         passes = self._collected("graph_passes", GraphPass, lambda found: found.name, ctx=ctx, spec=spec)
         return sorted(passes, key=lambda found: (found.item.order, found.item.name))
 
-    def reduce_precision(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path:
-        return self._required_file("reduce_precision", ctx=ctx, onnx_path=onnx_path, spec=spec)
+    def quantize(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path:
+        return self._required_file("quantize", ctx=ctx, onnx_path=onnx_path, spec=spec, precision=precision)
+
+    def reduce_precision(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path:
+        return self._required_file("reduce_precision", ctx=ctx, onnx_path=onnx_path, spec=spec, precision=precision)
 
     def configure_builder(self, ctx: Conversion, network: Any, config: Any) -> None:
         self._call("configure_builder", ctx=ctx, network=network, config=config)
 
-    def build_engine(self, ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
-        """The engine; ``None`` where nobody can build one."""
-        return self._file("build_engine", ctx=ctx, onnx_path=onnx_path, spec=spec)
+    def build_engine(
+        self, ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision, backend: Backend
+    ) -> Built | None:
+        """What was built for this backend; ``None`` if no plugin can build it."""
+        result = self._call(
+            "build_engine", ctx=ctx, onnx_path=onnx_path, spec=spec, precision=precision, backend=backend
+        )
+        if isinstance(result, Path) and result.is_file():
+            if isinstance(backend, KeepsManifest):
+                return backend.built_of(result)
+            return Built(files={backend.suffixes[0]: result})
+        if isinstance(result, Built) and result.files and all(path.is_file() for path in result.files.values()):
+            return result
+        if result is None:
+            return None
+        raise self._wrong("build_engine", "the Path of a file it wrote", result)
 
     def preprocess(self, image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:
         result = self._call("preprocess", image=image, spec=spec)
@@ -160,8 +179,8 @@ class Hooks:
             raise self._wrong("framework_predictions", "Detections, Classification or Values", result)
         return result
 
-    def metrics(self, ctx: Conversion, spec: ModelSpec) -> list[Contributed]:
-        return self._collected("metrics", Metric, lambda metric: metric.name, ctx=ctx, spec=spec)
+    def metrics(self, ctx: Conversion, spec: ModelSpec, precision: Precision) -> list[Contributed]:
+        return self._collected("metrics", Metric, lambda metric: metric.name, ctx=ctx, spec=spec, precision=precision)
 
     def conversion_finished(self, ctx: Conversion, report: Report) -> None:
         """Everybody hears of the end, whoever fails in that; the failures are one error."""

@@ -152,6 +152,9 @@ class Session:
     def _problem(self, plugin: object, *, is_adapter: bool) -> tuple[str, str] | None:
         """What the rules for plugins outside core forbid."""
         for caller in self._manager.get_hookcallers(plugin) or []:
+            if caller.name in hookspecs.RENAMED:
+                new = hookspecs.RENAMED[caller.name]
+                return f"the hook {caller.name} is now called {new}.", f"Rename it: see {new} in the hook reference."
             if not caller.has_spec():
                 known = [name for name in vars(hookspecs) if getattr(getattr(hookspecs, name), "adaptrt_spec", None)]
                 return f"there is no hook {caller.name!r}.", did_you_mean(caller.name, known)

@@ -56,22 +56,6 @@ def number(value: float) -> str:
     return f"{value:.3g}" if 1e-4 <= abs(value) < 1e4 else f"{value:.1e}"
 
 
-def file_size(count: int) -> str:
-    """Bytes in the units that ``ls -h`` uses, with powers of 1000: ``10.2 MB``."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 0.0995:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {seconds % 60:.0f} s"
-
-
 def used(check: Check) -> float | None:
     """The share of the limit that a check uses, 0 to 1 while it holds; ``None`` without a limit.
 

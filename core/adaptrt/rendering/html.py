@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptrt import quantities
 from adaptrt.errors import OutputError
 from adaptrt.rendering import charts, formatting
 from adaptrt.rendering.figures import image_figures
@@ -79,7 +80,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for function in (
-        formatting.number, formatting.duration, formatting.file_size, formatting.value_text, formatting.limit_text, formatting.stage_title,
+        formatting.number, quantities.duration, quantities.file_size, formatting.value_text, formatting.limit_text, formatting.stage_title,
         formatting.describe_transform, formatting.describe_decoder, formatting.output_shape, formatting.input_shape, formatting.display_path,
         breakable,
     ):  # fmt: skip

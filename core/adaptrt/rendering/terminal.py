@@ -13,17 +13,9 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from adaptrt.quantities import duration, file_size
 from adaptrt.rendering.findings import print_findings
-from adaptrt.rendering.formatting import (
-    SHORT_LINKS,
-    display_path,
-    duration,
-    file_size,
-    limit_text,
-    value_text,
-    verdict,
-    worst,
-)
+from adaptrt.rendering.formatting import SHORT_LINKS, display_path, limit_text, value_text, verdict, worst
 from adaptrt.rendering.printable import UNPRINTABLE, printable
 
 if TYPE_CHECKING:
@@ -110,7 +102,7 @@ def checks_table(report: Report, *, every: bool = False) -> Table:
 
 def _check_cells(check: Check, link: Link, every: bool) -> tuple[RenderableType, ...]:
     color = "" if check.passed else "red"
-    name = Text(check.name, style=color)
+    name = Text(check.title, style=color)
     if not every and len(link.checks) > 1:
         name.append(f" (of {len(link.checks)})", style="dim")
     return name, Text(value_text(check), style=color), Text(limit_text(check), style="dim")

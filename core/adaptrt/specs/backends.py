@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from adaptrt.errors import PluginError, UsageError, did_you_mean
 from adaptrt.specs.registry import Registry
-from adaptrt.specs.runners import Runner
+from adaptrt.specs.runners import FileRunner
 
 if TYPE_CHECKING:
+    from adaptrt.report import Report
     from adaptrt.specs.build import BuildOptions
     from adaptrt.specs.model import ModelSpec
     from adaptrt.specs.precisions import Precision
@@ -86,14 +88,29 @@ class Built:
 class Backend(Protocol):
     """Builds and runs converted models. Found by name under the entry-point group ``adaptrt.backends``.
 
-    ``suffixes`` of the files it opens, its own first: the longest suffix that fits a file decides. ``targets``: what a
-    graph can be made for, by name.
+    Attributes do; none of them is ever set from outside.
     """
 
-    name: str
-    title: str
-    suffixes: tuple[str, ...]
-    targets: Mapping[str, Target]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of the files it opens, that of the file it builds first: the longest suffix that fits a file decides."""
+        ...
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        """What its graphs can be made for, by name, the default first; empty if it takes any graph.
+
+        A backend with a single target implies it: ``--to rtx`` needs no ``--target rtx``.
+        """
+        ...
 
     def unavailable(self, target: Target, device: int = 0) -> str | None:
         """Why nothing can be built here; ``None`` if it can."""
@@ -107,13 +124,120 @@ class Backend(Protocol):
         """Build the file; a ``BuildError`` leaves none behind."""
         ...
 
-    def open(self, path: Path, options: OpenOptions) -> Runner:
+    def open(self, path: Path, options: OpenOptions) -> FileRunner:
         """A runner; a ``DependencyError`` where it cannot run here."""
         ...
 
     def describe(self, path: Path) -> dict[str, Any]:
-        """What ``inspect`` shows, as data."""
+        """What ``inspect`` shows, as the fields of ``adaptrt.specs.descriptions.Description``; all can be left out."""
+        ...
+
+
+@runtime_checkable
+class ChecksOptions(Protocol):
+    """A backend that refuses build options which a target lacks, before anything is loaded."""
+
+    def check_options(self, options: BuildOptions, target: Target) -> None:
+        """Raise a ``UsageError`` that names the option."""
+        ...
+
+
+@runtime_checkable
+class ChecksRuntime(Protocol):
+    """A backend that can tell in advance that it cannot run here."""
+
+    def check_runtime(self) -> None:
+        """Raise a ``DependencyError`` if what runs its files is not installed."""
+        ...
+
+
+@runtime_checkable
+class KeepsManifest(Protocol):
+    """A backend with a manifest beside each of its files."""
+
+    def built_of(self, path: Path) -> Built:
+        """A file that was built, by a plugin maybe, with what belongs to it."""
+        ...
+
+    def complete_manifest(self, path: Path, onnx: str, float32: str, report: Report) -> None:
+        """Add what only the conversion knows, if there is a manifest.
+
+        ``onnx`` is the name of the file that this one was built from, ``float32`` that of the float32 graph.
+        """
         ...
 
 
 BACKENDS: Registry[Backend] = Registry("adaptrt.backends", "backend", Backend)
+
+
+def backend_of(path: Path) -> Backend | None:
+    """The backend that opens this file: the longest suffix that fits decides; ``None`` if none fits."""
+    found = suffix_of(path)
+    return found[0] if found else None
+
+
+def suffix_of(path: Path) -> tuple[Backend, str] | None:
+    """The backend that opens this file, and which of its suffixes the file has."""
+    name = path.name.lower()
+    fitting = [
+        (backend, suffix) for backend in BACKENDS.all() for suffix in backend.suffixes if name.endswith(suffix.lower())
+    ]
+    if not fitting:
+        return None
+    longest = max(len(suffix) for _, suffix in fitting)
+    best = [(backend, suffix) for backend, suffix in fitting if len(suffix) == longest]
+    if len(best) > 1:
+        raise PluginError(
+            f"Files {best[0][1]} are claimed by {' and by '.join(backend.name for backend, _ in best)}.",
+            hint=f"Uninstall one of {', '.join(BACKENDS.distribution(backend.name) for backend, _ in best)}.",
+        )
+    return best[0]
+
+
+def model_suffixes() -> list[str]:
+    """The suffixes of all files that a backend opens; those of ONNX files first."""
+    found = [suffix for backend in BACKENDS.all() for suffix in backend.suffixes]
+    return sorted(dict.fromkeys(found), key=lambda suffix: suffix != ".onnx")
+
+
+def backend_named(word: str) -> tuple[Backend, str]:
+    """The backend that a word of ``--to`` means, and the suffix of its file.
+
+    A word is the name of a backend (``tensorrt``), or a suffix or its first part (``engine``, ``plan``, ``rtx``).
+    """
+    if word in BACKENDS.names():
+        backend = BACKENDS.find(word)
+        return backend, backend.suffixes[0]
+    words = _suffix_words()
+    if word not in words:
+        known = [*words, *(name for name in BACKENDS.names() if name not in words)]
+        raise UsageError(
+            f"--to {word!r} is not a kind of file that can be written.",
+            hint=did_you_mean(word, known),
+        )
+    return words[word]
+
+
+def _suffix_words() -> dict[str, tuple[Backend, str]]:
+    """Suffixes and their first parts, without the dot; what a backend says first wins."""
+    words: dict[str, tuple[Backend, str]] = {}
+    for backend in BACKENDS.all():
+        for suffix in backend.suffixes:
+            whole = suffix.lower().removeprefix(".")
+            for word in (whole, whole.partition(".")[0]):
+                words.setdefault(word, (backend, suffix))
+    return words
+
+
+def all_targets() -> dict[str, Target]:
+    """Everything that a graph can be made for, by name; of each backend its default first."""
+    return {name: target for backend in BACKENDS.all() for name, target in backend.targets.items()}
+
+
+def target_named(name: str) -> Target:
+    """The target of this name; a ``UsageError`` lists those that there are."""
+    targets = all_targets()
+    if name not in targets:
+        known = sorted(targets)
+        raise UsageError(f"Unknown target {name!r}.", hint=did_you_mean(name, known))
+    return targets[name]

@@ -9,6 +9,7 @@ from adaptrt.errors import AdaptrtError, ModelError, did_you_mean
 from adaptrt.specs.dims import Dim, Shape
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.tensors import InputSpec, OutputSpec
+from adaptrt.specs.versions import upgrade_spec
 
 Task = Literal["detect", "classify", "values"]
 
@@ -44,7 +45,7 @@ class ModelSpec:
     metadata: dict[str, str] = field(default_factory=dict)
     adapter: str | None = None
     exporter: Literal["dynamo", "torchscript"] | None = None
-    version: int = 1
+    version: int = 2
 
     def _require_bounded_image(self) -> None:
         if self.image is not None:
@@ -107,7 +108,7 @@ class ModelSpec:
         import msgspec
 
         try:
-            spec = msgspec.json.decode(text, type=cls)
+            spec = msgspec.convert(upgrade_spec(msgspec.json.decode(text)), cls)
             spec._require_bounded_image()
         except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             _refuse_later(text)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from adaptrt.specs.model import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -29,3 +31,17 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class FileRunner(Runner, Protocol):
+    """A runner of a file that a backend opened."""
+
+    @property
+    def spec(self) -> ModelSpec | None:
+        """What travels with the file; ``None`` in one that adaptrt did not write."""
+        ...
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What should be known about running it here."""
+        ...

@@ -56,8 +56,9 @@ class OutputGroup:
     ``tolerances`` maps a precision (``fp32``, ``fp16`` ...) to what is accepted for this group; where a precision is
     missing the default of the unit holds.
 
-    ``jumps``: the model ranks or picks, and where two candidates are nearly equal its own result jumps. A sample that
-    fails is then left out if the reference too moves further than is accepted when its input moves in the last digits.
+    ``rank_sensitive``: the model ranks or picks, and where two candidates are nearly equal its own result jumps. A sample
+    that fails is then left out if the reference itself differs by more than is accepted when its input is perturbed by one
+    rounding error.
     """
 
     name: str
@@ -66,7 +67,7 @@ class OutputGroup:
     start: int | None = None
     stop: int | None = None
     tolerances: dict[str, Tolerance] | None = None
-    jumps: bool = False
+    rank_sensitive: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,30 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from adaptrt.errors import GraphError, ModelError, UsageError, nearest_file
+from adaptrt.specs.backends import Backend, backend_of, model_suffixes
 
-ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
-MODEL_SUFFIXES = (".onnx", *ENGINE_SUFFIXES)
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
 
 
 def require_model_file(path: Path) -> None:
     """Refuse what is missing, or a folder; what is in the file its reader says."""
     if path.is_dir():
-        raise ModelError(f"{path} is a folder.", hint=f"Give a file: {', '.join(MODEL_SUFFIXES)}")
+        raise ModelError(f"{path} is a folder.", hint=f"Give a file: {', '.join(model_suffixes())}")
     if not path.is_file():
-        raise ModelError(f"There is no file {path}.", hint=nearest_file(path, MODEL_SUFFIXES) or "Check the path.")
+        raise ModelError(f"There is no file {path}.", hint=nearest_file(path, model_suffixes()) or "Check the path.")
     if not os.access(path, os.R_OK):
         raise ModelError(f"{path} cannot be read: permission denied.", hint="Check its permissions.")
+
+
+def require_backend(path: Path) -> Backend:
+    """The backend that opens this file; a ``ModelError`` says which files can be opened."""
+    backend = backend_of(path)
+    if backend is None:
+        raise ModelError(
+            f"{path.name} is not a file that can be opened: none of {', '.join(model_suffixes())}.",
+            hint=convert_first(path),
+        )
+    return backend
 
 
 def require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
@@ -40,8 +50,8 @@ def not_onnx(path: Path, detail: str = "") -> GraphError:
     suffix = path.suffix.lower()
     if suffix in CHECKPOINT_SUFFIXES:
         hint = convert_first(path)
-    elif suffix in ENGINE_SUFFIXES:
-        hint = f"An engine holds no graph any more; what it is shows: adaptrt inspect {path.name}"
+    elif suffix != ".onnx" and backend_of(path) is not None:
+        hint = f"A file that was built holds no ONNX graph; adaptrt inspect {path.name} shows what it is."
     else:
         hint = "Check that the file is whole; convert the model again."
     return GraphError(f"{path.name} is not a readable ONNX file{detail and f': {detail}'}.", hint=hint)

@@ -16,7 +16,8 @@ from adaptrt.errors import AdaptrtError
 from adaptrt.options import parse_pairs
 from adaptrt.report import Report
 from adaptrt.request import Exporter, Request, ShapeRequest
-from adaptrt.specs import ModelSpec, parse_batch, parse_imgsz, parse_shapes, precision_named
+from adaptrt.specs import ModelSpec, parse_batch, parse_imgsz, parse_shapes
+from adaptrt.specs.precisions import FP32
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.adapter_session import AdapterSession
@@ -193,7 +194,7 @@ class AdapterContract:
         spec, found = opened.completed, opened.patches()
         names = tuple(output.name for output in spec.outputs)
         samples = [opened.inputs(shapes, seed) for seed, shapes in enumerate(opened.corners().values())]
-        comparison = Comparison(spec, precision_named("fp32"))
+        comparison = Comparison(spec, FP32)
         reference = [opened.run(sample, names) for sample in samples]
         with applied(opened.model, found) as records:
             for sample, expected in zip(samples, reference, strict=True):
@@ -261,7 +262,7 @@ class AdapterContract:
             f"a value of the input decides in Python at {where[0]}, and the graph keeps what the example gave: patch it "
             "(torch.where, a mask)"
         )
-        honest = [check for check in report.link(2).checks if check.name.endswith(" in a batch")]
+        honest = [check for check in report.link(2).checks if check.kind == "batch"]
         assert honest, "no batch was checked: leave the batch dynamic"
         runner = OnnxRuntimeRunner(report.onnx)
         names = tuple(output.name for output in report.spec.outputs)
@@ -271,7 +272,7 @@ class AdapterContract:
                 new.name: sample[old.name].numpy()
                 for new, old in zip(report.spec.inputs, opened.spec.inputs, strict=True)
             }
-            comparison = Comparison(report.spec, precision_named("fp32"))
+            comparison = Comparison(report.spec, FP32)
             outputs = runner.run(arrays)
             comparison.add(opened.run(sample, names), outputs)
             wrong = [check for check in comparison.checks() if not check.passed]

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.report import Check
-from adaptrt.specs import ModelSpec, Precision, precision_named
+from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs.precisions import FP32
 from adaptrt.verify.compare import Comparison
 from adaptrt.verify.tolerances import BATCH_INVARIANCE
-
-IN_A_BATCH = " in a batch"  # how the names of these checks end
 
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
@@ -120,7 +119,7 @@ def check_other_items(
 
 def _comparison(spec: ModelSpec, precision: Precision | None) -> Comparison:
     tolerance = BATCH_INVARIANCE if precision is None else None
-    return Comparison(spec, precision or precision_named("fp32"), suffix=IN_A_BATCH, tolerance=tolerance)
+    return Comparison(spec, precision or FP32, kind="batch", tolerance=tolerance)
 
 
 def _whole_outputs(spec: ModelSpec) -> set[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.errors import PluginError
-from adaptrt.report import Check
+from adaptrt.report import Check, CheckKind
 from adaptrt.specs import ModelSpec, OutputGroup, OutputSpec, Precision, Tolerance
 from adaptrt.verify.tolerances import tolerance_of
 
@@ -54,13 +54,13 @@ class _Totals:
 class Comparison:
     """Collects differences over samples; ``checks`` gives one check for each group.
 
-    ``suffix`` is added to the names of the checks; ``tolerance`` overrides those of the groups.
+    ``kind`` is that of the checks; ``tolerance`` overrides those of the groups.
     """
 
     def __init__(
-        self, spec: ModelSpec, precision: Precision, *, suffix: str = "", tolerance: Tolerance | None = None
+        self, spec: ModelSpec, precision: Precision, *, kind: CheckKind = "samples", tolerance: Tolerance | None = None
     ) -> None:
-        self._suffix = suffix
+        self._kind = kind
         self._totals = {
             (output.name, group.name): _Totals(group, tolerance or tolerance_of(group, precision))
             for output in spec.outputs
@@ -102,7 +102,7 @@ class Comparison:
     def checks(self) -> list[Check]:
         return [
             Check(
-                name=check_name(output, group) + self._suffix,
+                name=check_name(output, group),
                 unit=totals.group.unit,
                 value=totals.largest,
                 limit=totals.limit,
@@ -110,6 +110,7 @@ class Comparison:
                 reason=totals.problem or totals.tolerance.reason,
                 mean=totals.total / totals.count if totals.count else None,
                 samples=totals.samples,
+                kind=self._kind,
             )
             for (output, group), totals in self._totals.items()
             if totals.samples

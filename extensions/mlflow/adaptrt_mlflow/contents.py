@@ -31,7 +31,7 @@ def metrics_of(report: Report) -> dict[str, float]:
     """Each check of each link, node counts, seconds of the stages, sizes of the files."""
     found: list[tuple[str, float]] = []
     for link in report.links:
-        found += [(f"link_{link.number}/{_plain(check.name)}", check.value) for check in link.checks]
+        found += [(f"link_{link.number}/{_plain(check.title)}", check.value) for check in link.checks]
     found += [(f"nodes/{_plain(stage)}", sum(counts.values())) for stage, counts in report.operators.items()]
     found += [(f"seconds/{_plain(stage.name)}", stage.seconds) for stage in report.stages]
     found.append(("seconds/total", report.seconds))

@@ -154,7 +154,7 @@ def without_spec(path: Path) -> Path:
 
 
 def test_int8_needs_a_quantised_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.pipeline.build.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
     Path("plugins.toml").write_text('[plugins]\ndisable = ["modelopt"]\n', encoding="utf-8")
     result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick", "--json")
     assert result.code == 8
@@ -165,7 +165,7 @@ def test_int8_needs_a_quantised_graph(adaptrt: Any, converted: Convert, monkeypa
 def test_whoever_gives_the_graph_its_types_may_quantise_it(
     adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
 ) -> None:
-    monkeypatch.setattr("adaptrt.pipeline.build.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
     install_extension("quantiser", """
         @hookimpl
         def reduce_precision(ctx, onnx_path, spec):

@@ -58,7 +58,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What TensorRT and GPU ``inspect`` finds here."""
 
     def set_here(version: str = "8.6.0", capability: str = "9.0", gpu: str = "NVIDIA H200") -> None:
-        module = "adaptrt.cli.inspection.engine_file"
+        module = "adaptrt.backends.tensorrt.description"
         monkeypatch.setattr(f"{module}.import_tensorrt", lambda: TensorRT(None, version, "full"))
         monkeypatch.setattr(f"{module}.describe_device", lambda _: Device(0, gpu, capability, 1, 1, "12.9", None))
 
@@ -111,7 +111,7 @@ def test_inspect_without_tensorrt(adaptrt: Any, tmp_path: Path, monkeypatch: pyt
     def missing() -> None:
         raise DependencyError("TensorRT is not installed.")
 
-    monkeypatch.setattr("adaptrt.cli.inspection.engine_file.import_tensorrt", missing)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.description.import_tensorrt", missing)
     assert adaptrt("inspect", write_engine(tmp_path), "--json").json["facts"]["runs here"] == (
         "not known: TensorRT is not installed."
     )

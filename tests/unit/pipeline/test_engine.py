@@ -17,12 +17,13 @@ from adaptrt.backends.tensorrt.build.log import LogNote
 from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
 from adaptrt.backends.tensorrt.manifest import Manifest, check_plan, manifest_path
 from adaptrt.errors import BuildError, DependencyError, EngineError, PluginError
-from adaptrt.pipeline import engine as engine_module
+from adaptrt.pipeline.artifacts import Artifact, try_open, why_float32
 from adaptrt.pipeline.configure import configure_builder
-from adaptrt.pipeline.engine import open_engine, why_float32
 from adaptrt.pipeline.observer import Observer
 from adaptrt.request import Conversion, Request
-from adaptrt.specs import BuildOptions
+from adaptrt.specs import BuildOptions, precision_named
+from adaptrt.specs.backends import BACKENDS, BackendRequest
+from adaptrt.specs.precisions import FP32
 
 Install = Callable[..., str]
 
@@ -70,11 +71,11 @@ def convert_engine(tiny: str, install_extension: Install, monkeypatch: pytest.Mo
     opened: list[PretendEngine] = []
 
     def convert(change: Any = lambda name, array, inputs: array, **options: Any) -> Report:
-        def open_it(plan: Path, request: Request) -> tuple[PretendEngine, str]:
-            opened.append(PretendEngine(plan, change))
+        def open_it(artifact: Artifact, request: Request) -> tuple[PretendEngine, str]:
+            opened.append(PretendEngine(artifact.path, change))
             return opened[-1], ""
 
-        monkeypatch.setattr(engine_module, "open_engine", open_it)
+        monkeypatch.setattr("adaptrt.pipeline.job.try_open", open_it)
         try:
             return adaptrt.convert("detector", adapter="tiny", **{"verify": "quick", **options})
         finally:
@@ -86,7 +87,7 @@ def convert_engine(tiny: str, install_extension: Install, monkeypatch: pytest.Mo
 def test_an_engine_that_agrees(convert_engine: Callable[..., Report], image: Path) -> None:
     report = convert_engine(image=image)
     assert [report.link(number).status for number in (4, 5)] == ["passed", "passed"]
-    assert {check.name for check in report.link(4).checks} == {
+    assert {check.title for check in report.link(4).checks} == {
         "output0: boxes",
         "output0: scores",
         "output0: boxes in a batch",
@@ -149,9 +150,9 @@ def test_an_engine_is_not_run_without_verification(convert_engine: Callable[...,
 
 def test_half_precision_without_tensorrt(tiny: str, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
-    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=10, image=image)
+    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target="10", image=image)
     assert report.link(3).status == "passed"
-    names = {check.name for check in report.link(3).checks}
+    names = {check.title for check in report.link(3).checks}
     assert {"output0: boxes", "output0: boxes (the file in ONNX Runtime)"} <= names
     assert (report.link(4).status, report.link(4).reason) == (
         "not run",
@@ -167,7 +168,7 @@ def test_half_precision_without_tensorrt(tiny: str, image: Path, monkeypatch: py
 
 def test_boxes_that_somebody_computes_in_half_are_a_finding(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adaptrt.graph.casts.decoding_nodes", lambda *_: [])
-    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target=10)
+    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target="10")
     found = [finding for finding in report.findings if finding.rule == "half-pixels"]
     assert {(finding.number, finding.severity) for finding in found} == {(8, "error")}
 
@@ -192,7 +193,7 @@ def test_predictions_are_those_of_the_reduced_graph(
     monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
     monkeypatch.setattr(OnnxRuntimeRunner, "__init__", remember)
     monkeypatch.setattr(OnnxRuntimeRunner, "run", note)
-    adaptrt.convert("detector", adapter="tiny", precision=precision, verify="quick", target=10, image=image)
+    adaptrt.convert("detector", adapter="tiny", precision=precision, verify="quick", target="10", image=image)
     assert seen[-1] == ("model.fp16.onnx" if precision == "fp16" else "rounded.onnx")
 
 
@@ -201,7 +202,7 @@ def test_float32_is_compared_strictly_whatever_the_engine_is_to_be(
 ) -> None:
     """TensorRT 8 takes half precision as a flag: without an engine nothing was rounded."""
     monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
-    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=8, image=image)
+    report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target="8", image=image)
     for link in (0, 5):
         assert [check.name for check in report.link(link).checks] == ["matched boxes (IoU 0.99, score within 0.001)"]
 
@@ -224,7 +225,7 @@ def test_a_typed_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: 
         """,
     )
     with pytest.raises(VerificationError, match="Link 3") as caught:
-        adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target=10)
+        adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target="10")
     assert "--keep-fp32" in str(caught.value.hint)
 
 
@@ -243,25 +244,29 @@ def test_a_typed_graph_without_the_spec_names_who_lost_it(tiny: str, install_ext
         """,
     )
     with pytest.raises(PluginError, match="forgets .*reduce_precision.* metadata"):
-        adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target=10)
+        adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target="10")
 
 
 def test_why_there_is_no_reduced_graph() -> None:
-    assert why_float32(Request("a", "b")) == "the graph stays float32"
-    assert why_float32(Request("a", "b", precision="fp16", target=10)) == "the graph holds fp16 already"
-    assert "builder flag" in why_float32(Request("a", "b", precision="fp16", target=8))
-    assert "Q/DQ" in why_float32(Request("a", "b", precision="int8", target=10))
+    def why(target: str | None, precision: str) -> str:
+        return why_float32(Request("a", "b", precision=precision, target=target), precision_named(precision))
+
+    assert why(None, "fp32") == "the graph stays float32"
+    assert why("10", "fp16") == "the graph holds fp16 already"
+    assert "builder flag" in why("8", "fp16")
+    assert "Q/DQ" in why("10", "int8")
 
 
 def test_stripped_and_unrunnable_engines_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Artifact(name="x.engine", path=tmp_path / "x.engine", precision=FP32, backend=BACKENDS.find("tensorrt"))
     stripped = Request("a", "b", build=BuildOptions(strip_weights=True))
-    assert open_engine(tmp_path / "x.engine", stripped) == (None, "the plan holds no weights (--strip-weights)")
+    assert try_open(engine, stripped) == (None, "the plan holds no weights (--strip-weights)")
 
     def missing(*_: Any, **__: Any) -> None:
         raise DependencyError("TensorRT is not installed.")
 
     monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.TensorRTRunner", missing)
-    runner, why = open_engine(tmp_path / "x.engine", Request("a", "b"))
+    runner, why = try_open(engine, Request("a", "b"))
     assert runner is None
     assert why == "it cannot run here: TensorRT is not installed."
 
@@ -287,11 +292,11 @@ def test_the_default_build_hands_everything_over(
 ) -> None:
     """Core's own hook: what it asks the backend for, what it makes of the answer, and that extensions configure."""
     install_extension("tunes", "@hookimpl\ndef configure_builder(ctx, network, config):\n    pass\n")
-    asked: dict[str, Any] = {}
+    asked: list[BackendRequest] = []
 
-    def build(onnx_path: Path, spec: Any, plan: Path, **options: Any) -> tuple[Manifest, bool]:
-        asked.update(options)
-        watcher = options["watcher"]
+    def build(request: BackendRequest, *, watcher: Any) -> tuple[Manifest, bool]:
+        asked.append(request)
+        plan, spec = request.output, request.spec
         watcher.progress(None, 12.0, None, "")
         watcher.progress(0.25, 30.0, 90.0, "tactics")
         assert watcher.log_level == "info"
@@ -305,8 +310,8 @@ def test_the_default_build_hands_everything_over(
         manifest_path(plan).write_text(made.to_json())
         return made, False
 
-    monkeypatch.setattr("adaptrt.builtins.engine.engine_unavailable_reason", lambda *_: None)
-    monkeypatch.setattr("adaptrt.builtins.engine.build", build)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.build.engine.build_engine", build)
     seen: list[Any] = []
 
     class Seeing(Observer):
@@ -318,11 +323,20 @@ def test_the_default_build_hands_everything_over(
 
     options = BuildOptions(optimization_level=2, timeout=60)
     request = Request(
-        "detector", "tiny", precision="fp16", target=8, keep_fp32=("Sigmoid",), build=options, verify="none", verbose=1
+        "detector",
+        "tiny",
+        precision="fp16",
+        target="8",
+        keep_fp32=("Sigmoid",),
+        build=options,
+        verify="none",
+        verbose=1,
     )
     report = adaptrt.pipeline.convert.convert(request, Seeing())
-    assert (asked["precision"], asked["keep_fp32"], asked["options"]) == ("fp16", ("Sigmoid",), options)
-    assert asked["configure"].target == "adaptrt.pipeline.configure:configure_builder"
+    (given,) = asked
+    assert (given.precision.name, given.keep_fp32, given.options) == ("fp16", ("Sigmoid",), options)
+    assert given.configure is not None
+    assert given.configure[0] == "adaptrt.pipeline.configure:configure_builder"
     assert (0, 0, "12 s so far") in seen
     assert "TensorRT info: [MemUsageChange] Init CUDA" in seen
     assert (250, 1000, "about 90 s left") in seen
@@ -338,8 +352,8 @@ def test_a_build_that_fails_leaves_nothing(tiny: str, monkeypatch: pytest.Monkey
     def build(*_: Any, **__: Any) -> None:
         raise BuildError("TensorRT crashed (SIGSEGV).", hint="Try another --opset.")
 
-    monkeypatch.setattr("adaptrt.builtins.engine.engine_unavailable_reason", lambda *_: None)
-    monkeypatch.setattr("adaptrt.builtins.engine.build", build)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.build.engine.build_engine", build)
     with pytest.raises(BuildError, match="SIGSEGV") as caught:
         adaptrt.convert("detector", adapter="tiny", verify="none")
     assert caught.value.report is not None

@@ -55,7 +55,7 @@ def test_shapes_that_differ_are_said() -> None:
 
 def test_a_batch_that_is_not_honest_has_its_own_advice() -> None:
     with pytest.raises(VerificationError) as caught:
-        record_link(link(), [check(3.5, name="boxes in a batch")])
+        record_link(link(), [check(3.5, kind="batch")])
     assert "depends on the others in its batch" in (caught.value.hint or "")
 
 

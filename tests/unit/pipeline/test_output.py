@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from adaptrt.backends.tensorrt import workspace
 from adaptrt.errors import OutputError
 from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
+from adaptrt.store import workspace
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Samples on which the model itself jumps prove nothing; the others still have to agree."""
+"""Samples on which the model itself is unstable prove nothing; the others still have to agree."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from adaptrt import InputSpec, ModelSpec, OutputGroup, OutputSpec, VerificationError
-from adaptrt.pipeline.links import compare_samples, record_compared
 from adaptrt.pipeline.samples import Sample
+from adaptrt.pipeline.verification import Verification, compare_samples
 from adaptrt.report import Check, Link
 from adaptrt.specs import precision_named
 
-SCORES = OutputSpec("scores", groups=(OutputGroup("scores", "scores", jumps=True),))
+SCORES = OutputSpec("scores", groups=(OutputGroup("scores", "scores", rank_sensitive=True),))
 SPEC = ModelSpec((InputSpec.image(4, 4),), outputs=(SCORES,))
 DECIDED = np.linspace(0, 1, 8, dtype=np.float32)[None]
 TIED = np.array([[0.1, 0.5, 0.5 + 1e-7, 0.9]], np.float32)
@@ -36,22 +36,22 @@ def sample(images: Any) -> Sample:
 
 
 def test_a_tie_is_left_out_and_told() -> None:
-    jumps: list[Check] = []
-    checks, outputs = compare_samples(swapped, [sample(TIED), sample(DECIDED)], SPEC, precision_named("fp32"), jumps)
-    assert [(jump.name, jump.value) for jump in jumps] == [("scores", pytest.approx(0.1))]
+    unstable: list[Check] = []
+    checks, outputs = compare_samples(swapped, [sample(TIED), sample(DECIDED)], SPEC, precision_named("fp32"), unstable)
+    assert [(check.name, check.value) for check in unstable] == [("scores", pytest.approx(0.1))]
     assert len(outputs) == 2
     assert [(check.samples, check.passed) for check in checks] == [(1, True)]
     link = Link(2, "ONNX Runtime = reference", reason="batches 2, 3")
-    record_compared(link, checks, (), jumps)
+    Verification(checks, unstable=unstable).record(link)
     assert link.status == "passed"
     assert link.reason.startswith("batches 2, 3; 1 sample left out: there the model's own scores move by 0.1 when")
 
 
 def test_where_every_sample_is_one_the_link_did_not_run() -> None:
-    jumps: list[Check] = []
-    checks, _ = compare_samples(swapped, [sample(TIED)], SPEC, precision_named("fp32"), jumps)
+    unstable: list[Check] = []
+    checks, _ = compare_samples(swapped, [sample(TIED)], SPEC, precision_named("fp32"), unstable)
     link = Link(2, "ONNX Runtime = reference")
-    record_compared(link, checks, (), jumps)
+    Verification(checks, unstable=unstable).record(link)
     assert link.status == "not run"
     assert link.reason.startswith("every sample left out")
 
@@ -68,9 +68,9 @@ def test_a_wrong_graph_is_not_excused(case: str) -> None:
         spec = replace(spec, outputs=(OutputSpec("scores", groups=(OutputGroup("scores", "scores"),)),))
     if case == "no reference":
         given.again = None
-    jumps: list[Check] | None = None if case == "not asked for" else []
-    checks, _ = compare_samples(wrong, [given], spec, precision_named("fp32"), jumps)
+    unstable: list[Check] | None = None if case == "not asked for" else []
+    checks, _ = compare_samples(wrong, [given], spec, precision_named("fp32"), unstable)
     assert not checks[0].passed
-    assert not jumps
+    assert not unstable
     with pytest.raises(VerificationError, match="Link 2"):
-        record_compared(Link(2, "ONNX Runtime = reference"), checks, (), jumps or [])
+        Verification(checks, unstable=unstable or []).record(Link(2, "ONNX Runtime = reference"))

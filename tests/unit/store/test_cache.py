@@ -21,9 +21,11 @@ from adaptrt.backends.tensorrt.build.engine_cache import engine_from_cache, engi
 from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
 from adaptrt.backends.tensorrt.build.timing_cache import load_timing_cache, save_timing_cache, timing_cache_path
 from adaptrt.backends.tensorrt.device import Device
+from adaptrt.backends.tensorrt.generations import generation_of
 from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path
 from adaptrt.errors import OutputError
-from adaptrt.specs import BuildOptions, InputSpec, ModelSpec, parse_shape
+from adaptrt.specs import BuildOptions, InputSpec, ModelSpec, parse_shape, precision_named
+from adaptrt.specs.backends import BackendRequest
 from adaptrt.store.cache import Store, cache_folder, cache_problem, key_of
 from adaptrt.store.cache_entry import is_hash, parse_entry
 
@@ -170,37 +172,50 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return found
 
 
+def key(onnx: str, spec: ModelSpec, precision: str, keep_fp32: tuple[str, ...] = (), **options: Any) -> str | None:
+    request = BackendRequest(
+        onnx_path=Path("a.onnx"),
+        output=Path("plan"),
+        spec=spec,
+        precision=precision_named(precision),
+        target=generation_of("8"),
+        keep_fp32=keep_fp32,
+        options=BuildOptions(**options),
+    )
+    return engine_key(request, onnx)
+
+
 def test_what_the_key_of_an_engine_holds(gpu: dict[str, Any], tmp_path: Path) -> None:
     library = file(tmp_path, b"code", "my.so")
-    base = engine_key("abc", SPEC, "fp16", (), BuildOptions())
+    base = key("abc", SPEC, "fp16", ())
     other = ModelSpec((InputSpec("images", (parse_shape("1..8x3x8x8"),)),))
-    with_library = engine_key("abc", SPEC, "fp16", (), BuildOptions(plugin_libs=(str(library),)))
+    with_library = key("abc", SPEC, "fp16", (), plugin_libs=(str(library),))
     keys = [
         base,
-        engine_key("abd", SPEC, "fp16", (), BuildOptions()),
-        engine_key("abc", other, "fp16", (), BuildOptions()),
-        engine_key("abc", SPEC, "fp32", (), BuildOptions()),
-        engine_key("abc", SPEC, "fp16", ("head",), BuildOptions()),
-        engine_key("abc", SPEC, "fp16", (), BuildOptions(refittable=True)),
+        key("abd", SPEC, "fp16", ()),
+        key("abc", other, "fp16", ()),
+        key("abc", SPEC, "fp32", ()),
+        key("abc", SPEC, "fp16", ("head",)),
+        key("abc", SPEC, "fp16", (), refittable=True),
         with_library,
     ]
     library.write_bytes(b"other")
-    keys.append(engine_key("abc", SPEC, "fp16", (), BuildOptions(plugin_libs=(str(library),))))
+    keys.append(key("abc", SPEC, "fp16", (), plugin_libs=(str(library),)))
     gpu["version"] = "8.6.1"
-    keys.append(engine_key("abc", SPEC, "fp16", (), BuildOptions()))
+    keys.append(key("abc", SPEC, "fp16", ()))
     gpu["version"], gpu["device"] = "8.6.0", Device(0, "NVIDIA L4", "8.9", 1, 1, "12.9", None)
-    keys.append(engine_key("abc", SPEC, "fp16", (), BuildOptions()))
+    keys.append(key("abc", SPEC, "fp16", ()))
     assert None not in keys
     assert len(set(keys)) == len(keys)
     gpu["device"] = DEVICE
-    assert engine_key("abc", SPEC, "fp16", (), BuildOptions()) == base
+    assert key("abc", SPEC, "fp16", ()) == base
 
 
 def test_no_key_without_tensorrt_or_gpu(gpu: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     gpu["version"] = None
-    assert engine_key("abc", SPEC, "fp16", (), BuildOptions()) is None
+    assert key("abc", SPEC, "fp16", ()) is None
     monkeypatch.undo()
-    assert engine_key("abc", SPEC, "fp16", (), BuildOptions(plugin_libs=("missing.so",))) is None
+    assert key("abc", SPEC, "fp16", (), plugin_libs=("missing.so",)) is None
 
 
 def test_engines_in_and_out(store: Store, tmp_path: Path) -> None:

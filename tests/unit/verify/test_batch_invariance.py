@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adaptrt.pipeline.links import check_batch_invariance
 from adaptrt.pipeline.samples import (
     Sample,
     batch_axis,
@@ -18,6 +17,7 @@ from adaptrt.pipeline.samples import (
     sample_shapes,
     trace_shapes,
 )
+from adaptrt.pipeline.verification import check_batch_invariance
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
 from adaptrt.verify.batch_invariance import (
     batched_inputs,
@@ -90,7 +90,7 @@ def test_batches(run: Run, passes: bool) -> None:
     inputs = samples(3, 1, 5)
     (check,) = check_batches(run, inputs, [run(one) for one in inputs], spec_of("B:1..4x5"), [2, 3, 4])
     assert check.passed is passes
-    assert check.name == "y in a batch"
+    assert check.title == "y in a batch"
     assert check.samples == 9
     assert check.reason
 
@@ -142,7 +142,7 @@ def test_outputs_without_a_batch_are_left_to_the_comparison_of_whole_batches() -
     assert outputs_without_batch(inputs, references, spec) == ["places"]
     reference = [Sample(one, given) for one, given in zip(inputs, references, strict=True)]
     checks, note = check_batch_invariance(found, reference, references, spec, "full")
-    assert [(check.name, check.passed) for check in checks] == [("y in a batch", True)]
+    assert [(check.title, check.passed) for check in checks] == [("y in a batch", True)]
     assert note == "batches 2, 3, 4; places without a batch axis, compared as a whole"
     alone = [Sample(one, constant(one)) for one in inputs]
     checks, note = check_batch_invariance(
@@ -177,9 +177,9 @@ def test_how_much_is_tried() -> None:
 
 
 def test_large_batches_are_left_out_when_they_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    from adaptrt.pipeline import links
+    from adaptrt.pipeline import verification
 
-    monkeypatch.setattr(links, "BATCH_BUDGET", 0.0)
+    monkeypatch.setattr(verification, "BATCH_BUDGET", 0.0)
     passed, note = invariance(spec_of("B:1..8@4x5"), honest, samples(2, 1, 5))
     assert passed == [True]
     assert note == "batches 2; batches 3, 4, 8 left out: beyond 0 s"

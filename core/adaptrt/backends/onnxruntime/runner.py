@@ -72,6 +72,8 @@ class OnnxRuntimeRunner:
         text = self.metadata.get(METADATA_KEY)
         return ModelSpec.from_json(text) if text else None
 
+    warnings: Sequence[str] = ()  # there is nothing that a file cannot do here
+
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:
             outputs = self._session.run(None, dict(inputs))

@@ -9,8 +9,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from adaptrt.errors import DependencyError, UsageError, did_you_mean
-from adaptrt.request import Request
-from adaptrt.specs import BuildOptions, precision_named
+from adaptrt.specs import BuildOptions
 from adaptrt.specs.targets import Target
 
 Flavour = Literal["full", "lean", "dispatch"]
@@ -144,16 +143,6 @@ def installed_version() -> str | None:
 def default_target() -> Generation:
     """The generation that graphs are made for: the installed one, else the newest."""
     return generation_of(installed_version() or NEWEST)
-
-
-def target_of(request: Request) -> Generation:
-    """The generation a conversion is for: asked for, else the default."""
-    return generation_of(request.target) if request.target else default_target()
-
-
-def wants_reduced_graph(request: Request) -> bool:
-    """Whether half precision is asked for, and stands in the graph's own types for this target."""
-    return precision_named(request.precision).form == "cast" and target_of(request).strongly_typed
 
 
 def import_tensorrt(*, builder: bool = False) -> TensorRT:

@@ -6,17 +6,20 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from adaptrt.backends.tensorrt.build.log import LogNote
 from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
 from adaptrt.errors import AdaptrtError, EngineError, printable
-from adaptrt.report import Link, PassRecord, PatchRecord
+from adaptrt.report import Link, PassRecord, PatchRecord, upgrade_links
 from adaptrt.specs import BuildOptions, ModelSpec
+from adaptrt.specs.versions import entries, rename, upgrade_spec
 from adaptrt.store.hashing import file_sha256
 
-FORMAT = "adaptrt engine 1"
+FORMAT = "adaptrt engine 2"
+_EARLIER = ("adaptrt engine 1",)
 
 
 @dataclass
@@ -73,8 +76,8 @@ class Manifest:
         """Read a manifest; an ``EngineError`` says what is wrong with it."""
         try:
             kind = msgspec.json.decode(text, type=_Kind).format
-            if kind == FORMAT:
-                return msgspec.json.decode(text, type=cls)
+            if kind == FORMAT or kind in _EARLIER:
+                return msgspec.convert(_upgrade(msgspec.json.decode(text)), cls)
         except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             raise EngineError(
                 f"The manifest cannot be read: {error}.", hint="Build the engine again, or restore its .json file."
@@ -87,6 +90,15 @@ class Manifest:
         raise EngineError(
             "The .json file beside this engine is no manifest of adaptrt.", hint="Move it away, or name it otherwise."
         )
+
+
+def _upgrade(raw: dict[str, Any]) -> dict[str, Any]:
+    """A manifest as data, under today's keys; format 1 called the precision report a receipt."""
+    upgrade_links(entries(raw, "checks"))
+    rename(raw, "receipt", "precision_report")
+    if "spec" in raw:
+        raw["spec"] = upgrade_spec(raw["spec"])
+    return {**raw, "format": FORMAT}
 
 
 @dataclass

@@ -9,14 +9,15 @@ from rich.columns import Columns
 from rich.table import Table
 from rich.text import Text
 
-from adaptrt.rendering.formatting import describe_decoder, describe_transform, file_size
+from adaptrt.quantities import file_size
+from adaptrt.rendering.formatting import describe_decoder, describe_transform
 from adaptrt.specs import format_shape
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from adaptrt.cli.inspection.description import Description, Node, Tensor
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.descriptions import Description, Node, Tensor
 
 _LONG = 160
 

@@ -200,7 +200,7 @@ def test_no_foreign_and_broken_manifests(plan: Path) -> None:
     with pytest.raises(EngineError, match="cannot be read"):
         find_manifest(plan)
     manifest_path(plan).write_text('{"format": "adaptrt engine 9"}')
-    with pytest.raises(EngineError, match="'adaptrt engine 9'; this adaptrt reads 'adaptrt engine 1'") as caught:
+    with pytest.raises(EngineError, match="'adaptrt engine 9'; this adaptrt reads 'adaptrt engine 2'") as caught:
         find_manifest(plan)
     assert "pip install -U adaptrt" in str(caught.value.hint)
     manifest_path(plan).write_text('{"format": "adaptrt engine 1"}')

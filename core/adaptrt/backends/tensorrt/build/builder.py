@@ -47,8 +47,8 @@ def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
 
 def require_precision(file: OnnxFile, precision: str, tensorrt: TensorRT) -> None:
     """Refuse what cannot come out: int8 without Q/DQ nodes, and half precision that a reduced-precision graph does not hold."""
-    require_quantised(file, precision)
     kind = precision_named(precision)
+    require_quantised(file, kind)
     wanted = kind.onnx_type if kind.form == "cast" else None
     if wanted and tensorrt.generation.strongly_typed and wanted not in file.weight_types:
         raise BuildError(

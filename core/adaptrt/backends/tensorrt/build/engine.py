@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adaptrt.backends.tensorrt.build.log import LogCollector, LogNote, Severity
-from adaptrt.backends.tensorrt.build.messages import Built, Event, Job
+from adaptrt.backends.tensorrt.build.messages import Built as BuildResult
+from adaptrt.backends.tensorrt.build.messages import Event, Job
 from adaptrt.backends.tensorrt.build.precision_report import (
     PrecisionReport,
     make_precision_report,
@@ -16,13 +17,17 @@ from adaptrt.backends.tensorrt.build.precision_report import (
 )
 from adaptrt.backends.tensorrt.build.process import run_build
 from adaptrt.backends.tensorrt.build.profiles import profiles_of
+from adaptrt.backends.tensorrt.generations import default_target
 from adaptrt.backends.tensorrt.manifest import LibraryRecord, Manifest, manifest_path
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
+from adaptrt.backends.tensorrt.records import built_of
 from adaptrt.errors import BuildError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.hashing import onnx_sha256
-from adaptrt.onnxfile.reader import read_onnx
-from adaptrt.specs import BuildOptions, ModelSpec
+from adaptrt.onnxfile.reader import OnnxFile, read_onnx
+from adaptrt.specs import BuildOptions, ModelSpec, precision_named
+from adaptrt.specs.backends import BackendRequest, Built
+from adaptrt.specs.precisions import FP32
 from adaptrt.store.hashing import file_sha256
 from adaptrt.store.source_files import SourceFiles, changed_message
 from adaptrt.store.workspace import follow_link, move_file, workspace
@@ -50,45 +55,29 @@ class BuildWatcher:
 
 
 @dataclass
-class Configure:
-    """A function that changes network and configuration before the build, in the build process: ``module:function``,
-    called with (network, config, ``argument``)."""
-
-    target: str
-    argument: str | None = None
-
-
-@dataclass
 class EngineBuild:
     """An engine that was built: ``plan`` is its file, ``built`` what the build process found out."""
 
     plan: Path
-    built: Built
+    built: BuildResult
     precision_report: PrecisionReport
     notes: list[LogNote] = field(default_factory=list)
 
 
 def engine_from_onnx(
-    onnx_path: Path,
-    spec: ModelSpec | None,
-    plan: Path,
+    request: BackendRequest,
+    file: OnnxFile,
     *,
-    precision: str = "fp32",
-    keep_fp32: tuple[str, ...] = (),
-    options: BuildOptions = DEFAULTS,
     timing_folder: Path | None = None,
     watcher: BuildWatcher | None = None,
-    configure: Configure | None = None,
 ) -> EngineBuild:
-    """Build ``plan`` from an ONNX file, in a process of its own, and prove its precision.
+    """Build the plan from an ONNX file, in a separate process, and check its precision.
 
-    Shapes come from ``spec``, else from the spec inside the file, else the graph has to be static. ``timing_folder``
-    holds the timing caches. Raises a ``BuildError`` and leaves no plan when anything fails.
+    ``timing_folder`` holds the timing caches. Raises a ``BuildError`` and leaves no plan when anything fails.
     """
     watcher = watcher or BuildWatcher()
-    file = read_onnx(onnx_path)
-    spec = spec or file.spec or spec_of_graph(file)
-    profiles_of(spec.inputs)
+    plan, options = request.output, request.options
+    profiles_of(request.spec.inputs)
     collector = LogCollector()
     clock = _Clock()
 
@@ -105,22 +94,23 @@ def engine_from_onnx(
             if note is not None and note.severity == "warning":
                 watcher.note(note)
 
+    configure, argument = request.configure or (None, None)
     job = Job(
-        onnx=str(onnx_path.resolve()),
+        onnx=str(request.onnx_path.resolve()),
         plan=str(plan.resolve()),
-        spec=spec,
-        precision=precision,
-        keep_fp32=list(keep_fp32),
+        spec=request.spec,
+        precision=request.precision.name,
+        keep_fp32=list(request.keep_fp32),
         options=options,
         timing_cache=str(timing_folder.resolve()) if timing_folder and options.timing_cache else None,
         log_level=watcher.log_level,
-        configure=configure.target if configure else None,
-        configure_with=configure.argument if configure else None,
+        configure=configure,
+        configure_with=argument,
     )
     built = run_build(job, plan.parent, hear)
     precision_report = make_precision_report(
         built.layers,
-        precision,
+        request.precision.name,
         plan_bytes=plan.stat().st_size,
         float32_bytes=file.float32_bytes,
         weight_bytes=built.weight_bytes,
@@ -133,40 +123,29 @@ def engine_from_onnx(
     return EngineBuild(plan, built, precision_report, collector.notes)
 
 
-def make_manifest(
-    build: EngineBuild,
-    onnx_path: Path,
-    spec: ModelSpec,
-    *,
-    precision: str,
-    keep_fp32: tuple[str, ...] = (),
-    options: BuildOptions = DEFAULTS,
-    command: str = "",
-    sources: SourceFiles | None = None,
-) -> Manifest:
+def make_manifest(build: EngineBuild, request: BackendRequest, sha256: str, sources: SourceFiles) -> Manifest:
     """What is known after the build; the pipeline adds adapter, patches, passes and checks.
 
-    ``sources`` knows the hashes of the files that the build read.
+    ``sha256`` is the hash of the ONNX file; ``sources`` knows those of the other files that the build read.
     """
     from adaptrt.version import __version__
 
-    sources = sources or SourceFiles()
-    built = build.built
+    built, options = build.built, request.options
     return Manifest(
         plan_sha256=file_sha256(build.plan),
         plan_bytes=build.plan.stat().st_size,
-        onnx=onnx_path.name,
-        onnx_sha256=onnx_sha256(onnx_path, sources),
+        onnx=request.onnx_path.name,
+        onnx_sha256=sha256,
         tensorrt=built.tensorrt,
         cuda=built.cuda,
         driver=built.driver,
         gpu=built.gpu,
         capability=built.capability,
-        precision=precision,
-        spec=spec,
+        precision=request.precision.name,
+        spec=request.spec,
         precision_report=build.precision_report,
         options=options,
-        keep_fp32=keep_fp32,
+        keep_fp32=request.keep_fp32,
         host_code=options.version_compatible,
         device_memory=built.device_memory,
         plugin_libs=[
@@ -174,66 +153,45 @@ def make_manifest(
             for library in options.plugin_libs
         ],
         messages=build.notes,
-        command=command,
-        rebuild=rebuild_command(onnx_path.name, spec, precision, keep_fp32, options),
+        command=request.command,
+        rebuild=rebuild_line_of(request),
         adaptrt=__version__,
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         build_seconds=built.seconds,
     )
 
 
+def build_artifact(request: BackendRequest) -> Built:
+    """Build for a request of the pipeline: an engine with its manifest, and what the report should say of them."""
+    manifest, cached = build_engine(request, watcher=_RequestWatcher(request))
+    notes = [f"the engine comes from the cache: built {manifest.created}"] if cached else []
+    notes.append(f"precision report: {manifest.precision_report.summary}; {manifest.precision_report.evidence}")
+    if manifest.precision_report.note:
+        request.warn(f"Precision: {manifest.precision_report.note}.")
+    return replace(built_of(request.output), notes=notes)
+
+
 def build_engine(
-    onnx_path: Path,
-    spec: ModelSpec,
-    plan: Path,
-    *,
-    precision: str = "fp32",
-    keep_fp32: tuple[str, ...] = (),
-    options: BuildOptions = DEFAULTS,
-    timing_folder: Path | None = None,
-    watcher: BuildWatcher | None = None,
-    configure: Configure | None = None,
-    cache: bool = True,
-    command: str = "",
+    request: BackendRequest, *, timing_folder: Path | None = None, watcher: BuildWatcher | None = None
 ) -> tuple[Manifest, bool]:
-    """``plan`` and its manifest beside it, built or out of the cache (True); what a plugin configures is never cached."""
+    """The plan and its manifest beside it, built or out of the cache (True); what a plugin configures is never cached."""
     from adaptrt.backends.tensorrt.build.engine_cache import engine_from_cache, engine_key, keep_engine
     from adaptrt.store.cache import cache_problem, default_timing_folder
 
-    key = None
+    plan = request.output
     sources = SourceFiles()
-    digest = onnx_sha256(onnx_path, sources)
-    if cache and configure is None:
-        key = engine_key(digest, spec, precision, keep_fp32, options, sources)
-        found = engine_from_cache(key, plan) if key else None
-        if found is not None:
-            found.command, found.onnx = command, onnx_path.name
-            found.rebuild = rebuild_command(onnx_path.name, spec, precision, keep_fp32, options)
-            manifest_path(plan).write_text(found.to_json(), encoding="utf-8")
-            return found, True
+    source = hashed_source(request, sources)
+    key = engine_key(request, source.sha256, sources) if request.cache and request.configure is None else None
+    found = engine_from_cache(key, plan) if key else None
+    if found is not None:
+        found.command, found.onnx = request.command, request.onnx_path.name
+        found.rebuild = rebuild_line_of(request)
+        manifest_path(plan).write_text(found.to_json(), encoding="utf-8")
+        return found, True
     if timing_folder is None and cache_problem() is None:
         timing_folder = default_timing_folder()
-    build = engine_from_onnx(
-        onnx_path,
-        spec,
-        plan,
-        precision=precision,
-        keep_fp32=keep_fp32,
-        options=options,
-        timing_folder=timing_folder,
-        watcher=watcher,
-        configure=configure,
-    )
-    manifest = make_manifest(
-        build,
-        onnx_path,
-        spec,
-        precision=precision,
-        keep_fp32=keep_fp32,
-        options=options,
-        command=command,
-        sources=sources,
-    )
+    build = engine_from_onnx(request, source.file, timing_folder=timing_folder, watcher=watcher)
+    manifest = make_manifest(build, request, source.sha256, sources)
     changed = sources.changed()
     if changed:
         plan.unlink()
@@ -244,12 +202,31 @@ def build_engine(
     return manifest, False
 
 
+@dataclass(frozen=True)
+class HashedSource:
+    """The ONNX file of a build, read and hashed once."""
+
+    file: OnnxFile
+    sha256: str
+
+
+def hashed_source(request: BackendRequest, sources: SourceFiles) -> HashedSource:
+    file = read_onnx(request.onnx_path)
+    return HashedSource(file, onnx_sha256(request.onnx_path, sources, file))
+
+
+def rebuild_line_of(request: BackendRequest) -> str:
+    return rebuild_command(
+        request.onnx_path.name, request.spec, request.precision.name, request.keep_fp32, request.options
+    )
+
+
 def build_engine_file(
     onnx_path: Path | str,
     out_path: Path | str,
     *,
     spec: ModelSpec | None = None,
-    precision: str = "fp32",
+    precision: str = FP32.name,
     keep_fp32: tuple[str, ...] = (),
     options: BuildOptions = DEFAULTS,
     timing_folder: Path | None = None,
@@ -257,7 +234,8 @@ def build_engine_file(
 ) -> Manifest:
     """Build an engine and write it with its manifest; both appear under their names only when whole.
 
-    ``timing_folder`` is where timing caches lie, if not in the user's cache.
+    Shapes come from ``spec``, else from the spec inside the file, else the graph has to be static. ``timing_folder`` is
+    where timing caches lie, if not in the user's cache.
     """
     onnx_path, out_path = Path(onnx_path), Path(out_path)
     if spec is None:
@@ -265,17 +243,17 @@ def build_engine_file(
         spec = file.spec or spec_of_graph(file)
     out_path.parent.mkdir(parents=True, exist_ok=True)
     with workspace(out_path.parent, out_path.stem) as workdir:
-        manifest, _ = build_engine(
-            onnx_path,
-            spec,
-            workdir / "plan",
-            precision=precision,
+        request = BackendRequest(
+            onnx_path=onnx_path,
+            output=workdir / "plan",
+            spec=spec,
+            precision=precision_named(precision),
+            target=default_target(),
             keep_fp32=keep_fp32,
             options=options,
-            timing_folder=timing_folder,
-            watcher=watcher,
             cache=False,
         )
+        manifest, _ = build_engine(request, timing_folder=timing_folder, watcher=watcher)
         publish_engine(workdir / "plan", out_path)
     return manifest
 
@@ -306,3 +284,28 @@ class _Clock:
         if not self.fraction or self.fraction < 0.01:
             return None
         return self.seconds * (1 - self.fraction) / self.fraction
+
+
+_LEVELS: tuple[Severity, ...] = ("warning", "info", "verbose")  # by the number of -v
+
+
+class _RequestWatcher(BuildWatcher):
+    """Passes on how far the build is, and what TensorRT reports."""
+
+    def __init__(self, request: BackendRequest) -> None:
+        super().__init__(log_level=_LEVELS[min(request.verbose, 2)])
+        self._request = request
+
+    def progress(self, fraction: float | None, seconds: float, remaining: float | None, text: str) -> None:  # noqa: ARG002
+        left = f"about {remaining:.0f} s left" if remaining is not None else f"{seconds:.0f} s so far"
+        if fraction is None:
+            self._request.progress(0, 0, left)
+        else:
+            self._request.progress(round(fraction * 1000), 1000, left)
+
+    def message(self, severity: Severity, text: str) -> None:
+        if self._request.verbose:
+            self._request.detail(f"TensorRT {severity}: {text}")
+
+    def note(self, note: LogNote) -> None:
+        self._request.warn(str(note))

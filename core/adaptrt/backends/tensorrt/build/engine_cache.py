@@ -8,7 +8,7 @@ from adaptrt.backends.tensorrt.device import identify_device
 from adaptrt.backends.tensorrt.generations import installed_version
 from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path
 from adaptrt.errors import AdaptrtError, EngineError
-from adaptrt.specs import BuildOptions, ModelSpec
+from adaptrt.specs.backends import BackendRequest
 from adaptrt.store.cache import Store, key_of
 from adaptrt.store.cache_entry import Entry
 from adaptrt.store.source_files import SourceFiles
@@ -18,15 +18,9 @@ KIND = "engine"
 ENGINE, MANIFEST = ".engine", ".engine.json"
 
 
-def engine_key(
-    onnx_sha256: str,
-    spec: ModelSpec,
-    precision: str,
-    keep_fp32: tuple[str, ...],
-    options: BuildOptions,
-    sources: SourceFiles | None = None,
-) -> str | None:
+def engine_key(request: BackendRequest, onnx_sha256: str, sources: SourceFiles | None = None) -> str | None:
     """What an engine depends on, as a key; ``None`` where the GPU or TensorRT cannot be told."""
+    options = request.options
     version = installed_version()
     sources = sources or SourceFiles()
     try:
@@ -41,9 +35,9 @@ def engine_key(
             "kind": KIND,
             "adaptrt": __version__,
             "onnx": onnx_sha256,
-            "spec": spec,
-            "precision": precision,
-            "keep_fp32": keep_fp32,
+            "spec": request.spec,
+            "precision": request.precision.name,
+            "keep_fp32": request.keep_fp32,
             "options": options,
             "libraries": libraries,
             "tensorrt": version,

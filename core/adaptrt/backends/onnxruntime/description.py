@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adaptrt.cli.inspection.description import Description, Node, Tensor
 from adaptrt.errors import DependencyError, GraphError, ModelError
-from adaptrt.rendering.formatting import file_size
+from adaptrt.quantities import file_size
 from adaptrt.specs import METADATA_KEY, ModelSpec
+from adaptrt.specs.descriptions import Description, Node, Tensor
 
 
-def describe(path: Path, graph: bool) -> Description:
+def describe(path: Path) -> Description:
     """What the file says of itself; external weights are not read."""
     try:
         import onnx
@@ -41,9 +41,7 @@ def describe(path: Path, graph: bool) -> Description:
             sorted(Counter(map(_operator, nodes)).items(), key=lambda item: (-item[1], item[0])),
         ),
         metadata={key: value for key, value in metadata.items() if key != METADATA_KEY},
-        nodes=[Node(node.name, _operator(node), tuple(node.input), tuple(node.output)) for node in nodes]
-        if graph
-        else [],
+        nodes=[Node(node.name, _operator(node), tuple(node.input), tuple(node.output)) for node in nodes],
     )
     if METADATA_KEY in metadata:
         try:

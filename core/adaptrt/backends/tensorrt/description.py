@@ -18,15 +18,15 @@ from adaptrt.backends.tensorrt.manifest import (
     find_manifest,
     rebuild_line,
 )
-from adaptrt.cli.inspection.description import Description, Node, Tensor
 from adaptrt.errors import AdaptrtError, EngineError, printable
-from adaptrt.rendering.formatting import duration, file_size
+from adaptrt.quantities import duration, file_size
+from adaptrt.specs.descriptions import Description, Node, Tensor
 
 if TYPE_CHECKING:
     from adaptrt.specs.runners import TensorInfo
 
 
-def describe(path: Path, graph: bool) -> Description:
+def describe(path: Path) -> Description:
     """The manifest's facts; of a foreign plan what TensorRT says, where it is installed."""
     if path.stat().st_size == 0:
         raise EngineError(f"{path.name} is empty.", hint="Copy it again, or build it again.")
@@ -54,11 +54,10 @@ def describe(path: Path, graph: bool) -> Description:
     description.outputs = [Tensor(tensor.name, tensor.dtype, tensor.dims) for tensor in manifest.spec.outputs]
     description.tables = _tables(manifest)
     description.metadata = dict(manifest.spec.metadata)
-    if graph:
-        description.nodes = [
-            Node(layer.name, f"{layer.kind or '?'} {layer.precision}".strip(), (), ())
-            for layer in manifest.precision_report.table
-        ]
+    description.nodes = [
+        Node(layer.name, f"{layer.kind or '?'} {layer.precision}".strip(), (), ())
+        for layer in manifest.precision_report.table
+    ]
     return description
 
 

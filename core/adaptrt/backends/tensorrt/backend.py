@@ -1,0 +1,84 @@
+"""TensorRT 8.6, 10 and 11 as a backend: engines that are plain plans, with a manifest beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adaptrt.backends.tensorrt.availability import engine_unavailable_reason
+from adaptrt.backends.tensorrt.generations import default_target, generation_of, import_tensorrt, require_supported
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest
+from adaptrt.report import Report
+from adaptrt.specs import BuildOptions, Precision, Target
+from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
+from adaptrt.specs.runners import FileRunner
+
+_TARGETS = ("11", "10", "8")
+
+# ONNX element types that a target without strong typing has a builder flag for
+_BUILDER_FLAGS: Mapping[str, tuple[str, ...]] = {"8": ("float16",)}
+
+
+class TensorRT:
+    """The installed generation is the default target."""
+
+    name = "tensorrt"
+    title = "TensorRT"
+    suffixes = (".engine", ".plan", ".trt")
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        first = default_target().name
+        return {name: generation_of(name) for name in (first, *(name for name in _TARGETS if name != first))}
+
+    def unavailable(self, target: Target, device: int = 0) -> str | None:
+        return engine_unavailable_reason(generation_of(target.name), device)
+
+    def express(self, precision: Precision, target: Target) -> Expression:
+        if precision.form == "none":
+            return Expression()
+        if precision.onnx_type == "bfloat16" and not target.bf16:
+            return Expression(
+                unsupported=f"{target.title} has no precision {precision.name}, which needs TensorRT 10 or later"
+            )
+        if precision.form == "qdq" or target.strongly_typed:
+            return Expression(graph=True)
+        if precision.onnx_type in _BUILDER_FLAGS[target.name]:
+            return Expression()
+        return Expression(unsupported=f"{target.title} has no builder flag for {precision.name}")
+
+    def check_runtime(self) -> None:
+        import_tensorrt()
+
+    def check_options(self, options: BuildOptions, target: Target) -> None:
+        require_supported(options, "", target.name)
+
+    def build(self, request: BackendRequest) -> Built:
+        from adaptrt.backends.tensorrt.build.engine import build_artifact
+
+        return build_artifact(request)
+
+    def built_of(self, path: Path) -> Built:
+        return built_of(path)
+
+    def complete_manifest(self, path: Path, onnx: str, float32: str, report: Report) -> None:
+        complete_manifest(path, onnx, float32, report)
+
+    def open(self, path: Path, options: OpenOptions) -> FileRunner:
+        from adaptrt.backends.tensorrt.runtime import TensorRTRunner
+
+        return TensorRTRunner(
+            path,
+            device=options.device or 0,
+            allow_host_code=options.allow_host_code,
+            plugin_libs=options.libraries,
+        )
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        from adaptrt.backends.tensorrt.description import describe
+
+        return dict(vars(describe(path)))
+
+
+BACKEND: Backend = TensorRT()

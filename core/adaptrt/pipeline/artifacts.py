@@ -1,0 +1,100 @@
+"""The later forms of a model, each a file that a backend runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.backends.choice import Chosen, target_of
+from adaptrt.errors import DependencyError
+from adaptrt.request import Request
+from adaptrt.specs import Precision
+from adaptrt.specs.backends import BACKENDS, Backend, Built, OpenOptions
+
+if TYPE_CHECKING:
+    from adaptrt.specs.runners import FileRunner
+
+# ONNX element types that ONNX Runtime computes in on a CPU
+_COMPUTED = ("float32", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """A file that is the model in some form: ``precision`` is what it is compared in, ``name`` what reports call it."""
+
+    name: str
+    path: Path
+    precision: Precision
+    backend: Backend
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltArtifact(Artifact):
+    """What a backend built: ``source`` is the ONNX file it was built from."""
+
+    chosen: Chosen
+    built: Built
+    source: Path
+
+
+def onnx_artifact(path: Path, precision: Precision) -> Artifact:
+    """An ONNX file, run by ONNX Runtime."""
+    return Artifact(name="onnx", path=path, precision=precision, backend=BACKENDS.find("onnxruntime"))
+
+
+def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
+    """A runner. One that we built ourselves may hold host code."""
+    if ".onnx" in artifact.backend.suffixes:
+        return artifact.backend.open(artifact.path, OpenOptions(libraries=request.ort_custom_ops))
+    device = request.build.device
+    options = OpenOptions(
+        device=f"cuda:{device}" if device else None,
+        libraries=tuple(map(Path, request.build.plugin_libs)),
+        allow_host_code=True,
+    )
+    return artifact.backend.open(artifact.path, options)
+
+
+def try_open(artifact: Artifact, request: Request) -> tuple[FileRunner | None, str]:
+    """A runner, else why the file cannot run here."""
+    if request.build.strip_weights:
+        return None, "the plan holds no weights (--strip-weights)"
+    try:
+        return open_artifact(artifact, request), ""
+    except DependencyError as error:
+        return None, f"it cannot run here: {error.message}"
+
+
+def open_emulated(artifact: Artifact, request: Request, workdir: Path) -> FileRunner:
+    """A reduced-precision graph as float32 that rounds where it does, node by node: ONNX Runtime itself computes half
+    precision in float32 between casts on a CPU, and bfloat16 not at all."""
+    from adaptrt.graph.reduced_precision import write_emulated
+
+    rounded = workdir / "rounded.onnx"
+    write_emulated(artifact.path, rounded)
+    options = OpenOptions(libraries=request.ort_custom_ops, optimize=False)
+    return artifact.backend.open(rounded, options)
+
+
+def runs_as_it_is(precision: Precision) -> bool:
+    """Whether ONNX Runtime can run a graph in this precision itself."""
+    return precision.onnx_type in _COMPUTED
+
+
+def open_reduced(artifact: Artifact, request: Request, workdir: Path) -> FileRunner:
+    """A reduced-precision graph, ready to run on a CPU: the file itself if ONNX Runtime can, else emulated."""
+    if runs_as_it_is(artifact.precision):
+        return open_artifact(artifact, request)
+    return open_emulated(artifact, request, workdir)
+
+
+def why_float32(request: Request, precision: Precision) -> str:
+    """Why there is no reduced-precision graph to compare."""
+    if precision.form == "cast" and not target_of(request).strongly_typed:
+        return f"the graph stays float32: {target_of(request).title} takes {precision.name} as a builder flag"
+    if precision.form == "qdq":
+        return f"the graph keeps its types: {precision.name} comes from its own Q/DQ nodes"
+    if precision.form == "cast":
+        return f"the graph holds {precision.name} already"
+    return "the graph stays float32"

@@ -1,0 +1,36 @@
+"""Batches out of single samples, and back: a model with a fixed batch is given no fewer samples than it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def smallest_batch(spec: ModelSpec) -> int:
+    axes = spec.inputs[0].dims if spec.inputs else ()  # a model of numbers may have neither
+    return axes[0].min if axes else 1
+
+
+def fill_batch(samples: Sequence[Mapping[str, NDArray[Any]]], smallest: int) -> Mapping[str, NDArray[Any]]:
+    """One batch of at least ``smallest`` rows out of samples with batch 1, filled up with the last sample."""
+    filled = [*samples, *[samples[-1]] * (smallest - len(samples))]
+    if len(filled) == 1:
+        return filled[0]
+    return {
+        name: np.concatenate([one[name] for one in filled]) if array.ndim and len(array) == 1 else array
+        for name, array in filled[0].items()
+    }
+
+
+def first_rows(outputs: dict[str, NDArray[Any]], count: int, smallest: int) -> dict[str, NDArray[Any]]:
+    """The outputs of the first ``count`` samples of a batch that was filled up to ``smallest``."""
+    if count >= smallest:
+        return outputs
+    return {name: array[:count] if array.ndim and len(array) == smallest else array for name, array in outputs.items()}

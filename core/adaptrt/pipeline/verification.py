@@ -1,0 +1,172 @@
+"""One way to compare a later form of the model with the reference: samples alone, samples in batches, within a budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from adaptrt.pipeline.artifacts import Artifact
+from adaptrt.pipeline.links import record_link
+from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes
+from adaptrt.report import Check, Link
+from adaptrt.request import Verify
+from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs.runners import Runner
+
+# seconds that a link may spend on batches; the larger ones are left out beyond, and the report says so
+BATCH_BUDGET = 30.0
+
+
+@dataclass
+class Verification:
+    """What was found: ``unstable`` holds a failed check for each sample that is left out, because the reference itself is
+    unstable there; ``note`` says what was tried and what was not."""
+
+    checks: list[Check] = field(default_factory=list)
+    invariance: list[Check] = field(default_factory=list)
+    unstable: list[Check] = field(default_factory=list)
+    note: str = ""
+
+    def record(self, link: Link) -> None:
+        """Put the checks into the link; the first that fails ends the conversion."""
+        link.reason = "; ".join(filter(None, [link.reason, self.note]))
+        if self.unstable:
+            link.reason = "; ".join(filter(None, [link.reason, self._left_out()]))
+        if self.checks or not self.unstable:
+            record_link(link, [*self.checks, *self.invariance])
+            return
+        if self.invariance:
+            record_link(link, self.invariance)
+        link.status = "not run"
+
+    def _left_out(self) -> str:
+        alike = [check for check in self.unstable if check.name == self.unstable[0].name]
+        worst = max(alike, key=lambda check: check.value)
+        count = len(self.unstable)
+        samples = "every sample" if not self.checks else f"{count} samples" if count > 1 else "1 sample"
+        unit = " pixels" if worst.unit == "pixels" else ""
+        moved = f"the model's own {worst.name} move by {worst.value:.2g}{unit} when its input is perturbed by one rounding error"
+        return f"{samples} left out: there {moved}"
+
+
+def verify(
+    runner: Runner,
+    artifact: Artifact,
+    samples: Sequence[Sample],
+    spec: ModelSpec,
+    effort: Verify,
+    *,
+    batches: bool = True,
+    label: str = "",
+) -> Verification:
+    """Compare an artifact with the reference on every sample, and with itself in batches.
+
+    Where nothing is rounded a sample's result has to stay the same to float32 in a batch; else within the tolerance of the
+    artifact's precision, since a backend may take other kernels for other batches. ``label`` tells the checks of several
+    artifacts apart.
+    """
+    found = Verification()
+    found.checks, outputs = compare_samples(runner.run, samples, spec, artifact.precision, found.unstable)
+    if batches:
+        same_kernels = ".onnx" in artifact.backend.suffixes
+        found.invariance, found.note = check_batch_invariance(
+            runner.run, samples, outputs, spec, effort, None if same_kernels else artifact.precision
+        )
+    for check in (*found.checks, *found.invariance):
+        check.artifact = label
+    return found
+
+
+def compare_samples(
+    run: Callable[[Any], Any],
+    samples: Sequence[Sample],
+    spec: ModelSpec,
+    precision: Precision,
+    unstable: list[Check] | None = None,
+) -> tuple[list[Check], list[Any]]:
+    """Each sample on its own against the reference; the outputs too, for the batches.
+
+    With ``unstable`` samples are left out where the reference itself is unstable; what failed in it is added there.
+    """
+    from adaptrt.pipeline.stability import reference_instability
+    from adaptrt.verify.compare import Comparison
+
+    comparison = Comparison(spec, precision)
+    outputs = []
+    for sample in samples:
+        outputs.append(run(sample.inputs))
+        failed = None if unstable is None else reference_instability(sample, outputs[-1], spec, precision)
+        if unstable is None or failed is None:
+            comparison.add(sample.reference, outputs[-1])
+        else:
+            unstable.append(failed)
+    return comparison.checks(), outputs
+
+
+def check_batch_invariance(
+    run: Callable[[Any], Any],
+    samples: Sequence[Sample],
+    alone: Sequence[Any],
+    spec: ModelSpec,
+    effort: Verify,
+    precision: Precision | None = None,
+) -> tuple[list[Check], str]:
+    """Batch invariance on the samples of equal shape, and what was tried and left out. With ``precision`` its tolerance holds."""
+    from adaptrt.verify.batch_invariance import (
+        batched_inputs,
+        check_batches,
+        check_other_items,
+        outputs_without_batch,
+        split_rows,
+    )
+
+    references = [(sample.inputs, sample.reference) for sample in samples if sample.reference]
+    whole = outputs_without_batch([given for given, _ in references], [found for _, found in references], spec)
+    said = f"{', '.join(whole)} without a batch axis, compared as a whole" if whole else ""
+    if whole:
+        spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name not in whole))
+        if not spec.outputs:
+            return [], said
+    first = {name: array.shape for name, array in samples[0].inputs.items()}
+    alike = [
+        index
+        for index, sample in enumerate(samples)
+        if {name: array.shape for name, array in sample.inputs.items()} == first
+    ]
+    inputs = [samples[index].inputs for index in alike]
+    axis = batch_axis(spec)
+    if not axis.dynamic:
+        if axis.max == 1:
+            return [], "batch invariance does not apply: the batch is fixed at 1"
+        if len(inputs) < 2:
+            return [], "batch invariance is not checked: one sample has no other batch items"
+        checks = check_other_items(run, inputs, spec, precision)
+        return checks, "; ".join(filter(None, [f"batch {axis.max} with other batch items", said]))
+    sizes = batch_sizes(spec)
+    if effort == "quick":
+        sizes = sizes[:1]
+    started = time.perf_counter()
+    run(inputs[0])
+    seconds = (time.perf_counter() - started) / axis.min
+    tried: list[int] = []
+    spent = 0.0
+    for size in sizes:
+        spent += size * seconds
+        if spent > BATCH_BUDGET and tried:
+            break
+        tried.append(size)
+    left_out = (
+        f"batches {', '.join(map(str, sizes[len(tried) :]))} left out: beyond {BATCH_BUDGET:.0f} s"
+        if len(tried) < len(sizes)
+        else ""
+    )
+    outputs = [alone[index] for index in alike]
+    shared = {tensor.name for tensor in spec.inputs} - set(batched_inputs(spec))
+    if shared:  # one batch has one of these: alone, every sample has to have had the same
+        inputs = [{**sample, **{name: inputs[0][name] for name in shared}} for sample in inputs]
+        outputs = [run(sample) for sample in inputs]
+    rows, rows_alone = split_rows(inputs, outputs, spec)
+    checks = check_batches(run, rows, rows_alone, spec, tried, precision)
+    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", left_out, said]))

@@ -1,0 +1,20 @@
+"""Sizes and times in words."""
+
+from __future__ import annotations
+
+
+def file_size(count: int) -> str:
+    """Bytes in the units that ``ls -h`` uses, with powers of 1000: ``10.2 MB``."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """``85 ms``, ``12.3 s``, ``2 min 5 s``."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {seconds % 60:.0f} s"

@@ -1,0 +1,27 @@
+"""Files of earlier versions: their keys become those of today, in the data, before it is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def upgrade_spec(raw: Any) -> Any:
+    """A spec as data; version 1 called ``rank_sensitive`` groups ``jumps``."""
+    if not isinstance(raw, dict) or raw.get("version", 1) != 1:
+        return raw
+    for output in entries(raw, "outputs"):
+        for group in entries(output, "groups"):
+            rename(group, "jumps", "rank_sensitive")
+    return {**raw, "version": 2}
+
+
+def rename(raw: Any, old: str, new: str) -> None:
+    """Give an entry of a mapping another name; whatever has the new one is left as it is."""
+    if isinstance(raw, dict) and old in raw and new not in raw:
+        raw[new] = raw.pop(old)
+
+
+def entries(raw: Any, key: str) -> list[Any]:
+    """A list in a mapping; empty if either is something else."""
+    found = raw.get(key) if isinstance(raw, dict) else None
+    return found if isinstance(found, list) else []

@@ -1,0 +1,109 @@
+"""Which files a request asks for, and for which target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adaptrt.backends.choice import chosen_backends, expressions, target_of, wants_reduced_graph
+from adaptrt.backends.tensorrt.generations import default_target, generation_of
+from adaptrt.errors import UsageError
+from adaptrt.pipeline.output import destination_of
+from adaptrt.request import Request
+from adaptrt.specs.backends import BACKENDS
+from adaptrt.specs.registry import Registry
+
+
+class Single:
+    """A backend with a single target, which it implies."""
+
+    name = "single"
+    title = "Single"
+    suffixes = (".single.engine",)
+    targets = {"single": generation_of(11)}  # noqa: RUF012
+
+    def unavailable(self, target: Any, device: int = 0) -> None:
+        return None
+
+    express = build = open = describe = unavailable
+
+
+@pytest.fixture
+def single(monkeypatch: pytest.MonkeyPatch) -> Single:
+    import dataclasses
+
+    found, own = Single(), BACKENDS.names()
+    found.targets = {"single": dataclasses.replace(generation_of(11), name="single", title="Single 1")}
+    monkeypatch.setattr(Registry, "names", lambda self: [*own, "single"] if self is BACKENDS else [])
+    monkeypatch.setitem(BACKENDS._found, "single", found)
+    return found
+
+
+def asked(*to: str, **options: Any) -> Request:
+    return Request("best.pt", "tiny", to=to, **options)
+
+
+def names(request: Request) -> list[tuple[str, str]]:
+    return [(one.backend.name, one.suffix) for one in chosen_backends(request)]
+
+
+def test_by_default_an_onnx_file_and_an_engine() -> None:
+    assert names(asked()) == [("onnxruntime", ".onnx"), ("tensorrt", ".engine")]
+    assert not any(one.asked for one in chosen_backends(asked()))
+
+
+def test_to_chooses() -> None:
+    assert names(asked("engine")) == [("tensorrt", ".engine")]
+    assert names(asked("plan", "tensorrt", "onnx")) == [("tensorrt", ".plan"), ("onnxruntime", ".onnx")]
+    assert all(one.asked for one in chosen_backends(asked("onnx", "engine")))
+
+
+def test_the_output_names_the_file_of_its_backend(single: Single) -> None:
+    assert names(asked(output=Path("out/a.trt"))) == [("onnxruntime", ".onnx"), ("tensorrt", ".trt")]
+    assert destination_of(asked(output=Path("out/a.trt"))).path(".engine.json") == Path("out/a.trt.json")
+    assert destination_of(asked("plan")).path(".engine") == Path("best.plan")
+    assert names(asked(output=Path("a.single.engine"))) == [("onnxruntime", ".onnx"), ("single", ".single.engine")]
+    assert destination_of(asked(output=Path("a.single.engine"))).path(".onnx") == Path("a.onnx")
+
+
+def test_an_output_that_is_left_out_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"-o best\.engine is a file of TensorRT, which --to onnx leaves out"
+    ) as caught:
+        chosen_backends(asked("onnx", output=Path("best.engine")))
+    assert "--to onnx,engine" in (caught.value.hint or "")
+
+
+def test_the_target_is_the_one_asked_for() -> None:
+    assert target_of(asked()) == default_target()
+    assert target_of(asked(target="8")).name == "8"
+    assert target_of(asked("onnx", target=10)).name == "10"
+
+
+def test_a_single_target_is_implied(single: Single) -> None:
+    assert target_of(asked("onnx", "single")).name == "single"
+    assert target_of(asked("single", target="single")).name == "single"
+
+
+@pytest.mark.parametrize(
+    ("to", "target", "message"),
+    [
+        (("single",), "10", "--target 10 and --to single.engine contradict each other: Single takes single"),
+        (("engine",), "single", "--target single and --to engine contradict each other: TensorRT takes 10, 11, 8"),
+        (("engine", "single"), None, "--to engine and --to single.engine need graphs for different targets"),
+    ],
+)
+def test_conflicts_are_refused(single: Single, to: tuple[str, ...], target: str | None, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        target_of(asked(*to, target=target))
+
+
+def test_who_decides_about_the_graph() -> None:
+    assert wants_reduced_graph(asked(precision="fp16", target="10"))
+    assert not wants_reduced_graph(asked(precision="fp16", target="8"))
+    assert wants_reduced_graph(asked("onnx", precision="fp16", target="8"))
+    assert not wants_reduced_graph(asked(precision="int8", target="10"))
+    assert set(expressions(asked())) == {"tensorrt"}
+    assert set(expressions(asked("onnx"))) == {"onnxruntime"}

@@ -86,13 +86,11 @@ class PassRecord:
 
 @dataclass
 class PredictionRecord:
-    """What one backend found in an image: boxes as x1 y1 x2 y2 in its pixels, or classes, or values by name."""
+    """What one form of the model found in an image: in words, and as the data that its task records (``Task.record``)."""
 
-    kind: Literal["detections", "classification", "values"]
-    scores: list[float] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    names: tuple[str, ...] = ()
-    boxes: list[list[float]] = field(default_factory=list)
+    task: str
+    found: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -195,7 +193,7 @@ class Report:
     weights: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    version: int = 1
+    version: int = 2
 
     def link(self, number: int) -> Link:
         return self.links[number]
@@ -216,11 +214,11 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
-        """Read a report; a ``ModelError`` names the field that is wrong."""
+        """Read a report, of version 1 too; a ``ModelError`` names the field that is wrong."""
         import msgspec
 
         try:
-            return msgspec.convert(_restore_infinity(msgspec.json.decode(text)), cls)
+            return msgspec.convert(_upgrade_predictions(_restore_infinity(msgspec.json.decode(text))), cls)
         except (msgspec.DecodeError, UnicodeError, RecursionError, AdaptrtError) as error:
             raise ModelError(f"The report cannot be read: {error}.") from error
 
@@ -232,6 +230,27 @@ def _restore_infinity(raw: Any) -> Any:
             if isinstance(check, dict) and "value" in check and check["value"] is None:
                 check["value"] = float("inf")
     return raw
+
+
+_KINDS = {"detections": "detect", "classification": "classify", "values": "values"}
+
+
+def _upgrade_predictions(raw: Any) -> Any:
+    """Version 1 named a kind, with the columns of boxes and classes beside it."""
+    for image in _entries(raw, "images"):
+        predictions = image.get("predictions") if isinstance(image, dict) else None
+        if isinstance(predictions, dict):
+            image["predictions"] = {name: _upgrade_prediction(found) for name, found in predictions.items()}
+    return raw
+
+
+def _upgrade_prediction(found: Any) -> Any:
+    if not isinstance(found, dict) or "kind" not in found:
+        return found
+    kind, names = found["kind"], found.get("names")
+    data = {key: value for key, value in found.items() if key != "kind"}
+    words = f"values: {', '.join(map(str, names))}" if kind == "values" and isinstance(names, list) else ""
+    return {"task": _KINDS.get(str(kind)), "found": words, "data": data}
 
 
 def _entries(raw: Any, key: str) -> list[Any]:

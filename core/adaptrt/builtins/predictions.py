@@ -9,7 +9,7 @@ from adaptrt.contributions import Metric
 from adaptrt.hookspecs import hookimpl
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.request import Conversion
-from adaptrt.specs import ModelSpec, precision_named
+from adaptrt.specs import ModelSpec, precision_named, task_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,4 @@ def postprocess(
 
 @hookimpl(trylast=True)
 def metrics(ctx: Conversion, spec: ModelSpec) -> list[Metric]:
-    from adaptrt.verify.agreement import standard_metrics
-
-    return standard_metrics(spec, precision_named(ctx.request.precision))
+    return task_named(spec.task).metrics(spec, precision_named(ctx.request.precision))

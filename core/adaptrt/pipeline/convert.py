@@ -27,7 +27,7 @@ from adaptrt.pipeline.samples import (
 )
 from adaptrt.report import Check, Report
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec, Precision, precision_named
+from adaptrt.specs import ModelSpec, Precision, precision_named, task_named
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -204,9 +204,10 @@ class ConversionJob(Job):
                 return self.not_run(0, f"not available: adapter {self.request.adapter} has no framework predictions")
             actual = self.predictions(reference, spec, images[0], "eager")
             record = links.image_record(self.report.images, images[0])
-            record.predictions["framework"] = links.record_prediction(expected)
-            if links.found_nothing([expected, actual]):
-                return self.not_run(0, links.NOTHING_FOUND)
+            task = task_named(spec.task)
+            record.predictions["framework"] = links.record_prediction(expected, task)
+            if links.found_nothing([expected, actual], task):
+                return self.not_run(0, task.empty_reason)
             checks = links.compare_predictions(self.metrics(spec, precision_named("fp32")), [expected], [actual], spec)
             if not checks:
                 return self.not_run(0, f"no metric for task {spec.task!r}")
@@ -320,11 +321,10 @@ class ConversionJob(Job):
             checks = links.compare_predictions(self.metrics(spec, precision), expected, actual, spec)
             if not checks:
                 return self.not_run(5, f"no metric for task {spec.task!r}")
-            from adaptrt.verify.agreement import describe
-
-            stage.note = "; ".join(map(describe, actual))
-            if links.found_nothing([*expected, *actual]):
-                return self.not_run(5, links.NOTHING_FOUND)
+            task = task_named(spec.task)
+            stage.note = "; ".join(map(task.describe, actual))
+            if links.found_nothing([*expected, *actual], task):
+                return self.not_run(5, task.empty_reason)
             links.record_link(self.report.link(5), checks)
         return None
 
@@ -337,5 +337,6 @@ class ConversionJob(Job):
         from adaptrt.vision.images import read_image
 
         prediction = links.predict(runner, read_image(path), self.hooks.preprocess, self.hooks.postprocess, spec)
-        links.image_record(self.report.images, path).predictions[backend] = links.record_prediction(prediction)
+        record = links.record_prediction(prediction, task_named(spec.task))
+        links.image_record(self.report.images, path).predictions[backend] = record
         return prediction

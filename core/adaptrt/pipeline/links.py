@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, PatchError, VerificationError
 from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes
-from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions
+from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.report import Check, Finding, ImageRecord, Link, PredictionRecord
 from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.runners import Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from adaptrt.specs import Task
 
 # seconds that a link may spend on batches; the larger ones are left out beyond, and the report says so
 BATCH_BUDGET = 30.0
@@ -259,31 +261,13 @@ def compare_predictions(
     return checks
 
 
-NOTHING_FOUND = "nothing is found in the image on either side: choose one with objects, or a lower --set conf"
+def found_nothing(predictions: Sequence[Predictions], task: Task[Any]) -> bool:
+    """Whether agreement would prove nothing: every prediction is empty."""
+    return all(task.is_empty(one) for one in predictions)
 
 
-def found_nothing(predictions: Sequence[Predictions]) -> bool:
-    """Whether agreement would prove nothing: no side has a single box."""
-    return all(isinstance(one, Detections) and not len(one) for one in predictions)
-
-
-def record_prediction(prediction: Predictions) -> PredictionRecord:
-    if isinstance(prediction, Detections):
-        return PredictionRecord(
-            "detections",
-            [round(float(score), 6) for score in prediction.scores],
-            [int(label) for label in prediction.labels],
-            prediction.names,
-            [[round(float(side), 3) for side in box] for box in prediction.boxes],
-        )
-    if isinstance(prediction, Classification):
-        return PredictionRecord(
-            "classification",
-            [round(float(score), 6) for score in prediction.scores],
-            [int(label) for label in prediction.labels],
-            prediction.names,
-        )
-    return PredictionRecord("values", names=tuple(prediction.arrays))
+def record_prediction(prediction: Predictions, task: Task[Any]) -> PredictionRecord:
+    return PredictionRecord(task.name, task.describe(prediction), task.record(prediction))
 
 
 def image_record(records: list[ImageRecord], path: Path) -> ImageRecord:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import ImageError, OutputError, UsageError
+from adaptrt.errors import ImageError, OutputError, UsageError, did_you_mean
 from adaptrt.pipeline.output import require_folder
 from adaptrt.predictions import Predictions
 from adaptrt.rendering.formatting import display_path
@@ -86,7 +86,7 @@ def _not_itself(path: Path, output: Path) -> Path:
 def predict_each(
     model: Model, images: Sequence[ImageTarget], params: Mapping[str, Any]
 ) -> Iterator[tuple[ImageTarget, Result | ImageError]]:
-    """A result for each image, drawn and written where it says so; what is no image comes back as its error."""
+    """A result for each image, drawn and written where it says so; a file that is not an image gives its error."""
     task = task_named(model.spec.task)
     for image in images:
         try:
@@ -110,13 +110,38 @@ def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any])
     return write_file(image.output.with_suffix(Path(name).suffix), data)
 
 
+def require_formats(task: Task[Any], formats: Sequence[str]) -> None:
+    """A ``UsageError`` before anything is predicted."""
+    for name in formats:
+        if name not in task.formats:
+            raise UsageError(
+                f"--save {name}: predictions of task {task.name!r} have no such format.",
+                hint=did_you_mean(name, task.formats) or f"Available: {', '.join(task.formats)}",
+            )
+
+
+def folder_of(output: str | None) -> Path:
+    """Where exports go: the output folder, or the folder of the one image that is written."""
+    place = Path(output or "predictions")
+    return place.parent if place.suffix.lower() in SUFFIXES and not place.is_dir() else place
+
+
 def export_results(task: Task[Any], format: str, results: Sequence[Result], folder: Path) -> list[Path]:  # noqa: A002
     """Write predictions in a format of their task, into a folder named after it."""
     names = unique_names([result.path.stem for result in results])
     found = [
         Found(name, result.path, result.size, result.predictions) for name, result in zip(names, results, strict=True)
     ]
-    return [write_file(folder / format / name, data) for name, data in task.export(format, found)]
+    inputs = {result.path.resolve() for result in results}
+    written = []
+    for name, data in task.export(format, found):
+        path = folder / format / name
+        if path.resolve() in inputs:
+            raise OutputError(
+                f"--save {format} would overwrite the image {path}.", hint="Choose another folder with -o."
+            )
+        written.append(write_file(path, data))
+    return written
 
 
 def unique_names(names: Sequence[str]) -> list[str]:

@@ -14,7 +14,8 @@ from adaptrt.errors import ModelError
 def array_of(record: Mapping[str, Any], key: str, dtype: DTypeLike, columns: int | None = None) -> NDArray[Any]:
     """[N] or [N, columns]; a ``ModelError`` if the record holds anything else."""
     try:
-        array = np.asarray(record[key], dtype)
+        with np.errstate(over="ignore"):
+            array = np.asarray(record[key], dtype)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{key!r} of a recorded prediction cannot be read.") from error
     if not np.isfinite(array).all():

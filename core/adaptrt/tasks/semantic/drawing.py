@@ -57,8 +57,11 @@ def _draw_legend(image: ImageArray, prediction: SemanticMap, shares: dict[int, f
     """A panel in the upper left corner with a row for each class, the largest first: color, name and share."""
     size = text_size(image)
     margin, row = round(size * 0.7), round(size * 1.6)
-    shown = list(shares)[:ROWS]
-    rest = [f"{len(shares) - ROWS} more"] if len(shares) > ROWS else []
+    rows = min(ROWS, int((image.shape[0] / 2 - 2.5 * margin) / row))
+    if rows < 1 or image.shape[1] < 10 * size:
+        return  # it would hide what it explains
+    shown = list(shares)[:rows]
+    rest = [f"{len(shares) - rows} more"] if len(shares) > rows else []
     percent = text_width("100.0%", size)
     longest = max(text_width(text, size) for text in [*(prediction.name(label) for label in shown), *rest])
     width = min(2 * size + longest + percent + margin, image.shape[1] - 4 * margin)

@@ -91,7 +91,7 @@ def test_files_that_are_no_annotations(shapes: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(UsageError, match="is not valid JSON"):
         read_coco(tmp_path, SPEC, None)
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         read_coco(shapes, SPEC, tmp_path / "gone")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.contributions import Metric
-from adaptrt.errors import AdaptrtError, PatchError, VerificationError
+from adaptrt.errors import AdaptrtError, PatchError, PluginError, VerificationError
 from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.report import Check, Finding, ImageRecord, Link, PredictionRecord
@@ -240,7 +240,7 @@ def compare_predictions(
         if metric.task not in (spec.task, "any"):
             continue
         try:
-            value = metric.compute(reference, converted)
+            value = float(metric.compute(reference, converted))
         except Exception as error:
             raise VerificationError(
                 f"Metric {metric.name!r} fails: {type(error).__name__}: {error}",
@@ -267,7 +267,18 @@ def found_nothing(predictions: Sequence[Predictions], task: Task[Any]) -> bool:
 
 
 def record_prediction(prediction: Predictions, task: Task[Any]) -> PredictionRecord:
-    return PredictionRecord(task.name, task.describe(prediction), task.record(prediction))
+    """What a report keeps; a ``PluginError`` now where it could not be written in the end."""
+    import msgspec
+
+    data = task.record(prediction)
+    try:
+        msgspec.json.encode(data)
+    except TypeError as error:
+        raise PluginError(
+            f"Task {task.name!r} records a prediction that is not JSON data: {error}.",
+            hint="Plain values only: float(x) for a numpy scalar, array.tolist() for an array.",
+        ) from error
+    return PredictionRecord(task.name, task.describe(prediction), data)
 
 
 def image_record(records: list[ImageRecord], path: Path) -> ImageRecord:

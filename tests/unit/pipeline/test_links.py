@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adaptrt.contributions import Metric
-from adaptrt.errors import ModelError, PatchError, VerificationError
+from adaptrt.errors import ModelError, PatchError, PluginError, VerificationError
 from adaptrt.pipeline.links import (
     compare_predictions,
     found_nothing,
@@ -151,3 +151,10 @@ def test_one_record_for_each_image(tmp_path: object) -> None:
     assert image_record(records, Path("b.png")) is not first
     assert image_record(records, Path("a.png")) is first
     assert [record.path for record in records] == ["a.png", "b.png"]
+
+
+def test_a_record_that_cannot_be_written_names_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    detect = task_named("detect")
+    monkeypatch.setattr(type(detect), "record", lambda self, prediction: {"score": np.float64(1)})
+    with pytest.raises(PluginError, match="Task 'detect' records a prediction that is not JSON data"):
+        record_prediction(detections(), detect)

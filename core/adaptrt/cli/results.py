@@ -116,7 +116,7 @@ def require_formats(task: Task[Any], formats: Sequence[str]) -> None:
         if name not in task.formats:
             raise UsageError(
                 f"--save {name}: predictions of task {task.name!r} have no such format.",
-                hint=did_you_mean(name, task.formats) or f"Available: {', '.join(task.formats)}",
+                hint=did_you_mean(name, task.formats),
             )
 
 

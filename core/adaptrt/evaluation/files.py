@@ -56,7 +56,7 @@ class Drawer:
 class ResultsFile:
     """Writes predictions as JSON; with ``several`` backends each gets a file, named after it. ``written``: the files.
 
-    ``inputs``: what is evaluated, files and folders of labelled images; nothing of it is replaced.
+    ``inputs``: what is evaluated, files and folders of labeled images; nothing of it is replaced.
     """
 
     path: Path

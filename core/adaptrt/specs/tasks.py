@@ -165,7 +165,7 @@ class Task(ABC, Generic[P]):
         if format != "json":
             raise UsageError(
                 f"Predictions of task {self.name!r} cannot be written as {format!r}.",
-                hint=did_you_mean(format, self.formats) or f"Available: {', '.join(self.formats)}",
+                hint=did_you_mean(format, self.formats),
             )
         rows = [{"image": str(one.path), **self.data(one.prediction)} for one in found]
         yield "predictions.json", json.dumps(rows).encode()

@@ -146,6 +146,35 @@ def test_classes_become_bars(report: Report) -> None:
     assert "TensorRT cat 75.00 % ant 20.00 %" in page.text
 
 
+def test_class_maps_are_painted(report: Report) -> None:
+    from adaptrt import SemanticMap
+    from adaptrt.specs import task_named
+
+    labels = np.zeros((96, 128), np.uint8)
+    labels[:, 64:] = 1
+    other = labels.copy()
+    other[0, 0] = 1
+    task = task_named("semantic")
+    for name, found in {"eager": labels, "onnxruntime": other}.items():
+        prediction = SemanticMap(found, ("background", "red"))
+        record = PredictionRecord("semantic", task.describe(prediction), task.record(prediction))
+        report.images[0].predictions[name] = record
+    page = Page(render_html(report))
+    assert len(page.images()) == 2
+    assert "background 50.0%, red 50.0%" in page.text
+    assert "99.992% of the pixels have the same class" in page.text
+
+
+def test_a_record_that_cannot_be_read_or_whose_task_is_not_here(report: Report) -> None:
+    report.images[0].predictions = {
+        "eager": PredictionRecord("semantic", "sky 100.0%", {"height": 9}),
+        "onnxruntime": PredictionRecord("tides", "high"),
+    }
+    page = Page(render_html(report))
+    assert "sky 100.0% (A recorded class map needs height" in page.text
+    assert "high (Unknown task 'tides'.)" in page.text
+
+
 def test_raw_values_are_named(report: Report) -> None:
     report.images[0].predictions = {"eager": PredictionRecord("values", "logits (3,)")}
     assert "logits (3,)" in Page(render_html(report)).text

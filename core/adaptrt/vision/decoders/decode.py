@@ -41,9 +41,9 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
     task = task_named(spec.task)
     if not _fits(found, len(metas), task):
         raise PluginError(
-            f"Decoder {name!r} ({owner_of(name)}) has to return {len(metas)} predictions of task {task.name!r}, and "
-            f"returned {type(found).__name__} {str(found)[:80]!r}.",
-            hint=f"{task.prediction.__name__}, one for each image.",
+            f"Decoder {name!r} ({owner_of(name)}) has to return {len(metas)} predictions, and returned "
+            f"{type(found).__name__} {str(found)[:80]!r}.",
+            hint=f"{task.prediction.__name__} (task {task.name!r}), one for each image.",
         )
     return found
 

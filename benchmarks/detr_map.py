@@ -31,8 +31,8 @@ MMDET = {
 def mmdet_scores(data: Path, **given: Any) -> dict[str, float]:
     """mmdet's ``test_step`` with the config's pipeline, counted as ``adaptrt evaluate`` counts."""
     from adaptrt import Conversion, InputSpec, ModelSpec, Request
-    from adaptrt.evaluation.coco import read_coco
-    from adaptrt.evaluation.detection import BoxScores
+    from adaptrt.tasks.detect.coco import read_coco
+    from adaptrt.tasks.detect.scoring import BoxScores
     from adaptrt_mmdet.framework import predict
     from adaptrt_mmdet.options import DetrOptions
     from adaptrt_mmdet.sources import open_source

@@ -264,8 +264,8 @@ def difference(found: Any, expected: Any, sure: float, side: int) -> dict[str, A
 
 def map_of(work: Work, outputs: Any) -> dict[str, float]:
     """Of the fixture's outputs on its held-out images, as ``adaptrt evaluate`` counts it."""
-    from adaptrt.evaluation.coco import read_coco
-    from adaptrt.evaluation.detection import BoxScores
+    from adaptrt.tasks.detect.coco import read_coco
+    from adaptrt.tasks.detect.scoring import BoxScores
     from adaptrt.vision.decoders.decode import decode
     from adaptrt.vision.images import read_image
     from adaptrt.vision.transforms import transform_image

@@ -293,7 +293,7 @@ def _accuracy_of(work: Work, case: Case) -> dict[str, Any]:
 
 def _difference(found: np.ndarray, expected: np.ndarray, spec: ModelSpec, case: Case) -> dict[str, Any]:
     """Boxes where eager is sure and everywhere, scores everywhere, and boxes after NMS."""
-    from adaptrt.verify.agreement import match_boxes
+    from adaptrt.tasks.detect.agreement import match_boxes
     from adaptrt.vision.decoders.decode import decode
 
     classic = spec.decoder is not None and spec.decoder.name == "yolo_anchor"

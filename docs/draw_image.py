@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 import adaptrt
-from adaptrt.vision.drawing import draw_predictions
+from adaptrt.specs import task_named
 from adaptrt.vision.images import read_image
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ def main() -> None:
         drawn = []
         for name in IMAGES:
             image = read_image(DEMO / "images" / name)
-            drawn.append(draw_predictions(image, model(image)[0]))
+            drawn.append(task_named(model.spec.task).draw(image, model(image)[0]))
     height = max(image.shape[0] for image in drawn)
     gap = np.full((height, GAP, 3), 255, np.uint8)
     strip = np.concatenate([drawn[0], gap, drawn[1]], axis=1)

@@ -35,18 +35,24 @@ from adaptrt.errors import (
     nearest_name,
 )
 from adaptrt.hookspecs import hookimpl
-from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, Values
+from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, SemanticMap, Values
 from adaptrt.report import Report
 from adaptrt.request import Conversion, Request, ShapeRequest
 from adaptrt.specs import (
     BuildOptions,
+    Dataset,
     DecoderSpec,
     Dim,
+    Example,
+    Found,
     ImageTransform,
     InputSpec,
     ModelSpec,
     OutputGroup,
     OutputSpec,
+    Scorer,
+    Scoring,
+    Task,
     Tolerance,
 )
 from adaptrt.version import __version__
@@ -58,13 +64,16 @@ __all__ = [
     "CheckpointError",
     "Classification",
     "Conversion",
+    "Dataset",
     "Decoder",
     "DecoderSpec",
     "DependencyError",
     "Detections",
     "Dim",
     "EngineError",
+    "Example",
     "ExportError",
+    "Found",
     "FunctionPatch",
     "GraphError",
     "GraphPass",
@@ -85,10 +94,14 @@ __all__ = [
     "Predictions",
     "Report",
     "Request",
+    "Scorer",
+    "Scoring",
+    "SemanticMap",
     "SettingsError",
     "ShapeError",
     "ShapeRequest",
     "SwitchPatch",
+    "Task",
     "Tolerance",
     "UsageError",
     "Values",

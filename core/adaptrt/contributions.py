@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx_ir
     from torch import nn
 
     from adaptrt.predictions import Predictions
-    from adaptrt.specs import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +69,11 @@ class GraphPass:
 class Metric:
     """How well predictions agree: ``compute(reference, converted)`` over the same images, from 0 to 1.
 
-    Below ``minimum`` the conversion fails; ``minimum=None`` only reports.
+    ``task`` is the name of the task whose predictions it takes, or ``any``. Below ``minimum`` the conversion fails; ``minimum=None`` only reports.
     """
 
     name: str
-    task: Task | Literal["any"]
+    task: str
     reason: str
     compute: Callable[[Sequence[Predictions], Sequence[Predictions]], float]
     minimum: float | None = None

@@ -67,7 +67,37 @@ class Values:
     arrays: Mapping[str, NDArray[Any]]
 
 
-Predictions: TypeAlias = "Detections | Classification | Values"
+@dataclass(frozen=True, slots=True, eq=False)
+class SemanticMap:
+    """The class of each pixel of one image.
+
+    ``labels``: uint8 or int32 [H, W], pixels of the original image. ``scores``: float32 [C], the mean score of each class
+    over its pixels, where the decoder knows it.
+    """
+
+    labels: NDArray[np.uint8] | NDArray[np.int32]
+    names: tuple[str, ...] = ()
+    scores: NDArray[np.float32] | None = None
+
+    def name(self, label: int) -> str:
+        return name_of(label, self.names)
+
+    def areas(self) -> dict[int, int]:
+        """Pixels by class, of every class that occurs, the largest first."""
+        import numpy as np
+
+        if self.labels.dtype == np.uint8:
+            counts = np.bincount(self.labels.ravel())
+            labels = np.flatnonzero(counts)
+            counts = counts[labels]
+        else:
+            labels, counts = np.unique(self.labels, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return {int(labels[index]): int(counts[index]) for index in order}
+
+
+Predictions: TypeAlias = Any
+"""What a decoder returns for one image: the prediction type of the spec's task."""
 
 
 @dataclass(frozen=True, slots=True)

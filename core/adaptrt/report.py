@@ -106,13 +106,11 @@ class PassRecord:
 
 @dataclass
 class PredictionRecord:
-    """What one backend found in an image: boxes as x1 y1 x2 y2 in its pixels, or classes, or values by name."""
+    """What one form of the model found in an image: in words, and as the data that its task records (``Task.record``)."""
 
-    kind: Literal["detections", "classification", "values"]
-    scores: list[float] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    names: tuple[str, ...] = ()
-    boxes: list[list[float]] = field(default_factory=list)
+    task: str
+    found: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -251,7 +249,7 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
-        """Read a report; a ``ModelError`` names the field that is wrong."""
+        """Read a report, of version 1 too; a ``ModelError`` names the field that is wrong."""
         import msgspec
 
         try:
@@ -275,6 +273,7 @@ def _upgrade(raw: Any) -> Any:
     if not isinstance(raw, dict) or raw.get("version", 1) != 1:
         return raw
     rename(raw, "pictures", "images")
+    _upgrade_predictions(raw)
     return {**raw, "spec": upgrade_spec(raw.get("spec")), "version": 2}
 
 
@@ -293,3 +292,23 @@ def upgrade_links(links: list[Any]) -> None:
                     check |= {"kind": kind, "name": name.removesuffix(_KIND_TITLES[kind])}
                 elif check.get("higher_is_better"):
                     check["kind"] = "metric"
+
+
+_KINDS = {"detections": "detect", "classification": "classify", "values": "values"}
+
+
+def _upgrade_predictions(raw: Any) -> None:
+    """Version 1 named a kind, with the columns of boxes and classes beside it."""
+    for image in entries(raw, "images"):
+        predictions = image.get("predictions") if isinstance(image, dict) else None
+        if isinstance(predictions, dict):
+            image["predictions"] = {name: _upgrade_prediction(found) for name, found in predictions.items()}
+
+
+def _upgrade_prediction(found: Any) -> Any:
+    if not isinstance(found, dict) or "kind" not in found:
+        return found
+    kind, names = found["kind"], found.get("names")
+    data = {key: value for key, value in found.items() if key != "kind"}
+    words = f"values: {', '.join(map(str, names))}" if kind == "values" and isinstance(names, list) else ""
+    return {"task": _KINDS.get(str(kind)), "found": words, "data": data}

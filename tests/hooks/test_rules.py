@@ -156,8 +156,8 @@ NONSENSE = [
     ("preprocess", "1", "(arrays for images, ImageMeta)", "int '1'"),
     ("preprocess", "({}, None)", "(arrays for images, ImageMeta)", "tuple"),
     ("postprocess", "[]", "1 predictions", "list '[]'"),
-    ("postprocess", "'x'", "Detections, Classification or Values", "str 'x'"),
-    ("framework_predictions", "[]", "Detections, Classification or Values", "list"),
+    ("postprocess", "'x'", "Detections (task 'detect')", "str 'x'"),
+    ("framework_predictions", "[]", "Detections (task 'detect')", "list"),
     ("metrics", "[1]", "a list of Metric", "int '1'"),
 ]
 

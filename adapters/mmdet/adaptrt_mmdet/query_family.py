@@ -195,7 +195,9 @@ def _outputs(model: QueryDetector, side: int) -> tuple[tuple[OutputSpec, ...], D
     pixels = {"fp32": Tolerance(1e-4 * side, reason=exact)}
     ranked = bool(getattr(model.detector, "as_two_stage", False))  # queries in the order of the encoder's scores
     if model.raw:
-        raw_boxes = OutputGroup("boxes", "values", tolerances={"fp32": Tolerance(1e-4, reason=exact)}, rank_sensitive=ranked)
+        raw_boxes = OutputGroup(
+            "boxes", "values", tolerances={"fp32": Tolerance(1e-4, reason=exact)}, rank_sensitive=ranked
+        )
         return (
             OutputSpec("logits", groups=(OutputGroup("logits", "logits", rank_sensitive=ranked),)),
             OutputSpec("boxes", groups=(raw_boxes,)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.contributions import Metric
 from adaptrt.hookspecs import hookimpl
 from adaptrt.predictions import ImageMeta, Predictions
-from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs import ModelSpec, Precision, task_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +34,4 @@ def postprocess(
 
 @hookimpl(trylast=True)
 def metrics(spec: ModelSpec, precision: Precision) -> list[Metric]:
-    from adaptrt.verify.agreement import standard_metrics
-
-    return standard_metrics(spec, precision)
+    return task_named(spec.task).metrics(spec, precision)

@@ -80,7 +80,7 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
     except BrokenPipeError:
         raise
     except SystemExit as error:
-        if isinstance(sys.stdout, click.utils.PacifyFlushWrapper):  # how click ends on a closed pipe
+        if not isinstance(sys.stdout, io.TextIOBase):  # click's wrapper: it ends so on a closed pipe
             raise BrokenPipeError from error
         raise
     except (Exception, KeyboardInterrupt, Terminated) as error:

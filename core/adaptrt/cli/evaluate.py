@@ -38,7 +38,7 @@ EXAMPLES = (
 
 @click.command("evaluate", cls=Command, examples=EXAMPLES)
 @click.argument("files", metavar="FILES...", nargs=-1, required=True)
-@option("--backend", "backends", metavar="NAMES", section=MODEL, help="eager, onnxruntime, tensorrt: what to compare, the first one is the yardstick.  [default: what the files are]")  # fmt: skip
+@option("--backend", "backends", metavar="NAMES", section=MODEL, help="eager, onnxruntime, tensorrt: what to compare, the first is the baseline.  [default: what the files are]")  # fmt: skip
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, an option of the adapter too.")  # fmt: skip
 @option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for ONNX files.  [default: cpu]")  # fmt: skip
 @option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter that the file was converted with.")
@@ -49,14 +49,14 @@ EXAMPLES = (
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@option("--data", metavar="PATH", required=True, section=DATA, help="Classification: a folder with a folder of images for each class. Detection: COCO annotations (.json).")  # fmt: skip
-@option("--images", metavar="DIR", section=DATA, help="Detection: the folder of the images.  [default: images/ beside the annotations]")  # fmt: skip
+@option("--data", metavar="PATH", required=True, section=DATA, help="classify: a folder with a folder of images for each class. detect: COCO annotations (.json). semantic: a folder with images/ and masks/.")  # fmt: skip
+@option("--images", metavar="DIR", section=DATA, help="The folder of the images, for detect and semantic.  [default: images/ beside the annotations]")  # fmt: skip
 @option("--batch", type=int, metavar="N", section=DATA, help="Images at a time.  [default: the model's optimum]")
 @option("--limit", type=int, metavar="N", section=DATA, help="At most so many images, spread over the data.")
 @option("--max-loss", type=float, metavar="POINTS", section=DATA, help="Fail if a score lies further below that of the first.")  # fmt: skip
-@option("--score-thr", type=click.FloatRange(0, 1), metavar="SCORE", section=DATA, help="Detection: boxes at most as sure do not count.  [default: 0.001, and 0.3 in images]")  # fmt: skip
+@option("--score-thr", type=click.FloatRange(0, 1), metavar="SCORE", section=DATA, help="Boxes at or below this score are ignored.  [default: 0.001, and 0.3 in images]")  # fmt: skip
 @option("--show-dir", metavar="DIR", section=DATA, help="Write each image with what was found in it, a folder for each backend.")  # fmt: skip
-@option("--format-only", metavar="FILE", section=DATA, help="Write the predictions (detection: COCO results) and count nothing.")  # fmt: skip
+@option("--format-only", metavar="FILE", section=DATA, help="Write the predictions (detect: COCO results) without scores.")  # fmt: skip
 @general_options
 def evaluate(
     *,
@@ -84,7 +84,7 @@ def evaluate(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """How well FILES do on labelled images, side by side.
+    """How well FILES do on labeled images, side by side.
 
     All backends see the same images in the same batches. `eager` is the model that a file was converted from: name it
     with `--adapter` and `--source`. The report beside the file is data; nothing that it names is loaded.

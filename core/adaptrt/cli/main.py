@@ -16,7 +16,7 @@ COMMANDS = {
     "convert": Entry("adaptrt.cli.convert:convert", "Convert a model and prove the result.", _MODELS),
     "build": Entry("adaptrt.cli.build:build", "Build an engine from any ONNX file.", _MODELS),
     "predict": Entry("adaptrt.cli.predict:predict", "Detect or classify with a converted model.", _MODELS),
-    "evaluate": Entry("adaptrt.cli.evaluate:evaluate", "Score converted models on labelled images.", _MODELS),
+    "evaluate": Entry("adaptrt.cli.evaluate:evaluate", "Score converted models on labeled images.", _MODELS),
     "inspect": Entry("adaptrt.cli.inspect_model:inspect_model", "Show what a model file holds.", _MODELS),
     "lint": Entry("adaptrt.cli.lint:lint", "Hold a graph against the rules for TensorRT.", _MODELS),
     "engine": Entry("adaptrt.cli.engine:engine", "Take Ultralytics' header off an engine, or put it on.", _MODELS),

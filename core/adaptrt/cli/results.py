@@ -1,4 +1,4 @@
-"""What ``predict`` finds: drawn, written, and put into words or data."""
+"""What ``predict`` finds: drawn, written, and described."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from adaptrt.errors import ImageError, OutputError, UsageError
+from adaptrt.errors import ImageError, OutputError, UsageError, did_you_mean
 from adaptrt.pipeline.output import require_folder
-from adaptrt.predictions import Classification, Detections, Predictions, Values
+from adaptrt.predictions import Predictions
 from adaptrt.rendering.formatting import display_path
-from adaptrt.verify.agreement import describe
-from adaptrt.vision.drawing import draw_predictions
+from adaptrt.specs import Found, Task, task_named
 from adaptrt.vision.images import SUFFIXES, find_images, read_image, write_image
 
 if TYPE_CHECKING:
@@ -40,15 +37,15 @@ class Result:
     predictions: Predictions
     timing: Timing
     output: Path | None
+    task: Task[Any]
 
     def as_data(self) -> dict[str, Any]:
-        """Boxes: x1 y1 x2 y2, pixels of the image."""
         milliseconds = {name: round(1000 * seconds, 3) for name, seconds in vars(self.timing).items()}
         return {
             "path": str(self.path),
             "height": self.size[0],
             "width": self.size[1],
-            **_found(self.predictions),
+            **self.task.data(self.predictions),
             "milliseconds": milliseconds,
             "output": str(self.output) if self.output else None,
         }
@@ -89,7 +86,8 @@ def _not_itself(path: Path, output: Path) -> Path:
 def predict_each(
     model: Model, images: Sequence[ImageTarget], params: Mapping[str, Any]
 ) -> Iterator[tuple[ImageTarget, Result | ImageError]]:
-    """A result for each image, drawn and written where it says so; what is no image comes back as its error."""
+    """A result for each image, drawn and written where it says so; a file that is not an image gives its error."""
+    task = task_named(model.spec.task)
     for image in images:
         try:
             pixels = read_image(image.path)
@@ -97,38 +95,101 @@ def predict_each(
             yield image, error
             continue
         (found,), timing = model.timed([pixels], **params)
-        output = _write(pixels, found, image.output) if image.output else None
-        yield image, Result(image.path, pixels.shape[:2], found, timing, output)
+        output = _write(pixels, found, image, task) if image.output else None
+        yield image, Result(image.path, pixels.shape[:2], found, timing, output, task)
 
 
-def _write(pixels: Any, found: Predictions, output: Path) -> Path:
-    """The image with its boxes or classes on it; raw values, which cannot be drawn, as ``.npz``."""
+def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any]) -> Path:
+    """The image with the prediction on it; of a task that draws nothing, its default format."""
+    assert image.output is not None
+    if task.draws:
+        make_folder(image.output.parent)
+        return write_image(image.output, task.draw(pixels, found))
+    exported = Found(image.output.stem, image.path, pixels.shape[:2], found)
+    ((name, data),) = task.export(task.formats[0], [exported])
+    return write_file(image.output.with_suffix(Path(name).suffix), data)
+
+
+def require_formats(task: Task[Any], formats: Sequence[str]) -> None:
+    """A ``UsageError`` before anything is predicted."""
+    for name in formats:
+        if name not in task.formats:
+            raise UsageError(
+                f"--save {name}: predictions of task {task.name!r} have no such format.",
+                hint=did_you_mean(name, task.formats),
+            )
+
+
+def folder_of(output: str | None) -> Path:
+    """Where exports go: the output folder, or the folder of the one image that is written."""
+    place = Path(output or "predictions")
+    return place.parent if place.suffix.lower() in SUFFIXES and not place.is_dir() else place
+
+
+def export_results(task: Task[Any], format: str, results: Sequence[Result], folder: Path) -> list[Path]:  # noqa: A002
+    """Write predictions in a format of their task, into a folder named after it."""
+    names = unique_names([result.path.stem for result in results])
+    found = [
+        Found(name, result.path, result.size, result.predictions) for name, result in zip(names, results, strict=True)
+    ]
+    inputs = {result.path.resolve() for result in results}
+    written = []
+    for name, data in task.export(format, found):
+        path = folder / format / name
+        if path.resolve() in inputs:
+            raise OutputError(
+                f"--save {format} would overwrite the image {path}.", hint="Choose another folder with -o."
+            )
+        written.append(write_file(path, data))
+    return written
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names in their order, numbered where one was there before."""
+    taken = set[str]()
+    found = []
+    for name in names:
+        free, count = name, 2
+        while free.lower() in taken:
+            free, count = f"{name}-{count}", count + 1
+        taken.add(free.lower())
+        found.append(free)
+    return found
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    make_folder(path.parent)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if not isinstance(found, Values):
-            return write_image(output, draw_predictions(pixels, found))
-        output = output.with_suffix(".npz")
-        np.savez(output, **dict(found.arrays))  # type: ignore[arg-type]
+        path.write_bytes(data)
     except OSError as error:
-        raise OutputError(
-            f"{output} cannot be written: {error.strerror or error}.", hint="Give another place with -o."
-        ) from error
-    return output
+        raise _not_written(path, error) from error
+    return path
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(folder, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path} cannot be written: {error.strerror or error}.", hint="Give another place with -o.")
 
 
 def describe_result(result: Result) -> str:
-    """A line for an image; classes get a bar each."""
-    timing = result.timing
+    """A line for an image, and the bars of its task."""
+    timing, task = result.timing, result.task
     spent = f"pre {1000 * timing.preprocess:.1f}, run {1000 * timing.run:.1f}, post {1000 * timing.postprocess:.1f} ms"
     arrow = f"  -> {display_path(result.output)}" if result.output else ""
-    found = result.predictions
-    if not isinstance(found, Classification):
-        return f"{display_path(result.path)}: {describe(found)}  ({spent}){arrow}"
-    names = [_cut(found.name(index)) for index in range(len(found))]
-    width = max(map(len, names), default=0)
+    shares = task.bars(result.predictions)
+    if not shares:
+        return f"{display_path(result.path)}: {task.describe(result.predictions)}  ({spent}){arrow}"
+    names = [_cut(name) for name, _ in shares]
+    width = max(map(len, names))
     bars = [
-        f"  {name:<{width}}  {'█' * round(BAR * float(score)):<{BAR}} {100 * float(score):5.1f} %"
-        for name, score in zip(names, found.scores, strict=False)
+        f"  {name:<{width}}  {'█' * round(BAR * share):<{BAR}} {100 * share:5.1f} %"
+        for name, (_, share) in zip(names, shares, strict=True)
     ]
     return "\n".join([f"{display_path(result.path)}:  ({spent}){arrow}", *bars])
 
@@ -136,23 +197,3 @@ def describe_result(result: Result) -> str:
 def _cut(name: str) -> str:
     """ImageNet's names hold every synonym; --json gives them whole."""
     return name if len(name) <= NAME else f"{name[: NAME - 3]}..."
-
-
-def _found(found: Predictions) -> dict[str, Any]:
-    if isinstance(found, Values):
-        return {
-            "values": {
-                name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in found.arrays.items()
-            }
-        }
-    rows: list[dict[str, Any]] = []
-    for index in range(len(found)):
-        row: dict[str, Any] = {
-            "label": found.name(index),
-            "class": int(found.labels[index]),
-            "score": round(float(found.scores[index]), 6),
-        }
-        if isinstance(found, Detections):
-            row["box"] = [round(float(side), 3) for side in found.boxes[index]]
-        rows.append(row)
-    return {"detections" if isinstance(found, Detections) else "classes": rows}

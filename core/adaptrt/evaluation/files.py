@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import OutputError
 from adaptrt.pipeline.output import output_error, require_folder
-from adaptrt.predictions import Detections
 
 if TYPE_CHECKING:
     from adaptrt.evaluation.subjects import Subject
-    from adaptrt.evaluation.tasks import Example
+    from adaptrt.specs import Example, Task
 
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws into ``folder/<file>.<backend>/``; boxes below ``score`` stay out of the image.
+    """Draws into ``folder/<file>.<backend>/``; what scores at or below ``score`` is not drawn.
 
     Images of one name from different folders are numbered in the order they come. ``written``: the folders.
     """
@@ -32,20 +31,15 @@ class Drawer:
         """Make the folder; an ``OutputError`` before minutes are spent."""
         _make(self.folder, "--show-dir")
 
-    def __call__(self, subject: Subject, example: Example, image: Any, prediction: Any) -> None:
-        from adaptrt.vision.drawing import draw_predictions
+    def __call__(self, subject: Subject, example: Example, image: Any, prediction: Any, task: Task[Any]) -> None:
         from adaptrt.vision.images import write_image
 
-        if isinstance(prediction, Detections):
-            keep = prediction.scores > self.score
-            prediction = Detections(
-                prediction.boxes[keep], prediction.scores[keep], prediction.labels[keep], prediction.names
-            )
+        drawn = task.draw(image, task.above(prediction, self.score))
         folder = self.folder / f"{subject.path.stem}.{subject.backend}"
         if folder not in self.written:
             _make(folder, "--show-dir")
             self.written.append(folder)
-        write_image(folder / f"{self._name(example.path)}.jpg", draw_predictions(image, prediction))
+        write_image(folder / f"{self._name(example.path)}.jpg", drawn)
 
     def _name(self, path: Path) -> str:
         """The image's own, numbered if another had it before; the same for every backend."""
@@ -62,7 +56,7 @@ class Drawer:
 class ResultsFile:
     """Writes predictions as JSON; with ``several`` backends each gets a file, named after it. ``written``: the files.
 
-    ``inputs``: what is evaluated, files and folders of labelled images; nothing of it is replaced.
+    ``inputs``: what is evaluated, files and folders of labeled images; nothing of it is replaced.
     """
 
     path: Path

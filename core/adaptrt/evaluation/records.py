@@ -10,7 +10,8 @@ class BackendResult:
     """One backend on all images.
 
     ``scores`` lie between 0 and 1, higher is better. ``same`` is the share of images on which it answers as the first
-    backend does. ``per_class``: objects and scores of each class, where the task has them. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
+    backend does. ``per_class``: of each class, how much there is of it and its scores, where
+    the task has them. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
     """
 
     backend: str

@@ -14,12 +14,12 @@ from typing import Any
 from adaptrt.errors import ImageError, ShapeError, UsageError
 from adaptrt.evaluation.records import BackendResult, Evaluation
 from adaptrt.evaluation.subjects import Subject, choose_subjects
-from adaptrt.evaluation.tasks import Dataset, EvaluationTask, Example, Scorer, find_task
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.reference import Origin, origin_missing, split_params
+from adaptrt.specs import Dataset, Example, Scorer, Scoring, Task, scoring_named, task_named
 
 Progress = Callable[[str, int, int], None]
-OnPrediction = Callable[[Subject, Example, Any, Any], None]
+OnPrediction = Callable[[Subject, Example, Any, Any, Task[Any]], None]
 
 
 def evaluate(
@@ -45,16 +45,16 @@ def evaluate(
     on_records: Callable[[Subject, list[dict[str, Any]]], None] | None = None,
     score: bool = True,
 ) -> Evaluation:
-    """Every backend on the labelled images of ``data``, the same ones in the same batches.
+    """Every backend on the labeled images of ``data``, the same ones in the same batches.
 
     ``backends`` are eager, onnxruntime, tensorrt; those of the files unless given. ``batch``: images at a time, the
     spec's optimal batch unless given. ``limit``: at most so many images, spread evenly over the data. eager needs
     ``adapter`` and ``source``, and takes ``weights`` and ``trust_checkpoint``, as ``convert`` was given them: what a report
     names is not loaded. ``params`` are the decoder's and, for eager, the adapter's (``--set``).
     ``on_progress(title, done, total)`` is called as images are done,
-    ``on_prediction(subject, example, image, prediction)`` for each, and ``on_records`` gets all predictions of a
-    backend in the task's exchange format (detection: COCO results). ``images``: the folder of the images, for
-    detection. ``plugin_libs`` and ``custom_ops`` are libraries for TensorRT and ONNX Runtime. Without ``score`` nothing is
+    ``on_prediction(subject, example, image, prediction, task)`` for each, and ``on_records`` gets all predictions of a
+    backend in the task's exchange format (detection: COCO results). ``images``: the folder of the images, where
+    the task's data set has them elsewhere. ``plugin_libs`` and ``custom_ops`` are libraries for TensorRT and ONNX Runtime. Without ``score`` nothing is
     counted.
     """
     if limit is not None and limit < 1:
@@ -81,18 +81,20 @@ def evaluate(
             custom_ops=[Path(library) for library in custom_ops],
             plugins_file=plugins,
         ) as model:
-            task = find_task(model.spec)
+            scoring = scoring_named(model.spec.task)
             if score:
-                task.require_scoring()
+                scoring.require()
             if evaluation is None:
-                dataset = _limited(task.read(Path(data), model.spec, Path(images) if images else None), limit)
+                dataset = _limited(
+                    scoring.read_dataset(Path(data), model.spec, Path(images) if images else None), limit
+                )
                 size = _batch(model, batch)
                 evaluation = Evaluation(str(data), model.spec.task, 0, size, notes=list(dataset.notes))
             _batch(model, evaluation.batch)
-            given = {**task.params(model.spec), **(params or {})}
+            given = {**scoring.params(model.spec), **(params or {})}
             progress = partial(on_progress or _silent, f"{subject.backend} {subject.path.name}")
             seen = partial(on_prediction, subject) if on_prediction else None
-            result, found, scorer = _one(model, subject, task, dataset, evaluation, given, progress, seen)
+            result, found, scorer = _one(model, subject, scoring, dataset, evaluation, given, progress, seen)
             if score:
                 result.scores, result.per_class = scorer.scores(), scorer.per_class()
             if on_records:
@@ -114,20 +116,20 @@ def _silent(title: str, done: int, total: int) -> None:
 def _one(
     model: Model,
     subject: Subject,
-    task: EvaluationTask,
+    scoring: Scoring[Any],
     dataset: Dataset,
     evaluation: Evaluation,
     params: dict[str, Any],
     on_progress: Callable[[int, int], None],
-    on_prediction: Callable[[Example, Any, Any], None] | None,
-) -> tuple[BackendResult, list[Any], Scorer]:
+    on_prediction: Callable[[Example, Any, Any, Task[Any]], None] | None,
+) -> tuple[BackendResult, list[Any], Scorer[Any]]:
     """The result of one backend, its answer to each image that could be read, and the scorer that has seen them."""
     from adaptrt.vision.images import read_image
 
     seconds = dict.fromkeys(("read", "preprocess", "run", "postprocess"), 0.0)
     result = BackendResult(subject.backend, subject.path.name, seconds=seconds)
-    scorer, answers, total = task.scorer(model.spec, dataset), list[Any](), len(dataset.examples)
-    done, warm = 0, False
+    scorer, answers, total = scoring.scorer(model.spec, dataset), list[Any](), len(dataset.examples)
+    task, done, warm = task_named(model.spec.task), 0, False
     for examples in _batches(dataset.examples, evaluation.batch):
         started = time.perf_counter()
         images, readable = [], []
@@ -148,9 +150,9 @@ def _one(
                 seconds[name] += spent
             for example, image, prediction in zip(readable, images, predictions, strict=True):
                 scorer.add(example.truth, prediction)
-                answers.append(task.answer(prediction))
+                answers.append(scoring.answer(prediction))
                 if on_prediction:
-                    on_prediction(example, image, prediction)
+                    on_prediction(example, image, prediction, task)
         done += len(examples)
         on_progress(done, total)
     if not answers:

@@ -30,7 +30,7 @@ from adaptrt.pipeline.samples import (
 from adaptrt.pipeline.verification import compare_samples, verify
 from adaptrt.report import Report
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs import ModelSpec, Precision, task_named
 from adaptrt.specs.backends import KeepsManifest
 from adaptrt.specs.precisions import FP32
 
@@ -218,9 +218,10 @@ class ConversionJob(Job):
                 return self.not_run(0, f"not available: adapter {self.request.adapter} has no framework predictions")
             actual = self.predictions(reference, spec, images[0], "eager")
             record = links.image_record(self.report.images, images[0])
-            record.predictions["framework"] = links.record_prediction(expected)
-            if links.found_nothing([expected, actual]):
-                return self.not_run(0, links.NOTHING_FOUND)
+            task = task_named(spec.task)
+            record.predictions["framework"] = links.record_prediction(expected, task)
+            if links.found_nothing([expected, actual], task):
+                return self.not_run(0, task.empty_reason)
             checks = links.compare_predictions(self.metrics(spec, FP32), [expected], [actual], spec)
             if not checks:
                 return self.not_run(0, f"no metric for task {spec.task!r}")
@@ -310,8 +311,7 @@ class ConversionJob(Job):
         if not images:
             return self.not_run(5, "no --image")
         with self.timed("link 5", verifying=True) as stage:
-            from adaptrt.verify.agreement import describe
-
+            task = task_named(spec.task)
             expected = [self.predictions(reference, spec, path, "eager") for path in images]
             checks, nothing = [], True
             for artifact, runner in results:
@@ -320,12 +320,12 @@ class ConversionJob(Job):
                 for check in found:
                     check.artifact = artifact.name if len(results) > 1 else ""
                 checks += found
-                stage.note = "; ".join(map(describe, actual))
-                nothing = nothing and links.found_nothing([*expected, *actual])
+                stage.note = "; ".join(map(task.describe, actual))
+                nothing = nothing and links.found_nothing([*expected, *actual], task)
             if not checks:
                 return self.not_run(5, f"no metric for task {spec.task!r}")
             if nothing:
-                return self.not_run(5, links.NOTHING_FOUND)
+                return self.not_run(5, task.empty_reason)
             links.record_link(self.report.link(5), checks)
         return None
 
@@ -337,5 +337,6 @@ class ConversionJob(Job):
         from adaptrt.vision.images import read_image
 
         prediction = links.predict(runner, read_image(path), self.hooks.preprocess, self.hooks.postprocess, spec)
-        links.image_record(self.report.images, path).predictions[backend] = links.record_prediction(prediction)
+        record = links.record_prediction(prediction, task_named(spec.task))
+        links.image_record(self.report.images, path).predictions[backend] = record
         return prediction

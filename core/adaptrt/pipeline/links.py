@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.contributions import Metric
-from adaptrt.errors import AdaptrtError, PatchError, VerificationError
+from adaptrt.errors import AdaptrtError, PatchError, PluginError, VerificationError
 from adaptrt.pipeline.batching import fill_batch, first_rows, smallest_batch
-from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions
+from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.report import Check, Finding, ImageRecord, Link, PredictionRecord
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.runners import Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from adaptrt.specs import Task
 
 
 def record_link(
@@ -117,7 +119,7 @@ def compare_predictions(
         if metric.task not in (spec.task, "any"):
             continue
         try:
-            value = metric.compute(reference, converted)
+            value = float(metric.compute(reference, converted))
         except Exception as error:
             raise VerificationError(
                 f"Metric {metric.name!r} fails: {type(error).__name__}: {error}",
@@ -139,31 +141,24 @@ def compare_predictions(
     return checks
 
 
-NOTHING_FOUND = "nothing is found in the image on either side: choose one with objects, or a lower --set conf"
+def found_nothing(predictions: Sequence[Predictions], task: Task[Any]) -> bool:
+    """Whether agreement would prove nothing: every prediction is empty."""
+    return all(task.is_empty(one) for one in predictions)
 
 
-def found_nothing(predictions: Sequence[Predictions]) -> bool:
-    """Whether agreement would prove nothing: no side has a single box."""
-    return all(isinstance(one, Detections) and not len(one) for one in predictions)
+def record_prediction(prediction: Predictions, task: Task[Any]) -> PredictionRecord:
+    """What a report keeps; a ``PluginError`` now where it could not be written in the end."""
+    import msgspec
 
-
-def record_prediction(prediction: Predictions) -> PredictionRecord:
-    if isinstance(prediction, Detections):
-        return PredictionRecord(
-            "detections",
-            [round(float(score), 6) for score in prediction.scores],
-            [int(label) for label in prediction.labels],
-            prediction.names,
-            [[round(float(side), 3) for side in box] for box in prediction.boxes],
-        )
-    if isinstance(prediction, Classification):
-        return PredictionRecord(
-            "classification",
-            [round(float(score), 6) for score in prediction.scores],
-            [int(label) for label in prediction.labels],
-            prediction.names,
-        )
-    return PredictionRecord("values", names=tuple(prediction.arrays))
+    data = task.record(prediction)
+    try:
+        msgspec.json.encode(data)
+    except TypeError as error:
+        raise PluginError(
+            f"Task {task.name!r} records a prediction that is not JSON data: {error}.",
+            hint="Plain values only: float(x) for a numpy scalar, array.tolist() for an array.",
+        ) from error
+    return PredictionRecord(task.name, task.describe(prediction), data)
 
 
 def image_record(records: list[ImageRecord], path: Path) -> ImageRecord:

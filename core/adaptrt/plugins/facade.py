@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from adaptrt.contributions import GraphPass, Metric, Patch
-from adaptrt.errors import AdaptrtError, PluginError, ShapeError, disk_error
+from adaptrt.errors import AdaptrtError, PluginError, ShapeError, UsageError, disk_error
 from adaptrt.plugins.recorder import Recorder
-from adaptrt.predictions import Classification, Detections, ImageMeta, Values
-from adaptrt.specs import ModelSpec
+from adaptrt.predictions import ImageMeta
+from adaptrt.specs import ModelSpec, task_named
 from adaptrt.specs.backends import Built, KeepsManifest
 
 if TYPE_CHECKING:
@@ -81,6 +81,14 @@ class Hooks:
                 f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
                 f"that cannot be written: {error}.",
                 hint="Plain values only: text, numbers, lists and dicts of them; str(path) for a path.",
+            ) from error
+        try:
+            task_named(spec.task)
+        except UsageError as error:
+            raise PluginError(
+                f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
+                f"with an unknown task, {spec.task!r}.",
+                hint=error.hint,
             ) from error
         names = [tensor.name for tensor in spec.inputs]
         if spec.image is not None and spec.image.input not in names:
@@ -168,15 +176,18 @@ class Hooks:
         result = self._call("postprocess", outputs=outputs, metas=metas, spec=spec)
         if not isinstance(result, Sequence) or len(result) != len(metas):
             raise self._wrong("postprocess", f"{len(metas)} predictions", result)
+        task = task_named(spec.task)
         for prediction in result:
-            if not isinstance(prediction, (Detections, Classification, Values)):
-                raise self._wrong("postprocess", "Detections, Classification or Values", prediction)
+            if not isinstance(prediction, task.prediction):
+                raise self._wrong("postprocess", f"{task.prediction.__name__} (task {task.name!r})", prediction)
         return result
 
     def framework_predictions(self, ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | None:
         result = self._call("framework_predictions", ctx=ctx, image=image, spec=spec)
-        if result is not None and not isinstance(result, (Detections, Classification, Values)):
-            raise self._wrong("framework_predictions", "Detections, Classification or Values", result)
+        task = task_named(spec.task)
+        if result is not None and not isinstance(result, task.prediction):
+            wanted = f"{task.prediction.__name__} (task {task.name!r})"
+            raise self._wrong("framework_predictions", wanted, result)
         return result
 
     def metrics(self, ctx: Conversion, spec: ModelSpec, precision: Precision) -> list[Contributed]:

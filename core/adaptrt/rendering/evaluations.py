@@ -34,20 +34,20 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
 
 
 def _class_lines(evaluation: Evaluation) -> list[str]:
-    """A line for each class: how many objects, and each backend's first score; of one backend alone, every score."""
+    """A line for each class: how much there is of it, and each backend's main score; of one backend alone, every score."""
     first = evaluation.results[0].per_class
     if not first:
         return []
-    scores = [name for name in next(iter(first.values())) if name != "objects"]
+    count, *scores = next(iter(first.values()))
     if len(evaluation.results) > 1:
         columns = [(f"{scores[0]} {result.backend}", result, scores[0]) for result in evaluation.results]
     else:
         columns = [(score, evaluation.results[0], score) for score in scores]
-    head = ["class", "objects", *(title for title, _, _ in columns)]
+    head = ["class", count, *(title for title, _, _ in columns)]
     rows = [
         [
             name,
-            f"{entry['objects']:.0f}",
+            f"{entry[count]:.0f}",
             *(f"{100 * result.per_class[name][score]:.2f} %" for _, result, score in columns),
         ]
         for name, entry in first.items()

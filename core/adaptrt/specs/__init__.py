@@ -4,16 +4,20 @@ from adaptrt.specs.build import BuildOptions, HardwareCompatible, parse_workspac
 from adaptrt.specs.dims import Dim, Shape, format_shape, union
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.language import parse_batch, parse_dynamic, parse_imgsz, parse_min_opt_max, parse_shape, parse_shapes
-from adaptrt.specs.model import METADATA_KEY, DecoderSpec, ModelSpec, Task
+from adaptrt.specs.model import METADATA_KEY, DecoderSpec, ModelSpec
 from adaptrt.specs.precisions import Precision, precision_named, precision_names
 from adaptrt.specs.targets import Target
+from adaptrt.specs.tasks import Dataset, Example, Found, Scorer, Scoring, Task, scoring_named, task_named
 from adaptrt.specs.tensors import InputSpec, OutputGroup, OutputSpec, Tolerance, Unit
 
 __all__ = [
     "METADATA_KEY",
     "BuildOptions",
+    "Dataset",
     "DecoderSpec",
     "Dim",
+    "Example",
+    "Found",
     "HardwareCompatible",
     "ImageTransform",
     "InputSpec",
@@ -21,6 +25,8 @@ __all__ = [
     "OutputGroup",
     "OutputSpec",
     "Precision",
+    "Scorer",
+    "Scoring",
     "Shape",
     "Target",
     "Task",
@@ -36,5 +42,7 @@ __all__ = [
     "parse_workspace",
     "precision_named",
     "precision_names",
+    "scoring_named",
+    "task_named",
     "union",
 ]

@@ -11,8 +11,6 @@ from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.tensors import InputSpec, OutputSpec
 from adaptrt.specs.versions import upgrade_spec
 
-Task = Literal["detect", "classify", "values"]
-
 T = TypeVar("T", InputSpec, OutputSpec)
 
 METADATA_KEY = "adaptrt.spec"
@@ -33,12 +31,13 @@ class ModelSpec:
 
     ``metadata`` is written into the ONNX file as it is, key by key, for other tools to read.
     ``adapter`` names the adapter whose hooks are asked at run time, where installed; most specs need none.
+    ``task`` names what is predicted (entry-point group ``adaptrt.tasks``); it is looked up where predictions are made.
     ``exporter`` is the front end that ``--exporter auto`` takes for this model.
     """
 
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...] = ()
-    task: Task = "values"
+    task: str = "values"
     image: ImageTransform | None = None
     decoder: DecoderSpec | None = None
     labels: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self._type = type
         self._found: dict[str, T] = {}
+        self._read: object = None
 
     def names(self) -> list[str]:
         """Every name that ``find`` knows, sorted; nothing is imported."""
@@ -38,6 +39,9 @@ class Registry(Generic[T]):
         Raises a ``UsageError`` if there is none, and a ``PluginError`` if two distributions claim the name or the object
         cannot be loaded.
         """
+        declared = _declared()
+        if declared is not self._read:  # entry points were read again
+            self._found, self._read = {}, declared
         if name not in self._found:
             self._found[name] = self._load(name)
         return self._found[name]

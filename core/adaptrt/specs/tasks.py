@@ -1,11 +1,15 @@
-"""What a model predicts: the protocol of tasks, and how they are found."""
+"""What a model predicts: the type of tasks, and how they are found."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.specs.registry import Registry
 
 if TYPE_CHECKING:
@@ -18,77 +22,179 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.uint8]
 
+P = TypeVar("P")
+Q = TypeVar("Q", contravariant=True)
 
-class Scorer(Protocol):
-    """Collects predictions of one backend; ``scores`` lie between 0 and 1, the main one first.
 
-    ``per_class`` may be empty; ``records`` are the predictions in the task's exchange format.
+@dataclass(frozen=True)
+class Example:
+    """An image and its label, in the task's own terms."""
+
+    path: Path
+    truth: Any
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labeled images; ``notes`` say what was assumed about the labels, ``context`` is what the scorer needs."""
+
+    examples: tuple[Example, ...]
+    notes: tuple[str, ...] = ()
+    context: Any = None
+
+
+class Scorer(Protocol[Q]):
+    """Collects the predictions of one backend."""
+
+    def add(self, truth: Any, prediction: Q) -> None:
+        """One prediction, and the ``truth`` of its example."""
+        ...
+
+    def scores(self) -> dict[str, float]:
+        """Scores between 0 and 1, the main one first."""
+        ...
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """By class: how much of it there is (objects, pixels), then scores, the main one first. May be empty."""
+        ...
+
+    def records(self) -> list[dict[str, Any]]:
+        """The predictions in the task's exchange format, as JSON data."""
+        ...
+
+
+class Scoring(ABC, Generic[P]):
+    """How models of a task are evaluated.
+
+    ``layout`` says in a few words what ``--data`` and ``--images`` name.
     """
 
-    def add(self, truth: Any, prediction: Any) -> None: ...
+    layout: str
 
-    def scores(self) -> dict[str, float]: ...
+    @abstractmethod
+    def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+        """The labeled images; a ``UsageError`` where they are not as ``layout`` says."""
 
-    def per_class(self) -> dict[str, dict[str, float]]: ...
+    @abstractmethod
+    def scorer(self, spec: ModelSpec, dataset: Dataset) -> Scorer[P]:
+        """A scorer that has seen nothing."""
 
-    def records(self) -> list[dict[str, Any]]: ...
+    def answer(self, prediction: P) -> Any:
+        """What two backends have to agree on, comparable with ``==``; ``None``: agreement is not counted."""
+        return None
+
+    def params(self, spec: ModelSpec) -> Mapping[str, Any]:
+        """Decoder parameters that scoring needs."""
+        return {}
+
+    def require(self) -> None:
+        """Raise a ``DependencyError`` where scores cannot be computed, before anything is predicted."""
+        return
 
 
-@runtime_checkable
-class Task(Protocol):
+@dataclass(frozen=True)
+class Found(Generic[P]):
+    """A prediction to export. ``name`` is unique among those exported together; ``size`` is (height, width), pixels."""
+
+    name: str
+    path: Path
+    size: tuple[int, int]
+    prediction: P
+
+
+class Task(ABC, Generic[P]):
     """One kind of prediction. Found by name under the entry-point group ``adaptrt.tasks``.
 
-    ``prediction`` is the type of its predictions, a frozen dataclass of ``adaptrt.predictions`` or of the distribution
-    that brings the task. Everything heavy (cv2, scorers) is imported inside the methods.
+    ``prediction`` is the type of its predictions: a frozen dataclass of ``adaptrt.predictions``, or of the distribution
+    that brings the task. Everything heavy (cv2, scorers) is imported inside the methods. Only ``describe`` has to be
+    written; what else a task leaves out is not offered for its models.
+
+    - ``scoring``: how models are evaluated; ``None``: they cannot be
+    - ``formats``: what ``export`` writes, the default first
+    - ``empty_reason``: what links 0 and 5 say where every prediction is empty
+    - ``decoded_in_graph``: logits and raw maps as outputs are a finding of the graph check
     """
 
     name: str
-    prediction: type[Any]
+    prediction: type[P]
+    scoring: Scoring[P] | None = None
+    formats: tuple[str, ...] = ("json",)
+    empty_reason: str = "both predictions are empty: choose another image"
+    decoded_in_graph: bool = False
 
-    def draw(self, image: Image, prediction: Any) -> Image:
+    @abstractmethod
+    def describe(self, prediction: P) -> str:
+        """What was found, in a few words."""
+
+    def draw(self, image: Image, prediction: P) -> Image:
         """A copy of the image, uint8 [H, W, 3] RGB, with the prediction on it."""
-        ...
+        drawn: Image = image.copy()
+        return drawn
 
-    def describe(self, prediction: Any) -> str:
-        """What was found, in a few words: the line of a terminal."""
-        ...
+    @property
+    def draws(self) -> bool:
+        """Whether predictions can be drawn."""
+        return type(self).draw is not Task.draw
 
-    def is_empty(self, prediction: Any) -> bool:
-        """Whether nothing was found, so that agreement on it proves nothing."""
-        ...
+    def bars(self, prediction: P) -> list[tuple[str, float]]:
+        """Names with shares between 0 and 1, shown as bars on the terminal and in the report instead of a sentence."""
+        return []
 
-    def record(self, prediction: Any) -> dict[str, Any]:
-        """The prediction as JSON data: what reports hold and ``predict --json`` prints."""
-        ...
+    def above(self, prediction: P, score: float) -> P:
+        """The prediction without what scores at or below ``score``."""
+        return prediction
 
-    def read_record(self, record: Mapping[str, Any]) -> Any:
-        """The prediction of a record; a ``ModelError`` if it is not one of this task's."""
-        ...
+    def is_empty(self, prediction: P) -> bool:
+        """Whether nothing was found, so that agreement proves nothing."""
+        return False
 
-    def export(self, format: str, predictions: Sequence[tuple[Path, Any]], spec: ModelSpec) -> Mapping[str, str]:  # noqa: A002
-        """Files in a format (``coco``, ``txt``, ``csv``), by name, with their text; a ``UsageError`` lists the formats."""
-        ...
+    def data(self, prediction: P) -> dict[str, Any]:
+        """The prediction as JSON data: what ``predict --json`` prints."""
+        return {"found": self.describe(prediction)}
+
+    def record(self, prediction: P) -> dict[str, Any]:
+        """What a report keeps of the prediction: compact JSON data."""
+        return {}
+
+    def read_record(self, record: Mapping[str, Any]) -> P | None:
+        """The prediction of a record, ``None`` where it cannot be restored; a ``ModelError`` if it is invalid."""
+        return None
+
+    def export(self, format: str, found: Sequence[Found[P]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
+        """Files in one of ``formats``, by name."""
+        if format != "json":
+            raise UsageError(
+                f"Predictions of task {self.name!r} cannot be written as {format!r}.",
+                hint=did_you_mean(format, self.formats),
+            )
+        rows = [{"image": str(one.path), **self.data(one.prediction)} for one in found]
+        yield "predictions.json", json.dumps(rows).encode()
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         """How well predictions agree (links 0 and 5), as strict as the precision allows; none: nothing is compared."""
-        ...
+        return []
 
-    def problems(self, prediction: Any, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
+    def agreement(self, expected: P, actual: P) -> str:
+        """How close two predictions of one image are, as a sentence for the report; may be empty."""
+        return ""
+
+    def problems(self, prediction: P, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
         """What is wrong with a prediction for an image of this size (height, width): for the contract of adapters."""
-        ...
-
-    def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Any:
-        """Labeled images; a ``UsageError`` where this task cannot be evaluated."""
-        ...
-
-    def scorer(self, spec: ModelSpec, dataset: Any) -> Scorer:
-        """A scorer that starts counting; a ``DependencyError`` where scores cannot be counted."""
-        ...
+        return []
 
 
-TASKS: Registry[Task] = Registry("adaptrt.tasks", "task", Task)
+TASKS: Registry[Task[Any]] = Registry("adaptrt.tasks", "task", Task)
 
 
-def task_named(name: str) -> Task:
+def task_named(name: str) -> Task[Any]:
     """The task of this name; a ``UsageError`` lists those that there are."""
     return TASKS.find(name)
+
+
+def scoring_named(name: str) -> Scoring[Any]:
+    """How models of this task are evaluated; a ``UsageError`` lists the tasks that can be."""
+    scoring = task_named(name).scoring
+    if scoring is None:
+        able = [task.name for task in TASKS.all() if task.scoring is not None]
+        raise UsageError(f"Models of task {name!r} cannot be evaluated.", hint=f"Can be: {', '.join(able)}.")
+    return scoring

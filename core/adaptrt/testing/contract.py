@@ -295,7 +295,7 @@ class AdapterContract:
         """An image through preprocess, the model and postprocess gives predictions of the spec's task."""
         import numpy as np
 
-        from adaptrt.predictions import Classification, Detections
+        from adaptrt.specs import task_named
         from adaptrt.vision.examples import image_noise
 
         spec = opened.completed
@@ -311,19 +311,14 @@ class AdapterContract:
         outputs = opened.run(tensors, tuple(output.name for output in spec.outputs))
         batch = next(iter(filled.values())).shape[0]
         found = opened.hooks.postprocess(outputs, [meta] * batch, spec)
-        wanted = {"detect": Detections, "classify": Classification}.get(spec.task)
+        task = task_named(spec.task)
         for prediction in found:
-            assert wanted is None or isinstance(prediction, wanted), (
-                f"task {spec.task!r} has to be decoded to {wanted.__name__}, and {type(prediction).__name__} comes out: "
-                "name the decoder in the spec"
+            assert isinstance(prediction, task.prediction), (
+                f"task {task.name!r} has to be decoded to {task.prediction.__name__}, and {type(prediction).__name__} "
+                "comes out: name the decoder in the spec"
             )
-            if isinstance(prediction, (Detections, Classification)):
-                assert np.isfinite(prediction.scores).all(), "scores are not finite"
-                assert (np.diff(prediction.scores) <= 0).all(), "the best score comes first"
-            if isinstance(prediction, Detections):
-                assert prediction.boxes.shape == (len(prediction), 4), "boxes are x1 y1 x2 y2, one row each"
-                assert (prediction.boxes >= 0).all(), "boxes leave the image: clip them"
-                assert (prediction.boxes <= [90, 60, 90, 60]).all(), "boxes leave the image: clip them"
+            problems = task.problems(prediction, spec, (60, 90))
+            assert not problems, "; ".join(problems)
 
     def test_two_conversions_in_one_process(self, convert: Callable[..., Report], tmp_path: Path) -> None:
         """The second one finds nothing of the first: no patched framework, no changed model, the same graph."""

@@ -51,6 +51,8 @@ def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     ``fake_distribution("adaptrt-blur", {"adaptrt.extensions": {"blur": "blur"}}, modules={"blur": SOURCE})``; also
     ``version``, ``requires``, ``summary``.
     """
+    from adaptrt.specs.registry import forget_declared
+
     before = set(sys.modules)
     folders: list[Path] = []
 
@@ -80,9 +82,11 @@ def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
             path.write_text(dedent(source))
         folders.append(folder)
         monkeypatch.syspath_prepend(str(folder))
+        forget_declared()
         return folder
 
     yield install
+    forget_declared()
     for module in set(sys.modules) - before:
         file = getattr(sys.modules[module], "__file__", None) or ""
         if any(Path(file).is_relative_to(folder) for folder in folders):

@@ -34,6 +34,16 @@ class Rect(NamedTuple):
         )
 
 
+def image_scale(image: ImageArray) -> float:
+    """The side, in pixels, of a square of the image's area."""
+    return math.sqrt(image.shape[0] * image.shape[1])
+
+
+def text_size(image: ImageArray) -> int:
+    """The size of text that is readable on an image, in pixels."""
+    return max(11, round(image_scale(image) * 0.021))
+
+
 def text_width(text: str, size: int) -> int:
     """Pixels that the text takes at this size (pixels of its em)."""
     if _FONT is not None:

@@ -1,9 +1,11 @@
-"""Trains LR-ASPP for a moment on drawn images: red and blue shapes on grey. Writes shapes.pth and two test images.
+"""Trains LR-ASPP for a moment on drawn images: red and blue shapes on grey. Writes shapes.pth and val/, eight test images.
 
 The network starts from random weights, since nothing is downloaded; this is an example of a checkpoint, not of training.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -51,10 +53,12 @@ def main() -> None:
         optimizer.step()
         schedule.step()
     torch.save({"state_dict": network.state_dict(), "steps": STEPS}, "shapes.pth")
-    for number in range(2):
+    for folder in ("images", "masks"):
+        Path("val", folder).mkdir(parents=True, exist_ok=True)
+    for number in range(8):
         image, classes = draw(np.random.default_rng(1006 + number), 96, 128)
-        cv2.imwrite(f"test{number}.png", image[..., ::-1])
-        cv2.imwrite(f"test{number}.classes.png", classes)
+        cv2.imwrite(f"val/images/{number}.png", image[..., ::-1])
+        cv2.imwrite(f"val/masks/{number}.png", classes)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_batches_are_honest(fixed: Report) -> None:
 def test_predictions_are_mmdets(fixed: Report, shapes: Path, tmp_path: Path) -> None:
     """Every image, by the file alone, against mmdet's predict with the same resizing."""
     from adaptrt import Conversion, Request
-    from adaptrt.verify.agreement import matched_boxes
+    from adaptrt.tasks.detect.agreement import matched_boxes
     from adaptrt_mmdet.framework import predict
     from adaptrt_mmdet.options import DetrOptions
     from adaptrt_mmdet.sources import open_source

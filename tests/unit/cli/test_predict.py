@@ -204,10 +204,12 @@ def test_long_class_names_leave_the_bars_where_they_are_seen() -> None:
     from adaptrt.cli.results import Result, describe_result
     from adaptrt.pipeline.load import Timing
     from adaptrt.predictions import Classification
+    from adaptrt.specs import task_named
 
     names = ("cash machine, cash dispenser, " + "automated teller machine, " * 4, "tabby, tabby cat")
     found = Classification(np.array([0.75, 0.25], np.float32), np.array([0, 1]), names)
-    _, first, second = describe_result(Result(Path("a.png"), (9, 9), found, Timing(0, 0, 0), None)).splitlines()
+    result = Result(Path("a.png"), (9, 9), found, Timing(0, 0, 0), None, task_named("classify"))
+    _, first, second = describe_result(result).splitlines()
     assert max(len(first), len(second)) <= 80
     assert first.startswith("  cash machine, cash dispenser, automat...  █")
     assert first.index("█") == second.index("█")

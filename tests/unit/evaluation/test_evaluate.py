@@ -119,8 +119,9 @@ def test_a_checkpoint_that_moved(converted: Path, data: Path) -> None:
 
 def test_other_tasks_are_refused(tiny: str, data: Path) -> None:
     adaptrt.convert("two_inputs", adapter="tiny", verify="none", html=False)
-    with pytest.raises(UsageError, match="cannot be evaluated"):
+    with pytest.raises(UsageError, match="'values' cannot be evaluated") as caught:
         evaluate(["two_inputs.onnx"], data)
+    assert caught.value.hint == "Can be: classify, detect, semantic."
 
 
 def test_which_files_a_backend_runs(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from adaptrt import Detections, OutputError
 from adaptrt.evaluation.files import Drawer, ResultsFile
 from adaptrt.evaluation.subjects import Subject
-from adaptrt.evaluation.tasks import Example
+from adaptrt.specs import Example, task_named
 
+DETECT = task_named("detect")
 SUBJECT = Subject("onnxruntime", Path("detr.onnx"))
 IMAGE = np.full((40, 60, 3), 128, np.uint8)
 FOUND = Detections(
@@ -39,7 +40,7 @@ def test_boxes_are_drawn_from_the_threshold_on(tmp_path: Path) -> None:
     drawn = {}
     for score in (0.1, 0.3, 0.95):
         drawer = Drawer(tmp_path / str(score), score)
-        drawer(SUBJECT, Example(Path("a.png"), 1), IMAGE, FOUND)
+        drawer(SUBJECT, Example(Path("a.png"), 1), IMAGE, FOUND, DETECT)
         drawn[score] = read_image(tmp_path / str(score) / "detr.onnxruntime" / "a.jpg").astype(int)
     changed = [int((abs(drawn[score] - 128).max(2) > 40).sum()) for score in (0.1, 0.3, 0.95)]
     assert changed[0] > changed[1] > changed[2] == 0
@@ -52,7 +53,7 @@ def test_images_of_one_name_do_not_take_each_others_place(tmp_path: Path) -> Non
     subjects = [SUBJECT, Subject("eager", Path("detr.onnx"))]
     for subject in subjects:
         for example in examples:
-            drawer(subject, example, IMAGE, NOTHING)
+            drawer(subject, example, IMAGE, NOTHING, DETECT)
     for subject in subjects:
         assert shown(tmp_path / f"detr.{subject.backend}") == ["1-2.jpg", "1-3.jpg", "1.jpg", "2.jpg"]
     assert drawer.written == [tmp_path / "detr.onnxruntime", tmp_path / "detr.eager"]

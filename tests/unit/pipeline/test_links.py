@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 
 from adaptrt.contributions import Metric
-from adaptrt.errors import ModelError, PatchError, VerificationError
-from adaptrt.pipeline.links import compare_predictions, guarded, image_record, record_link, record_prediction
-from adaptrt.predictions import Classification, Detections, Predictions, Values
+from adaptrt.errors import ModelError, PatchError, PluginError, VerificationError
+from adaptrt.pipeline.links import (
+    compare_predictions,
+    found_nothing,
+    guarded,
+    image_record,
+    record_link,
+    record_prediction,
+)
+from adaptrt.predictions import Detections, Predictions
 from adaptrt.report import Check, ImageRecord, Link
-from adaptrt.specs import InputSpec, ModelSpec, precision_named
-from adaptrt.verify.agreement import box_iou, describe, match_boxes, matched_boxes, standard_metrics
+from adaptrt.specs import InputSpec, ModelSpec, task_named
 
 SPEC = ModelSpec((InputSpec.image(32, 32),), task="detect")
 
@@ -99,43 +105,9 @@ def detections(*boxes: Sequence[float], labels: Sequence[int] = (), scores: Sequ
     )
 
 
-A, B = (0, 0, 10, 10), (20, 20, 30, 30)
-
-
-def agreement(first: Detections, second: Detections) -> float:
-    return matched_boxes(0.9, 0.01).compute([first], [second])
-
-
-def test_matched_boxes() -> None:
-    assert agreement(detections(A, B), detections(B, A)) == 1.0
-    assert agreement(detections(A, B), detections(A)) == 0.5
-    assert agreement(detections(A), detections(A, B)) == 0.5
-    assert agreement(detections(A, A), detections(A)) == 0.5  # each box is used once
-    assert agreement(detections(A), detections(A, labels=[1])) == 0.0
-    assert agreement(detections(A), detections(A, scores=[0.5])) == 0.0
-    assert agreement(detections(A), detections((0, 0, 10, 12))) == 0.0
-    assert agreement(detections(), detections()) == 1.0
-    assert agreement(detections(A), detections()) == 0.0
-
-
-def test_overlaps() -> None:
-    overlaps = box_iou(detections(A, B).boxes, detections((0, 0, 5, 10), B, (5, 5, 5, 5)).boxes)
-    np.testing.assert_allclose(overlaps, [[0.5, 0, 0], [0, 1, 0]])
-    assert match_boxes(detections(A), detections((0, 0, 5, 10)), 0.5) == [(0, 0)]
-
-
-def test_metrics_by_task() -> None:
-    cat = Classification(np.array([0.9, 0.1], np.float32), np.array([1, 0]), ("dog", "cat"))
-    dog = Classification(np.array([0.9, 0.1], np.float32), np.array([0, 1]), ("dog", "cat"))
-    classify = ModelSpec(SPEC.inputs, task="classify")
-    (top1,) = standard_metrics(classify, precision_named("fp32"))
-    assert compare_predictions([top1], [cat, dog], [cat, dog], classify)[0].passed
-    (wrong,) = compare_predictions([top1], [cat, dog], [cat, cat], classify)
-    assert (wrong.value, wrong.passed, wrong.samples) == (0.5, False, 2)
-    assert standard_metrics(ModelSpec(SPEC.inputs), precision_named("fp32")) == []
-    assert compare_predictions([top1], [cat], [dog], SPEC) == []  # another task's metric
-    for precision in ("fp32", "fp16", "int8"):
-        assert standard_metrics(SPEC, precision_named(precision))
+def test_metrics_of_other_tasks_are_left_out() -> None:
+    other = Metric(name="m", task="classify", reason="r", compute=lambda a, b: 0.0, minimum=1.0)
+    assert compare_predictions([other], [detections()], [detections()], SPEC) == []
 
 
 def test_a_metric_that_only_reports_never_fails() -> None:
@@ -160,12 +132,15 @@ def test_a_metric_that_raises_names_itself() -> None:
 
 
 def test_predictions_in_the_report() -> None:
-    found = record_prediction(detections(A, labels=[1], scores=[0.1234567]))
-    assert (found.kind, found.boxes, found.labels) == ("detections", [[0, 0, 10, 10]], [1])
-    assert found.scores == [0.123457]
-    assert found.names == ("cat", "dog")
-    values = record_prediction(Values({"out": np.zeros(3)}))
-    assert (values.kind, values.names) == ("values", ("out",))
+    found = record_prediction(detections((0, 0, 10, 10), labels=[1], scores=[0.1234567]), task_named("detect"))
+    assert (found.task, found.found) == ("detect", "1 dog")
+    assert found.data["boxes"] == [[0, 0, 10, 10]]
+
+
+def test_nothing_is_found_if_every_prediction_is_empty() -> None:
+    detect, some = task_named("detect"), detections((0, 0, 10, 10))
+    assert found_nothing([detections(), detections()], detect)
+    assert not found_nothing([detections(), some], detect)
 
 
 def test_one_record_for_each_image(tmp_path: object) -> None:
@@ -178,8 +153,8 @@ def test_one_record_for_each_image(tmp_path: object) -> None:
     assert [record.path for record in records] == ["a.png", "b.png"]
 
 
-def test_in_a_few_words() -> None:
-    assert describe(detections(A, B, labels=[1, 1])) == "2 dog"
-    assert describe(detections()) == "nothing"
-    assert describe(Classification(np.array([0.9]), np.array([0]), ("dog",))) == "dog 0.900"
-    assert describe(Values({"out": np.zeros((3, 2))})) == "out (3, 2)"
+def test_a_record_that_cannot_be_written_names_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    detect = task_named("detect")
+    monkeypatch.setattr(type(detect), "record", lambda self, prediction: {"score": np.float64(1)})
+    with pytest.raises(PluginError, match="Task 'detect' records a prediction that is not JSON data"):
+        record_prediction(detections(), detect)

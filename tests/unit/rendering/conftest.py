@@ -51,12 +51,13 @@ def report(image: Path, tmp_path: Path) -> Report:
     found.plugins = {"tiny": "adaptrt-tiny 0.3"}
     found.environment = {"python": "3.11", "adaptrt": "0.1.0", "torch": "2.11"}
     boxes = [[20.0, 16.0, 60.0, 48.0], [70.0, 60.0, 110.0, 90.0]]
+    data = {"scores": [0.9, 0.8], "labels": [0, 1], "names": spec.labels, "boxes": boxes}
     found.images = [
         ImageRecord(
             str(image),
             {
-                "onnxruntime": PredictionRecord("detections", [0.9, 0.8], [0, 1], spec.labels, boxes),
-                "eager": PredictionRecord("detections", [0.9, 0.8], [0, 1], spec.labels, boxes),
+                "onnxruntime": PredictionRecord("detect", "1 red, 1 blue", data),
+                "eager": PredictionRecord("detect", "1 red, 1 blue", data),
             },
         )
     ]

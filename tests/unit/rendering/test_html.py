@@ -117,8 +117,8 @@ def test_large_images_are_made_smaller_boxes_with_them(report: Report, tmp_path:
 
     path = tmp_path / "large.png"
     cv2.imwrite(str(path), np.full((1500, 3000, 3), 128, np.uint8))
-    box = [[1500.0, 0.0, 3000.0, 1500.0]]
-    report.images = [ImageRecord(str(path), {"eager": PredictionRecord("detections", [0.9], [0], ("red",), box)})]
+    data = {"scores": [0.9], "labels": [0], "names": ["red"], "boxes": [[1500.0, 0.0, 3000.0, 1500.0]]}
+    report.images = [ImageRecord(str(path), {"eager": PredictionRecord("detect", "1 red", data)})]
     (data,) = Page(render_html(report)).images()
     drawn = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert drawn.shape[:2] == (550, 1100)
@@ -137,7 +137,8 @@ def test_an_image_that_is_gone_is_named(report: Report) -> None:
 
 def test_classes_become_bars(report: Report) -> None:
     names = ("ant", "bee", "cat")
-    classes = PredictionRecord("classification", [0.75, 0.2, 0.05], [2, 0, 1], names)
+    data = {"scores": [0.75, 0.2, 0.05], "labels": [2, 0, 1], "names": names}
+    classes = PredictionRecord("classify", "cat 0.750", data)
     report.images[0].predictions = {"eager": classes, "tensorrt": classes}
     page = Page(render_html(report))
     assert len(page.images()) == 1
@@ -145,9 +146,38 @@ def test_classes_become_bars(report: Report) -> None:
     assert "TensorRT cat 75.00 % ant 20.00 %" in page.text
 
 
+def test_class_maps_are_painted(report: Report) -> None:
+    from adaptrt import SemanticMap
+    from adaptrt.specs import task_named
+
+    labels = np.zeros((96, 128), np.uint8)
+    labels[:, 64:] = 1
+    other = labels.copy()
+    other[0, 0] = 1
+    task = task_named("semantic")
+    for name, found in {"eager": labels, "onnxruntime": other}.items():
+        prediction = SemanticMap(found, ("background", "red"))
+        record = PredictionRecord("semantic", task.describe(prediction), task.record(prediction))
+        report.images[0].predictions[name] = record
+    page = Page(render_html(report))
+    assert len(page.images()) == 2
+    assert "background 50.0%, red 50.0%" in page.text
+    assert "99.992% of the pixels have the same class" in page.text
+
+
+def test_a_record_that_cannot_be_read_or_whose_task_is_not_here(report: Report) -> None:
+    report.images[0].predictions = {
+        "eager": PredictionRecord("semantic", "sky 100.0%", {"height": 9}),
+        "onnxruntime": PredictionRecord("tides", "high"),
+    }
+    page = Page(render_html(report))
+    assert "sky 100.0% (A recorded class map needs height" in page.text
+    assert "high (Unknown task 'tides'.)" in page.text
+
+
 def test_raw_values_are_named(report: Report) -> None:
-    report.images[0].predictions = {"eager": PredictionRecord("values", names=("logits",))}
-    assert "values: logits" in Page(render_html(report)).text
+    report.images[0].predictions = {"eager": PredictionRecord("values", "logits (3,)")}
+    assert "logits (3,)" in Page(render_html(report)).text
 
 
 def test_hostile_names_are_text(report: Report) -> None:

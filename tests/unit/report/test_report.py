@@ -33,11 +33,9 @@ checks = st.builds(
 )
 predictions = st.builds(
     PredictionRecord,
-    st.sampled_from(["detections", "classification", "values"]),
-    st.lists(number, max_size=2),
-    st.lists(count, max_size=2),
-    st.lists(text, max_size=2).map(tuple),
-    st.lists(st.lists(number, min_size=4, max_size=4), max_size=2),
+    st.sampled_from(["detect", "classify", "values"]),
+    text,
+    st.dictionaries(text, number | text | st.lists(count | text, max_size=2), max_size=2),
 )
 reports = st.builds(
     Report,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from adaptrt.graph.lint.hits import Hit
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import ModelSpec, task_named
 
 # what only moves values about: between the last layer and an output it decodes nothing
 _LAYOUT = frozenset(["Cast", "Concat", "Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"])
@@ -19,8 +19,8 @@ def raw_outputs(model: ir.Model, spec: ModelSpec | None) -> Iterator[Hit]:
 
     One map alone may be a segmentation, and the logits of a classifier need no decoding.
     """
-    detector = spec is not None and spec.task == "detect"
-    logits = _logits(spec) if detector else set()
+    decoded = spec is not None and task_named(spec.task).decoded_in_graph
+    logits = _logits(spec) if decoded else set()
     maps: list[ir.Value] = []
     for value in model.graph.outputs:
         if value.name in logits:
@@ -35,7 +35,7 @@ def raw_outputs(model: ir.Model, spec: ModelSpec | None) -> Iterator[Hit]:
                 "",
                 value.producer(),
                 f"{names} come straight from convolutions",
-                "warning" if detector else None,
+                "warning" if decoded else None,
             )
 
 

@@ -18,6 +18,6 @@ PRECISION = Precision(
         "logits": Tolerance(0.1, 0.1, _REASON),
         "values": Tolerance(1e-2, 0.1, _REASON),
     },
-    limits={"box_iou": 0.75, "score": 0.1},
+    limits={"box_iou": 0.75, "score": 0.1, "pixel_accuracy": 0.95, "miou": 0.8},
     perturbation=2**-8,
 )

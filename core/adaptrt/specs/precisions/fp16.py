@@ -18,6 +18,6 @@ PRECISION = Precision(
         "logits": Tolerance(0.02, 0.02, _REASON),
         "values": Tolerance(1e-3, 0.02, _REASON),
     },
-    limits={"box_iou": 0.9, "score": 0.03},
+    limits={"box_iou": 0.9, "score": 0.03, "pixel_accuracy": 0.99, "miou": 0.95},
     perturbation=2**-11,
 )

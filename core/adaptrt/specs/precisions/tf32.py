@@ -16,6 +16,6 @@ PRECISION = Precision(
         "logits": Tolerance(0.01, 0.01, _REASON),
         "values": Tolerance(1e-3, 0.01, _REASON),
     },
-    limits={"box_iou": 0.95, "score": 0.01},
+    limits={"box_iou": 0.95, "score": 0.01, "pixel_accuracy": 0.995, "miou": 0.97},
     perturbation=2**-11,
 )

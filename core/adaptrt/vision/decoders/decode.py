@@ -10,7 +10,7 @@ import msgspec
 
 from adaptrt.errors import AdaptrtError, PluginError
 from adaptrt.options import fill_options
-from adaptrt.predictions import Classification, Detections, Values
+from adaptrt.specs.tasks import Task, task_named
 from adaptrt.vision.decoders.registry import find_decoder, owner_of
 
 if TYPE_CHECKING:
@@ -38,21 +38,22 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
             f"Decoder {name!r} ({owner_of(name)}) failed: {type(error).__name__}: {error}",
             hint="With --debug the whole traceback is shown.",
         ) from error
-    if not _fits(found, len(metas)):
+    task = task_named(spec.task)
+    if not _fits(found, len(metas), task):
         raise PluginError(
             f"Decoder {name!r} ({owner_of(name)}) has to return {len(metas)} predictions, and returned "
             f"{type(found).__name__} {str(found)[:80]!r}.",
-            hint="Detections, Classification or Values, one for each image.",
+            hint=f"{task.prediction.__name__} (task {task.name!r}), one for each image.",
         )
     return found
 
 
-def _fits(found: Any, images: int) -> bool:
+def _fits(found: Any, images: int, task: Task[Any]) -> bool:
     """One prediction for each image; without images, one for each sample."""
     return (
         isinstance(found, Sequence)
         and len(found) == (images or len(found))
-        and all(isinstance(one, (Detections, Classification, Values)) for one in found)
+        and all(isinstance(one, task.prediction) for one in found)
     )
 
 

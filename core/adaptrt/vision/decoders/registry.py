@@ -15,6 +15,7 @@ _OWN = {
     "boxes": "adaptrt.vision.decoders.boxes",
     "classify": "adaptrt.vision.decoders.classify",
     "raw": "adaptrt.vision.decoders.raw",
+    "semantic": "adaptrt.vision.decoders.semantic",
     "yolo": "adaptrt.vision.decoders.yolo",
     "yolo_anchor": "adaptrt.vision.decoders.yolo_anchor",
 }

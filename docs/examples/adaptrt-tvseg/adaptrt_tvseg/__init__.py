@@ -1,1 +1,1 @@
-"""adaptrt adapter ``tvseg`` and decoder ``classmap``: torchvision's semantic segmentation."""
+"""adaptrt adapter ``tvseg``: torchvision's semantic segmentation."""

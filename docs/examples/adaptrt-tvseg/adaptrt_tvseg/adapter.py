@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,12 @@ from adaptrt import (
     FunctionPatch,
     ImageTransform,
     InputSpec,
-    Metric,
     ModelError,
     ModelSpec,
     OutputGroup,
     OutputSpec,
-    Predictions,
+    SemanticMap,
     UsageError,
-    Values,
     did_you_mean,
     hookimpl,
 )
@@ -91,8 +88,9 @@ def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec:
     return ModelSpec(
         inputs=(InputSpec.image(512, 512),),
         outputs=(OutputSpec("logits", groups=(OutputGroup("logits", "logits"),)),),
+        task="semantic",
         image=ImageTransform(resize="stretch", library="pil", mean=MEAN, std=STD, stride=STRIDE),
-        decoder=DecoderSpec("classmap"),
+        decoder=DecoderSpec("semantic"),
         labels=labels,
     )
 
@@ -129,46 +127,17 @@ def interpolate_by_factor(
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Values:
-    """torchvision's road: its preset at the network's size, its network, argmax. No code of adaptrt's is used."""
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> SemanticMap:
+    """torchvision's own inference: its preset, its network, the logits resized to the image. No code of adaptrt's is used."""
     import torch
     from PIL import Image
     from torchvision.models import get_model_weights
     from torchvision.transforms.functional import resize
 
-    image = Image.open(image).convert("RGB")
-    preset = get_model_weights(ctx.request.source).DEFAULT.transforms(
-        resize_size=None
-    )  # of the weights: none are loaded
-    batch = preset(resize(image, list(spec.image_size)))[None]
+    photo = Image.open(image).convert("RGB")
+    weights = get_model_weights(ctx.request.source).DEFAULT  # their preset alone: nothing is loaded
+    batch = weights.transforms(resize_size=None)(resize(photo, list(spec.image_size)))[None]
     with torch.inference_mode():
-        likely, best = load_model(ctx)(batch)["out"].softmax(1).max(1, keepdim=True)  # [1, 1, h, w]
-    sure = likely >= (spec.decoder.params.get("confidence", 0) if spec.decoder else 0)
-    size = (image.height, image.width)
-    classes = torch.nn.functional.interpolate((best * sure).float(), size, mode="nearest-exact")[0, 0].to(torch.uint8)
-    counts = torch.bincount(classes.flatten(), minlength=len(spec.labels))
-    return Values({"classes": classes.numpy(), "share": (counts / classes.numel()).numpy()})
-
-
-@hookimpl
-def metrics() -> list[Metric]:
-    return [
-        Metric(
-            name="pixels of the same class",
-            task="values",
-            reason="argmax may change only where two classes are equally likely",
-            compute=same_pixels,
-            minimum=0.999,
-        )
-    ]
-
-
-def same_pixels(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
-    """The share of pixels, over all images, that are given the same class."""
-    same = total = 0
-    for expected, actual in zip(reference, converted, strict=True):
-        if not isinstance(expected, Values) or not isinstance(actual, Values):
-            raise TypeError("class maps are compared")
-        equal = expected.arrays["classes"] == actual.arrays["classes"]
-        same, total = same + int(equal.sum()), total + equal.size
-    return same / total
+        logits = load_model(ctx)(batch)["out"]
+        resized = torch.nn.functional.interpolate(logits, (photo.height, photo.width), mode="bilinear")
+    return SemanticMap(resized.argmax(1)[0].to(torch.uint8).numpy(), spec.labels)

@@ -114,7 +114,7 @@ def test_the_file_runs_in_ultralytics_itself(
     """
     from ultralytics import YOLO
 
-    from adaptrt.verify.agreement import match_boxes
+    from adaptrt.tasks.detect.agreement import match_boxes
 
     file = tmp_path / "ours.onnx"
     adaptrt.convert(trained, adapter="yolov5", output=file, batch=batch, verify="quick", html=False)

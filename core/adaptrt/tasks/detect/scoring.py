@@ -6,21 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.errors import DependencyError, ModelError
-from adaptrt.evaluation.average_precision import voc_average_precisions
-from adaptrt.evaluation.coco import CocoTruth, read_coco
-from adaptrt.evaluation.tasks import Dataset, EvaluationTask
+from adaptrt.errors import DependencyError
 from adaptrt.options import takes_option
-from adaptrt.predictions import Detections
+from adaptrt.specs.tasks import Dataset, Scoring
+from adaptrt.tasks.detect.average_precision import voc_average_precisions
+from adaptrt.tasks.detect.coco import CocoTruth, read_coco
 from adaptrt.vision.decoders.registry import find_decoder
 
 if TYPE_CHECKING:
-    from adaptrt.predictions import Predictions
+    from pathlib import Path
+
+    from adaptrt.predictions import Detections
     from adaptrt.specs import ModelSpec
 
 LOWEST = 0.001
 """The score from which on boxes count: mAP wants them all, and files have an end."""
-_SURE = 0.25
+_CONFIDENT = 0.25
 
 
 class BoxScores:
@@ -32,9 +33,7 @@ class BoxScores:
         self._results: list[dict[str, Any]] = []
         self._evaluations: dict[bool, Any] = {}
 
-    def add(self, truth: Any, prediction: Predictions) -> None:
-        if not isinstance(prediction, Detections):
-            raise ModelError(f"A detector gives boxes, this model gives {type(prediction).__name__}.")
+    def add(self, truth: Any, prediction: Detections) -> None:
         self._evaluations.clear()
         self._seen.append(truth)
         for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
@@ -128,27 +127,27 @@ def _silent(*_: object, **__: object) -> None:
     pass
 
 
-def _require_scoring() -> None:
-    try:
-        import faster_coco_eval  # noqa: F401
-    except ImportError as error:
-        raise DependencyError("mAP needs faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'") from error
+class BoxScoring(Scoring["Detections"]):
+    """COCO annotations."""
 
+    layout = "a COCO annotation file (.json) or its folder; --images names the folder of the images"
 
-def _scorer(spec: ModelSpec, dataset: Dataset) -> BoxScores:  # noqa: ARG001
-    return BoxScores(dataset.context)
+    def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+        return read_coco(data, spec, images)
 
+    def scorer(self, spec: ModelSpec, dataset: Dataset) -> BoxScores:
+        return BoxScores(dataset.context)
 
-def _answer(prediction: Predictions) -> Any:
-    """What is surely there: the classes and how often, boxes left aside."""
-    if not isinstance(prediction, Detections):
-        return None
-    return tuple(sorted(prediction.labels[prediction.scores > _SURE].tolist()))
+    def answer(self, prediction: Detections) -> Any:
+        """What is found with confidence: the classes and how often, boxes left aside."""
+        return tuple(sorted(prediction.labels[prediction.scores > _CONFIDENT].tolist()))
 
+    def params(self, spec: ModelSpec) -> dict[str, Any]:
+        decoder = find_decoder(spec.decoder.name if spec.decoder else "raw")
+        return {"conf": LOWEST} if takes_option(decoder.params, "conf") else {}
 
-def _params(spec: ModelSpec) -> dict[str, Any]:
-    decoder = find_decoder(spec.decoder.name if spec.decoder else "raw")
-    return {"conf": LOWEST} if takes_option(decoder.params, "conf") else {}
-
-
-TASK = EvaluationTask(read=read_coco, scorer=_scorer, answer=_answer, params=_params, require_scoring=_require_scoring)
+    def require(self) -> None:
+        try:
+            import faster_coco_eval  # noqa: F401
+        except ImportError as error:
+            raise DependencyError("mAP needs faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'") from error

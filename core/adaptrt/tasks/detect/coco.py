@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError, did_you_mean
-from adaptrt.evaluation.tasks import Dataset, Example
+from adaptrt.specs.tasks import Dataset, Example
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -102,7 +102,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         document = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file.name} is no JSON: {error}.", hint=_EXAMPLE) from error
+        raise UsageError(f"{file.name} is not valid JSON: {error}.", hint=_EXAMPLE) from error
     for part, keys in _FIELDS.items():
         rows = document.get(part) if isinstance(document, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -154,7 +154,7 @@ def _match(
 def _image_folder(file: Path, images: Path | None) -> Path:
     if images is not None:
         if not images.is_dir():
-            raise UsageError(f"{images} is no folder.", hint="--images names the folder that file_name starts from.")
+            raise UsageError(f"{images} is not a folder.", hint="--images names the folder that file_name starts from.")
         return images
     beside = file.parent / "images"
     return beside if beside.is_dir() else file.parent

@@ -1,4 +1,4 @@
-"""Matched boxes: the same objects in the same places, as sure; the edge of the threshold counts for neither side."""
+"""Matched boxes: the same objects in the same places, with the same confidence; the edge of the threshold counts for neither side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from adaptrt import DecoderSpec, Detections, InputSpec, ModelSpec
-from adaptrt.verify.agreement import decoder_threshold, match_boxes, matched_boxes
+from adaptrt.specs import precision_named, task_named
+from adaptrt.tasks.detect.agreement import box_iou, decoder_threshold, match_boxes, matched_boxes
 
 
 def found(
@@ -66,3 +67,36 @@ def test_the_threshold_is_the_decoders() -> None:
     assert decoder_threshold(spec) == 0.25
     assert decoder_threshold(spec.with_decoder_params(conf=0.4)) == 0.4
     assert decoder_threshold(ModelSpec((InputSpec.image(64, 64),))) == 0.0
+
+
+def test_the_share_is_that_of_all_boxes() -> None:
+    """Each box is used once, and what has no partner counts on either side."""
+
+    def agreement(first: Detections, second: Detections) -> float:
+        return matched_boxes(0.9, 0.01).compute([first], [second])
+
+    one, both = found(ONE, scores=[0.9]), found(ONE, OTHER, scores=[0.9, 0.9])
+    assert agreement(both, found(OTHER, ONE, scores=[0.9, 0.9])) == 1.0
+    assert agreement(both, one) == agreement(one, both) == 0.5
+    assert agreement(found(ONE, ONE, scores=[0.9, 0.9]), one) == 0.5
+    assert agreement(one, found(ONE, scores=[0.9], labels=[1])) == 0.0
+    assert agreement(one, found((0.0, 0.0, 10.0, 12.0), scores=[0.9])) == 0.0
+    assert agreement(found(scores=[]), found(scores=[])) == 1.0
+    assert agreement(one, found(scores=[])) == 0.0
+
+
+def test_overlaps() -> None:
+    overlaps = box_iou(
+        found(ONE, OTHER, scores=[1, 1]).boxes, found((0, 0, 5, 10), OTHER, (5, 5, 5, 5), scores=[1, 1, 1]).boxes
+    )
+    np.testing.assert_allclose(overlaps, [[0.5, 0, 0], [0, 1, 0]])
+
+
+def test_metrics_are_as_strict_as_the_precision() -> None:
+    spec = ModelSpec((InputSpec.image(64, 64),), task="detect", decoder=DecoderSpec("yolo"))
+    one, moved = found(ONE, scores=[0.9]), found((0.0, 0.0, 10.0, 10.8), scores=[0.9])
+    values = {}
+    for precision in ("fp32", "fp16", "int8"):
+        (metric,) = task_named("detect").metrics(spec, precision_named(precision))
+        values[precision] = metric.compute([one], [moved])
+    assert values == {"fp32": 0.0, "fp16": 1.0, "int8": 1.0}

@@ -1,4 +1,4 @@
-"""How well two sets of predictions agree: matched boxes, top-1."""
+"""How well two sets of boxes agree."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.contributions import Metric
-from adaptrt.predictions import Classification, Detections, Predictions, Values
-from adaptrt.specs import ModelSpec, Precision
+from adaptrt.predictions import Detections
+from adaptrt.specs import ModelSpec
 
 
 def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -45,11 +45,9 @@ def matched_boxes(iou: float, score: float, threshold: float = 0.0) -> Metric:
     the other side may rightly have dropped it.
     """
 
-    def compute(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
+    def compute(reference: Sequence[Detections], converted: Sequence[Detections]) -> float:
         matched = total = 0
         for expected, actual in zip(reference, converted, strict=True):
-            if not isinstance(expected, Detections) or not isinstance(actual, Detections):
-                raise TypeError("matched boxes need Detections")
             pairs = match_boxes(expected, actual, iou)
             alike = sum(abs(float(expected.scores[a]) - float(actual.scores[b])) <= score for a, b in pairs)
             alone = [_alone(expected, {a for a, _ in pairs}), _alone(actual, {b for _, b in pairs})]
@@ -60,7 +58,7 @@ def matched_boxes(iou: float, score: float, threshold: float = 0.0) -> Metric:
     return Metric(
         name=f"matched boxes (IoU {iou:g}, score within {score:g})",
         task="detect",
-        reason="the same objects, in the same places, as sure",
+        reason="the same objects, in the same places, with the same confidence",
         compute=compute,
         minimum=1.0,
     )
@@ -69,27 +67,6 @@ def matched_boxes(iou: float, score: float, threshold: float = 0.0) -> Metric:
 def _alone(found: Detections, paired: set[int]) -> list[float]:
     """Scores of the boxes without a partner."""
     return [float(score) for index, score in enumerate(found.scores) if index not in paired]
-
-
-def _same_class(reference: Sequence[Predictions], converted: Sequence[Predictions]) -> float:
-    same = [
-        isinstance(expected, Classification)
-        and isinstance(actual, Classification)
-        and int(expected.labels[0]) == int(actual.labels[0])
-        for expected, actual in zip(reference, converted, strict=True)
-    ]
-    return sum(same) / len(same) if same else 1.0
-
-
-TOP1 = Metric(name="same top-1", task="classify", reason="the same class comes first", compute=_same_class, minimum=1.0)
-
-
-def standard_metrics(spec: ModelSpec, precision: Precision) -> list[Metric]:
-    """The metrics of the spec's task, as strict as the precision allows."""
-    if spec.task == "detect":
-        iou, score = precision.limits.get("box_iou", 0.75), precision.limits.get("score", 0.1)
-        return [matched_boxes(iou, score, decoder_threshold(spec))]
-    return [TOP1] if spec.task == "classify" else []
 
 
 def decoder_threshold(spec: ModelSpec) -> float:
@@ -102,12 +79,16 @@ def decoder_threshold(spec: ModelSpec) -> float:
     return float(spec.decoder.params.get("conf", default))
 
 
-def describe(prediction: Predictions) -> str:
-    """What was found, in a few words."""
-    if isinstance(prediction, Values):
-        return ", ".join(f"{name} {array.shape}" for name, array in prediction.arrays.items())
-    if isinstance(prediction, Classification):
-        return f"{prediction.name(0)} {prediction.scores[0]:.3f}" if len(prediction) else "nothing"
-    names = [prediction.name(index) for index in range(len(prediction))]
-    counts = {name: names.count(name) for name in dict.fromkeys(names)}
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+def describe_agreement(expected: Detections, actual: Detections) -> str:
+    """How boxes lie on those of the reference: numbers, since eyes cannot see a hundredth of a pixel."""
+    pairs = match_boxes(expected, actual, 0.5)
+    if not pairs:
+        return "no boxes to match" if not len(expected) and not len(actual) else "no box has a partner"
+    left, right = map(list, zip(*pairs, strict=True))
+    apart = float(np.abs(expected.boxes[left] - actual.boxes[right]).max())
+    scores = float(np.abs(expected.scores[left] - actual.scores[right]).max())
+    # a record holds boxes to a thousandth of a pixel and scores to a millionth
+    return (
+        f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a partner, "
+        f"within {max(apart, 0.001):.2g} px and {max(scores, 1e-6):.1g} of its score"
+    )

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from adaptrt import Detections, InputSpec, ModelSpec, UsageError
-from adaptrt.evaluation.average_precision import voc_average_precisions
-from adaptrt.evaluation.coco import read_coco
-from adaptrt.evaluation.detection import TASK, BoxScores
+from adaptrt.tasks.detect.average_precision import voc_average_precisions
+from adaptrt.tasks.detect.coco import read_coco
+from adaptrt.tasks.detect.scoring import BoxScores, BoxScoring
 
 LABELS = ("circle", "square", "triangle", "star")
 SPEC = ModelSpec((InputSpec.image(32, 32),), task="detect", labels=LABELS)
@@ -89,9 +89,9 @@ def test_files_that_are_no_annotations(shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="should hold one annotation file"):
         read_coco(tmp_path, SPEC, None)
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(UsageError, match="is no JSON"):
+    with pytest.raises(UsageError, match="is not valid JSON"):
         read_coco(tmp_path, SPEC, None)
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         read_coco(shapes, SPEC, tmp_path / "gone")
 
 
@@ -101,7 +101,7 @@ def test_the_numbers_are_those_of_coco(shapes: Path) -> None:
     from evaluate_yolov5n import coco_scores
 
     dataset = read_coco(shapes, SPEC, None)
-    scorer = TASK.scorer(SPEC, dataset)
+    scorer = BoxScoring().scorer(SPEC, dataset)
     for image, entries in by_image(dataset.context.document).items():
         scorer.add(image, detections(entries, shift=2.0, seed=image))
     expected = coco_scores(shapes / "instances.json", scorer.records())

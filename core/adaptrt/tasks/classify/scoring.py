@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import ModelError, UsageError, did_you_mean
-from adaptrt.evaluation.tasks import Dataset, EvaluationTask, Example
-from adaptrt.predictions import Classification
-from adaptrt.vision.images import SUFFIXES
+from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.specs.tasks import Dataset, Example, Scoring
 
 if TYPE_CHECKING:
-    from adaptrt.predictions import Predictions
+    from adaptrt.predictions import Classification
     from adaptrt.specs import ModelSpec
 
 BEST = 5
@@ -26,9 +24,11 @@ def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) 
     classes.
     """
     if images is not None:
-        raise UsageError("--images belongs to detection.", hint="Classification reads data/<class>/<image>.jpg")
+        raise UsageError(
+            "--images does not apply to classification.", hint="Classification reads data/<class>/<image>.jpg"
+        )
     if not data.is_dir():
-        raise UsageError(f"{data} is no folder.", hint="Give a folder that holds a folder of images for each class.")
+        raise UsageError(f"{data} is not a folder.", hint="Give a folder that holds a folder of images for each class.")
     folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
     inside = {folder: _images(folder) for folder in folders}
     folders = [folder for folder in folders if inside[folder]]
@@ -42,6 +42,8 @@ def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) 
 
 
 def _images(folder: Path) -> list[Path]:
+    from adaptrt.vision.images import SUFFIXES
+
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
@@ -77,9 +79,7 @@ class TopScores:
         self._seen = self._first = self._best = 0
         self._records: list[dict[str, Any]] = []
 
-    def add(self, truth: int, prediction: Predictions) -> None:
-        if not isinstance(prediction, Classification):
-            raise ModelError(f"A classifier gives classes, this model gives {type(prediction).__name__}.")
+    def add(self, truth: int, prediction: Classification) -> None:
         best = [int(label) for label in prediction.labels[:BEST]]
         self._seen += 1
         self._first += best[:1] == [truth]
@@ -98,13 +98,19 @@ class TopScores:
         return self._records
 
 
-def _answer(prediction: Predictions) -> Any:
-    return int(prediction.labels[0]) if isinstance(prediction, Classification) else None
+class ClassScoring(Scoring["Classification"]):
+    """A folder for each class."""
 
+    layout = "a folder with a folder of images for each class"
 
-TASK = EvaluationTask(
-    read=read_class_folders,
-    scorer=lambda spec, dataset: TopScores(len(spec.labels)),  # noqa: ARG005
-    answer=_answer,
-    params=lambda spec: {"top_k": BEST},  # noqa: ARG005
-)
+    def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+        return read_class_folders(data, spec, images)
+
+    def scorer(self, spec: ModelSpec, dataset: Dataset) -> TopScores:
+        return TopScores(len(spec.labels))
+
+    def answer(self, prediction: Classification) -> Any:
+        return int(prediction.labels[0]) if len(prediction) else None
+
+    def params(self, spec: ModelSpec) -> dict[str, Any]:
+        return {"top_k": BEST}

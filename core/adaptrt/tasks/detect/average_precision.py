@@ -32,7 +32,7 @@ def voc_average_precisions(
 def _one_class(
     objects: Mapping[Any, Sequence[Mapping[str, Any]]], results: Sequence[Mapping[str, Any]], iou: float
 ) -> float:
-    """Each result, best score first, is held against the object it overlaps most; an object counts once."""
+    """Each result, best score first, is compared with the object it overlaps most; an object counts once."""
     boxes = {image: np.array([truth["bbox"] for truth in entries], float) for image, entries in objects.items()}
     taken = {image: [False] * len(entries) for image, entries in objects.items()}
     total = sum(not truth.get("iscrowd") for entries in objects.values() for truth in entries)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptrt import Classification, InputSpec, ModelError, ModelSpec, UsageError, Values
-from adaptrt.evaluation.classification import TopScores, read_class_folders
+from adaptrt import Classification, InputSpec, ModelSpec, UsageError
+from adaptrt.tasks.classify.scoring import TopScores, read_class_folders
 
 
 def spec(*labels: str) -> ModelSpec:
@@ -73,7 +73,7 @@ def test_what_cannot_be_told_is_an_error(names: list[str], labels: tuple[str, ..
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         read_class_folders(tmp_path / "val", spec())
 
 
@@ -88,8 +88,3 @@ def test_scores_are_what_counting_gives(classes: int, images: int, random: objec
         best += truth in order.tolist()
     expected = {"top-1": first / max(images, 1), "top-5": best / max(images, 1)}
     assert scorer.scores() == (expected if classes > 5 else {"top-1": expected["top-1"]})
-
-
-def test_a_model_that_gives_something_else() -> None:
-    with pytest.raises(ModelError, match="Values"):
-        TopScores(3).add(0, Values({}))

@@ -1,0 +1,104 @@
+"""The task ``classify``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.contributions import Metric
+from adaptrt.errors import ModelError
+from adaptrt.predictions import Classification
+from adaptrt.specs.tasks import Found, Task
+from adaptrt.tasks.classify.scoring import ClassScoring
+from adaptrt.tasks.exports import csv_file
+from adaptrt.tasks.records import array_of, names_of
+
+if TYPE_CHECKING:
+    from adaptrt.specs import ModelSpec, Precision
+    from adaptrt.vision.images import ImageArray
+
+
+class Classify(Task[Classification]):
+    """The classes of an image, the most likely first."""
+
+    name = "classify"
+    prediction = Classification
+    scoring = ClassScoring()
+    formats = ("json", "csv")
+
+    def describe(self, prediction: Classification) -> str:
+        return f"{prediction.name(0)} {prediction.scores[0]:.3f}" if len(prediction) else "nothing"
+
+    def draw(self, image: ImageArray, prediction: Classification) -> ImageArray:
+        from adaptrt.tasks.classify.drawing import draw_classes
+
+        drawn: ImageArray = image.copy()
+        draw_classes(drawn, prediction)
+        return drawn
+
+    def bars(self, prediction: Classification) -> list[tuple[str, float]]:
+        return [(prediction.name(index), float(prediction.scores[index])) for index in range(len(prediction))]
+
+    def data(self, prediction: Classification) -> dict[str, Any]:
+        rows = [
+            {
+                "label": prediction.name(index),
+                "class": int(prediction.labels[index]),
+                "score": round(float(prediction.scores[index]), 6),
+            }
+            for index in range(len(prediction))
+        ]
+        return {"classes": rows}
+
+    def record(self, prediction: Classification) -> dict[str, Any]:
+        return {
+            "scores": [round(float(score), 6) for score in prediction.scores],
+            "labels": [int(label) for label in prediction.labels],
+            "names": prediction.names,
+        }
+
+    def read_record(self, record: Mapping[str, Any]) -> Classification:
+        scores, labels = array_of(record, "scores", np.float32), array_of(record, "labels", np.int64)
+        if len(scores) != len(labels):
+            raise ModelError(f"A record holds {len(scores)} scores and {len(labels)} labels.")
+        return Classification(scores, labels, names_of(record))
+
+    def export(self, format: str, found: Sequence[Found[Classification]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
+        if format != "csv":
+            yield from super().export(format, found)
+            return
+        rows = [
+            [
+                str(one.path),
+                index + 1,
+                one.prediction.name(index),
+                int(one.prediction.labels[index]),
+                round(float(one.prediction.scores[index]), 6),
+            ]
+            for one in found
+            for index in range(len(one.prediction))
+        ]
+        yield "predictions.csv", csv_file(["image", "rank", "label", "class", "score"], rows)
+
+    def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
+        return [TOP1]
+
+    def problems(self, prediction: Classification, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
+        if prediction.labels.shape != prediction.scores.shape:
+            return ["each class has one score and one label"]
+        if not np.isfinite(prediction.scores).all():
+            return ["scores are not finite"]
+        return ["the best score comes first"] if (np.diff(prediction.scores) > 0).any() else []
+
+
+def _same_class(reference: Sequence[Classification], converted: Sequence[Classification]) -> float:
+    same = [
+        int(expected.labels[0]) == int(actual.labels[0]) for expected, actual in zip(reference, converted, strict=True)
+    ]
+    return sum(same) / len(same) if same else 1.0
+
+
+TOP1 = Metric(name="same top-1", task="classify", reason="the same class comes first", compute=_same_class, minimum=1.0)
+TASK = Classify()

@@ -1,0 +1,84 @@
+"""How well two class maps agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.contributions import Metric
+from adaptrt.predictions import SemanticMap
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SMALLEST = 0.001  # of all pixels: the IoU of a smaller class hangs on a few pixels of its edge
+
+
+def confusion(expected: NDArray[Any], actual: NDArray[Any], classes: int) -> NDArray[np.int64]:
+    """int64 [classes, classes]: how many pixels of each expected class have each actual one."""
+    if expected.shape != actual.shape:
+        raise ValueError(f"maps of {list(expected.shape)} and {list(actual.shape)} cannot be compared")
+    pairs = expected.astype(np.int64).ravel() * classes + actual.ravel()
+    return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """IoU of each class; not a number where it occurs on neither side."""
+    common = counts.diagonal().astype(np.float64)
+    union = counts.sum(0) + counts.sum(1) - common
+    ious = np.full_like(common, np.nan)
+    np.divide(common, union, out=ious, where=union > 0)
+    return ious
+
+
+def pixel_accuracy(minimum: float) -> Metric:
+    """The share of pixels, over all images, that have the same class."""
+
+    def compute(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) -> float:
+        counts = _counts(reference, converted)
+        return float(counts.diagonal().sum() / max(counts.sum(), 1))
+
+    return Metric(
+        name="pixels of the same class",
+        task="semantic",
+        reason="only where two classes are nearly equally likely may the class differ",
+        compute=compute,
+        minimum=minimum,
+    )
+
+
+def mean_iou(minimum: float) -> Metric:
+    """The mean IoU of the classes that cover at least a thousandth of the pixels."""
+
+    def compute(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) -> float:
+        counts = _counts(reference, converted)
+        union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+        ious = class_ious(counts)[union >= max(SMALLEST * counts.sum(), 1)]
+        return float(ious.mean()) if ious.size else 1.0
+
+    return Metric(
+        name="mIoU",
+        task="semantic",
+        reason="each class has the same area, however small; classes below 0.1 % of the pixels are left out",
+        compute=compute,
+        minimum=minimum,
+    )
+
+
+def describe_agreement(expected: SemanticMap, actual: SemanticMap) -> str:
+    if expected.labels.shape != actual.labels.shape:
+        return "the two maps have different sizes"
+    same = float((expected.labels == actual.labels).mean())
+    return (
+        "every pixel has the same class" if same == 1 else f"{min(same, 0.99999):.3%} of the pixels have the same class"
+    )
+
+
+def _counts(reference: Sequence[SemanticMap], converted: Sequence[SemanticMap]) -> NDArray[np.int64]:
+    classes = 1 + max((int(one.labels.max()) for one in (*reference, *converted)), default=0)
+    counts = np.zeros((classes, classes), np.int64)
+    for expected, actual in zip(reference, converted, strict=True):
+        counts += confusion(expected.labels, actual.labels, classes)
+    return counts

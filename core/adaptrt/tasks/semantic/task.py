@@ -1,0 +1,106 @@
+"""The task ``semantic``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.predictions import SemanticMap
+from adaptrt.specs.tasks import Found, Task
+from adaptrt.tasks.exports import csv_file
+from adaptrt.tasks.semantic.agreement import describe_agreement, mean_iou, pixel_accuracy
+from adaptrt.tasks.semantic.records import map_from_record, record_map
+from adaptrt.tasks.semantic.scoring import MaskScoring
+
+if TYPE_CHECKING:
+    from adaptrt.contributions import Metric
+    from adaptrt.specs import ModelSpec, Precision
+    from adaptrt.vision.images import ImageArray
+
+NAMED = 5  # classes in a description
+
+
+class Semantic(Task[SemanticMap]):
+    """The class of each pixel."""
+
+    name = "semantic"
+    prediction = SemanticMap
+    scoring = MaskScoring()
+    formats = ("json", "png", "csv")
+    empty_reason = "a single class covers the image on both sides: choose an image with several"
+
+    def describe(self, prediction: SemanticMap) -> str:
+        areas, pixels = prediction.areas(), prediction.labels.size
+        named = [f"{prediction.name(label)} {count / pixels:.1%}" for label, count in list(areas.items())[:NAMED]]
+        more = [f"{len(areas) - NAMED} more"] if len(areas) > NAMED else []
+        return ", ".join([*named, *more])
+
+    def draw(self, image: ImageArray, prediction: SemanticMap) -> ImageArray:
+        from adaptrt.tasks.semantic.drawing import draw_classes
+
+        return draw_classes(image, prediction)
+
+    def is_empty(self, prediction: SemanticMap) -> bool:
+        return bool((prediction.labels == prediction.labels[0, 0]).all())
+
+    def data(self, prediction: SemanticMap) -> dict[str, Any]:
+        """The area of each class that occurs, in pixels of the image and as a share of it."""
+        rows = []
+        for label, pixels in prediction.areas().items():
+            row = {"label": prediction.name(label), "class": label, "pixels": pixels}
+            row["share"] = round(pixels / prediction.labels.size, 6)
+            if prediction.scores is not None:
+                row["score"] = round(float(prediction.scores[label]), 6)
+            rows.append(row)
+        return {"areas": rows}
+
+    def record(self, prediction: SemanticMap) -> dict[str, Any]:
+        return record_map(prediction)
+
+    def read_record(self, record: Mapping[str, Any]) -> SemanticMap:
+        return map_from_record(record)
+
+    def export(self, format: str, found: Sequence[Found[SemanticMap]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
+        if format == "png":
+            for one in found:
+                yield f"{one.name}.png", _png(one.prediction)
+        elif format == "csv":
+            rows = [
+                [str(one.path), row["label"], row["class"], row["pixels"], row["share"]]
+                for one in found
+                for row in self.data(one.prediction)["areas"]
+            ]
+            yield "predictions.csv", csv_file(["image", "label", "class", "pixels", "share"], rows)
+        else:
+            yield from super().export(format, found)
+
+    def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
+        limits = precision.limits
+        return [pixel_accuracy(limits.get("pixel_accuracy", 0.95)), mean_iou(limits.get("miou", 0.8))]
+
+    def agreement(self, expected: SemanticMap, actual: SemanticMap) -> str:
+        return describe_agreement(expected, actual)
+
+    def problems(self, prediction: SemanticMap, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
+        labels = prediction.labels
+        if labels.shape != size or labels.dtype not in (np.uint8, np.int32):
+            return [
+                f"labels are uint8 or int32 {list(size)}, one for each pixel of the original image; "
+                f"they are {labels.dtype} {list(labels.shape)}"
+            ]
+        if labels.min() < 0 or (spec.labels and labels.max() >= len(spec.labels)):
+            return [f"labels are 0 to {len(spec.labels) - 1}; they reach from {labels.min()} to {labels.max()}"]
+        return []
+
+
+def _png(prediction: SemanticMap) -> bytes:
+    """Class indices as gray values, 8 bits, or 16 where there are more than 256 classes."""
+    from adaptrt.vision.opencv import cv2
+
+    labels = prediction.labels
+    return bytes(cv2.imencode(".png", labels if labels.dtype == np.uint8 else labels.astype(np.uint16))[1])
+
+
+TASK = Semantic()

@@ -1,0 +1,48 @@
+"""The task ``values``: arrays whose meaning is not known."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from adaptrt.predictions import Values
+from adaptrt.specs.tasks import Found, Task
+
+
+class RawValues(Task[Values]):
+    """Output arrays by name. Nothing is drawn, compared or scored."""
+
+    name = "values"
+    prediction = Values
+    formats = ("npz", "json")
+
+    def describe(self, prediction: Values) -> str:
+        return ", ".join(f"{name} {array.shape}" for name, array in prediction.arrays.items())
+
+    def data(self, prediction: Values) -> dict[str, Any]:
+        described = {
+            name: {"shape": list(array.shape), "dtype": str(array.dtype)} for name, array in prediction.arrays.items()
+        }
+        return {"values": described}
+
+    def record(self, prediction: Values) -> dict[str, Any]:
+        """Shapes and types; the arrays themselves are too large for a report."""
+        return self.data(prediction)["values"]  # type: ignore[no-any-return]
+
+    def read_record(self, record: Mapping[str, Any]) -> None:
+        return None
+
+    def export(self, format: str, found: Sequence[Found[Values]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
+        if format != "npz":
+            yield from super().export(format, found)
+            return
+        for one in found:
+            file = io.BytesIO()
+            np.savez(file, **dict(one.prediction.arrays))  # type: ignore[arg-type]
+            yield f"{one.name}.npz", file.getvalue()
+
+
+TASK = RawValues()

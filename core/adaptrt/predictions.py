@@ -96,7 +96,7 @@ class SemanticMap:
         return {int(labels[index]): int(counts[index]) for index in order}
 
 
-Predictions: TypeAlias = Any
+Predictions: TypeAlias = "Any"
 """What a decoder returns for one image: the prediction type of the spec's task."""
 
 

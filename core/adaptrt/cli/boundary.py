@@ -73,7 +73,7 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
     given = args[: args.index("--")] if "--" in args else args
     try:
         _require_text(args)
-        result = _invoke(command, args, name)
+        result = command.main(args, prog_name=name, standalone_mode=False)
         with output_may_be_lost():
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -93,20 +93,6 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
         if "--debug" in given:
             echo("".join(traceback.format_exception(error)).rstrip(), err=True)
         return failure.exit_code
-
-
-def _invoke(command: click.Command, args: list[str], name: str) -> object:
-    """``command.main``, which would end the process with 1 where the reader of standard output is gone."""
-    if f"_{name}_COMPLETE".replace("-", "_").upper() in os.environ:  # a shell asks for completions
-        return command.main(args, prog_name=name, standalone_mode=False)
-    try:
-        with command.make_context(name, list(args)) as context:
-            return command.invoke(context)
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except (EOFError, KeyboardInterrupt) as error:
-        click.echo(err=True)  # below the ^C
-        raise click.Abort from error
 
 
 def _require_text(args: Sequence[str]) -> None:

@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/swin_gpu.py all --work build/swin         everything, on a machine with a GPU, TensorRT and torch
-    python benchmarks/swin_gpu.py export|build|reference|accuracy|build-timed|latency|latency-torch|report
+    python -m benchmarks.swin.gpu all --work build/swin         everything, on a machine with a GPU, TensorRT and torch
+    python -m benchmarks.swin.gpu export|build|reference|accuracy|build-timed|latency|latency-torch|report
 
 Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of
 one machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch and timm, ``build`` and
@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from gpu_latency import in_turns
-from gpu_work import (
+from benchmarks.common.results import use_fixtures
+from benchmarks.gpu.timing import in_turns
+from benchmarks.gpu.work import (
     ROOT,
     build_one,
     build_options,
@@ -36,9 +37,8 @@ from gpu_work import (
     stage_parser,
     torch_facts,
 )
-from gpu_work import Work as Folder
-from results import use_fixtures
-from swin_common import image_batch, perturbed
+from benchmarks.gpu.work import Work as Folder
+from benchmarks.swin.common import image_batch, perturbed
 
 FIXTURE = ROOT / "tests" / "fixtures" / "swin_shapes"
 NAMES = {
@@ -230,7 +230,7 @@ def accuracy(work: Work) -> None:
 def latency(work: Work) -> None:
     """Every form and the unpatched engine in turns: microseconds of our call on device arrays, with a CUDA graph."""
     from adaptrt.backends.tensorrt.device import describe_device, import_cudart
-    from gpu_latency import Memory
+    from benchmarks.gpu.timing import Memory
 
     cudart = import_cudart()
     runners = timed_runners(work)

@@ -2,13 +2,13 @@
 
 ::
 
-    python benchmarks/gpu_detr.py all --work build/detr         everything, on a machine with a GPU, TensorRT and torch
-    python benchmarks/gpu_detr.py export|build|reference|accuracy|build-timed|latency|latency-torch|report
+    python -m benchmarks.detr.gpu all --work build/detr         everything, on a machine with a GPU, TensorRT and torch
+    python -m benchmarks.detr.gpu export|build|reference|accuracy|build-timed|latency|latency-torch|report
 
 Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of
 one machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch and mmdet, ``build`` and
 ``build-timed`` the full TensorRT, ``accuracy`` and ``latency`` any TensorRT. DETR-R50 has random weights whose scores
-and statistics lie where a trained network has them (detr_family.py); the fixture's are trained
+and statistics lie where a trained network has them (detr/family.py); the fixture's are trained
 (tests/fixtures/detr_shapes.pth).
 """
 
@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from adaptrt.specs import ModelSpec
-from gpu_latency import Memory, in_turns
-from gpu_work import (
+from benchmarks.common.results import use_fixtures
+from benchmarks.gpu.timing import Memory, in_turns
+from benchmarks.gpu.work import (
     ROOT,
     build_one,
     build_options,
@@ -38,8 +39,7 @@ from gpu_work import (
     stage_parser,
     torch_facts,
 )
-from gpu_work import Work as Folder
-from results import use_fixtures
+from benchmarks.gpu.work import Work as Folder
 
 FIXTURE = ROOT / "tests" / "fixtures" / "detr_shapes.pth"
 CONFIG = "detr_r50_8xb2-150e_coco"
@@ -72,7 +72,7 @@ class Work(Folder):
             return str(FIXTURE.with_suffix(".py")), FIXTURE
         weights = self.folder / "weights" / "weights.pth"
         if not weights.exists():
-            from detr_family import lively
+            from benchmarks.detr.family import lively
 
             lively(CONFIG, weights.parent)
         return CONFIG, weights

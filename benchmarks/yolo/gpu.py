@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/gpu_yolov5.py all --work build/gpu            everything, on a machine with a GPU, TensorRT and torch
-    python benchmarks/gpu_yolov5.py STAGE ... --work build/gpu
+    python -m benchmarks.yolo.gpu all --work build/gpu            everything, on a machine with a GPU, TensorRT and torch
+    python -m benchmarks.yolo.gpu STAGE ... --work build/gpu
 
 Each stage keeps what it has done in the work folder and goes on from there when it is started again. They can run in
 different environments of one machine: ``export``, ``reference``, ``latency-torch``, ``latency-compiled`` and ``report``
@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ import numpy as np
 
 from adaptrt.predictions import Detections, ImageMeta
 from adaptrt.specs import Dim, ModelSpec
-from gpu_work import (
-    ROOT,
+from benchmarks.common.results import use_fixtures
+from benchmarks.gpu.work import (
     build_one,
     build_options,
     build_side_by_side,
@@ -39,56 +39,15 @@ from gpu_work import (
     stage_parser,
     torch_facts,
 )
-from gpu_work import Work as Folder
-from results import use_fixtures
+from benchmarks.yolo import latency
+from benchmarks.yolo.work import FIXTURE, IMAGES, SEED, SHAPES, Case, Work, eager_network
 
-FIXTURE = ROOT / "tests" / "fixtures" / "yolov5n_shapes.pt"
-IMAGES, SEED = 200, 1002  # of the held-out set
 MAP_CONF, MAP_BOXES = 0.001, 100
-SHAPES: dict[str, dict[str, Any]] = {
-    "static": {"batch": 8, "dynamic": "none"},
-    "batch": {"batch": "1:8:32"},
-    "batch_hw": {"shape": "images=1..8@4x3x320..960@640x320..960@640"},
-}
-PRECISIONS = ("fp32", "fp16")
 SURE = {"new": 0.25, "classic": 0.01}
 """From this score on a position counts as sure. The classic checkpoint looks for helmets and vests, which the photographs
 hardly show: at 0.25 nothing would be compared."""
 MATCH = {"fp32": (0.99, 1e-3), "fp16": (0.9, 0.03)}
 """IoU and score difference of boxes that count as the same."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One engine: the family, what is dynamic, the precision."""
-
-    family: str
-    shapes: str
-    precision: str
-
-    @property
-    def graph(self) -> str:
-        return f"{self.family}_{self.shapes}"
-
-    def __str__(self) -> str:
-        return f"{self.graph}_{self.precision}"
-
-
-class Work(Folder):
-    """Both families, and the photographs."""
-
-    folders = (*Folder.folders, "photos")
-
-    @property
-    def families(self) -> list[str]:
-        return [family for family in ("new", "classic") if self.onnx(f"{family}_static").exists()]
-
-    @property
-    def cases(self) -> list[Case]:
-        return [Case(f, shapes, precision) for f in self.families for shapes in SHAPES for precision in PRECISIONS]
-
-    def checkpoint(self, family: str) -> Path:
-        return FIXTURE if family == "new" else Path(self.options.classic)
 
 
 def export(work: Work) -> None:
@@ -218,25 +177,6 @@ def reference(work: Work) -> None:
 
         keep_boxes(work, "eager", run)
     work.keep("reference", torch_facts())
-
-
-def eager_network(work: Work, family: str) -> Any:
-    """The unpatched network, from its checkpoint: images [B, 3, H, W] to output0."""
-    import torch
-
-    if family == "new":
-        from adaptrt_ultralytics.new_family import DecodedOutput
-        from adaptrt_ultralytics.rebuild import load_new_family
-
-        network: Any = DecodedOutput(load_new_family(work.checkpoint(family)))
-    else:
-        from adaptrt_ultralytics.classic.model import load_classic
-
-        network = load_classic(work.checkpoint(family))
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    assert isinstance(network, torch.nn.Module)
-    return network.eval().cuda()
 
 
 def keep_boxes(work: Work, name: str, run: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -380,17 +320,15 @@ def _map(work: Work, rows: np.ndarray) -> Mapping[str, float]:
 
 
 def main() -> None:
-    import gpu_latency
-
     stages: dict[str, Callable[[Work], None]] = {
         "export": export,
         "build": build,
         "reference": reference,
         "accuracy": accuracy,
         "build-fast": build_fast,
-        "latency": gpu_latency.latency,
-        "latency-torch": gpu_latency.latency_torch,
-        "latency-compiled": gpu_latency.latency_compiled,
+        "latency": latency.latency,
+        "latency-torch": latency.latency_torch,
+        "latency-compiled": latency.latency_compiled,
         "report": report,
     }
     parser = stage_parser(__doc__, list(stages), "gpu")

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "results"
+FOLDER = Path(__file__).parents[1] / "results"
 
 
 def machine(*packages: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 def use_fixtures() -> None:
     """Make the modules of tests/fixtures importable: what draws and what trains."""
-    folder = str(Path(__file__).parents[1] / "tests" / "fixtures")
+    folder = str(Path(__file__).parents[2] / "tests" / "fixtures")
     if folder not in sys.path:
         sys.path.insert(0, folder)
 

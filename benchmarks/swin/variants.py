@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/swin_variants.py                                   all of them; hours on a small machine
-    python benchmarks/swin_variants.py swin_tiny_patch4_window7_224      one, added to benchmarks/results/swin_variants.json
+    python -m benchmarks.swin.variants                                   all of them; hours on a small machine
+    python -m benchmarks.swin.variants swin_tiny_patch4_window7_224      one, added to benchmarks/results/swin_variants.json
 
 Perturbed weights, batch dynamic. The unpatched exports go through the same graph passes: adapter ``timm`` has no
 patches. Times are CPU seconds of one thread, the sides in turns; the ratio is the median over the turns.
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from results import spread
-from swin_common import each_alone, image_batch, perturbed, session
+from benchmarks.common.results import spread
+from benchmarks.swin.common import each_alone, image_batch, perturbed, session
 
 BATCHES = (1, 2, 3, 5, 8)
 PACKAGES = ("adaptrt", "adaptrt-timm", "timm", "torch", "onnxruntime", "onnxslim")
@@ -137,7 +137,7 @@ def main() -> None:
     import timm
 
     names = options.names or timm.list_models(module="swin_transformer")
-    each_alone(__file__, names, "swin_variants", PACKAGES, *extra)
+    each_alone("benchmarks.swin.variants", names, "swin_variants", PACKAGES, *extra)
 
 
 if __name__ == "__main__":

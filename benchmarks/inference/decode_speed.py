@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/decode_speed.py [--json keep]
+    python -m benchmarks.inference.decode_speed [--json keep]
 
 Both sides take the raw output to boxes in pixels of the original image, at conf 0.25 and iou 0.7. Ultralytics reads
 no classic output, so for ``yolo_anchor`` it is given the same candidates in its own layout, objectness multiplied in:
@@ -25,7 +25,7 @@ from ultralytics.utils.ops import scale_boxes
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
 from adaptrt.vision.decoders.registry import find_decoder
-from results import arguments, finish, machine, table
+from benchmarks.common.results import arguments, finish, machine, table
 
 SPEC = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform())
 META = ImageMeta((1080, 810), (640, 640), scale=(640 / 1080, 640 / 1080), offset=(0.0, 80.0))

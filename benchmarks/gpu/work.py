@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from adaptrt.specs import BuildOptions, ModelSpec
-from results import FOLDER, machine
+from benchmarks.common.results import FOLDER, machine
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 Call = Callable[[], Any]
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/detr_map.py --images 200      results/detr_map.json
+    python -m benchmarks.detr.map --images 200      results/detr_map.json
 
 Three roads are mmdet's own: an image alone, its ratio kept, so that the tensor has the image's size; padded to 256 x
 256, as beside another image in a batch; resized to 256 x 256. ``stretched`` is the adapter's default, ``masked`` is
@@ -14,8 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fixture_scores import FIXTURES, HALF, count_of_images, keep_scores, scratch, through_backends
-from results import machine, use_fixtures
+from benchmarks.common.fixture_scores import FIXTURES, HALF, count_of_images, keep_scores, scratch, through_backends
+from benchmarks.common.results import machine, use_fixtures
 
 FIXTURE = FIXTURES / "detr_shapes.pth"
 WAYS = {"stretched": {}, "masked": {"padding": "mask"}}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from results import FOLDER, markdown, read, with_tables
-from swin_relatives import NAMES as RELATIVES
+from benchmarks.common.results import FOLDER, markdown, read, with_tables
+from benchmarks.swin.relatives import NAMES as RELATIVES
 
 VARIANTS = (
     "swin_tiny_patch4_window7_224",
@@ -21,7 +21,7 @@ VARIANTS = (
     "swin_s3_base_224",
 )
 NOT_TRIED = "not tried"
-PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "swin-patches.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "swin-patches.md"
 
 
 def swin_variants() -> list[str]:

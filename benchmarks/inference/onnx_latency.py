@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/onnx_latency.py [--checkpoint FILE] [--json keep]
+    python -m benchmarks.inference.onnx_latency [--checkpoint FILE] [--json keep]
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from results import arguments, finish, machine, spread, table
+from benchmarks.common.results import arguments, finish, machine, spread, table
 
 os.environ.setdefault("YOLO_AUTOINSTALL", "False")
-FIXTURE = Path(__file__).parents[1] / "tests" / "fixtures" / "yolov5n_shapes.pt"
+FIXTURE = Path(__file__).parents[2] / "tests" / "fixtures" / "yolov5n_shapes.pt"
 ROUNDS = 40
 
 

@@ -2,15 +2,15 @@
 
 ::
 
-    python benchmarks/yolov5_map.py --images 200      results/yolov5_map.json
+    python -m benchmarks.yolo.map --images 200      results/yolov5_map.json
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from fixture_scores import FIXTURES, HALF, count_of_images, keep_scores, scratch, through_backends
-from results import machine, use_fixtures
+from benchmarks.common.fixture_scores import FIXTURES, HALF, count_of_images, keep_scores, scratch, through_backends
+from benchmarks.common.results import machine, use_fixtures
 
 FIXTURE = FIXTURES / "yolov5n_shapes.pt"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from results import FOLDER, machine
+from benchmarks.common.results import FOLDER, machine
 
 
 def perturbed(name: str, folder: Path, seed: int = 0) -> Path:
@@ -76,12 +76,12 @@ def session(path: Path) -> Any:
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def each_alone(script: str, names: list[str], result: str, packages: tuple[str, ...], *extra: str) -> None:
+def each_alone(module: str, names: list[str], result: str, packages: tuple[str, ...], *extra: str) -> None:
     """Measures each model in a process of its own, and adds what it prints last to ``results/<result>.json``."""
     path = FOLDER / f"{result}.json"
     for name in names:
         print(f"{name} ...", flush=True)
-        done = subprocess.run([sys.executable, script, "--one", name, *extra], stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([sys.executable, "-m", module, "--one", name, *extra], stdout=subprocess.PIPE, text=True)
         lines = done.stdout.strip().splitlines()
         if done.returncode or not lines:
             print(f"  failed ({done.returncode})", flush=True)

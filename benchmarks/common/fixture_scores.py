@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from results import FOLDER, table
+from benchmarks.common.results import FOLDER, table
 
 if TYPE_CHECKING:
     from adaptrt import Report
     from adaptrt.evaluation.records import BackendResult
 
-FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "tests" / "fixtures"
 HALF: dict[str, Any] = {"precision": "fp16", "target": 10}
 """How to convert for a graph in half precision beside the float32 one."""
 

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/convert_speed.py [--checkpoint FILE] [--json keep]
+    python -m benchmarks.conversion.convert_speed [--checkpoint FILE] [--json keep]
 
 Ours is split: what converting takes (load, spec, patches, export, passes, write), and what proving it takes (reference
 runs and links), which the export next to it does not do at all. Loading the checkpoint counts on both sides.
@@ -19,10 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from results import arguments, finish, machine, spread, table
+from benchmarks.common.results import arguments, finish, machine, spread, table
 
 os.environ.setdefault("YOLO_AUTOINSTALL", "False")
-FIXTURE = Path(__file__).parents[1] / "tests" / "fixtures" / "yolov5n_shapes.pt"
+FIXTURE = Path(__file__).parents[2] / "tests" / "fixtures" / "yolov5n_shapes.pt"
 ROUNDS = 5
 
 

@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/swin_relatives.py                          the list below
-    python benchmarks/swin_relatives.py swinv2_cr_tiny_224       one, added to benchmarks/results/swin_relatives.json
+    python -m benchmarks.swin.relatives                          the list below
+    python -m benchmarks.swin.relatives swinv2_cr_tiny_224       one, added to benchmarks/results/swin_relatives.json
 
 Perturbed weights, batch 1 to 3, verified by the conversion itself: ONNX Runtime against the model, alone and in
 batches of 2 and 3. A model whose first exporter fails is tried with the other one.
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from swin_common import each_alone, perturbed
+from benchmarks.swin.common import each_alone, perturbed
 
 LIMIT = 1e-4
 PACKAGES = ("adaptrt", "adaptrt-timm", "timm", "torch", "onnxruntime")
@@ -115,7 +115,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(measure(options.one)))
         return
-    each_alone(__file__, options.names or NAMES, "swin_relatives", PACKAGES)
+    each_alone("benchmarks.swin.relatives", options.names or NAMES, "swin_relatives", PACKAGES)
 
 
 if __name__ == "__main__":

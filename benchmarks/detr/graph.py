@@ -2,10 +2,10 @@
 
 ::
 
-    python benchmarks/detr_graph.py           all of the list below; results/detr_graph.json
-    python benchmarks/detr_graph.py 480x640-torchscript
+    python -m benchmarks.detr.graph           all of the list below; results/detr_graph.json
+    python -m benchmarks.detr.graph 480x640-torchscript
 
-Random weights whose scores and statistics lie where a trained network has them (detr_family.py), dynamic batch, fixed
+Random weights whose scores and statistics lie where a trained network has them (detr/family.py), dynamic batch, fixed
 size; the differences are those of the conversion's links 1 and 2.
 """
 
@@ -20,8 +20,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from detr_family import lively
-from results import FOLDER, machine, table
+from benchmarks.common.results import FOLDER, machine, table
+from benchmarks.detr.family import lively
 
 CONFIG = "detr_r50_8xb2-150e_coco"
 CASES = {

@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/swin_top1.py --images 1000      results/swin_top1.json
+    python -m benchmarks.swin.top1 --images 1000      results/swin_top1.json
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fixture_scores import FIXTURES, count_of_images, keep, scratch, through_backends
-from results import machine, use_fixtures
+from benchmarks.common.fixture_scores import FIXTURES, count_of_images, keep, scratch, through_backends
+from benchmarks.common.results import machine, use_fixtures
 
 FIXTURE = FIXTURES / "swin_shapes"
 SEED = 2003  # neither trained on nor what the training script measures on

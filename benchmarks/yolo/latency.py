@@ -1,6 +1,6 @@
 """How long an engine takes: our call next to a bare loop over the same engine, and next to torch.
 
-Stages of gpu_yolov5.py. Each side runs in turns with the other, so that what slows the machine slows both; times are in
+Stages of yolo/gpu.py. Each side runs in turns with the other, so that what slows the machine slows both; times are in
 microseconds, from the call to the end of the work on the GPU, on the host's clock.
 """
 
@@ -8,55 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import time
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-from gpu_work import Call, Work, compiled, finished, torch_facts
+from benchmarks.gpu.timing import Memory, in_turns, ok, percentiles
+from benchmarks.gpu.work import Call, compiled, finished, torch_facts
+from benchmarks.yolo.work import Work, eager_network
 
-K = TypeVar("K")
 BATCHES = (1, 8, 32)
-ROUNDS, INNER = 15, 20
 ENGINE = "new_batch_fp16_fast"
-
-
-def percentiles(times: list[float]) -> dict[str, float]:
-    p50, p90, p99 = (round(float(value) * 1e6, 2) for value in np.percentile(times, (50, 90, 99)))
-    return {"p50": p50, "p90": p90, "p99": p99, "runs": len(times)}
-
-
-def in_turns(sides: dict[K, Call], rounds: int = ROUNDS, inner: int = INNER) -> dict[K, dict[str, float]]:
-    """Microseconds of each; every call ends with the GPU idle."""
-    times: dict[K, list[float]] = {name: [] for name in sides}
-    for call in sides.values():
-        for _ in range(10):
-            call()
-    for round_ in range(rounds):
-        for name in sides if round_ % 2 else reversed(sides):
-            call = sides[name]
-            for _ in range(inner):
-                started = time.perf_counter()
-                call()
-                times[name].append(time.perf_counter() - started)
-    return {name: percentiles(one) for name, one in times.items()}
-
-
-class Memory:
-    """A device array as another library would give it."""
-
-    def __init__(self, cudart: Any, values: np.ndarray) -> None:
-        self.values = values
-        self.pointer = int(_ok(cudart.cudaMalloc(values.nbytes)))
-        kind = cudart.cudaMemcpyKind.cudaMemcpyHostToDevice
-        _ok(cudart.cudaMemcpy(self.pointer, values.ctypes.data, values.nbytes, kind))
-        self.__cuda_array_interface__ = {
-            "shape": values.shape,
-            "typestr": values.dtype.str,
-            "data": (self.pointer, False),
-            "strides": None,
-            "stream": None,
-            "version": 3,
-        }
 
 
 class BareLoop:
@@ -65,22 +26,22 @@ class BareLoop:
     def __init__(self, cudart: Any, runner: Any, memory: Memory) -> None:
         self.cudart, self.memory = cudart, memory
         engine = runner._engine
-        self.stream = _ok(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
-        scratch = int(_ok(cudart.cudaMalloc(engine.scratch_bytes)))
+        self.stream = ok(cudart.cudaStreamCreateWithFlags(cudart.cudaStreamNonBlocking))
+        scratch = int(ok(cudart.cudaMalloc(engine.scratch_bytes)))
         self.context = engine.new_context(0, int(self.stream), scratch)
         shape = memory.values.shape
         assert self.context.set_input_shape("images", shape)
         self.shape = tuple(self.context.get_tensor_shape("output0"))
         self.bytes = int(np.prod(self.shape)) * 4
-        self.output = int(_ok(cudart.cudaMalloc(self.bytes)))
+        self.output = int(ok(cudart.cudaMalloc(self.bytes)))
         assert self.context.set_tensor_address("images", memory.pointer)
         assert self.context.set_tensor_address("output0", self.output)
-        self.pinned_in = int(_ok(cudart.cudaHostAlloc(memory.values.nbytes, 0)))
-        self.pinned_out = int(_ok(cudart.cudaHostAlloc(self.bytes, 0)))
+        self.pinned_in = int(ok(cudart.cudaHostAlloc(memory.values.nbytes, 0)))
+        self.pinned_out = int(ok(cudart.cudaHostAlloc(self.bytes, 0)))
         self.enqueue()
-        _ok(cudart.cudaStreamBeginCapture(self.stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
+        ok(cudart.cudaStreamBeginCapture(self.stream, cudart.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal))
         assert self.context.execute_async_v3(int(self.stream))
-        self.executable = _ok(cudart.cudaGraphInstantiate(_ok(cudart.cudaStreamEndCapture(self.stream)), 0))
+        self.executable = ok(cudart.cudaGraphInstantiate(ok(cudart.cudaStreamEndCapture(self.stream)), 0))
 
     def enqueue(self) -> None:
         self.context.execute_async_v3(int(self.stream))
@@ -180,7 +141,7 @@ def _same_output(cudart: Any, runner: Any, memory: Memory, bare: BareLoop) -> bo
     """Ours and the bare loop give the same numbers: both measured the same work."""
     bare.graph()
     raw = np.empty(bare.shape, np.float32)
-    _ok(cudart.cudaMemcpy(raw.ctypes.data, bare.output, bare.bytes, cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost))
+    ok(cudart.cudaMemcpy(raw.ctypes.data, bare.output, bare.bytes, cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost))
     return bool(np.array_equal(runner({"images": memory})["output0"].numpy(), raw))
 
 
@@ -189,7 +150,6 @@ def latency_torch(work: Work) -> None:
     import torch
 
     from adaptrt.backends.tensorrt.runtime import TensorRTRunner
-    from gpu_yolov5 import eager_network
 
     result = torch_facts()
     network = eager_network(work, "new").half()
@@ -226,8 +186,6 @@ def latency_compiled(work: Work) -> None:
     """torch eager and torch.compile in half precision, without us: compiling takes minutes."""
     import torch
 
-    from gpu_yolov5 import eager_network
-
     result = torch_facts()
     network = eager_network(work, "new").half()
     with torch.inference_mode():
@@ -253,8 +211,3 @@ def _channels_last(torch: Any, network: Any, half: Any) -> Call:
     other = copy.deepcopy(network).to(memory_format=torch.channels_last)
     given = half.contiguous(memory_format=torch.channels_last)
     return lambda: other(given)
-
-
-def _ok(answer: tuple[Any, ...]) -> Any:
-    assert int(answer[0]) == 0, answer[0]
-    return answer[1] if len(answer) > 1 else None

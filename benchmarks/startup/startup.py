@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/startup.py [--json keep]
+    python -m benchmarks.startup.startup [--json keep]
 
 A tool that is not installed is left out of the table.
 """
@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from results import arguments, finish, machine, spread, table
+from benchmarks.common.results import arguments, finish, machine, spread, table
 
 COMMANDS = [
     ("adaptrt --version", "adaptrt"),

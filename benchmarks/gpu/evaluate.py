@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/gpu_evaluate.py all --work build/evaluate     on a machine with a GPU, TensorRT and torch
-    python benchmarks/gpu_evaluate.py convert|build|evaluate|report
+    python -m benchmarks.gpu.evaluate all --work build/evaluate     on a machine with a GPU, TensorRT and torch
+    python -m benchmarks.gpu.evaluate convert|build|evaluate|report
 
 Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of one
 machine: ``convert`` needs torch and the frameworks, ``build`` the full TensorRT, ``evaluate`` torch, ONNX Runtime and any
@@ -20,9 +20,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixture_scores import FIXTURES
-from gpu_work import Work, collected, compared_level, run_stages, say, stage_parser
-from results import use_fixtures
+from benchmarks.common.fixture_scores import FIXTURES
+from benchmarks.common.results import use_fixtures
+from benchmarks.gpu.work import Work, collected, compared_level, run_stages, say, stage_parser
 
 BATCHES = (1, 8)
 LOSS = {"fp32": 0.1, "fp16": 0.5}
@@ -69,8 +69,8 @@ def data_of(work: Work, case: Case) -> Path:
     import draw_shapes
     import train_detr
 
-    from gpu_yolov5 import SEED
-    from swin_gpu import HELD_OUT_SEED
+    from benchmarks.swin.gpu import HELD_OUT_SEED
+    from benchmarks.yolo.work import SEED
 
     folder = work.folder / case.adapter
     target = folder / ("classes" if case.classes else "instances.json")

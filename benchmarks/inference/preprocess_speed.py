@@ -2,7 +2,7 @@
 
 ::
 
-    python benchmarks/preprocess_speed.py [--json keep]
+    python -m benchmarks.inference.preprocess_speed [--json keep]
 
 Both sides start from the decoded image and end with float32 [1, 3, 640, 640]; the two arrays are asserted to be
 equal.
@@ -24,7 +24,7 @@ from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
 from adaptrt.vision.images import ImageArray, read_image
 from adaptrt.vision.opencv import cv2
 from adaptrt.vision.transforms import transform_batch
-from results import arguments, finish, machine, table
+from benchmarks.common.results import arguments, finish, machine, table
 
 ASSETS = Path(ultralytics.__file__).parent / "assets"
 SPEC = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform())

@@ -2,8 +2,8 @@
 
 ::
 
-    python benchmarks/detr_family.py                 the list below, both exporters; results/detr_family.json
-    python benchmarks/detr_family.py rtmdet-tiny     one, added to the file
+    python -m benchmarks.detr.family                 the list below, both exporters; results/detr_family.json
+    python -m benchmarks.detr.family rtmdet-tiny     one, added to the file
 
 Weights are random, their batch norms and scores brought to where a trained network has them. Passed means that every
 link of the conversion holds: mmdet's own predict finds the same boxes (IoU 0.99, score within 0.001), the patched model
@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from results import FOLDER, machine, table, use_fixtures
+from benchmarks.common.results import FOLDER, machine, table, use_fixtures
 
 MODELS = {
     "DETR": ("detr", "detr_r50_8xb2-150e_coco"),
@@ -188,7 +188,17 @@ def main() -> None:
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"models": {}}
     for name in options.names or MODELS:
         for exporter in [options.exporter] if options.exporter else EXPORTERS:
-            command = [sys.executable, "-W", "ignore", __file__, "--one", name, "--exporter", exporter]
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks.detr.family",
+                "--one",
+                name,
+                "--exporter",
+                exporter,
+            ]
             try:
                 done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
                 lines = done.stdout.strip().splitlines()

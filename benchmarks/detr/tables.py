@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from results import markdown, read, with_tables
+from benchmarks.common.results import markdown, read, with_tables
 
-PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "detr-patches.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "detr-patches.md"
 
 
 def graph() -> list[str]:

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from ultralytics.nn.modules import block
-from ultralytics.nn.modules.block import Attention, C2f
+from ultralytics.nn.modules.block import AAttn, Attention, C2f
 from ultralytics.nn.modules.head import Detect
 
 from adaptrt import FunctionPatch, ModelSpec, Patch, SwitchPatch
 
-REQUIRES = "ultralytics>=8.3.30,<9"
+REQUIRES = "ultralytics>=8.4,<9"
 _BLOCK = "ultralytics.nn.modules.block"
-_AREA_ATTENTION = getattr(block, "AAttn", None)  # of v12, not in the first releases of 8.3
 _HEAD = "ultralytics.nn.modules.head"
 
 
@@ -78,7 +76,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
                 requires=REQUIRES,
             )
         )
-    if _AREA_ATTENTION in kinds:
+    if AAttn in kinds:
         found.append(
             FunctionPatch(
                 target=f"{_BLOCK}:AAttn.forward",

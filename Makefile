@@ -19,19 +19,31 @@ export YOLO_AUTOINSTALL := False
 export YOLO_OFFLINE := True
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check style types layers pages format docs gpu constraints clean
+.PHONY: help setup demo test test-full test-oldest test-newest check style types layers pages format docs gpu constraints clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY)  ## a virtual environment with everything, at the tested versions
 
 demo: $(READY)  ## convert a trained YOLOv5 and detect on images
 	tools/demo $(BIN)
 
-test: export OMP_NUM_THREADS := 1
-test: $(READY)  ## the tests; what is skipped says why
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --timeout 900 $(ARGS)
+# --budget: seconds on two quiet cores, printed and checked at the end (tests/support/budget.py)
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --durations 20
+
+test: $(READY)  ## the everyday tests, one of each kind: under 10 minutes on 2 cores
+	$(PYTEST) -m 'not full' --budget 600 $(ARGS)
+
+test-full: $(READY)  ## the other tests, then those of the patches with the oldest and newest frameworks: under 40 minutes
+	$(PYTEST) -m full --budget 1500 $(ARGS)
+	$(MAKE) test-oldest test-newest
+
+test-oldest: $(READY)  ## the adapters' tests with the oldest frameworks they support, in an environment of its own
+	tools/test-versions oldest $(BIN) $(VENV)-oldest
+
+test-newest: $(READY)  ## the same with the newest
+	tools/test-versions newest $(BIN) $(VENV)-newest
 
 check: style types layers pages  ## style, types, layers, generated pages (make -k check goes on after a failure)
 

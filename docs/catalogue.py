@@ -85,6 +85,7 @@ env:
 jobs:
   everything:
     runs-on: ubuntu-latest
+    timeout-minutes: 90  # under 60 on two quiet cores
     steps:
       - uses: actions/checkout@v4
       - uses: actions/setup-python@v5

@@ -28,12 +28,12 @@ from adaptrt.specs import ModelSpec, precision_named, task_named
 from adaptrt.vision.decoders import registry
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT))
 
 import catalogue  # noqa: E402
-import detr_tables  # noqa: E402
 import measurements  # noqa: E402
-import swin_tables  # noqa: E402
+from benchmarks.detr import tables as detr_tables  # noqa: E402
+from benchmarks.swin import tables as swin_tables  # noqa: E402
 
 REFERENCE = "docs/reference/"
 WIDTH = 100

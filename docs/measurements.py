@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from results import markdown, read
+from benchmarks.common.results import markdown, read
 
 NOT_MACHINE = ("date", "cpu", "cores", "python", "torch threads")
 PLACES = ("static", "batch", "batch_hw")
@@ -46,7 +46,7 @@ def startup() -> list[str]:
     ]
     return section(
         "Start-up",
-        "startup",
+        "startup/startup",
         markdown(["command", "CPU seconds, median", "minimum", "relative to --version"], rows),
         kept,
     )
@@ -67,7 +67,7 @@ def conversion() -> list[str]:
     ratio = kept["ratio"]
     told = f"Converting takes {ratio['median']:.2f} times as long as Ultralytics' export ({ratio['min']:.2f} to {ratio['max']:.2f}, pairwise)."
     head = ["YOLOv5n to ONNX, dynamic batch, TorchScript", "seconds, median", "minimum", "nodes"]
-    return section("Converting", "convert_speed", [*markdown(head, rows), "", told], kept)
+    return section("Converting", "conversion/convert_speed", [*markdown(head, rows), "", told], kept)
 
 
 def latency() -> list[str]:
@@ -82,21 +82,21 @@ def latency() -> list[str]:
         for batch, one in kept["milliseconds"].items()
     ]
     head = ["YOLOv5n 640, ONNX Runtime, one thread", "adaptrt, ms", "Ultralytics' file, ms", "ratio, pairwise"]
-    return section("The ONNX file on a CPU", "onnx_latency", markdown(head, rows), kept)
+    return section("The ONNX file on a CPU", "inference/onnx_latency", markdown(head, rows), kept)
 
 
 def per_image() -> list[str]:
     kept = read("preprocess_speed")
     rows = [[one["image"], " x ".join(map(str, one["size"])), *speeds(one)] for one in kept["rows"]]
     head = ["image", "height x width", "adaptrt, ms", "Ultralytics', ms", "ratio"]
-    lines = section("Preprocessing per image", "preprocess_speed", markdown(head, rows), kept)
+    lines = section("Preprocessing per image", "inference/preprocess_speed", markdown(head, rows), kept)
     kept = read("decode_speed")
     rows = [
         [f"`{one['decoder']}`", " x ".join(map(str, one["shape"])), one["candidates"], one["detections"], *speeds(one)]
         for one in kept["rows"]
     ]
     head = ["decoder", "output", "candidates", "boxes", "adaptrt, ms", "Ultralytics', ms", "ratio"]
-    return [*lines, "", *section("Decoding per image", "decode_speed", markdown(head, rows), kept)]
+    return [*lines, "", *section("Decoding per image", "inference/decode_speed", markdown(head, rows), kept)]
 
 
 def speeds(one: dict[str, Any]) -> list[str]:
@@ -110,7 +110,7 @@ def average_precision() -> list[str]:
     told = f"The trained YOLOv5n on {kept['images']} drawn images that it was not trained on."
     if any("fp16" in name for name in kept["scores"]):
         told += " fp16 is the half-precision graph that\nTensorRT 10 and later use; ONNX Runtime [computes part of it in float32](../explanation/precision.md#link-3)."
-    return section("mAP before and after", "yolov5_map", [told, "", *markdown(["backend", *names], rows)], kept)
+    return section("mAP before and after", "yolo/map", [told, "", *markdown(["backend", *names], rows)], kept)
 
 
 def engines() -> list[str]:
@@ -143,13 +143,13 @@ def engines() -> list[str]:
         ),
         "",
         "The next table shows [the precision report](../explanation/precision.md#the-precision-report) of each half-precision engine,",
-        "including those of Swin and DETR (`benchmarks/swin_gpu.py`, `benchmarks/gpu_detr.py`). *Opaque* is the share of the weights in",
+        "including those of Swin and DETR (`benchmarks/swin/gpu.py`, `benchmarks/detr/gpu.py`). *Opaque* is the share of the weights in",
         "parts that TensorRT does not show. *Size* is the size of the plan relative to the float32 weights; a plan also contains",
         "kernels, and a version-compatible plan contains a runtime:",
         "",
         *markdown(["engine", "evidence", "opaque", "size", "GPU"], receipts()),
     ]
-    return section("Engines", "gpu_yolov5", lines, None)
+    return section("Engines", "yolo/gpu", lines, None)
 
 
 PRECISION_REPORTS = {
@@ -210,7 +210,7 @@ def evaluated() -> list[str]:
         "",
         *markdown(["fixture", "images", "score", "engine", "batch", "eager", "ONNX Runtime", "TensorRT"], rows),
     ]
-    return section("Every backend, side by side", "gpu_evaluate", lines, None)
+    return section("Every backend, side by side", "gpu/evaluate", lines, None)
 
 
 def engine_latency() -> list[str]:
@@ -263,7 +263,7 @@ def engine_latency() -> list[str]:
         "",
         *markdown(head, [_times(name, compiled, batches) for name in compiled[batches[0]] if name.endswith("fp16")]),
     ]
-    return section("The latency of an engine", "gpu_yolov5", lines, None)
+    return section("The latency of an engine", "yolo/gpu", lines, None)
 
 
 def _times(name: str, kept: dict[str, Any], batches: Sequence[str]) -> list[str]:
@@ -278,7 +278,7 @@ def timing_cache() -> list[str]:
         f"and {kept['second_seconds']:.0f} s",
         f"with the timing cache (ratio {kept['ratio']:.2f}).",
     ]
-    return section("A second build", "gpu_yolov5", lines, None)
+    return section("A second build", "yolo/gpu", lines, None)
 
 
 def agreement(engine: dict[str, Any]) -> str:

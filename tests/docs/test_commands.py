@@ -45,6 +45,7 @@ PAGES = [
     *sorted((ROOT / "adapters").glob("*/README.md")),
     *sorted((ROOT / "extensions").glob("*/README.md")),
 ]
+EVERYDAY_PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial" / "adapter-in-ten-lines.md")
 ALL = [block for page in PAGES for block in blocks_of(page)]
 
 
@@ -56,11 +57,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "images"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, id=str(page.relative_to(ROOT)))
+        pytest.param(page, id=str(page.relative_to(ROOT)), marks=() if page in EVERYDAY_PAGES else pytest.mark.full)
         for page in PAGES
         if EXAMPLES not in page.parents and any(block.page == page and block.runs for block in ALL)
     ],

@@ -41,7 +41,7 @@ def images(batch: int, height: int = 64, width: int = 64) -> np.ndarray:
     return np.random.default_rng(5).random((batch, 3, height, width), np.float32)
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
 def test_a_detector(exporter: str, image: Path) -> None:
     report = convert("detector", exporter=exporter, image=image)
     assert [link.status for link in report.links] == ["passed", "passed", "passed", "not run", "not run", "passed"]
@@ -77,7 +77,7 @@ def test_patches_make_the_graph_better_and_change_nothing(image: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("exporter", [pytest.param("torchscript", marks=pytest.mark.full), "dynamo"])
 def test_two_inputs_and_a_nest_of_outputs(exporter: str) -> None:
     report = convert("two_inputs", exporter=exporter)
     session = session_of(report)
@@ -132,7 +132,7 @@ def test_one_name_twice() -> None:
         convert("two_inputs", input_names=["x", "x"])
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
 def test_dynamic_height_and_width(exporter: str) -> None:
     report = convert("detector", dynamic="batch,hw", exporter=exporter)
     assert report.spec is not None
@@ -145,7 +145,7 @@ def test_dynamic_height_and_width(exporter: str) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.full), 3])
 def test_a_fixed_batch(batch: int, image: Path) -> None:
     report = convert("detector", batch=batch, image=image)
     assert session_of(report).get_inputs()[0].shape == [batch, 3, 64, 64]
@@ -165,7 +165,7 @@ def test_several_profiles() -> None:
     assert report.link(2).reason == "batches 3, 4"
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
 def test_a_leak_between_samples_is_found(exporter: str) -> None:
     with pytest.raises(VerificationError, match="Link 2 .*logits in a batch") as caught:
         convert("leaky", exporter=exporter)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gpu_commands import Commands, agree, run, terminal, wait_for_build
+from patience import HANG
 
 PRECISIONS = ("fp32", "fp16")
 
@@ -140,7 +141,7 @@ class TestBuild:
             child = wait_for_build(process)
             time.sleep(3)  # well inside of TensorRT
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=HANG)
         assert process.returncode == 130, err
         assert err.rstrip().endswith("Interrupted")
         assert not Path(f"/proc/{child}").exists()
@@ -150,7 +151,7 @@ class TestBuild:
         words = full.build_words("fp32", tmp_path / "never.engine", "--no-cache", "--no-timing-cache")
         with full.started(words) as process:
             os.kill(wait_for_build(process), signal.SIGKILL)
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=HANG)
         assert process.returncode == 8, err
         assert "The build process was killed, most likely because the machine ran out of memory." in err
         assert json.loads(out)["error"]["kind"] == "BuildError"

@@ -61,7 +61,7 @@ def core(build: Callable[[Path], Wheel]) -> Wheel:
     return build(ROOT)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_catalogue_is_inside_the_core(core: Wheel, tmp_path: Path) -> None:
     with zipfile.ZipFile(core.path) as archive:
         archive.extractall(tmp_path)
@@ -89,7 +89,6 @@ sys.exit(main())
     }
 
 
-@pytest.mark.slow
 def test_the_core_is_whole(core: Wheel) -> None:
     sources = {path.relative_to(ROOT / "core").as_posix() for path in (ROOT / "core" / "adaptrt").rglob("*.*")}
     sources = {name for name in sources if "__pycache__" not in name}
@@ -98,7 +97,7 @@ def test_the_core_is_whole(core: Wheel) -> None:
     assert core.metadata["License-Expression"] == "Apache-2.0"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_cores_sources_hold_nothing_of_other_distributions(tmp_path: Path) -> None:
     """Their licences are their own."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
@@ -112,7 +111,7 @@ def test_the_cores_sources_hold_nothing_of_other_distributions(tmp_path: Path) -
     assert own <= top
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_a_distribution_is_what_the_catalogue_says(distribution: str, build: Callable[[Path], Wheel]) -> None:
     entries = {name: entry for name, entry in CATALOGUE.items() if entry.distribution == distribution}
@@ -132,7 +131,7 @@ def test_a_distribution_is_what_the_catalogue_says(distribution: str, build: Cal
             assert {f"{module}.py", f"{module}/__init__.py"} & set(wheel.files), target
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "extensions").glob("*/pyproject.toml")))
 def test_an_extension_is_whole(name: str, build: Callable[[Path], Wheel]) -> None:
     wheel = build(ROOT / "extensions" / name)

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from hostile.case import CANARY, Case, convert
 from hostile.pickles import model_with, zipped
+from patience import HANG
 
 _CALLS = {"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn", "os.startfile"}
 _NETWORK = {"socket.connect", "socket.getaddrinfo", "urllib.Request", "ftplib.connect", "http.client.connect"}
@@ -94,7 +96,7 @@ def _in_a_fork(case: Case, work: Path, canary: Canary) -> dict[str, Any]:
         done, status, found = os.wait4(child, os.WNOHANG)
         if done:
             usage = found
-        elif time.monotonic() - started > 2 * case.seconds:
+        elif time.monotonic() - started > HANG:
             os.kill(child, 9)
             _, status, usage = os.wait4(child, 0)
         else:
@@ -118,6 +120,8 @@ def _run(case: Case, work: Path, canary: Canary) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + (2 * case.megabytes << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        seconds = 1 + int(2 * case.seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         canary.folder = str(work)
         code = run(cli, list(case.command), "adaptrt")
         sys.stdout.flush()

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from patience import HANG
+
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(
     r"^(?:<!-- (?P<note>file|exit|not run): (?P<value>.+?) -->\n+)?```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,6 @@ def run(command: list[str], wanted: int, block: Block, folder: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=SECONDS,
+        timeout=HANG,
     )
     assert done.returncode == wanted, f"{block.place}: {command[-1]}\nexit {done.returncode}\n{done.stdout[-3000:]}"

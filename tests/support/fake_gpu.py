@@ -12,7 +12,6 @@ import ctypes
 import enum
 import gc
 import itertools
-import json
 import re
 import sys
 import threading
@@ -20,13 +19,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from tensorrt_surfaces import read_surface
 
-SURFACES = Path(__file__).resolve().parents[2].parent / "shared" / "tensorrt_api"
 _PARAMETERS = re.compile(r"\((?P<parameters>.*)\)(?: -> .+)?$")
 
 
@@ -373,11 +371,6 @@ def install(monkeypatch: Any, gpu: Gpu, plan: Plan, version: str, *, module: str
         made.__spec__ = ModuleSpec(made.__name__, None)
         monkeypatch.setitem(sys.modules, made.__name__, made)
     return trt
-
-
-def read_surface(version: str) -> dict[str, Any]:
-    surface: dict[str, Any] = json.loads((SURFACES / f"{version}.json").read_text())["names"]
-    return surface
 
 
 def make_tensorrt(gpu: Gpu, plan: Plan, version: str, name: str) -> Any:

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from patience import HANG
+
 # quick builds; level 0 hardly looks at half precision. cuBLAS and cuDNN may be missing
 QUICK = {
     "fp32": ("--opt-level", "0"),
@@ -55,10 +57,10 @@ def terminal(words: Sequence[object], environment: Mapping[str, str]) -> tuple[i
     return process.wait(), shown.decode(errors="replace")
 
 
-def wait_for_build(process: subprocess.Popen[str], seconds: float = 60) -> int:
+def wait_for_build(process: subprocess.Popen[str]) -> int:
     """The process id of the build process of a command, once it runs adaptrt."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + HANG
     while process.poll() is None and time.monotonic() < deadline:
         for child in children.read_text().split():
             with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ from ultralytics.nn.modules.head import Detect
 
 from adaptrt import FunctionPatch, ModelSpec, Patch, SwitchPatch
 
-REQUIRES = "ultralytics>=8.3,<9"
+REQUIRES = "ultralytics>=8.4,<9"
 _BLOCK = "ultralytics.nn.modules.block"
 _HEAD = "ultralytics.nn.modules.head"
 

@@ -13,6 +13,7 @@ import torch
 
 from adaptrt.checkpoint.known import KNOWN, SETTERS
 from adaptrt.checkpoint.machine import Machine, PickleError
+from adaptrt.checkpoint.opcodes import next_object
 from adaptrt.checkpoint.tensors import Storage, StorageType
 from adaptrt.errors import CheckpointError
 
@@ -35,21 +36,21 @@ def _read(path: Path, data: FileBytes, inert: Sequence[str], machines: list[Mach
     storages = Storages(len(data))
     machine = Machine(data, KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
     machines.append(machine)
-    if machine.run() != MAGIC:
+    if next_object(machine) != MAGIC:
         if machine.refused:
             return None
         raise CheckpointError(
             f"{path} is a pickle, but not one that torch.save wrote.",
             hint="Load it with the tool that wrote it and save its state dict with torch.save.",
         )
-    if machine.run() != PROTOCOL:
+    if next_object(machine) != PROTOCOL:
         raise PickleError("it is of a torch protocol unknown here")
-    system = machine.run()
+    system = next_object(machine)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise PickleError("it was written on a big-endian machine")
-    result = machine.run()
+    result = next_object(machine)
     if not machine.refused:
-        storages.fill(machine.run(), machine, data)
+        storages.fill(next_object(machine), machine, data)
     return result
 
 

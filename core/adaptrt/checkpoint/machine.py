@@ -78,23 +78,6 @@ class Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self) -> Any:
-        """The next object. Any exception means a malformed pickle."""
-        from adaptrt.checkpoint.opcodes import OPERATIONS, STOP
-
-        self.stack, self.memo = [], {}
-        while True:
-            code = self.take(1)[0]
-            if code == STOP:
-                result = self.pop()
-                if self.stack:
-                    raise PickleError("the pickle ends with a wrong stack")
-                return result
-            operation = OPERATIONS.get(code)
-            if operation is None:
-                raise PickleError(f"opcode {code:#04x} is not one of a checkpoint")
-            operation(self)
-
     # bytes
 
     def take(self, count: int) -> bytes:

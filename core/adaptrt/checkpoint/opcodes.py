@@ -240,3 +240,19 @@ _BY_NAME: dict[str, Operation] = {
 }
 
 OPERATIONS: dict[int, Operation] = {getattr(pickle, name)[0]: operation for name, operation in _BY_NAME.items()}
+
+
+def next_object(machine: Machine) -> Any:
+    """Run the machine to the end of one pickle. Any exception means a malformed pickle."""
+    machine.stack, machine.memo = [], {}
+    while True:
+        code = machine.take(1)[0]
+        if code == STOP:
+            result = machine.pop()
+            if machine.stack:
+                raise PickleError("the pickle ends with a wrong stack")
+            return result
+        operation = OPERATIONS.get(code)
+        if operation is None:
+            raise PickleError(f"opcode {code:#04x} is not one of a checkpoint")
+        operation(machine)

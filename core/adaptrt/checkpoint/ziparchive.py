@@ -11,6 +11,7 @@ import torch
 from adaptrt.checkpoint.kinds import cut_off, zip_kind
 from adaptrt.checkpoint.known import KNOWN, SETTERS
 from adaptrt.checkpoint.machine import Machine, PickleError
+from adaptrt.checkpoint.opcodes import next_object
 from adaptrt.checkpoint.tensors import Storage, StorageType
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
         storages = Storages(archive, prefix, path.stat().st_size)
         machine = Machine(storages.entry("data.pkl"), KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
         machines.append(machine)
-        return machine.run()
+        return next_object(machine)
 
 
 class Storages:

@@ -29,6 +29,8 @@ CONFIGS: dict[str, dict[str, str]] = {
     "yolox_tiny_8xb8-300e_coco": {},
     "rtmdet_tiny_8xb32-300e_coco": {},
 }
+EVERYDAY = {"retinanet_r18_fpn_1x_coco", "rtmdet_tiny_8xb32-300e_coco"}
+"""With anchors and without; the others in the full suite."""
 
 
 def opened(name: str, tmp_path: Path) -> tuple[Any, Any]:
@@ -40,7 +42,9 @@ def opened(name: str, tmp_path: Path) -> tuple[Any, Any]:
     return model, spec
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.full) for name in CONFIGS]
+)
 def test_numpy_decodes_what_mmdet_decodes(name: str, tmp_path: Path) -> None:
     """On maps drawn at random, no two scores alike: among equals the order would be anybody's."""
     model, spec = opened(name, tmp_path)

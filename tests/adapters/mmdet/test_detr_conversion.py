@@ -46,7 +46,7 @@ def test_the_graph_has_no_shape_arithmetic(fixed: Report) -> None:
     assert not {name: final[name] for name in SHAPE_ARITHMETIC if name in final}
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
 def test_all_layers_of_a_detr_r50_take_at_most_620_nodes(exporter: str, tmp_path: Path) -> None:
     """Decoding included; an eighth of the channels, which changes no node."""
     narrow = {"cfg.model.backbone.base_channels": "8", "cfg.model.neck.in_channels": "[256]"}
@@ -134,6 +134,7 @@ def test_height_and_width_may_be_dynamic(shapes: Path, tmp_path: Path) -> None:
     assert statuses(report) == dict.fromkeys((0, 1, 2, 5), "passed")
 
 
+@pytest.mark.full
 def test_dynamic_sizes_with_padding_masked(shapes: Path, tmp_path: Path) -> None:
     """The mask has the image's own axes: what is asked of the image holds for both."""
     report = adaptrt.convert(
@@ -152,7 +153,7 @@ def test_dynamic_sizes_with_padding_masked(shapes: Path, tmp_path: Path) -> None
     assert (masks[1].min, masks[1].opt, masks[1].max) == (128, 256, 512)
 
 
-@pytest.mark.parametrize("dynamic", ["batch", "batch,hw"])
+@pytest.mark.parametrize("dynamic", [pytest.param("batch", marks=pytest.mark.full), "batch,hw"])
 def test_raw_outputs(dynamic: str, tmp_path: Path) -> None:
     report = adaptrt.convert(
         FIXTURE,
@@ -181,7 +182,7 @@ def test_nms_filters_afterwards(fixed: Report, shapes: Path, tmp_path: Path) -> 
         assert sum(map(len, model(paths, conf=0.0, nms=0.5))) < everything  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_other_exporter_writes_the_same_kind_of_graph(shapes: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         FIXTURE,

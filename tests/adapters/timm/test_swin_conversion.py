@@ -21,9 +21,10 @@ from adaptrt_timm.swin_patches import swin_patches  # noqa: E402
 
 SIZES = {"divides": (64, 64), "padded": (76, 52)}
 CASES = [
-    pytest.param(exporter, size, marks=not_in_old if size == "padded" else ())
-    for exporter in ("torchscript", "dynamo")
-    for size in SIZES
+    pytest.param("torchscript", "divides"),
+    pytest.param("torchscript", "padded", marks=[not_in_old, pytest.mark.full]),
+    pytest.param("dynamo", "divides", marks=pytest.mark.full),
+    pytest.param("dynamo", "padded", marks=not_in_old),
 ]
 
 
@@ -88,7 +89,7 @@ def test_every_link(micro_file: Path, tmp_path: Path, image: Path) -> None:
     assert prediction.name(0) in "abcdefg"
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
 def test_swin_tiny_takes_fewer_nodes_than_any_unpatched_route(exporter: str, tmp_path: Path) -> None:
     """529 nodes is the best of those, dynamo and onnxslim; a quarter of the channels changes none."""
     report = adaptrt.convert(

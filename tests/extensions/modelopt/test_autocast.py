@@ -56,7 +56,7 @@ def test_autocast_types_the_graph_and_the_links_hold(tiny: str, image: Path, pre
     assert "adaptrt.spec" in {entry.key for entry in model.metadata_props}
 
 
-def test_a_typed_graph_predicts_by_its_own_spec(tiny: str, image: Path) -> None:
+def test_a_reduced_precision_graph_predicts_by_its_own_spec(tiny: str, image: Path) -> None:
     (found,) = adaptrt.load(convert(image=image).files["reduced"].path)(image)
     assert found.names == ("red", "green", "blue")
 

@@ -7,12 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from patience import HANG
 
 from adaptrt import errors
 from adaptrt.cli.boundary import run
@@ -135,7 +135,7 @@ def python(code: str, *words: str, **options: Any) -> subprocess.CompletedProces
 
 # a shell that runs the tests in the background lets them ignore SIGINT, and their children with them
 SLOW = """
-import signal, sys, time
+import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import click
 from pathlib import Path
@@ -147,8 +147,8 @@ def command(json):
     part = Path("half.part")
     part.touch()
     try:
-        Path("started").touch()
-        time.sleep(60)
+        print("started", flush=True)
+        sys.stdin.read()  # until the test ends
     finally:
         part.unlink()
 
@@ -166,14 +166,18 @@ sys.exit(run(command, sys.argv[1:], "adaptrt"))
 )
 def test_signals_clean_up(number: signal.Signals, code: int, message: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOW],
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "started").exists():
-        assert time.monotonic() < deadline, "the command did not start"
-        time.sleep(0.01)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    process.wait(HANG)
+    out, err = process.communicate()
     assert (process.returncode, out, err.strip()) == (code, "", message)
     assert not (tmp_path / "half.part").exists()
 
@@ -205,7 +209,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     os.close(write)
     os.read(read, 100)
     os.close(read)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=HANG)
     assert err == ""
     assert process.returncode == 141  # 128 + SIGPIPE
 

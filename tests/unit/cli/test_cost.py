@@ -37,19 +37,25 @@ def test_nothing_heavy_is_imported(case: str) -> None:
     assert imported & HEAVY - ALLOWED.get(case, set()) == set()
 
 
-def cpu_seconds(words: list[str]) -> float:
-    """User and system time of a process; the best of some, since the machine may be busy."""
-    best = float("inf")
-    for _ in range(7):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(words, stdout=subprocess.DEVNULL, check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""})
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return best
+STANDARD_LIBRARY = (
+    "import asyncio, email.message, http.client, importlib.metadata, inspect, json, logging, unittest.mock"
+)
+"""Imports that take about 0.09 s of CPU where ``adaptrt --version`` takes 0.15 s; a busy machine slows both."""
+
+
+def cpu_seconds(*words: str) -> float:
+    """User and system time of a Python process."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, check=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize("word", ["--version", "--help"])
 def test_starting_costs_little(word: str) -> None:
-    # 0.15 s is the promise (benchmarks/startup.py measures it); twice that holds on a machine that shares its cores
-    main = [sys.executable, "-c", "from adaptrt.cli.main import main; raise SystemExit(main())", word]
-    assert cpu_seconds(main) < 0.3
+    # 0.15 s is the promise (benchmarks/startup measures it), 1.6 times the baseline: the least of some, in turns
+    main = "from adaptrt.cli.main import main; raise SystemExit(main())"
+    pairs = [(cpu_seconds("-c", STANDARD_LIBRARY), cpu_seconds("-c", main, word)) for _ in range(7)]
+    baseline, ours = map(min, zip(*pairs, strict=True))
+    assert ours < 3 * baseline, f"{ours:.2f} s beside {baseline:.2f} s"

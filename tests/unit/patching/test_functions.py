@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from patience import HANG
 
 from adaptrt.contributions import FunctionPatch, Patch
 from adaptrt.errors import PatchError
@@ -254,11 +255,12 @@ def test_a_patch_that_is_never_called_is_an_error(framework: ModuleType) -> None
 def test_one_export_at_a_time(framework: ModuleType) -> None:
     """Patches change the whole process: another thread waits until they are gone."""
     order: list[str] = []
-    inside = threading.Event()
+    inside, asks = threading.Event(), threading.Event()
 
     def other() -> None:
-        inside.wait(10)
+        inside.wait(HANG)
         order.append("asks")
+        asks.set()
         with applied(None, [patch("double", tagged)]):  # type: ignore[arg-type]
             order.append("enters")
 
@@ -266,9 +268,10 @@ def test_one_export_at_a_time(framework: ModuleType) -> None:
     thread.start()
     with applied(None, [patch("double", lambda original, x: 0)]):  # type: ignore[arg-type]
         inside.set()
-        thread.join(0.2)
+        assert asks.wait(HANG)
+        thread.join(0.2)  # long enough for a thread that nothing holds back
         assert framework.double(3) == 0
         order.append("leaves")
-    thread.join(10)
+    thread.join(HANG)
     assert order == ["asks", "leaves", "enters"]
     assert framework.double(3) == 6

@@ -256,8 +256,11 @@ def test_a_hit_imports_no_framework_and_is_quick(checkpoint: Path, tmp_path: Pat
         assert last.startswith("0 "), done.stderr
         if attempt:
             assert last.startswith("0 [] "), last
-            seconds.append(float(last.split()[-1]))
-    assert min(seconds) < 1.0
+        seconds.append(float(last.split()[-1]))
+    conversion, *hits = (
+        seconds  # a hit takes half a second where the conversion takes five: imports of torch alone take two
+    )
+    assert min(hits) < conversion / 4
 
 
 class _Meddler(Observer):

@@ -207,7 +207,7 @@ def test_float32_is_compared_strictly_whatever_the_engine_is_to_be(
         assert [check.name for check in report.link(link).checks] == ["matched boxes (IoU 0.99, score within 0.001)"]
 
 
-def test_a_typed_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: Install) -> None:
+def test_a_reduced_precision_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: Install) -> None:
     install_extension(
         "spoils",
         """
@@ -229,7 +229,7 @@ def test_a_typed_graph_that_is_wrong_fails_link_3(tiny: str, install_extension: 
     assert "--keep-fp32" in str(caught.value.hint)
 
 
-def test_a_typed_graph_without_the_spec_names_who_lost_it(tiny: str, install_extension: Install) -> None:
+def test_a_reduced_precision_graph_without_the_spec_names_who_lost_it(tiny: str, install_extension: Install) -> None:
     install_extension(
         "forgets",
         """

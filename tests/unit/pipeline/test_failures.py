@@ -14,6 +14,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from patience import HANG
 
 import adaptrt
 from adaptrt import AdaptrtError, OutputError, PluginError, Report, VerificationError
@@ -316,7 +317,7 @@ def test_two_conversions_to_one_name_at_once(tiny: str) -> None:
         def stage_started(self, name: str) -> None:
             if name == "export":
                 inside.set()
-                assert go_on.wait(60)
+                assert go_on.wait(HANG)
 
     def first() -> None:
         reports.append(run(observer=Waiting()))
@@ -324,12 +325,12 @@ def test_two_conversions_to_one_name_at_once(tiny: str) -> None:
     thread = threading.Thread(target=first)
     thread.start()
     try:
-        assert inside.wait(60)
+        assert inside.wait(HANG)
         with pytest.raises(OutputError, match="Another conversion is writing"):
             run()
     finally:
         go_on.set()
-        thread.join(60)
+        thread.join(HANG)
     assert [report.status for report in reports] == ["passed"]
     assert files_here() == ["detector.onnx", "detector.report.json"]
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from patience import HANG
 
 from adaptrt.errors import OutputError
 from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
@@ -129,12 +130,12 @@ def test_two_threads_to_one_name(tmp_path: Path) -> None:
     def first() -> None:
         with opened(Destination(tmp_path, "best")):
             inside.set()
-            go_on.wait(10)
+            go_on.wait(HANG)
 
     thread = threading.Thread(target=first)
     thread.start()
     try:
-        assert inside.wait(10)
+        assert inside.wait(HANG)
         with pytest.raises(OutputError, match="Another conversion"), opened(Destination(tmp_path, "best")):
             pass
     finally:
@@ -249,19 +250,20 @@ def test_records_of_files(tmp_path: Path) -> None:
 
 
 LOCKED = """
-import sys, time
+import sys
 from pathlib import Path
 from adaptrt.pipeline.output import Destination, opened
 with opened(Destination(Path(sys.argv[1]), sys.argv[2])) as workdir:
     (workdir / "model.onnx").write_text("half")
     print(workdir, flush=True)
-    time.sleep(60)
+    sys.stdin.read()  # until the test ends
 """
 
 
 @contextmanager
 def another_process(folder: Path, stem: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen([sys.executable, "-c", LOCKED, str(folder), stem], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", LOCKED, str(folder), stem]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline().strip()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptrt.rendering import words
+from adaptrt.rendering import formatting
 from adaptrt.report import Check, Link, Report
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec
 
@@ -25,26 +25,26 @@ def check(value: float, limit: float | None, *, higher: bool = False, unit: str 
     ],
 )  # fmt: skip
 def test_numbers_keep_the_digits_that_matter(value: float, text: str) -> None:
-    assert words.number(value) == text
+    assert formatting.number(value) == text
 
 
 @given(st.floats(-1e300, 1e300))
 def test_numbers_stay_near_what_they_say(value: float) -> None:
-    assert float(words.number(value)) == pytest.approx(value, rel=0.06)
+    assert float(formatting.number(value)) == pytest.approx(value, rel=0.06)
 
 
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (10_273_926, "10.3 MB"), (3 * 10**12, "3.0 TB")]
 )
 def test_file_sizes(count: int, text: str) -> None:
-    assert words.file_size(count) == text
+    assert formatting.file_size(count) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.0123, "12 ms"), (0.1, "0.1 s"), (59.94, "59.9 s"), (125, "2 min 5 s")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert words.duration(seconds) == text
+    assert formatting.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -59,22 +59,22 @@ def test_durations(seconds: float, text: str) -> None:
 def test_the_share_of_the_limit_that_is_used(
     value: float, limit: float | None, higher: bool, share: float | None
 ) -> None:
-    assert words.used(check(value, limit, higher=higher)) == (None if share is None else pytest.approx(share))
+    assert formatting.used(check(value, limit, higher=higher)) == (None if share is None else pytest.approx(share))
 
 
 def test_the_worst_check_is_the_failed_one_else_the_nearest_to_its_limit() -> None:
     near, far, bad = check(0.9, 1.0), check(0.5, 1.0), check(0.2, 0.1)
-    assert words.worst(Link(2, "x", checks=[far, near])) is near
-    assert words.worst(Link(2, "x", checks=[near, bad, far])) is bad
-    assert words.worst(Link(2, "x")) is None
+    assert formatting.worst(Link(2, "x", checks=[far, near])) is near
+    assert formatting.worst(Link(2, "x", checks=[near, bad, far])) is bad
+    assert formatting.worst(Link(2, "x")) is None
 
 
 def test_values_and_limits_have_their_unit() -> None:
-    assert words.value_text(check(0.5, 1, unit="pixels")) == "0.5 px"
-    assert words.limit_text(check(0.5, 1, unit="pixels")) == "≤ 1 px"
-    assert words.limit_text(check(1, 0.995, unit="share", higher=True)) == "≥ 99.5 %"
-    assert words.limit_text(check(1, None)) == ""
-    assert words.value_text(check(math.inf, 1, unit="pixels")) == "not finite"
+    assert formatting.value_text(check(0.5, 1, unit="pixels")) == "0.5 px"
+    assert formatting.limit_text(check(0.5, 1, unit="pixels")) == "≤ 1 px"
+    assert formatting.limit_text(check(1, 0.995, unit="share", higher=True)) == "≥ 99.5 %"
+    assert formatting.limit_text(check(1, None)) == ""
+    assert formatting.value_text(check(math.inf, 1, unit="pixels")) == "not finite"
 
 
 @pytest.mark.parametrize(
@@ -87,45 +87,45 @@ def test_values_and_limits_have_their_unit() -> None:
     ],
 )
 def test_stages_in_words(name: str, title: str) -> None:
-    assert words.stage_title(name) == title
+    assert formatting.stage_title(name) == title
 
 
 def test_the_verdict(report: Report) -> None:
-    assert words.verdict(report) == "Verified: 3 of 6 links ran, all 4 checks hold."
+    assert formatting.verdict(report) == "Verified: 3 of 6 links ran, all 4 checks hold."
 
 
 def test_the_verdict_of_a_failure(failed: Report) -> None:
-    assert words.verdict(failed) == "Link 2 fails."
+    assert formatting.verdict(failed) == "Link 2 fails."
 
 
 def test_nothing_verified_is_not_called_verified() -> None:
-    assert words.verdict(Report("a", "b", "c", status="passed")) == "Converted, and nothing was verified."
+    assert formatting.verdict(Report("a", "b", "c", status="passed")) == "Converted, and nothing was verified."
 
 
 def test_shapes_in_the_shape_language() -> None:
     two = InputSpec("x", ((Dim(1, 2, 4, "batch"), Dim.fixed(3)), (Dim(8, 8, 16, "batch"), Dim.fixed(3))))
-    assert words.input_shape(two) == "batch:1..4@2x3 and batch:8..16@8x3"
+    assert formatting.input_shape(two) == "batch:1..4@2x3 and batch:8..16@8x3"
 
 
 def test_how_an_image_goes_in() -> None:
-    text = words.describe_transform(ImageTransform(), (64, 96))
+    text = formatting.describe_transform(ImageTransform(), (64, 96))
     assert text == "64x96 (height x width), letterbox, centred, padded with 114, cv2 linear, RGB, x 0.00392"
     normalised = ImageTransform(
         resize="crop", crop_fraction=0.9, library="pil", mean=(0.485, 0.456, 0.406), std=(1, 1, 2)
     )
     assert "cropped to the middle 0.9, pil linear, RGB, x 0.00392, - (0.485, 0.456, 0.406), / (1, 1, 2)" in (
-        words.describe_transform(normalised, (224, 224))
+        formatting.describe_transform(normalised, (224, 224))
     )
 
 
 def test_a_decoder_with_the_parameters_that_hold() -> None:
-    assert words.describe_decoder(DecoderSpec("yolo", {"conf": 0.4})).startswith("yolo: conf 0.4, iou 0.7, ")
-    assert words.describe_decoder(DecoderSpec("raw")) == "raw"
-    assert "There is no decoder 'gone'" in words.describe_decoder(DecoderSpec("gone", {"a": 1}))
+    assert formatting.describe_decoder(DecoderSpec("yolo", {"conf": 0.4})).startswith("yolo: conf 0.4, iou 0.7, ")
+    assert formatting.describe_decoder(DecoderSpec("raw")) == "raw"
+    assert "There is no decoder 'gone'" in formatting.describe_decoder(DecoderSpec("gone", {"a": 1}))
 
 
 def test_paths_below_the_current_folder_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert words.display_path(tmp_path / "out" / "x.onnx") == "out/x.onnx"
-    assert words.display_path("/elsewhere/x.onnx") == "/elsewhere/x.onnx"
-    assert words.display_path("../x.onnx") == "../x.onnx"
+    assert formatting.display_path(tmp_path / "out" / "x.onnx") == "out/x.onnx"
+    assert formatting.display_path("/elsewhere/x.onnx") == "/elsewhere/x.onnx"
+    assert formatting.display_path("../x.onnx") == "../x.onnx"

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import HANG
 
 from adaptrt.backends.tensorrt.build import engine_cache
 from adaptrt.backends.tensorrt.build.engine_cache import engine_from_cache, engine_key, keep_engine
@@ -149,7 +150,7 @@ for turn in range(8):
 
 def test_many_at_once(tmp_path: Path) -> None:
     started = [subprocess.Popen([sys.executable, "-c", FILL, str(tmp_path), str(number)]) for number in range(3)]
-    assert [process.wait(120) for process in started] == [0, 0, 0]
+    assert [process.wait(HANG) for process in started] == [0, 0, 0]
     store = Store(tmp_path / "cache")
     assert store.entries()
     assert all(store.copy(entry, ".x", tmp_path / "out") for entry in store.entries())
@@ -306,8 +307,9 @@ def test_entries_remember_their_use(store: Store, tmp_path: Path) -> None:
     store.put(K("k"), "test", "", {".x": file(tmp_path, b"one")})
     os.utime(tmp_path / "cache" / "entries" / f"{K('k')}.json", (5, 5))
     assert store.entries()[0].used == 5
+    before = time.time()
     store.find(K("k"))
-    assert store.entries()[0].used == pytest.approx(time.time(), abs=60)
+    assert store.entries()[0].used >= before - 1  # clocks of file systems are coarse
 
 
 def planted(store: Store, **fields: Any) -> str:

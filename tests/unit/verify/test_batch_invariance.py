@@ -106,7 +106,7 @@ def test_an_output_without_a_batch(run: Run) -> None:
 @pytest.mark.parametrize(
     ("run", "passes"), [(honest, True), (leaky, False), (frozen, False), (shuffled, False), (causal, False)]
 )
-def test_companions_of_a_fixed_batch(run: Run, passes: bool) -> None:
+def test_other_items_in_the_batch_of_a_fixed_batch(run: Run, passes: bool) -> None:
     """The first and the last row must not change with the rows beside them."""
     checks = check_other_items(run, samples(2, 4, 5), spec_of("4x5"))
     assert [check.passed for check in checks] == [passes]

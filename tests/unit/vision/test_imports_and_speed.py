@@ -39,18 +39,21 @@ def test_a_missing_opencv_is_named_with_the_way_to_get_it() -> None:
     assert python(IMAGES_WITHOUT_OPENCV) == "DependencyError 3 pip install opencv-python"
 
 
-def test_classic_output_is_decoded_within_five_milliseconds() -> None:
-    """25,200 positions at conf 0.25, a few hundred of them above it; the best of 20 runs, so a busy machine passes."""
+def test_decoding_classic_output_costs_less_than_two_passes_over_it() -> None:
+    """25,200 positions at conf 0.25, a few hundred of them above it; CPU time, the least of 20 runs, in turns."""
     rng = np.random.default_rng(0)
     raw = rng.random((1, 25200, 85), np.float32)
     raw[..., :2] *= 640
     raw[..., 2:4] *= 200
     raw[..., 4] = np.where(rng.random((1, 25200)) < 0.02, 0.9, 0.01)
     spec = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform())
-    decoder, times = find_decoder("yolo_anchor"), []
+    decoder, times, passes = find_decoder("yolo_anchor"), [], []
     for _ in range(20):
-        started = time.perf_counter()
+        started = time.thread_time()
+        (raw[..., 4:5] * raw[..., 5:]).max(-1)
+        passes.append(time.thread_time() - started)
+        started = time.thread_time()
         (found,) = decoder.decode({"output0": raw}, [ImageMeta((640, 640), (640, 640))], spec, decoder.params())
-        times.append(time.perf_counter() - started)
+        times.append(time.thread_time() - started)
     assert len(found) == 300
-    assert min(times) < 0.005
+    assert min(times) < 2 * min(passes)

@@ -72,7 +72,9 @@ def test_height_and_width_can_be_dynamic(trained: Path, tmp_path: Path) -> None:
         assert output.shape == (2, 8, sum(height // s * (width // s) for s in (8, 16, 32)))
 
 
-@pytest.mark.parametrize("name", ["yolov5n-p6", "yolov8n", "yolo11n", "yolo12n"])
+@pytest.mark.parametrize(
+    "name", ["yolo11n", *(pytest.param(name, marks=pytest.mark.full) for name in ("yolov5n-p6", "yolov8n", "yolo12n"))]
+)
 def test_relatives_pass(name: str, make_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     report = adaptrt.convert(
         make_checkpoint(name), adapter="yolo", output=tmp_path, imgsz=320, batch=(1, 2, 3), verify="quick", html=False
@@ -96,6 +98,7 @@ def test_a_classic_checkpoint_passes(classic: Path, bus: Path, tmp_path: Path) -
     assert "not available" in report.link(0).reason
 
 
+@pytest.mark.full
 def test_a_classic_checkpoint_passes_at_dynamic_sizes(classic: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         classic, adapter="yolov5", output=tmp_path, shape="images=1..2x3x192..320@256x256..320@320"
@@ -103,7 +106,9 @@ def test_a_classic_checkpoint_passes_at_dynamic_sizes(classic: Path, tmp_path: P
     assert report.status == "passed"
 
 
-@pytest.mark.parametrize(("batch", "arguments"), [(1, {}), ((1, 2, 4), {"rect": False})])
+@pytest.mark.parametrize(
+    ("batch", "arguments"), [((1, 2, 4), {"rect": False}), pytest.param(1, {}, marks=pytest.mark.full)]
+)
 def test_the_file_runs_in_ultralytics_itself(
     batch: int | tuple[int, ...], arguments: dict[str, bool], trained: Path, bus: Path, tmp_path: Path
 ) -> None:

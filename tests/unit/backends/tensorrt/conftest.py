@@ -7,24 +7,14 @@ is not in the surface fails. What a stand-in returns says nothing about what Ten
 from __future__ import annotations
 
 import enum
-import json
 import re
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tensorrt_surfaces import VERSIONS, read_surface
 
-SURFACES = Path(__file__).resolve().parents[3].parent / "shared" / "tensorrt_api"
-VERSIONS = ("8.6.0", "10.16.1", "11.4.0")
 _SIGNATURE = re.compile(r"\((?P<parameters>.*)\)(?: -> (?P<returned>.+))?$")
-
-
-def read_surface(version: str) -> dict[str, Any]:
-    path = SURFACES / f"{version}.json"
-    if not path.is_file():
-        pytest.skip(f"the surface of TensorRT {version} is not there (../shared/tensorrt_api)")
-    return json.loads(path.read_text())["names"]
 
 
 def make_stand_in(version: str) -> SimpleNamespace:

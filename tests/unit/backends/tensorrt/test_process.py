@@ -8,11 +8,12 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tensorrt_surfaces
+from patience import HANG, wait_until
 
 from adaptrt.backends.tensorrt.build.engine import BuildWatcher, build_engine_file
 from adaptrt.backends.tensorrt.build.log import LogNote
@@ -35,7 +36,7 @@ def build(network, config):
     behaviour = os.environ["STAND_IN_BUILD"]
     print("native code prints where it likes")
     if behaviour == "hang":
-        time.sleep(60)
+        time.sleep(3600)  # ended by the test
     if behaviour.startswith("SIG"):
         os.kill(os.getpid(), getattr(signal, behaviour))
     if behaviour == "raise":
@@ -100,7 +101,7 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stand_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in_of: object) -> Callable[..., None]:
+def stand_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Put the stand-ins on the path of processes started later; call it to say what the builder does."""
     fakes = tmp_path / "fakes"
     (fakes / "cuda" / "bindings").mkdir(parents=True)
@@ -108,11 +109,12 @@ def stand_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stand_in_o
     (fakes / "cuda" / "bindings" / "__init__.py").touch()
     (fakes / "cuda" / "bindings" / "runtime.py").write_text(textwrap.dedent(CUDA))
     (fakes / "tensorrt.py").write_text(TENSORRT)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(fakes), os.environ.get("PYTHONPATH")])))
+    support = str(Path(tensorrt_surfaces.__file__).parent)
+    path = filter(None, [str(fakes), support, os.environ.get("PYTHONPATH")])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     monkeypatch.setenv("STAND_INS", str(Path(__file__).parent / "conftest.py"))
 
     def behave(behaviour: str, *, layers: str = FLOAT, version: str = "8.6.0", shape: str = "(-1, 3, 8, 8)") -> None:
-        stand_in_of(version)  # type: ignore[operator] # skips where the surface is missing
         monkeypatch.setenv("STAND_IN_BUILD", behaviour)
         monkeypatch.setenv("STAND_IN_LAYERS", layers)
         monkeypatch.setenv("STAND_IN_VERSION", version)
@@ -216,10 +218,8 @@ def test_a_precision_that_nothing_shows(model: Path, stand_in_process: Callable[
 
 def test_a_build_that_takes_too_long(model: Path, stand_in_process: Callable[..., None], tmp_path: Path) -> None:
     stand_in_process("hang")
-    started = time.monotonic()
     with pytest.raises(BuildError, match="given up after 2 s"):
         build_engine_file(model, tmp_path / "best.engine", spec=SPEC, options=BuildOptions(timeout=2))
-    assert time.monotonic() - started < 20
     assert left_over(tmp_path) == []
 
 
@@ -250,7 +250,7 @@ def test_ctrl_c_ends_the_build(model: Path, stand_in_process: Callable[..., None
         """
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    watchdog = threading.Timer(60, process.kill)
+    watchdog = threading.Timer(HANG, process.kill)
     watchdog.start()
     assert process.stdout is not None
     for line in process.stdout:
@@ -296,13 +296,10 @@ def test_the_build_ends_with_its_parent(model: Path, stand_in_process: Callable[
         build_engine_file({str(model)!r}, {str(tmp_path / "best.engine")!r}, spec=spec, watcher=Watcher())
         """
     )
-    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False)
     children = [int(child) for child in done.stdout.split()]
     assert children
-    deadline = time.monotonic() + 10
-    while any(map(is_running, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(is_running, children))
+    wait_until(lambda: not any(map(is_running, children)), "the end of the build process")
 
 
 def test_extensions_configure_the_builder_in_the_build_process(

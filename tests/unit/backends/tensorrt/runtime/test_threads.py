@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import fake_gpu
 import numpy as np
 import pytest
+from patience import HANG
 
 from adaptrt.backends.tensorrt.runtime import pool as pools
 from adaptrt.backends.tensorrt.runtime.lanes import NoSharingError
@@ -47,7 +48,7 @@ def test_when_all_are_busy_callers_wait_then_hear_why(monkeypatch):
     with pytest.raises(EngineError, match="All 1 contexts of best.engine"):
         pool.acquire()
     threading.Timer(0.02, pool.release, [lane]).start()
-    monkeypatch.setattr(pools, "_PATIENCE", 10.0)
+    monkeypatch.setattr(pools, "_PATIENCE", HANG)
     assert pool.acquire() is lane
 
 

@@ -1,0 +1,229 @@
+"""What the adapters ``detr`` and ``mmdet`` make of DETR's family and of one-stage detectors: passed, or where it fails.
+
+::
+
+    python -m benchmarks.detr.family                 the list below, both exporters; results/detr_family.json
+    python -m benchmarks.detr.family rtmdet-tiny     one, added to the file
+
+Weights are random, their batch norms and scores brought to where a trained network has them. Passed means that every
+link of the conversion holds: mmdet's own predict finds the same boxes (IoU 0.99, score within 0.001), the patched model
+is the model, and ONNX Runtime gives its outputs within 1e-4, alone and in batches of 2 and 3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common.results import FOLDER, machine, table, use_fixtures
+
+MODELS = {
+    "DETR": ("detr", "detr_r50_8xb2-150e_coco"),
+    "Conditional-DETR": ("detr", "conditional-detr_r50_8xb2-50e_coco"),
+    "DAB-DETR": ("detr", "dab-detr_r50_8xb2-50e_coco"),
+    "Deformable-DETR": ("detr", "deformable-detr_r50_16xb2-50e_coco"),
+    "Deformable-DETR, two stages": ("detr", "deformable-detr-refine-twostage_r50_16xb2-50e_coco"),
+    "DINO": ("detr", "dino-4scale_r50_8xb2-12e_coco"),
+    "RetinaNet": ("mmdet", "retinanet_r18_fpn_1x_coco"),
+    "FCOS": ("mmdet", "fcos_r50-caffe_fpn_gn-head_1x_coco"),
+    "ATSS": ("mmdet", "atss_r50_fpn_1x_coco"),
+    "GFL": ("mmdet", "gfl_r50_fpn_1x_coco"),
+    "YOLOX-tiny": ("mmdet", "yolox_tiny_8xb8-300e_coco"),
+    "RTMDet-tiny": ("mmdet", "rtmdet_tiny_8xb32-300e_coco"),
+}
+MODELS_BY_CONFIG = {config: adapter for adapter, config in MODELS.values()}
+EXPORTERS = ("torchscript", "dynamo")
+SIZE = (192, 256)
+# DINO's 900 queries would be nearly all cells of so small an image, those at its rim too, whose positions are infinite
+SIZES = {"dino-4scale_r50_8xb2-12e_coco": (320, 416)}
+LOWEST = 0.05
+CLASS_LAYERS = (
+    "cls",
+    "cls_score",
+    "fc_cls",
+    "retina_cls",
+    "conv_cls",
+    "atss_cls",
+    "gfl_cls",
+    "rtm_cls",
+    "cls_branches",
+)
+
+
+def lively(config: str, folder: Path) -> tuple[Path, Path]:
+    """A checkpoint of random weights that finds something in an image, and the image."""
+    import cv2
+    import torch
+
+    use_fixtures()
+    from draw_shapes import draw_detection_image
+
+    from adaptrt_mmdet.build import build_detector
+    from adaptrt_mmdet.configs import load_config
+
+    size = SIZES.get(config, SIZE)
+    images = [cv2.resize(draw_detection_image(2002, index).image, size[::-1]) for index in range(4)]
+    cv2.imwrite(str(folder / "image.png"), images[0])
+    batch = torch.stack([torch.from_numpy(image.transpose(2, 0, 1)).float() for image in images])
+    settings = load_config(config, {})
+    if settings.model.data_preprocessor.get("mean"):  # YOLOX takes pixels as they are
+        batch = (batch - batch.mean()) / batch.std()
+    detector: Any = build_detector(settings, None)
+    norms = [module for module in detector.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for norm in norms:  # running statistics of this batch, as training would leave them
+            norm.train()
+            norm.momentum, norm.track_running_stats = 1.0, True
+        features = detector.extract_feat(batch)
+        if MODELS_BY_CONFIG[config] == "mmdet":
+            detector.bbox_head(features)
+        for norm in norms:
+            norm.eval()
+        for name, parameter in detector.named_parameters():
+            if parameter.ndim == 1 or "backbone" not in name:
+                parameter += (
+                    0.1 * (parameter.std(correction=0) + 0.02) * torch.randn(parameter.shape, generator=generator)
+                )
+        for name, module in detector.bbox_head.named_modules():
+            if getattr(module, "bias", None) is None:
+                continue
+            parts = name.split(".")
+            if set(parts) & set(CLASS_LAYERS) and module.bias.numel() % detector.bbox_head.num_classes <= 1:
+                module.weight *= 6
+                module.bias += 2.0 + 1.5 * torch.randn(module.bias.shape, generator=generator)
+            if {"multi_level_conv_cls", "multi_level_conv_obj"} & set(parts):  # YOLOX's last layers start near zero
+                module.weight *= 30
+                module.bias += 3.0
+            if "multi_level_conv_reg" in parts:  # boxes beyond the rim would be clipped to nothing
+                module.weight *= 10
+                module.bias[2:] += 1.0
+            if "rtm_reg" in parts:  # distances that are not exponentials would start near zero
+                module.bias += 1.5
+    torch.save({"state_dict": detector.state_dict()}, folder / "weights.pth")
+    return folder / "weights.pth", folder / "image.png"
+
+
+def threshold(adapter: str, config: str, weights: Path, image: Path) -> float:
+    """In the widest gap between the scores that mmdet's predict gives to its 10th to 60th box: no box is near it."""
+    from adaptrt_mmdet.build import build_detector
+    from adaptrt_mmdet.checkpoints import open_checkpoint
+    from adaptrt_mmdet.configs import load_config
+    from adaptrt_mmdet.framework import predict
+    from adaptrt_mmdet.sources import Source
+
+    checkpoint, settings = open_checkpoint(weights), load_config(config, {})
+    source = Source(settings, checkpoint, build_detector(settings, checkpoint))
+    scores = sorted(
+        predict(source, [image], SIZES.get(config, SIZE), stretch=adapter == "detr")[0].scores.tolist(), reverse=True
+    )[9:60]
+    gaps = [(above - below, (above + below) / 2) for above, below in itertools.pairwise(scores)]
+    return max(gaps)[1] if gaps else LOWEST
+
+
+def measure(name: str, exporter: str) -> dict[str, Any]:
+    import adaptrt
+
+    adapter, config = MODELS[name]
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        os.environ["ADAPTRT_CACHE_DIR"] = text
+        weights, image = lively(config, folder)
+        conf = threshold(adapter, config, weights, image)
+        started = time.perf_counter()
+        try:
+            report = adaptrt.convert(
+                config,
+                adapter=adapter,
+                weights=weights,
+                output=folder / "out.onnx",
+                imgsz=SIZES.get(config, SIZE),
+                batch="1:2:3",
+                exporter=exporter,  # type: ignore[arg-type]
+                image=image,
+                # mmdet's YOLOX keeps everything that passes its NMS
+                options={"conf": str(conf), **({"max_det": "3000"} if name.startswith("YOLOX") else {})},
+                html=False,
+            )
+        except adaptrt.AdaptrtError as error:
+            failed: dict[str, Any] = {"config": config, "passed": False, "failed": error.message}
+            if error.report is not None:
+                failed["stage"] = error.report.failure.stage if error.report.failure else ""
+            return failed
+        result = {
+            "config": config,
+            "size": list(SIZES.get(config, SIZE)),
+            "compared": report.link(2).reason,
+            "passed": all(report.link(number).status == "passed" for number in (0, 2, 5)),
+            "nodes": sum(report.operators["final"].values()),
+            "conf": round(conf, 4),
+            "boxes": len(report.images[0].predictions["framework"].scores),
+            "link 2": {check.name: check.value for check in report.link(2).checks},
+            "link 1": {check.name: check.value for check in report.link(1).checks},
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+        if not result["boxes"]:
+            result |= {"passed": False, "failed": "nothing is found, so nothing is compared"}
+        return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MODELS))
+    parser.add_argument("--exporter", choices=EXPORTERS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one, options.exporter)))
+        return
+    path = FOLDER / "detr_family.json"
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"models": {}}
+    for name in options.names or MODELS:
+        for exporter in [options.exporter] if options.exporter else EXPORTERS:
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "benchmarks.detr.family",
+                "--one",
+                name,
+                "--exporter",
+                exporter,
+            ]
+            try:
+                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
+                lines = done.stdout.strip().splitlines()
+                result = (
+                    json.loads(lines[-1]) if done.returncode == 0 else {"passed": False, "failed": done.stderr[-300:]}
+                )
+            except subprocess.TimeoutExpired:
+                result = {"passed": False, "failed": "longer than 20 minutes"}
+            kept["models"].setdefault(name, {"adapter": MODELS[name][0]})[exporter] = result
+            print(name, exporter, "passed" if result["passed"] else result.get("failed", result), flush=True)
+            kept["machine"] = machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "onnxruntime")
+            kept |= {"batches": [1, 2, 3]}
+            path.write_text(json.dumps(kept, indent=2) + "\n")
+    rows = [
+        (
+            name,
+            *(
+                "passed" if entry.get(exporter, {}).get("passed") else "failed" if exporter in entry else "not tried"
+                for exporter in EXPORTERS
+            ),
+        )
+        for name, entry in kept["models"].items()
+    ]
+    table(("model", *EXPORTERS), rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Words that must not come back: each confused readers who know PyTorch, ONNX Runtime and TensorRT; the reason says what to write.
+
+Names and prose of core, adapters, extensions, benchmarks and docs, and the names in tests.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+WORDS = {
+    r"\bpictures?\b": "image",
+    r"\bhonesty\b|\bdishonest\b|\bhonest batch": "batch invariance",
+    r"\bsteadiness\b": "stability",
+    r"\bown jump\b": "reference_instability",
+    r"\bcompanions?\b": "other items in the batch",
+    r"\btyped onnx\b|\btyped graph": "reduce_precision, reduced-precision graph",
+    r"\bprecision receipts?\b": "precision report",
+    r"\bcannot have size 0\b": "Axis size must be at least 1; got 0",
+    r"\byardstick\b": "baseline",
+    r"\bpretended\b": "simulated",
+    r"\bround instead\b": "emulate_low_precision",
+    r"\btraps? of tracing\b|\btracing traps\b": "tracing hazards",
+    r"\bkeep places\b": "annotate_sources",
+    r"\bframeworks kept off stdout\b": "redirect_stdout_to_stderr",
+    r"\bwords of trtexec\b": "trtexec syntax",
+}
+"""Regular expression, in any case and with spaces for underscores, to what to write instead."""
+
+STILL_WRITTEN = {
+    r"\bheld against\b": "compared with, matched against",
+    r"\bis no (?:file|folder|JSON|image|regular expression)\b": "is not a file, is not valid JSON",
+    r"\bcannot be\.": "state the valid range: crop_fraction must be in (0, 1]; got 1.2",
+    r"\bnobody\b|\bwhoever\b": "name the subject: no plugin, a plugin that, users",
+    r"\bas sure\b": "with the same confidence",
+    r"\bgravest\b": "most severe",
+    r"\bend-to-end road\b": "the framework's own inference pipeline",
+    r"\bAsked last registered first\b": "Called in reverse registration order",
+    r"\bis left out\b": "skipping X, X is skipped",
+    r"\bNothing is proved\b": "Verification skipped",
+    r"\bcompares nothing\b": "has no outputs to compare",
+    r"\bsaid something unreadable\b": "Unexpected output from the build process",
+    r"\bLast words\b": "Last stderr line",
+    r"\bTell more\b": "Verbose output",
+    r"\bMend\b": "Fix",
+}
+"""The same for words that are still in the text: a line moves up once its test is reported as XPASS."""
+
+EXEMPT = {
+    "tests/repo/test_words.py": "says them",
+    "CHANGELOG.md": "names what was renamed",
+}
+OLD_NAMES = {
+    ("core/adaptrt/report.py", "pictures"): "the key of old reports, which are read",
+    ("core/adaptrt/hookspecs.py", "typed onnx"): "the old name of a hook is an error that says the new one",
+}
+SUFFIXES = {".py", ".md", ".toml", ".html", ".jinja", ".css"}
+NAME = re.compile(r"\s*(?:async )?(?:def|class) (\w+)")
+FOLDERS = (
+    "core",
+    "adapters",
+    "extensions",
+    "benchmarks",
+    "docs",
+    "tests",
+    "tools",
+    "README.md",
+    "CONTRIBUTING.md",
+    "plugins.toml",
+)
+
+
+@cache
+def texts() -> list[tuple[str, str]]:
+    """Name and text of every file, underscores as spaces; of tests their names only."""
+    done = subprocess.run(["git", "ls-files", "-z", "--", *FOLDERS], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    found = []
+    for name in filter(None, done.stdout.split("\0")):
+        path = ROOT / name
+        if path.suffix not in SUFFIXES or not path.is_file() or name in EXEMPT:
+            continue
+        lines = path.read_text(encoding="utf-8").splitlines()
+        if name.startswith("tests/"):
+            lines = [match[1] if (match := NAME.match(line)) else "" for line in lines]
+        lines[:1] = [f"{name} {''.join(lines[:1])}"]
+        found.append((name, "\n".join(lines).replace("_", " ")))
+    return found
+
+
+@pytest.mark.parametrize(
+    "word", [*WORDS, *(pytest.param(word, marks=pytest.mark.xfail(reason="still written")) for word in STILL_WRITTEN)]
+)
+def test_a_word_stays_away(word: str) -> None:
+    pattern = re.compile(word, re.IGNORECASE)
+    found = [
+        f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+        for name, text in texts()
+        for match in pattern.finditer(text)
+        if (name, match[0]) not in OLD_NAMES
+    ]
+    assert not found, f"write {(WORDS | STILL_WRITTEN)[word]!r} instead:\n" + "\n".join(found)

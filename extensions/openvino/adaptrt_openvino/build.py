@@ -20,6 +20,7 @@ from adaptrt_openvino.model_file import (
     written_aside,
 )
 from adaptrt_openvino.runtime import compile_model, cpu_name, first_line, import_openvino, new_core, openvino_version
+from adaptrt_openvino.saturation import WARNING, int8_saturates
 
 _STAGES = ("read the ONNX file", "write the model", "compile it")
 
@@ -67,6 +68,8 @@ def build(request: BackendRequest) -> Built:
         attach(model, request.spec, record)
         write_model(model, path, half_weights=precision == "fp16")  # the same weights, now with the record
     request.progress(len(_STAGES), len(_STAGES), "")
+    if precision == "int8" and int8_saturates(core):
+        request.warn(WARNING)
     return Built(
         files={XML: request.output, BIN: weights_beside(request.output)},
         record=record,

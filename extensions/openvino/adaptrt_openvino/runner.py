@@ -15,6 +15,7 @@ from adaptrt.specs.runners import TensorInfo
 from adaptrt_openvino.executed import executed_precision, mismatch
 from adaptrt_openvino.model_file import open_model
 from adaptrt_openvino.runtime import compile_model, computes_bf16, cpu_name, first_line, new_core
+from adaptrt_openvino.saturation import WARNING, int8_saturates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +40,8 @@ class OpenVINORunner:
                     f"{library} is not a library of OpenVINO operators: {first_line(error)}", hint="Check the path."
                 ) from error
         model, self.spec, self.record = open_model(core, path)
-        self.warnings: tuple[str, ...] = ()
         precision = self.record.precision if self.record else "fp32"
+        self.warnings = (WARNING,) if precision == "int8" and int8_saturates(core) else ()
         if precision == "bf16" and not computes_bf16(core):
             raise DependencyError(
                 f"{path.name} computes in bf16, which {cpu_name(core)} cannot.", hint="Build it with --precision fp32."

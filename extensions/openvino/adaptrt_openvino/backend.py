@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 TARGET = Target(
     name="openvino",
     title="OpenVINO",
-    generation=0,
     newest_opset=20,  # later ones are read too, their operators as those of the last version that it knows
     strongly_typed=False,
     bf16=True,

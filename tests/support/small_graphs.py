@@ -25,8 +25,13 @@ SPEC = ModelSpec(
 )
 
 
-def write_graph(path: Path, *, quantized: bool = False, seed: int = 0, spec: ModelSpec | None = SPEC) -> Path:
-    """``images`` to ``logits`` and ``maps``, the second another name of what is inside; the batch is dynamic."""
+def write_graph(
+    path: Path, *, quantized: bool = False, levels: int = 127, seed: int = 0, spec: ModelSpec | None = SPEC
+) -> Path:
+    """``images`` to ``logits`` and ``maps``, the second another name of what is inside; the batch is dynamic.
+
+    ``levels`` are the steps of a quantized image between 0 and 1.
+    """
     rng = np.random.default_rng(seed)
     weights = {
         "w": rng.normal(size=(8, 3, 3, 3)).astype(np.float32) / 5,
@@ -46,7 +51,7 @@ def write_graph(path: Path, *, quantized: bool = False, seed: int = 0, spec: Mod
         nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", *parameters], [f"{name}_dq"]))
         return f"{name}_dq"
 
-    inputs = [operand("images", 1 / 127), operand("w", float(np.abs(weights["w"]).max()) / 127)]
+    inputs = [operand("images", 1 / levels), operand("w", float(np.abs(weights["w"]).max()) / 127)]
     nodes.append(helper.make_node("Conv", inputs, ["conv"], name="conv", pads=[1, 1, 1, 1]))
     nodes.append(helper.make_node("Relu", ["conv"], ["relu"]))
     nodes.append(helper.make_node("Identity", ["relu"], ["maps"]))

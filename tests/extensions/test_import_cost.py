@@ -1,4 +1,4 @@
-"""An extension is imported for every conversion: what it works with comes later, where it is needed."""
+"""An extension or backend is imported for every conversion: what it works with comes later, where it is needed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
     [
         ("adaptrt_mlflow", {"mlflow", "sqlalchemy", "torch", "onnx", "numpy", "jinja2"}),
         ("adaptrt_modelopt", {"modelopt", "torch", "onnx", "numpy"}),
+        ("adaptrt_openvino.backend", {"openvino", "torch", "onnx", "numpy"}),
     ],
 )
 def test_importing_it_is_cheap(package: str, heavy: set[str]) -> None:

@@ -18,7 +18,7 @@ else:
 ROOT = Path(__file__).parents[2]
 PROJECTS = sorted((ROOT / "adapters").glob("*/pyproject.toml"))
 EXTENSIONS = sorted((ROOT / "extensions").glob("*/pyproject.toml"))
-GROUP = "adaptrt.extensions"
+GROUPS = ("adaptrt.extensions", "adaptrt.backends")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -59,17 +59,20 @@ def test_a_job_of_the_ci_finds_its_tests(path: Path) -> None:
 def test_an_extension_is_named_after_its_folder(path: Path) -> None:
     project, name = read(path)["project"], path.parent.name
     assert project["name"] == f"adaptrt-{name}"
-    assert project["entry-points"] == {GROUP: {name: f"adaptrt_{name}"}}
+    ((group, points),) = project["entry-points"].items()
+    assert group in GROUPS
+    assert list(points) == [name]
+    assert points[name].partition(":")[0].split(".")[0] == f"adaptrt_{name}"
     assert project["license"] == "Apache-2.0"
     assert (path.parent / "LICENSE").read_bytes() == (ROOT / "adapters" / "timm" / "LICENSE").read_bytes()
 
 
 @pytest.mark.parametrize("path", [*PROJECTS, *EXTENSIONS], ids=lambda path: path.parent.name)
 def test_entry_points_name_modules_that_exist(path: Path) -> None:
-    groups = read(path)["project"]["entry-points"]
-    for module in [*groups.get("adaptrt.adapters", {}).values(), *groups.get(GROUP, {}).values()]:
-        source = path.parent.joinpath(*module.split("."))
-        assert source.with_suffix(".py").exists() or (source / "__init__.py").exists(), module
+    for points in read(path)["project"]["entry-points"].values():
+        for value in points.values():
+            source = path.parent.joinpath(*value.partition(":")[0].split("."))
+            assert source.with_suffix(".py").exists() or (source / "__init__.py").exists(), value
 
 
 @pytest.mark.parametrize("path", [ROOT / "pyproject.toml", *PROJECTS, *EXTENSIONS], ids=lambda path: path.parent.name)

@@ -8,9 +8,9 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The TensorRT generation that reads the graph. A backend offers its own; ``--target`` chooses by ``name``.
+    """What reads the graph, such as a TensorRT generation. A backend offers its own; ``--target`` chooses by ``name``.
 
-    - ``generation``: whose parser and API it has: 8, 10 or 11
+    - ``generation`` of TensorRT whose parser and API it has: 8, 10 or 11; 0 for what is not TensorRT
     - ``newest_opset``: of ONNX, that its parser reads in full
     - ``strongly_typed``: precision is in the ONNX graph and the network strongly typed; else builder flags
     - ``bf16``: whether it knows bfloat16; ``int64``: whether it computes in int64, else it narrows to int32
@@ -19,9 +19,9 @@ class Target:
 
     name: str
     title: str
-    generation: int
     newest_opset: int
     strongly_typed: bool
     bf16: bool
     int64: bool
+    generation: int = 0
     exporter: Literal["torchscript", "dynamo"] | None = None

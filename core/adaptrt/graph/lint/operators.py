@@ -82,5 +82,5 @@ _UNSUPPORTED = {8: _NEVER | _LATER, 10: _NEVER, 11: _NEVER}
 
 
 def unsupported(operator: str, target: Target) -> bool:
-    """Whether a standard operator has no importer in the parser of this TensorRT generation."""
-    return operator in _UNSUPPORTED[target.generation]
+    """Whether a standard operator has no importer in the parser of this TensorRT generation; others are not in the table."""
+    return operator in _UNSUPPORTED.get(target.generation, frozenset())

@@ -1,0 +1,1 @@
+"""OpenVINO as a backend of adaptrt: ``adaptrt convert ... --to onnx,openvino``."""

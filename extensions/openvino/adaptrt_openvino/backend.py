@@ -1,0 +1,79 @@
+"""The backend ``openvino``, as adaptrt finds it. OpenVINO itself is imported in the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt import BuildError, DependencyError
+from adaptrt.specs.backends import BackendRequest, Built, Expression, OpenOptions
+from adaptrt.specs.precisions import Precision
+from adaptrt.specs.targets import Target
+from adaptrt_openvino.runtime import PRECISIONS, computes_bf16, cpu_name, new_core
+
+if TYPE_CHECKING:
+    from adaptrt_openvino.runner import OpenVINORunner
+
+TARGET = Target(
+    name="openvino",
+    title="OpenVINO",
+    newest_opset=20,  # later ones are read too, their operators as those of the last version that it knows
+    strongly_typed=False,
+    bf16=True,
+    int64=False,
+)
+
+
+class OpenVINOBackend:
+    """Models of OpenVINO on a CPU.
+
+    The files are float32 except for int8, which the ONNX graph holds. The other precisions are settings: bf16 for the
+    whole model, on a CPU that has it; fp16 stores weights in half precision and computes in float32.
+    """
+
+    name = "openvino"
+    title = "OpenVINO"
+    suffixes = (".openvino.xml",)
+    targets: Mapping[str, Target] = {TARGET.name: TARGET}
+
+    def unavailable(self, target: Target, device: int = 0) -> str | None:  # noqa: ARG002
+        """Why nothing can be built here; ``None`` if it can."""
+        try:
+            new_core()
+        except DependencyError as error:
+            return error.message.rstrip(".")
+        return None
+
+    def express(self, precision: Precision, target: Target) -> Expression:
+        """int8 is in the graph; bf16 depends on the CPU of this machine."""
+        if precision.name not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            return Expression(unsupported=f"OpenVINO on a CPU does not compute in {precision.name}, only in {known}")
+        if precision.name == "bf16" and self.unavailable(target) is None:
+            core = new_core()
+            if not computes_bf16(core):
+                return Expression(unsupported=f"{cpu_name(core)} does not compute in bf16")
+        return Expression(graph=precision.form == "qdq")
+
+    def build(self, request: BackendRequest) -> Built:
+        """Write ``NAME.openvino.xml`` and ``NAME.openvino.bin``, and read back what precision they compute in."""
+        from adaptrt_openvino.build import build
+
+        reason = self.unavailable(request.target) or self.express(request.precision, request.target).unsupported
+        if reason:
+            raise BuildError(f"No OpenVINO model can be built: {reason}.", hint="Choose another --precision or --to.")
+        return build(request)
+
+    def open(self, path: Path, options: OpenOptions) -> OpenVINORunner:
+        from adaptrt_openvino.runner import OpenVINORunner
+
+        return OpenVINORunner(path, options)
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        from adaptrt_openvino.describe import describe
+
+        return describe(path)
+
+
+BACKEND = OpenVINOBackend()

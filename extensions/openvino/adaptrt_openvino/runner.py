@@ -1,0 +1,117 @@
+"""Runs ``best.openvino.xml`` on a CPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt import DependencyError, ModelError, ModelSpec, UsageError
+from adaptrt.specs.backends import OpenOptions
+from adaptrt.specs.runners import TensorInfo
+from adaptrt_openvino.executed import executed_precision, mismatch
+from adaptrt_openvino.model_file import open_model
+from adaptrt_openvino.runtime import compile_model, computes_bf16, cpu_name, first_line, new_core
+from adaptrt_openvino.saturation import WARNING, int8_saturates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class OpenVINORunner:
+    """Runs a model file, in the precision that it was built for. ``run`` may be called from several threads at once."""
+
+    backend = "openvino"
+
+    def __init__(self, path: Path, options: OpenOptions) -> None:
+        if options.device not in (None, "cpu"):
+            raise UsageError(
+                f"OpenVINO models run on the CPU here, not on {options.device!r}.", hint="Leave out the device."
+            )
+        core = new_core()
+        for library in options.libraries:
+            try:
+                core.add_extension(str(library.resolve()))
+            except Exception as error:
+                raise UsageError(
+                    f"{library} is not a library of OpenVINO operators: {first_line(error)}", hint="Check the path."
+                ) from error
+        model, self.spec, self.record = open_model(core, path)
+        precision = self.record.precision if self.record else "fp32"
+        self.warnings = (WARNING,) if precision == "int8" and int8_saturates(core) else ()
+        if precision == "bf16" and not computes_bf16(core):
+            raise DependencyError(
+                f"{path.name} computes in bf16, which {cpu_name(core)} cannot.", hint="Build it with --precision fp32."
+            )
+        try:
+            self._compiled: Any = compile_model(core, model, precision)
+            self.executed = executed_precision(self._compiled)
+        except Exception as error:
+            raise ModelError(
+                f"OpenVINO cannot compile {path.name}: {first_line(error)}", hint="Convert the model again."
+            ) from error
+        wrong = mismatch(precision, self.executed, self.record.quantized if self.record else 0)
+        if wrong:
+            raise DependencyError(
+                f"{path.name} was built for {precision}, and does not compute in it on {cpu_name(core)}: {wrong}.",
+                hint="Build it again on this machine.",
+            )
+        self.inputs = tuple(tensor_info(port, self.spec) for port in self._compiled.inputs)
+        self.outputs = tuple(tensor_info(port, self.spec) for port in self._compiled.outputs)
+        self._idle: deque[Any] = deque()  # a request runs one call at a time
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name, in the order of the file; the arrays belong to the caller."""
+        if self._compiled is None:
+            raise ModelError("The model is closed.", hint="Open it again.")
+        self._require_fitting(inputs)
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        ports = zip(self.inputs, self._compiled.inputs, strict=True)
+        try:
+            found = request.infer({port: inputs[info.name] for info, port in ports}, share_inputs=True)
+        except Exception as error:
+            raise ModelError(
+                f"OpenVINO failed on {_shapes(inputs)}: {first_line(error)}", hint=self._takes()
+            ) from error
+        outputs = {info.name: found[index] for index, info in enumerate(self.outputs)}
+        self._idle.append(request)
+        return outputs
+
+    def close(self) -> None:
+        """Free the compiled model."""
+        self._compiled = None
+        self._idle.clear()
+
+    def _require_fitting(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        """OpenVINO itself takes zeros for an input that is missing, and casts a type that differs."""
+        known = {info.name: info for info in self.inputs}
+        fits = inputs.keys() == known.keys() and all(
+            str(array.dtype) == known[name].dtype for name, array in inputs.items()
+        )
+        if not fits:
+            raise ModelError(f"The inputs do not fit: {_shapes(inputs)}.", hint=self._takes())
+
+    def _takes(self) -> str:
+        return f"The file takes {', '.join(f'{info.name} {info.shape} {info.dtype}' for info in self.inputs)}."
+
+
+def _shapes(inputs: Mapping[str, NDArray[Any]]) -> str:
+    return ", ".join(f"{name} {tuple(array.shape)} {array.dtype}" for name, array in inputs.items()) or "nothing"
+
+
+def tensor_info(port: Any, spec: ModelSpec | None) -> TensorInfo:
+    """A tensor may have several names, such as those of an Identity's two ends: the spec's is taken."""
+    names = port.get_names()
+    known = [*(one.name for one in spec.inputs), *(one.name for one in spec.outputs)] if spec else []
+    name = next((one for one in known if one in names), None) or port.get_any_name()
+    shape = tuple(
+        axis.get_length() if axis.is_static else f"{axis.get_min_length()}..{axis.get_max_length()}"
+        for axis in port.get_partial_shape()
+    )
+    return TensorInfo(name, str(np.dtype(port.get_element_type().to_dtype())), shape)

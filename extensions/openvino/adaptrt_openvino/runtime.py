@@ -1,0 +1,85 @@
+"""OpenVINO itself: imported late and without its telemetry, and compiling with the precision that was asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+from adaptrt import DependencyError
+
+_TELEMETRY = "openvino_telemetry"
+_INSTALL = "Install it: pip install 'adaptrt-openvino[openvino]'"
+
+# What OpenVINO is told to compute floats in. Its own default is bfloat16 on a CPU that has it.
+_HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
+PRECISIONS = tuple(_HINTS)
+
+
+def installed() -> bool:
+    """Whether OpenVINO is installed; nothing is imported."""
+    return importlib.util.find_spec("openvino") is not None
+
+
+def import_openvino() -> Any:
+    """The module ``openvino``; a ``DependencyError`` where it is missing or cannot be loaded."""
+    if not installed():
+        raise DependencyError("OpenVINO is not installed.", hint=_INSTALL)
+    try:
+        with _without_telemetry():
+            return importlib.import_module("openvino")
+    except (ImportError, OSError) as error:
+        raise DependencyError(f"OpenVINO is installed but cannot be imported: {error}", hint=_INSTALL) from error
+
+
+def new_core() -> Any:
+    """A ``Core`` with a CPU; a ``DependencyError`` where it has none."""
+    core = import_openvino().Core()
+    if "CPU" not in core.available_devices:
+        raise DependencyError("This OpenVINO has no CPU device.", hint=_INSTALL)
+    return core
+
+
+def computes_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def openvino_version() -> str:
+    return metadata.version("openvino")
+
+
+def cpu_name(core: Any) -> str:
+    return str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
+
+
+def compile_model(core: Any, model: Any, precision: str) -> Any:
+    """The model for the CPU, its floats computed in what ``precision`` says.
+
+    Weights that are stored in 8 bits are not a reason to round activations too, which is OpenVINO's default.
+    """
+    settings = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+    return core.compile_model(model, "CPU", settings)
+
+
+def first_line(error: Exception) -> str:
+    """What OpenVINO said, without where in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
+    return (said or lines or [type(error).__name__])[0]
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Hide OpenVINO's telemetry package while it is imported: it sends a report for each import."""
+    if "openvino" in sys.modules or _TELEMETRY in sys.modules:
+        yield
+        return
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]

@@ -18,7 +18,7 @@ from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
 from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.preflight import refuse_unavailable, require_possible
-from adaptrt.pipeline.samples import Sample, numbered, sample_shapes
+from adaptrt.pipeline.verification.samples import Sample, numbered, sample_shapes
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
@@ -67,7 +67,7 @@ class BuildJob(Job):
         float32 = onnx_artifact(onnx_path, FP32)
         self.run_reference(float32, spec)
         reduced = self.reduce_precision(float32, spec)
-        with self.built(reduced, float32, spec):
+        with self.builds.opened(reduced, float32, spec):
             pass
         self.finish()
 
@@ -167,7 +167,7 @@ class BuildJob(Job):
                 "--set-dynamic-batch has to be tried in ONNX Runtime, which is not installed here.",
                 hint="Install it: pip install 'adaptrt[onnx]'; or export the model with a dynamic batch.",
             )
-        from adaptrt.pipeline.fixed_batch import check_dynamic_batch
+        from adaptrt.pipeline.verification.fixed_batch import check_dynamic_batch
 
         with self.timed("dynamic batch", verifying=True) as stage:
             try:

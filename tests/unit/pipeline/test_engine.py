@@ -75,7 +75,7 @@ def convert_engine(tiny: str, install_extension: Install, monkeypatch: pytest.Mo
             opened.append(PretendEngine(artifact.path, change))
             return opened[-1], ""
 
-        monkeypatch.setattr("adaptrt.pipeline.job.try_open", open_it)
+        monkeypatch.setattr("adaptrt.pipeline.builds.try_open", open_it)
         try:
             return adaptrt.convert("detector", adapter="tiny", **{"verify": "quick", **options})
         finally:

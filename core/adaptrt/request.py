@@ -12,6 +12,7 @@ from adaptrt.specs import BuildOptions, Dim, ModelSpec, Shape, format_shape, pre
 from adaptrt.specs.backends import backend_named, target_named
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
+from adaptrt.specs.precisions import FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -185,7 +186,7 @@ class Request:
     verify: Verify = "full"
     target: str | None = None
     to: tuple[str, ...] = ()
-    precision: str = "fp32"
+    precision: str = FP32.name
     keep_fp32: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
     cache: bool = True

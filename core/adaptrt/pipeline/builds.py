@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.backends.choice import Chosen, expressions, target_of
@@ -131,11 +132,16 @@ class Builds:
 
     def add_built(self, form: BuiltArtifact, float32: Artifact) -> None:
         """The files of an artifact, its manifest completed."""
-        names = {
-            path: destination for destination, path in self.job.files.items()
-        }  # a build's own source keeps its name
         if isinstance(form.backend, KeepsManifest):
-            source, origin = names.get(form.source, form.source), names.get(float32.path, float32.path)
-            form.backend.complete_manifest(form.path, source.name, origin.name, self.job.report)
+            source, origin = self.final_name(form.source, float32), self.final_name(float32.path, float32)
+            form.backend.complete_manifest(form.path, source, origin, self.job.report)
         for suffix, path in form.built.files.items():
             self.job.add_file(kind_of(suffix), path, suffix)
+
+    def final_name(self, path: Path, float32: Artifact) -> str:
+        """What an ONNX file is called where it is written; a build's own source keeps its name."""
+        names = {path: destination.name for destination, path in self.job.files.items()}
+        if path in names or path.parent != self.job.workdir:
+            return names.get(path, path.name)
+        suffix = ".onnx" if path == float32.path else f".{self.job.precision.name}.onnx"
+        return self.job.destination.path(suffix).name

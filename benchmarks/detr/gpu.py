@@ -121,7 +121,7 @@ def export(work: Work) -> None:
             verify="quick",
             html=False,
         )
-        checks = {check.name: check.value for check in report.link(2).checks}
+        checks = {check.title: check.value for check in report.link(2).checks}
         nodes = sum(report.operators["final"].values())
         work.keep(f"export_{model}", {"nodes": nodes, "link 2": checks})
         say(f"exported {model}, {nodes} nodes")

@@ -53,7 +53,7 @@ def measure(name: str) -> dict[str, Any]:
             html=False,
         )
         final = report.operators["final"]
-        checks = {link: {check.name: check.value for check in report.link(link).checks} for link in (1, 2)}
+        checks = {link: {check.title: check.value for check in report.link(link).checks} for link in (1, 2)}
         return {
             "size": [height, width],
             "exporter": exporter,

@@ -94,7 +94,7 @@ def measure(name: str) -> dict[str, Any]:
             except adaptrt.AdaptrtError as error:
                 tried[exporter] = {"failed": error.message}
                 continue
-            checks = {check.name: check.value for check in report.link(2).checks}
+            checks = {check.title: check.value for check in report.link(2).checks}
             tried[exporter] = {
                 "difference": checks["logits"],
                 "in_a_batch": checks["logits in a batch"],

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from adaptrt.errors import ShapeError, UsageError, did_you_mean
+from adaptrt.errors import PluginError, ShapeError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, Dim, ModelSpec, Shape, format_shape, precision_named
 from adaptrt.specs.backends import backend_named, target_named
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
+from adaptrt.specs.precisions import FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -185,7 +186,7 @@ class Request:
     verify: Verify = "full"
     target: str | None = None
     to: tuple[str, ...] = ()
-    precision: str = "fp32"
+    precision: str = FP32.name
     keep_fp32: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
     cache: bool = True
@@ -257,3 +258,14 @@ class Conversion:
     findings: list[Finding] = field(default_factory=list)
     reduced_graph: bool = False
     samples: tuple[Mapping[str, NDArray[Any]], ...] = ()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Names that plugins may still use."""
+            if name in _RENAMED:
+                raise PluginError(f"ctx.{name} is now called ctx.{_RENAMED[name]}.", hint="Update the plugin.")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+_RENAMED = {"typed_graph": "reduced_graph"}

@@ -161,7 +161,7 @@ def test_several_profiles() -> None:
     for batch, height, width in ((1, 32, 32), (4, 48, 64)):
         expected = reference("classifier", images(batch, height, width)).numpy()
         np.testing.assert_allclose(session.run(None, {"images": images(batch, height, width)})[0], expected, atol=1e-4)
-    assert {check.name: check.samples for check in report.link(2).checks} == {"logits": 5, "logits in a batch": 7}
+    assert {check.title: check.samples for check in report.link(2).checks} == {"logits": 5, "logits in a batch": 7}
     assert report.link(2).reason == "batches 3, 4"
 
 
@@ -171,7 +171,7 @@ def test_a_leak_between_samples_is_found(exporter: str) -> None:
         convert("leaky", exporter=exporter)
     report = caught.value.report
     assert report is not None
-    passed = {check.name: check.passed for check in report.link(2).checks}
+    passed = {check.title: check.passed for check in report.link(2).checks}
     assert passed == {"logits": True, "logits in a batch": False}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import adaptrt
 from adaptrt import Report, UsageError
-from adaptrt.errors import PluginError, VerificationError
+from adaptrt.errors import BuildError, PluginError, VerificationError
 from adaptrt.hookspecs import PROJECT
 from adaptrt.pipeline.sessions import open_session
 
@@ -165,17 +165,50 @@ def test_hook_graph_passes(convert_with: Convert) -> None:
     assert onnx.load(report.onnx).graph.doc_string == "marked"
 
 
+QUANTIZES = """
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+@hookimpl
+def quantize(ctx, onnx_path, spec, precision):
+    calls.append((onnx_path.name, precision.name, len(ctx.samples)))
+    model = onnx.load(str(onnx_path))
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = ["seen" if name == "images" else name for name in node.input]
+    graph.initializer.extend([
+        numpy_helper.from_array(np.float32(1 / 255), "scale"), numpy_helper.from_array(np.uint8(0), "zero")
+    ])
+    graph.node.insert(0, helper.make_node("DequantizeLinear", ["quantized", "scale", "zero"], ["seen"]))
+    graph.node.insert(0, helper.make_node("QuantizeLinear", ["images", "scale", "zero"], ["quantized"]))
+    path = ctx.workdir / "quantized.onnx"
+    onnx.save(model, str(path))
+    return path
+"""
+
+
+def test_hook_quantize(convert_with: Convert) -> None:
+    with pytest.raises(BuildError, match="int8 needs a graph with QuantizeLinear"):  # core's default
+        convert_with(precision="int8", target="10", verify="none")
+    report = convert_with(QUANTIZES, precision="int8", target="10")
+    assert report.calls == [("model.onnx", "int8", 2)]  # type: ignore[attr-defined]
+    assert report.link(3).status == "passed"
+    assert report.link(3).checks
+    assert report.files["reduced"].path == "detector.int8.onnx"
+
+
 def test_hook_reduce_precision(convert_with: Convert) -> None:
     report = convert_with(
         """
         @hookimpl
-        def reduce_precision(ctx, onnx_path, spec):
+        def reduce_precision(ctx, onnx_path, spec, precision):
             assert onnx_path.is_file() and spec.outputs[0].dims
-            calls.append(onnx_path.name)
+            calls.append((onnx_path.name, precision.name, precision.bits))
             return onnx_path
         """
     )
-    assert report.calls == ["model.onnx"]  # type: ignore[attr-defined]
+    assert report.calls == [("model.onnx", "fp32", 32)]  # type: ignore[attr-defined]
     assert report.link(3).status == "not run"
 
 
@@ -200,14 +233,14 @@ def test_hook_build_engine(convert_with: Convert) -> None:
     report = convert_with(
         """
         @hookimpl
-        def build_engine(ctx, onnx_path, spec):
-            calls.append(onnx_path.is_file())
+        def build_engine(ctx, onnx_path, spec, precision, backend):
+            calls.append((onnx_path.is_file(), precision.name, backend.name))
             path = ctx.workdir / "made.engine"
             path.write_bytes(b"plan")
             return path
         """
     )
-    assert report.calls == [True]  # type: ignore[attr-defined]
+    assert report.calls == [(True, "fp32", "tensorrt")]  # type: ignore[attr-defined]
     assert Path(report.files["engine"].path).read_bytes() == b"plan"
     assert report.link(4).status == "not run"
 
@@ -270,12 +303,14 @@ def test_hook_metrics(convert_with: Convert, image: Path) -> None:
     report = convert_with(
         """
         @hookimpl
-        def metrics(ctx, spec):
+        def metrics(ctx, spec, precision):
+            calls.append((precision.name, ctx.request.precision))
             return [Metric(name="same count", task="any", reason="nothing gets lost", minimum=1.0,
                            compute=lambda a, b: float([len(x) for x in a] == [len(x) for x in b]))]
         """,
         image=image,
     )
+    assert report.calls == [("fp32", "fp32")] * 2  # type: ignore[attr-defined]
     for link in (0, 5):
         names = [check.name for check in report.link(link).checks]
         assert names == ["same count", "matched boxes (IoU 0.99, score within 0.001)"]
@@ -342,3 +377,13 @@ def test_an_adapter_needs_load_model(tiny: str, fake_distribution: Callable[...,
     with pytest.raises(PluginError, match=r"empty \(adaptrt-empty 1.0\) has no load_model hook") as caught:
         adaptrt.convert("net", adapter="empty")
     assert "@adaptrt.hookimpl" in (caught.value.hint or "")
+
+
+def test_old_names_say_the_new_ones(tiny: str, install_extension: Install) -> None:
+    install_extension("old", "@hookimpl\ndef typed_onnx(ctx, onnx_path, spec):\n    return onnx_path\n")
+    session, _ = open_session(tiny)
+    assert any("the hook typed_onnx is now called reduce_precision" in warning for warning in session.warnings)
+    with pytest.raises(PluginError, match=r"ctx\.typed_graph is now called ctx\.reduced_graph"):
+        _ = adaptrt.Conversion(adaptrt.Request("detector", tiny), None, Path()).typed_graph  # type: ignore[attr-defined]
+    with pytest.raises(PluginError, match="now called rank_sensitive"):
+        adaptrt.OutputGroup("boxes", "pixels", jumps=True)  # type: ignore[call-arg]

@@ -125,12 +125,15 @@ def build_flags(command: F) -> F:
 
 def precision_from_flags(flags: Mapping[str, Any]) -> str:
     from adaptrt.errors import UsageError
+    from adaptrt.specs.precisions import FP32
 
     switched: list[str] = [name for name in _SWITCHES if flags[name]]
     asked: list[str] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched]))
     if len(asked) > 1:
-        raise UsageError(f"Which precision: {' or '.join(asked)}?", hint="Give one; each engine has a file of its own.")
-    return asked[0] if asked else "fp32"
+        raise UsageError(
+            f"Conflicting precisions: {', '.join(asked)}.", hint="Give one; each engine has a file of its own."
+        )
+    return asked[0] if asked else FP32.name
 
 
 def build_from_flags(flags: Mapping[str, Any]) -> BuildOptions:

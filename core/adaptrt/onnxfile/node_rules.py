@@ -9,9 +9,6 @@ from adaptrt.onnxfile.reader import Node, OnnxFile
 from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.build import compile_pattern
 
-# precisions below float32 for the bulk of a network
-LOW_PRECISIONS: tuple[str, ...] = ("fp16", "bf16", "int8")
-
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _SIZES = {"Shape", "Size"}  # what they take is data, what they give is not
 _QUANTISED = {"QuantizeLinear", "DequantizeLinear"}

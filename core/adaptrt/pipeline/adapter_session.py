@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
 from adaptrt.pipeline.names import name_inputs, name_outputs
-from adaptrt.pipeline.samples import Shapes, sample_shapes, trace_shapes
 from adaptrt.pipeline.sessions import open_session
+from adaptrt.pipeline.verification.samples import Shapes, sample_shapes, trace_shapes
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec
 

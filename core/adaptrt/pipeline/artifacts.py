@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.backends.choice import Chosen, target_of
+from adaptrt.backends.choice import Chosen, target_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.request import Request
 from adaptrt.specs import Precision
@@ -91,8 +91,8 @@ def open_reduced(artifact: Artifact, request: Request, workdir: Path) -> FileRun
 
 def why_float32(request: Request, precision: Precision) -> str:
     """Why there is no reduced-precision graph to compare."""
-    if precision.form == "cast" and not target_of(request).strongly_typed:
-        return f"the graph stays float32: {target_of(request).title} takes {precision.name} as a builder flag"
+    if precision.form == "cast" and not wants_reduced_graph(request):
+        return f"the graph stays float32: {target_of(request).title} takes {precision.name} as a build option"
     if precision.form == "qdq":
         return f"the graph keeps its types: {precision.name} comes from its own Q/DQ nodes"
     if precision.form == "cast":

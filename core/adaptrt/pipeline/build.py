@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from adaptrt.backends.choice import target_of, wants_reduced_graph, words_of
 from adaptrt.backends.tensorrt.build.profiles import fit_profiles
-from adaptrt.errors import AdaptrtError, BuildError, DependencyError, GraphError, UsageError
+from adaptrt.errors import AdaptrtError, DependencyError, GraphError, UsageError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.node_rules import require_quantised
 from adaptrt.onnxfile.reader import OnnxFile, read_onnx
@@ -17,12 +17,11 @@ from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
 from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.preflight import require_possible
-from adaptrt.pipeline.samples import Sample, numbered, sample_shapes
+from adaptrt.pipeline.preflight import refuse_unavailable, require_possible
+from adaptrt.pipeline.verification.samples import Sample, numbered, sample_shapes
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.backends import ChecksRuntime
 from adaptrt.specs.precisions import FP32
 
 _NOT_A_LINK = {
@@ -68,7 +67,7 @@ class BuildJob(Job):
         float32 = onnx_artifact(onnx_path, FP32)
         self.run_reference(float32, spec)
         reduced = self.reduce_precision(float32, spec)
-        with self.built(reduced, float32, spec):
+        with self.builds.opened(reduced, float32, spec):
             pass
         self.finish()
 
@@ -77,22 +76,15 @@ class BuildJob(Job):
         self.require_buildable()
         if self.session.others("build_engine") or (self.writes_onnx and wants_reduced_graph(self.request)):
             return
-        target = target_of(self.request)
-        reasons = {one: one.backend.unavailable(target, self.request.build.device) for one in self.chosen if one.builds}
-        if not reasons:
+        builders = [one for one in self.chosen if one.builds]
+        if not builders:
             raise UsageError(
                 f"--to {words_of(self.chosen)} leaves nothing to build from an ONNX file.",
                 hint="Name a backend (--to engine), or a precision that is written into the graph (--precision).",
             )
-        for one, reason in reasons.items():
-            if reason is None:
-                return
-            if isinstance(one.backend, ChecksRuntime):
-                one.backend.check_runtime()
-        raise BuildError(
-            f"No engine can be built: {'; '.join(filter(None, reasons.values()))}.",
-            hint="Build it where that is there; adaptrt doctor says what is here.",
-        )
+        target = target_of(self.request)
+        if all(one.backend.unavailable(target, self.request.build.device) for one in builders):
+            refuse_unavailable(self.request, builders)
 
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
         """The file to build from, and its spec with the shapes asked for."""
@@ -175,7 +167,7 @@ class BuildJob(Job):
                 "--set-dynamic-batch has to be tried in ONNX Runtime, which is not installed here.",
                 hint="Install it: pip install 'adaptrt[onnx]'; or export the model with a dynamic batch.",
             )
-        from adaptrt.pipeline.fixed_batch import check_dynamic_batch
+        from adaptrt.pipeline.verification.fixed_batch import check_dynamic_batch
 
         with self.timed("dynamic batch", verifying=True) as stage:
             try:

@@ -18,7 +18,7 @@ from adaptrt.pipeline.names import name_inputs, name_outputs
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.preflight import require_images, require_possible
-from adaptrt.pipeline.samples import (
+from adaptrt.pipeline.verification.samples import (
     Sample,
     batch_axis,
     batch_shapes,
@@ -27,7 +27,7 @@ from adaptrt.pipeline.samples import (
     sample_shapes,
     trace_shapes,
 )
-from adaptrt.pipeline.verification import compare_samples, verify
+from adaptrt.pipeline.verification.verify import compare_samples, verify
 from adaptrt.report import Report
 from adaptrt.request import Request
 from adaptrt.specs import ModelSpec, Precision, task_named
@@ -88,7 +88,7 @@ class ConversionJob(Job):
         self.report.spec = spec
         runner = self.verify_onnx(float32, spec)
         reduced = self.reduce_precision(float32, spec)
-        with self.built(reduced, float32, spec) as built:
+        with self.builds.opened(reduced, float32, spec) as built:
             if runner is None:
                 self.not_run(5, "--verify none")
             else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -12,35 +12,26 @@ from typing import TYPE_CHECKING, ClassVar
 from adaptrt.backends.choice import Chosen, chosen_backends, target_of, wants_reduced_graph
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
 from adaptrt.pipeline import links
-from adaptrt.pipeline.artifacts import (
-    Artifact,
-    BuiltArtifact,
-    open_artifact,
-    open_emulated,
-    runs_as_it_is,
-    try_open,
-    why_float32,
-)
+from adaptrt.pipeline.artifacts import Artifact, open_artifact, open_emulated, runs_as_it_is, why_float32
+from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
 from adaptrt.pipeline.environment import describe_environment, inductor_cache
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.output import Destination, destination_of, kind_of, opened, output_error, publish, record_file
+from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish, record_file
 from adaptrt.pipeline.preflight import require_buildable
-from adaptrt.pipeline.samples import Sample
 from adaptrt.pipeline.sessions import open_session
-from adaptrt.pipeline.verification import Verification, verify
+from adaptrt.pipeline.verification.samples import Sample
+from adaptrt.pipeline.verification.verify import Verification, verify
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
-from adaptrt.report import ArtifactRecord, EngineRecord, Failure, Link, Report, Stage
+from adaptrt.report import Failure, Report, Stage
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec, Precision, precision_named
-from adaptrt.specs.backends import KeepsManifest
 from adaptrt.store.cache import Store, cache_problem
 from adaptrt.store.source_files import SourceFiles, changed_message
 
 if TYPE_CHECKING:
     from adaptrt.plugins.facade import Hooks
-    from adaptrt.specs.runners import Runner
 
 # how many samples at the first shapes
 SAMPLES = {"full": 4, "quick": 2, "none": 1}
@@ -74,6 +65,10 @@ class Job:
     @property
     def hooks(self) -> Hooks:
         return self.session.hooks
+
+    @property
+    def builds(self) -> Builds:
+        return Builds(self)
 
     @property
     def writes_onnx(self) -> bool:
@@ -204,125 +199,21 @@ class Job:
         return reduced
 
     def verify_reduced(self, reduced: Artifact, spec: ModelSpec) -> Verification:
-        """Every sample through the float32 form that rounds as the graph does, one through the file itself."""
-        effort = self.request.verify
-        with closing(open_emulated(reduced, self.request, self.workdir)) as runner:
-            found = verify(runner, reduced, self.samples, spec, effort, batches=False)
+        """Every sample; a graph with casts in the float32 form that rounds as it does, and once as it is."""
+        effort, found = self.request.verify, Verification()
+        if self.precision.form == "cast":
+            with closing(open_emulated(reduced, self.request, self.workdir)) as runner:
+                found = verify(runner, reduced, self.samples, spec, effort, batches=False)
         if runs_as_it_is(self.precision):
+            samples = self.samples[:1] if found.checks else self.samples
             with closing(open_artifact(reduced, self.request)) as runner:
-                own = verify(runner, reduced, self.samples[:1], spec, effort, batches=False)
+                own = verify(runner, reduced, samples, spec, effort, batches=False)
+            if not found.checks:
+                return own
             for check in own.checks:
                 check.kind = "file"
             found.checks += own.checks
         return found
-
-    @contextmanager
-    def built(self, reduced: Artifact, float32: Artifact, spec: ModelSpec) -> Iterator[list[tuple[Artifact, Runner]]]:
-        """Build with each backend, and link 4; inside, what can run here is open. Files are added at the end."""
-        forms: list[BuiltArtifact] = []
-        runners: list[tuple[Artifact, Runner]] = []
-        chosen = [one for one in self.chosen if one.builds]
-        with ExitStack() as opened:
-            reasons = []
-            for one in chosen:
-                form, reason = self.build_with(one, reduced, float32, spec)
-                if form is None:
-                    reasons.append((one, f"no engine was built: {reason}"))
-                    continue
-                forms.append(form)
-                runner = self.verify_built(form, spec, several=len(chosen) > 1)
-                if runner is not None:
-                    opened.callback(runner.close)
-                    runners.append((form, runner))
-            self.conclude_built(chosen, reasons)
-            yield runners
-        for form in forms:
-            self.add_built(form, float32)
-
-    def build_with(
-        self, chosen: Chosen, reduced: Artifact, float32: Artifact, spec: ModelSpec
-    ) -> tuple[BuiltArtifact | None, str]:
-        """What a backend builds out of the graph as it takes it, else why nothing was built."""
-        backend, target = chosen.backend, target_of(self.request)
-        source = reduced if backend.express(self.precision, target).graph else float32
-        with self.timed("build") as stage:
-            built = self.hooks.build_engine(self.ctx, source.path, spec, self.precision, backend)
-            if built is None:
-                stage.note = backend.unavailable(target, self.request.build.device) or "no plugin built one"
-                return None, stage.note
-            stage.note = built.summary
-        record = ArtifactRecord(
-            self.destination.path(chosen.backend.suffixes[0]).name,
-            backend.name,
-            self.precision.name,
-            summary=built.summary,
-        )
-        if isinstance(built.record, EngineRecord):
-            self.report.engine = built.record
-        else:
-            record.record = built.record
-        self.report.artifacts.append(record)
-        form = BuiltArtifact(
-            name=record.name,
-            path=next(iter(built.files.values())),
-            precision=self.precision,
-            backend=backend,
-            chosen=chosen,
-            built=built,
-            source=source.path,
-        )
-        return form, ""
-
-    def verify_built(self, form: BuiltArtifact, spec: ModelSpec, *, several: bool) -> Runner | None:
-        """Link 4 of one file: every sample, alone and in batches."""
-        record = next(one for one in self.report.artifacts if one.name == form.name)
-        if self.request.verify == "none":
-            record.reason = self.why_unverified
-            return None
-        link = self.report.link(4)
-        with self.timed("link 4", verifying=True) as stage, ExitStack() as on_failure:
-            with links.guarded(link):
-                runner, problem = try_open(form, self.request)
-                if runner is None:
-                    stage.note = record.reason = problem
-                    return None
-                on_failure.callback(runner.close)
-                label = form.name if several else ""
-                found = verify(runner, form, self.samples, spec, self.request.verify, label=label)
-            stage.note = record.reason = found.note
-            part = Link(link.number, link.name)
-            try:
-                found.record(part)
-            finally:
-                record.status, record.reason = part.status, part.reason
-                link.checks += part.checks
-                link.status = "failed" if part.status == "failed" else link.status
-            on_failure.pop_all()
-        return runner
-
-    def conclude_built(self, chosen: Sequence[Chosen], reasons: Sequence[tuple[Chosen, str]]) -> None:
-        """Link 4 as a whole: it holds if every file that was asked for holds."""
-        link, records = self.report.link(4), self.report.artifacts
-        if not chosen:
-            return self.not_run(4, "no file was built: --to asks for none")
-        if len(chosen) == 1:
-            link.reason = reasons[0][1] if reasons else records[0].reason
-        else:
-            parts = [f"{record.name}: {record.reason or record.status}" for record in records]
-            parts += [f"{one.suffix}: {reason}" for one, reason in reasons]
-            link.reason = "; ".join(parts)
-        held = not reasons and all(record.status == "passed" for record in records)
-        link.status = "passed" if held else "not run"
-        return None
-
-    def add_built(self, form: BuiltArtifact, float32: Artifact) -> None:
-        """The files of an artifact, its manifest completed."""
-        names = {path: destination for destination, path in self.files.items()}  # a build's own source keeps its name
-        if isinstance(form.backend, KeepsManifest):
-            source, origin = names.get(form.source, form.source), names.get(float32.path, float32.path)
-            form.backend.complete_manifest(form.path, source.name, origin.name, self.report)
-        for suffix, path in form.built.files.items():
-            self.add_file(kind_of(suffix), path, suffix)
 
     def images(self) -> list[Path]:
         return [path for path in (self.request.image, self.request.test_image) if path is not None]

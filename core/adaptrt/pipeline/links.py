@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, PatchError, PluginError, VerificationError
-from adaptrt.pipeline.batching import fill_batch, first_rows, smallest_batch
+from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.report import Check, Finding, ImageRecord, Link, PredictionRecord
 from adaptrt.specs import ModelSpec

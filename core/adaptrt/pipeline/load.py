@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.options import fill_options, option_names, takes_option
-from adaptrt.pipeline.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.pipeline.sessions import open_session
+from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.specs import ModelSpec

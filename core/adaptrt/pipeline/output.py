@@ -15,6 +15,7 @@ from adaptrt.errors import OutputError
 from adaptrt.report import FileRecord
 from adaptrt.request import Request
 from adaptrt.specs.backends import model_suffixes, suffix_of
+from adaptrt.specs.precisions import FP32
 from adaptrt.store.hashing import file_sha256
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
 from adaptrt.store.workspace import follow_link, move_file, workspace
@@ -57,7 +58,7 @@ def destination_of(request: Request) -> Destination:
     return replace(destination, suffixes=renamed)
 
 
-def choose_destination(source: str, output: Path | None, precision: str = "fp32") -> Destination:
+def choose_destination(source: str, output: Path | None, precision: str = FP32.name) -> Destination:
     """Next to the source where that is a file, else the current folder, unless ``-o`` names a file or folder.
 
     ``-o best.fp16.onnx`` for half precision means that file, beside ``best.onnx``.

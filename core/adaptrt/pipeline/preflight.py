@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from adaptrt.backends.choice import chosen_backends, deciding_backends, target_of
+from adaptrt.backends.choice import Chosen, chosen_backends, deciding_backends, target_of
 from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
 from adaptrt.specs import Target, precision_named, precision_names
-from adaptrt.specs.backends import Backend, ChecksOptions
+from adaptrt.specs.backends import Backend, ChecksOptions, ChecksRuntime
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
 
 # what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
@@ -50,15 +51,22 @@ def _supported(backend: Backend, precision: str, target: Target) -> bool:
 
 def require_buildable(request: Request) -> None:
     """Refuse a file that was asked for by name (``--to``) and that cannot be built here."""
+    refuse_unavailable(request, [one for one in chosen_backends(request) if one.asked and one.builds])
+
+
+def refuse_unavailable(request: Request, chosen: Sequence[Chosen]) -> None:
+    """Refuse what cannot be built here: a ``DependencyError`` if something is not installed, else a ``BuildError``."""
     target = target_of(request)
-    for one in chosen_backends(request):
-        reason = one.backend.unavailable(target, request.build.device) if one.asked and one.builds else None
-        if reason is not None:
-            raise BuildError(
-                f"No {one.suffix} file can be built: {reason}.",
-                hint=f"Build it where that is there, or leave {one.suffix.removeprefix('.')} out of --to; "
-                "adaptrt doctor says what is here.",
-            )
+    for one in chosen:
+        reason = one.backend.unavailable(target, request.build.device)
+        if reason is None:
+            continue
+        if isinstance(one.backend, ChecksRuntime):
+            one.backend.check_runtime(builder=True)
+        raise BuildError(
+            f"No {one.suffix} file can be built: {reason}.",
+            hint="Build it on a machine that has what is missing; adaptrt doctor lists what is installed here.",
+        )
 
 
 def require_images(request: Request) -> None:

@@ -146,8 +146,8 @@ class ChecksOptions(Protocol):
 class ChecksRuntime(Protocol):
     """A backend that can tell in advance that it cannot run here."""
 
-    def check_runtime(self) -> None:
-        """Raise a ``DependencyError`` if what runs its files is not installed."""
+    def check_runtime(self, *, builder: bool = False) -> None:
+        """Raise a ``DependencyError`` if what runs its files, or builds them, is not installed."""
         ...
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from adaptrt.errors import ShapeError
+from adaptrt.errors import PluginError, ShapeError
 from adaptrt.specs.dims import Dim, Shape, union
 
 Unit = Literal["pixels", "scores", "logits", "values"]
@@ -68,6 +68,13 @@ class OutputGroup:
     stop: int | None = None
     tolerances: dict[str, Tolerance] | None = None
     rank_sensitive: bool = False
+
+    def __new__(cls, *_: object, **fields: object) -> OutputGroup:
+        if "jumps" in fields:
+            raise PluginError(
+                "OutputGroup(jumps=...) is now called rank_sensitive.", hint="Rename it: rank_sensitive=True"
+            )
+        return super().__new__(cls)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 
-from adaptrt import Conversion, ModelSpec, hookimpl
+from adaptrt import Conversion, ModelSpec, Precision, hookimpl
 from adaptrt_modelopt.settings import settings_of
 
 
@@ -18,7 +18,7 @@ def model_spec(ctx: Conversion) -> Generator[None, ModelSpec, ModelSpec]:
 
 
 @hookimpl
-def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path | None:
+def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path | None:
     """The graph with the types that AutoCast chooses, wherever core would choose them itself."""
     if not ctx.reduced_graph:
         return None
@@ -28,4 +28,4 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec) -> Path 
         return None
     from adaptrt_modelopt.autocast import write_autocast
 
-    return write_autocast(ctx, onnx_path, spec, settings)
+    return write_autocast(ctx, onnx_path, spec, precision, settings)

@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from adaptrt import Conversion, GraphError, ModelSpec
+from adaptrt import Conversion, GraphError, ModelSpec, Precision
 from adaptrt.graph import float32_nodes
 from adaptrt_modelopt.settings import Settings
 
-_TYPES = {"fp16": onnx.TensorProto.FLOAT16, "bf16": onnx.TensorProto.BFLOAT16}
 
-
-def write_autocast(ctx: Conversion, onnx_path: Path, spec: ModelSpec, settings: Settings) -> Path | None:
+def write_autocast(
+    ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision, settings: Settings
+) -> Path | None:
     """The graph as AutoCast types it; inputs and outputs stay float32, and so does what the decode of boxes computes.
 
     ``None`` where the graph has these types already: that is left to core.
     """
+    low = onnx.TensorProto.DataType.Value(precision.onnx_type.upper())
     source = onnx.load(str(onnx_path), load_external_data=False)
-    if any(weight.data_type == _TYPES[ctx.request.precision] for weight in source.graph.initializer):
+    if any(weight.data_type == low for weight in source.graph.initializer):
         return None
     kept = float32_nodes(onnx_path, spec, ctx.request.keep_fp32)
     folder = ctx.workdir / "autocast"
@@ -34,7 +35,7 @@ def write_autocast(ctx: Conversion, onnx_path: Path, spec: ModelSpec, settings: 
         configure_logging("INFO" if ctx.request.verbose else "ERROR")
         model = convert_to_mixed_precision(
             onnx_path=str(onnx_path),
-            low_precision_type=ctx.request.precision,
+            low_precision_type=precision.name,
             nodes_to_exclude=[*(f"^{re.escape(name)}$" for name in kept), *settings.nodes_to_exclude],
             op_types_to_exclude=list(settings.op_types_to_exclude),
             data_max=settings.data_max,
@@ -46,16 +47,16 @@ def write_autocast(ctx: Conversion, onnx_path: Path, spec: ModelSpec, settings: 
         )
     except Exception as error:  # AutoCast raises what onnx, ONNX Runtime and its own asserts raise
         raise GraphError(
-            f"AutoCast cannot give this graph {ctx.request.precision}: {type(error).__name__}: {error}",
+            f"AutoCast cannot give this graph {precision.name}: {type(error).__name__}: {error}",
             hint='Without it, adaptrt\'s own rules are used: [plugins] disable = ["modelopt"] in plugins.toml.',
         ) from error
     del model.metadata_props[:]
     model.metadata_props.extend(source.metadata_props)  # the spec travels in there
-    path = ctx.workdir / f"autocast.{ctx.request.precision}.onnx"
+    path = ctx.workdir / f"autocast.{precision.name}.onnx"
     onnx.save(model, str(path))
     casts = sum(node.op_type == "Cast" for node in model.graph.node)
     ctx.notes.append(
-        f"{ctx.request.precision}: by AutoCast of nvidia-modelopt {version('nvidia-modelopt')}, ranges measured on "
+        f"{precision.name}: by AutoCast of nvidia-modelopt {version('nvidia-modelopt')}, ranges measured on "
         f"{samples or 'random'} inputs, {len(kept)} nodes kept in float32 beforehand; {casts} casts"
     )
     return path

@@ -91,7 +91,7 @@ def test_outputs_whose_shape_depends_on_the_inputs(folder: Path, exporter: Any) 
         "passed",
         "batches 2, 3, 4; places, total without a batch axis, compared as a whole",
     )
-    assert {check.name for check in link.checks} == {"twice", "places", "total", "twice in a batch"}
+    assert {check.title for check in link.checks} == {"twice", "places", "total", "twice in a batch"}
     x = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0]], np.float32).repeat(2, 1)
     found = adaptrt.load(report.onnx).runner.run({"x": x})
     assert np.array_equal(found["places"], np.argwhere(x > 0.5))

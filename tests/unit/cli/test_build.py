@@ -24,8 +24,7 @@ NOTHING: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("backends.tensorrt.availability", "pipeline.build"):
-        monkeypatch.setattr(f"adaptrt.{module}.can_build", lambda: False)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
     monkeypatch.setattr("adaptrt.backends.tensorrt.generations._MODULES", {"full": (), "lean": (), "dispatch": ()})
 
 
@@ -66,15 +65,16 @@ def test_flags_that_cannot_be(flags: dict[str, Any]) -> None:
 def test_a_request() -> None:
     flags = {
         **NOTHING, "source": "a.onnx", "output": None, "imgsz": None, "batch": "1:8:32", "shape": (), "min_shape": (),
-        "opt_shape": (), "max_shape": (), "set_dynamic_batch": True, "verify": "quick", "target": "10",
+        "opt_shape": (), "max_shape": (), "set_dynamic_batch": True, "verify": "quick", "target": "10", "to": "engine, onnx",
         "precision": None, "fp16": True, "bf16": False, "int8": False, "keep_fp32": ("head",), "cache": False,
         "image": None, "ort_custom_ops": (), "plugins_file": None,
     }  # fmt: skip
     request = build_request_from_flags(flags, command="adaptrt build a.onnx")
-    assert (request.source, request.adapter, request.precision, request.target) == ("a.onnx", "", "fp16", 10)
+    assert (request.source, request.adapter, request.precision, request.target) == ("a.onnx", "", "fp16", "10")
     assert request.shapes.batch is not None
     assert (request.shapes.batch.opt, request.set_dynamic_batch, request.cache) == (8, True, False)
     assert request.keep_fp32 == ("head",)
+    assert request.to == ("engine", "onnx")
 
 
 def test_half_precision_is_written_and_checked_without_tensorrt(adaptrt: Any, converted: Convert) -> None:
@@ -108,6 +108,24 @@ def test_nothing_can_come_of_it_without_tensorrt(adaptrt: Any, converted: Conver
     assert result.code == 3
     assert "TensorRT is not installed; building an engine needs the full one." in result.err
     assert [file.name for file in path.parent.glob("detector*")] == ["detector.onnx"]
+
+
+def test_an_engine_asked_for_by_name_is_refused_without_tensorrt(adaptrt: Any, converted: Convert) -> None:
+    path = converted("detector")
+    result = adaptrt("build", path, "--to", "onnx,engine", "--fp16", "--target", "10", "--verify", "quick")
+    assert result.code == 3
+    assert "TensorRT is not installed; building an engine needs the full one." in result.err
+
+
+def test_to_onnx_writes_the_reduced_graph_alone(adaptrt: Any, converted: Convert) -> None:
+    path = converted("detector")
+    result = adaptrt("build", path, "--to", "onnx", "--fp16", "--verify", "quick", "--json")
+    assert result.code == 0, result.err
+    assert [Path(record["path"]).name for record in result.json["files"].values()] == ["detector.fp16.onnx"]
+    assert result.json["links"][4]["reason"] == "no file was built: --to asks for none"
+    nothing = adaptrt("build", path, "--to", "onnx")
+    assert nothing.code == 2
+    assert "--to onnx leaves nothing to build" in nothing.err
 
 
 def test_a_file_without_a_spec_needs_its_shapes(adaptrt: Any, converted: Convert) -> None:
@@ -168,12 +186,12 @@ def test_whoever_gives_the_graph_its_types_may_quantise_it(
     monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
     install_extension("quantiser", """
         @hookimpl
-        def reduce_precision(ctx, onnx_path, spec):
-            ctx.warn(f"Asked with {len(ctx.samples)} samples.")
+        def quantize(ctx, onnx_path, spec, precision):
+            ctx.warn(f"Asked for {precision.name} with {len(ctx.samples)} samples.")
     """)  # fmt: skip
     result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick")
     assert result.code == 8
-    assert "Asked with 2 samples." in result.err
+    assert "Asked for int8 with 2 samples." in result.err
     assert "QuantizeLinear and DequantizeLinear" in result.err
 
 

@@ -75,7 +75,7 @@ def convert_engine(tiny: str, install_extension: Install, monkeypatch: pytest.Mo
             opened.append(PretendEngine(artifact.path, change))
             return opened[-1], ""
 
-        monkeypatch.setattr("adaptrt.pipeline.job.try_open", open_it)
+        monkeypatch.setattr("adaptrt.pipeline.builds.try_open", open_it)
         try:
             return adaptrt.convert("detector", adapter="tiny", **{"verify": "quick", **options})
         finally:
@@ -253,7 +253,7 @@ def test_why_there_is_no_reduced_graph() -> None:
 
     assert why(None, "fp32") == "the graph stays float32"
     assert why("10", "fp16") == "the graph holds fp16 already"
-    assert "builder flag" in why("8", "fp16")
+    assert "build option" in why("8", "fp16")
     assert "Q/DQ" in why("10", "int8")
 
 

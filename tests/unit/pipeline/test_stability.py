@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from adaptrt import InputSpec, ModelSpec, OutputGroup, OutputSpec, VerificationError
-from adaptrt.pipeline.samples import Sample
-from adaptrt.pipeline.verification import Verification, compare_samples
+from adaptrt.pipeline.verification.samples import Sample
+from adaptrt.pipeline.verification.verify import Verification, compare_samples
 from adaptrt.report import Check, Link
 from adaptrt.specs import precision_named
 

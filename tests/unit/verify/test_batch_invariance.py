@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adaptrt.pipeline.samples import (
+from adaptrt.pipeline.verification.samples import (
     Sample,
     batch_axis,
     batch_shapes,
@@ -17,7 +17,7 @@ from adaptrt.pipeline.samples import (
     sample_shapes,
     trace_shapes,
 )
-from adaptrt.pipeline.verification import check_batch_invariance
+from adaptrt.pipeline.verification.verify import check_batch_invariance
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
 from adaptrt.verify.batch_invariance import (
     batched_inputs,
@@ -177,7 +177,7 @@ def test_how_much_is_tried() -> None:
 
 
 def test_large_batches_are_left_out_when_they_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    from adaptrt.pipeline import verification
+    from adaptrt.pipeline.verification import verify as verification
 
     monkeypatch.setattr(verification, "BATCH_BUDGET", 0.0)
     passed, note = invariance(spec_of("B:1..8@4x5"), honest, samples(2, 1, 5))

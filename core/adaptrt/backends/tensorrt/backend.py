@@ -48,8 +48,8 @@ class TensorRT:
             return Expression()
         return Expression(unsupported=f"{target.title} has no builder flag for {precision.name}")
 
-    def check_runtime(self) -> None:
-        import_tensorrt()
+    def check_runtime(self, *, builder: bool = False) -> None:
+        import_tensorrt(builder=builder)
 
     def check_options(self, options: BuildOptions, target: Target) -> None:
         require_supported(options, "", target.name)

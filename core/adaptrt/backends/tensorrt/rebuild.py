@@ -6,6 +6,7 @@ import shlex
 from dataclasses import replace
 
 from adaptrt.specs import BuildOptions, ModelSpec, format_shape
+from adaptrt.specs.precisions import FP32
 
 
 def rebuild_command(
@@ -17,7 +18,7 @@ def rebuild_command(
         for shape in tensor.profiles:
             plain = tuple(replace(dim, name=None) for dim in shape)
             parts += ["--shape", f"{tensor.name}={format_shape(plain)}"]
-    if precision != "fp32":
+    if precision != FP32.name:
         parts += ["--precision", precision]
     for pattern in keep_fp32:
         parts += ["--keep-fp32", pattern]

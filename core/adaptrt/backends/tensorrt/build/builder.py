@@ -18,7 +18,7 @@ from adaptrt.backends.tensorrt.build.timing_cache import load_timing_cache, save
 from adaptrt.backends.tensorrt.device import Device, describe_device
 from adaptrt.backends.tensorrt.generations import Generation, TensorRT, require_supported
 from adaptrt.errors import BuildError
-from adaptrt.onnxfile.node_rules import LOW_PRECISIONS, kept_float32, require_quantised
+from adaptrt.onnxfile.node_rules import kept_float32, require_quantised
 from adaptrt.onnxfile.reader import Node, OnnxFile, read_onnx
 from adaptrt.specs import BuildOptions, precision_named
 
@@ -84,7 +84,7 @@ def build_plan(
     configure(trt, features, config, job.options, job.precision, device)
     profiles = add_profiles(builder, network, config, job)
     kept = 0
-    if not features.strongly_typed and job.precision in LOW_PRECISIONS:
+    if not features.strongly_typed and precision_named(job.precision).reduced:
         names = kept_float32(file, job.spec, job.keep_fp32)
         kept = keep_float32(trt, network, config, names)
         if names and not kept:

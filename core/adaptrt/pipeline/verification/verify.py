@@ -9,7 +9,7 @@ from typing import Any
 
 from adaptrt.pipeline.artifacts import Artifact
 from adaptrt.pipeline.links import record_link
-from adaptrt.pipeline.samples import Sample, batch_axis, batch_sizes
+from adaptrt.pipeline.verification.samples import Sample, batch_axis, batch_sizes
 from adaptrt.report import Check, Link
 from adaptrt.request import Verify
 from adaptrt.specs import ModelSpec, Precision
@@ -90,7 +90,7 @@ def compare_samples(
 
     With ``unstable`` samples are left out where the reference itself is unstable; what failed in it is added there.
     """
-    from adaptrt.pipeline.stability import reference_instability
+    from adaptrt.pipeline.verification.stability import reference_instability
     from adaptrt.verify.compare import Comparison
 
     comparison = Comparison(spec, precision)

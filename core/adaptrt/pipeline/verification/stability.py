@@ -13,7 +13,7 @@ from adaptrt.verify.compare import Comparison, check_name, groups_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from adaptrt.pipeline.samples import Sample
+    from adaptrt.pipeline.verification.samples import Sample
     from adaptrt.report import Check
 
     Arrays = Mapping[str, NDArray[Any]]

@@ -1,0 +1,147 @@
+"""Building with each backend that was chosen, and link 4: what was built computes what the reference computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.backends.choice import Chosen, expressions, target_of
+from adaptrt.pipeline import links
+from adaptrt.pipeline.artifacts import Artifact, BuiltArtifact, try_open
+from adaptrt.pipeline.output import kind_of
+from adaptrt.pipeline.verification.verify import verify
+from adaptrt.report import ArtifactRecord, EngineRecord, Link
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.backends import KeepsManifest
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.job import Job
+    from adaptrt.specs.runners import Runner
+
+
+@dataclass
+class Builds:
+    """The part of a job that builds."""
+
+    job: Job
+
+    @contextmanager
+    def opened(self, reduced: Artifact, float32: Artifact, spec: ModelSpec) -> Iterator[list[tuple[Artifact, Runner]]]:
+        """Build with each backend, and link 4; inside, what can run here is open. Files are added at the end."""
+        forms: list[BuiltArtifact] = []
+        runners: list[tuple[Artifact, Runner]] = []
+        chosen = [one for one in self.job.chosen if one.builds]
+        with ExitStack() as opened:
+            reasons = []
+            for one in chosen:
+                form, reason = self.build_with(one, reduced, float32, spec)
+                if form is None:
+                    reasons.append((one, f"no engine was built: {reason}"))
+                    continue
+                forms.append(form)
+                runner = self.verify_built(form, spec, several=len(chosen) > 1)
+                if runner is not None:
+                    opened.callback(runner.close)
+                    runners.append((form, runner))
+            self.conclude_built(chosen, reasons)
+            yield runners
+        for form in forms:
+            self.add_built(form, float32)
+
+    def build_with(
+        self, chosen: Chosen, reduced: Artifact, float32: Artifact, spec: ModelSpec
+    ) -> tuple[BuiltArtifact | None, str]:
+        """What a backend builds out of the graph as it takes it, else why nothing was built."""
+        backend, target = chosen.backend, target_of(self.job.request)
+        wanted = {name: one.graph for name, one in expressions(self.job.request).items()}
+        # a graph that no backend asked for is a plugin's, which wants it built
+        source = reduced if wanted.get(backend.name) or not any(wanted.values()) else float32
+        with self.job.timed("build") as stage:
+            built = self.job.hooks.build_engine(self.job.ctx, source.path, spec, self.job.precision, backend)
+            if built is None:
+                stage.note = backend.unavailable(target, self.job.request.build.device) or "no plugin built one"
+                return None, stage.note
+            stage.note = built.summary
+        record = ArtifactRecord(
+            kind_of(backend.suffixes[0]),
+            backend.name,
+            self.job.precision.name,
+            summary=built.summary,
+        )
+        if isinstance(built.record, EngineRecord):
+            self.job.report.engine = built.record
+        else:
+            record.record = built.record
+        self.job.report.artifacts.append(record)
+        form = BuiltArtifact(
+            name=record.name,
+            path=next(iter(built.files.values())),
+            precision=self.job.precision,
+            backend=backend,
+            chosen=chosen,
+            built=built,
+            source=source.path,
+        )
+        return form, ""
+
+    def verify_built(self, form: BuiltArtifact, spec: ModelSpec, *, several: bool) -> Runner | None:
+        """Link 4 of one file: every sample, alone and in batches."""
+        record = next(one for one in self.job.report.artifacts if one.name == form.name)
+        if self.job.request.verify == "none":
+            record.reason = self.job.why_unverified
+            return None
+        link = self.job.report.link(4)
+        with self.job.timed("link 4", verifying=True) as stage, ExitStack() as on_failure:
+            with links.guarded(link):
+                runner, problem = try_open(form, self.job.request)
+                if runner is None:
+                    stage.note = record.reason = problem
+                    return None
+                on_failure.callback(runner.close)
+                label = form.name if several else ""
+                found = verify(runner, form, self.job.samples, spec, self.job.request.verify, label=label)
+            stage.note = record.reason = found.note
+            part = Link(link.number, link.name)
+            try:
+                found.record(part)
+            finally:
+                record.status, record.reason = part.status, part.reason
+                link.reason = part.reason
+                link.checks += part.checks
+                link.status = "failed" if part.status == "failed" else link.status
+            on_failure.pop_all()
+        return runner
+
+    def conclude_built(self, chosen: Sequence[Chosen], reasons: Sequence[tuple[Chosen, str]]) -> None:
+        """Link 4 as a whole: it holds if every file that was asked for holds."""
+        link, records = self.job.report.link(4), self.job.report.artifacts
+        if not chosen:
+            return self.job.not_run(4, "no file was built: --to asks for none")
+        if len(chosen) == 1:
+            link.reason = reasons[0][1] if reasons else records[0].reason
+        else:
+            parts = [f"{record.name}: {record.reason or record.status}" for record in records]
+            parts += [f"{one.suffix}: {reason}" for one, reason in reasons]
+            link.reason = "; ".join(parts)
+        held = not reasons and all(record.status == "passed" for record in records)
+        link.status = "passed" if held else "not run"
+        return None
+
+    def add_built(self, form: BuiltArtifact, float32: Artifact) -> None:
+        """The files of an artifact, its manifest completed."""
+        if isinstance(form.backend, KeepsManifest):
+            source, origin = self.final_name(form.source, float32), self.final_name(float32.path, float32)
+            form.backend.complete_manifest(form.path, source, origin, self.job.report)
+        for suffix, path in form.built.files.items():
+            self.job.add_file(kind_of(suffix), path, suffix)
+
+    def final_name(self, path: Path, float32: Artifact) -> str:
+        """What an ONNX file is called where it is written; a build's own source keeps its name."""
+        names = {path: destination.name for destination, path in self.job.files.items()}
+        if path in names or path.parent != self.job.workdir:
+            return names.get(path, path.name)
+        suffix = ".onnx" if path == float32.path else f".{self.job.precision.name}.onnx"
+        return self.job.destination.path(suffix).name

@@ -55,6 +55,7 @@ from adaptrt.specs import (
     Task,
     Tolerance,
 )
+from adaptrt.specs.commands import Command
 from adaptrt.version import __version__
 
 __all__ = [
@@ -63,6 +64,7 @@ __all__ = [
     "BuildOptions",
     "CheckpointError",
     "Classification",
+    "Command",
     "Conversion",
     "Dataset",
     "Decoder",

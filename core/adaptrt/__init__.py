@@ -35,6 +35,7 @@ from adaptrt.errors import (
     nearest_name,
 )
 from adaptrt.hookspecs import hookimpl
+from adaptrt.options import fill_options, fill_settings
 from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, SemanticMap, Values
 from adaptrt.report import Report
 from adaptrt.request import Conversion, Request, ShapeRequest
@@ -112,6 +113,8 @@ __all__ = [
     "build",
     "convert",
     "did_you_mean",
+    "fill_options",
+    "fill_settings",
     "hookimpl",
     "load",
     "nearest_file",

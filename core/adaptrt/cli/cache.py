@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import Command, Declared, LazyGroup, general_options, option
+from adaptrt.cli.framework import Command, LazyGroup, general_options, option
 from adaptrt.cli.output import echo
+from adaptrt.specs.commands import Command as Declared
 
 _TITLE = "Commands"
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from adaptrt.cli.framework import Command, Declared, LazyGroup, general_options, option
+from adaptrt.cli.framework import Command, LazyGroup, general_options, option
 from adaptrt.cli.output import echo
+from adaptrt.specs.commands import Command as Declared
 
 _TITLE = "Commands"
 

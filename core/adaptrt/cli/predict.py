@@ -13,7 +13,7 @@ from adaptrt.cli.framework import Command, general_options, option
 from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from adaptrt.errors import ImageError
     from adaptrt.specs.executors import ImageResult
@@ -133,7 +133,7 @@ def predict(
     kept: list[Result] = []
     written: list[Path] = []
 
-    def results() -> Iterator[ImageResult]:
+    def results() -> Generator[ImageResult, None, None]:
         """Each one is computed while standard output is closed to whatever the executor and its libraries print."""
         found = chosen.run(Path(model), [target.path for target in targets], options)
         while True:

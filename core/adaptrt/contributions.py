@@ -18,13 +18,16 @@ class Patch:
     """A change to a framework that is active only while the model is exported. Use one of the subclasses.
 
     ``target`` is ``"package.module:Class.method"``, ``"package.module:function"`` or ``"package.module:Class"``: the
-    place of use, since ``from x import f`` makes copies. ``requires`` is the version range it was tested with
-    (``"timm>=1.0,<2"``). Two patches of one target are an error, unless one says ``replaces`` = the other's target.
+    place of use, since ``from x import f`` makes copies. ``requires`` is the supported version range
+    (``"timm>=1.0,<2"``); another version is an error. ``tested`` is the range it was tested with
+    (``"timm>=1.0.20,<=1.0.31"``): beyond it the conversion warns, and goes on only if link 1 runs and holds. Two patches
+    of one target are an error, unless one says ``replaces`` = the other's target.
     """
 
     target: str
     reason: str
     requires: str
+    tested: str = ""
     link: str = ""
     replaces: str | None = None
 

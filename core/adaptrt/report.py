@@ -84,6 +84,9 @@ class Link:
 
 @dataclass
 class PatchRecord:
+    """A patch that was active. ``tested``: the versions it was tested with; ``untested``: the installed version if it is
+    not one of them."""
+
     target: str
     kind: str
     reason: str
@@ -91,6 +94,8 @@ class PatchRecord:
     plugin: str
     calls: int
     link: str = ""
+    tested: str = ""
+    untested: str = ""
 
 
 @dataclass

@@ -149,5 +149,6 @@ def dense_patches(spec: ModelSpec) -> list[Patch]:
             values={"static": True},
             reason="batch and cells are read from shapes to list the candidates",
             requires="mmdet>=3.3,<3.4",
+            tested="mmdet>=3.3,<=3.3.0",
         )
     ]

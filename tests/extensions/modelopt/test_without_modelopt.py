@@ -23,9 +23,7 @@ def test_without_modelopt_core_types_the_graph_and_a_note_says_so(tiny: str) -> 
 
 @pytest.mark.parametrize(("precision", "target"), [("fp32", 10), ("fp16", 8)])
 def test_where_the_graph_stays_float32_nothing_is_said(tiny: str, precision: str, target: int) -> None:
-    report = adaptrt.convert(
-        "detector", adapter=tiny, precision=precision, target=target, verify="none", plugins_file="plugins.toml"
-    )
+    report = adaptrt.convert("detector", adapter=tiny, precision=precision, target=target, verify="none")
     assert "reduced" not in report.files
     assert not any("AutoCast" in note for note in report.notes)
 

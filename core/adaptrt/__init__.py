@@ -12,7 +12,7 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from adaptrt.api import build, convert, load
-from adaptrt.contributions import FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
+from adaptrt.contributions import PASS_ORDER, FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
 from adaptrt.errors import (
     AdaptrtError,
     BuildError,
@@ -60,6 +60,7 @@ from adaptrt.specs.commands import Command
 from adaptrt.version import __version__
 
 __all__ = [
+    "PASS_ORDER",
     "AdaptrtError",
     "BuildError",
     "BuildOptions",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,12 +54,26 @@ class SwitchPatch(Patch):
     values: dict[str, Any]
 
 
+# core's own graph passes, in the order they run
+PASS_ORDER: Mapping[str, int] = MappingProxyType(
+    {
+        "fold": 10,
+        "clean": 20,
+        "simplify": 30,
+        "gather": 40,
+        "opset17": 50,  # for TensorRT 8 alone
+        "shapes": 80,
+        "names": 90,
+    }
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class GraphPass:
     """A rewrite of the exported graph, in place or by returning another model; run by ``order``, checked after each.
 
-    Core's own: 10 fold, 20 clean, 30 simplify, 40 gather, 50 opset17 (TensorRT 8 alone), 80 shapes, 90 names. Two passes of one name are an error, unless one
-    says ``replaces`` = that name.
+    ``PASS_ORDER`` has the orders of core's own passes. Two passes of one name are an error, unless one says ``replaces``
+    = that name.
     """
 
     name: str

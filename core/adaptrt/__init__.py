@@ -36,6 +36,7 @@ from adaptrt.errors import (
 )
 from adaptrt.hookspecs import hookimpl
 from adaptrt.options import fill_options, fill_settings
+from adaptrt.pipeline.observer import Observer
 from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, SemanticMap, Values
 from adaptrt.report import Report
 from adaptrt.request import Conversion, Request, ShapeRequest
@@ -89,6 +90,7 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "ModulePatch",
+    "Observer",
     "OutputError",
     "OutputGroup",
     "OutputSpec",

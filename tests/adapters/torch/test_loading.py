@@ -42,7 +42,7 @@ def test_a_module_of_the_current_folder(conversion: Make, folder: Path) -> None:
 
 def test_a_file_is_read_anew(conversion: Make, folder: Path) -> None:
     load(conversion("nets.py:ImageArray", IMAGE))
-    (folder / "nets.py").write_text("from torch import nn\nImage = nn.Identity\n")
+    (folder / "nets.py").write_text("from torch import nn\nImageArray = nn.Identity\n")
     assert type(load(conversion("nets.py:ImageArray", IMAGE))) is torch.nn.Identity
 
 
@@ -55,7 +55,7 @@ def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
 @pytest.mark.parametrize(
     ("source", "message", "hint"),
     [
-        ("nets.py:Pictur", "has no 'Pictur'", "Did you mean 'ImageArray'?"),
+        ("nets.py:ImageArra", "has no 'ImageArra'", "Did you mean 'ImageArray'?"),
         ("net.py:ImageArray", "There is no file net.py", "Did you mean 'nets.py'?"),
         ("nets.py", "Which object in nets.py?", "nets.py:Net"),
         ("nothing_here:Net", "no module 'nothing_here'", "Install its package"),

@@ -232,8 +232,11 @@ def settings_page() -> str:
         "adaptrt reads the first of these files that exists:",
         "",
         "1. `--plugins FILE`",
-        "2. `plugins.toml` in the current folder; the modules that it names are code, and are loaded only with `--plugins`",
-        "3. `$XDG_CONFIG_HOME/adaptrt/plugins.toml` (`~/.config/adaptrt/plugins.toml`)",
+        "2. `plugins.toml` in the current folder",
+        "3. your own, `~/.config/adaptrt/plugins.toml` on Linux (or below `$XDG_CONFIG_HOME`)",
+        "",
+        "A file in the current folder may come from someone else. Its `modules` are code, and its `settings` can redirect where an",
+        "extension sends data: both are ignored with a warning unless `--plugins` names the file.",
         "",
         "| key | type | default | |",
         "|---|---|---|---|",
@@ -243,11 +246,11 @@ def settings_page() -> str:
         "plugins": settings.PluginChoice,
     }
     for table, model in tables.items():
-        for name, field in model.model_fields.items():
-            default = "required" if field.is_required() else f"`{field.default!r}`"
-            lines.append(
-                f"| `{table}.{name}` | `{type_name(field.annotation)}` | {default} | {field.description or ''} |"
-            )
+        hints = typing.get_type_hints(model)
+        for field in dataclasses.fields(model):
+            default = "required" if field.default is dataclasses.MISSING else f"`{field.default!r}`"
+            described = field.metadata.get("description", "")
+            lines.append(f"| `{table}.{field.name}` | `{type_name(hints[field.name])}` | {default} | {described} |")
     lines.append("| `settings.PLUGIN` | table | `{}` | settings of the plugin, available as `ctx.settings` |")
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,7 @@ import os
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from adaptrt.api import build, convert, load
-from adaptrt.contributions import FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
+from adaptrt.contributions import PASS_ORDER, FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
 from adaptrt.errors import (
     AdaptrtError,
     BuildError,
@@ -35,6 +35,8 @@ from adaptrt.errors import (
     nearest_name,
 )
 from adaptrt.hookspecs import hookimpl
+from adaptrt.options import fill_options, fill_settings
+from adaptrt.pipeline.observer import Observer
 from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, SemanticMap, Values
 from adaptrt.report import Report
 from adaptrt.request import Conversion, Request, ShapeRequest
@@ -56,14 +58,17 @@ from adaptrt.specs import (
     Task,
     Tolerance,
 )
+from adaptrt.specs.commands import Command
 from adaptrt.version import __version__
 
 __all__ = [
+    "PASS_ORDER",
     "AdaptrtError",
     "BuildError",
     "BuildOptions",
     "CheckpointError",
     "Classification",
+    "Command",
     "Conversion",
     "Dataset",
     "Decoder",
@@ -86,6 +91,7 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "ModulePatch",
+    "Observer",
     "OutputError",
     "OutputGroup",
     "OutputSpec",
@@ -112,6 +118,8 @@ __all__ = [
     "build",
     "convert",
     "did_you_mean",
+    "fill_options",
+    "fill_settings",
     "hookimpl",
     "load",
     "nearest_file",

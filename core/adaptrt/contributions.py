@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,13 +19,16 @@ class Patch:
     """A change to a framework that is active only while the model is exported. Use one of the subclasses.
 
     ``target`` is ``"package.module:Class.method"``, ``"package.module:function"`` or ``"package.module:Class"``: the
-    place of use, since ``from x import f`` makes copies. ``requires`` is the version range it was tested with
-    (``"timm>=1.0,<2"``). Two patches of one target are an error, unless one says ``replaces`` = the other's target.
+    place of use, since ``from x import f`` makes copies. ``requires`` is the supported version range
+    (``"timm>=1.0,<2"``); another version is an error. ``tested`` is the range it was tested with
+    (``"timm>=1.0.20,<=1.0.31"``): beyond it the conversion warns, and goes on only if link 1 runs and holds. Two patches
+    of one target are an error, unless one says ``replaces`` = the other's target.
     """
 
     target: str
     reason: str
     requires: str
+    tested: str = ""
     link: str = ""
     replaces: str | None = None
 
@@ -50,12 +54,26 @@ class SwitchPatch(Patch):
     values: dict[str, Any]
 
 
+# core's own graph passes, in the order they run
+PASS_ORDER: Mapping[str, int] = MappingProxyType(
+    {
+        "fold": 10,
+        "clean": 20,
+        "simplify": 30,
+        "gather": 40,
+        "opset17": 50,  # for TensorRT 8 alone
+        "shapes": 80,
+        "names": 90,
+    }
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class GraphPass:
     """A rewrite of the exported graph, in place or by returning another model; run by ``order``, checked after each.
 
-    Core's own: 10 fold, 20 clean, 30 simplify, 40 gather, 50 opset17 (TensorRT 8 alone), 80 shapes, 90 names. Two passes of one name are an error, unless one
-    says ``replaces`` = that name.
+    ``PASS_ORDER`` has the orders of core's own passes. Two passes of one name are an error, unless one says ``replaces``
+    = that name.
     """
 
     name: str

@@ -8,9 +8,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-import msgspec
-
-from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.errors import SettingsError, UsageError, did_you_mean
 
 T = TypeVar("T")
 
@@ -53,18 +51,45 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
             filled[name] = _convert(key, {**(filled.get(name) or {}), rest: _scalar(value)}, hints[name])
         else:
             filled[name] = _convert(key, value, hints[name])
-    try:
-        return options(**filled)
-    except TypeError as error:
-        missing = [
-            field.name
-            for field in dataclasses.fields(options)  # type: ignore[arg-type]
-            if field.default is dataclasses.MISSING
-            and field.default_factory is dataclasses.MISSING
-            and field.name not in filled
-        ]
-        hint = f"Give it: {' '.join(f'--set {name}=...' for name in missing)}" if missing else None
-        raise UsageError(f"Options are missing: {error}.", hint=hint) from error
+    missing = _missing(options, filled)
+    if missing:
+        raise UsageError(
+            f"Options are missing: {', '.join(missing)}.",
+            hint=f"Give it: {' '.join(f'--set {name}=...' for name in missing)}",
+        )
+    return options(**filled)
+
+
+def fill_settings(options: type[T], values: Mapping[str, Any], table: str) -> T:
+    """An instance with the values of a table of plugins.toml, which have their types already.
+
+    A ``SettingsError`` names the table (``settings.mlflow``), the key and the type it wants.
+    """
+    import msgspec
+
+    hints = typing.get_type_hints(options)
+    filled: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise SettingsError(f"[{table}]: unknown key {key!r}.", hint=did_you_mean(key, option_names(options)))
+        try:
+            filled[key] = msgspec.convert(value, hints[key])
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"[{table}]: {key} is {value!r}.", hint=f"{error}.".replace("`", "")) from error
+    missing = _missing(options, filled)
+    if missing:
+        raise SettingsError(f"[{table}]: {', '.join(missing)} must be set.")
+    return options(**filled)
+
+
+def _missing(options: type[Any], filled: Mapping[str, Any]) -> list[str]:
+    return [
+        field.name
+        for field in dataclasses.fields(options)
+        if field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+        and field.name not in filled
+    ]
 
 
 def split_options(options: type[T] | None, values: Mapping[str, Any]) -> tuple[T | None, dict[str, Any]]:
@@ -76,6 +101,8 @@ def split_options(options: type[T] | None, values: Mapping[str, Any]) -> tuple[T
 
 
 def _convert(key: str, value: Any, wanted: Any) -> Any:
+    import msgspec
+
     if isinstance(value, str) and _wants_json(wanted):
         value = _container(key, value, wanted)
     try:

@@ -84,6 +84,9 @@ class Link:
 
 @dataclass
 class PatchRecord:
+    """A patch that was active. ``tested``: the versions it was tested with; ``untested``: the installed version if it is
+    not one of them."""
+
     target: str
     kind: str
     reason: str
@@ -91,6 +94,8 @@ class PatchRecord:
     plugin: str
     calls: int
     link: str = ""
+    tested: str = ""
+    untested: str = ""
 
 
 @dataclass
@@ -176,11 +181,10 @@ class SourceLocation:
 
 @dataclass
 class Finding:
-    """What the graph check, or the export itself, found in the model's code. ``number`` is that of the rule in the
-    design's list; 0 for other things. ``operator`` is empty where it is not about one."""
+    """What the graph check, or the export itself, found in the model's code. ``rule`` is the name of the rule;
+    ``operator`` is empty where it is not about one. Reports of older versions hold a ``number`` too, which is not read."""
 
     rule: str
-    number: int
     severity: Severity
     operator: str
     count: int

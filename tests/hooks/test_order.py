@@ -10,7 +10,7 @@ import pytest
 import adaptrt
 from adaptrt import Conversion, InputSpec, ModelSpec, PluginError, Report, Request, hookspecs
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.sessions import open_session
+from adaptrt.pipeline.sessions import listen_to_hooks, open_session
 from adaptrt.plugins.recorder import HookCall
 from adaptrt.specs.precisions import FP32
 
@@ -77,15 +77,12 @@ class _Stages(Observer):
 NOT_HERE = {"link 4", "configure_builder", "quantize"}
 
 
-def test_the_life_that_the_reference_draws(
-    tiny: str, install_extension: Install, image: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_life_that_the_reference_draws(tiny: str, install_extension: Install, image: Path) -> None:
     observer = _Stages()
-    monkeypatch.setattr("adaptrt.pipeline.sessions._trace", observer.asked)
-    monkeypatch.setenv("ADAPTRT_TRACE_PLUGINS", "1")
     install_extension("ext", "@hookimpl\ndef conversion_finished():\n    pass\n")
     Path("plugins.toml").write_text('[plugins]\ndisable = ["mlflow", "modelopt"]\n')
-    adaptrt.convert("detector", adapter=tiny, image=image, precision="fp16", target=10, observer=observer)
+    with listen_to_hooks(observer.asked):
+        adaptrt.convert("detector", adapter=tiny, image=image, precision="fp16", target=10, observer=observer)
     drawn = [
         (stage, [hook for hook in hooks if hook not in NOT_HERE])
         for stage, hooks in hookspecs.LIFE

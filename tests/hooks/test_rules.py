@@ -13,9 +13,11 @@ import pytest
 import adaptrt
 from adaptrt import PluginError, Report, SettingsError
 from adaptrt.errors import DependencyError
-from adaptrt.pipeline.sessions import open_session
+from adaptrt.pipeline.sessions import listen_to_hooks, open_session
+from adaptrt.plugins.trace import trace_line
 
 Convert = Callable[..., Report]
+
 Install = Callable[..., str]
 FakeDistribution = Callable[..., Path]
 
@@ -420,6 +422,29 @@ def test_modules_of_the_current_folder_wait_for_the_flag(tiny: str, tmp_path: Pa
     assert report.plugins["mine.py"] == "plugins.toml"
 
 
+def test_settings_of_the_current_folder_wait_for_the_flag(
+    tiny: str, tmp_path: Path, install_extension: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cloned folder must not redirect where an installed extension sends data."""
+    install_extension(
+        "ext", "@hookimpl\ndef conversion_finished(ctx, report): report.notes.append(str(ctx.settings))\n"
+    )
+    text = "[settings.ext]\nuri = 'https://evil.example'\n"
+    settings_file(Path(), text)
+    report = adaptrt.convert("detector", adapter="tiny", verify="none")
+    assert report.warnings == ["[settings.ext] in plugins.toml of this folder: ignored without --plugins plugins.toml."]
+    assert report.notes == ["{}"]
+    told = str({"ext": {"uri": "https://evil.example"}})
+    report = adaptrt.convert("detector", adapter="tiny", verify="none", plugins_file="plugins.toml")
+    assert (report.warnings, report.notes) == ([], [told])
+    Path("plugins.toml").unlink()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    own = tmp_path / "config" / "adaptrt"
+    own.mkdir(parents=True)
+    settings_file(own, text)
+    assert adaptrt.convert("detector", adapter="tiny", verify="none").notes == [told]
+
+
 def test_the_users_own_file_is_trusted(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "config" / "adaptrt"
     home.mkdir(parents=True)
@@ -459,10 +484,11 @@ def test_a_wrong_settings_file_ends_the_conversion(tiny: str, tmp_path: Path) ->
     assert list(Path().iterdir()) == []
 
 
-def test_hooks_can_be_traced(tiny: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("ADAPTRT_TRACE_PLUGINS", "1")
-    adaptrt.convert("detector", adapter="tiny", verify="none")
-    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("hook ")]
+def test_hooks_can_be_traced(tiny: str, capfd: pytest.CaptureFixture[str]) -> None:
+    lines: list[str] = []
+    with listen_to_hooks(lambda call: lines.append(trace_line(call))):
+        adaptrt.convert("detector", adapter="tiny", verify="none")
+    assert "hook " not in capfd.readouterr().err  # the library itself prints nothing
     told = {tuple(line.split()[1:3]): line.partition(" ms  ")[2] for line in lines}
     assert all(re.fullmatch(r"hook \w+ +\S+ +[\d.]+ ms  .+", line) for line in lines)
     assert told["adapter_options", "tiny"] == "answered: TinyOptions"
@@ -475,14 +501,11 @@ def test_hooks_can_be_traced(tiny: str, monkeypatch: pytest.MonkeyPatch, capfd: 
     assert told["build_engine", "core.engine"] == "passed"
 
 
-def test_a_hook_that_fails_is_traced_too(
-    tiny: str, install_extension: Install, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_hook_that_fails_is_traced_too(tiny: str, install_extension: Install) -> None:
     install_extension("bad", "@hookimpl\ndef patches():\n    raise TypeError('no')\n")
     install_extension("around", "@hookimpl(wrapper=True)\ndef patches():\n    return (yield)\n")
-    monkeypatch.setenv("ADAPTRT_TRACE_PLUGINS", "1")
-    with pytest.raises(PluginError):
+    lines: list[str] = []
+    with listen_to_hooks(lambda call: lines.append(trace_line(call))), pytest.raises(PluginError):
         adaptrt.convert("detector", adapter="tiny", verify="none")
-    lines = capfd.readouterr().err.splitlines()
     for plugin in ("bad", "around"):
         assert any(re.match(rf"hook patches +{plugin} .* ms  failed: TypeError: no$", line) for line in lines)

@@ -109,3 +109,18 @@ def test_the_contracts_cover_every_adapter_and_extension() -> None:
             assert set(contract.get("modules") or contract["source_modules"]) == packages, contract["name"]
         if contract["name"].startswith("Core"):
             assert packages <= set(contract["forbidden_modules"])
+
+
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_patches_are_tested_with_what_the_suite_runs(path: Path) -> None:
+    """From the oldest version that is supported (``make test-full`` runs it) to the pinned one."""
+    pinned = dict(
+        re.findall(r"^([\w-]+)==([\w.]+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    supported = {Requirement(text).name: Requirement(text) for text in read(path)["project"]["dependencies"]}
+    for source in path.parent.rglob("*.py"):
+        for text in re.findall(r"(?i)\btested ?= ?\"([^\"]+)\"", source.read_text(encoding="utf-8")):
+            tested = Requirement(text)
+            bounds = {bound.operator: bound.version for bound in tested.specifier}
+            oldest = [bound.version for bound in supported[tested.name].specifier if bound.operator == ">="]
+            assert bounds == {">=": oldest[0], "<=": pinned[tested.name]}, source

@@ -12,7 +12,7 @@ import pytest
 import adaptrt
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("cv2", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "pydantic", "tensorrt", "torch", "ultralytics")
+HEAVY = ("cv2", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tensorrt", "torch", "ultralytics")
 SUBMODULES = ("adaptrt.checkpoint", "adaptrt.testing", "adaptrt.vision")
 FOR_EXTENSIONS = ("adaptrt.graph", "adaptrt.rendering")
 ADAPTERS = sorted((ROOT / "adapters").glob("*/adaptrt_*/**/*.py"))
@@ -36,7 +36,7 @@ import sys
 {statement}
 print("LOADED", *sorted(set({HEAVY!r}) & set(sys.modules)))
 """
-    allowed = {"pydantic"} if "adapters" in statement else set()  # plugins.toml is read with it
+    allowed = {"msgspec"} if "adapters" in statement else set()  # plugins.toml is read with it
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.partition("LOADED")[2].split()) <= allowed

@@ -72,12 +72,13 @@ def main(module: str, folder: Path, names: list[str]) -> None:
 def _import_before_forks(cases: list[Case]) -> None:
     """What the commands import, by importing it and by letting each adapter meet a checkpoint that holds nothing."""
     from adaptrt.cli.boundary import run
-    from adaptrt.cli.main import COMMANDS, cli
+    from adaptrt.cli.main import cli
+    from adaptrt.specs.commands import COMMANDS
 
     for name in sorted({name for case in cases for name in case.needs} | {"adaptrt.rendering.terminal"}):
         importlib.import_module(name)
     for case in cases:
-        importlib.import_module(COMMANDS[case.command[0]].target.partition(":")[0])
+        importlib.import_module(COMMANDS.find(case.command[0]).target.partition(":")[0])
     if any(case.command[0] == "lint" for case in cases):
         importlib.import_module("adaptrt.graph.lint")
     zipped(Path("nothing.pt"), model_with(b"N"))

@@ -6,10 +6,11 @@ import contextlib
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptrt import CheckpointError, ModelError, did_you_mean
+from adaptrt import ModelError, did_you_mean
+from adaptrt.checkpoint import fill_model
 from adaptrt_mmdet.configs import without_downloads
 from adaptrt_mmdet.registered import only_registered
 from adaptrt_mmdet.stand_in import ensure_ops
@@ -61,28 +62,20 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
 
 def load_weights(detector: nn.Module, checkpoint: Checkpoint) -> None:
     """Every parameter of the network, or a ``CheckpointError`` that says what does not fit."""
-    own = detector.state_dict()
     given = checkpoint.weights
-    missing = [name for name in own if name not in given]
-    wrong = [name for name in own if name in given and own[name].shape != given[name].shape]
-    unknown = [name for name in given if name not in own and not name.startswith("data_preprocessor.")]
-    if wrong:
-        first = next((name for name in wrong if not _CLASS_LAYER.search(name)), wrong[0])
-        raise CheckpointError(
-            f"{checkpoint.path.name} does not fit the config: {first} is {list(given[first].shape)} in the file, "
-            f"{list(own[first].shape)} in the network{_more(wrong)}.",
-            hint=_class_hint(detector, wrong, given),
-        )
-    if missing or unknown:
-        which, kind = (missing, "lacks") if missing else (unknown, "has weights that the network lacks:")
-        raise CheckpointError(
-            f"{checkpoint.path.name} does not fit the config: it {kind} {which[0]}{_more(which)}.",
-            hint="Convert with the config it was trained with; mmdet 2's checkpoints need mmdet's own conversion first.",
-        )
-    detector.load_state_dict({name: given[name] for name in own})
+    fill_model(
+        detector,
+        given,
+        checkpoint.path.name,
+        network="the config",
+        hint="Convert with the config it was trained with; mmdet 2's checkpoints need mmdet's own conversion first.",
+        shape_hint=lambda wrong: _class_hint(detector, wrong, given),
+        order=lambda name: _CLASS_LAYER.search(name) is not None,
+        ignored=lambda name: name.startswith("data_preprocessor."),
+    )
 
 
-def _class_hint(detector: Any, wrong: list[str], given: Mapping[str, Any]) -> str:
+def _class_hint(detector: Any, wrong: Sequence[str], given: Mapping[str, Any]) -> str:
     """The number of classes where only the layers that count them differ; a softmax has one more, anchors many."""
     counted = [name for name in wrong if _CLASS_LAYER.search(name)]
     known = getattr(getattr(detector, "bbox_head", None), "num_classes", None)
@@ -91,10 +84,6 @@ def _class_hint(detector: Any, wrong: list[str], given: Mapping[str, Any]) -> st
     rows, own = given[wrong[0]].shape[0], detector.state_dict()[wrong[0]].shape[0]
     classes = rows - (own - known) if own - known in (0, 1) else rows * known // own
     return f"Its number of classes is another: --set cfg.model.bbox_head.num_classes={classes}"
-
-
-def _more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import ModelError, UsageError, did_you_mean, nearest_name
+from adaptrt.checkpoint import is_checkpoint_name
 from adaptrt_mmdet.checkpoints import Checkpoint
 from adaptrt_mmdet.literals import read_literals
 from adaptrt_mmdet.registered import is_data, registered_values
@@ -18,12 +19,7 @@ from adaptrt_mmdet.registered import is_data, registered_values
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-CHECKPOINTS = (".pth", ".pt", ".ckpt", ".bin")
 DATA = (".json", ".yaml", ".yml")
-
-
-def is_checkpoint(source: str) -> bool:
-    return source.endswith(CHECKPOINTS)
 
 
 def wheel_configs() -> dict[str, Path]:
@@ -59,7 +55,7 @@ def load_config(source: str, overrides: Mapping[str, Any], checkpoint: Checkpoin
     """
     from mmengine.config import Config
 
-    if is_checkpoint(source):
+    if is_checkpoint_name(source):
         assert checkpoint is not None
         text = checkpoint.config_text()
         if checkpoint.trusted:

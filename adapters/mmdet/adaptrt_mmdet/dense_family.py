@@ -20,11 +20,12 @@ from adaptrt import (
     SwitchPatch,
     did_you_mean,
 )
+from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt_mmdet.images import read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import MmdetOptions
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
-from adaptrt_mmdet.sources import Source, warn_of_random_weights
+from adaptrt_mmdet.sources import Source
 
 STRIDE = 32
 FACTORS = ("FCOSHead", "ATSSHead", "YOLOXHead")
@@ -85,7 +86,8 @@ def wrap_dense(source: Source) -> DenseDetector:
 
 def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
     options: MmdetOptions = ctx.options
-    warn_of_random_weights(ctx, model.source)
+    if model.source.checkpoint is None:
+        warn_of_random_weights(ctx, ctx.request.source)
     images = read_test_images(model.source.config, stride=STRIDE)
     head = model.detector.bbox_head
     outputs = [
@@ -149,5 +151,6 @@ def dense_patches(spec: ModelSpec) -> list[Patch]:
             values={"static": True},
             reason="batch and cells are read from shapes to list the candidates",
             requires="mmdet>=3.3,<3.4",
+            tested="mmdet>=3.3,<=3.3.0",
         )
     ]

@@ -20,6 +20,7 @@ from adaptrt_mmdet.positions import constant_positions, masked_positions, traced
 from adaptrt_mmdet.query_family import QueryDetector
 
 REQUIRES = "mmdet>=3.3,<3.4"
+TESTED = "mmdet>=3.3,<=3.3.0"
 LINK = "https://github.com/open-mmlab/mmdetection/issues/5168"
 _DETR = "mmdet.models.detectors.detr:DETR"
 _LAYERS = "mmdet.models.layers.transformer.detr_layers"
@@ -36,6 +37,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             if masked
             else "positions of a fixed size are a constant; batch and cells are not read from shapes",
             requires=REQUIRES,
+            tested=TESTED,
             link=LINK,
         )
     ]
@@ -46,6 +48,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
                 replacement=_one_sample,
                 reason="a loop over the images would fix the batch",
                 requires=REQUIRES,
+                tested=TESTED,
             )
         )
     elif spec.dynamic_size and not model.raw:  # raw boxes are parts of the image, whatever its size
@@ -55,6 +58,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
                 replacement=_traced_size,
                 reason="TorchScript would write the size of the trace into the decoding",
                 requires=REQUIRES,
+                tested=TESTED,
             )
         )
     found.append(
@@ -63,6 +67,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             build=partial(PlainAttention, static=not spec.dynamic_size),
             reason="transposes to sequence-first and back around packed projections",
             requires=REQUIRES,
+            tested=TESTED,
         )
     )
     if model.kind != "DETR":
@@ -74,12 +79,14 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             replacement=_pre_decoder,
             reason="queries repeated for each image become Expand and Shape; batch 1 is broadcast",
             requires=REQUIRES,
+            tested=TESTED,
         ),
         FunctionPatch(
             target=f"{_LAYERS}:DetrTransformerDecoder.forward",
             replacement=_decoder,
             reason="only the last layer's output reaches the heads in a prediction",
             requires=REQUIRES,
+            tested=TESTED,
         ),
         FunctionPatch(
             target=f"{_LAYERS}:DetrTransformerDecoderLayer.forward",
@@ -88,6 +95,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             ),
             reason="the first self-attention sees queries alone, no image: a constant",
             requires=REQUIRES,
+            tested=TESTED,
         ),
     ]
 

@@ -22,10 +22,11 @@ from adaptrt import (
     UsageError,
     did_you_mean,
 )
+from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt_mmdet.images import read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import DetrOptions
-from adaptrt_mmdet.sources import Source, warn_of_random_weights
+from adaptrt_mmdet.sources import Source
 
 STRIDE = 32
 MASKED = ("DETR", "ConditionalDETR", "DABDETR")
@@ -130,7 +131,8 @@ def wrap(source: Source, options: DetrOptions) -> QueryDetector:
 def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
     """The spec of a wrapped detector; leaves the note on how images are resized."""
     options: DetrOptions = ctx.options
-    warn_of_random_weights(ctx, model.source)
+    if model.source.checkpoint is None:
+        warn_of_random_weights(ctx, ctx.request.source)
     images = read_test_images(model.source.config, stride=STRIDE)
     masked = options.padding == "mask"
     ctx.notes.append(

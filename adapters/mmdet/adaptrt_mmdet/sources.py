@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import Conversion, UsageError
+from adaptrt.checkpoint import is_checkpoint_name
 from adaptrt_mmdet.build import build_detector
 from adaptrt_mmdet.checkpoints import Checkpoint, open_checkpoint
-from adaptrt_mmdet.configs import is_checkpoint, load_config
+from adaptrt_mmdet.configs import load_config
 from adaptrt_mmdet.options import MmdetOptions
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def open_source(ctx: Conversion) -> Source:
     request = ctx.request
     assert isinstance(ctx.options, MmdetOptions)
     weights = request.weights
-    if is_checkpoint(request.source):
+    if is_checkpoint_name(request.source):
         if weights is not None:
             raise UsageError(
                 "Two checkpoints were given.",
@@ -40,11 +41,3 @@ def open_source(ctx: Conversion) -> Source:
     checkpoint = None if weights is None else open_checkpoint(weights, trust=request.trust_checkpoint)
     config = load_config(request.source, ctx.options.cfg, checkpoint)
     return Source(config, checkpoint, build_detector(config, checkpoint))
-
-
-def warn_of_random_weights(ctx: Conversion, source: Source) -> None:
-    """Said where nothing was given to fill the network with."""
-    if source.checkpoint is None:
-        ctx.warn(
-            f"{ctx.request.source} has random weights, and its predictions mean nothing: give trained ones with --weights."
-        )

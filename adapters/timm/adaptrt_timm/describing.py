@@ -24,6 +24,7 @@ from adaptrt import (
     ShapeError,
     UsageError,
 )
+from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt_timm.loading import asked_size, constructor_args, image_size, is_fixed, labels_of
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
@@ -54,9 +55,7 @@ def classifier_spec(
         )
     labels = labels_of(model, options, source)
     if source.weights is None:
-        ctx.warn(
-            f"{source.name} has random weights, and its predictions mean nothing: give trained ones with --weights."
-        )
+        warn_of_random_weights(ctx, source.name)
     return ModelSpec(
         inputs=(InputSpec("images", ((_BATCH, *map(Dim.fixed, (channels, height, width))),)),),
         outputs=(OutputSpec("logits", groups=(OutputGroup("logits", "logits"),)),),

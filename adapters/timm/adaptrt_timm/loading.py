@@ -10,10 +10,13 @@ import torch
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 from adaptrt import CheckpointError, Conversion, ImageTransform, InputSpec, ModelError, ModelSpec, UsageError
+from adaptrt.checkpoint import fill_model
 from adaptrt_timm.config import require_network_arguments
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
 from adaptrt_timm.weights import read_weights
+
+_HINT = "Name the model they were trained with: --set model=..., and its arguments: --set model_args.window_size=..."
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,26 +87,11 @@ def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source) 
     state = dict(tensors)
     try:
         state = convert(state, model) if convert else state
-        missing, unexpected = model.load_state_dict(
-            {name: tensor.float() for name, tensor in state.items()}, strict=False
-        )
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        first = lines[min(1, len(lines) - 1)]  # torch's own heading says less
+    except Exception as error:  # another network's tensors trip it in any way
         raise CheckpointError(
-            f"{source.weights} does not fit {source.name}: {first.strip()}",
-            hint="Name the model they were trained with: --set model=..., and its arguments: --set model_args.window_size=...",
+            f"{source.weights} does not fit {source.name}: {type(error).__name__}: {error}", hint=_HINT
         ) from error
-    if missing or unexpected:
-        parts = [
-            f"{kind} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-            for kind, names in (("lacks", missing), ("has besides", unexpected))
-            if names
-        ]
-        raise CheckpointError(
-            f"{source.weights} does not fit {source.name}: it {' and '.join(parts)}.",
-            hint="Name the model they were trained with: --set model=...",
-        )
+    fill_model(model, state, source.weights, network=source.name, hint=_HINT)
 
 
 def image_size(model: nn.Module) -> tuple[int, int]:

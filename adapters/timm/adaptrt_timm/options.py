@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-from adaptrt_timm.labels import read_labels
+from adaptrt.labels import LabelOptions
 
 
 @dataclass(frozen=True)
-class TimmOptions:
+class TimmOptions(LabelOptions):
     """What the adapters need to know beyond the source.
 
     - ``model``: the timm model that weights belong to, where no config lies beside them
@@ -23,18 +22,9 @@ class TimmOptions:
 
     model: str | None = None
     num_classes: int | None = None
-    labels: str | None = None
     crop_pct: float | None = None
     crop_mode: str | None = None
     model_args: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _ = self.class_names  # a file that cannot be read is refused before anything is loaded
-
-    @cached_property
-    def class_names(self) -> tuple[str, ...]:
-        """What the file ``labels`` holds; empty without one."""
-        return read_labels(self.labels) if self.labels is not None else ()
 
     @property
     def constructor_args(self) -> dict[str, Any]:

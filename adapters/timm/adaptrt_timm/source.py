@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt import CheckpointError, Conversion, ModelError, UsageError, did_you_mean
+from adaptrt.checkpoint import is_checkpoint_name
 from adaptrt_timm.config import checked_config
 from adaptrt_timm.weights import architecture_in
 
 CONFIG = "config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "model.pth")
-SUFFIXES = (".pt", ".pth", ".pth.tar", ".bin", ".ckpt", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:
         weights = weights or next((path / name for name in WEIGHTS if (path / name).is_file()), None)
         if weights is None:
             raise CheckpointError(f"{path} holds no weights.", hint=f"Looked for {', '.join(WEIGHTS)}.")
-    elif path.is_file() or text.endswith(SUFFIXES):
+    elif path.is_file() or is_checkpoint_name(text):
         weights = weights or path
         beside = path.with_suffix(".json")
         config = _read_config(beside) if beside.is_file() else {}

@@ -18,6 +18,7 @@ from adaptrt_timm.swin_block import OrderedStage, WindowBlock
 from adaptrt_timm.swin_form import DEFAULT, Form
 
 REQUIRES = "timm>=1.0.20,<2"
+TESTED = "timm>=1.0.20,<=1.0.31"
 _MODULE = "timm.models.swin_transformer"
 
 
@@ -33,6 +34,7 @@ def swin_patches(model: nn.Module, form: Form = DEFAULT) -> list[Patch]:
             build=build,
             reason="roll, pad, window partition, mask and bias are computed from shapes; at a fixed size they are constants",
             requires=REQUIRES,
+            tested=TESTED,
             link="https://github.com/microsoft/Swin-Transformer/issues/257",
         )
     ]
@@ -43,6 +45,7 @@ def swin_patches(model: nn.Module, form: Form = DEFAULT) -> list[Patch]:
                 replacement=_merge,
                 reason="pads and reshapes in six dimensions by sizes read from the tensor",
                 requires=REQUIRES,
+                tested=TESTED,
             )
         )
     if form.windows == "gather":
@@ -52,6 +55,7 @@ def swin_patches(model: nn.Module, form: Form = DEFAULT) -> list[Patch]:
                 build=_ordered,
                 reason="from one block's windows to the next one's is one permutation, not there and back",
                 requires=REQUIRES,
+                tested=TESTED,
             )
         )
     return found

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
-from adaptrt_torch.labels import read_labels
+from adaptrt.labels import LabelOptions
 
 
 @dataclass(frozen=True)
-class TorchOptions:
+class TorchOptions(LabelOptions):
     """What cannot be seen in the model itself.
 
     - ``args``, ``kwargs``: what the factory or class is called with: ``--set kwargs.num_classes=10``
@@ -22,7 +21,7 @@ class TorchOptions:
     - ``image``: the input that takes images, or ``none``; else the only input, if it has four axes and three channels
     - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: how images become that
       input, see ImageTransform
-    - ``decoder``, ``labels``: what reads the outputs, and the names of the classes, one a line
+    - ``decoder``, ``labels``: what reads the outputs, and the names of the classes: a file with one a line, or a JSON list
     """
 
     args: list[Any] = field(default_factory=list)
@@ -41,12 +40,3 @@ class TorchOptions:
     library: Literal["cv2", "pil"] = "cv2"
     interpolation: Literal["nearest", "linear", "cubic", "area"] = "linear"
     decoder: str = "raw"
-    labels: str | None = None
-
-    def __post_init__(self) -> None:
-        _ = self.class_names  # a file that cannot be read is refused before anything is loaded
-
-    @cached_property
-    def class_names(self) -> tuple[str, ...]:
-        """What the file ``labels`` holds; empty without one."""
-        return read_labels(self.labels) if self.labels is not None else ()

@@ -14,15 +14,15 @@ from types import ModuleType
 from typing import Any, Literal
 
 from adaptrt import AdaptrtError, ModelError, UsageError, nearest_file, nearest_name
-from adaptrt.checkpoint import check_kind, is_safetensors
+from adaptrt.checkpoint import check_kind, is_checkpoint_name, is_safetensors
 
 EXAMPLE = "For example: mypackage.models:build_net, or net.py:Net"
-SUFFIXES = (".pt", ".pth", ".pt2", ".ts", ".jit", ".torchscript", ".bin", ".ckpt", ".safetensors")
+PROGRAMS = (".pt2", ".ts", ".jit", ".torchscript")
 
 
 def is_file_source(source: str) -> bool:
     """Whether the source is a file by itself, and no ``place:attribute``."""
-    return source.endswith(SUFFIXES) or (":" not in source and Path(source).exists())
+    return source.endswith(PROGRAMS) or is_checkpoint_name(source) or (":" not in source and Path(source).exists())
 
 
 def file_kind(path: Path) -> Literal["program", "torchscript"]:

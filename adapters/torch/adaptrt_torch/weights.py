@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from adaptrt import CheckpointError, Conversion, did_you_mean
-from adaptrt.checkpoint import read_state_dict
+from adaptrt.checkpoint import fill_model, read_state_dict
 
 # what training scripts save along: their arguments, configurations and callbacks
 INERT = (
@@ -58,35 +58,16 @@ def under_prefix(tensors: Mapping[str, torch.Tensor], own: list[str], ctx: Conve
 
 def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], ctx: Conversion) -> None:
     """Load weights; what is missing or left over is an error, unless ``--set strict=false``: then a note."""
-    own = model.state_dict()
-    wrong = [
-        f"{name} is {tuple(tensor.shape)} there and {tuple(own[name].shape)} here"
-        for name, tensor in tensors.items()
-        if name in own and own[name].shape != tensor.shape
-    ]
-    missing = [name for name in own if name not in tensors]
-    left_over = [name for name in tensors if name not in own]
-    kinds = (("missing", missing), ("not in the model", left_over))
-    problems = [f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds if names]
-    if wrong:
-        raise CheckpointError(
-            f"{ctx.request.weights} does not fit: {_some(wrong)}.",
-            hint="Build the network that was trained: --set kwargs.NAME=VALUE",
-        )
-    if len(missing) == len(own) and own:
-        raise CheckpointError(
-            f"{ctx.request.weights} has no tensor of this network: it holds {_some(list(tensors))}, "
-            f"the network {_some(list(own))}.",
-            hint=did_you_mean(missing[0], left_over),
-        )
-    if problems and ctx.options.strict:
-        raise CheckpointError(
-            f"{ctx.request.weights} does not fit: {', '.join(problems)}.",
-            hint="Build the network that was trained (--set kwargs.NAME=VALUE), or accept it with --set strict=false.",
-        )
+    problems = fill_model(
+        model,
+        tensors,
+        ctx.request.weights,
+        hint="Build the network that was trained (--set kwargs.NAME=VALUE), or accept it with --set strict=false.",
+        shape_hint=lambda _: "Build the network that was trained: --set kwargs.NAME=VALUE",
+        strict=ctx.options.strict,
+    )
     if problems:
-        ctx.notes.append(f"Weights: {', '.join(problems)}, accepted with strict=false.")
-    model.load_state_dict(dict(tensors), strict=False)
+        ctx.notes.append(f"The file of weights {problems}: accepted with strict=false.")
 
 
 def _only_prefix(tensors: Mapping[str, torch.Tensor], own: list[str], ctx: Conversion) -> str | None:

@@ -17,6 +17,7 @@ from ultralytics.nn.modules.head import Detect
 from adaptrt import FunctionPatch, ModelSpec, Patch, SwitchPatch
 
 REQUIRES = "ultralytics>=8.4,<9"
+TESTED = "ultralytics>=8.4,<=8.4.190"
 _BLOCK = "ultralytics.nn.modules.block"
 _HEAD = "ultralytics.nn.modules.head"
 
@@ -31,6 +32,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
             values={"export": True, "format": "onnx", "dynamic": not static},
             reason="the head's own switch: the decoded tensor alone",
             requires=REQUIRES,
+            tested=TESTED,
         )
     ]
     if any(type(module).forward is C2f.forward for module in model.modules()):
@@ -40,6 +42,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
                 replacement=_split_c2f,
                 reason="the block's own variant with split; chunk reads a shape",
                 requires=REQUIRES,
+                tested=TESTED,
             )
         )
     if not static:
@@ -50,12 +53,14 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
             replacement=_forward_head,
             reason="batch and cell count are read from shapes and end as Shape, Gather and Concat",
             requires=REQUIRES,
+            tested=TESTED,
         ),
         FunctionPatch(
             target=f"{_HEAD}:Detect._get_decode_boxes",
             replacement=_decode_boxes,
             reason="anchor points of a fixed size are constants, not Range and Expand; chunk reads a shape",
             requires=REQUIRES,
+            tested=TESTED,
         ),
     ]
     if any(isinstance(module, Detect) and module.reg_max > 1 for module in model.modules()):
@@ -65,6 +70,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
                 replacement=_distribution,
                 reason="the batch is read from a shape; the expected value as one product, without the transpose",
                 requires=REQUIRES,
+                tested=TESTED,
             )
         )
     if Attention in kinds:
@@ -74,6 +80,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
                 replacement=_attention,
                 reason="batch and cell count are read from shapes (C2PSA of v11)",
                 requires=REQUIRES,
+                tested=TESTED,
             )
         )
     if AAttn in kinds:
@@ -83,6 +90,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
                 replacement=_area_attention,
                 reason="batch and cell count are read from shapes (A2C2f of v12)",
                 requires=REQUIRES,
+                tested=TESTED,
             )
         )
     return found

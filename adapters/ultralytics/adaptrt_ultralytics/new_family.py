@@ -20,6 +20,7 @@ from adaptrt import (
     OutputSpec,
     Tolerance,
 )
+from adaptrt.checkpoint import warn_of_random_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,9 +46,7 @@ def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
     stride = int(network.stride.max())
     height, width = _trained_size(network.args.get("imgsz"))
     if not Path(network.pt_path).exists():
-        ctx.warn(
-            f"{network.pt_path} has random weights, and its predictions mean nothing: give a trained checkpoint (.pt)."
-        )
+        warn_of_random_weights(ctx, network.pt_path, "give a trained checkpoint (.pt)")
     spec = ModelSpec(
         inputs=(InputSpec.image(height, width),),
         outputs=(OutputSpec("output0", groups=box_groups(boxes=(0, 4), scores=(4, 4 + len(names)), axis=1)),),

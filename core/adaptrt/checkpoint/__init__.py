@@ -10,13 +10,18 @@ from adaptrt.checkpoint.inert import InertName, InertObject
 from adaptrt.checkpoint.kinds import check_kind, is_safetensors
 from adaptrt.checkpoint.reader import read_checkpoint
 from adaptrt.checkpoint.states import read_state_dict, tensors_of
+from adaptrt.checkpoint.weights import SUFFIXES, fill_model, is_checkpoint_name, warn_of_random_weights
 
 __all__ = [
+    "SUFFIXES",
     "InertName",
     "InertObject",
     "check_kind",
+    "fill_model",
+    "is_checkpoint_name",
     "is_safetensors",
     "read_checkpoint",
     "read_state_dict",
     "tensors_of",
+    "warn_of_random_weights",
 ]

@@ -110,11 +110,18 @@ def import_problem(candidate: Candidate) -> str | None:
 
 
 def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from dataclasses import asdict
+
     from adaptrt.plugins.catalogue import read_catalogue
 
     known = {row["name"] for row in rows}
     return [
-        {"name": name, **entry.model_dump(mode="json"), "install": f"pip install {entry.distribution}"}
+        {
+            "name": name,
+            **asdict(entry),
+            "examples": list(entry.examples),
+            "install": f"pip install {entry.distribution}",
+        }
         for name, entry in read_catalogue().items()
         if name not in known
     ]

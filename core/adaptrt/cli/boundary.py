@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from adaptrt.cli.output import discard_output, echo, echo_json, output_may_be_lost
+from adaptrt.cli.tracing import tracing_if_requested
 from adaptrt.errors import AdaptrtError, ModelError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def run(command: click.Command, args: Sequence[str], name: str) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a locale without "≤" must not stop anything
             stream.reconfigure(errors="replace")
     try:
-        with _ends_cleanly():
+        with _ends_cleanly(), tracing_if_requested():
             return _run(command, list(args), name)
     except BrokenPipeError:  # whoever read standard output is gone: nothing more can be said
         _discard_output()

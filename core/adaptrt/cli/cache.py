@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import Command, Entry, LazyGroup, general_options, option
+from adaptrt.cli.framework import Command, LazyGroup, general_options, option
 from adaptrt.cli.output import echo
+from adaptrt.specs.commands import Command as Declared
 
 _TITLE = "Commands"
 
@@ -25,10 +26,10 @@ _SECONDS = {"d": 86400, "h": 3600, "m": 60}
 @click.group(
     "cache",
     cls=LazyGroup,
-    entries={
-        "ls": Entry("adaptrt.cli.cache:ls", "List what is kept.", _TITLE),
-        "prune": Entry("adaptrt.cli.cache:prune", "Remove what is kept.", _TITLE),
-    },
+    declared=(
+        Declared(name="ls", target="adaptrt.cli.cache:ls", summary="List cached results.", section=_TITLE),
+        Declared(name="prune", target="adaptrt.cli.cache:prune", summary="Remove cached results.", section=_TITLE),
+    ),
 )
 def cache() -> None:
     """Converted files, engines and kernel timings that are kept for the next time."""

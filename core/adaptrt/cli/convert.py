@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import click
 
 from adaptrt.cli.engine_flags import build_flags, precision_flags
 from adaptrt.cli.framework import Command, arguments, general_options, option
+from adaptrt.cli.tracing import traced_hooks
 
 FILES, SHAPES, EXPORT, PROOF, PLUGINS = "Model and files", "Shapes and names", "Export", "Verification", "Plugins"
 
@@ -80,8 +80,7 @@ def convert(
     script = "convert" if ctx.parent is None else "adaptrt convert"
     request = request_from_flags(flags, command=_command_line(script, arguments(ctx)), verbose=verbose)
     if trace_plugins:
-        os.environ["ADAPTRT_TRACE_PLUGINS"] = "1"
-        ctx.call_on_close(lambda: os.environ.pop("ADAPTRT_TRACE_PLUGINS", None))
+        ctx.with_resource(traced_hooks())
     if dry_run:
         from adaptrt.cli.output import redirect_stdout_to_stderr
         from adaptrt.cli.plan import plan_of, print_plan

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from adaptrt.cli.framework import Command, Entry, LazyGroup, general_options, option
+from adaptrt.cli.framework import Command, LazyGroup, general_options, option
 from adaptrt.cli.output import echo
+from adaptrt.specs.commands import Command as Declared
 
 _TITLE = "Commands"
 
@@ -18,10 +19,10 @@ WRAP_EXAMPLES = (("adaptrt engine wrap best.engine -o for_ultralytics.engine", '
 @click.group(
     "engine",
     cls=LazyGroup,
-    entries={
-        "unwrap": Entry("adaptrt.cli.engine:unwrap", "Take Ultralytics' header off.", _TITLE),
-        "wrap": Entry("adaptrt.cli.engine:wrap", "Put Ultralytics' header on.", _TITLE),
-    },
+    declared=(
+        Declared(name="unwrap", target="adaptrt.cli.engine:unwrap", summary="Remove the header.", section=_TITLE),
+        Declared(name="wrap", target="adaptrt.cli.engine:wrap", summary="Add the header.", section=_TITLE),
+    ),
 )
 def engine() -> None:
     """Engines of Ultralytics start with a header that other TensorRT tools cannot read: take it off, or put it on."""

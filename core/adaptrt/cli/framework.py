@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import click
 
-from adaptrt.errors import did_you_mean
+from adaptrt.cli.output import echo
+from adaptrt.errors import PluginError, did_you_mean
+from adaptrt.specs.commands import COMMANDS
+from adaptrt.specs.commands import Command as Declared
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -66,11 +69,11 @@ class Command(click.Command):
 
 
 def _commands_with(option_name: str, root: click.Context) -> list[str]:
-    """The commands next to this one that have such an option."""
-    if not isinstance(root.command, click.Group):
+    """Core's commands next to this one that have such an option."""
+    if not isinstance(root.command, FoundCommands):
         return []
     found = []
-    for name in root.command.list_commands(root):
+    for name in COMMANDS.core_names():
         command = root.command.get_command(root, name)
         if command is not None and any(
             option_name in (*parameter.opts, *parameter.secondary_opts) for parameter in command.params
@@ -99,42 +102,79 @@ def general_options(command: F) -> F:
     return command
 
 
-class Entry(NamedTuple):
-    """A command that is not imported yet: ``package.module:attribute``, and what the list of commands says."""
-
-    target: str
-    summary: str
-    section: str
-
-
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, or their own help is asked for."""
+    """A group whose commands are imported when they are called, or their own help is requested."""
 
-    def __init__(self, *args: Any, entries: dict[str, Entry], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, declared: Sequence[Declared] = (), **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
-        self.entries = entries
+        self._declared = {command.name: command for command in declared}
+
+    def declared(self) -> Mapping[str, Declared]:
+        """The commands in the order of the help, by name."""
+        return self._declared
+
+    def find(self, name: str) -> Declared | None:
+        return self._declared.get(name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(self.entries)
+        return list(self.declared())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in self.entries:
-            return None
-        module, _, attribute = self.entries[cmd_name].target.partition(":")
+        declared = self.find(cmd_name)
+        return None if declared is None else self.load(declared)
+
+    def load(self, declared: Declared) -> click.Command:
+        module, _, attribute = declared.target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if not args[0].startswith("-") and args[0] not in self.entries:
-            raise click.UsageError(f"There is no command {args[0]!r}. {did_you_mean(args[0], self.entries)}", ctx)
+        if not args[0].startswith("-") and self.find(args[0]) is None:
+            raise click.UsageError(
+                f"Unknown command {args[0]!r}. {did_you_mean(args[0], self.list_commands(ctx))}", ctx
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         sections: dict[str, list[tuple[str, str]]] = {}
-        for name, entry in self.entries.items():
-            sections.setdefault(entry.section, []).append((name, entry.summary))
+        for name, declared in self.declared().items():
+            sections.setdefault(declared.section, []).append((name, declared.summary))
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+
+class FoundCommands(LazyGroup):
+    """The commands that installed distributions declare.
+
+    Core's own are found in its own metadata; the others are looked for only when the list or an unknown name is asked for.
+    """
+
+    def declared(self) -> Mapping[str, Declared]:
+        found = []
+        for name in COMMANDS.names():
+            try:
+                found.append(COMMANDS.find(name))
+            except PluginError as error:
+                echo(f"Skipping the command {name}: {error.message}", err=True)
+        for name, distribution in COMMANDS.ignored():
+            echo(f"Skipping the command {name} of {distribution}: it is one of adaptrt's own.", err=True)
+        return {command.name: command for command in sorted(found, key=lambda one: (one.order, one.name))}
+
+    def find(self, name: str) -> Declared | None:
+        return COMMANDS.find(name) if name in COMMANDS else None
+
+    def load(self, declared: Declared) -> click.Command:
+        source = COMMANDS.distribution(declared.name)
+        try:
+            command = super().load(declared)
+        except Exception as error:
+            raise PluginError(
+                f"The command {declared.name!r} ({source}) cannot be imported: {type(error).__name__}: {error}.",
+                hint=f"It is declared as {declared.target}.",
+            ) from error
+        if not isinstance(command, click.Command):
+            raise PluginError(f"The command {declared.name!r} ({source}): {declared.target} is not a click command.")
+        return command

@@ -13,13 +13,8 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from adaptrt.cli.adapters import installed_adapters
+from adaptrt.pipeline.environment import described_packages
 from adaptrt.plugins.discovery import ALTERNATIVES, installed_version
-
-PACKAGES = (
-    "adaptrt", "numpy", "onnxruntime", "onnxruntime-gpu", "opencv-python", "opencv-python-headless", "torch",
-    "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxsim", "tensorrt", "cuda-python", "ultralytics", "timm",
-    "mmdet", "mmengine", "mmcv", "mmcv-lite",
-)  # fmt: skip
 
 PURPOSES = {"Predict with ONNX files": "onnx", "Convert": "export", "Build and run engines": "trt"}
 
@@ -49,7 +44,7 @@ def examine() -> dict[str, Any]:
         "versions": {
             "python": f"{platform.python_version()} ({sys.executable})",
             "platform": platform.platform(terse=True),
-            **{package: installed_version(package) for package in PACKAGES},
+            **{package: installed_version(package) for package in described_packages()},
         },
         "gpus": gpus,
         "no_gpu": no_gpu,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,12 @@ from adaptrt.cli.framework import Command, general_options, option
 from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
-    from adaptrt.errors import ImageError
+    from collections.abc import Generator
 
-MODEL, RESULTS = "Model", "Images and results"
+    from adaptrt.errors import ImageError
+    from adaptrt.specs.executors import ImageResult
+
+MODEL, RESULTS, EXECUTION = "Model", "Images and results", "Execution"
 
 EXAMPLES = (
     ("adaptrt predict best.onnx bus.jpg", "draws what it finds into predictions/bus.jpg"),
@@ -31,7 +35,29 @@ def _known_device(_: click.Context, __: click.Parameter, name: str | None) -> st
     return name
 
 
-@click.command("predict", cls=Command, examples=EXAMPLES)
+class _Predict(Command):
+    """Its help lists the executors; the module of each is imported for it, not what the executor needs."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from adaptrt.errors import PluginError
+        from adaptrt.options import option_names
+        from adaptrt.specs.executors import EXECUTORS
+
+        rows = []
+        for name in EXECUTORS.names():
+            try:
+                executor = EXECUTORS.find(name)
+            except PluginError as error:
+                rows.append((name, f"not available: {error.message}"))
+                continue
+            own = f" (--executor-set {', '.join(option_names(executor.options))})" if executor.options else ""
+            rows.append((name, f"{executor.summary}{own}"))
+        with formatter.section("Executors"):
+            formatter.write_dl(rows)
+        super().format_epilog(ctx, formatter)
+
+
+@click.command("predict", cls=_Predict, examples=EXAMPLES)
 @click.argument("model", metavar="FILE")
 @click.argument("images", metavar="IMAGES...", nargs=-1, required=True)
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder: conf=0.4, iou=0.5, top_k=3 ...")  # fmt: skip
@@ -48,6 +74,8 @@ def _known_device(_: click.Context, __: click.Parameter, name: str | None) -> st
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
 @option("-o", "--output", metavar="PATH", section=RESULTS, help="Folder for the images, or a file for a single one.  [default: predictions/]")  # fmt: skip
 @option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions into the folder FORMAT: json, csv, coco, txt (YOLO), png (class maps), npz; which ones depends on the task.")  # fmt: skip
+@option("--executor", metavar="NAME", default="local", show_default=True, section=EXECUTION, help="Where the model runs; listed below.")  # fmt: skip
+@option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=EXECUTION, help="An option of the executor.")  # fmt: skip
 @general_options
 @click.pass_context
 def predict(
@@ -63,6 +91,8 @@ def predict(
     plugins_file: str | None,
     output: str | None,
     formats: tuple[str, ...],
+    executor: str,
+    executor_pairs: tuple[str, ...],
     verbose: int,
     quiet: bool,
     as_json: bool,
@@ -72,7 +102,6 @@ def predict(
     Neither torch nor an adapter is needed: the file says how images go in and predictions come out. With --json
     images are drawn only if -o says where.
     """
-    from adaptrt.api import load
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.cli.results import (
         Result,
@@ -80,40 +109,49 @@ def predict(
         export_results,
         find_targets,
         folder_of,
-        predict_each,
         require_formats,
+        write_results,
     )
     from adaptrt.errors import ImageError
     from adaptrt.options import parse_pairs
-    from adaptrt.specs import task_named
+    from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
 
-    params = parse_pairs(pairs)
+    chosen = EXECUTORS.find(executor)
+    options = ExecutorOptions(
+        params=parse_pairs(pairs),
+        device=device,
+        custom_ops=ort_custom_ops,
+        allow_host_code=allow_host_code,
+        plugin_libs=plugin_libs,
+        plugins_file=plugins_file,
+        own=_own_options(executor, chosen.options, parse_pairs(executor_pairs)),
+        warn=lambda text: echo(f"Warning: {text}", err=True),
+    )
     targets = find_targets(images, output or (None if as_json else "predictions"))
     records: list[dict[str, Any]] = []
     failed: list[ImageError] = []
     kept: list[Result] = []
     written: list[Path] = []
-    with redirect_stdout_to_stderr(verbose):
-        opened = load(
-            model,
-            device=device,
-            custom_ops=ort_custom_ops,
-            allow_host_code=allow_host_code,
-            plugin_libs=plugin_libs,
-            plugins_file=plugins_file,
-        )
-    with opened:
-        task = task_named(opened.spec.task)
-        require_formats(task, formats)
-        for warning in opened.warnings:
-            echo(f"Warning: {warning}", err=True)
-        for image, result in predict_each(opened, targets, params):
+
+    def results() -> Generator[ImageResult, None, None]:
+        """Each one is computed while standard output is closed to whatever the executor and its libraries print."""
+        found = chosen.run(Path(model), [target.path for target in targets], options)
+        while True:
+            with redirect_stdout_to_stderr(verbose):
+                one = next(found, None)
+            if one is None:
+                return
+            yield one
+
+    with contextlib.closing(results()) as found:
+        for image, result in write_results(found, targets):
             if isinstance(result, ImageError):
                 failed.append(result)
                 if len(targets) > 1:
                     echo(f"Left out: {result.message}", err=True)
                     records.append({"path": str(image.path), "error": result.message})
                 continue
+            require_formats(result.task, formats)
             if formats:
                 kept.append(result)
             if as_json:
@@ -121,7 +159,7 @@ def predict(
             elif not quiet:
                 echo(describe_result(result))
     for name in formats if kept else ():
-        written += export_results(task, name, kept, folder_of(output))
+        written += export_results(kept[0].task, name, kept, folder_of(output))
     if failed and len(targets) == 1:
         raise failed[0]
     if as_json:
@@ -133,3 +171,12 @@ def predict(
     if failed:
         echo(f"{len(failed)} of {len(targets)} images could not be read.", err=True)
         ctx.exit(ImageError.exit_code)
+
+
+def _own_options(executor: str, kind: type[Any] | None, values: dict[str, str]) -> Any:
+    from adaptrt.errors import UsageError
+    from adaptrt.options import fill_options
+
+    if kind is None and values:
+        raise UsageError(f"The executor {executor!r} has no options.", hint="Leave out --executor-set.")
+    return None if kind is None else fill_options(kind, values)

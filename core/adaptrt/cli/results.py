@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ from adaptrt.specs import Found, Task, task_named
 from adaptrt.vision.images import SUFFIXES, find_images, read_image, write_image
 
 if TYPE_CHECKING:
-    from adaptrt.pipeline.load import Model, Timing
+    from adaptrt.pipeline.load import Timing
+    from adaptrt.specs.executors import ImageResult
 
 BAR, NAME = 24, 40
 
@@ -83,20 +84,22 @@ def _not_itself(path: Path, output: Path) -> Path:
     return output
 
 
-def predict_each(
-    model: Model, images: Sequence[ImageTarget], params: Mapping[str, Any]
+def write_results(
+    found: Iterable[ImageResult], targets: Sequence[ImageTarget]
 ) -> Iterator[tuple[ImageTarget, Result | ImageError]]:
-    """A result for each image, drawn and written where it says so; a file that is not an image gives its error."""
-    task = task_named(model.spec.task)
-    for image in images:
-        try:
-            pixels = read_image(image.path)
-        except ImageError as error:
-            yield image, error
+    """Each result, drawn and written to its target's file; an image that could not be read comes back as its error."""
+    by_path = {target.path: target for target in targets}
+    for one in found:
+        target = by_path[one.path]
+        if one.error is not None:
+            yield target, one.error
             continue
-        (found,), timing = model.timed([pixels], **params)
-        output = _write(pixels, found, image, task) if image.output else None
-        yield image, Result(image.path, pixels.shape[:2], found, timing, output, task)
+        assert one.timing is not None
+        task = task_named(one.task)
+        output = None
+        if target.output:
+            output = _write(read_image(one.path) if one.pixels is None else one.pixels, one.prediction, target, task)
+        yield target, Result(one.path, one.size, one.prediction, one.timing, output, task)
 
 
 def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any]) -> Path:

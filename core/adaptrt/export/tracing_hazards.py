@@ -112,7 +112,6 @@ class HazardRecorder:
         return [
             Finding(
                 rule=rule,
-                number=1 if rule == "traced-size" else 0,
                 severity="warning",
                 operator="",
                 count=sum(place.count for place in places),

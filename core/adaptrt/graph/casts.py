@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,9 +12,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError
-from adaptrt.graph.model_file import add_constant
+from adaptrt.graph.model_file import add_constant, outline_nodes
 from adaptrt.onnxfile.node_rules import decoding_nodes, matching_nodes, pixel_outputs
-from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import ModelSpec, Precision
 
 # sums, exponentials and powers leave the range of half precision, or lose in it what they are for
@@ -168,19 +167,6 @@ def keep_reasons(
         elif precision.onnx_type in _NARROW_RANGE and _leaves_range(node, ranges):
             reasons[id(node)] = "out of range"
     return reasons
-
-
-def outline_nodes(nodes: Iterable[ir.Node]) -> list[Node]:
-    """The nodes in the form that the rules about float32 are written for."""
-    return [
-        Node(
-            node.name or f"node_of_{node.outputs[0].name if node.outputs else ''}",
-            node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}",
-            tuple(value.name or "" if value is not None else "" for value in node.inputs),
-            tuple(value.name or "" for value in node.outputs),
-        )
-        for node in nodes
-    ]
 
 
 class _CastInserter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import ExportError, GraphError
+from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
 from adaptrt.store.model_files import not_onnx
 
@@ -158,3 +160,21 @@ def complete_outputs(model: ir.Model, spec: ModelSpec) -> tuple[OutputSpec, ...]
         dtype = value.dtype.numpy().name if value.dtype is not None else output.dtype
         outputs.append(OutputSpec(output.name, dims, dtype, output.groups))
     return tuple(outputs)
+
+
+def node_name(node: ir.Node) -> str:
+    """The name of a node; one without a name is called after its first output."""
+    return node.name or f"node_of_{node.outputs[0].name if node.outputs else ''}"
+
+
+def outline_nodes(nodes: Iterable[ir.Node]) -> list[Node]:
+    """The nodes in the form that the rules about float32 are written for."""
+    return [
+        Node(
+            node_name(node),
+            node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}",
+            tuple(value.name or "" if value is not None else "" for value in node.inputs),
+            tuple(value.name or "" for value in node.outputs),
+        )
+        for node in nodes
+    ]

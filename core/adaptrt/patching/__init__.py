@@ -1,5 +1,5 @@
 """Applying patches: scoped, versioned, counted, restored."""
 
-from adaptrt.patching.apply import applied, require_called
+from adaptrt.patching.apply import applied, require_called, warn_untested
 
-__all__ = ["applied", "require_called"]
+__all__ = ["applied", "require_called", "warn_untested"]

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from packaging.requirements import Requirement
+
 from adaptrt.contributions import FunctionPatch, ModulePatch, SwitchPatch
 from adaptrt.errors import PatchError
 from adaptrt.patching.targets import Target, check_version, resolve
@@ -34,7 +36,7 @@ def applied(model: nn.Module, patches: Sequence[Contributed]) -> Iterator[list[P
         records = []
         for contributed in patches:
             patch, plugin = contributed.item, contributed.plugin
-            check_version(patch, plugin)
+            untested = check_version(patch, plugin)
             record = PatchRecord(
                 target=patch.target,
                 kind=type(patch).__name__,
@@ -43,6 +45,8 @@ def applied(model: nn.Module, patches: Sequence[Contributed]) -> Iterator[list[P
                 plugin=plugin,
                 calls=0,
                 link=patch.link,
+                tested=patch.tested,
+                untested=untested,
             )
             target = resolve(patch, plugin)
             if isinstance(patch, FunctionPatch):
@@ -68,6 +72,23 @@ def require_called(records: Sequence[PatchRecord]) -> None:
                 f"Patch of {record.target} ({record.plugin}) was never called by this model.",
                 hint="Its target is not the place of use (from x import f makes a copy), or the model does not need it.",
             )
+
+
+def warn_untested(records: Sequence[PatchRecord], warn: Callable[[str], None], *, link_1: bool) -> None:
+    """Warn of patches that were not tested with the installed version; an error if link 1 will not compare the result."""
+    by_version: dict[tuple[str, str, str], list[PatchRecord]] = {}
+    for record in records:
+        if record.untested:
+            by_version.setdefault((record.plugin, record.tested, record.untested), []).append(record)
+    for (plugin, tested, version), found in by_version.items():
+        name = Requirement(tested).name
+        text = f"{name} {version} is installed, and the patches of {plugin} ({len(found)}) were tested with {tested}"
+        if not link_1:
+            raise PatchError(
+                f"{text}; without link 1 nothing shows that they still keep the result.",
+                hint=f"Convert with --verify quick or full, or install a tested version: pip install '{tested}'",
+            )
+        warn(f"{text}: link 1 decides whether they still keep the result.")
 
 
 def _replace_function(patch: FunctionPatch, target: Target, record: PatchRecord, undo: ExitStack) -> None:

@@ -23,20 +23,33 @@ class Target:
     value: Any
 
 
-def check_version(patch: Patch, plugin: str) -> None:
-    """A version outside the patch's range is an error: it was never seen to work there."""
-    try:
-        requirement = Requirement(patch.requires)
-    except InvalidRequirement as error:
-        raise PatchError(
-            f"Patch of {patch.target} ({plugin}): requires={patch.requires!r} is no requirement: {error}"
-        ) from None
+def check_version(patch: Patch, plugin: str) -> str:
+    """The installed version if the patch was not tested with it, else ``""``; outside of its range is an error."""
+    requirement = _requirement(patch, plugin, "requires", patch.requires)
     version = installed_version(requirement.name)
     if version is None or not requirement.specifier.contains(version, prereleases=True):
         raise PatchError(
             f"Patch of {patch.target} ({plugin}) supports {requirement}, and {requirement.name} {version or 'nothing'} is installed.",
             hint=f"Install a supported version (pip install '{requirement}'), or a newer release of the adapter.",
         )
+    if not patch.tested:
+        return ""
+    tested = _requirement(patch, plugin, "tested", patch.tested)
+    if tested.name != requirement.name:
+        raise PatchError(
+            f"Patch of {patch.target} ({plugin}): tested names {tested.name}, requires {requirement.name}.",
+            hint="Both are about the distribution that is patched.",
+        )
+    return "" if tested.specifier.contains(version, prereleases=True) else version
+
+
+def _requirement(patch: Patch, plugin: str, field: str, text: str) -> Requirement:
+    try:
+        return Requirement(text)
+    except InvalidRequirement as error:
+        raise PatchError(
+            f"Patch of {patch.target} ({plugin}): {field}={text!r} is not a valid requirement: {error}"
+        ) from None
 
 
 def resolve(patch: Patch, plugin: str) -> Target:
@@ -61,9 +74,10 @@ def resolve(patch: Patch, plugin: str) -> Target:
 
 
 def _missing(patch: Patch, plugin: str, what: str) -> PatchError:
-    name = patch.target.partition(".")[0].partition(":")[0]
+    name = Requirement(patch.requires).name
+    version = installed_version(name)
     return PatchError(
         f"Patch of {patch.target} ({plugin}): {what}.",
-        hint=f"{patch.requires} is supported, {name} {installed_version(name) or '(unknown version)'} is installed; "
-        "the patch needs an update for it.",
+        hint=f"{name} {version or '(unknown version)'} is installed, {patch.requires} is supported. "
+        f"Install a tested version (pip install '{patch.tested or patch.requires}'), or a newer release of the adapter.",
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 
 from adaptrt.backends.choice import target_of
@@ -70,7 +71,7 @@ def conversion_key(
             "source": sources.content(Path(request.source)) if Path(request.source).exists() else request.source,
             "beside": _beside(request, sources),
             "target": target_of(request).name,
-            "settings": settings.model_dump(mode="json"),
+            "settings": msgspec.to_builtins(settings),
             "plugins": dict(session.sources),
             "distributions": distributions,
             "environment": describe_environment(),

@@ -231,12 +231,13 @@ class ConversionJob(Job):
     def export(self, model: nn.Module, spec: ModelSpec) -> Path:
         """Link 1 and the export, with the patches active."""
         from adaptrt.export.eager import EagerRunner
-        from adaptrt.patching import applied, require_called
+        from adaptrt.patching import applied, require_called, warn_untested
 
         with self.timed("patches"):
             found = self.hooks.patches(self.ctx, model, spec)
         with applied(model, found) as records:
             self.report.patches = records
+            warn_untested(records, self.warn, link_1=self.request.verify != "none")
             if not records:
                 self.not_run(1, "no patches")
             else:

@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, find_candidates, installed_version
+
 _INDUCTOR_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-PACKAGES = (
-    "adaptrt",
-    "torch",
-    "torchvision",
-    "onnx",
-    "onnx-ir",
-    "onnxscript",
-    "onnxsim",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "tensorrt",
-    "cuda-python",
-    "numpy",
-    "opencv-python",
-    "ultralytics",
-    "timm",
-    "mmdet",
-)
+# what core itself works with; frameworks are what the installed plugins require
+_CORE = (
+    "adaptrt", "torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu",
+    "tensorrt", "cuda-python", "numpy", "opencv-python",
+)  # fmt: skip
+_GROUPS = (ADAPTERS, EXTENSIONS, "adaptrt.backends", "adaptrt.tasks", "adaptrt.decoders")
+
+
+def described_packages() -> list[str]:
+    """Every distribution whose version says something: core's own, and what the installed plugins require."""
+    names = dict.fromkeys(_CORE)
+    for group in _GROUPS:
+        for candidate in find_candidates(group):
+            if candidate.distribution == "adaptrt":
+                continue
+            names[canonicalize_name(candidate.distribution)] = None
+            for text in candidate.requires:
+                with contextlib.suppress(InvalidRequirement):  # reported as the plugin's problem where it is chosen
+                    requirement = Requirement(text)
+                    if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                        names[canonicalize_name(requirement.name)] = None
+    return list(names)
 
 
 def describe_environment() -> dict[str, str]:
     """Python, the platform, and each installed package of interest with its version."""
     versions = {"python": platform.python_version(), "platform": platform.platform(terse=True)}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
+    for package in described_packages():
+        version = installed_version(package)
+        if version is not None:
+            versions[package] = version
     return versions
 
 

@@ -1,4 +1,4 @@
-"""How a conversion tells the outside what it is doing; library code itself never prints."""
+"""How a conversion reports what it does; library code itself never prints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from adaptrt.report import Report, Stage
 
 
 class Observer:
-    """Does nothing; override what is of interest."""
+    """Receives what happens during a conversion or a build: ``adaptrt.convert(..., observer=...)``.
+
+    Every method is a no-op: derive a class, and override what is of interest. Calls come from the thread that converts.
+    """
 
     def stage_started(self, name: str) -> None:
         """A stage begins."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import time
 from collections import deque
 from collections.abc import Callable, Generator
@@ -26,8 +28,12 @@ class HookCall:
     error: BaseException | None = None
 
 
+class _StandIn:
+    """What is registered in place of a plugin: its hooks, as attributes."""
+
+
 class Recorder:
-    """Instruments the implementations of registered plugins; ``calls`` holds the latest thousand."""
+    """Makes the stand-ins that are registered in place of plugins; ``calls`` holds the latest thousand calls."""
 
     def __init__(self, on_call: Callable[[HookCall], None] | None = None) -> None:
         self.calls: deque[HookCall] = deque(maxlen=1000)  # a loaded model may predict for days
@@ -36,14 +42,23 @@ class Recorder:
         # the objects are kept, since an id is only theirs while they live
         self._contributed: dict[int, tuple[object, str]] = {}
 
-    def instrument(self, manager: pluggy.PluginManager, plugin: object) -> None:
-        for caller in manager.get_hookcallers(plugin) or []:
-            for implementation in caller.get_hookimpls():
-                if implementation.plugin is plugin:
-                    record = self._recorded_wrapper if implementation.wrapper else self._recorded
-                    collected = caller.spec is not None and not caller.spec.opts.get("firstresult")
-                    recorded = record(caller.name, implementation.plugin_name, implementation.function, collected)
-                    object.__setattr__(implementation, "function", recorded)  # final for type checkers
+    def stand_in(self, manager: pluggy.PluginManager, plugin: object, name: str) -> object:
+        """An object with the hooks of a plugin, each of which notes its calls: what is registered under this name."""
+        recorded = _StandIn()
+        for attribute in dir(plugin):
+            options = manager.parse_hookimpl_opts(plugin, attribute)
+            if options is None:
+                continue
+            function = getattr(plugin, attribute)
+            hook = options["specname"] or attribute
+            if options["hookwrapper"] or (options["wrapper"] and not inspect.isgeneratorfunction(function)):
+                setattr(recorded, attribute, function)  # pluggy, or the session, says what is wrong with it
+                continue
+            spec = getattr(getattr(manager.hook, hook, None), "spec", None)
+            collected = spec is not None and not spec.opts.get("firstresult")
+            record = self._recorded_wrapper if options["wrapper"] else self._recorded
+            setattr(recorded, attribute, functools.wraps(function)(record(hook, name, function, collected)))
+        return recorded
 
     def failed_in(self, error: BaseException) -> str | None:
         """The plugin that raised this error in its hook."""

@@ -134,7 +134,8 @@ class Session:
                 self.warnings.append(f"Extension {name} is left out: {error.message}")
                 self.left_out.append(LeftOut(name, source, error.message))
 
-    def _register(self, plugin: object, name: str, source: str, *, trusted: bool = False) -> None:
+    def _register(self, original: object, name: str, source: str, *, trusted: bool = False) -> None:
+        plugin = self._recorder.stand_in(self._manager, original, name)
         try:
             self._manager.register(plugin, name)
         except (pluggy.PluginValidationError, ValueError) as error:
@@ -147,7 +148,6 @@ class Session:
                 self._manager.unregister(plugin)
                 raise PluginError(f"{name} ({source}): {problem[0]}", hint=problem[1])
         self.sources[name] = source
-        self._recorder.instrument(self._manager, plugin)
 
     def _problem(self, plugin: object, *, is_adapter: bool) -> tuple[str, str] | None:
         """What the rules for plugins outside core forbid."""

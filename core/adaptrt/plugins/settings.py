@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
 
 from adaptrt.errors import SettingsError, did_you_mean
 
@@ -18,12 +19,16 @@ else:
     import tomli as tomllib
 
 FILE_NAME = "plugins.toml"
+T = TypeVar("T")
 
 
-class CatalogueEntry(BaseModel):
+def _described(text: str) -> Any:
+    return field(default=(), metadata={"description": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
     """An adapter that can be installed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     distribution: str
     summary: str
@@ -32,28 +37,28 @@ class CatalogueEntry(BaseModel):
     examples: tuple[str, ...] = ()
 
 
-class PluginChoice(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class PluginChoice:
     """Which plugins take part besides the chosen adapter."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    modules: tuple[str, ...] = Field(default=(), description="modules, or .py files beside this file, to load in order")
-    disable: tuple[str, ...] = Field(default=(), description="installed extensions to leave out, by name")
+    modules: tuple[str, ...] = _described("modules, or .py files beside this file, to load in order")
+    disable: tuple[str, ...] = _described("installed extensions to leave out, by name")
 
 
-class Settings(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Settings:
     """A whole plugins.toml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    adapters: dict[str, CatalogueEntry] = {}
+    adapters: dict[str, CatalogueEntry] = field(default_factory=dict)
     plugins: PluginChoice = PluginChoice()
-    settings: dict[str, dict[str, Any]] = {}
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def user_settings_path() -> Path:
-    """``$XDG_CONFIG_HOME/adaptrt/plugins.toml``, or ``~/.config`` ..."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "adaptrt" / FILE_NAME
+    """The user's own: ``~/.config/adaptrt/plugins.toml`` on Linux, or below ``$XDG_CONFIG_HOME``."""
+    from platformdirs import user_config_path
+
+    return user_config_path("adaptrt") / FILE_NAME
 
 
 def read_settings(path: Path) -> Settings:
@@ -68,25 +73,68 @@ def read_settings(path: Path) -> Settings:
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path} is not TOML: {error}.") from error
+        raise SettingsError(f"{path} is not valid TOML: {error}.") from error
     try:
-        return Settings.model_validate(content)
-    except ValidationError as error:
-        errors = error.errors(include_url=False)
-        # a misspelt key often comes with the one it was meant to be, missing
-        first = next((found for found in errors if found["type"] == "extra_forbidden"), errors[0])
-        where = tuple(str(part) for part in first["loc"])
-        dotted = ".".join(where)
-        place = f"{path}:{_line_of(text, where)}"
-        if first["type"] == "extra_forbidden":
-            known = _known_keys(where[:-1])
-            raise SettingsError(f"{place}: unknown key {dotted!r}.", hint=did_you_mean(where[-1], known)) from None
-        raise SettingsError(f"{place}: {dotted}: {first['msg']}.") from None
+        return _checked(content)
+    except _ValueError as wrong:
+        place = f"{path}:{_line_of(text, wrong.where)}"
+        raise SettingsError(f"{place}: {wrong.message}.", hint=wrong.hint) from None
 
 
-def _known_keys(table: tuple[str, ...]) -> list[str]:
-    tables: dict[str, type[BaseModel]] = {"adapters": CatalogueEntry, "plugins": PluginChoice}
-    return list(tables.get(table[0] if table else "", Settings).model_fields)
+class _ValueError(Exception):
+    """What is wrong with a value, and the keys that lead to it."""
+
+    def __init__(self, where: tuple[str, ...], message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.where = where
+        self.message = message
+        self.hint = hint
+
+
+def _checked(content: Mapping[str, Any]) -> Settings:
+    _require_known(content, Settings, ())
+    for name, table in content.items():
+        _require_table(table, (name,))
+    adapters = {
+        name: _table(entry, CatalogueEntry, ("adapters", name)) for name, entry in content.get("adapters", {}).items()
+    }
+    plugins = _table(content.get("plugins", {}), PluginChoice, ("plugins",))
+    for name, table in content.get("settings", {}).items():
+        _require_table(table, ("settings", name))
+    return Settings(adapters=adapters, plugins=plugins, settings=content.get("settings", {}))
+
+
+def _table(value: Any, kind: type[T], where: tuple[str, ...]) -> T:
+    _require_table(value, where)
+    _require_known(value, kind, where)
+    for name, wanted in get_type_hints(kind).items():
+        try:
+            if name in value:
+                msgspec.convert(value[name], wanted)
+        except msgspec.ValidationError as error:
+            message, _, inside = str(error).replace("`", "").partition(" - at $")
+            position = inside.strip("[]")
+            raise _wrong((*where, name, *([position] if position else [])), message) from None
+    missing = [one.name for one in fields(kind) if one.default is MISSING and one.name not in value]  # type: ignore[arg-type]
+    if missing:
+        raise _wrong((*where, missing[0]), "the key is required")
+    return msgspec.convert(value, kind)
+
+
+def _require_table(value: Any, where: tuple[str, ...]) -> None:
+    if not isinstance(value, dict):
+        raise _wrong(where, f"Expected table, got {type(value).__name__}")
+
+
+def _require_known(table: Mapping[str, Any], kind: type[Any], where: tuple[str, ...]) -> None:
+    known = [one.name for one in fields(kind)]
+    for key in table:
+        if key not in known:
+            raise _ValueError((*where, key), f"unknown key {'.'.join((*where, key))!r}", did_you_mean(key, known))
+
+
+def _wrong(where: tuple[str, ...], message: str) -> _ValueError:
+    return _ValueError(where, f"{'.'.join(where)}: {message}")
 
 
 def _line_of(text: str, where: tuple[str, ...]) -> int:

@@ -22,7 +22,7 @@ def print_findings(console: Console, findings: Sequence[Finding], *, hidden: int
         line = Text(f"{finding.severity:<8}", style=_COLORS[finding.severity])
         line.append(f"{finding.count} x {finding.operator}: " if finding.operator else "", style="bold")
         line.append(finding.message)
-        line.append(f"  [{finding.rule}{f', rule {finding.number}' if finding.number else ''}]", style="dim")
+        line.append(f"  [{finding.rule}]", style="dim")
         console.print(line, soft_wrap=True)
         for place in finding.places:
             where = Text(f"          {place.file}:{place.line}", style="cyan")

@@ -5,33 +5,53 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
+from importlib.metadata import distribution as installed_distribution
 from typing import Any, Generic, TypeVar
 
-from adaptrt.errors import PluginError, UsageError, did_you_mean
+from adaptrt.errors import DependencyError, PluginError, UsageError, did_you_mean
 
 T = TypeVar("T")
 
 _PREFIX = "adaptrt."
+_CORE = "adaptrt"
 
 
 class Registry(Generic[T]):
     """The objects of ``group``, each imported when it is asked for.
 
     ``kind`` is what messages call them. An entry point ``name = module:attribute`` names an instance of ``type`` (a
-    class, or a runtime-checkable protocol) whose attribute ``name`` is that name.
+    class, or a runtime-checkable protocol) whose attribute ``name`` is that name. ``core_first``: core's own names are
+    found in its own metadata, without reading that of every distribution, and no other distribution can claim them.
     """
 
-    def __init__(self, group: str, kind: str, type: type[T] | Any) -> None:  # noqa: A002
+    def __init__(self, group: str, kind: str, type: type[T] | Any, *, core_first: bool = False) -> None:  # noqa: A002
         self.group = group
         self.kind = kind
+        self.core_first = core_first
         self._type = type
         self._found: dict[str, T] = {}
-        self._read: object = None
+        _registries.append(self)
 
     def names(self) -> list[str]:
         """Every name that ``find`` knows, sorted; nothing is imported."""
         return sorted(_declared()[self.group])
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._claims(name))
+
+    def core_names(self) -> list[str]:
+        """The names that core declares, sorted; only core's own metadata is read."""
+        return sorted(_declared_by_core()[self.group])
+
+    def ignored(self) -> list[tuple[str, str]]:
+        """Name and distribution of each claim on one of core's names (``core_first``)."""
+        return [
+            (name, distribution)
+            for name in (self.core_names() if self.core_first else [])
+            for distribution in sorted(_declared()[self.group][name])
+            if distribution != _CORE
+        ]
 
     def find(self, name: str) -> T:
         """The object of this name.
@@ -39,9 +59,6 @@ class Registry(Generic[T]):
         Raises a ``UsageError`` if there is none, and a ``PluginError`` if two distributions claim the name or the object
         cannot be loaded.
         """
-        declared = _declared()
-        if declared is not self._read:  # entry points were read again
-            self._found, self._read = {}, declared
         if name not in self._found:
             self._found[name] = self._load(name)
         return self._found[name]
@@ -52,11 +69,17 @@ class Registry(Generic[T]):
 
     def distribution(self, name: str) -> str:
         """The distribution that brings a name, with its version."""
-        distribution, point = next(iter(_declared()[self.group][name].items()))
+        distribution, point = next(iter(self._claims(name).items()))
         return f"{distribution} {point.dist.version}" if point.dist else distribution
 
+    def _claims(self, name: str) -> Mapping[str, EntryPoint]:
+        """Distribution to entry point."""
+        if self.core_first and name in _declared_by_core()[self.group]:
+            return {_CORE: _declared_by_core()[self.group][name]}
+        return _declared()[self.group].get(name, {})
+
     def _load(self, name: str) -> T:
-        claims = _declared()[self.group].get(name, {})
+        claims = self._claims(name)
         if not claims:
             raise UsageError(
                 f"Unknown {self.kind} {name!r}.",
@@ -84,6 +107,24 @@ class Registry(Generic[T]):
         return found
 
 
+_registries: list[Registry[Any]] = []
+
+
+@functools.cache
+def _declared_by_core() -> Mapping[str, dict[str, EntryPoint]]:
+    """Group to name to entry point, of core alone."""
+    found: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
+    try:
+        points = installed_distribution(_CORE).entry_points
+    except PackageNotFoundError:
+        raise DependencyError(
+            "adaptrt is not installed: Python finds only its source files.", hint="Install it: pip install adaptrt"
+        ) from None
+    for point in points:
+        found[point.group][point.name] = point
+    return found
+
+
 @functools.cache
 def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
     """Group to name to distribution to entry point, read once; a distribution found twice on the path counts once."""
@@ -99,3 +140,6 @@ def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
 def forget_declared() -> None:
     """Read the entry points again at the next use: for tests that install distributions."""
     _declared.cache_clear()
+    _declared_by_core.cache_clear()
+    for registry in _registries:
+        registry._found.clear()

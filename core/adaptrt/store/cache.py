@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 from filelock import FileLock
+from platformdirs import user_cache_path
 
 from adaptrt.errors import OutputError
 from adaptrt.store.cache_entry import Entry, is_hash, read_entry
@@ -30,9 +31,9 @@ _TITLE_LENGTH = 500
 
 
 def cache_folder() -> Path:
-    """``$ADAPTRT_CACHE_DIR``, else ``adaptrt`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """``$ADAPTRT_CACHE_DIR``, else the user's: ``~/.cache/adaptrt`` on Linux, or below ``$XDG_CACHE_HOME``."""
     own = os.environ.get(FOLDER_VARIABLE)
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adaptrt"
+    return Path(own) if own else user_cache_path("adaptrt")
 
 
 def default_timing_folder() -> Path:

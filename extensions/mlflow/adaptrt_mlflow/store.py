@@ -28,7 +28,7 @@ def record(settings: Settings, request: Request, report: Report) -> str:
 
     client = MlflowClient(tracking_uri=settings.tracking_uri or None)
     ended = int(time.time() * 1000)
-    tags = {**tags_of(report), **settings.tags}
+    tags = {**tags_of(report), **{name: str(value) for name, value in settings.tags.items()}}
     first = dict(list(tags.items())[:_BATCH])
     run = client.create_run(
         _experiment(client, settings),

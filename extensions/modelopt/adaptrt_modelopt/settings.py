@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from adaptrt import Conversion, SettingsError, did_you_mean
+from adaptrt import Conversion, SettingsError, fill_settings
 
 
 @dataclass(frozen=True)
@@ -25,26 +23,15 @@ class Settings:
     op_types_to_exclude: tuple[str, ...] = ()
     max_depth_of_reduction: int = 0
 
+    def __post_init__(self) -> None:
+        for name in ("samples", "max_depth_of_reduction"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"[settings.modelopt]: {name} must be at least 0; got {getattr(self, name)}.")
+        for name in ("data_max", "init_max"):
+            if getattr(self, name) <= 0:
+                raise SettingsError(f"[settings.modelopt]: {name} must be above 0; got {getattr(self, name)}.")
+
 
 def settings_of(ctx: Conversion) -> Settings:
     """The settings of this conversion; a ``SettingsError`` names the key that is wrong."""
-    table = ctx.settings.get("modelopt", {})
-    known = {found.name: getattr(Settings(), found.name) for found in fields(Settings)}
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in known:
-            raise SettingsError(f"[settings.modelopt]: unknown key {key!r}.", hint=did_you_mean(key, known))
-        wanted, fits = _kind_of(known[key])
-        if isinstance(value, bool) or not fits(value):
-            raise SettingsError(f"[settings.modelopt]: {key} is {value!r}.", hint=f"It takes {wanted}.")
-        values[key] = tuple(value) if isinstance(value, list) else value
-    return Settings(**values)
-
-
-def _kind_of(default: object) -> tuple[str, Callable[[Any], bool]]:
-    """What values like this one are, in words, and whether a value is one."""
-    if isinstance(default, tuple):
-        return "a list of texts", lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value)
-    if isinstance(default, float):
-        return "a number above 0", lambda value: isinstance(value, (int, float)) and value > 0
-    return "a whole number from 0", lambda value: isinstance(value, int) and value >= 0
+    return fill_settings(Settings, ctx.settings.get("modelopt", {}), "settings.modelopt")

@@ -42,7 +42,7 @@ def test_a_module_of_the_current_folder(conversion: Make, folder: Path) -> None:
 
 def test_a_file_is_read_anew(conversion: Make, folder: Path) -> None:
     load(conversion("nets.py:ImageArray", IMAGE))
-    (folder / "nets.py").write_text("from torch import nn\nImage = nn.Identity\n")
+    (folder / "nets.py").write_text("from torch import nn\nImageArray = nn.Identity\n")
     assert type(load(conversion("nets.py:ImageArray", IMAGE))) is torch.nn.Identity
 
 
@@ -55,7 +55,7 @@ def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
 @pytest.mark.parametrize(
     ("source", "message", "hint"),
     [
-        ("nets.py:Pictur", "has no 'Pictur'", "Did you mean 'ImageArray'?"),
+        ("nets.py:ImageArra", "has no 'ImageArra'", "Did you mean 'ImageArray'?"),
         ("net.py:ImageArray", "There is no file net.py", "Did you mean 'nets.py'?"),
         ("nets.py", "Which object in nets.py?", "nets.py:Net"),
         ("nothing_here:Net", "no module 'nothing_here'", "Install its package"),
@@ -164,10 +164,10 @@ class TestWeights:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda state: state.pop("head.bias"), r"1 missing \(head.bias\)"),
-            (lambda state: state.update(extra=torch.zeros(1)), r"1 not in the model \(extra\)"),
-            (lambda state: state.update({"head.weight": torch.zeros(9, 8)}), r"head.weight is \(9, 8\) there"),
-            (lambda state: state.clear() or state.update(a=torch.zeros(1)), "no tensor of this network"),
+            (lambda state: state.pop("head.bias"), "it lacks head.bias"),
+            (lambda state: state.update(extra=torch.zeros(1)), "it has besides extra"),
+            (lambda state: state.update({"head.weight": torch.zeros(9, 8)}), r"head.weight is \[9, 8\] in the file"),
+            (lambda state: state.clear() or state.update(a=torch.zeros(1)), "no tensor of the network"),
         ],
     )
     def test_that_do_not_fit(

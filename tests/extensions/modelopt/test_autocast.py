@@ -23,6 +23,8 @@ NOTHING = '[plugins]\ndisable = ["modelopt"]\n'
 
 def convert(**options: Any) -> Report:
     request = {"adapter": "tiny", "precision": "fp16", "target": 10, "verify": "quick", **options}
+    if Path("plugins.toml").is_file():
+        request.setdefault("plugins_file", "plugins.toml")
     return adaptrt.convert(request.pop("source", "detector"), **request)
 
 

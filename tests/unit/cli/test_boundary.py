@@ -264,8 +264,8 @@ def test_no_color_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_the_module_is_the_command() -> None:
-    """What there is without the console script: an engine machine with adaptrt on its PYTHONPATH."""
+    """For an environment whose scripts are not on the path."""
     done = subprocess.run([sys.executable, "-m", "adaptrt", "no-such"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("Error: There is no command 'no-such'")
+    assert done.stderr.startswith("Error: Unknown command 'no-such'")
     assert "adaptrt --help" in done.stderr

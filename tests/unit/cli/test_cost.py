@@ -10,13 +10,13 @@ import sys
 import pytest
 
 HEAVY = {
-    "cv2", "jinja2", "mmdet", "msgspec", "numpy", "onnx", "onnx_ir", "onnxruntime", "pydantic", "PIL", "rich",
+    "cv2", "jinja2", "mmdet", "msgspec", "numpy", "onnx", "onnx_ir", "onnxruntime", "PIL", "rich",
     "tensorrt", "timm", "torch", "ultralytics",
 }  # fmt: skip
 
 
-# reading the options that --set may give takes msgspec
-ALLOWED = {"no adapter": {"msgspec"}}
+# what --set may give, and plugins.toml, are read with msgspec
+ALLOWED = {"no adapter": {"msgspec"}, "adapters": {"msgspec"}}
 
 CASES = {
     "import": "import adaptrt",

@@ -13,7 +13,8 @@ from adaptrt import __version__
 from adaptrt.cli.boundary import run
 from adaptrt.cli.convert import convert
 from adaptrt.cli.framework import Command
-from adaptrt.cli.main import COMMANDS, cli
+from adaptrt.cli.main import cli
+from adaptrt.specs.commands import COMMANDS
 
 
 def command_of(name: str) -> click.Command:
@@ -29,7 +30,7 @@ def command_of(name: str) -> click.Command:
 def leaves() -> list[str]:
     """Every command; those of a group with the group's name before."""
     names: list[str] = []
-    for name in COMMANDS:
+    for name in COMMANDS.core_names():
         command = command_of(name)
         inner = command.list_commands(click.Context(command)) if isinstance(command, click.Group) else None
         names += [name] if inner is None else [f"{name} {word}" for word in inner]
@@ -43,7 +44,7 @@ def test_version(adaptrt: Any) -> None:
 def test_the_list_of_commands_is_grouped(adaptrt: Any) -> None:
     text = adaptrt("--help").out
     assert text.index("Models:") < text.index("  convert ") < text.index("This installation:") < text.index("  doctor ")
-    assert all(f"  {name} " in text for name in COMMANDS)
+    assert all(f"  {name} " in text for name in COMMANDS.core_names())
 
 
 @pytest.mark.parametrize("name", leaves())

@@ -292,3 +292,14 @@ def test_core_passes_have_reasons_and_an_order_of_their_own() -> None:
     assert len({found.order for found in passes}) == len({found.name for found in passes}) == len(passes)
     assert all(found.reason for found in passes)
     assert "simplify" not in [found.name for found in standard_passes(with_onnxsim=False)]
+
+
+def test_the_page_about_passes_has_their_orders() -> None:
+    import re
+    from pathlib import Path
+
+    from adaptrt import PASS_ORDER
+
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "add-a-graph-pass.md"
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [(name, int(order)) for order, name in rows] == list(PASS_ORDER.items())

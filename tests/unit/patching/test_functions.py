@@ -13,7 +13,7 @@ from patience import HANG
 
 from adaptrt.contributions import FunctionPatch, Patch
 from adaptrt.errors import PatchError
-from adaptrt.patching import applied, require_called
+from adaptrt.patching import applied, require_called, warn_untested
 from adaptrt.plugins.facade import Contributed
 
 SOURCE = """
@@ -200,7 +200,7 @@ def test_a_missing_target_says_what_is_installed(framework: ModuleType) -> None:
     with pytest.raises(PatchError) as caught, applied(None, [patch("gone", tagged)]):  # type: ignore[arg-type]
         pass
     hint = caught.value.hint or ""
-    assert hint.startswith("framework>=1,<2 is supported, framework 1.5 is installed")
+    assert hint.startswith("framework 1.5 is installed, framework>=1,<2 is supported.")
 
 
 def test_a_module_that_cannot_be_imported(framework: ModuleType, fake_distribution: Callable[..., Path]) -> None:
@@ -221,7 +221,7 @@ def test_a_module_that_cannot_be_imported(framework: ModuleType, fake_distributi
         ("framework>=2", "supports framework>=2, and framework 1.5 is installed"),
         ("framework<1.5", "and framework 1.5 is installed"),
         ("other-framework>=1", "and other-framework nothing is installed"),
-        ("framework >>> 1", "is no requirement"),
+        ("framework >>> 1", "is not a valid requirement"),
     ],
 )
 def test_versions_out_of_range(framework: ModuleType, requires: str, message: str) -> None:
@@ -275,3 +275,35 @@ def test_one_export_at_a_time(framework: ModuleType) -> None:
     thread.join(HANG)
     assert order == ["asks", "leaves", "enters"]
     assert framework.double(3) == 6
+
+
+def test_versions_beyond_the_tested_ones_warn_where_link_1_decides(framework: ModuleType) -> None:
+    beyond = [patch(target, tagged, tested="framework>=1,<=1.4") for target in ("double", "Base.method")]
+    known = patch("Base.static", tagged, tested="framework==1.5")
+    warnings: list[str] = []
+    with applied(None, [*beyond, known, patch("Base.known_as", tagged)]) as records:  # type: ignore[arg-type]
+        assert [record.untested for record in records] == ["1.5", "1.5", "", ""]
+        warn_untested(records, warnings.append, link_1=True)
+        with pytest.raises(PatchError, match="framework 1.5 is installed.*tested with framework>=1,<=1.4") as caught:
+            warn_untested(records, warnings.append, link_1=False)
+    assert warnings == [
+        "framework 1.5 is installed, and the patches of tester (2) were tested with framework>=1,<=1.4: "
+        "link 1 decides whether they still keep the result."
+    ]
+    assert "--verify quick" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("tested", ["framework 1..2", "other>=1"])
+def test_tested_versions_that_say_nothing(framework: ModuleType, tested: str) -> None:
+    with pytest.raises(PatchError, match="tested"), applied(None, [patch("double", tagged, tested=tested)]):  # type: ignore[arg-type]
+        pass
+
+
+def test_a_missing_target_says_what_is_installed_supported_and_to_do(framework: ModuleType) -> None:
+    gone = patch("Base.gone", tagged, tested="framework>=1,<=1.4")
+    with pytest.raises(PatchError, match="'gone' is not in Base") as caught, applied(None, [gone]):  # type: ignore[arg-type]
+        pass
+    assert caught.value.hint == (
+        "framework 1.5 is installed, framework>=1,<2 is supported. "
+        "Install a tested version (pip install 'framework>=1,<=1.4'), or a newer release of the adapter."
+    )

@@ -150,7 +150,7 @@ def test_plugins_and_their_versions_count(checkpoint: Path, install_extension: I
     with_blur = key()
     assert with_blur != base
     Path("plugins.toml").write_text("[settings.blur]\nradius = 3\n")
-    assert key() != with_blur
+    assert key(plugins_file=Path("plugins.toml")) != with_blur
 
 
 def test_sources_of_an_editable_plugin_count(checkpoint: Path, install_extension: Install) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from adaptrt.pipeline.environment import inductor_cache
+from adaptrt.pipeline.environment import describe_environment, inductor_cache
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -33,3 +34,18 @@ def test_onnxruntime_leaves_no_session_file(tmp_path: Path) -> None:
     environment.pop("ORT_DISABLE_TELEMETRY", None)
     subprocess.run([sys.executable, "-c", "import adaptrt, onnxruntime"], env=environment, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_framework_of_any_installed_plugin_is_described(fake_distribution: Callable[..., Path]) -> None:
+    fake_distribution("Their.Framework", version="4.2")
+    fake_distribution("not-needed", version="1.0")
+    fake_distribution(
+        "adaptrt-theirs",
+        {"adaptrt.adapters": {"theirs": "theirs"}},
+        version="0.7",
+        requires=["adaptrt", "their-framework>=4", "missing>=1", "not-needed; extra == 'more'"],
+    )
+    found = describe_environment()
+    assert (found["their-framework"], found["adaptrt-theirs"]) == ("4.2", "0.7")
+    assert not {"missing", "not-needed"} & set(found)
+    assert {"python", "platform", "adaptrt", "numpy"} <= set(found)

@@ -53,10 +53,10 @@ def test_the_projects_own_file() -> None:
         ("disable", "disabled", 10, "unknown key 'plugins.disabled'", "Did you mean 'disable'?"),
         ("summary", "sumary", 4, "unknown key 'adapters.yolov5.sumary'", "Did you mean 'summary'?"),
         ("[settings.blur]", "[setings.blur]", 12, "unknown key 'setings'", "Did you mean 'settings'?"),
-        ('["other"]', '"other"', 10, "plugins.disable: Input should be a valid tuple", None),
-        ('["other"]', "[7]", 10, "plugins.disable.0: Input should be a valid string", None),
-        ('summary = "YOLOv5"', "", 2, "adapters.yolov5.summary: Field required", None),
-        ("[settings.blur]\nradius = 3", "[settings]\nblur = 3", 13, "settings.blur", None),
+        ('["other"]', '"other"', 10, "plugins.disable: Expected array, got str.", None),
+        ('["other"]', "[7]", 10, "plugins.disable.0: Expected str, got int.", None),
+        ('summary = "YOLOv5"', "", 2, "adapters.yolov5.summary: the key is required.", None),
+        ("[settings.blur]\nradius = 3", "[settings]\nblur = 3", 13, "settings.blur: Expected table, got int.", None),
     ],
 )
 def test_errors_name_file_line_and_key(
@@ -70,12 +70,12 @@ def test_errors_name_file_line_and_key(
 
 
 def test_wrong_toml_has_its_place(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"is not TOML: .*line 3"):
+    with pytest.raises(SettingsError, match=r"is not valid TOML: .*line 3"):
         read(tmp_path, "[plugins]\nmodules = [\n  'a',,\n]")
 
 
 def test_brackets_without_end(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="is not TOML"):
+    with pytest.raises(SettingsError, match="is not valid TOML"):
         read(tmp_path, "a = " + "[" * 50_000)
 
 
@@ -135,7 +135,7 @@ def test_any_toml_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, c
         assert isinstance(read_settings(path), Settings)
     except SettingsError as error:
         assert str(path) in error.message
-        assert "is not TOML" not in error.message
+        assert "is not valid TOML" not in error.message
 
 
 @given(st.one_of(st.text(), st.text(st.sampled_from("[]{}=\"'.,\n#ap1-_ \\"), max_size=40), st.binary()))

@@ -105,3 +105,15 @@ def test_files_and_times() -> None:
     report.files["onnx"] = FileRecord("out/best.onnx", 3, "0" * 64)
     assert report.onnx == Path("out/best.onnx")
     assert report.seconds == 2.0
+
+
+def test_findings_of_older_reports_are_read() -> None:
+    """They numbered the rules."""
+    import json
+
+    finding = {"rule": "scatter", "number": 6, "severity": "warning", "operator": "ScatterND", "count": 2}
+    old = json.loads(Report("yolov5", "best.pt", "adaptrt convert").to_json())
+    old["findings"] = [{**finding, "message": "m", "advice": "a", "places": []}]
+    (found,) = Report.from_json(json.dumps(old)).findings
+    assert (found.rule, found.severity, found.count) == ("scatter", "warning", 2)
+    assert not hasattr(found, "number")

@@ -116,7 +116,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_imports_nothing_heavy() -> None:
     import subprocess
 
-    heavy = {"torch", "onnx", "cv2", "numpy", "pydantic"}  # every run of pytest imports it, where adaptrt is installed
+    heavy = {"torch", "onnx", "cv2", "numpy"}  # every run of pytest imports it, where adaptrt is installed
     program = f"import sys, adaptrt.testing.plugin; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

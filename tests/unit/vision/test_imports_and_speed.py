@@ -14,7 +14,7 @@ import adaptrt.vision
 from adaptrt.vision.decoders.registry import decoder_names, find_decoder
 for name in ("boxes", "classify", "raw", "yolo", "yolo_anchor"):
     find_decoder(name)
-print(*sorted({"torch", "cv2", "PIL", "pydantic", "onnx", "tensorrt"} & set(sys.modules)))
+print(*sorted({"torch", "cv2", "PIL", "onnx", "tensorrt"} & set(sys.modules)))
 """
 
 IMAGES_WITHOUT_OPENCV = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 
 import onnx_ir as ir
@@ -13,19 +12,19 @@ from onnx_ir.passes import common
 from adaptrt.graph.lint.hits import Hit
 from adaptrt.graph.lint.rules import HALF_PIXELS, RULES, Graph, hits
 from adaptrt.graph.lint.source_locations import source_location_of
-from adaptrt.graph.model_file import read_model
+from adaptrt.graph.model_file import outline_nodes, read_model
 from adaptrt.onnxfile.node_rules import decoding_nodes, pixel_outputs
-from adaptrt.onnxfile.reader import Node
 from adaptrt.report import Finding, SourceLocation
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.targets import Target
 
 _PLACES = 5
-_GRAVITY = {"error": 0, "warning": 1, "info": 2}
+_SEVERITIES = ("error", "warning", "info")
+_ORDER = {name: position for position, name in enumerate(RULES)}
 
 
 def check_graph(model: ir.Model, spec: ModelSpec | None, target: Target) -> list[Finding]:
-    """What in the graph breaks a rule for this TensorRT generation, the gravest first; the graph stays as it is."""
+    """What in the graph breaks a rule for this TensorRT generation, the most severe first; the graph stays as it is."""
     looked_at = model.clone()
     failure = _infer_shapes(looked_at)
     graph = Graph(looked_at, spec, target, _decoding(looked_at, spec))
@@ -33,7 +32,9 @@ def check_graph(model: ir.Model, spec: ModelSpec | None, target: Target) -> list
     for hit in [*([Hit("shapes", "graph", detail=failure)] if failure else []), *hits(graph)]:
         groups.setdefault((hit.rule, hit.operator, hit.detail), []).append(hit)
     findings = [_finding(found) for found in groups.values()]
-    return sorted(findings, key=lambda finding: (_GRAVITY[finding.severity], finding.number or 99, -finding.count))
+    return sorted(
+        findings, key=lambda finding: (_SEVERITIES.index(finding.severity), _ORDER[finding.rule], -finding.count)
+    )
 
 
 def _infer_shapes(model: ir.Model) -> str:
@@ -71,7 +72,6 @@ def _finding(found: list[Hit]) -> Finding:
     )
     return Finding(
         rule=hit.rule,
-        number=rule.number,
         severity=hit.severity or rule.severity,
         operator=hit.operator,
         count=len(found),
@@ -86,14 +86,10 @@ def _decoding(model: ir.Model, spec: ModelSpec | None) -> frozenset[str]:
     outputs = pixel_outputs(spec)
     if not outputs:
         return frozenset()
-    outline = [Node(node.name or "", node.op_type, _names(node.inputs), _names(node.outputs)) for node in model.graph]
+    outline = outline_nodes(model.graph)
     weights = {
         name: int(value.const_value.size)
         for name, value in model.graph.initializers.items()
         if value.const_value is not None
     }
     return frozenset(decoding_nodes(outline, outputs, weights))
-
-
-def _names(values: Iterable[ir.Value | None]) -> tuple[str, ...]:
-    return tuple(str(value.name) if value is not None else "" for value in values)

@@ -1,4 +1,4 @@
-"""Rule 8: what leaves the engine is boxes and scores, not the raw maps that somebody has to decode outside."""
+"""The rule ``raw-output``: what leaves the engine is boxes and scores, not the raw maps that somebody has to decode outside."""
 
 from __future__ import annotations
 

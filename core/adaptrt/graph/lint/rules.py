@@ -11,6 +11,7 @@ import onnx_ir as ir
 from adaptrt.graph.lint.hits import Hit
 from adaptrt.graph.lint.operators import unsupported
 from adaptrt.graph.lint.raw_outputs import raw_outputs
+from adaptrt.graph.model_file import node_name
 from adaptrt.report import Severity
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.targets import Target
@@ -21,9 +22,8 @@ HALF_PIXELS = "half-pixels"
 
 @dataclass(frozen=True)
 class Rule:
-    """``number`` is that of the design's list of rules for patched code; 0 for what TensorRT itself demands."""
+    """What a finding says; ``RULES`` has them by name, in the order of the report."""
 
-    number: int
     severity: Severity
     message: str
     advice: str
@@ -31,57 +31,57 @@ class Rule:
 
 RULES = {
     "shape-read": Rule(
-        1, "warning", "sizes are read while the graph runs",
+        "warning", "sizes are read while the graph runs",
         "int(x.shape[i]) for each axis that is fixed; only dynamic axes stay symbolic",
     ),
     "resize-by-size": Rule(
-        2, "warning", "a size for the interpolation is computed in the graph",
+        "warning", "a size for the interpolation is computed in the graph",
         "interpolate(scale_factor=...) instead of a size read from a tensor",
     ),
     "reshape-by-size": Rule(
-        3, "warning", "the target shape of a reshape is computed in the graph",
+        "warning", "the target shape of a reshape is computed in the graph",
         "reshape(-1, ...) with the batch as -1 and numbers for the other axes",
     ),
     "free-axis": Rule(
-        4, "error", "an axis is dynamic that nobody asked for", "--dynamic, --batch or --shape name the dynamic axes"
+        "error", "an axis is dynamic that nobody asked for", "--dynamic, --batch or --shape name the dynamic axes"
     ),
-    "opset": Rule(5, "error", "the opset does not suit this TensorRT", "--opset, or --target for another TensorRT"),
+    "opset": Rule("error", "the opset does not suit this TensorRT", "--opset, or --target for another TensorRT"),
     "scatter": Rule(
-        6, "warning", "values are written into a tensor (an in-place slice assignment)",
+        "warning", "values are written into a tensor (an in-place slice assignment)",
         "build the result with torch.cat, torch.where, or a product with a mask",
     ),
     "many-axes": Rule(
-        7, "info", "tensors of five axes or more", "merge axes that are not needed apart: TensorRT is quickest up to four"
+        "info", "tensors of five axes or more", "merge axes that are not needed apart: TensorRT is quickest up to four"
     ),
     HALF_PIXELS: Rule(
-        8, "error", "pixel coordinates are computed in half precision, whose spacing is 0.5 px from 512 on",
+        "error", "pixel coordinates are computed in half precision, whose spacing is 0.5 px from 512 on",
         "keep the decoding in float32: --keep-fp32 'PATTERN'",
     ),
     "raw-output": Rule(
-        8, "info", "what leaves the graph is not decoded yet",
+        "info", "what leaves the graph is not decoded yet",
         "decode in forward, where it is cheap: boxes in pixels, sigmoid or softmax of scores; then boxes and scores leave",
     ),
     "negative-gather": Rule(
-        9, "warning", "indices count from the end, which TensorRT has misread", "x[:, n - 1] instead of x[:, -1]"
+        "warning", "indices count from the end, which TensorRT has misread", "x[:, n - 1] instead of x[:, -1]"
     ),
-    "int64": Rule(9, "warning", "int64 arithmetic on data", "compute in int32 or float32: .to(torch.int32) first"),
+    "int64": Rule("warning", "int64 arithmetic on data", "compute in int32 or float32: .to(torch.int32) first"),
     "data-dependent": Rule(
-        9, "warning", "the size of a result depends on data",
+        "warning", "the size of a result depends on data",
         "a mask, torch.where or topk with a fixed number; thresholds and NMS belong after the engine",
     ),
-    "type": Rule(0, "error", "a type that TensorRT does not have", "compute in float32, float16, int32 or bool"),
+    "type": Rule("error", "a type that TensorRT does not have", "compute in float32, float16, int32 or bool"),
     "unsupported": Rule(
-        0, "error", "TensorRT's parser has no such operator", "write it with operators that it has, or bring a plugin (--plugin-lib)"
+        "error", "TensorRT's parser has no such operator", "write it with operators that it has, or bring a plugin (--plugin-lib)"
     ),
     "shapes": Rule(
-        0, "warning", "shapes cannot be inferred, so rules that look at shapes find nothing",
+        "warning", "shapes cannot be inferred, so rules that look at shapes find nothing",
         "onnx.checker.check_model(path, full_check=True) names the node",
     ),
     "custom-operator": Rule(
-        0, "warning", "an operator outside ONNX", "TensorRT needs a plugin for it: --plugin-lib FILE"
+        "warning", "an operator outside ONNX", "TensorRT needs a plugin for it: --plugin-lib FILE"
     ),
     "restriction": Rule(
-        0, "error", "an option of the operator that TensorRT's parser does not take", "leave the option out"
+        "error", "an option of the operator that TensorRT's parser does not take", "leave the option out"
     ),
 }  # fmt: skip
 
@@ -242,7 +242,7 @@ def _values(node: ir.Node, graph: Graph) -> Iterator[tuple[str, str]]:
         yield "int64", "" if graph.target.int64 else f"{graph.target.title} narrows it to int32"
     if node.op_type in _DATA_DEPENDENT:
         yield "data-dependent", ""
-    if node.name in graph.decoding and any(value.dtype in _HALF for value in node.outputs):
+    if node_name(node) in graph.decoding and any(value.dtype in _HALF for value in node.outputs):
         yield HALF_PIXELS, ""
 
 

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping, Sequence
 
-from adaptrt.contributions import GraphPass
+from adaptrt.contributions import PASS_ORDER, GraphPass
 from adaptrt.graph.passes.clean import (
     drop_redundant,
     fold_constants,
@@ -24,19 +24,42 @@ def standard_passes(
     A target that reads no later opset than 17 adds what brings the graph back to it.
     """
     passes = [
-        GraphPass(name="fold", order=10, run=fold_constants, reason="what depends on no input is computed once"),
-        GraphPass(name="clean", order=20, run=drop_redundant, reason="equal constants, equal nodes, dead nodes"),
-        GraphPass(name="gather", order=40, run=make_gathers_positive, reason="TensorRT misreads negative indices"),
         GraphPass(
-            name="shapes", order=80, run=infer_output_shapes, reason="outputs say their sizes where they are known"
+            name="fold",
+            order=PASS_ORDER["fold"],
+            run=fold_constants,
+            reason="what depends on no input is computed once",
         ),
-        GraphPass(name="names", order=90, run=name_nodes, reason="names that stay the same between conversions"),
+        GraphPass(
+            name="clean",
+            order=PASS_ORDER["clean"],
+            run=drop_redundant,
+            reason="equal constants, equal nodes, dead nodes",
+        ),
+        GraphPass(
+            name="gather",
+            order=PASS_ORDER["gather"],
+            run=make_gathers_positive,
+            reason="TensorRT misreads negative indices",
+        ),
+        GraphPass(
+            name="shapes",
+            order=PASS_ORDER["shapes"],
+            run=infer_output_shapes,
+            reason="outputs say their sizes where they are known",
+        ),
+        GraphPass(
+            name="names",
+            order=PASS_ORDER["names"],
+            run=name_nodes,
+            reason="names that stay the same between conversions",
+        ),
     ]
     if with_onnxsim:
         passes.append(
             GraphPass(
                 name="simplify",
-                order=30,
+                order=PASS_ORDER["simplify"],
                 run=functools.partial(simplify, shapes=shapes),
                 reason="shape arithmetic that folding leaves behind",
             )
@@ -44,7 +67,10 @@ def standard_passes(
     if target is not None and target.newest_opset <= OPSET:
         passes.append(
             GraphPass(
-                name="opset17", order=50, run=lower_opset, reason="TensorRT 8 misreads operators of a later opset"
+                name="opset17",
+                order=PASS_ORDER["opset17"],
+                run=lower_opset,
+                reason="TensorRT 8 misreads operators of a later opset",
             )
         )
     return passes

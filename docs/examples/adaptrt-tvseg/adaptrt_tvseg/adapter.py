@@ -105,6 +105,7 @@ def patches(spec: ModelSpec) -> list[FunctionPatch]:
             replacement=interpolate_by_factor,
             reason="sizes read from tensors end as Shape and Concat in front of every Resize; a factor is a constant",
             requires="torchvision>=0.19,<1",
+            tested="torchvision==0.26.*",
             link="https://github.com/pytorch/vision/blob/v0.26.0/torchvision/models/segmentation/_utils.py",
         )
     ]

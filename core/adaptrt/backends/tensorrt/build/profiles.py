@@ -1,4 +1,4 @@
-"""Optimization profiles out of the spec, and which shapes they allow."""
+"""Optimization profiles out of the spec."""
 
 from __future__ import annotations
 
@@ -23,24 +23,6 @@ class Profile:
         shape = self.shapes[name]
         return tuple(dim.min for dim in shape), tuple(dim.opt for dim in shape), tuple(dim.max for dim in shape)
 
-    def allows(self, shapes: Mapping[str, Sizes]) -> bool:
-        return all(_fits(self.shapes[name], sizes) for name, sizes in shapes.items() if name in self.shapes)
-
-    def volume(self) -> int:
-        """Elements of all inputs at max: the smaller, the tighter the profile."""
-        total = 0
-        for shape in self.shapes.values():
-            elements = 1
-            for dim in shape:
-                elements *= dim.max
-            total += elements
-        return total
-
-    def __str__(self) -> str:
-        return f"profile {self.index}: " + ", ".join(
-            f"{name}={format_shape(shape)}" for name, shape in self.shapes.items()
-        )
-
 
 def profiles_of(inputs: Sequence[InputSpec]) -> list[Profile]:
     """One profile for each of the inputs' shapes; an input with a single shape has it in all of them."""
@@ -58,53 +40,6 @@ def profiles_of(inputs: Sequence[InputSpec]) -> list[Profile]:
         )
         for index in range(count)
     ]
-
-
-def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Sizes]) -> Profile:
-    """The tightest profile that allows these shapes; else a ``ShapeError`` with the nearest legal shape."""
-    fitting = [profile for profile in profiles if profile.allows(shapes)]
-    if fitting:
-        return min(fitting, key=Profile.volume)
-    raise _nothing_fits(profiles, shapes)
-
-
-def nearest_shape(shape: Shape, sizes: Sizes) -> Sizes:
-    """The legal sizes next to these."""
-    return tuple(min(max(size, dim.min), dim.max) for dim, size in zip(shape, sizes, strict=True))
-
-
-def _fits(shape: Shape, sizes: Sizes) -> bool:
-    return len(shape) == len(sizes) and all(size in dim for dim, size in zip(shape, sizes, strict=True))
-
-
-def _nothing_fits(profiles: Sequence[Profile], shapes: Mapping[str, Sizes]) -> ShapeError:
-    def distance(profile: Profile, name: str, sizes: Sizes) -> int:
-        return sum(
-            abs(legal - size) for legal, size in zip(nearest_shape(profile.shapes[name], sizes), sizes, strict=True)
-        )
-
-    for name, sizes in shapes.items():
-        wrong = [profile for profile in profiles if name in profile.shapes]
-        if any(_fits(profile.shapes[name], sizes) for profile in wrong) or not wrong:
-            continue
-        given = "x".join(map(str, sizes))
-        same_rank = [profile for profile in wrong if len(profile.shapes[name]) == len(sizes)]
-        if not same_rank:
-            return ShapeError(
-                f"Input {name!r}: {given} has {len(sizes)} axes, the engine takes {format_shape(wrong[0].shapes[name])}."
-            )
-        closest = min(same_rank, key=lambda profile: distance(profile, name, sizes))
-        legal = "x".join(map(str, nearest_shape(closest.shapes[name], sizes)))
-        known = "; ".join(f"profile {profile.index}: {format_shape(profile.shapes[name])}" for profile in same_rank)
-        return ShapeError(
-            f"Input {name!r}: {given} is outside every profile of this engine ({known}).",
-            hint=f"The nearest legal shape is {legal}, in profile {closest.index}; or build with another --shape.",
-        )
-    known = "; ".join(map(str, profiles))
-    given = ", ".join(f"{name}={'x'.join(map(str, sizes))}" for name, sizes in shapes.items())
-    return ShapeError(
-        f"No single profile allows {given} together ({known}).", hint="Build with a profile that holds them all."
-    )
 
 
 def fit_profiles(spec: ModelSpec, network: Mapping[str, Sizes]) -> list[Profile]:

@@ -1,0 +1,76 @@
+"""Weights into a network: what adapters do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import CheckpointError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from adaptrt.request import Conversion
+
+# names of files that hold weights
+SUFFIXES = (".pt", ".pth", ".pth.tar", ".bin", ".ckpt", ".safetensors")
+_SHOWN = 3
+
+
+def is_checkpoint_name(source: str | Path) -> bool:
+    """Whether a source is called as checkpoints are; the file need not exist."""
+    return str(source).lower().endswith(SUFFIXES)
+
+
+def fill_model(
+    model: nn.Module,
+    tensors: Mapping[str, torch.Tensor],
+    source: object,
+    *,
+    hint: str,
+    network: str = "the network",
+    shape_hint: Callable[[Sequence[str]], str] | None = None,
+    order: Callable[[str], Any] | None = None,
+    ignored: Callable[[str], bool] | None = None,
+    strict: bool = True,
+) -> str:
+    """Load weights into a model; a ``CheckpointError`` names what does not fit, with ``hint``.
+
+    ``source`` and ``network`` are what the message calls both. ``shape_hint`` is asked for the hint where shapes differ,
+    with the names in the order of ``order`` (the first is shown). Names that are ``ignored`` may be missing or left over;
+    without ``strict`` any may, and what was is returned in words.
+    """
+    own = model.state_dict()
+    wrong = sorted((name for name in own if name in tensors and own[name].shape != tensors[name].shape), key=order)
+    missing = [name for name in own if name not in tensors and not (ignored and ignored(name))]
+    left_over = [name for name in tensors if name not in own and not (ignored and ignored(name))]
+    if wrong:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise CheckpointError(
+            f"{source} does not fit {network}: {wrong[0]} is {list(tensors[wrong[0]].shape)} in the file, "
+            f"{list(own[wrong[0]].shape)} in the network{more}.",
+            hint=shape_hint(wrong) if shape_hint else hint,
+        )
+    if own and len(missing) == len(own):
+        raise CheckpointError(
+            f"{source} has no tensor of {network}: it holds {_some(list(tensors))}, the network {_some(list(own))}.",
+            hint=did_you_mean(missing[0], left_over) or hint,
+        )
+    parts = [f"{verb} {_some(names)}" for verb, names in (("lacks", missing), ("has besides", left_over)) if names]
+    problems = " and ".join(parts)
+    if problems and strict:
+        raise CheckpointError(f"{source} does not fit {network}: it {problems}.", hint=hint)
+    model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False)
+    return problems
+
+
+def warn_of_random_weights(ctx: Conversion, name: object, remedy: str = "give trained ones with --weights") -> None:
+    """For a network that was built without a checkpoint."""
+    ctx.warn(f"{name} has random weights, and its predictions mean nothing: {remedy}.")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"

@@ -1,0 +1,25 @@
+"""Core's own commands, as their entry points declare them."""
+
+from __future__ import annotations
+
+from adaptrt.specs.commands import Command
+
+_MODELS, _SETUP, _AUTHORS = "Models", "This installation", "For authors of plugins"
+
+
+def _command(name: str, target: str, summary: str, section: str, order: int) -> Command:
+    return Command(name=name, target=f"adaptrt.cli.{target}", summary=summary, section=section, order=order)
+
+
+CONVERT = _command("convert", "convert:convert", "Convert a model and verify the result.", _MODELS, 10)
+BUILD = _command("build", "build:build", "Build an engine from any ONNX file.", _MODELS, 11)
+PREDICT = _command("predict", "predict:predict", "Detect or classify with a converted model.", _MODELS, 12)
+EVALUATE = _command("evaluate", "evaluate:evaluate", "Score converted models on labeled images.", _MODELS, 13)
+INSPECT = _command("inspect", "inspect_model:inspect_model", "Show the contents of a model file.", _MODELS, 14)
+LINT = _command("lint", "lint:lint", "Check a graph against the rules for TensorRT.", _MODELS, 15)
+ENGINE = _command("engine", "engine:engine", "Remove or add the Ultralytics header of an engine.", _MODELS, 16)
+ADAPTERS = _command("adapters", "adapters:adapters", "List the frameworks that can be converted.", _SETUP, 20)
+PLUGINS = _command("plugins", "plugins:plugins", "List the active plugins and their hooks.", _SETUP, 21)
+CACHE = _command("cache", "cache:cache", "List or remove cached results.", _SETUP, 22)
+DOCTOR = _command("doctor", "doctor:doctor", "Check versions and report what is missing.", _SETUP, 23)
+NEW_ADAPTER = _command("new-adapter", "new_adapter:new_adapter", "Create a new adapter from a template.", _AUTHORS, 30)

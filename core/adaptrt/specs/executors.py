@@ -1,0 +1,75 @@
+"""Where ``adaptrt predict`` runs a model over many images: the protocol of executors, and how they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from adaptrt.specs.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from adaptrt.errors import ImageError
+    from adaptrt.pipeline.load import Timing
+
+
+def _ignore(text: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorOptions:
+    """How the model is opened and run: what ``adaptrt.load`` and a call of the model take.
+
+    ``params`` are parameters of the decoder as text, ``own`` an instance of the executor's ``options`` (``None`` where
+    it has none). ``warn`` receives what the user should know.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    custom_ops: tuple[str, ...] = ()
+    allow_host_code: bool = False
+    plugin_libs: tuple[str, ...] = ()
+    plugins_file: str | None = None
+    own: Any = None
+    warn: Callable[[str], None] = _ignore
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageResult:
+    """What was found in one image.
+
+    ``task``: the name of the model's task. ``size``: height and width, pixels. ``pixels``: uint8 [H, W, 3] RGB, to draw on; ``None`` from an executor that does
+    not pass images back: they are read again. An image that could not be read has an ``error`` and nothing else.
+    """
+
+    path: Path
+    task: str = "values"
+    size: tuple[int, int] = (0, 0)
+    prediction: Any = None
+    timing: Timing | None = None
+    pixels: NDArray[np.uint8] | None = None
+    error: ImageError | None = None
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Runs a model over many images; found by name under the entry-point group ``adaptrt.executors``.
+
+    ``options`` is a frozen dataclass that ``--executor-set KEY=VALUE`` fills, or ``None``. Everything heavy is imported
+    inside ``run``.
+    """
+
+    name: str
+    summary: str
+    options: type[Any] | None
+
+    def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
+        """A result for each image, in any order, as soon as it is known; the iterator is closed if nothing more is wanted."""
+        ...
+
+
+EXECUTORS: Registry[Executor] = Registry("adaptrt.executors", "executor", Executor, core_first=True)

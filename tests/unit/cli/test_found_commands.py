@@ -1,0 +1,158 @@
+"""Commands and executors of installed distributions: found, listed, called; core is not edited for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = """
+from adaptrt import Command
+COUNT = Command(name="count", target="counting:count", summary="Count images.", section="Counting")
+"""
+CLICK = """
+import click
+
+@click.command("count")
+@click.argument("images", nargs=-1)
+def count(images):
+    click.echo(f"{len(images)} images")
+"""
+EXECUTOR = """
+from dataclasses import dataclass
+from adaptrt.specs.executors import ImageResult
+
+@dataclass(frozen=True)
+class Options:
+    workers: int = 1
+
+class Reversed:
+    name = "reversed"
+    summary = "the last image first"
+    options = Options
+
+    def run(self, model, sources, options):
+        import adaptrt
+        print(f"{options.own.workers} workers")
+        options.warn("slow")
+        with adaptrt.load(model) as opened:
+            for path in reversed(sources):
+                (found,), timing = opened.timed([path], **options.params)
+                yield ImageResult(path=path, task=opened.spec.task, size=(96, 128), prediction=found, timing=timing)
+
+REVERSED = Reversed()
+"""
+
+
+@pytest.fixture
+def counting(fake_distribution: Callable[..., Path]) -> None:
+    fake_distribution(
+        "adaptrt-counting",
+        {
+            "adaptrt.commands": {"count": "counting_declared:COUNT"},
+            "adaptrt.executors": {"reversed": "reversed_executor:REVERSED"},
+        },
+        modules={"counting_declared": COMMAND, "counting": CLICK, "reversed_executor": EXECUTOR},
+    )
+
+
+def test_a_command_is_listed_and_called(adaptrt: Any, counting: None) -> None:
+    result = adaptrt("--help")
+    assert "\nCounting:\n  count  Count images.\n" in result.out
+    assert result.err == ""
+    assert "counting" not in sys.modules
+    assert adaptrt("count", "a.png", "b.png").out == "2 images\n"
+    assert "count" in adaptrt("--help").out
+    assert "Did you mean 'count'?" in adaptrt("cuont").err
+
+
+def test_cores_commands_do_not_look_at_other_distributions(
+    adaptrt: Any, counting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptrt.specs import registry
+
+    def scanned() -> Any:
+        raise AssertionError("every distribution was read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "entry_points", scanned)
+        assert adaptrt("cache", "ls", "--help").code == 0
+        assert adaptrt("--version").code == 0
+
+
+def test_cores_names_cannot_be_taken(adaptrt: Any, fake_distribution: Callable[..., Path]) -> None:
+    fake_distribution(
+        "adaptrt-thief",
+        {"adaptrt.commands": {"convert": "thief:COUNT"}},
+        modules={"thief": COMMAND.replace('"count"', '"convert"')},
+    )
+    result = adaptrt("--help")
+    assert "Skipping the command convert of adaptrt-thief: it is one of adaptrt's own." in result.err
+    assert "Convert a model and verify the result." in result.out
+    assert "thief" not in sys.modules
+
+
+def test_a_broken_declaration_is_skipped_with_its_reason(adaptrt: Any, fake_distribution: Callable[..., Path]) -> None:
+    fake_distribution(
+        "adaptrt-broken", {"adaptrt.commands": {"broken": "broken_command:X"}}, modules={"broken_command": "1 / 0"}
+    )
+    result = adaptrt("--help")
+    assert result.code == 0
+    assert "Skipping the command broken: " in result.err
+    assert "ZeroDivisionError" in result.err
+    assert "  convert " in result.out
+    assert adaptrt("broken").code == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("raise OSError('lost')", "cannot be imported: OSError: lost"), ("count = 1", "is not a click")],
+)
+def test_a_command_that_cannot_be_imported_is_named(
+    adaptrt: Any, fake_distribution: Callable[..., Path], source: str, message: str
+) -> None:
+    fake_distribution(
+        "adaptrt-counting",
+        {"adaptrt.commands": {"count": "counting_declared:COUNT"}},
+        modules={"counting_declared": COMMAND, "counting": source},
+        version="2.0",
+    )
+    result = adaptrt("count")
+    assert result.code == 3
+    assert "'count' (adaptrt-counting 2.0)" in result.err
+    assert message in result.err
+
+
+def test_an_executor_is_listed_and_chosen(
+    adaptrt: Any, counting: None, converted: Callable[[str], Path], image: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    text = adaptrt("predict", "--help").out
+    assert "  local     one image after another, in this process\n" in text
+    assert "  reversed  the last image first (--executor-set workers)\n" in text
+    second = Path(shutil.copy(image, tmp_path / "second.png"))
+    words = ("predict", converted("detector"), image, second)
+    found = adaptrt(*words, "--json", "--executor", "reversed", "--executor-set", "workers=3")
+    assert found.code == 0, found.err
+    assert "3 workers\n" in found.err  # what it prints does not get into the JSON
+    assert "Warning: slow" in found.err
+    assert [one["path"] for one in found.json["images"]] == [str(second), str(image)]
+    local = adaptrt(*words, "--json").json["images"]
+    assert [one["detections"] for one in local] == [one["detections"] for one in reversed(found.json["images"])]
+    drawn = adaptrt(*words, "--executor", "reversed", "-o", tmp_path / "drawn")
+    assert drawn.code == 0, drawn.err
+    assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["image.png", "second.png"]
+
+
+def test_unknown_executors_and_options_are_named(adaptrt: Any, counting: None, image: Path) -> None:
+    wrong = adaptrt("predict", "best.onnx", image, "--executor", "revesed")
+    assert wrong.code == 2
+    assert "Unknown executor 'revesed'." in wrong.err
+    assert "Did you mean 'reversed'?" in wrong.err
+    assert "has no options" in adaptrt("predict", "best.onnx", image, "--executor-set", "workers=2").err
+    wrong = adaptrt("predict", "best.onnx", image, "--executor", "reversed", "--executor-set", "workrs=2")
+    assert "Did you mean 'workers'?" in wrong.err

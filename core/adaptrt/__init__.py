@@ -35,7 +35,7 @@ from adaptrt.errors import (
     nearest_name,
 )
 from adaptrt.hookspecs import hookimpl
-from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, SemanticMap, Values
+from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions, SemanticMap, Values
 from adaptrt.report import Report
 from adaptrt.request import Conversion, Request, ShapeRequest
 from adaptrt.specs import (
@@ -55,6 +55,7 @@ from adaptrt.specs import (
     Task,
     Tolerance,
 )
+from adaptrt.specs.decoders import Decoder
 from adaptrt.version import __version__
 
 __all__ = [

@@ -25,7 +25,7 @@ from adaptrt import errors, hookspecs, report
 from adaptrt.cli.main import cli as command_line
 from adaptrt.plugins import settings
 from adaptrt.specs import ModelSpec, precision_named, task_named
-from adaptrt.vision.decoders import registry
+from adaptrt.specs.decoders import decoder_names, find_decoder, is_own
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
@@ -190,9 +190,9 @@ def decoders_page() -> str:
         "The decoders that a spec can name, and the parameters that `--set key=value` changes on `convert` and `predict`.",
         "",
     ]
-    for name in sorted(registry._OWN):
-        decoder = registry.find_decoder(name)
-        module = sys.modules[registry._OWN[name]]
+    for name in filter(is_own, decoder_names()):
+        decoder = find_decoder(name)
+        module = sys.modules[f"adaptrt.vision.decoders.{name}"]
         lines += [f"## {name}", "", text(module.__doc__), ""]
         fields = dataclasses.fields(decoder.params)
         if not fields:

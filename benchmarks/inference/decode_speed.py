@@ -24,7 +24,7 @@ from ultralytics.utils.ops import scale_boxes
 
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
-from adaptrt.vision.decoders.registry import find_decoder
+from adaptrt.specs.decoders import find_decoder
 from benchmarks.common.results import arguments, finish, machine, table
 
 SPEC = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform())

@@ -37,7 +37,7 @@ from adaptrt.errors import (
 from adaptrt.hookspecs import hookimpl
 from adaptrt.options import fill_options, fill_settings
 from adaptrt.pipeline.observer import Observer
-from adaptrt.predictions import Classification, Decoder, Detections, ImageMeta, Predictions, SemanticMap, Values
+from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions, SemanticMap, Values
 from adaptrt.report import Report
 from adaptrt.request import Conversion, Request, ShapeRequest
 from adaptrt.specs import (
@@ -59,6 +59,7 @@ from adaptrt.specs import (
     Tolerance,
 )
 from adaptrt.specs.commands import Command
+from adaptrt.specs.decoders import Decoder
 from adaptrt.version import __version__
 
 __all__ = [

@@ -31,8 +31,13 @@ def option_names(options: type[Any]) -> list[str]:
 def takes_option(options: type[Any], key: str) -> bool:
     """Whether a key belongs to this dataclass: a field, or ``field.rest`` where the field is a dict."""
     name, dot, _ = key.partition(".")
-    hints = typing.get_type_hints(options)
-    return name in hints and (not dot or _is_dict(hints[name]))
+    return name in option_names(options) and (not dot or _is_dict(typing.get_type_hints(options)[name]))
+
+
+def renamed_option(options: type[Any], key: str) -> str | None:
+    """Today's name of an option that had this one."""
+    renamed: Mapping[str, str] = getattr(options, "RENAMED", {})
+    return renamed.get(key.partition(".")[0])
 
 
 def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
@@ -45,7 +50,7 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
     filled: dict[str, Any] = {}
     for key, value in sorted(values.items(), key=lambda item: "." in item[0]):
         if not takes_option(options, key):
-            raise UsageError(f"There is no option {key!r}.", hint=did_you_mean(key, option_names(options)))
+            raise no_option(f"There is no option {key!r}.", key, options)
         name, dot, rest = key.partition(".")
         if dot:
             filled[name] = _convert(key, {**(filled.get(name) or {}), rest: _scalar(value)}, hints[name])
@@ -90,6 +95,14 @@ def _missing(options: type[Any], filled: Mapping[str, Any]) -> list[str]:
         and field.default_factory is dataclasses.MISSING
         and field.name not in filled
     ]
+
+
+def no_option(message: str, key: str, options: type[Any], others: Iterable[str] = ()) -> UsageError:
+    """The error of a key that these options do not take; the hint has its new name, or the nearest."""
+    renamed = renamed_option(options, key)
+    if renamed is not None:
+        return UsageError(message, hint=f"{key} is called {renamed} now: --set {renamed}=...")
+    return UsageError(message, hint=did_you_mean(key, [*option_names(options), *others]))
 
 
 def split_options(options: type[T] | None, values: Mapping[str, Any]) -> tuple[T | None, dict[str, Any]]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from adaptrt.specs import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +96,6 @@ class SemanticMap:
 
 Predictions: TypeAlias = "Any"
 """What a decoder returns for one image: the prediction type of the spec's task."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decoder:
-    """Raw outputs to predictions, numpy only; found by ``name`` (entry-point group ``adaptrt.decoders``).
-
-    ``params`` is a frozen dataclass whose fields all have defaults: what ``--set`` and the spec may change.
-    ``decode(outputs, metas, spec, params)`` gets a whole batch (outputs by name, in the order of ``spec.outputs``) with
-    one ``ImageMeta`` for each image, and returns one prediction for each.
-    """
-
-    name: str
-    params: type[Any]
-    decode: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec, Any], Sequence[Predictions]]
 
 
 def name_of(label: int, names: tuple[str, ...]) -> str:

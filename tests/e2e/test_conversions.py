@@ -398,7 +398,13 @@ def test_options_of_the_decoder_become_its_defaults(image: Path) -> None:
     report = convert("detector", verify="quick", options={"conf": "0.95", "classes": "blue"})
     assert report.spec is not None
     assert report.spec.decoder is not None
-    assert report.spec.decoder.params == {"conf": 0.95, "classes": ("blue",)}
+    assert report.spec.decoder.params == {
+        "conf": 0.95,
+        "classes": ("blue",),
+        "iou": 0.7,
+        "max_det": 300,
+        "agnostic": False,  # its own defaults are in the file too
+    }
     with adaptrt.load(report.onnx) as model:  # type: ignore[arg-type]
         (found,) = model(image)
         assert isinstance(found, Detections)

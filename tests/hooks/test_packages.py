@@ -91,6 +91,7 @@ def test_several_adapters_and_decoders(twin: None, image: Path) -> None:
     assert "twin_right" not in sys.modules
     right = adaptrt.convert("net", adapter="right", image=image, verify="quick", output="right.onnx")
     assert left.plugins["left"] == right.plugins["right"] == "adaptrt-twin 2.0"
+    assert adaptrt.load("left.onnx").spec.decoder == adaptrt.DecoderSpec("means", {"gain": 1.0}, "adaptrt-twin")
     (mean,) = adaptrt.load("left.onnx")(image, gain=2.0)
     (peak,) = adaptrt.load("right.onnx")(image)
     assert list(mean.arrays) == ["mean"]

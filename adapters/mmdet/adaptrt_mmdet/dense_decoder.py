@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from adaptrt import Decoder, Detections, ImageMeta, ModelError, ModelSpec
-from adaptrt.vision.boxes import boxes_to_original
-from adaptrt.vision.decoders.params import DetectionParams, class_filter
-from adaptrt.vision.nms import nms_by_class
+from adaptrt import Decoder, ImageMeta, ModelError, ModelSpec
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,22 +29,23 @@ _MAX_RATIO = abs(float(np.log(16 / 1000)))  # mmdet's bound on how much an ancho
 class DenseParams(DetectionParams):
     """Thresholds for the user, and what the head is like.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
-    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; mmdet's ``score_thr``
+    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
     - ``max_det``: the most detections in one image
     - ``agnostic``: boxes of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given
-    - ``score_thr``, ``nms_pre``: mmdet's own: a class score below it is no candidate, at most so many a level
-    - ``best_class``: only the best class of a candidate counts (YOLOX); every class above ``score_thr`` otherwise
+    - ``nms_pre``: mmdet's own: at most so many candidates a level, the best; 0 or less: all
+    - ``best_class``: only the best class of a prior counts (YOLOX); every class above ``conf`` otherwise
     - ``coding``: ``delta`` from anchors, ``distance`` to four sides, ``bins``: distributions of distances,
       ``center``: shift of the point, logarithm of the size
     - ``strides``: pixels of a cell, a level each; ``anchors``: those of one cell, x1 y1 x2 y2 around its corner, a
       level each; ``offset``: where a point lies in its cell; ``means``, ``stds``: of deltas
     """
 
-    iou: float = 0.5
+    RENAMED: ClassVar[Mapping[str, str]] = {**DetectionParams.RENAMED, "score_thr": "conf"}
+
+    iou: float | None = 0.5
     max_det: int = 100
-    score_thr: float = 0.05
     nms_pre: int = 1000
     best_class: bool = False
     coding: Literal["delta", "distance", "bins", "center"] = "delta"
@@ -55,72 +55,62 @@ class DenseParams(DetectionParams):
     means: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     stds: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
 
+    @classmethod
+    def upgrade(cls, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The higher of what were two thresholds."""
+        old = dict(params)
+        lowest = old.pop("score_thr", 0.0)
+        return {**super().upgrade(old), "conf": max(old.get("conf", cls.conf), lowest)}
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: DenseParams
-) -> list[Detections]:
+
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
     for name in ("logits", "boxes"):
         if name not in outputs or outputs[name].ndim != 3 or len(outputs[name]) != len(metas):
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in outputs.items())
             raise ModelError(f"Decoder 'dense' reads logits [B, N, C] and boxes [B, N, 4]; got {shapes or 'nothing'}.")
-    factors = outputs.get("factors")
-    return [
-        _decode_one(logits, boxes, None if factors is None else factors[row], metas[row], spec.labels, params)
-        for row, (logits, boxes) in enumerate(zip(outputs["logits"], outputs["boxes"], strict=True))
-    ]
+    return {name: outputs[name] for name in ("logits", "boxes", "factors") if name in outputs}
 
 
-def _decode_one(
-    logits: Floats, boxes: Floats, factors: Floats | None, meta: ImageMeta, names: tuple[str, ...], params: DenseParams
-) -> Detections:
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, _spec: ModelSpec, params: DenseParams
+) -> Candidates:
+    logits, factors = outputs["logits"], outputs.get("factors")
     priors, strides, levels = _priors(meta.input_size, params)
     if len(priors) != len(logits):
         raise ModelError(f"The heads give {len(logits)} candidates, their priors are {len(priors)}.")
     scores = _sigmoid(logits)
     positions, labels = (
-        np.concatenate(parts) for parts in zip(*_candidates(scores, factors, levels, params), strict=True)
+        np.concatenate(parts) for parts in zip(*_positions(scores, factors, levels, params), strict=True)
     )
     confidence = scores[positions, labels]
     if factors is not None:
         confidence = confidence * _sigmoid(factors[positions])
-    keep = confidence > params.conf
-    wanted = class_filter(params.classes, names)
-    if wanted is not None:
-        keep &= np.isin(labels, wanted)
-    positions, labels, confidence = positions[keep], labels[keep], confidence[keep]
-    found = _boxes(boxes[positions], priors[positions], strides[positions], params)
-    if params.coding != "center":  # mmdet clips to the image before NMS, except for YOLOX
-        found = boxes_to_original(found, meta)
-        solid = (found[:, 2] > found[:, 0]) & (found[:, 3] > found[:, 1])
-        found, labels, confidence = found[solid], labels[solid], confidence[solid]
-    kept = _nms(found, confidence, labels, params)
-    found = found[kept]
+        keep = confidence > params.conf
+        positions, labels, confidence = positions[keep], labels[keep], confidence[keep]
+    boxes = _boxes(outputs["boxes"][positions], priors[positions], strides[positions], params)
+    found = Candidates(boxes, confidence.astype(np.float32, copy=False), labels)
     if params.coding == "center":
-        found = boxes_to_original(found, meta)
-    return Detections(found, confidence[kept].astype(np.float32, copy=False), labels[kept], names)
+        return found
+    found = found.in_image(meta)  # mmdet clips to the image before NMS, except for YOLOX
+    return found.at((found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1]))
 
 
-def _nms(boxes: Floats, scores: Floats, labels: NDArray[np.int64], params: DenseParams) -> NDArray[np.int64]:
-    """Classes are kept apart as mmdet does it: each moved by the image's extent, in float32."""
-    if not params.agnostic and len(boxes):
-        boxes = boxes + (labels.astype(np.float32) * (boxes.max() + np.float32(1)))[:, None]
-    return nms_by_class(boxes, scores, labels, iou=params.iou, max_det=params.max_det, agnostic=True)
-
-
-def _candidates(
+def _positions(
     scores: Floats, factors: Floats | None, levels: Sequence[slice], params: DenseParams
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Indices of candidates and their classes, level by level."""
+    """Indices of priors and their classes, level by level. A factor only lowers a score, so ``conf`` holds for both."""
     if params.best_class:
         best = scores.argmax(1)
         confidence = scores[np.arange(len(scores)), best]
         if factors is not None:
             confidence = confidence * _sigmoid(factors)
-        positions = np.flatnonzero(confidence >= params.score_thr)
+        positions = np.flatnonzero(confidence > params.conf)
         yield positions, best[positions]
         return
     for level in levels:
-        positions, labels = np.nonzero(scores[level] > params.score_thr)
+        positions, labels = np.nonzero(scores[level] > params.conf)
         if 0 < params.nms_pre < len(positions):
             order = np.argsort(-scores[level][positions, labels], kind="stable")[: params.nms_pre]
             positions, labels = positions[order], labels[order]
@@ -173,4 +163,5 @@ def _sigmoid(logits: Floats) -> Floats:
     return result
 
 
-decoder = Decoder("dense", DenseParams, decode)
+# classes are kept apart as mmcv does it: each moved by the extent of the boxes
+decoder = Decoder("dense", DenseParams, FromCandidates(read, candidates, class_offset=None))

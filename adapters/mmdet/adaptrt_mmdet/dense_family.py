@@ -21,6 +21,7 @@ from adaptrt import (
     did_you_mean,
 )
 from adaptrt.checkpoint import warn_of_random_weights
+from adaptrt_mmdet.dense_decoder import DenseParams
 from adaptrt_mmdet.images import read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import MmdetOptions
@@ -109,14 +110,17 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
 
 
 def decoder_params(head: Any) -> dict[str, Any]:
-    """What decoder ``dense`` needs to know of a head, as plain values; thresholds are those of its config."""
+    """What decoder ``dense`` needs to know of a head, as plain values; thresholds are those of its config.
+
+    ``conf`` is the decoder's default, or ``score_thr`` where that is higher: mmdet's is low, for mAP.
+    """
     kind, test = type(head).__name__, head.test_cfg or {}
     generator: Any = head.prior_generator
     coder: Any = getattr(head, "bbox_coder", None)
     params: dict[str, Any] = {
         "iou": float((test.get("nms") or {}).get("iou_threshold", 0.5)),
         "max_det": int(test.get("max_per_img", 300)),
-        "score_thr": float(test.get("score_thr", 0.0)),
+        "conf": max(DenseParams.conf, float(test.get("score_thr", 0.0))),
         "nms_pre": int(test.get("nms_pre", -1)),
         "agnostic": bool((test.get("nms") or {}).get("class_agnostic", False)),
         "best_class": kind == "YOLOXHead",

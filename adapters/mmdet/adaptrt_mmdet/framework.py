@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptrt import Conversion, Detections, ModelSpec
+from adaptrt.vision.decoders.candidates import Candidates
 from adaptrt.vision.decoders.params import class_filter
-from adaptrt.vision.nms import nms_by_class
+from adaptrt.vision.decoders.select import select
 from adaptrt_mmdet.build import quiet
 from adaptrt_mmdet.images import test_pipeline
 from adaptrt_mmdet.labels import class_names
@@ -26,22 +27,38 @@ if TYPE_CHECKING:
 
 
 def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections:
-    """What mmdet finds in an image, by a detector of its own, above the threshold and in the classes asked for.
+    """What mmdet finds in an image, by a detector of its own, with the thresholds and classes asked for.
 
     Both ways to bring an image to our tensor are mmdet's: ``Resize`` with ``keep_ratio=False``, and the padding that a
     larger image in the same batch brings about.
     """
     assert spec.image is not None
-    found = predict(open_source(ctx), [image], spec.image_size, stretch=spec.image.resize == "stretch")[0]
-    params = spec.decoder.params if spec.decoder else {}
-    keep = found.scores > params.get("conf", 0.25)
-    wanted = class_filter(params.get("classes"), spec.labels)
-    if wanted is not None:
-        keep &= np.isin(found.labels, wanted)
-    kept = np.flatnonzero(keep)[: params.get("max_det", 300)]
-    if params.get("nms") is not None:  # not mmdet's: --set nms=0.5 filters what the queries give
-        kept = kept[nms_by_class(found.boxes[kept], found.scores[kept], found.labels[kept], iou=params["nms"])]
+    source, params = open_source(ctx), spec.decoder.params if spec.decoder else {}
+    dense = spec.decoder is not None and spec.decoder.name == "dense"
+    if dense:
+        set_thresholds(source.detector.bbox_head, params)
+    found = predict(source, [image], spec.image_size, stretch=spec.image.resize == "stretch")[0]
+    kept = select(
+        Candidates(found.boxes, found.scores, found.labels),
+        conf=params.get("conf", 0.25),
+        iou=None if dense else params.get("iou"),  # queries: not mmdet's, --set iou=0.5 filters what it gives
+        max_det=params.get("max_det", 300),
+        agnostic=params.get("agnostic", False),
+        classes=class_filter(params.get("classes"), spec.labels),
+    )
     return Detections(found.boxes[kept], found.scores[kept], found.labels[kept], found.names)
+
+
+def set_thresholds(head: Any, params: Mapping[str, Any]) -> None:
+    """What decoder ``dense`` was asked for, where mmdet's own decoding of this head reads it."""
+    test = head.test_cfg
+    test["score_thr"], test["max_per_img"] = params.get("conf", 0.25), params.get("max_det", 100)
+    iou = params.get("iou", 0.5)
+    test["nms"] = {
+        **(test.get("nms") or {"type": "nms"}),
+        "iou_threshold": 1.0 if iou is None else iou,  # no IoU is above 1
+        "class_agnostic": params.get("agnostic", False),
+    }
 
 
 def predict(

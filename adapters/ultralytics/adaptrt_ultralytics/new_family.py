@@ -111,7 +111,7 @@ def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) 
             "imgsz": list(spec.image_size),
             "rect": False,
             "conf": params.get("conf", 0.25),
-            "iou": params.get("iou", 0.7),
+            "iou": 1.0 if params.get("iou", 0.7) is None else params.get("iou", 0.7),  # no IoU is above 1
             "max_det": params.get("max_det", 300),
             "agnostic_nms": params.get("agnostic", False),
             "classes": _class_numbers(params.get("classes"), spec.labels),

@@ -153,7 +153,7 @@ class ConversionJob(Job):
     def make_spec(self, model: nn.Module, decoder_options: dict[str, Any]) -> ModelSpec:
         spec = self.hooks.model_spec(self.ctx, model)
         if spec.decoder is not None:
-            from adaptrt.vision.decoders.registry import find_decoder
+            from adaptrt.specs.decoders import find_decoder
 
             find_decoder(spec.decoder.name)  # one that is not here should be known before minutes are spent
         spec, warnings = self.request.shapes.apply(spec)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import PluginError, UsageError, did_you_mean
-from adaptrt.options import fill_options, option_names, split_options, takes_option
+from adaptrt.options import fill_options, no_option, option_names, renamed_option, split_options, takes_option
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec
+from adaptrt.specs import DecoderSpec, ModelSpec
 
 if TYPE_CHECKING:
     from adaptrt.plugins.facade import Hooks
-    from adaptrt.predictions import Decoder
+    from adaptrt.specs.decoders import Decoder
 
 
 def split_request_options(hooks: Hooks, request: Request) -> tuple[Any, dict[str, Any]]:
@@ -28,27 +29,33 @@ def split_request_options(hooks: Hooks, request: Request) -> tuple[Any, dict[str
 
 
 def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks, request: Request) -> ModelSpec:
-    """The spec with what was left for its decoder; a ``UsageError`` names an option that it does not take."""
-    if not left:
+    """The spec with every parameter of its decoder: its own, what was left for it, and else the decoder's default, so that
+    a later version with other defaults reads the file as this one does. A ``UsageError`` names an option that the
+    decoder does not take."""
+    if spec.decoder is None and not left:
         return spec
-    from adaptrt.vision.decoders.params import class_filter
-    from adaptrt.vision.decoders.registry import find_decoder, is_own
+    from adaptrt.specs.decoders import decoder_of, is_own, owner_of
+    from adaptrt.vision.decoders.params import DetectionParams, class_filter
 
-    decoder = find_decoder(spec.decoder.name if spec.decoder else "raw")
+    decoder = decoder_of(spec)
     for key in left:
         if not takes_option(decoder.params, key):
-            raise UsageError(
+            raise no_option(
                 f"Neither adapter {request.adapter!r} nor decoder {decoder.name!r} has an option {key!r}.",
-                hint=did_you_mean(key, option_names(decoder.params) + _names(hooks.adapter_options())),
+                key,
+                decoder.params,
+                _names(hooks.adapter_options()),
             )
     params = fill_options(decoder.params, {**(spec.decoder.params if spec.decoder else {}), **left})
-    if is_own(decoder.name) and "classes" in left:  # a file with a class that it lacks would predict nothing
+    if isinstance(params, DetectionParams):  # a file with a class that it lacks would predict nothing
         class_filter(params.classes, spec.labels)
-    return spec.with_decoder_params(**{key: getattr(params, key) for key in left})
+    distribution = None if is_own(decoder.name) else owner_of(decoder.name).partition(" ")[0]
+    complete = {name: getattr(params, name) for name in option_names(decoder.params)}
+    return replace(spec, decoder=DecoderSpec(decoder.name, complete, distribution))
 
 
 def _require_taken(left: Mapping[str, Any], adapter: str, own: type[Any] | None) -> None:
-    from adaptrt.vision.decoders.registry import decoder_names, find_decoder
+    from adaptrt.specs.decoders import decoder_names, find_decoder
 
     try:
         decoders = [find_decoder(name) for name in decoder_names()]
@@ -56,10 +63,13 @@ def _require_taken(left: Mapping[str, Any], adapter: str, own: type[Any] | None)
         return  # it may be one that cannot be loaded; that is told if the model asks for it
     for key in left:
         if not any(takes_option(decoder.params, key) for decoder in decoders):
+            renamed = next(filter(None, (renamed_option(decoder.params, key) for decoder in decoders)), None)
             known = {name for decoder in decoders for name in option_names(decoder.params)}
             raise UsageError(
                 f"Neither adapter {adapter!r} nor any decoder has an option {key!r}.",
-                hint=did_you_mean(key, {*known, *_names(own)}),
+                hint=f"{key} is called {renamed} now: --set {renamed}=..."
+                if renamed
+                else did_you_mean(key, {*known, *_names(own)}),
             )
     _require_values(left, decoders)
 
@@ -69,7 +79,7 @@ def _require_values(left: Mapping[str, Any], decoders: list[Decoder]) -> None:
 
     One of core's has to be among them: rules of others may span parameters that only the model's spec sets.
     """
-    from adaptrt.vision.decoders.registry import is_own
+    from adaptrt.specs.decoders import is_own
 
     takers = [decoder for decoder in decoders if all(takes_option(decoder.params, key) for key in left)]
     refused = None

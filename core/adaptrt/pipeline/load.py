@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptrt.errors import ModelError, UsageError, did_you_mean
-from adaptrt.options import fill_options, option_names, takes_option
+from adaptrt.errors import ModelError
+from adaptrt.options import fill_options, no_option, takes_option
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
@@ -102,15 +102,12 @@ class Model:
     def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
         if not params:
             return self.spec
-        from adaptrt.vision.decoders.registry import find_decoder
+        from adaptrt.specs.decoders import decoder_of
 
-        decoder = find_decoder(self.spec.decoder.name if self.spec.decoder else "raw")
+        decoder = decoder_of(self.spec)
         for key in params:
             if not takes_option(decoder.params, key):
-                raise UsageError(
-                    f"Decoder {decoder.name!r} has no option {key!r}.",
-                    hint=did_you_mean(key, option_names(decoder.params)),
-                )
+                raise no_option(f"Decoder {decoder.name!r} has no option {key!r}.", key, decoder.params)
         filled = fill_options(decoder.params, params)
         return self.spec.with_decoder_params(**{key: getattr(filled, key) for key in params})
 

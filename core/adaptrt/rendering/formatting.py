@@ -134,10 +134,13 @@ def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:
 
 def describe_decoder(decoder: DecoderSpec) -> str:
     """A decoder with the parameters that hold: the spec's over its own; ``yolo: conf 0.25, iou 0.7``."""
-    from adaptrt.vision.decoders.registry import find_decoder
+    from adaptrt.specs.decoders import find_decoder
 
     try:
-        own = {field.name: field.default for field in dataclasses.fields(find_decoder(decoder.name).params)}
+        own = {
+            field.name: field.default
+            for field in dataclasses.fields(find_decoder(decoder.name, decoder.distribution).params)
+        }
     except PluginError as error:
         own = {"": error.message}
     params = {name: value for name, value in {**own, **decoder.params}.items() if value is not None}

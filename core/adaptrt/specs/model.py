@@ -19,10 +19,14 @@ MAX_IMAGE_PIXELS = 1 << 26  # of one image input; float32 it takes 768 MiB
 
 @dataclass(frozen=True)
 class DecoderSpec:
-    """A decoder by name, with the defaults of its parameters for this model."""
+    """A decoder by name, with the defaults of its parameters for this model.
+
+    ``distribution`` brings it, where it is not core's: what to install where the decoder is missing.
+    """
 
     name: str
     params: dict[str, Any] = field(default_factory=dict)
+    distribution: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class ModelSpec:
     ``metadata`` is written into the ONNX file as it is, key by key, for other tools to read.
     ``adapter`` names the adapter whose hooks are asked at run time, where installed; most specs need none.
     ``task`` names what is predicted (entry-point group ``adaptrt.tasks``); it is looked up where predictions are made.
-    ``exporter`` is the front end that ``--exporter auto`` takes for this model.
+    ``exporter`` is the front end that ``--exporter auto`` takes for this model. ``version`` is that of the file format.
     """
 
     inputs: tuple[InputSpec, ...]

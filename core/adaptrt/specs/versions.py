@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from adaptrt.specs.decoders import upgrade_params
+
 
 def upgrade_spec(raw: Any) -> Any:
-    """A spec as data; version 1 called ``rank_sensitive`` groups ``jumps``."""
+    """A spec as data; version 1 called ``rank_sensitive`` groups ``jumps``, and had other names for some of
+    the decoders' parameters."""
     if not isinstance(raw, dict) or raw.get("version", 1) != 1:
         return raw
     for output in entries(raw, "outputs"):
         for group in entries(output, "groups"):
             rename(group, "jumps", "rank_sensitive")
+    decoder = raw.get("decoder")
+    if isinstance(decoder, dict) and isinstance(decoder.get("name"), str) and isinstance(decoder.get("params"), dict):
+        raw["decoder"] = {**decoder, "params": upgrade_params(decoder["name"], decoder["params"])}
     return {**raw, "version": 2}
 
 

@@ -133,7 +133,7 @@ class AdapterContract:
         )
 
     def test_the_spec_is_consistent(self, opened: AdapterSession) -> None:
-        from adaptrt.vision.decoders.registry import find_decoder
+        from adaptrt.specs.decoders import decoder_of
 
         spec = opened.spec
         assert ModelSpec.from_json(spec.to_json()) == spec, "the spec has to survive JSON: plain values only"
@@ -146,7 +146,7 @@ class AdapterContract:
             assert height > 0, "an image needs a height"
             assert width > 0, "an image needs a width"
         if spec.decoder is not None:
-            params = find_decoder(spec.decoder.name).params
+            params = decoder_of(spec).params
             from adaptrt.options import fill_options
 
             fill_options(params, spec.decoder.params)

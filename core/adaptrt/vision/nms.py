@@ -24,16 +24,19 @@ def nms_by_class(
     iou: float = 0.7,
     max_det: int = 300,
     agnostic: bool = False,
+    class_offset: float | None = CLASS_OFFSET,
 ) -> NDArray[np.int64]:
     """The indices of the boxes to keep, best score first (the first of equals first), at most ``max_det``.
 
     ``boxes``: float32 [N, 4], x1 y1 x2 y2. A box goes if a better one of its class (of any, if ``agnostic``) overlaps
-    it by more than ``iou``. Only the ``MAX_CANDIDATES`` best take part.
+    it by more than ``iou``. Only the ``MAX_CANDIDATES`` best take part. ``class_offset`` moves each class that many pixels
+    from the one before; ``None`` takes the largest coordinate plus 1, as mmcv does.
     """
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     ranked = boxes[order]
-    if not agnostic:
-        ranked = ranked + labels[order, None].astype(np.float32) * np.float32(CLASS_OFFSET)
+    if not agnostic and len(boxes):
+        offset = boxes.max() + np.float32(1) if class_offset is None else np.float32(class_offset)
+        ranked = ranked + labels[order, None].astype(np.float32) * offset
     return order[_keep_ranked(ranked, _largest_float32_up_to(iou), max_det)]
 
 

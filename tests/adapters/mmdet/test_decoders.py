@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from adaptrt import DecoderSpec, ImageMeta, InputSpec, ModelError, ModelSpec, UsageError
+from adaptrt.specs.decoders import find_decoder
 from adaptrt.vision.decoders.decode import decode
-from adaptrt.vision.decoders.registry import find_decoder
 
 META = ImageMeta((100, 200), (50, 100), (0.5, 0.5))
 LABELS = ("a", "b", "c")
@@ -34,12 +34,12 @@ def test_queries_give_the_best_pairs_of_query_and_class() -> None:
     assert found.boxes.tolist() == [[0, 0, 20, 20], [0, 0, 20, 20], [40, 40, 80, 100]], "back in the image, clipped"
     assert len(decode(outputs, [META], spec("queries", max_det=2))[0]) == 2
     assert decode(outputs, [META], spec("queries", classes=["b"]))[0].labels.tolist() == [1]
-    assert decode(outputs, [META], spec("queries", nms=0.5, agnostic=True))[0].labels.tolist() == [0, 1]
+    assert decode(outputs, [META], spec("queries", iou=0.5, agnostic=True))[0].labels.tolist() == [0, 1]
     assert len(decode(outputs, [META], spec("queries", conf=0.95))[0]) == 0
     with pytest.raises(ModelError, match=r"scores \[B, Q, C\]"):
         decode({"scores": scores[0], "boxes": boxes}, [META], spec("queries"))
     with pytest.raises(UsageError, match="between 0 and 1"):
-        decode(outputs, [META], spec("queries", nms=2.0))
+        decode(outputs, [META], spec("queries", iou=2.0))
 
 
 def test_dense_points_with_distances() -> None:
@@ -62,6 +62,15 @@ def test_dense_points_with_distances() -> None:
         spec("dense", coding="distance", strides=[50], offset=0.5),
     )[0]
     assert halved.scores[0] == pytest.approx(found.scores[0] / 2)
+
+
+def test_dense_has_one_threshold() -> None:
+    logits = np.full((1, 2, 3), -9, np.float32)
+    logits[0, 1, 2] = -4.0  # 0.018: below mmdet's score_thr of 0.05
+    outputs = {"logits": logits, "boxes": np.full((1, 2, 4), 20, np.float32)}
+    for conf, count in ((0.25, 0), (0.02, 0), (0.01, 1)):
+        found = decode(outputs, [META], spec("dense", coding="distance", strides=[50], offset=0.5, conf=conf))[0]
+        assert len(found) == count
 
 
 def test_dense_outputs_that_do_not_fit() -> None:

@@ -179,7 +179,7 @@ def test_nms_filters_afterwards(fixed: Report, shapes: Path, tmp_path: Path) -> 
     with adaptrt.load(fixed.onnx) as model:
         everything = sum(map(len, model(paths, conf=0.0)))  # type: ignore[arg-type]
         assert everything == 24 * len(paths)
-        assert sum(map(len, model(paths, conf=0.0, nms=0.5))) < everything  # type: ignore[arg-type]
+        assert sum(map(len, model(paths, conf=0.0, iou=0.5))) < everything  # type: ignore[arg-type]
 
 
 @pytest.mark.full

@@ -122,7 +122,7 @@ def test_a_spec_of_a_later_version_is_a_warning(adaptrt: Any, converted: Convert
     path = converted("classifier")
     model = onnx.load(str(path))
     for entry in model.metadata_props:
-        entry.value = entry.value.replace('"version":1', '"version":99')
+        entry.value = entry.value.replace('"version":2', '"version":99')
     onnx.save(model, str(path))
     result = adaptrt("inspect", path)
     assert result.code == 0

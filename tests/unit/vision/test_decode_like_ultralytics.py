@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adaptrt.predictions import Detections
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
-from adaptrt.vision.decoders.registry import find_decoder
+from adaptrt.specs.decoders import find_decoder
 from adaptrt.vision.transforms import transform_image
 
 pytest.importorskip("ultralytics", reason="compares with the decoding of the ultralytics package")

@@ -8,7 +8,7 @@ from adaptrt.errors import ModelError, UsageError
 from adaptrt.options import fill_options
 from adaptrt.predictions import Classification, Detections, ImageMeta, Values
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
-from adaptrt.vision.decoders.registry import find_decoder
+from adaptrt.specs.decoders import find_decoder
 
 META = ImageMeta((480, 640), (640, 640), scale=(1.0, 1.0), offset=(80.0, 0.0))
 SPEC = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform(), labels=("circle", "square", "star"))
@@ -99,7 +99,7 @@ def test_decoding_leaves_the_outputs_alone() -> None:
         ("yolo", {"max_det": 0}, "max_det is 0"),
         ("yolo", {"classes": ["cirle"]}, "Did you mean 'circle'?"),
         ("yolo", {"classes": [3]}, "The classes are 0 to 2"),
-        ("boxes", {"nms": 2}, "nms is 2"),
+        ("boxes", {"iou": 2}, "iou is 2"),
         ("boxes", {"conf": -1}, "conf is -1"),
         ("classify", {"top_k": 0}, "top_k is 0"),
         ("yolo", {"agnostics": 1}, "Did you mean 'agnostic'?"),
@@ -171,7 +171,7 @@ def test_boxes() -> None:
     assert found.labels.tolist() == [2, 2, 0]
     np.testing.assert_array_equal(found.boxes, [[0, 0, 20, 20], [1, 0, 21, 20], [0, 0, 10, 10]])
     assert found.labels.dtype == np.int64
-    assert decode("boxes", boxes_outputs(), nms=0.5)[0].labels.tolist() == [2, 0]
+    assert decode("boxes", boxes_outputs(), iou=0.5)[0].labels.tolist() == [2, 0]
     assert decode("boxes", boxes_outputs(), classes="star", max_det=1)[0].scores.tolist() == [np.float32(0.9)]
 
 

@@ -6,12 +6,12 @@ import numpy as np
 
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
-from adaptrt.vision.decoders.registry import find_decoder
+from adaptrt.specs.decoders import find_decoder
 
 DECODING_WITHOUT = """
 import sys
 import adaptrt.vision
-from adaptrt.vision.decoders.registry import decoder_names, find_decoder
+from adaptrt.specs.decoders import decoder_names, find_decoder
 for name in ("boxes", "classify", "raw", "yolo", "yolo_anchor"):
     find_decoder(name)
 print(*sorted({"torch", "cv2", "PIL", "onnx", "tensorrt"} & set(sys.modules)))

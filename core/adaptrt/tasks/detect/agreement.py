@@ -71,11 +71,11 @@ def _alone(found: Detections, paired: set[int]) -> list[float]:
 
 def decoder_threshold(spec: ModelSpec) -> float:
     """The lowest score that the spec's decoder lets through; 0 for one without a threshold."""
-    from adaptrt.vision.decoders.registry import find_decoder
+    from adaptrt.specs.decoders import decoder_of
 
     if spec.decoder is None:
         return 0.0
-    default = getattr(find_decoder(spec.decoder.name).params, "conf", 0.0)
+    default = getattr(decoder_of(spec).params, "conf", 0.0)
     return float(spec.decoder.params.get("conf", default))
 
 

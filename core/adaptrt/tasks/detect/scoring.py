@@ -8,10 +8,10 @@ import numpy as np
 
 from adaptrt.errors import DependencyError
 from adaptrt.options import takes_option
+from adaptrt.specs.decoders import decoder_of
 from adaptrt.specs.tasks import Dataset, Scoring
 from adaptrt.tasks.detect.average_precision import voc_average_precisions
 from adaptrt.tasks.detect.coco import CocoTruth, read_coco
-from adaptrt.vision.decoders.registry import find_decoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,7 +143,7 @@ class BoxScoring(Scoring["Detections"]):
         return tuple(sorted(prediction.labels[prediction.scores > _CONFIDENT].tolist()))
 
     def params(self, spec: ModelSpec) -> dict[str, Any]:
-        decoder = find_decoder(spec.decoder.name if spec.decoder else "raw")
+        decoder = decoder_of(spec)
         return {"conf": LOWEST} if takes_option(decoder.params, "conf") else {}
 
     def require(self) -> None:

@@ -1,1 +1,1 @@
-"""Decoders: raw outputs to predictions, in numpy. ``registry`` finds one by name; each is imported only then."""
+"""Decoders: raw outputs to predictions, in numpy. ``adaptrt.specs.decoders`` finds one by name; each is imported only then."""

@@ -1,41 +1,105 @@
-"""From candidate boxes to detections: best class, class filter, NMS, back to the original image."""
+"""From candidates to predictions: what decoders of boxes have in common.
+
+Such a decoder only says what its network's numbers mean: ``read`` checks the outputs of a batch, ``candidates`` turns
+those of one image into boxes, scores and labels. Filtering, NMS and the way back to the image are done here, once.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptrt.predictions import Detections, ImageMeta
 from adaptrt.vision.boxes import boxes_to_original, corners_from_centers
 from adaptrt.vision.decoders.params import DetectionParams, class_filter
-from adaptrt.vision.nms import nms_by_class
+from adaptrt.vision.decoders.select import select
+from adaptrt.vision.nms import CLASS_OFFSET
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adaptrt.specs import ModelSpec
 
-def detections_from_candidates(
-    centers: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    meta: ImageMeta,
-    labels: tuple[str, ...],
-    params: DetectionParams,
-) -> Detections:
+    Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Boxes of one image that may be objects, in any order.
+
+    ``boxes``: float32 [N, 4], x1 y1 x2 y2, input pixels; pixels of the original image, clipped to it, if ``mapped``.
+    ``scores``: float32 [N]. ``labels``: int [N]. ``extras``: anything else by name, its first axis N (mask coefficients,
+    keypoints); it goes with its box.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    mapped: bool = False
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def at(self, places: NDArray[Any]) -> Candidates:
+        """Those at these indices, or where a mask is true."""
+        extras = {name: values[places] for name, values in self.extras.items()}
+        return Candidates(self.boxes[places], self.scores[places], self.labels[places], extras, self.mapped)
+
+    def in_image(self, meta: ImageMeta) -> Candidates:
+        """With boxes in pixels of the original image, clipped to it."""
+        if self.mapped:
+            return self
+        return Candidates(boxes_to_original(self.boxes, meta), self.scores, self.labels, self.extras, mapped=True)
+
+
+def detections(found: Candidates, outputs: Outputs, meta: ImageMeta, spec: ModelSpec) -> Detections:  # noqa: ARG001
+    """What was selected as ``Detections``; extras are left out."""
+    return Detections(found.boxes, found.scores, found.labels.astype(np.int64, copy=False), spec.labels)
+
+
+@dataclass(frozen=True)
+class FromCandidates:
+    """The ``decode`` of a decoder of boxes.
+
+    - ``read(outputs, metas, spec)``: the outputs needed, by name, batch first; a ``ModelError`` if they do not fit
+    - ``candidates(outputs, meta, spec, params)``: those of one image, whose outputs have no batch axis. It may leave out
+      what ``params.conf`` excludes, and should where that saves work.
+    - ``predict(found, outputs, meta, spec)``: the prediction of what was selected, its boxes in the original image
+    - ``class_offset``: how NMS tells classes apart, see ``select``
+    """
+
+    read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
+    candidates: Callable[[Outputs, ImageMeta, ModelSpec, Any], Candidates]
+    predict: Callable[[Candidates, Outputs, ImageMeta, ModelSpec], Any] = detections
+    class_offset: float | None = CLASS_OFFSET
+
+    def __call__(
+        self, outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
+    ) -> list[Any]:
+        batch = self.read(outputs, metas, spec)
+        wanted = class_filter(params.classes, spec.labels)
+        found = []
+        for place, meta in enumerate(metas):
+            sample = {name: array[place] for name, array in batch.items()}
+            candidates = self.candidates(sample, meta, spec, params)
+            kept = select(
+                candidates,
+                conf=params.conf,
+                iou=params.iou,
+                max_det=params.max_det,
+                agnostic=params.agnostic,
+                classes=wanted,
+                class_offset=self.class_offset,
+            )
+            found.append(self.predict(candidates.at(kept).in_image(meta), sample, meta, spec))
+        return found
+
+
+def best_class(centers: NDArray[np.float32], scores: NDArray[np.float32]) -> Candidates:
     """``centers``: float32 [n, 4], cx cy w h, input pixels. ``scores``: float32 [n, nc]. Only the best class counts."""
     best = scores.argmax(axis=1) if len(scores) else np.empty(0, np.int64)
-    confidence = scores[np.arange(len(scores)), best]
-    keep = confidence > params.conf
-    wanted = class_filter(params.classes, labels)
-    if wanted is not None:
-        keep &= np.isin(best, wanted)
-    if not keep.all():
-        centers, confidence, best = centers[keep], confidence[keep], best[keep]
-    boxes = corners_from_centers(centers)
-    kept = nms_by_class(boxes, confidence, best, iou=params.iou, max_det=params.max_det, agnostic=params.agnostic)
-    return Detections(
-        boxes=boxes_to_original(boxes[kept], meta),
-        scores=confidence[kept],
-        labels=best[kept].astype(np.int64, copy=False),
-        names=labels,
-    )
+    return Candidates(corners_from_centers(centers), scores[np.arange(len(scores)), best], best)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import ModelError
-from adaptrt.predictions import Classification, Decoder, ImageMeta
+from adaptrt.predictions import Classification, ImageMeta
+from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.outputs import check_batch, first_output
 from adaptrt.vision.decoders.params import check_count
 

@@ -10,16 +10,17 @@ import msgspec
 
 from adaptrt.errors import AdaptrtError, PluginError
 from adaptrt.options import fill_options
+from adaptrt.specs.decoders import find_decoder, owner_of
 from adaptrt.specs.tasks import Task, task_named
-from adaptrt.vision.decoders.registry import find_decoder, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from adaptrt.predictions import Decoder, ImageMeta, Predictions
+    from adaptrt.predictions import ImageMeta, Predictions
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.decoders import Decoder
 
 
 def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequence[Predictions]:
@@ -27,8 +28,10 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
 
     A ``PluginError`` names the decoder and its distribution where it fails or returns something else.
     """
-    name = spec.decoder.name if spec.decoder else "raw"
-    decoder, params = _resolved(name, msgspec.json.encode(spec.decoder.params if spec.decoder else {}))
+    name, given, distribution = (
+        (spec.decoder.name, spec.decoder.params, spec.decoder.distribution) if spec.decoder else ("raw", {}, None)
+    )
+    decoder, params = _resolved(name, distribution, msgspec.json.encode(given))
     try:
         found = decoder.decode(outputs, metas, spec, params)
     except AdaptrtError:
@@ -58,7 +61,7 @@ def _fits(found: Any, images: int, task: Task[Any]) -> bool:
 
 
 @lru_cache(maxsize=32)
-def _resolved(name: str, params: bytes) -> tuple[Decoder, Any]:
+def _resolved(name: str, distribution: str | None, params: bytes) -> tuple[Decoder, Any]:
     """Found and filled once: this is on the way of every image."""
-    decoder = find_decoder(name)
+    decoder = find_decoder(name, distribution)
     return decoder, fill_options(decoder.params, msgspec.json.decode(params))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -18,22 +19,30 @@ class DetectionParams:
     """Thresholds, with the defaults of Ultralytics' predict.
 
     - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
-    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1
+    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
     - ``max_det``: the most detections in one image
     - ``agnostic``: boxes of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"nms": "iou"}
+
     conf: float = 0.25
-    iou: float = 0.7
+    iou: float | None = 0.7
     max_det: int = 300
     agnostic: bool = False
     classes: tuple[int | str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_fraction("conf", self.conf)
-        check_fraction("iou", self.iou)
+        if self.iou is not None:
+            check_fraction("iou", self.iou)
         check_count("max_det", self.max_det)
+
+    @classmethod
+    def upgrade(cls, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of a spec of version 1 by today's names."""
+        return {cls.RENAMED.get(name, name): value for name, value in params.items()}
 
 
 def check_fraction(name: str, value: float) -> None:

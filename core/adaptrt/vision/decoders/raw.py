@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ModelError
-from adaptrt.predictions import Decoder, ImageMeta, Values
+from adaptrt.predictions import ImageMeta, Values
+from adaptrt.specs.decoders import Decoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

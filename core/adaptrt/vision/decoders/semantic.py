@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from adaptrt.errors import ModelError
-from adaptrt.predictions import Decoder, ImageMeta, SemanticMap
+from adaptrt.predictions import ImageMeta, SemanticMap
+from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.outputs import check_batch, first_output
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import ModelError
-from adaptrt.predictions import Decoder, Detections, ImageMeta
-from adaptrt.vision.decoders.candidates import detections_from_candidates
+from adaptrt.specs.decoders import Decoder
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, best_class
 from adaptrt.vision.decoders.outputs import check_batch, first_output
 from adaptrt.vision.decoders.params import DetectionParams
 
@@ -20,22 +20,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
-) -> list[Detections]:
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
     name, raw = first_output(outputs, "yolo")
     check_batch(name, raw, metas)
     _check_shape(name, raw.shape, len(spec.labels))
-    return [_decode_one(sample, meta, spec.labels, params) for sample, meta in zip(raw, metas, strict=True)]
+    return {"raw": raw}
 
 
-def _decode_one(sample: NDArray[Any], meta: ImageMeta, labels: tuple[str, ...], params: DetectionParams) -> Detections:
-    keep = np.flatnonzero(sample[4:].max(axis=0) > params.conf)  # sample: [4 + nc, N]
-    candidates = sample[:, keep].T.astype(np.float32, order="C")  # [n, 4 + nc]
-    return detections_from_candidates(candidates[:, :4], candidates[:, 4:], meta, labels, params)
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: DetectionParams
+) -> Candidates:
+    raw = outputs["raw"]  # [4 + nc, N]
+    keep = np.flatnonzero(raw[4:].max(axis=0) > params.conf)
+    rows = raw[:, keep].T.astype(np.float32, order="C")  # [n, 4 + nc]
+    return best_class(rows[:, :4], rows[:, 4:])
 
 
 def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
@@ -53,4 +57,4 @@ def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
     raise ModelError(f"Output {name!r} is {list(shape)}; decoder 'yolo' reads [B, {wanted}, N].", hint=hint)
 
 
-decoder = Decoder("yolo", DetectionParams, decode)
+decoder = Decoder("yolo", DetectionParams, FromCandidates(read, candidates))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import ModelError
-from adaptrt.predictions import Decoder, Detections, ImageMeta
-from adaptrt.vision.decoders.candidates import detections_from_candidates
+from adaptrt.specs.decoders import Decoder
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, best_class
 from adaptrt.vision.decoders.outputs import check_batch, first_output
 from adaptrt.vision.decoders.params import DetectionParams
 
@@ -21,24 +21,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
 
 
-def decode(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
-) -> list[Detections]:
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
     name, raw = first_output(outputs, "yolo_anchor")
     check_batch(name, raw, metas)
     _check_shape(name, raw.shape, len(spec.labels))
-    return [_decode_one(sample, meta, spec.labels, params) for sample, meta in zip(raw, metas, strict=True)]
+    return {"raw": raw}
 
 
-def _decode_one(sample: NDArray[Any], meta: ImageMeta, labels: tuple[str, ...], params: DetectionParams) -> Detections:
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: DetectionParams
+) -> Candidates:
+    raw = outputs["raw"]  # [N, 5 + nc]
     # a class score is at most 1, so what fails on objectness alone can be dropped before anything is computed
-    keep = np.flatnonzero(sample[:, 4] > params.conf)  # sample: [N, 5 + nc]
-    candidates = sample[keep].astype(np.float32, copy=False)  # [n, 5 + nc]
-    confidence = candidates[:, 5:] * candidates[:, 4:5]
-    return detections_from_candidates(candidates[:, :4], confidence, meta, labels, params)
+    keep = np.flatnonzero(raw[:, 4] > params.conf)
+    rows = raw[keep].astype(np.float32, copy=False)  # [n, 5 + nc]
+    return best_class(rows[:, :4], rows[:, 5:] * rows[:, 4:5])
 
 
 def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
@@ -56,4 +59,4 @@ def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
     raise ModelError(f"Output {name!r} is {list(shape)}; decoder 'yolo_anchor' reads [B, N, {wanted}].", hint=hint)
 
 
-decoder = Decoder("yolo_anchor", DetectionParams, decode)
+decoder = Decoder("yolo_anchor", DetectionParams, FromCandidates(read, candidates))

@@ -1,0 +1,90 @@
+"""Decoders: what one is, and how it is found by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import ModelError, PluginError, did_you_mean
+from adaptrt.specs.registry import Registry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta, Predictions
+    from adaptrt.specs.model import ModelSpec
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Raw outputs to predictions, numpy only. Found by ``name`` under the entry-point group ``adaptrt.decoders``.
+
+    ``params`` is a frozen dataclass whose fields all have defaults: what ``--set`` and the spec may change. Its optional
+    ``RENAMED`` (old name to new) makes an old name an error that says the new one; its optional class method
+    ``upgrade(params)`` turns the parameters of a spec of version 1 into today's.
+
+    ``decode(outputs, metas, spec, params)`` gets a whole batch (outputs by name, in the order of ``spec.outputs``) with
+    one ``ImageMeta`` for each image, and returns one prediction for each. For detectors it is a ``FromCandidates``
+    (``adaptrt.vision.decoders.candidates``), which filters, suppresses and maps to the image.
+    """
+
+    name: str
+    params: type[Any]
+    decode: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec, Any], Sequence[Predictions]]
+
+
+DECODERS: Registry[Decoder] = Registry("adaptrt.decoders", "decoder", Decoder)
+
+# of specs of version 1, which do not say which distribution brings their decoder
+_KNOWN_DISTRIBUTIONS = {"dense": "adaptrt-mmdet", "queries": "adaptrt-mmdet"}
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
+
+
+def decoder_names() -> list[str]:
+    """Every name that ``find_decoder`` knows, sorted."""
+    return DECODERS.names()
+
+
+def find_decoder(name: str, distribution: str | None = None) -> Decoder:
+    """The decoder of this name; a ``PluginError`` if there is none, or more than one distribution claims it.
+
+    ``distribution`` is the one that the file says brings it: named where it is missing.
+    """
+    if name not in DECODERS.names():
+        package = distribution or _KNOWN_DISTRIBUTIONS.get(name)
+        if package and _DISTRIBUTION.fullmatch(package):
+            hint = f"{package} brings it; for predicting, pip install --no-deps {package} is enough."
+        else:
+            hint = did_you_mean(name, decoder_names()) or "Install the distribution that brings it."
+            hint += f" There are {', '.join(decoder_names())}."
+        raise PluginError(f"There is no decoder {name!r}.", hint=hint)
+    return DECODERS.find(name)
+
+
+def decoder_of(spec: ModelSpec) -> Decoder:
+    """The decoder that a spec names; ``raw`` where it names none."""
+    return find_decoder(spec.decoder.name, spec.decoder.distribution) if spec.decoder else find_decoder("raw")
+
+
+def owner_of(name: str) -> str:
+    """The distribution that a decoder comes from, with its version."""
+    return DECODERS.distribution(name)
+
+
+def is_own(name: str) -> bool:
+    """Whether it is one of core's."""
+    return owner_of(name).partition(" ")[0] == "adaptrt"
+
+
+def upgrade_params(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of a spec of version 1 under today's names; as they are where the decoder is not installed."""
+    try:
+        upgrade = getattr(find_decoder(name).params, "upgrade", None)
+    except PluginError:
+        return given
+    try:
+        return given if upgrade is None else dict(upgrade(given))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"The parameters of decoder {name!r} are of the wrong type: {error}.") from error

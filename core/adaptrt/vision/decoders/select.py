@@ -1,0 +1,57 @@
+"""Which candidates become predictions: confidence, classes, NMS and the most to keep, for every decoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptrt.vision.nms import CLASS_OFFSET, nms_by_class
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.vision.decoders.candidates import Candidates
+
+
+def select(
+    candidates: Candidates,
+    *,
+    conf: float,
+    iou: float | None = None,
+    max_det: int = 300,
+    agnostic: bool = False,
+    classes: NDArray[np.int64] | None = None,
+    class_offset: float | None = CLASS_OFFSET,
+) -> NDArray[np.int64]:
+    """Indices of the candidates to keep, best score first. In this order, all in float32:
+
+    1. Confidence: ``score > conf``, both as float32. A score that is not a number goes.
+    2. Classes: the label is one of ``classes``; ``None`` lets all pass.
+    3. Order: by falling score; equal scores keep the order of the candidates.
+    4. NMS, unless ``iou`` is ``None``: of the ``MAX_CANDIDATES`` best, one after another, a box goes if a kept one of its
+       class (of any class, if ``agnostic``) overlaps it by an IoU of more than ``iou``. The IoU is a float32, ``iou`` a
+       double, as in torchvision: a float32 of 0.3 is more than 0.3. Boxes without area overlap nothing.
+       Classes are told apart by moving the boxes of class ``c`` by ``c * class_offset`` pixels in x and y before
+       they are compared, as Ultralytics does; ``None`` takes the largest coordinate of the boxes left by steps 1 and 2,
+       plus 1, as mmcv does. The offset costs low bits of the coordinates, so it decides IoUs that lie at the limit.
+    5. At most ``max_det``, the best.
+
+    A candidate has one label: a decoder that lets a box have several classes gives one candidate for each.
+    """
+    scores, labels = candidates.scores, candidates.labels
+    keep = scores > conf
+    if classes is not None:
+        keep &= np.isin(labels, classes)
+    places = np.flatnonzero(keep)
+    if len(places) < len(keep):
+        scores, labels = scores[places], labels[places]
+    if iou is None:
+        best = np.argsort(-scores, kind="stable")[:max_det]
+    else:
+        boxes = candidates.boxes[places] if len(places) < len(keep) else candidates.boxes
+        best = nms_by_class(
+            boxes, scores, labels, iou=iou, max_det=max_det, agnostic=agnostic, class_offset=class_offset
+        )
+    kept: NDArray[np.int64] = places[best]
+    return kept

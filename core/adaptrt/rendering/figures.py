@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from adaptrt.errors import AdaptrtError
 from adaptrt.specs import task_named
+from adaptrt.specs.backends import BACKENDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,12 +17,7 @@ if TYPE_CHECKING:
 
     from adaptrt.report import ImageRecord, PredictionRecord, Report
 
-BACKENDS = {
-    "framework": "the framework itself",
-    "eager": "PyTorch, untouched",
-    "onnxruntime": "ONNX Runtime",
-    "tensorrt": "TensorRT",
-}
+ORIGINAL = {"framework": "the framework itself", "eager": "PyTorch, untouched"}
 LONGEST_SIDE = 1100  # pixels, of an image on the page
 BARS = 5  # of one figure
 _QUALITY = 84
@@ -61,7 +57,7 @@ def image_figures(report: Report) -> list[ImageFigures]:
 
 def _figures(record: ImageRecord) -> ImageFigures:
     name = Path(record.path).name
-    order = sorted(record.predictions, key=lambda backend: [*BACKENDS, backend].index(backend))
+    order = _order(record)
     try:
         from adaptrt.vision.images import read_image
 
@@ -74,8 +70,20 @@ def _figures(record: ImageRecord) -> ImageFigures:
     return ImageFigures(name, tuple(figures), plain, agreement=_agreement(record))
 
 
+def _order(record: ImageRecord) -> list[str]:
+    """The original first, then what it was converted to, the last form at the end."""
+    first = [name for name in ORIGINAL if name in record.predictions]
+    return [*first, *(name for name in record.predictions if name not in ORIGINAL)]
+
+
+def _title(backend: str) -> str:
+    if backend in ORIGINAL:
+        return ORIGINAL[backend]
+    return BACKENDS.find(backend).title if backend in BACKENDS.names() else backend
+
+
 def _figure(backend: str, record: PredictionRecord, image: NDArray[np.uint8] | None) -> Figure:
-    title = BACKENDS.get(backend, backend)
+    title = _title(backend)
     try:
         task = task_named(record.task)
         prediction = task.read_record(record.data)
@@ -109,13 +117,12 @@ def _data_uri(image: NDArray[np.uint8]) -> str:
 
 def _agreement(record: ImageRecord) -> str | None:
     """How close the result's prediction is to that of the reference."""
-    last = next((backend for backend in ("tensorrt", "onnxruntime") if backend in record.predictions), None)
-    first = record.predictions.get("eager")
-    if last is None or first is None or record.predictions[last].task != first.task:
+    first, last = record.predictions.get("eager"), _order(record)[-1:]
+    if not first or not last or last[0] in ORIGINAL or record.predictions[last[0]].task != first.task:
         return None
     try:
         task = task_named(first.task)
-        expected, actual = task.read_record(first.data), task.read_record(record.predictions[last].data)
+        expected, actual = task.read_record(first.data), task.read_record(record.predictions[last[0]].data)
     except AdaptrtError:  # the figures say it
         return None
     return task.agreement(expected, actual) or None if expected is not None and actual is not None else None

@@ -38,7 +38,7 @@ EXAMPLES = (
 
 @click.command("evaluate", cls=Command, examples=EXAMPLES)
 @click.argument("files", metavar="FILES...", nargs=-1, required=True)
-@option("--backend", "backends", metavar="NAMES", section=MODEL, help="eager, onnxruntime, tensorrt: what to compare, the first is the baseline.  [default: what the files are]")  # fmt: skip
+@option("--backend", "backends", metavar="NAMES", section=MODEL, help="eager, onnxruntime, tensorrt or another backend: what to compare, the first is the baseline.  [default: what the files are]")  # fmt: skip
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, an option of the adapter too.")  # fmt: skip
 @option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for ONNX files.  [default: cpu]")  # fmt: skip
 @option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter that the file was converted with.")
@@ -91,8 +91,9 @@ def evaluate(
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.errors import VerificationError
-    from adaptrt.evaluation import evaluate as run
     from adaptrt.evaluation.files import Drawer, ResultsFile
+    from adaptrt.evaluation.request import EvaluationRequest
+    from adaptrt.evaluation.run import run_evaluation
     from adaptrt.evaluation.subjects import choose_subjects
     from adaptrt.options import parse_pairs
     from adaptrt.pipeline.reference import origin_missing
@@ -117,29 +118,27 @@ def evaluate(
     outputs = [output for output in (drawer, results) if output is not None]
     for output in outputs:
         output.prepare()
+    request = EvaluationRequest(
+        files=tuple(map(Path, files)),
+        data=Path(data),
+        images=Path(images) if images else None,
+        backends=tuple(_names(backends)),
+        batch=batch,
+        limit=limit,
+        params=params,
+        device=device,
+        adapter=adapter,
+        source=source,
+        weights=Path(weights) if weights else None,
+        trust_checkpoint=trust_checkpoint,
+        allow_host_code=allow_host_code,
+        plugin_libs=tuple(map(Path, plugin_libs)),
+        custom_ops=tuple(map(Path, ort_custom_ops)),
+        plugins_file=Path(plugins_file) if plugins_file else None,
+        score=results is None,
+    )
     with redirect_stdout_to_stderr(verbose), _Bars(quiet=quiet or as_json) as bars:
-        evaluation = run(
-            files,
-            data,
-            images=images,
-            backends=_names(backends),
-            batch=batch,
-            limit=limit,
-            params=params,
-            device=device,
-            adapter=adapter,
-            source=source,
-            weights=weights,
-            trust_checkpoint=trust_checkpoint,
-            allow_host_code=allow_host_code,
-            plugin_libs=plugin_libs,
-            custom_ops=ort_custom_ops,
-            plugins_file=plugins_file,
-            on_progress=bars,
-            on_prediction=drawer,
-            on_records=results,
-            score=results is None,
-        )
+        evaluation = run_evaluation(request, on_progress=bars, on_prediction=drawer, on_records=results)
     written = [str(path) for output in outputs for path in output.written]
     if as_json:
         echo_json({**evaluation_data(evaluation), "written": written})

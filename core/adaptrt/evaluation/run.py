@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from adaptrt.errors import ImageError, ShapeError, UsageError
+from adaptrt.errors import ImageError, ShapeError
 from adaptrt.evaluation.records import BackendResult, Evaluation
-from adaptrt.evaluation.subjects import Subject, choose_subjects
+from adaptrt.evaluation.request import EvaluationRequest
+from adaptrt.evaluation.subjects import EAGER, Subject, choose_subjects
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.reference import Origin, origin_missing, split_params
 from adaptrt.specs import Dataset, Example, Scorer, Scoring, Task, scoring_named, task_named
 
 Progress = Callable[[str, int, int], None]
 OnPrediction = Callable[[Subject, Example, Any, Any, Task[Any]], None]
+OnRecords = Callable[[Subject, list[dict[str, Any]]], None]
 
 
 def evaluate(
@@ -42,12 +44,12 @@ def evaluate(
     plugins_file: str | os.PathLike[str] | None = None,
     on_progress: Progress | None = None,
     on_prediction: OnPrediction | None = None,
-    on_records: Callable[[Subject, list[dict[str, Any]]], None] | None = None,
+    on_records: OnRecords | None = None,
     score: bool = True,
 ) -> Evaluation:
     """Every backend on the labeled images of ``data``, the same ones in the same batches.
 
-    ``backends`` are eager, onnxruntime, tensorrt; those of the files unless given. ``batch``: images at a time, the
+    ``backends`` are eager, onnxruntime, tensorrt or another backend's name; those of the files unless given. ``batch``: images at a time, the
     spec's optimal batch unless given. ``limit``: at most so many images, spread evenly over the data. eager needs
     ``adapter`` and ``source``, and takes ``weights`` and ``trust_checkpoint``, as ``convert`` was given them: what a report
     names is not loaded. ``params`` are the decoder's and, for eager, the adapter's (``--set``).
@@ -57,45 +59,57 @@ def evaluate(
     the task's data set has them elsewhere. ``plugin_libs`` and ``custom_ops`` are libraries for TensorRT and ONNX Runtime. Without ``score`` nothing is
     counted.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit {limit} leaves no image.", hint="Give at least 1.")
-    subjects = choose_subjects([Path(file) for file in files], list(backends))
+    request = EvaluationRequest(
+        files=tuple(map(Path, files)),
+        data=Path(data),
+        images=Path(images) if images else None,
+        backends=tuple(backends),
+        batch=batch,
+        limit=limit,
+        params=dict(params or {}),
+        device=device,
+        adapter=adapter,
+        source=None if source is None else os.fspath(source),
+        weights=Path(weights) if weights else None,
+        trust_checkpoint=trust_checkpoint,
+        allow_host_code=allow_host_code,
+        plugin_libs=tuple(map(Path, plugin_libs)),
+        custom_ops=tuple(map(Path, custom_ops)),
+        plugins_file=Path(plugins_file) if plugins_file else None,
+        score=score,
+    )
+    return run_evaluation(request, on_progress=on_progress, on_prediction=on_prediction, on_records=on_records)
+
+
+def run_evaluation(
+    request: EvaluationRequest,
+    *,
+    on_progress: Progress | None = None,
+    on_prediction: OnPrediction | None = None,
+    on_records: OnRecords | None = None,
+) -> Evaluation:
+    """Run an evaluation that is described already: what ``evaluate`` and the command line share."""
+    subjects = choose_subjects(request.files, request.backends)
     for subject in subjects:
         subject.require_backend()
-    plugins = Path(plugins_file) if plugins_file else None
-    origin: Origin | None = None
-    eager = next((subject for subject in subjects if subject.backend == "eager"), None)
-    if eager is not None:
-        if adapter is None or source is None:
-            raise origin_missing(eager.path)
-        options, params = split_params(adapter, params or {}, plugins)
-        origin = Origin(adapter, os.fspath(source), Path(weights) if weights else None, options, trust_checkpoint)
+    origin, params = _origin(request, subjects)
     evaluation: Evaluation | None = None
     dataset, answers = Dataset(()), list[Any]()
     for subject in subjects:
-        with subject.open(
-            device=device,
-            origin=origin,
-            allow_host_code=allow_host_code,
-            plugin_libs=[Path(library) for library in plugin_libs],
-            custom_ops=[Path(library) for library in custom_ops],
-            plugins_file=plugins,
-        ) as model:
+        with subject.open(request, origin) as model:
             scoring = scoring_named(model.spec.task)
-            if score:
+            if request.score:
                 scoring.require()
             if evaluation is None:
-                dataset = _limited(
-                    scoring.read_dataset(Path(data), model.spec, Path(images) if images else None), limit
-                )
-                size = _batch(model, batch)
-                evaluation = Evaluation(str(data), model.spec.task, 0, size, notes=list(dataset.notes))
+                dataset = _limited(scoring.read_dataset(request.data, model.spec, request.images), request.limit)
+                size = _batch(model, request.batch)
+                evaluation = Evaluation(str(request.data), model.spec.task, 0, size, notes=list(dataset.notes))
             _batch(model, evaluation.batch)
-            given = {**scoring.params(model.spec), **(params or {})}
+            given = {**scoring.params(model.spec), **params}
             progress = partial(on_progress or _silent, f"{subject.backend} {subject.path.name}")
             seen = partial(on_prediction, subject) if on_prediction else None
             result, found, scorer = _one(model, subject, scoring, dataset, evaluation, given, progress, seen)
-            if score:
+            if request.score:
                 result.scores, result.per_class = scorer.scores(), scorer.per_class()
             if on_records:
                 on_records(subject, scorer.records())
@@ -107,6 +121,17 @@ def evaluate(
             evaluation.results.append(result)
     assert evaluation is not None
     return evaluation
+
+
+def _origin(request: EvaluationRequest, subjects: Sequence[Subject]) -> tuple[Origin | None, Mapping[str, Any]]:
+    """The model behind the files, if eager is among the backends, and the parameters that are the decoder's."""
+    eager = next((subject for subject in subjects if subject.backend == EAGER), None)
+    if eager is None:
+        return None, request.params
+    if request.adapter is None or request.source is None:
+        raise origin_missing(eager.path)
+    options, params = split_params(request.adapter, request.params, request.plugins_file)
+    return Origin(request.adapter, request.source, request.weights, options, request.trust_checkpoint), params
 
 
 def _silent(title: str, done: int, total: int) -> None:

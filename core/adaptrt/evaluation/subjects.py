@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.evaluation.request import EvaluationRequest
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference, report_of
 from adaptrt.specs.backends import BACKENDS, ChecksRuntime
@@ -28,26 +29,17 @@ class Subject:
         if isinstance(backend, ChecksRuntime):
             backend.check_runtime()
 
-    def open(
-        self,
-        *,
-        device: str | None,
-        origin: Origin | None,
-        allow_host_code: bool,
-        plugin_libs: Sequence[Path],
-        custom_ops: Sequence[Path],
-        plugins_file: Path | None,
-    ) -> Model:
+    def open(self, request: EvaluationRequest, origin: Origin | None) -> Model:
         if self.backend == EAGER:
             assert origin is not None
-            return load_reference(self.path, origin, plugins_file=plugins_file)
+            return load_reference(self.path, origin, plugins_file=request.plugins_file)
         return load(
             self.path,
-            device=device if self.path.suffix == ".onnx" or device != "cpu" else None,
-            allow_host_code=allow_host_code,
-            plugin_libs=plugin_libs,
-            custom_ops=custom_ops,
-            plugins_file=plugins_file,
+            device=request.device if self.path.suffix == ".onnx" or request.device != "cpu" else None,
+            allow_host_code=request.allow_host_code,
+            plugin_libs=request.plugin_libs,
+            custom_ops=request.custom_ops,
+            plugins_file=request.plugins_file,
         )
 
 

@@ -1,0 +1,46 @@
+"""What an evaluation is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adaptrt.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """One evaluation as the user asked for it.
+
+    - ``backends``: names, the first is the baseline; empty: those of the files
+    - ``batch``: images at a time; ``None``: the spec's optimum. ``limit``: at most so many images, spread over the data
+    - ``params`` of the decoder and, for eager, of the adapter
+    - ``adapter``, ``source``, ``weights`` and ``trust_checkpoint``, for eager: what ``convert`` was given
+    - ``images``: the folder of the images, if the task's data set has them elsewhere
+    - ``plugin_libs`` and ``custom_ops``: libraries for TensorRT and for ONNX Runtime
+    - ``score``: whether scores are counted
+    """
+
+    files: tuple[Path, ...]
+    data: Path
+    images: Path | None = None
+    backends: tuple[str, ...] = ()
+    batch: int | None = None
+    limit: int | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    adapter: str | None = None
+    source: str | None = None
+    weights: Path | None = None
+    trust_checkpoint: bool = False
+    allow_host_code: bool = False
+    plugin_libs: tuple[Path, ...] = ()
+    custom_ops: tuple[Path, ...] = ()
+    plugins_file: Path | None = None
+    score: bool = True
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit {self.limit} leaves no image.", hint="Give at least 1.")

@@ -509,3 +509,24 @@ def test_a_hook_that_fails_is_traced_too(tiny: str, install_extension: Install) 
         adaptrt.convert("detector", adapter="tiny", verify="none")
     for plugin in ("bad", "around"):
         assert any(re.match(rf"hook patches +{plugin} .* ms  failed: TypeError: no$", line) for line in lines)
+
+
+def test_patches_beyond_their_tested_versions_need_link_1(tiny: str, install_extension: Install) -> None:
+    install_extension(
+        "ext",
+        """
+        @hookimpl
+        def patches():
+            return [FunctionPatch(target="tinyvision.nets:Features.forward", requires="torch>=2", tested="torch>=2,<2.1",
+                                  reason="r", replacement=lambda original, self, x: original(self, x))]
+        """,
+    )
+    report = adaptrt.convert("detector", adapter="tiny", verify="quick")
+    assert any(
+        "the patches of ext (1) were tested with torch>=2,<2.1: link 1 decides" in text for text in report.warnings
+    )
+    assert report.link(1).status == "passed"
+    (record,) = (one for one in report.patches if one.plugin == "ext")
+    assert record.untested.startswith("2.")
+    with pytest.raises(adaptrt.PatchError, match="without link 1 nothing shows"):
+        adaptrt.convert("detector", adapter="tiny", verify="none")

@@ -105,7 +105,7 @@ def test_debug_shows_the_cause_too(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("convrt", "x.pt"), "There is no command 'convrt'. Did you mean 'convert'?"),
+        (("convrt", "x.pt"), "Unknown command 'convrt'. Did you mean 'convert'?"),
         (("convert", "x.pt", "--adaptr", "yolo"), "--adapter"),
         (("convert",), "SOURCE"),
         (("convert", "x.pt", "--target", "9"), "'8', '10', '11'"),

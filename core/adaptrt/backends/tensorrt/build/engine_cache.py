@@ -75,5 +75,5 @@ def _copied(store: Store, entry: Entry, plan: Path) -> Manifest | None:
 
 def keep_engine(key: str, plan: Path, manifest: Manifest, store: Store | None = None) -> None:
     """Put an engine and its manifest into the cache."""
-    title = f"{manifest.onnx} {manifest.precision}, {manifest.builder}, {manifest.made_for}"
+    title = f"{manifest.onnx} {manifest.precision}, {manifest.builder}, {manifest.gpu or manifest.made_for}"
     (store or Store()).put(key, KIND, title, {ENGINE: plan, MANIFEST: manifest_path(plan)})

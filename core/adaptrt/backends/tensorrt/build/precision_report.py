@@ -76,7 +76,7 @@ class PrecisionReport:
         parts = [f"{count} layers {name}" for name, count in self.layers.items()]
         if self.opaque:
             parts.append(f"{len(self.opaque)} opaque ({self.opaque_share:.0%} of the weights)")
-        parts.append(f"plan {self.plan_share:.2f} of the float32 weights")
+        parts.append(f"{'plan' if self.inspected else 'weights'} {self.plan_share:.2f} of the float32 weights")
         return ", ".join(parts)
 
 

@@ -11,7 +11,9 @@ from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, no
 from adaptrt.backends.tensorrt.device import identify_device
 from adaptrt.backends.tensorrt.generations import RTX, generation_of, generations_of, import_tensorrt, require_supported
 from adaptrt.backends.tensorrt.manifest import capability_problem, find_manifest
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest
 from adaptrt.errors import DependencyError
+from adaptrt.report import Report
 from adaptrt.specs import BuildOptions, Precision, Target
 from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
 from adaptrt.specs.runners import FileRunner
@@ -55,6 +57,12 @@ class TensorRTRTX:
         from adaptrt.backends.tensorrt.build.engine import build_artifact
 
         return build_artifact(request, self.suffixes[0])
+
+    def built_of(self, path: Path) -> Built:
+        return built_of(path, self.suffixes[0])
+
+    def complete_manifest(self, path: Path, onnx: str, float32: str, report: Report) -> None:
+        complete_manifest(path, onnx, float32, report)
 
     def open(self, path: Path, options: OpenOptions) -> FileRunner:
         """The engine on a GPU that it is for. Nobody has run one through adaptrt yet: no such GPU was at hand."""

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def test_an_engine_that_other_machines_run() -> None:
-    report = adaptrt.convert("detector", adapter="tiny", to=("onnx", "rtx"), precision="fp16", verify="quick", html=False)
+    report = adaptrt.convert(
+        "detector", adapter="tiny", to=("onnx", "rtx"), precision="fp16", verify="quick", html=False
+    )
     assert {Path(name).name for name in map(str, Path.cwd().iterdir())} >= {
         "detector.onnx", "detector.fp16.onnx", "detector.rtx.engine", "detector.rtx.engine.json",
     }  # fmt: skip

@@ -91,7 +91,6 @@ BROKEN: dict[str, Callable[[], ir.Model]] = {
     "shapes": lambda: model_of([node("Concat", "x w", axis=7)], {"w": np.ones((4, 4), np.float32)}),
     "type": lambda: model_of([node("Cast", "x", to=TensorProto.DOUBLE)], result=TensorProto.DOUBLE),
     "custom-operator": lambda: model_of([node("Thing", "x", domain="my.ops")], domains=["my.ops"]),
-    "shapes": lambda: model_of([node("MatMul", "x w")], {"w": np.ones((3, 3), np.float32)}),
     "restriction": lambda: model_of([node("TopK", "x k", "y i", axis=1)], {"k": np.array([4000])}),
 }
 BROKEN_FOR_RTX: dict[str, Callable[[], ir.Model]] = {

@@ -74,11 +74,11 @@ RULES = {
         "error", "TensorRT's parser has no such operator", "write it with operators that it has, or bring a plugin (--plugin-lib)"
     ),
     "no-kernel": Rule(
-        0, "error", "the target has no kernel for this operator",
+        "error", "the target has no kernel for this operator",
         "leave it out of the graph; thresholds and NMS belong after the engine",
     ),
     "needs-device": Rule(
-        0, "warning", "building this operator needs a CUDA device", "build on a machine with an NVIDIA GPU"
+        "warning", "building this operator needs a CUDA device", "build on a machine with an NVIDIA GPU"
     ),
     "shapes": Rule(
         "warning", "shapes cannot be inferred, so rules that look at shapes find nothing",

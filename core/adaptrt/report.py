@@ -136,7 +136,7 @@ class FileRecord:
 @dataclass
 class EngineRecord:
     """The engine that was built, and its precision report: visible layers and their weight bytes by type, the share of
-    weights in parts that TensorRT does not show, the plan's size against the float32 weights."""
+    weights in parts that TensorRT does not show, the plan's size against the float32 weights. ``tensorrt`` is the version of ``product``; ``gpu`` what it was built for."""
 
     tensorrt: str
     gpu: str
@@ -153,6 +153,7 @@ class EngineRecord:
     build_seconds: float = 0.0
     device_memory: int = 0
     messages: list[str] = field(default_factory=list)
+    product: str = "TensorRT"
 
 
 @dataclass

@@ -25,8 +25,8 @@ def precision_flags(section: str) -> Callable[[F], F]:
             "--to",
             metavar="A,B",
             section=section,
-            help="Files to write: onnx, engine, or what another backend builds.  [default: onnx, and engine if TensorRT "
-            "can build it]",
+            help="Files to write: onnx, engine, rtx (TensorRT-RTX), or what another backend builds.  [default: onnx, and "
+            "engine if TensorRT can build it]",
         ),
         option(
             "--target",
@@ -107,6 +107,12 @@ def build_flags(command: F) -> F:
             "--tactic-sources", metavar="A,B", section=ENGINE, help="Where kernels may come from, by TensorRT's names."
         ),
         option(
+            "--compute-capability",
+            metavar="A,B",
+            section=ENGINE,
+            help="GPUs that a TensorRT-RTX engine is for: 8.6,12.0.  [default: 8.0, 8.6, 8.9, 12.0, 12.1]",
+        ),
+        option(
             "--build-timeout",
             type=click.FloatRange(min=1),
             metavar="SECONDS",
@@ -140,6 +146,7 @@ def build_from_flags(flags: Mapping[str, Any]) -> BuildOptions:
     from adaptrt.specs import BuildOptions, parse_workspace
 
     sources = flags["tactic_sources"]
+    capabilities = (flags["compute_capability"] or "").split(",")
     return BuildOptions(
         workspace=parse_workspace(flags["workspace"]) if flags["workspace"] is not None else None,
         optimization_level=flags["opt_level"],
@@ -151,6 +158,7 @@ def build_from_flags(flags: Mapping[str, Any]) -> BuildOptions:
         refittable=flags["refittable"],
         plugin_libs=tuple(flags["plugin_libs"]),
         tactic_sources=None if sources is None else tuple(name.strip() for name in sources.split(",") if name.strip()),
+        compute_capabilities=tuple(name.strip() for name in capabilities if name.strip()),
         timeout=flags["build_timeout"],
         device=_device(flags["device"]),
     )

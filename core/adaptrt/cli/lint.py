@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     ("adaptrt lint best.onnx", "what would trouble TensorRT, with the line of Python that made it"),
     ("adaptrt lint model.onnx --target 8 --fail-on warning", "for TensorRT 8.6; exit code 7 on a warning, for CI"),
+    ("adaptrt lint model.onnx --target rtx", "what TensorRT-RTX refuses, or cannot run"),
 )
 _LEVELS = ("error", "warning", "info")
 

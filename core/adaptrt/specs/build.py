@@ -27,6 +27,7 @@ class BuildOptions:
     - ``hardware_compatible``: the engine runs on other GPUs too: ``ampere+``, or ``same-cc`` (the same compute capability)
     - ``strip_weights``: leave weights out of the plan; ``refittable``: they can be replaced later
     - ``plugin_libs``: shared libraries with TensorRT plugins; ``tactic_sources``: names, for example ``CUBLAS``
+    - ``compute_capabilities`` that the engine is for (``8.6``), where a backend builds for other GPUs; empty: its default
     - ``timeout``: seconds after which the build is given up
     """
 
@@ -40,6 +41,7 @@ class BuildOptions:
     refittable: bool = False
     plugin_libs: tuple[str, ...] = ()
     tactic_sources: tuple[str, ...] | None = None
+    compute_capabilities: tuple[str, ...] = ()
     timeout: float | None = None
     device: int = 0
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adaptrt.backends.tensorrt.generations import TENSORRT
 from adaptrt.cli.engine_flags import build_from_flags
 from adaptrt.cli.request import build_request_from_flags
 from adaptrt.errors import UsageError
@@ -18,14 +19,14 @@ Convert = Callable[[str], Path]
 NOTHING: dict[str, Any] = {
     "workspace": None, "opt_level": None, "tf32": None, "timing_cache": True, "version_compatible": False,
     "hardware_compatible": None, "strip_weights": False, "refittable": False, "plugin_libs": (),
-    "tactic_sources": None, "build_timeout": None, "device": None,
+    "tactic_sources": None, "compute_capability": None, "build_timeout": None, "device": None,
 }  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def _without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
-    monkeypatch.setattr("adaptrt.backends.tensorrt.generations._MODULES", {"full": (), "lean": (), "dispatch": ()})
+    for flavour in ("full", "lean", "dispatch"):
+        monkeypatch.setitem(TENSORRT.modules, flavour, ())  # type: ignore[arg-type]
 
 
 def test_no_flag_leaves_everything_to_tensorrt() -> None:
@@ -44,6 +45,7 @@ def test_no_flag_leaves_everything_to_tensorrt() -> None:
         ({"plugin_libs": ("a.so", "b.so")}, "plugin_libs", ("a.so", "b.so")),
         ({"tactic_sources": "CUBLAS, cudnn"}, "tactic_sources", ("CUBLAS", "cudnn")),
         ({"tactic_sources": ""}, "tactic_sources", ()),
+        ({"compute_capability": "8.6, 12.0"}, "compute_capabilities", ("8.6", "12.0")),
         ({"build_timeout": 60.0}, "timeout", 60.0),
         ({"device": "cuda:1"}, "device", 1),
     ],

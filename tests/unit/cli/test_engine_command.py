@@ -59,7 +59,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def set_here(version: str = "8.6.0", capability: str = "9.0", gpu: str = "NVIDIA H200") -> None:
         module = "adaptrt.backends.tensorrt.description"
-        monkeypatch.setattr(f"{module}.import_tensorrt", lambda: TensorRT(None, version, "full"))
+        monkeypatch.setattr(f"{module}.import_tensorrt", lambda *_: TensorRT(None, version, "full"))
         monkeypatch.setattr(f"{module}.describe_device", lambda _: Device(0, gpu, capability, 1, 1, "12.9", None))
 
     return set_here
@@ -108,7 +108,7 @@ def test_inspect_says_why_it_does_not_run_here(adaptrt: Any, tmp_path: Path, her
 
 
 def test_inspect_without_tensorrt(adaptrt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing() -> None:
+    def missing(*_: object) -> None:
         raise DependencyError("TensorRT is not installed.")
 
     monkeypatch.setattr("adaptrt.backends.tensorrt.description.import_tensorrt", missing)

@@ -87,7 +87,7 @@ def test_every_word_of_the_design_is_an_option() -> None:
         "--ort-custom-ops --plugins --trace-plugins --dry-run -v -q --json --debug "
         "--keep-fp32 --workspace --opt-level --tf32 --no-tf32 --no-timing-cache --version-compatible "
         "--hardware-compatible --strip-weights --refittable --plugin-lib --tactic-sources --build-timeout --device "
-        "--no-cache"
+        "--no-cache --to --compute-capability"
     )
     assert set(re.findall(r"\S+", wanted)) <= known
 

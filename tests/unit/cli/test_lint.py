@@ -44,7 +44,8 @@ def test_the_exit_code_is_for_ci(adaptrt: Callable[..., Any], file: Path, level:
 
 def test_findings_for_programs(adaptrt: Callable[..., Any], file: Path) -> None:
     found = adaptrt("lint", file, "--json", "--target", "8").json
-    assert found["target"] == 8
+    assert found["target"] == "8"
+    assert adaptrt("lint", file, "--json", "--target", "rtx").json["target"] == "rtx"
     first = found["findings"][0]
     assert (first["rule"], first["number"], first["severity"], first["count"]) == ("shape-read", 1, "warning", 1)
     assert first["places"] == [{"file": "net.py", "line": 7, "code": "", "count": 1}]

@@ -51,7 +51,7 @@ def node(operator: str, inputs: str, outputs: str = "y", **attributes: Any) -> o
     )
 
 
-def rules_of(model: ir.Model, spec: ModelSpec | None = None, target: int = 10) -> set[str]:
+def rules_of(model: ir.Model, spec: ModelSpec | None = None, target: int | str = 10) -> set[str]:
     return {finding.rule for finding in check_graph(model, spec, generation_of(target))}
 
 
@@ -93,6 +93,18 @@ BROKEN: dict[str, Callable[[], ir.Model]] = {
     "custom-operator": lambda: model_of([node("Thing", "x", domain="my.ops")], domains=["my.ops"]),
     "restriction": lambda: model_of([node("TopK", "x k", "y i", axis=1)], {"k": np.array([4000])}),
 }
+BROKEN_FOR_RTX: dict[str, Callable[[], ir.Model]] = {
+    "no-kernel": lambda: model_of(
+        [node("NonMaxSuppression", "x scores")],
+        {"scores": np.zeros((1, 1, 5), np.float32)},
+        shape=(1, 5, 4),
+        result=INT64,
+    ),
+    "needs-device": lambda: model_of(
+        [node("RoiAlign", "x boxes batches", output_height=2, output_width=2)],
+        {"boxes": np.zeros((1, 4), np.float32), "batches": np.zeros(1, np.int64)},
+    ),
+}
 CLEAN = model_of(
     [node("Reshape", "x s", "flat"), node("MatMul", "flat w", "z"), node("Gather", "z i", axis=1)],
     {"s": np.array([-1, 256]), "w": np.ones((256, 3), np.float32), "i": np.array([0, 2])},
@@ -104,8 +116,14 @@ def test_each_rule_finds_what_it_is_for(rule: str) -> None:
     assert rule in rules_of(BROKEN[rule]())
 
 
+@pytest.mark.parametrize("rule", BROKEN_FOR_RTX)
+def test_rules_for_tensorrt_rtx(rule: str) -> None:
+    assert rule in rules_of(BROKEN_FOR_RTX[rule](), target="rtx")
+    assert rule not in rules_of(BROKEN_FOR_RTX[rule](), target=11)
+
+
 def test_every_rule_has_a_case() -> None:
-    assert {*BROKEN, "free-axis", "half-pixels", "shapes"} == set(RULES)
+    assert {*BROKEN, *BROKEN_FOR_RTX, "free-axis", "half-pixels"} == set(RULES)
 
 
 def test_a_clean_graph_has_no_findings() -> None:
@@ -230,12 +248,17 @@ class TestTypes:
 
 @pytest.mark.parametrize(
     ("operator", "opset", "targets"),
-    [("Gelu", 20, {8}), ("LayerNormalization", 17, set()), ("Unique", 17, {8, 10, 11})],
+    [
+        ("Gelu", 20, {8}),
+        ("LayerNormalization", 17, set()),
+        ("NonZero", 17, {"rtx"}),
+        ("Unique", 17, {8, 10, 11, "rtx"}),
+    ],
 )
-def test_targets_differ(operator: str, opset: int, targets: set[int]) -> None:
+def test_targets_differ(operator: str, opset: int, targets: set[int | str]) -> None:
     constants = {"s": np.ones(8, np.float32)} if operator == "LayerNormalization" else {}
     model = model_of([node(operator, "x s" if constants else "x")], constants, opset=opset)
-    assert {target for target in (8, 10, 11) if "unsupported" in rules_of(model, target=target)} == targets
+    assert {target for target in (8, 10, 11, "rtx") if "unsupported" in rules_of(model, target=target)} == targets
 
 
 def test_the_opset_is_graver_on_8() -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from adaptrt.backends.tensorrt.generations import RTX
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.errors import GraphError, ModelError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
@@ -130,6 +131,7 @@ def test_the_command_that_builds_again_asks_for_the_same() -> None:
     options = BuildOptions(
         workspace=1 << 30, optimization_level=1, tf32=True, version_compatible=True, hardware_compatible="ampere+",
         strip_weights=True, refittable=True, plugin_libs=("my.so",), tactic_sources=("CUBLAS", "JIT_CONVOLUTIONS"),
+        compute_capabilities=("8.6", "12.0"),
     )  # fmt: skip
     spec = ModelSpec((InputSpec("images", shapes),))
     for built in (options, replace(options, tf32=False, tactic_sources=()), BuildOptions()):
@@ -140,6 +142,7 @@ def test_the_command_that_builds_again_asks_for_the_same() -> None:
         assert (request.source, request.precision, request.keep_fp32) == ("a b.onnx", "fp16", ("/head/.*",))
         assert request.build == built
         assert request.shapes.shapes == {"images": shapes}
+    assert "--to rtx" in rebuild_command("m.onnx", spec, "fp32", (), BuildOptions(), RTX)
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:

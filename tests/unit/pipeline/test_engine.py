@@ -149,7 +149,7 @@ def test_an_engine_is_not_run_without_verification(convert_engine: Callable[...,
 
 
 def test_half_precision_without_tensorrt(tiny: str, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda *_: False)
     report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target="10", image=image)
     assert report.link(3).status == "passed"
     names = {check.title for check in report.link(3).checks}
@@ -190,7 +190,7 @@ def test_predictions_are_those_of_the_reduced_graph(
         seen.append(self.name)
         return run(self, inputs)
 
-    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda *_: False)
     monkeypatch.setattr(OnnxRuntimeRunner, "__init__", remember)
     monkeypatch.setattr(OnnxRuntimeRunner, "run", note)
     adaptrt.convert("detector", adapter="tiny", precision=precision, verify="quick", target="10", image=image)
@@ -201,7 +201,7 @@ def test_float32_is_compared_strictly_whatever_the_engine_is_to_be(
     tiny: str, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TensorRT 8 takes half precision as a flag: without an engine nothing was rounded."""
-    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda: False)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.availability.can_build", lambda *_: False)
     report = adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="quick", target="8", image=image)
     for link in (0, 5):
         assert [check.name for check in report.link(link).checks] == ["matched boxes (IoU 0.99, score within 0.001)"]

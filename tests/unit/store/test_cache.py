@@ -169,7 +169,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(
         engine_cache, "identify_device", lambda index: (found["device"].name, found["device"].capability)
     )
-    monkeypatch.setattr(engine_cache, "installed_version", lambda: found["version"])
+    monkeypatch.setattr(engine_cache, "installed_version", lambda product: found["version"])
     return found
 
 

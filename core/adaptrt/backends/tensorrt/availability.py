@@ -14,11 +14,19 @@ def engine_unavailable_reason(target: Generation, device: int = 0) -> str | None
 
     A device that does not exist beside others that do is an error: it was asked for.
     """
-    if not can_build():
-        return "TensorRT is not installed here"
-    version = installed_version()
-    if version is not None and generation_of(version) != target:
+    product = target.product
+    if not can_build(product):
+        return f"{product.title} is not installed here"
+    version = installed_version(product)
+    if version is not None and generation_of(version, product) != target:
         return f"the graph is made for {target.title}, and {version} is installed here"
+    if target.compute_capabilities:
+        return None  # it builds for other GPUs
+    return no_gpu_reason(device)
+
+
+def no_gpu_reason(device: int = 0) -> str | None:
+    """Why no NVIDIA GPU can be used here; ``None`` if one can."""
     try:
         identify_device(device)
     except DependencyError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from adaptrt.backends.tensorrt.build.profiles import profiles_of
 from adaptrt.backends.tensorrt.device import describe_device
-from adaptrt.backends.tensorrt.generations import import_tensorrt
+from adaptrt.backends.tensorrt.generations import import_tensorrt, product_named
 from adaptrt.backends.tensorrt.header import read_header
 from adaptrt.backends.tensorrt.manifest import (
     Manifest,
@@ -40,6 +40,7 @@ def describe(path: Path) -> Description:
     manifest = find_manifest(path)
     if manifest is None:
         return _foreign(path, description)
+    description.kind = f"{product_named(manifest.product).title} engine"
     try:
         check_plan(manifest, path)
         verdict = runs_here(manifest, path)
@@ -63,7 +64,10 @@ def describe(path: Path) -> Description:
 
 def _facts(manifest: Manifest) -> dict[str, str]:
     precision_report, options = manifest.precision_report, manifest.options
-    built = [f"TensorRT {manifest.tensorrt}", f"CUDA {manifest.cuda}", f"driver {manifest.driver or 'unknown'}"]
+    built, made_for = manifest.builder, manifest.made_for
+    if manifest.gpu:
+        built += f", CUDA {manifest.cuda}, driver {manifest.driver or 'unknown'}"
+        made_for = f"{manifest.gpu}, sm_{manifest.capability.replace('.', '')}"
     compatible = [
         name
         for name, there in (
@@ -75,8 +79,8 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         if there
     ]
     facts = {
-        "built with": ", ".join(built),
-        "built for": f"{manifest.gpu}, sm_{manifest.capability.replace('.', '')}",
+        "built with": built,
+        "built for": made_for,
         "built": f"{manifest.created} in {duration(manifest.build_seconds)}, from {manifest.onnx}",
         "precision": manifest.precision,
         "precision report": "; ".join(
@@ -100,12 +104,12 @@ def _facts(manifest: Manifest) -> dict[str, str]:
 def runs_here(manifest: Manifest, path: Path) -> str:
     """``yes``, or why not; ``not known`` where TensorRT or a GPU is missing."""
     try:
-        tensorrt = import_tensorrt()
+        tensorrt = import_tensorrt(product_named(manifest.product))
         device = describe_device(0)
     except AdaptrtError as error:
         return f"not known: {error.message}"
     libraries = [library.path for library in manifest.plugin_libs]
-    here = RuntimeEnvironment(tensorrt.version, device.capability, device.name, tensorrt.flavour)
+    here = RuntimeEnvironment(tensorrt.version, device.capability, device.name, tensorrt.flavour, manifest.product)
     try:
         warnings = check_manifest(manifest, path, here, allow_host_code=True, plugin_libs=libraries)
     except EngineError as error:
@@ -124,7 +128,11 @@ def _tables(manifest: Manifest) -> dict[str, list[list[str]]]:
     precision_report = manifest.precision_report
     layers = [["precision", "layers", "weights"]]
     layers += [
-        [kind, str(count), file_size(precision_report.weight_bytes.get(kind, 0))]
+        [
+            kind,
+            str(count),
+            file_size(precision_report.weight_bytes[kind]) if kind in precision_report.weight_bytes else "",
+        ]
         for kind, count in precision_report.layers.items()
     ]
     if precision_report.opaque:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
@@ -13,38 +14,83 @@ from adaptrt.specs import BuildOptions
 from adaptrt.specs.targets import Target
 
 Flavour = Literal["full", "lean", "dispatch"]
+ProductName = Literal["tensorrt", "rtx"]
 
-# the module to import, by what it can do; the bindings packages lie behind `tensorrt` in the newer wheels
-_MODULES: dict[Flavour, tuple[str, ...]] = {
-    "full": ("tensorrt", "tensorrt_bindings"),
-    "lean": ("tensorrt_lean", "tensorrt_lean_bindings"),
-    "dispatch": ("tensorrt_dispatch", "tensorrt_dispatch_bindings"),
-}
-_DISTRIBUTIONS = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11")
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One of NVIDIA's libraries with TensorRT's API.
+
+    - ``modules`` to import, by what they can do; the bindings packages lie behind ``tensorrt`` in the newer wheels
+    - ``extra`` of adaptrt that installs it, and ``needs``: where it can be installed
+    - ``known``: the versions that adaptrt knows
+    """
+
+    name: ProductName
+    title: str
+    modules: Mapping[Flavour, tuple[str, ...]]
+    distributions: tuple[str, ...]
+    extra: str
+    needs: str
+    known: str
+
+
+TENSORRT = Product(
+    name="tensorrt",
+    title="TensorRT",
+    modules={
+        "full": ("tensorrt", "tensorrt_bindings"),
+        "lean": ("tensorrt_lean", "tensorrt_lean_bindings"),
+        "dispatch": ("tensorrt_dispatch", "tensorrt_dispatch_bindings"),
+    },
+    distributions=("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt-cu11"),
+    extra="trt",
+    needs="Linux, NVIDIA GPU",
+    known="TensorRT 8.6, 10 and 11",
+)
+RTX = Product(
+    name="rtx",
+    title="TensorRT-RTX",
+    modules={"full": ("tensorrt_rtx", "tensorrt_rtx_bindings")},
+    distributions=("tensorrt-rtx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu12-bindings"),
+    extra="rtx",
+    needs="Linux on x86-64",
+    known="TensorRT-RTX 1",
+)
+_PRODUCTS: Mapping[ProductName, Product] = {product.name: product for product in (TENSORRT, RTX)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Generation(Target):
-    """A TensorRT generation (8, 10, 11), and what its builder has.
+    """A TensorRT generation, and what its builder has.
 
     - ``sharing_preview``: several contexts on one profile need a preview feature at build
     - ``needs_strong_flag``: strong typing has to be asked for (11 knows nothing else)
     - ``tactic_sources``: where kernels may come from
+    - ``timing_cache``: the builder times kernels, and timings can be kept
+    - ``compute_capabilities`` that an engine can be built for without a GPU, and ``default_capabilities`` unless others
+      are asked for; none: it is built on the GPU that it is for
     """
 
+    product: Product = field(default=TENSORRT, repr=False)
     strip_plan: bool
     progress: bool
     sharing_preview: bool
     explicit_batch_flag: bool
     needs_strong_flag: bool
     same_cc: bool
+    ampere_plus: bool = True
+    version_compatible: bool = True
+    timing_cache: bool = True
     tactic_sources: tuple[str, ...]
+    compute_capabilities: tuple[str, ...] = ()
+    default_capabilities: tuple[str, ...] = ()
 
 
 _OWN_KERNELS = ("EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS")
 _ALL_KERNELS = ("CUBLAS", "CUBLAS_LT", "CUDNN", *_OWN_KERNELS)
-_GENERATIONS = {
-    8: Generation(
+_GENERATIONS = (
+    Generation(
         name="8",
         title="TensorRT 8",
         generation=8,
@@ -61,7 +107,7 @@ _GENERATIONS = {
         same_cc=False,
         tactic_sources=_ALL_KERNELS,
     ),
-    10: Generation(
+    Generation(
         name="10",
         title="TensorRT 10",
         generation=10,
@@ -77,7 +123,7 @@ _GENERATIONS = {
         same_cc=True,
         tactic_sources=_ALL_KERNELS,
     ),
-    11: Generation(
+    Generation(
         name="11",
         title="TensorRT 11",
         generation=11,
@@ -93,8 +139,32 @@ _GENERATIONS = {
         same_cc=True,
         tactic_sources=_OWN_KERNELS,
     ),
-}
-NEWEST = max(_GENERATIONS)
+    Generation(
+        name="rtx",
+        title="TensorRT-RTX 1",
+        product=RTX,
+        generation=11,
+        newest_opset=20,
+        strongly_typed=True,
+        bf16=True,
+        int64=True,
+        strip_plan=True,
+        progress=True,
+        sharing_preview=False,
+        explicit_batch_flag=False,
+        needs_strong_flag=False,
+        same_cc=False,
+        ampere_plus=False,
+        version_compatible=False,
+        timing_cache=False,
+        tactic_sources=_OWN_KERNELS,
+        compute_capabilities=("7.5", "8.0", "8.6", "8.9", "12.0", "12.1"),
+        default_capabilities=("8.0", "8.6", "8.9", "12.0", "12.1"),
+    ),
+)
+_BY_NAME = {generation.name: generation for generation in _GENERATIONS}
+_MAJORS = {"tensorrt": {8: "8", 10: "10", 11: "11"}, "rtx": {1: "rtx"}}
+NEWEST = max(_MAJORS["tensorrt"])
 
 
 @dataclass(frozen=True)
@@ -104,35 +174,49 @@ class TensorRT:
     trt: Any
     version: str
     flavour: Flavour
+    product: Product = TENSORRT
 
     @property
     def generation(self) -> Generation:
-        return generation_of(self.version)
+        return generation_of(self.version, self.product)
+
+    @property
+    def title(self) -> str:
+        return f"{self.product.title} {self.version}"
 
 
-def generation_of(version: str | int) -> Generation:
-    """What the generation of a version has; ``8.6.0`` or ``8``. Unknown ones are refused."""
-    parts = str(version).split(".")
+def product_named(name: ProductName) -> Product:
+    return _PRODUCTS[name]
+
+
+def generations_of(product: Product) -> dict[str, Generation]:
+    """The generations of a product by name, the oldest first."""
+    return {generation.name: generation for generation in _GENERATIONS if generation.product is product}
+
+
+def generation_of(version: str | int, product: Product = TENSORRT) -> Generation:
+    """What the generation of a version has; ``8.6.0``, or a generation's name (``8``, ``rtx``). Unknown ones are refused."""
+    text = str(version)
+    if text in _BY_NAME:
+        return _BY_NAME[text]
+    parts = text.split(".")
     major = int(parts[0]) if parts[0].isdigit() else 0
-    if major == 8 and len(parts) > 1 and parts[1].isdigit() and int(parts[1]) < 6:
-        raise DependencyError(
-            f"TensorRT {version} is too old.", hint="adaptrt knows TensorRT 8.6, 10 and 11: pip install tensorrt"
-        )
-    if major not in _GENERATIONS:
-        raise DependencyError(
-            f"adaptrt does not know TensorRT {version}.", hint="It knows TensorRT 8.6, 10 and 11: pip install tensorrt"
-        )
-    return _GENERATIONS[major]
+    hint = f"adaptrt knows {product.known}: pip install 'adaptrt[{product.extra}]'"
+    if product is TENSORRT and major == 8 and len(parts) > 1 and parts[1].isdigit() and int(parts[1]) < 6:
+        raise DependencyError(f"TensorRT {version} is too old.", hint=hint)
+    if major not in _MAJORS[product.name]:
+        raise DependencyError(f"adaptrt does not know {product.title} {version}.", hint=hint)
+    return _BY_NAME[_MAJORS[product.name][major]]
 
 
-def can_build() -> bool:
-    """Whether the full TensorRT is installed; nothing is imported."""
-    return any(importlib.util.find_spec(name) is not None for name in _MODULES["full"])
+def can_build(product: Product = TENSORRT) -> bool:
+    """Whether the full product is installed; nothing is imported."""
+    return any(importlib.util.find_spec(name) is not None for name in product.modules["full"])
 
 
-def installed_version() -> str | None:
-    """The version of the full TensorRT, from its metadata: nothing is imported."""
-    for distribution in _DISTRIBUTIONS:
+def installed_version(product: Product = TENSORRT) -> str | None:
+    """The version of the full product, from its metadata: nothing is imported."""
+    for distribution in product.distributions:
         try:
             return metadata.version(distribution)
         except metadata.PackageNotFoundError:
@@ -145,10 +229,10 @@ def default_target() -> Generation:
     return generation_of(installed_version() or NEWEST)
 
 
-def import_tensorrt(*, builder: bool = False) -> TensorRT:
-    """The full TensorRT, else (unless ``builder``) the lean or the dispatch runtime."""
+def import_tensorrt(product: Product = TENSORRT, *, builder: bool = False) -> TensorRT:
+    """The full product, else (unless ``builder``) its lean or dispatch runtime."""
     problems = []
-    for flavour, names in _MODULES.items():
+    for flavour, names in product.modules.items():
         if builder and flavour != "full":
             continue
         for name in names:
@@ -160,40 +244,77 @@ def import_tensorrt(*, builder: bool = False) -> TensorRT:
                 problems.append(f"{name}: {error}")
                 continue
             version = str(module.__version__)
-            generation_of(version)
-            return TensorRT(module, version, flavour)
+            generation_of(version, product)
+            return TensorRT(module, version, flavour, product)
     if problems:
         raise DependencyError(
-            f"TensorRT is installed and cannot be imported: {problems[0]}",
+            f"{product.title} is installed and cannot be imported: {problems[0]}",
             hint="A library it needs is missing or does not fit: check LD_LIBRARY_PATH and the CUDA version.",
         )
     what = "building an engine needs the full one" if builder else "running an engine needs it"
     raise DependencyError(
-        f"TensorRT is not installed; {what}.", hint="Install it: pip install 'adaptrt[trt]' (Linux, NVIDIA GPU)"
+        f"{product.title} is not installed; {what}.",
+        hint=f"Install it: pip install 'adaptrt[{product.extra}]' ({product.needs})",
     )
 
 
-def require_supported(options: BuildOptions, precision: str, version: str) -> None:
+def capabilities_of(options: BuildOptions, generation: Generation) -> tuple[str, ...]:
+    """The compute capabilities that an engine is built for; empty: that of the GPU at hand."""
+    return options.compute_capabilities or generation.default_capabilities
+
+
+def require_supported(options: BuildOptions, precision: str, version: str, product: Product = TENSORRT) -> None:
     """Refuse by name what this version lacks."""
-    features = generation_of(version)
+    features = generation_of(version, product)
+    title = features.title if version == features.name else f"{product.title} {version}"
+    compatible = options.hardware_compatible
+    # option: is it asked for, the field that says who has it, what to do instead
     wanted = {
-        "--precision bf16": (precision == "bf16", features.bf16, "Use --precision fp16"),
-        "--strip-weights": (options.strip_weights, features.strip_plan, "Leave it out"),
+        "--precision bf16": (precision == "bf16", "bf16", "Use --precision fp16"),
+        "--strip-weights": (options.strip_weights, "strip_plan", "Leave it out"),
+        "--version-compatible": (options.version_compatible, "version_compatible", "Leave it out"),
+        "--hardware-compatible ampere+": (compatible == "ampere+", "ampere_plus", "Leave it out"),
         "--hardware-compatible same-cc": (
-            options.hardware_compatible == "same-cc",
-            features.same_cc,
-            "Use --hardware-compatible ampere+",
+            compatible == "same-cc",
+            "same_cc",
+            "Use --hardware-compatible ampere+" if features.ampere_plus else "Leave it out",
         ),
     }
-    for name, (asked, available, instead) in wanted.items():
-        if asked and not available:
+    for name, (asked, has, instead) in wanted.items():
+        if asked and not getattr(features, has):
+            others = [generation.title for generation in _GENERATIONS if getattr(generation, has)]
             raise UsageError(
-                f"TensorRT {version} has no {name.removeprefix('--')}: {name} needs TensorRT 10 or later.",
-                hint=f"{instead}, or install a newer TensorRT.",
+                f"{title} has no {name.removeprefix('--')}: {name} needs {' or '.join(others)}.",
+                hint=f"{instead}, or build with one of these.",
             )
     for name in options.tactic_sources or ():
         if name.upper() not in features.tactic_sources:
             raise UsageError(
-                f"TensorRT {version} has no tactic source {name!r}.",
+                f"{title} has no tactic source {name!r}.",
                 hint=did_you_mean(name.upper(), features.tactic_sources),
+            )
+    _require_capabilities(options, precision, features)
+
+
+def _require_capabilities(options: BuildOptions, precision: str, features: Generation) -> None:
+    if (options.refittable or options.strip_weights) and len(capabilities_of(options, features)) > 1:
+        raise UsageError(
+            f"{features.title} builds engines with replaceable weights for one compute capability each.",
+            hint="Name it: --compute-capability 8.6; or leave out --refittable and --strip-weights.",
+        )
+    known = ", ".join(features.compute_capabilities)
+    for capability in options.compute_capabilities:
+        if not known:
+            raise UsageError(
+                f"{features.title} builds for the GPU that it runs on, not for --compute-capability {capability}.",
+                hint="Leave it out; --to rtx builds for other GPUs.",
+            )
+        if capability not in features.compute_capabilities:
+            raise UsageError(
+                f"{features.title} does not support compute capability {capability}.", hint=f"Supported: {known}"
+            )
+        if precision == "bf16" and float(capability) < 8:
+            raise UsageError(
+                f"Compute capability {capability} has no bfloat16.",
+                hint="Use --precision fp16, or leave it out of --compute-capability.",
             )

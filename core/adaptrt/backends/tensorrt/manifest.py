@@ -12,6 +12,7 @@ import msgspec
 
 from adaptrt.backends.tensorrt.build.log import LogNote
 from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
+from adaptrt.backends.tensorrt.generations import ProductName, product_named
 from adaptrt.errors import AdaptrtError, EngineError, printable
 from adaptrt.report import Link, PassRecord, PatchRecord, upgrade_links
 from adaptrt.specs import BuildOptions, ModelSpec
@@ -34,7 +35,9 @@ class LibraryRecord:
 class Manifest:
     """Everything about one engine. ``rebuild`` is the command that builds it again from its ONNX file.
 
-    ``host_code``: the plan holds code for the host (version-compatible engines do), which runs when it is loaded.
+    ``product`` and ``tensorrt``: what built it, and its version. ``gpu`` and ``capability``: the GPU that it was built on
+    and for; empty if it is for any of ``compute_capabilities``. ``host_code``: the plan holds code for the host
+    (version-compatible engines do), which runs when it is loaded.
     """
 
     plan_sha256: str
@@ -66,7 +69,21 @@ class Manifest:
     adaptrt: str = ""
     created: str = ""
     build_seconds: float = 0.0
+    product: ProductName = "tensorrt"
+    compute_capabilities: tuple[str, ...] = ()
     format: str = FORMAT
+
+    @property
+    def builder(self) -> str:
+        """``TensorRT 10.16.1``."""
+        return f"{product_named(self.product).title} {self.tensorrt}"
+
+    @property
+    def made_for(self) -> str:
+        """``sm_90 (NVIDIA H100)``, or the compute capabilities."""
+        if self.compute_capabilities:
+            return f"compute capability {', '.join(self.compute_capabilities)}"
+        return f"{_sm(self.capability)} ({self.gpu})"
 
     def to_json(self) -> str:
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
@@ -108,12 +125,13 @@ class _Kind:
 
 @dataclass(frozen=True)
 class RuntimeEnvironment:
-    """What an engine is to run on: TensorRT's version and flavour (full, lean, dispatch), the GPU."""
+    """What an engine is to run on: the product's version and flavour (full, lean, dispatch), the GPU."""
 
     tensorrt: str
     capability: str
     gpu: str = ""
     flavour: str = "full"
+    product: ProductName = "tensorrt"
 
 
 def manifest_path(plan: Path) -> Path:
@@ -141,8 +159,9 @@ def check_manifest(
     in: loading one runs its code, so the paths in a manifest are never opened, only compared by file name and hash.
     """
     warnings = []
-    built = f"{plan.name} was built with TensorRT {manifest.tensorrt} for {_sm(manifest.capability)} ({manifest.gpu})"
-    at_hand = f"here is TensorRT {here.tensorrt} on {_sm(here.capability)}{f' ({here.gpu})' if here.gpu else ''}"
+    built = f"{plan.name} was built with {manifest.builder} for {manifest.made_for}"
+    title = product_named(here.product).title
+    at_hand = f"here is {title} {here.tensorrt} on {_sm(here.capability)}{f' ({here.gpu})' if here.gpu else ''}"
     hint = f"Rebuild it here with: {rebuild_line(manifest)}" if manifest.rebuild else "Build it again on this machine."
     problem = _version_problem(manifest, here) or _gpu_problem(manifest, here)
     if problem:
@@ -173,7 +192,7 @@ def check_manifest(
             )
         if file_sha256(Path(path)) != library.sha256:
             warnings.append(f"{path} is not the plugin library that {plan.name} was built with.")
-    if here.gpu and here.gpu != manifest.gpu:
+    if here.gpu and manifest.gpu and here.gpu != manifest.gpu:
         warnings.append(f"{plan.name} was built on {manifest.gpu}; on {here.gpu} it runs, maybe slower.")
     return warnings
 
@@ -205,6 +224,8 @@ def rebuild_line(manifest: Manifest) -> str:
 
 
 def _version_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None:
+    if manifest.product != here.product:
+        return f"only {product_named(manifest.product).title} loads it"
     built, found = _numbers(manifest.tensorrt), _numbers(here.tensorrt)
     if manifest.options.version_compatible:
         if found[:2] < built[:2]:
@@ -220,11 +241,20 @@ def _version_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None
 
 
 def _gpu_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None:
+    if manifest.compute_capabilities:
+        return capability_problem(manifest.compute_capabilities, here.capability)
     if manifest.capability == here.capability:
         return None
     if manifest.options.hardware_compatible == "ampere+":
         return None if float(here.capability) >= 8.0 else "hardware-compatible engines need sm_80 or later"
     return "an engine runs on the compute capability it was built for, unless built with --hardware-compatible ampere+"
+
+
+def capability_problem(capabilities: Sequence[str], here: str) -> str | None:
+    """Why an engine for these compute capabilities does not run on this one."""
+    if here in capabilities:
+        return None
+    return f"the engine runs on compute capability {', '.join(capabilities)}, not on {here}"
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import shlex
 from dataclasses import replace
 
+from adaptrt.backends.tensorrt.generations import TENSORRT, Product
 from adaptrt.specs import BuildOptions, ModelSpec, format_shape
 from adaptrt.specs.precisions import FP32
 
 
 def rebuild_command(
-    onnx: str, spec: ModelSpec, precision: str, keep_fp32: tuple[str, ...], options: BuildOptions
+    onnx: str,
+    spec: ModelSpec,
+    precision: str,
+    keep_fp32: tuple[str, ...],
+    options: BuildOptions,
+    product: Product = TENSORRT,
 ) -> str:
     """``adaptrt build ...`` that makes the same engine from the same ONNX file."""
     parts = ["adaptrt", "build", onnx]
+    if product is not TENSORRT:
+        parts += ["--to", product.name]
     for tensor in spec.inputs:
         for shape in tensor.profiles:
             plain = tuple(replace(dim, name=None) for dim in shape)
@@ -40,4 +48,6 @@ def rebuild_command(
         parts += ["--plugin-lib", library]
     if options.tactic_sources is not None:
         parts += ["--tactic-sources", ",".join(options.tactic_sources)]
+    if options.compute_capabilities:
+        parts += ["--compute-capability", ",".join(options.compute_capabilities)]
     return shlex.join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adaptrt.backends.tensorrt.generations import product_named
 from adaptrt.backends.tensorrt.manifest import Manifest, find_manifest, manifest_path
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.report import EngineRecord, Report
@@ -31,7 +32,14 @@ def complete_manifest(plan: Path, onnx: str, float32: str, report: Report) -> No
     if manifest is None:
         return
     manifest.onnx = onnx
-    manifest.rebuild = rebuild_command(float32, manifest.spec, manifest.precision, manifest.keep_fp32, manifest.options)
+    manifest.rebuild = rebuild_command(
+        float32,
+        manifest.spec,
+        manifest.precision,
+        manifest.keep_fp32,
+        manifest.options,
+        product_named(manifest.product),
+    )
     manifest.adapter, manifest.source, manifest.command = report.adapter, report.source, report.command
     manifest.plugins = dict(report.plugins)
     manifest.patches, manifest.passes = list(report.patches), list(report.passes)
@@ -43,7 +51,8 @@ def engine_record(manifest: Manifest) -> EngineRecord:
     precision_report = manifest.precision_report
     return EngineRecord(
         tensorrt=manifest.tensorrt,
-        gpu=manifest.gpu,
+        product=product_named(manifest.product).title,
+        gpu=manifest.gpu or manifest.made_for,
         capability=manifest.capability,
         precision=manifest.precision,
         layers=precision_report.layers,

@@ -1,10 +1,13 @@
-"""What the ONNX parsers of TensorRT do not take.
+"""Operators that a target cannot take, by the target's name.
 
-From the tables of supported operators of onnx-tensorrt for 8.5 with the changes of 8.6, and for 10.15; 11 is held
-against the latter.
+8, 10 and 11: from the tables of supported operators of onnx-tensorrt for 8.5 with the changes of 8.6, and for 10.15, which
+also stands for 11. rtx: from running TensorRT-RTX 1.7.1, without a GPU: its parser was asked for every operator of ONNX, and
+each single-node test of ONNX was parsed and built for compute capability 8.6.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from adaptrt.specs.targets import Target
 
@@ -78,9 +81,26 @@ _LATER = frozenset(
     ]
 )
 
-_UNSUPPORTED = {8: _NEVER | _LATER, 10: _NEVER, 11: _NEVER}
+# rule and detail; the parser refuses these although that of 10.15 lists them, or no table does yet
+_NO_PLUGIN = ("unsupported", "the plugin that implements it is not part of TensorRT-RTX 1.7 (RTX run)")
+_RTX: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(_NEVER, ("unsupported", "")),
+    **dict.fromkeys(
+        ["BitCast", "CausalConvWithState", "CumProd", "DeformConv", "LinearAttention", "NonZero", "SwiGLU"], _NO_PLUGIN
+    ),
+    "NonMaxSuppression": ("no-kernel", "TensorRT-RTX 1.7 parses it, and the build fails (RTX run)"),
+    "RoiAlign": ("needs-device", "without a GPU the parser refuses it (RTX run)"),
+}
+
+_REFUSED: Mapping[str, Mapping[str, tuple[str, str]]] = {
+    "8": dict.fromkeys(_NEVER | _LATER, ("unsupported", "")),
+    "10": dict.fromkeys(_NEVER, ("unsupported", "")),
+    "11": dict.fromkeys(_NEVER, ("unsupported", "")),
+    "rtx": _RTX,
+}
 
 
-def unsupported(operator: str, target: Target) -> bool:
-    """Whether a standard operator has no importer in the parser of this TensorRT generation; others are not in the table."""
-    return operator in _UNSUPPORTED.get(target.generation, frozenset())
+def refusal(operator: str, target: Target) -> tuple[str, str] | None:
+    """The rule that a standard operator breaks for this target, with a detail; ``None`` if it is taken, or nothing is known."""
+    table = _REFUSED.get(target.name) or _REFUSED.get(str(target.generation), {})
+    return table.get(operator)

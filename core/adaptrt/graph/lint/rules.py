@@ -9,7 +9,7 @@ from functools import cached_property
 import onnx_ir as ir
 
 from adaptrt.graph.lint.hits import Hit
-from adaptrt.graph.lint.operators import unsupported
+from adaptrt.graph.lint.operators import refusal
 from adaptrt.graph.lint.raw_outputs import raw_outputs
 from adaptrt.graph.model_file import node_name
 from adaptrt.report import Severity
@@ -72,6 +72,13 @@ RULES = {
     "type": Rule("error", "a type that TensorRT does not have", "compute in float32, float16, int32 or bool"),
     "unsupported": Rule(
         "error", "TensorRT's parser has no such operator", "write it with operators that it has, or bring a plugin (--plugin-lib)"
+    ),
+    "no-kernel": Rule(
+        "error", "the target has no kernel for this operator",
+        "leave it out of the graph; thresholds and NMS belong after the engine",
+    ),
+    "needs-device": Rule(
+        "warning", "building this operator needs a CUDA device", "build on a machine with an NVIDIA GPU"
     ),
     "shapes": Rule(
         "warning", "shapes cannot be inferred, so rules that look at shapes find nothing",
@@ -179,8 +186,9 @@ def hits(graph: Graph) -> Iterator[Hit]:
         if node.domain not in ("", "ai.onnx"):
             yield Hit("custom-operator", name, node)
             continue
-        if unsupported(name, graph.target):
-            yield Hit("unsupported", name, node)
+        refused = refusal(name, graph.target)
+        if refused is not None:
+            yield Hit(refused[0], name, node, refused[1])
         for value in node.outputs:
             yield from _type(value, graph.target, node)
         for rule, detail in (*_shapes(node), *_values(node, graph), *_restrictions(node)):

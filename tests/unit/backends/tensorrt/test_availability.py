@@ -20,8 +20,8 @@ def set_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise error
             return "NVIDIA Test", "9.0"
 
-        monkeypatch.setattr(availability, "can_build", lambda: version is not None)
-        monkeypatch.setattr(availability, "installed_version", lambda: version)
+        monkeypatch.setattr(availability, "can_build", lambda product: version is not None)
+        monkeypatch.setattr(availability, "installed_version", lambda product: version)
         monkeypatch.setattr(availability, "identify_device", identify)
 
     return set_here

@@ -11,7 +11,7 @@ import pytest
 
 from adaptrt.backends.tensorrt.build import builder
 from adaptrt.backends.tensorrt.build.builder import build_plan
-from adaptrt.backends.tensorrt.build.messages import Built, Job
+from adaptrt.backends.tensorrt.build.messages import BuildMessage, Built
 from adaptrt.backends.tensorrt.device import Device
 from adaptrt.backends.tensorrt.generations import TensorRT
 from adaptrt.errors import BuildError, ShapeError, UsageError
@@ -77,7 +77,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             ("ITimingCache", "serialize"): b"timings",
         }
         path = job.pop("onnx", None) or write_model(tmp_path / "model.onnx")
-        wanted = Job(
+        wanted = BuildMessage(
             onnx=str(path),
             plan=str(tmp_path / "model.plan"),
             spec=job.pop("spec", spec_of("1..8@4x3x32x32")),

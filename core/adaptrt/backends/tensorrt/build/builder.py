@@ -11,12 +11,13 @@ from typing import Any
 
 from adaptrt.backends.tensorrt.build.inspector import Inspection, inspect_engine
 from adaptrt.backends.tensorrt.build.log import Severity
-from adaptrt.backends.tensorrt.build.messages import Built, Job
+from adaptrt.backends.tensorrt.build.messages import BuildMessage, Built
+from adaptrt.backends.tensorrt.build.network import MemoryLog, layer_node, network_layers
 from adaptrt.backends.tensorrt.build.profiles import Profile, fit_profiles
 from adaptrt.backends.tensorrt.build.progress import Progress, progress_monitor
 from adaptrt.backends.tensorrt.build.timing_cache import load_timing_cache, save_timing_cache, timing_cache_path
 from adaptrt.backends.tensorrt.device import Device, describe_device
-from adaptrt.backends.tensorrt.generations import Generation, TensorRT, require_supported
+from adaptrt.backends.tensorrt.generations import Generation, TensorRT, capabilities_of, require_supported
 from adaptrt.errors import BuildError
 from adaptrt.onnxfile.node_rules import kept_float32, require_quantised
 from adaptrt.onnxfile.reader import Node, OnnxFile, read_onnx
@@ -52,50 +53,56 @@ def require_precision(file: OnnxFile, precision: str, tensorrt: TensorRT) -> Non
     wanted = kind.onnx_type if kind.form == "cast" else None
     if wanted and tensorrt.generation.strongly_typed and wanted not in file.weight_types:
         raise BuildError(
-            f"TensorRT {tensorrt.version} takes the precision from the graph, and this graph holds no {wanted} weights.",
+            f"{tensorrt.title} takes the precision from the graph, and this graph holds no {wanted} weights.",
             hint=f"adaptrt build model.onnx --precision {precision} writes the reduced-precision graph and builds it.",
         )
 
 
 def build_plan(
     tensorrt: TensorRT,
-    job: Job,
+    message: BuildMessage,
     *,
     log: Callable[[Severity, str], None],
     stage: Say,
     progress: Callable[[Progress], None],
 ) -> Built:
-    """Parse, configure, build and inspect; the plan is written to ``job.plan``."""
-    trt, features = tensorrt.trt, tensorrt.generation
-    require_supported(job.options, job.precision, tensorrt.version)
-    device = describe_device(job.options.device)
-    logger = make_logger(trt, log)
+    """Parse, configure, build and inspect; the plan is written to ``message.plan``."""
+    trt, features, options = tensorrt.trt, tensorrt.generation, message.options
+    require_supported(options, message.precision, tensorrt.version, tensorrt.product)
+    capabilities = capabilities_of(options, features)
+    device = None if capabilities else describe_device(options.device)
+    memory = MemoryLog(log)
+    logger = make_logger(trt, memory)
     trt.init_libnvinfer_plugins(logger, "")
-    load_plugin_libraries(trt, job.options.plugin_libs)
+    load_plugin_libraries(trt, options.plugin_libs)
     builder = create_builder(trt, logger)
     network = builder.create_network(network_flags(trt, features))
 
     stage("parse")
-    file = read_onnx(Path(job.onnx))
-    require_precision(file, job.precision, tensorrt)
-    parser = parse_onnx(trt, network, logger, Path(job.onnx), file)
+    file = read_onnx(Path(message.onnx))
+    require_precision(file, message.precision, tensorrt)
+    parser = parse_onnx(tensorrt, network, logger, Path(message.onnx), file)
 
     config = builder.create_builder_config()
-    configure(trt, features, config, job.options, job.precision, device)
-    profiles = add_profiles(builder, network, config, job)
+    configure(trt, features, config, options, message.precision, device)
+    set_capabilities(trt, config, capabilities)
+    profiles = add_profiles(builder, network, config, message)
     kept = 0
-    if not features.strongly_typed and precision_named(job.precision).reduced:
-        names = kept_float32(file, job.spec, job.keep_fp32)
+    if not features.strongly_typed and precision_named(message.precision).reduced:
+        names = kept_float32(file, message.spec, message.keep_fp32)
         kept = keep_float32(trt, network, config, names)
         if names and not kept:
             log("warning", f"None of the {len(names)} nodes that were to stay float32 was found in the network.")
-    cache = timing_cache_path(Path(job.timing_cache), tensorrt.version, device) if job.timing_cache else None
+    cache = None
+    if message.timing_cache and features.timing_cache and device is not None:
+        cache = timing_cache_path(Path(message.timing_cache), tensorrt.version, device)
     load_timing_cache(config, cache)
     monitor = progress_monitor(trt, progress) if features.progress else None
     if monitor is not None:
         config.progress_monitor = monitor
-    if job.configure:
-        _call(job.configure, network, config, job.configure_with)
+    if message.configure:
+        _call(message.configure, network, config, message.configure_with)
+    layers = network_layers(trt, network) if device is None else ""
 
     stage("build")
     started = time.perf_counter()
@@ -103,25 +110,30 @@ def build_plan(
     seconds = time.perf_counter() - started
     del parser, monitor  # the network's weights and the builder's calls go through them until here
     if plan is None:
-        raise BuildError("TensorRT could not build the engine.")
+        raise BuildError(f"{tensorrt.product.title} could not build the engine.")
     save_timing_cache(config, cache)
-    Path(job.plan).write_bytes(memoryview(plan))
+    Path(message.plan).write_bytes(memoryview(plan))
 
-    stage("inspect")
-    found = inspect_plan(trt, logger, plan, job, profiles)
+    if device is None:
+        found = Inspection(layers, memory.activations, memory.weights)
+    else:
+        stage("inspect")
+        found = inspect_plan(trt, logger, plan, message, profiles)
     return Built(
         tensorrt=tensorrt.version,
-        gpu=device.name,
-        capability=device.capability,
-        memory=device.memory,
-        cuda=device.cuda,
-        driver=device.driver,
+        gpu=device.name if device else "",
+        capability=device.capability if device else "",
+        memory=device.memory if device else 0,
+        cuda=device.cuda if device else "",
+        driver=device.driver if device else None,
         seconds=seconds,
         layers=found.layers,
         kept_layers=kept,
         profiles=len(profiles),
         device_memory=found.device_memory,
         weight_bytes=found.weight_bytes,
+        compute_capabilities=capabilities,
+        inspected=device is not None,
     )
 
 
@@ -160,15 +172,15 @@ def load_plugin_libraries(trt: Any, libraries: Sequence[str]) -> None:
             trt.get_plugin_registry().load_library(str(path))
 
 
-def parse_onnx(trt: Any, network: Any, logger: Any, path: Path, file: OnnxFile) -> Any:
+def parse_onnx(tensorrt: TensorRT, network: Any, logger: Any, path: Path, file: OnnxFile) -> Any:
     """Fill the network; what the parser refuses is named node by node. The parser has to outlive the build."""
-    parser = trt.OnnxParser(network, logger)
+    parser = tensorrt.trt.OnnxParser(network, logger)
     if parser.parse_from_file(str(path)):
         return parser
     problems = [describe_parser_error(parser.get_error(index), file.nodes) for index in range(parser.num_errors)]
     hint = next((hint for marker, hint in _PARSER_HINTS if any(marker in problem for problem in problems)), None)
     raise BuildError(
-        f"TensorRT cannot read {path.name}: " + "; ".join(problems or ["no reason is given"]),
+        f"{tensorrt.product.title} cannot read {path.name}: " + "; ".join(problems or ["no reason is given"]),
         hint=hint or "The other --exporter, another --opset or a patch of that line may avoid this operator.",
     )
 
@@ -180,6 +192,11 @@ _PARSER_HINTS = (
     ),
     ("No importer", "An operator without importer needs a plugin: --plugin-lib my.so"),
     ("Plugin not found", "The plugin's library is missing: --plugin-lib my.so"),
+    (
+        "plugin registry",
+        "The operator is a plugin that is not included, or that needs a CUDA device to be created; "
+        "adaptrt lint MODEL.onnx --target rtx names such operators.",
+    ),
     ("getPluginCreator", "The plugin's library is missing: --plugin-lib my.so"),
 )
 
@@ -198,11 +215,13 @@ def describe_parser_error(error: Any, nodes: Sequence[Node]) -> str:
 
 
 def configure(
-    trt: Any, features: Generation, config: Any, options: BuildOptions, precision: str, device: Device
+    trt: Any, features: Generation, config: Any, options: BuildOptions, precision: str, device: Device | None
 ) -> None:
-    """Everything of the builder's configuration but profiles and timing cache."""
+    """Everything of the builder's configuration but profiles, compute capabilities and timing cache."""
     flag = trt.BuilderFlag
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace or device.free)
+    workspace = options.workspace or (device.free if device else None)
+    if workspace is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the precision report reads it
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
@@ -229,11 +248,25 @@ def configure(
         config.set_tactic_sources(sum(sources))
 
 
-def add_profiles(builder: Any, network: Any, config: Any, job: Job) -> list[Profile]:
+def set_capabilities(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
+    """What the engine is for, where it is not the GPU at hand."""
+    if not capabilities:
+        return
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        member = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}", None)
+        if member is None or not config.set_compute_capability(member, index):
+            raise BuildError(
+                f"This version does not build for compute capability {capability}.",
+                hint="Leave it out of --compute-capability.",
+            )
+
+
+def add_profiles(builder: Any, network: Any, config: Any, message: BuildMessage) -> list[Profile]:
     """The profiles of the spec; a network without dynamic axes needs none."""
     tensors = [network.get_input(index) for index in range(network.num_inputs)]
     shapes = {tensor.name: tuple(tensor.shape) for tensor in tensors}
-    profiles = fit_profiles(job.spec, shapes)
+    profiles = fit_profiles(message.spec, shapes)
     if not any(size < 0 for shape in shapes.values() for size in shape) and not any(
         tensor.is_shape_tensor for tensor in tensors
     ):
@@ -274,19 +307,10 @@ def keep_float32(trt: Any, network: Any, config: Any, names: Sequence[str]) -> i
     return count
 
 
-def layer_node(layer: Any) -> str:
-    """The ONNX node a layer was made for: the parser notes it in the metadata."""
-    metadata = str(layer.metadata or "")
-    marker = "[ONNX Layer: "
-    if marker in metadata:
-        return metadata.partition(marker)[2].partition("]")[0]
-    return str(layer.name)
-
-
-def inspect_plan(trt: Any, logger: Any, plan: Any, job: Job, profiles: Sequence[Profile]) -> Inspection:
+def inspect_plan(trt: Any, logger: Any, plan: Any, message: BuildMessage, profiles: Sequence[Profile]) -> Inspection:
     """What the inspector says about the engine that came out."""
     runtime = trt.Runtime(logger)
-    if job.options.version_compatible:
+    if message.options.version_compatible:
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:

@@ -1,4 +1,6 @@
-"""The build process: ``python -m adaptrt.backends.tensorrt.build.child job.json``. Tells what it does in lines of JSON on its standard output.
+"""The build process: ``python -m adaptrt.backends.tensorrt.build.child message.json``.
+
+Reports what it does in lines of JSON on its standard output.
 
 A process of its own, because TensorRT's builder blocks (8.6 cannot be interrupted), and because what it may die of must
 not take the caller with it.
@@ -16,8 +18,8 @@ from pathlib import Path
 
 from adaptrt.backends.tensorrt.build.builder import build_plan
 from adaptrt.backends.tensorrt.build.log import Severity
-from adaptrt.backends.tensorrt.build.messages import Event, decode_job
-from adaptrt.backends.tensorrt.generations import import_tensorrt
+from adaptrt.backends.tensorrt.build.messages import Event, decode_message
+from adaptrt.backends.tensorrt.generations import import_tensorrt, product_named
 from adaptrt.errors import AdaptrtError
 
 _LEVELS: list[Severity] = ["verbose", "info", "warning", "error", "internal error"]
@@ -32,16 +34,16 @@ def main(arguments: list[str]) -> int:
         os.write(channel, event.encode() + b"\n")
 
     try:
-        job = decode_job(Path(arguments[0]).read_bytes())
-        lowest = _LEVELS.index(job.log_level)
+        message = decode_message(Path(arguments[0]).read_bytes())
+        lowest = _LEVELS.index(message.log_level)
 
-        def log(severity: Severity, message: str) -> None:
+        def log(severity: Severity, text: str) -> None:
             if _LEVELS.index(severity) >= lowest:
-                tell(Event("log", message, severity))
+                tell(Event("log", text, severity))
 
         built = build_plan(
-            import_tensorrt(builder=True),
-            job,
+            import_tensorrt(product_named(message.product), builder=True),
+            message,
             log=log,
             stage=lambda name: tell(Event("stage", name)),
             progress=lambda at: tell(Event("progress", at.text, fraction=at.fraction)),

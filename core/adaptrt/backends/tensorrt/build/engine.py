@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from adaptrt.backends.tensorrt.build.log import LogCollector, LogNote, Severity
+from adaptrt.backends.tensorrt.build.messages import BuildMessage, Event
 from adaptrt.backends.tensorrt.build.messages import Built as BuildResult
-from adaptrt.backends.tensorrt.build.messages import Event, Job
 from adaptrt.backends.tensorrt.build.precision_report import (
     PrecisionReport,
     make_precision_report,
@@ -17,7 +17,7 @@ from adaptrt.backends.tensorrt.build.precision_report import (
 )
 from adaptrt.backends.tensorrt.build.process import run_build
 from adaptrt.backends.tensorrt.build.profiles import profiles_of
-from adaptrt.backends.tensorrt.generations import default_target
+from adaptrt.backends.tensorrt.generations import default_target, generation_of
 from adaptrt.backends.tensorrt.manifest import LibraryRecord, Manifest, manifest_path
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.backends.tensorrt.records import built_of
@@ -95,10 +95,11 @@ def engine_from_onnx(
                 watcher.note(note)
 
     configure, argument = request.configure or (None, None)
-    job = Job(
+    message = BuildMessage(
         onnx=str(request.onnx_path.resolve()),
         plan=str(plan.resolve()),
         spec=request.spec,
+        product=generation_of(request.target.name).product.name,
         precision=request.precision.name,
         keep_fp32=list(request.keep_fp32),
         options=options,
@@ -107,13 +108,14 @@ def engine_from_onnx(
         configure=configure,
         configure_with=argument,
     )
-    built = run_build(job, plan.parent, hear)
+    built = run_build(message, plan.parent, hear)
     precision_report = make_precision_report(
         built.layers,
         request.precision.name,
         plan_bytes=plan.stat().st_size,
         float32_bytes=file.float32_bytes,
         weight_bytes=built.weight_bytes,
+        inspected=built.inspected,
     )
     try:
         require_precision_shown(precision_report)
@@ -141,6 +143,8 @@ def make_manifest(build: EngineBuild, request: BackendRequest, sha256: str, sour
         driver=built.driver,
         gpu=built.gpu,
         capability=built.capability,
+        product=generation_of(request.target.name).product.name,
+        compute_capabilities=built.compute_capabilities,
         precision=request.precision.name,
         spec=request.spec,
         precision_report=build.precision_report,
@@ -161,14 +165,17 @@ def make_manifest(build: EngineBuild, request: BackendRequest, sha256: str, sour
     )
 
 
-def build_artifact(request: BackendRequest) -> Built:
-    """Build for a request of the pipeline: an engine with its manifest, and what the report should say of them."""
+def build_artifact(request: BackendRequest, suffix: str = ".engine") -> Built:
+    """Build for a request of the pipeline: an engine with its manifest, and what the report should say of them.
+
+    ``suffix`` is what such engines are called.
+    """
     manifest, cached = build_engine(request, watcher=_RequestWatcher(request))
     notes = [f"the engine comes from the cache: built {manifest.created}"] if cached else []
     notes.append(f"precision report: {manifest.precision_report.summary}; {manifest.precision_report.evidence}")
     if manifest.precision_report.note:
         request.warn(f"Precision: {manifest.precision_report.note}.")
-    return replace(built_of(request.output), notes=notes)
+    return replace(built_of(request.output, suffix), notes=notes)
 
 
 def build_engine(
@@ -217,7 +224,12 @@ def hashed_source(request: BackendRequest, sources: SourceFiles) -> HashedSource
 
 def rebuild_line_of(request: BackendRequest) -> str:
     return rebuild_command(
-        request.onnx_path.name, request.spec, request.precision.name, request.keep_fp32, request.options
+        request.onnx_path.name,
+        request.spec,
+        request.precision.name,
+        request.keep_fp32,
+        request.options,
+        generation_of(request.target.name).product,
     )
 
 
@@ -295,6 +307,7 @@ class _RequestWatcher(BuildWatcher):
     def __init__(self, request: BackendRequest) -> None:
         super().__init__(log_level=_LEVELS[min(request.verbose, 2)])
         self._request = request
+        self._title = generation_of(request.target.name).product.title
 
     def progress(self, fraction: float | None, seconds: float, remaining: float | None, text: str) -> None:  # noqa: ARG002
         left = f"about {remaining:.0f} s left" if remaining is not None else f"{seconds:.0f} s so far"
@@ -305,7 +318,7 @@ class _RequestWatcher(BuildWatcher):
 
     def message(self, severity: Severity, text: str) -> None:
         if self._request.verbose:
-            self._request.detail(f"TensorRT {severity}: {text}")
+            self._request.detail(f"{self._title} {severity}: {text}")
 
     def note(self, note: LogNote) -> None:
         self._request.warn(str(note))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adaptrt.backends.tensorrt.device import identify_device
-from adaptrt.backends.tensorrt.generations import installed_version
+from adaptrt.backends.tensorrt.generations import capabilities_of, generation_of, installed_version
 from adaptrt.backends.tensorrt.manifest import Manifest, manifest_path
 from adaptrt.errors import AdaptrtError, EngineError
 from adaptrt.specs.backends import BackendRequest
@@ -20,16 +20,16 @@ ENGINE, MANIFEST = ".engine", ".engine.json"
 
 def engine_key(request: BackendRequest, onnx_sha256: str, sources: SourceFiles | None = None) -> str | None:
     """What an engine depends on, as a key; ``None`` where the GPU or TensorRT cannot be told."""
-    options = request.options
-    version = installed_version()
+    options, product = request.options, generation_of(request.target.name).product
+    version = installed_version(product)
+    if version is None:
+        return None
     sources = sources or SourceFiles()
     try:
-        gpu = identify_device(options.device)
+        gpu = capabilities_of(options, generation_of(version, product)) or identify_device(options.device)
         libraries = [sources.content(Path(library)) for library in options.plugin_libs]
     except (AdaptrtError, OSError):
         return None  # the build itself will say what is wrong
-    if version is None:
-        return None
     return key_of(
         {
             "kind": KIND,
@@ -40,6 +40,7 @@ def engine_key(request: BackendRequest, onnx_sha256: str, sources: SourceFiles |
             "keep_fp32": request.keep_fp32,
             "options": options,
             "libraries": libraries,
+            "product": product.name,
             "tensorrt": version,
             "gpu": gpu,
         }
@@ -74,5 +75,5 @@ def _copied(store: Store, entry: Entry, plan: Path) -> Manifest | None:
 
 def keep_engine(key: str, plan: Path, manifest: Manifest, store: Store | None = None) -> None:
     """Put an engine and its manifest into the cache."""
-    title = f"{manifest.onnx} {manifest.precision}, TensorRT {manifest.tensorrt}, {manifest.gpu}"
+    title = f"{manifest.onnx} {manifest.precision}, {manifest.builder}, {manifest.gpu or manifest.made_for}"
     (store or Store()).put(key, KIND, title, {ENGINE: plan, MANIFEST: manifest_path(plan)})

@@ -149,6 +149,18 @@ _FAILURES = (
         "No usable NVIDIA GPU: check nvidia-smi and CUDA_VISIBLE_DEVICES.",
     ),
     (
+        r"has no runners that implement it",
+        "An operator has no kernel in this library: adaptrt lint MODEL.onnx --target rtx names it.",
+    ),
+    (
+        r"HW-specific datatypes",
+        "A compute capability lacks a type of the graph: leave it out of --compute-capability.",
+    ),
+    (
+        r"CHECK\(status == CUDA_SUCCESS\) failed|CUDA driver version is insufficient",
+        "This part of the build needs a CUDA device: leave out --refittable and --strip-weights, or build where a GPU is.",
+    ),
+    (
         r"getPluginCreator|plugin.*not found|Plugin not found",
         "A plugin is missing: give its library with --plugin-lib.",
     ),

@@ -1,4 +1,4 @@
-"""What the build process is told, and what it tells: JSON files and lines."""
+"""What goes to the build process and what comes from it: JSON files and lines."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from typing import Literal
 import msgspec
 
 from adaptrt.backends.tensorrt.build.log import Severity
+from adaptrt.backends.tensorrt.generations import ProductName
 from adaptrt.specs import BuildOptions, ModelSpec
 
 
 @dataclass
-class Job:
-    """One build. ``configure`` is ``module:function``, called with (network, config) and ``configure_with`` before the
+class BuildMessage:
+    """One build. ``product`` builds it (``tensorrt``, ``rtx``); ``configure`` is ``module:function``, called with (network, config) and ``configure_with`` before the
     build; ``keep_fp32`` are patterns over ONNX nodes; ``timing_cache`` is a folder; ``log_level`` is the lowest severity
     that is passed on."""
 
     onnx: str
     plan: str
     spec: ModelSpec
+    product: ProductName = "tensorrt"
     precision: str = "fp32"
     keep_fp32: list[str] = field(default_factory=list)
     options: BuildOptions = field(default_factory=BuildOptions)
@@ -33,7 +35,9 @@ class Job:
 class Built:
     """What the build process found out.
 
-    ``layers`` is the engine inspector's JSON, as text; ``kept_layers`` counts the layers held in float32 by constraint;
+    ``gpu`` to ``driver`` describe the GPU that it was built on and for; empty if it was built without one, for
+    ``compute_capabilities``. ``layers`` is the engine inspector's JSON, as text, or the network's in the same form where
+    ``inspected`` is false; ``kept_layers`` counts the layers held in float32 by constraint;
     ``weight_bytes`` is what TensorRT says the weights take, where it says so; ``device_memory`` is what one context takes.
     """
 
@@ -49,6 +53,8 @@ class Built:
     profiles: int
     device_memory: int
     weight_bytes: int | None = None
+    compute_capabilities: tuple[str, ...] = ()
+    inspected: bool = True
 
 
 EventKind = Literal["stage", "progress", "log", "done", "error"]
@@ -74,9 +80,9 @@ def decode_event(line: bytes) -> Event:
     return msgspec.json.decode(line, type=Event)
 
 
-def encode_job(job: Job) -> bytes:
-    return msgspec.json.encode(job)
+def encode_message(message: BuildMessage) -> bytes:
+    return msgspec.json.encode(message)
 
 
-def decode_job(data: bytes) -> Job:
-    return msgspec.json.decode(data, type=Job)
+def decode_message(data: bytes) -> BuildMessage:
+    return msgspec.json.decode(data, type=BuildMessage)

@@ -25,7 +25,9 @@ _TYPES = (
     ("fp32", re.compile(r"\b(FP32|Float)\b", re.IGNORECASE)),
 )
 _FLOATS = ("bf16", "fp16", "fp8", "int8", "fp32")
-_BOOKKEEPING = re.compile(r"reformat|constant|noop|no-op|shape|signal|wait|memcpy|memset|slice$", re.IGNORECASE)
+_BOOKKEEPING = re.compile(
+    r"reformat|constant|noop|no-op|shape|signal|wait|memcpy|memset|slice$|^cast$|^(de)?quantize$", re.IGNORECASE
+)
 _OPAQUE = re.compile(r"myelin|ForeignNode", re.IGNORECASE)
 
 # a plan in half precision is about half of float32; kernels and other constants are the rest
@@ -49,7 +51,8 @@ class PrecisionReport:
     ``layers`` and ``weight_bytes`` count the visible layers by the type they compute in; ``opaque`` lists fused parts
     that the inspector shows no types for, ``opaque_share`` is the share of weights in them. ``plan_share`` is the plan's
     size (or its weights' size, where TensorRT tells) against the weights in float32. ``evidence`` says in words what
-    shows the precision, ``note`` what should be known about it; ``table`` lists all layers.
+    shows the precision, ``note`` what should be known about it; ``table`` lists all layers. Where ``inspected`` is false,
+    the layers are those of the strongly typed network: the engine could not be loaded here.
     """
 
     precision: str
@@ -65,6 +68,7 @@ class PrecisionReport:
     evidence: str = ""
     note: str = ""
     table: list[LayerRecord] = field(default_factory=list)
+    inspected: bool = True
 
     @property
     def summary(self) -> str:
@@ -72,22 +76,30 @@ class PrecisionReport:
         parts = [f"{count} layers {name}" for name, count in self.layers.items()]
         if self.opaque:
             parts.append(f"{len(self.opaque)} opaque ({self.opaque_share:.0%} of the weights)")
-        parts.append(f"plan {self.plan_share:.2f} of the float32 weights")
+        parts.append(f"{'plan' if self.inspected else 'weights'} {self.plan_share:.2f} of the float32 weights")
         return ", ".join(parts)
 
 
 def make_precision_report(
-    inspected: str, precision: str, *, plan_bytes: int, float32_bytes: int, weight_bytes: int | None = None
+    layers_json: str,
+    precision: str,
+    *,
+    plan_bytes: int,
+    float32_bytes: int,
+    weight_bytes: int | None = None,
+    inspected: bool = True,
 ) -> PrecisionReport:
-    """Count what the inspector's JSON shows.
+    """Count what the inspector's JSON shows; unless ``inspected``, it is the typed network's in the same form.
 
     ``float32_bytes`` is what the ONNX file's weights take as float32; ``weight_bytes`` what TensorRT says they take.
     """
     layers: Counter[str] = Counter()
     weights: Counter[str] = Counter()
     elements = 0
-    precision_report = PrecisionReport(precision, plan_bytes=plan_bytes, float32_bytes=float32_bytes)
-    for layer in read_layers(inspected):
+    precision_report = PrecisionReport(
+        precision, plan_bytes=plan_bytes, float32_bytes=float32_bytes, inspected=inspected
+    )
+    for layer in read_layers(layers_json):
         if isinstance(layer, str):  # names only: no detail was kept
             precision_report.other_layers += 1
             precision_report.table.append(LayerRecord(layer, ""))
@@ -110,7 +122,8 @@ def make_precision_report(
             precision_report.other_layers += 1
         precision_report.tf32_kernels += "tf32" in str(layer.get("TacticName", "")).lower()
     precision_report.layers = dict(layers.most_common())
-    precision_report.weight_bytes = {kind: weights[kind] for kind in precision_report.layers}
+    if inspected:  # a network does not show them
+        precision_report.weight_bytes = {kind: weights[kind] for kind in precision_report.layers}
     total = float32_bytes // 4
     if precision_report.opaque and total:
         precision_report.opaque_share = max(0.0, 1 - elements / total)
@@ -134,11 +147,11 @@ def require_precision_shown(precision_report: PrecisionReport) -> None:
     )
 
 
-def read_layers(inspected: str) -> list[dict[str, Any] | str]:
+def read_layers(layers_json: str) -> list[dict[str, Any] | str]:
     """The layers of the inspector's JSON; strings where it only knows names."""
     try:
         # names of layers hold whatever the ONNX file holds, and TensorRT does not escape it
-        layers = json.loads(inspected, strict=False).get("Layers", [])
+        layers = json.loads(layers_json, strict=False).get("Layers", [])
     except (json.JSONDecodeError, AttributeError) as error:
         raise BuildError("TensorRT's engine inspector gave no readable JSON.") from error
     return list(layers)
@@ -196,6 +209,10 @@ def _evidence(precision_report: PrecisionReport) -> str:
     if wanted in ("fp32", "tf32"):
         return "float32 is what TensorRT computes in unless told otherwise"
     count = precision_report.layers.get(wanted, 0)
+    if not precision_report.inspected:
+        of = f"{count} of {sum(precision_report.layers.values())} layers of the strongly typed network"
+        said = f"the builder reports weights of {precision_report.plan_share:.2f} of float32"
+        return f"{of} compute in {wanted}, and {said}; the engine itself was not inspected" if count else ""
     size = f"the plan is {precision_report.plan_share:.2f} of the float32 weights, which float32 would not fit into"
     if count:
         visible = f"{count} of {sum(precision_report.layers.values())} visible layers compute in {wanted}"

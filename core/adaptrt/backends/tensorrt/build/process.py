@@ -16,38 +16,38 @@ from typing import IO
 
 from adaptrt import errors
 from adaptrt.backends.tensorrt.build.log import explain_failure
-from adaptrt.backends.tensorrt.build.messages import Built, Event, Job, decode_event, encode_job
+from adaptrt.backends.tensorrt.build.messages import BuildMessage, Built, Event, decode_event, encode_message
 from adaptrt.errors import AdaptrtError, BuildError
 
 _TICK = 1.0  # seconds between signs of life
 _GRACE = 3.0  # seconds between asking the process to end and killing it
 
 
-def run_build(job: Job, workdir: Path, on_event: Callable[[Event], None]) -> Built:
+def run_build(message: BuildMessage, workdir: Path, on_event: Callable[[Event], None]) -> Built:
     """Run one build in a process of its own.
 
     ``on_event`` gets what it tells, and about once a second a ``progress`` without text. Whatever ends the wait
     (Ctrl-C, ``options.timeout``, an error in ``on_event``) ends the process too, and removes an unfinished plan.
     """
-    job_file = workdir / "build-job.json"
-    job_file.write_bytes(encode_job(job))
-    with tempfile.TemporaryFile(dir=workdir) as stderr, _started(job_file, stderr) as process:
+    message_file = workdir / "build-message.json"
+    message_file.write_bytes(encode_message(message))
+    with tempfile.TemporaryFile(dir=workdir) as stderr, _started(message_file, stderr) as process:
         try:
-            return _follow(process, job, stderr, on_event)
+            return _follow(process, message, stderr, on_event)
         except BaseException:
             _end(process)
-            Path(job.plan).unlink(missing_ok=True)
+            Path(message.plan).unlink(missing_ok=True)
             raise
 
 
 @contextlib.contextmanager
-def _started(job_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def _started(message_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     # a session of its own: Ctrl-C in a terminal reaches only us, and we end it
     package = str(Path(errors.__file__).parents[1])
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))
     environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "adaptrt.backends.tensorrt.build.child", str(job_file)],
+        [sys.executable, "-m", "adaptrt.backends.tensorrt.build.child", str(message_file)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -63,13 +63,15 @@ def _started(job_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen[byt
             process.stdout.close()
 
 
-def _follow(process: subprocess.Popen[bytes], job: Job, stderr: IO[bytes], on_event: Callable[[Event], None]) -> Built:
+def _follow(
+    process: subprocess.Popen[bytes], message: BuildMessage, stderr: IO[bytes], on_event: Callable[[Event], None]
+) -> Built:
     built: Built | None = None
     failure: Event | None = None
     logged: list[str] = []
     started = time.monotonic()
     for line in _lines(process):
-        timeout = job.options.timeout
+        timeout = message.options.timeout
         if timeout is not None and time.monotonic() - started > timeout:
             raise BuildError(
                 f"The build was given up after {timeout:.0f} s.",
@@ -81,7 +83,7 @@ def _follow(process: subprocess.Popen[bytes], job: Job, stderr: IO[bytes], on_ev
         try:
             event = decode_event(line)
         except ValueError as error:
-            raise BuildError(f"The build process said something unreadable: {line[:120]!r}.") from error
+            raise BuildError(f"Unexpected output from the build process: {line[:120]!r}.") from error
         if event.kind == "done":
             built = event.built
         elif event.kind == "error":
@@ -154,7 +156,7 @@ def _death(status: int, logged: list[str], tail: str) -> BuildError:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
         last = tail.strip().splitlines()[-1:] or [""]
         return BuildError(
-            f"TensorRT crashed ({name}).{said}{f' Last words: {last[0]}' if last[0] else ''}",
+            f"TensorRT crashed ({name}).{said}{f' Last stderr line: {last[0]}' if last[0] else ''}",
             hint=explain_failure([*logged, tail])
             or "Try another --opset or --exporter, or --precision fp32; if it stays, the graph meets a bug of this TensorRT.",
         )

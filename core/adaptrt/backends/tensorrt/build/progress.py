@@ -1,4 +1,4 @@
-"""How far a build is, where TensorRT says so (10 and later)."""
+"""How far a build is, where TensorRT reports it (10 and later)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Progress:
-    """``fraction`` of the build that is done, from 0 to 1; ``None`` where TensorRT does not tell."""
+    """``fraction`` of the build that is done, from 0 to 1; ``None`` where TensorRT does not report it."""
 
     fraction: float | None
     text: str

@@ -81,7 +81,7 @@ class Engine:
         if self._engine is None:
             said = self._messages.take()
             raise EngineError(
-                f"TensorRT {self.tensorrt.version} cannot load {name}: {said[0] if said else 'it gives no reason'}",
+                f"{self.tensorrt.title} cannot load {name}: {said[0] if said else 'it gives no reason'}",
                 hint=_load_hint("\n".join(said), self.tensorrt),
             )
         self.tensors = tuple(self._describe(index) for index in range(self._engine.num_io_tensors))
@@ -114,7 +114,11 @@ class Engine:
         """A plan that may hold host code may bring the runtime of the version that built it along, and run in that."""
         if not allow_host_code:
             return self._from_10
-        return self._from_10 and built_with is not None and generation_of(built_with).generation >= 10
+        return (
+            self._from_10
+            and built_with is not None
+            and generation_of(built_with, self.tensorrt.product).generation >= 10
+        )
 
     @property
     def _from_10(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.device import describe_device
-from adaptrt.backends.tensorrt.generations import import_tensorrt
+from adaptrt.backends.tensorrt.generations import TENSORRT, Product, import_tensorrt
 from adaptrt.backends.tensorrt.manifest import RuntimeEnvironment, check_manifest, check_plan, find_manifest
 from adaptrt.backends.tensorrt.runtime.arrays import DeviceArray, InputView, view_input
 from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
@@ -39,6 +39,7 @@ class TensorRTRunner:
     - ``allow_host_code``: load an engine that carries code for the host (version-compatible ones do)
     - ``plugin_libs``: libraries with TensorRT plugins; they are code, so those that the manifest names are not loaded
       unless they are given here
+    - ``product``: the library that built it, TensorRT or TensorRT-RTX
 
     A graph is captured when shapes and addresses come for the second time. While that lasts, some milliseconds, CUDA
     refuses to wait for the whole device in any thread (``torch.cuda.synchronize``): call each shape twice before other
@@ -57,6 +58,7 @@ class TensorRTRunner:
         outputs: Ownership = "owned",
         allow_host_code: bool = False,
         plugin_libs: Sequence[str | Path] = (),
+        product: Product = TENSORRT,
     ) -> None:
         path = Path(path)
         if contexts < 1:
@@ -64,7 +66,7 @@ class TensorRTRunner:
         if not path.is_file():
             raise ModelError(f"There is no engine {path}.", hint="Build it: adaptrt build, or adaptrt convert.")
         self._ownership = _ownership(outputs)
-        tensorrt = import_tensorrt()
+        tensorrt = import_tensorrt(product)
         self._cuda = Cuda(device_index(device))
         self.manifest = find_manifest(path)
         self._warnings: list[str] = []
@@ -72,7 +74,7 @@ class TensorRTRunner:
         if self.manifest is not None:
             with self._cuda.current():
                 gpu = describe_device(self._cuda.device)
-            here = RuntimeEnvironment(tensorrt.version, gpu.capability, gpu.name, tensorrt.flavour)
+            here = RuntimeEnvironment(tensorrt.version, gpu.capability, gpu.name, tensorrt.flavour, product.name)
             check_plan(self.manifest, path)
             self._warnings += check_manifest(
                 self.manifest, path, here, allow_host_code=allow_host_code, plugin_libs=libraries
@@ -86,7 +88,7 @@ class TensorRTRunner:
             allow_host_code=allow_host_code,
             plugin_libs=libraries,
         )
-        self.backend = f"TensorRT {self._engine.tensorrt.version} (cuda:{self._cuda.device})"
+        self.backend = f"{self._engine.tensorrt.title} (cuda:{self._cuda.device})"
         self._events = Events(self._cuda)
         self._device_pool = DevicePool(self._cuda)
         self._pinned = PinnedPool(self._cuda)

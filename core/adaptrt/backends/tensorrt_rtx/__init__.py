@@ -1,0 +1,1 @@
+"""TensorRT-RTX: engines for GeForce RTX and other GPUs, built without one."""

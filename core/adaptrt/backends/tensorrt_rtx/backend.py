@@ -1,0 +1,98 @@
+"""TensorRT-RTX as a backend: it builds on a machine without a GPU, with the parser and builder of TensorRT 11."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, no_gpu_reason
+from adaptrt.backends.tensorrt.device import identify_device
+from adaptrt.backends.tensorrt.generations import RTX, generation_of, generations_of, import_tensorrt, require_supported
+from adaptrt.backends.tensorrt.manifest import capability_problem, find_manifest
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest
+from adaptrt.errors import DependencyError
+from adaptrt.report import Report
+from adaptrt.specs import BuildOptions, Precision, Target
+from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
+from adaptrt.specs.runners import FileRunner
+
+_ELSEWHERE = "Copy it with its manifest to a machine that has such a GPU."
+_CASTS = ("float16", "bfloat16")
+
+
+class TensorRTRTX:
+    """Its engines run on the compute capabilities in their manifest; those before 8.0, and 9.0, are not among them."""
+
+    name = "rtx"
+    title = "TensorRT-RTX"
+    suffixes: tuple[str, ...] = (".rtx.engine",)
+
+    @property
+    def targets(self) -> Mapping[str, Target]:
+        return generations_of(RTX)
+
+    def unavailable(self, target: Target, device: int = 0) -> str | None:
+        if sys.platform != "linux":
+            return "adaptrt builds with TensorRT-RTX on Linux"
+        return engine_unavailable_reason(generation_of(target.name), device)
+
+    def express(self, precision: Precision, target: Target) -> Expression:
+        if precision.form == "none":
+            return Expression()
+        if precision.form == "cast" and precision.onnx_type not in _CASTS:
+            return Expression(unsupported=f"{target.title} has not been tried with {precision.onnx_type}")
+        if precision.form == "qdq" and precision.bits != 8:
+            return Expression(unsupported=f"{target.title} has not been tried with {precision.bits}-bit Q/DQ nodes")
+        return Expression(graph=True)
+
+    def check_runtime(self) -> None:
+        import_tensorrt(RTX)
+
+    def check_options(self, options: BuildOptions, target: Target) -> None:
+        require_supported(options, "", target.name)
+
+    def build(self, request: BackendRequest) -> Built:
+        from adaptrt.backends.tensorrt.build.engine import build_artifact
+
+        return build_artifact(request, self.suffixes[0])
+
+    def built_of(self, path: Path) -> Built:
+        return built_of(path, self.suffixes[0])
+
+    def complete_manifest(self, path: Path, onnx: str, float32: str, report: Report) -> None:
+        complete_manifest(path, onnx, float32, report)
+
+    def open(self, path: Path, options: OpenOptions) -> FileRunner:
+        """The engine on a GPU that it is for. Nobody has run one through adaptrt yet: no such GPU was at hand."""
+        from adaptrt.backends.tensorrt.runtime import TensorRTRunner
+        from adaptrt.backends.tensorrt.runtime.cuda import device_index
+
+        import_tensorrt(RTX)
+        device = device_index(options.device or 0)
+        reason = no_gpu_reason(device)
+        if reason is not None:
+            raise DependencyError(f"{reason[0].upper()}{reason[1:]}.", hint=_ELSEWHERE)
+        gpu, capability = identify_device(device)
+        manifest = find_manifest(path)
+        supported = manifest.compute_capabilities if manifest else generation_of("rtx").compute_capabilities
+        problem = capability_problem(supported, capability)
+        if problem is not None:
+            raise DependencyError(f"{problem[0].upper()}{problem[1:]} ({gpu}).", hint=_ELSEWHERE)
+        return TensorRTRunner(
+            path,
+            device=device,
+            cuda_graphs=0,  # capture has not been tried
+            allow_host_code=options.allow_host_code,
+            plugin_libs=options.libraries,
+            product=RTX,
+        )
+
+    def describe(self, path: Path) -> dict[str, Any]:
+        from adaptrt.backends.tensorrt.description import describe
+
+        return dict(vars(describe(path)))
+
+
+BACKEND: Backend = TensorRTRTX()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from hostile.case import MODEL, RUNS, Case, convert
+from hostile.case import CANARY, MODEL, RUNS, Case, convert
 from hostile.pickles import call, colliding_keys, integer, legacy, model_with, name, sparse, text, zipped
 
 YOLO, TIMM, MMDET = ("ultralytics",), ("timm",), ("mmdet",)
@@ -110,6 +111,27 @@ def _npz(folder: Path) -> None:
     np.savez(folder / "evil.npz", weight=np.array([Runs()], dtype=object))
 
 
+CONFIGS = {
+    "type": f"model = dict(type='subprocess.Popen', args=['touch', '{CANARY}'])",
+    "nested-type": f"model = dict(type='RetinaNet', backbone=dict(type='os.system', command='{RUNS}'))",
+    "import": "custom_imports = dict(imports=['evil_module'])\nmodel = dict(type='RetinaNet')",
+    "scope": "default_scope = 'evil_module'\nmodel = dict(type='RetinaNet', _scope_='evil_module')",
+    "base": "_base_ = './evil_module.py'\nmodel = dict(type='RetinaNet')",
+    "weights": "model = dict(type='RetinaNet', init_cfg=dict(type='Pretrained', checkpoint='evil_weights.pth'))",
+    "nms-type": f"model = dict(type='RetinaNet', test_cfg=dict(nms=dict(type=\"__import__('os').system('{RUNS}')\")))",
+    "expression": f"model = dict(type=__import__('os').system('{RUNS}'))",
+}
+
+
+def _mmdet_config(text: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        (folder / "evil_module.py").write_text(f"import os\nos.system({RUNS!r})\n")
+        zipped(folder / "evil_weights.pth", model_with(SYSTEM))
+        zipped(folder / "evil.pth", pickle.dumps({"meta": {"cfg": text}, "state_dict": {}}, protocol=2))
+
+    return make
+
+
 def _timm_folder(config: dict[str, object]) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         (folder / "model").mkdir()
@@ -151,6 +173,11 @@ CASES = [
     Case("safetensors-huge-header", _safetensors(b"{" + b" " * 100), convert("timm", "resnet10t", "--weights", "evil.safetensors"), needs=TIMM),
     Case("safetensors-beyond-the-file", _safetensors({"a": {**F32, "data_offsets": [0, 1 << 40]}}), convert("timm", "resnet10t", "--weights", "evil.safetensors"), needs=TIMM, megabytes=300),
     Case("safetensors-escapes", _safetensors({"\x1b[2Ja\x9b": F32, "__metadata__": {"x": "\x1b]0;owned\x07"}}, bytes(8)), convert("timm", "resnet10t", "--weights", "evil.safetensors"), needs=TIMM),
+    *(
+        Case(f"mmdet-config-{key}-for-{adapter}", _mmdet_config(text), convert(adapter, "evil.pth"), needs=MMDET)
+        for key, text in CONFIGS.items()
+        for adapter in ("mmdet", "detr")
+    ),
     Case("npz-of-objects", _npz, convert("yolov5", "evil.npz"), needs=YOLO),
     Case("npz-as-weights", _npz, convert("timm", "resnet10t", "--weights", "evil.npz"), needs=TIMM),
     Case("timm-folder-with-a-pickle", _timm_folder({"architecture": "resnet10t"}), convert("timm", "model"), needs=TIMM),

@@ -58,8 +58,8 @@ def _draw_legend(image: ImageArray, prediction: SemanticMap, shares: dict[int, f
     size = text_size(image)
     margin, row = round(size * 0.7), round(size * 1.6)
     rows = min(ROWS, int((image.shape[0] / 2 - 2.5 * margin) / row))
-    if rows < 1 or image.shape[1] < 10 * size:
-        return  # it would hide what it explains
+    if rows < 1:
+        return
     shown = list(shares)[:rows]
     rest = [f"{len(shares) - rows} more"] if len(shares) > rows else []
     percent = text_width("100.0%", size)
@@ -67,6 +67,8 @@ def _draw_legend(image: ImageArray, prediction: SemanticMap, shares: dict[int, f
     width = min(2 * size + longest + percent + margin, image.shape[1] - 4 * margin)
     height = (len(shown) + len(rest)) * row + margin
     panel = Rect(margin, margin, 3 * margin + width, 1.5 * margin + height)
+    if (panel.right - panel.left) * (panel.bottom - panel.top) > image.shape[0] * image.shape[1] / 4:
+        return  # it would hide what it explains
     fill_rounded(image, panel, DARK, size * 0.5, opacity=0.72)
     left, right, top = panel.left + margin, panel.right - margin, panel.top + margin
     for index, label in enumerate(shown):

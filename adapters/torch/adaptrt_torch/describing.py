@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,18 +20,13 @@ from adaptrt import (
     UsageError,
     did_you_mean,
 )
+from adaptrt.specs.decoders import find_decoder
 from adaptrt_torch.calling import input_order
 from adaptrt_torch.programs import Program
 
 if TYPE_CHECKING:
     from torch import nn
 
-_TASKS: dict[str, Literal["detect", "classify"]] = {
-    "boxes": "detect",
-    "classify": "classify",
-    "yolo": "detect",
-    "yolo_anchor": "detect",
-}
 _DTYPES = ("float32", "float16", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
@@ -52,7 +47,7 @@ def describe(ctx: Conversion, model: nn.Module) -> ModelSpec:
         raise UsageError("The dynamo exporter takes no TorchScript.", hint="Leave --exporter dynamo out.")
     spec = ModelSpec(
         inputs=inputs,
-        task=_TASKS.get(options.decoder, "values"),
+        task=find_decoder(options.decoder).predicts,
         image=_transform(ctx, inputs),
         decoder=DecoderSpec(options.decoder),
         labels=options.class_names,

@@ -28,11 +28,20 @@ class Decoder:
     ``decode(outputs, metas, spec, params)`` gets a whole batch (outputs by name, in the order of ``spec.outputs``) with
     one ``ImageMeta`` for each image, and returns one prediction for each. For detectors it is a ``FromCandidates``
     (``adaptrt.vision.decoders.candidates``), which filters, suppresses and maps to the image.
+
+    ``task`` names the task of these predictions; it may be left out for a ``FromCandidates`` (``detect``) and for
+    ``values``. An adapter that takes any decoder by name learns the task from it.
     """
 
     name: str
     params: type[Any]
     decode: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec, Any], Sequence[Predictions]]
+    task: str = ""
+
+    @property
+    def predicts(self) -> str:
+        """The task whose predictions it returns: its own ``task``, that of its ``decode``, else ``values``."""
+        return self.task or getattr(self.decode, "task", "") or "values"
 
 
 DECODERS: Registry[Decoder] = Registry("adaptrt.decoders", "decoder", Decoder)

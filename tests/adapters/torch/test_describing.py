@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,6 +47,25 @@ def test_a_first_axis_of_its_own_is_no_batch(conversion: Make) -> None:
         conversion("nets.py:Nested", ("batch.image=1..4x2", "batch.extra=2..3x2", "pair.0=1..4x2", "pair.1=1x2"))
     )
     assert [tensor.dims[0].name for tensor in spec.inputs] == ["batch", "batch_extra_0", "batch", None]
+
+
+@pytest.mark.parametrize(
+    ("decoder", "task"),
+    [("yolo", "detect"), ("boxes", "detect"), ("semantic", "semantic"), ("raw", "values"), ("reading", "classify")],
+)
+def test_the_task_is_that_of_the_decoder(
+    decoder: str, task: str, conversion: Make, fake_distribution: Callable[..., Path]
+) -> None:
+    """One of another distribution too, which no table of the adapter knows."""
+    source = """
+        from adaptrt import Decoder
+        from adaptrt.vision.decoders.raw import RawParams, decode
+        decoder = Decoder("reading", RawParams, decode, task="classify")
+    """
+    fake_distribution(
+        "adaptrt-reading", {"adaptrt.decoders": {"reading": "reading:decoder"}}, modules={"reading": source}
+    )
+    assert spec_of(conversion("nets.py:ImageArray", imgsz=(16, 24), options={"decoder": decoder})).task == task
 
 
 def test_an_image_goes_in_as_options_say(conversion: Make) -> None:

@@ -77,6 +77,11 @@ class FromCandidates:
     predict: Callable[[Candidates, Outputs, ImageMeta, ModelSpec], Any] = detections
     class_offset: float | None = CLASS_OFFSET
 
+    @property
+    def task(self) -> str:
+        """The task of ``predict``'s predictions, where it is core's."""
+        return "detect" if self.predict is detections else ""
+
     def __call__(
         self, outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
     ) -> list[Any]:

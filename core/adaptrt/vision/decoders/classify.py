@@ -65,4 +65,4 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return powers
 
 
-decoder = Decoder("classify", ClassifyParams, decode)
+decoder = Decoder("classify", ClassifyParams, decode, task="classify")

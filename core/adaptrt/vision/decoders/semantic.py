@@ -116,4 +116,4 @@ def _neighbors(
     return before, np.minimum(before + 1, limit - 1), (points - before).astype(np.float32)
 
 
-decoder = Decoder("semantic", SemanticParams, decode)
+decoder = Decoder("semantic", SemanticParams, decode, task="semantic")

@@ -12,11 +12,17 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
+from adaptrt.backends.tensorrt.generations import RTX, can_build
 from adaptrt.cli.adapters import installed_adapters
 from adaptrt.pipeline.environment import described_packages
 from adaptrt.plugins.discovery import ALTERNATIVES, installed_version
 
-PURPOSES = {"Predict with ONNX files": "onnx", "Convert": "export", "Build and run engines": "trt"}
+PURPOSES = {
+    "Predict with ONNX files": "onnx",
+    "Convert": "export",
+    "Build and run engines": "trt",
+    "Build for GeForce RTX": "rtx",
+}
 
 # distributions that bring the same modules
 _ALSO = {**ALTERNATIVES, "tensorrt": ("tensorrt-cu12", "tensorrt-cu13", "tensorrt-lean", "tensorrt-dispatch")}
@@ -27,11 +33,13 @@ def examine() -> dict[str, Any]:
     adapters = installed_adapters()
     gpus, no_gpu = find_gpus()
     purposes = [_purpose(name, extra) for name, extra in PURPOSES.items()]
-    convert, engines = purposes[1], purposes[2]
+    _, convert, engines, rtx = purposes
     if not any(not adapter["problems"] for adapter in adapters):
         convert["missing"].append("no adapter works here: adaptrt adapters --all lists them")
     if not gpus:
         engines["missing"].append(f"no NVIDIA GPU: {no_gpu}")
+    if not rtx["missing"] and not can_build(RTX):  # the requirements hold for one platform only
+        rtx["missing"].append(f"TensorRT-RTX needs {RTX.needs}")
     broken = [
         f"adapter {adapter['name']} ({adapter['distribution']} {adapter['version']}): {problem}"
         + (f"; {adapter['install']}" if adapter["install"] else "")

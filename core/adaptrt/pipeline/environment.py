@@ -18,7 +18,7 @@ _INDUCTOR_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 # what core itself works with; frameworks are what the installed plugins require
 _CORE = (
     "adaptrt", "torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu",
-    "tensorrt", "cuda-python", "numpy", "opencv-python",
+    "tensorrt", "tensorrt-rtx-cu13-bindings", "cuda-python", "numpy", "opencv-python",
 )  # fmt: skip
 _GROUPS = (ADAPTERS, EXTENSIONS, "adaptrt.backends", "adaptrt.tasks", "adaptrt.decoders")
 

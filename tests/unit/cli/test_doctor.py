@@ -139,3 +139,9 @@ class TestOpenCV:
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
         monkeypatch.setattr(health, "installed_version", lambda name: "4.9" if name == "opencv-python" else None)
         assert list(health._opencv_problems()) == []
+
+
+def test_tensorrt_rtx_where_it_has_no_wheels(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "can_build", lambda product: False)
+    monkeypatch.setattr(health, "_requirements", lambda extra: [])
+    assert purpose(adaptrt("doctor", "--json"), "RTX")["missing"] == ["TensorRT-RTX needs Linux on x86-64"]

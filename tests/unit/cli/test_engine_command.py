@@ -200,4 +200,4 @@ def test_groups_say_what_they_have(adaptrt: Any) -> None:
         assert all(f"  {word} " in text for word in words)
         wrong = adaptrt(group, "nothing")
         assert wrong.code == 2
-        assert "There is no command 'nothing'" in wrong.err
+        assert "Unknown command 'nothing'" in wrong.err

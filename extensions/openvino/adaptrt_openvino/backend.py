@@ -70,6 +70,10 @@ class OpenVINOBackend:
 
         return OpenVINORunner(path, options)
 
+    def check_runtime(self) -> None:
+        """A ``DependencyError`` where no model can run."""
+        new_core()
+
     def describe(self, path: Path) -> dict[str, Any]:
         from adaptrt_openvino.describe import describe
 

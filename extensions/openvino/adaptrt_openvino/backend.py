@@ -70,8 +70,8 @@ class OpenVINOBackend:
 
         return OpenVINORunner(path, options)
 
-    def check_runtime(self) -> None:
-        """A ``DependencyError`` where no model can run."""
+    def check_runtime(self, *, builder: bool = False) -> None:  # noqa: ARG002
+        """A ``DependencyError`` where OpenVINO, which builds and runs, is not installed."""
         new_core()
 
     def describe(self, path: Path) -> dict[str, Any]:

@@ -70,6 +70,10 @@ class OpenVINOBackend:
 
         return OpenVINORunner(path, options)
 
+    def check_runtime(self, *, builder: bool = False) -> None:  # noqa: ARG002
+        """A ``DependencyError`` where OpenVINO, which builds and runs, is not installed."""
+        new_core()
+
     def describe(self, path: Path) -> dict[str, Any]:
         from adaptrt_openvino.describe import describe
 

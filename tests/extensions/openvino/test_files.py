@@ -194,6 +194,8 @@ def test_without_openvino(built: Path, small: Path, request_for: REQUEST, monkey
     with pytest.raises(DependencyError, match="OpenVINO is not installed") as caught:
         BACKEND.open(built, OpenOptions())
     assert caught.value.hint == "Install it: pip install 'adaptrt-openvino[openvino]'"
+    with pytest.raises(DependencyError, match="OpenVINO is not installed"):
+        BACKEND.check_runtime()
 
 
 def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:

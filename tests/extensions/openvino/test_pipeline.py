@@ -18,7 +18,7 @@ from small_graphs import write_graph
 
 import adaptrt
 import adaptrt_openvino.runtime
-from adaptrt import BuildError, UsageError, VerificationError
+from adaptrt import DependencyError, UsageError, VerificationError
 from adaptrt.cli.main import cli
 from adaptrt_openvino.runner import OpenVINORunner
 
@@ -107,4 +107,4 @@ def test_what_cannot_be_built_is_refused_before_the_model_is_loaded(tiny: str, m
     refused("does not compute in tf32, only in fp32, fp16, bf16, int8", UsageError, precision="tf32")
     monkeypatch.setattr(adaptrt_openvino.runtime, "installed", lambda: False)
     Path("nothing.pt").touch()
-    refused("OpenVINO is not installed", BuildError)
+    refused("OpenVINO is not installed", DependencyError)

@@ -18,7 +18,7 @@ from adaptrt.pipeline.verification.batching import fill_batch, first_rows, small
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.backends import Backend, OpenOptions
+from adaptrt.specs.backends import Backend, KeepsManifest, OpenOptions
 from adaptrt.specs.runners import Runner
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 
@@ -147,7 +147,7 @@ def load(
 
 def _without_spec(path: Path, backend: Backend) -> ModelError:
     unknown = "how images go in and predictions come out is not known"
-    if ".onnx" in backend.suffixes:
+    if not isinstance(backend, KeepsManifest):
         return ModelError(
             f"{path.name} holds no adaptrt spec: {unknown}.",
             hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file is.",

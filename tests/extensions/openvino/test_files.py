@@ -17,6 +17,7 @@ pytest.importorskip("onnx", reason="models are built from ONNX files")
 
 from small_graphs import SPEC, some_images, write_graph
 
+import adaptrt
 import adaptrt_openvino.build
 from adaptrt import BuildError, DependencyError, ModelError, UsageError
 from adaptrt.specs.backends import BACKENDS, OpenOptions
@@ -158,6 +159,8 @@ def test_a_model_of_another_tool(tmp_path: Path, small: Path) -> None:
     assert runner.spec is None
     assert runner.run(some_images(3))["logits"].shape == (3, 5)
     assert BACKEND.describe(path)["facts"] == {"built by": "another tool"}
+    with pytest.raises(ModelError, match="foreign.openvino.xml holds no adaptrt spec"):
+        adaptrt.load(path)
 
 
 @pytest.mark.parametrize("wrong", ["missing", "unknown", "type"])

@@ -109,7 +109,6 @@ def predict(
         export_results,
         find_targets,
         folder_of,
-        require_formats,
         write_results,
     )
     from adaptrt.errors import ImageError
@@ -144,14 +143,13 @@ def predict(
             yield one
 
     with contextlib.closing(results()) as found:
-        for image, result in write_results(found, targets):
+        for image, result in write_results(found, targets, formats):
             if isinstance(result, ImageError):
                 failed.append(result)
                 if len(targets) > 1:
                     echo(f"Left out: {result.message}", err=True)
                     records.append({"path": str(image.path), "error": result.message})
                 continue
-            require_formats(result.task, formats)
             if formats:
                 kept.append(result)
             if as_json:

@@ -85,9 +85,12 @@ def _not_itself(path: Path, output: Path) -> Path:
 
 
 def write_results(
-    found: Iterable[ImageResult], targets: Sequence[ImageTarget]
+    found: Iterable[ImageResult], targets: Sequence[ImageTarget], formats: Sequence[str] = ()
 ) -> Iterator[tuple[ImageTarget, Result | ImageError]]:
-    """Each result, drawn and written to its target's file; an image that could not be read comes back as its error."""
+    """Each result, drawn and written to its target's file; an image that could not be read comes back as its error.
+
+    Nothing is written where the task lacks one of the ``formats`` that follow.
+    """
     by_path = {target.path: target for target in targets}
     for one in found:
         target = by_path[one.path]
@@ -96,6 +99,7 @@ def write_results(
             continue
         assert one.timing is not None
         task = task_named(one.task)
+        _require_formats(task, formats)
         output = None
         if target.output:
             output = _write(read_image(one.path) if one.pixels is None else one.pixels, one.prediction, target, task)
@@ -113,8 +117,7 @@ def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any])
     return write_file(image.output.with_suffix(Path(name).suffix), data)
 
 
-def require_formats(task: Task[Any], formats: Sequence[str]) -> None:
-    """A ``UsageError`` before anything is predicted."""
+def _require_formats(task: Task[Any], formats: Sequence[str]) -> None:
     for name in formats:
         if name not in task.formats:
             raise UsageError(

@@ -192,7 +192,7 @@ def test_a_batch_that_agrees_with_the_dynamic_axes() -> None:
         ({"verify": "ful"}, "Did you mean 'full'?"),
         ({"exporter": "torch"}, "Did you mean 'torchscript'?"),
         ({"precision": "fp17"}, "Did you mean 'fp16'?"),
-        ({"target": 9}, "Known: 10, 11, 8."),
+        ({"target": 9}, "Known: 10, 11, 8"),
         ({"to": ("onx",)}, "Did you mean 'onnx'?"),
     ],
 )

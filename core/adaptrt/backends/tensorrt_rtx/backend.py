@@ -47,8 +47,8 @@ class TensorRTRTX:
             return Expression(unsupported=f"{target.title} has not been tried with {precision.bits}-bit Q/DQ nodes")
         return Expression(graph=True)
 
-    def check_runtime(self) -> None:
-        import_tensorrt(RTX)
+    def check_runtime(self, *, builder: bool = False) -> None:
+        import_tensorrt(RTX, builder=builder)
 
     def check_options(self, options: BuildOptions, target: Target) -> None:
         require_supported(options, "", target.name)

@@ -278,6 +278,7 @@ def _upgrade(raw: Any) -> Any:
     if not isinstance(raw, dict) or raw.get("version", 1) != 1:
         return raw
     rename(raw, "pictures", "images")
+    rename(raw.get("files"), "typed", "reduced")
     _upgrade_predictions(raw)
     return {**raw, "spec": upgrade_spec(raw.get("spec")), "version": 2}
 

@@ -160,7 +160,9 @@ def beside(report: Report, *suffixes: str) -> list[Path]:
 
 def next_commands(report: Report, image: Path | None) -> list[str]:
     """What to run now, ready to paste."""
-    written = next((report.files[kind] for kind in ("engine", "onnx", "reduced") if kind in report.files), None)
+    verified = [one.name for one in report.artifacts if one.status == "passed"]
+    kinds = (*verified, "engine", "onnx", "reduced", *(one.name for one in report.artifacts))
+    written = next((report.files[kind] for kind in kinds if kind in report.files), None)
     if written is None:
         return []
     name = shlex.quote(display_path(written.path))

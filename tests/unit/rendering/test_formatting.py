@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaptrt import quantities
 from adaptrt.rendering import formatting
 from adaptrt.report import Check, Link, Report
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec
@@ -37,14 +38,14 @@ def test_numbers_stay_near_what_they_say(value: float) -> None:
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (10_273_926, "10.3 MB"), (3 * 10**12, "3.0 TB")]
 )
 def test_file_sizes(count: int, text: str) -> None:
-    assert formatting.file_size(count) == text
+    assert quantities.file_size(count) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.0123, "12 ms"), (0.1, "0.1 s"), (59.94, "59.9 s"), (125, "2 min 5 s")]
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert formatting.duration(seconds) == text
+    assert quantities.duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adaptrt.rendering.terminal import checks_table, next_commands, print_summary
-from adaptrt.report import FileRecord, Report
+from adaptrt.report import ArtifactRecord, FileRecord, Report
 
 
 def shown(report: Report, *, width: int = 120, verbose: bool = False, color: bool = False) -> str:
@@ -79,5 +79,13 @@ def test_names_are_not_markup(report: Report) -> None:
 
 
 def test_what_onnx_runtime_cannot_run_is_only_looked_into(report: Report) -> None:
-    report.files = {"typed": FileRecord("best.bf16.onnx", 1, "")}
+    report.files = {"reduced": FileRecord("best.bf16.onnx", 1, "")}
     assert next_commands(report, None) == ["adaptrt inspect best.bf16.onnx"]
+
+
+def test_a_verified_file_of_any_backend_comes_first(report: Report) -> None:
+    report.files["copy.bin"] = FileRecord("best.copy.bin", 1, "")
+    report.artifacts = [ArtifactRecord("copy.bin", "copying", "fp32", status="passed")]
+    assert next_commands(report, None)[0].startswith("adaptrt predict best.copy.bin")
+    report.artifacts[0].status = "not run"
+    assert next_commands(report, None)[0].startswith("adaptrt predict best.onnx")

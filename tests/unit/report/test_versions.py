@@ -38,6 +38,7 @@ def test_a_report_of_version_1() -> None:
     assert [check.kind for check in report.link(3).checks] == ["file"]
     assert [check.kind for check in report.link(5).checks] == ["metric"]
     assert [image.path for image in report.images] == ["street.jpg"]
+    assert report.files["reduced"].path == "detr.fp16.onnx"
     assert report.findings[0].places[0].line == 3
     assert Report.from_json(report.to_json()) == report
 

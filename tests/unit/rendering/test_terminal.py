@@ -86,6 +86,6 @@ def test_what_onnx_runtime_cannot_run_is_only_looked_into(report: Report) -> Non
 def test_a_verified_file_of_any_backend_comes_first(report: Report) -> None:
     report.files["copy.bin"] = FileRecord("best.copy.bin", 1, "")
     report.artifacts = [ArtifactRecord("copy.bin", "copying", "fp32", status="passed")]
-    assert next_commands(report, None)[0].startswith("adaptrt predict best.copy.bin")
+    assert next_commands(report, None)[0].startswith("adaptrt predict best.copy.bin ")
     report.artifacts[0].status = "not run"
-    assert next_commands(report, None)[0].startswith("adaptrt predict best.onnx")
+    assert next_commands(report, None)[0].endswith("best.onnx image.jpg")

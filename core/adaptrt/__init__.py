@@ -59,7 +59,7 @@ from adaptrt.specs import (
     Tolerance,
 )
 from adaptrt.specs.commands import Command
-from adaptrt.specs.decoders import Decoder
+from adaptrt.specs.decoders import Decoder, find_decoder
 from adaptrt.version import __version__
 
 __all__ = [
@@ -121,6 +121,7 @@ __all__ = [
     "did_you_mean",
     "fill_options",
     "fill_settings",
+    "find_decoder",
     "hookimpl",
     "load",
     "nearest_file",

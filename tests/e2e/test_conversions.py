@@ -416,6 +416,6 @@ def test_options_of_the_decoder_become_its_defaults(image: Path) -> None:
 def test_the_report_beside_the_file(image: Path) -> None:
     report = convert("detector", verify="quick", image=image, output="out/shop.onnx")
     assert sorted(path.name for path in Path("out").iterdir()) == ["shop.onnx", "shop.report.json"]
-    assert Report.from_json(Path("out/shop.report.json").read_text()) == report
+    assert Report.from_json(Path("out/shop.report.json").read_text()).to_json() == report.to_json()
     assert report.environment["torch"]
     assert report.plugins["tiny"] == "adaptrt-tiny 0.3"

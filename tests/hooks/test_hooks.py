@@ -188,9 +188,12 @@ def quantize(ctx, onnx_path, spec, precision):
 """
 
 
-def test_hook_quantize(convert_with: Convert) -> None:
+def test_int8_without_a_plugin_that_quantizes(convert_with: Convert) -> None:
     with pytest.raises(BuildError, match="int8 needs a graph with QuantizeLinear"):  # core's default
         convert_with(precision="int8", target="10", verify="none")
+
+
+def test_hook_quantize(convert_with: Convert) -> None:
     report = convert_with(QUANTIZES, precision="int8", target="10")
     assert report.calls == [("model.onnx", "int8", 2)]  # type: ignore[attr-defined]
     assert report.link(3).status == "passed"
@@ -277,7 +280,7 @@ def test_hook_postprocess(convert_with: Convert, image: Path) -> None:
         image=image,
     )
     assert report.calls == [["output0"]] * 3  # type: ignore[attr-defined]
-    assert report.images[0].predictions["onnxruntime"].boxes == [[0, 0, 9, 9]]
+    assert report.images[0].predictions["onnxruntime"].data["boxes"] == [[0, 0, 9, 9]]
 
 
 def test_hook_framework_predictions(convert_with: Convert, image: Path, small_adapter: Install) -> None:
@@ -293,7 +296,7 @@ def test_hook_framework_predictions(convert_with: Convert, image: Path, small_ad
     )
     assert report.calls == [("image.png", 0.6)]  # type: ignore[attr-defined]
     assert report.link(0).status == "passed"
-    assert report.images[0].predictions["framework"].scores
+    assert report.images[0].predictions["framework"].data["scores"]
     without = adaptrt.convert("net", adapter=small_adapter(), exporter="torchscript", imgsz=32, batch=1, image=image)
     assert without.link(0).status == "not run"
     assert without.link(0).reason == "not available: adapter small has no framework predictions"
@@ -356,7 +359,7 @@ def test_results_are_those_of_the_net(convert_with: Convert, image: Path) -> Non
     with adaptrt.load(report.onnx) as model:  # type: ignore[arg-type]
         (found,) = model(image)
     assert isinstance(found, adaptrt.Detections)
-    np.testing.assert_allclose(found.scores, report.images[0].predictions["eager"].scores, atol=1e-4)
+    np.testing.assert_allclose(found.scores, report.images[0].predictions["eager"].data["scores"], atol=1e-4)
     assert {found.name(index) for index in range(len(found))} == {"red", "blue"}
 
 

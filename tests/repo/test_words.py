@@ -58,6 +58,7 @@ EXEMPT = {
 }
 OLD_NAMES = {
     ("core/adaptrt/report.py", "pictures"): "the key of old reports, which are read",
+    ("core/adaptrt/request.py", "typed graph"): "the old name of a field is an error that says the new one",
     ("core/adaptrt/hookspecs.py", "typed onnx"): "the old name of a hook is an error that says the new one",
 }
 SUFFIXES = {".py", ".md", ".toml", ".html", ".jinja", ".css"}

@@ -19,8 +19,8 @@ from adaptrt import (
     ShapeError,
     UsageError,
     did_you_mean,
+    find_decoder,
 )
-from adaptrt.specs.decoders import find_decoder
 from adaptrt_torch.calling import input_order
 from adaptrt_torch.programs import Program
 

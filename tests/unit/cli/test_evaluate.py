@@ -64,7 +64,7 @@ def test_libraries_reach_the_backends(
     with monkeypatch.context() as patched:
         patched.setattr(subjects, "load", lambda path, **given: (seen.append(given), load(path))[1])
         assert adaptrt("evaluate", converted, "--data", "val", *words).code == 0
-    assert (seen[0]["plugin_libs"], seen[0]["custom_ops"]) == ([Path("my.so")], [Path("ops.so")])
+    assert (seen[0]["plugin_libs"], seen[0]["custom_ops"]) == ((Path("my.so"),), (Path("ops.so"),))
     result = adaptrt("evaluate", converted, "--data", "val", "--ort-custom-ops", "ops.so")
     assert result.code != 0
     assert "ops.so" in result.err

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from adaptrt.specs.backends import model_suffixes
+
 COMMANDS = {
     "inspect": ("inspect", "{}"),
     "lint": ("lint", "{}"),
@@ -51,7 +53,8 @@ def test_a_missing_file(adaptrt: Any, command: str) -> None:
 def test_a_folder(adaptrt: Any, command: str) -> None:
     result = call(adaptrt, command, "val")
     assert result.code == 4
-    assert result.err == "Error: val is a folder.\nGive a file: .onnx, .engine, .plan, .trt\n"
+    assert result.err == f"Error: val is a folder.\nGive a file: {', '.join(model_suffixes())}\n"
+    assert {".onnx", ".engine", ".plan", ".trt"} <= set(model_suffixes())
 
 
 @pytest.mark.parametrize("command", COMMANDS)

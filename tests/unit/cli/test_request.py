@@ -34,7 +34,7 @@ def test_the_defaults_are_those_of_the_api() -> None:
         (("--exporter", "dynamo"), "exporter", "dynamo"),
         (("--no-simplify",), "simplify", False),
         (("--verify", "quick"), "verify", "quick"),
-        (("--target", "8"), "target", 8),
+        (("--target", "8"), "target", "8"),
         (("--precision", "int8"), "precision", "int8"),
         (("--half",), "precision", "fp16"),
         (("--fp16", "--precision", "fp16"), "precision", "fp16"),
@@ -84,8 +84,8 @@ def test_shapes(words: tuple[str, ...], shapes: ShapeRequest) -> None:
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
-        (("--fp16", "--int8"), UsageError, "fp16 or int8"),
-        (("--precision", "fp32", "--half"), UsageError, "fp32 or fp16"),
+        (("--fp16", "--int8"), UsageError, "fp16, int8"),
+        (("--precision", "fp32", "--half"), UsageError, "fp32, fp16"),
         (("--input-names", "a,,b"), UsageError, "--input-names"),
         (("--output-names", "a,a"), UsageError, "--output-names"),
         (("--shape", "a=1x4", "--max-shape", "a:8x4"), ShapeError, "'a' is given by --shape and by"),

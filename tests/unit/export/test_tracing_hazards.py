@@ -233,6 +233,6 @@ def test_dynamo_fails_at_the_line(tmp_path: Path, capfd: pytest.CaptureFixture[s
     spec = ModelSpec(inputs=(InputSpec("x", ((B, FOUR, FOUR),)),), outputs=(OutputSpec("y"),))
     with pytest.raises(ExportError) as caught:
         export_onnx(Decides(), {"x": torch.ones(2, 4, 4)}, spec, tmp_path / "x.onnx", exporter="dynamo", opset=18)
-    assert "test_traps.py:" in caught.value.message
+    assert "test_tracing_hazards.py:" in caught.value.message
     assert "(if x.sum() > 0:)" in caught.value.message
     assert "torch.where" in (caught.value.hint or "")

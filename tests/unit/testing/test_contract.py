@@ -147,7 +147,7 @@ def test_an_exporter_that_works_again_is_noticed(bad: Callable[[str], AdapterSes
 def test_a_value_that_the_trace_froze_is_found(bad: Callable[[str], AdapterSession], tiny: str) -> None:
     """Also where every sample happens to take the same branch."""
     place = SourceLocation("net.py", 7, "if x.sum() > 0:")
-    frozen = Finding("traced-value", 0, "warning", "", 1, "it decides", "torch.where", [place])
+    frozen = Finding("traced-value", "warning", "", 1, "it decides", "torch.where", [place])
 
     def converted(**changes: Any) -> Report:
         report = Report("tiny", "x", "", findings=[frozen], spec=ModelSpec((InputSpec.image(8, 8),)))

@@ -34,6 +34,8 @@ def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks,
     decoder does not take."""
     if spec.decoder is None and not left:
         return spec
+    import msgspec
+
     from adaptrt.specs.decoders import decoder_of, is_own, owner_of
     from adaptrt.vision.decoders.params import DetectionParams, class_filter
 
@@ -50,7 +52,10 @@ def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks,
     if isinstance(params, DetectionParams):  # a file with a class that it lacks would predict nothing
         class_filter(params.classes, spec.labels)
     distribution = None if is_own(decoder.name) else owner_of(decoder.name).partition(" ")[0]
-    complete = {name: getattr(params, name) for name in option_names(decoder.params)}
+    # as a file gives them back: lists for tuples
+    complete = msgspec.json.decode(
+        msgspec.json.encode({name: getattr(params, name) for name in option_names(decoder.params)})
+    )
     return replace(spec, decoder=DecoderSpec(decoder.name, complete, distribution))
 
 

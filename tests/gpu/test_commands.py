@@ -192,7 +192,7 @@ class TestInspect:
             assert word in facts["built with"]
         assert manifest["gpu"] in facts["built for"]
         assert facts["precision"] == precision
-        assert {"built", "precision_report", "memory", "command", "rebuild"} <= facts.keys()
+        assert {"built", "precision report", "memory", "command", "rebuild"} <= facts.keys()
         assert found["bytes"] == full.engine(precision).stat().st_size
         assert found["tables"]["Profiles"][1:] == [["0", "images", "1x3x640x640", "4x3x640x640", "8x3x640x640"]]
         assert precision in [row[0] for row in found["tables"]["Layers"]]

@@ -243,6 +243,23 @@ def test_a_config_in_json_or_yaml_is_data(suffix: str, narrow: dict[str, Any], c
     assert not canary.exists()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))]),
+        "a: &a [*a]",
+        "model: &a {type: RetinaNet, neck: *a}",
+        "a: " + "[" * 150 + "]" * 150,
+    ],
+    ids=["laughs", "in itself", "a model in itself", "deep"],
+)
+def test_a_config_in_yaml_that_does_not_end(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(AdaptrtError, match="too deeply, or too large"):
+        load_config(str(path), {})
+
+
 def test_a_python_config_stays_the_users_code(narrow: dict[str, Any], canary: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("custom_imports = dict(imports=['canary_module'])\n" + text_of(narrow))

@@ -105,7 +105,9 @@ def _read_data(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ModelError(f"Config {path.name} holds a {type(values).__name__}.", hint="Give the config of a detector.")
     if not _is_bounded(values):
-        raise ModelError(f"Config {path.name} is nested too deeply, or too large.", hint="Give the config as a .py file.")
+        raise ModelError(
+            f"Config {path.name} is nested too deeply, or too large.", hint="Give the config as a .py file."
+        )
     return values
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 DATA = (".json", ".yaml", ".yml")
+MAX_DEPTH, MAX_ITEMS = 100, 200_000  # of a config that is read as data; mmdet's own have 15 and 2,000
 
 
 def wheel_configs() -> dict[str, Path]:
@@ -103,7 +104,28 @@ def _read_data(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(values, dict):
         raise ModelError(f"Config {path.name} holds a {type(values).__name__}.", hint="Give the config of a detector.")
+    if not _is_bounded(values):
+        raise ModelError(
+            f"Config {path.name} is nested too deeply, or too large.", hint="Give the config as a .py file."
+        )
     return values
+
+
+def _is_bounded(values: Any) -> bool:
+    """Whether what was read ends: an alias in YAML may stand for what holds it, or for the same again and again."""
+    items, left = [values], MAX_ITEMS
+    for _ in range(MAX_DEPTH):
+        inner: list[Any] = []
+        for item in items:
+            if isinstance(item, (dict, list, tuple)):
+                left -= len(item)
+                if left < 0:
+                    return False
+                inner.extend(item.values() if isinstance(item, dict) else item)
+        if not inner:
+            return True
+        items = inner
+    return False
 
 
 def override(config: Config, overrides: Mapping[str, Any]) -> None:

@@ -73,12 +73,15 @@ TRANSFORMS = {
     *("PackDetInputs", "PackReIDInputs", "PackTrackInputs", "LoadTrackAnnotations"),
     *("Compose", "TransformBroadcaster", "ProposalBroadcaster", "MultiScaleFlipAug", "TestTimeAug"),
 }
+# where a step reads its files from; one of mmengine's backends imports a module from a folder that it is given
+FILE_BACKENDS = ("backend_args", "file_client_args")
 
 
 def registered_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of a config that a conversion needs, checked; a ``CheckpointError`` says what else is named, and where.
 
-    Initial weights are left out: they are read from files, and the checkpoint has the trained ones.
+    Initial weights are left out: they are read from files, and the checkpoint has the trained ones. So is where the steps
+    of a pipeline read from: an image is a file here.
     """
     _refuse_imports(values)
     _refuse_code(values)
@@ -193,7 +196,9 @@ def _transforms(value: Any, where: str) -> Any:
         return type(value)(_transforms(item, f"{where}.{number}") for number, item in enumerate(value))
     if not isinstance(value, Mapping):
         return value
-    kept = {key: _transforms(item, f"{where}.{key}") for key, item in value.items() if key != "type"}
+    kept = {
+        key: _transforms(item, f"{where}.{key}") for key, item in value.items() if key not in ("type", *FILE_BACKENDS)
+    }
     if value.get("type") is not None:
         ensure_ops()
         import mmdet.datasets.transforms  # noqa: F401  # registers them

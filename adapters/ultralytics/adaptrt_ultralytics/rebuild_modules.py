@@ -18,6 +18,8 @@ from adaptrt.checkpoint import InertObject
 from adaptrt_ultralytics.torch_layers import LEAVES, build_leaf, load_tensors
 
 MAX_DEPTH = 40
+MAX_MODULES = 100_000  # as a forward pass meets them: a shared one once for each place
+MAX_PLAIN_DEPTH, MAX_PLAIN_ITEMS = 9, 100_000
 CONTAINERS: Mapping[str, type[nn.Module]] = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList}
 # What a run of training or export leaves behind on a module, and a fresh one should not have.
 STALE = frozenset({"training", "export", "format", "dynamic", "xyxy", "shape", "anchors", "strides"})
@@ -65,6 +67,7 @@ class _Graft:
         self.classes = classes
         self.replaced = replaced
         self.done: dict[int, nn.Module | None] = {}
+        self.counts: dict[int, int] = {}  # the module and all below it, shared ones once for each place
 
     def module(self, recorded: Any, where: str, depth: int = 0) -> nn.Module:
         if not isinstance(recorded, InertObject) or depth > MAX_DEPTH:
@@ -82,6 +85,9 @@ class _Graft:
             reason = str(error).partition("\n")[0]
             raise CheckpointError(f"Layer {where or 'model'} ({recorded.path}) cannot be rebuilt: {reason}.") from error
         self.done[key] = module
+        self.counts[key] = 1 + sum(self.counts.get(id(child), 0) for child in recorded.mapping("_modules").values())
+        if self.counts[key] > MAX_MODULES:
+            raise CheckpointError(f"The network in this checkpoint has more than {MAX_MODULES} layers at {where}.")
         return module
 
     def _build(self, recorded: InertObject, where: str, depth: int) -> nn.Module:
@@ -134,9 +140,24 @@ def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, An
     return settings
 
 
-def is_plain(value: Any, depth: int = 0) -> bool:
-    if isinstance(value, (list, tuple)):
-        return depth < 8 and all(is_plain(item, depth + 1) for item in value)
-    if isinstance(value, dict):
-        return depth < 8 and all(is_plain(item, depth + 1) for pair in value.items() for item in pair)
-    return value is None or isinstance(value, (bool, int, float, str))
+def is_plain(value: Any) -> bool:
+    """Whether this is data: numbers, text, and containers of such, of a sane depth and amount.
+
+    A pickle may hold the same list many times over, at every level, so the amount has nothing to do with the file's size.
+    """
+    items, left = [value], MAX_PLAIN_ITEMS
+    for _ in range(MAX_PLAIN_DEPTH):
+        inner: list[Any] = []
+        for item in items:
+            if isinstance(item, (list, tuple, dict)):
+                left -= len(item)
+                if left < 0:
+                    return False
+                inner.extend(item)
+                inner.extend(item.values() if isinstance(item, dict) else ())
+            elif not (item is None or isinstance(item, (bool, int, float, str))):
+                return False
+        if not inner:
+            return True
+        items = inner
+    return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -111,5 +112,5 @@ def _checked(key: str, value: Any) -> Any:
         if not isinstance(number, (bool, int, float, str)) or (
             not isinstance(number, (bool, str)) and not -MAX_SETTING < number < MAX_SETTING
         ):
-            raise ValueError(f"{key} is {value!r}")
+            raise ValueError(f"{key} is {reprlib.repr(value)}")
     return tuple(value) if isinstance(value, list) else value

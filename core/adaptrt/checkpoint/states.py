@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NESTINGS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "module", "net", "params")
 PREFIXES = ("module.", "_orig_mod.")
 MAX_DEPTH = 100
+MAX_MODULES = 100_000  # a pickle may hold the same module many times over, at every level
 
 
 def read_state_dict(
@@ -55,8 +56,10 @@ def tensors_of(module: InertObject) -> dict[str, torch.Tensor]:
 
     tensors: dict[str, torch.Tensor] = {}
     pending: list[tuple[str, InertObject, int]] = [("", module, 0)]
+    seen = 0
     while pending:
         prefix, current, depth = pending.pop()
+        seen += 1
         if depth > MAX_DEPTH:
             raise CheckpointError("The modules in this checkpoint are nested too deeply.", hint=DOWNLOAD_AGAIN)
         hidden = current.get("_non_persistent_buffers_set")
@@ -68,7 +71,7 @@ def tensors_of(module: InertObject) -> dict[str, torch.Tensor]:
         for name, child in reversed(current.mapping("_modules").items()):
             if isinstance(child, InertObject):
                 pending.append((f"{prefix}{name}.", child, depth + 1))
-        if len(pending) + len(tensors) > 1_000_000:
+        if seen > MAX_MODULES or len(pending) + len(tensors) > 1_000_000:
             raise CheckpointError("The modules in this checkpoint contain each other.", hint=DOWNLOAD_AGAIN)
     return tensors
 

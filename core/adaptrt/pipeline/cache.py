@@ -20,6 +20,7 @@ from adaptrt.backends.tensorrt.device import driver_version, identify_device
 from adaptrt.backends.tensorrt.generations import can_build
 from adaptrt.errors import AdaptrtError, UsageError
 from adaptrt.pipeline.environment import describe_environment
+from adaptrt.pipeline.output import kind_of
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
 from adaptrt.report import Report
@@ -226,7 +227,17 @@ def _sound_report(entry: Entry, files: Mapping[str, Path]) -> Report | None:
     kept = sorted(
         (entry.files[suffix], path.stat().st_size) for suffix, path in files.items() if suffix not in (_REPORT, _HTML)
     )
-    return report if report.status == "passed" and told == kept else None
+    in_place = all(
+        any(_is_kind(kind, suffix) and record.sha256 == entry.files[suffix] for kind, record in report.files.items())
+        for suffix in files
+        if suffix not in (_REPORT, _HTML)
+    )
+    return report if report.status == "passed" and told == kept and in_place else None
+
+
+def _is_kind(kind: str, suffix: str) -> bool:
+    """Whether a report lists a file of this suffix under this kind."""
+    return kind == kind_of(suffix) or (kind == "reduced" and suffix.endswith(".onnx") and suffix != ".onnx")
 
 
 def adopt(report: Report, stored: Report, files: Mapping[str, Path], created: float) -> bool:

@@ -58,6 +58,8 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "canary_package").mkdir()
     (tmp_path / "canary_package" / "__init__.py").write_text("")
     (tmp_path / "canary_package" / "registry.py").write_text(line)
+    (tmp_path / "backend").mkdir()
+    (tmp_path / "backend" / "mc.py").write_text(line)  # what mmengine's backend for memcached imports
 
     class Hazard:
         def __reduce__(self) -> Any:
@@ -65,7 +67,7 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     (tmp_path / "canary.pkl").write_bytes(pickle.dumps(Hazard()))
     torch.save(Hazard(), tmp_path / "canary.pth")
-    for name in ("canary_module", "canary", "canary_package", "canary_package.registry"):
+    for name in ("canary_module", "canary", "canary_package", "canary_package.registry", "mc"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -178,6 +180,7 @@ def test_a_config_in_a_checkpoint_runs_nothing(
     assert ".py" in (caught.value.hint or "")
 
 
+MEMCACHED = {"backend": "memcached", "server_list_cfg": "a", "client_cfg": "b", "sys_path": "backend"}
 IGNORED: dict[str, tuple[str, Any]] = {
     "pretrained weights": ("model.backbone.init_cfg", {"type": "Pretrained", "checkpoint": "canary.pth"}),
     "weights by another name": ("model.backbone.init_cfg", {"type": "PretrainedInit", "checkpoint": "canary.pth"}),
@@ -185,6 +188,14 @@ IGNORED: dict[str, tuple[str, Any]] = {
     "load_from": ("load_from", "canary.pth"),
     "a file backend": ("test_dataloader.dataset.pipeline.0.backend_args", {"backend": "canary_module"}),
     "a file client": ("test_dataloader.dataset.pipeline.0.file_client_args", {"backend": "canary_module"}),
+    "a file backend inside a step": (
+        "test_dataloader.dataset.pipeline.0",
+        {"type": "Compose", "transforms": [{"type": "LoadImageFromFile", "backend_args": MEMCACHED}]},
+    ),
+    "a file client inside a step": (
+        "test_dataloader.dataset.pipeline.0",
+        {"type": "Compose", "transforms": [{"type": "LoadImageFromFile", "file_client_args": MEMCACHED}]},
+    ),
     "an annotation file": ("test_dataloader.dataset.ann_file", "canary.pkl"),
 }
 
@@ -230,6 +241,23 @@ def test_a_config_in_json_or_yaml_is_data(suffix: str, narrow: dict[str, Any], c
         with pytest.raises(AdaptrtError, match="cannot be read"):
             load_config(str(path), {})
     assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))]),
+        "a: &a [*a]",
+        "model: &a {type: RetinaNet, neck: *a}",
+        "a: " + "[" * 150 + "]" * 150,
+    ],
+    ids=["laughs", "in itself", "a model in itself", "deep"],
+)
+def test_a_config_in_yaml_that_does_not_end(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(AdaptrtError, match="too deeply, or too large"):
+        load_config(str(path), {})
 
 
 def test_a_python_config_stays_the_users_code(narrow: dict[str, Any], canary: Path, tmp_path: Path) -> None:

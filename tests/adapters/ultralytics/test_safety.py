@@ -19,7 +19,7 @@ from ultralytics.nn.modules.conv import Conv  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load  # noqa: E402
 
 import adaptrt  # noqa: E402
-from adaptrt import Conversion, ModelSpec, Request  # noqa: E402
+from adaptrt import CheckpointError, Conversion, ModelSpec, Request  # noqa: E402
 from adaptrt_ultralytics import yolo  # noqa: E402
 from adaptrt_ultralytics.rebuild import load_new_family  # noqa: E402
 
@@ -107,6 +107,32 @@ def test_train_args(arguments: dict[str, Any]) -> None:
     converted_by_hand(saved(model, train_args=arguments))
     assert not Path("pwned").exists()
     assert not Path("written").exists()
+
+
+def _shared(value: Any, levels: int, width: int = 40) -> Any:
+    """Few bytes in a pickle, and more items than anybody can count."""
+    for _ in range(levels):
+        value = [value] * width
+    return value
+
+
+def test_containers_that_hold_the_same_again_and_again_take_no_time() -> None:
+    model = DetectionModel(copy.deepcopy(CONFIG), verbose=False)
+    model.model[0].note = _shared(0, 7)
+    converted_by_hand(saved(model, train_args={"note": _shared(0, 7)}))
+    model.model[0].conv.kernel_size = (_shared(0, 7), 3)
+    with pytest.raises(CheckpointError, match="kernel_size"):
+        converted_by_hand(saved(model))
+
+
+def test_layers_that_hold_the_same_again_and_again_take_no_time() -> None:
+    model = DetectionModel(copy.deepcopy(CONFIG), verbose=False)
+    layers: nn.Module = nn.Identity()
+    for _ in range(30):
+        layers = nn.Sequential(layers, layers)
+    model.model[0].act = layers
+    with pytest.raises(CheckpointError, match="more than 100000 layers"):
+        converted_by_hand(saved(model))
 
 
 def test_names_and_attributes() -> None:

@@ -174,6 +174,16 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -
         read_checkpoint(tmp_path / "bomb.pt")
 
 
+def test_modules_that_hold_the_same_again_and_again() -> None:
+    from adaptrt.checkpoint import InertName, InertObject, tensors_of
+
+    module = InertObject(InertName("m", "M"))
+    for _ in range(60):
+        module = InertObject(InertName("m", "M"), state={"_modules": {"0": module, "1": module}})
+    with pytest.raises(CheckpointError, match="contain each other"):
+        tensors_of(module)
+
+
 def test_a_module_that_contains_itself(write: Write) -> None:
     from adaptrt.checkpoint import tensors_of
 

@@ -381,6 +381,18 @@ def test_a_file_that_its_report_does_not_name_is_not_served(checkpoint: Path) ->
         entry = json.loads(entry_file().read_text())
 
 
+def test_files_that_change_places_are_not_served(checkpoint: Path) -> None:
+    run(precision="fp16")
+    reduced = Path("detector.fp16.onnx").read_bytes()
+    assert run(precision="fp16").cached
+    entry = json.loads(entry_file().read_text())
+    files = entry["files"]
+    files[".onnx"], files[".fp16.onnx"] = files[".fp16.onnx"], files[".onnx"]
+    entry_file().write_text(json.dumps(entry))
+    assert not run(precision="fp16").cached
+    assert Path("detector.fp16.onnx").read_bytes() == reduced
+
+
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners on this system")
 def test_a_folder_that_others_can_write_to_is_not_used(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,14 +107,14 @@ def _check_wiring(checkpoint: Checkpoint, layers: nn.Sequential) -> None:
         if not sources or not all(
             type(each) is int and -index <= each < max(index, 1) for each in sources if each != -1
         ):
-            raise checkpoint.error(f"layer {index} is fed by {source!r}, which cannot be.", SUPPORTED)
+            raise checkpoint.error(f"layer {index} is fed by {reprlib.repr(source)}, which cannot be.", SUPPORTED)
 
 
 def _names(checkpoint: Checkpoint, nc: int) -> dict[int, str]:
     names = checkpoint.model.get("names")
     if isinstance(names, (list, tuple)):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or set(names) != set(range(nc)):
+    if not isinstance(names, dict) or set(names) != set(range(nc)) or not is_plain(names):
         return {index: f"class{index}" for index in range(nc)}  # trained without names, or with too few
     return {index: str(names[index]) for index in range(nc)}
 

@@ -9,8 +9,9 @@ from adaptrt.backends.choice import Chosen, chosen_backends, deciding_backends, 
 from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
-from adaptrt.specs import Target, precision_named, precision_names
+from adaptrt.specs import Target, precision_named
 from adaptrt.specs.backends import Backend, ChecksOptions, ChecksRuntime
+from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
 
 # what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
@@ -36,17 +37,13 @@ def require_supported(request: Request, backend: Backend, target: Target) -> Non
     precision = precision_named(request.precision)
     unsupported = backend.express(precision, target).unsupported
     if unsupported:
-        able = [name for name in precision_names() if _supported(backend, name, target)]
+        able = [one.name for one in PRECISIONS.all() if not backend.express(one, target).unsupported]
         raise UsageError(
             f"--precision {precision.name}: {unsupported}.",
             hint=f"{target.title} has {', '.join(able)}. Choose one of them, or another --target.",
         )
     if isinstance(backend, ChecksOptions):
         backend.check_options(request.build, target)
-
-
-def _supported(backend: Backend, precision: str, target: Target) -> bool:
-    return not backend.express(precision_named(precision), target).unsupported
 
 
 def require_buildable(request: Request) -> None:

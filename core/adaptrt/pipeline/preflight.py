@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaptrt.backends.choice import Chosen, chosen_backends, deciding_backends, target_of
+from adaptrt.backends.choice import Chosen, chosen_backends, deciding_backends, target_for, target_of
 from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
@@ -24,7 +24,7 @@ def require_possible(request: Request) -> None:
     if request.opset is not None:
         choose_opset(request.opset, request.exporter, target)
     for backend in deciding_backends(request):
-        require_supported(request, backend, target)
+        require_supported(request, backend, target_for(backend, target))
     require_source(request.source)
     if request.weights is not None:
         require_source(str(request.weights))
@@ -55,7 +55,7 @@ def refuse_unavailable(request: Request, chosen: Sequence[Chosen]) -> None:
     """Refuse what cannot be built here: a ``DependencyError`` if something is not installed, else a ``BuildError``."""
     target = target_of(request)
     for one in chosen:
-        reason = one.backend.unavailable(target, request.build.device)
+        reason = one.backend.unavailable(target_for(one.backend, target), request.build.device)
         if reason is None:
             continue
         if isinstance(one.backend, ChecksRuntime):

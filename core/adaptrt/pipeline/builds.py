@@ -39,7 +39,7 @@ class Builds:
             for one in chosen:
                 form, reason = self.build_with(one, reduced, float32, spec)
                 if form is None:
-                    reasons.append((one, f"no engine was built: {reason}"))
+                    reasons.append((one, f"no {one.suffix} file was built: {reason}"))
                     continue
                 forms.append(form)
                 runner = self.verify_built(form, spec, several=len(chosen) > 1)
@@ -72,7 +72,7 @@ class Builds:
             self.job.precision.name,
             summary=built.summary,
         )
-        if isinstance(built.record, EngineRecord):
+        if isinstance(built.record, EngineRecord) and self.job.report.engine is None:
             self.job.report.engine = built.record
         else:
             record.record = built.record

@@ -305,7 +305,7 @@ def test_trace_plugins_names_each_hook_and_ends_with_the_command(adaptrt: Any, t
 
 def test_dry_run_knows_that_an_old_target_takes_flags(adaptrt: Any, tiny: str) -> None:
     plan = adaptrt("convert", "detector", "--adapter", tiny, "--fp16", "--target", "8", "--dry-run", "--json").json
-    assert plan["links"]["3"] == "not run: the graph stays float32: TensorRT 8 takes fp16 as a builder flag"
+    assert plan["links"]["3"] == "not run: the graph stays float32: TensorRT 8 takes fp16 as a build option"
     assert not any("fp16" in file["path"] for file in plan["files"])
 
 

@@ -1,0 +1,53 @@
+"""A precision of another distribution: asked for by name, written into the graph, compared as it says; core is not edited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import adaptrt
+from adaptrt import UsageError
+from adaptrt.specs import precision_named
+from adaptrt.specs.backends import BACKENDS, target_named
+
+SOURCE = """
+from dataclasses import replace
+from adaptrt.specs.precisions.fp16 import PRECISION as FP16
+
+TOLERANCES = {unit: replace(one, atol=one.atol / 2, rtol=one.rtol / 2) for unit, one in FP16.tolerances.items()}
+PRECISION = replace(FP16, name="half-strict", tolerances=TOLERANCES)
+"""
+
+
+@pytest.fixture
+def strict(tiny: str, fake_distribution: Callable[..., Path]) -> str:
+    fake_distribution(
+        "adaptrt-strict",
+        {"adaptrt.precisions": {"half-strict": "strict_precision:PRECISION"}},
+        modules={"strict_precision": SOURCE},
+    )
+    return tiny
+
+
+def test_it_is_written_and_verified(strict: str) -> None:
+    report = adaptrt.convert("detector", adapter="tiny", precision="half-strict", to="onnx", verify="quick", html=False)
+    assert Path("detector.half-strict.onnx").is_file()
+    fp16 = adaptrt.convert("detector", adapter="tiny", precision="fp16", to="onnx", verify="quick", html=False)
+    limits = [check.limit for check in report.link(3).checks]
+    assert report.link(3).status == "passed"
+    assert limits < [check.limit for check in fp16.link(3).checks]
+    assert adaptrt.load("detector.half-strict.onnx").spec == adaptrt.load("detector.fp16.onnx").spec
+
+
+def test_a_backend_says_how_it_computes_in_it(strict: str) -> None:
+    tensorrt, precision = BACKENDS.find("tensorrt"), precision_named("half-strict")
+    assert not tensorrt.express(precision, target_named("8")).graph
+    assert tensorrt.express(precision, target_named("11")).graph
+
+
+def test_an_unknown_one_lists_it(strict: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        adaptrt.convert("detector", adapter="tiny", precision="half-stric")
+    assert "half-strict" in (caught.value.hint or "")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock, call
 
 import pytest
 
 import adaptrt
-from adaptrt import UsageError
+from adaptrt import BuildOptions, UsageError
+from adaptrt.backends.tensorrt.build.builder import configure
+from adaptrt.backends.tensorrt.build.precision_report import make_precision_report
+from adaptrt.backends.tensorrt.generations import generation_of
 from adaptrt.specs import precision_named
 from adaptrt.specs.backends import BACKENDS, target_named
 
@@ -45,6 +50,17 @@ def test_a_backend_says_how_it_computes_in_it(strict: str) -> None:
     tensorrt, precision = BACKENDS.find("tensorrt"), precision_named("half-strict")
     assert not tensorrt.express(precision, target_named("8")).graph
     assert tensorrt.express(precision, target_named("11")).graph
+
+
+def test_tensorrt_builds_in_what_it_is_not_in_its_name(strict: str) -> None:
+    trt, config = MagicMock(), MagicMock()
+    configure(trt, generation_of("8"), config, BuildOptions(), "half-strict", None)
+    flags = trt.BuilderFlag
+    assert config.set_flag.call_args_list == [call(flags.TF32), call(flags.FP16)]
+    layer = {"Name": "conv", "LayerType": "Convolution", "Inputs": [{"Format/Datatype": "Half"}]}
+    layer["Outputs"] = layer["Inputs"]
+    report = make_precision_report(json.dumps({"Layers": [layer]}), "half-strict", plan_bytes=1000, float32_bytes=2000)
+    assert report.evidence == "1 of 1 visible layers compute in fp16"
 
 
 def test_an_unknown_one_lists_it(strict: str) -> None:

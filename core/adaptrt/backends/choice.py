@@ -91,7 +91,7 @@ def target_for(backend: Backend, graph: Target) -> Target:
 
 
 def targets_of(request: Request) -> list[Target]:
-    """Everything that is built for, each once: the graph is held against the rules of each."""
+    """Everything that is built for, each once: the graph check asks the rules of each."""
     graph = target_of(request)
     found = [target_for(one.backend, graph) for one in chosen_backends(request) if one.builds]
     return list({target.name: target for target in found or [graph]}.values())

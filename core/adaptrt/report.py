@@ -159,7 +159,7 @@ class EngineRecord:
 @dataclass
 class ArtifactRecord:
     """A file that a backend built, by its name in ``Report.files``: ``status`` and ``reason`` are its part of link 4, ``summary`` and ``record`` what the
-    backend says of it (a TensorRT engine's record is ``Report.engine``)."""
+    backend says of it (the record of the first TensorRT engine is ``Report.engine``)."""
 
     name: str
     backend: str

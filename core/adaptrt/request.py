@@ -242,7 +242,7 @@ class Conversion:
     ``warn`` tells the user something now, ``tell`` whoever asked for more (``request.verbose``);
     ``progress(done, total, text)`` says how far a long step is (``total`` 0: unknown).
     ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is to
-    stand in the types of a graph of its own; where not, TensorRT takes it as a builder flag. ``samples``: the inputs that
+    stand in the types of a graph of its own; where not, the backend takes it as a build option. ``samples``: the inputs that
     the result is compared on, by name; real images where there is an ``--image``; known from ``reduce_precision`` on.
     """
 

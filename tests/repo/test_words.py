@@ -30,6 +30,9 @@ WORDS = {
     r"\bkeep places\b": "annotate_sources",
     r"\bframeworks kept off stdout\b": "redirect_stdout_to_stderr",
     r"\bwords of trtexec\b": "trtexec syntax",
+    r"\bgravest\b": "most severe",
+    r"\bsaid something unreadable\b": "Unexpected output from the build process",
+    r"\bLast words\b": "Last stderr line",
 }
 """Regular expression, in any case and with spaces for underscores, to what to write instead."""
 
@@ -39,14 +42,11 @@ STILL_WRITTEN = {
     r"\bcannot be\.": "state the valid range: crop_fraction must be in (0, 1]; got 1.2",
     r"\bnobody\b|\bwhoever\b": "name the subject: no plugin, a plugin that, users",
     r"\bas sure\b": "with the same confidence",
-    r"\bgravest\b": "most severe",
     r"\bend-to-end road\b": "the framework's own inference pipeline",
     r"\bAsked last registered first\b": "Called in reverse registration order",
     r"\bis left out\b": "skipping X, X is skipped",
     r"\bNothing is proved\b": "Verification skipped",
     r"\bcompares nothing\b": "has no outputs to compare",
-    r"\bsaid something unreadable\b": "Unexpected output from the build process",
-    r"\bLast words\b": "Last stderr line",
     r"\bTell more\b": "Verbose output",
     r"\bMend\b": "Fix",
 }
@@ -58,7 +58,7 @@ EXEMPT = {
 }
 OLD_NAMES = {
     ("core/adaptrt/report.py", "pictures"): "the key of old reports, which are read",
-    ("core/adaptrt/request.py", "typed graph"): "the old name of a field is an error that says the new one",
+    ("core/adaptrt/request.py", "typed graph"): "the old name of an attribute is an error that says the new one",
     ("core/adaptrt/hookspecs.py", "typed onnx"): "the old name of a hook is an error that says the new one",
 }
 SUFFIXES = {".py", ".md", ".toml", ".html", ".jinja", ".css"}

@@ -62,26 +62,43 @@ def _of_output(output: Path | None) -> Chosen | None:
 
 
 def target_of(request: Request) -> Target:
-    """What the graph is made for: what was asked for, else what the backends have in common, else their default."""
+    """What the graph is made for: what was asked for, else the first target of a backend whose graph all of them read.
+
+    Several backends build from one graph, each for a target of its own (``target_for``).
+    """
     chosen = [one for one in chosen_backends(request) if one.backend.targets]
     if not chosen:
         return target_named(request.target) if request.target else _default_target()
-    shared = [name for name in chosen[0].backend.targets if all(name in one.backend.targets for one in chosen)]
-    words = " and ".join(f"--to {one.suffix.removeprefix('.')}" for one in chosen)
-    if not shared:
-        each = "; ".join(f"{one.backend.title}: {', '.join(sorted(one.backend.targets))}" for one in chosen)
-        raise UsageError(f"{words} need graphs for different targets ({each}).", hint="Convert once for each.")
-    if request.target is None:
-        return chosen[0].backend.targets[shared[0]]
-    asked = target_named(request.target)
-    if asked.name not in shared:
+    asked = target_named(request.target) if request.target else None
+    if asked is not None and not any(asked.name in one.backend.targets for one in chosen):
         builder = next((one for one in BACKENDS.all() if asked.name in one.targets), None)
+        takes = "; ".join(f"{one.backend.title} takes {', '.join(sorted(one.backend.targets))}" for one in chosen)
         raise UsageError(
-            f"--target {asked.name} and {words} contradict each other: {chosen[0].backend.title} takes "
-            f"{', '.join(sorted(shared))}.",
+            f"--target {asked.name} and {_flags(chosen)} contradict each other: {takes}.",
             hint=f"Give --to {builder.suffixes[0].split('.')[1]}, or leave out --target." if builder else None,
         )
-    return chosen[0].backend.targets[asked.name]
+    own = [target_for(one.backend, asked or next(iter(one.backend.targets.values()))) for one in chosen]
+    for target in [asked] if asked is not None else own:
+        if all(other.reads_graph_of(target) for other in own):
+            return target
+    each = "; ".join(f"{one.title}: opset {one.newest_opset}, {one.exporter or 'either'} exporter" for one in own)
+    raise UsageError(f"{_flags(chosen)} need graphs for different targets ({each}).", hint="Convert once for each.")
+
+
+def target_for(backend: Backend, graph: Target) -> Target:
+    """What a backend builds for from a graph for this target: the same if it has it, else its own default."""
+    return backend.targets.get(graph.name) or next(iter(backend.targets.values()), graph)
+
+
+def targets_of(request: Request) -> list[Target]:
+    """Everything that is built for, each once: the graph check asks the rules of each."""
+    graph = target_of(request)
+    found = [target_for(one.backend, graph) for one in chosen_backends(request) if one.builds]
+    return list({target.name: target for target in found or [graph]}.values())
+
+
+def _flags(chosen: Sequence[Chosen]) -> str:
+    return " and ".join(f"--to {one.suffix.removeprefix('.')}" for one in chosen)
 
 
 def _default_target() -> Target:
@@ -96,8 +113,8 @@ def deciding_backends(request: Request) -> list[Backend]:
 
 def expressions(request: Request, precision: Precision | None = None) -> dict[str, Expression]:
     """How each backend that decides computes in the precision, by the backend's name."""
-    precision, target = precision or precision_named(request.precision), target_of(request)
-    return {backend.name: backend.express(precision, target) for backend in deciding_backends(request)}
+    precision, graph = precision or precision_named(request.precision), target_of(request)
+    return {one.name: one.express(precision, target_for(one, graph)) for one in deciding_backends(request)}
 
 
 def wants_reduced_graph(request: Request) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptrt.backends.choice import target_of, wants_reduced_graph
+from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.hookspecs import hookimpl
 from adaptrt.onnxfile.node_rules import require_quantised
@@ -56,7 +56,7 @@ def build_engine(
 ) -> Built | None:
     """What the backend builds, if it can build here."""
     request = ctx.request
-    target = target_of(request)
+    target = target_for(backend, target_of(request))
     if backend.unavailable(target, request.build.device) is not None:
         return None
     built = backend.build(

@@ -132,7 +132,7 @@ def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
             if wants_reduced_graph(request)
             else f"not run: {why_float32(request, precision_named(request.precision))}"
         )
-    return "runs where TensorRT builds an engine" if number == 4 else "runs"
+    return "runs where a file is built that can run here" if number == 4 else "runs"
 
 
 def hook_lines(hooks: Mapping[str, Sequence[str]], wrappers: Mapping[str, Sequence[str]]) -> list[str]:
@@ -170,7 +170,7 @@ def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
         *([("takes", ", ".join(f"{k} [{v}]" for k, v in plan["adapter_options"].items()))] if plan["adapter_options"] else []),
         ("shapes", ", ".join(f"{name} {shape}" for name, shape in plan["shapes"].items()) or "as the adapter's spec says"),
         ("export", f"exporter {export['exporter']}, opset {export['opset'] or 'as target and exporter allow'}, "
-                   f"TensorRT {export['target'] or 'as installed'}, {export['precision']}"
+                   f"target {export['target'] or 'as the files and what is installed need it'}, {export['precision']}"
                    f"{'' if export['simplify'] else ', not simplified'}"),
     ]  # fmt: skip
     for title, text in rows:

@@ -64,7 +64,6 @@ _MOVING = frozenset(
 )
 # the first opset whose convolutions know an element type, where it is later than what exporters write
 _FIRST_OPSET = {"bfloat16": 22}
-BF16_OPSET = _FIRST_OPSET["bfloat16"]
 FP16_MAX = 65504.0
 # beyond a quarter of what half precision holds, another input may go over it
 RANGE_LIMIT = FP16_MAX / 4

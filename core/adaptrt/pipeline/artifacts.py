@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.backends.choice import Chosen, target_of, wants_reduced_graph
+from adaptrt.backends.choice import Chosen, targets_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.request import Request
 from adaptrt.specs import Precision
@@ -92,7 +92,9 @@ def open_reduced(artifact: Artifact, request: Request, workdir: Path) -> FileRun
 def why_float32(request: Request, precision: Precision) -> str:
     """Why there is no reduced-precision graph to compare."""
     if precision.form == "cast" and not wants_reduced_graph(request):
-        return f"the graph stays float32: {target_of(request).title} takes {precision.name} as a build option"
+        titles = [target.title for target in targets_of(request)]
+        verb = "takes" if len(titles) == 1 else "take"
+        return f"the graph stays float32: {' and '.join(titles)} {verb} {precision.name} as a build option"
     if precision.form == "qdq":
         return f"the graph keeps its types: {precision.name} comes from its own Q/DQ nodes"
     if precision.form == "cast":

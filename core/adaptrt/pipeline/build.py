@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
-from adaptrt.backends.choice import target_of, wants_reduced_graph, words_of
+from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph, words_of
 from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.errors import AdaptrtError, DependencyError, GraphError, UsageError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
@@ -82,8 +82,8 @@ class BuildJob(Job):
                 f"--to {words_of(self.chosen)} leaves nothing to build from an ONNX file.",
                 hint="Name a backend (--to engine), or a precision that is written into the graph (--precision).",
             )
-        target = target_of(self.request)
-        if all(one.backend.unavailable(target, self.request.build.device) for one in builders):
+        target, device = target_of(self.request), self.request.build.device
+        if all(one.backend.unavailable(target_for(one.backend, target), device) for one in builders):
             refuse_unavailable(self.request, builders)
 
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.backends.choice import Chosen, expressions, target_of
+from adaptrt.backends.choice import Chosen, expressions, target_for, target_of
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, BuiltArtifact, try_open
 from adaptrt.pipeline.output import kind_of
@@ -39,7 +39,7 @@ class Builds:
             for one in chosen:
                 form, reason = self.build_with(one, reduced, float32, spec)
                 if form is None:
-                    reasons.append((one, f"no engine was built: {reason}"))
+                    reasons.append((one, f"no {one.suffix} file was built: {reason}"))
                     continue
                 forms.append(form)
                 runner = self.verify_built(form, spec, several=len(chosen) > 1)
@@ -55,7 +55,8 @@ class Builds:
         self, chosen: Chosen, reduced: Artifact, float32: Artifact, spec: ModelSpec
     ) -> tuple[BuiltArtifact | None, str]:
         """What a backend builds out of the graph as it takes it, else why nothing was built."""
-        backend, target = chosen.backend, target_of(self.job.request)
+        backend = chosen.backend
+        target = target_for(backend, target_of(self.job.request))
         wanted = {name: one.graph for name, one in expressions(self.job.request).items()}
         # a graph that no backend asked for is a plugin's, which wants it built
         source = reduced if wanted.get(backend.name) or not any(wanted.values()) else float32
@@ -71,7 +72,7 @@ class Builds:
             self.job.precision.name,
             summary=built.summary,
         )
-        if isinstance(built.record, EngineRecord):
+        if isinstance(built.record, EngineRecord) and self.job.report.engine is None:
             self.job.report.engine = built.record
         else:
             record.record = built.record

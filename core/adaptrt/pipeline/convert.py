@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.backends.choice import target_of
+from adaptrt.backends.choice import target_for, target_of, targets_of
 from adaptrt.contributions import Metric
 from adaptrt.errors import AdaptrtError, ModelError, PatchError
 from adaptrt.pipeline import links
@@ -138,7 +138,8 @@ class ConversionJob(Job):
             path = self.files.get(self.destination.path(suffix))
             if path is None or not one.builds or not isinstance(one.backend, KeepsManifest):
                 continue
-            takes_reduced = one.backend.express(self.precision, target_of(self.request)).graph and reduced in self.files
+            target = target_for(one.backend, target_of(self.request))
+            takes_reduced = one.backend.express(self.precision, target).graph and reduced in self.files
             one.backend.complete_manifest(path, reduced.name if takes_reduced else float32, float32, self.report)
             manifest = self.destination.path(f"{suffix}.json")
             if manifest in self.files:
@@ -288,7 +289,8 @@ class ConversionJob(Job):
             )
             stage.note = f"{before} to {after} nodes"
             annotate_sources(graph, places)
-            self.report.findings += check_graph(graph, spec, target_of(self.request))
+            for target in targets_of(self.request):
+                self.add_findings(check_graph(graph, spec, target))
         return graph, spec
 
     def verify_onnx(self, float32: Artifact, spec: ModelSpec) -> Runner | None:

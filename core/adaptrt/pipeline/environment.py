@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,10 @@ _GROUPS = (ADAPTERS, EXTENSIONS, "adaptrt.backends", "adaptrt.tasks", "adaptrt.d
 
 
 def described_packages() -> list[str]:
-    """Every distribution whose version says something: core's own, and what the installed plugins require."""
+    """Every distribution whose version says something: core's own, and what the installed plugins require.
+
+    With what their extras bring: a framework that conflicts with others is one (``adaptrt-openvino[openvino]``).
+    """
     names = dict.fromkeys(_CORE)
     for group in _GROUPS:
         for candidate in find_candidates(group):
@@ -34,9 +38,17 @@ def described_packages() -> list[str]:
             for text in candidate.requires:
                 with contextlib.suppress(InvalidRequirement):  # reported as the plugin's problem where it is chosen
                     requirement = Requirement(text)
-                    if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                    if _applies(requirement):
                         names[canonicalize_name(requirement.name)] = None
     return list(names)
+
+
+def _applies(requirement: Requirement) -> bool:
+    """Whether it is required on this platform, always or by an extra; ``extra == "a"`` holds for the extra ``a`` alone."""
+    if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+        return True
+    extras = re.findall(r"""extra == ["']([^"']+)["']""", str(requirement.marker))
+    return any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def describe_environment() -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from adaptrt.backends.choice import Chosen, chosen_backends, target_of, wants_reduced_graph
+from adaptrt.backends.choice import Chosen, chosen_backends, targets_of, wants_reduced_graph
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, open_artifact, open_emulated, runs_as_it_is, why_float32
@@ -24,7 +24,7 @@ from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.verify import Verification, verify
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
-from adaptrt.report import Failure, Report, Stage
+from adaptrt.report import Failure, Finding, Report, Stage
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec, Precision, precision_named
 from adaptrt.store.cache import Store, cache_problem
@@ -117,6 +117,10 @@ class Job:
         self.files[destination] = path
         self.report.files[kind] = record_file(path, destination)
 
+    def add_findings(self, found: Sequence[Finding]) -> None:
+        """Findings about the graph; what holds for several targets is said once."""
+        self.report.findings += [finding for finding in found if finding not in self.report.findings]
+
     def require_buildable(self) -> None:
         """Refuse what was asked for by name and cannot be built here, unless a plugin builds it."""
         if not self.session.others("build_engine"):
@@ -189,7 +193,8 @@ class Job:
         reduced = replace(float32, name="reduced", path=path, precision=self.precision)
         if self.writes_onnx:
             self.add_file("reduced", path, f".{self.precision.name}.onnx")
-        self.report.findings += check_reduced(path, spec, target_of(self.request))
+        for target in targets_of(self.request):
+            self.add_findings(check_reduced(path, spec, target))
         if self.request.verify == "none":
             self.not_run(3, self.why_unverified)
             return reduced

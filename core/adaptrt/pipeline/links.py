@@ -61,7 +61,7 @@ _HINTS = {
     1: "A patch changes the result. Find out which with --debug and --verify full, or leave the adapter's patches out.",
     2: "The exported graph computes something else: try the other --exporter, --no-simplify, or a lower --opset.",
     3: "Keep more of the graph in float32 (--keep-fp32), or choose another --precision.",
-    4: "TensorRT computes something else: try --precision fp32, then keep parts in float32 (--keep-fp32).",
+    4: "The backend computes something else: try --precision fp32, then keep parts in float32 (--keep-fp32).",
     5: "Numbers agree and predictions do not: look at the images in the report.",
 }
 

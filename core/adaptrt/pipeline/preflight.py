@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from adaptrt.backends.choice import Chosen, chosen_backends, deciding_backends, target_of
+from adaptrt.backends.choice import Chosen, chosen_backends, deciding_backends, target_for, target_of
 from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
-from adaptrt.specs import Target, precision_named, precision_names
+from adaptrt.specs import Target, precision_named
 from adaptrt.specs.backends import Backend, ChecksOptions, ChecksRuntime
+from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
 
 # what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
@@ -23,7 +24,7 @@ def require_possible(request: Request) -> None:
     if request.opset is not None:
         choose_opset(request.opset, request.exporter, target)
     for backend in deciding_backends(request):
-        require_supported(request, backend, target)
+        require_supported(request, backend, target_for(backend, target))
     require_source(request.source)
     if request.weights is not None:
         require_source(str(request.weights))
@@ -36,17 +37,13 @@ def require_supported(request: Request, backend: Backend, target: Target) -> Non
     precision = precision_named(request.precision)
     unsupported = backend.express(precision, target).unsupported
     if unsupported:
-        able = [name for name in precision_names() if _supported(backend, name, target)]
+        able = [one.name for one in PRECISIONS.all() if not backend.express(one, target).unsupported]
         raise UsageError(
             f"--precision {precision.name}: {unsupported}.",
             hint=f"{target.title} has {', '.join(able)}. Choose one of them, or another --target.",
         )
     if isinstance(backend, ChecksOptions):
         backend.check_options(request.build, target)
-
-
-def _supported(backend: Backend, precision: str, target: Target) -> bool:
-    return not backend.express(precision_named(precision), target).unsupported
 
 
 def require_buildable(request: Request) -> None:
@@ -58,7 +55,7 @@ def refuse_unavailable(request: Request, chosen: Sequence[Chosen]) -> None:
     """Refuse what cannot be built here: a ``DependencyError`` if something is not installed, else a ``BuildError``."""
     target = target_of(request)
     for one in chosen:
-        reason = one.backend.unavailable(target, request.build.device)
+        reason = one.backend.unavailable(target_for(one.backend, target), request.build.device)
         if reason is None:
             continue
         if isinstance(one.backend, ChecksRuntime):

@@ -79,7 +79,7 @@ def _order(record: ImageRecord) -> list[str]:
 def _title(backend: str) -> str:
     if backend in ORIGINAL:
         return ORIGINAL[backend]
-    return BACKENDS.find(backend).title if backend in BACKENDS.names() else backend
+    return next((one.title for one in BACKENDS.all() if one.name == backend), backend)
 
 
 def _figure(backend: str, record: PredictionRecord, image: NDArray[np.uint8] | None) -> Figure:

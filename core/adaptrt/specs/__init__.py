@@ -5,7 +5,7 @@ from adaptrt.specs.dims import Dim, Shape, format_shape, union
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.language import parse_batch, parse_dynamic, parse_imgsz, parse_min_opt_max, parse_shape, parse_shapes
 from adaptrt.specs.model import METADATA_KEY, DecoderSpec, ModelSpec
-from adaptrt.specs.precisions import Precision, precision_named, precision_names
+from adaptrt.specs.precisions import Precision, precision_named
 from adaptrt.specs.targets import Target
 from adaptrt.specs.tasks import Dataset, Example, Found, Scorer, Scoring, Task, scoring_named, task_named
 from adaptrt.specs.tensors import InputSpec, OutputGroup, OutputSpec, Tolerance, Unit
@@ -41,7 +41,6 @@ __all__ = [
     "parse_shapes",
     "parse_workspace",
     "precision_named",
-    "precision_names",
     "scoring_named",
     "task_named",
     "union",

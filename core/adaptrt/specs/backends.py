@@ -108,7 +108,8 @@ class Backend(Protocol):
     def targets(self) -> Mapping[str, Target]:
         """What its graphs can be made for, by name, the default first; empty if it takes any graph.
 
-        A backend with a single target implies it: ``--to rtx`` needs no ``--target rtx``.
+        A backend with a single target implies it: ``--to rtx`` needs no ``--target rtx``. Several backends build from one
+        graph, made for the target of one that all of them read (``Target.reads_graph_of``).
         """
         ...
 

@@ -31,6 +31,7 @@ class Registry(Generic[T]):
         self.core_first = core_first
         self._type = type
         self._found: dict[str, T] = {}
+        self._skipped: dict[str, str] = {}
         _registries.append(self)
 
     def names(self) -> list[str]:
@@ -64,8 +65,14 @@ class Registry(Generic[T]):
         return self._found[name]
 
     def all(self) -> Iterator[T]:
-        """Every object, by name; one that cannot be loaded raises."""
-        return map(self.find, self.names())
+        """Every object, by name. One that cannot be loaded is left out, and ``skipped_plugins`` tells why."""
+        for name in self.names():
+            try:
+                found = self.find(name)
+            except PluginError as error:
+                self._skipped[name] = error.message
+                continue
+            yield found
 
     def distribution(self, name: str) -> str:
         """The distribution that brings a name, with its version."""
@@ -137,9 +144,15 @@ def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
     return found
 
 
+def skipped_plugins() -> list[str]:
+    """Why each object was left out that could not be loaded where all of its kind were looked at."""
+    return [f"Skipped: {message}" for registry in _registries for message in registry._skipped.values()]
+
+
 def forget_declared() -> None:
     """Read the entry points again at the next use: for tests that install distributions."""
     _declared.cache_clear()
     _declared_by_core.cache_clear()
     for registry in _registries:
         registry._found.clear()
+        registry._skipped.clear()

@@ -25,3 +25,7 @@ class Target:
     int64: bool
     generation: int = 0
     exporter: Literal["torchscript", "dynamo"] | None = None
+
+    def reads_graph_of(self, other: Target) -> bool:
+        """Whether it reads every graph that is made for the other target."""
+        return other.newest_opset <= self.newest_opset and self.exporter in (None, other.exporter)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from adaptrt.errors import GraphError, ModelError, UsageError, nearest_file
 from adaptrt.specs.backends import Backend, backend_of, model_suffixes
+from adaptrt.specs.registry import skipped_plugins
 
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
 
@@ -28,7 +29,7 @@ def require_backend(path: Path) -> Backend:
     if backend is None:
         raise ModelError(
             f"{path.name} is not a file that can be opened: none of {', '.join(model_suffixes())}.",
-            hint=convert_first(path),
+            hint=" ".join(skipped_plugins()) or convert_first(path),
         )
     return backend
 

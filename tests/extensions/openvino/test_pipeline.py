@@ -19,6 +19,7 @@ from small_graphs import write_graph
 import adaptrt
 import adaptrt_openvino.runtime
 from adaptrt import DependencyError, UsageError, VerificationError
+from adaptrt.backends.tensorrt.generations import RTX, can_build
 from adaptrt.cli.main import cli
 from adaptrt_openvino.runner import OpenVINORunner
 
@@ -108,3 +109,21 @@ def test_what_cannot_be_built_is_refused_before_the_model_is_loaded(tiny: str, m
     monkeypatch.setattr(adaptrt_openvino.runtime, "installed", lambda: False)
     Path("nothing.pt").touch()
     refused("OpenVINO is not installed", DependencyError)
+
+
+def test_beside_an_engine_each_gets_the_graph_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not can_build(RTX):
+        pytest.skip("builds an engine without a GPU: needs TensorRT-RTX")
+    pytest.importorskip("onnxruntime", reason="a build is compared with ONNX Runtime")
+    monkeypatch.chdir(tmp_path)
+    write_graph(Path("small.onnx"))
+    report = adaptrt.build("small.onnx", to="openvino,rtx", precision="fp16", verify="quick", html=False)
+    assert {Path(record.path).name for record in report.files.values()} == {
+        "small.openvino.xml",
+        "small.openvino.bin",
+        "small.rtx.engine",
+        "small.rtx.engine.json",
+    }
+    assert [record.name for record in report.artifacts] == ["openvino.xml", "rtx.engine"]
+    assert report.artifacts[0].status == "passed"
+    assert json.loads(Path("small.rtx.engine.json").read_text())["onnx"] == "small.fp16.onnx"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from adaptrt.backends.choice import chosen_backends, expressions, target_of, wants_reduced_graph
+from adaptrt.backends.choice import chosen_backends, expressions, target_for, target_of, targets_of, wants_reduced_graph
 from adaptrt.backends.tensorrt.generations import default_target, generation_of
 from adaptrt.errors import UsageError
 from adaptrt.pipeline.output import destination_of
@@ -32,8 +33,6 @@ class Single:
 
 @pytest.fixture
 def single(monkeypatch: pytest.MonkeyPatch) -> Single:
-    import dataclasses
-
     found, own = Single(), BACKENDS.names()
     found.targets = {"single": dataclasses.replace(generation_of(11), name="single", title="Single 1")}
     monkeypatch.setattr(Registry, "names", lambda self: [*own, "single"] if self is BACKENDS else [])
@@ -92,12 +91,34 @@ def test_a_single_target_is_implied(single: Single) -> None:
     [
         (("single",), "10", "--target 10 and --to single.engine contradict each other: Single takes single"),
         (("engine",), "single", "--target single and --to engine contradict each other: TensorRT takes 10, 11, 8"),
-        (("engine", "single"), None, "--to engine and --to single.engine need graphs for different targets"),
     ],
 )
 def test_conflicts_are_refused(single: Single, to: tuple[str, ...], target: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         target_of(asked(*to, target=target))
+
+
+def test_backends_that_read_one_graph_are_combined(single: Single) -> None:
+    (own,) = single.targets.values()
+    request = asked("onnx", "engine", "single", target="8", precision="fp16")
+    assert target_of(request).name == "8"
+    assert target_for(BACKENDS.find("tensorrt"), target_of(request)).name == "8"
+    assert target_for(BACKENDS.find("single"), target_of(request)) is own
+    assert target_for(BACKENDS.find("onnxruntime"), target_of(request)).name == "8"
+    assert [target.name for target in targets_of(request)] == ["8", "single"]
+    assert set(expressions(request)) == {"tensorrt", "single"}
+    assert target_of(asked("single", "engine")).name == "single"
+    assert target_of(asked("engine", "single", target="single")).name == "single"
+    older = dataclasses.replace(own, newest_opset=15)
+    single.targets = {"single": older}
+    assert target_of(asked("engine", "single")) is older
+
+
+def test_backends_that_read_no_graph_in_common_are_refused(single: Single) -> None:
+    (own,) = single.targets.values()
+    single.targets = {"single": dataclasses.replace(own, newest_opset=99, exporter="dynamo")}
+    with pytest.raises(UsageError, match="--to engine and --to single.engine need graphs for different targets"):
+        target_of(asked("engine", "single"))
 
 
 def test_who_decides_about_the_graph() -> None:

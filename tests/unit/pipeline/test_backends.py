@@ -12,7 +12,8 @@ from copying_backend import BACKEND, Copying
 
 import adaptrt
 from adaptrt.errors import BuildError, UsageError, VerificationError
-from adaptrt.specs.backends import BACKENDS
+from adaptrt.report import EngineRecord
+from adaptrt.specs.backends import BACKENDS, BackendRequest, Built
 from adaptrt.specs.registry import forget_declared
 
 
@@ -88,3 +89,26 @@ def test_the_suffix_finds_it(copying: Copying, image: Path, capsys: pytest.Captu
 def test_an_output_of_another_backend_is_refused(copying: Copying) -> None:
     with pytest.raises(UsageError, match=r"--to onnx leaves out"):
         convert(to="onnx", output="out/shop.copy.bin")
+
+
+def test_of_two_engines_each_keeps_its_record(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Second(Copying):
+        name = "second"
+        suffixes = (".second.bin",)
+
+    def built(suffix: str, gpu: str) -> Any:
+        def build(request: BackendRequest) -> Built:
+            request.output.write_bytes(request.onnx_path.read_bytes())
+            return Built(files={suffix: request.output}, record=EngineRecord("11", gpu, "8.6", "fp32"))
+
+        return build
+
+    second, names = Second(), BACKENDS.names()
+    monkeypatch.setattr(second, "build", built(".second.bin", "two"), raising=False)
+    monkeypatch.setattr(copying, "build", built(".copy.bin", "one"))
+    monkeypatch.setattr(BACKENDS, "names", lambda: [*names, "second"])
+    monkeypatch.setitem(BACKENDS._found, "second", second)
+    report = convert(to="copying,second", verify="none", html=False)
+    assert report.engine is not None
+    assert report.engine.gpu == "one"
+    assert [getattr(record.record, "gpu", None) for record in report.artifacts] == [None, "two"]

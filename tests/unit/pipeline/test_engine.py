@@ -156,7 +156,7 @@ def test_half_precision_without_tensorrt(tiny: str, image: Path, monkeypatch: py
     assert {"output0: boxes", "output0: boxes (the file in ONNX Runtime)"} <= names
     assert (report.link(4).status, report.link(4).reason) == (
         "not run",
-        "no engine was built: TensorRT is not installed here",
+        "no .engine file was built: TensorRT is not installed here",
     )
     assert Path("detector.onnx").is_file()
     assert Path("detector.fp16.onnx").is_file()

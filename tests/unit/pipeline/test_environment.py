@@ -43,9 +43,26 @@ def test_the_framework_of_any_installed_plugin_is_described(fake_distribution: C
         "adaptrt-theirs",
         {"adaptrt.adapters": {"theirs": "theirs"}},
         version="0.7",
-        requires=["adaptrt", "their-framework>=4", "missing>=1", "not-needed; extra == 'more'"],
+        requires=["adaptrt", "their-framework>=4", "missing>=1", "not-needed; sys_platform == 'plan9'"],
     )
     found = describe_environment()
     assert (found["their-framework"], found["adaptrt-theirs"]) == ("4.2", "0.7")
     assert not {"missing", "not-needed"} & set(found)
     assert {"python", "platform", "adaptrt", "numpy"} <= set(found)
+
+
+def test_so_is_what_an_extra_of_a_backend_brings(fake_distribution: Callable[..., Path]) -> None:
+    fake_distribution("their-runtime", version="5.1")
+    fake_distribution("not-here", version="1.0")
+    fake_distribution(
+        "adaptrt-runs",
+        {"adaptrt.backends": {"runs": "runs:BACKEND"}},
+        requires=[
+            "adaptrt",
+            "their-runtime>=5; extra == 'runtime'",
+            "not-here; sys_platform == 'plan9' and extra == 'runtime'",
+        ],
+    )
+    found = describe_environment()
+    assert (found["their-runtime"], found["adaptrt-runs"]) == ("5.1", "1.0")
+    assert "not-here" not in found

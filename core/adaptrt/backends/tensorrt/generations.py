@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from adaptrt.errors import DependencyError, UsageError, did_you_mean
-from adaptrt.specs import BuildOptions
+from adaptrt.specs import BuildOptions, precision_named
 from adaptrt.specs.targets import Target
 
 Flavour = Literal["full", "lean", "dispatch"]
@@ -270,7 +270,7 @@ def require_supported(options: BuildOptions, precision: str, version: str, produ
     compatible = options.hardware_compatible
     # option: is it asked for, the field that says who has it, what to do instead
     wanted = {
-        "--precision bf16": (precision == "bf16", "bf16", "Use --precision fp16"),
+        f"--precision {precision}": (_is_bfloat16(precision), "bf16", "Use --precision fp16"),
         "--strip-weights": (options.strip_weights, "strip_plan", "Leave it out"),
         "--version-compatible": (options.version_compatible, "version_compatible", "Leave it out"),
         "--hardware-compatible ampere+": (compatible == "ampere+", "ampere_plus", "Leave it out"),
@@ -296,6 +296,10 @@ def require_supported(options: BuildOptions, precision: str, version: str, produ
     _require_capabilities(options, precision, features)
 
 
+def _is_bfloat16(precision: str) -> bool:
+    return bool(precision) and precision_named(precision).onnx_type == "bfloat16"
+
+
 def _require_capabilities(options: BuildOptions, precision: str, features: Generation) -> None:
     if (options.refittable or options.strip_weights) and len(capabilities_of(options, features)) > 1:
         raise UsageError(
@@ -313,7 +317,7 @@ def _require_capabilities(options: BuildOptions, precision: str, features: Gener
             raise UsageError(
                 f"{features.title} does not support compute capability {capability}.", hint=f"Supported: {known}"
             )
-        if precision == "bf16" and float(capability) < 8:
+        if _is_bfloat16(precision) and float(capability) < 8:
             raise UsageError(
                 f"Compute capability {capability} has no bfloat16.",
                 hint="Use --precision fp16, or leave it out of --compute-capability.",

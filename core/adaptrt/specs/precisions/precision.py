@@ -42,8 +42,3 @@ PRECISIONS: Registry[Precision] = Registry("adaptrt.precisions", "precision", Pr
 def precision_named(name: str) -> Precision:
     """The precision of this name; a ``UsageError`` lists those that there are."""
     return PRECISIONS.find(name)
-
-
-def precision_names() -> list[str]:
-    """Every name, sorted; nothing is imported."""
-    return PRECISIONS.names()

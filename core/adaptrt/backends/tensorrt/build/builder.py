@@ -22,6 +22,7 @@ from adaptrt.errors import BuildError
 from adaptrt.onnxfile.node_rules import kept_float32, require_quantised
 from adaptrt.onnxfile.reader import Node, OnnxFile, read_onnx
 from adaptrt.specs import BuildOptions, precision_named
+from adaptrt.specs.precisions import FP32
 
 Say = Callable[[str], None]
 
@@ -225,10 +226,11 @@ def configure(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the precision report reads it
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
-    tf32 = precision != "fp32" if options.tf32 is None else options.tf32
+    kind = precision_named(precision)
+    tf32 = kind != FP32 if options.tf32 is None else options.tf32
     (config.set_flag if tf32 else config.clear_flag)(flag.TF32)
-    if not features.strongly_typed and precision in ("fp16", "int8"):
-        config.set_flag(flag.FP16 if precision == "fp16" else flag.INT8)
+    if not features.strongly_typed and kind.reduced:
+        config.set_flag(flag.INT8 if kind.form == "qdq" else flag.FP16)
     if features.sharing_preview:
         config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     if options.version_compatible:

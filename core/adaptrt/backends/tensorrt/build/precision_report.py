@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adaptrt.errors import BuildError
+from adaptrt.specs import precision_named
 
 _BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int32": 4, "int64": 8}
 
@@ -24,6 +25,7 @@ _TYPES = (
     ("bool", re.compile(r"\bBool\b", re.IGNORECASE)),
     ("fp32", re.compile(r"\b(FP32|Float)\b", re.IGNORECASE)),
 )
+_CASTS = {"float16": "fp16", "bfloat16": "bf16"}  # what the ONNX graph casts to
 _FLOATS = ("bf16", "fp16", "fp8", "int8", "fp32")
 _BOOKKEEPING = re.compile(
     r"reformat|constant|noop|no-op|shape|signal|wait|memcpy|memset|slice$|^cast$|^(de)?quantize$", re.IGNORECASE
@@ -205,8 +207,8 @@ def _weights(layer: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _evidence(precision_report: PrecisionReport) -> str:
-    wanted = precision_report.precision
-    if wanted in ("fp32", "tf32"):
+    wanted = _computed_in(precision_report.precision)
+    if wanted is None:
         return "float32 is what TensorRT computes in unless told otherwise"
     count = precision_report.layers.get(wanted, 0)
     if not precision_report.inspected:
@@ -226,6 +228,16 @@ def _smaller(precision_report: PrecisionReport) -> bool:
     return 0 < precision_report.plan_share < _SMALLER
 
 
+def _computed_in(precision: str) -> str | None:
+    """The type that layers name where they compute in a reduced precision; ``None`` for float32."""
+    kind = precision_named(precision)
+    if not kind.reduced:
+        return None
+    if precision in _BYTES:
+        return precision
+    return f"int{kind.bits}" if kind.form == "qdq" else _CASTS.get(kind.onnx_type, precision)
+
+
 def _mostly_opaque(precision_report: PrecisionReport) -> bool:
     return precision_report.opaque_share > 0.5
 
@@ -233,15 +245,12 @@ def _mostly_opaque(precision_report: PrecisionReport) -> bool:
 def _note(precision_report: PrecisionReport) -> str:
     if precision_report.precision == "tf32" and not precision_report.tf32_kernels:
         return "TF32 was allowed, and no visible kernel names it: TensorRT found plain float32 as fast"
-    shown = precision_report.weight_bytes.get(precision_report.precision, 0)
+    wanted = _computed_in(precision_report.precision)
+    shown = precision_report.weight_bytes.get(wanted or "", 0)
     total = sum(precision_report.weight_bytes.values())
-    if precision_report.precision in ("fp16", "bf16", "int8") and total and shown < total / 2:
+    if wanted is not None and total and shown < total / 2:
         return f"most weights of visible layers are not {precision_report.precision}"
-    if (
-        precision_report.precision not in ("fp32", "tf32")
-        and _mostly_opaque(precision_report)
-        and not _smaller(precision_report)
-    ):
+    if wanted is not None and _mostly_opaque(precision_report) and not _smaller(precision_report):
         return (
             f"{precision_report.opaque_share:.0%} of the weights are in opaque parts, and float32 would fit into the plan: "
             f"nothing shows that those parts are in {precision_report.precision}"

@@ -165,7 +165,7 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
             "passed": all(report.link(number).status == "passed" for number in (0, 2, 5)),
             "nodes": sum(report.operators["final"].values()),
             "conf": round(conf, 4),
-            "boxes": len(report.images[0].predictions["framework"].scores),
+            "boxes": len(report.images[0].predictions["framework"].data["scores"]),
             "link 2": {check.name: check.value for check in report.link(2).checks},
             "link 1": {check.name: check.value for check in report.link(1).checks},
             "seconds": round(time.perf_counter() - started, 1),

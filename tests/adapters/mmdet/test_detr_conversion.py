@@ -32,7 +32,7 @@ def statuses(report: Report) -> dict[int, str]:
 
 def test_every_link_holds(fixed: Report) -> None:
     assert statuses(fixed) == dict.fromkeys((0, 1, 2, 5), "passed")
-    assert fixed.images[0].predictions["framework"].scores, "mmdet finds something"
+    assert fixed.images[0].predictions["framework"].data["scores"], "mmdet finds something"
     assert fixed.spec is not None
     assert fixed.spec.labels == ("circle", "square", "triangle", "star")
     assert [output.name for output in fixed.spec.outputs] == ["scores", "labels", "boxes"]

@@ -61,7 +61,7 @@ def test_a_conversion_becomes_a_run_in_a_database() -> None:
     wanted = {"adapter": "tiny", "source": "detector", "precision": "fp32", "verify": "quick", "set.conf": "0.4"}
     assert run.data.params.items() >= {**wanted, "shape.images": "batch:1..4@2x3x64x64"}.items()
     metrics = run.data.metrics
-    (boxes,) = (check for check in report.link(2).checks if check.name == "output0: boxes")
+    (boxes,) = (check for check in report.link(2).checks if check.title == "output0: boxes")
     assert metrics["link_2/output0 boxes"] == pytest.approx(boxes.value)
     assert metrics["nodes/final"] == sum(report.operators["final"].values())
     assert metrics["seconds/export"] == pytest.approx(
@@ -102,7 +102,9 @@ def test_an_interrupted_conversion_was_killed(install_extension: Install) -> Non
 def test_a_build_is_recorded_too() -> None:
     convert(verify="none")
     settings()
-    report = adaptrt.build("detector.onnx", precision="fp16", target=10, verify="quick", output="built.engine")
+    report = adaptrt.build(
+        "detector.onnx", precision="fp16", target=10, verify="quick", output="built.engine", plugins_file="plugins.toml"
+    )
     run = the_run()
     assert run.info.run_name == "detector.onnx"
     assert run.data.params["precision"] == "fp16"

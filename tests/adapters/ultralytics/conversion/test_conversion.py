@@ -149,7 +149,7 @@ def test_options_reach_decoder_and_framework(trained: Path, shapes_image: Path, 
     assert report.spec.decoder is not None
     assert report.spec.decoder.params.items() >= {"conf": 0.9, "max_det": 2, "agnostic": False}.items()
     assert report.link(0).status == "passed"
-    assert len(report.images[0].predictions["onnxruntime"].scores) <= 2
+    assert len(report.images[0].predictions["onnxruntime"].data["scores"]) <= 2
 
 
 @pytest.mark.parametrize("options", [{"classes": "circle,3"}, {"agnostic": "1", "iou": "0.5"}])
@@ -168,7 +168,7 @@ def test_the_framework_is_asked_with_the_same_parameters(
         html=False,
     )
     assert report.link(0).status == "passed"
-    labels = report.images[0].predictions["framework"].labels
+    labels = report.images[0].predictions["framework"].data["labels"]
     assert labels
     assert "classes" not in options or set(labels) <= {0, 3}
 

@@ -400,7 +400,7 @@ def test_options_of_the_decoder_become_its_defaults(image: Path) -> None:
     assert report.spec.decoder is not None
     assert report.spec.decoder.params == {
         "conf": 0.95,
-        "classes": ("blue",),
+        "classes": ["blue"],
         "iou": 0.7,
         "max_det": 300,
         "agnostic": False,  # its own defaults are in the file too

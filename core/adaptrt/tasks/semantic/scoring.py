@@ -65,7 +65,8 @@ def read_mask(path: Path) -> NDArray[np.int32]:
                     hint="A mask is a PNG with one channel, or with a palette, whose values are class indices.",
                 )
             return np.array(mask).astype(np.int32)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    # ImportError: Ultralytics wraps Image.open, and imports a decoder for what Pillow cannot identify
+    except (OSError, ValueError, ImportError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} cannot be read: {error}.") from error
 
 

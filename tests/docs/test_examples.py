@@ -19,6 +19,7 @@ require_distributions("hatchling", "pip", reason="examples are built with them, 
 PAGES = sorted((ROOT / "docs" / "examples").glob("*/README.md"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.parent.name) for page in PAGES])
 def test_example_runs(page: Path, tmp_path: Path) -> None:
     folder = tmp_path / "example"

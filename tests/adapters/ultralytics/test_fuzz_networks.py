@@ -96,6 +96,7 @@ def test_changed_settings(family: str, archives: dict[str, Any], classic: Any, t
     change()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("family", ["new", "classic"])
 def test_changed_names(family: str, archives: dict[str, Any], classic: Any, tmp_path: Path) -> None:
     files = archives["new"] if family == "new" else entries(classic.save({"model": classic.network()}))

@@ -59,6 +59,7 @@ def test_nothing_is_overwritten(adaptrt: Callable[..., Any], tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.full
 def test_its_own_tests_pass(adaptrt: Callable[..., Any], tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="a conversion needs torch")
     pytest.importorskip("onnxruntime", reason="a conversion is proved with ONNX Runtime")

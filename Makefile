@@ -29,11 +29,12 @@ setup: $(READY)  ## a virtual environment with everything, at the tested version
 demo: $(READY)  ## convert a trained YOLOv5 and detect on images
 	tools/demo $(BIN)
 
-# --budget: seconds on two quiet cores, printed and checked at the end (tests/support/budget.py)
+# --budget: seconds on two quiet cores, printed and checked at the end (tests/support/budget.py);
+# the everyday suite is meant to take 600 and fails beyond 720, since cores differ
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --durations 20
 
 test: $(READY)  ## the everyday tests, one of each kind: under 10 minutes on 2 cores
-	$(PYTEST) -m 'not full' --budget 600 $(ARGS)
+	$(PYTEST) -m 'not full' --budget 720 $(ARGS)
 
 test-full: $(READY)  ## the other tests, then those of the patches with the oldest and newest frameworks: under 40 minutes
 	$(PYTEST) -m full --budget 1500 $(ARGS)

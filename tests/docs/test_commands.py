@@ -45,7 +45,7 @@ PAGES = [
     *sorted((ROOT / "adapters").glob("*/README.md")),
     *sorted((ROOT / "extensions").glob("*/README.md")),
 ]
-EVERYDAY_PAGES = (ROOT / "README.md", ROOT / "docs" / "tutorial" / "adapter-in-ten-lines.md")
+EVERYDAY_PAGES = (ROOT / "README.md",)
 ALL = [block for page in PAGES for block in blocks_of(page)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from adaptrt.errors import UsageError
 from adaptrt.request import Request
 from adaptrt.specs import Precision, Target, precision_named
-from adaptrt.specs.backends import BACKENDS, Backend, Expression, backend_named, suffix_of, target_named
+from adaptrt.specs.backends import BACKENDS, Backend, Expression, backend_named, runs_onnx, suffix_of, target_named
 
 # without --to; an engine is built where it can be
 _DEFAULT = ("onnxruntime", "tensorrt")
@@ -26,7 +26,7 @@ class Chosen:
     @property
     def builds(self) -> bool:
         """Whether it builds its file: the ONNX file is there already."""
-        return ".onnx" not in self.backend.suffixes
+        return not runs_onnx(self.backend)
 
 
 def chosen_backends(request: Request) -> list[Chosen]:

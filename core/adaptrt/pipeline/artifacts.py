@@ -10,7 +10,7 @@ from adaptrt.backends.choice import Chosen, targets_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.request import Request
 from adaptrt.specs import Precision
-from adaptrt.specs.backends import BACKENDS, Backend, Built, OpenOptions
+from adaptrt.specs.backends import BACKENDS, Backend, Built, OpenOptions, runs_onnx
 
 if TYPE_CHECKING:
     from adaptrt.specs.runners import FileRunner
@@ -45,7 +45,7 @@ def onnx_artifact(path: Path, precision: Precision) -> Artifact:
 
 def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
     """A runner. One that we built ourselves may hold host code."""
-    if ".onnx" in artifact.backend.suffixes:
+    if runs_onnx(artifact.backend):
         return artifact.backend.open(artifact.path, OpenOptions(libraries=request.ort_custom_ops))
     device = request.build.device
     options = OpenOptions(

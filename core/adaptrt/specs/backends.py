@@ -171,6 +171,11 @@ class KeepsManifest(Protocol):
 BACKENDS: Registry[Backend] = Registry("adaptrt.backends", "backend", Backend)
 
 
+def runs_onnx(backend: Backend) -> bool:
+    """Whether a backend runs the ONNX file itself, so that it has nothing to build."""
+    return ".onnx" in backend.suffixes
+
+
 def backend_of(path: Path) -> Backend | None:
     """The backend that opens this file: the longest suffix that fits decides; ``None`` if none fits."""
     found = suffix_of(path)

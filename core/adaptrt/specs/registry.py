@@ -67,6 +67,8 @@ class Registry(Generic[T]):
     def all(self) -> Iterator[T]:
         """Every object, by name. One that cannot be loaded is left out, and ``skipped_plugins`` tells why."""
         for name in self.names():
+            if name in self._skipped:
+                continue
             try:
                 found = self.find(name)
             except PluginError as error:

@@ -10,6 +10,14 @@ import pytest
 
 
 @pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A small ONNX graph."""
+    from small_graphs import write_graph
+
+    return write_graph(tmp_path / "small.onnx")
+
+
+@pytest.fixture
 def request_for(tmp_path: Path) -> Callable[..., Any]:
     """A request for a build: ``request_for(onnx_path, "int8")`` writes ``best.openvino.xml``."""
     from small_graphs import SPEC

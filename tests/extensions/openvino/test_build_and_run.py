@@ -32,11 +32,6 @@ REQUEST = Callable[..., Any]
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    return write_graph(tmp_path / "small.onnx")
-
-
-@pytest.fixture
 def quantized(tmp_path: Path) -> Path:
     return write_graph(tmp_path / "quantized.onnx", quantized=True)
 

@@ -28,11 +28,6 @@ REQUEST = Callable[..., Any]
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
-    return write_graph(tmp_path / "small.onnx")
-
-
-@pytest.fixture
 def built(small: Path, request_for: REQUEST) -> Path:
     request = request_for(small, command="adaptrt convert --adapter tiny")
     files = BACKEND.build(request).files

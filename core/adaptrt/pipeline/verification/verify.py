@@ -13,6 +13,7 @@ from adaptrt.pipeline.verification.samples import Sample, batch_axis, batch_size
 from adaptrt.report import Check, Link
 from adaptrt.request import Verify
 from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs.backends import runs_onnx
 from adaptrt.specs.runners import Runner
 
 # seconds that a link may spend on batches; the larger ones are left out beyond, and the report says so
@@ -70,7 +71,7 @@ def verify(
     found = Verification()
     found.checks, outputs = compare_samples(runner.run, samples, spec, artifact.precision, found.unstable)
     if batches:
-        same_kernels = ".onnx" in artifact.backend.suffixes
+        same_kernels = runs_onnx(artifact.backend)
         found.invariance, found.note = check_batch_invariance(
             runner.run, samples, outputs, spec, effort, None if same_kernels else artifact.precision
         )

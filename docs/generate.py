@@ -30,7 +30,7 @@ from adaptrt.specs.decoders import decoder_names, find_decoder, is_own
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
-import catalogue  # noqa: E402
+import catalog  # noqa: E402
 import measurements  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
 from benchmarks.swin import tables as swin_tables  # noqa: E402
@@ -242,7 +242,7 @@ def settings_page() -> str:
         "|---|---|---|---|",
     ]
     tables = {
-        "adapters.NAME": settings.CatalogueEntry,
+        "adapters.NAME": settings.CatalogEntry,
         "plugins": settings.PluginChoice,
     }
     for table, model in tables.items():
@@ -335,7 +335,7 @@ def escaped(cell: object) -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    REFERENCE + "adapters.md": catalogue.adapters_page,
+    REFERENCE + "adapters.md": catalog.adapters_page,
     REFERENCE + "api.md": api_page,
     REFERENCE + "cli.md": cli_page,
     REFERENCE + "decoders.md": decoders_page,
@@ -347,8 +347,8 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "report.md": report_page,
     "docs/explanation/detr-patches.md": detr_tables.page,
     "docs/explanation/swin-patches.md": swin_tables.page,
-    "README.md": catalogue.readme,
-    ".github/workflows/ci.yml": catalogue.workflow,
+    "README.md": catalog.readme,
+    ".github/workflows/ci.yml": catalog.workflow,
 }
 
 

@@ -73,7 +73,7 @@ def tiny(fake_distribution: FakeDistribution, tmp_path: Path, monkeypatch: pytes
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A photograph stand-in, 96 x 128 PNG: a red and a blue rectangle on a textured grey."""
+    """A photograph stand-in, 96 x 128 PNG: a red and a blue rectangle on a textured gray."""
     cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
     import numpy as np
 

@@ -14,7 +14,7 @@ from benchmarks.common.results import FOLDER, machine
 
 
 def perturbed(name: str, folder: Path, seed: int = 0) -> Path:
-    """Weights of a model of timm, moved away from their initialisation, where outputs hardly depend on the input.
+    """Weights of a model of timm, moved away from their initialization, where outputs hardly depend on the input.
 
     Statistics of BatchNorm are then measured anew, on images: with others, values grow from layer to layer.
     """
@@ -57,7 +57,7 @@ def settle(model: Any) -> None:
 
 
 def image_batch(size: tuple[int, int], count: int, seed: int = 0) -> np.ndarray:
-    """Noise with the spectrum of photographs, normalised: float32 [count, 3, h, w]."""
+    """Noise with the spectrum of photographs, normalized: float32 [count, 3, h, w]."""
     from adaptrt.vision.examples import image_noise
 
     rng = np.random.default_rng(seed)

@@ -90,7 +90,7 @@ class ShapeRequest:
         return replace(spec, inputs=tuple(inputs)), warnings
 
     def _require_same(self, name: str, profiles: tuple[Shape, ...], is_image: bool) -> None:
-        """Refuse a ``shape`` beside another wish that it does not fulfil."""
+        """Refuse a ``shape`` beside another wish that it does not fulfill."""
         axes = union(profiles)
         size = "x".join(str(axis.opt) for axis in axes[-2:])
         wishes = []

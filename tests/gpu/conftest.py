@@ -43,7 +43,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     ready = os.environ.get("ADAPTRT_GPU_ENGINES")
     folder = Path(ready) if ready else tmp_path_factory.mktemp("engines")
 
-    lean = not why_no_gpu() and import_tensorrt().flavour != "full"
+    lean = not why_no_gpu() and import_tensorrt().flavor != "full"
 
     def find(name: str) -> Path:
         if lean and name == "affine":

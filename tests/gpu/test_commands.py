@@ -40,7 +40,7 @@ def full(made: Commands) -> Commands:
     """The same, with the TensorRT that builds."""
     from adaptrt.backends.tensorrt.generations import import_tensorrt
 
-    if import_tensorrt().flavour != "full":
+    if import_tensorrt().flavor != "full":
         pytest.skip("only the full TensorRT builds engines")
     return made
 
@@ -50,7 +50,7 @@ def lean(made: Commands) -> Commands:
     """The same, with a runtime that finds what the full TensorRT of another environment built."""
     from adaptrt.backends.tensorrt.generations import import_tensorrt
 
-    if import_tensorrt().flavour == "full":
+    if import_tensorrt().flavor == "full":
         pytest.skip("here is the full TensorRT")
     if not all(made.engine(name).is_file() for name in ("fp32", "portable")):
         pytest.skip("run these tests in the environment of the full TensorRT first, with the same ADAPTRT_GPU_ONNX")

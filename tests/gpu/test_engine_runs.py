@@ -137,7 +137,7 @@ def test_outputs_whose_size_the_data_decides(open_engine, images, on_device):
     from adaptrt.backends.tensorrt.generations import import_tensorrt
 
     here = import_tensorrt()
-    if here.generation.generation < 10 or here.flavour != "full":  # a lean runtime gets the engine from TensorRT 8
+    if here.generation.generation < 10 or here.flavor != "full":  # a lean runtime gets the engine from TensorRT 8
         with pytest.raises(EngineError, match="only the data decides"):
             open_engine("found")
         return

@@ -29,7 +29,7 @@ def test_tensors_in_and_out_share_memory(open_engine):
 
 @pytest.mark.parametrize("outputs", ["owned", "borrowed"])
 def test_the_order_of_the_current_stream_holds(open_engine, outputs):
-    """Everything before is slow, nothing is synchronised, and each sees what it should."""
+    """Everything before is slow, nothing is synchronized, and each sees what it should."""
     runner = open_engine("portable", outputs=outputs)
     for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
         with torch.cuda.stream(stream):

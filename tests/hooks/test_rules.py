@@ -235,7 +235,7 @@ def test_options_that_are_no_dataclass(tiny: str, fake_distribution: FakeDistrib
 
 CLASHES = {
     "patches": """
-        FunctionPatch(target="tinyvision.nets:cell_centres", requires="torch>=2", reason="r"{replaces},
+        FunctionPatch(target="tinyvision.nets:cell_centers", requires="torch>=2", reason="r"{replaces},
                       replacement=lambda original, height, width: original(int(height), int(width)))""",
     "graph_passes": """GraphPass(name="fold", order=10, reason="r", run=lambda model: None{replaces})""",
     "metrics": """
@@ -255,7 +255,7 @@ def test_a_clash_names_both(hook: str, convert_with: Convert, image: Path) -> No
 
 
 NAMES = {
-    "patches": "tinyvision.nets:cell_centres",
+    "patches": "tinyvision.nets:cell_centers",
     "graph_passes": "fold",
     "metrics": "matched boxes (IoU 0.99, score within 0.001)",
 }

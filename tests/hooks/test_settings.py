@@ -122,7 +122,7 @@ def test_hooks_can_be_traced(tiny: str, capfd: pytest.CaptureFixture[str]) -> No
     assert told["load_model", "tiny"] == "answered: Detector"
     assert told["model_spec", "tiny"] == "answered: ModelSpec"
     assert told["example_inputs", "core.conversion"] == "answered: images float32 2x3x64x64"
-    assert told["patches", "tiny"] == "answered: 2 (tinyvision.nets:cell_centres, tinyvision.nets:Flatten)"
+    assert told["patches", "tiny"] == "answered: 2 (tinyvision.nets:cell_centers, tinyvision.nets:Flatten)"
     assert told["export_onnx", "core.conversion"] == "answered: exported.onnx"
     assert told["graph_passes", "core.conversion"].startswith("answered: 6 (fold, clean, gather, ")
     assert told["build_engine", "core.engine"] == "passed"

@@ -25,24 +25,24 @@ def read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-CATALOGUE = read(ROOT / "plugins.toml")["adapters"]
+CATALOG = read(ROOT / "plugins.toml")["adapters"]
 
 
-def test_the_catalogue_lists_every_adapter() -> None:
+def test_the_catalog_lists_every_adapter() -> None:
     declared = {
         name: project["name"]
         for project in (read(path)["project"] for path in PROJECTS)
         for name in project.get("entry-points", {}).get("adaptrt.adapters", {})
     }
-    assert declared == {name: entry["distribution"] for name, entry in CATALOGUE.items()}
+    assert declared == {name: entry["distribution"] for name, entry in CATALOG.items()}
 
 
 @pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
-def test_the_catalogue_agrees_with_the_metadata(path: Path) -> None:
+def test_the_catalog_agrees_with_the_metadata(path: Path) -> None:
     project = read(path)["project"]
     requirements = {Requirement(text).name: text for text in project["dependencies"]}
     for name in project["entry-points"]["adaptrt.adapters"]:
-        entry = CATALOGUE[name]
+        entry = CATALOG[name]
         assert entry["license"] == project["license"]
         assert entry["framework"] == requirements[Requirement(entry["framework"]).name]
 

@@ -24,8 +24,8 @@ from adaptrt.plugins.settings import read_settings
 require_distributions("hatchling", "pip", reason="wheels are built with them, and nothing is downloaded")
 
 ROOT = Path(__file__).parents[2]
-CATALOGUE = read_settings(ROOT / "plugins.toml").adapters
-DISTRIBUTIONS = sorted({entry.distribution for entry in CATALOGUE.values()})
+CATALOG = read_settings(ROOT / "plugins.toml").adapters
+DISTRIBUTIONS = sorted({entry.distribution for entry in CATALOG.values()})
 
 
 class Wheel(NamedTuple):
@@ -62,10 +62,10 @@ def core(build: Callable[[Path], Wheel]) -> Wheel:
 
 
 @pytest.mark.full
-def test_the_catalogue_is_inside_the_core(core: Wheel, tmp_path: Path) -> None:
+def test_the_catalog_is_inside_the_core(core: Wheel, tmp_path: Path) -> None:
     with zipfile.ZipFile(core.path) as archive:
         archive.extractall(tmp_path)
-    assert (tmp_path / "adaptrt" / "catalogue.toml").read_bytes() == (ROOT / "plugins.toml").read_bytes()
+    assert (tmp_path / "adaptrt" / "catalog.toml").read_bytes() == (ROOT / "plugins.toml").read_bytes()
     # -S: neither this checkout nor any adapter is installed there; numpy and its like are appended by hand
     program = """
 import sys
@@ -85,7 +85,7 @@ sys.exit(main())
     answer = json.loads(done.stdout)
     assert answer["installed"] == []
     assert {row["name"]: row["install"] for row in answer["available"]} == {
-        name: f"pip install {entry.distribution}" for name, entry in CATALOGUE.items()
+        name: f"pip install {entry.distribution}" for name, entry in CATALOG.items()
     }
 
 
@@ -99,7 +99,7 @@ def test_the_core_is_whole(core: Wheel) -> None:
 
 @pytest.mark.full
 def test_the_cores_sources_hold_nothing_of_other_distributions(tmp_path: Path) -> None:
-    """Their licences are their own."""
+    """Their licenses are their own."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -113,8 +113,8 @@ def test_the_cores_sources_hold_nothing_of_other_distributions(tmp_path: Path) -
 
 @pytest.mark.full
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_distribution_is_what_the_catalogue_says(distribution: str, build: Callable[[Path], Wheel]) -> None:
-    entries = {name: entry for name, entry in CATALOGUE.items() if entry.distribution == distribution}
+def test_a_distribution_is_what_the_catalog_says(distribution: str, build: Callable[[Path], Wheel]) -> None:
+    entries = {name: entry for name, entry in CATALOG.items() if entry.distribution == distribution}
     wheel = build(ROOT / "adapters" / distribution.removeprefix("adaptrt-"))
     assert wheel.metadata["Name"] == distribution
     assert wheel.entry_points["adaptrt.adapters"].keys() == entries.keys()

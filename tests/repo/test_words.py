@@ -33,6 +33,8 @@ WORDS = {
     r"\bgravest\b": "most severe",
     r"\bsaid something unreadable\b": "Unexpected output from the build process",
     r"\bLast words\b": "Last stderr line",
+    r"(?:behavi|col|flav|neighb|fav|hon)our(?!glass)|cent(?:re|red|res)\b|catalogue|licence|\bgrey|\bartefact|\blabell|\bmodell": "American spelling",
+    r"(?:normal|quant|initial|serial|synchron|optim|recogn|organ|summar|minim|maxim|visual|general)is(?:e|es|ed|er|ing|ation)\b": "-ize, -ization",
 }
 """Regular expression, in any case and with spaces for underscores, to what to write instead."""
 

@@ -1,6 +1,6 @@
 """A GPU made of host memory, and TensorRT's runtime classes on it, for tests of buffers, streams, graphs and threads.
 
-Nothing happens before it must: work waits in its stream until somebody synchronises, and a stream runs another one only
+Nothing happens before it must: work waits in its stream until somebody synchronizes, and a stream runs another one only
 when an event makes it. So a missing wait shows as a wrong number, and memory that was freed or never written fails.
 TensorRT's names are those of the recorded surface of one version: anything else fails, as do calls that no signature of
 it takes. What an engine computes here says nothing about what TensorRT would compute.
@@ -230,7 +230,7 @@ class Gpu:
         return (Code.cudaSuccess,)
 
     def cudaStreamSynchronize(self, stream: int) -> Any:
-        assert int(stream) not in self.capturing, "a capturing stream was synchronised"
+        assert int(stream) not in self.capturing, "a capturing stream was synchronized"
         self.drain(int(stream))
         return (Code.cudaSuccess,)
 

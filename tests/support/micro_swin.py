@@ -29,7 +29,7 @@ not_in_old = pytest.mark.skipif(OLD, reason="timm before 1.0.31 cannot do this")
 
 
 def perturb(model: Any, seed: int = 0) -> Any:
-    """Weights away from their initialisation, where outputs hardly depend on the input; biases and tables included."""
+    """Weights away from their initialization, where outputs hardly depend on the input; biases and tables included."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -96,9 +96,9 @@ def patches(ctx: Conversion, model: nn.Module, spec: ModelSpec) -> Iterable[Patc
         return []
     return [
         FunctionPatch(
-            target="tinyvision.nets:cell_centres",
-            replacement=_constant_centres,
-            reason="the centres of a fixed size are constants, not Range and Expand",
+            target="tinyvision.nets:cell_centers",
+            replacement=_constant_centers,
+            reason="the centers of a fixed size are constants, not Range and Expand",
             requires="torch>=2",
         ),
         SwitchPatch(
@@ -129,15 +129,15 @@ def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Dete
     boxed[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     with torch.inference_mode():
         (raw,) = net(torch.from_numpy(boxed[..., ::-1].transpose(2, 0, 1).astype(np.float32)[None] / 255)).numpy()
-    centres, sizes, scores = raw[:2].T, raw[2:4].T, raw[4:].T  # each [N, ...]
-    corners = np.hstack((centres - sizes / 2, sizes))
+    centers, sizes, scores = raw[:2].T, raw[2:4].T, raw[4:].T  # each [N, ...]
+    corners = np.hstack((centers - sizes / 2, sizes))
     conf = spec.decoder.params["conf"] if spec.decoder else 0.5
     kept = cv2.dnn.NMSBoxesBatched(corners.tolist(), scores.max(1).tolist(), scores.argmax(1).tolist(), conf, 0.7)
     kept = sorted(kept, key=lambda index: -scores[index].max())
-    boxes = (np.hstack((centres - sizes / 2, centres + sizes / 2))[kept] - (left, top, left, top)) / ratio
+    boxes = (np.hstack((centers - sizes / 2, centers + sizes / 2))[kept] - (left, top, left, top)) / ratio
     boxes = boxes.reshape(-1, 4).clip(0, (width, height, width, height)).astype(np.float32)
     return Detections(boxes, scores.max(1)[kept], scores.argmax(1)[kept], LABELS)
 
 
-def _constant_centres(original: Callable[[int, int], torch.Tensor], height: int, width: int) -> torch.Tensor:
+def _constant_centers(original: Callable[[int, int], torch.Tensor], height: int, width: int) -> torch.Tensor:
     return original(int(height), int(width)).detach()

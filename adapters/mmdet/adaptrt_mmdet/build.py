@@ -25,7 +25,7 @@ _CLASS_LAYER = re.compile(r"fc_cls|cls_score|retina_cls|conv_cls|atss_cls|gfl_cl
 
 
 def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
-    """The network, eval, float32; without a checkpoint mmdet's own initialisation, random but the same each time."""
+    """The network, eval, float32; without a checkpoint mmdet's own initialization, random but the same each time."""
     ensure_ops()
     import mmdet.models  # noqa: F401  # registers them
     import torch
@@ -88,7 +88,7 @@ def _class_hint(detector: Any, wrong: Sequence[str], given: Mapping[str, Any]) -
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """mmengine logs every initialised parameter and warns of what is deprecated since years."""
+    """mmengine logs every initialized parameter and warns of what is deprecated since years."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():

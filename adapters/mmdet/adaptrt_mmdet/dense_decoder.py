@@ -141,10 +141,10 @@ def _boxes(raw: Floats, priors: Floats, strides: Floats, params: DenseParams) ->
     if params.coding == "delta":
         deltas = raw * np.array(params.stds, np.float32) + np.array(params.means, np.float32)
         size = priors[:, 2:] - priors[:, :2]
-        centre = (priors[:, :2] + priors[:, 2:]) * np.float32(0.5) + size * deltas[:, :2]
+        center = (priors[:, :2] + priors[:, 2:]) * np.float32(0.5) + size * deltas[:, :2]
         half = size * np.exp(np.clip(deltas[:, 2:], -_MAX_RATIO, _MAX_RATIO)) * np.float32(0.5)
     elif params.coding == "center":
-        centre = raw[:, :2] * strides + priors
+        center = raw[:, :2] * strides + priors
         half = np.exp(raw[:, 2:]) * strides * np.float32(0.5)
     else:
         if params.coding == "bins":
@@ -154,7 +154,7 @@ def _boxes(raw: Floats, priors: Floats, strides: Floats, params: DenseParams) ->
             raw = (odds / odds.sum(2, keepdims=True)) @ np.arange(bins, dtype=np.float32) * strides
         points = (priors[:, :2] + priors[:, 2:]) * np.float32(0.5) if priors.shape[1] == 4 else priors
         return np.concatenate([points - raw[:, :2], points + raw[:, 2:]], 1)
-    return np.concatenate([centre - half, centre + half], 1)
+    return np.concatenate([center - half, center + half], 1)
 
 
 def _sigmoid(logits: Floats) -> Floats:

@@ -36,7 +36,7 @@ class TestImages:
     pad: int | None
 
     def transform(self, resize: Literal["stretch", "letterbox"], *, stride: int) -> ImageTransform:
-        """mmdet pads below and to the right, and normalises values of 0 to 255."""
+        """mmdet pads below and to the right, and normalizes values of 0 to 255."""
         return ImageTransform(
             resize=resize,
             interpolation=self.interpolation,

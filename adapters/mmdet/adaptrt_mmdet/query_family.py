@@ -55,7 +55,7 @@ class QueryDetector(nn.Module):
         return type(self.detector).__name__
 
     def forward(self, images: torch.Tensor, masks: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
-        """``images``: float32 [B, 3, H, W], normalised. ``masks``: float32 [B, H, W], 1 where padded."""
+        """``images``: float32 [B, 3, H, W], normalized. ``masks``: float32 [B, H, W], 1 where padded."""
         logits, boxes = self.heads(images, masks)
         if self.raw:
             return logits, boxes
@@ -107,8 +107,8 @@ def image_size(images: torch.Tensor, masks: torch.Tensor | None) -> torch.Tensor
 def decode_queries(
     logits: torch.Tensor, boxes: torch.Tensor, size: torch.Tensor, *, sigmoid: bool
 ) -> tuple[torch.Tensor, ...]:
-    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
-    corners = torch.cat([centre - half, centre + half], -1) * size
+    center, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    corners = torch.cat([center - half, center + half], -1) * size
     if sigmoid:
         return logits.sigmoid(), corners
     scores, labels = logits.softmax(-1)[..., :-1].max(-1)  # the last class is the background
@@ -187,7 +187,7 @@ def mask_input(ctx: Conversion, image: InputSpec, transform: ImageTransform) -> 
 
 
 def _longest(ctx: Conversion, image: InputSpec) -> int:
-    """The smallest side that the image may have here: what a normalised tolerance means in pixels."""
+    """The smallest side that the image may have here: what a normalized tolerance means in pixels."""
     sizes = ctx.request.shapes.imgsz
     return min(sizes) if sizes else min(dim.min for dim in image.dims[-2:])
 

@@ -25,7 +25,7 @@ class FoldedAttention(nn.Module):
 
     The scale is in the query's weights; relative position bias and the mask of shifted windows are constants. No axis
     but the batch depends on the input, and none is beyond the fourth. Rows of N scores with N odd are slow to compute
-    and slower to normalise, so K keys are looked at: N, and the first one again until K divides by eight, with no weight.
+    and slower to normalize, so K keys are looked at: N, and the first one again until K divides by eight, with no weight.
     """
 
     weight: torch.Tensor

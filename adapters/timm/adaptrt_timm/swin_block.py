@@ -104,7 +104,7 @@ def _cut(x: torch.Tensor, width: int, window: tuple[int, int]) -> torch.Tensor:
 
 
 def _rolled(x: torch.Tensor, positions: int, axis: int = 1) -> torch.Tensor:
-    """``x`` rolled towards its start."""
+    """``x`` rolled toward its start."""
     if not positions:
         return x
     size = int(x.shape[axis])

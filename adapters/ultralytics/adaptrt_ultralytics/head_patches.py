@@ -121,7 +121,7 @@ def _decode_boxes(original: Any, self: Detect, x: dict[str, Any]) -> torch.Tenso
 
 
 def _anchor_points(sizes: list[tuple[int, int]], strides: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cell centres [2, N] (x, y, in cells) and strides [1, N], level by level, row by row."""
+    """Cell centers [2, N] (x, y, in cells) and strides [1, N], level by level, row by row."""
     points, scales = [], []
     for (height, width), stride in zip(sizes, strides, strict=True):
         y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5

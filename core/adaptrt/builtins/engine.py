@@ -7,7 +7,7 @@ from pathlib import Path
 from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.hookspecs import hookimpl
-from adaptrt.onnxfile.node_rules import require_quantised
+from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.request import Conversion
 from adaptrt.specs import ModelSpec, Precision
@@ -17,7 +17,7 @@ from adaptrt.specs.backends import Backend, BackendRequest, Built
 @hookimpl(trylast=True)
 def quantize(onnx_path: Path, precision: Precision) -> Path:
     """The graph as it is, if it holds Q/DQ nodes."""
-    require_quantised(read_onnx(onnx_path), precision)
+    require_quantized(read_onnx(onnx_path), precision)
     return onnx_path
 
 

@@ -20,7 +20,7 @@ EXAMPLES = (
 
 
 @click.command("adapters", cls=Command, examples=EXAMPLES)
-@option("--all", "everything", is_flag=True, help="The catalogue too: what could be installed.")
+@option("--all", "everything", is_flag=True, help="The catalog too: what could be installed.")
 @option("--check", is_flag=True, help="Import each adapter in a process of its own.")
 @general_options
 @click.pass_context
@@ -35,7 +35,7 @@ def adapters(ctx: click.Context, /, everything: bool, check: bool, verbose: int,
 
         echo_json({"installed": rows, "available": missing} if everything else {"installed": rows})
     elif not quiet:
-        _show(rows, missing, hint_at_catalogue=not everything, verbose=bool(verbose))
+        _show(rows, missing, hint_at_catalog=not everything, verbose=bool(verbose))
     if check and any(row["problems"] for row in rows):
         ctx.exit(PluginError.exit_code)
 
@@ -112,7 +112,7 @@ def import_problem(candidate: Candidate) -> str | None:
 def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from dataclasses import asdict
 
-    from adaptrt.plugins.catalogue import read_catalogue
+    from adaptrt.plugins.catalog import read_catalog
 
     known = {row["name"] for row in rows}
     return [
@@ -122,12 +122,12 @@ def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "examples": list(entry.examples),
             "install": f"pip install {entry.distribution}",
         }
-        for name, entry in read_catalogue().items()
+        for name, entry in read_catalog().items()
         if name not in known
     ]
 
 
-def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_catalogue: bool, verbose: bool) -> None:
+def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_catalog: bool, verbose: bool) -> None:
     """By distribution: what it is made for and what is here, then its adapters."""
     if not rows:
         echo("No adapter is installed.")
@@ -151,5 +151,5 @@ def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_
     for row in missing:
         echo(f"    {row['name']:<{width}}  {row['summary']}")
         echo(f"    {'':{width}}  for {row['framework']}, {row['license']}: {row['install']}")
-    if hint_at_catalogue:
+    if hint_at_catalog:
         echo("What else there is: adaptrt adapters --all")

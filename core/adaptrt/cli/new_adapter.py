@@ -92,12 +92,12 @@ def write_adapter(name: str, folder: Path) -> list[Path]:
 
 
 def _taken(name: str) -> str | None:
-    """The distribution that has an adapter of this name: installed, or in the catalogue."""
-    from adaptrt.plugins.catalogue import read_catalogue
+    """The distribution that has an adapter of this name: installed, or in the catalog."""
+    from adaptrt.plugins.catalog import read_catalog
     from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 
     for candidate in find_candidates(ADAPTERS):
         if candidate.name == name:
             return candidate.distribution
-    known = read_catalogue().get(name)
+    known = read_catalog().get(name)
     return known.distribution if known is not None else None

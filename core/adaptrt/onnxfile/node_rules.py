@@ -11,7 +11,7 @@ from adaptrt.specs.build import compile_pattern
 
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _SIZES = {"Shape", "Size"}  # what they take is data, what they give is not
-_QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 
 # a convolution or product this small is arithmetic (an expected value, a matrix of coordinates), not a trained layer
 ARITHMETIC_WEIGHTS = 32
@@ -68,9 +68,9 @@ def kept_float32(file: OnnxFile, spec: ModelSpec | None, patterns: Sequence[str]
     return [node.name for node in file.nodes if node.name in kept]
 
 
-def require_quantised(file: OnnxFile, precision: Precision) -> None:
+def require_quantized(file: OnnxFile, precision: Precision) -> None:
     """Refuse a graph without Q/DQ nodes where the precision comes from them."""
-    if precision.form == "qdq" and not any(node.operator in _QUANTISED for node in file.nodes):
+    if precision.form == "qdq" and not any(node.operator in _QUANTIZED for node in file.nodes):
         raise BuildError(
             f"--precision {precision.name} needs a graph with QuantizeLinear and DequantizeLinear nodes, and this one has none.",
             hint="Quantize the ONNX file first (onnxruntime.quantization, NVIDIA ModelOpt), then: "

@@ -71,7 +71,7 @@ class OnnxFile:
 
     @property
     def float32_bytes(self) -> int:
-        """What the weights take as float32, quantised ones included."""
+        """What the weights take as float32, quantized ones included."""
         return 4 * sum(self.weight_types.get(dtype, 0) for dtype in _WEIGHT_TYPES)
 
     @property

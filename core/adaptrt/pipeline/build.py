@@ -11,7 +11,7 @@ from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph, 
 from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.errors import AdaptrtError, DependencyError, GraphError, UsageError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
-from adaptrt.onnxfile.node_rules import require_quantised
+from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.onnxfile.reader import OnnxFile, read_onnx
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
@@ -56,7 +56,7 @@ class BuildJob(Job):
         with self.timed("read") as stage:
             file = read_onnx(source)
             if not (self.session.others("quantize") or self.session.others("reduce_precision")):
-                require_quantised(file, self.precision)
+                require_quantized(file, self.precision)
             onnx_path, spec = self.make_spec(source, file)
             require_shapes(spec, file if onnx_path == source else read_onnx(onnx_path))
             self.report.spec, self.report.opset = spec, file.opset

@@ -166,7 +166,7 @@ class Job:
 
     def reduce_precision(self, float32: Artifact, spec: ModelSpec) -> Artifact:
         """Link 3: the graph in the precision asked for, compared within what that precision costs; else ``float32``."""
-        from adaptrt.onnxfile.node_rules import require_quantised
+        from adaptrt.onnxfile.node_rules import require_quantized
         from adaptrt.onnxfile.reader import read_onnx
 
         self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
@@ -178,7 +178,7 @@ class Job:
                 hook = "quantize" if path != onnx_path else hook
             path = self.hooks.reduce_precision(self.ctx, path, spec, self.precision)
             outline = read_onnx(path)
-            require_quantised(outline, self.precision)
+            require_quantized(outline, self.precision)
             stage.note = self.precision.name
         if path == onnx_path:
             self.not_run(3, why_float32(self.request, self.precision))

@@ -57,7 +57,7 @@ def guarded(link: Link, *, error: type[PatchError | VerificationError] = Verific
 
 
 _HINTS = {
-    0: "Pre- or postprocessing differs from the framework's: letterbox, channel order, normalisation or decoding.",
+    0: "Pre- or postprocessing differs from the framework's: letterbox, channel order, normalization or decoding.",
     1: "A patch changes the result. Find out which with --debug and --verify full, or leave the adapter's patches out.",
     2: "The exported graph computes something else: try the other --exporter, --no-simplify, or a lower --opset.",
     3: "Keep more of the graph in float32 (--keep-fp32), or choose another --precision.",

@@ -197,10 +197,10 @@ def find_adapter(name: str) -> Candidate:
 
 
 def _no_adapter(name: str, installed: Sequence[str]) -> PluginError:
-    """Names what to install where the catalogue has it, else the nearest name that is here."""
-    from adaptrt.plugins.catalogue import read_catalogue
+    """Names what to install where the catalog has it, else the nearest name that is here."""
+    from adaptrt.plugins.catalog import read_catalog
 
-    entry = read_catalogue().get(name)
+    entry = read_catalog().get(name)
     if entry is not None:
         return PluginError(f"Adapter {name!r} is not installed.", hint=f"Install it: pip install {entry.distribution}")
     hint = did_you_mean(name, installed) if installed else "None is installed."

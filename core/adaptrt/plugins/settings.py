@@ -1,4 +1,4 @@
-"""plugins.toml: the catalogue of adapters, which plugins take part, and their settings."""
+"""plugins.toml: the catalog of adapters, which plugins take part, and their settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _described(text: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CatalogueEntry:
+class CatalogEntry:
     """An adapter that can be installed."""
 
     distribution: str
@@ -49,7 +49,7 @@ class PluginChoice:
 class Settings:
     """A whole plugins.toml."""
 
-    adapters: dict[str, CatalogueEntry] = field(default_factory=dict)
+    adapters: dict[str, CatalogEntry] = field(default_factory=dict)
     plugins: PluginChoice = PluginChoice()
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -96,7 +96,7 @@ def _checked(content: Mapping[str, Any]) -> Settings:
     for name, table in content.items():
         _require_table(table, (name,))
     adapters = {
-        name: _table(entry, CatalogueEntry, ("adapters", name)) for name, entry in content.get("adapters", {}).items()
+        name: _table(entry, CatalogEntry, ("adapters", name)) for name, entry in content.get("adapters", {}).items()
     }
     plugins = _table(content.get("plugins", {}), PluginChoice, ("plugins",))
     for name, table in content.get("settings", {}).items():

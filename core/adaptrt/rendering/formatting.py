@@ -121,7 +121,7 @@ def output_shape(tensor: OutputSpec) -> str:
 def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:
     """How an image goes in, in one line; ``size`` is height and width."""
     resize = {
-        "letterbox": f"letterbox, {'centred' if image.center else 'top left'}, padded with {'zeros' if image.pad is None else image.pad}",
+        "letterbox": f"letterbox, {'centered' if image.center else 'top left'}, padded with {'zeros' if image.pad is None else image.pad}",
         "stretch": "stretched",
         "crop": f"cropped to the middle {image.crop_fraction:.3g}",
     }[image.resize]

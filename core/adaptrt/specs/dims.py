@@ -10,7 +10,7 @@ from adaptrt.errors import ShapeError
 
 @dataclass(frozen=True, slots=True)
 class Dim:
-    """The sizes one axis may take, and the one to optimise for (a TensorRT profile's min, opt and max).
+    """The sizes one axis may take, and the one to optimize for (a TensorRT profile's min, opt and max).
 
     Axes with the same ``name`` always have the same size; a fixed axis needs none.
     """

@@ -19,8 +19,8 @@ class ImageTransform:
 
     The target size is the opt size of the last two axes of ``input``. ``resize``:
 
-    - ``letterbox``: keep the ratio, fit inside (centred if ``center``, else top left), pad the rest with ``pad``, a pixel
-      value; ``None`` pads with zeros after the normalisation
+    - ``letterbox``: keep the ratio, fit inside (centered if ``center``, else top left), pad the rest with ``pad``, a pixel
+      value; ``None`` pads with zeros after the normalization
     - ``stretch``: to the target size, ratio ignored
     - ``crop``: keep the ratio, shorter side to target / ``crop_fraction``, then cut the middle out
 

@@ -14,7 +14,7 @@ _EXAMPLE = "For example: images=1..16@8x3x640x640 (min..max@opt)"
 
 
 def parse_shape(text: str) -> Shape:
-    """``1..16@8x3x640x640`` to axes; ``B:1..8`` names one. Without ``@opt`` a range is optimised for its max.
+    """``1..16@8x3x640x640`` to axes; ``B:1..8`` names one. Without ``@opt`` a range is optimized for its max.
 
     Commas for ``x`` and brackets around are accepted.
     """

@@ -95,7 +95,7 @@ def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @pytest.fixture
 def tiny_images(tmp_path: Path) -> list[Path]:
-    """Two small PNG files, wide and tall: textured grey with a red and a blue rectangle, always the same."""
+    """Two small PNG files, wide and tall: textured gray with a red and a blue rectangle, always the same."""
     cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
     import numpy as np
 

@@ -52,7 +52,7 @@ def stack(samples: Sequence[Arrays], batched: Sequence[str]) -> dict[str, NDArra
 def split_rows(
     samples: Sequence[Arrays], outputs: Sequence[Arrays], spec: ModelSpec
 ) -> tuple[list[Arrays], list[Arrays]]:
-    """Samples of the smallest batch, and their outputs, row by row; neighbours come from different samples."""
+    """Samples of the smallest batch, and their outputs, row by row; neighbors come from different samples."""
     batched = batched_inputs(spec)
     whole = _whole_outputs(spec)
     size = len(samples[0][batched[0]])

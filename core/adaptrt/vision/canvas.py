@@ -80,7 +80,7 @@ def outline_rounded(
 
 
 def _blend(image: ImageArray, rect: Rect, color: Color, radius: float, opacity: float, thickness: int) -> None:
-    """Draw the shape as a mask over the part of the image that it touches, then mix the colour in."""
+    """Draw the shape as a mask over the part of the image that it touches, then mix the color in."""
     height, width = image.shape[:2]
     left, top = max(math.floor(rect.left) - thickness - 1, 0), max(math.floor(rect.top) - thickness - 1, 0)
     right, bottom = (
@@ -103,7 +103,7 @@ def _blend(image: ImageArray, rect: Rect, color: Color, radius: float, opacity: 
 
 
 def _rounded_points(rect: Rect, radius: float) -> NDArray[np.float64]:
-    """float64 [n, 2], x y, of a closed path. A pixel's centre is a whole number, so the last is ``right - 1``."""
+    """float64 [n, 2], x y, of a closed path. A pixel's center is a whole number, so the last is ``right - 1``."""
     left, top, right, bottom = rect.left, rect.top, max(rect.right - 1, rect.left), max(rect.bottom - 1, rect.top)
     radius = min(radius, (right - left) / 2, (bottom - top) / 2)
     turn = np.linspace(0, np.pi / 2, 8)

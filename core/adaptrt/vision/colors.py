@@ -1,4 +1,4 @@
-"""A colour for each class: the same in every image, far from its neighbours', of even brightness."""
+"""A color for each class: the same in every image, far from its neighbors', of even brightness."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def image_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.u
     for _ in range(6):
         center = (int(rng.integers(width)), int(rng.integers(height)))
         axes = (int(rng.integers(1, max(2, width // 5))), int(rng.integers(1, max(2, height // 5))))
-        colour = tuple(int(value) for value in rng.integers(0, 256, 3))
-        cv2.ellipse(pixels, center, axes, float(rng.integers(180)), 0, 360, colour, -1)
+        color = tuple(int(value) for value in rng.integers(0, 256, 3))
+        cv2.ellipse(pixels, center, axes, float(rng.integers(180)), 0, 360, color, -1)
     return pixels
 
 

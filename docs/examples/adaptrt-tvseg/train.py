@@ -1,4 +1,4 @@
-"""Trains LR-ASPP for a moment on drawn images: red and blue shapes on grey. Writes shapes.pth and val/, eight test images.
+"""Trains LR-ASPP for a moment on drawn images: red and blue shapes on gray. Writes shapes.pth and val/, eight test images.
 
 The network starts from random weights, since nothing is downloaded; this is an example of a checkpoint, not of training.
 """
@@ -37,7 +37,7 @@ def draw(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray,
 def main() -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    normalise = LRASPP_MobileNet_V3_Large_Weights.DEFAULT.transforms(resize_size=None)
+    normalize = LRASPP_MobileNet_V3_Large_Weights.DEFAULT.transforms(resize_size=None)
     network = lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -46,7 +46,7 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
     for _ in range(STEPS):
         images, classes = map(np.stack, zip(*(draw(rng, SIZE, SIZE) for _ in range(BATCH)), strict=True))
-        logits = network(normalise(torch.from_numpy(images).permute(0, 3, 1, 2)))["out"]
+        logits = network(normalize(torch.from_numpy(images).permute(0, 3, 1, 2)))["out"]
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(classes).long())
         optimizer.zero_grad()
         loss.backward()

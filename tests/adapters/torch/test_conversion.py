@@ -105,7 +105,7 @@ def test_a_model_that_fails_itself_says_what_may_be_wrong_with_its_inputs(folder
 
 
 def test_a_failure_is_told_in_one_voice_and_leaves_its_report(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """ONNX Runtime logs what it raises, in colour; the folder of the output need not be there."""
+    """ONNX Runtime logs what it raises, in color; the folder of the output need not be there."""
     with pytest.raises(adaptrt.VerificationError, match="Expand") as caught:
         adaptrt.convert("nets.py:Bakes", adapter="torch", shape="x=1..4x3", exporter="torchscript", output="new/b.onnx")
     assert "froze numbers of the example at nets.py:" in (caught.value.hint or "")

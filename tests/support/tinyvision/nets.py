@@ -1,4 +1,4 @@
-"""Networks that really find colours, so that their outputs depend on what is in the image."""
+"""Networks that really find colors, so that their outputs depend on what is in the image."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import nn
 STRIDE = 8
 
 
-def cell_centres(height: int, width: int) -> torch.Tensor:
-    """The centres of the cells of a map, [2, height * width], x then y, in cells."""
+def cell_centers(height: int, width: int) -> torch.Tensor:
+    """The centers of the cells of a map, [2, height * width], x then y, in cells."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     return torch.stack((x.flatten(), y.flatten()))
 
@@ -45,30 +45,30 @@ class Detector(nn.Module):
         super().__init__()
         self.cells = nn.AvgPool2d(STRIDE)
         self.features = nn.Sequential(Features(3, 8), Features(8, 4))
-        self.colours = nn.Conv2d(3, 3, 1)
+        self.colors = nn.Conv2d(3, 3, 1)
         self.flatten = Flatten()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         cells = self.cells(images)  # [B, 3, h, w]
-        centres = cell_centres(cells.shape[2], cells.shape[3])
+        centers = cell_centers(cells.shape[2], cells.shape[3])
         shifts = self.flatten(self.features(cells)).tanh()  # [B, 4, N]
-        scores = self.flatten(self.colours(cells)).sigmoid()  # [B, 3, N]
-        places = (centres + 0.25 * shifts[:, :2]) * STRIDE
+        scores = self.flatten(self.colors(cells)).sigmoid()  # [B, 3, N]
+        places = (centers + 0.25 * shifts[:, :2]) * STRIDE
         sizes = (2.0 + 0.25 * shifts[:, 2:]) * STRIDE
         return torch.cat((places, sizes, scores), 1)
 
 
 class Classifier(nn.Module):
-    """Images [B, 3, H, W] to logits [B, 3]: which colour there is most of."""
+    """Images [B, 3, H, W] to logits [B, 3]: which color there is most of."""
 
     def __init__(self) -> None:
         super().__init__()
         self.features = Features(3, 8)
         self.head = nn.Linear(8, 3)
-        self.colours = nn.Linear(3, 3)
+        self.colors = nn.Linear(3, 3)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return 0.1 * self.head(self.features(images).mean((2, 3))) + self.colours(images.mean((2, 3)))
+        return 0.1 * self.head(self.features(images).mean((2, 3))) + self.colors(images.mean((2, 3)))
 
 
 class Leaky(Classifier):
@@ -105,7 +105,7 @@ class TwoInputs(nn.Module):
 
 
 def seeded(net: nn.Module) -> nn.Module:
-    """The net with reproducible weights and statistics that are not those of a fresh one; colours are by hand."""
+    """The net with reproducible weights and statistics that are not those of a fresh one; colors are by hand."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for tensor in net.state_dict().values():
@@ -114,11 +114,11 @@ def seeded(net: nn.Module) -> nn.Module:
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.running_var.uniform_(0.5, 2.0, generator=generator)
-        colours = getattr(net, "colours", None)
-        if colours is not None:
-            own = torch.eye(3) * 21 - 7  # a colour's own channel counts for it, the others against it
-            colours.weight.copy_(own.reshape(colours.weight.shape))
-            colours.bias.fill_(-4.0)
+        colors = getattr(net, "colors", None)
+        if colors is not None:
+            own = torch.eye(3) * 21 - 7  # a color's own channel counts for it, the others against it
+            colors.weight.copy_(own.reshape(colors.weight.shape))
+            colors.bias.fill_(-4.0)
     return net.eval()
 
 

@@ -27,7 +27,7 @@ def refused(path: Path, *words: str) -> None:
         assert "\n" not in caught.value.message
 
 
-def test_missing_file_with_a_neighbour(tmp_path: Path) -> None:
+def test_missing_file_with_a_neighbor(tmp_path: Path) -> None:
     (tmp_path / "best.pt").write_bytes(b"")
     refused(tmp_path / "bst.pt", "There is no file", "Did you mean 'best.pt'?")
     refused(tmp_path / "nowhere" / "best.pt", "There is no file", "nothing is downloaded")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adaptrt.plugins.catalogue import catalogue_path, read_catalogue
+from adaptrt.plugins.catalog import catalog_path, read_catalog
 
 
 def row(result: Any, name: str) -> dict[str, Any]:
@@ -107,18 +107,18 @@ def _only(monkeypatch: pytest.MonkeyPatch, name: str) -> str:
     return name
 
 
-def test_all_lists_the_catalogue_too(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_lists_the_catalog_too(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "nothing")
     result = adaptrt("adapters", "--all")
     assert "No adapter is installed." in result.out
-    for name, entry in read_catalogue().items():
+    for name, entry in read_catalog().items():
         assert name in result.out
         assert f"pip install {entry.distribution}" in result.out
 
 
-def test_the_catalogue_of_a_checkout_is_plugins_toml() -> None:
-    assert catalogue_path().name in ("plugins.toml", "catalogue.toml")
-    assert {"yolo", "yolov5"} <= set(read_catalogue())
+def test_the_catalog_of_a_checkout_is_plugins_toml() -> None:
+    assert catalog_path().name in ("plugins.toml", "catalog.toml")
+    assert {"yolo", "yolov5"} <= set(read_catalog())
 
 
 def test_plugins_shows_who_takes_part(adaptrt: Any, tiny: str, install_extension: Any) -> None:
@@ -161,9 +161,7 @@ def test_plugins_says_what_was_left_out(
         assert re.search(rf"^{name}  adaptrt-{name} 1.0  left out: ", result.out, re.MULTILINE)
 
 
-def test_an_adapter_of_the_catalogue_that_is_not_here_has_its_line(
-    adaptrt: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_adapter_of_the_catalog_that_is_not_here_has_its_line(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "nothing")
     result = adaptrt("convert", "best.pt", "--adapter", "yolov5")
     assert result.code == 3
@@ -172,7 +170,7 @@ def test_an_adapter_of_the_catalogue_that_is_not_here_has_its_line(
     assert "None is installed. See: adaptrt adapters --all" in unknown.err
 
 
-def test_with_no_adapter_at_all_the_catalogue_is_the_next_step(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_no_adapter_at_all_the_catalog_is_the_next_step(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "nothing")
     result = adaptrt("convert", "best.pt")
     assert result.code == 2

@@ -25,8 +25,8 @@ NOTHING: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    for flavour in ("full", "lean", "dispatch"):
-        monkeypatch.setitem(TENSORRT.modules, flavour, ())  # type: ignore[arg-type]
+    for flavor in ("full", "lean", "dispatch"):
+        monkeypatch.setitem(TENSORRT.modules, flavor, ())  # type: ignore[arg-type]
 
 
 def test_no_flag_leaves_everything_to_tensorrt() -> None:
@@ -173,20 +173,20 @@ def without_spec(path: Path) -> Path:
     return path
 
 
-def test_int8_needs_a_quantised_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_needs_a_quantized_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
     Path("plugins.toml").write_text('[plugins]\ndisable = ["modelopt"]\n', encoding="utf-8")
     result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick", "--json")
     assert result.code == 8
     assert "QuantizeLinear and DequantizeLinear" in result.err
-    assert [stage["name"] for stage in result.json["stages"]] == ["read"], "nobody is here who could quantise it"
+    assert [stage["name"] for stage in result.json["stages"]] == ["read"], "nobody is here who could quantize it"
 
 
-def test_whoever_gives_the_graph_its_types_may_quantise_it(
+def test_whoever_gives_the_graph_its_types_may_quantize_it(
     adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
 ) -> None:
     monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
-    install_extension("quantiser", """
+    install_extension("quantizer", """
         @hookimpl
         def quantize(ctx, onnx_path, spec, precision):
             ctx.warn(f"Asked for {precision.name} with {len(ctx.samples)} samples.")

@@ -67,7 +67,7 @@ def test_verbose_shows_every_check_patch_and_pass(adaptrt: Any, tiny: str, monke
     result = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "quick", "-v")
     words = " ".join(result.out.split())
     assert "output0: boxes in a batch" in words
-    assert "tinyvision.nets:cell_centres" in words
+    assert "tinyvision.nets:cell_centers" in words
     assert "graph pass" in words
 
 
@@ -262,7 +262,7 @@ def test_a_verbose_dry_run_loads_the_model_and_shows_what_it_decides(
     for piece in (
         "images batch:1..4@4x3x64x64",
         "output0 boxes, scores",
-        "tinyvision.nets:cell_centres (tiny): the centres of a fixed size are constants",
+        "tinyvision.nets:cell_centers (tiny): the centers of a fixed size are constants",
         "40 gather (core.conversion)",
         "45 mine (more): because",
     ):
@@ -275,7 +275,7 @@ def test_a_verbose_plan_as_json(adaptrt: Any, tiny: str) -> None:
     plan = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run", "-v", "--json").json
     assert plan["model"]["name"] == "Detector"
     assert [one["target"] for one in plan["model"]["patches"]] == [
-        "tinyvision.nets:cell_centres",
+        "tinyvision.nets:cell_centers",
         "tinyvision.nets:Flatten",
     ]
     assert plan["model"]["passes"][0]["name"] == "fold"
@@ -340,7 +340,7 @@ def test_a_size_that_no_memory_holds_is_the_users_to_mend(adaptrt: Any, tiny: st
     assert files() == []
 
 
-def test_int8_needs_a_quantised_graph(adaptrt: Any, tiny: str) -> None:
+def test_int8_needs_a_quantized_graph(adaptrt: Any, tiny: str) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--int8", "--verify", "none")
     assert result.code == 8
     assert "QuantizeLinear and DequantizeLinear" in result.err

@@ -87,8 +87,8 @@ def test_a_part_of_the_data_is_spread_over_it(converted: Path, data: Path) -> No
 def test_a_backend_that_is_missing_is_told_before_others_have_worked(
     converted: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for flavour in ("full", "lean", "dispatch"):
-        monkeypatch.setitem(TENSORRT.modules, flavour, ())  # type: ignore[arg-type]
+    for flavor in ("full", "lean", "dispatch"):
+        monkeypatch.setitem(TENSORRT.modules, flavor, ())  # type: ignore[arg-type]
     converted.with_suffix(".engine").write_bytes(b"a plan")
     seen: list[Any] = []
     with pytest.raises(DependencyError, match="TensorRT is not installed"):

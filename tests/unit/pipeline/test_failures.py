@@ -43,9 +43,9 @@ def restored(tiny: str) -> Iterator[None]:
     """Whatever happens, the framework is afterwards what it was."""
     import tinyvision.nets as nets
 
-    centres, static = nets.cell_centres, nets.Flatten.static
+    centers, static = nets.cell_centers, nets.Flatten.static
     yield
-    assert nets.cell_centres is centres
+    assert nets.cell_centers is centers
     assert nets.Flatten.static is static
     assert threading.active_count() >= 1
 

@@ -18,7 +18,7 @@ from adaptrt.specs import METADATA_KEY, DecoderSpec, ImageTransform, InputSpec, 
 
 
 def write(path: Path, batch: str, metadata: str | None = None) -> Path:
-    """A network that gives the mean colour of each image: [B, 3, 8, 8] to [B, 3]."""
+    """A network that gives the mean color of each image: [B, 3, 8, 8] to [B, 3]."""
     size: int | str = int(batch) if batch.isdecimal() else "batch"
     made = helper.make_graph(
         [helper.make_node("ReduceMean", ["images"], ["y"], axes=[2, 3], keepdims=0)],
@@ -47,9 +47,9 @@ def plain(red: int, green: int, blue: int) -> np.ndarray:
 @pytest.mark.parametrize("count", [1, 2, 4, 5])
 def test_any_number_of_images_at_any_batch(tmp_path: Path, batch: str, count: int) -> None:
     """Larger lists are cut, smaller ones filled up; each image keeps its own answer."""
-    colours = [plain(255, 0, 0), plain(0, 255, 0), plain(0, 0, 255)]
+    colors = [plain(255, 0, 0), plain(0, 255, 0), plain(0, 0, 255)]
     with adaptrt.load(write(tmp_path / "net.onnx", batch)) as model:
-        found = model([colours[index % 3] for index in range(count)])
+        found = model([colors[index % 3] for index in range(count)])
     assert [one.name(0) for one in found] == ["red", "green", "blue", "red", "green"][:count]  # type: ignore[union-attr]
 
 

@@ -110,12 +110,12 @@ def test_shapes_in_the_shape_language() -> None:
 
 def test_how_an_image_goes_in() -> None:
     text = formatting.describe_transform(ImageTransform(), (64, 96))
-    assert text == "64x96 (height x width), letterbox, centred, padded with 114, cv2 linear, RGB, x 0.00392"
-    normalised = ImageTransform(
+    assert text == "64x96 (height x width), letterbox, centered, padded with 114, cv2 linear, RGB, x 0.00392"
+    normalized = ImageTransform(
         resize="crop", crop_fraction=0.9, library="pil", mean=(0.485, 0.456, 0.406), std=(1, 1, 2)
     )
     assert "cropped to the middle 0.9, pil linear, RGB, x 0.00392, - (0.485, 0.456, 0.406), / (1, 1, 2)" in (
-        formatting.describe_transform(normalised, (224, 224))
+        formatting.describe_transform(normalized, (224, 224))
     )
 
 

@@ -1,4 +1,4 @@
-"""Batch invariance: what depends on its neighbours is found, what does not is left in peace."""
+"""Batch invariance: what depends on its neighbors is found, what does not is left in peace."""
 
 from __future__ import annotations
 

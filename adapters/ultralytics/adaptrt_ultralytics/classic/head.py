@@ -1,6 +1,6 @@
 """The anchor head, with its decoding inside, written so that it exports without shape arithmetic.
 
-Each cell of a level predicts ``na`` boxes of ``5 + nc`` numbers, all through a sigmoid ``s``: centre
+Each cell of a level predicts ``na`` boxes of ``5 + nc`` numbers, all through a sigmoid ``s``: center
 ``(2 s - 0.5 + cell) * stride``, size ``(2 s)^2 * anchor``, objectness, classes. The formulas are published in YOLOv5's
 "Architecture Summary" (https://docs.ultralytics.com/yolov5/tutorials/architecture_description/).
 """
@@ -63,8 +63,8 @@ class AnchorDetect(nn.Module):
             boxes = torch.cat([self._rows(x, size) for x, size in zip(maps, sizes, strict=True)], 1)  # (B, N, no)
         # Pixels need float32 whatever the network computes in: from 512 on, half precision is half a pixel apart.
         boxes = boxes.sigmoid() if boxes.dtype == torch.float32 else boxes.float().sigmoid()
-        centre, size, scores = boxes[..., 0:2], boxes[..., 2:4], boxes[..., 4:]
-        return torch.cat((centre * scale + offset, size * size * area, scores), -1)
+        center, size, scores = boxes[..., 0:2], boxes[..., 2:4], boxes[..., 4:]
+        return torch.cat((center * scale + offset, size * size * area, scores), -1)
 
     def _rows(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """[B, na * no, ny, nx] to [B, na * ny * nx, no]."""
@@ -75,7 +75,7 @@ class AnchorDetect(nn.Module):
     def _grids(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
         """What multiplies and shifts: offset [1, N, 2], scale [1, N, 1], area [1, N, 2].
 
-        centre ``(2 s - 0.5 + cell) * stride = s * scale + offset``; size ``(2 s)^2 * anchor = s^2 * area``.
+        center ``(2 s - 0.5 + cell) * stride = s * scale + offset``; size ``(2 s)^2 * anchor = s^2 * area``.
         """
         offsets, scales, areas = [], [], []
         for (ny, nx), step, anchors in zip(sizes, self.strides, self.anchors, strict=True):

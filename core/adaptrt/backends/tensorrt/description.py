@@ -109,7 +109,7 @@ def runs_here(manifest: Manifest, path: Path) -> str:
     except AdaptrtError as error:
         return f"not known: {error.message}"
     libraries = [library.path for library in manifest.plugin_libs]
-    here = RuntimeEnvironment(tensorrt.version, device.capability, device.name, tensorrt.flavour, manifest.product)
+    here = RuntimeEnvironment(tensorrt.version, device.capability, device.name, tensorrt.flavor, manifest.product)
     try:
         warnings = check_manifest(manifest, path, here, allow_host_code=True, plugin_libs=libraries)
     except EngineError as error:

@@ -13,7 +13,7 @@ from adaptrt.errors import DependencyError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, precision_named
 from adaptrt.specs.targets import Target
 
-Flavour = Literal["full", "lean", "dispatch"]
+Flavor = Literal["full", "lean", "dispatch"]
 ProductName = Literal["tensorrt", "rtx"]
 
 
@@ -28,7 +28,7 @@ class Product:
 
     name: ProductName
     title: str
-    modules: Mapping[Flavour, tuple[str, ...]]
+    modules: Mapping[Flavor, tuple[str, ...]]
     distributions: tuple[str, ...]
     extra: str
     needs: str
@@ -173,7 +173,7 @@ class TensorRT:
 
     trt: Any
     version: str
-    flavour: Flavour
+    flavor: Flavor
     product: Product = TENSORRT
 
     @property
@@ -232,8 +232,8 @@ def default_target() -> Generation:
 def import_tensorrt(product: Product = TENSORRT, *, builder: bool = False) -> TensorRT:
     """The full product, else (unless ``builder``) its lean or dispatch runtime."""
     problems = []
-    for flavour, names in product.modules.items():
-        if builder and flavour != "full":
+    for flavor, names in product.modules.items():
+        if builder and flavor != "full":
             continue
         for name in names:
             if importlib.util.find_spec(name) is None:
@@ -245,7 +245,7 @@ def import_tensorrt(product: Product = TENSORRT, *, builder: bool = False) -> Te
                 continue
             version = str(module.__version__)
             generation_of(version, product)
-            return TensorRT(module, version, flavour, product)
+            return TensorRT(module, version, flavor, product)
     if problems:
         raise DependencyError(
             f"{product.title} is installed and cannot be imported: {problems[0]}",

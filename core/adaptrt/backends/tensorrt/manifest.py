@@ -125,12 +125,12 @@ class _Kind:
 
 @dataclass(frozen=True)
 class RuntimeEnvironment:
-    """What an engine is to run on: the product's version and flavour (full, lean, dispatch), the GPU."""
+    """What an engine is to run on: the product's version and flavor (full, lean, dispatch), the GPU."""
 
     tensorrt: str
     capability: str
     gpu: str = ""
-    flavour: str = "full"
+    flavor: str = "full"
     product: ProductName = "tensorrt"
 
 
@@ -233,8 +233,8 @@ def _version_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None
         if built[0] == 8 and found[0] >= 11:
             return "TensorRT 11 refuses engines older than 10"
         return None
-    if here.flavour != "full":
-        return f"the {here.flavour} runtime runs version-compatible engines only (--version-compatible)"
+    if here.flavor != "full":
+        return f"the {here.flavor} runtime runs version-compatible engines only (--version-compatible)"
     if built[:3] != found[:3]:
         return "an engine runs on the version that built it, unless built with --version-compatible"
     return None

@@ -15,7 +15,7 @@ from adaptrt.graph.model_file import add_constant, check_model, read_model
 
 OPSET = 17
 _NEWEST = 20
-# attributes that came later, and the value that is the older behaviour
+# attributes that came later, and the value that is the older behavior
 _LATER: dict[str, dict[str, int | str | None]] = {
     "Resize": {"antialias": 0, "keep_aspect_ratio_policy": "stretch"},
     "Cast": {"saturate": 1},

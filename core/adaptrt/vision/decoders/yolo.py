@@ -1,6 +1,6 @@
 """Ultralytics' contract for detection without objectness (YOLOv5u, v8, v11, v12).
 
-One output, [B, 4 + nc, N]: centre x, centre y, width, height in input pixels, then a score for each class.
+One output, [B, 4 + nc, N]: center x, center y, width, height in input pixels, then a score for each class.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The classic, anchor-based YOLOv5: boxes with objectness.
 
-One output, [B, N, 5 + nc]: centre x, centre y, width, height in input pixels, objectness, then a score for each class.
+One output, [B, N, 5 + nc]: center x, center y, width, height in input pixels, objectness, then a score for each class.
 The confidence of a class is objectness times its score.
 """
 

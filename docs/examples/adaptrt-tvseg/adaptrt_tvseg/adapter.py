@@ -77,7 +77,7 @@ def load_model(ctx: Conversion) -> nn.Module:
 
 @hookimpl
 def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec:
-    """Images stretched to the input, normalised as torchvision's preset does it; one logit a class and pixel."""
+    """Images stretched to the input, normalized as torchvision's preset does it; one logit a class and pixel."""
     state = model.state_dict()
     classes = len(next(state[key] for key in HEADS if key in state))
     labels = ctx.options.labels or tuple(f"class {number}" for number in range(classes))

@@ -23,7 +23,7 @@ DEVICE = Device(0, "NVIDIA Test", "9.0", 80 << 30, 70 << 30, "12.9", "580.1")
 LAYERS = '{"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", "Weights": {"Type": "Half", "Count": 10}}]}'
 
 
-def write_model(path: Path, weights: type[np.floating[Any]] = np.float32, *, quantised: bool = False) -> Path:
+def write_model(path: Path, weights: type[np.floating[Any]] = np.float32, *, quantized: bool = False) -> Path:
     """Conv (trained), then Mul and Add that decode pixels."""
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
     values = [
@@ -38,8 +38,8 @@ def write_model(path: Path, weights: type[np.floating[Any]] = np.float32, *, qua
         helper.make_node("Mul", ["features", "stride"], ["scaled"], name="/head/mul"),
         helper.make_node("Add", ["scaled", "stride"], ["boxes"], name="/head/add"),
     ]
-    if quantised:
-        nodes.insert(0, helper.make_node("QuantizeLinear", ["images", "scale", "zero"], ["quantised"], name="/q"))
+    if quantized:
+        nodes.insert(0, helper.make_node("QuantizeLinear", ["images", "scale", "zero"], ["quantized"], name="/q"))
     graph = helper.make_graph(
         nodes,
         "net",
@@ -161,7 +161,7 @@ def test_8_takes_flags_and_keeps_decoding_in_float32(
     stand_in_of: Any, run: Any, tmp_path: Path, precision: str, flag: str
 ) -> None:
     trt = stand_in_of("8.6.0")
-    path = write_model(tmp_path / "model.onnx", quantised=precision == "int8")
+    path = write_model(tmp_path / "model.onnx", quantized=precision == "int8")
     built, calls = run(trt, onnx=path, precision=precision)
     assert flags(calls) == {flag, "TF32", "OBEY_PRECISION_CONSTRAINTS"}
     assert built.kept_layers == 1
@@ -189,7 +189,7 @@ def test_from_10_on_precision_is_in_the_graph(stand_in_of: Any, run: Any, tmp_pa
 
 
 @pytest.mark.parametrize("version", ["8.6.0", "10.16.1", "11.4.0"])
-def test_int8_needs_quantised_graph(stand_in_of: Any, run: Any, version: str) -> None:
+def test_int8_needs_quantized_graph(stand_in_of: Any, run: Any, version: str) -> None:
     with pytest.raises(BuildError, match="QuantizeLinear and DequantizeLinear"):
         run(stand_in_of(version), precision="int8")
 

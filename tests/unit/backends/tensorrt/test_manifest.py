@@ -83,10 +83,10 @@ def options(**changes: Any) -> BuildOptions:
         (
             "8.6.0",
             {},
-            RuntimeEnvironment("8.6.0", "9.0", flavour="lean"),
+            RuntimeEnvironment("8.6.0", "9.0", flavor="lean"),
             "lean runtime runs version-compatible engines only",
         ),
-        ("8.6.0", {"version_compatible": True}, RuntimeEnvironment("10.16.1", "9.0", flavour="lean"), None),
+        ("8.6.0", {"version_compatible": True}, RuntimeEnvironment("10.16.1", "9.0", flavor="lean"), None),
         (
             "8.6.0",
             {"version_compatible": True},

@@ -33,18 +33,18 @@ globals().update(vars(module))
 logger = None
 
 def build(network, config):
-    behaviour = os.environ["STAND_IN_BUILD"]
+    behavior = os.environ["STAND_IN_BUILD"]
     print("native code prints where it likes")
-    if behaviour == "hang":
+    if behavior == "hang":
         time.sleep(3600)  # ended by the test
-    if behaviour.startswith("SIG"):
-        os.kill(os.getpid(), getattr(signal, behaviour))
-    if behaviour == "raise":
+    if behavior.startswith("SIG"):
+        os.kill(os.getpid(), getattr(signal, behavior))
+    if behavior == "raise":
         raise ValueError("what is this")
-    if behaviour == "refuse":
+    if behavior == "refuse":
         logger.log(module.ILogger.Severity.ERROR, "10: Could not find any implementation for node conv.")
         return None
-    if behaviour == "exit":
+    if behavior == "exit":
         os._exit(3)
     for _ in range(3):
         logger.log(module.ILogger.Severity.WARNING, "Your ONNX model has been generated with INT64 weights")
@@ -114,8 +114,8 @@ def stand_in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
     monkeypatch.setenv("STAND_INS", str(Path(__file__).parent / "conftest.py"))
 
-    def behave(behaviour: str, *, layers: str = FLOAT, version: str = "8.6.0", shape: str = "(-1, 3, 8, 8)") -> None:
-        monkeypatch.setenv("STAND_IN_BUILD", behaviour)
+    def behave(behavior: str, *, layers: str = FLOAT, version: str = "8.6.0", shape: str = "(-1, 3, 8, 8)") -> None:
+        monkeypatch.setenv("STAND_IN_BUILD", behavior)
         monkeypatch.setenv("STAND_IN_LAYERS", layers)
         monkeypatch.setenv("STAND_IN_VERSION", version)
         monkeypatch.setenv("STAND_IN_SHAPE", shape)
@@ -171,7 +171,7 @@ def test_all_messages_with_a_lower_level(model: Path, stand_in_process: Callable
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "message"),
+    ("behavior", "message"),
     [
         ("SIGSEGV", "TensorRT crashed .SIGSEGV."),
         ("SIGABRT", "TensorRT crashed .SIGABRT."),
@@ -182,9 +182,9 @@ def test_all_messages_with_a_lower_level(model: Path, stand_in_process: Callable
     ],
 )
 def test_a_build_that_fails(
-    behaviour: str, message: str, model: Path, stand_in_process: Callable[..., None], tmp_path: Path
+    behavior: str, message: str, model: Path, stand_in_process: Callable[..., None], tmp_path: Path
 ) -> None:
-    stand_in_process(behaviour)
+    stand_in_process(behavior)
     with pytest.raises(BuildError, match=message) as caught:
         build_engine_file(model, tmp_path / "best.engine", spec=SPEC)
     assert caught.value.hint

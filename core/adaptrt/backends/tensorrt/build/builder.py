@@ -19,7 +19,7 @@ from adaptrt.backends.tensorrt.build.timing_cache import load_timing_cache, save
 from adaptrt.backends.tensorrt.device import Device, describe_device
 from adaptrt.backends.tensorrt.generations import Generation, TensorRT, capabilities_of, require_supported
 from adaptrt.errors import BuildError
-from adaptrt.onnxfile.node_rules import kept_float32, require_quantised
+from adaptrt.onnxfile.node_rules import kept_float32, require_quantized
 from adaptrt.onnxfile.reader import Node, OnnxFile, read_onnx
 from adaptrt.specs import BuildOptions, precision_named
 from adaptrt.specs.precisions import FP32
@@ -50,7 +50,7 @@ def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
 def require_precision(file: OnnxFile, precision: str, tensorrt: TensorRT) -> None:
     """Refuse what cannot come out: int8 without Q/DQ nodes, and half precision that a reduced-precision graph does not hold."""
     kind = precision_named(precision)
-    require_quantised(file, kind)
+    require_quantized(file, kind)
     wanted = kind.onnx_type if kind.form == "cast" else None
     if wanted and tensorrt.generation.strongly_typed and wanted not in file.weight_types:
         raise BuildError(

@@ -71,12 +71,12 @@ CLASSES = (
         "int8 without scale",
         r"Missing scale and zero-point|fall back to non-int8",
         "A tensor has no int8 scale, so layers around it do not run in int8.",
-        "Quantise it in the ONNX graph (Q/DQ nodes), or accept float there.",
+        "Quantize it in the ONNX graph (Q/DQ nodes), or accept float there.",
     ),
     LogClass(
         "layer norm in half",
         r"layernorm .* in FP16 may cause overflow|Running layernorm",
-        "A layer normalisation runs in half precision, where its sums can overflow.",
+        "A layer normalization runs in half precision, where its sums can overflow.",
         "Use --opset 17 or later, or --keep-fp32 on it.",
     ),
     LogClass(

@@ -1,4 +1,4 @@
-"""A deserialised engine: its tensors and profiles, and its execution contexts."""
+"""A deserialized engine: its tensors and profiles, and its execution contexts."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Engine:
         self._messages.take()
         self._lock = threading.Lock()
         with cuda.current():
-            if tensorrt.flavour == "full":  # the lean and dispatch runtimes have no plug-ins
+            if tensorrt.flavor == "full":  # the lean and dispatch runtimes have no plug-ins
                 trt.init_libnvinfer_plugins(self._logger, "")
             load_plugin_libraries(trt, plugin_libs)
             self._runtime = trt.Runtime(self._logger)
@@ -216,7 +216,7 @@ class Engine:
         name = engine.get_tensor_name(index)
         kind = engine.get_tensor_dtype(name)
         # the lean runtime does not know the type of a format
-        if self.tensorrt.flavour == "full" and engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
+        if self.tensorrt.flavor == "full" and engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
             raise EngineError(
                 f"{self.name}: tensor {name!r} is laid out as {engine.get_tensor_format_desc(name)}.",
                 hint="adaptrt runs engines with plain (linear) inputs and outputs: build it again from the ONNX file.",

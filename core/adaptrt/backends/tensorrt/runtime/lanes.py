@@ -133,7 +133,7 @@ class Lane:
                 buffer.free()
 
     def _run_stream(self, given: int | None) -> int:
-        """TensorRT synchronises the device for each enqueue on a default stream: ours runs between two events of it."""
+        """TensorRT synchronizes the device for each enqueue on a default stream: ours runs between two events of it."""
         return self.stream.handle if given is None or given in _DEFAULT_STREAMS else given
 
     def _take_over(self, stream: int) -> None:

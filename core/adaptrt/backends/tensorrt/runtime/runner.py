@@ -74,7 +74,7 @@ class TensorRTRunner:
         if self.manifest is not None:
             with self._cuda.current():
                 gpu = describe_device(self._cuda.device)
-            here = RuntimeEnvironment(tensorrt.version, gpu.capability, gpu.name, tensorrt.flavour, product.name)
+            here = RuntimeEnvironment(tensorrt.version, gpu.capability, gpu.name, tensorrt.flavor, product.name)
             check_plan(self.manifest, path)
             self._warnings += check_manifest(
                 self.manifest, path, here, allow_host_code=allow_host_code, plugin_libs=libraries

@@ -6,22 +6,22 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from adaptrt.plugins.settings import CatalogueEntry, read_settings
+from adaptrt.plugins.settings import CatalogEntry, read_settings
 
 ROOT = Path(__file__).parents[1]
 START, END = "<!-- adapters: written by `make docs` out of plugins.toml -->", "<!-- end of adapters -->"
 
-Catalogue = Mapping[str, CatalogueEntry]
+Catalog = Mapping[str, CatalogEntry]
 
 
-def catalogue() -> Catalogue:
+def catalog() -> Catalog:
     return read_settings(ROOT / "plugins.toml").adapters
 
 
-def by_distribution() -> dict[str, dict[str, CatalogueEntry]]:
+def by_distribution() -> dict[str, dict[str, CatalogEntry]]:
     """Map each distribution to its adapters, in the order of plugins.toml."""
-    found: dict[str, dict[str, CatalogueEntry]] = {}
-    for name, entry in catalogue().items():
+    found: dict[str, dict[str, CatalogEntry]] = {}
+    for name, entry in catalog().items():
         found.setdefault(entry.distribution, {})[name] = entry
     return found
 
@@ -61,7 +61,7 @@ def adapters_page() -> str:
 def readme() -> str:
     """The README with an updated table of adapters."""
     rows = ["| adapter | models | framework | license | distribution |", "|---|---|---|---|---|"]
-    for name, entry in catalogue().items():
+    for name, entry in catalog().items():
         place = f"[{entry.distribution}](adapters/{folder_of(entry.distribution)}/README.md)"
         rows.append(f"| `{name}` | {entry.summary} | `{entry.framework}` | {entry.license} | {place} |")
     text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def readme() -> str:
 
 
 WORKFLOW = """\
-# Written by `make docs` out of plugins.toml: change it there, or in docs/catalogue.py.
+# Written by `make docs` out of plugins.toml: change it there, or in docs/catalog.py.
 name: checks
 on: [push, pull_request]
 

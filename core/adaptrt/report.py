@@ -13,6 +13,7 @@ from adaptrt.specs.versions import entries, rename, upgrade_spec
 Status = Literal["passed", "failed", "not run"]
 CheckKind = Literal["samples", "batch", "file", "metric"]
 Severity = Literal["error", "warning", "info"]
+Word = Literal["verified", "partly verified", "not verified"]
 
 LINKS = {
     0: "framework's own predictions = ours, on the reference",
@@ -127,10 +128,35 @@ class ImageRecord:
 
 
 @dataclass
+class Verdict:
+    """How far a file is shown to compute what the model computes.
+
+    - ``verified``: every link that applies to it holds, on samples that exercise its outputs
+    - ``partly verified``: what ran holds, and ``missing`` says what did not run or was not exercised
+    - ``not verified``: nothing was compared
+    """
+
+    word: Word
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass
 class FileRecord:
+    """A file that was written; one that holds the model has a ``verdict``."""
+
     path: str
     bytes: int
     sha256: str
+    verdict: Verdict | None = None
+
+
+@dataclass
+class Exercise:
+    """How far an output (or a group of one) varies over the samples: ``ratio`` is its largest variation over what is
+    accepted as equal. A model that does not vary would agree with any constant."""
+
+    name: str
+    ratio: float
 
 
 @dataclass
@@ -206,7 +232,8 @@ class Failure:
 class Report:
     """Everything about one conversion. ``operators`` maps a stage of the graph to its count of each operator;
     ``cached`` is when the conversion was made that this one took its results from. ``source``, ``weights`` and
-    ``options`` (``--set``) record what was converted; nothing is loaded by them, since a report may be anyone's."""
+    ``options`` (``--set``) record what was converted; nothing is loaded by them, since a report may be anyone's.
+    ``verdict`` is that of the file which is verified the least; ``None`` in reports of failures and of older versions."""
 
     adapter: str
     source: str
@@ -233,6 +260,8 @@ class Report:
     weights: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    exercise: list[Exercise] = field(default_factory=list)
+    verdict: Verdict | None = None
     version: int = 2
 
     def link(self, number: int) -> Link:

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
+Require = Literal["", "verified"]
 
 # the command line offers no others; the Python API takes any
 _WORDS: Mapping[str, tuple[Any, ...]] = {
     "exporter": get_args(Exporter),
     "verify": get_args(Verify),
+    "require": get_args(Require),
 }
 
 DEFAULT_BATCH = Dim(1, 8, 16, "batch")
@@ -184,6 +186,7 @@ class Request:
     exporter: Exporter = "auto"
     simplify: bool = True
     verify: Verify = "full"
+    require: Require = ""
     target: str | None = None
     to: tuple[str, ...] = ()
     precision: str = FP32.name
@@ -204,7 +207,7 @@ class Request:
         for name, known in _WORDS.items():
             value = getattr(self, name)
             if value not in known:
-                words = [str(word) for word in known if word is not None]
+                words = [str(word) for word in known if word]
                 raise UsageError(f"{name} {value!r} does not exist.", hint=did_you_mean(str(value), words))
         precision_named(self.precision)
         if self.target is not None:

@@ -45,6 +45,7 @@ class BuildJob(Job):
 
     request: BuildRequest
     report_suffix: ClassVar[str] = ".build.report"
+    from_model: ClassVar[bool] = False
 
     def run(self) -> None:
         self.begin()

@@ -21,6 +21,7 @@ from adaptrt.pipeline.output import Destination, destination_of, opened, output_
 from adaptrt.pipeline.preflight import require_buildable
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.samples import Sample
+from adaptrt.pipeline.verification.verdict import record_verdicts, require_verdict
 from adaptrt.pipeline.verification.verify import Verification, verify
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
@@ -61,6 +62,7 @@ class Job:
     cache_key: str | None = None
     why_unverified: str = "--verify none"
     report_suffix: ClassVar[str] = ".report"
+    from_model: ClassVar[bool] = True  # whether the reference is the model itself
 
     @property
     def hooks(self) -> Hooks:
@@ -130,6 +132,8 @@ class Job:
         """Everything under its name, the report last; and into the cache."""
         self.stage = "publish"
         self.check_sources()
+        record_verdicts(self.report, from_model=self.from_model)
+        require_verdict(self.report, self.request.require)
         self.report.status = "passed"
         page = self.destination.path(f"{self.report_suffix}.html")
         if self.documents is not None and page not in self.files:

@@ -1,0 +1,83 @@
+"""The verdict on each file: verified, partly verified with what is missing, or not verified."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from adaptrt.errors import VerificationError
+from adaptrt.report import ArtifactRecord, Finding, Link, Report, Verdict, Word
+
+# an output is exercised if it varies by more than this many times what is accepted as equal
+EXERCISED = 100.0
+
+_ORDER: tuple[Word, ...] = ("verified", "partly verified", "not verified")
+# findings that leave it open what the file does for other inputs
+_UNDECIDED = ("traced-value", "traced-size", "state-written")
+
+
+def record_verdicts(report: Report, *, from_model: bool = True) -> None:
+    """Give every file that holds the model its verdict, and the report that of the least verified one.
+
+    ``from_model``: links to the model itself apply; a build has an ONNX file as its reference.
+    """
+    built = {record.name: record for record in report.artifacts}
+    verdicts = []
+    for kind, file in report.files.items():
+        if kind not in ("onnx", "reduced") and kind not in built:
+            continue
+        file.verdict = _verdict_of(report, kind, built.get(kind), from_model=from_model)
+        verdicts.append(file.verdict)
+    report.verdict = max(verdicts, key=lambda verdict: _ORDER.index(verdict.word), default=Verdict("not verified"))
+
+
+def require_verdict(report: Report, required: str) -> None:
+    """Refuse a result that is less than ``required``; ``""`` accepts anything."""
+    if not required or report.verdict is None or report.verdict.word == required:
+        return
+    raise VerificationError(
+        f"The result is {report.verdict.word}, and --require {required} asks for more.",
+        hint=f"Missing: {'; '.join(report.verdict.missing)}." if report.verdict.missing else "Leave --verify none out.",
+    )
+
+
+def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from_model: bool) -> Verdict:
+    needed = _needed_links(report, kind, built, from_model=from_model)
+    if all(link.status == "not run" for link in needed):
+        return Verdict("not verified", _not_run(needed))
+    missing = _not_run([link for link in needed if link.status == "not run"])
+    missing += [
+        f"{one.name} does not vary enough over the samples: a wrong constant would agree"
+        for one in report.exercise
+        if one.ratio <= EXERCISED
+    ]
+    missing += [_undecided(finding) for finding in report.findings if finding.rule in _UNDECIDED]
+    return Verdict("partly verified" if missing else "verified", missing)
+
+
+def _needed_links(report: Report, kind: str, built: ArtifactRecord | None, *, from_model: bool) -> list[Link]:
+    numbers = []
+    if from_model:
+        image = report.spec is not None and report.spec.image is not None
+        numbers = [*([0, 5] if image else []), *([1] if report.patches else []), 2]
+    if kind == "reduced":
+        numbers.append(3)
+    links = [report.link(number) for number in sorted(numbers)]
+    if built is not None:
+        links.append(Link(4, report.link(4).name, built.status, built.reason))
+    return links or [report.link(2)]
+
+
+def _not_run(links: Collection[Link]) -> list[str]:
+    """One sentence for the links that share a reason."""
+    reasons: dict[str, list[int]] = {}
+    for link in links:
+        reasons.setdefault(link.reason, []).append(link.number)
+    return [
+        f"{'link' if len(numbers) == 1 else 'links'} {' and '.join(map(str, numbers))} did not run: {reason or 'no reason given'}"
+        for reason, numbers in reasons.items()
+    ]
+
+
+def _undecided(finding: Finding) -> str:
+    lines = ", ".join(f"{place.file}:{place.line}" for place in finding.places[:3])
+    return f"{finding.message}{f' ({lines})' if lines else ''}"

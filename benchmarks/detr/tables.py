@@ -51,7 +51,7 @@ def _verdict(one: dict[str, Any] | None) -> str:
         return "not tried"
     if one["passed"]:
         link = one["link 2"]
-        left_out = re.search(r"\d+ samples? left out", one.get("compared", ""))
+        left_out = re.search(r"\d+ samples? (?:skipped|left out)", one.get("compared", ""))
         said = f", {left_out[0]}" if left_out else ""
         return f"pass, {one['nodes']} nodes, {link.get('scores', link.get('logits')):.0e}{said}"
     reason = str(one.get("failed", "")).split("\n")[0].replace("|", "/")

@@ -101,7 +101,7 @@ def no_option(message: str, key: str, options: type[Any], others: Iterable[str] 
     """The error of a key that these options do not take; the hint has its new name, or the nearest."""
     renamed = renamed_option(options, key)
     if renamed is not None:
-        return UsageError(message, hint=f"{key} is called {renamed} now: --set {renamed}=...")
+        return UsageError(message, hint=f"{key} was renamed to {renamed}: --set {renamed}=...")
     return UsageError(message, hint=did_you_mean(key, [*option_names(options), *others]))
 
 

@@ -39,7 +39,7 @@ def test_modules_of_the_current_folder_wait_for_the_flag(tiny: str, tmp_path: Pa
     Path("mine.py").write_text("raise AssertionError")
     report = adaptrt.convert("detector", adapter="tiny", verify="none")
     assert report.warnings == [
-        "plugins.toml of this folder names modules (mine.py): not loaded without --plugins plugins.toml."
+        "plugins.toml in this folder names modules (mine.py): not loaded without --plugins plugins.toml."
     ]
     Path("mine.py").write_text(
         "from adaptrt import hookimpl\n@hookimpl\ndef conversion_finished(report): report.notes.append('mine')\n"
@@ -59,7 +59,7 @@ def test_settings_of_the_current_folder_wait_for_the_flag(
     text = "[settings.ext]\nuri = 'https://evil.example'\n"
     settings_file(Path(), text)
     report = adaptrt.convert("detector", adapter="tiny", verify="none")
-    assert report.warnings == ["[settings.ext] in plugins.toml of this folder: ignored without --plugins plugins.toml."]
+    assert report.warnings == ["[settings.ext] in plugins.toml in this folder: ignored without --plugins plugins.toml."]
     assert report.notes == ["{}"]
     told = str({"ext": {"uri": "https://evil.example"}})
     report = adaptrt.convert("detector", adapter="tiny", verify="none", plugins_file="plugins.toml")

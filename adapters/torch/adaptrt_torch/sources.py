@@ -28,7 +28,7 @@ def is_file_source(source: str) -> bool:
 def file_kind(path: Path) -> Literal["program", "torchscript"]:
     """What a file holds: a program of torch.export or a TorchScript one; else an error says what to do with it."""
     if not path.is_file():
-        raise ModelError(f"There is no file {path}.", hint=nearest_file(path) or EXAMPLE)
+        raise ModelError(f"File not found: {path}.", hint=nearest_file(path) or EXAMPLE)
     if path.suffix == ".py":
         raise UsageError(f"Which object in {path}?", hint=f"Name it: {path}:Net")
     if not is_safetensors(path):
@@ -100,7 +100,7 @@ def _module_by_name(name: str) -> ModuleType:
 def _module_of_file(path: Path) -> ModuleType:
     """A fresh module each time: the file may have changed since the last conversion."""
     if not path.is_file():
-        raise ModelError(f"There is no file {path}.", hint=nearest_file(path, [".py"]) or EXAMPLE)
+        raise ModelError(f"File not found: {path}.", hint=nearest_file(path, [".py"]) or EXAMPLE)
     name = f"adaptrt_source_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None

@@ -159,7 +159,5 @@ def _config_of(path: Path) -> tuple[str, Path]:
     file = known.get(stem) or known.get(unscaled)
     if file is None:
         scaled = {re.sub(r"(\d+)(?=-|$)", r"\1n", name, count=1) for name in known}
-        raise CheckpointError(
-            f"There is no file and no config {str(path)!r}.", hint=did_you_mean(stem, known.keys() | scaled)
-        )
+        raise CheckpointError(f"No file or config named {str(path)!r}.", hint=did_you_mean(stem, known.keys() | scaled))
     return f"{stem}.yaml", file

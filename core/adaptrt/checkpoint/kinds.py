@@ -20,7 +20,7 @@ def check_kind(path: Path) -> Literal["zip", "legacy"]:
     """Which of torch's two formats this is; a ``CheckpointError`` says what it is instead."""
     if not path.exists():
         hint = nearest_file(path, SUFFIXES) or "Give the path of a checkpoint; nothing is downloaded."
-        raise CheckpointError(f"There is no file {path}.", hint=hint)
+        raise CheckpointError(f"File not found: {path}.", hint=hint)
     if path.is_dir():
         seen = islice(path.rglob("*"), 2000)  # it may be a whole disk
         found = sorted(str(file.relative_to(path)) for file in seen if file.suffix in SUFFIXES)[:3]

@@ -1,1 +1,1 @@
-"""torch to ONNX."""
+"""Export PyTorch models to ONNX."""

@@ -1,4 +1,4 @@
-"""Which front end and which opset; known from the request alone, before anything heavy is imported."""
+"""Choice of exporter and opset, from the request alone, before heavy imports."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from adaptrt.specs.targets import Target
 _DYNAMO_MINIMUM = 18
 
 
-def choose_exporter(asked: Exporter, spec: ModelSpec, target: Target) -> Exporter:
-    """What ``auto`` takes: what the target needs, else what the spec prefers."""
-    if asked != "auto":
-        return asked
+def choose_exporter(requested: Exporter, spec: ModelSpec, target: Target) -> Exporter:
+    """The requested exporter; for ``auto`` the one the target needs, else the spec's preference."""
+    if requested != "auto":
+        return requested
     return target.exporter or spec.exporter or "dynamo"
 
 
-def choose_opset(asked: int | None, exporter: Exporter, target: Target) -> int:
-    """The opset asked for, else 17 (TorchScript) or 18 (dynamo, whose minimum it is)."""
-    if asked is None:
+def choose_opset(requested: int | None, exporter: Exporter, target: Target) -> int:
+    """The requested opset, else 17 (TorchScript) or 18 (dynamo, whose minimum it is)."""
+    if requested is None:
         return 17 if exporter == "torchscript" else _DYNAMO_MINIMUM
-    if exporter == "dynamo" and asked < _DYNAMO_MINIMUM:
+    if exporter == "dynamo" and requested < _DYNAMO_MINIMUM:
         raise UsageError(
-            f"The dynamo exporter writes opset {_DYNAMO_MINIMUM} or later, not {asked}.",
-            hint=f"Use --exporter torchscript --opset {asked}.",
+            f"The dynamo exporter writes opset {_DYNAMO_MINIMUM} or later, not {requested}.",
+            hint=f"Use --exporter torchscript --opset {requested}.",
         )
-    if asked > target.newest_opset:
+    if requested > target.newest_opset:
         raise UsageError(
-            f"Opset {asked} is beyond what {target.title} reads ({target.newest_opset}).",
+            f"{target.title} supports opsets up to {target.newest_opset}; got {requested}.",
             hint=f"Use --opset {target.newest_opset}, or another --target.",
         )
-    return asked
+    return requested

@@ -36,4 +36,4 @@ class EagerRunner:
         }
 
     def close(self) -> None:
-        """Nothing to free by hand; here so that every runner can be closed."""
+        """No-op: there is nothing to free."""

@@ -1,4 +1,4 @@
-"""Hazards of the dynamo exporter: it takes a size for a number, or a branch for every size, without a word."""
+"""Hazards of the dynamo exporter: it silently specializes a size to a constant, or one branch for every size."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _CONVERSIONS = (
     (torch.SymInt, "__bool__"),
     (torch.SymBool, "__bool__"),
 )
-_SET_REPLACEMENT = "_set_replacement"  # private to torch: where it is gone, some lines are missing and nothing else
+_SET_REPLACEMENT = "_set_replacement"  # private to torch: without it only some lines are missing
 
 
 @contextmanager
 def noting_frozen_axes(recorder: HazardRecorder) -> Iterator[None]:
-    """Notes the lines of the model's Python at which torch.export makes a number of a dynamic axis."""
+    """Record the lines of the model's Python at which torch.export specializes a dynamic axis to a number."""
     originals: list[tuple[Any, str, Any]] = [(kind, name, getattr(kind, name)) for kind, name in _CONVERSIONS]
     if hasattr(ShapeEnv, _SET_REPLACEMENT):
         originals.append((ShapeEnv, _SET_REPLACEMENT, getattr(ShapeEnv, _SET_REPLACEMENT)))
@@ -39,7 +39,7 @@ def noting_frozen_axes(recorder: HazardRecorder) -> Iterator[None]:
 
 def _noting_conversion(recorder: HazardRecorder, name: str, original: Any) -> Any:
     def noting(self: Any) -> Any:
-        frame = sys._getframe(1)  # torch converts sizes too, and knows what it does
+        frame = sys._getframe(1)  # torch converts sizes too, which is safe
         place = calling_line(frame) if is_models_own(frame.f_code.co_filename) else None
         if place is not None and not _decided(self):
             recorder.size(name, *place)
@@ -59,7 +59,7 @@ def _noting_replacement(recorder: HazardRecorder, _: str, original: Any) -> Any:
 
 
 def _decided(symbol: Any) -> bool:
-    """Whether a condition has the same answer for every size that was asked for."""
+    """Whether a condition has the same result for every requested size."""
     if not isinstance(symbol, torch.SymBool):
         return False
     return statically_known_true(symbol) or statically_known_true(torch.sym_not(symbol))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""``torch.onnx.export`` through both of its front ends."""
+"""``torch.onnx.export`` with both of its exporters."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from adaptrt.export.wrapper import FlatModel
 from adaptrt.request import Exporter
 from adaptrt.specs import ModelSpec
 
-# in the file's metadata until it is rewritten; a graph without it comes from TorchScript
+# metadata key, present until the file is rewritten; a graph without it comes from TorchScript
 EXPORTER_KEY = "adaptrt.exporter"
 
 
 def export_onnx(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, *, exporter: Exporter, opset: int
 ) -> HazardRecorder:
-    """Write the graph of ``model``; exactly the dynamic axes of the spec are symbolic.
+    """Export ``model`` to ``path``; exactly the dynamic axes of the spec are symbolic.
 
-    Returns where the trace turned tensors into numbers.
+    Returns the locations at which tracing converted tensors to Python numbers.
     """
     flat = FlatModel(model, len(spec.outputs) or None).eval()
     export = _export_dynamo if exporter == "dynamo" else _export_torchscript
@@ -45,7 +45,7 @@ def export_onnx(
             raise own from error
         other = f"Try --exporter {'torchscript' if exporter == 'dynamo' else 'dynamo'}"
         if _scripted(model):
-            other = "dynamo takes no TorchScript: export the Python module it was made from"
+            other = "dynamo does not accept TorchScript: export the original Python module"
         line = failing_line(error)
         where = f"{Path(line[0]).name}:{line[1]} ({linecache.getline(*line).strip()}): " if line is not None else ""
         if line is None and hazards is not None and hazards.hazards:
@@ -60,7 +60,7 @@ def export_onnx(
 def _export_torchscript(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, opset: int
 ) -> bool:
-    """Whether every dynamic axis is one in the graph: always so here, whatever was frozen behind it."""
+    """Returns whether every dynamic axis is symbolic in the graph: always true here, even if later nodes are specialized."""
     dynamic_axes = {
         tensor.name: {axis: tensor.axis_name(axis) for axis, dim in enumerate(tensor.dims) if dim.dynamic}
         for tensor in spec.inputs
@@ -69,7 +69,7 @@ def _export_torchscript(
         # a scripted module keeps its own loops and branches, but cannot be called within this exporter's trace
         model = torch.jit.trace(model, tuple(inputs.values()), check_trace=False)  # type: ignore[no-untyped-call]
     batch = next((axes[0] for axes in dynamic_axes.values() if 0 in axes), None)
-    if batch is not None:  # without it the exporter invents a name for the outputs' batch axis
+    if batch is not None:  # else the exporter invents a name for the outputs' batch axis
         dynamic_axes |= {output.name: {0: batch} for output in spec.outputs}
     torch.onnx.export(
         model,
@@ -81,7 +81,7 @@ def _export_torchscript(
         opset_version=opset,
         do_constant_folding=True,
         dynamo=False,
-        verbose=True,  # prints, which is caught, and leaves the model's lines in the nodes
+        verbose=True,  # keeps the model's source lines in the nodes; the printed output is discarded
     )
     return True
 
@@ -89,7 +89,7 @@ def _export_torchscript(
 def _export_dynamo(
     model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, opset: int
 ) -> bool:
-    """Whether every dynamic axis is one in the graph."""
+    """Returns whether every dynamic axis is symbolic in the graph."""
     symbols: dict[str, torch.export.Dim] = {}
     shapes = []
     for tensor in spec.inputs:
@@ -127,13 +127,13 @@ def _export_dynamo(
 
 
 def _strided(spec: ModelSpec, name: str, axis: int) -> bool:
-    """Height and width are multiples of the stride, which torch.export finds out by itself and wants left to it."""
+    """Whether this is a height or width that is a multiple of the stride: torch.export must infer that itself."""
     return spec.image is not None and spec.image.stride > 1 and name == spec.image.input and axis >= 2
 
 
 @contextlib.contextmanager
 def _without_fast_attention() -> Iterator[None]:
-    """Without gradients ``nn.MultiheadAttention`` takes a fused operator that has no ONNX form."""
+    """Without gradients, ``nn.MultiheadAttention`` uses a fused operator that has no ONNX equivalent."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -144,14 +144,14 @@ def _without_fast_attention() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters talk on every channel; what matters comes back as an error, from the checks, or is recorded."""
+    """Silence the exporters; problems are raised as errors, found by the checks, or recorded."""
     disabled = logging.root.manager.disable
-    log_graph = torch._C._jit_onnx_log  # with verbose, prints the whole graph, past sys.stdout
+    log_graph = torch._C._jit_onnx_log  # with verbose, prints the whole graph, bypassing sys.stdout
     setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010
     logging.disable(logging.ERROR)
-    talk = io.StringIO()
+    sink = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -164,7 +164,7 @@ def _scripted(model: nn.Module) -> bool:
 
 
 def _raised_by_us(error: BaseException) -> BaseException | None:
-    """A full disk, or what is said in our own words already; exporters wrap both."""
+    """A full disk, or an ``AdaptrtError``; exporters wrap both."""
     full = disk_error(error)
     found: BaseException | None = error
     while full is None and found is not None and not isinstance(found, AdaptrtError):
@@ -173,7 +173,7 @@ def _raised_by_us(error: BaseException) -> BaseException | None:
 
 
 def _cause(error: BaseException) -> str:
-    """What went wrong in one line: torch.onnx wraps the error in advice about its own steps."""
+    """The cause in one line: torch.onnx wraps the error in advice about its own steps."""
     while error.__cause__ is not None and type(error).__module__.startswith("torch.onnx"):
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -181,10 +181,10 @@ def _cause(error: BaseException) -> str:
 
 
 def _advice(error: BaseException) -> str:
-    """What to write instead, for the failures that models run into."""
+    """Advice for common failures."""
     text = f"{type(error).__name__} {error} {type(error.__cause__).__name__}"
     if "data-dependent" in text or "DataDependent" in text:
-        return "The model's Python decides by a tensor's value: use torch.where or a mask. "
+        return "The model has data-dependent control flow: use torch.where or a mask. "
     if "specialized" in text or "Constraints violated" in text:
-        return "The model's Python reads a dynamic axis as a number (a loop, int(), a reshape): leave it symbolic. "
+        return "The model uses the size of a dynamic axis as a number (a loop, int(), a reshape): keep it symbolic. "
     return ""

@@ -1,4 +1,4 @@
-"""Hazards of tracing: where the model's Python turned a tensor into a number, which the trace then keeps for every input."""
+"""Tracing hazards: lines at which the model converts a tensor to a Python number, which the trace keeps as a constant."""
 
 from __future__ import annotations
 
@@ -30,12 +30,10 @@ _CONVERSIONS = {
     "tolist": ".tolist()",
 }
 _FROZEN = "the graph"
-_WRAPPER = str(Path(__file__).with_name("wrapper.py"))  # what called it is no part of the model
-_ADVICE_VALUE = (
-    "torch.where or a mask instead of if; keep the value a tensor; torch.index_select instead of indexing a list"
-)
+_WRAPPER = str(Path(__file__).with_name("wrapper.py"))  # its callers are not part of the model
+_ADVICE_VALUE = "use torch.where or a mask instead of if; keep the value a tensor; use torch.index_select instead of indexing a list"
 _ADVICE_SIZE = (
-    "read only sizes that are fixed; in reshape and expand the batch is -1, and loops over it are tensor operations"
+    "read only fixed sizes; use -1 for the batch in reshape and expand, and tensor operations instead of loops over it"
 )
 
 
@@ -57,8 +55,8 @@ class HazardRecorder:
     hazards: dict[_Hazard, int] = field(default_factory=dict)
 
     def note(self, tensor: torch.Tensor, method: str, file: str, line: int, *, torchs: bool = False) -> None:
-        """A tensor becomes a number here: harmless if it is a weight, the size of a fixed axis, or one of torch's own
-        checks of sizes (``torchs``)."""
+        """Record that a tensor is converted to a number, unless it is a weight, the size of a fixed axis, or part of torch's
+        own size checks (``torchs``)."""
         data, axes = _origin(tensor, self.inputs)
         how = _CONVERSIONS[method]
         if data:
@@ -69,16 +67,16 @@ class HazardRecorder:
             self._add(_Hazard("traced-size", how, file, line))
 
     def size(self, method: str, file: str, line: int) -> None:
-        """A symbol of torch.export becomes a number, or decides, here; it runs the model more than once."""
+        """Record that a symbol of torch.export is converted to a number or a condition, once: it runs the model repeatedly."""
         self.hazards[_Hazard("traced-size", _CONVERSIONS[method], file, line)] = 1
 
     def frozen(self, file: str, line: int) -> None:
-        """A dynamic axis became a number in the graph here, unless that is said already."""
+        """Record that a dynamic axis was specialized to a number at this line, unless the line is recorded already."""
         if not any((hazard.file, hazard.line) == (file, line) for hazard in self.hazards):
             self._add(_Hazard("traced-size", _FROZEN, file, line))
 
     def not_frozen(self) -> None:
-        """The graph is written, and every dynamic axis is one."""
+        """Drop the specialized axes: the written graph has every dynamic axis."""
         self.hazards = {hazard: count for hazard, count in self.hazards.items() if hazard.how != _FROZEN}
 
     def lines(self) -> list[str]:
@@ -87,11 +85,11 @@ class HazardRecorder:
         return [f"{Path(file).name}:{line} ({linecache.getline(file, line).strip()})" for file, line in places]
 
     def warned(self, message: warnings.WarningMessage) -> None:
-        """What torch's tracer itself warns of, besides conversions, which are looked into by ``note``."""
+        """Record a warning of torch's tracer, except for conversions, which ``note`` handles."""
         text = str(message.message).partition(" We can't record")[0].partition(". ")[0]
         if not issubclass(message.category, TracerWarning):
             return
-        # a constant made of numbers is one; where the numbers come from is looked into already
+        # constants from Python numbers are fine; the conversion to numbers is recorded already
         if "Converting a tensor" not in text and "registered as constants" not in text:
             self._add(_Hazard("trace-warning", text, message.filename, message.lineno))
 
@@ -100,9 +98,18 @@ class HazardRecorder:
 
     def findings(self, at: Callable[[str, int], SourceLocation]) -> list[Finding]:
         messages = {
-            "traced-value": ("a tensor's value decides in Python: {} is taken once, for the example", _ADVICE_VALUE),
-            "traced-size": ("the size of a dynamic axis becomes a number: {} keeps that of the example", _ADVICE_SIZE),
-            "trace-warning": ("torch's tracer warns: {}", "see the line; the trace keeps what the example gave"),
+            "traced-value": (
+                "data-dependent control flow in Python: {} is evaluated once, on the example inputs",
+                _ADVICE_VALUE,
+            ),
+            "traced-size": (
+                "the size of a dynamic axis becomes a constant: {} keeps that of the example inputs",
+                _ADVICE_SIZE,
+            ),
+            "trace-warning": (
+                "torch's tracer warns: {}",
+                "check the line; the trace keeps the values of the example inputs",
+            ),
         }
         grouped: dict[tuple[str, str], list[SourceLocation]] = {}
         for hazard, count in self.hazards.items():
@@ -125,12 +132,12 @@ class HazardRecorder:
 
 @contextmanager
 def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, conversions: bool = True) -> Iterator[HazardRecorder]:
-    """Notes hazards while TorchScript traces; what torch warns of meanwhile is noted or dropped.
+    """Record hazards while TorchScript traces; torch's warnings are recorded or dropped.
 
-    ``conversions`` looks into each tensor that becomes a number; dynamo raises an error there, and needs no watching.
+    ``conversions`` checks each tensor that is converted to a number; not needed for dynamo, which raises an error there.
 
-    torch's own warnings tell neither where a value comes from nor whether the axis is fixed, so that of the many in a
-    usual model the one that matters goes under.
+    torch's own warnings do not show where a value comes from or whether the axis is fixed, so the relevant one is lost
+    among the many of a typical model.
     """
     dims = [tensor.dims for tensor in spec.inputs]
     batch = inputs[0].shape[0] if dims and dims[0] and dims[0][0].dynamic else None
@@ -140,10 +147,10 @@ def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, conversions: b
     for name, original in originals.items():
         setattr(torch.Tensor, name, _noting(recorder, name, original))
     try:
-        with warnings.catch_warnings(record=True) as heard:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield recorder
-        for message in heard:
+        for message in caught:
             recorder.warned(message)
     finally:
         for name, original in originals.items():

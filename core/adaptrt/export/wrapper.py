@@ -1,4 +1,4 @@
-"""Any model as one function from tensors to a flat tuple of tensors: what exporters and comparisons need."""
+"""Wraps a model as a function from tensors to a flat tuple of tensors, for exporters and comparisons."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from adaptrt.errors import ModelError
 
 
 def flatten_outputs(outputs: Any) -> dict[str, torch.Tensor]:
-    """Tensors, tuples, lists, dicts, named tuples and dataclasses, nested, to tensors by name.
+    """Tensors, tuples, lists, dicts, named tuples and dataclasses, nested, flattened to tensors by name.
 
-    Names come from keys and fields; what has none is ``output0``, ``output1``... in order. ``None`` entries are dropped.
+    Names come from keys and fields; tensors without one are named ``output0``, ``output1``... in order. ``None`` entries are dropped.
     """
     named: list[tuple[str, torch.Tensor]] = []
 
@@ -32,10 +32,10 @@ def flatten_outputs(outputs: Any) -> dict[str, torch.Tensor]:
             for item in value:
                 walk(item, name)
         elif value is not None:
-            where = f"{name!r} of what the model returns" if name else "What the model returns"
+            where = f"Model output {name!r}" if name else "The model's output"
             raise ModelError(
                 f"{where} is of type {type(value).__name__}; adaptrt needs tensors, tuples or dicts of them.",
-                hint="Wrap the model in a module of your own (or in the adapter's load_model) that returns tensors only.",
+                hint="Wrap the model in a module (or in the adapter's load_model) that returns only tensors.",
             )
 
     walk(outputs, "")
@@ -44,7 +44,7 @@ def flatten_outputs(outputs: Any) -> dict[str, torch.Tensor]:
         unique = name if name and name not in flat and sum(name == other for other, _ in named) == 1 else ""
         flat[unique or (f"{name}_{index}" if name else f"output{index}")] = tensor
     if not flat:
-        raise ModelError("The model returns no tensor.", hint="Check what its forward method gives in eval mode.")
+        raise ModelError("The model returns no tensor.", hint="Check what its forward method returns in eval mode.")
     return flat
 
 
@@ -73,11 +73,11 @@ class FlatModel(nn.Module):
 
 
 def require_count(given: int, count: int, inputs: Sequence[torch.Tensor]) -> None:
-    """A model has as many outputs for every batch; a ``ModelError`` says what to do about one that has not."""
+    """Raise a ``ModelError`` if the number of outputs depends on the batch."""
     if given != count:
         batch = f"a batch of {int(inputs[0].shape[0])}" if inputs and inputs[0].ndim else "this input"
         raise ModelError(
-            f"The model gives {given} outputs for {batch}, and {count} for another one.",
+            f"The model returns {given} outputs for {batch}, and {count} for another one.",
             hint="It returns a list with an entry for each sample: --batch 1 fixes the batch, or wrap it in a module "
-            "whose outputs have the batch as their first axis.",
+            "whose outputs have the batch as first axis.",
         )

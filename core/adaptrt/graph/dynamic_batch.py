@@ -56,7 +56,8 @@ def write_dynamic_batch(source: Path, destination: Path) -> None:
     except Exception as error:
         said = " ".join(str(error).split())
         raise GraphError(
-            f"{source.name} cannot be made dynamic in its batch: {said}", hint="Export it again with a dynamic batch."
+            f"{source.name} cannot be made dynamic in its batch: {said}",
+            hint="Export the model again with a dynamic batch.",
         ) from error
     onnx.save(ir.to_proto(model), str(destination))
 

@@ -1,1 +1,1 @@
-"""The conversion, stage by stage, and loading what it wrote; with it the only caller of hooks."""
+"""The conversion, stage by stage, and loading its results. Only this package calls hooks."""

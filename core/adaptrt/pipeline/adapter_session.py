@@ -1,4 +1,4 @@
-"""An adapter opened as a conversion opens it, stage by stage: for plans, for the model behind a file, for tests."""
+"""An adapter, opened stage by stage as a conversion does: for plans, for the source model of a converted file, for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class AdapterSession:
-    """``hooks`` called by hand: ``model`` and ``spec`` are made at first use."""
+    """Calls ``hooks`` outside of a conversion; ``model`` and ``spec`` are created on first use."""
 
     request: Request
     workdir: Path
@@ -44,14 +44,14 @@ class AdapterSession:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """As the adapter says it, with what was asked for; outputs may be missing still."""
+        """The adapter's spec with the requested shapes and names applied; outputs may still be missing."""
         spec, _ = self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))
         spec = name_inputs(spec, self.request.input_names)
         return with_decoder_options(spec, self._left, self.hooks, self.request)
 
     @cached_property
     def completed(self) -> ModelSpec:
-        """The spec with the outputs that the model really gives."""
+        """The spec with the actual outputs of the model."""
         outputs = self.run(self.inputs(sample_shapes(self.spec)[0]))
         return name_outputs(
             self.spec, self.request.output_names, {name: array.dtype.name for name, array in outputs.items()}
@@ -61,7 +61,7 @@ class AdapterSession:
         return self.hooks.example_inputs(self.ctx, self.spec, shapes, seed)
 
     def run(self, inputs: dict[str, torch.Tensor], names: tuple[str, ...] = ()) -> dict[str, Any]:
-        """The model, eager, as it is at the moment: arrays by output."""
+        """Run the model eagerly in its current state; returns arrays by output name."""
         from adaptrt.export.eager import EagerRunner
 
         return EagerRunner(self.model, names).run({name: tensor.numpy() for name, tensor in inputs.items()})
@@ -70,7 +70,7 @@ class AdapterSession:
         return self.hooks.patches(self.ctx, self.model, self.completed)
 
     def code(self) -> dict[str, Any]:
-        """Every attribute of the classes that the model is made of, and every public one of its modules."""
+        """Every attribute of the model's classes, and every public attribute of its modules."""
         classes = {kind for module in self.model.modules() for kind in type(module).__mro__ if kind is not object}
         of_classes = {
             f"{kind.__module__}:{kind.__qualname__}.{name}": value
@@ -90,7 +90,7 @@ class AdapterSession:
         return trace_shapes(self.spec)
 
     def corners(self) -> dict[str, Shapes]:
-        """Shapes with every axis, the batch too, at its min, its opt and its max."""
+        """Shapes with every axis, including the batch, at its min, opt and max."""
         return {
             corner: {
                 tensor.name: tuple(getattr(dim, corner) for dim in tensor.profiles[0]) for tensor in self.spec.inputs

@@ -1,4 +1,4 @@
-"""The later forms of a model, each a file that a backend runs."""
+"""The converted forms of a model, each a file that a backend runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMPUTED = ("float32", "float16")
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A file that is the model in some form: ``precision`` is what it is compared in, ``name`` what reports call it."""
+    """A file that is the model in some form: ``precision`` sets the tolerances, ``name`` is used in reports."""
 
     name: str
     path: Path
@@ -31,7 +31,7 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltArtifact(Artifact):
-    """What a backend built: ``source`` is the ONNX file it was built from."""
+    """A file built by a backend from the ONNX file ``source``."""
 
     chosen: Chosen
     built: Built
@@ -39,12 +39,12 @@ class BuiltArtifact(Artifact):
 
 
 def onnx_artifact(path: Path, precision: Precision) -> Artifact:
-    """An ONNX file, run by ONNX Runtime."""
+    """An ONNX file to run in ONNX Runtime."""
     return Artifact(name="onnx", path=path, precision=precision, backend=BACKENDS.find("onnxruntime"))
 
 
 def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
-    """A runner. One that we built ourselves may hold host code."""
+    """Open a runner. An engine built in this job may contain host code."""
     if runs_onnx(artifact.backend):
         return artifact.backend.open(artifact.path, OpenOptions(libraries=request.ort_custom_ops))
     device = request.build.device
@@ -57,7 +57,7 @@ def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
 
 
 def try_open(artifact: Artifact, request: Request) -> tuple[FileRunner | None, str]:
-    """A runner, else why the file cannot run here."""
+    """A runner, or ``None`` and the reason why the file cannot run here."""
     if request.build.strip_weights:
         return None, "the plan holds no weights (--strip-weights)"
     try:
@@ -67,8 +67,9 @@ def try_open(artifact: Artifact, request: Request) -> tuple[FileRunner | None, s
 
 
 def open_emulated(artifact: Artifact, request: Request, workdir: Path) -> FileRunner:
-    """A reduced-precision graph as float32 that rounds where it does, node by node: ONNX Runtime itself computes half
-    precision in float32 between casts on a CPU, and bfloat16 not at all."""
+    """Open a float32 graph that rounds after each node as the reduced-precision graph does.
+
+    On a CPU, ONNX Runtime itself computes half precision in float32 between casts, and does not support bfloat16."""
     from adaptrt.graph.reduced_precision import write_emulated
 
     rounded = workdir / "rounded.onnx"
@@ -78,12 +79,12 @@ def open_emulated(artifact: Artifact, request: Request, workdir: Path) -> FileRu
 
 
 def runs_as_it_is(precision: Precision) -> bool:
-    """Whether ONNX Runtime can run a graph in this precision itself."""
+    """Whether ONNX Runtime can run a graph in this precision directly."""
     return precision.onnx_type in _COMPUTED
 
 
 def open_reduced(artifact: Artifact, request: Request, workdir: Path) -> FileRunner:
-    """A reduced-precision graph, ready to run on a CPU: the file itself if ONNX Runtime can, else emulated."""
+    """Open a reduced-precision graph on a CPU: the file itself if ONNX Runtime supports it, else emulated."""
     if runs_as_it_is(artifact.precision):
         return open_artifact(artifact, request)
     return open_emulated(artifact, request, workdir)
@@ -98,5 +99,5 @@ def why_float32(request: Request, precision: Precision) -> str:
     if precision.form == "qdq":
         return f"the graph keeps its types: {precision.name} comes from its own Q/DQ nodes"
     if precision.form == "cast":
-        return f"the graph holds {precision.name} already"
+        return f"the graph is already in {precision.name}"
     return "the graph stays float32"

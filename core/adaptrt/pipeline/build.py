@@ -1,4 +1,4 @@
-"""An ONNX file, anybody's, to an engine: no adapter, and the file itself in ONNX Runtime as the reference."""
+"""Build an engine from any ONNX file: no adapter; the reference is the file itself in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _NOT_A_LINK = {
 
 
 def build(request: BuildRequest, observer: Observer | None = None, documents: Documents | None = None) -> Report:
-    """Build an engine; it appears with its manifest, and in half precision with the reduced-precision graph, only if all agrees.
+    """Build an engine. Engine, manifest and reduced-precision graph (if any) are written only if every check passes.
 
-    Raises an ``AdaptrtError`` whose ``report`` attribute holds what is known up to there.
+    Raises an ``AdaptrtError`` whose ``report`` attribute holds the results so far.
     """
     return run_job(BuildJob, request, observer, documents, adapter=None)
 
@@ -73,22 +73,22 @@ class BuildJob(Job):
         self.finish()
 
     def require_something_to_do(self) -> None:
-        """Without a backend that builds only a reduced-precision graph can come out; anything else is refused at once."""
+        """Without a backend that builds, the only possible result is a reduced-precision graph; reject anything else early."""
         self.require_buildable()
         if self.session.others("build_engine") or (self.writes_onnx and wants_reduced_graph(self.request)):
             return
         builders = [one for one in self.chosen if one.builds]
         if not builders:
             raise UsageError(
-                f"--to {words_of(self.chosen)} leaves nothing to build from an ONNX file.",
-                hint="Name a backend (--to engine), or a precision that is written into the graph (--precision).",
+                f"--to {words_of(self.chosen)} builds nothing from an ONNX file.",
+                hint="Name a backend (--to engine), or a precision that changes the graph (--precision).",
             )
         target, device = target_of(self.request), self.request.build.device
         if all(one.backend.unavailable(target_for(one.backend, target), device) for one in builders):
             refuse_unavailable(self.request, builders)
 
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
-        """The file to build from, and its spec with the shapes asked for."""
+        """The file to build from, and its spec with the requested shapes."""
         source = self.with_older_opset(source, file)
         if self.request.set_dynamic_batch:
             source = self.with_dynamic_batch(source)
@@ -119,7 +119,7 @@ class BuildJob(Job):
         return path
 
     def with_older_opset(self, source: Path, file: OnnxFile) -> Path:
-        """What the target can read, where it refuses newer opsets and the file is too new."""
+        """Convert the file to an older opset if the target cannot read a newer one."""
         target = target_of(self.request)
         newest = target.newest_opset
         if target.exporter != "torchscript" or file.opset <= newest:
@@ -128,7 +128,7 @@ class BuildJob(Job):
             from adaptrt.graph.passes.opset17 import write_lower_opset
         except ImportError as error:
             raise DependencyError(
-                f"{source.name} has opset {file.opset}, {target.title} reads {newest}; bringing it back needs onnx: {error}.",
+                f"{source.name} has opset {file.opset}, {target.title} supports {newest}; converting it needs onnx: {error}.",
                 hint="Install it: pip install 'adaptrt[export]'; or export with opset 17.",
             ) from error
         path = self.workdir / f"opset{newest}.onnx"
@@ -138,15 +138,13 @@ class BuildJob(Job):
         return path
 
     def run_reference(self, float32: Artifact, spec: ModelSpec) -> None:
-        """ONNX Runtime on every sample, if it is installed and anything is to be verified."""
+        """Run ONNX Runtime on every sample, if it is installed and verification is on."""
         missing = _missing()
         if self.request.verify != "none" and missing:
-            self.warn(
-                f"Nothing is proved: {' and '.join(missing)} is not installed here (pip install 'adaptrt[onnx]')."
-            )
+            self.warn(f"Verification skipped: {' and '.join(missing)} is not installed (pip install 'adaptrt[onnx]').")
         if self.request.verify == "none" or missing:
             self.request = replace(self.request, verify="none")
-            self.why_unverified = f"{' and '.join(missing)} is not installed here"
+            self.why_unverified = f"{' and '.join(missing)} is not installed"
             return
         from adaptrt.vision.examples import example_arrays
 
@@ -162,10 +160,10 @@ class BuildJob(Job):
             runner.close()
 
     def verify_batch(self, source: Path, dynamic_path: Path, spec: ModelSpec) -> None:
-        """The graph with the dynamic batch gives in batches what the fixed one gives alone."""
+        """Check that the dynamic-batch graph gives the same results in batches as the fixed one alone."""
         if _missing():
             raise DependencyError(
-                "--set-dynamic-batch has to be tried in ONNX Runtime, which is not installed here.",
+                "--set-dynamic-batch is verified in ONNX Runtime, which is not installed.",
                 hint="Install it: pip install 'adaptrt[onnx]'; or export the model with a dynamic batch.",
             )
         from adaptrt.pipeline.verification.fixed_batch import check_dynamic_batch
@@ -179,14 +177,14 @@ class BuildJob(Job):
                 links.record_link(self.report.link(2), checks)
             except AdaptrtError as error:
                 raise GraphError(
-                    f"{source.name} cannot be made dynamic in its batch: {error.message}",
-                    hint="Its code fixes the batch somewhere. Export it again with a dynamic batch.",
+                    f"The batch of {source.name} cannot be made dynamic: {error.message}",
+                    hint="The graph fixes the batch size somewhere. Export the model again with a dynamic batch.",
                 ) from error
             self.report.link(2).reason = stage.note
 
 
 def require_shapes(spec: ModelSpec, file: OnnxFile) -> None:
-    """Refuse profiles that the graph cannot take, in the words that TensorRT's network would be held against them with."""
+    """Reject profiles that do not fit the graph, with the same errors as for a TensorRT network."""
     fit_profiles(
         spec,
         {tensor.name: tuple(size if isinstance(size, int) else -1 for size in tensor.shape) for tensor in file.inputs},
@@ -194,5 +192,5 @@ def require_shapes(spec: ModelSpec, file: OnnxFile) -> None:
 
 
 def _missing() -> list[str]:
-    """What comparing with ONNX Runtime lacks here."""
+    """The missing packages for comparing with ONNX Runtime."""
     return [name for name in ("onnxruntime", "cv2") if find_spec(name) is None]

@@ -1,4 +1,4 @@
-"""Building with each backend that was chosen, and link 4: what was built computes what the reference computes."""
+"""Build with each chosen backend, and compare each result with the reference (link 4)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Builds:
 
     @contextmanager
     def opened(self, reduced: Artifact, float32: Artifact, spec: ModelSpec) -> Iterator[list[tuple[Artifact, Runner]]]:
-        """Build with each backend, and link 4; inside, what can run here is open. Files are added at the end."""
+        """Build with each backend and check link 4. Yields the runners that can run here; files are added on exit."""
         forms: list[BuiltArtifact] = []
         runners: list[tuple[Artifact, Runner]] = []
         chosen = [one for one in self.job.chosen if one.builds]
@@ -54,11 +54,11 @@ class Builds:
     def build_with(
         self, chosen: Chosen, reduced: Artifact, float32: Artifact, spec: ModelSpec
     ) -> tuple[BuiltArtifact | None, str]:
-        """What a backend builds out of the graph as it takes it, else why nothing was built."""
+        """Build with one backend from the graph that it takes; ``None`` and the reason if nothing was built."""
         backend = chosen.backend
         target = target_for(backend, target_of(self.job.request))
         wanted = {name: one.graph for name, one in expressions(self.job.request).items()}
-        # a graph that no backend asked for is a plugin's, which wants it built
+        # a graph that no backend requested comes from a plugin, which wants it built
         source = reduced if wanted.get(backend.name) or not any(wanted.values()) else float32
         with self.job.timed("build") as stage:
             built = self.job.hooks.build_engine(self.job.ctx, source.path, spec, self.job.precision, backend)
@@ -89,7 +89,7 @@ class Builds:
         return form, ""
 
     def verify_built(self, form: BuiltArtifact, spec: ModelSpec, *, several: bool) -> Runner | None:
-        """Link 4 of one file: every sample, alone and in batches."""
+        """Check link 4 for one file: every sample, alone and in batches."""
         record = next(one for one in self.job.report.artifacts if one.name == form.name)
         if self.job.request.verify == "none":
             record.reason = self.job.why_unverified
@@ -117,10 +117,10 @@ class Builds:
         return runner
 
     def conclude_built(self, chosen: Sequence[Chosen], reasons: Sequence[tuple[Chosen, str]]) -> None:
-        """Link 4 as a whole: it holds if every file that was asked for holds."""
+        """Set the status of link 4: it passes if it passes for every requested file."""
         link, records = self.job.report.link(4), self.job.report.artifacts
         if not chosen:
-            return self.job.not_run(4, "no file was built: --to asks for none")
+            return self.job.not_run(4, "no file was built: --to requests none")
         if len(chosen) == 1:
             link.reason = reasons[0][1] if reasons else records[0].reason
         else:
@@ -132,7 +132,7 @@ class Builds:
         return None
 
     def add_built(self, form: BuiltArtifact, float32: Artifact) -> None:
-        """The files of an artifact, its manifest completed."""
+        """Add the files of an artifact, and complete its manifest."""
         if isinstance(form.backend, KeepsManifest):
             source, origin = self.final_name(form.source, float32), self.final_name(float32.path, float32)
             form.backend.complete_manifest(form.path, source, origin, self.job.report)
@@ -140,7 +140,7 @@ class Builds:
             self.job.add_file(kind_of(suffix), path, suffix)
 
     def final_name(self, path: Path, float32: Artifact) -> str:
-        """What an ONNX file is called where it is written; a build's own source keeps its name."""
+        """The final name of an ONNX file; the source of a build keeps its name."""
         names = {path: destination.name for destination, path in self.job.files.items()}
         if path in names or path.parent != self.job.workdir:
             return names.get(path, path.name)

@@ -1,4 +1,4 @@
-"""A conversion that was made before: found by everything it depends on, before a framework is imported."""
+"""Reuse of earlier conversions, found by a key over everything they depend on, before a framework is imported."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from adaptrt.store.source_files import SourceFiles
 KIND = "conversion"
 _FORMAT = 1
 
-# files that hold data, whose content says everything; others are code, which may read whatever it likes, also where
-# they came with a distribution: a configuration inherits from others
+# data files, fully described by their content; others are code, which may read anything, even if they are part of
+# a distribution: a configuration inherits from others
 _DATA = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx"}
 # fields of a request that the result does not depend on
 _APART = {"require", "output", "command", "cache", "verbose"}
@@ -43,7 +43,7 @@ _REPORT, _HTML = ".report.json", ".report.html"
 
 
 def watch_sources(request: Request) -> SourceFiles:
-    """Every file that a request names, as it is now; those that a key needs join when it is made."""
+    """The current state of every file that a request names; ``conversion_key`` adds those that the key needs."""
     sources = SourceFiles()
     named = (Path(request.source), *(getattr(request, name) for name in _FILES))
     for path in (*named, *map(Path, request.build.plugin_libs), *request.ort_custom_ops):
@@ -55,15 +55,15 @@ def watch_sources(request: Request) -> SourceFiles:
 def conversion_key(
     request: Request, session: Session, settings: Settings, sources: SourceFiles | None = None
 ) -> tuple[str | None, str]:
-    """The key of a conversion; or ``None`` and why its result cannot be told from what goes in.
+    """The key of a conversion, or ``None`` and the reason why its inputs do not determine its result.
 
     ``sources`` remembers the files that were hashed.
     """
     sources = sources or SourceFiles()
     if settings.plugins.modules:
         return None, "plugins.toml names modules, whose code may change"
-    if not _is_told_by_its_content(request):
-        return None, f"{request.source} is code or a name, which may stand for something else next time"
+    if not _is_data_or_name(request):
+        return None, f"{request.source} is code or a name, whose content may change"
     try:
         distributions = _distributions(session)
         parts = {
@@ -79,13 +79,13 @@ def conversion_key(
             "gpu": _gpu(request),
         }
     except OSError as error:
-        return None, f"{error.filename} cannot be read"  # the conversion will say it better
+        return None, f"{error.filename} cannot be read"  # the conversion raises the detailed error
     except UsageError as error:
         return None, error.message
     return key_of(parts), ""
 
 
-def _is_told_by_its_content(request: Request) -> bool:
+def _is_data_or_name(request: Request) -> bool:
     source = Path(request.source)
     if source.is_file():
         return source.suffix.lower() in _DATA
@@ -111,7 +111,7 @@ def _request_parts(request: Request, sources: SourceFiles) -> dict[str, Any]:
             parts["ort_custom_ops"] = [sources.content(library) for library in value]
         elif (
             field.name == "source"
-        ):  # its content counts, and its name goes into reports, and into labels of some adapters
+        ):  # its content is hashed; its name is used in reports, and in labels by some adapters
             parts["source"] = Path(value).name
         elif field.name == "options":
             parts["options"] = {key: [str(part), _named_files(part, sources)] for key, part in value.items()}
@@ -121,14 +121,14 @@ def _request_parts(request: Request, sources: SourceFiles) -> dict[str, Any]:
 
 
 def _beside(request: Request, sources: SourceFiles) -> list[str]:
-    """A config beside the weights: adapters read those."""
+    """Configs next to the weights, which adapters read."""
     files = [Path(request.source), *([request.weights] if request.weights else [])]
     configs = [path.with_suffix(".json") for path in files if path.name and not path.is_dir()]
     return [sources.content(path) for path in configs if path.is_file()]
 
 
 def _named_files(value: Any, sources: SourceFiles) -> list[str]:
-    """What the files and folders hold that an option names (labels, a configuration), at any depth."""
+    """The content of files and folders that an option names (labels, a configuration), at any depth."""
     if isinstance(value, Mapping):
         return [content for part in value.values() for content in _named_files(part, sources)]
     if isinstance(value, (list, tuple)):
@@ -142,7 +142,7 @@ def _named_files(value: Any, sources: SourceFiles) -> list[str]:
 
 
 def _distributions(session: Session) -> dict[str, list[str]]:
-    """Plugins' distributions and what they require, with versions; installed editable, the state of their sources."""
+    """The plugins' distributions and requirements with versions; for editable installs, the state of their sources."""
     names = {"adaptrt", *(source.rpartition(" ")[0] for source in session.sources.values())} - {""}
     found: dict[str, list[str]] = {}
     for name in sorted(names):
@@ -181,19 +181,19 @@ def _sources(distribution: metadata.Distribution) -> list[str]:
 
 
 def _editable(distribution: metadata.Distribution) -> Path | None:
-    """The folder that a distribution is installed from, if it is editable."""
+    """The source folder of an editable distribution."""
     text = distribution.read_text("direct_url.json")
     location = json.loads(text) if text else {}
     return Path(unquote(urlparse(location["url"]).path)) if location.get("dir_info", {}).get("editable") else None
 
 
 def _packages(folder: Path) -> list[Path]:
-    """The folders of an editable distribution that hold its packages: those with an ``__init__.py``, one or two levels down."""
+    """The package folders of an editable distribution: those with an ``__init__.py``, one or two levels down."""
     return sorted({path.parent for pattern in ("*/__init__.py", "*/*/__init__.py") for path in folder.glob(pattern)})
 
 
 def _gpu(request: Request) -> list[str]:
-    """The GPU, where engines are built: they are made for it."""
+    """The GPU, if engines are built: they are specific to it."""
     if not can_build():
         return []
     try:
@@ -204,7 +204,7 @@ def _gpu(request: Request) -> list[str]:
 
 
 def stored_conversion(store: Store, entry: Entry, workdir: Path) -> tuple[Report, dict[str, Path]] | None:
-    """A kept report and its files by suffix, copied into ``workdir``; forgotten if they do not belong together."""
+    """A stored report and its files by suffix, copied into ``workdir``; an inconsistent entry is removed."""
     files = {suffix: workdir / f"cached{suffix}" for suffix in entry.files}
     if entry.kind == KIND and all(store.copy(entry, suffix, path) for suffix, path in files.items()):
         report = _sound_report(entry, files)
@@ -216,14 +216,14 @@ def stored_conversion(store: Store, entry: Entry, workdir: Path) -> tuple[Report
 
 
 def _sound_report(entry: Entry, files: Mapping[str, Path]) -> Report | None:
-    """The report, if it is of a conversion that passed and says of every file the hash that the file has."""
+    """The report, if the conversion passed and the report's hash of every file matches."""
     if _REPORT not in files:
         return None
     try:
         report = Report.from_json(files[_REPORT].read_bytes())
     except AdaptrtError:
         return None
-    told = sorted((record.sha256, record.bytes) for record in report.files.values())
+    listed = sorted((record.sha256, record.bytes) for record in report.files.values())
     kept = sorted(
         (entry.files[suffix], path.stat().st_size) for suffix, path in files.items() if suffix not in (_REPORT, _HTML)
     )
@@ -232,7 +232,7 @@ def _sound_report(entry: Entry, files: Mapping[str, Path]) -> Report | None:
         for suffix in files
         if suffix not in (_REPORT, _HTML)
     )
-    return report if report.status == "passed" and told == kept and in_place else None
+    return report if report.status == "passed" and listed == kept and in_place else None
 
 
 def _is_kind(kind: str, suffix: str) -> bool:
@@ -241,9 +241,9 @@ def _is_kind(kind: str, suffix: str) -> bool:
 
 
 def adopt(report: Report, stored: Report, files: Mapping[str, Path], created: float) -> bool:
-    """Make ``report`` the stored one, under this conversion's own names (``files``: suffix to destination).
+    """Fill ``report`` from the stored one, with the file names of this conversion (``files``: suffix to destination).
 
-    Whether they were the same names and the same command already.
+    Returns whether names and command are the same in both.
     """
     same = (report.source, report.command) == (stored.source, stored.command)
     kept = ("source", "command", "weights", "options", "stages", "warnings")

@@ -1,6 +1,6 @@
-"""The hook ``configure_builder`` in the build process: the session of the conversion is opened there again.
+"""The hook ``configure_builder`` in the build process: the session of the conversion is reopened there.
 
-That process has no caller to give it a callback, so ``ADAPTRT_TRACE_PLUGINS`` is read here.
+No caller can pass a callback to that process, so ``ADAPTRT_TRACE_PLUGINS`` is read here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adaptrt.request import Conversion
 
 
 def configure_builder(network: Any, config: Any, context: str | None) -> None:
-    """Called right before the build; ``context`` is the file that the parent process left for it."""
+    """Called right before the build; ``context`` is a file written by the parent process."""
     assert context is not None
     ctx: Conversion = pickle.loads(Path(context).read_bytes())
     with listen_to_hooks(_write_trace) if os.environ.get("ADAPTRT_TRACE_PLUGINS") else nullcontext():

@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 
 def convert(request: Request, observer: Observer | None = None, documents: Documents | None = None) -> Report:
-    """Run a whole conversion; files appear under their names only if it succeeds, all of them or none.
+    """Run a conversion. Output files are published only if it succeeds, all or none.
 
-    ``documents`` writes what else is made of a finished report into the folder given, and returns the files by suffix
+    ``documents`` renders a finished report into the given folder and returns the files by suffix
     (``{".report.html": path}``); they are published with the rest. Raises an ``AdaptrtError`` whose ``report``
-    attribute holds what is known up to there.
+    attribute holds the results so far.
     """
     return run_job(ConversionJob, request, observer, documents, adapter=request.adapter)
 
@@ -99,7 +99,7 @@ class ConversionJob(Job):
         self.finish()
 
     def take_from_cache(self) -> bool:
-        """Whether the same was converted before: its files and its report become those of this conversion."""
+        """Take files and report from the cache; returns whether there was an entry."""
         if not self.request.cache:
             return False
         from adaptrt.pipeline.cache import adopt, conversion_key, stored_conversion
@@ -118,19 +118,19 @@ class ConversionJob(Job):
                 return False
             stored, kept = found
             files = {self.destination.path(suffix): path for suffix, path in kept.items()}
-            stage.note = "converted before: everything is there"
+            stage.note = "already converted: all files come from the cache"
         names = {suffix: self.destination.path(suffix) for suffix in entry.files}
         same = adopt(self.report, stored, names, entry.created)
         page = names.get(".report.html")
         if page is not None and not (same and self.documents is not None):
-            del files[page]  # it tells of other names, or is not wanted
+            del files[page]  # it has other names, or is not requested
         self.files = files
         self.rename_in_manifest()
         self.finish()
         return True
 
     def rename_in_manifest(self) -> None:
-        """What was built and comes from the cache names the files of this conversion."""
+        """Write the file names of this conversion into cached manifests."""
         float32 = self.destination.path(".onnx").name
         reduced = self.destination.path(f".{self.precision.name}.onnx")
         for one in self.chosen:
@@ -146,7 +146,7 @@ class ConversionJob(Job):
                 self.add_file(kind_of(f"{suffix}.json"), self.files[manifest], f"{suffix}.json")
 
     def open_options(self) -> dict[str, Any]:
-        """Fill the adapter's options; what is left belongs to the decoder, known after the model is loaded."""
+        """Fill the adapter's options; the rest belongs to the decoder, which is known once the model is loaded."""
         options, rest = split_request_options(self.hooks, self.request)
         self.ctx = replace(self.ctx, options=options)
         return rest
@@ -156,7 +156,7 @@ class ConversionJob(Job):
         if spec.decoder is not None:
             from adaptrt.specs.decoders import find_decoder
 
-            find_decoder(spec.decoder.name)  # one that is not here should be known before minutes are spent
+            find_decoder(spec.decoder.name)  # a missing decoder should be reported before minutes are spent
         spec, warnings = self.request.shapes.apply(spec)
         for warning in warnings:
             self.warn(warning)
@@ -164,7 +164,7 @@ class ConversionJob(Job):
         return with_decoder_options(spec, decoder_options, self.hooks, self.request)
 
     def run_reference(self, model: nn.Module, spec: ModelSpec) -> tuple[EagerRunner, ModelSpec]:
-        """The untouched model on every sample; completes the spec's outputs."""
+        """Run the unpatched model on every sample; completes the spec's outputs."""
         from adaptrt.export.eager import EagerRunner
 
         runner = EagerRunner(model)
@@ -199,7 +199,7 @@ class ConversionJob(Job):
         return runner, spec
 
     def lacks_batch(self, spec: ModelSpec) -> bool:
-        """Whether an output has no row for each sample, so that only a whole larger batch can be compared."""
+        """Whether an output has no batch axis, so that it can only be compared for a whole batch."""
         from adaptrt.verify.batch_invariance import outputs_without_batch
 
         samples = [(sample.inputs, sample.reference) for sample in self.samples]
@@ -207,7 +207,7 @@ class ConversionJob(Job):
         return bool(without) and self.request.verify != "none" and batch_axis(spec).dynamic
 
     def compare_with_framework(self, reference: EagerRunner, spec: ModelSpec) -> None:
-        """Link 0: the framework's own road and ours see the same in a real image."""
+        """Link 0: the framework's own inference pipeline and adaptrt agree on a real image."""
         if self.request.verify == "none":
             return self.not_run(0, "--verify none")
         images = self.images()
@@ -262,7 +262,7 @@ class ConversionJob(Job):
         return path
 
     def rewrite(self, exported: Path, spec: ModelSpec) -> tuple[onnx_ir.Model, ModelSpec]:
-        """The graph passes; before and after them every axis is what was asked for."""
+        """Run the graph passes; before and after them, every axis is dynamic or fixed as requested."""
         from adaptrt.export.torch_onnx import EXPORTER_KEY
         from adaptrt.graph.lint import annotate_sources, check_graph, read_source_locations
         from adaptrt.graph.model_file import complete_outputs, count_operators, read_model, require_symbolic_axes
@@ -309,7 +309,7 @@ class ConversionJob(Job):
     def compare_predictions(
         self, reference: EagerRunner, results: Sequence[tuple[Artifact, Runner]], spec: ModelSpec
     ) -> None:
-        """Link 5: the results of the conversion see in real images what the reference sees."""
+        """Link 5: the converted model's predictions on real images match the reference's."""
         images = self.images()
         if not images:
             return self.not_run(5, "no --image")
@@ -333,7 +333,7 @@ class ConversionJob(Job):
         return None
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
-        """As strict as the precision of what is compared allows, which need not be the one asked for."""
+        """Metrics with the limits of the compared file's precision, which may differ from the requested one."""
         return [found.item for found in self.hooks.metrics(self.ctx, spec, precision)]
 
     def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:

@@ -1,4 +1,4 @@
-"""``--set`` between the adapter and the decoder: the adapter's part is known at once, the decoder with the model."""
+"""Splits ``--set`` between the adapter and the decoder; the decoder is only known once the model is loaded."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def split_request_options(hooks: Hooks, request: Request) -> tuple[Any, dict[str, Any]]:
-    """The adapter's options, filled, and what is left for the decoder.
+    """The adapter's options, filled, and the remaining options for the decoder.
 
-    Which decoder that is only the model tells; what none of them takes is a ``UsageError`` already.
+    The decoder depends on the model; an option that no decoder accepts raises a ``UsageError`` here.
     """
     own = hooks.adapter_options()
     options, left = split_options(own, request.options)
@@ -29,9 +29,9 @@ def split_request_options(hooks: Hooks, request: Request) -> tuple[Any, dict[str
 
 
 def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks, request: Request) -> ModelSpec:
-    """The spec with every parameter of its decoder: its own, what was left for it, and else the decoder's default, so that
-    a later version with other defaults reads the file as this one does. A ``UsageError`` names an option that the
-    decoder does not take."""
+    """The spec with every parameter of its decoder, from the spec, from ``left`` or the decoder's default, so that a later
+    version with other defaults reads the file the same way. Raises a ``UsageError`` for an option that the decoder does
+    not accept."""
     if spec.decoder is None and not left:
         return spec
     import msgspec
@@ -49,10 +49,10 @@ def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks,
                 _names(hooks.adapter_options()),
             )
     params = fill_options(decoder.params, {**(spec.decoder.params if spec.decoder else {}), **left})
-    if isinstance(params, DetectionParams):  # a file with a class that it lacks would predict nothing
+    if isinstance(params, DetectionParams):  # a file with an unknown class would predict nothing
         class_filter(params.classes, spec.labels)
     distribution = None if is_own(decoder.name) else owner_of(decoder.name).partition(" ")[0]
-    # as a file gives them back: lists for tuples
+    # as read back from a file: lists for tuples
     complete = msgspec.json.decode(
         msgspec.json.encode({name: getattr(params, name) for name in option_names(decoder.params)})
     )
@@ -65,14 +65,14 @@ def _require_taken(left: Mapping[str, Any], adapter: str, own: type[Any] | None)
     try:
         decoders = [find_decoder(name) for name in decoder_names()]
     except PluginError:
-        return  # it may be one that cannot be loaded; that is told if the model asks for it
+        return  # it may belong to a decoder that cannot be loaded; reported if the model uses that one
     for key in left:
         if not any(takes_option(decoder.params, key) for decoder in decoders):
             renamed = next(filter(None, (renamed_option(decoder.params, key) for decoder in decoders)), None)
             known = {name for decoder in decoders for name in option_names(decoder.params)}
             raise UsageError(
                 f"Neither adapter {adapter!r} nor any decoder has an option {key!r}.",
-                hint=f"{key} is called {renamed} now: --set {renamed}=..."
+                hint=f"{key} was renamed to {renamed}: --set {renamed}=..."
                 if renamed
                 else did_you_mean(key, {*known, *_names(own)}),
             )
@@ -80,9 +80,9 @@ def _require_taken(left: Mapping[str, Any], adapter: str, own: type[Any] | None)
 
 
 def _require_values(left: Mapping[str, Any], decoders: list[Decoder]) -> None:
-    """Refuse values that every decoder with these options refuses.
+    """Reject values that every decoder with these options rejects.
 
-    One of core's has to be among them: rules of others may span parameters that only the model's spec sets.
+    Only if one of them is built in: rules of other decoders may involve parameters that the model's spec sets.
     """
     from adaptrt.specs.decoders import is_own
 

@@ -1,4 +1,4 @@
-"""Versions of everything that matters, from metadata (nothing is imported for it), and where torch may leave files."""
+"""Package versions, read from metadata without imports, and the location of torch's compiler cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, find_candidates, installed_version
 
 _INDUCTOR_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-# what core itself works with; frameworks are what the installed plugins require
+# packages that core uses; frameworks come from the requirements of the installed plugins
 _CORE = (
     "adaptrt", "torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu",
     "tensorrt", "tensorrt-rtx-cu13-bindings", "cuda-python", "numpy", "opencv-python",
@@ -25,9 +25,9 @@ _GROUPS = (ADAPTERS, EXTENSIONS, "adaptrt.backends", "adaptrt.tasks", "adaptrt.d
 
 
 def described_packages() -> list[str]:
-    """Every distribution whose version says something: core's own, and what the installed plugins require.
+    """Every distribution of interest: core's, and the requirements of the installed plugins.
 
-    With what their extras bring: a framework that conflicts with others is one (``adaptrt-openvino[openvino]``).
+    Extras are included, since a framework that conflicts with others is an extra (``adaptrt-openvino[openvino]``).
     """
     names = dict.fromkeys(_CORE)
     for group in _GROUPS:
@@ -44,7 +44,7 @@ def described_packages() -> list[str]:
 
 
 def _applies(requirement: Requirement) -> bool:
-    """Whether it is required on this platform, always or by an extra; ``extra == "a"`` holds for the extra ``a`` alone."""
+    """Whether it is required on this platform, always or by an extra; ``extra == "a"`` is true only for the extra ``a``."""
     if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
         return True
     extras = re.findall(r"""extra == ["']([^"']+)["']""", str(requirement.marker))
@@ -63,9 +63,9 @@ def describe_environment() -> dict[str, str]:
 
 @contextmanager
 def inductor_cache(workdir: Path) -> Iterator[None]:
-    """Have torch's compiler cache in the work folder: importing torch._dynamo creates one in the shared temporary folder.
+    """Put torch's compiler cache into the work folder: importing torch._dynamo creates one in the shared temporary folder.
 
-    Left alone where the user chose a place.
+    No effect if the user has set a location.
     """
     if _INDUCTOR_VARIABLE in os.environ:
         yield

@@ -1,4 +1,4 @@
-"""What converting and building have in common: stages, files, the reduced-precision graph, the engine, and how it ends."""
+"""The common base of converting and building: stages, files, the reduced-precision graph, the engine, and completion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from adaptrt.store.source_files import SourceFiles, changed_message
 if TYPE_CHECKING:
     from adaptrt.plugins.facade import Hooks
 
-# how many samples at the first shapes
+# number of samples at the first shapes
 SAMPLES = {"full": 4, "quick": 2, "none": 1}
 
 Documents = Callable[[Report, Path], Mapping[str, Path]]
@@ -42,7 +42,7 @@ Documents = Callable[[Report, Path], Mapping[str, Path]]
 
 @dataclass(kw_only=True)
 class Job:
-    """A conversion or build in progress. Each method is one stage of its life, or serves all of them."""
+    """A conversion or build in progress. Each method is one stage, or is shared by the stages."""
 
     request: Request
     report: Report
@@ -56,7 +56,7 @@ class Job:
     precision: Precision = field(init=False)
     chosen: list[Chosen] = field(init=False)
     stage: str = "start"
-    files: dict[Path, Path] = field(default_factory=dict)  # what is to be published, by its final name
+    files: dict[Path, Path] = field(default_factory=dict)  # files to publish, by final name
     samples: list[Sample] = field(default_factory=list)
     sources: SourceFiles = field(init=False)
     cache_key: str | None = None
@@ -74,20 +74,20 @@ class Job:
 
     @property
     def writes_onnx(self) -> bool:
-        """Whether ONNX files are among what is to be written."""
+        """Whether ONNX files are requested."""
         return any(not one.builds for one in self.chosen)
 
     def run(self) -> None:
-        """All of it; files are published at its end."""
+        """Run all stages; files are published at the end."""
         raise NotImplementedError
 
     def begin(self) -> None:
-        """What hooks get, and what the report knows from the start."""
+        """Set up the context for hooks, and the parts of the report that are known from the start."""
         self.sources = watch_sources(self.request)
         self.precision = precision_named(self.request.precision)
         self.chosen = chosen_backends(self.request)
         self.leave_unsafe_cache()
-        # plugins hear of the end also where the options are wrong
+        # plugins are notified of the end even if the options are invalid
         self.ctx = Conversion(
             self.request,
             None,
@@ -107,7 +107,7 @@ class Job:
             self.warn(warning)
 
     def leave_unsafe_cache(self) -> None:
-        """Neither results nor timings come from a folder in which others may have placed them."""
+        """Do not use results or timings from a cache folder that other users can write to."""
         problem = cache_problem() if self.request.cache else None
         if problem is not None:
             self.warn(problem)
@@ -120,16 +120,16 @@ class Job:
         self.report.files[kind] = record_file(path, destination)
 
     def add_findings(self, found: Sequence[Finding]) -> None:
-        """Findings about the graph; what holds for several targets is said once."""
+        """Add findings about the graph; one that applies to several targets is added once."""
         self.report.findings += [finding for finding in found if finding not in self.report.findings]
 
     def require_buildable(self) -> None:
-        """Refuse what was asked for by name and cannot be built here, unless a plugin builds it."""
+        """Reject files that were requested by name and cannot be built here, unless a plugin builds them."""
         if not self.session.others("build_engine"):
             require_buildable(self.request)
 
     def finish(self) -> None:
-        """Everything under its name, the report last; and into the cache."""
+        """Publish all files, the report last, and add them to the cache."""
         self.stage = "publish"
         self.check_sources()
         record_verdicts(self.report, from_model=self.from_model)
@@ -147,21 +147,23 @@ class Job:
         publish(self.files, self.workdir)
 
     def check_sources(self) -> None:
-        """What was made from files that changed meanwhile is not kept: it would be served for their content."""
+        """Do not cache results if a source file changed during the conversion: the key would not match."""
         if self.report.cached:
             return
         changed = self.sources.changed()
         if changed:
-            self.warn(f"{changed_message(changed)}. It is not kept in the cache; convert again once the file is final.")
+            self.warn(f"{changed_message(changed)}. The result is not cached; convert again once the file is final.")
             self.cache_key = None
         elif self.cache_key is not None:
             now, _ = conversion_key(self.request, self.session, self.settings, self.sources)
             if now != self.cache_key:  # a config beside the weights, say, that was not there at the start
-                self.warn("A file that the conversion may have read appeared meanwhile. It is not kept in the cache.")
+                self.warn(
+                    "A file that the conversion may have read was created during the conversion. The result is not cached."
+                )
                 self.cache_key = None
 
     def remember(self, key: str) -> None:
-        """Keep copies for the next time; that this cannot be done is no failure."""
+        """Store copies in the cache; a failure to do so is only a warning."""
         files = {self.destination.suffix(name): path for name, path in self.files.items()}
         try:
             Store().put(key, KIND, f"{self.report.adapter} {self.report.source}", files)
@@ -169,7 +171,7 @@ class Job:
             self.warn(f"{error.message} {error.hint or ''}".strip())
 
     def reduce_precision(self, float32: Artifact, spec: ModelSpec) -> Artifact:
-        """Link 3: the graph in the precision asked for, compared within what that precision costs; else ``float32``."""
+        """Link 3: the graph in the requested precision, compared within that precision's tolerances; else ``float32``."""
         from adaptrt.onnxfile.node_rules import require_quantized
         from adaptrt.onnxfile.reader import read_onnx
 
@@ -189,8 +191,8 @@ class Job:
             return float32
         if read_onnx(onnx_path).spec is not None and outline.spec is None:
             raise PluginError(
-                f"{self.session.answered(hook)} returned a graph from {hook} that lost the file's metadata.",
-                hint=f"Copy metadata_props from {onnx_path.name}: the spec travels in there.",
+                f"{self.session.answered(hook)} returned a graph without the file's metadata from {hook}.",
+                hint=f"Copy metadata_props from {onnx_path.name}: it holds the spec.",
             )
         from adaptrt.graph.lint import check_reduced  # needs onnx, as what reduced the graph did
 
@@ -208,7 +210,7 @@ class Job:
         return reduced
 
     def verify_reduced(self, reduced: Artifact, spec: ModelSpec) -> Verification:
-        """Every sample; a graph with casts in the float32 form that rounds as it does, and once as it is."""
+        """Check every sample. A graph with casts runs in its emulated float32 form, and one sample in the file itself."""
         effort, found = self.request.verify, Verification()
         if self.precision.form == "cast":
             with closing(open_emulated(reduced, self.request, self.workdir)) as runner:
@@ -229,7 +231,7 @@ class Job:
 
     @contextmanager
     def timed(self, name: str, *, verifying: bool = False) -> Iterator[Stage]:
-        """A stage: announced, timed, recorded also when it fails."""
+        """Announce, time and record a stage, even if it fails."""
         self.stage = name
         stage = Stage(name, verifying=verifying)
         self.report.stages.append(stage)
@@ -249,9 +251,9 @@ class Job:
         self.observer.warning(text)
 
     def failed(self, error: BaseException) -> BaseException:
-        """Record a failure; what to raise for it."""
+        """Record a failure; returns the exception to raise."""
         found = error
-        if isinstance(error, OSError):  # hooks' own come as PluginError: this was writing, or the disk
+        if isinstance(error, OSError):  # errors of hooks are PluginErrors: this one comes from writing files
             found = output_error(error, self.destination.folder)
         message = found.message if isinstance(found, AdaptrtError) else str(found) or type(found).__name__
         if isinstance(found, (ExportError, VerificationError)):
@@ -267,8 +269,8 @@ class Job:
             found.report = self.report
         return found
 
-    def tell(self) -> None:
-        """Tell everybody that this is the end. What fails in that never hides why the conversion failed."""
+    def notify_finished(self) -> None:
+        """Notify plugins and the observer. An error in a plugin never hides why the conversion failed."""
         try:
             if hasattr(self, "ctx"):
                 self.hooks.conversion_finished(self.ctx, self.report)
@@ -293,7 +295,7 @@ def run_job(
     *,
     adapter: str | None,
 ) -> Report:
-    """Run one; whatever happens, everybody hears of the end, and only whole results are left."""
+    """Run a job. Plugins and the observer are notified of its end in every case; partial results are removed."""
     report = Report(
         adapter=request.adapter,
         source=request.source,
@@ -321,9 +323,9 @@ def run_job(
             running.run()
         except BaseException as error:
             failure = running.failed(error)
-            running.tell()
+            running.notify_finished()
             if failure is error:
                 raise
             raise failure from error
-        running.tell()
+        running.notify_finished()
     return report

@@ -1,4 +1,4 @@
-"""The six links: each compares one later form with the reference, and says why where it did not run."""
+"""The six links: each compares one converted form with the reference, or records why it did not run."""
 
 from __future__ import annotations
 
@@ -29,25 +29,27 @@ def record_link(
     link.checks.extend(checks)
     if not checks:
         link.status = "failed"
-        raise error(f"Link {link.number} ({link.name}) compares nothing.", hint="Check the outputs of the spec.")
+        raise error(
+            f"Link {link.number} ({link.name}) has no outputs to compare.", hint="Check the outputs of the spec."
+        )
     failed = [check for check in link.checks if not check.passed]
     link.status = "failed" if failed else "passed"
     if failed:
         check = failed[0]
         relation = "at least" if check.higher_is_better else "at most"
         unit = f" {check.unit}" if check.unit == "pixels" else ""
-        said = f"{check.title} {check.value:.3g}{unit}, {relation} {check.limit:.3g} is accepted"
+        text = f"{check.title} {check.value:.3g}{unit}, {relation} {check.limit:.3g} is accepted"
         if math.isinf(check.value) and check.reason:
-            said = f"{check.title}: {check.reason}"
+            text = f"{check.title}: {check.reason}"
         raise error(
-            f"Link {link.number} ({link.name}) fails: {said}.",
+            f"Link {link.number} ({link.name}) fails: {text}.",
             hint=_BATCH_DEPENDENT if check.kind == "batch" else _HINTS[link.number],
         )
 
 
 @contextmanager
 def guarded(link: Link, *, error: type[PatchError | VerificationError] = VerificationError) -> Iterator[None]:
-    """A form of the model that does not even run fails its link."""
+    """A converted model that does not run fails its link."""
     try:
         yield
     except Exception as found:
@@ -58,21 +60,21 @@ def guarded(link: Link, *, error: type[PatchError | VerificationError] = Verific
 
 _HINTS = {
     0: "Pre- or postprocessing differs from the framework's: letterbox, channel order, normalization or decoding.",
-    1: "A patch changes the result. Find out which with --debug and --verify full, or leave the adapter's patches out.",
-    2: "The exported graph computes something else: try the other --exporter, --no-simplify, or a lower --opset.",
+    1: "A patch changes the result. Find out which with --debug and --verify full, or disable the adapter's patches.",
+    2: "The exported graph computes different results: try the other --exporter, --no-simplify, or a lower --opset.",
     3: "Keep more of the graph in float32 (--keep-fp32), or choose another --precision.",
-    4: "The backend computes something else: try --precision fp32, then keep parts in float32 (--keep-fp32).",
-    5: "Numbers agree and predictions do not: look at the images in the report.",
+    4: "The backend computes different results: try --precision fp32, then keep parts in float32 (--keep-fp32).",
+    5: "Outputs agree but predictions do not: look at the images in the report.",
 }
 
 _BATCH_DEPENDENT = (
-    "What a sample gives depends on the others in its batch: the model mixes them itself (a mean over axis 0, BatchNorm that "
-    "is not in eval mode), or the graph holds the batch of the example as a number. --batch 1 fixes the batch."
+    "The result of a sample depends on the others in its batch: the model mixes them (a mean over axis 0, BatchNorm that "
+    "is not in eval mode), or the graph holds the batch size of the example as a constant. --batch 1 fixes the batch."
 )
 
 
 def hint_with_hazards(hint: str | None, findings: Sequence[Finding]) -> str | None:
-    """The hint of a failed link, with the lines whose numbers the trace froze: the likeliest reason there is."""
+    """The hint of a failed link, with the lines at which tracing recorded a constant: the most likely cause."""
     lines = [
         f"{place.file}:{place.line}" + (f" ({place.code})" if place.code else "")
         for finding in findings
@@ -81,11 +83,11 @@ def hint_with_hazards(hint: str | None, findings: Sequence[Finding]) -> str | No
     ]
     if not lines:
         return hint
-    return f"The trace froze numbers of the example at {', '.join(lines[:3])}. {hint or ''}".strip()
+    return f"Tracing recorded constants from the example inputs at {', '.join(lines[:3])}. {hint or ''}".strip()
 
 
 def hint_of_inputs(options: Any) -> str:
-    """What to look at where the model itself fails: shapes, and types and values if the adapter can be told of them."""
+    """What to check if the model itself fails: shapes, and types and values if the adapter has options for them."""
     more = [
         text
         for key, text in (
@@ -123,7 +125,7 @@ def compare_predictions(
         except Exception as error:
             raise VerificationError(
                 f"Metric {metric.name!r} fails: {type(error).__name__}: {error}",
-                hint="A metric has to take the predictions of the spec's task.",
+                hint="A metric must accept the predictions of the spec's task.",
             ) from error
         checks.append(
             Check(
@@ -142,12 +144,12 @@ def compare_predictions(
 
 
 def found_nothing(predictions: Sequence[Predictions], task: Task[Any]) -> bool:
-    """Whether agreement would prove nothing: every prediction is empty."""
+    """Whether every prediction is empty, so that agreement is not meaningful."""
     return all(task.is_empty(one) for one in predictions)
 
 
 def record_prediction(prediction: Predictions, task: Task[Any]) -> PredictionRecord:
-    """What a report keeps; a ``PluginError`` now where it could not be written in the end."""
+    """The record for the report. Raises a ``PluginError`` if it is not JSON data, before the report is written."""
     import msgspec
 
     data = task.record(prediction)
@@ -156,13 +158,13 @@ def record_prediction(prediction: Predictions, task: Task[Any]) -> PredictionRec
     except TypeError as error:
         raise PluginError(
             f"Task {task.name!r} records a prediction that is not JSON data: {error}.",
-            hint="Plain values only: float(x) for a numpy scalar, array.tolist() for an array.",
+            hint="Use plain values: float(x) for a numpy scalar, array.tolist() for an array.",
         ) from error
     return PredictionRecord(task.name, task.describe(prediction), data)
 
 
 def image_record(records: list[ImageRecord], path: Path) -> ImageRecord:
-    """The record of this image, made at its first use."""
+    """The record of this image, created on first use."""
     for record in records:
         if record.path == str(path):
             return record

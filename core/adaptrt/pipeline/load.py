@@ -1,4 +1,4 @@
-"""A converted model, ready to predict."""
+"""Load a converted model for prediction."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Timing:
 class Model:
     """A file that adaptrt wrote, with its pre- and postprocessing.
 
-    Calling it with a path, an array (uint8 [H, W, 3] RGB) or a list of them gives a list of predictions; keyword
+    Calling it with a path, an array (uint8 [H, W, 3] RGB) or a list of them returns a list of predictions; keyword
     arguments change the decoder's parameters for this call (``conf=0.4``). Use it as a context manager, or ``close``.
     """
 
@@ -47,7 +47,7 @@ class Model:
         session, _ = open_session(spec.adapter if spec.adapter in installed else None, plugins_file)
         self.warnings = list(session.warnings)
         self._hooks = session.hooks
-        if spec.image is not None:  # so that the first call takes as long as any other
+        if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401
             from adaptrt.vision.decoders import decode  # noqa: F401
 
@@ -55,7 +55,7 @@ class Model:
         return self.timed(images, **params)[0]
 
     def timed(self, images: Any, **params: Any) -> tuple[list[Predictions], Timing]:
-        """The predictions, and where the time went; reading files counts as preprocessing."""
+        """The predictions and the time of each step; reading files counts as preprocessing."""
         spec = self._spec_with(params)
         batch = (
             [images]
@@ -112,7 +112,7 @@ class Model:
         return self.spec.with_decoder_params(**{key: getattr(filled, key) for key in params})
 
     def _largest_batch(self) -> int:
-        axes = self.spec.inputs[0].dims if self.spec.inputs else ()  # a model of numbers may have neither
+        axes = self.spec.inputs[0].dims if self.spec.inputs else ()  # a non-image model may have no inputs or axes
         return axes[0].max if axes else 1
 
 
@@ -125,7 +125,7 @@ def load(
     plugin_libs: Sequence[str | Path] = (),
     plugins_file: str | Path | None = None,
 ) -> Model:
-    """Open a file that adaptrt wrote, with the backend that its suffix names.
+    """Open a file that adaptrt wrote, with the backend of its suffix.
 
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine).
     """
@@ -146,14 +146,14 @@ def load(
 
 
 def _without_spec(path: Path, backend: Backend) -> ModelError:
-    unknown = "how images go in and predictions come out is not known"
+    unknown = "pre- and postprocessing are unknown"
     if not isinstance(backend, KeepsManifest):
         return ModelError(
-            f"{path.name} holds no adaptrt spec: {unknown}.",
-            hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file is.",
+            f"{path.name} has no adaptrt spec: {unknown}.",
+            hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file contains.",
         )
     return ModelError(
         f"{path.name} has no manifest ({path.name}.json): {unknown}.",
-        hint=f"Copy the manifest beside it, or run arrays with {backend.title}: "
+        hint=f"Copy the manifest next to it, or run arrays with {backend.title}: "
         f"adaptrt.specs.backends.BACKENDS.find({backend.name!r}).open(...).",
     )

@@ -1,4 +1,4 @@
-"""The names of inputs and outputs: what the adapter says, what the model gives, what the user asked for."""
+"""The names of inputs and outputs, from the adapter, the model and the user's request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adaptrt.specs import ModelSpec, OutputSpec
 
 
 def name_inputs(spec: ModelSpec, wanted: Sequence[str]) -> ModelSpec:
-    """The spec with the names of ``--input-names``, if any; everything that refers to an input follows."""
+    """The spec with the names of ``--input-names``, if any; references to inputs are renamed too."""
     if not wanted:
         return spec
     _check("input", wanted, [tensor.name for tensor in spec.inputs])
@@ -21,21 +21,21 @@ def name_inputs(spec: ModelSpec, wanted: Sequence[str]) -> ModelSpec:
 
 
 def name_outputs(spec: ModelSpec, wanted: Sequence[str], given: Mapping[str, str]) -> ModelSpec:
-    """The outputs that the model gives (name to type), described as far as the adapter did, named as the user asked."""
+    """The spec with the model's outputs (``given``: name to type), the adapter's descriptions and the requested names."""
     if spec.outputs and len(spec.outputs) != len(given):
         raise ModelError(
-            f"The spec names {len(spec.outputs)} outputs, the model gives {len(given)} ({', '.join(given)}).",
-            hint="The adapter's model_spec has to describe all of them, or none.",
+            f"The spec names {len(spec.outputs)} outputs, the model returns {len(given)} ({', '.join(given)}).",
+            hint="The adapter's model_spec must describe all of them, or none.",
         )
     outputs = spec.outputs or tuple(OutputSpec(name) for name in given)
     if wanted:
         _check("output", wanted, [output.name for output in outputs])
     names = wanted or tuple(output.name for output in outputs)
     taken = next((name for name in names if name in {tensor.name for tensor in spec.inputs}), None)
-    if taken is not None:  # a graph has one value of a name
+    if taken is not None:  # value names in a graph are unique
         free = ",".join(f"{name}_out" if name == taken else name for name in names)
         raise ModelError(
-            f"{taken!r} is the name of an input and of an output.", hint=f"Name the outputs: --output-names {free}"
+            f"{taken!r} is the name of both an input and an output.", hint=f"Name the outputs: --output-names {free}"
         )
     named = zip(outputs, names, given.values(), strict=True)
     return replace(spec, outputs=tuple(replace(output, name=name, dtype=dtype) for output, name, dtype in named))

@@ -1,4 +1,4 @@
-"""How a conversion reports what it does; library code itself never prints."""
+"""How a conversion reports progress; library code itself never prints."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from adaptrt.report import Report, Stage
 
 
 class Observer:
-    """Receives what happens during a conversion or a build: ``adaptrt.convert(..., observer=...)``.
+    """Receives the events of a conversion or a build: ``adaptrt.convert(..., observer=...)``.
 
-    Every method is a no-op: derive a class, and override what is of interest. Calls come from the thread that converts.
+    Every method is a no-op; override those you need. They are called from the thread that converts.
     """
 
     def stage_started(self, name: str) -> None:
@@ -18,13 +18,13 @@ class Observer:
         """A step of the current stage is done."""
 
     def stage_finished(self, stage: Stage) -> None:
-        """A stage ended well; its time and note are known."""
+        """A stage succeeded; its time and note are known."""
 
     def warning(self, text: str) -> None:
-        """Something the user should know, that does not stop the conversion."""
+        """A warning for the user; the conversion continues."""
 
     def detail(self, text: str) -> None:
-        """Something for whoever asked for more (``-v``)."""
+        """A detail for verbose output (``-v``)."""
 
     def finished(self, report: Report) -> None:
-        """The conversion ended, well or not (``report.status``)."""
+        """The conversion succeeded or failed (``report.status``)."""

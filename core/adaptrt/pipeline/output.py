@@ -1,4 +1,4 @@
-"""Where a conversion writes: names, one conversion at a time to a name, files that appear only when whole."""
+"""Where a conversion writes: file names, one conversion per name at a time, atomic publishing."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from adaptrt.store.workspace import follow_link, move_file, workspace
 class Destination:
     """The folder and the stem of everything a conversion writes: ``best`` for ``best.onnx``, ``best.engine`` ...
 
-    ``suffixes`` maps the suffix of a backend's files to the one that the user gave instead (``.engine`` to ``.plan``);
-    everywhere else suffixes are said as if they had not.
+    ``suffixes`` maps the suffix of a backend's files to the user's choice (``.engine`` to ``.plan``);
+    all other code uses the original suffixes.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class Destination:
         return self.folder / f"{self.stem}{suffix}"
 
     def suffix(self, path: Path) -> str:
-        """The suffix that ``path`` made this of."""
+        """The suffix that ``path`` was called with for this file."""
         suffix = path.name.removeprefix(self.stem)
         for own, asked in self.suffixes.items():
             if suffix.startswith(asked):
@@ -50,7 +50,7 @@ class Destination:
 
 
 def destination_of(request: Request) -> Destination:
-    """Where a request writes, under the suffixes that it asks for."""
+    """Where a request writes, with the requested suffixes."""
     destination = choose_destination(request.source, request.output, request.precision)
     renamed = {
         one.backend.suffixes[0]: one.suffix for one in chosen_backends(request) if one.suffix != one.backend.suffixes[0]
@@ -85,7 +85,7 @@ def choose_destination(source: str, output: Path | None, precision: str = FP32.n
 
 
 def kind_of(suffix: str) -> str:
-    """What a report calls a file that a backend built: ``engine``, ``manifest``, ``rtx.engine``, ``openvino.xml``."""
+    """The name in reports of a file that a backend built: ``engine``, ``manifest``, ``rtx.engine``, ``openvino.xml``."""
     return {".engine.json": "manifest"}.get(suffix, suffix.removeprefix("."))
 
 
@@ -94,9 +94,9 @@ _SOURCE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx", ".py", ".yaml", ".yml
 
 @contextmanager
 def opened(destination: Destination) -> Iterator[Path]:
-    """A folder to work in, beside the destination and gone afterwards; no other process writes to this name meanwhile.
+    """A temporary work folder next to the destination. It locks the name against other processes until it is removed.
 
-    Folders that had to be made for it go too, if nothing was put into them.
+    Folders that had to be created are removed too, if they are still empty.
     """
     folder = destination.folder
     with ExitStack() as stack:
@@ -113,7 +113,7 @@ def opened(destination: Destination) -> Iterator[Path]:
 
 
 def require_folder(folder: Path, flag: str = "-o") -> None:
-    """Refuse a folder that cannot be made or written to; nothing is made."""
+    """Reject a folder that cannot be created or written to; creates nothing."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise output_error(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)), existing, flag)
@@ -127,10 +127,10 @@ def record_file(path: Path, destination: Path) -> FileRecord:
 
 
 def publish(files: Mapping[Path, Path], workdir: Path) -> None:
-    """Move finished files (destination to file) to their names: all of them or none.
+    """Move finished files (destination to file) to their names, all or none.
 
-    What they replace is kept in ``workdir`` until all are there, and comes back if one cannot be moved. Each name
-    changes from the old file to the new one in one step; a name that is a link stays one.
+    Replaced files are kept in ``workdir`` until all moves are done, and are restored if one fails. Each file is
+    replaced atomically; a symbolic link stays one.
     """
     targets = [(follow_link(destination), path) for destination, path in files.items()]
     with ExitStack() as undo:
@@ -163,14 +163,15 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def output_error(error: OSError, folder: Path, flag: str = "-o") -> OutputError:
-    """What an error of the file system means for the user; ``flag`` names the place."""
-    elsewhere = f"Choose another place with {flag}."
+    """The error to show the user for a file system error; ``flag`` is the option that sets the folder."""
+    elsewhere = f"Choose another folder with {flag}."
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return OutputError(
-            f"The disk of {folder} is full.", hint=f"Free some space, or choose another place with {flag}."
+            f"No space left on the device holding {folder}.",
+            hint=f"Free some space, or choose another folder with {flag}.",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(f"{folder} cannot be written to.", hint=elsewhere)
+        return OutputError(f"{folder} is not writable.", hint=elsewhere)
     if error.errno in (errno.EEXIST, errno.ENOTDIR):
         return OutputError(f"{folder} is not a folder.", hint=elsewhere)
     if error.errno == errno.EISDIR:

@@ -1,4 +1,4 @@
-"""What can be refused before the model is loaded: the same for a conversion, a build and a plan."""
+"""Checks before the model is loaded, shared by conversion, build and plan."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from adaptrt.specs.backends import Backend, ChecksOptions, ChecksRuntime
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
 
-# what checkpoints are called; a config (.py, .yaml) may be one by name that the framework brings
+# suffixes of checkpoints; a config (.py, .yaml) may be the name of one that the framework ships
 FILE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".onnx"}
 
 
 def require_possible(request: Request) -> None:
-    """Refuse an opset, precision or build option that the target does not have, and files that are not there."""
+    """Reject an opset, precision or build option that the target does not support, and missing files."""
     target = target_of(request)
     if request.opset is not None:
         choose_opset(request.opset, request.exporter, target)
@@ -33,26 +33,26 @@ def require_possible(request: Request) -> None:
 
 
 def require_supported(request: Request, backend: Backend, target: Target) -> None:
-    """Refuse what this backend does not have for this target: a precision, or an option of the build."""
+    """Reject a precision or build option that this backend does not support for this target."""
     precision = precision_named(request.precision)
     unsupported = backend.express(precision, target).unsupported
     if unsupported:
         able = [one.name for one in PRECISIONS.all() if not backend.express(one, target).unsupported]
         raise UsageError(
             f"--precision {precision.name}: {unsupported}.",
-            hint=f"{target.title} has {', '.join(able)}. Choose one of them, or another --target.",
+            hint=f"{target.title} supports {', '.join(able)}. Choose one of them, or another --target.",
         )
     if isinstance(backend, ChecksOptions):
         backend.check_options(request.build, target)
 
 
 def require_buildable(request: Request) -> None:
-    """Refuse a file that was asked for by name (``--to``) and that cannot be built here."""
+    """Reject a file that was requested by name (``--to``) and cannot be built here."""
     refuse_unavailable(request, [one for one in chosen_backends(request) if one.asked and one.builds])
 
 
 def refuse_unavailable(request: Request, chosen: Sequence[Chosen]) -> None:
-    """Refuse what cannot be built here: a ``DependencyError`` if something is not installed, else a ``BuildError``."""
+    """Raise a ``DependencyError`` if a package is missing for a build, a ``BuildError`` if it cannot be built otherwise."""
     target = target_of(request)
     for one in chosen:
         reason = one.backend.unavailable(target_for(one.backend, target), request.build.device)
@@ -62,12 +62,12 @@ def refuse_unavailable(request: Request, chosen: Sequence[Chosen]) -> None:
             one.backend.check_runtime(builder=True)
         raise BuildError(
             f"No {one.suffix} file can be built: {reason}.",
-            hint="Build it on a machine that has what is missing; adaptrt doctor lists what is installed here.",
+            hint="Build it on a machine that meets the requirements; adaptrt doctor lists what is installed here.",
         )
 
 
 def require_images(request: Request) -> None:
-    """Refuse an image that is none."""
+    """Reject a file that is not an image."""
     for path in (request.image, request.test_image):
         if path is not None:
             from adaptrt.vision.images import read_image
@@ -76,10 +76,10 @@ def require_images(request: Request) -> None:
 
 
 def require_source(source: str) -> None:
-    """A name like a file's has to be one; any other may be a name that the adapter knows."""
+    """A name with a checkpoint suffix must be an existing file; any other may be a name that the adapter knows."""
     if not source.strip():
-        raise UsageError("SOURCE is empty.", hint="Is a variable of the shell not set? Give a file or a model's name.")
+        raise UsageError("SOURCE is empty.", hint="Give a file or a model's name; check for an unset shell variable.")
     path = Path(source)
     if path.suffix in FILE_SUFFIXES and not path.exists():
         hint = nearest_file(path, FILE_SUFFIXES) or "Check the path; nothing is downloaded."
-        raise ModelError(f"There is no file {source}.", hint=hint)
+        raise ModelError(f"File not found: {source}.", hint=hint)

@@ -1,4 +1,4 @@
-"""The model that a file was converted from: named by the caller, never by the report beside the file."""
+"""The source model of a converted file: named by the caller, never by the report next to the file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SUFFIX = ".report.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """How to load the model that a file was converted from: what ``adaptrt convert`` was given.
+    """How to load the source model of a converted file: the arguments of ``adaptrt convert``.
 
-    A source can name code (``module:attribute``, a ``.py`` file), and so can weights and options. They are the caller's
-    own words, since a report may have been written by anyone.
+    A source can name code (``module:attribute``, a ``.py`` file), and so can weights and options. They
+    come from the caller only, since a report may have been written by anyone.
     """
 
     adapter: str
@@ -38,9 +38,9 @@ class Origin:
 
 
 def report_of(path: Path) -> Report | None:
-    """The report of the conversion that wrote this file; ``None`` if it is not beside it.
+    """The report of the conversion that wrote this file; ``None`` if it is not next to the file.
 
-    A ``ModelError`` if the file is not the one that the report describes.
+    Raises a ``ModelError`` if the report describes a different file.
     """
     stem = path.name
     while "." in stem:
@@ -57,7 +57,7 @@ def _require_described(report: Report, beside: Path, path: Path) -> None:
     hashes = [record.sha256 for record in report.files.values() if Path(record.path).name == path.name]
     if hashes and path.is_file() and file_sha256(path) not in hashes:
         raise ModelError(
-            f"{beside.name} describes another {path.name}: one of the two was changed or replaced.",
+            f"{beside.name} describes a different {path.name}: one of the two was changed or replaced.",
             hint="Convert the model again, or restore the file that belongs to the report.",
         )
 
@@ -65,22 +65,22 @@ def _require_described(report: Report, beside: Path, path: Path) -> None:
 def split_params(
     adapter: str, params: Mapping[str, Any], plugins_file: Path | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of the adapter, and what is left for the decoder, as ``adaptrt convert`` splits ``--set``."""
+    """The options of the adapter, and the remaining ones for the decoder, as ``adaptrt convert`` splits ``--set``."""
     taken = open_session(adapter, plugins_file)[0].hooks.adapter_options()
     own = {key: value for key, value in params.items() if taken is not None and takes_option(taken, key)}
     return own, {key: value for key, value in params.items() if key not in own}
 
 
 def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = None) -> Model:
-    """The unpatched model, eager on the CPU, with the pre- and postprocessing of the file converted from it.
+    """The unpatched model, eager on the CPU, with the pre- and postprocessing of the converted file.
 
-    The report beside the file gives the spec alone: shapes, preprocessing, decoder, labels.
+    Only the spec is taken from the report: shapes, preprocessing, decoder, labels.
     """
     report = report_of(path)
     if report is None or report.spec is None:
         raise ModelError(
-            f"The pre- and postprocessing of {path.name} are unknown: its report is not beside it.",
-            hint=f"Keep <name>{SUFFIX} beside the file.",
+            f"The pre- and postprocessing of {path.name} are unknown: its report is missing.",
+            hint=f"Put <name>{SUFFIX} next to the file.",
         )
     from adaptrt.export.eager import EagerRunner
 
@@ -102,14 +102,14 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
 
 
 def origin_missing(path: Path, command: Sequence[str] = ()) -> UsageError:
-    """The error of a caller who asks for eager and does not name the model; nothing that the report names is loaded.
+    """The error for backend eager without a model; nothing that the report names is loaded.
 
-    ``command`` is the command line so far; the hint completes it with what the report says, as quoted text.
+    ``command`` is the command line so far; the hint completes it with values from the report, quoted.
     """
     report = report_of(path)
-    message = "Backend eager needs --adapter and --source: a report does not decide what is loaded."
+    message = "Backend eager needs --adapter and --source; they are never taken from the report."
     if report is None:
-        return UsageError(message, hint="Give both as adaptrt convert was given them.")
+        return UsageError(message, hint="Give the same values as to adaptrt convert.")
     program, given = list(command[:2]) or ["adaptrt", "evaluate"], list(command[2:])
     flags = {word.partition("=")[0] for word in given}
     words: list[str] = []
@@ -122,5 +122,5 @@ def origin_missing(path: Path, command: Sequence[str] = ()) -> UsageError:
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     full = shlex.join([*program, *map(printable, words), *given])
     return UsageError(
-        message, hint=f"The report of {path.name} says the following. Check what it names before you run it: {full}"
+        message, hint=f"According to the report of {path.name}, this is the command. Check it before you run it: {full}"
     )

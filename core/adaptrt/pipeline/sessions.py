@@ -1,4 +1,4 @@
-"""Opens the plugin session of a conversion or of a loaded model."""
+"""Opens the plugin session of a conversion or a loaded model."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _listener: ContextVar[Callable[[HookCall], None] | None] = ContextVar("listener"
 
 
 def open_session(adapter: str | None, plugins_file: Path | None = None) -> tuple[Session, Settings]:
-    """Core, the adapter, extensions.
+    """Register core, the adapter and extensions.
 
-    A plugins.toml of the current folder may be somebody else's: the modules it names are code, and its settings could
-    send data elsewhere, so both wait for ``--plugins``. The user's own configuration is trusted.
+    A plugins.toml in the current folder is not trusted: the modules it names are code, and its settings could send data
+    elsewhere, so both need ``--plugins``. The user's own configuration is trusted.
     """
     session = Session(DEFAULTS, on_call=_listener.get())
     if adapter is not None:
@@ -41,7 +41,7 @@ def open_session(adapter: str | None, plugins_file: Path | None = None) -> tuple
 
 @contextmanager
 def listen_to_hooks(callback: Callable[[HookCall], None]) -> Iterator[None]:
-    """Each call of a hook, with its result, goes to ``callback`` in every session that is opened meanwhile."""
+    """Pass each hook call, with its result, to ``callback``, in every session opened within the context."""
     token = _listener.set(callback)
     try:
         yield
@@ -50,13 +50,13 @@ def listen_to_hooks(callback: Callable[[HookCall], None]) -> Iterator[None]:
 
 
 def _untrusted(settings: Settings, session: Session) -> Settings:
-    """What a file that nobody named may say: which extensions to leave out."""
+    """The allowed settings of an untrusted file: which extensions to skip."""
     if settings.plugins.modules:
         session.warnings.append(
-            f"{FILE_NAME} of this folder names modules ({', '.join(settings.plugins.modules)}): not loaded "
+            f"{FILE_NAME} in this folder names modules ({', '.join(settings.plugins.modules)}): not loaded "
             f"without --plugins {FILE_NAME}."
         )
     if settings.settings:
         tables = ", ".join(f"[settings.{name}]" for name in settings.settings)
-        session.warnings.append(f"{tables} in {FILE_NAME} of this folder: ignored without --plugins {FILE_NAME}.")
+        session.warnings.append(f"{tables} in {FILE_NAME} in this folder: ignored without --plugins {FILE_NAME}.")
     return replace(settings, settings={})

@@ -18,7 +18,7 @@ def require_model_file(path: Path) -> None:
     if path.is_dir():
         raise ModelError(f"{path} is a folder.", hint=f"Give a file: {', '.join(model_suffixes())}")
     if not path.is_file():
-        raise ModelError(f"There is no file {path}.", hint=nearest_file(path, model_suffixes()) or "Check the path.")
+        raise ModelError(f"File not found: {path}.", hint=nearest_file(path, model_suffixes()) or "Check the path.")
     if not os.access(path, os.R_OK):
         raise ModelError(f"{path} cannot be read: permission denied.", hint="Check its permissions.")
 

@@ -134,7 +134,7 @@ def _to_uint8(array: NDArray[Any]) -> ImageArray:
 
 
 def _missing(path: Path) -> ImageError:
-    return ImageError(f"There is no file {path}.", hint=nearest_file(path) or "Check the path to the image.")
+    return ImageError(f"File not found: {path}.", hint=nearest_file(path) or "Check the path to the image.")
 
 
 def _from_array(array: NDArray[Any]) -> ImageArray:

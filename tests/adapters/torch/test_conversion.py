@@ -108,7 +108,7 @@ def test_a_failure_is_told_in_one_voice_and_leaves_its_report(folder: Path, capf
     """ONNX Runtime logs what it raises, in color; the folder of the output need not be there."""
     with pytest.raises(adaptrt.VerificationError, match="Expand") as caught:
         adaptrt.convert("nets.py:Bakes", adapter="torch", shape="x=1..4x3", exporter="torchscript", output="new/b.onnx")
-    assert "froze numbers of the example at nets.py:" in (caught.value.hint or "")
+    assert "recorded constants from the example inputs at nets.py:" in (caught.value.hint or "")
     assert capfd.readouterr() == ("", "")
     assert (folder / "new" / "b.failed.report.json").is_file()
 
@@ -123,6 +123,6 @@ def test_an_output_with_the_name_of_an_input(folder: Path) -> None:
     (folder / "same.py").write_text(
         "from torch import nn\n\nclass Same(nn.Module):\n    def forward(self, x): return {'x': x * 2, 'y': x}\n"
     )
-    with pytest.raises(adaptrt.ModelError, match="'x' is the name of an input and of an output") as caught:
+    with pytest.raises(adaptrt.ModelError, match="'x' is the name of both an input and an output") as caught:
         adaptrt.convert("same.py:Same", adapter="torch", shape="x=1..4x3", exporter="torchscript")
     assert "--output-names x_out,y" in (caught.value.hint or "")

@@ -123,5 +123,5 @@ def test_torchscript_has_one_exporter(conversion: Make, folder: Any) -> None:
     torch.jit.trace(torch.nn.Linear(4, 2), torch.ones(2, 4)).save(str(folder / "t.pt"))
     asked = {"shape": ("x=1..4x4",), "trust_checkpoint": True}
     assert spec_of(conversion("t.pt", **asked)).exporter == "torchscript"
-    with pytest.raises(UsageError, match="takes no TorchScript"):
+    with pytest.raises(UsageError, match="does not accept TorchScript"):
         spec_of(conversion("t.pt", **asked, exporter="dynamo"))

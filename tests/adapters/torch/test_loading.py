@@ -56,7 +56,7 @@ def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
     ("source", "message", "hint"),
     [
         ("nets.py:ImageArra", "has no 'ImageArra'", "Did you mean 'ImageArray'?"),
-        ("net.py:ImageArray", "There is no file net.py", "Did you mean 'nets.py'?"),
+        ("net.py:ImageArray", "File not found: net.py", "Did you mean 'nets.py'?"),
         ("nets.py", "Which object in nets.py?", "nets.py:Net"),
         ("nothing_here:Net", "no module 'nothing_here'", "Install its package"),
         ("torhc.nn:Linear", "no module 'torhc'", "Did you mean 'torch'?"),
@@ -64,7 +64,7 @@ def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
         ("nets.py:number", "returns a int", "returns the module alone"),
         ("nets.py:build", "missing a required argument: 'classes'", "build(classes)"),
         ("nets.py:NETS_HAVE_NO_SUCH", "has no", ""),
-        ("best.pt", "There is no file best.pt", ""),
+        ("best.pt", "File not found: best.pt", ""),
     ],
 )
 def test_wrong_sources(conversion: Make, source: str, message: str, hint: str) -> None:

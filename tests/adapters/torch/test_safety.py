@@ -64,7 +64,7 @@ def test_a_report_that_names_code(source: str, converted: str) -> None:
     path = Path("net.report.json")
     changed = {**json.loads(path.read_text()), "source": source, "options": {"args": ["touch pwned"]}}
     path.write_text(json.dumps(changed))
-    with pytest.raises(UsageError, match="a report does not decide what is loaded"):
+    with pytest.raises(UsageError, match="they are never taken from the report"):
         evaluate([converted], "val", backends=["eager"])
     assert not Path("pwned").exists()
     assert "planted" not in sys.modules

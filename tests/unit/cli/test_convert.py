@@ -155,10 +155,10 @@ def test_a_wrong_option_leaves_nothing(adaptrt: Any, tiny: str) -> None:
         (("--set", "conf=high"), 2, "--set conf='high'"),
         (("--set", "conf=7"), 2, "conf is 7.0, and must lie between 0 and 1."),
         (("--set", "patched=perhaps"), 2, "--set patched='perhaps'"),
-        (("--weights", "best.pth"), 4, "There is no file best.pth.\nDid you mean 'besst.pth'?"),
-        (("--weights", "a.pth"), 4, "There is no file a.pth.\nCheck the path; nothing is downloaded."),
-        (("--image", "street.jpg"), 4, "There is no file street.jpg."),
-        (("--test-image", "street.jpg"), 4, "There is no file street.jpg."),
+        (("--weights", "best.pth"), 4, "File not found: best.pth.\nDid you mean 'besst.pth'?"),
+        (("--weights", "a.pth"), 4, "File not found: a.pth.\nCheck the path; nothing is downloaded."),
+        (("--image", "street.jpg"), 4, "File not found: street.jpg."),
+        (("--test-image", "street.jpg"), 4, "File not found: street.jpg."),
         (("--plugin-lib", "libops.so"), 2, "--plugin-lib: there is no file libops.so."),
         (("--ort-custom-ops", "libops.so"), 2, "--ort-custom-ops: there is no file libops.so."),
         (("--keep-fp32", "["), 2, "--keep-fp32 '[' is no regular expression"),
@@ -183,7 +183,7 @@ def test_what_cannot_be_is_refused_before_the_model_is_loaded(
 def test_a_source_that_is_a_file_has_to_be_there(adaptrt: Any, tiny: str) -> None:
     Path("best.pt").touch()
     for source, said in (
-        ("bst.pt", "There is no file bst.pt.\nDid you mean 'best.pt'?"),
+        ("bst.pt", "File not found: bst.pt.\nDid you mean 'best.pt'?"),
         ("", "SOURCE is empty."),
     ):
         result = adaptrt("convert", source, "--adapter", tiny)

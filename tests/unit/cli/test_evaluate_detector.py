@@ -71,7 +71,7 @@ def test_a_results_file_without_scores(converted: str, adaptrt: Callable[..., An
 def test_annotations_that_are_missing(converted: str, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("evaluate", converted, "--data", "nowhere.json")
     assert result.code == 2
-    assert "There is no file nowhere.json" in result.err
+    assert "File not found: nowhere.json" in result.err
 
 
 @pytest.mark.parametrize("data", ["set", "set/instances.json"])

@@ -51,7 +51,7 @@ def test_nothing_is_loaded_that_the_report_names(
     for part in ((), ("--adapter", "tiny"), ("--source", "classifier")):
         result = adaptrt(*words, *part)
         assert (result.code, loaded) == (2, []), result.err
-        assert "a report does not decide what is loaded" in result.err
+        assert "they are never taken from the report" in result.err
 
 
 def test_the_error_completes_the_command(converted: str, adaptrt: Callable[..., Any]) -> None:

@@ -46,7 +46,7 @@ def call(adaptrt: Any, command: str, file: str) -> Any:
 def test_a_missing_file(adaptrt: Any, command: str) -> None:
     result = call(adaptrt, command, "stret.engine")
     assert result.code == 4
-    assert result.err == "Error: There is no file stret.engine.\nDid you mean 'street.engine'?\n"
+    assert result.err == "Error: File not found: stret.engine.\nDid you mean 'street.engine'?\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -143,5 +143,5 @@ def test_which_files_a_backend_runs(tmp_path: Path) -> None:
         assert words in str(caught.value)
     with pytest.raises(UsageError, match="nothing to run"):
         chosen([other], "tensorrt")
-    with pytest.raises(ModelError, match="no file"):
+    with pytest.raises(ModelError, match="File not found"):
         chosen([tmp_path / "c.onnx"])

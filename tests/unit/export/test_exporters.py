@@ -179,7 +179,7 @@ def test_torchscript_has_no_other_exporter(tmp_path: Path) -> None:
     spec = ModelSpec((InputSpec.image(8, 8),), outputs=(OutputSpec("y"),))
     with pytest.raises(ExportError) as caught:
         exported(tmp_path, spec, "torchscript", torch.jit.trace(Unexportable(), torch.rand(1, 3, 8, 8)))
-    assert "the Python module it was made from" in (caught.value.hint or "")
+    assert "export the original Python module" in (caught.value.hint or "")
     assert "--exporter" not in (caught.value.hint or "")
 
 

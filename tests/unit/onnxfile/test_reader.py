@@ -146,7 +146,7 @@ def test_the_command_that_builds_again_asks_for_the_same() -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no file"):
+    with pytest.raises(ModelError, match="File not found"):
         read_onnx(tmp_path / "m.onnx")
     (tmp_path / "m.onnx").touch()
     with pytest.raises(GraphError, match="is empty"):

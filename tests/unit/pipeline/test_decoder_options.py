@@ -44,7 +44,7 @@ def test_one_threshold_for_mmdets_dense_heads() -> None:
     assert found.distribution == "adaptrt-mmdet", "what to install where it is missing"
     with pytest.raises(UsageError) as caught:
         completed(DecoderSpec("dense"), score_thr="0.005")
-    assert caught.value.hint == "score_thr is called conf now: --set conf=..."
+    assert caught.value.hint == "score_thr was renamed to conf: --set conf=..."
 
 
 def test_a_class_that_is_not_there_is_refused() -> None:

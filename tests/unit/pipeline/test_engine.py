@@ -252,7 +252,7 @@ def test_why_there_is_no_reduced_graph() -> None:
         return why_float32(Request("a", "b", precision=precision, target=target), precision_named(precision))
 
     assert why(None, "fp32") == "the graph stays float32"
-    assert why("10", "fp16") == "the graph holds fp16 already"
+    assert why("10", "fp16") == "the graph is already in fp16"
     assert "build option" in why("8", "fp16")
     assert "Q/DQ" in why("10", "int8")
 

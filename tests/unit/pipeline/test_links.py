@@ -80,7 +80,7 @@ def test_every_link_says_what_to_do(number: int) -> None:
 
 def test_a_link_without_checks_proves_nothing() -> None:
     opened = link()
-    with pytest.raises(VerificationError, match="compares nothing"):
+    with pytest.raises(VerificationError, match="has no outputs to compare"):
         record_link(opened, [])
     assert opened.status == "failed"
 

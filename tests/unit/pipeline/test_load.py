@@ -80,7 +80,7 @@ def test_images_that_are_none(tmp_path: Path) -> None:
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     write(tmp_path / "best.onnx", "1")
-    with pytest.raises(ModelError, match="no file") as caught:
+    with pytest.raises(ModelError, match="File not found") as caught:
         adaptrt.load(tmp_path / "bset.onnx")
     assert caught.value.hint == "Did you mean 'best.onnx'?"
     with pytest.raises(ModelError, match="is a folder"):
@@ -98,7 +98,7 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "message"), [("", "holds no adaptrt spec"), ("{}", "spec in this file cannot be read")]
+    ("metadata", "message"), [("", "has no adaptrt spec"), ("{}", "spec in this file cannot be read")]
 )
 def test_a_file_without_a_spec(tmp_path: Path, metadata: str, message: str) -> None:
     with pytest.raises(ModelError, match=message):

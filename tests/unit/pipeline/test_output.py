@@ -165,7 +165,7 @@ def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(Path, "mkdir", refuse)
     tmp_path.chmod(0o500)
     try:
-        with pytest.raises(OutputError, match="cannot be written to") as caught, opened(Destination(tmp_path, "best")):
+        with pytest.raises(OutputError, match="is not writable") as caught, opened(Destination(tmp_path, "best")):
             pass
     finally:
         tmp_path.chmod(0o700)
@@ -175,10 +175,10 @@ def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (errno.ENOSPC, "is full"),
-        (errno.EDQUOT, "is full"),
-        (errno.EROFS, "cannot be written to"),
-        (errno.EPERM, "cannot be written to"),
+        (errno.ENOSPC, "No space left"),
+        (errno.EDQUOT, "No space left"),
+        (errno.EROFS, "is not writable"),
+        (errno.EPERM, "is not writable"),
         (errno.EIO, "Input/output error"),
         (errno.ENAMETOOLONG, "File name too long"),
     ],

@@ -21,6 +21,6 @@ def test_a_file_that_its_report_does_not_describe(tmp_path: Path) -> None:
     (tmp_path / "best.report.json").write_text(report.to_json())
     assert report_of(path) == report
     path.write_bytes(b"new")
-    with pytest.raises(ModelError, match="describes another best.onnx") as caught:
+    with pytest.raises(ModelError, match="describes a different best.onnx") as caught:
         report_of(path)
     assert caught.value.hint

@@ -131,7 +131,7 @@ def test_an_image_that_is_gone_is_named(report: Report) -> None:
     Path(report.images[0].path).unlink()
     page = Page(render_html(report))
     assert page.images() == []
-    assert "There is no file" in page.text
+    assert "File not found" in page.text
     assert "1 red, 1 blue" in page.text
 
 

@@ -162,4 +162,4 @@ def test_an_old_name_of_a_parameter_is_an_error_with_the_new_one(name: str, old:
         pytest.importorskip("adaptrt_mmdet")
     with pytest.raises(UsageError) as caught:
         fill_options(find_decoder(name).params, {old: 0.5})
-    assert re.fullmatch(rf"{old} is called {now} now: --set {now}=\.\.\.", str(caught.value.hint))
+    assert re.fullmatch(rf"{old} was renamed to {now}: --set {now}=\.\.\.", str(caught.value.hint))

@@ -1,1 +1,1 @@
-"""Comparing a later form of the model with the reference: on which samples, in which batches, and when a sample decides."""
+"""Compare a converted model with the reference: choice of samples and batches, and which samples count."""

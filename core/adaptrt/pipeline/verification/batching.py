@@ -1,4 +1,4 @@
-"""Batches out of single samples, and back: a model with a fixed batch is given no fewer samples than it takes."""
+"""Join samples to batches and split them again: a model with a fixed batch always gets a full one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def smallest_batch(spec: ModelSpec) -> int:
-    axes = spec.inputs[0].dims if spec.inputs else ()  # a model of numbers may have neither
+    axes = spec.inputs[0].dims if spec.inputs else ()  # a non-image model may have no inputs or axes
     return axes[0].min if axes else 1
 
 
 def fill_batch(samples: Sequence[Mapping[str, NDArray[Any]]], smallest: int) -> Mapping[str, NDArray[Any]]:
-    """One batch of at least ``smallest`` rows out of samples with batch 1, filled up with the last sample."""
+    """Join samples of batch 1 to one batch of at least ``smallest`` rows, padded with the last sample."""
     filled = [*samples, *[samples[-1]] * (smallest - len(samples))]
     if len(filled) == 1:
         return filled[0]
@@ -30,7 +30,7 @@ def fill_batch(samples: Sequence[Mapping[str, NDArray[Any]]], smallest: int) -> 
 
 
 def first_rows(outputs: dict[str, NDArray[Any]], count: int, smallest: int) -> dict[str, NDArray[Any]]:
-    """The outputs of the first ``count`` samples of a batch that was filled up to ``smallest``."""
+    """The outputs of the first ``count`` samples of a batch that was padded to ``smallest``."""
     if count >= smallest:
         return outputs
     return {name: array[:count] if array.ndim and len(array) == smallest else array for name, array in outputs.items()}

@@ -1,4 +1,4 @@
-"""Whether a graph that was made dynamic in its batch still is the same function."""
+"""Check that a graph whose batch was made dynamic still computes the same function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adaptrt.specs.runners import Runner
 from adaptrt.verify.compare import Comparison
 from adaptrt.vision.examples import example_arrays
 
-# batches that are tried, in multiples of the fixed one
+# batches to try, as multiples of the fixed one
 _MULTIPLES = (1, 2, 3)
 
 
@@ -26,7 +26,7 @@ def check_dynamic_batch(
     spec: ModelSpec,
     request: Request,
 ) -> tuple[list[Check], str]:
-    """Several batches of the fixed size, each alone in the fixed graph and all together in the dynamic one.
+    """Compare several batches of the fixed size, each alone in the fixed graph, with all of them joined in the dynamic one.
 
     ``sizes`` are the shapes of the inputs of the fixed graph.
     """
@@ -45,7 +45,7 @@ def check_dynamic_batch(
         try:
             outputs = dynamic.run(joined)
         except AdaptrtError as error:
-            raise GraphError(f"batch {count} times the fixed one does not run. {error.message}") from error
+            raise GraphError(f"{count} times the fixed batch does not run. {error.message}") from error
         expected = {name: np.concatenate([one[name] for one in alone[:count]]) for name in alone[0]}
         comparison.add(expected, outputs)
     batch = next(iter(shapes.values()))[0]

@@ -1,4 +1,4 @@
-"""The samples that every link is checked on: which shapes, which batches, within which time."""
+"""The samples that every link is checked on: shapes and batches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass
 class Sample:
-    """Inputs, and what the reference gave for them; ``again`` asks the reference about others."""
+    """Inputs and the reference's outputs; ``again`` runs the reference on other inputs."""
 
     inputs: Mapping[str, NDArray[Any]]
     reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -26,14 +26,14 @@ class Sample:
 
 
 def require_numbers(outputs: Mapping[str, NDArray[Any]]) -> None:
-    """An output without a single finite number agrees with nothing, and would pass every comparison with its like."""
+    """Reject an output without any finite number: it cannot be compared meaningfully."""
     import numpy as np
 
     for name, array in outputs.items():
         if array.size and array.dtype.kind in "fc" and not np.isfinite(array).any():
             raise ModelError(
-                f"The model itself gives no number in output {name!r}: all of it is NaN or infinite.",
-                hint="Its weights are damaged, or it overflows: look at them in the framework.",
+                f"The model itself returns only NaN or infinity in output {name!r}.",
+                hint="Its weights are damaged, or it overflows: check it in the framework.",
             )
 
 
@@ -43,10 +43,10 @@ def trace_shapes(spec: ModelSpec) -> Shapes:
 
 
 def sample_shapes(spec: ModelSpec) -> list[Shapes]:
-    """Shapes to compare at, batch as small as may be: opt of each profile, then the corners of its other axes.
+    """Shapes to compare at, with the smallest batch: opt of each profile, then the corners of its other axes.
 
     The profile with the largest batches comes first. One corner mixes large and small, since square images do not
-    tell height from width.
+    distinguish height from width.
     """
     count = max(len(tensor.profiles) for tensor in spec.inputs)
     found: list[Shapes] = []
@@ -60,7 +60,7 @@ def sample_shapes(spec: ModelSpec) -> list[Shapes]:
 
 
 def batch_shapes(spec: ModelSpec) -> Shapes:
-    """The first shapes with a larger batch: its opt, and two at least."""
+    """The first shapes with a larger batch: its opt, at least two."""
     smallest = sample_shapes(spec)[0]
     axis = batch_axis(spec)
     size = max(axis.opt, min(axis.min + 1, axis.max))
@@ -74,7 +74,7 @@ def batch_shapes(spec: ModelSpec) -> Shapes:
 
 
 def batch_axis(spec: ModelSpec) -> Dim:
-    """The batch of the profile that has the largest ones: batches are tried at its shapes."""
+    """The batch axis of the profile with the largest batches: batches are tried at its shapes."""
     profiles = range(len(spec.inputs[0].profiles)) if spec.inputs else range(1)
     return max((_batch_axis(spec, profile) for profile in profiles), key=lambda axis: axis.max)
 
@@ -95,7 +95,7 @@ def _shape(tensor: InputSpec, profile: int) -> Shape:
 
 
 def _alternating(spec: ModelSpec, profile: int) -> set[str]:
-    """Every other of the dynamic axes behind the batch; those of one name go together."""
+    """Every second dynamic axis after the batch; axes of the same name are treated alike."""
     names = [
         _axis_key(tensor, axis, dim)
         for tensor in spec.inputs

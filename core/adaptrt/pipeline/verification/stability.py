@@ -1,4 +1,4 @@
-"""Whether a sample decides anything: a model that ranks or picks jumps where two candidates are nearly equal."""
+"""Whether a sample is usable: a model that ranks or selects is unstable if two candidates are nearly equal."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ _TRIES = 4
 
 
 def reference_instability(sample: Sample, converted: Arrays, spec: ModelSpec, precision: Precision) -> Check | None:
-    """How far the reference itself differs when its input is perturbed by one rounding error, if that is more than is
-    accepted: a check that fails.
+    """A failed check if perturbing the input by one rounding error changes the reference's outputs beyond the limit.
 
-    ``None``: the sample counts. It does where it agrees, where a group fails that is not ``rank_sensitive``, and where
-    the reference is stable.
+    ``None``: the sample counts, because it agrees, a group that is not ``rank_sensitive`` fails, or the reference is
+    stable.
     """
     failed = {check.name for check in _checks(sample.reference, converted, spec, precision) if not check.passed}
     if not failed or sample.again is None or not failed <= _rank_sensitive(spec):

@@ -1,4 +1,4 @@
-"""One way to compare a later form of the model with the reference: samples alone, samples in batches, within a budget."""
+"""Compare a converted model with the reference: samples alone and in batches, within a time budget."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.backends import runs_onnx
 from adaptrt.specs.runners import Runner
 
-# seconds that a link may spend on batches; the larger ones are left out beyond, and the report says so
+# time budget in seconds of a link for batches; larger ones are then skipped, which the report notes
 BATCH_BUDGET = 30.0
 
 
 @dataclass
 class Verification:
-    """What was found: ``unstable`` holds a failed check for each sample that is left out, because the reference itself is
-    unstable there; ``note`` says what was tried and what was not."""
+    """The result: ``unstable`` holds a failed check for each sample that is skipped because the reference itself is unstable
+    there; ``note`` describes what was tried and what was skipped."""
 
     checks: list[Check] = field(default_factory=list)
     invariance: list[Check] = field(default_factory=list)
@@ -31,10 +31,10 @@ class Verification:
     note: str = ""
 
     def record(self, link: Link) -> None:
-        """Put the checks into the link; the first that fails ends the conversion."""
+        """Add the checks to the link; the first that fails ends the conversion."""
         link.reason = "; ".join(filter(None, [link.reason, self.note]))
         if self.unstable:
-            link.reason = "; ".join(filter(None, [link.reason, self._left_out()]))
+            link.reason = "; ".join(filter(None, [link.reason, self._skipped()]))
         if self.checks or not self.unstable:
             record_link(link, [*self.checks, *self.invariance])
             return
@@ -42,14 +42,14 @@ class Verification:
             record_link(link, self.invariance)
         link.status = "not run"
 
-    def _left_out(self) -> str:
+    def _skipped(self) -> str:
         alike = [check for check in self.unstable if check.name == self.unstable[0].name]
         worst = max(alike, key=lambda check: check.value)
         count = len(self.unstable)
         samples = "every sample" if not self.checks else f"{count} samples" if count > 1 else "1 sample"
         unit = " pixels" if worst.unit == "pixels" else ""
-        moved = f"the model's own {worst.name} move by {worst.value:.2g}{unit} when its input is perturbed by one rounding error"
-        return f"{samples} left out: there {moved}"
+        moved = f"the model's own {worst.name} change by {worst.value:.2g}{unit} when its input is perturbed by one rounding error"
+        return f"{samples} skipped: there {moved}"
 
 
 def verify(
@@ -64,9 +64,9 @@ def verify(
 ) -> Verification:
     """Compare an artifact with the reference on every sample, and with itself in batches.
 
-    Where nothing is rounded a sample's result has to stay the same to float32 in a batch; else within the tolerance of the
-    artifact's precision, since a backend may take other kernels for other batches. ``label`` tells the checks of several
-    artifacts apart.
+    In ONNX Runtime a sample's result in a batch must be the same within float32 tolerance; else within the tolerance of
+    the artifact's precision, since a backend may select other kernels for other batches. ``label`` distinguishes the
+    checks of several artifacts.
     """
     found = Verification()
     found.checks, outputs = compare_samples(runner.run, samples, spec, artifact.precision, found.unstable)
@@ -87,9 +87,9 @@ def compare_samples(
     precision: Precision,
     unstable: list[Check] | None = None,
 ) -> tuple[list[Check], list[Any]]:
-    """Each sample on its own against the reference; the outputs too, for the batches.
+    """Compare each sample with the reference; also returns the outputs, for the batches.
 
-    With ``unstable`` samples are left out where the reference itself is unstable; what failed in it is added there.
+    With ``unstable``, samples for which the reference itself is unstable are skipped; their failed checks are added there.
     """
     from adaptrt.pipeline.verification.stability import reference_instability
     from adaptrt.verify.compare import Comparison
@@ -114,7 +114,7 @@ def check_batch_invariance(
     effort: Verify,
     precision: Precision | None = None,
 ) -> tuple[list[Check], str]:
-    """Batch invariance on the samples of equal shape, and what was tried and left out. With ``precision`` its tolerance holds."""
+    """Check batch invariance on the samples of equal shape; also returns a note. ``precision`` sets the tolerance."""
     from adaptrt.verify.batch_invariance import (
         batched_inputs,
         check_batches,
@@ -125,11 +125,11 @@ def check_batch_invariance(
 
     references = [(sample.inputs, sample.reference) for sample in samples if sample.reference]
     whole = outputs_without_batch([given for given, _ in references], [found for _, found in references], spec)
-    said = f"{', '.join(whole)} without a batch axis, compared as a whole" if whole else ""
+    note = f"{', '.join(whole)} without a batch axis, compared as a whole" if whole else ""
     if whole:
         spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name not in whole))
         if not spec.outputs:
-            return [], said
+            return [], note
     first = {name: array.shape for name, array in samples[0].inputs.items()}
     alike = [
         index
@@ -144,7 +144,7 @@ def check_batch_invariance(
         if len(inputs) < 2:
             return [], "batch invariance is not checked: one sample has no other batch items"
         checks = check_other_items(run, inputs, spec, precision)
-        return checks, "; ".join(filter(None, [f"batch {axis.max} with other batch items", said]))
+        return checks, "; ".join(filter(None, [f"batch {axis.max} with other batch items", note]))
     sizes = batch_sizes(spec)
     if effort == "quick":
         sizes = sizes[:1]
@@ -158,16 +158,16 @@ def check_batch_invariance(
         if spent > BATCH_BUDGET and tried:
             break
         tried.append(size)
-    left_out = (
-        f"batches {', '.join(map(str, sizes[len(tried) :]))} left out: beyond {BATCH_BUDGET:.0f} s"
+    skipped = (
+        f"batches {', '.join(map(str, sizes[len(tried) :]))} skipped: beyond {BATCH_BUDGET:.0f} s"
         if len(tried) < len(sizes)
         else ""
     )
     outputs = [alone[index] for index in alike]
     shared = {tensor.name for tensor in spec.inputs} - set(batched_inputs(spec))
-    if shared:  # one batch has one of these: alone, every sample has to have had the same
+    if shared:  # a batch has one of these, so every sample must have had the same one alone
         inputs = [{**sample, **{name: inputs[0][name] for name in shared}} for sample in inputs]
         outputs = [run(sample) for sample in inputs]
     rows, rows_alone = split_rows(inputs, outputs, spec)
     checks = check_batches(run, rows, rows_alone, spec, tried, precision)
-    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", left_out, said]))
+    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", skipped, note]))

@@ -94,7 +94,7 @@ def _annotation_file(data: Path) -> Path:
             raise UsageError(f"{data} should hold one annotation file; there is {names}.", hint=_EXAMPLE)
         return found[0]
     if not data.is_file():
-        raise UsageError(f"There is no file {data}.", hint=_EXAMPLE)
+        raise UsageError(f"File not found: {data}.", hint=_EXAMPLE)
     return data
 
 

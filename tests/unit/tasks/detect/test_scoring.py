@@ -84,7 +84,7 @@ def test_annotations_that_cannot_be_used(shapes: Path, tmp_path: Path, parts: di
 
 
 def test_files_that_are_no_annotations(shapes: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="There is no file"):
+    with pytest.raises(UsageError, match="File not found"):
         read_coco(tmp_path / "gone.json", SPEC, None)
     with pytest.raises(UsageError, match="should hold one annotation file"):
         read_coco(tmp_path, SPEC, None)

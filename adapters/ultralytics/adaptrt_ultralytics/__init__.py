@@ -4,5 +4,5 @@
 
 import os
 
-# read when ultralytics is imported, which would else install with pip what it misses
+# read when ultralytics is imported; it would otherwise install missing packages with pip
 os.environ.setdefault("YOLO_AUTOINSTALL", "False")

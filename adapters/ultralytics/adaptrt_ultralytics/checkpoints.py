@@ -1,4 +1,4 @@
-"""Which family a file belongs to, read without executing it."""
+"""Determines the family of a checkpoint without executing it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Family = Literal["new", "classic"]
 
-# Everything these checkpoints pickle beside tensors: stand-ins, none of it is run.
+# Everything these checkpoints pickle besides tensors: replaced by stand-ins, never executed.
 INERT = ("ultralytics", "models", "utils", "yolov5", "torch.nn", "builtins.getattr", "argparse.Namespace")
 
 CLASSIC_MODULES = ("models.yolo", "yolov5.models.yolo")
@@ -37,7 +37,7 @@ SUPPORTED = "Supported: detection models of YOLOv5 (classic and new), v3, v8, v9
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A pickled network, with what lies beside it in the file (``train_args``, ``date``, ``epoch`` ...)."""
+    """A pickled network and the other entries of the file (``train_args``, ``date``, ``epoch`` ...)."""
 
     path: Path
     family: Family
@@ -54,12 +54,12 @@ def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     contents = read_checkpoint(path, inert=INERT)
     model = _network_in(contents)
     if model is None:
-        raise CheckpointError(f"{path} holds no YOLO network{_what_instead(contents)}.", hint=SUPPORTED)
+        raise CheckpointError(f"{path} does not contain a YOLO network{_what_instead(contents)}.", hint=SUPPORTED)
     return Checkpoint(path, _family(path, model), model, contents if isinstance(contents, dict) else {})
 
 
 def _network_in(contents: Any) -> InertObject | None:
-    """The averaged weights if they are there, as Ultralytics itself prefers; else the model."""
+    """The averaged weights if present, which Ultralytics prefers too; else the model."""
     candidates = [contents.get("ema"), contents.get("model")] if isinstance(contents, dict) else [contents]
     for candidate in candidates:
         while isinstance(candidate, InertObject) and candidate.name in WRAPPERS:
@@ -86,4 +86,4 @@ def _family(path: Path, model: InertObject) -> Family:
         return "new"
     if module in CLASSIC_MODULES and name in ("Model", "DetectionModel"):
         return "classic"
-    raise CheckpointError(f"{path} is a network of an unknown kind: {model.path}.", hint=SUPPORTED)
+    raise CheckpointError(f"{path} is a network of an unknown class: {model.path}.", hint=SUPPORTED)

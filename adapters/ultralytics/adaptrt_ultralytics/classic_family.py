@@ -27,7 +27,7 @@ def classic_spec(ctx: Conversion, model: ClassicModel) -> ModelSpec:
 
 
 def classic_patches(model: ClassicModel, spec: ModelSpec) -> list[Patch]:
-    """Our own head follows the export rules; all it has to know is whether height and width stay open."""
+    """The rebuilt head follows the export rules; it only needs to know whether height and width are dynamic."""
     if not spec.dynamic_size:
         model.fix_size(*spec.image_size)
         return []
@@ -35,7 +35,7 @@ def classic_patches(model: ClassicModel, spec: ModelSpec) -> list[Patch]:
         SwitchPatch(
             target="adaptrt_ultralytics.classic.head:AnchorDetect",
             values={"dynamic": True},
-            reason="the grid follows the size of the input inside the graph",
+            reason="the grid is computed from the input size inside the graph",
             requires="adaptrt-ultralytics>=0.1",
         )
     ]

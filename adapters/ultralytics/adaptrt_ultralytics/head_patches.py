@@ -1,7 +1,7 @@
 """Patches of ``ultralytics.nn.modules`` that keep shape arithmetic out of the graph.
 
-The framework reads batch, height and width from tensors and writes them into every ``view``; here the batch is the -1
-of each reshape, and what is static is a number.
+The framework reads batch, height and width from tensors and passes them to every ``view``. Here the batch is the -1 of
+each reshape, and static sizes are Python numbers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
         SwitchPatch(
             target=f"{_HEAD}:Detect",
             values={"export": True, "format": "onnx", "dynamic": not static},
-            reason="the head's own switch: the decoded tensor alone",
+            reason="the head's own export switch: returns only the decoded tensor",
             requires=REQUIRES,
             tested=TESTED,
         )
@@ -40,7 +40,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
             FunctionPatch(
                 target=f"{_BLOCK}:C2f.forward",
                 replacement=_split_c2f,
-                reason="the block's own variant with split; chunk reads a shape",
+                reason="the block's own variant that uses split; chunk reads a shape",
                 requires=REQUIRES,
                 tested=TESTED,
             )
@@ -51,7 +51,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
         FunctionPatch(
             target=f"{_HEAD}:Detect.forward_head",
             replacement=_forward_head,
-            reason="batch and cell count are read from shapes and end as Shape, Gather and Concat",
+            reason="batch and cell count are read from shapes and become Shape, Gather and Concat nodes",
             requires=REQUIRES,
             tested=TESTED,
         ),
@@ -68,7 +68,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
             FunctionPatch(
                 target=f"{_BLOCK}:DFL.forward",
                 replacement=_distribution,
-                reason="the batch is read from a shape; the expected value as one product, without the transpose",
+                reason="the batch is read from a shape; the expectation is computed as one product, without the transpose",
                 requires=REQUIRES,
                 tested=TESTED,
             )
@@ -132,7 +132,7 @@ def _anchor_points(sizes: list[tuple[int, int]], strides: list[float]) -> tuple[
 
 def _distribution(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:
     cells = int(x.shape[2])
-    # the bins stay where they are: softmax next to a transpose, and a convolution with one output channel, are slow
+    # keep the bins on axis 2: a softmax next to a transpose and a convolution with one output channel are slow
     likely = x.view(-1, 4, self.c1, cells).softmax(2)  # (B, 4, bins, cells)
     bins: torch.Tensor = self.conv.weight.view(1, self.c1)
     return (bins @ likely).view(-1, 4, cells)

@@ -1,4 +1,4 @@
-"""From what the user named to a network of either family."""
+"""Loads a network of either family from the source named by the user."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def load_new(ctx: Conversion) -> DecodedOutput:
-    """A network of the new family: a checkpoint, or a config's name."""
+    """Load a network of the new family from a checkpoint or by config name."""
     source = ctx.request.weights or ctx.request.source
     return DecodedOutput(load_new_family(source, trust=ctx.request.trust_checkpoint)).eval()
 
 
 def load_any(ctx: Conversion) -> ClassicModel | DecodedOutput:
-    """Either family; the file itself says which.
+    """Load a network of either family; the file determines which.
 
-    It is read as data first. ``--trust-checkpoint`` matters only for what that refuses, and never for the classic
+    The file is first read as data. ``--trust-checkpoint`` matters only if that is rejected, and never for the classic
     family, whose code is not installed.
     """
     source = Path(ctx.request.weights or ctx.request.source)

@@ -1,4 +1,4 @@
-"""What every network with the anchor-free head shares: its wrapper, spec, and Ultralytics' own road."""
+"""Shared by all networks with the anchor-free head: wrapper, spec, and Ultralytics' own inference pipeline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class DecodedOutput(nn.Module):
-    """The network with its decoded output alone: float32 [B, 4 + nc, N], cx cy w h in input pixels, then scores."""
+    """The network with only its decoded output: float32 [B, 4 + nc, N], cx cy w h in input pixels, then scores."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
 
 
 def box_groups(*, boxes: tuple[int, int], scores: tuple[int, int], axis: int) -> tuple[OutputGroup, ...]:
-    """Boxes in pixels and scores, with what is accepted for each."""
+    """Boxes in pixels and scores, with a tolerance for each."""
     return (
         OutputGroup(
             "boxes",
@@ -75,8 +75,8 @@ def box_groups(*, boxes: tuple[int, int], scores: tuple[int, int], axis: int) ->
 
 
 def ultralytics_metadata(network: Any, spec: ModelSpec) -> dict[str, str]:
-    """What ``YOLO("file.onnx")`` reads. ``dynamic`` is true only if height and width are: it then letterboxes to a
-    rectangle, which a graph of fixed size refuses."""
+    """The metadata that ``YOLO("file.onnx")`` reads. ``dynamic`` is true only if height and width are dynamic: Ultralytics
+    then letterboxes to a rectangle, which a graph of fixed size rejects."""
     import ultralytics
 
     axes = spec.inputs[0].dims
@@ -99,9 +99,9 @@ def ultralytics_metadata(network: Any, spec: ModelSpec) -> dict[str, str]:
 
 
 def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) -> Detections:
-    """Ultralytics' own ``predict`` with this network: its letterbox, its decoding, its NMS, at the parameters of the spec.
+    """Ultralytics' own ``predict`` with this network: its letterbox, decoding and NMS, with the parameters of the spec.
 
-    ``model`` is one of its own: Ultralytics fuses and changes what it is given.
+    ``model`` must be a separate instance, since Ultralytics fuses and modifies it.
     """
     from ultralytics.models.yolo.detect import DetectionPredictor
 
@@ -133,7 +133,7 @@ def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) 
 
 
 def _class_numbers(classes: Sequence[int | str] | None, labels: Sequence[str]) -> list[int] | None:
-    """Ultralytics takes numbers alone."""
+    """Class indices: Ultralytics does not accept labels."""
     return None if classes is None else [labels.index(one) if one in labels else int(one) for one in classes]
 
 

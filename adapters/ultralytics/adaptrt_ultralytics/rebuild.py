@@ -23,7 +23,7 @@ from adaptrt_ultralytics.rebuild_modules import check_runs, graft, is_plain
 if TYPE_CHECKING:
     import os
 
-# Layers of detection networks. Not on the list: what loads other files (TorchVision), and other tasks' heads.
+# Layers of detection networks. Not on the list: layers that load other files (TorchVision), and heads of other tasks.
 LAYER_NAMES = """
 AAttn ABlock AConv ADown A2C2f Attention Bottleneck BottleneckCSP C1 C2 C2PSA C2f C2fCIB C2fPSA C3 C3Ghost C3f C3k
 C3k2 C3x CBAM CBFuse CBLinear CIB ChannelAttention Concat Conv Conv2 ConvTranspose DFL DWConv DWConvTranspose2d Detect
@@ -37,9 +37,9 @@ CONFIGS = Path(ultralytics.__file__).parent / "cfg" / "models"
 def load_new_family(path_or_name: str | os.PathLike[str], trust: bool = False) -> nn.Module:
     """A ``DetectionModel``, float32, eval, from a ``.pt``, a ``.yaml`` or a config's name (``yolov8n``).
 
-    In eval it gives ``(y, raw)`` with ``y`` float32 [B, 4 + nc, N] (cx cy w h in input pixels, class scores); set the
-    head's ``export`` for ``y`` alone. ``names``, ``stride``, ``yaml`` and ``args`` are attached. A config gives random
-    weights, the same each time; nothing is downloaded. ``trust``: let torch unpickle the file, which runs its code.
+    In eval mode it returns ``(y, raw)`` with ``y`` float32 [B, 4 + nc, N] (cx cy w h in input pixels, class scores); set
+    the head's ``export`` to get ``y`` only. ``names``, ``stride``, ``yaml`` and ``args`` are attached. A config yields
+    reproducible random weights; nothing is downloaded. ``trust``: let torch unpickle the file, which runs its code.
     """
     path = Path(path_or_name)
     if path.suffix in (".yaml", ".yml") or (not path.suffix and not path.exists()):
@@ -67,8 +67,8 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
 def network_from_config(path: Path) -> nn.Module:
     """The network that a config of the package describes, with reproducible random weights.
 
-    Ultralytics evaluates expressions in a config, and by name looks in the current folder first: it is given the
-    contents of the package's own file instead.
+    Ultralytics evaluates expressions in a config, and searches the current folder for its name first. To avoid both, it
+    gets the contents of the file in the package.
     """
     name, file = _config_of(path)
     config = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -80,9 +80,9 @@ def network_from_config(path: Path) -> nn.Module:
 
 
 def network_by_unpickling(path: Path) -> nn.Module:
-    """The pickle runs. Only on the user's word.
+    """Unpickle the file, which executes its code; only if the user trusts it.
 
-    Not ``YOLO(path)``: for a file called ``yolov5n.pt`` that downloads ``yolov5nu.pt`` and loads it instead.
+    Not ``YOLO(path)``: for a file named ``yolov5n.pt``, it downloads and loads ``yolov5nu.pt`` instead.
     """
     contents = read_checkpoint(path, trust=True)
     contents = contents if isinstance(contents, dict) else {"model": contents}
@@ -106,7 +106,7 @@ def _layer_class(path: str) -> type[nn.Module] | None:
 
 
 def _head_of(checkpoint: Checkpoint) -> InertObject:
-    """The last layer, as recorded."""
+    """The recorded last layer."""
     layers = checkpoint.model.mapping("_modules").get("model")
     recorded = list(layers.mapping("_modules").values())[-1:] if isinstance(layers, InertObject) else []
     if not recorded or not isinstance(recorded[0], InertObject):
@@ -121,7 +121,7 @@ def _end_to_end(source: str) -> CheckpointError:
 
 
 def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
-    """Checks what every later stage relies on, and attaches what Ultralytics' own loader attaches."""
+    """Check what later stages rely on, and attach what Ultralytics' own loader attaches."""
     detect = model.model[-1]
     if isinstance(detect, getattr(head, "v10Detect", ())):
         raise _end_to_end(source)
@@ -132,10 +132,10 @@ def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
     names = model.names
     model.names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else dict(names)
     if len(model.names) != detect.nc:
-        raise CheckpointError(f"{source} names {len(model.names)} classes, but its head has {detect.nc}.")
+        raise CheckpointError(f"{source} has {len(model.names)} class names, but its head has {detect.nc} classes.")
     stride = getattr(detect, "stride", None)
     if not isinstance(stride, torch.Tensor) or stride.shape != (detect.nl,) or not bool((stride > 0).all()):
-        raise CheckpointError(f"{source} does not say the strides of its head.")
+        raise CheckpointError(f"The head of {source} has no strides.")
     model.stride = stride
     model.args = args
     model.task = "detect"
@@ -146,11 +146,11 @@ def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
 
 
 def _config_of(path: Path) -> tuple[str, Path]:
-    """A config's name and file; ``yolov5nu`` and ``yolov5n6u`` are how its weights are called."""
+    """A config's name and file; ``yolov5nu`` and ``yolov5n6u`` are names of weights for a config."""
     if path.exists():
         raise CheckpointError(
-            f"{path} is a config of your own, without weights.",
-            hint="Train it, or make a checkpoint of it with Ultralytics, and convert the .pt.",
+            f"{path} is a custom config without weights.",
+            hint="Train it, or create a checkpoint from it with Ultralytics, and convert the .pt.",
         )
     stem = re.sub(r"^(yolov[35]\w*?)u$", r"\1", path.stem)
     stem = re.sub(r"^(yolov[58][nsmlx])6$", r"\1-p6", stem)

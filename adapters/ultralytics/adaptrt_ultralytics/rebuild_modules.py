@@ -1,8 +1,8 @@
-"""A pickled network rebuilt on real classes, without running a line of the pickle.
+"""Rebuilds a pickled network from real classes without executing the pickle.
 
-Unpickling an ``nn.Module`` makes an empty object of its class and fills in its attributes: children, tensors, settings.
-This does the same from stand-ins, but only for classes on a list, and with plain settings only. So the result computes
-what the original would, whatever the version and the config that made it.
+Unpickling an ``nn.Module`` creates an empty object of its class and fills in its attributes: children, tensors, settings.
+This module does the same from stand-ins, but only for classes on an allow-list, and with plain settings only. The result
+computes what the original would, regardless of the version and config that created it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from adaptrt.checkpoint import InertObject
 from adaptrt_ultralytics.torch_layers import LEAVES, build_leaf, load_tensors
 
 MAX_DEPTH = 40
-MAX_MODULES = 100_000  # as a forward pass meets them: a shared one once for each place
+MAX_MODULES = 100_000  # counted per use: a shared module counts once for each position
 MAX_PLAIN_DEPTH, MAX_PLAIN_ITEMS = 9, 100_000
 CONTAINERS: Mapping[str, type[nn.Module]] = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList}
-# What a run of training or export leaves behind on a module, and a fresh one should not have.
+# Attributes that training or export leaves on a module; a new module should not have them.
 STALE = frozenset({"training", "export", "format", "dynamic", "xyxy", "shape", "anchors", "strides"})
 
-TAGS = frozenset({"i", "f", "np", "type"})  # what the parsers of both families write on each layer of the network
+TAGS = frozenset({"i", "f", "np", "type"})  # attributes that the parsers of both families set on each layer
 
 Classes = Callable[[str], "type[nn.Module] | None"]
 Builder = Callable[[InertObject, Callable[[str], nn.Module]], nn.Module]
@@ -34,32 +34,32 @@ def graft(recorded: InertObject, classes: Classes, replaced: Mapping[str, Builde
     """Rebuild a module and everything below it, float32, eval.
 
     ``classes`` gives the class for a recorded dotted name, or None: then a ``CheckpointError`` names the layer.
-    ``replaced``: dotted name to a function that builds the module itself from the record, and is given a function that
-    grafts a child.
+    ``replaced``: dotted name to a function that builds the module from the record; its second argument is a function that
+    rebuilds a child.
     """
     return _Graft(classes, replaced or {}).module(recorded, "").eval()
 
 
 def check_runs(model: nn.Module, source: str, strides: torch.Tensor, shape: tuple[int, int], cells_axis: int) -> None:
-    """Run a rebuilt network once on a small image: a file can be well-formed, and still no network.
+    """Run a rebuilt network once on a small image: a well-formed file can still hold a broken network.
 
-    ``shape``: of the output for one image, cells counted as 1 on ``cells_axis``; the strides say how many there are.
+    ``shape``: output shape for one image, with size 1 on ``cells_axis``; the strides determine the number of cells.
     """
     steps = [int(step) for step in strides]
     size = 2 * max(steps)
     if size > 1024 or any(size % step for step in steps):
-        raise CheckpointError(f"{source} has impossible strides: {steps}.")
+        raise CheckpointError(f"{source} has invalid strides: {steps}.")
     expected = list(shape)
     expected[cells_axis] *= sum((size // step) ** 2 for step in steps)
     try:
-        with torch.no_grad():  # not inference_mode: heads keep the grid they make
+        with torch.no_grad():  # not inference_mode: heads cache their grid
             output = model(torch.zeros(1, 3, size, size))
-    except Exception as error:  # from anywhere in its layers
+    except Exception as error:  # any of its layers may raise
         reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"The network in {source} does not run on an image: {reason}") from error
+        raise CheckpointError(f"The network in {source} fails on an image: {reason}") from error
     found = list((output[0] if isinstance(output, tuple) else output).shape)
     if found != [1, *expected]:
-        raise CheckpointError(f"The network in {source} gives an output of shape {found} instead of {[1, *expected]}.")
+        raise CheckpointError(f"The network in {source} returns an output of shape {found}; expected {[1, *expected]}.")
 
 
 class _Graft:
@@ -67,7 +67,7 @@ class _Graft:
         self.classes = classes
         self.replaced = replaced
         self.done: dict[int, nn.Module | None] = {}
-        self.counts: dict[int, int] = {}  # the module and all below it, shared ones once for each place
+        self.counts: dict[int, int] = {}  # the module and its descendants, shared ones counted per use
 
     def module(self, recorded: Any, where: str, depth: int = 0) -> nn.Module:
         if not isinstance(recorded, InertObject) or depth > MAX_DEPTH:
@@ -83,7 +83,7 @@ class _Graft:
             module = self._build(recorded, where, depth)
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"Layer {where or 'model'} ({recorded.path}) cannot be rebuilt: {reason}.") from error
+            raise CheckpointError(f"Cannot rebuild layer {where or 'model'} ({recorded.path}): {reason}.") from error
         self.done[key] = module
         self.counts[key] = 1 + sum(self.counts.get(id(child), 0) for child in recorded.mapping("_modules").values())
         if self.counts[key] > MAX_MODULES:
@@ -110,8 +110,8 @@ class _Graft:
             kind = CONTAINERS.get(name) if in_torch else self.classes(recorded.path)
             if kind is None:
                 raise CheckpointError(
-                    f"Layer {where or 'model'} is of a class unknown here: {recorded.path}.",
-                    hint="Networks made of the layers of YOLOv5, v8, v11 and v12 can be rebuilt.",
+                    f"Unsupported class of layer {where or 'model'}: {recorded.path}.",
+                    hint="Supported are the layers of YOLOv5, v8, v11 and v12.",
                 )
             module = kind.__new__(kind)
             nn.Module.__init__(module)
@@ -120,14 +120,14 @@ class _Graft:
             module.__dict__.update(plain_settings(recorded, kind))
             folded = hasattr(kind, "forward_fuse") and "conv" in module._modules and "bn" not in module._modules
             if folded or "forward" in recorded.attributes:
-                # Fused before it was saved: BatchNorm is in the convolution, and forward points at the short form.
+                # Fused before saving: BatchNorm is folded into the convolution, and forward refers to the fused variant.
                 module.__dict__["forward"] = module.forward_fuse
         load_tensors(module, recorded)
         return module
 
 
 def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, Any]:
-    """The attributes that are data (numbers, text, tensors, and containers of such), none that hides a method."""
+    """The attributes that are data (numbers, text, tensors, and containers of these) and do not shadow a method."""
     settings = {}
     for name, value in recorded.attributes.items():
         hides = getattr(kind, name, None)
@@ -141,9 +141,9 @@ def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, An
 
 
 def is_plain(value: Any) -> bool:
-    """Whether this is data: numbers, text, and containers of such, of a sane depth and amount.
+    """Whether this is data: numbers, text, and containers of these, of limited depth and size.
 
-    A pickle may hold the same list many times over, at every level, so the amount has nothing to do with the file's size.
+    A pickle may reference the same list many times at every level, so the total size is not bounded by the file size.
     """
     items, left = [value], MAX_PLAIN_ITEMS
     for _ in range(MAX_PLAIN_DEPTH):

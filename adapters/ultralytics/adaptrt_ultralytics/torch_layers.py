@@ -1,4 +1,4 @@
-"""The layers of ``torch.nn`` that a YOLO checkpoint may contain, rebuilt from their recorded settings and tensors."""
+"""Rebuilds the ``torch.nn`` layers that a YOLO checkpoint may contain from their recorded settings and tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from adaptrt.checkpoint import InertObject
 
-# The settings each constructor is given. One that an old file lacks keeps the constructor's default.
+# The settings passed to each constructor. A setting missing in an old file keeps the constructor's default.
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "Conv2d": ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"),
     "ConvTranspose2d": (
@@ -57,13 +57,13 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "Softmax": ("dim",),
 }
 LEAVES: Mapping[str, type[nn.Module]] = {name: getattr(nn, name) for name in SETTINGS}
-MAX_SETTING = 1 << 20  # far above any channel count, far below what would exhaust memory
+MAX_SETTING = 1 << 20  # far above any channel count, low enough not to exhaust memory
 
 
 def build_leaf(recorded: InertObject) -> nn.Module:
-    """The layer without its tensors' values (they lie on the meta device until ``load_tensors``).
+    """The layer without tensor values (its tensors are on the meta device until ``load_tensors``).
 
-    ``ValueError`` if the settings are not such as the layer takes.
+    ``ValueError`` if the layer does not accept the settings.
     """
     kind, name = LEAVES[recorded.name], recorded.name
     attributes = recorded.attributes
@@ -77,9 +77,9 @@ def build_leaf(recorded: InertObject) -> nn.Module:
 
 
 def load_tensors(module: nn.Module, recorded: InertObject) -> None:
-    """Give a module the recorded parameters and buffers, float32. Names and shapes must be the module's own.
+    """Assign the recorded parameters and buffers, float32. Names and shapes must match those of the module.
 
-    A module that has none yet (one that was not built by its constructor) takes them as they are.
+    A module that has none yet (not built by its constructor) accepts any.
     """
     stores: dict[str, dict[str, Any]] = {"_parameters": module.__dict__["_parameters"], "_buffers": module._buffers}
     for kind, own in stores.items():
@@ -88,15 +88,15 @@ def load_tensors(module: nn.Module, recorded: InertObject) -> None:
         if isinstance(module, tuple(LEAVES.values())):
             missing = expected.keys() - found.keys() - {"num_batches_tracked"}
             if missing or found.keys() - expected.keys():
-                raise ValueError(f"its tensors are {sorted(found)}, not {sorted(expected)}")
+                raise ValueError(f"its tensors are {sorted(found)}; expected {sorted(expected)}")
         for key, value in found.items():
             if not isinstance(value, torch.Tensor):
-                raise ValueError(f"{key} is no tensor")
+                raise ValueError(f"{key} is not a tensor")
             if key in expected and expected[key].shape != value.shape:
-                raise ValueError(f"{key} has shape {tuple(value.shape)}, not {tuple(expected[key].shape)}")
+                raise ValueError(f"{key} has shape {tuple(value.shape)}; expected {tuple(expected[key].shape)}")
             value = value.float() if value.is_floating_point() else value
             own[key] = nn.Parameter(value, requires_grad=False) if kind == "_parameters" else value
-        for key in expected.keys() - found.keys():  # files from before BatchNorm counted its batches
+        for key in expected.keys() - found.keys():  # files older than BatchNorm's num_batches_tracked
             own[key] = torch.zeros_like(expected[key], device="cpu")
 
 
@@ -107,7 +107,7 @@ def _numbers(value: Any) -> tuple[Any, ...]:
 
 
 def _checked(key: str, value: Any) -> Any:
-    """The setting, if it is a plain one of a sane size."""
+    """The setting, if it is plain data of a valid size."""
     for number in _numbers(value):
         if not isinstance(number, (bool, int, float, str)) or (
             not isinstance(number, (bool, str)) and not -MAX_SETTING < number < MAX_SETTING

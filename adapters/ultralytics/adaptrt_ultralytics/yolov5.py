@@ -50,5 +50,5 @@ def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Dete
     from adaptrt_ultralytics.new_family import DecodedOutput, ultralytics_predictions
 
     model = load_any(ctx)
-    # the repository of the classic family is not installed anywhere: it has no road of its own to compare with
+    # the repository of the classic family is not installed: there is no framework pipeline to compare with
     return ultralytics_predictions(model, image, spec) if isinstance(model, DecodedOutput) else None

@@ -1,6 +1,6 @@
-"""The anchor head, with its decoding inside, written so that it exports without shape arithmetic.
+"""The anchor head including its decoding, written so that it exports without shape arithmetic.
 
-Each cell of a level predicts ``na`` boxes of ``5 + nc`` numbers, all through a sigmoid ``s``: center
+Each cell of a level predicts ``na`` boxes of ``5 + nc`` values, each passed through a sigmoid ``s``: center
 ``(2 s - 0.5 + cell) * stride``, size ``(2 s)^2 * anchor``, objectness, classes. The formulas are published in YOLOv5's
 "Architecture Summary" (https://docs.ultralytics.com/yolov5/tutorials/architecture_description/).
 """
@@ -22,7 +22,7 @@ class AnchorDetect(nn.Module):
     Columns: cx, cy, w, h in input pixels, objectness, class scores. Rows: level by level, in each anchor by anchor, in
     each the cells row by row. ``anchors``: float32 [nl, na, 2], width and height in input pixels. ``stride``: [nl].
 
-    With ``dynamic`` the grid follows the shape of the input inside the graph; without, ``fix_size`` makes it constant.
+    With ``dynamic`` the grid is computed from the input shape inside the graph; otherwise ``fix_size`` makes it constant.
     """
 
     anchors: Tensor
@@ -37,15 +37,15 @@ class AnchorDetect(nn.Module):
         self.nl, self.na = anchors.shape[:2]
         self.m = nn.ModuleList(convs)
         self.dynamic = False
-        self.strides = [float(step) for step in stride]  # numbers, so that they are constants in the graph
-        self.sizes: list[tuple[int, int]] = []  # of the levels that the constants below belong to
+        self.strides = [float(step) for step in stride]  # Python numbers, so that they become constants in the graph
+        self.sizes: list[tuple[int, int]] = []  # feature map sizes that the constants below are for
         self.register_buffer("anchors", anchors.float(), persistent=False)
         self.register_buffer("stride", stride.float(), persistent=False)
         for name in ("offset", "scale", "area"):
             self.register_buffer(name, torch.zeros(0), persistent=False)
 
     def fix_size(self, height: int, width: int) -> None:
-        """Make the grid constant for inputs of this size, in pixels; other sizes still work, computed anew."""
+        """Precompute the grid for inputs of this size, in pixels. Other sizes still work; their grid is recomputed."""
         self.sizes = [(round(height / step), round(width / step)) for step in self.strides]
         self.offset, self.scale, self.area = self._grids(self.sizes)
 
@@ -61,7 +61,7 @@ class AnchorDetect(nn.Module):
             kept = self.offset, self.scale, self.area
             offset, scale, area = kept if sizes == self.sizes else self._grids(sizes)
             boxes = torch.cat([self._rows(x, size) for x, size in zip(maps, sizes, strict=True)], 1)  # (B, N, no)
-        # Pixels need float32 whatever the network computes in: from 512 on, half precision is half a pixel apart.
+        # Pixel coordinates need float32 even in a reduced-precision network: from 512 on, float16 values are 0.5 apart.
         boxes = boxes.sigmoid() if boxes.dtype == torch.float32 else boxes.float().sigmoid()
         center, size, scores = boxes[..., 0:2], boxes[..., 2:4], boxes[..., 4:]
         return torch.cat((center * scale + offset, size * size * area, scores), -1)
@@ -73,7 +73,7 @@ class AnchorDetect(nn.Module):
         return x.reshape(-1, self.na * cells, self.no)
 
     def _grids(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, Tensor]:
-        """What multiplies and shifts: offset [1, N, 2], scale [1, N, 1], area [1, N, 2].
+        """Decoding constants: offset [1, N, 2], scale [1, N, 1], area [1, N, 2].
 
         center ``(2 s - 0.5 + cell) * stride = s * scale + offset``; size ``(2 s)^2 * anchor = s^2 * area``.
         """

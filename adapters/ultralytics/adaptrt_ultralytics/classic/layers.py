@@ -1,4 +1,4 @@
-"""Which class computes what a classic layer of that name computes. The names are those of ``models/common.py``."""
+"""Maps the layer names of the classic ``models/common.py`` to equivalent classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 HOMES = ("models.common", "models.experimental", "yolov5.models.common", "yolov5.models.experimental")
 ACTIVATIONS = ("utils.activations", "yolov5.utils.activations")
 
-# The layers of the package hold the same children under the same names and combine them in the same way.
+# The package's layers have the same children under the same names and combine them in the same way.
 LAYERS: Mapping[str, type[nn.Module]] = {
     "Bottleneck": block.Bottleneck,
     "BottleneckCSP": block.BottleneckCSP,
@@ -31,7 +31,7 @@ LAYERS: Mapping[str, type[nn.Module]] = {
     "SPP": block.SPP,
     "SPPF": block.SPPF,
 }
-HAND_WRITTEN: Mapping[str, type[nn.Module]] = {  # from before torch had them
+HAND_WRITTEN: Mapping[str, type[nn.Module]] = {  # predate torch's own
     "Hardswish": nn.Hardswish,
     "MemoryEfficientMish": nn.Mish,
     "MemoryEfficientSwish": nn.SiLU,
@@ -42,7 +42,7 @@ HAND_WRITTEN: Mapping[str, type[nn.Module]] = {  # from before torch had them
 
 
 def layer_class(path: str) -> type[nn.Module] | None:
-    """The class for a dotted name in the checkpoint; None where there is none that computes the same."""
+    """The class for a dotted name in the checkpoint; None if there is no equivalent."""
     module, _, name = path.rpartition(".")
     if module in HOMES:
         return LAYERS.get(name)

@@ -1,4 +1,4 @@
-"""Classic YOLOv5 checkpoints to networks."""
+"""Rebuilds networks from classic YOLOv5 checkpoints."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
 
 
 def _sources(layer: nn.Module) -> list[int]:
-    """The layers that feed this one; -1 is the one before."""
+    """Indices of the layers that feed this one; -1 is the previous layer."""
     source = layer.f
     return [source] if isinstance(source, int) else list(source)  # type: ignore[arg-type]
 
@@ -107,7 +107,7 @@ def _check_wiring(checkpoint: Checkpoint, layers: nn.Sequential) -> None:
         if not sources or not all(
             type(each) is int and -index <= each < max(index, 1) for each in sources if each != -1
         ):
-            raise checkpoint.error(f"layer {index} is fed by {reprlib.repr(source)}, which cannot be.", SUPPORTED)
+            raise checkpoint.error(f"layer {index} has an invalid input index: {reprlib.repr(source)}.", SUPPORTED)
 
 
 def _names(checkpoint: Checkpoint, nc: int) -> dict[int, str]:
@@ -126,11 +126,11 @@ def _head_builder(checkpoint: Checkpoint) -> Builder:
         levels, count = anchors.shape[:2]
         widths = {int(conv.out_channels) for conv in convs if isinstance(conv, nn.Conv2d)}  # type: ignore[attr-defined]
         if not isinstance(convs, nn.ModuleList) or len(convs) != levels or len(widths) != 1:
-            raise ValueError(f"it has {levels} levels of anchors, but not one convolution for each")
+            raise ValueError(f"it has {levels} levels of anchors, but not one convolution per level")
         width = widths.pop()
         classes = width // count - 5
         if width % count or classes < 1:
-            raise ValueError(f"{width} channels do not divide into {count} anchors")
+            raise ValueError(f"{width} channels are not divisible by {count} anchors")
         head = AnchorDetect(list(convs), anchors, stride, classes)
         head.__dict__.update(f=recorded.get("f"), i=recorded.get("i"), type=recorded.path)
         return head
@@ -151,12 +151,12 @@ def _anchors(checkpoint: Checkpoint, recorded: InertObject) -> tuple[Tensor, Ten
     if not isinstance(anchors, Tensor) or anchors.ndim != 3 or anchors.shape[2] != 2 or not anchors.numel():
         raise ValueError("it has no anchors")
     if not isinstance(stride, Tensor) or stride.shape != anchors.shape[:1]:
-        raise ValueError("it does not say its strides")
+        raise ValueError("it has no strides")
     stride = stride.float()
     if isinstance(pixels, Tensor) and pixels.numel() == anchors.numel():
         anchors = pixels.float().reshape(anchors.shape)
     else:
         anchors = anchors.float() * stride.reshape(-1, 1, 1)
     if not bool(torch.isfinite(anchors).all()) or not bool((anchors > 0).all()) or not bool((stride > 0).all()):
-        raise ValueError("its anchors or strides are not positive")
+        raise ValueError("its anchors and strides must be positive")
     return anchors, stride

@@ -98,7 +98,7 @@ def test_an_empty_image_proves_nothing(image: Path) -> None:
     assert report.status == "passed"
     for number in (0, 5):
         assert report.link(number).status == "not run"
-        assert "nothing is found" in report.link(number).reason
+        assert "nothing was detected" in report.link(number).reason
 
 
 def test_names_of_inputs_and_outputs(image: Path) -> None:

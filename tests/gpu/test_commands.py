@@ -165,7 +165,7 @@ class TestBuild:
             (["--tactic-sources", "foo"], 2, "'foo'"),
             (["--batch", "1:8:16", "--imgsz", "320"], 2, "320"),
             (["--device", "cuda:99"], 8, "cudaErrorInvalidDevice"),
-            (["--build-timeout", "1", "--no-timing-cache"], 8, "The build was given up after 1 s."),
+            (["--build-timeout", "1", "--no-timing-cache"], 8, "The build timed out after 1 s."),
         ],
         ids=["no-plugin", "not-a-plugin", "tactics", "shape", "device", "timeout"],
     )
@@ -355,7 +355,7 @@ class TestVersionCompatible:
     def test_a_lean_runtime_does_not_build(self, lean: Commands, tmp_path: Path) -> None:
         refused = run(["build", lean.onnx, "--target", "8", "-o", tmp_path / "no.engine"], lean.environment)
         assert refused.code == 3, refused.err
-        assert "TensorRT is not installed; building an engine needs the full one." in refused.err
+        assert "TensorRT is not installed; building an engine requires the full library." in refused.err
 
 
 class TestCache:

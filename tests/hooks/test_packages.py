@@ -104,9 +104,9 @@ def test_several_adapters_and_decoders(twin: None, image: Path) -> None:
     ("decoder", "message"),
     [
         ("failing", r"Decoder 'failing' \(adaptrt-twin 2.0\) failed: KeyError: 'lost'"),
-        ("nothing", r"Decoder 'nothing' \(adaptrt-twin 2.0\) has to return 1 predictions, and returned list '\[\]'"),
-        ("empty", r"Decoder 'empty' \(adaptrt-twin 2.0\) has to return 1 predictions, and returned NoneType 'None'"),
-        ("text", r"Decoder 'text' \(adaptrt-twin 2.0\) has to return 1 predictions, and returned list .*a box"),
+        ("nothing", r"Decoder 'nothing' \(adaptrt-twin 2.0\) must return 1 predictions, but returned list '\[\]'"),
+        ("empty", r"Decoder 'empty' \(adaptrt-twin 2.0\) must return 1 predictions, but returned NoneType 'None'"),
+        ("text", r"Decoder 'text' \(adaptrt-twin 2.0\) must return 1 predictions, but returned list .*a box"),
     ],
 )
 def test_a_decoder_that_fails_is_named(

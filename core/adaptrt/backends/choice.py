@@ -1,4 +1,4 @@
-"""Which backends a request means, and for which target the graph is made: known before anything is loaded."""
+"""Selects the backends of a request, and the target of the graph, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from adaptrt.request import Request
 from adaptrt.specs import Precision, Target, precision_named
 from adaptrt.specs.backends import BACKENDS, Backend, Expression, backend_named, runs_onnx, suffix_of, target_named
 
-# without --to; an engine is built where it can be
+# the default without --to; an engine is built if possible
 _DEFAULT = ("onnxruntime", "tensorrt")
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A backend whose file is to be written, with the suffix of that file; ``asked``: named by the user."""
+    """A backend whose file is to be written, with the suffix of that file; ``asked``: requested by the user."""
 
     backend: Backend
     suffix: str
@@ -25,12 +25,12 @@ class Chosen:
 
     @property
     def builds(self) -> bool:
-        """Whether it builds its file: the ONNX file is there already."""
+        """Whether the backend builds its file; the ONNX file already exists."""
         return not runs_onnx(self.backend)
 
 
 def chosen_backends(request: Request) -> list[Chosen]:
-    """The backends of ``--to``, each once, in that order; the suffix of ``-o`` names the file of its backend."""
+    """The backends of ``--to``, without duplicates, in order; the suffix of ``-o`` selects the backend of that file."""
     output = _of_output(request.output)
     if not request.to:
         chosen = [_chosen(name, asked=False) for name in _DEFAULT]
@@ -44,7 +44,7 @@ def chosen_backends(request: Request) -> list[Chosen]:
     if output is not None:
         if output.backend.name not in found:
             raise UsageError(
-                f"-o {request.output} is a file of {output.backend.title}, which --to {','.join(request.to)} leaves out.",
+                f"-o {request.output} is a file of {output.backend.title}, which --to {','.join(request.to)} does not include.",
                 hint=f"Add it: --to {','.join((*request.to, output.suffix.removeprefix('.')))}",
             )
         found[output.backend.name] = Chosen(output.backend, output.suffix, found[output.backend.name].asked)
@@ -62,9 +62,9 @@ def _of_output(output: Path | None) -> Chosen | None:
 
 
 def target_of(request: Request) -> Target:
-    """What the graph is made for: what was asked for, else the first target of a backend whose graph all of them read.
+    """The target of the graph: the requested one, else the first target of a backend whose graph all backends can read.
 
-    Several backends build from one graph, each for a target of its own (``target_for``).
+    Several backends build from one graph, each for its own target (``target_for``).
     """
     chosen = [one for one in chosen_backends(request) if one.backend.targets]
     if not chosen:
@@ -82,16 +82,18 @@ def target_of(request: Request) -> Target:
         if all(other.reads_graph_of(target) for other in own):
             return target
     each = "; ".join(f"{one.title}: opset {one.newest_opset}, {one.exporter or 'either'} exporter" for one in own)
-    raise UsageError(f"{_flags(chosen)} need graphs for different targets ({each}).", hint="Convert once for each.")
+    raise UsageError(
+        f"{_flags(chosen)} need graphs for different targets ({each}).", hint="Run a separate conversion for each."
+    )
 
 
 def target_for(backend: Backend, graph: Target) -> Target:
-    """What a backend builds for from a graph for this target: the same if it has it, else its own default."""
+    """The target that a backend builds for, given the target of the graph: the same if supported, else its default."""
     return backend.targets.get(graph.name) or next(iter(backend.targets.values()), graph)
 
 
 def targets_of(request: Request) -> list[Target]:
-    """Everything that is built for, each once: the graph check asks the rules of each."""
+    """All targets that are built for, without duplicates; the graph check applies the rules of each."""
     graph = target_of(request)
     found = [target_for(one.backend, graph) for one in chosen_backends(request) if one.builds]
     return list({target.name: target for target in found or [graph]}.values())
@@ -106,7 +108,7 @@ def _default_target() -> Target:
 
 
 def deciding_backends(request: Request) -> list[Backend]:
-    """Those that decide how a precision is expressed: what builds; where nothing is built, who runs the ONNX file."""
+    """The backends that decide how a precision is expressed: those that build; if none does, those that run the ONNX file."""
     chosen = chosen_backends(request)
     return [one.backend for one in chosen if one.builds] or [one.backend for one in chosen]
 
@@ -118,7 +120,7 @@ def expressions(request: Request, precision: Precision | None = None) -> dict[st
 
 
 def wants_reduced_graph(request: Request) -> bool:
-    """Whether a graph is to be written that holds casts: a precision that some backend takes from the graph."""
+    """Whether to write a graph with casts: some backend takes this precision from the graph."""
     precision = precision_named(request.precision)
     return precision.form == "cast" and any(one.graph for one in expressions(request, precision).values())
 

@@ -1,1 +1,1 @@
-"""The tasks that core ships, one module or folder each; everything else finds them by name (``specs.tasks``)."""
+"""The built-in tasks, one module or folder each; other code finds them by name (``specs.tasks``)."""

@@ -1,4 +1,4 @@
-"""Arrays out of the records of a report, which may be anyone's file."""
+"""Reads arrays from the records of a report, which is untrusted input."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from adaptrt.errors import ModelError
 
 
 def array_of(record: Mapping[str, Any], key: str, dtype: DTypeLike, columns: int | None = None) -> NDArray[Any]:
-    """[N] or [N, columns]; a ``ModelError`` if the record holds anything else."""
+    """[N] or [N, columns]; a ``ModelError`` if the record contains anything else."""
     try:
         with np.errstate(over="ignore"):
             array = np.asarray(record[key], dtype)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{key!r} of a recorded prediction cannot be read.") from error
     if not np.isfinite(array).all():
-        raise ModelError(f"{key!r} of a recorded prediction holds a number that is too large.")
+        raise ModelError(f"{key!r} of a recorded prediction contains a number that is too large.")
     shape = (len(array) if array.ndim else 0, *([columns] if columns else []))
     if array.size == 0:
         return array.reshape(0, *shape[1:])

@@ -1,4 +1,4 @@
-"""The task ``values``: arrays whose meaning is not known."""
+"""The task ``values``: arrays whose semantics are unknown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adaptrt.specs.tasks import Found, Task
 
 
 class RawValues(Task[Values]):
-    """Output arrays by name. Nothing is drawn, compared or scored."""
+    """Output arrays by name, which are not drawn, compared or scored."""
 
     name = "values"
     prediction = Values
@@ -29,7 +29,7 @@ class RawValues(Task[Values]):
         return {"values": described}
 
     def record(self, prediction: Values) -> dict[str, Any]:
-        """Shapes and types; the arrays themselves are too large for a report."""
+        """Shapes and types only: the arrays are too large for a report."""
         return self.data(prediction)["values"]  # type: ignore[no-any-return]
 
     def read_record(self, record: Mapping[str, Any]) -> None:

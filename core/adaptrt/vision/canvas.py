@@ -1,4 +1,4 @@
-"""What is drawn with: text and rounded rectangles, anti-aliased, straight onto an RGB image."""
+"""Drawing primitives: anti-aliased text and rounded rectangles on an RGB image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Rect(NamedTuple):
 
 
 def image_scale(image: ImageArray) -> float:
-    """The side, in pixels, of a square of the image's area."""
+    """The side, in pixels, of a square with the image's area."""
     return math.sqrt(image.shape[0] * image.shape[1])
 
 
@@ -45,7 +45,7 @@ def text_size(image: ImageArray) -> int:
 
 
 def text_width(text: str, size: int) -> int:
-    """Pixels that the text takes at this size (pixels of its em)."""
+    """The extent of the text in pixels at this size (pixels per em)."""
     if _FONT is not None:
         return int(cv2.getTextSize((0, 0), text, (0, 0), _FONT, size, _WEIGHT)[2])
     return int(cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, size / 30, _stroke(size))[0][0])
@@ -60,7 +60,7 @@ def draw_text(image: ImageArray, text: str, left: float, baseline: float, size: 
 
 
 def fit_text(text: str, size: int, width: float) -> str:
-    """The text, cut with dots so that it is no wider than this."""
+    """The text, truncated with an ellipsis to this width."""
     if text_width(text, size) <= width:
         return text
     while text and text_width(text.rstrip() + "...", size) > width:
@@ -75,12 +75,12 @@ def fill_rounded(image: ImageArray, rect: Rect, color: Color, radius: float, opa
 def outline_rounded(
     image: ImageArray, rect: Rect, color: Color, radius: float, thickness: int, opacity: float = 1.0
 ) -> None:
-    """A line along the edge of ``rect``, half of it on either side."""
+    """Draw a line centered on the edge of ``rect``."""
     _blend(image, rect, color, radius, opacity, thickness)
 
 
 def _blend(image: ImageArray, rect: Rect, color: Color, radius: float, opacity: float, thickness: int) -> None:
-    """Draw the shape as a mask over the part of the image that it touches, then mix the color in."""
+    """Draw the shape as a mask over the affected region, then blend the color in."""
     height, width = image.shape[:2]
     left, top = max(math.floor(rect.left) - thickness - 1, 0), max(math.floor(rect.top) - thickness - 1, 0)
     right, bottom = (
@@ -103,7 +103,7 @@ def _blend(image: ImageArray, rect: Rect, color: Color, radius: float, opacity: 
 
 
 def _rounded_points(rect: Rect, radius: float) -> NDArray[np.float64]:
-    """float64 [n, 2], x y, of a closed path. A pixel's center is a whole number, so the last is ``right - 1``."""
+    """float64 [n, 2], x y, of a closed path. Pixel centers are integers, so the last is ``right - 1``."""
     left, top, right, bottom = rect.left, rect.top, max(rect.right - 1, rect.left), max(rect.bottom - 1, rect.top)
     radius = min(radius, (right - left) / 2, (bottom - top) / 2)
     turn = np.linspace(0, np.pi / 2, 8)

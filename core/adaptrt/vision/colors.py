@@ -1,4 +1,4 @@
-"""A color for each class: the same in every image, far from its neighbors', of even brightness."""
+"""Class colors: the same in every image, distinct from those of adjacent classes, of equal lightness."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ Color = tuple[int, int, int]
 DARK: Color = (17, 20, 24)
 LIGHT: Color = (255, 255, 255)
 
-_GOLDEN_ANGLE = 137.50776  # degrees; successive hues never meet again
+_GOLDEN_ANGLE = 137.50776  # golden angle in degrees: successive hues never repeat
 _FIRST_HUE = 255.0  # blue
 _LIGHTNESS = (0.70, 0.78, 0.62)
 
 
 @functools.cache
 def class_color(label: int) -> Color:
-    """sRGB, 0 to 255, of a class number: hues a golden angle apart in Oklch."""
+    """sRGB, 0 to 255, of a class index: hues a golden angle apart in Oklch."""
     return _srgb_from_oklch(_LIGHTNESS[label % len(_LIGHTNESS)], 0.18, _FIRST_HUE + label * _GOLDEN_ANGLE)
 
 
 def text_color(background: Color) -> Color:
-    """Near-black or white, whichever is read more easily on this (WCAG contrast)."""
+    """Near-black or white, whichever has the higher WCAG contrast."""
     light, dark, behind = _luminance(LIGHT), _luminance(DARK), _luminance(background)
     return DARK if (behind + 0.05) / (dark + 0.05) > (light + 0.05) / (behind + 0.05) else LIGHT
 
@@ -33,7 +33,7 @@ def _luminance(color: Color) -> float:
 
 
 def _srgb_from_oklch(lightness: float, chroma: float, hue: float) -> Color:
-    """Björn Ottosson's Oklab (2020); what sRGB cannot show is cut off."""
+    """Björn Ottosson's Oklab (2020); colors outside sRGB are clipped."""
     a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3

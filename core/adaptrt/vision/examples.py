@@ -1,4 +1,4 @@
-"""Example inputs: a real image in variations, or noise that looks like one."""
+"""Example inputs: variations of a real image, or image-like noise."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def example_arrays(
     spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int, image: Path | None = None
 ) -> dict[str, NDArray[Any]]:
-    """One array for each input, at these shapes. Seed 0, row 0 is the image as it is; the rest are variations of it.
+    """One array per input, at these shapes. Row 0 with seed 0 is the unmodified image; all others are variations of it.
 
-    Inputs that are no image get values of a standard normal distribution, or 0 and 1 for integers and booleans.
+    Inputs other than images get standard normal values, or 0 and 1 for integers and booleans.
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
@@ -48,7 +48,7 @@ def example_arrays(
 def image_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Noise with the falling spectrum of a photograph and a few hard edges: uint8 [H, W, 3].
 
-    White noise is far from anything a network was trained on, and hides differences.
+    White noise is far from any training data, and hides differences.
     """
     height, width = size
     image = np.zeros((height, width, 3), np.float32)
@@ -66,7 +66,7 @@ def image_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.u
 
 
 def _vary(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The image mirrored or not, with another brightness, cut to a part of it."""
+    """A random flip, brightness change and crop of the image."""
     height, width = image.shape[:2]
     top, left = (int(rng.integers(0, side // 5 + 1)) for side in (height, width))
     view = image[top : top + max(1, height * 4 // 5), left : left + max(1, width * 4 // 5)]

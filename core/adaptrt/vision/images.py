@@ -1,4 +1,4 @@
-"""Reading and writing images. In memory an image is always uint8 [H, W, 3], RGB (not OpenCV's BGR)."""
+"""Reads and writes images. In memory an image is always uint8 [H, W, 3], RGB (not OpenCV's BGR)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SUFFIXES = frozenset({".bmp", ".dib", ".jpeg", ".jpg", ".png", ".tif", ".tiff", 
 def read_image(source: Any) -> ImageArray:
     """An image as uint8 [H, W, 3], RGB, from a path, an array or a PIL image.
 
-    A file is decoded as ``cv2.imread`` does it: upright as its EXIF orientation says, three channels (gray is repeated,
-    alpha dropped), 16 bit reduced to its high byte. These are the pixels that Ultralytics' predict sees.
+    A file is decoded as by ``cv2.imread``: rotated by its EXIF orientation, three channels (gray is repeated, alpha
+    dropped), 16 bit reduced to the high byte. These are the pixels that Ultralytics' predict sees.
 
-    An array is uint8 (or uint16) [H, W, 3] or [H, W, 4] in **RGB** order, or [H, W] or [H, W, 1] gray. Turn what
-    ``cv2.imread`` gave with ``[..., ::-1]`` first. An RGB uint8 array is not copied.
+    An array is uint8 (or uint16) [H, W, 3] or [H, W, 4] in **RGB** order, or [H, W] or [H, W, 1] gray. Reverse the
+    channels of an image from ``cv2.imread`` with ``[..., ::-1]`` first. An RGB uint8 array is not copied.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
@@ -44,7 +44,7 @@ def read_image(source: Any) -> ImageArray:
 
 
 def find_images(source: str | os.PathLike[str]) -> list[Path]:
-    """The images that a file, folder or glob pattern (``**`` recurses) names, sorted; never an empty list."""
+    """The images of a file, folder or glob pattern (``**`` recurses), sorted; never an empty list."""
     path = Path(source)
     if path.is_file():
         return [path]
@@ -56,14 +56,14 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
         raise _missing(path)
     images = sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
     if not images:
-        raise ImageError(f"{where} holds no image.", hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
+        raise ImageError(f"{where} contains no images.", hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
     return images
 
 
 def encode_image(rgb: ImageArray, suffix: str = ".png", *, quality: int = 92) -> bytes:
-    """An image as the bytes of a file of this type; ``quality`` is for JPEG and WebP, 1 to 100."""
+    """The image encoded as a file of this type; ``quality`` is for JPEG and WebP, 1 to 100."""
     if suffix.lower() not in SUFFIXES:
-        raise OutputError(f"Images cannot be written as {suffix!r}.", hint=did_you_mean(suffix, SUFFIXES))
+        raise OutputError(f"Unsupported image format: {suffix!r}.", hint=did_you_mean(suffix, SUFFIXES))
     options = {
         ".jpg": [cv2.IMWRITE_JPEG_QUALITY, quality],
         ".jpeg": [cv2.IMWRITE_JPEG_QUALITY, quality],
@@ -80,7 +80,7 @@ def encode_jpeg(rgb: ImageArray, quality: int = 92) -> bytes:
 
 
 def write_image(path: str | os.PathLike[str], rgb: ImageArray) -> Path:
-    """Write an RGB image in the format of the path's suffix; the file appears only when it is whole."""
+    """Write an RGB image in the format of the path's suffix; the file appears only when complete."""
     path = Path(path)
     data = encode_image(rgb, path.suffix or ".png")
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -91,17 +91,17 @@ def write_image(path: str | os.PathLike[str], rgb: ImageArray) -> Path:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.", hint="Give another place with -o."
+            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o."
         ) from error
     return path
 
 
 def _from_file(name: str) -> ImageArray:
     if "://" in name:
-        raise ImageError(f"{name} is an address; nothing is downloaded.", hint="Fetch it and give the file.")
+        raise ImageError(f"{name} is a URL; nothing is downloaded.", hint="Download it and pass the file.")
     path = Path(name)
     if path.is_dir():
-        raise ImageError(f"{path} is a folder, not an image.", hint="Give one of the files in it.")
+        raise ImageError(f"{path} is a folder, not an image.", hint="Specify a file in it.")
     try:
         # cv2.imread cannot open every unicode path on Windows; decoding from memory can
         data = np.fromfile(path, np.uint8)
@@ -115,10 +115,12 @@ def _from_file(name: str) -> ImageArray:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ImageError(
-            f"{path} cannot be decoded: {error.err}.", hint=f"Images of at most {MAX_PIXELS:,} pixels are read."
+            f"{path} cannot be decoded: {error.err}.", hint=f"The maximum size is {MAX_PIXELS:,} pixels."
         ) from error
     if bgr is None:
-        raise ImageError(f"{path} is not an image that OpenCV reads.", hint="JPEG, PNG, WebP, BMP and TIFF are read.")
+        raise ImageError(
+            f"{path} is not an image that OpenCV can read.", hint="Supported formats: JPEG, PNG, WebP, BMP and TIFF."
+        )
     bgr = _to_uint8(bgr)
     rgb: ImageArray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, bgr)
     return rgb
@@ -130,7 +132,7 @@ def _to_uint8(array: NDArray[Any]) -> ImageArray:
     if array.dtype == np.uint16:
         return (array >> 8).astype(np.uint8)
     hint = "For values in 0..1: (array * 255).round().astype('uint8')." if array.dtype.kind == "f" else None
-    raise ImageError(f"An image is uint8, this one is {array.dtype}.", hint=hint)
+    raise ImageError(f"Images must be uint8; got {array.dtype}.", hint=hint)
 
 
 def _missing(path: Path) -> ImageError:
@@ -142,8 +144,8 @@ def _from_array(array: NDArray[Any]) -> ImageArray:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        hint = "It looks like channels first: array.transpose(1, 2, 0)." if array.shape[:1] == (3,) else None
-        raise ImageError(f"An image has shape [H, W, 3], this array {list(array.shape)}.", hint=hint)
+        hint = "The channels seem to come first: use array.transpose(1, 2, 0)." if array.shape[:1] == (3,) else None
+        raise ImageError(f"Images must have shape [H, W, 3]; got {list(array.shape)}.", hint=hint)
     if not array.size:
         raise ImageError(f"An array of shape {list(array.shape)} has no pixels.")
     if array.shape[2] == 1:
@@ -160,4 +162,4 @@ def _from_pil(image: Any) -> ImageArray:
             return _from_array(np.asarray(image))  # convert() would clip at 255
         return np.ascontiguousarray(image.convert("RGB"))
     except (OSError, ValueError) as error:
-        raise ImageError(f"This PIL image cannot be read: {error}.") from error
+        raise ImageError(f"The PIL image cannot be read: {error}.") from error

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CLASS_OFFSET = 7680.0
-"""Pixels that move the boxes of one class away from those of the next, so that they never overlap."""
+"""Offset in pixels between the boxes of consecutive classes, so that they never overlap."""
 
 MAX_CANDIDATES = 30_000
 _BLOCK = 128
@@ -28,9 +28,9 @@ def nms_by_class(
 ) -> NDArray[np.int64]:
     """The indices of the boxes to keep, best score first (the first of equals first), at most ``max_det``.
 
-    ``boxes``: float32 [N, 4], x1 y1 x2 y2. A box goes if a better one of its class (of any, if ``agnostic``) overlaps
-    it by more than ``iou``. Only the ``MAX_CANDIDATES`` best take part. ``class_offset`` moves each class that many pixels
-    from the one before; ``None`` takes the largest coordinate plus 1, as mmcv does.
+    ``boxes``: float32 [N, 4], x1 y1 x2 y2. A box is removed if a better one of its class (of any, if ``agnostic``)
+    overlaps it by more than ``iou``. Only the ``MAX_CANDIDATES`` best are considered. ``class_offset`` is the offset in
+    pixels between consecutive classes; ``None`` takes the largest coordinate plus 1, as mmcv does.
     """
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     ranked = boxes[order]
@@ -41,10 +41,10 @@ def nms_by_class(
 
 
 def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> NDArray[np.int64]:
-    """Which of the boxes, sorted by score, to keep.
+    """Indices of the boxes to keep; the boxes are sorted by score.
 
-    In blocks: what earlier blocks kept suppresses the block's boxes, then a greedy choice is made inside it. So the
-    pairs that are compared stay few, and the blocks after the ``max_det``-th box are never looked at.
+    Works in blocks: boxes kept in earlier blocks suppress those of the block, then the block is processed greedily. This
+    limits the number of compared pairs, and blocks after the ``max_det``-th box are skipped.
     """
     corners = np.ascontiguousarray(boxes.T)  # [4, N]
     kept = np.empty(0, np.int64)
@@ -60,7 +60,7 @@ def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> N
 
 
 def _choose_greedily(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """``overlaps``: bool [n, n] of boxes in falling order of score. A box stays unless one that stays overlaps it."""
+    """``overlaps``: bool [n, n] of boxes by descending score. A box is kept unless a kept one overlaps it."""
     stays = np.ones(len(overlaps), np.bool_)
     for i, row in enumerate(overlaps):
         if stays[i]:

@@ -1,4 +1,4 @@
-"""OpenCV, or an error that says how to get it."""
+"""Imports OpenCV, or raises an error with installation instructions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from adaptrt.errors import DependencyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_PIXELS = 1 << 27  # a small file can claim any size; this many take 400 MB
+MAX_PIXELS = 1 << 27  # a small file can declare any size; this many pixels take 400 MB
 _VARIABLE = "OPENCV_IO_MAX_IMAGE_PIXELS"
 
 
 @contextmanager
 def _pixel_limit() -> Iterator[None]:
-    """OpenCV's own limit is 2^30 pixels; it reads another one from the environment, once, when it is loaded."""
+    """OpenCV's default limit is 2^30 pixels; it reads another one from the environment once, when it is loaded."""
     if _VARIABLE in os.environ:
         yield
         return
@@ -38,7 +38,7 @@ except ImportError as error:
             f"OpenCV lacks a system library: {error}.", hint="On Debian and Ubuntu: apt-get install libgl1 libglib2.0-0"
         ) from error
     raise DependencyError(
-        f"Images need OpenCV, which cannot be imported: {error}.", hint="pip install opencv-python"
+        f"Reading images requires OpenCV, which cannot be imported: {error}.", hint="pip install opencv-python"
     ) from error
 
 __all__ = ["MAX_PIXELS", "cv2"]

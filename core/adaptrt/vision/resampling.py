@@ -1,4 +1,4 @@
-"""Resizing by OpenCV or Pillow: they differ by more than rounding, so a spec says which one its model wants."""
+"""Resizing with OpenCV or Pillow: they differ by more than rounding, so a spec specifies the library."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def _resize_pil(image: ImageArray, size: tuple[int, int], interpolation: Interpo
     try:
         from PIL import Image
     except ImportError as error:
-        raise DependencyError("This model's images are resized by Pillow.", hint="pip install pillow") from error
+        raise DependencyError(
+            "This model's images are resized with Pillow, which is not installed.", hint="pip install pillow"
+        ) from error
     resample = Image.Resampling[_PIL[interpolation]]
     return np.asarray(Image.fromarray(image).resize(size[::-1], resample))

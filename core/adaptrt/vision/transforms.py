@@ -1,4 +1,4 @@
-"""Images to input tensors, exactly as the frameworks do it: Ultralytics' LetterBox, timm's eval transform."""
+"""Converts images to input tensors exactly as the frameworks do: Ultralytics' LetterBox, timm's eval transform."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Size = tuple[int, int]
 def transform_batch(
     images: Sequence[ImageArray], spec: ModelSpec
 ) -> tuple[dict[str, NDArray[np.float32]], list[ImageMeta]]:
-    """Images, uint8 [H, W, 3] RGB of any sizes, to ``{input: float32 [N, 3, h, w]}`` and where each lies in it."""
-    height, width = spec.image_size  # raises where the model takes no image
+    """Images, uint8 [H, W, 3] RGB of any size, to ``{input: float32 [N, 3, h, w]}`` and the position of each in the tensor."""
+    height, width = spec.image_size  # raises if the model has no image input
     assert spec.image is not None
     batch = np.empty((len(images), 3, height, width), np.float32)
     metas = [
@@ -43,8 +43,8 @@ def transform_image(
     """An image, uint8 [H, W, 3] RGB, to float32 [3, h, w] of ``size`` (h, w), written into ``out`` if given."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(
-            f"An image is uint8 [H, W, 3], this is {image.dtype} {list(image.shape)}.",
-            hint="adaptrt.vision.images.read_image makes one.",
+            f"Images must be uint8 [H, W, 3]; got {image.dtype} {list(image.shape)}.",
+            hint="Use adaptrt.vision.images.read_image.",
         )
     if out is None:
         out = np.empty((3, *size), np.float32)
@@ -52,7 +52,7 @@ def transform_image(
 
 
 def _letterbox(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
-    """Ratio kept, the rest padded; sizes and offsets round as in ``ultralytics.data.augment.LetterBox``."""
+    """Keep the aspect ratio and pad the rest; sizes and offsets round as in ``ultralytics.data.augment.LetterBox``."""
     (height, width), original = size, (image.shape[0], image.shape[1])
     ratio = min(height / original[0], width / original[1])
     inner = (max(round(original[0] * ratio), 1), max(round(original[1] * ratio), 1))
@@ -79,9 +79,11 @@ def _stretch(image: ImageArray, transform: ImageTransform, size: Size, out: NDAr
 
 
 def _crop(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
-    """Ratio kept, then the middle; sizes round as in ``timm.data.transforms_factory`` with crop_mode center."""
+    """Resize with the aspect ratio kept, then center-crop; sizes round as in ``timm.data.transforms_factory``, crop_mode center."""
     if not 0 < transform.crop_fraction <= 1:
-        raise ShapeError(f"A crop_fraction of {transform.crop_fraction} cannot be.", hint="It lies in 0 < f <= 1.")
+        raise ShapeError(
+            f"crop_fraction must be in (0, 1]; got {transform.crop_fraction}.", hint="For example: crop_fraction=0.875"
+        )
     original = height, width = image.shape[0], image.shape[1]
     wanted_h, wanted_w = (math.floor(side / transform.crop_fraction) for side in size)
     if wanted_h != wanted_w:  # timm's ResizeKeepRatio
@@ -114,16 +116,16 @@ def _meta(original: Size, size: Size, inner: Size, offset: Size) -> ImageMeta:
 
 
 def _normalize(pixels: ImageArray, transform: ImageTransform, out: NDArray[np.float32]) -> None:
-    """uint8 [h, w, 3] RGB to float32 [3, h, w], in the channel order that ``transform`` wants."""
+    """uint8 [h, w, 3] RGB to float32 [3, h, w], in the channel order of ``transform``."""
     planes = cv2.split(pixels)
     for channel, plane in enumerate(planes if transform.colors == "rgb" else planes[::-1]):
         _normalize_plane(plane, transform, channel, out[channel])
 
 
 def _normalize_plane(plane: ImageArray, transform: ImageTransform, channel: int, out: NDArray[np.float32]) -> None:
-    """``(plane * scale - mean) / std`` in float32, rounded after each step, as torch does it.
+    """``(plane * scale - mean) / std`` in float32, rounded after each step, as in torch.
 
-    1/255 and its like are divisions: ``x * float32(1 / 255)`` differs from ``x / 255`` in the last bit.
+    Scales such as 1/255 are divisions: ``x * float32(1 / 255)`` differs from ``x / 255`` in the last bit.
     """
     divisor = 1 / transform.scale
     if transform.scale == 1:

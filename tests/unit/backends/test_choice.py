@@ -69,7 +69,7 @@ def test_the_output_names_the_file_of_its_backend(single: Single) -> None:
 
 def test_an_output_that_is_left_out_is_refused() -> None:
     with pytest.raises(
-        UsageError, match=r"-o best\.engine is a file of TensorRT, which --to onnx leaves out"
+        UsageError, match=r"-o best\.engine is a file of TensorRT, which --to onnx does not include"
     ) as caught:
         chosen_backends(asked("onnx", output=Path("best.engine")))
     assert "--to onnx,engine" in (caught.value.hint or "")

@@ -85,7 +85,7 @@ def test_half_precision_is_written_and_checked_without_tensorrt(adaptrt: Any, co
     assert result.code == 0
     links = {link["number"]: link for link in result.json["links"]}
     assert links[3]["status"] == "passed"
-    assert links[4]["reason"] == "no .engine file was built: TensorRT is not installed here"
+    assert links[4]["reason"] == "no .engine file was built: TensorRT is not installed"
     written = {Path(record["path"]).name for record in result.json["files"].values()}
     assert written == {"detector.fp16.onnx"}
     assert sorted(file.name for file in path.parent.glob("detector.*")) == [
@@ -108,7 +108,7 @@ def test_nothing_can_come_of_it_without_tensorrt(adaptrt: Any, converted: Conver
     path = converted("detector")
     result = adaptrt("build", path, "--verify", "quick")
     assert result.code == 3
-    assert "TensorRT is not installed; building an engine needs the full one." in result.err
+    assert "TensorRT is not installed; building an engine requires the full library." in result.err
     assert [file.name for file in path.parent.glob("detector*")] == ["detector.onnx"]
 
 
@@ -116,7 +116,7 @@ def test_an_engine_asked_for_by_name_is_refused_without_tensorrt(adaptrt: Any, c
     path = converted("detector")
     result = adaptrt("build", path, "--to", "onnx,engine", "--fp16", "--target", "10", "--verify", "quick")
     assert result.code == 3
-    assert "TensorRT is not installed; building an engine needs the full one." in result.err
+    assert "TensorRT is not installed; building an engine requires the full library." in result.err
 
 
 def test_to_onnx_writes_the_reduced_graph_alone(adaptrt: Any, converted: Convert) -> None:

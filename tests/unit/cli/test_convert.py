@@ -153,7 +153,7 @@ def test_a_wrong_option_leaves_nothing(adaptrt: Any, tiny: str) -> None:
         (("--set", "cnf=0.3"), 2, "Did you mean 'conf'?"),
         (("--set", "pached=1"), 2, "Did you mean 'patched'?"),
         (("--set", "conf=high"), 2, "--set conf='high'"),
-        (("--set", "conf=7"), 2, "conf is 7.0, and must lie between 0 and 1."),
+        (("--set", "conf=7"), 2, "conf must be between 0 and 1; got 7.0."),
         (("--set", "patched=perhaps"), 2, "--set patched='perhaps'"),
         (("--weights", "best.pth"), 4, "File not found: best.pth.\nDid you mean 'besst.pth'?"),
         (("--weights", "a.pth"), 4, "File not found: a.pth.\nCheck the path; nothing is downloaded."),
@@ -205,7 +205,7 @@ def test_a_verbose_plan_knows_the_names_asked_for(adaptrt: Any, tiny: str) -> No
 def test_a_class_that_the_model_lacks_is_no_default_of_its_file(adaptrt: Any, tiny: str, dry: tuple[str, ...]) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--set", "classes=gren", *dry)
     assert result.code == 2
-    assert result.err.endswith("Error: There is no class 'gren'.\nDid you mean 'green'?\n")
+    assert result.err.endswith("Error: Unknown class 'gren'.\nDid you mean 'green'?\n")
     assert files() == []
     assert adaptrt("convert", "detector", "-a", tiny, "--set", "classes=green,0", "--dry-run", "-v", "-q").code == 0
 

@@ -16,7 +16,7 @@ ORIGIN = ("--adapter", "tiny", "--source", "detector")
 @pytest.fixture
 def converted(tiny: str, adaptrt: Callable[..., Any]) -> str:
     """The tiny detector, and two images with annotations in its classes."""
-    pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
+    pytest.importorskip("faster_coco_eval", reason="requires faster-coco-eval")
     assert adaptrt("convert", "--adapter", "tiny", "detector", "--verify", "none", "-q").code == 0
     from draw_shapes import DETECTION, write_detection_set
 
@@ -37,7 +37,7 @@ def test_scores_images_and_classes(converted: str, adaptrt: Callable[..., Any]) 
     assert lines[0].split()[:7] == ["backend", "file", "mAP", "mAP50", "mAP75", "VOC", "AP50"]
     assert any(line.startswith("class ") for line in lines)
     assert lines[-2:] == [f"Written: {Path('shown', f'detector.{name}')}" for name in ("eager", "onnxruntime")]
-    assert "1 categories of the annotations are no class of this model: left out" in lines
+    assert "1 categories of the annotations are not classes of this model: skipped" in lines
     for backend in ("eager", "onnxruntime"):
         assert len(list(Path("shown", f"detector.{backend}").glob("*.jpg"))) == 2
     classes = next(line for line in lines if line.startswith("class "))

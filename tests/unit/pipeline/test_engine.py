@@ -156,7 +156,7 @@ def test_half_precision_without_tensorrt(tiny: str, image: Path, monkeypatch: py
     assert {"output0: boxes", "output0: boxes (the file in ONNX Runtime)"} <= names
     assert (report.link(4).status, report.link(4).reason) == (
         "not run",
-        "no .engine file was built: TensorRT is not installed here",
+        "no .engine file was built: TensorRT is not installed",
     )
     assert Path("detector.onnx").is_file()
     assert Path("detector.fp16.onnx").is_file()
@@ -301,7 +301,7 @@ def test_the_default_build_hands_everything_over(
         watcher.progress(0.25, 30.0, 90.0, "tactics")
         assert watcher.log_level == "info"
         watcher.message("info", "[MemUsageChange] Init CUDA")
-        watcher.note(LogNote("int64 weights", 1, "raw", "The graph holds int64 numbers."))
+        watcher.note(LogNote("int64 weights", 1, "raw", "The graph contains int64 values."))
         plan.write_bytes(b"plan")
         precision_report = PrecisionReport(
             "fp16", {"fp16": 2}, evidence="2 of 2 visible layers compute in fp16", note="a note"
@@ -340,7 +340,7 @@ def test_the_default_build_hands_everything_over(
     assert (0, 0, "12 s so far") in seen
     assert "TensorRT info: [MemUsageChange] Init CUDA" in seen
     assert (250, 1000, "about 90 s left") in seen
-    assert "TensorRT, int64 weights: The graph holds int64 numbers." in report.warnings
+    assert "TensorRT, int64 weights: The graph contains int64 values." in report.warnings
     assert "Precision: a note." in report.warnings
     assert any("2 of 2 visible layers compute in fp16" in note for note in report.notes)
     assert [stage.note for stage in report.stages if stage.name == "build"] == [

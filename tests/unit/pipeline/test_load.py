@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="ONNX files are written with onnx")
-pytest.importorskip("onnxruntime", reason="ONNX files are run by ONNX Runtime")
+pytest.importorskip("onnxruntime", reason="running ONNX files requires ONNX Runtime")
 
 import numpy as np  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402

@@ -109,7 +109,7 @@ def test_images_are_inside_with_their_boxes(report: Report) -> None:
         assert decoded.shape == original.shape
         assert np.abs(decoded.astype(int) - original).max() > 60, "nothing was drawn"
     assert page.text.index("PyTorch, untouched") < page.text.index("ONNX Runtime 1 red")
-    assert "2 of 2 boxes have a partner, within 0.001 px and 1e-06 of its score" in page.text
+    assert "2 of 2 boxes have a match, within 0.001 px and 1e-06 of its score" in page.text
 
 
 def test_large_images_are_made_smaller_boxes_with_them(report: Report, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_record_that_cannot_be_read_or_whose_task_is_not_here(report: Report) 
         "onnxruntime": PredictionRecord("tides", "high"),
     }
     page = Page(render_html(report))
-    assert "sky 100.0% (A recorded class map needs height" in page.text
+    assert "sky 100.0% (A recorded class map must have height" in page.text
     assert "high (Unknown task 'tides'.)" in page.text
 
 

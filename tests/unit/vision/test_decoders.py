@@ -94,14 +94,14 @@ def test_decoding_leaves_the_outputs_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "params", "says"),
     [
-        ("yolo", {"conf": 1.5}, "conf is 1.5"),
-        ("yolo", {"iou": -0.1}, "iou is -0.1"),
-        ("yolo", {"max_det": 0}, "max_det is 0"),
+        ("yolo", {"conf": 1.5}, "conf must be between 0 and 1; got 1.5"),
+        ("yolo", {"iou": -0.1}, "iou must be between 0 and 1; got -0.1"),
+        ("yolo", {"max_det": 0}, "max_det must be at least 1; got 0"),
         ("yolo", {"classes": ["cirle"]}, "Did you mean 'circle'?"),
         ("yolo", {"classes": [3]}, "The classes are 0 to 2"),
-        ("boxes", {"iou": 2}, "iou is 2"),
-        ("boxes", {"conf": -1}, "conf is -1"),
-        ("classify", {"top_k": 0}, "top_k is 0"),
+        ("boxes", {"iou": 2}, "iou must be between 0 and 1; got 2"),
+        ("boxes", {"conf": -1}, "conf must be between 0 and 1; got -1"),
+        ("classify", {"top_k": 0}, "top_k must be at least 1; got 0"),
         ("yolo", {"agnostics": 1}, "Did you mean 'agnostic'?"),
     ],
 )
@@ -135,7 +135,7 @@ def test_outputs_of_the_wrong_shape(name: str, shape: tuple[int, ...], says: str
 @pytest.mark.parametrize("name", ["yolo", "yolo_anchor", "classify", "raw"])
 def test_a_batch_that_does_not_match_the_images(name: str) -> None:
     decoder = find_decoder(name)
-    with pytest.raises(ModelError, match="does not hold 1"):
+    with pytest.raises(ModelError, match="does not have 1"):
         decoder.decode({"output0": np.zeros((2, 7, 9), np.float32)}, [META], SPEC, decoder.params())
 
 
@@ -198,5 +198,5 @@ def test_raw_gives_each_sample_its_values() -> None:
     assert second.arrays["b"] == 6
     decoder = find_decoder("raw")
     assert len(decoder.decode(outputs, [], SPEC, decoder.params())) == 2
-    with pytest.raises(ModelError, match="does not hold 2 samples"):
+    with pytest.raises(ModelError, match="does not have 2 samples"):
         decode("raw", {"a": np.zeros((2, 3)), "b": np.zeros(())})

@@ -88,12 +88,12 @@ def test_indices_are_taken_as_they_are(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        (np.zeros((1, 5, 4, 6), np.float32), r"reads logits \[1, 3, h, w\]"),
+        (np.zeros((1, 5, 4, 6), np.float32), r"expects logits \[1, 3, h, w\]"),
         (np.zeros((1, 1, 4, 6), np.float32), "at least two classes"),
         (np.zeros((1, 4, 6), np.float32), "class indices"),
-        (np.zeros((2, 3, 4, 6), np.float32), "does not hold 1 images"),
-        (np.full((1, 4, 6), 3, np.int64), "holds classes 3 to 3, the spec has 3 labels"),
-        (np.full((1, 4, 6), -1, np.int64), "holds classes -1 to -1"),
+        (np.zeros((2, 3, 4, 6), np.float32), "does not have 1 images"),
+        (np.full((1, 4, 6), 3, np.int64), "contains classes 3 to 3, but the spec has 3 labels"),
+        (np.full((1, 4, 6), -1, np.int64), "contains classes -1 to -1"),
     ],
 )
 def test_what_does_not_fit_is_refused(output: Any, message: str) -> None:

@@ -1,4 +1,4 @@
-"""ONNX files, run by ONNX Runtime. The file that a conversion writes is this backend's; nothing is built from it."""
+"""ONNX Runtime backend: runs the ONNX file that a conversion writes; nothing is built from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adaptrt.specs.runners import FileRunner
 
 
 class OnnxRuntime:
-    """ONNX Runtime takes a graph for any target; precision is what the graph says."""
+    """ONNX Runtime accepts a graph for any target; the graph determines the precision."""
 
     name = "onnxruntime"
     title = "ONNX Runtime"
@@ -23,15 +23,15 @@ class OnnxRuntime:
     targets: Mapping[str, Target] = MappingProxyType({})
 
     def unavailable(self, target: Target, device: int = 0) -> str | None:  # noqa: ARG002
-        return None if find_spec("onnxruntime") is not None else "onnxruntime is not installed here"
+        return None if find_spec("onnxruntime") is not None else "onnxruntime is not installed"
 
     def express(self, precision: Precision, target: Target) -> Expression:  # noqa: ARG002
         return Expression(graph=precision.reduced)
 
     def build(self, request: BackendRequest) -> Built:
         raise BuildError(
-            f"ONNX Runtime builds nothing: {request.onnx_path.name} is the file that it runs.",
-            hint="Leave onnxruntime out of what is to be built.",
+            f"ONNX Runtime has no build step: it runs {request.onnx_path.name} itself.",
+            hint="Remove onnxruntime from the backends to build.",
         )
 
     def open(self, path: Path, options: OpenOptions) -> FileRunner:

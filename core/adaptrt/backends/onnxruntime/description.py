@@ -1,4 +1,4 @@
-"""An ONNX file, adaptrt's own or anybody's."""
+"""Describes any ONNX file, whether written by adaptrt or not."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from adaptrt.specs.descriptions import Description, Node, Tensor
 
 
 def describe(path: Path) -> Description:
-    """What the file says of itself; external weights are not read."""
+    """Describe the file; external weights are not read."""
     try:
         import onnx
     except ImportError as error:
-        raise DependencyError(f"Looking into ONNX files needs onnx: {error}.", hint="pip install onnx") from error
+        raise DependencyError(f"Inspecting ONNX files requires onnx: {error}.", hint="pip install onnx") from error
     try:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
@@ -53,7 +53,7 @@ def describe(path: Path) -> Description:
 
 def _unreadable(path: Path) -> GraphError:
     return GraphError(
-        f"{path.name} is not a readable ONNX file.", hint="Check that it is whole; convert the model again."
+        f"{path.name} is not a readable ONNX file.", hint="The file may be incomplete; convert the model again."
     )
 
 
@@ -78,7 +78,7 @@ def _facts(model: Any, path: Path, nodes: int) -> dict[str, str]:
 
 
 def _all_nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of a graph and of the graphs inside them (If, Loop, Scan)."""
+    """The nodes of a graph and of its subgraphs (If, Loop, Scan)."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the CPU, and CUDA where ``onnxruntime-gpu`` is installed."""
+"""ONNX Runtime on the CPU, or on CUDA if ``onnxruntime-gpu`` is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ try:
     import onnxruntime as ort
 except ImportError as error:
     raise DependencyError(
-        f"ONNX files are run by ONNX Runtime, which is missing here: {error}.",
+        f"Running ONNX files requires ONNX Runtime, which is not installed: {error}.",
         hint="Install it: pip install 'adaptrt[onnx]'",
     ) from error
 
@@ -26,23 +26,23 @@ _DTYPES = {"float": "float32", "double": "float64", "float16": "float16"}
 
 
 class OnnxRuntimeRunner:
-    """Runs an ONNX file. ``device`` is ``cpu``, ``cuda`` or ``cuda:1``; without ``optimize`` node by node as it stands."""
+    """Runs an ONNX file. ``device`` is ``cpu``, ``cuda`` or ``cuda:1``; without ``optimize``, graph optimizations are off."""
 
     def __init__(
         self, path: Path, *, device: str = "cpu", custom_ops: Sequence[Path] = (), optimize: bool = True
     ) -> None:
         self.backend = "onnxruntime" if device == "cpu" else f"onnxruntime ({device})"
         options = ort.SessionOptions()
-        options.log_severity_level = 4  # its errors come as exceptions, and need no second form on stderr
+        options.log_severity_level = 4  # errors are raised as exceptions; do not repeat them on stderr
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         for library in custom_ops:
             try:
-                # a bare name would be looked for everywhere but here
+                # a bare name would be searched on the library path, not in the current folder
                 options.register_custom_ops_library(str(library.resolve()))
             except Exception as error:
                 raise UsageError(
-                    f"{library} is no library of custom operators: {error}",
+                    f"{library} is not a custom operator library: {error}",
                     hint="Check the path, and that it was built for this ONNX Runtime.",
                 ) from error
         try:
@@ -72,7 +72,7 @@ class OnnxRuntimeRunner:
         text = self.metadata.get(METADATA_KEY)
         return ModelSpec.from_json(text) if text else None
 
-    warnings: Sequence[str] = ()  # there is nothing that a file cannot do here
+    warnings: Sequence[str] = ()  # no limitations to report
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         try:
@@ -87,7 +87,7 @@ class OnnxRuntimeRunner:
         return dict(zip((info.name for info in self._session.get_outputs()), outputs, strict=True))
 
     def close(self) -> None:
-        """Nothing to free by hand; here so that every runner can be closed."""
+        """No-op: every runner can be closed."""
 
 
 _LOAD_FAILURES = (
@@ -95,22 +95,22 @@ _LOAD_FAILURES = (
     (r"ONNX Runtime only \*guarantees\*.*", "pip install --upgrade onnxruntime, or convert for an older --opset."),
     (
         r"\S+ is not a registered function/op|No Op registered for .*|Failed to find kernel for .*",
-        "An operator that is not ONNX Runtime's own needs its library: --ort-custom-ops lib.so",
+        "A custom operator requires its library: --ort-custom-ops lib.so",
     ),
     (
         r"Protobuf parsing failed.*|ModelProto does not have a graph.*|No graph was found.*",
-        "The file is cut short, or is no ONNX file: write it again.",
+        "The file is truncated or is not an ONNX file: write it again.",
     ),
 )
 
 
 def _load_failure(text: str, path: Path) -> tuple[str, str]:
-    """What ONNX Runtime said, without where in its source, and what to do."""
+    """ONNX Runtime's message, without its source location, and a hint."""
     for pattern, hint in _LOAD_FAILURES:
         found = re.search(pattern, text)
         if found is not None:
             return found[0], hint
-    return text.splitlines()[0], f"What is in the file: adaptrt inspect {path.name}"
+    return text.splitlines()[0], f"To inspect the file: adaptrt inspect {path.name}"
 
 
 def _providers(device: str) -> list[Any]:
@@ -118,7 +118,8 @@ def _providers(device: str) -> list[Any]:
         return ["CPUExecutionProvider"]
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         raise DependencyError(
-            "This ONNX Runtime has no CUDA.", hint="Install it: pip uninstall onnxruntime; pip install onnxruntime-gpu"
+            "This ONNX Runtime has no CUDA support.",
+            hint="Install it: pip uninstall onnxruntime; pip install onnxruntime-gpu",
         )
     index = int(device.partition(":")[2] or 0)
     return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]

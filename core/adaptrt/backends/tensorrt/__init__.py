@@ -1,1 +1,1 @@
-"""The shared TensorRT backend: the only code that knows its versions."""
+"""The shared TensorRT backend: the only code that depends on the TensorRT version."""

@@ -1,4 +1,4 @@
-"""Whether an engine can be built here."""
+"""Whether an engine can be built on this machine."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ _NO_GPU = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
 
 
 def engine_unavailable_reason(target: Generation, device: int = 0) -> str | None:
-    """Why no engine can be built here for this generation of TensorRT; ``None`` if it can.
+    """Why no engine can be built on this machine for this generation of TensorRT; ``None`` if it can.
 
-    A device that does not exist beside others that do is an error: it was asked for.
+    A requested device that does not exist is an error if other devices exist.
     """
     product = target.product
     if not can_build(product):
-        return f"{product.title} is not installed here"
+        return f"{product.title} is not installed"
     version = installed_version(product)
     if version is not None and generation_of(version, product) != target:
-        return f"the graph is made for {target.title}, and {version} is installed here"
+        return f"the graph is made for {target.title}, but {version} is installed"
     if target.compute_capabilities:
-        return None  # it builds for other GPUs
+        return None  # it also builds without a GPU
     return no_gpu_reason(device)
 
 
 def no_gpu_reason(device: int = 0) -> str | None:
-    """Why no NVIDIA GPU can be used here; ``None`` if one can."""
+    """Why no NVIDIA GPU can be used on this machine; ``None`` if one can."""
     try:
         identify_device(device)
     except DependencyError as error:
         return error.message.rstrip(".")
     except EngineError as error:
         if any(name in error.message for name in _NO_GPU):
-            return "no NVIDIA GPU is visible here"
+            return "no NVIDIA GPU is visible"
         raise
     return None

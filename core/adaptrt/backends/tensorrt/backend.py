@@ -40,7 +40,7 @@ class TensorRT:
             return Expression()
         if precision.onnx_type == "bfloat16" and not target.bf16:
             return Expression(
-                unsupported=f"{target.title} has no precision {precision.name}, which needs TensorRT 10 or later"
+                unsupported=f"{target.title} does not support precision {precision.name}, which requires TensorRT 10 or later"
             )
         if precision.form == "qdq" or target.strongly_typed:
             return Expression(graph=True)

@@ -1,4 +1,4 @@
-"""A TensorRT engine: what its manifest tells, and TensorRT itself where it is installed."""
+"""Describes a TensorRT engine from its manifest, and with TensorRT if installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def describe(path: Path) -> Description:
-    """The manifest's facts; of a foreign plan what TensorRT says, where it is installed."""
+    """The facts in the manifest; for a plan without one, what TensorRT reports if installed."""
     if path.stat().st_size == 0:
         raise EngineError(f"{path.name} is empty.", hint="Copy it again, or build it again.")
     header, _ = read_header(path)
@@ -102,7 +102,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
 
 
 def runs_here(manifest: Manifest, path: Path) -> str:
-    """``yes``, or why not; ``not known`` where TensorRT or a GPU is missing."""
+    """``yes``, or why not; ``not known`` if TensorRT or a GPU is missing."""
     try:
         tensorrt = import_tensorrt(product_named(manifest.product))
         device = describe_device(0)
@@ -151,7 +151,7 @@ def _tables(manifest: Manifest) -> dict[str, list[list[str]]]:
 
 def _foreign(path: Path, description: Description) -> Description:
     description.warnings.append(
-        f"No manifest ({path.name}.json) beside it: another tool built it, or the two were parted."
+        f"No manifest ({path.name}.json) next to it: another tool built it, or the two were separated."
     )
     from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 

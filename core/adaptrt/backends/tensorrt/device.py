@@ -1,4 +1,4 @@
-"""The CUDA runtime through cuda-python, and what a device is."""
+"""The CUDA runtime through cuda-python, and the description of a device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adaptrt.errors import DependencyError, EngineError
 class Device:
     """A GPU: ``capability`` is its compute capability (``9.0``), ``memory`` and ``free`` are bytes.
 
-    ``cuda`` is the runtime's version (``12.9``), ``driver`` the NVIDIA driver's (``580.95.05``), if it can be found out.
+    ``cuda`` is the runtime's version (``12.9``), ``driver`` the NVIDIA driver's (``580.95.05``), if available.
     """
 
     index: int
@@ -41,7 +41,7 @@ def import_cudart() -> Any:
 
 
 def checked(result: tuple[Any, ...], doing: str = "") -> Any:
-    """The values of a CUDA runtime call, else an ``EngineError`` with CUDA's own name for what happened."""
+    """The values of a CUDA runtime call; raises an ``EngineError`` with CUDA's error name on failure."""
     error, *values = result
     if int(error) != 0:
         name = getattr(error, "name", str(error))
@@ -52,13 +52,13 @@ def checked(result: tuple[Any, ...], doing: str = "") -> Any:
 _HINTS = {
     "cudaErrorNoDevice": "No NVIDIA GPU is visible: check nvidia-smi and CUDA_VISIBLE_DEVICES.",
     "cudaErrorInsufficientDriver": "The NVIDIA driver is missing or too old for this CUDA: check nvidia-smi.",
-    "cudaErrorInvalidDevice": "There is no such GPU: nvidia-smi -L lists them; CUDA_VISIBLE_DEVICES renumbers them.",
-    "cudaErrorMemoryAllocation": "The GPU's memory is full: free some, or use a smaller batch.",
+    "cudaErrorInvalidDevice": "No such GPU: nvidia-smi -L lists the GPUs; CUDA_VISIBLE_DEVICES renumbers them.",
+    "cudaErrorMemoryAllocation": "The GPU is out of memory: free memory, or use a smaller batch.",
 }
 
 
 def identify_device(index: int = 0) -> tuple[str, str]:
-    """Name and compute capability of a GPU; quick, since nothing is started on it."""
+    """Name and compute capability of a GPU; fast, since no context is created."""
     properties = checked(import_cudart().cudaGetDeviceProperties(index), f"device {index}")
     name = properties.name
     text = name.decode(errors="replace") if isinstance(name, bytes) else str(name)
@@ -66,7 +66,7 @@ def identify_device(index: int = 0) -> tuple[str, str]:
 
 
 def describe_device(index: int = 0) -> Device:
-    """What the GPU is. Makes it the current device of this thread."""
+    """Describe the GPU. Makes it the current device of this thread."""
     cudart = import_cudart()
     checked(cudart.cudaSetDevice(index), f"device {index}")
     name, capability = identify_device(index)
@@ -84,7 +84,7 @@ def describe_device(index: int = 0) -> Device:
 
 
 def driver_version() -> str | None:
-    """The NVIDIA driver's version, through NVML; ``None`` where that is missing."""
+    """The NVIDIA driver's version, through NVML; ``None`` if NVML is missing."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:

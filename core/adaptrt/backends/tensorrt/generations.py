@@ -1,4 +1,4 @@
-"""Which TensorRT is installed, and what each generation has: the one place that knows differences between versions."""
+"""Detects the installed TensorRT, and lists the features of each generation: all version differences are here."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ ProductName = Literal["tensorrt", "rtx"]
 class Product:
     """One of NVIDIA's libraries with TensorRT's API.
 
-    - ``modules`` to import, by what they can do; the bindings packages lie behind ``tensorrt`` in the newer wheels
-    - ``extra`` of adaptrt that installs it, and ``needs``: where it can be installed
-    - ``known``: the versions that adaptrt knows
+    - ``modules`` to import, most capable first; in newer wheels, ``tensorrt`` imports the bindings packages
+    - ``extra`` of adaptrt that installs it, and ``needs``: supported platforms
+    - ``known``: the versions that adaptrt supports
     """
 
     name: ProductName
@@ -62,14 +62,14 @@ _PRODUCTS: Mapping[ProductName, Product] = {product.name: product for product in
 
 @dataclass(frozen=True, kw_only=True)
 class Generation(Target):
-    """A TensorRT generation, and what its builder has.
+    """A TensorRT generation and the features of its builder.
 
     - ``sharing_preview``: several contexts on one profile need a preview feature at build
-    - ``needs_strong_flag``: strong typing has to be asked for (11 knows nothing else)
-    - ``tactic_sources``: where kernels may come from
-    - ``timing_cache``: the builder times kernels, and timings can be kept
+    - ``needs_strong_flag``: strong typing has to be enabled explicitly (11 is always strongly typed)
+    - ``tactic_sources``: the available tactic sources
+    - ``timing_cache``: the builder times kernels, and timings can be cached
     - ``compute_capabilities`` that an engine can be built for without a GPU, and ``default_capabilities`` unless others
-      are asked for; none: it is built on the GPU that it is for
+      are requested; empty: an engine is built on the GPU that it is for
     """
 
     product: Product = field(default=TENSORRT, repr=False)
@@ -98,7 +98,7 @@ _GENERATIONS = (
         strongly_typed=False,
         bf16=False,
         int64=False,
-        exporter="torchscript",  # it refuses parts of opset 18, the least that dynamo writes
+        exporter="torchscript",  # it rejects parts of opset 18, the lowest that dynamo writes
         strip_plan=False,
         progress=False,
         sharing_preview=True,
@@ -195,17 +195,17 @@ def generations_of(product: Product) -> dict[str, Generation]:
 
 
 def generation_of(version: str | int, product: Product = TENSORRT) -> Generation:
-    """What the generation of a version has; ``8.6.0``, or a generation's name (``8``, ``rtx``). Unknown ones are refused."""
+    """The generation of a version such as ``8.6.0``, or by name (``8``, ``rtx``). Unknown ones raise an error."""
     text = str(version)
     if text in _BY_NAME:
         return _BY_NAME[text]
     parts = text.split(".")
     major = int(parts[0]) if parts[0].isdigit() else 0
-    hint = f"adaptrt knows {product.known}: pip install 'adaptrt[{product.extra}]'"
+    hint = f"Supported versions: {product.known}. Run pip install 'adaptrt[{product.extra}]'"
     if product is TENSORRT and major == 8 and len(parts) > 1 and parts[1].isdigit() and int(parts[1]) < 6:
         raise DependencyError(f"TensorRT {version} is too old.", hint=hint)
     if major not in _MAJORS[product.name]:
-        raise DependencyError(f"adaptrt does not know {product.title} {version}.", hint=hint)
+        raise DependencyError(f"Unknown version of {product.title}: {version}.", hint=hint)
     return _BY_NAME[_MAJORS[product.name][major]]
 
 
@@ -248,10 +248,10 @@ def import_tensorrt(product: Product = TENSORRT, *, builder: bool = False) -> Te
             return TensorRT(module, version, flavor, product)
     if problems:
         raise DependencyError(
-            f"{product.title} is installed and cannot be imported: {problems[0]}",
-            hint="A library it needs is missing or does not fit: check LD_LIBRARY_PATH and the CUDA version.",
+            f"{product.title} is installed but cannot be imported: {problems[0]}",
+            hint="A required library is missing or incompatible: check LD_LIBRARY_PATH and the CUDA version.",
         )
-    what = "building an engine needs the full one" if builder else "running an engine needs it"
+    what = "building an engine requires the full library" if builder else "running an engine requires it"
     raise DependencyError(
         f"{product.title} is not installed; {what}.",
         hint=f"Install it: pip install 'adaptrt[{product.extra}]' ({product.needs})",
@@ -259,16 +259,16 @@ def import_tensorrt(product: Product = TENSORRT, *, builder: bool = False) -> Te
 
 
 def capabilities_of(options: BuildOptions, generation: Generation) -> tuple[str, ...]:
-    """The compute capabilities that an engine is built for; empty: that of the GPU at hand."""
+    """The compute capabilities that an engine is built for; empty: that of the local GPU."""
     return options.compute_capabilities or generation.default_capabilities
 
 
 def require_supported(options: BuildOptions, precision: str, version: str, product: Product = TENSORRT) -> None:
-    """Refuse by name what this version lacks."""
+    """Raise an error that names the option this version does not support."""
     features = generation_of(version, product)
     title = features.title if version == features.name else f"{product.title} {version}"
     compatible = options.hardware_compatible
-    # option: is it asked for, the field that says who has it, what to do instead
+    # option: whether it is requested, the field with its support, what to do instead
     wanted = {
         f"--precision {precision}": (_is_bfloat16(precision), "bf16", "Use --precision fp16"),
         "--strip-weights": (options.strip_weights, "strip_plan", "Leave it out"),
@@ -284,7 +284,7 @@ def require_supported(options: BuildOptions, precision: str, version: str, produ
         if asked and not getattr(features, has):
             others = [generation.title for generation in _GENERATIONS if getattr(generation, has)]
             raise UsageError(
-                f"{title} has no {name.removeprefix('--')}: {name} needs {' or '.join(others)}.",
+                f"{title} does not support {name.removeprefix('--')}: {name} requires {' or '.join(others)}.",
                 hint=f"{instead}, or build with one of these.",
             )
     for name in options.tactic_sources or ():
@@ -304,14 +304,14 @@ def _require_capabilities(options: BuildOptions, precision: str, features: Gener
     if (options.refittable or options.strip_weights) and len(capabilities_of(options, features)) > 1:
         raise UsageError(
             f"{features.title} builds engines with replaceable weights for one compute capability each.",
-            hint="Name it: --compute-capability 8.6; or leave out --refittable and --strip-weights.",
+            hint="Specify one, for example --compute-capability 8.6, or remove --refittable and --strip-weights.",
         )
     known = ", ".join(features.compute_capabilities)
     for capability in options.compute_capabilities:
         if not known:
             raise UsageError(
-                f"{features.title} builds for the GPU that it runs on, not for --compute-capability {capability}.",
-                hint="Leave it out; --to rtx builds for other GPUs.",
+                f"{features.title} builds for the local GPU only, not for --compute-capability {capability}.",
+                hint="Remove it; --to rtx builds for other GPUs.",
             )
         if capability not in features.compute_capabilities:
             raise UsageError(
@@ -319,6 +319,6 @@ def _require_capabilities(options: BuildOptions, precision: str, features: Gener
             )
         if _is_bfloat16(precision) and float(capability) < 8:
             raise UsageError(
-                f"Compute capability {capability} has no bfloat16.",
-                hint="Use --precision fp16, or leave it out of --compute-capability.",
+                f"Compute capability {capability} does not support bfloat16.",
+                hint="Use --precision fp16, or remove it from --compute-capability.",
             )

@@ -1,4 +1,4 @@
-"""The header that Ultralytics puts before a plan: four bytes of length (little-endian), then JSON. Off, and on again."""
+"""Removes and adds the header that Ultralytics writes before a plan: four bytes of length (little-endian), then JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LARGEST = 1 << 24  # a longer header is no header
 
 
 def read_header(path: Path) -> tuple[dict[str, Any] | None, int]:
-    """The header of a file and where the plan begins; ``(None, 0)`` for a plain plan."""
+    """The header of a file and the offset of the plan; ``(None, 0)`` for a plain plan."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(4), "little")
         if not 2 <= size <= _LARGEST:
@@ -30,11 +30,11 @@ def read_header(path: Path) -> tuple[dict[str, Any] | None, int]:
 
 
 def unwrap(path: Path, destination: Path) -> dict[str, Any]:
-    """Write the plain plan; gives the header."""
+    """Write the plain plan; returns the header."""
     header, start = read_header(path)
     if header is None:
         raise EngineError(
-            f"{path.name} has no Ultralytics header.", hint="It is a plain plan already, or no engine at all."
+            f"{path.name} has no Ultralytics header.", hint="It is already a plain plan, or it is not an engine."
         )
     with path.open("rb") as source, destination.open("wb") as target:
         source.seek(start)
@@ -44,10 +44,10 @@ def unwrap(path: Path, destination: Path) -> dict[str, Any]:
 
 
 def wrap(path: Path, destination: Path, header: dict[str, Any]) -> None:
-    """Write the plan with this header before it."""
+    """Write the header followed by the plan."""
     if read_header(path)[0] is not None:
         raise EngineError(
-            f"{path.name} has an Ultralytics header already.", hint="Take it off first: adaptrt engine unwrap"
+            f"{path.name} already has an Ultralytics header.", hint="Remove it first: adaptrt engine unwrap"
         )
     text = json.dumps(header).encode("utf-8")
     with path.open("rb") as source, destination.open("wb") as target:
@@ -57,7 +57,7 @@ def wrap(path: Path, destination: Path, header: dict[str, Any]) -> None:
 
 
 def header_of(spec: ModelSpec) -> dict[str, Any]:
-    """What Ultralytics reads from a header: the metadata that travels in the ONNX file, in JSON's own types."""
+    """The header that Ultralytics reads: the metadata of the ONNX file, as JSON types."""
     if "names" not in spec.metadata or "stride" not in spec.metadata:
         raise EngineError(
             "The manifest holds no Ultralytics metadata (names, stride ...).",

@@ -1,4 +1,4 @@
-"""The manifest beside an engine, ``best.engine.json``: what it is, how it came about, and whether it runs here."""
+"""The manifest beside an engine, ``best.engine.json``: its contents, how it was built, and whether it runs on this machine."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class LibraryRecord:
 
 @dataclass
 class Manifest:
-    """Everything about one engine. ``rebuild`` is the command that builds it again from its ONNX file.
+    """The record of one engine. ``rebuild`` is the command that rebuilds it from its ONNX file.
 
-    ``product`` and ``tensorrt``: what built it, and its version. ``gpu`` and ``capability``: the GPU that it was built on
-    and for; empty if it is for any of ``compute_capabilities``. ``host_code``: the plan holds code for the host
+    ``product`` and ``tensorrt``: the library that built it, and its version. ``gpu`` and ``capability``: the GPU that it
+    was built on and for; empty if it is for any of ``compute_capabilities``. ``host_code``: the plan contains host code
     (version-compatible engines do), which runs when it is loaded.
     """
 
@@ -90,7 +90,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Read a manifest; an ``EngineError`` says what is wrong with it."""
+        """Read a manifest; raises an ``EngineError`` if it is invalid."""
         try:
             kind = msgspec.json.decode(text, type=_Kind).format
             if kind == FORMAT or kind in _EARLIER:
@@ -104,9 +104,7 @@ class Manifest:
                 f"The manifest has format {kind!r}; this adaptrt reads {FORMAT!r}.",
                 hint="Update: pip install -U adaptrt",
             )
-        raise EngineError(
-            "The .json file beside this engine is no manifest of adaptrt.", hint="Move it away, or name it otherwise."
-        )
+        raise EngineError("The .json file beside this engine is not an adaptrt manifest.", hint="Move or rename it.")
 
 
 def _upgrade(raw: dict[str, Any]) -> dict[str, Any]:
@@ -125,7 +123,7 @@ class _Kind:
 
 @dataclass(frozen=True)
 class RuntimeEnvironment:
-    """What an engine is to run on: the product's version and flavor (full, lean, dispatch), the GPU."""
+    """The environment that an engine is to run in: the product's version and flavor (full, lean, dispatch), and the GPU."""
 
     tensorrt: str
     capability: str
@@ -140,7 +138,7 @@ def manifest_path(plan: Path) -> Path:
 
 
 def find_manifest(plan: Path) -> Manifest | None:
-    """The manifest beside a plan; ``None`` where there is none: a foreign plan."""
+    """The manifest beside a plan; ``None`` if there is none, for a plan not built by adaptrt."""
     path = manifest_path(plan)
     return Manifest.from_json(path.read_bytes()) if path.is_file() else None
 
@@ -153,10 +151,10 @@ def check_manifest(
     allow_host_code: bool = False,
     plugin_libs: Sequence[str] = (),
 ) -> list[str]:
-    """Refuse with an ``EngineError`` what cannot run here, before TensorRT does in its own words; warnings otherwise.
+    """Raise an ``EngineError`` if the engine cannot run on this machine, before TensorRT fails; returns warnings otherwise.
 
-    Whether the plan is the one that is meant says ``check_plan``. ``plugin_libs`` are the libraries that the caller lets
-    in: loading one runs its code, so the paths in a manifest are never opened, only compared by file name and hash.
+    ``check_plan`` checks that the plan belongs to the manifest. ``plugin_libs`` are the libraries that the caller allows:
+    loading one runs its code, so the paths in a manifest are never opened, only compared by file name and hash.
     """
     warnings = []
     built = f"{plan.name} was built with {manifest.builder} for {manifest.made_for}"
@@ -168,13 +166,13 @@ def check_manifest(
         raise EngineError(f"{built}; {at_hand}: {problem}.", hint=hint)
     if manifest.options.strip_weights:
         raise EngineError(
-            f"{plan.name} holds no weights (--strip-weights): it has to be refitted before it runs.",
+            f"{plan.name} contains no weights (--strip-weights): it must be refitted before it runs.",
             hint=f"Refit it with TensorRT's Refitter, or build it with its weights: {rebuild_line(manifest)}",
         )
     if manifest.host_code and not allow_host_code:
         raise EngineError(
-            f"{plan.name} is version-compatible: it holds host code, which runs when the engine is loaded.",
-            hint="If you trust where it comes from, allow it: --allow-host-code (in Python: allow_host_code=True).",
+            f"{plan.name} is version-compatible: it contains host code, which runs when the engine is loaded.",
+            hint="If you trust its source, allow it: --allow-host-code (in Python: allow_host_code=True).",
         )
     given = {Path(path).name: path for path in plugin_libs}
     for library in manifest.plugin_libs:
@@ -182,40 +180,40 @@ def check_manifest(
         if path is None:
             recorded = printable(library.path)
             raise EngineError(
-                f"{plan.name} needs the plugin library {recorded}, which is code and not loaded unless you name it.",
-                hint=f"If you trust it, give its path: --plugin-lib {shlex.quote(recorded)} (in Python: plugin_libs=).",
+                f"{plan.name} requires the plugin library {recorded}, which is code and is loaded only if you specify it.",
+                hint=f"If you trust it, specify its path: --plugin-lib {shlex.quote(recorded)} (in Python: plugin_libs=).",
             )
         if not Path(path).is_file():
             raise EngineError(
-                f"{plan.name} needs the plugin library {path}, which does not exist.",
+                f"{plan.name} requires the plugin library {path}, which does not exist.",
                 hint="Check the path given to --plugin-lib (in Python: plugin_libs=).",
             )
         if file_sha256(Path(path)) != library.sha256:
             warnings.append(f"{path} is not the plugin library that {plan.name} was built with.")
     if here.gpu and manifest.gpu and here.gpu != manifest.gpu:
-        warnings.append(f"{plan.name} was built on {manifest.gpu}; on {here.gpu} it runs, maybe slower.")
+        warnings.append(f"{plan.name} was built on {manifest.gpu}; on {here.gpu} it may be slower.")
     return warnings
 
 
 def check_plan(manifest: Manifest, plan: Path) -> None:
     """Whether the plan is the one that the manifest describes."""
     if not plan.is_file():
-        raise EngineError(f"There is no engine {plan}.", hint="Its manifest is there; build the engine again.")
+        raise EngineError(f"Engine not found: {plan}.", hint="Its manifest exists; build the engine again.")
     size = plan.stat().st_size
     if size < manifest.plan_bytes:
         raise EngineError(
-            f"{plan.name} is truncated: {size} of {manifest.plan_bytes} bytes are there.",
+            f"{plan.name} is truncated: {size} of {manifest.plan_bytes} bytes.",
             hint="Copy it again, or build it again.",
         )
     if size != manifest.plan_bytes or file_sha256(plan) != manifest.plan_sha256:
         raise EngineError(
             f"{plan.name} is not the engine that {manifest_path(plan).name} describes: one of them was changed or replaced.",
-            hint="Bring the two that belong together, or build the engine again.",
+            hint="Use a matching engine and manifest, or build the engine again.",
         )
 
 
 def rebuild_line(manifest: Manifest) -> str:
-    """The command to rebuild, quoted anew: a manifest is data, and this will be pasted into a shell."""
+    """The rebuild command, quoted again: a manifest is untrusted data, and users paste the command into a shell."""
     try:
         words = shlex.split(printable(manifest.rebuild))
     except ValueError:
@@ -225,13 +223,13 @@ def rebuild_line(manifest: Manifest) -> str:
 
 def _version_problem(manifest: Manifest, here: RuntimeEnvironment) -> str | None:
     if manifest.product != here.product:
-        return f"only {product_named(manifest.product).title} loads it"
+        return f"only {product_named(manifest.product).title} can load it"
     built, found = _numbers(manifest.tensorrt), _numbers(here.tensorrt)
     if manifest.options.version_compatible:
         if found[:2] < built[:2]:
             return "version-compatible engines run on the same or a later version, not on an earlier one"
         if built[0] == 8 and found[0] >= 11:
-            return "TensorRT 11 refuses engines older than 10"
+            return "TensorRT 11 rejects engines older than 10"
         return None
     if here.flavor != "full":
         return f"the {here.flavor} runtime runs version-compatible engines only (--version-compatible)"

@@ -1,4 +1,4 @@
-"""The command that builds an engine again."""
+"""The command that rebuilds an engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rebuild_command(
     options: BuildOptions,
     product: Product = TENSORRT,
 ) -> str:
-    """``adaptrt build ...`` that makes the same engine from the same ONNX file."""
+    """The ``adaptrt build ...`` command that builds the same engine from the same ONNX file."""
     parts = ["adaptrt", "build", onnx]
     if product is not TENSORRT:
         parts += ["--to", product.name]

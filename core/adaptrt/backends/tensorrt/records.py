@@ -1,4 +1,4 @@
-"""What a report holds of an engine, and what an engine's manifest holds of the conversion."""
+"""The engine's entry in a report, and the conversion's entry in an engine's manifest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adaptrt.specs.backends import Built
 
 
 def built_of(plan: Path, suffix: str = ".engine") -> Built:
-    """An engine with its manifest, if it has one; ``suffix`` is what such engines are called."""
+    """An engine with its manifest, if it has one; ``suffix`` is the file suffix of these engines."""
     manifest = find_manifest(plan)
     if manifest is None:  # a plugin built it
         return Built(files={suffix: plan})
@@ -24,7 +24,7 @@ def built_of(plan: Path, suffix: str = ".engine") -> Built:
 
 
 def complete_manifest(plan: Path, onnx: str, float32: str, report: Report) -> None:
-    """Add what only the conversion knows to the manifest beside a plan, if there is one.
+    """Add the facts known only to the conversion to the manifest beside a plan, if there is one.
 
     ``onnx`` is the final name of the file that the engine was built from, ``float32`` that of the float32 graph.
     """

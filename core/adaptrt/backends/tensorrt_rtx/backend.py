@@ -1,4 +1,4 @@
-"""TensorRT-RTX as a backend: it builds on a machine without a GPU, with the parser and builder of TensorRT 11."""
+"""TensorRT-RTX backend: builds on a machine without a GPU, with the parser and builder of TensorRT 11."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from adaptrt.specs import BuildOptions, Precision, Target
 from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
 from adaptrt.specs.runners import FileRunner
 
-_ELSEWHERE = "Copy it with its manifest to a machine that has such a GPU."
+_ELSEWHERE = "Copy it and its manifest to a machine with a supported GPU."
 _CASTS = ("float16", "bfloat16")
 
 
 class TensorRTRTX:
-    """Its engines run on the compute capabilities in their manifest; those before 8.0, and 9.0, are not among them."""
+    """Engines run on the compute capabilities in their manifest; 9.0 and those below 8.0 are not supported."""
 
     name = "rtx"
     title = "TensorRT-RTX"
@@ -42,9 +42,9 @@ class TensorRTRTX:
         if precision.form == "none":
             return Expression()
         if precision.form == "cast" and precision.onnx_type not in _CASTS:
-            return Expression(unsupported=f"{target.title} has not been tried with {precision.onnx_type}")
+            return Expression(unsupported=f"{target.title} has not been tested with {precision.onnx_type}")
         if precision.form == "qdq" and precision.bits != 8:
-            return Expression(unsupported=f"{target.title} has not been tried with {precision.bits}-bit Q/DQ nodes")
+            return Expression(unsupported=f"{target.title} has not been tested with {precision.bits}-bit Q/DQ nodes")
         return Expression(graph=True)
 
     def check_runtime(self, *, builder: bool = False) -> None:
@@ -65,7 +65,7 @@ class TensorRTRTX:
         complete_manifest(path, onnx, float32, report)
 
     def open(self, path: Path, options: OpenOptions) -> FileRunner:
-        """The engine on a GPU that it is for. Nobody has run one through adaptrt yet: no such GPU was at hand."""
+        """Open the engine on a supported GPU. Not tested yet, for lack of such a GPU."""
         from adaptrt.backends.tensorrt.runtime import TensorRTRunner
         from adaptrt.backends.tensorrt.runtime.cuda import device_index
 
@@ -83,7 +83,7 @@ class TensorRTRTX:
         return TensorRTRunner(
             path,
             device=device,
-            cuda_graphs=0,  # capture has not been tried
+            cuda_graphs=0,  # capture has not been tested
             allow_host_code=options.allow_host_code,
             plugin_libs=options.libraries,
             product=RTX,

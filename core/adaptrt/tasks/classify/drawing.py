@@ -1,4 +1,4 @@
-"""The likeliest classes as bars in a panel."""
+"""Draws the most likely classes as bars in a panel."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def draw_classes(image: ImageArray, classes: Classification) -> None:
-    """Draw a panel in the upper left corner, in place, with a row for each class: name, bar and percentage."""
+    """Draw a panel in the upper left corner, in place, with a row per class: name, bar and percentage."""
     size = text_size(image)
     margin, row = round(size * 0.7), round(size * 2.1)
     names = [classes.name(index) for index in range(len(classes))]

@@ -1,4 +1,4 @@
-"""Classification: a folder for each class; top-1 and top-5."""
+"""Classification: one folder per class; top-1 and top-5 accuracy."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ BEST = 5
 
 
 def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) -> Dataset:
-    """``data/<class>/**/*.jpg``: each folder is a label of the spec, or the number of a class.
+    """``data/<class>/**/*.jpg``: each folder is named after a label of the spec, or a class index.
 
-    Folders with other names are taken in order of their names, as training tools number them, if there are as many as
-    classes.
+    Folders with other names are matched to classes in alphabetical order, as training tools number them, if there are as
+    many folders as classes.
     """
     if images is not None:
         raise UsageError(
             "--images does not apply to classification.", hint="Classification reads data/<class>/<image>.jpg"
         )
     if not data.is_dir():
-        raise UsageError(f"{data} is not a folder.", hint="Give a folder that holds a folder of images for each class.")
+        raise UsageError(f"{data} is not a folder.", hint="Specify a folder with one subfolder of images per class.")
     folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
     inside = {folder: _images(folder) for folder in folders}
     folders = [folder for folder in folders if inside[folder]]
     if not folders:
-        raise UsageError(f"{data} holds no folder with images.", hint="Classification reads data/<class>/<image>.jpg")
+        raise UsageError(f"{data} has no subfolder with images.", hint="Classification reads data/<class>/<image>.jpg")
     classes, note = _numbers([folder.name for folder in folders], spec.labels)
     examples = [
         Example(path, number) for folder, number in zip(folders, classes, strict=True) for path in inside[folder]
@@ -48,7 +48,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _numbers(names: Sequence[str], labels: Sequence[str]) -> tuple[list[int], str]:
-    """The class of each folder, and what was assumed."""
+    """The class of each folder, and any assumption made."""
     known = {_plain(label): index for index, label in enumerate(labels)}
     if all(_plain(name) in known for name in names):
         return [known[_plain(name)] for name in names], ""
@@ -57,12 +57,12 @@ def _numbers(names: Sequence[str], labels: Sequence[str]) -> tuple[list[int], st
         return [int(name) for name in names], ""
     strangers = [name for name in names if _plain(name) not in known]
     if len(names) == len(labels) == len(strangers) and not by_number:
-        return list(range(len(names))), "no folder is named like a class: they are numbered in order of their names"
+        return list(range(len(names))), "no folder is named like a class: folders are numbered in alphabetical order"
     raise UsageError(
-        f"The folder {strangers[0]!r} is no class of this model, which has {len(labels)} classes.",
-        hint=f"{did_you_mean(strangers[0], labels)} Name the folders like the classes, or by their numbers."
+        f"The folder {strangers[0]!r} is not a class of this model, which has {len(labels)} classes.",
+        hint=f"{did_you_mean(strangers[0], labels)} Name the folders after the classes or their indices."
         if len(labels) <= 20
-        else "Name the folders like the classes (adaptrt inspect lists them), or by their numbers.",
+        else "Name the folders after the classes (adaptrt inspect lists them) or their indices.",
     )
 
 
@@ -72,7 +72,7 @@ def _plain(name: str) -> str:
 
 
 class TopScores:
-    """Top-1, and top-5 where there are more than five classes."""
+    """Top-1, and top-5 if there are more than five classes."""
 
     def __init__(self, classes: int) -> None:
         self._with_best = classes > BEST or not classes
@@ -99,9 +99,9 @@ class TopScores:
 
 
 class ClassScoring(Scoring["Classification"]):
-    """A folder for each class."""
+    """One folder per class."""
 
-    layout = "a folder with a folder of images for each class"
+    layout = "a folder with one subfolder of images per class"
 
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         return read_class_folders(data, spec, images)

@@ -62,7 +62,7 @@ class Classify(Task[Classification]):
     def read_record(self, record: Mapping[str, Any]) -> Classification:
         scores, labels = array_of(record, "scores", np.float32), array_of(record, "labels", np.int64)
         if len(scores) != len(labels):
-            raise ModelError(f"A record holds {len(scores)} scores and {len(labels)} labels.")
+            raise ModelError(f"A record has {len(scores)} scores and {len(labels)} labels; the numbers must be equal.")
         return Classification(scores, labels, names_of(record))
 
     def export(self, format: str, found: Sequence[Found[Classification]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
@@ -87,10 +87,10 @@ class Classify(Task[Classification]):
 
     def problems(self, prediction: Classification, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
         if prediction.labels.shape != prediction.scores.shape:
-            return ["each class has one score and one label"]
+            return ["each class must have one score and one label"]
         if not np.isfinite(prediction.scores).all():
             return ["scores are not finite"]
-        return ["the best score comes first"] if (np.diff(prediction.scores) > 0).any() else []
+        return ["scores must be in descending order"] if (np.diff(prediction.scores) > 0).any() else []
 
 
 def _same_class(reference: Sequence[Classification], converted: Sequence[Classification]) -> float:

@@ -1,4 +1,4 @@
-"""How well two sets of boxes agree."""
+"""Agreement between two sets of boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adaptrt.specs import ModelSpec
 
 
 def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64]:
-    """IoU of every pair: [N, 4] and [M, 4] (x1 y1 x2 y2) to [N, M]. Equal boxes have 1, also where they are empty."""
+    """IoU of every pair: [N, 4] and [M, 4] (x1 y1 x2 y2) to [N, M]. It is 1 for equal boxes, even if they are empty."""
     a, b = first[:, None].astype(np.float64), second[None].astype(np.float64)
     overlap = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
@@ -39,10 +39,10 @@ def match_boxes(first: Detections, second: Detections, iou: float) -> list[tuple
 
 
 def matched_boxes(iou: float, score: float, threshold: float = 0.0) -> Metric:
-    """The share of boxes that have a partner of the same label, at least this IoU, and a score at most this far away.
+    """The share of boxes that have a match with the same label, at least this IoU, and at most this score difference.
 
-    ``threshold`` is the decoder's: a box without a partner whose score lies within ``score`` of it is left out, since
-    the other side may rightly have dropped it.
+    ``threshold`` is the decoder's: an unmatched box whose score is within ``score`` of it is ignored, since the other
+    side may legitimately have dropped it.
     """
 
     def compute(reference: Sequence[Detections], converted: Sequence[Detections]) -> float:
@@ -65,12 +65,12 @@ def matched_boxes(iou: float, score: float, threshold: float = 0.0) -> Metric:
 
 
 def _alone(found: Detections, paired: set[int]) -> list[float]:
-    """Scores of the boxes without a partner."""
+    """Scores of the unmatched boxes."""
     return [float(score) for index, score in enumerate(found.scores) if index not in paired]
 
 
 def decoder_threshold(spec: ModelSpec) -> float:
-    """The lowest score that the spec's decoder lets through; 0 for one without a threshold."""
+    """The score threshold of the spec's decoder; 0 if it has none."""
     from adaptrt.specs.decoders import decoder_of
 
     if spec.decoder is None:
@@ -80,15 +80,15 @@ def decoder_threshold(spec: ModelSpec) -> float:
 
 
 def describe_agreement(expected: Detections, actual: Detections) -> str:
-    """How boxes lie on those of the reference: numbers, since eyes cannot see a hundredth of a pixel."""
+    """Differences from the reference boxes as numbers, since a hundredth of a pixel is not visible."""
     pairs = match_boxes(expected, actual, 0.5)
     if not pairs:
-        return "no boxes to match" if not len(expected) and not len(actual) else "no box has a partner"
+        return "no boxes to match" if not len(expected) and not len(actual) else "no box has a match"
     left, right = map(list, zip(*pairs, strict=True))
     apart = float(np.abs(expected.boxes[left] - actual.boxes[right]).max())
     scores = float(np.abs(expected.scores[left] - actual.scores[right]).max())
-    # a record holds boxes to a thousandth of a pixel and scores to a millionth
+    # records round boxes to a thousandth of a pixel and scores to a millionth
     return (
-        f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a partner, "
+        f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a match, "
         f"within {max(apart, 0.001):.2g} px and {max(scores, 1e-6):.1g} of its score"
     )

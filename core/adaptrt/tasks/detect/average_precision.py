@@ -1,4 +1,4 @@
-"""Average precision as PASCAL VOC counts it since 2010: IoU above 0.5, the area under the monotone curve."""
+"""Average precision as in PASCAL VOC since 2010: IoU above 0.5, area under the monotone curve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def voc_average_precisions(
     truths: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]], *, iou: float = 0.5
 ) -> dict[int, float]:
-    """By category id, of every category that has objects. Both are entries of COCO; a crowd is VOC's "difficult"."""
+    """AP by category id, for every category with objects. Inputs are COCO entries; a crowd is VOC's "difficult"."""
     found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for result in results:
         found[result["category_id"]].append(result)
@@ -32,7 +32,7 @@ def voc_average_precisions(
 def _one_class(
     objects: Mapping[Any, Sequence[Mapping[str, Any]]], results: Sequence[Mapping[str, Any]], iou: float
 ) -> float:
-    """Each result, best score first, is compared with the object it overlaps most; an object counts once."""
+    """Each result, best score first, is compared with the object that it overlaps most; an object is matched once."""
     boxes = {image: np.array([truth["bbox"] for truth in entries], float) for image, entries in objects.items()}
     taken = {image: [False] * len(entries) for image, entries in objects.items()}
     total = sum(not truth.get("iscrowd") for entries in objects.values() for truth in entries)

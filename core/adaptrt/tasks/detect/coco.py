@@ -1,4 +1,4 @@
-"""COCO annotations: which images there are, what is in them, and which category is which class of the model."""
+"""Reads COCO annotations, and maps their categories to the classes of the model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _is_text(value: object) -> bool:
 
 _LARGEST = 1e9  # pixels
 _ID = ("an integer", _is_id)
-# what is read of each part: the wanted form in words, and its check
+# the required keys of each part: a description of the format, and its check
 _FIELDS: dict[str, dict[str, tuple[str, Callable[[object], bool]]]] = {
     "images": {"id": _ID, "file_name": ("text", _is_text)},
     "annotations": {"id": _ID, "image_id": _ID, "category_id": _ID, "bbox": ("four numbers (x, y, width, height)", _is_box)},
@@ -64,8 +64,8 @@ class CocoTruth:
 def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
     """The images of an annotation file; ``truth`` of an example is its image id, ``context`` a ``CocoTruth``.
 
-    ``data`` is the file, or a folder that holds it. Images lie in ``images``, else in ``images/`` beside the file,
-    else beside it.
+    ``data`` is the file, or the folder that contains it. Images are in ``images``, else in ``images/`` next to the file,
+    else next to it.
     """
     file = _annotation_file(data)
     document = _read(file)
@@ -77,7 +77,7 @@ def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         if not path.is_file():
             raise UsageError(
                 f"{file.name} lists {image['file_name']}, which is not in {folder}.",
-                hint="Name its folder: --images DIR",
+                hint="Specify its folder: --images DIR",
             )
         examples.append(Example(path, image["id"]))
     wanted = set(categories)
@@ -91,7 +91,7 @@ def _annotation_file(data: Path) -> Path:
         found = [data / name for name in _PLACES if (data / name).is_file()] or sorted(data.glob("*.json"))
         if len(found) != 1:
             names = ", ".join(path.name for path in found) or "none"
-            raise UsageError(f"{data} should hold one annotation file; there is {names}.", hint=_EXAMPLE)
+            raise UsageError(f"{data} must contain one annotation file; found {names}.", hint=_EXAMPLE)
         return found[0]
     if not data.is_file():
         raise UsageError(f"File not found: {data}.", hint=_EXAMPLE)
@@ -106,7 +106,7 @@ def _read(file: Path) -> dict[str, Any]:
     for part, keys in _FIELDS.items():
         rows = document.get(part) if isinstance(document, dict) else None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise UsageError(f"{file.name} holds no list {part!r}.", hint=_EXAMPLE)
+            raise UsageError(f"{file.name} has no list {part!r}.", hint=_EXAMPLE)
         for row in rows:
             missing = [key for key in keys if key not in row]
             if missing:
@@ -137,16 +137,16 @@ def _match(
     ids = [by_name.get(_plain(label)) for label in labels]
     if labels and all(number is not None for number in ids):
         others = len(categories) - len(labels)
-        notes = [f"{others} categories of the annotations are no class of this model: left out"] if others > 0 else []
+        notes = [f"{others} categories of the annotations are not classes of this model: skipped"] if others > 0 else []
         return tuple(number for number in ids if number is not None), tuple(labels), notes
     ordered = sorted(categories, key=lambda category: int(category["id"]))
     if len(ordered) == len(labels) or not labels:
         names = tuple(labels) or tuple(str(category["name"]) for category in ordered)
-        note = "categories and classes differ by name: taken in order of the categories' ids"
+        note = "category names and class names differ: matched in order of category ids"
         return tuple(int(category["id"]) for category in ordered), names, [note]
     stranger = next(label for label, number in zip(labels, ids, strict=True) if number is None)
     raise UsageError(
-        f"The model's class {stranger!r} is no category of the annotations ({len(categories)}, the model has {len(labels)}).",
+        f"The model's class {stranger!r} is not a category of the annotations ({len(categories)} categories, {len(labels)} classes).",
         hint=did_you_mean(stranger, [str(category["name"]) for category in categories]),
     )
 
@@ -154,7 +154,9 @@ def _match(
 def _image_folder(file: Path, images: Path | None) -> Path:
     if images is not None:
         if not images.is_dir():
-            raise UsageError(f"{images} is not a folder.", hint="--images names the folder that file_name starts from.")
+            raise UsageError(
+                f"{images} is not a folder.", hint="--images must be the folder that file_name is relative to."
+            )
         return images
     beside = file.parent / "images"
     return beside if beside.is_dir() else file.parent

@@ -19,7 +19,7 @@ def draw_detections(image: ImageArray, detections: Detections) -> None:
     edges = [
         Rect(box.left - line / 2, box.top - line / 2, box.right + line / 2, box.bottom + line / 2) for box in boxes
     ]
-    for index in reversed(range(len(boxes))):  # the best comes last, on top
+    for index in reversed(range(len(boxes))):  # the best is drawn last, on top
         outline_rounded(image, boxes[index], DARK, 2 * line, line + 2, opacity=0.45)
         outline_rounded(image, boxes[index], class_color(int(detections.labels[index])), 2 * line, line)
     chips: list[Rect] = []
@@ -34,7 +34,7 @@ def _chip_text(detections: Detections, index: int) -> str:
 
 
 def _place_chip(image: ImageArray, box: Rect, text: str, taken: list[Rect]) -> Rect:
-    """Above the box if there is room, else inside, below or at its right: the first place that hides no other chip."""
+    """Above the box if possible, else inside, below or right of it: the first position that does not hide another chip."""
     size = text_size(image)
     width, height = text_width(text, size) + size, round(size * 1.55)
     tops = (box.top - height, box.top, box.bottom - height, box.bottom)

@@ -1,4 +1,4 @@
-"""Boxes as files of other tools."""
+"""Exports boxes to the file formats of other tools."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def coco_file(found: Sequence[Found[Detections]]) -> bytes:
 
 
 def yolo_files(found: Sequence[Found[Detections]]) -> Iterator[tuple[str, bytes]]:
-    """A file for each image, as Ultralytics writes labels: class, center x and y, width, height (0 to 1), score."""
+    """One file per image, in Ultralytics' label format: class, center x and y, width, height (0 to 1), score."""
     for one in found:
         height, width = one.size
         lines = []
@@ -39,7 +39,7 @@ def yolo_files(found: Sequence[Found[Detections]]) -> Iterator[tuple[str, bytes]
 
 
 def table_file(found: Sequence[Found[Detections]]) -> bytes:
-    """A row for each box, in pixels of the image."""
+    """One row per box, in pixels of the image."""
     rows = [
         [
             str(one.path),

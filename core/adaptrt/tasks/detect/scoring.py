@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec
 
 LOWEST = 0.001
-"""The score from which on boxes count: mAP wants them all, and files have an end."""
+"""The score above which boxes count: mAP needs all of them, but the number must be bounded."""
 _CONFIDENT = 0.25
 
 
@@ -48,11 +48,11 @@ class BoxScores:
             )
 
     def records(self) -> list[dict[str, Any]]:
-        """COCO results: what a server or another tool takes."""
+        """COCO results, for evaluation servers and other tools."""
         return self._results
 
     def scores(self) -> dict[str, float]:
-        """``recall``: of boxes whatever their class (proposals), 100 an image, over IoU 0.5 to 0.95."""
+        """``recall``: class-agnostic recall of proposals, 100 per image, over IoU 0.5 to 0.95."""
         coco = self._evaluate()
         if coco is None:
             return dict.fromkeys(("mAP", "mAP50", "mAP75", "VOC AP50", "recall"), 0.0)
@@ -68,7 +68,7 @@ class BoxScores:
         }
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """Of every class that occurs: objects, mAP, mAP50, VOC AP50."""
+        """For every class that occurs: objects, mAP, mAP50, VOC AP50."""
         coco = self._evaluate()
         kept = set(self._seen)
         truths = [entry for entry in self._truth.document["annotations"] if entry["image_id"] in kept]
@@ -94,7 +94,7 @@ class BoxScores:
         return ids.index(category) if category in ids else number
 
     def _evaluate(self, *, with_classes: bool = True) -> Any:
-        """faster-coco-eval over the images seen, once; ``None`` where nothing was found."""
+        """Run faster-coco-eval over the evaluated images, once; ``None`` if nothing was detected."""
         if with_classes not in self._evaluations:
             self._evaluations[with_classes] = self._run(with_classes=with_classes)
         return self._evaluations[with_classes]
@@ -130,7 +130,7 @@ def _silent(*_: object, **__: object) -> None:
 class BoxScoring(Scoring["Detections"]):
     """COCO annotations."""
 
-    layout = "a COCO annotation file (.json) or its folder; --images names the folder of the images"
+    layout = "a COCO annotation file (.json) or its folder; --images is the folder of the images"
 
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         return read_coco(data, spec, images)
@@ -139,7 +139,7 @@ class BoxScoring(Scoring["Detections"]):
         return BoxScores(dataset.context)
 
     def answer(self, prediction: Detections) -> Any:
-        """What is found with confidence: the classes and how often, boxes left aside."""
+        """The confidently detected classes and their counts, ignoring boxes."""
         return tuple(sorted(prediction.labels[prediction.scores > _CONFIDENT].tolist()))
 
     def params(self, spec: ModelSpec) -> dict[str, Any]:
@@ -150,4 +150,6 @@ class BoxScoring(Scoring["Detections"]):
         try:
             import faster_coco_eval  # noqa: F401
         except ImportError as error:
-            raise DependencyError("mAP needs faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'") from error
+            raise DependencyError(
+                "Computing mAP requires faster-coco-eval.", hint="pip install 'adaptrt[evaluate]'"
+            ) from error

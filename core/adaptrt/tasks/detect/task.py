@@ -28,7 +28,7 @@ class Detect(Task[Detections]):
     prediction = Detections
     scoring = BoxScoring()
     formats = ("json", "coco", "txt", "csv")
-    empty_reason = "nothing is found in the image on either side: choose one with objects, or a lower --set conf"
+    empty_reason = "nothing was detected in the image on either side: use an image with objects, or a lower --set conf"
     decoded_in_graph = True
 
     def describe(self, prediction: Detections) -> str:
@@ -50,7 +50,7 @@ class Detect(Task[Detections]):
         return not len(prediction)
 
     def data(self, prediction: Detections) -> dict[str, Any]:
-        """Boxes: x1 y1 x2 y2, pixels of the image."""
+        """Boxes: x1 y1 x2 y2, in pixels of the image."""
         rows = [
             {
                 "label": prediction.name(index),
@@ -74,7 +74,9 @@ class Detect(Task[Detections]):
         boxes, scores = array_of(record, "boxes", np.float32, 4), array_of(record, "scores", np.float32)
         labels = array_of(record, "labels", np.int64)
         if not len(boxes) == len(scores) == len(labels):
-            raise ModelError(f"A record holds {len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels.")
+            raise ModelError(
+                f"A record has {len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels; the numbers must be equal."
+            )
         return Detections(boxes, scores, labels, names_of(record))
 
     def export(self, format: str, found: Sequence[Found[Detections]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
@@ -97,14 +99,14 @@ class Detect(Task[Detections]):
     def problems(self, prediction: Detections, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
         count, (height, width) = len(prediction), size
         if prediction.boxes.shape != (count, 4) or prediction.labels.shape != (count,):
-            return ["boxes are x1 y1 x2 y2, one row each, with one score and one label"]
+            return ["boxes must be rows of x1 y1 x2 y2, each with one score and one label"]
         found = []
         if not np.isfinite(prediction.scores).all():
             found.append("scores are not finite")
         elif (np.diff(prediction.scores) > 0).any():
-            found.append("the best score comes first")
+            found.append("scores must be in descending order")
         if not ((prediction.boxes >= 0) & (prediction.boxes <= [width, height, width, height])).all():
-            found.append("boxes leave the image: clip them")
+            found.append("boxes extend beyond the image: clip them")
         return found
 
 

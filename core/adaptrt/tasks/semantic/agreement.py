@@ -1,4 +1,4 @@
-"""How well two class maps agree."""
+"""Agreement between two class maps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from adaptrt.predictions import SemanticMap
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SMALLEST = 0.001  # of all pixels: the IoU of a smaller class hangs on a few pixels of its edge
+SMALLEST = 0.001  # share of all pixels: the IoU of a smaller class depends on a few boundary pixels
 
 
 def confusion(expected: NDArray[Any], actual: NDArray[Any], classes: int) -> NDArray[np.int64]:
-    """int64 [classes, classes]: how many pixels of each expected class have each actual one."""
+    """Confusion matrix, int64 [classes, classes]: number of pixels by expected (row) and actual (column) class."""
     if expected.shape != actual.shape:
         raise ValueError(f"maps of {list(expected.shape)} and {list(actual.shape)} cannot be compared")
     pairs = expected.astype(np.int64).ravel() * classes + actual.ravel()
@@ -25,7 +25,7 @@ def confusion(expected: NDArray[Any], actual: NDArray[Any], classes: int) -> NDA
 
 
 def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """IoU of each class; not a number where it occurs on neither side."""
+    """IoU of each class; NaN if it occurs on neither side."""
     common = counts.diagonal().astype(np.float64)
     union = counts.sum(0) + counts.sum(1) - common
     ious = np.full_like(common, np.nan)
@@ -43,7 +43,7 @@ def pixel_accuracy(minimum: float) -> Metric:
     return Metric(
         name="pixels of the same class",
         task="semantic",
-        reason="only where two classes are nearly equally likely may the class differ",
+        reason="the class may differ only where two classes are almost equally likely",
         compute=compute,
         minimum=minimum,
     )
@@ -61,7 +61,7 @@ def mean_iou(minimum: float) -> Metric:
     return Metric(
         name="mIoU",
         task="semantic",
-        reason="each class has the same area, however small; classes below 0.1 % of the pixels are left out",
+        reason="each class covers the same area; classes below 0.1 % of the pixels are ignored",
         compute=compute,
         minimum=minimum,
     )

@@ -1,4 +1,4 @@
-"""Classes as colors over the image, with a legend."""
+"""Draws classes as colors over the image, with a legend."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from adaptrt.predictions import SemanticMap
     from adaptrt.vision.images import ImageArray
 
-ROWS = 8  # of the legend
+ROWS = 8  # maximum number of legend entries
 _OPACITY = 0.55
 _UNCOLORED = frozenset({"background", "__background__", "unlabeled", "void"})
 
 
 def draw_classes(image: ImageArray, prediction: SemanticMap) -> ImageArray:
-    """A copy with each class in its color; what is called background keeps the image's."""
+    """A copy with each class in its color, except a class named background."""
     labels: NDArray[Any] = prediction.labels
     if labels.shape != image.shape[:2]:
         labels = cv2.resize(labels, image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
@@ -42,7 +42,7 @@ def draw_classes(image: ImageArray, prediction: SemanticMap) -> ImageArray:
 
 
 def _draw_edges(image: ImageArray, labels: NDArray[Any]) -> None:
-    """A light line where one class ends and another begins."""
+    """Draw a light line along the boundaries between classes."""
     edges = np.zeros(labels.shape, np.uint8)
     edges[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edges[1:] |= labels[1:] != labels[:-1]
@@ -54,7 +54,7 @@ def _draw_edges(image: ImageArray, labels: NDArray[Any]) -> None:
 
 
 def _draw_legend(image: ImageArray, prediction: SemanticMap, shares: dict[int, float], colored: list[int]) -> None:
-    """A panel in the upper left corner with a row for each class, the largest first: color, name and share."""
+    """Draw a panel in the upper left corner with a row per class, the largest first: color, name and share."""
     size = text_size(image)
     margin, row = round(size * 0.7), round(size * 1.6)
     rows = min(ROWS, int((image.shape[0] / 2 - 2.5 * margin) / row))
@@ -68,7 +68,7 @@ def _draw_legend(image: ImageArray, prediction: SemanticMap, shares: dict[int, f
     height = (len(shown) + len(rest)) * row + margin
     panel = Rect(margin, margin, 3 * margin + width, 1.5 * margin + height)
     if (panel.right - panel.left) * (panel.bottom - panel.top) > image.shape[0] * image.shape[1] / 4:
-        return  # it would hide what it explains
+        return  # the legend would hide most of the image
     fill_rounded(image, panel, DARK, size * 0.5, opacity=0.72)
     left, right, top = panel.left + margin, panel.right - margin, panel.top + margin
     for index, label in enumerate(shown):

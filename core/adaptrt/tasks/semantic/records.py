@@ -1,4 +1,4 @@
-"""A class map as JSON data: the labels compressed, since a map has as many of them as its image has pixels."""
+"""Class maps as JSON data, with compressed labels, since a map has one label per pixel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adaptrt.errors import ModelError
 from adaptrt.predictions import SemanticMap
 from adaptrt.tasks.records import array_of, names_of
 
-MAX_PIXELS = 1 << 27  # of a map that is read back
+MAX_PIXELS = 1 << 27  # maximum size of a map that is read
 _DTYPES = {"uint8": np.uint8, "int32": np.int32}
 
 
@@ -38,19 +38,19 @@ def map_from_record(record: Mapping[str, Any]) -> SemanticMap:
     size = (record.get("height"), record.get("width"))
     dtype, text = _DTYPES.get(str(record.get("dtype"))), record.get("labels")
     if dtype is None or not isinstance(text, str) or not all(type(side) is int and side > 0 for side in size):
-        raise ModelError("A recorded class map needs height, width, dtype (uint8 or int32) and labels.")
+        raise ModelError("A recorded class map must have height, width, dtype (uint8 or int32) and labels.")
     height, width = int(size[0] or 0), int(size[1] or 0)
     if height * width > MAX_PIXELS:
         raise ModelError(f"A recorded class map of {height} x {width} pixels is too large.")
     expected = height * width * np.dtype(dtype).itemsize
-    try:  # one byte more than expected, and no bomb unpacks
+    try:  # at most one byte more than expected, to reject decompression bombs
         raw = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), expected + 1)
     except (binascii.Error, ValueError, zlib.error) as error:
         raise ModelError(f"The labels of a recorded class map cannot be read: {error}.") from error
     if len(raw) != expected:
-        raise ModelError(f"A recorded class map of {height} x {width} pixels does not hold a label for each.")
+        raise ModelError(f"A recorded class map of {height} x {width} pixels does not have one label per pixel.")
     labels = np.frombuffer(raw, np.dtype(dtype).newbyteorder("<")).astype(dtype).reshape(height, width)
     if labels.min() < 0:
-        raise ModelError("A recorded class map holds negative labels.")
+        raise ModelError("A recorded class map contains negative labels.")
     scores = array_of(record, "scores", np.float32) if "scores" in record else None
     return SemanticMap(labels, names_of(record), scores)

@@ -1,4 +1,4 @@
-"""Semantic segmentation: images beside masks of class indices; mIoU and pixel accuracy."""
+"""Semantic segmentation: images and masks of class indices; mIoU and pixel accuracy."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 IGNORED = 255
 FOLDERS = ("masks", "labels")
 _LAYOUT = "data/images/a.jpg and data/masks/a.png (or labels/), a PNG of class indices; 255 is ignored"
-_LARGE = 0.01  # share of the image from which on two backends have to agree that a class is there
+_LARGE = 0.01  # minimum share of the image for which two backends must agree that a class is present
 
 
 def read_masks(data: Path, images: Path | None = None) -> Dataset:
     """``data/images/**`` with a mask of the same relative name in ``data/masks`` or ``data/labels``.
 
-    ``truth`` of an example is the path of its mask. Images without a mask are left out.
+    ``truth`` of an example is the path of its mask. Images without a mask are skipped.
     """
     from adaptrt.vision.images import SUFFIXES
 
@@ -35,7 +35,7 @@ def read_masks(data: Path, images: Path | None = None) -> Dataset:
     masks = next((data / name for name in FOLDERS if (data / name).is_dir()), None)
     if masks is None or not folder.is_dir():
         missing = f"{folder}" if masks is not None else " or ".join(str(data / name) for name in FOLDERS)
-        raise UsageError(f"There is no folder {missing}.", hint=f"Semantic segmentation reads {_LAYOUT}.")
+        raise UsageError(f"Folder not found: {missing}.", hint=f"Semantic segmentation expects {_LAYOUT}.")
     examples, without = [], 0
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() not in SUFFIXES or not path.is_file():
@@ -46,8 +46,8 @@ def read_masks(data: Path, images: Path | None = None) -> Dataset:
         else:
             without += 1
     if not examples:
-        raise UsageError(f"{folder} holds no image with a mask in {masks}.", hint=f"It reads {_LAYOUT}.")
-    notes = (f"{without} images have no mask: left out",) if without else ()
+        raise UsageError(f"{folder} has no image with a mask in {masks}.", hint=f"Expected: {_LAYOUT}.")
+    notes = (f"{without} images without a mask are skipped",) if without else ()
     return Dataset(tuple(examples), notes)
 
 
@@ -56,13 +56,13 @@ def read_mask(path: Path) -> NDArray[np.int32]:
     try:
         from PIL import Image
     except ImportError as error:
-        raise DependencyError("Masks are read by Pillow.", hint="pip install pillow") from error
+        raise DependencyError("Reading masks requires Pillow.", hint="pip install pillow") from error
     try:
         with Image.open(path) as mask:
             if mask.mode not in ("P", "L", "I", "I;16", "1"):
                 raise ImageError(
                     f"{path} has colors (mode {mask.mode}), not class indices.",
-                    hint="A mask is a PNG with one channel, or with a palette, whose values are class indices.",
+                    hint="A mask must be a PNG with one channel, or with a palette, whose values are class indices.",
                 )
             return np.array(mask).astype(np.int32)
     # ImportError: Ultralytics wraps Image.open, and imports a decoder for what Pillow cannot identify
@@ -83,15 +83,15 @@ class MaskScores:
         if mask.shape != found.shape:
             height, width = mask.shape
             raise ImageError(
-                f"{truth} is {width} x {height}, its image {found.shape[1]} x {found.shape[0]}.",
-                hint="Masks have the size of their image.",
+                f"{truth} is {width} x {height}, but its image is {found.shape[1]} x {found.shape[0]}.",
+                hint="A mask must have the size of its image.",
             )
         counted = mask != IGNORED
         largest = int(mask[counted].max(initial=0))
         if self._labels and largest >= len(self._labels):
             raise UsageError(
-                f"{truth} holds class {largest}; the model has {len(self._labels)} classes.",
-                hint=f"Masks hold class indices from 0 on; {IGNORED} is ignored.",
+                f"{truth} contains class {largest}; the model has {len(self._labels)} classes.",
+                hint=f"Masks must contain class indices starting at 0; {IGNORED} is ignored.",
             )
         classes = max(len(self._counts), largest + 1, int(found.max(initial=0)) + 1)
         grown = classes - len(self._counts)
@@ -99,7 +99,7 @@ class MaskScores:
         self._records.append({"mask": truth.name, **record_map(prediction)})
 
     def scores(self) -> dict[str, float]:
-        """``mIoU``: over the classes that occur in masks or predictions."""
+        """``mIoU``: mean over the classes that occur in masks or predictions."""
         ious = class_ious(self._counts)
         known = ious[~np.isnan(ious)]
         total = max(int(self._counts.sum()), 1)
@@ -109,7 +109,7 @@ class MaskScores:
         }
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """Of every class that occurs in the masks: its pixels, and its IoU."""
+        """For every class that occurs in the masks: pixels and IoU."""
         pixels, ious = self._counts.sum(1), class_ious(self._counts)
         return {
             self._name(label): {"pixels": int(pixels[label]), "IoU": float(ious[label])}
@@ -127,7 +127,7 @@ class MaskScores:
 
 
 class MaskScoring(Scoring["SemanticMap"]):
-    """Masks beside the images."""
+    """Images with masks."""
 
     layout = "a folder with images/ and masks/ (or labels/): PNG masks of class indices, named like their images"
 
@@ -138,5 +138,5 @@ class MaskScoring(Scoring["SemanticMap"]):
         return MaskScores(spec.labels)
 
     def answer(self, prediction: SemanticMap) -> Any:
-        """The classes that cover at least a hundredth of the image."""
+        """The classes that cover at least 1 % of the image."""
         return sorted(label for label, area in prediction.areas().items() if area >= _LARGE * prediction.labels.size)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec, Precision
     from adaptrt.vision.images import ImageArray
 
-NAMED = 5  # classes in a description
+NAMED = 5  # maximum number of classes in a description
 
 
 class Semantic(Task[SemanticMap]):
@@ -29,7 +29,7 @@ class Semantic(Task[SemanticMap]):
     prediction = SemanticMap
     scoring = MaskScoring()
     formats = ("json", "png", "csv")
-    empty_reason = "a single class covers the image on both sides: choose an image with several"
+    empty_reason = "a single class covers the image on both sides: use an image with several classes"
 
     def describe(self, prediction: SemanticMap) -> str:
         areas, pixels = prediction.areas(), prediction.labels.size
@@ -46,7 +46,7 @@ class Semantic(Task[SemanticMap]):
         return bool((prediction.labels == prediction.labels[0, 0]).all())
 
     def data(self, prediction: SemanticMap) -> dict[str, Any]:
-        """The area of each class that occurs, in pixels of the image and as a share of it."""
+        """The area of each class that occurs, in pixels and as a share of the image."""
         rows = []
         for label, pixels in prediction.areas().items():
             row = {"label": prediction.name(label), "class": label, "pixels": pixels}
@@ -87,16 +87,16 @@ class Semantic(Task[SemanticMap]):
         labels = prediction.labels
         if labels.shape != size or labels.dtype not in (np.uint8, np.int32):
             return [
-                f"labels are uint8 or int32 {list(size)}, one for each pixel of the original image; "
-                f"they are {labels.dtype} {list(labels.shape)}"
+                f"labels must be uint8 or int32 {list(size)}, one per pixel of the original image; "
+                f"got {labels.dtype} {list(labels.shape)}"
             ]
         if labels.min() < 0 or (spec.labels and labels.max() >= len(spec.labels)):
-            return [f"labels are 0 to {len(spec.labels) - 1}; they reach from {labels.min()} to {labels.max()}"]
+            return [f"labels must be in 0 to {len(spec.labels) - 1}; got {labels.min()} to {labels.max()}"]
         return []
 
 
 def _png(prediction: SemanticMap) -> bytes:
-    """Class indices as gray values, 8 bits, or 16 where there are more than 256 classes."""
+    """Class indices as gray values, 8 bits, or 16 if there are more than 256 classes."""
     from adaptrt.vision.opencv import cv2
 
     labels = prediction.labels

@@ -1,6 +1,6 @@
-"""Boxes that the graph has decoded already (DETR and its like).
+"""Boxes that the graph has already decoded (DETR and similar).
 
-Three outputs, named so or in this order: ``scores`` [B, Q], ``labels`` int [B, Q], ``boxes`` [B, Q, 4] x1 y1 x2 y2 in
+Three outputs, with these names or in this order: ``scores`` [B, Q], ``labels`` int [B, Q], ``boxes`` [B, Q, 4] x1 y1 x2 y2 in
 input pixels.
 """
 
@@ -30,7 +30,7 @@ _OUTPUTS = ("scores", "labels", "boxes")
 
 @dataclass(frozen=True)
 class BoxesParams(DetectionParams):
-    """What is kept of the boxes that the model gives.
+    """Selection of the boxes that the model returns.
 
     - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
     - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; none if not given
@@ -48,20 +48,20 @@ def read(
     names = _OUTPUTS if all(name in outputs for name in _OUTPUTS) else tuple(outputs)
     if len(names) != 3:
         raise ModelError(
-            f"Decoder 'boxes' reads scores, labels and boxes; this model gives {', '.join(outputs) or 'nothing'}."
+            f"Decoder 'boxes' expects scores, labels and boxes; this model has {', '.join(outputs) or 'no outputs'}."
         )
     for name in names:
         check_batch(name, outputs[name], metas)
     scores, labels, boxes = (outputs[name] for name in names)
     if scores.ndim != 2 or labels.shape != scores.shape or boxes.shape != (*scores.shape, 4):
         shapes = ", ".join(f"{name} {list(outputs[name].shape)}" for name in names)
-        raise ModelError(f"Decoder 'boxes' reads scores [B, Q], labels [B, Q] and boxes [B, Q, 4]; got {shapes}.")
+        raise ModelError(f"Decoder 'boxes' expects scores [B, Q], labels [B, Q] and boxes [B, Q, 4]; got {shapes}.")
     if labels.dtype.kind not in "iu":
-        raise ModelError(f"Output {names[1]!r} holds class numbers, so it is an integer, not {labels.dtype}.")
+        raise ModelError(f"Output {names[1]!r} contains class indices and must be an integer type; got {labels.dtype}.")
     if spec.labels and labels.size and not 0 <= labels.min() <= labels.max() < len(spec.labels):
         raise ModelError(
-            f"The model gives class {labels.max()}, the spec has {len(spec.labels)} labels.",
-            hint="Give one label for each class.",
+            f"The model predicts class {labels.max()}, but the spec has {len(spec.labels)} labels.",
+            hint="Specify one label per class.",
         )
     return {"scores": scores, "labels": labels, "boxes": boxes}
 

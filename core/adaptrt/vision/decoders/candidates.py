@@ -1,7 +1,7 @@
-"""From candidates to predictions: what decoders of boxes have in common.
+"""Converts candidates to predictions, the common part of box decoders.
 
-Such a decoder only says what its network's numbers mean: ``read`` checks the outputs of a batch, ``candidates`` turns
-those of one image into boxes, scores and labels. Filtering, NMS and the way back to the image are done here, once.
+A box decoder only interprets the outputs of its network: ``read`` checks the outputs of a batch, ``candidates`` converts
+those of one image to boxes, scores and labels. Filtering, NMS and mapping to the original image are shared.
 """
 
 from __future__ import annotations
@@ -57,19 +57,19 @@ class Candidates:
 
 
 def detections(found: Candidates, outputs: Outputs, meta: ImageMeta, spec: ModelSpec) -> Detections:  # noqa: ARG001
-    """What was selected as ``Detections``; extras are left out."""
+    """The selected candidates as ``Detections``, without extras."""
     return Detections(found.boxes, found.scores, found.labels.astype(np.int64, copy=False), spec.labels)
 
 
 @dataclass(frozen=True)
 class FromCandidates:
-    """The ``decode`` of a decoder of boxes.
+    """The ``decode`` function of a box decoder.
 
-    - ``read(outputs, metas, spec)``: the outputs needed, by name, batch first; a ``ModelError`` if they do not fit
-    - ``candidates(outputs, meta, spec, params)``: those of one image, whose outputs have no batch axis. It may leave out
-      what ``params.conf`` excludes, and should where that saves work.
-    - ``predict(found, outputs, meta, spec)``: the prediction of what was selected, its boxes in the original image
-    - ``class_offset``: how NMS tells classes apart, see ``select``
+    - ``read(outputs, metas, spec)``: the required outputs, by name, batch first; a ``ModelError`` if they are invalid
+    - ``candidates(outputs, meta, spec, params)``: the candidates of one image, whose outputs have no batch axis. It may
+      skip candidates that ``params.conf`` excludes, and should if that saves work.
+    - ``predict(found, outputs, meta, spec)``: the prediction from the selected candidates, boxes in the original image
+    - ``class_offset``: how NMS separates classes, see ``select``
     """
 
     read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
@@ -79,7 +79,7 @@ class FromCandidates:
 
     @property
     def task(self) -> str:
-        """The task of ``predict``'s predictions, where it is core's."""
+        """The task of the predictions, for core's ``predict``."""
         return "detect" if self.predict is detections else ""
 
     def __call__(

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ClassifyParams:
-    """How scores are read.
+    """Interpretation of the scores.
 
     - ``top_k``: how many classes to return, most likely first
-    - ``probabilities``: the output holds probabilities already, so that no softmax is taken
+    - ``probabilities``: the output already contains probabilities, so no softmax is applied
     """
 
     top_k: int = 5
@@ -42,12 +42,12 @@ def decode(
     name, raw = first_output(outputs, "classify")
     check_batch(name, raw, metas)
     if raw.ndim < 2 or any(size != 1 for size in raw.shape[2:]):
-        raise ModelError(f"Output {name!r} is {list(raw.shape)}; decoder 'classify' reads [B, K].")
+        raise ModelError(f"Decoder 'classify' expects [B, K]; output {name!r} is {list(raw.shape)}.")
     scores: NDArray[np.float32] = raw.reshape(len(raw), -1).astype(np.float32, copy=False)  # [B, K]
     if spec.labels and len(spec.labels) != scores.shape[1]:
         raise ModelError(
-            f"Output {name!r} has {scores.shape[1]} classes, the spec has {len(spec.labels)} labels.",
-            hint="Give one label for each class.",
+            f"Output {name!r} has {scores.shape[1]} classes, but the spec has {len(spec.labels)} labels.",
+            hint="Specify one label per class.",
         )
     if not params.probabilities:
         scores = softmax(scores)

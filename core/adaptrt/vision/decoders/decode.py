@@ -1,4 +1,4 @@
-"""From raw outputs to predictions with the decoder that a spec names."""
+"""Converts raw outputs to predictions with the decoder of a spec."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequence[Predictions]:
-    """One prediction for each image of the batch; without a decoder in the spec the raw values.
+    """One prediction per image of the batch; the raw values if the spec has no decoder.
 
-    A ``PluginError`` names the decoder and its distribution where it fails or returns something else.
+    A ``PluginError`` names the decoder and its distribution if it fails or returns anything else.
     """
     name, given, distribution = (
         (spec.decoder.name, spec.decoder.params, spec.decoder.distribution) if spec.decoder else ("raw", {}, None)
@@ -39,12 +39,12 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
     except Exception as error:
         raise PluginError(
             f"Decoder {name!r} ({owner_of(name)}) failed: {type(error).__name__}: {error}",
-            hint="With --debug the whole traceback is shown.",
+            hint="Use --debug to show the full traceback.",
         ) from error
     task = task_named(spec.task)
     if not _fits(found, len(metas), task):
         raise PluginError(
-            f"Decoder {name!r} ({owner_of(name)}) has to return {len(metas)} predictions, and returned "
+            f"Decoder {name!r} ({owner_of(name)}) must return {len(metas)} predictions, but returned "
             f"{type(found).__name__} {str(found)[:80]!r}.",
             hint=f"{task.prediction.__name__} (task {task.name!r}), one for each image.",
         )
@@ -62,6 +62,6 @@ def _fits(found: Any, images: int, task: Task[Any]) -> bool:
 
 @lru_cache(maxsize=32)
 def _resolved(name: str, distribution: str | None, params: bytes) -> tuple[Decoder, Any]:
-    """Found and filled once: this is on the way of every image."""
+    """Resolved once, since it is called for every image."""
     decoder = find_decoder(name, distribution)
     return decoder, fill_options(decoder.params, msgspec.json.decode(params))

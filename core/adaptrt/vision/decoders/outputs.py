@@ -1,4 +1,4 @@
-"""What decoders ask of raw outputs before they read them."""
+"""Checks of raw outputs that decoders share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 def first_output(outputs: Mapping[str, NDArray[Any]], decoder: str) -> tuple[str, NDArray[Any]]:
     for name, array in outputs.items():
         return name, array
-    raise ModelError(f"Decoder {decoder!r} got no output.")
+    raise ModelError(f"Decoder {decoder!r} received no outputs.")
 
 
 def check_batch(name: str, array: NDArray[np.generic], metas: Sequence[ImageMeta]) -> None:
     if not array.ndim or len(array) != len(metas):
         raise ModelError(
-            f"Output {name!r} of shape {list(array.shape)} does not hold {len(metas)} images.",
-            hint="Its first axis is the batch; decode as many images as went in.",
+            f"Output {name!r} of shape {list(array.shape)} does not have {len(metas)} images.",
+            hint="Its first axis must be the batch, with one entry per input image.",
         )

@@ -1,4 +1,4 @@
-"""Parameters that decoders of boxes share, and their checks."""
+"""Parameters shared by box decoders, and their checks."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class DetectionParams:
 
     @classmethod
     def upgrade(cls, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters of a spec of version 1 by today's names."""
+        """Parameters of a version 1 spec under their current names."""
         return {cls.RENAMED.get(name, name): value for name, value in params.items()}
 
 
 def check_fraction(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise UsageError(f"{name} is {value}, and must lie between 0 and 1.", hint=f"For example: --set {name}=0.5")
+        raise UsageError(f"{name} must be between 0 and 1; got {value}.", hint=f"For example: --set {name}=0.5")
 
 
 def check_count(name: str, value: int) -> None:
     if value < 1:
-        raise UsageError(f"{name} is {value}, and must be at least 1.", hint=f"For example: --set {name}=5")
+        raise UsageError(f"{name} must be at least 1; got {value}.", hint=f"For example: --set {name}=5")
 
 
 def class_filter(classes: tuple[int | str, ...] | None, labels: tuple[str, ...]) -> NDArray[np.int64] | None:
-    """The class numbers asked for; a label that does not exist is a ``UsageError``."""
+    """The requested class indices; an unknown label is a ``UsageError``."""
     if classes is None:
         return None
     return np.array([_class_number(wanted, labels) for wanted in classes], np.int64)
@@ -66,8 +66,8 @@ def _class_number(wanted: int | str, labels: tuple[str, ...]) -> int:
     if wanted in labels:
         return labels.index(str(wanted))
     if isinstance(wanted, str) and not wanted.isdecimal():
-        raise UsageError(f"There is no class {wanted!r}.", hint=did_you_mean(wanted, labels))
+        raise UsageError(f"Unknown class {wanted!r}.", hint=did_you_mean(wanted, labels))
     number = int(wanted)
     if number < 0 or (labels and number >= len(labels)):
-        raise UsageError(f"There is no class {number}.", hint=f"The classes are 0 to {len(labels) - 1}.")
+        raise UsageError(f"Unknown class {number}.", hint=f"The classes are 0 to {len(labels) - 1}.")
     return number

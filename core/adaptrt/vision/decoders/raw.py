@@ -1,4 +1,4 @@
-"""Outputs as they are, one sample at a time: for models whose outputs have no known meaning."""
+"""Raw outputs, one sample at a time: for models whose output semantics are unknown."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class RawParams:
 def decode(
     outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec, _params: RawParams
 ) -> list[Values]:
-    """One ``Values`` for each image; without images, for each sample."""
+    """One ``Values`` per image; without images, one per sample."""
     samples = len(metas) or max((len(array) for array in outputs.values() if array.ndim), default=0)
     for name, array in outputs.items():
         if not array.ndim or len(array) != samples:
             raise ModelError(
-                f"Output {name!r} of shape {list(array.shape)} does not hold {samples} samples.",
-                hint="Its first axis should be the batch; call the runner itself for other outputs.",
+                f"Output {name!r} of shape {list(array.shape)} does not have {samples} samples.",
+                hint="Its first axis must be the batch; for other outputs, call the runner directly.",
             )
     return [Values({name: array[i] for name, array in outputs.items()}) for i in range(samples)]
 

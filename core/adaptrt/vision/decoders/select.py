@@ -1,4 +1,4 @@
-"""Which candidates become predictions: confidence, classes, NMS and the most to keep, for every decoder."""
+"""Selects candidates by confidence, class, NMS and maximum number, for all decoders."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def select(
 ) -> NDArray[np.int64]:
     """Indices of the candidates to keep, best score first. In this order, all in float32:
 
-    1. Confidence: ``score > conf``, both as float32. A score that is not a number goes.
-    2. Classes: the label is one of ``classes``; ``None`` lets all pass.
-    3. Order: by falling score; equal scores keep the order of the candidates.
-    4. NMS, unless ``iou`` is ``None``: of the ``MAX_CANDIDATES`` best, one after another, a box goes if a kept one of its
+    1. Confidence: ``score > conf``, both as float32. NaN scores are removed.
+    2. Classes: the label is one of ``classes``; ``None`` allows all.
+    3. Order: by descending score; equal scores keep the order of the candidates.
+    4. NMS, unless ``iou`` is ``None``: of the ``MAX_CANDIDATES`` best, in order, a box is removed if a kept one of its
        class (of any class, if ``agnostic``) overlaps it by an IoU of more than ``iou``. The IoU is a float32, ``iou`` a
        double, as in torchvision: a float32 of 0.3 is more than 0.3. Boxes without area overlap nothing.
-       Classes are told apart by moving the boxes of class ``c`` by ``c * class_offset`` pixels in x and y before
+       Classes are separated by moving the boxes of class ``c`` by ``c * class_offset`` pixels in x and y before
        they are compared, as Ultralytics does; ``None`` takes the largest coordinate of the boxes left by steps 1 and 2,
-       plus 1, as mmcv does. The offset costs low bits of the coordinates, so it decides IoUs that lie at the limit.
+       plus 1, as mmcv does. The offset costs low bits of the coordinates, so it affects IoUs close to the limit.
     5. At most ``max_det``, the best.
 
-    A candidate has one label: a decoder that lets a box have several classes gives one candidate for each.
+    A candidate has one label: a decoder that allows several classes per box returns one candidate per class.
     """
     scores, labels = candidates.scores, candidates.labels
     keep = scores > conf

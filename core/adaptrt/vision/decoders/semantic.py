@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SemanticParams:
-    """How the original image gets its classes.
+    """Mapping of the output to the original image.
 
-    - ``resize``: ``linear`` resizes the logits, and takes the best class then; ``nearest`` takes the best class of the
-      nearest pixel of the output, which is faster. Class indices are always ``nearest``
+    - ``resize``: ``linear`` resizes the logits and then takes the best class; ``nearest`` takes the best class of the
+      nearest output pixel, which is faster. Class indices always use ``nearest``
     """
 
     resize: Literal["linear", "nearest"] = "linear"
@@ -42,13 +42,13 @@ def decode(
     if not (indices or _are_logits(values, spec)):
         classes = len(spec.labels) or "C"
         raise ModelError(
-            f"Output {name!r} is {values.dtype} {list(values.shape)}; decoder 'semantic' reads logits "
+            f"Output {name!r} is {values.dtype} {list(values.shape)}; decoder 'semantic' expects logits "
             f"[{len(metas)}, {classes}, h, w] of at least two classes, or class indices [{len(metas)}, h, w].",
             hint="Give one label for each class.",
         )
     if indices and spec.labels and not 0 <= values.min() <= values.max() < len(spec.labels):
         raise ModelError(
-            f"Output {name!r} holds classes {values.min()} to {values.max()}, the spec has {len(spec.labels)} labels.",
+            f"Output {name!r} contains classes {values.min()} to {values.max()}, but the spec has {len(spec.labels)} labels.",
             hint="Give one label for each class.",
         )
     dtype = np.uint8 if (len(spec.labels) if indices else values.shape[1]) in range(1, 257) else np.int32
@@ -66,9 +66,9 @@ def _are_logits(values: NDArray[Any], spec: ModelSpec) -> bool:
 
 
 def _centers(meta: ImageMeta, size: tuple[int, ...]) -> list[NDArray[np.float64]]:
-    """Where in an output of this size the center of each row, and of each column, of the original image lies.
+    """Positions, in an output of this size, of the row and column centers of the original image.
 
-    The output covers the input, with pixels as large as their ratio; a pixel's center is at half.
+    The output covers the input, scaled by the ratio of their sizes; pixel centers are at half-integers.
     """
     found = []
     axes = zip(meta.original_size, meta.scale, meta.offset, meta.input_size, size, strict=True)
@@ -90,7 +90,7 @@ def _best_nearest(logits: NDArray[Any], meta: ImageMeta) -> NDArray[Any]:
 
 
 def _best_linear(logits: NDArray[Any], meta: ImageMeta) -> NDArray[Any]:
-    """Class by class, so that no more than two maps of the original size are held."""
+    """Class by class, so that at most two maps of the original size are in memory."""
     (top, bottom, down), (left, right, across) = (
         _neighbors(centers, limit)
         for centers, limit in zip(_centers(meta, logits.shape[1:]), logits.shape[1:], strict=True)
@@ -110,7 +110,7 @@ def _best_linear(logits: NDArray[Any], meta: ImageMeta) -> NDArray[Any]:
 def _neighbors(
     centers: NDArray[np.float64], limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """The pixels before and behind each point, and how far it lies on the way; beyond the edge, the edge."""
+    """The pixels before and after each position, and the interpolation weight; clamped at the edges."""
     points = np.clip(centers - 0.5, 0, limit - 1)
     before = np.floor(points).astype(np.int64)
     return before, np.minimum(before + 1, limit - 1), (points - before).astype(np.float32)

@@ -53,8 +53,8 @@ def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
         elif shape[2] == 4 + classes:
             hint = "It looks transposed: [B, N, 4 + nc]."
         else:
-            hint = f"It would fit {shape[1] - 4} classes, the spec has {classes} labels."
-    raise ModelError(f"Output {name!r} is {list(shape)}; decoder 'yolo' reads [B, {wanted}, N].", hint=hint)
+            hint = f"It has {shape[1] - 4} classes, but the spec has {classes} labels."
+    raise ModelError(f"Decoder 'yolo' expects [B, {wanted}, N]; output {name!r} is {list(shape)}.", hint=hint)
 
 
 decoder = Decoder("yolo", DetectionParams, FromCandidates(read, candidates))

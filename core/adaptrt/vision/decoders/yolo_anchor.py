@@ -38,7 +38,7 @@ def candidates(
     outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: DetectionParams
 ) -> Candidates:
     raw = outputs["raw"]  # [N, 5 + nc]
-    # a class score is at most 1, so what fails on objectness alone can be dropped before anything is computed
+    # class scores are at most 1, so boxes whose objectness is below conf can be dropped first
     keep = np.flatnonzero(raw[:, 4] > params.conf)
     rows = raw[keep].astype(np.float32, copy=False)  # [n, 5 + nc]
     return best_class(rows[:, :4], rows[:, 5:] * rows[:, 4:5])
@@ -54,9 +54,9 @@ def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
         elif shape[1] == 5 + classes:
             hint = "It looks transposed: [B, 5 + nc, N]."
         else:
-            hint = f"It would fit {shape[2] - 5} classes, the spec has {classes} labels."
+            hint = f"It has {shape[2] - 5} classes, but the spec has {classes} labels."
     wanted = 5 + classes if classes else "5 + nc"
-    raise ModelError(f"Output {name!r} is {list(shape)}; decoder 'yolo_anchor' reads [B, N, {wanted}].", hint=hint)
+    raise ModelError(f"Decoder 'yolo_anchor' expects [B, N, {wanted}]; output {name!r} is {list(shape)}.", hint=hint)
 
 
 decoder = Decoder("yolo_anchor", DetectionParams, FromCandidates(read, candidates))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="ONNX files are written with onnx")
-pytest.importorskip("onnxruntime", reason="ONNX files are run by ONNX Runtime")
+pytest.importorskip("onnxruntime", reason="running ONNX files requires ONNX Runtime")
 
 from onnx import TensorProto, helper  # noqa: E402
 
@@ -33,8 +33,8 @@ def graph(operator: str = "Relu", domain: str = "", *, ir: int = 9, opset: int =
         (graph("Mine"), "No Op registered for Mine", "--ort-custom-ops"),
         (graph(ir=99), "cannot load net.onnx: Unsupported model IR version: 99", "--upgrade onnxruntime"),
         (graph(opset=99), "cannot load net.onnx: ONNX Runtime only", "--upgrade onnxruntime"),
-        (graph()[:20], "Protobuf parsing failed", "cut short"),
-        (b"", "graph", "cut short"),
+        (graph()[:20], "Protobuf parsing failed", "truncated"),
+        (b"", "graph", "truncated"),
     ],
 )
 def test_files_that_cannot_be_loaded(content: bytes, message: str, hint: str, tmp_path: Path) -> None:

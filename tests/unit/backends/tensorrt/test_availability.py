@@ -34,14 +34,12 @@ def test_where_it_can(set_here: Callable[..., None]) -> None:
 
 def test_why_not(set_here: Callable[..., None]) -> None:
     set_here(None)
-    assert engine_unavailable_reason(generation_of(8)) == "TensorRT is not installed here"
+    assert engine_unavailable_reason(generation_of(8)) == "TensorRT is not installed"
     set_here("10.16.1")
-    assert (
-        engine_unavailable_reason(generation_of(8)) == "the graph is made for TensorRT 8, and 10.16.1 is installed here"
-    )
+    assert engine_unavailable_reason(generation_of(8)) == "the graph is made for TensorRT 8, but 10.16.1 is installed"
     for code in ("cudaErrorNoDevice", "cudaErrorInsufficientDriver"):
         set_here("10.16.1", EngineError(f"CUDA: {code} (device 0)."))
-        assert engine_unavailable_reason(generation_of(10)) == "no NVIDIA GPU is visible here"
+        assert engine_unavailable_reason(generation_of(10)) == "no NVIDIA GPU is visible"
     set_here("10.16.1", DependencyError("cuda-python is not installed."))
     assert engine_unavailable_reason(generation_of(10)) == "cuda-python is not installed"
 

@@ -174,13 +174,13 @@ def test_8_keeps_what_is_named(stand_in_of: Any, run: Any) -> None:
         trt.answers["ILayer", "metadata"] = "[ONNX Layer: /conv]"
         built, calls = run(trt, precision=precision, keep_fp32=patterns)
         assert built.kept_layers == kept
-        lost = [text for _, text in arguments_of(calls, "log") if "to stay float32" in text]
+        lost = [text for _, text in arguments_of(calls, "log") if "to keep in float32" in text]
         assert len(lost) == (precision == "fp16" and not kept)  # decoding is there, and this network has it not
 
 
 @pytest.mark.parametrize("version", ["10.16.1", "11.4.0"])
 def test_from_10_on_precision_is_in_the_graph(stand_in_of: Any, run: Any, tmp_path: Path, version: str) -> None:
-    with pytest.raises(BuildError, match="holds no float16 weights"):
+    with pytest.raises(BuildError, match="has no float16 weights"):
         run(stand_in_of(version), precision="fp16")
     typed = write_model(tmp_path / "typed.onnx", np.float16)
     built, calls = run(stand_in_of(version), onnx=typed, precision="fp16")
@@ -262,7 +262,7 @@ def test_parser_errors_name_the_node(stand_in: Any, run: Any) -> None:
 
 
 def test_a_plugin_library_that_is_not_there(stand_in: Any, run: Any, tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="no plugin library"):
+    with pytest.raises(BuildError, match="Plugin library not found"):
         run(stand_in, BuildOptions(plugin_libs=(str(tmp_path / "my.so"),)))
     (tmp_path / "my.so").write_text("not a library")
     with pytest.raises(BuildError, match="cannot be loaded"):

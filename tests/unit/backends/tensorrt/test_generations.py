@@ -54,7 +54,9 @@ def test_what_is_there_is_not_refused() -> None:
 
 
 def test_what_is_not_there_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"TensorRT 8\.6\.0 has no strip-weights: --strip-weights needs TensorRT 10"):
+    with pytest.raises(
+        UsageError, match=r"TensorRT 8\.6\.0 does not support strip-weights: --strip-weights requires TensorRT 10"
+    ):
         require_supported(BuildOptions(strip_weights=True), "fp32", "8.6.0")
 
 
@@ -71,7 +73,9 @@ def test_tactic_sources_are_those_of_the_version() -> None:
 
 def test_without_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(DependencyError, match="TensorRT is not installed; building an engine needs the full one"):
+    with pytest.raises(
+        DependencyError, match="TensorRT is not installed; building an engine requires the full library"
+    ):
         import_tensorrt(builder=True)
     with pytest.raises(DependencyError, match="pip install 'adaptrt\\[trt\\]'"):
         import_tensorrt()

@@ -39,7 +39,7 @@ def test_plain_plans_have_none(tmp_path: Path) -> None:
 def test_no_second_header(tmp_path: Path) -> None:
     (tmp_path / "p.engine").write_bytes(PLAN)
     wrap(tmp_path / "p.engine", tmp_path / "w.engine", {"a": 1})
-    with pytest.raises(EngineError, match="has an Ultralytics header already"):
+    with pytest.raises(EngineError, match="already has an Ultralytics header"):
         wrap(tmp_path / "w.engine", tmp_path / "x.engine", {"a": 1})
 
 

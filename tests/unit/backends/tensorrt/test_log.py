@@ -29,7 +29,7 @@ MESSAGES = {
     "No implementation of layer conv obeys the requested constraints in strict mode. No conforming implementation was "
     "found i.e. requested layer computation precision and output precision types are ignored, using the fastest "
     "implementation.": "precision not obeyed",
-    "None of the 12 nodes that were to stay float32 was found in the network.": "float32 not kept",
+    "None of the 12 nodes to keep in float32 was found in the network.": "float32 not kept",
     "Missing scale and zero-point for tensor x, expect fall back to non-int8 implementation for any layer consuming or "
     "producing given tensor": "int8 without scale",
     "Running layernorm after self-attention in FP16 may cause overflow. Exporting the model to the latest available "

@@ -91,7 +91,7 @@ def options(**changes: Any) -> BuildOptions:
             "8.6.0",
             {"version_compatible": True},
             RuntimeEnvironment("11.4.0", "9.0"),
-            "TensorRT 11 refuses engines older than 10",
+            "TensorRT 11 rejects engines older than 10",
         ),
         ("10.16.1", {"version_compatible": True}, RuntimeEnvironment("11.4.0", "9.0"), None),
         ("10.16.1", {"version_compatible": True}, RuntimeEnvironment("10.3.0", "9.0"), "not on an earlier one"),
@@ -99,7 +99,7 @@ def options(**changes: Any) -> BuildOptions:
         ("8.6.0", {"hardware_compatible": "ampere+"}, RuntimeEnvironment("8.6.0", "8.9"), None),
         ("8.6.0", {"hardware_compatible": "ampere+"}, RuntimeEnvironment("8.6.0", "7.5"), "sm_80 or later"),
         ("10.16.1", {"hardware_compatible": "same-cc"}, RuntimeEnvironment("10.16.1", "8.9"), "compute capability"),
-        ("10.16.1", {"strip_weights": True}, RuntimeEnvironment("10.16.1", "9.0"), "holds no weights"),
+        ("10.16.1", {"strip_weights": True}, RuntimeEnvironment("10.16.1", "9.0"), "contains no weights"),
     ],
 )
 def test_what_runs_where(
@@ -115,7 +115,7 @@ def test_what_runs_where(
 
 def test_host_code_needs_a_word(plan: Path) -> None:
     made = manifest(host_code=True, options=options(version_compatible=True))
-    with pytest.raises(EngineError, match="holds host code, which runs when the engine is loaded") as caught:
+    with pytest.raises(EngineError, match="contains host code, which runs when the engine is loaded") as caught:
         check_manifest(made, plan, HERE)
     assert "--allow-host-code" in str(caught.value.hint)
     assert check_manifest(made, plan, HERE, allow_host_code=True) == []
@@ -137,14 +137,14 @@ def test_truncated_changed_and_missing_plans(plan: Path) -> None:
     with pytest.raises(EngineError, match="is not the engine that best.engine.json describes"):
         check_plan(manifest(), plan)
     plan.unlink()
-    with pytest.raises(EngineError, match="There is no engine"):
+    with pytest.raises(EngineError, match="Engine not found"):
         check_plan(manifest(), plan)
 
 
 def test_plugin_libraries(plan: Path, tmp_path: Path) -> None:
     library = tmp_path / "my.so"
     made = manifest(plugin_libs=[LibraryRecord(str(library), hashlib.sha256(b"1").hexdigest())])
-    with pytest.raises(EngineError, match=r"needs the plugin library .*my\.so"):
+    with pytest.raises(EngineError, match=r"requires the plugin library .*my\.so"):
         check_manifest(made, plan, HERE)
     given = [str(library)]
     with pytest.raises(EngineError, match="does not exist"):
@@ -161,7 +161,7 @@ def test_a_library_that_a_manifest_names_has_to_be_given(plan: Path, tmp_path: P
     library = tmp_path / "my plug;in\x1b.so"
     library.write_bytes(b"1")
     made = manifest(plugin_libs=[LibraryRecord(str(library), hashlib.sha256(b"1").hexdigest())])
-    with pytest.raises(EngineError, match="which is code and not loaded unless you name it") as caught:
+    with pytest.raises(EngineError, match="which is code and is loaded only if you specify it") as caught:
         check_manifest(made, plan, HERE)
     assert f"--plugin-lib '{tmp_path}/my plug;in.so'" in (caught.value.hint or "")
 
@@ -187,14 +187,14 @@ def test_a_plugin_library_that_lies_elsewhere_now(plan: Path, tmp_path: Path) ->
     assert check_manifest(made, plan, HERE, plugin_libs=[str(other), str(moved)]) == []
     moved.write_bytes(b"2")
     assert check_manifest(made, plan, HERE, plugin_libs=[str(moved)])[0].startswith(f"{moved} is not the plugin")
-    with pytest.raises(EngineError, match=r"needs the plugin library /built/there/my\.so, which is code"):
+    with pytest.raises(EngineError, match=r"requires the plugin library /built/there/my\.so, which is code"):
         check_manifest(made, plan, HERE, plugin_libs=[str(other)])
 
 
 def test_no_foreign_and_broken_manifests(plan: Path) -> None:
     assert find_manifest(plan) is None
     manifest_path(plan).write_text('{"stride": 32}')
-    with pytest.raises(EngineError, match="is no manifest of adaptrt"):
+    with pytest.raises(EngineError, match="is not an adaptrt manifest"):
         find_manifest(plan)
     manifest_path(plan).write_text("{")
     with pytest.raises(EngineError, match="cannot be read"):

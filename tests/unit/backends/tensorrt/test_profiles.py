@@ -20,7 +20,7 @@ def test_one_profile_for_each_shape() -> None:
 
 
 def test_inputs_with_different_numbers_of_profiles() -> None:
-    with pytest.raises(ShapeError, match="'b' has 3 profiles where another input has 2|has 2 profiles"):
+    with pytest.raises(ShapeError, match="'b' has 3 profiles, but another input has 2|has 2 profiles"):
         profiles_of([tensor("a", "1", "2"), tensor("b", "1", "2", "3")])
 
 

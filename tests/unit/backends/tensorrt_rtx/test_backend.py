@@ -58,7 +58,7 @@ def test_precisions_of_others_that_were_not_tried(form: Any, bits: int, onnx_typ
 def test_it_builds_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BACKEND.unavailable(TARGET) is None
     monkeypatch.setattr(availability, "can_build", lambda product: False)
-    assert BACKEND.unavailable(TARGET) == "TensorRT-RTX is not installed here"
+    assert BACKEND.unavailable(TARGET) == "TensorRT-RTX is not installed"
     monkeypatch.setattr(backend.sys, "platform", "win32")  # type: ignore[attr-defined]
     assert "on Linux" in str(BACKEND.unavailable(TARGET))
 
@@ -66,8 +66,8 @@ def test_it_builds_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_opening_an_engine_says_why_it_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tmp_path / "best.rtx.engine"
     engine.write_bytes(b"plan")
-    monkeypatch.setattr(backend, "no_gpu_reason", lambda device: "no NVIDIA GPU is visible here")
-    with pytest.raises(DependencyError, match="No NVIDIA GPU is visible here"):
+    monkeypatch.setattr(backend, "no_gpu_reason", lambda device: "no NVIDIA GPU is visible")
+    with pytest.raises(DependencyError, match="No NVIDIA GPU is visible"):
         BACKEND.open(engine, OpenOptions())
     monkeypatch.setattr(backend, "no_gpu_reason", lambda device: None)
     monkeypatch.setattr(backend, "identify_device", lambda device: ("NVIDIA H100", "9.0"))

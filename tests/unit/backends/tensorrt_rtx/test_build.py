@@ -135,7 +135,7 @@ def test_weights_that_can_be_replaced_need_a_gpu(
                 options=BuildOptions(refittable=True, compute_capabilities=("8.6",)),
             )
         )
-    assert "needs a CUDA device" in (caught.value.hint or "")
+    assert "requires a CUDA device" in (caught.value.hint or "")
     assert left_over(tmp_path) == []
 
 
@@ -179,7 +179,7 @@ def test_options_that_it_lacks(options: BuildOptions, message: str) -> None:
 
 def test_bfloat16_needs_compute_capability_8(network: Callable[..., Path], request_for: Callable[..., Any]) -> None:
     options = BuildOptions(compute_capabilities=("7.5", "8.6"))
-    with pytest.raises(UsageError, match=r"Compute capability 7\.5 has no bfloat16"):
+    with pytest.raises(UsageError, match=r"Compute capability 7\.5 does not support bfloat16"):
         BACKEND.build(request_for(network("bf16"), precision="bf16", options=options))
 
 

@@ -47,7 +47,7 @@ def test_folders_named_by_number(tmp_path: Path) -> None:
 def test_other_names_count_in_order_and_that_is_said(tmp_path: Path) -> None:
     data = folders(tmp_path, "n02", "n01", ".hidden")
     assert classes(data, spec("cat", "dog")) == {"n01": 0, "n02": 1}
-    assert "order of their names" in read_class_folders(data, spec("cat", "dog")).notes[0]
+    assert "alphabetical order" in read_class_folders(data, spec("cat", "dog")).notes[0]
 
 
 def test_empty_folders_are_no_classes(tmp_path: Path) -> None:
@@ -60,9 +60,9 @@ def test_empty_folders_are_no_classes(tmp_path: Path) -> None:
     ("names", "labels", "words"),
     [
         (["cat", "dgo"], ("cat", "dog"), "Did you mean 'dog'"),
-        (["0", "7"], ("cat", "dog"), "'0' is no class"),
+        (["0", "7"], ("cat", "dog"), "'0' is not a class"),
         (["n01"], ("cat", "dog"), "2 classes"),
-        ([], ("cat",), "no folder with images"),
+        ([], ("cat",), "no subfolder with images"),
     ],
 )
 def test_what_cannot_be_told_is_an_error(names: list[str], labels: tuple[str, ...], words: str, tmp_path: Path) -> None:

@@ -60,17 +60,17 @@ def test_annotations_are_found_and_matched_by_name(shapes: Path, tmp_path: Path)
     categories = [{"id": 10 * number, "name": name} for number, name in enumerate(names)]
     dataset = read_coco(changed(shapes, tmp_path, categories=categories, annotations=[]), SPEC, shapes / "images")
     assert dataset.context.categories == (40, 10, 30, 0)
-    assert "1 categories of the annotations are no class of this model" in dataset.notes[0]
+    assert "1 categories of the annotations are not classes of this model" in dataset.notes[0]
     categories = [{"id": number, "name": f"class{number}"} for number in (7, 3, 5, 1)]
     dataset = read_coco(changed(shapes, tmp_path, categories=categories, annotations=[]), SPEC, shapes / "images")
     assert dataset.context.categories == (1, 3, 5, 7)
-    assert "in order of the categories' ids" in dataset.notes[0]
+    assert "in order of category ids" in dataset.notes[0]
 
 
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
-        ({"categories": [{"id": 1, "name": "circles"}]}, "class 'circle' is no category"),
+        ({"categories": [{"id": 1, "name": "circles"}]}, "class 'circle' is not a category"),
         ({"images": []}, "lists no images"),
         ({"images": {}}, "no list 'images'"),
         ({"annotations": [{"id": 1}]}, "has no 'image_id'"),
@@ -86,7 +86,7 @@ def test_annotations_that_cannot_be_used(shapes: Path, tmp_path: Path, parts: di
 def test_files_that_are_no_annotations(shapes: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="File not found"):
         read_coco(tmp_path / "gone.json", SPEC, None)
-    with pytest.raises(UsageError, match="should hold one annotation file"):
+    with pytest.raises(UsageError, match="must contain one annotation file"):
         read_coco(tmp_path, SPEC, None)
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(UsageError, match="is not valid JSON"):
@@ -97,7 +97,7 @@ def test_files_that_are_no_annotations(shapes: Path, tmp_path: Path) -> None:
 
 def test_the_numbers_are_those_of_coco(shapes: Path) -> None:
     """Against the same boxes given to faster-coco-eval by another road."""
-    pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
+    pytest.importorskip("faster_coco_eval", reason="requires faster-coco-eval")
     from evaluate_yolov5n import coco_scores
 
     dataset = read_coco(shapes, SPEC, None)
@@ -117,7 +117,7 @@ def test_the_numbers_are_those_of_coco(shapes: Path) -> None:
 
 
 def test_perfect_wrong_and_silent_detectors(shapes: Path) -> None:
-    pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
+    pytest.importorskip("faster_coco_eval", reason="requires faster-coco-eval")
     dataset = read_coco(shapes, SPEC, None)
     entries = by_image(dataset.context.document)
     perfect, wrong, silent = (BoxScores(dataset.context) for _ in range(3))
@@ -133,7 +133,7 @@ def test_perfect_wrong_and_silent_detectors(shapes: Path) -> None:
 
 
 def test_only_images_that_were_seen_count(shapes: Path) -> None:
-    pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
+    pytest.importorskip("faster_coco_eval", reason="requires faster-coco-eval")
     dataset = read_coco(shapes, SPEC, None)
     scorer = BoxScores(dataset.context)
     image, truths = next(iter(by_image(dataset.context.document).items()))

@@ -40,17 +40,17 @@ def test_masks_beside_images(tmp_path: Path) -> None:
     found = read_masks(tmp_path)
     names = [(one.path.name, one.truth.relative_to(tmp_path).as_posix()) for one in found.examples]
     assert names == [("a.jpg", "masks/a.png"), ("b.png", "masks/night/b.png")]
-    assert found.notes == ("1 images have no mask: left out",)
+    assert found.notes == ("1 images without a mask are skipped",)
     (tmp_path / "masks").rename(tmp_path / "labels")
     (tmp_path / "images").rename(tmp_path / "photos")
     assert len(read_masks(tmp_path, tmp_path / "photos").examples) == 2
 
 
 def test_folders_that_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="There is no folder .*masks or .*labels"):
+    with pytest.raises(UsageError, match="Folder not found: .*masks or .*labels"):
         read_masks(tmp_path)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(UsageError, match="There is no folder .*images"):
+    with pytest.raises(UsageError, match="Folder not found: .*images"):
         read_masks(tmp_path)
     (tmp_path / "images").mkdir()
     with pytest.raises(UsageError, match="no image with a mask") as caught:
@@ -84,9 +84,9 @@ def test_scores_by_hand(tmp_path: Path) -> None:
 
 def test_masks_that_do_not_fit(tmp_path: Path) -> None:
     scorer = MaskScores(NAMES)
-    with pytest.raises(ImageError, match="is 3 x 2, its image 2 x 3"):
+    with pytest.raises(ImageError, match="is 3 x 2, but its image is 2 x 3"):
         scorer.add(save(tmp_path / "m.png", np.zeros((2, 3))), SemanticMap(np.zeros((3, 2), np.uint8)))
-    with pytest.raises(UsageError, match="holds class 7; the model has 3 classes"):
+    with pytest.raises(UsageError, match="contains class 7; the model has 3 classes"):
         scorer.add(save(tmp_path / "m.png", np.full((2, 2), 7)), SemanticMap(np.zeros((2, 2), np.uint8)))
     unnamed = MaskScores(())
     unnamed.add(tmp_path / "m.png", SemanticMap(np.full((2, 2), 7, np.uint8)))

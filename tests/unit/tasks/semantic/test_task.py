@@ -96,12 +96,12 @@ def packed(data: bytes) -> str:
     [
         ({"labels": "no base64!"}, "cannot be read"),
         ({"labels": base64.b64encode(b"no zlib").decode()}, "cannot be read"),
-        ({"labels": packed(b"\0" * 11)}, "a label for each"),
-        ({"labels": packed(b"\0" * 100_000_000)}, "a label for each"),
+        ({"labels": packed(b"\0" * 11)}, "one label per pixel"),
+        ({"labels": packed(b"\0" * 100_000_000)}, "one label per pixel"),
         ({"height": 1 << 40}, "too large"),
-        ({"height": True}, "needs height"),
-        ({"width": -4}, "needs height"),
-        ({"dtype": "float64"}, "needs height"),
+        ({"height": True}, "must have height"),
+        ({"width": -4}, "must have height"),
+        ({"dtype": "float64"}, "must have height"),
         ({"dtype": "int32", "labels": packed(b"\xff" * 48)}, "negative"),
         ({"names": "abc"}, "not a list of text"),
         ({"scores": ["a"]}, "'scores' of a recorded prediction"),
@@ -131,7 +131,7 @@ def test_exports() -> None:
 def test_what_is_wrong_with_a_map() -> None:
     spec = ModelSpec((InputSpec.image(8, 8),), task="semantic", labels=NAMES)
     assert TASK.problems(half(), spec, (200, 300)) == []
-    assert "one for each pixel" in TASK.problems(half(), spec, (300, 200))[0]
+    assert "one per pixel" in TASK.problems(half(), spec, (300, 200))[0]
     assert "uint8 or int32" in TASK.problems(SemanticMap(np.zeros((4, 4), np.float32)), spec, (4, 4))[0]  # type: ignore[arg-type]
     (problem,) = TASK.problems(SemanticMap(np.full((4, 4), 3, np.uint8)), spec, (4, 4))
-    assert problem == "labels are 0 to 2; they reach from 3 to 3"
+    assert problem == "labels must be in 0 to 2; got 3 to 3"

@@ -1,4 +1,4 @@
-"""The build itself, on TensorRT's own objects: ONNX file to plan. Runs in the build process."""
+"""Builds a plan from an ONNX file with TensorRT's API. Runs in the build process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
-    """A TensorRT logger that hands every message to ``log``."""
+    """A TensorRT logger that passes every message to ``log``."""
     names: dict[Any, Severity] = {
         trt.ILogger.Severity.INTERNAL_ERROR: "internal error",
         trt.ILogger.Severity.ERROR: "error",
@@ -39,7 +39,7 @@ def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
 
     class ForwardingLogger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)  # pybind11 wants this form
+            trt.ILogger.__init__(self)  # pybind11 requires this form
 
         def log(self, severity: Any, message: str) -> None:
             log(names[severity], message)
@@ -48,13 +48,13 @@ def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
 
 
 def require_precision(file: OnnxFile, precision: str, tensorrt: TensorRT) -> None:
-    """Refuse what cannot come out: int8 without Q/DQ nodes, and half precision that a reduced-precision graph does not hold."""
+    """Reject precisions that the graph does not express: int8 without Q/DQ nodes, and half precision without its types."""
     kind = precision_named(precision)
     require_quantized(file, kind)
     wanted = kind.onnx_type if kind.form == "cast" else None
     if wanted and tensorrt.generation.strongly_typed and wanted not in file.weight_types:
         raise BuildError(
-            f"{tensorrt.title} takes the precision from the graph, and this graph holds no {wanted} weights.",
+            f"{tensorrt.title} takes the precision from the graph, but this graph has no {wanted} weights.",
             hint=f"adaptrt build model.onnx --precision {precision} writes the reduced-precision graph and builds it.",
         )
 
@@ -93,7 +93,7 @@ def build_plan(
         names = kept_float32(file, message.spec, message.keep_fp32)
         kept = keep_float32(trt, network, config, names)
         if names and not kept:
-            log("warning", f"None of the {len(names)} nodes that were to stay float32 was found in the network.")
+            log("warning", f"None of the {len(names)} nodes to keep in float32 was found in the network.")
     cache = None
     if message.timing_cache and features.timing_cache and device is not None:
         cache = timing_cache_path(Path(message.timing_cache), tensorrt.version, device)
@@ -109,7 +109,7 @@ def build_plan(
     started = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - started
-    del parser, monitor  # the network's weights and the builder's calls go through them until here
+    del parser, monitor  # the network's weights and the builder refer to them until here
     if plan is None:
         raise BuildError(f"{tensorrt.product.title} could not build the engine.")
     save_timing_cache(config, cache)
@@ -141,10 +141,10 @@ def build_plan(
 def create_builder(trt: Any, logger: Any) -> Any:
     try:
         return trt.Builder(logger)
-    except TypeError as error:  # the factory returned nothing: TensorRT could not start
+    except TypeError as error:  # the factory returned None: TensorRT failed to initialize
         raise BuildError(
-            "TensorRT cannot start on this machine.",
-            hint="It needs an NVIDIA GPU and a driver that fits its CUDA: check nvidia-smi.",
+            "TensorRT failed to initialize on this machine.",
+            hint="It requires an NVIDIA GPU and a driver that supports its CUDA version: check nvidia-smi.",
         ) from error
 
 
@@ -158,11 +158,11 @@ def network_flags(trt: Any, features: Generation) -> int:
 
 
 def load_plugin_libraries(trt: Any, libraries: Sequence[str]) -> None:
-    """Open each library; one with the newer entry points is also registered through TensorRT's registry."""
+    """Load each library; one with the newer entry points is also registered with TensorRT's plugin registry."""
     for library in libraries:
         path = Path(library).resolve()
         if not path.is_file():
-            raise BuildError(f"There is no plugin library {library}.", hint="Check the path given to --plugin-lib.")
+            raise BuildError(f"Plugin library not found: {library}.", hint="Check the path given to --plugin-lib.")
         try:
             opened = ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
@@ -174,7 +174,7 @@ def load_plugin_libraries(trt: Any, libraries: Sequence[str]) -> None:
 
 
 def parse_onnx(tensorrt: TensorRT, network: Any, logger: Any, path: Path, file: OnnxFile) -> Any:
-    """Fill the network; what the parser refuses is named node by node. The parser has to outlive the build."""
+    """Populate the network; nodes that the parser rejects are named. The parser must outlive the build."""
     parser = tensorrt.trt.OnnxParser(network, logger)
     if parser.parse_from_file(str(path)):
         return parser
@@ -182,7 +182,7 @@ def parse_onnx(tensorrt: TensorRT, network: Any, logger: Any, path: Path, file: 
     hint = next((hint for marker, hint in _PARSER_HINTS if any(marker in problem for problem in problems)), None)
     raise BuildError(
         f"{tensorrt.product.title} cannot read {path.name}: " + "; ".join(problems or ["no reason is given"]),
-        hint=hint or "The other --exporter, another --opset or a patch of that line may avoid this operator.",
+        hint=hint or "Another --exporter or --opset, or a patch of that line, may avoid this operator.",
     )
 
 
@@ -191,11 +191,11 @@ _PARSER_HINTS = (
         "GEMM must have 2D inputs",
         "TensorRT 8 does not read this form: convert with --target 8 (TorchScript, opset 17).",
     ),
-    ("No importer", "An operator without importer needs a plugin: --plugin-lib my.so"),
+    ("No importer", "An operator without an importer requires a plugin: --plugin-lib my.so"),
     ("Plugin not found", "The plugin's library is missing: --plugin-lib my.so"),
     (
         "plugin registry",
-        "The operator is a plugin that is not included, or that needs a CUDA device to be created; "
+        "The operator is a plugin that is not included, or whose creation requires a CUDA device; "
         "adaptrt lint MODEL.onnx --target rtx names such operators.",
     ),
     ("getPluginCreator", "The plugin's library is missing: --plugin-lib my.so"),
@@ -203,7 +203,7 @@ _PARSER_HINTS = (
 
 
 def describe_parser_error(error: Any, nodes: Sequence[Node]) -> str:
-    """One error of the parser, with the node's name, operator and line of Python as far as the file tells them."""
+    """One parser error, with the node's name, operator and line of Python, if the file records them."""
     index = int(error.node())
     node = nodes[index] if 0 <= index < len(nodes) else None
     text = " ".join(str(error.desc()).split())
@@ -218,12 +218,12 @@ def describe_parser_error(error: Any, nodes: Sequence[Node]) -> str:
 def configure(
     trt: Any, features: Generation, config: Any, options: BuildOptions, precision: str, device: Device | None
 ) -> None:
-    """Everything of the builder's configuration but profiles, compute capabilities and timing cache."""
+    """The builder configuration except profiles, compute capabilities and timing cache."""
     flag = trt.BuilderFlag
     workspace = options.workspace or (device.free if device else None)
     if workspace is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the precision report reads it
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # required by the precision report
     if options.optimization_level is not None:
         config.builder_optimization_level = options.optimization_level
     kind = precision_named(precision)
@@ -251,7 +251,7 @@ def configure(
 
 
 def set_capabilities(trt: Any, config: Any, capabilities: Sequence[str]) -> None:
-    """What the engine is for, where it is not the GPU at hand."""
+    """Set the compute capabilities of the engine, unless it is for the local GPU."""
     if not capabilities:
         return
     config.num_compute_capabilities = len(capabilities)
@@ -259,13 +259,13 @@ def set_capabilities(trt: Any, config: Any, capabilities: Sequence[str]) -> None
         member = getattr(trt.ComputeCapability, f"SM{capability.replace('.', '')}", None)
         if member is None or not config.set_compute_capability(member, index):
             raise BuildError(
-                f"This version does not build for compute capability {capability}.",
-                hint="Leave it out of --compute-capability.",
+                f"This version does not support compute capability {capability}.",
+                hint="Remove it from --compute-capability.",
             )
 
 
 def add_profiles(builder: Any, network: Any, config: Any, message: BuildMessage) -> list[Profile]:
-    """The profiles of the spec; a network without dynamic axes needs none."""
+    """Add the profiles of the spec; a network without dynamic axes needs none."""
     tensors = [network.get_input(index) for index in range(network.num_inputs)]
     shapes = {tensor.name: tuple(tensor.shape) for tensor in tensors}
     profiles = fit_profiles(message.spec, shapes)
@@ -276,8 +276,8 @@ def add_profiles(builder: Any, network: Any, config: Any, message: BuildMessage)
     for tensor in tensors:
         if tensor.is_shape_tensor:
             raise BuildError(
-                f"Input {tensor.name!r} decides about shapes inside the graph, which adaptrt does not support.",
-                hint="Make that size part of the model, or of an input's shape.",
+                f"Input {tensor.name!r} is a shape tensor, which adaptrt does not support.",
+                hint="Make that size a constant of the model, or part of an input's shape.",
             )
     for profile in profiles:
         made = builder.create_optimization_profile()
@@ -285,12 +285,12 @@ def add_profiles(builder: Any, network: Any, config: Any, message: BuildMessage)
             low, opt, high = profile.sizes(name)
             made.set_shape(name, low, opt, high)
         if config.add_optimization_profile(made) < 0:
-            raise BuildError(f"TensorRT refuses {profile}.", hint="Check min, opt and max of each axis.")
+            raise BuildError(f"TensorRT rejects {profile}.", hint="Check min, opt and max of each axis.")
     return profiles
 
 
 def keep_float32(trt: Any, network: Any, config: Any, names: Sequence[str]) -> int:
-    """Constrain the layers of these ONNX nodes to float32 (weak typing only); how many layers that are."""
+    """Constrain the layers of these ONNX nodes to float32 (weak typing only); returns the number of layers."""
     wanted = set(names)
     count = 0
     for index in range(network.num_layers if wanted else 0):
@@ -310,7 +310,7 @@ def keep_float32(trt: Any, network: Any, config: Any, names: Sequence[str]) -> i
 
 
 def inspect_plan(trt: Any, logger: Any, plan: Any, message: BuildMessage, profiles: Sequence[Profile]) -> Inspection:
-    """What the inspector says about the engine that came out."""
+    """Inspect the engine that was built."""
     runtime = trt.Runtime(logger)
     if message.options.version_compatible:
         runtime.engine_host_code_allowed = True

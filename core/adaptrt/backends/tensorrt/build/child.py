@@ -1,9 +1,9 @@
 """The build process: ``python -m adaptrt.backends.tensorrt.build.child message.json``.
 
-Reports what it does in lines of JSON on its standard output.
+Reports events as lines of JSON on its standard output.
 
-A process of its own, because TensorRT's builder blocks (8.6 cannot be interrupted), and because what it may die of must
-not take the caller with it.
+A separate process, because TensorRT's builder blocks (8.6 cannot be interrupted), and because a crash must not affect the
+caller.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ def main(arguments: list[str]) -> int:
 
 
 def own_channel() -> int:
-    """A descriptor for events alone: whatever else is printed, by native code too, goes to the standard error."""
+    """A descriptor for events only: all other output, including that of native code, goes to the standard error."""
     channel = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     return channel
 
 
 def end_with_parent() -> None:
-    """Be killed when the parent dies (Linux), however it dies."""
+    """Request SIGKILL when the parent process dies (Linux)."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -77,4 +77,4 @@ def end_with_parent() -> None:
 if __name__ == "__main__":
     code = main(sys.argv[1:])
     sys.stderr.flush()
-    os._exit(code)  # TensorRT's objects are not torn down in any useful order
+    os._exit(code)  # skip the teardown of TensorRT's objects, whose order is undefined

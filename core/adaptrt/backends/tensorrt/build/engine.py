@@ -1,4 +1,4 @@
-"""ONNX file to engine: the call that the hooks and the commands make."""
+"""Builds an engine from an ONNX file: the entry points of hooks and commands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DEFAULTS = BuildOptions()
 
 @dataclass
 class BuildWatcher:
-    """Hears of a build; override what is of interest."""
+    """Callbacks of a build; override as needed."""
 
     log_level: Severity = "warning"
 
@@ -45,7 +45,7 @@ class BuildWatcher:
         """``parse``, ``build`` or ``inspect`` begins."""
 
     def progress(self, fraction: float | None, seconds: float, remaining: float | None, text: str) -> None:
-        """About once a second: the part that is done (``None``: TensorRT does not tell), the time it took, and an estimate."""
+        """Called about once a second with the completed fraction (``None`` if unknown), elapsed time, and an estimate."""
 
     def note(self, note: LogNote) -> None:
         """The first message of a class."""
@@ -56,7 +56,7 @@ class BuildWatcher:
 
 @dataclass
 class EngineBuild:
-    """An engine that was built: ``plan`` is its file, ``built`` what the build process found out."""
+    """A built engine: ``plan`` is its file, ``built`` the result of the build process."""
 
     plan: Path
     built: BuildResult
@@ -73,7 +73,7 @@ def engine_from_onnx(
 ) -> EngineBuild:
     """Build the plan from an ONNX file, in a separate process, and check its precision.
 
-    ``timing_folder`` holds the timing caches. Raises a ``BuildError`` and leaves no plan when anything fails.
+    ``timing_folder`` holds the timing caches. Raises a ``BuildError`` and leaves no plan if anything fails.
     """
     watcher = watcher or BuildWatcher()
     plan, options = request.output, request.options
@@ -126,9 +126,9 @@ def engine_from_onnx(
 
 
 def make_manifest(build: EngineBuild, request: BackendRequest, sha256: str, sources: SourceFiles) -> Manifest:
-    """What is known after the build; the pipeline adds adapter, patches, passes and checks.
+    """The manifest of a build; the pipeline adds adapter, patches, passes and checks.
 
-    ``sha256`` is the hash of the ONNX file; ``sources`` knows those of the other files that the build read.
+    ``sha256`` is the hash of the ONNX file; ``sources`` has those of the other files that the build read.
     """
     from adaptrt.version import __version__
 
@@ -166,9 +166,9 @@ def make_manifest(build: EngineBuild, request: BackendRequest, sha256: str, sour
 
 
 def build_artifact(request: BackendRequest, suffix: str = ".engine") -> Built:
-    """Build for a request of the pipeline: an engine with its manifest, and what the report should say of them.
+    """Build for a request of the pipeline: an engine with its manifest, and notes for the report.
 
-    ``suffix`` is what such engines are called.
+    ``suffix`` is the file suffix of these engines.
     """
     manifest, cached = build_engine(request, watcher=_RequestWatcher(request))
     notes = [f"the engine comes from the cache: built {manifest.created}"] if cached else []
@@ -181,7 +181,7 @@ def build_artifact(request: BackendRequest, suffix: str = ".engine") -> Built:
 def build_engine(
     request: BackendRequest, *, timing_folder: Path | None = None, watcher: BuildWatcher | None = None
 ) -> tuple[Manifest, bool]:
-    """The plan and its manifest beside it, built or out of the cache (True); what a plugin configures is never cached."""
+    """The plan with its manifest, built or from the cache (True); builds configured by a plugin are never cached."""
     from adaptrt.backends.tensorrt.build.engine_cache import engine_from_cache, engine_key, keep_engine
     from adaptrt.store.cache import cache_problem, default_timing_folder
 
@@ -202,7 +202,7 @@ def build_engine(
     changed = sources.changed()
     if changed:
         plan.unlink()
-        raise BuildError(f"{changed_message(changed)}.", hint="Build it again once the file is final.")
+        raise BuildError(f"{changed_message(changed)}.", hint="Build again once the file no longer changes.")
     manifest_path(plan).write_text(manifest.to_json(), encoding="utf-8")
     if key:
         keep_engine(key, plan, manifest)
@@ -244,10 +244,10 @@ def build_engine_file(
     timing_folder: Path | None = None,
     watcher: BuildWatcher | None = None,
 ) -> Manifest:
-    """Build an engine and write it with its manifest; both appear under their names only when whole.
+    """Build an engine and write it with its manifest; both appear under their names only when complete.
 
-    Shapes come from ``spec``, else from the spec inside the file, else the graph has to be static. ``timing_folder`` is
-    where timing caches lie, if not in the user's cache.
+    Shapes come from ``spec``, else from the spec inside the file; without either the graph has to be static.
+    ``timing_folder`` holds the timing caches; the default is the user's cache.
     """
     onnx_path, out_path = Path(onnx_path), Path(out_path)
     if spec is None:
@@ -271,7 +271,7 @@ def build_engine_file(
 
 
 def publish_engine(plan: Path, out_path: Path) -> None:
-    """Move plan and manifest to their names; an old manifest never stands beside a new plan."""
+    """Move plan and manifest to their names, so that an old manifest is never next to a new plan."""
     manifest = manifest_path(out_path)
     target, manifest_target = follow_link(out_path), follow_link(manifest)
     manifest_target.unlink(missing_ok=True)
@@ -302,7 +302,7 @@ _LEVELS: tuple[Severity, ...] = ("warning", "info", "verbose")  # by the number 
 
 
 class _RequestWatcher(BuildWatcher):
-    """Passes on how far the build is, and what TensorRT reports."""
+    """Forwards the progress of the build and TensorRT's messages."""
 
     def __init__(self, request: BackendRequest) -> None:
         super().__init__(log_level=_LEVELS[min(request.verbose, 2)])

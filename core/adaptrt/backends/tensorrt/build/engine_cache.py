@@ -1,4 +1,4 @@
-"""Engines kept by what they are made from: the ONNX content with its weights, options, TensorRT and GPU."""
+"""The engine cache, keyed by ONNX content with weights, options, TensorRT version and GPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENGINE, MANIFEST = ".engine", ".engine.json"
 
 
 def engine_key(request: BackendRequest, onnx_sha256: str, sources: SourceFiles | None = None) -> str | None:
-    """What an engine depends on, as a key; ``None`` where the GPU or TensorRT cannot be told."""
+    """The cache key of an engine; ``None`` if the GPU or the TensorRT version cannot be determined."""
     options, product = request.options, generation_of(request.target.name).product
     version = installed_version(product)
     if version is None:
@@ -29,7 +29,7 @@ def engine_key(request: BackendRequest, onnx_sha256: str, sources: SourceFiles |
         gpu = capabilities_of(options, generation_of(version, product)) or identify_device(options.device)
         libraries = [sources.content(Path(library)) for library in options.plugin_libs]
     except (AdaptrtError, OSError):
-        return None  # the build itself will say what is wrong
+        return None  # the build itself will report the error
     return key_of(
         {
             "kind": KIND,
@@ -48,7 +48,7 @@ def engine_key(request: BackendRequest, onnx_sha256: str, sources: SourceFiles |
 
 
 def engine_from_cache(key: str, plan: Path, store: Store | None = None) -> Manifest | None:
-    """Copy an engine and its manifest out of the cache; ``None`` if it is not there, damaged, or not what it says."""
+    """Copy an engine and its manifest from the cache; ``None`` if missing, damaged, or inconsistent."""
     store = store or Store()
     entry = store.find(key)
     if entry is None:
@@ -74,6 +74,6 @@ def _copied(store: Store, entry: Entry, plan: Path) -> Manifest | None:
 
 
 def keep_engine(key: str, plan: Path, manifest: Manifest, store: Store | None = None) -> None:
-    """Put an engine and its manifest into the cache."""
+    """Add an engine and its manifest to the cache."""
     title = f"{manifest.onnx} {manifest.precision}, {manifest.builder}, {manifest.gpu or manifest.made_for}"
     (store or Store()).put(key, KIND, title, {ENGINE: plan, MANIFEST: manifest_path(plan)})

@@ -1,4 +1,4 @@
-"""TensorRT's engine inspector, with formats known also where shapes are dynamic."""
+"""TensorRT's engine inspector, with formats also for dynamic shapes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from adaptrt.backends.tensorrt.build.profiles import Profile
 
 @dataclass(frozen=True)
 class Inspection:
-    """``layers``: the inspector's JSON; ``device_memory``: bytes that one context takes for activations;
-    ``weight_bytes``: of all weights, where this version tells."""
+    """``layers``: the inspector's JSON; ``device_memory``: bytes of activations of one context;
+    ``weight_bytes``: of all weights, if this version reports it."""
 
     layers: str
     device_memory: int
@@ -20,7 +20,7 @@ class Inspection:
 
 
 def inspect_engine(trt: Any, engine: Any, profiles: Sequence[Profile]) -> Inspection:
-    """Ask at the opt shapes of the first profile: formats of dynamic layers are only known to a context with shapes."""
+    """Inspect at the opt shapes of the first profile: formats of dynamic layers require a context with shapes."""
     inspector = engine.create_engine_inspector()
     context = engine.create_execution_context()
     if context is not None:
@@ -33,7 +33,7 @@ def inspect_engine(trt: Any, engine: Any, profiles: Sequence[Profile]) -> Inspec
 
 def device_memory(engine: Any) -> int:
     """Bytes of device memory for activations of one context."""
-    for name in ("device_memory_size_v2", "device_memory_size"):  # the second is gone in TensorRT 11
+    for name in ("device_memory_size_v2", "device_memory_size"):  # the second was removed in TensorRT 11
         if hasattr(engine, name):
             return int(getattr(engine, name))
     return 0

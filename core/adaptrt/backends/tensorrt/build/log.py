@@ -1,4 +1,4 @@
-"""TensorRT's messages, sorted: each class is said once, with what it means and what to do."""
+"""Classifies TensorRT's messages: each class is reported once, with its meaning and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Severity = Literal["internal error", "error", "warning", "info", "verbose"]
 
 @dataclass(frozen=True)
 class LogClass:
-    """A kind of message. ``action`` is empty where nothing has to be done."""
+    """A class of messages. ``action`` is empty if nothing has to be done."""
 
     name: str
     pattern: str
@@ -20,82 +20,82 @@ class LogClass:
     action: str = ""
 
 
-# the first that matches counts, so the special ones come first
+# the first match counts, so specific classes come first
 CLASSES = (
     LogClass(
         "weights overflow",
         r"would overflow in (FP16|BF16)|converted them to the closest finite",
-        "Weights are too large for half precision and were cut off.",
-        "Keep those layers in float32 (--keep-fp32), or use --precision bf16 where the version has it.",
+        "Weights are too large for half precision and were clamped.",
+        "Keep those layers in float32 (--keep-fp32), or use --precision bf16 if the version supports it.",
     ),
     LogClass(
         "subnormal weights",
         r"subnormal (FP16|BF16)|FP16 subnormal|issues when converting weights between types"
         r"|If this is not the desired behavior, please modify the weights|verbose logs for the list of affected weights",
-        "Some weights are so small that half precision rounds them, to zero in the end.",
-        "Usually harmless: the comparison with the reference measures what it costs.",
+        "Some weights are subnormal in half precision, and are rounded or flushed to zero.",
+        "Usually harmless: the comparison with the reference measures the effect.",
     ),
     LogClass(
         "int64 clamped",
         r"outside the range of INT32 was clamped",
-        "An int64 number beyond int32 was cut off; exporters write such numbers for 'to the end' in slices.",
-        "Harmless there; the comparison with the reference would show anything else.",
+        "An int64 value beyond the int32 range was clamped; exporters write such values for 'to the end' in slices.",
+        "Harmless in slices; in other cases the comparison with the reference shows the effect.",
     ),
     LogClass(
         "int64 weights",
         r"generated with INT64 weights|INT64 weights, while TensorRT does not natively|Attempting to cast down to INT32"
         r"|INT64 .*(cast|convert).* INT32",
-        "The graph holds int64 numbers (shape arithmetic); this TensorRT computes with int32.",
+        "The graph contains int64 values (shape arithmetic); this TensorRT computes in int32.",
     ),
     LogClass(
         "skipped tactics",
         r"Tactic Device request|Skipping tactic|insuff?icient (workspace )?memory|do not have sufficient workspace memory"
         r"|Device memory is insufficient",
-        "Kernels that need more memory than was free were left out; the engine may be slower than it could be.",
-        "Free GPU memory, raise --workspace, or use smaller maximal shapes.",
+        "Kernels that need more than the free memory were skipped; the engine may be slower than necessary.",
+        "Free GPU memory, increase --workspace, or reduce the maximum shapes.",
     ),
     LogClass(
         "precision not obeyed",
         r"obeys the requested constraints|precision .* (is|are) ignored|No conforming implementation"
         r"|could not satisfy .*precision",
-        "A layer had no kernel in the precision asked for and runs in another.",
-        "The precision report shows what each layer became; widen or drop --keep-fp32.",
+        "A layer has no kernel in the requested precision and runs in another one.",
+        "The precision report shows the precision of each layer; extend or remove --keep-fp32.",
     ),
     LogClass(
         "float32 not kept",
-        r"nodes that were to stay float32",
-        "Box decoding, or what --keep-fp32 names, may run in half precision.",
-        "Look at the comparison with the reference; TensorRT 10 and later hold such nodes by type.",
+        r"nodes to keep in float32",
+        "Box decoding, or nodes named by --keep-fp32, may run in half precision.",
+        "Check the comparison with the reference; TensorRT 10 and later keep such nodes in float32 by strong typing.",
     ),
     LogClass(
         "int8 without scale",
         r"Missing scale and zero-point|fall back to non-int8",
         "A tensor has no int8 scale, so layers around it do not run in int8.",
-        "Quantize it in the ONNX graph (Q/DQ nodes), or accept float there.",
+        "Quantize it in the ONNX graph (Q/DQ nodes), or accept floating point for these layers.",
     ),
     LogClass(
         "layer norm in half",
         r"layernorm .* in FP16 may cause overflow|Running layernorm",
         "A layer normalization runs in half precision, where its sums can overflow.",
-        "Use --opset 17 or later, or --keep-fp32 on it.",
+        "Use --opset 17 or later, or --keep-fp32 for this layer.",
     ),
     LogClass(
         "several dynamic sizes",
         r"Myelin graph with multiple dynamic values|\(# \d+ \(SHAPE ",
-        "Several dynamic axes meet in one fused part; it is slow where they differ.",
-        "Fix the axes that need not be dynamic, or give narrower profiles.",
+        "One fused subgraph has several dynamic axes; it is slow if their sizes differ.",
+        "Make axes static where possible, or use narrower profiles.",
     ),
     LogClass(
         "unused input",
         r"\[RemoveDeadLayers\]|is unused or used only at compile-time",
-        "An input of the graph has no effect on its outputs.",
-        "Leave it out of the model, or of --input-names.",
+        "An input of the graph does not affect its outputs.",
+        "Remove it from the model, or from --input-names.",
     ),
     LogClass(
         "timing cache",
         r"timing cache",
-        "The timing cache does not fit this GPU or version and was not used.",
-        "Nothing: a new one is written. adaptrt cache prune removes old ones.",
+        "The timing cache is for another GPU or version and was not used.",
+        "No action needed: a new one is written. adaptrt cache prune removes old ones.",
     ),
     LogClass(
         "other device",
@@ -106,13 +106,13 @@ CLASSES = (
     LogClass(
         "library versions",
         r"was linked against .* but loaded|lazy loading is not enabled",
-        "CUDA libraries here are not quite those that TensorRT was made with.",
-        "Usually harmless; keep it in mind if something fails.",
+        "The CUDA libraries differ from those that TensorRT was linked against.",
+        "Usually harmless; a possible cause if something fails.",
     ),
     LogClass(
         "deprecated",
         r"deprecated",
-        "Something that a later TensorRT drops is in use.",
+        "A deprecated TensorRT feature is in use.",
     ),
     LogClass(
         "no GPU",
@@ -125,24 +125,27 @@ CLASSES = (
 _PATTERNS = [(kind, re.compile(kind.pattern, re.IGNORECASE)) for kind in CLASSES]
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\d+")
 
-# what a failed build was about, in TensorRT's words, and what helps
+# TensorRT's messages for failed builds, and what to do
 _FAILURES = (
     (
         r"out of memory|OutOfMemory|cudaErrorMemoryAllocation|Requested amount of GPU memory",
-        "The GPU's memory is full: free some, lower --workspace, or use smaller maximal shapes.",
+        "The GPU is out of memory: free memory, reduce --workspace, or reduce the maximum shapes.",
     ),
     (
         r"precision constraint|obey|OBEY_PRECISION",
-        "A layer cannot run in the precision it was given: narrow --keep-fp32.",
+        "A layer cannot run in its constrained precision: narrow --keep-fp32.",
     ),
     (
         r"Could not find any implementation",
-        "No kernel fits: raise --workspace, free GPU memory, or choose another --precision or --opt-level.",
+        "No suitable kernel: increase --workspace, free GPU memory, or use another --precision or --opt-level.",
     ),
-    (r"libnvinfer_lean|lean runtime", "A version-compatible engine needs the lean runtime: pip install tensorrt-lean"),
+    (
+        r"libnvinfer_lean|lean runtime",
+        "A version-compatible engine requires the lean runtime: pip install tensorrt-lean",
+    ),
     (
         r"builder_resource|Unable to load library",
-        "A library of TensorRT is missing: check that the installation is whole.",
+        "A TensorRT library is missing: check that the installation is complete.",
     ),
     (
         r"CUDA initialization failure|no CUDA-capable device",
@@ -154,22 +157,22 @@ _FAILURES = (
     ),
     (
         r"HW-specific datatypes",
-        "A compute capability lacks a type of the graph: leave it out of --compute-capability.",
+        "A compute capability does not support a type of the graph: remove it from --compute-capability.",
     ),
     (
         r"CHECK\(status == CUDA_SUCCESS\) failed|CUDA driver version is insufficient",
-        "This part of the build needs a CUDA device: leave out --refittable and --strip-weights, or build where a GPU is.",
+        "This part of the build requires a CUDA device: remove --refittable and --strip-weights, or build on a machine with a GPU.",
     ),
     (
         r"getPluginCreator|plugin.*not found|Plugin not found",
-        "A plugin is missing: give its library with --plugin-lib.",
+        "A plugin is missing: specify its library with --plugin-lib.",
     ),
 )
 
 
 @dataclass
 class LogNote:
-    """A class of messages that came, how often, and the first of them."""
+    """A class of received messages: their number, and the first of them."""
 
     name: str
     count: int
@@ -185,12 +188,12 @@ class LogNote:
 
 
 def classify(message: str) -> LogClass | None:
-    """The class of a message; ``None`` if it is of no known one."""
+    """The class of a message; ``None`` if unknown."""
     return next((kind for kind, pattern in _PATTERNS if pattern.search(message)), None)
 
 
 class LogCollector:
-    """Takes messages; keeps one note for each class, and one for each unknown warning (numbers aside)."""
+    """Collects messages: one note per class, and one per unknown warning (ignoring numbers)."""
 
     def __init__(self) -> None:
         self._notes: dict[str, LogNote] = {}
@@ -221,6 +224,6 @@ class LogCollector:
 
 
 def explain_failure(errors: Sequence[str]) -> str | None:
-    """What to do about a failed build, from what TensorRT said."""
+    """What to do about a failed build, from TensorRT's messages."""
     text = "\n".join(errors)
     return next((hint for pattern, hint in _FAILURES if re.search(pattern, text, re.IGNORECASE)), None)

@@ -1,4 +1,4 @@
-"""What goes to the build process and what comes from it: JSON files and lines."""
+"""The protocol of the build process: JSON files and lines."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class BuildMessage:
 
 @dataclass
 class Built:
-    """What the build process found out.
+    """The result of the build process.
 
     ``gpu`` to ``driver`` describe the GPU that it was built on and for; empty if it was built without one, for
-    ``compute_capabilities``. ``layers`` is the engine inspector's JSON, as text, or the network's in the same form where
-    ``inspected`` is false; ``kept_layers`` counts the layers held in float32 by constraint;
-    ``weight_bytes`` is what TensorRT says the weights take, where it says so; ``device_memory`` is what one context takes.
+    ``compute_capabilities``. ``layers`` is the engine inspector's JSON, as text, or that of the network in the same format
+    if ``inspected`` is false; ``kept_layers`` counts the layers constrained to float32;
+    ``weight_bytes`` is the size of the weights, if TensorRT reports it; ``device_memory`` is the memory of one context.
     """
 
     tensorrt: str

@@ -1,6 +1,6 @@
-"""What a strongly typed network and the builder's log tell about precision: for engines that cannot be loaded here.
+"""Precision facts from a strongly typed network and the builder's log, for engines that cannot be loaded on this machine.
 
-TensorRT-RTX builds for other GPUs, and its engine inspector needs one of those.
+TensorRT-RTX builds for other GPUs, and its engine inspector requires such a GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 
 
 def layer_node(layer: Any) -> str:
-    """The ONNX node a layer was made for: the parser notes it in the metadata."""
+    """The ONNX node of a layer, which the parser records in the metadata."""
     metadata = str(layer.metadata or "")
     marker = "[ONNX Layer: "
     if marker in metadata:
@@ -26,7 +26,7 @@ def layer_node(layer: Any) -> str:
 
 
 def network_layers(trt: Any, network: Any) -> str:
-    """The layers with their types, in the form of the inspector's JSON.
+    """The layers with their types, in the format of the inspector's JSON.
 
     A layer whose floating inputs all come from DequantizeLinear is shown as int8: the builder fuses the two.
     """
@@ -61,7 +61,7 @@ def network_layers(trt: Any, network: Any) -> str:
 
 
 class MemoryLog:
-    """Passes messages on, and keeps the sizes that the builder reports in them."""
+    """Forwards messages, and records the sizes that the builder reports in them."""
 
     def __init__(self, log: Callable[[Severity, str], None]) -> None:
         self._log = log

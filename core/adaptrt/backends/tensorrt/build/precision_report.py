@@ -1,4 +1,4 @@
-"""The precision report: what the engine's own layers say about the precision that was asked for."""
+"""The precision report: compares the precision of the engine's layers with the requested one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adaptrt.specs import precision_named
 
 _BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int32": 4, "int64": 8}
 
-# words for a type in TensorRT 8's prose ("Row major linear FP16 format") and in the names of 10 ("Half")
+# names of a type in TensorRT 8's descriptions ("Row major linear FP16 format") and in those of 10 ("Half")
 _TYPES = (
     ("bf16", re.compile(r"\b(BF16|BFloat16)\b", re.IGNORECASE)),
     ("fp16", re.compile(r"\b(FP16|Half)\b", re.IGNORECASE)),
@@ -48,13 +48,13 @@ class LayerRecord:
 
 @dataclass
 class PrecisionReport:
-    """What was found.
+    """The findings.
 
     ``layers`` and ``weight_bytes`` count the visible layers by the type they compute in; ``opaque`` lists fused parts
-    that the inspector shows no types for, ``opaque_share`` is the share of weights in them. ``plan_share`` is the plan's
-    size (or its weights' size, where TensorRT tells) against the weights in float32. ``evidence`` says in words what
-    shows the precision, ``note`` what should be known about it; ``table`` lists all layers. Where ``inspected`` is false,
-    the layers are those of the strongly typed network: the engine could not be loaded here.
+    for which the inspector shows no types, ``opaque_share`` is the share of weights in them. ``plan_share`` is the size
+    of the plan (or of its weights, if TensorRT reports it) relative to the float32 weights. ``evidence`` describes what
+    shows the precision, ``note`` contains a caveat; ``table`` lists all layers. If ``inspected`` is false, the layers are
+    those of the strongly typed network, because the engine could not be loaded on this machine.
     """
 
     precision: str
@@ -91,9 +91,10 @@ def make_precision_report(
     weight_bytes: int | None = None,
     inspected: bool = True,
 ) -> PrecisionReport:
-    """Count what the inspector's JSON shows; unless ``inspected``, it is the typed network's in the same form.
+    """Summarize the inspector's JSON; unless ``inspected``, it is that of the typed network in the same format.
 
-    ``float32_bytes`` is what the ONNX file's weights take as float32; ``weight_bytes`` what TensorRT says they take.
+    ``float32_bytes`` is the size of the ONNX file's weights in float32; ``weight_bytes`` is their size as reported by
+    TensorRT.
     """
     layers: Counter[str] = Counter()
     weights: Counter[str] = Counter()
@@ -102,13 +103,13 @@ def make_precision_report(
         precision, plan_bytes=plan_bytes, float32_bytes=float32_bytes, inspected=inspected
     )
     for layer in read_layers(layers_json):
-        if isinstance(layer, str):  # names only: no detail was kept
+        if isinstance(layer, str):  # names only: built without detailed profiling verbosity
             precision_report.other_layers += 1
             precision_report.table.append(LayerRecord(layer, ""))
             continue
         kind = layer_precision(layer)
         counted, size = _weights(layer)
-        opaque = _is_opaque(layer) and not counted  # what goes in and out tells nothing about the inside
+        opaque = _is_opaque(layer) and not counted  # input and output types do not show the internal precision
         precision_report.table.append(
             LayerRecord(
                 str(layer.get("Name", "")), str(layer.get("LayerType", "")), "" if opaque else kind or "", counted
@@ -136,26 +137,26 @@ def make_precision_report(
 
 
 def require_precision_shown(precision_report: PrecisionReport) -> None:
-    """A ``BuildError`` when nothing shows the precision asked for."""
+    """Raise a ``BuildError`` if nothing shows the requested precision."""
     if precision_report.evidence:
         return
     found = (
         ", ".join(f"{count} in {name}" for name, count in precision_report.layers.items()) or "none with a known type"
     )
     raise BuildError(
-        f"Nothing in the engine shows {precision_report.precision}: visible layers are {found}, "
+        f"No evidence of {precision_report.precision} in the engine: visible layers are {found}, "
         f"{len(precision_report.opaque)} parts are opaque, and the plan is {precision_report.plan_share:.2f} of the float32 weights.",
-        hint="TensorRT kept another precision. Look at -v, drop --keep-fp32, or build with --precision fp32.",
+        hint="TensorRT chose another precision. Check the output with -v, remove --keep-fp32, or build with --precision fp32.",
     )
 
 
 def read_layers(layers_json: str) -> list[dict[str, Any] | str]:
     """The layers of the inspector's JSON; strings where it only knows names."""
     try:
-        # names of layers hold whatever the ONNX file holds, and TensorRT does not escape it
+        # layer names contain arbitrary text from the ONNX file, which TensorRT does not escape
         layers = json.loads(layers_json, strict=False).get("Layers", [])
     except (json.JSONDecodeError, AttributeError) as error:
-        raise BuildError("TensorRT's engine inspector gave no readable JSON.") from error
+        raise BuildError("The output of TensorRT's engine inspector is not valid JSON.") from error
     return list(layers)
 
 
@@ -209,7 +210,7 @@ def _weights(layer: Mapping[str, Any]) -> tuple[int, int]:
 def _evidence(precision_report: PrecisionReport) -> str:
     wanted = _computed_in(precision_report.precision)
     if wanted is None:
-        return "float32 is what TensorRT computes in unless told otherwise"
+        return "float32 is TensorRT's default"
     count = precision_report.layers.get(wanted, 0)
     if not precision_report.inspected:
         of = f"{count} of {sum(precision_report.layers.values())} layers of the strongly typed network"
@@ -244,7 +245,7 @@ def _mostly_opaque(precision_report: PrecisionReport) -> bool:
 
 def _note(precision_report: PrecisionReport) -> str:
     if precision_report.precision == "tf32" and not precision_report.tf32_kernels:
-        return "TF32 was allowed, and no visible kernel names it: TensorRT found plain float32 as fast"
+        return "TF32 was allowed, but no visible kernel uses it: TensorRT found float32 at least as fast"
     wanted = _computed_in(precision_report.precision)
     shown = precision_report.weight_bytes.get(wanted or "", 0)
     total = sum(precision_report.weight_bytes.values())

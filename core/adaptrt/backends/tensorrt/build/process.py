@@ -1,4 +1,4 @@
-"""Starts the build process, follows it and ends it."""
+"""Starts, monitors and terminates the build process."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from adaptrt.backends.tensorrt.build.log import explain_failure
 from adaptrt.backends.tensorrt.build.messages import BuildMessage, Built, Event, decode_event, encode_message
 from adaptrt.errors import AdaptrtError, BuildError
 
-_TICK = 1.0  # seconds between signs of life
-_GRACE = 3.0  # seconds between asking the process to end and killing it
+_TICK = 1.0  # seconds between progress events
+_GRACE = 3.0  # seconds between SIGTERM and SIGKILL
 
 
 def run_build(message: BuildMessage, workdir: Path, on_event: Callable[[Event], None]) -> Built:
-    """Run one build in a process of its own.
+    """Run one build in a separate process.
 
-    ``on_event`` gets what it tells, and about once a second a ``progress`` without text. Whatever ends the wait
-    (Ctrl-C, ``options.timeout``, an error in ``on_event``) ends the process too, and removes an unfinished plan.
+    ``on_event`` receives its events, and about once a second a ``progress`` event without text. Anything that ends the
+    wait (Ctrl-C, ``options.timeout``, an error in ``on_event``) also ends the process and removes an unfinished plan.
     """
     message_file = workdir / "build-message.json"
     message_file.write_bytes(encode_message(message))
@@ -42,7 +42,7 @@ def run_build(message: BuildMessage, workdir: Path, on_event: Callable[[Event], 
 
 @contextlib.contextmanager
 def _started(message_file: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    # a session of its own: Ctrl-C in a terminal reaches only us, and we end it
+    # a separate session: Ctrl-C in a terminal reaches only this process, which ends the build
     package = str(Path(errors.__file__).parents[1])
     path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))
     environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
@@ -74,8 +74,8 @@ def _follow(
         timeout = message.options.timeout
         if timeout is not None and time.monotonic() - started > timeout:
             raise BuildError(
-                f"The build was given up after {timeout:.0f} s.",
-                hint="Allow more time, or lower --opt-level; what was timed is not lost where the build came far enough.",
+                f"The build timed out after {timeout:.0f} s.",
+                hint="Increase the timeout or reduce --opt-level. Timings may have been saved to the timing cache.",
             )
         if line is None:
             on_event(Event("progress"))
@@ -101,7 +101,7 @@ def _follow(
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
-    """Lines of the process, and ``None`` whenever it is silent for a while, until it closes its end."""
+    """Lines from the process, with ``None`` after each interval without output, until the pipe is closed."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     rest = b""
@@ -119,7 +119,7 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM first, which ends native code at once too, then SIGKILL; the whole process group."""
+    """Send SIGTERM, which also ends native code, then SIGKILL, to the whole process group."""
     for signal_number, patience in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, None)):
         if process.poll() is not None:
             return
@@ -145,12 +145,12 @@ def _failure(event: Event, logged: list[str], tail: str) -> AdaptrtError:
 
 
 def _death(status: int, logged: list[str], tail: str) -> BuildError:
-    """What the end of a process that said nothing means."""
+    """An error for a process that ended without a result."""
     said = f" TensorRT's last error: {logged[-1]}" if logged else ""
     if status == -signal.SIGKILL:
         return BuildError(
             "The build process was killed, most likely because the machine ran out of memory." + said,
-            hint="Close other programs, lower --opt-level, or use smaller maximal shapes.",
+            hint="Close other programs, reduce --opt-level, or reduce the maximum shapes.",
         )
     if status < 0:
         name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
@@ -158,10 +158,10 @@ def _death(status: int, logged: list[str], tail: str) -> BuildError:
         return BuildError(
             f"TensorRT crashed ({name}).{said}{f' Last stderr line: {last[0]}' if last[0] else ''}",
             hint=explain_failure([*logged, tail])
-            or "Try another --opset or --exporter, or --precision fp32; if it stays, the graph meets a bug of this TensorRT.",
+            or "Try another --opset or --exporter, or --precision fp32. If it persists, the graph triggers a bug in this TensorRT version.",
         )
     return BuildError(
-        f"The build process ended with status {status} and no result.{said}",
+        f"The build process exited with status {status} without a result.{said}",
         hint=tail.strip()[-400:] or "-v shows all of TensorRT's messages.",
     )
 

@@ -1,4 +1,4 @@
-"""Optimization profiles out of the spec."""
+"""Optimization profiles from the spec."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Profile:
-    """The shapes that each input may take, together."""
+    """The shape ranges of all inputs in one profile."""
 
     index: int
     shapes: Mapping[str, Shape]
@@ -25,12 +25,12 @@ class Profile:
 
 
 def profiles_of(inputs: Sequence[InputSpec]) -> list[Profile]:
-    """One profile for each of the inputs' shapes; an input with a single shape has it in all of them."""
+    """One profile per shape of the inputs; an input with a single shape uses it in every profile."""
     count = max((len(tensor.profiles) for tensor in inputs), default=0)
     odd = next((tensor for tensor in inputs if len(tensor.profiles) not in (1, count)), None)
     if odd is not None:
         raise ShapeError(
-            f"Input {odd.name!r} has {len(odd.profiles)} profiles where another input has {count}.",
+            f"Input {odd.name!r} has {len(odd.profiles)} profiles, but another input has {count}.",
             hint="Give every input one shape, or as many as the others.",
         )
     return [
@@ -43,13 +43,13 @@ def profiles_of(inputs: Sequence[InputSpec]) -> list[Profile]:
 
 
 def fit_profiles(spec: ModelSpec, network: Mapping[str, Sizes]) -> list[Profile]:
-    """The profiles, held against the inputs of the parsed network (-1: dynamic); what does not fit is an error."""
+    """The profiles, checked against the inputs of the parsed network (-1: dynamic); a mismatch is an error."""
     for name in network:
         spec_input = next((tensor for tensor in spec.inputs if tensor.name == name), None)
         if spec_input is None:
             raise BuildError(
-                f"The graph has an input {name!r} that no shape is known for.",
-                hint=f"Give it: --shape {name}={'x'.join('1' if size < 0 else str(size) for size in network[name])}",
+                f"The shape of graph input {name!r} is unknown.",
+                hint=f"Specify it: --shape {name}={'x'.join('1' if size < 0 else str(size) for size in network[name])}",
             )
     profiles = profiles_of([tensor for tensor in spec.inputs if tensor.name in network])
     for profile in profiles:

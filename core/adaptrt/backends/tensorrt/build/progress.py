@@ -1,4 +1,4 @@
-"""How far a build is, where TensorRT reports it (10 and later)."""
+"""Build progress, as reported by TensorRT 10 and later."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Progress:
-    """``fraction`` of the build that is done, from 0 to 1; ``None`` where TensorRT does not report it."""
+    """The completed ``fraction`` of the build, from 0 to 1; ``None`` if TensorRT does not report it."""
 
     fraction: float | None
     text: str
@@ -44,7 +44,7 @@ class PhaseTree:
 
     @property
     def fraction(self) -> float:
-        """Never falls, though TensorRT adds phases on the way."""
+        """Never decreases, although TensorRT adds phases during the build."""
         roots = [name for name, phase in self._phases.items() if phase.parent not in self._phases]
         if roots:
             self._fraction = max(self._fraction, self._done(roots[0]))
@@ -79,6 +79,6 @@ def progress_monitor(trt: Any, report: Callable[[Progress], None], interval: flo
             if now - last >= interval:
                 last = now
                 report(Progress(tree.fraction, phase_name))
-            return True  # going on; a build is ended by ending its process
+            return True  # continue; a build is canceled by terminating its process
 
     return Monitor()

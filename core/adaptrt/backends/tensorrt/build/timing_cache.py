@@ -1,4 +1,4 @@
-"""Tactic timings kept between builds: one file for each GPU and TensorRT version, safe under concurrent builds."""
+"""Timing caches kept between builds: one file per GPU and TensorRT version, safe under concurrent builds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def timing_cache_path(folder: Path, version: str, device: Device) -> Path:
 
 
 def load_timing_cache(config: Any, path: Path | None) -> bool:
-    """Give the builder what is known; an empty or unreadable file counts as nothing known. False: no cache is wanted."""
+    """Load the timing cache into the builder; an empty or unreadable file counts as an empty cache. False: caching is off."""
     if path is None:
         return False
     known = read_regular(path) or b""
@@ -32,16 +32,16 @@ def load_timing_cache(config: Any, path: Path | None) -> bool:
 
 
 def save_timing_cache(config: Any, path: Path | None) -> int:
-    """Merge what this build measured into the file; the bytes it has then."""
+    """Merge the timings of this build into the file; returns its new size in bytes."""
     if path is None:
         return 0
     cache = config.get_timing_cache()
     make_private(path.parent)
     with FileLock(f"{path}.lock"):
-        for left in path.parent.glob(f".{path.name}.*"):  # by a run that was killed
+        for left in path.parent.glob(f".{path.name}.*"):  # left by a killed run
             left.unlink(missing_ok=True)
         known = read_regular(path)
-        if known is not None:  # others may have written since
+        if known is not None:  # other builds may have written since
             other = config.create_timing_cache(known)
             if other is not None:
                 cache.combine(other, False)

@@ -1,4 +1,4 @@
-"""Arrays on the device: taken from other libraries, and given to them, without a copy."""
+"""Zero-copy exchange of device arrays with other libraries."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _CUDA_DEVICE = 2  # kDLCUDA
 
 
 class Holder(Protocol):
-    """Who has the memory of an output: it lives as long as the holder does."""
+    """The owner of an output's memory, which lives as long as the holder."""
 
     readers: set[int]
-    """Streams that other libraries were told they may read on."""
+    """Streams on which other libraries may read."""
 
     def check(self) -> None:
-        """Raises if the memory has been given to somebody else."""
+        """Raises if the memory has been reused."""
 
 
 class DeviceArray:
-    """An output on the GPU, C-contiguous; torch, cupy and others look at it without a copy.
+    """An output on the GPU, C-contiguous, shared with torch, cupy and other libraries without a copy.
 
-    ``torch.from_dlpack(array)`` and ``cupy.from_dlpack(array)`` make the stream they work on wait for the engine; the host
-    goes on. A library that reads ``__cuda_array_interface__`` need not know about streams, so that waits on the host.
+    ``torch.from_dlpack(array)`` and ``cupy.from_dlpack(array)`` make their current stream wait for the engine; the host
+    does not wait. ``__cuda_array_interface__`` waits on the host, since a library that reads it may not handle streams.
     """
 
     __slots__ = ("__weakref__", "_completion", "_cuda", "_holder", "_pinned", "dtype", "name", "pointer", "shape")
@@ -94,15 +94,17 @@ class DeviceArray:
         copy: bool | None = None,
     ) -> Any:
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
-            raise BufferError(f"this array is on {self.device} and is given without a copy; numpy() makes one")
+            raise BufferError(
+                f"this array is on {self.device} and is exported without a copy; use numpy() for a copy on the host"
+            )
         self._holder.check()
         if stream is None:
             stream = LEGACY_STREAM
-        if stream != -1:  # -1: the consumer sees to the order itself
+        if stream != -1:  # -1: the consumer handles ordering
             self.wait_on(stream)
         core = _cuda_core()
         if core is None:
-            raise DependencyError("DLPack needs cuda-core.", hint="Install it: pip install 'adaptrt[trt]'")
+            raise DependencyError("DLPack requires cuda-core.", hint="Install it: pip install 'adaptrt[trt]'")
         buffer = core.Buffer.from_handle(self.pointer, self.nbytes, owner=self)
         return core.View.from_buffer(buffer, self.shape, dtype=self.dtype).__dlpack__(max_version=max_version)
 
@@ -124,7 +126,7 @@ class DeviceArray:
 
 
 class InputView(NamedTuple):
-    """An input where it lies; ``owner`` keeps the memory alive. ``pointer`` is 0 for a numpy array, which is the owner."""
+    """A view of an input; ``owner`` keeps the memory alive. ``pointer`` is 0 for a numpy array, which is the owner."""
 
     pointer: int
     shape: Sizes
@@ -137,7 +139,7 @@ class InputView(NamedTuple):
 
 
 def view_input(name: str, given: Any, stream: int, cuda: Cuda) -> InputView:
-    """What lies behind an array of any library; work on ``stream`` comes after what its owner still does to it."""
+    """A view of an array of any library; work on ``stream`` waits for pending work of the array's owner."""
     if isinstance(given, np.ndarray):
         return InputView(0, given.shape, given.dtype, given)
     if isinstance(given, DeviceArray):
@@ -149,17 +151,17 @@ def view_input(name: str, given: Any, stream: int, cuda: Cuda) -> InputView:
     if not hasattr(given, "__dlpack__") and not hasattr(given, "__cuda_array_interface__"):
         raise _no_array(name, given)
     if getattr(given, "requires_grad", False):
-        raise UsageError(f"Input {name!r} requires gradients.", hint="Give it detached: x.detach()")
+        raise UsageError(f"Input {name!r} requires gradients.", hint="Detach it: x.detach()")
     try:
         view = core.View.from_any_interface(given, stream)
     except (BufferError, TypeError, NotImplementedError) as error:
         raise UsageError(
-            f"Input {name!r} ({type(given).__name__}) cannot be read: {error}", hint="Give a plain dense array."
+            f"Input {name!r} ({type(given).__name__}) cannot be read: {error}", hint="Pass a dense array."
         ) from error
     if not view.is_device_accessible:
         raise UsageError(
             f"Input {name!r} is in host memory ({type(given).__name__}).",
-            hint=f"Give a numpy array, or move it: x.to('cuda:{cuda.device}')",
+            hint=f"Pass a numpy array, or move it: x.to('cuda:{cuda.device}')",
         )
     if view.device_id != cuda.device:
         raise _wrong_device(name, view.device_id, cuda.device)
@@ -174,7 +176,7 @@ def _view_interface(name: str, given: Any, stream: int, cuda: Cuda) -> InputView
     if interface is None:
         if hasattr(given, "__dlpack__"):
             raise DependencyError(
-                f"Input {name!r} comes by DLPack, which needs cuda-core.", hint="Install it: pip install 'adaptrt[trt]'"
+                f"Input {name!r} uses DLPack, which requires cuda-core.", hint="Install it: pip install 'adaptrt[trt]'"
             )
         raise _no_array(name, given)
     dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
@@ -196,8 +198,8 @@ def _view_interface(name: str, given: Any, stream: int, cuda: Cuda) -> InputView
 
 def _no_array(name: str, given: Any) -> UsageError:
     return UsageError(
-        f"Input {name!r} is a {type(given).__name__}, which is no array.",
-        hint="Give a numpy array, or one with __dlpack__ or __cuda_array_interface__ (torch, cupy, ...).",
+        f"Input {name!r} is a {type(given).__name__}, which is not an array.",
+        hint="Pass a numpy array, or an array with __dlpack__ or __cuda_array_interface__ (torch, cupy, ...).",
     )
 
 
@@ -209,7 +211,7 @@ def _wrong_device(name: str, found: int, wanted: int) -> UsageError:
 
 
 def _not_contiguous(name: str) -> UsageError:
-    return UsageError(f"Input {name!r} is not C-contiguous.", hint="Give a dense copy: x.contiguous()")
+    return UsageError(f"Input {name!r} is not C-contiguous.", hint="Pass a contiguous copy: x.contiguous()")
 
 
 def _contiguous(shape: Sizes, strides: Sizes | None) -> bool:
@@ -222,7 +224,7 @@ def _dense(shape: Sizes) -> Sizes:
 
 
 def _dense_but_for_ones(shape: Sizes, strides: Sizes) -> bool:
-    """The stride of an axis of size one says nothing."""
+    """The stride of an axis of size 1 is arbitrary."""
     return 0 in shape or all(
         size == 1 or step == dense for size, step, dense in zip(shape, strides, _dense(shape), strict=True)
     )
@@ -236,7 +238,7 @@ class _Core:
 
 @lru_cache(maxsize=1)
 def _cuda_core() -> _Core | None:
-    """cuda-core, if it is there: it speaks DLPack."""
+    """cuda-core, which supports DLPack, if installed."""
     try:
         core, utils = importlib.import_module("cuda.core"), importlib.import_module("cuda.core.utils")
     except ImportError:
@@ -245,7 +247,7 @@ def _cuda_core() -> _Core | None:
 
 
 class BorrowedBuffers:
-    """The static outputs of a lane while a caller looks at them: until the next call."""
+    """The static outputs of a lane, borrowed by a caller until the next call."""
 
     __slots__ = ("readers", "valid")
 
@@ -255,7 +257,7 @@ class BorrowedBuffers:
 
 
 class Loan:
-    """What borrowed outputs hold; ``end`` is called when the last of them is gone."""
+    """Held by borrowed outputs; ``end`` is called when the last of them is released."""
 
     __slots__ = ("_buffers", "_end", "readers")
 
@@ -267,7 +269,7 @@ class Loan:
         if not self._buffers.valid:
             raise EngineError(
                 "This output was borrowed and has been overwritten by a later call.",
-                hint="Use it before the next call, or ask for outputs='owned'.",
+                hint="Use it before the next call, or set outputs='owned'.",
             )
 
     def __del__(self) -> None:

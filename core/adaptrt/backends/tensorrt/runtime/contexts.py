@@ -1,4 +1,4 @@
-"""One execution context and what it is bound to; the allocator for outputs whose size only the data tells."""
+"""One execution context with its bindings, and the allocator for outputs whose size depends on the data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _RESERVED = 1 << 30
 
 @dataclass(eq=False, slots=True)
 class ShapePlan:
-    """What follows from the shapes of the inputs, in the engine's order; found out once.
+    """Derived from the shapes of the inputs, in the engine's order; computed once.
 
-    ``host_values`` are those of inputs that TensorRT reads on the host. An output's shape is ``None`` when it depends on
-    the data. ``copies`` says what a call with new addresses does best: copy into static inputs and replay, or enqueue.
+    ``host_values`` are those of inputs that TensorRT reads on the host. An output's shape is ``None`` if it depends on
+    the data. ``copies``: for new addresses, whether to copy into static inputs and replay (else enqueue).
     """
 
     profile: int
@@ -47,7 +47,7 @@ def new_plan(engine: Engine, shapes: tuple[Sizes, ...], host_values: tuple[bytes
 
 @dataclass(eq=False)
 class BoundContext:
-    """A context with the shapes and addresses it was last given; only what changes is set again."""
+    """A context with its current shapes and addresses; only changes are set."""
 
     engine: Engine
     context: Any
@@ -66,8 +66,8 @@ class BoundContext:
                 self.context.set_tensor_address(tensor.name, next(host).__array_interface__["data"][0])
             if not self.context.set_input_shape(tensor.name, shape):
                 raise ShapeError(
-                    f"TensorRT refuses {tensor.name} {format_sizes(shape)}: {self.engine.reason()}",
-                    hint="The shape is inside the profile's limits, but the network cannot take it: try the profile's own shapes.",
+                    f"TensorRT rejects {tensor.name} {format_sizes(shape)}: {self.engine.reason()}",
+                    hint="The shape is within the profile's limits, but the network does not support it: try the profile's min, opt or max.",
                 )
         self._plan = plan
         if not plan.outputs:
@@ -88,7 +88,7 @@ class BoundContext:
         tensors = [*(tensor for tensor in self.engine.inputs if not tensor.on_host), *self.engine.outputs]
         for tensor, address, old in zip(tensors, addresses, before, strict=True):
             if address and address != old and not self.context.set_tensor_address(tensor.name, address):
-                raise EngineError(f"TensorRT refuses the memory for {tensor.name}: {self.engine.reason()}")
+                raise EngineError(f"TensorRT rejects the memory for {tensor.name}: {self.engine.reason()}")
         self._addresses = addresses
 
     def allocator(self, name: str) -> Any:
@@ -97,7 +97,7 @@ class BoundContext:
         if name not in self._allocators:
             allocator = _output_allocator(self.engine)
             if not self.context.set_output_allocator(name, allocator):
-                raise EngineError(f"TensorRT takes no allocator for {name}: {self.engine.reason()}")
+                raise EngineError(f"TensorRT rejects the output allocator for {name}: {self.engine.reason()}")
             self._allocators[name] = allocator
         allocator = self._allocators[name]
         allocator.reserve(name, self.context.get_max_output_size(name))
@@ -107,7 +107,7 @@ class BoundContext:
         if not self.context.execute_async_v3(stream):
             raise EngineError(
                 f"TensorRT could not run {self.engine.name}: {self.engine.reason()}",
-                hint="If the GPU ran out of memory, lower the batch; else build the engine again.",
+                hint="If the GPU ran out of memory, reduce the batch size; otherwise, build the engine again.",
             )
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ class BoundContext:
 
 
 def _output_allocator(engine: Engine) -> Any:
-    """TensorRT asks it for memory while it runs, and tells it the shape at the end."""
+    """TensorRT requests memory from it during a run, and reports the shape at the end."""
     base = engine.tensorrt.trt.IOutputAllocator
 
     class Allocator(base):  # type: ignore[misc, valid-type]
@@ -129,7 +129,7 @@ def _output_allocator(engine: Engine) -> Any:
             self.problem: EngineError | None = None
 
         def reserve(self, name: str, size: int) -> None:
-            """Memory for the most that can come, where TensorRT knows it and it is not absurd: none is moved later."""
+            """Reserve memory for the largest output, if TensorRT reports a reasonable bound: avoids reallocation."""
             if 0 < size <= _RESERVED:
                 self._grow(name, size)
 
@@ -148,7 +148,7 @@ def _output_allocator(engine: Engine) -> Any:
             if self.buffer is None or self.buffer.size < size:
                 try:
                     self.buffer = DeviceBuffer(engine.cuda, size, f"output {name}")
-                except EngineError as error:  # nothing may be raised through TensorRT: told after the run
+                except EngineError as error:  # exceptions must not propagate through TensorRT: reported after the run
                     self.problem = error
                     return 0
             return self.buffer.pointer

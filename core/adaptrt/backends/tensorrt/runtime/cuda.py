@@ -1,4 +1,4 @@
-"""The few CUDA runtime calls an engine needs, through ``cuda-python``; a failed one is an ``EngineError`` that says what to do."""
+"""The CUDA runtime calls that an engine needs, through ``cuda-python``; a failed call raises an ``EngineError`` with a hint."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from adaptrt.backends.tensorrt.device import import_cudart
 from adaptrt.errors import DependencyError, EngineError, UsageError
 
 _NOTHING = nullcontext()
-LEGACY_STREAM, PER_THREAD_STREAM = 1, 2  # cudaStreamLegacy and cudaStreamPerThread: handles that never go away
+LEGACY_STREAM, PER_THREAD_STREAM = 1, 2  # cudaStreamLegacy and cudaStreamPerThread: handles that always exist
 
 
 class Cuda:
-    """CUDA on one device. Every call is made with that device current and leaves the caller's as it was."""
+    """CUDA on one device. Every call makes that device current and then restores the caller's."""
 
     def __init__(self, device: int) -> None:
         self.api = import_cudart()
         self.device = device
         self.capturing = threading.RLock()
-        """Held during a capture, when nobody may wait for the whole device."""
+        """Held during a capture, when device synchronization is not allowed."""
         self._ok = self.api.cudaError_t.cudaSuccess
         self._not_ready = self.api.cudaError_t.cudaErrorNotReady
         error, count = self.api.cudaGetDeviceCount()
@@ -33,7 +33,7 @@ class Cuda:
             )
         if not 0 <= device < count:
             raise UsageError(
-                f"There is no device cuda:{device}: this machine has {count} GPU{'s' if count > 1 else ''}.",
+                f"Device not found: cuda:{device}; this machine has {count} GPU{'s' if count > 1 else ''}.",
                 hint=f"Use cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}.",
             )
         self._alone = count == 1
@@ -66,7 +66,7 @@ class Cuda:
         return answer[1:]
 
     def error(self, code: Any, doing: str) -> EngineError:
-        self.api.cudaGetLastError()  # a sticky error aside, the next call starts clean
+        self.api.cudaGetLastError()  # reset the error state for the next call, unless the error is sticky
         if code == self.api.cudaError_t.cudaErrorMemoryAllocation:
             free, total = self.memory()
             return EngineError(
@@ -110,7 +110,7 @@ class Cuda:
             raise self.error(answer[0], "record an event")
 
     def wait(self, stream: int, event: int) -> None:
-        """``stream`` goes on when ``event`` has happened; the host does not wait."""
+        """``stream`` waits for ``event``; the host does not."""
         answer = self.api.cudaStreamWaitEvent(stream, event, 0)
         if answer[0] != self._ok:
             raise self.error(answer[0], "make a stream wait")
@@ -128,7 +128,7 @@ class Cuda:
         self.check(self.api.cudaStreamSynchronize(stream), "run the engine")
 
     def try_synchronize_device(self) -> bool:
-        """Wait for everything on the device; ``False`` while somebody in this process captures a graph."""
+        """Synchronize the device; ``False`` while a graph is being captured in this process."""
         with self.capturing, self.current():
             (code,) = self.api.cudaDeviceSynchronize()
             if code == self.api.cudaError_t.cudaErrorStreamCaptureUnsupported:
@@ -146,7 +146,7 @@ class Cuda:
         self.freed(self.api.cudaEventDestroy(event), "destroy an event")
 
     def new_stream(self) -> Any:
-        """A stream that does not wait for the legacy default stream: capture would fail if it did."""
+        """A stream that does not synchronize with the legacy default stream, which would make capture fail."""
         with self.current():
             (stream,) = self.check(
                 self.api.cudaStreamCreateWithFlags(self.api.cudaStreamNonBlocking), "create a stream"
@@ -157,7 +157,7 @@ class Cuda:
         self.freed(self.api.cudaStreamDestroy(stream), "destroy a stream")
 
     def new_pool(self) -> Any:
-        """A memory pool of this device that keeps what is freed: giving it back costs milliseconds."""
+        """A memory pool of this device that keeps freed memory: returning it costs milliseconds."""
         api = self.api
         wanted = api.cudaMemPoolProps()
         wanted.allocType = api.cudaMemAllocationType.cudaMemAllocationTypePinned
@@ -181,12 +181,12 @@ class Cuda:
         self.freed(self.api.cudaFreeAsync(pointer, stream), "free device memory")
 
     def device_of(self, pointer: int) -> int:
-        """Where memory is; -1 for memory of the host that CUDA does not know."""
+        """The device of this memory; -1 for host memory unknown to CUDA."""
         (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "ask where an input is")
         return -1 if found.type == self.api.cudaMemoryType.cudaMemoryTypeUnregistered else int(found.device)
 
     def freed(self, answer: tuple[Any, ...], doing: str) -> None:
-        """Like ``check``, but when the process ends CUDA may be gone before its objects."""
+        """Like ``check``, but ignores errors at process exit, when CUDA may be unloaded before its objects."""
         if answer[0] != self.api.cudaError_t.cudaErrorCudartUnloading:
             self.check(answer, doing)
 
@@ -197,7 +197,7 @@ class Cuda:
 
 
 _HINTS = {
-    "cudaErrorIllegalAddress": "The CUDA context is lost: start the process again. An input freed too early, or a plugin, does this.",
+    "cudaErrorIllegalAddress": "The CUDA context is lost: restart the process. Possible causes: an input freed too early, or a plugin.",
     "cudaErrorInsufficientDriver": "The NVIDIA driver is missing or older than this CUDA: update it.",
     "cudaErrorStreamCaptureUnsupported": "Another thread used the legacy default stream during a capture; cuda_graphs=0 avoids it.",
 }
@@ -206,7 +206,7 @@ _HINTS = {
 def stream_handle(stream: Any) -> int:
     """The address of a stream given as a number, or as a torch, cupy, numba or cuda.core stream; 0 becomes 1 (legacy)."""
     if isinstance(stream, bool) or stream is None:
-        raise UsageError(f"stream={stream!r} is no stream.", hint="Give its address, or torch.cuda.current_stream().")
+        raise UsageError(f"Invalid stream: {stream!r}.", hint="Pass its address, or torch.cuda.current_stream().")
     if not isinstance(stream, int):
         protocol = getattr(stream, "__cuda_stream__", None)
         if protocol is not None:
@@ -221,8 +221,8 @@ def stream_handle(stream: Any) -> int:
                     stream = int(stream)
                 except (TypeError, ValueError):
                     raise UsageError(
-                        f"{type(stream).__name__} is no stream that adaptrt knows.",
-                        hint="Give its address (an int), or torch.cuda.current_stream().",
+                        f"Unsupported stream type: {type(stream).__name__}.",
+                        hint="Pass its address (an int), or torch.cuda.current_stream().",
                     ) from None
     return int(stream) or LEGACY_STREAM
 
@@ -232,7 +232,7 @@ def device_index(device: str | int) -> int:
     text = str(device)
     number = text.removeprefix("cuda").removeprefix(":") or "0"
     if not number.isdigit() or (text.startswith("cuda") and text not in ("cuda", f"cuda:{number}")):
-        raise UsageError(f"An engine cannot run on {device!r}.", hint="Use cuda:0, cuda:1, ...")
+        raise UsageError(f"Invalid device for an engine: {device!r}.", hint="Use cuda:0, cuda:1, ...")
     return int(number)
 
 
@@ -252,4 +252,6 @@ def _counter_type() -> Any:
             return importlib.import_module(name).cuuint64_t
         except ImportError:
             continue
-    raise DependencyError("cuda-python is not whole.", hint="Reinstall it: pip install -U cuda-python")
+    raise DependencyError(
+        "The cuda-python installation is incomplete.", hint="Reinstall it: pip install -U cuda-python"
+    )

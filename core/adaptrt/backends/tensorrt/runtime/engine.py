@@ -57,11 +57,11 @@ class Engine:
         allow_host_code: bool = False,
         plugin_libs: Sequence[str] = (),
     ) -> None:
-        """``built_with``: TensorRT's version, where a manifest tells it."""
+        """``built_with``: the TensorRT version that built it, if a manifest records it."""
         if bytes(plan[4:5]) == b"{":
             raise EngineError(
-                f"{name} begins with Ultralytics' header, so it is no plain plan.",
-                hint=f"Take it off: adaptrt engine unwrap {name}",
+                f"{name} is not a plain plan: it begins with Ultralytics' header.",
+                hint=f"Remove the header: adaptrt engine unwrap {name}",
             )
         self.name = name
         self.cuda = cuda
@@ -81,7 +81,7 @@ class Engine:
         if self._engine is None:
             said = self._messages.take()
             raise EngineError(
-                f"{self.tensorrt.title} cannot load {name}: {said[0] if said else 'it gives no reason'}",
+                f"{self.tensorrt.title} cannot load {name}: {said[0] if said else 'no reason given'}",
                 hint=_load_hint("\n".join(said), self.tensorrt),
             )
         self.tensors = tuple(self._describe(index) for index in range(self._engine.num_io_tensors))
@@ -102,7 +102,7 @@ class Engine:
             raise EngineError(
                 f"{name}: only the data decides the size of output {min(self.data_dependent)!r}, and TensorRT 8, "
                 "here or in the plan, reports the size of an earlier run or crashes (seen with 8.6.0).",
-                hint="Leave that part (NonZero, NMS) out of the graph, or build with TensorRT 10.",
+                hint="Remove that part (NonZero, NMS) from the graph, or build with TensorRT 10.",
             )
 
     @property
@@ -111,7 +111,7 @@ class Engine:
         return int(self._engine.device_memory_size_v2 if self._from_10 else self._engine.device_memory_size)
 
     def _runs_in_10(self, built_with: str | None, allow_host_code: bool) -> bool:
-        """A plan that may hold host code may bring the runtime of the version that built it along, and run in that."""
+        """A plan that may contain host code may include the runtime of the version that built it, and run in that."""
         if not allow_host_code:
             return self._from_10
         return (
@@ -125,9 +125,9 @@ class Engine:
         return self.tensorrt.generation.generation >= 10
 
     def reason(self) -> str:
-        """Why the last call failed, in TensorRT's words."""
+        """TensorRT's error message for the last failed call."""
         said = self._messages.take()
-        return said[0] if said else "it gives no reason"
+        return said[0] if said else "no reason given"
 
     def new_context(self, profile: int, stream: int, scratch: int) -> Any | None:
         """A context on a profile that works in ``scratch``; ``None`` where the plan allows one context a profile.
@@ -145,7 +145,7 @@ class Engine:
                 )
             if not self._select(context, profile, stream):
                 raise EngineError(
-                    f"TensorRT does not take profile {profile} of {self.name}: {self.reason()}",
+                    f"TensorRT rejects profile {profile} of {self.name}: {self.reason()}",
                 )
             if self._from_10:
                 context.set_device_memory(scratch, self.scratch_bytes)
@@ -155,13 +155,13 @@ class Engine:
             return context
 
     def drop_context(self, profile: int) -> None:
-        """Said once for each context that its holder has let go."""
+        """Called once for each context that its owner has released."""
         with self._lock:
             self._in_use[profile] -= 1
 
     def _probe_sharing(self) -> bool:
-        """From 10 on always. Before, a second context gets no profile where the plan does not share them; to ask for a
-        busy one would end the process (seen with 8.6.0)."""
+        """Always true from TensorRT 10 on. Before, a second context gets no profile if the plan does not share profiles;
+        requesting a profile in use ends the process (seen with 8.6.0)."""
         if self._from_10:
             return True
         with self.cuda.current():
@@ -169,7 +169,7 @@ class Engine:
             return first is not None and second is not None and second.active_optimization_profile >= 0
 
     def close(self) -> None:
-        """Everything made from it must be gone: TensorRT frees the engine last."""
+        """All objects created from the engine must be freed first: TensorRT frees the engine last."""
         self._engine = None
         self._runtime = None
 
@@ -182,7 +182,7 @@ class Engine:
             context = self._bare_context()
             for index, profile in enumerate(self.profiles):
                 if context is None or not self._select(context, index, int(stream)):
-                    raise EngineError(f"TensorRT does not take profile {index} of {self.name}: {self.reason()}")
+                    raise EngineError(f"TensorRT rejects profile {index} of {self.name}: {self.reason()}")
                 for tensor in self.inputs:
                     context.set_input_shape(tensor.name, profile[tensor.name].max)
                 for number, tensor in enumerate(self.outputs):
@@ -215,11 +215,11 @@ class Engine:
         trt, engine = self.tensorrt.trt, self._engine
         name = engine.get_tensor_name(index)
         kind = engine.get_tensor_dtype(name)
-        # the lean runtime does not know the type of a format
+        # the lean runtime does not register the format type
         if self.tensorrt.flavor == "full" and engine.get_tensor_format(name) != trt.TensorFormat.LINEAR:
             raise EngineError(
-                f"{self.name}: tensor {name!r} is laid out as {engine.get_tensor_format_desc(name)}.",
-                hint="adaptrt runs engines with plain (linear) inputs and outputs: build it again from the ONNX file.",
+                f"{self.name}: tensor {name!r} has format {engine.get_tensor_format_desc(name)}.",
+                hint="adaptrt supports linear inputs and outputs only: build the engine again from the ONNX file.",
             )
         return EngineTensor(
             name,
@@ -237,13 +237,13 @@ class Engine:
                 from ml_dtypes import bfloat16
             except ImportError:
                 raise EngineError(
-                    f"{self.name}: tensor {name!r} is bfloat16, which numpy does not know.",
+                    f"{self.name}: tensor {name!r} is bfloat16, which numpy does not support.",
                     hint="Install it: pip install ml_dtypes",
                 ) from None
             found: np.dtype[Any] = np.dtype(bfloat16)
             return found
         raise EngineError(
-            f"{self.name}: tensor {name!r} is {kind.name}, which adaptrt does not take in or give out.",
+            f"{self.name}: tensor {name!r} is {kind.name}, which adaptrt does not support for inputs and outputs.",
             hint="Keep inputs and outputs in float32 or float16 when the graph is made.",
         )
 
@@ -255,7 +255,7 @@ class Engine:
 
 
 class Messages:
-    """What TensorRT said last about errors: the reason for a failure is nowhere else."""
+    """TensorRT's latest error messages, the only source of the reason for a failure."""
 
     def __init__(self) -> None:
         self._kept: deque[str] = deque(maxlen=20)
@@ -265,7 +265,7 @@ class Messages:
             self._kept.append(" ".join(message.split()))
 
     def take(self) -> list[str]:
-        """What came since the last time, oldest first: the first of a group names the cause."""
+        """Messages since the last call, oldest first: the first of a group names the cause."""
         taken = list(self._kept)
         self._kept.clear()
         return taken
@@ -275,7 +275,7 @@ _loggers: dict[Any, tuple[Any, Messages]] = {}
 
 
 def _shared_logger(trt: Any) -> tuple[Any, Messages]:
-    """One logger for each TensorRT module: TensorRT keeps the first one it is given, whatever comes later."""
+    """One logger per TensorRT module: TensorRT keeps the first logger it receives and ignores later ones."""
     if trt not in _loggers:
         messages = Messages()
         _loggers[trt] = (make_logger(trt, messages.add), messages)
@@ -287,9 +287,7 @@ def _load_hint(text: str, tensorrt: TensorRT) -> str:
     if "engine_host_code_allowed" in lowered or "host code" in lowered or "hostcode" in lowered:
         return "It is a version-compatible engine, which carries code that runs on the host: pass allow_host_code=True if you trust it."
     if "version" in lowered or "tag" in lowered or "expecting" in lowered:
-        return (
-            f"Another TensorRT built it; here is {tensorrt.version}: build it again from the ONNX file (adaptrt build)."
-        )
+        return f"It was built with another TensorRT version than the installed {tensorrt.version}: build it again from the ONNX file (adaptrt build)."
     if "compute" in lowered or "device" in lowered or "capability" in lowered:
         return "It was built on another GPU: build it again here (adaptrt build), or with --hardware-compatible."
-    return "The file is damaged, or no plan: adaptrt inspect says what it is."
+    return "The file is damaged or is not a plan: run adaptrt inspect."

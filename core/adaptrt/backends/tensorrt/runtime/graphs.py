@@ -11,16 +11,16 @@ from adaptrt.backends.tensorrt.runtime.cuda import Cuda
 from adaptrt.errors import EngineError
 
 Key = tuple[ShapePlan, tuple[int, ...]]
-# capturing takes about a thousand times what a graph of its own saves in a call (gpu_latency.py, inputs that move)
+# a capture costs about a thousand times what a separate graph saves per call (gpu_latency.py, changing inputs)
 _FEW_HITS, _MOST_PATIENCE, _REMEMBERED = 1000, 4096, 128
 
 
 class CaptureError(EngineError):
-    """The engine has parts that cannot be captured; it runs without a graph."""
+    """Parts of the engine cannot be captured; it runs without a graph."""
 
 
 class Graph:
-    """A captured run of a context, which belongs to it: its addresses and shapes are baked in."""
+    """A captured run of a context, which it owns; addresses and shapes are fixed in the graph."""
 
     def __init__(self, cuda: Cuda, context: BoundContext, stream: int) -> None:
         api = cuda.api
@@ -51,16 +51,16 @@ class Graph:
             raise self._cuda.error(answer[0], "launch a graph")
 
     def close(self) -> None:
-        """Only when it does not run."""
+        """Destroy the graph; it must not be running."""
         self._cuda.freed(self._cuda.api.cudaGraphExecDestroy(self._launchable), "destroy a graph")
         self._context.close()
 
 
 class GraphCache:
-    """The latest graphs, and when it pays to make another.
+    """An LRU cache of graphs that decides when another capture is worthwhile.
 
-    Addresses seen ``patience`` times get a graph of their own. Graphs thrown out before they paid for their capture make it more
-    patient: a caller whose inputs lie somewhere else each time is served without.
+    Addresses seen ``patience`` times get a separate graph. Graphs evicted before they paid for their capture increase the
+    patience: a caller whose input addresses always change runs without graphs.
     """
 
     def __init__(self, limit: int, idle: Callable[[], None]) -> None:
@@ -80,7 +80,7 @@ class GraphCache:
         return graph
 
     def due(self, key: Key) -> bool:
-        """Count a call that found no graph; whether it should get one now."""
+        """Count a call without a graph; returns whether to capture one now."""
         seen = self._seen.pop(key, 0) + 1
         self._seen[key] = seen
         if len(self._seen) > _REMEMBERED:
@@ -98,13 +98,13 @@ class GraphCache:
         self._seen.pop(key, None)
 
     def clear(self) -> None:
-        """The caller sees to it that none runs."""
+        """Destroy all graphs; the caller ensures that none is running."""
         while self._graphs:
             self._graphs.popitem()[1].close()
 
 
 def fastest(runs: dict[str, Callable[[], None]], clock: Callable[[], float], repeats: int = 3) -> Any:
-    """The name of the run with the smallest best time; each run ends with the device idle. They take turns."""
+    """The name of the run with the smallest best time. Runs alternate; each ends with the device idle."""
     best = dict.fromkeys(runs, float("inf"))
     for _ in range(repeats):
         for name, run in runs.items():

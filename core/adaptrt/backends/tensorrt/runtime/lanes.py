@@ -1,4 +1,4 @@
-"""A lane: everything that one call at a time needs. Threads that call one engine at once each get their own."""
+"""A lane: the resources of one call. Threads that call an engine concurrently each get their own lane."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _Inputs = tuple[InputView, ...]
 
 
 class NoSharingError(EngineError):
-    """The plan allows one context for each profile, and another lane has it."""
+    """The plan allows one context per profile, and another lane holds it."""
 
 
 class Lane:
@@ -59,7 +59,7 @@ class Lane:
         self._context(0)
 
     def run_host(self, plan: ShapePlan, inputs: _Inputs) -> dict[str, NDArray[Any]]:
-        """Numpy arrays (or device arrays) in, numpy arrays out, which are the caller's."""
+        """Takes numpy arrays (or device arrays); returns numpy arrays owned by the caller."""
         with self._cuda.current():
             stream = self.stream.handle
             pointers, shapes, staged = self._start(plan, inputs, stream, owned=False)
@@ -82,9 +82,9 @@ class Lane:
     def run_device(
         self, plan: ShapePlan, inputs: _Inputs, given: int | None, end_of_loan: Callable[[], None] | None = None
     ) -> dict[str, DeviceArray]:
-        """Device arrays out, in the order of ``given`` (a stream's address) or of our own stream; the host does not wait.
+        """Returns device arrays, ordered on ``given`` (a stream's address) or on our own stream; the host does not wait.
 
-        With ``end_of_loan`` they are borrowed, and it is called when nobody has them any more; else they are the caller's.
+        With ``end_of_loan`` they are borrowed, and it is called when no references are left; else the caller owns them.
         """
         with self._cuda.current():
             stream = self._run_stream(given)
@@ -114,7 +114,7 @@ class Lane:
             return arrays
 
     def wait(self) -> None:
-        """Until nothing of this lane runs."""
+        """Wait until all work of this lane is done."""
         if self._last is not None:
             self._last.synchronize()
         self._cuda.synchronize(self.stream.handle)
@@ -133,7 +133,7 @@ class Lane:
                 buffer.free()
 
     def _run_stream(self, given: int | None) -> int:
-        """TensorRT synchronizes the device for each enqueue on a default stream: ours runs between two events of it."""
+        """TensorRT synchronizes the device on each enqueue on a default stream, so our stream runs between two of its events."""
         return self.stream.handle if given is None or given in _DEFAULT_STREAMS else given
 
     def _take_over(self, stream: int) -> None:
@@ -150,7 +150,7 @@ class Lane:
     def _start(
         self, plan: ShapePlan, inputs: _Inputs, stream: int, *, owned: bool
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
-        """Launch; after an error nothing is left running that uses what will be freed."""
+        """Launch; after an error, no work that uses memory about to be freed is left running."""
         try:
             self._take_over(stream)
             return self._launch(plan, inputs, stream, owned=owned)
@@ -162,7 +162,7 @@ class Lane:
     def _launch(
         self, plan: ShapePlan, inputs: _Inputs, stream: int, *, owned: bool
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
-        """Run; where the outputs are, their shapes, and what has to live until it is done."""
+        """Run; returns the addresses of the outputs, their shapes, and the objects that must live until the run is done."""
         context = self._context(plan.profile)
         kept: dict[str, Any] = {}
         if self._reads_values:
@@ -179,7 +179,7 @@ class Lane:
         return self._enqueue(context, plan, addresses, stream, kept, owned)
 
     def _place(self, inputs: _Inputs, stream: int, kept: dict[str, Any]) -> tuple[int, ...]:
-        """Device addresses of the inputs; those on the host are brought into the static buffers."""
+        """Device addresses of the inputs; host inputs are copied into the static buffers."""
         addresses = []
         if self._reads_values:
             pairs = zip(self.engine.inputs, inputs, strict=True)
@@ -216,7 +216,7 @@ class Lane:
                 return graph
         except CaptureError as error:
             plan.failed_captures += (
-                1  # another thread that waits for the device ends a capture: that is no reason to stop
+                1  # a capture fails if another thread synchronizes the device; run without a graph then
             )
             if plan.failed_captures >= _CAPTURES:
                 plan.no_graph = error.message
@@ -224,18 +224,18 @@ class Lane:
         return None
 
     def _captured(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> Graph | None:
-        """A graph with a context of its own: later calls with other shapes or addresses must not touch it."""
+        """A graph with a separate context: later calls with other shapes or addresses must not affect it."""
         bare = self.engine.new_context(plan.profile, self.stream.handle, self._scratch.pointer)
         if bare is None:
             self._graphs.limit = 0
             self.warnings.append(
-                f"{self.engine.name} was built without profile sharing: one context a profile, and no CUDA graphs."
+                f"{self.engine.name} was built without profile sharing: one context per profile, and no CUDA graphs."
             )
             return None
         context = BoundContext(self.engine, bare, plan.profile)
         context.take_shapes(plan)
         context.bind(addresses, tuple(buffer.pointer for buffer in self._static_outputs()))
-        # what TensorRT sets up on a first run cannot be captured
+        # TensorRT's setup on the first run cannot be captured
         own = self.stream.handle
         if stream != own:
             Completion(self._events, stream).wait_on(own)
@@ -250,7 +250,7 @@ class Lane:
         return graph
 
     def _measure(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> None:
-        """Once for each shape: is a copy into static inputs and a replay faster than to enqueue?"""
+        """Once per shape: is a copy into static inputs plus a replay faster than an enqueue?"""
         static = self._static_addresses()
         if addresses == static:
             return
@@ -330,7 +330,7 @@ class Lane:
             pointers[index] = allocator.buffer.pointer if allocator.buffer else 0
             needed = engine.outputs[index].bytes_of(allocator.shape)
             if needed > (allocator.buffer.size if allocator.buffer else 0):
-                raise EngineError(f"TensorRT asked for too little memory for {engine.outputs[index].name}.")
+                raise EngineError(f"TensorRT requested too little memory for {engine.outputs[index].name}.")
         if owned and allocators:
             self._copy_out(tuple(pointers), shapes, stream, kept, only=set(allocators))
         return tuple(pointers), shapes, kept
@@ -343,7 +343,7 @@ class Lane:
         kept: dict[str, Any],
         only: set[int] | None = None,
     ) -> None:
-        """Into memory of the caller's own."""
+        """Copy into memory owned by the caller."""
         for index, tensor in enumerate(self.engine.outputs):
             if only is not None and index not in only:
                 continue
@@ -358,7 +358,7 @@ class Lane:
         if context is None:
             bare = self.engine.new_context(profile, self.stream.handle, self._scratch.pointer)
             if bare is None:
-                raise NoSharingError(f"{self.engine.name} allows one context for each profile.")
+                raise NoSharingError(f"{self.engine.name} allows one context per profile.")
             context = self._contexts[profile] = BoundContext(self.engine, bare, profile)
         return context
 
@@ -373,7 +373,7 @@ class Lane:
         return tuple(buffer.pointer for buffer in self._static_inputs())
 
     def _static_outputs(self, index: int = 0, needed: int = 0) -> list[DeviceBuffer]:
-        """One for each output; where values on the host decide its size, it grows when it must."""
+        """One per output; if values on the host determine its size, it grows on demand."""
         if not self._outputs:
             for tensor, size in zip(self.engine.outputs, self.engine.largest_outputs, strict=True):
                 self._outputs.append(DeviceBuffer(self._cuda, size, f"output {tensor.name}"))

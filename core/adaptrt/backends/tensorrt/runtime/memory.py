@@ -1,4 +1,4 @@
-"""Device and pinned host memory: who holds it, and when it may be used again."""
+"""Device and pinned host memory: its owners, and when it may be reused."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from adaptrt.backends.tensorrt.runtime.cuda import LEGACY_STREAM, PER_THREAD_STREAM, Cuda
 
 _LASTING = (LEGACY_STREAM, PER_THREAD_STREAM)
-_CALLS_AHEAD = 64  # the host may be this far ahead of the GPU, in inputs and outputs that wait
+_CALLS_AHEAD = 64  # limit on pending inputs and outputs: how far the host may run ahead of the GPU
 _OUTGROWN_BLOCKS, _OUTGROWN_BYTES = 64, 256 << 20
 _PINNED_BYTES = 512 << 20
 
 
 class Stream:
-    """A stream of our own."""
+    """An owned CUDA stream."""
 
     def __init__(self, cuda: Cuda) -> None:
         self._cuda = cuda
@@ -32,7 +32,7 @@ class Stream:
 
 
 class Events:
-    """Events to use again: creating one costs more than recording it."""
+    """A pool of events: creating an event costs more than recording it."""
 
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
@@ -53,7 +53,7 @@ class Events:
 
 
 class Completion:
-    """The end of one call on the device, which streams or the host can wait for."""
+    """The completion of one call on the device; streams or the host can wait for it."""
 
     __slots__ = ("_event", "_events", "stream")
 
@@ -64,7 +64,7 @@ class Completion:
         events.cuda.record(self._event, stream)
 
     def wait_on(self, stream: int) -> None:
-        """Work given to ``stream`` from now on comes after this; nothing to do on the call's own stream."""
+        """Make later work on ``stream`` wait for this; no-op on the call's own stream."""
         if stream != self.stream:
             self._events.cuda.wait(stream, self._event)
 
@@ -80,7 +80,7 @@ class Completion:
 
 
 class HeldInputs:
-    """Inputs of calls that are still running: freed earlier, their owner would hand the memory to somebody else."""
+    """Keeps inputs of running calls alive: if freed earlier, their allocator could reuse the memory."""
 
     def __init__(self) -> None:
         self._calls: deque[tuple[Completion, Any]] = deque()
@@ -123,7 +123,7 @@ class DevicePool:
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
         self.stream = Stream(cuda)
-        """For what happens outside of calls: a lane's stream may be capturing for another thread by then."""
+        """A stream for work outside of calls: a lane's stream may be capturing for another thread."""
         self._pool = cuda.new_pool()
         self._lock = threading.Lock()
         self._outgrown: list[tuple[int, int]] = []
@@ -133,15 +133,15 @@ class DevicePool:
         return OwnedBlock(self, self.cuda.malloc_async(max(size, 1), self._pool, stream, what), size)
 
     def free_later(self, pointer: int, size: int) -> None:
-        """Freed together with others after one wait for the whole device.
+        """Free the memory later, together with other blocks, after one device synchronization.
 
-        Some stream that may be gone by now read this memory: to name a destroyed stream is not defined.
+        The stream that read this memory may have been destroyed, and using a destroyed stream is undefined behavior.
         """
         with self._lock:
             self._outgrown.append((pointer, size))
 
     def tidy(self) -> None:
-        """Between calls: what was freed later is freed now, if it is much."""
+        """Between calls: free what ``free_later`` collected, if it is large."""
         if not self._outgrown:
             return
         with self._lock:
@@ -169,7 +169,7 @@ class DevicePool:
 
 
 class OwnedBlock:
-    """One output's memory; goes back to the pool when nobody looks at it any more."""
+    """One output's memory; returned to the pool when the last reference is released."""
 
     __slots__ = ("_pool", "_size", "completion", "pointer", "readers")
 
@@ -180,7 +180,7 @@ class OwnedBlock:
         self._pool, self._size = pool, size
 
     def check(self) -> None:
-        """Always valid: the memory is the caller's."""
+        """Always valid: the caller owns the memory."""
 
     def __del__(self) -> None:
         cuda = self._pool.cuda
@@ -217,7 +217,7 @@ class PinnedPool:
         return PinnedBlock(self, pointer or self.cuda.malloc_host(room), room)
 
     def array(self, block: PinnedBlock, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """What is in the block, as the caller's own; copied out where a caller keeps so much that pinning it would hurt."""
+        """The contents of the block, owned by the caller; copied to pageable memory if the caller holds too much pinned memory."""
         array = block.array(shape, dtype)
         return array.copy() if self._lent > self._limit else array
 
@@ -238,7 +238,7 @@ class PinnedPool:
 
 
 class PinnedBlock:
-    """Pinned memory that goes back to its pool with the last array that looks into it."""
+    """Pinned memory that returns to its pool with the last array that uses it."""
 
     __slots__ = ("_pool", "_room", "pointer")
 
@@ -255,7 +255,7 @@ class PinnedBlock:
 
 
 class _View:
-    """What numpy asks for an address; the array made of it refers to this, and this to the block."""
+    """The array interface; an array created from it holds a reference to this object, which holds the block."""
 
     __slots__ = ("__array_interface__", "_block")
 

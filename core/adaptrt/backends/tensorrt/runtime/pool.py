@@ -13,10 +13,10 @@ _PATIENCE = 60.0
 
 
 class LanePool:
-    """At most ``limit`` lanes, made when they are first needed. The lane used last is lent first: it is warm.
+    """At most ``limit`` lanes, created on demand. The most recently used lane is lent first: it is warm.
 
-    A lane whose outputs were borrowed stays with its thread until the thread's next call, or until nobody looks at the
-    outputs any more.
+    A lane whose outputs were borrowed stays with its thread until the thread's next call, or until the outputs have no
+    references left.
     """
 
     def __init__(self, make: Callable[[], Lane], limit: int, name: str) -> None:
@@ -50,7 +50,7 @@ class LanePool:
                 if not self._condition.wait(deadline - time.monotonic()):
                     raise EngineError(
                         f"All {self._limit} contexts of {self._name} have been busy for {_PATIENCE:.0f} s.",
-                        hint="Let go of borrowed outputs, or allow more: contexts=8",
+                        hint="Release borrowed outputs, or allow more contexts: contexts=8",
                     )
                 self._check_open()
             else:
@@ -68,7 +68,7 @@ class LanePool:
             self._lent[threading.get_ident()] = (lane, loan)
 
     def end_loan(self, thread: int, loan: object) -> None:
-        """Nothing happens if the thread has called again since: that ended this loan."""
+        """No-op if the thread has made another call since: that call ended this loan."""
         with self._condition:
             lane, latest = self._lent.get(thread, (None, None))
             if lane is not None and latest is loan:
@@ -77,7 +77,7 @@ class LanePool:
                 self._condition.notify()
 
     def close(self) -> None:
-        """Waits for calls that are under way, then frees every lane."""
+        """Wait for calls in progress, then free all lanes."""
         with self._condition:
             if self._closed:
                 return
@@ -99,7 +99,7 @@ class LanePool:
                 self._made -= 1
                 self._limit = self._made
                 self.warnings.append(
-                    f"{self._name} was built without profile sharing: one context a profile, so calls take turns."
+                    f"{self._name} was built without profile sharing: one context per profile, so calls are serialized."
                 )
             return self.acquire()
         except BaseException:

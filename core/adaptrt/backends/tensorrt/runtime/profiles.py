@@ -1,4 +1,4 @@
-"""Which optimization profile fits a set of shapes, and what to say when none does. Pure arithmetic."""
+"""Selects the optimization profile for a set of shapes, or raises an error with the nearest valid shapes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """What one profile allows for one input."""
+    """The shapes that one profile allows for one input."""
 
     min: Sizes
     opt: Sizes
@@ -38,9 +38,9 @@ Shapes = Mapping[str, Sizes]
 
 
 def choose_profile(profiles: Sequence[Profile], shapes: Shapes) -> int:
-    """The tightest profile that takes all these shapes: the smallest maximum, then the nearest opt.
+    """The tightest profile that accepts all these shapes: the smallest maximum, then the nearest opt.
 
-    A ``ShapeError`` names the nearest legal shape when there is none.
+    A ``ShapeError`` names the nearest valid shape if there is none.
     """
     fitting = [
         index
@@ -79,7 +79,7 @@ def _no_profile(profiles: Sequence[Profile], shapes: Shapes) -> ShapeError:
     nearest = ", ".join(f"{name} {format_sizes(best[name].nearest(shapes[name]))}" for name in wrong)
     takes = "; ".join(f"{name} {_ranges(profiles, name)}" for name in wrong)
     return ShapeError(
-        f"The engine was not built for {what}; the nearest shape it takes is {nearest}.",
+        f"The engine was not built for {what}; the nearest supported shape is {nearest}.",
         hint=f"It takes {takes}. Build it for other shapes with --batch, --imgsz or --shape.",
     )
 

@@ -29,21 +29,21 @@ _PLANS = 512
 
 
 class TensorRTRunner:
-    """Runs a plan with the full TensorRT, or its lean or dispatch runtime, and cuda-python; torch is not needed.
+    """Runs a plan with the full TensorRT, or its lean or dispatch runtime, and cuda-python; torch is not required.
 
     - ``device``: ``cuda:1``, or 1
     - ``contexts``: at most this many calls run at once; each costs the engine's activation memory
-    - ``cuda_graphs``: graphs kept for each context; 0 for none
+    - ``cuda_graphs``: CUDA graphs kept per context; 0 for none
     - ``outputs``: what ``__call__`` returns: ``owned`` memory, or ``borrowed`` (no copy; valid until the next call of the
       same thread, as is every stream that reads them)
-    - ``allow_host_code``: load an engine that carries code for the host (version-compatible ones do)
-    - ``plugin_libs``: libraries with TensorRT plugins; they are code, so those that the manifest names are not loaded
-      unless they are given here
+    - ``allow_host_code``: load an engine that contains host code (version-compatible engines do)
+    - ``plugin_libs``: libraries with TensorRT plugins; they are code, so those named in the manifest are loaded only if
+      given here
     - ``product``: the library that built it, TensorRT or TensorRT-RTX
 
-    A graph is captured when shapes and addresses come for the second time. While that lasts, some milliseconds, CUDA
-    refuses to wait for the whole device in any thread (``torch.cuda.synchronize``): call each shape twice before other
-    threads start, or use ``cuda_graphs=0``.
+    A graph is captured when the same shapes and addresses occur for the second time. During the capture, a few
+    milliseconds, CUDA rejects device synchronization in any thread (``torch.cuda.synchronize``): call each shape twice
+    before other threads start, or use ``cuda_graphs=0``.
 
     The manifest beside the plan is checked first; ``manifest`` and ``spec`` are ``None`` for a foreign plan. Close it, or use it as a context manager; owned outputs outlive it.
     """
@@ -62,9 +62,9 @@ class TensorRTRunner:
     ) -> None:
         path = Path(path)
         if contexts < 1:
-            raise UsageError(f"contexts={contexts}: at least one is needed.")
+            raise UsageError(f"contexts must be at least 1; got {contexts}.")
         if not path.is_file():
-            raise ModelError(f"There is no engine {path}.", hint="Build it: adaptrt build, or adaptrt convert.")
+            raise ModelError(f"Engine not found: {path}.", hint="Build it: adaptrt build, or adaptrt convert.")
         self._ownership = _ownership(outputs)
         tensorrt = import_tensorrt(product)
         self._cuda = Cuda(device_index(device))
@@ -97,7 +97,7 @@ class TensorRTRunner:
         self._names = tuple(tensor.name for tensor in self._engine.inputs)
         self._reads_values = any(tensor.on_host for tensor in self._engine.inputs)
         self._pool = LanePool(self._new_lane, contexts, path.name)
-        self._pool.release(self._pool.acquire())  # one lane now: what is wrong with the engine shows at once
+        self._pool.release(self._pool.acquire())  # create one lane now, so that a broken engine fails immediately
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -114,12 +114,12 @@ class TensorRTRunner:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What this engine cannot do here, found out while it ran."""
+        """Limitations of this engine on this machine, found while it ran."""
         said = [*self._warnings, *self._pool.warnings, *(text for lane in self._pool.lanes for text in lane.warnings)]
         return tuple(dict.fromkeys(said))
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Numpy arrays in and out; the outputs are the caller's. Waits for the result."""
+        """Run on numpy arrays and wait for the result; the caller owns the outputs."""
         lane = self._pool.acquire()
         try:
             views = self._views(inputs, lane.stream.handle)
@@ -130,12 +130,12 @@ class TensorRTRunner:
     def __call__(
         self, inputs: Mapping[str, Any], *, stream: Any = None, outputs: Ownership | None = None
     ) -> dict[str, DeviceArray]:
-        """Arrays of any library in, device arrays out; the host does not wait.
+        """Run on arrays of any library and return device arrays; the host does not wait.
 
-        With ``stream`` (an address, or a stream of torch, cupy, numba or cuda.core) the engine runs in its order: inputs
-        are taken as ready there, and outputs are. Without it the engine runs on a stream of its own, after the streams
-        that the inputs belong to, and whoever takes an output waits for it. Inputs may be let go at once; they must not
-        be changed before the engine has run.
+        With ``stream`` (an address, or a stream of torch, cupy, numba or cuda.core) the engine runs on that stream: inputs
+        must be ready on it, and outputs are. Without it the engine runs on its own stream, after the streams of the
+        inputs, and consumers of an output wait for it. Inputs may be released immediately, but must not be changed before
+        the engine has run.
         """
         ownership = self._ownership if outputs is None else _ownership(outputs)
         given = None if stream is None else stream_handle(stream)
@@ -156,7 +156,7 @@ class TensorRTRunner:
                 self._pool.release(lane)
 
     def close(self) -> None:
-        """Free everything; calls that are under way come first. Closing twice is fine."""
+        """Wait for calls in progress, then free everything. May be called more than once."""
         self._pool.close()
         self._engine.close()
 
@@ -225,4 +225,4 @@ def _ownership(value: str) -> Literal["owned", "borrowed"]:
         return "owned"
     if value == "borrowed":
         return "borrowed"
-    raise UsageError(f"outputs={value!r} is neither 'owned' nor 'borrowed'.")
+    raise UsageError(f"outputs must be 'owned' or 'borrowed'; got {value!r}.")

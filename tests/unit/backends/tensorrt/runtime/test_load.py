@@ -87,7 +87,7 @@ def test_what_cannot_run_here_is_said_before_tensorrt_is_asked(engine, tensorrt_
 def test_a_plugin_library_may_lie_elsewhere(engine, tensorrt_version, tmp_path):
     """What the error says to do helps: the library that is given is looked at and loaded, not the one that is gone."""
     write_manifest(engine, tensorrt_version, plugin_libs=[LibraryRecord("/built/there/my.so", "0" * 64)])
-    with pytest.raises(EngineError, match="needs the plugin library /built/there/my.so") as caught:
+    with pytest.raises(EngineError, match="requires the plugin library /built/there/my.so") as caught:
         adaptrt.load(engine)
     assert "--plugin-lib" in caught.value.hint
     moved = tmp_path / "my.so"

@@ -39,7 +39,7 @@ def test_the_nearest_shape_comes_from_the_nearest_profile():
     large = profile((1, 3, 640, 640), (1, 3, 640, 640), (4, 3, 640, 640))
     with pytest.raises(ShapeError) as caught:
         choose_profile([small, large], {"images": (5, 3, 600, 640)})
-    assert "nearest shape it takes is images 4x3x640x640" in caught.value.message
+    assert "nearest supported shape is images 4x3x640x640" in caught.value.message
     assert "1..4x3x320x320 or 1..4x3x640x640" in caught.value.hint
 
 

@@ -95,7 +95,7 @@ def test_without_sharing_there_is_one_lane():
     lane = pool.acquire()
     threading.Timer(0.02, pool.release, [lane]).start()
     assert pool.acquire() is lane
-    assert "calls take turns" in pool.warnings[0]
+    assert "calls are serialized" in pool.warnings[0]
 
 
 def test_close_waits_for_calls():

@@ -154,7 +154,7 @@ def test_a_model_of_another_tool(tmp_path: Path, small: Path) -> None:
     assert runner.spec is None
     assert runner.run(some_images(3))["logits"].shape == (3, 5)
     assert BACKEND.describe(path)["facts"] == {"built by": "another tool"}
-    with pytest.raises(ModelError, match="foreign.openvino.xml holds no adaptrt spec"):
+    with pytest.raises(ModelError, match="foreign.openvino.xml has no adaptrt spec"):
         adaptrt.load(path)
 
 

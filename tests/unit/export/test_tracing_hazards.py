@@ -223,9 +223,9 @@ def test_as_many_outputs_as_there_are_samples(tmp_path: Path) -> None:
         def forward(self, x: Any) -> Any:
             return list(x)
 
-    with pytest.raises(ModelError, match="gives 2 outputs for a batch of 2, and 1 for another"):
+    with pytest.raises(ModelError, match="returns 2 outputs for a batch of 2, and 1 for another"):
         findings(PerSample(), tmp_path)
-    with pytest.raises(ModelError, match="gives 3 outputs for a batch of 3, and 1 for another"):
+    with pytest.raises(ModelError, match="returns 3 outputs for a batch of 3, and 1 for another"):
         EagerRunner(PerSample(), ("y",)).run({"x": np.ones((3, 4, 4), np.float32)})
 
 

@@ -182,7 +182,7 @@ def test_large_batches_are_left_out_when_they_take_too_long(monkeypatch: pytest.
     monkeypatch.setattr(verification, "BATCH_BUDGET", 0.0)
     passed, note = invariance(spec_of("B:1..8@4x5"), honest, samples(2, 1, 5))
     assert passed == [True]
-    assert note == "batches 2; batches 3, 4, 8 left out: beyond 0 s"
+    assert note == "batches 2; batches 3, 4, 8 skipped: beyond 0 s"
 
 
 def test_shapes_of_samples() -> None:

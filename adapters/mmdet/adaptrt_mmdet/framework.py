@@ -1,4 +1,4 @@
-"""mmdet's own end-to-end road: its test pipeline, data preprocessor and predict."""
+"""mmdet's own inference pipeline: its test pipeline, data preprocessor and predict."""
 
 from __future__ import annotations
 

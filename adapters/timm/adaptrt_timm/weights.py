@@ -44,6 +44,6 @@ def _architecture_in(path: Path, *_: int) -> str | None:
     try:
         content = read_checkpoint(path, inert=INERT)
     except AdaptrtError:
-        return None  # whoever reads the weights says what is wrong with them
+        return None  # reading the weights reports the error
     arch = content.get("arch") if isinstance(content, Mapping) else None
     return arch if isinstance(arch, str) else None

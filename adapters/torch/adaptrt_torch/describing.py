@@ -106,7 +106,7 @@ def _require_possible(tensor: InputSpec, asked: Sequence[tuple[Dim, ...]]) -> No
 def _named(inputs: list[InputSpec]) -> tuple[InputSpec, ...]:
     """Every dynamic axis with a name: the batch is shared by inputs whose first axes are alike.
 
-    One name with two ranges cannot be.
+    One name with two ranges is an error.
     """
     first = inputs[0].profiles[0][0] if inputs[0].profiles[0] else None
     batch = (first.name or "batch") if first is not None and first.dynamic else None

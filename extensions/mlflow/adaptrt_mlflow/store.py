@@ -21,7 +21,7 @@ _BATCH = 100  # parameters and tags that MLflow takes at once
 
 def record(settings: Settings, request: Request, report: Report) -> str:
     """Write the run; experiment and id of it."""
-    # read at import: nothing is sent anywhere that nobody asked for
+    # read at import: disables telemetry unless the user enabled it
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param

@@ -76,7 +76,7 @@ def build(ctx: Conversion, found: Any) -> nn.Module:
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(
-            f"{source} returns a {type(model).__name__}, no torch.nn.Module.",
+            f"{source} must return a torch.nn.Module, got {type(model).__name__}.",
             hint="Write a function that returns the module alone, and name that.",
         )
     return model

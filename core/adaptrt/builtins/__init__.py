@@ -1,4 +1,4 @@
-"""Core's own defaults, as plugins that are asked last; each hook a call into the layer that does the work."""
+"""Core's own defaults, as plugins that are called last; each hook calls the layer that does the work."""
 
 from adaptrt.builtins import conversion, engine, predictions
 

@@ -27,7 +27,7 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
     if precision.form != "cast" or not wants_reduced_graph(request):
         return onnx_path
     if precision.onnx_type in read_onnx(onnx_path).weight_types:
-        return onnx_path  # it has these types already
+        return onnx_path  # already in this precision
     try:
         from adaptrt.graph.reduced_precision import write_reduced
         from adaptrt.vision.examples import example_arrays
@@ -38,7 +38,7 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
         ) from error
 
     sample = ctx.samples[0] if ctx.samples else None
-    if sample is None:  # nothing is compared
+    if sample is None:  # no samples: nothing will be compared
         shapes = {
             tensor.name: tuple(dim.min if axis == 0 else dim.opt for axis, dim in enumerate(tensor.profiles[0]))
             for tensor in spec.inputs

@@ -1,4 +1,4 @@
-"""How well converted models do on labeled images, side by side."""
+"""Scores of converted models on labeled images, side by side."""
 
 from adaptrt.evaluation.records import BackendResult, Evaluation
 from adaptrt.evaluation.run import evaluate

@@ -1,4 +1,4 @@
-"""What an evaluation found."""
+"""Results of an evaluation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BackendResult:
 
 @dataclass
 class Evaluation:
-    """All backends on the same images, in the order asked for; ``notes`` say what was left out or assumed."""
+    """All backends on the same images, in the order asked for; ``notes`` list what was skipped or assumed."""
 
     data: str
     task: str

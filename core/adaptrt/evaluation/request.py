@@ -1,4 +1,4 @@
-"""What an evaluation is asked for."""
+"""The request of an evaluation."""
 
 from __future__ import annotations
 
@@ -43,4 +43,6 @@ class EvaluationRequest:
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
-            raise UsageError(f"--limit {self.limit} leaves no image.", hint="Give at least 1.")
+            raise UsageError(
+                f"--limit {self.limit} must be at least 1.", hint="Give --limit 1 or more, or leave it out."
+            )

@@ -88,7 +88,7 @@ def run_evaluation(
     on_prediction: OnPrediction | None = None,
     on_records: OnRecords | None = None,
 ) -> Evaluation:
-    """Run an evaluation that is described already: what ``evaluate`` and the command line share."""
+    """Run the evaluation that a request describes; shared by ``evaluate`` and the command line."""
     subjects = choose_subjects(request.files, request.backends)
     for subject in subjects:
         subject.require_backend()
@@ -164,7 +164,7 @@ def _one(
                 readable.append(example)
             except ImageError as error:
                 if not evaluation.results:
-                    evaluation.notes.append(f"left out: {error.message}")
+                    evaluation.notes.append(f"skipped: {error.message}")
         seconds["read"] += time.perf_counter() - started
         if images and not warm:
             model.timed(images, **params)  # the first run of a backend prepares it
@@ -204,7 +204,7 @@ def _batch(model: Model, asked: int | None) -> int:
             hint=f"--batch {axis.max}, or convert it for larger batches.",
         )
     if asked < 1:
-        raise ShapeError("A batch has at least one image.")
+        raise ShapeError(f"--batch must be at least 1; got {asked}.")
     return asked
 
 

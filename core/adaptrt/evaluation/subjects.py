@@ -24,7 +24,7 @@ class Subject:
     path: Path
 
     def require_backend(self) -> None:
-        """A ``DependencyError`` where the backend is not installed, before others have worked for minutes."""
+        """A ``DependencyError`` where the backend is not installed, before other backends run for minutes."""
         backend = BACKENDS.find(self.backend) if self.backend != EAGER else None
         if isinstance(backend, ChecksRuntime):
             backend.check_runtime()
@@ -46,12 +46,12 @@ class Subject:
 def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subject]:
     """Each backend on each file it can run, backends in the order asked for; without any, those of the files.
 
-    A file that was not given is looked for beside the others: the engine's ONNX file, the ONNX file's engine.
+    A file that was not given is searched next to the others: the engine's ONNX file, the ONNX file's engine.
     """
     known = [EAGER, *BACKENDS.names()]
     for backend in backends:
         if backend not in known:
-            raise UsageError(f"There is no backend {backend!r}.", hint=did_you_mean(backend, known))
+            raise UsageError(f"Unknown backend {backend!r}.", hint=did_you_mean(backend, known))
     for path in files:
         require_model_file(path)
     if not files:
@@ -68,7 +68,7 @@ def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
         reported = [path for path in files if report_of(path) is not None]
         if not reported:
             raise UsageError(
-                f"The pre- and postprocessing of {files[0].name} are unknown: its report is not beside it.",
+                f"The pre- and postprocessing of {files[0].name} are unknown: no report next to it.",
                 hint="Keep <name>.report.json beside the file, or leave eager out of --backend.",
             )
         return reported[:1]
@@ -80,7 +80,7 @@ def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
     beside = [path for path in named if path.is_file()]
     if not beside:
         raise UsageError(
-            f"Backend {backend} has nothing to run: there is no {' or '.join(suffixes)} file.",
+            f"Backend {backend} has no file to run: no {' or '.join(suffixes)} file found.",
             hint=f"Give one, or leave {backend} out of --backend.",
         )
     return list(dict.fromkeys(beside))

@@ -57,7 +57,7 @@ def applied(model: nn.Module, patches: Sequence[Contributed]) -> Iterator[list[P
                 _set_switches(patch, target, model, record, undo)
             else:
                 raise PatchError(
-                    f"Patch of {patch.target} ({plugin}) is of no known kind.",
+                    f"Patch of {patch.target} ({plugin}) has an unknown type.",
                     hint="Use FunctionPatch, ModulePatch or SwitchPatch.",
                 )
             records.append(record)
@@ -65,7 +65,7 @@ def applied(model: nn.Module, patches: Sequence[Contributed]) -> Iterator[list[P
 
 
 def require_called(records: Sequence[PatchRecord]) -> None:
-    """A patch that the model never reached patches nothing: an error, since its author believes it does."""
+    """A patch that the model never reached has no effect: an error, since its author expects one."""
     for record in records:
         if record.calls == 0:
             raise PatchError(
@@ -85,17 +85,17 @@ def warn_untested(records: Sequence[PatchRecord], warn: Callable[[str], None], *
         text = f"{name} {version} is installed, and the patches of {plugin} ({len(found)}) were tested with {tested}"
         if not link_1:
             raise PatchError(
-                f"{text}; without link 1 nothing shows that they still keep the result.",
+                f"{text}; without link 1 nothing checks that the result is unchanged.",
                 hint=f"Convert with --verify quick or full, or install a tested version: pip install '{tested}'",
             )
-        warn(f"{text}: link 1 decides whether they still keep the result.")
+        warn(f"{text}: link 1 checks that the result is unchanged.")
 
 
 def _replace_function(patch: FunctionPatch, target: Target, record: PatchRecord, undo: ExitStack) -> None:
     stored = target.value
     original = stored.__func__ if isinstance(stored, (staticmethod, classmethod)) else stored
     if not callable(original):
-        raise PatchError(f"Patch of {patch.target} ({record.plugin}): the target is no function.")
+        raise PatchError(f"Patch of {patch.target} ({record.plugin}): the target is not a function.")
 
     @functools.wraps(original)
     def replaced(*args: Any, **kwargs: Any) -> Any:
@@ -119,7 +119,7 @@ def _replace_modules(
     def count(*_: Any) -> None:
         record.calls += 1
 
-    # a module may have several places; places are taken down first, since replacing changes what modules() finds
+    # a module may be registered several times; all are collected first, since replacing changes what modules() finds
     places = [
         (parent, name, child)
         for parent in model.modules()
@@ -144,7 +144,7 @@ def _build(patch: ModulePatch, child: nn.Module, record: PatchRecord) -> nn.Modu
         ) from error
     if not callable(getattr(replacement, "register_forward_pre_hook", None)) or isinstance(replacement, type):
         raise PatchError(
-            f"Patch of {patch.target} ({record.plugin}) builds a {type(replacement).__name__}, no torch.nn.Module."
+            f"Patch of {patch.target} ({record.plugin}) must build a torch.nn.Module, got {type(replacement).__name__}."
         )
     return replacement.train(child.training)
 
@@ -158,14 +158,14 @@ def _set_switches(patch: SwitchPatch, target: Target, model: nn.Module, record: 
         for name, value in patch.values.items():
             if not hasattr(module, name):
                 raise PatchError(
-                    f"Patch of {patch.target} ({record.plugin}): there is no switch {name!r}.",
+                    f"Patch of {patch.target} ({record.plugin}): no attribute {name!r} to set.",
                     hint=f"{patch.requires} is supported; the framework may have renamed it.",
                 )
             _set(module, name, value, record, undo)
 
 
 def _set(owner: Any, name: str, value: Any, record: PatchRecord, undo: ExitStack) -> None:
-    """Set an attribute; how to take it back is known before, since an interrupt may come in between."""
+    """Set an attribute; the undo step is registered first, since an interrupt may come in between."""
     undo.callback(_way_back(owner, name))
     try:
         setattr(owner, name, value)
@@ -203,5 +203,5 @@ def _held_elsewhere(owner: Any, name: str) -> bool:
 
 def _class(patch: ModulePatch | SwitchPatch, target: Target, record: PatchRecord) -> type:
     if not isinstance(target.value, type):
-        raise PatchError(f"Patch of {patch.target} ({record.plugin}): the target is no class.")
+        raise PatchError(f"Patch of {patch.target} ({record.plugin}): the target is not a class.")
     return target.value

@@ -16,7 +16,7 @@ from adaptrt.plugins.discovery import installed_version
 
 @dataclass(frozen=True)
 class Target:
-    """``owner.attribute`` is what is replaced; ``value`` is it as stored, maybe in a base class (a staticmethod stays one)."""
+    """``owner.attribute`` is what is replaced; ``value`` is the stored attribute, possibly of a base class (a staticmethod stays one)."""
 
     owner: Any
     attribute: str
@@ -29,7 +29,7 @@ def check_version(patch: Patch, plugin: str) -> str:
     version = installed_version(requirement.name)
     if version is None or not requirement.specifier.contains(version, prereleases=True):
         raise PatchError(
-            f"Patch of {patch.target} ({plugin}) supports {requirement}, and {requirement.name} {version or 'nothing'} is installed.",
+            f"Patch of {patch.target} ({plugin}) supports {requirement}; installed: {requirement.name} {version or '(not installed)'}.",
             hint=f"Install a supported version (pip install '{requirement}'), or a newer release of the adapter.",
         )
     if not patch.tested:
@@ -38,7 +38,7 @@ def check_version(patch: Patch, plugin: str) -> str:
     if tested.name != requirement.name:
         raise PatchError(
             f"Patch of {patch.target} ({plugin}): tested names {tested.name}, requires {requirement.name}.",
-            hint="Both are about the distribution that is patched.",
+            hint="Both must name the distribution that is patched.",
         )
     return "" if tested.specifier.contains(version, prereleases=True) else version
 

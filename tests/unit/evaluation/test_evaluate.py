@@ -137,7 +137,7 @@ def test_which_files_a_backend_runs(tmp_path: Path) -> None:
     assert chosen([onnx, engine]) == [("onnxruntime", "a.onnx"), ("tensorrt", "a.engine")]
     assert chosen([engine], "onnxruntime", "tensorrt") == [("onnxruntime", "a.onnx"), ("tensorrt", "a.engine")]
     assert chosen([onnx, other], "onnxruntime") == [("onnxruntime", "a.onnx"), ("onnxruntime", "b.onnx")]
-    for backends, words in ({("tensort",): "Did you mean 'tensorrt'", ("eager",): "report is not beside it"}).items():
+    for backends, words in ({("tensort",): "Did you mean 'tensorrt'", ("eager",): "no report next to it"}).items():
         with pytest.raises(UsageError) as caught:
             chosen([onnx], *backends)
         assert words in str(caught.value)

@@ -80,7 +80,7 @@ def test_it_is_given_up_after_a_while(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "_TIMEOUT", 0.2)
     model = expanding()
     assert simplify(model) is model
-    assert model.metadata_props[NOTE] == "left out: onnxsim took longer than 0.2 s"
+    assert model.metadata_props[NOTE] == "skipped: onnxsim took longer than 0.2 s"
 
 
 def test_no_room_for_its_copies(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,8 +185,8 @@ def test_all_come_back_when_interrupted_while_applying(
         ("gone", "'gone' is not in framework"),
         ("Base.gone", "'gone' is not in Base"),
         ("Gone.method", "'Gone' is not in framework"),
-        ("CONSTANT", "the target is no function"),
-        ("Base.size", "the target is no function"),
+        ("CONSTANT", "the target is not a function"),
+        ("Base.size", "the target is not a function"),
     ],
 )
 def test_targets_that_are_not_there(framework: ModuleType, target: str, message: str) -> None:
@@ -218,9 +218,9 @@ def test_a_module_that_cannot_be_imported(framework: ModuleType, fake_distributi
 @pytest.mark.parametrize(
     ("requires", "message"),
     [
-        ("framework>=2", "supports framework>=2, and framework 1.5 is installed"),
+        ("framework>=2", "supports framework>=2; installed: framework 1.5"),
         ("framework<1.5", "and framework 1.5 is installed"),
-        ("other-framework>=1", "and other-framework nothing is installed"),
+        ("other-framework>=1", "installed: other-framework (not installed)"),
         ("framework >>> 1", "is not a valid requirement"),
     ],
 )
@@ -288,7 +288,7 @@ def test_versions_beyond_the_tested_ones_warn_where_link_1_decides(framework: Mo
             warn_untested(records, warnings.append, link_1=False)
     assert warnings == [
         "framework 1.5 is installed, and the patches of tester (2) were tested with framework>=1,<=1.4: "
-        "link 1 decides whether they still keep the result."
+        "link 1 checks that the result is unchanged."
     ]
     assert "--verify quick" in (caught.value.hint or "")
 

@@ -107,7 +107,10 @@ def test_a_build_that_fails_is_named_and_undone() -> None:
     ):
         pass
     assert state(model) == before
-    with pytest.raises(PatchError, match="no torch.nn.Module"), applied(model, by_plugin(modules(lambda relu: "relu"))):
+    with (
+        pytest.raises(PatchError, match="must build a torch.nn.Module"),
+        applied(model, by_plugin(modules(lambda relu: "relu"))),
+    ):
         pass
     assert state(model) == before
 
@@ -125,7 +128,7 @@ def test_the_model_itself_is_not_replaced() -> None:
     "kind", [modules(lambda module: module, "torch.nn.functional:relu"), switches({}, "torch.nn.functional:relu")]
 )
 def test_a_target_that_is_no_class(kind: Patch) -> None:
-    with pytest.raises(PatchError, match="the target is no class"), applied(net(), by_plugin(kind)):
+    with pytest.raises(PatchError, match="the target is not a class"), applied(net(), by_plugin(kind)):
         pass
 
 

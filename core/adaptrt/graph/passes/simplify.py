@@ -57,14 +57,14 @@ def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None)
             )
             if done.returncode != 0 or not after.is_file():
                 reason = done.stderr.strip().splitlines()[-1:] or [f"onnxsim ended with status {done.returncode}"]
-                return _noted(model, f"left out: {reason[0]}")
+                return _noted(model, f"skipped: {reason[0]}")
             simplified = ir.from_proto(onnx.load(str(after)))
     except subprocess.TimeoutExpired:
-        return _noted(model, f"left out: onnxsim took longer than {_TIMEOUT} s")
+        return _noted(model, f"skipped: onnxsim took longer than {_TIMEOUT} s")
     except OSError as error:  # no room for the copies, no process to be had
-        return _noted(model, f"left out: {error}")
+        return _noted(model, f"skipped: {error}")
     if _signature(simplified) != _signature(model):
-        return _noted(model, "left out: onnxsim changed inputs or outputs")
+        return _noted(model, "skipped: onnxsim changed inputs or outputs")
     return _noted(simplified, "onnxsim")
 
 

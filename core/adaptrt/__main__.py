@@ -1,4 +1,4 @@
-"""``python -m adaptrt``: the command ``adaptrt``, also where its script is not on the path, or not installed."""
+"""``python -m adaptrt``: the ``adaptrt`` command, for when its script is not installed or not on the path."""
 
 from __future__ import annotations
 

@@ -48,11 +48,11 @@ def convert(
     html: bool = True,
     observer: Observer | None = None,
 ) -> Report:
-    """Convert a model and prove it; the report names the files and holds a number for each link.
+    """Convert a model and verify the result; the report lists the files and the measured values of each link.
 
-    ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are the
-    adapter's and decoder's own (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` writes the report
-    as a page too. The words are those of ``adaptrt convert``. An ``AdaptrtError`` tells what failed, and its ``report`` how far it came.
+    ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are those of
+    the adapter and the decoder (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` also writes the
+    report as a page. Values are written as for ``adaptrt convert``. An ``AdaptrtError`` says what failed; its ``report`` holds the results up to that point.
     """
     from adaptrt.request import Request
     from adaptrt.specs import BuildOptions
@@ -107,10 +107,10 @@ def build(
     html: bool = True,
     observer: Observer | None = None,
 ) -> Report:
-    """Build a TensorRT engine from any ONNX file; what it computes is compared with the file in ONNX Runtime.
+    """Build a TensorRT engine from any ONNX file; its outputs are compared with those of the file in ONNX Runtime.
 
-    ``set_dynamic_batch`` makes a fixed batch dynamic first, where that can be done. The words are those of
-    ``adaptrt build`` and of ``convert``.
+    ``set_dynamic_batch`` makes a fixed batch dynamic first, if possible. Values are written as for ``adaptrt build`` and
+    ``convert``.
     """
     from adaptrt.request import BuildRequest
     from adaptrt.specs import BuildOptions
@@ -136,7 +136,7 @@ def build(
 
 
 def run_build(request: BuildRequest, *, html: bool = True, observer: Observer | None = None) -> Report:
-    """Run a build that is described already. With the engine come ``<stem>.build.report.json`` and ``.html``."""
+    """Run a prepared build request. Also writes ``<stem>.build.report.json`` and ``.html``."""
     from adaptrt.pipeline.build import build as run
     from adaptrt.rendering.documents import page_of
 
@@ -144,11 +144,10 @@ def run_build(request: BuildRequest, *, html: bool = True, observer: Observer | 
 
 
 def run_request(request: Request, *, html: bool = True, observer: Observer | None = None) -> Report:
-    """Run a conversion that is described already: what ``convert`` and the command line share.
+    """Run a prepared conversion request: what ``convert`` and the command line share.
 
-    With the results come ``<stem>.report.json`` and, with ``html``, ``<stem>.report.html``. A conversion that fails on
-    the way from the loaded model to the result leaves its report as ``<stem>.failed.report.*``; the next success
-    removes it.
+    Also writes ``<stem>.report.json`` and, with ``html``, ``<stem>.report.html``. A conversion that fails after the model
+    is loaded leaves its report as ``<stem>.failed.report.*``; the next success removes it.
     """
     from adaptrt.errors import BuildError, ExportError, GraphError, OutputError, PatchError, VerificationError
     from adaptrt.pipeline.convert import convert as run
@@ -187,9 +186,9 @@ def load(
     It returns a list of predictions (``Detections`` for a detector); keyword arguments change the decoder's parameters
     for the call: ``model("bus.jpg", conf=0.4)``.
 
-    ``device`` is ``cpu`` (for an ONNX file, unless said otherwise) or ``cuda:0`` (for an engine). An engine that carries
-    code for the host (a version-compatible one) needs ``allow_host_code``; ``plugin_libs`` are libraries of TensorRT
-    plugins; those that a manifest names are code, and loaded only if they are given here.
+    ``device`` is ``cpu`` (the default for an ONNX file) or ``cuda:0`` (for an engine). An engine that contains host code
+    (a version-compatible one) requires ``allow_host_code``. ``plugin_libs`` are libraries of TensorRT plugins: they are
+    code, so a library that a manifest names is loaded only if it is listed here.
     """
     from adaptrt.pipeline.load import load as open_model
 
@@ -208,12 +207,12 @@ def _path(value: StrPath | None) -> Path | None:
 
 
 def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
-    """One is several too; nobody means its letters."""
+    """A single string counts as one item, not as a sequence of characters."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _words(value: str | Sequence[str]) -> tuple[str, ...]:
-    """``"onnx,engine"``, or its parts."""
+    """``"onnx,engine"``, or a sequence of its parts."""
     return tuple(word.strip() for text in _texts(value) for word in text.split(",") if word.strip())
 
 

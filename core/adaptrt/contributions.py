@@ -19,10 +19,10 @@ class Patch:
     """A change to a framework that is active only while the model is exported. Use one of the subclasses.
 
     ``target`` is ``"package.module:Class.method"``, ``"package.module:function"`` or ``"package.module:Class"``: the
-    place of use, since ``from x import f`` makes copies. ``requires`` is the supported version range
-    (``"timm>=1.0,<2"``); another version is an error. ``tested`` is the range it was tested with
-    (``"timm>=1.0.20,<=1.0.31"``): beyond it the conversion warns, and goes on only if link 1 runs and holds. Two patches
-    of one target are an error, unless one says ``replaces`` = the other's target.
+    place where it is used, since ``from x import f`` makes copies. ``requires`` is the supported version range
+    (``"timm>=1.0,<2"``); any other version is an error. ``tested`` is the range it was tested with
+    (``"timm>=1.0.20,<=1.0.31"``): beyond it, the conversion warns and continues only if link 1 runs and passes. Two
+    patches with the same target are an error, unless one sets ``replaces`` to that target.
     """
 
     target: str
@@ -72,8 +72,8 @@ PASS_ORDER: Mapping[str, int] = MappingProxyType(
 class GraphPass:
     """A rewrite of the exported graph, in place or by returning another model; run by ``order``, checked after each.
 
-    ``PASS_ORDER`` has the orders of core's own passes. Two passes of one name are an error, unless one says ``replaces``
-    = that name.
+    ``PASS_ORDER`` has the orders of core's own passes. Two passes with the same name are an error, unless one sets
+    ``replaces`` to that name.
     """
 
     name: str
@@ -87,7 +87,7 @@ class GraphPass:
 class Metric:
     """How well predictions agree: ``compute(reference, converted)`` over the same images, from 0 to 1.
 
-    ``task`` is the name of the task whose predictions it takes, or ``any``. Below ``minimum`` the conversion fails; ``minimum=None`` only reports.
+    ``task`` is the name of the task whose predictions it compares, or ``any``. Below ``minimum`` the conversion fails; ``minimum=None`` only reports the value.
     """
 
     name: str

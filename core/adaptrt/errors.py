@@ -4,20 +4,20 @@
 
     AdaptrtError
     ├── UsageError (2)            the command or call itself is wrong
-    │   ├── ShapeError            a size, batch or shape that cannot be
+    │   ├── ShapeError            an invalid size, batch or shape
     │   ├── SettingsError         plugins.toml
-    │   └── OutputError           the place to write to: read-only, full, busy
-    ├── PluginError (3)           an adapter or extension is missing, broken or contradicts another
-    │   └── DependencyError       a package is missing, or its version does not fit
+    │   └── OutputError           the output location: read-only, full, busy
+    ├── PluginError (3)           an adapter or extension is missing, broken or conflicts with another
+    │   └── DependencyError       a package is missing or has an unsupported version
     ├── ModelError (4)            the model could not be loaded
-    │   ├── CheckpointError       the file is not what it should be, or wants to run code
-    │   └── ImageError            an image that is not one
-    ├── PatchError (5)            a patch does not fit, is not reached, or changes the result
-    ├── ExportError (6)           torch.onnx.export, or an axis that came out fixed
-    ├── GraphError (7)            a graph pass, or the graph that it leaves
-    ├── BuildError (8)            TensorRT does not build it
-    │   └── EngineError           an engine that does not load or run here
-    └── VerificationError (9)     the converted model is not the model
+    │   ├── CheckpointError       the file is damaged, of another kind, or requires running code
+    │   └── ImageError            a file that is not a valid image
+    ├── PatchError (5)            a patch does not apply, is never called, or changes the result
+    ├── ExportError (6)           torch.onnx.export failed, or a dynamic axis came out fixed
+    ├── GraphError (7)            a graph pass failed or left an invalid graph
+    ├── BuildError (8)            the build of the engine failed
+    │   └── EngineError           an engine cannot be loaded or run on this machine
+    └── VerificationError (9)     the converted model differs from the original
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 
 class AdaptrtError(Exception):
-    """Base of the tree. ``message`` says what happened, ``hint`` what to do about it.
+    """Base class of all errors. ``message`` says what happened, ``hint`` what to do about it.
 
-    ``report`` is what a conversion had found out when it failed.
+    ``report`` is the report of the conversion up to its failure.
     """
 
     exit_code = 1
@@ -115,7 +115,7 @@ _READABLE, _LONGEST = 24, 270  # names in a hint, and their characters
 
 
 def disk_error(error: BaseException) -> OSError | None:
-    """The full or read-only disk behind an error, if there is one: whoever was writing, it is the user's to mend."""
+    """The full or read-only disk that caused an error, if any: something only the user can fix."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -125,15 +125,15 @@ def disk_error(error: BaseException) -> OSError | None:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """A sentence for a hint with the nearest known name, if one is near."""
+    """A hint with the closest known name, if one is close."""
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else None
 
 
 def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
-    """A sentence for a hint on a file that is missing: the nearest name beside it, if one is near.
+    """A hint for a missing file: the closest file name in the same folder, if one is close.
 
-    ``suffixes`` are those, in lower case, that such a file can have; without them any will do.
+    ``suffixes`` limits the candidates (lower case); empty: any file.
     """
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     wanted = set(suffixes)
@@ -141,16 +141,16 @@ def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Text out of a file, for a message or a command to paste: no control characters, no line ends, no marks that
-    reorder what is shown."""
+    """Text from a file, made safe for a message or a command to paste: no control characters, line breaks, or
+    bidirectional marks."""
     return "".join(character for character in text if character.isprintable())
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence for a hint: the nearest known name, else all of them, as far as one reads."""
+    """A hint with the closest known name, else with the known names, shortened if there are many."""
     known = sorted(known)
     if not known:
-        return "None is known."
+        return "There are no known names."
     shown = known[:_READABLE]
     while len(shown) > 1 and len(", ".join(shown)) > _LONGEST:
         shown.pop()

@@ -1,7 +1,8 @@
 """The hooks, in the order of a conversion.
 
-Kinds: *first* stops at the first result that is not ``None``; *collected* concatenates what everybody returns; *all*
-calls everybody. Asked last registered first: extensions, then the adapter, then core's default.
+Kinds: *first* (pluggy's ``firstresult``) stops at the first result that is not ``None``; *collected* concatenates the
+results of all plugins; *all* calls all plugins. Called in reverse registration order: extensions, then the adapter, then
+core's default.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 # Hooks that were renamed: an implementation under the old name would never be called.
 RENAMED = {"typed_onnx": "reduce_precision"}
 
-# The stages of a conversion, and the hooks that each asks, in this order: drawn in the reference, held by the tests.
+# The stages of a conversion and the hooks that each calls, in this order: shown in the reference, checked by the tests.
 LIFE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("start", ("adapter_options",)),
     ("load", ("load_model",)),
@@ -59,7 +60,7 @@ LIFE: tuple[tuple[str, tuple[str, ...]], ...] = (
 def adapter_options() -> type[Any] | None:
     """The frozen dataclass that ``--set key=value`` fills; it arrives as ``ctx.options``.
 
-    First; the adapter alone is asked, before anything is loaded. Default: no options.
+    First; called on the adapter only, before anything is loaded. Default: no options.
     """
 
 
@@ -67,16 +68,16 @@ def adapter_options() -> type[Any] | None:
 def load_model(ctx: Conversion) -> nn.Module:  # type: ignore[empty-body]
     """The model: eval mode, float32, on the CPU, tensors in and tensors (or tuples or dicts of them) out.
 
-    First; the adapter alone is asked. Default: none, every adapter has it.
+    First; called on the adapter only. Default: none, every adapter must implement it.
     """
 
 
 @hookspec(firstresult=True)
 def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec | None:
-    """Inputs, image transform, decoder and labels of this model; the shapes asked for are applied to it afterwards.
+    """Inputs, image transform, decoder and labels of this model; the requested shapes are applied to it afterwards.
 
-    First; called once, after ``load_model``. Default: one image input of 640 x 640, raw outputs. Outputs that are left
-    out are completed from the reference run.
+    First; called once, after ``load_model``. Default: one image input of 640 x 640, raw outputs. Outputs that it
+    omits are filled in from the reference run.
     """
 
 
@@ -84,10 +85,10 @@ def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec | None:
 def example_inputs(
     ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
 ) -> Mapping[str, torch.Tensor] | None:
-    """One tensor for each input, at exactly these shapes; other seeds give other samples.
+    """One tensor for each input, with exactly these shapes; different seeds give different samples.
 
-    First; called for the trace and for every sample of the verification. Default: ``--image`` through ``preprocess``
-    where given (seed 0; other seeds vary it), else seeded noise that looks like an image.
+    First; called for the trace and for every sample of the verification. Default: the ``--image``, if given, through
+    ``preprocess`` (seed 0; other seeds vary it), else seeded image-like noise.
     """
 
 
@@ -97,7 +98,7 @@ def patches(  # type: ignore[empty-body]
 ) -> Iterable[Patch]:
     """Changes to the framework's source that make the model export well; ``spec`` says which axes are dynamic.
 
-    Collected; called once, after the reference ran on the untouched model. Default: none.
+    Collected; called once, after the unpatched model produced the reference outputs. Default: none.
     """
 
 
@@ -123,16 +124,16 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
 
     First; called once the float32 graph is verified, if the precision is expressed by such nodes
     (``precision.form == "qdq"``), before ``reduce_precision``. ``ctx.samples`` holds inputs to calibrate on. Keep the
-    file's metadata: the spec travels in there. Default: the file itself if it holds such nodes already; else an error.
+    file's metadata, which contains the spec. Default: the file itself if it already contains such nodes; else an error.
     """
 
 
 @hookspec(firstresult=True)
 def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path | None:
-    """The graph in the precision asked for, in ``ctx.workdir``; ``onnx_path`` itself where the graph stays float32.
+    """The graph in the requested precision, in ``ctx.workdir``; ``onnx_path`` itself if the graph stays float32.
 
-    First; called once the float32 graph is verified, and after ``quantize``. ``ctx.reduced_graph`` says whether casts are
-    wanted in the graph, ``ctx.samples`` holds inputs to measure on. Keep the file's metadata: the spec travels in there.
+    First; called once the float32 graph is verified, and after ``quantize``. ``ctx.reduced_graph`` says whether the
+    graph needs casts, ``ctx.samples`` holds inputs to measure on. Keep the file's metadata, which contains the spec.
     Default: the precision strategy of the target.
     """
 
@@ -149,19 +150,19 @@ def configure_builder(ctx: Conversion, network: Any, config: Any) -> None:
 def build_engine(
     ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision, backend: Backend
 ) -> Path | Built | None:
-    """What a backend runs, in ``ctx.workdir``: for TensorRT an engine, which is a plain plan.
+    """The file that a backend runs, in ``ctx.workdir``: for TensorRT an engine, which is a plain plan.
 
-    First; called for each backend that builds (``--to``), with the graph as that backend takes it. Return the file, or a
-    ``Built`` if more files belong to it. Default: ``backend.build``, where ``backend.unavailable`` gives no reason; else
-    nothing is built, and the report says why.
+    First; called for each backend that builds (``--to``), with the graph in the form that this backend reads. Return the
+    file, or a ``Built`` if there is more than one. Default: ``backend.build``, unless ``backend.unavailable`` gives a
+    reason; then nothing is built, and the report says why.
     """
 
 
 @hookspec(firstresult=True)
 def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, NDArray[Any]], ImageMeta] | None:
-    """One image, uint8 [H, W, 3] RGB, to one array for each input (batch axis 1), and where it lies in there.
+    """Turn one image, uint8 [H, W, 3] RGB, into one array for each input (batch axis 1), with its position in the input.
 
-    First; called for each image. Default: what ``spec.image`` says.
+    First; called for each image. Default: the transform ``spec.image``.
     """
 
 
@@ -169,7 +170,7 @@ def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, 
 def postprocess(
     outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
 ) -> Sequence[Predictions] | None:
-    """The outputs of a batch to one prediction for each image.
+    """Turn the outputs of a batch into one prediction for each image.
 
     First; called for each batch. Default: the decoder that the spec names.
     """
@@ -177,10 +178,10 @@ def postprocess(
 
 @hookspec(firstresult=True)
 def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | None:
-    """What the framework's own end-to-end road finds in an image: link 0 compares with it.
+    """The predictions of the framework's own inference pipeline for an image, which link 0 compares with.
 
-    ``spec`` holds the size and the decoder's parameters that were asked for; the framework has to use the same. First;
-    called where there is an ``--image``. Default: none, and the link reads "not available".
+    ``spec`` holds the requested size and decoder parameters; the framework has to use the same. First; called if there
+    is an ``--image``. Default: none, and the link reads "not available".
     """
 
 
@@ -190,15 +191,15 @@ def metrics(  # type: ignore[empty-body]
 ) -> Iterable[Metric]:
     """How well predictions agree, for links 0 and 5.
 
-    Collected; called where there is an image. ``precision`` is that of what is compared: in link 0, and where nothing was
-    rounded, float32. Default: the metrics of the spec's task.
+    Collected; called if there is an image. ``precision`` is that of the compared model: float32 in link 0, and if
+    nothing was rounded. Default: the metrics of the spec's task.
     """
 
 
 @hookspec
 def conversion_finished(ctx: Conversion, report: Report) -> None:
-    """The end, also of a failed conversion (``report.status``). Files are under their final names.
+    """The conversion has ended, successfully or not (``report.status``). Files have their final names.
 
-    All; whoever raises here, the others are told too. It takes nothing back: after a success the files stay, and the
-    error says so; after a failure it becomes a warning. Default: nothing.
+    All; every plugin is called, even if another one raises. An exception undoes nothing: after a success the files stay,
+    and the error says so; after a failure it becomes a warning. Default: nothing.
     """

@@ -1,4 +1,4 @@
-"""Names of classes, out of a file of the user's."""
+"""Class names from a user's file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adaptrt.errors import UsageError
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """A base for the options of an adapter: ``--set labels=FILE``, read when the options are filled."""
+    """Base class for adapter options with ``--set labels=FILE``, which is read when the options are filled."""
 
     labels: str | None = None
 
@@ -26,7 +26,7 @@ class LabelOptions:
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
-    """One label a line; in a ``.json`` file a list, or an object from class number to label."""
+    """One label per line; in a ``.json`` file a list, or an object from class number to label."""
     file = Path(path)
     try:
         text = file.read_text(encoding="utf-8-sig")

@@ -35,7 +35,7 @@ def takes_option(options: type[Any], key: str) -> bool:
 
 
 def renamed_option(options: type[Any], key: str) -> str | None:
-    """Today's name of an option that had this one."""
+    """The current name of an option that was once called ``key``."""
     renamed: Mapping[str, str] = getattr(options, "RENAMED", {})
     return renamed.get(key.partition(".")[0])
 
@@ -44,7 +44,7 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
     """An instance with these values, converted to the fields' types.
 
     Text is converted (``"0.4"`` for a float, ``"true"`` for a bool, JSON for lists and dicts); ``field.rest=value``
-    sets one key of a field that is a dict, whatever the order. A ``UsageError`` names the option and the type it wants.
+    sets one key of a field that is a dict, in any order. A ``UsageError`` names the option and the expected type.
     """
     hints = typing.get_type_hints(options)
     filled: dict[str, Any] = {}
@@ -66,9 +66,9 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
 
 
 def fill_settings(options: type[T], values: Mapping[str, Any], table: str) -> T:
-    """An instance with the values of a table of plugins.toml, which have their types already.
+    """An instance with the values of a plugins.toml table, which are already typed.
 
-    A ``SettingsError`` names the table (``settings.mlflow``), the key and the type it wants.
+    A ``SettingsError`` names the table (``settings.mlflow``), the key and the expected type.
     """
     import msgspec
 
@@ -98,7 +98,7 @@ def _missing(options: type[Any], filled: Mapping[str, Any]) -> list[str]:
 
 
 def no_option(message: str, key: str, options: type[Any], others: Iterable[str] = ()) -> UsageError:
-    """The error of a key that these options do not take; the hint has its new name, or the nearest."""
+    """The error for an unknown option; the hint has its new name, or the closest one."""
     renamed = renamed_option(options, key)
     if renamed is not None:
         return UsageError(message, hint=f"{key} was renamed to {renamed}: --set {renamed}=...")
@@ -106,7 +106,7 @@ def no_option(message: str, key: str, options: type[Any], others: Iterable[str] 
 
 
 def split_options(options: type[T] | None, values: Mapping[str, Any]) -> tuple[T | None, dict[str, Any]]:
-    """An instance with the values that belong to it, ``None`` without a class; and the values that are left."""
+    """An instance with the values that belong to it (``None`` without a class), and the remaining values."""
     if options is None:
         return None, dict(values)
     own = {key: value for key, value in values.items() if takes_option(options, key)}
@@ -127,7 +127,7 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
 
 
 def _container(key: str, text: str, wanted: Any) -> Any:
-    """JSON, or for lists plain parts between commas: ``0,2``."""
+    """JSON, or for lists comma-separated items: ``0,2``."""
     try:
         value = json.loads(text)
         if isinstance(value, (list, dict)) or value is None:
@@ -140,7 +140,7 @@ def _container(key: str, text: str, wanted: Any) -> Any:
 
 
 def _scalar(value: Any) -> Any:
-    """Text inside a dict, where no type says what it is: JSON where it reads as JSON, else text."""
+    """Text inside a dict, which has no declared type: JSON if it is valid JSON, else text."""
     try:
         return json.loads(value) if isinstance(value, str) else value
     except json.JSONDecodeError:

@@ -70,7 +70,7 @@ class SemanticMap:
     """The class of each pixel of one image.
 
     ``labels``: uint8 or int32 [H, W], pixels of the original image. ``scores``: float32 [C], the mean score of each class
-    over its pixels, where the decoder knows it.
+    over its pixels, if the decoder provides it.
     """
 
     labels: NDArray[np.uint8] | NDArray[np.int32]

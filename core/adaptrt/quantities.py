@@ -1,4 +1,4 @@
-"""Sizes and times in words."""
+"""Sizes and durations as text."""
 
 from __future__ import annotations
 

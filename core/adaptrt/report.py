@@ -1,4 +1,4 @@
-"""What a conversion did and proved: the schema of ``report.json``."""
+"""What a conversion did and verified: the schema of ``report.json``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Severity = Literal["error", "warning", "info"]
 Word = Literal["verified", "partly verified", "not verified"]
 
 LINKS = {
-    0: "framework's own predictions = ours, on the reference",
-    1: "patched model = reference",
-    2: "ONNX Runtime = reference",
-    3: "reduced-precision graph = reference",
-    4: "engine = reference",
-    5: "predictions of the result = predictions of the reference",
+    0: "framework predictions vs. adaptrt predictions",
+    1: "patched model vs. original",
+    2: "ONNX Runtime vs. reference",
+    3: "reduced-precision graph vs. reference",
+    4: "engine vs. reference",
+    5: "converted predictions vs. reference predictions",
 }
 
 
 @dataclass
 class Stage:
-    """One step of the life of a conversion; ``verifying`` marks time spent on proof, not on converting."""
+    """One stage of a conversion; ``verifying`` marks time spent on verification, not on conversion."""
 
     name: str
     seconds: float = 0.0
@@ -39,8 +39,8 @@ class Stage:
 class Check:
     """One comparison: a group of one output, or a metric over predictions.
 
-    ``value`` is compared with ``limit``: at most it, or at least it where ``higher_is_better``. ``reason`` says why
-    this limit. A value that is infinite or not a number is ``null`` in JSON, and infinite when read.
+    ``value`` must be at most ``limit``, or at least ``limit`` if ``higher_is_better``. ``reason`` explains the limit.
+    A value that is infinite or NaN is ``null`` in JSON, and infinite when read.
 
     ``kind``: ``samples`` each alone, samples in a ``batch``, the reduced-precision ``file`` itself in ONNX Runtime, or a
     ``metric``. ``artifact`` names the file that was compared where a link has several.
@@ -60,7 +60,7 @@ class Check:
 
     @property
     def title(self) -> str:
-        """The name, with what its kind and artifact add."""
+        """The name, extended by kind and artifact."""
         return f"{self.artifact and f'{self.artifact}: '}{self.name}{_KIND_TITLES[self.kind]}"
 
 
@@ -112,7 +112,7 @@ class PassRecord:
 
 @dataclass
 class PredictionRecord:
-    """What one form of the model found in an image: in words, and as the data that its task records (``Task.record``)."""
+    """What one form of the model found in an image: as text, and as the data that its task records (``Task.record``)."""
 
     task: str
     found: str = ""
@@ -162,7 +162,7 @@ class Exercise:
 @dataclass
 class EngineRecord:
     """The engine that was built, and its precision report: visible layers and their weight bytes by type, the share of
-    weights in parts that TensorRT does not show, the plan's size against the float32 weights. ``tensorrt`` is the version of ``product``; ``gpu`` what it was built for."""
+    weights in parts that TensorRT does not show, and the plan's size relative to the float32 weights. ``tensorrt`` is the version of ``product``; ``gpu`` is the GPU it was built for."""
 
     tensorrt: str
     gpu: str
@@ -184,8 +184,8 @@ class EngineRecord:
 
 @dataclass
 class ArtifactRecord:
-    """A file that a backend built, by its name in ``Report.files``: ``status`` and ``reason`` are its part of link 4, ``summary`` and ``record`` what the
-    backend says of it (the record of the first TensorRT engine is ``Report.engine``)."""
+    """A file that a backend built, by its name in ``Report.files``: ``status`` and ``reason`` are its part of link 4, ``summary`` and ``record`` the
+    backend's description of it (the record of the first TensorRT engine is ``Report.engine``)."""
 
     name: str
     backend: str
@@ -209,7 +209,7 @@ class SourceLocation:
 @dataclass
 class Finding:
     """What the graph check, or the export itself, found in the model's code. ``rule`` is the name of the rule;
-    ``operator`` is empty where it is not about one. Reports of older versions hold a ``number`` too, which is not read."""
+    ``operator`` is empty if no operator is concerned. The ``number`` in reports of older versions is ignored."""
 
     rule: str
     severity: Severity
@@ -231,9 +231,9 @@ class Failure:
 @dataclass
 class Report:
     """Everything about one conversion. ``operators`` maps a stage of the graph to its count of each operator;
-    ``cached`` is when the conversion was made that this one took its results from. ``source``, ``weights`` and
-    ``options`` (``--set``) record what was converted; nothing is loaded by them, since a report may be anyone's.
-    ``verdict`` is that of the file which is verified the least; ``None`` in reports of failures and of older versions."""
+    ``cached`` is the time of the earlier conversion that the results were taken from. ``source``, ``weights`` and
+    ``options`` (``--set``) record what was converted; nothing is loaded from them, since a report is untrusted.
+    ``verdict`` is that of the least verified file; ``None`` in reports of failures and of older versions."""
 
     adapter: str
     source: str
@@ -283,7 +283,7 @@ class Report:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Report:
-        """Read a report, of version 1 too; a ``ModelError`` names the field that is wrong."""
+        """Read a report of any version; a ``ModelError`` names the invalid field."""
         import msgspec
 
         try:
@@ -302,7 +302,7 @@ class Report:
 
 
 def _upgrade(raw: Any) -> Any:
-    """A report as data, under today's keys; version 1 had pictures, and the kind of a check in its name."""
+    """A report as data, with the current keys; version 1 had ``pictures``, and the kind of a check in its name."""
     upgrade_links(entries(raw, "links"))
     if not isinstance(raw, dict) or raw.get("version", 1) != 1:
         return raw
@@ -313,7 +313,7 @@ def _upgrade(raw: Any) -> Any:
 
 
 def upgrade_links(links: list[Any]) -> None:
-    """Links as data, in place: JSON has no infinity, so a value that is null was infinite, or not a number."""
+    """Links as data, in place: JSON has no infinity, so ``null`` stands for a value that was infinite or NaN."""
     for link in links:
         for check in entries(link, "checks"):
             if not isinstance(check, dict):
@@ -333,7 +333,7 @@ _KINDS = {"detections": "detect", "classification": "classify", "values": "value
 
 
 def _upgrade_predictions(raw: Any) -> None:
-    """Version 1 named a kind, with the columns of boxes and classes beside it."""
+    """Version 1 had a kind, with boxes and classes in separate columns."""
     for image in entries(raw, "images"):
         predictions = image.get("predictions") if isinstance(image, dict) else None
         if isinstance(predictions, dict):

@@ -1,4 +1,4 @@
-"""What the user asked for, and the conversion it becomes."""
+"""What the user requested, and the conversion it becomes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
 Require = Literal["", "verified"]
 
-# the command line offers no others; the Python API takes any
+# the choices on the command line; the Python API accepts any string
 _WORDS: Mapping[str, tuple[Any, ...]] = {
     "exporter": get_args(Exporter),
     "verify": get_args(Verify),
@@ -35,10 +35,10 @@ DEFAULT_BATCH = Dim(1, 8, 16, "batch")
 
 @dataclass(frozen=True)
 class ShapeRequest:
-    """The shapes asked for; whatever is ``None`` or missing is left to the adapter's spec.
+    """The requested shapes; whatever is ``None`` or missing is left to the adapter's spec.
 
-    ``dynamic`` names the axes that are dynamic and no others: ``batch``, ``hw``. ``shapes`` maps an input to whole
-    shapes, one for each profile; what else is asked for must not say something different of it.
+    ``dynamic`` names the axes that are dynamic; all others are fixed: ``batch``, ``hw``. ``shapes`` maps an input to
+    complete shapes, one for each profile; the other fields must not contradict them.
     """
 
     imgsz: tuple[int, int] | None = None
@@ -56,7 +56,7 @@ class ShapeRequest:
         )
 
     def apply(self, spec: ModelSpec) -> tuple[ModelSpec, list[str]]:
-        """The spec with these shapes, and warnings about sizes that had to be rounded up to the stride."""
+        """The spec with these shapes, and warnings about sizes that were rounded up to the stride."""
         unknown = [name for name in self.shapes if name not in [tensor.name for tensor in spec.inputs]]
         if unknown:
             raise ShapeError(
@@ -66,7 +66,7 @@ class ShapeRequest:
         if spec.image is None and (self.imgsz or "hw" in (self.dynamic or ())):
             raise ShapeError(
                 "The model takes no image, so it has no image size.",
-                hint=f"Give whole shapes: --shape {spec.inputs[0].name}=..." if spec.inputs else None,
+                hint=f"Give complete shapes: --shape {spec.inputs[0].name}=..." if spec.inputs else None,
             )
         warnings: list[str] = []
         counts = {len(shapes) for shapes in self.shapes.values() if len(shapes) > 1}
@@ -92,7 +92,7 @@ class ShapeRequest:
         return replace(spec, inputs=tuple(inputs)), warnings
 
     def _require_same(self, name: str, profiles: tuple[Shape, ...], is_image: bool) -> None:
-        """Refuse a ``shape`` beside another wish that it does not fulfill."""
+        """Reject a ``shape`` that contradicts another option."""
         axes = union(profiles)
         size = "x".join(str(axis.opt) for axis in axes[-2:])
         wishes = []
@@ -110,7 +110,7 @@ class ShapeRequest:
             given = " and ".join(f"{name}={format_shape(shape)}" for shape in profiles)
             raise ShapeError(
                 f"--shape {given} and {' and '.join(wishes)} contradict each other.",
-                hint=f"A whole shape says it all: leave out {' and '.join(wishes)}.",
+                hint=f"A complete shape already defines these: omit {' and '.join(wishes)}.",
             )
 
     def _requested(self, shape: Shape, is_image: bool) -> Shape:
@@ -168,11 +168,11 @@ def _rounded(shape: Shape, stride: int, warnings: list[str]) -> Shape:
 
 @dataclass(frozen=True)
 class Request:
-    """One conversion as the user asked for it.
+    """One conversion as the user requested it.
 
-    ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns over the names of nodes that stay float32. ``to`` names
-    the files to write (``("onnx", "engine")``), empty for an ONNX file and, if TensorRT can build one here, an engine.
-    ``target`` is the name of what the graph is made for; a number stands for its name.
+    ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns for the names of nodes that stay float32. ``to`` names
+    the files to write (``("onnx", "engine")``), empty: an ONNX file and, if TensorRT can build one here, an engine.
+    ``target`` is the name of the target that the graph is made for, also as a number.
     """
 
     source: str
@@ -208,7 +208,7 @@ class Request:
             value = getattr(self, name)
             if value not in known:
                 words = [str(word) for word in known if word]
-                raise UsageError(f"{name} {value!r} does not exist.", hint=did_you_mean(str(value), words))
+                raise UsageError(f"Unknown {name} {value!r}.", hint=did_you_mean(str(value), words))
         precision_named(self.precision)
         if self.target is not None:
             object.__setattr__(self, "target", str(self.target))
@@ -217,7 +217,7 @@ class Request:
             backend_named(word)
         if self.opset is not None and self.opset < 11:
             raise UsageError(
-                f"Opset {self.opset} is too old.", hint="Use 11 or later; 17 suits every TensorRT from 8.6 on."
+                f"Opset {self.opset} is too old.", hint="Use 11 or later; every TensorRT since 8.6 supports 17."
             )
         for pattern in self.keep_fp32:
             compile_pattern(pattern)
@@ -225,28 +225,28 @@ class Request:
 
 @dataclass(frozen=True)
 class BuildRequest(Request):
-    """An ONNX file to build an engine from; no adapter takes part."""
+    """An ONNX file to build an engine from; no adapter is involved."""
 
     adapter: str = ""
     set_dynamic_batch: bool = False
 
 
 def silent(*_: Any) -> None:
-    """Nobody listens."""
+    """No-op callback."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What hooks get as ``ctx``.
+    """The ``ctx`` argument of hooks.
 
-    ``options``: the adapter's own dataclass, filled. ``workdir``: a folder that goes when the conversion ends.
-    ``settings``: the ``[settings]`` table of plugins.toml, by plugin. ``notes``: sentences that the report should hold;
+    ``options``: the adapter's options, filled. ``workdir``: a folder that is removed when the conversion ends.
+    ``settings``: the ``[settings]`` table of plugins.toml, by plugin. ``notes``: sentences for the report;
     ``findings``: what the export found in the model's code.
-    ``warn`` tells the user something now, ``tell`` whoever asked for more (``request.verbose``);
-    ``progress(done, total, text)`` says how far a long step is (``total`` 0: unknown).
-    ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is to
-    stand in the types of a graph of its own; where not, the backend takes it as a build option. ``samples``: the inputs that
-    the result is compared on, by name; real images where there is an ``--image``; known from ``reduce_precision`` on.
+    ``warn`` shows a message to the user immediately, ``tell`` only in verbose mode (``request.verbose``);
+    ``progress(done, total, text)`` reports the progress of a long step (``total`` 0: unknown).
+    ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is
+    expressed in a reduced-precision graph; if not, it is a build option of the backend. ``samples``: the inputs that the
+    result is compared on, by name; real images if there is an ``--image``; available from ``reduce_precision`` on.
     """
 
     request: Request
@@ -265,7 +265,7 @@ class Conversion:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """Names that plugins may still use."""
+            """Old names that plugins may still use."""
             if name in _RENAMED:
                 raise PluginError(f"ctx.{name} is now called ctx.{_RENAMED[name]}.", hint="Update the plugin.")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -160,7 +160,7 @@ class TestBuild:
     @pytest.mark.parametrize(
         ("flags", "code", "message"),
         [
-            (["--plugin-lib", "missing.so"], 2, "--plugin-lib: there is no file missing.so."),
+            (["--plugin-lib", "missing.so"], 2, "--plugin-lib: file not found: missing.so."),
             (["--plugin-lib", __file__], 8, "test_commands.py cannot be loaded: "),
             (["--tactic-sources", "foo"], 2, "'foo'"),
             (["--batch", "1:8:16", "--imgsz", "320"], 2, "320"),

@@ -371,7 +371,7 @@ def test_an_extension_cannot_load_models(convert_with: Convert) -> None:
         """
     )
     assert report.warnings == [
-        "Extension ext is left out: ext (adaptrt-ext 1.0): load_model is asked of the adapter alone."
+        "Skipping extension ext: ext (adaptrt-ext 1.0): load_model is called on the adapter only."
     ]
 
 

@@ -34,7 +34,7 @@ def warning_of(source: str, install_extension: Install) -> str:
 def test_nobody_jumps_the_order(option: str, fake_distribution: FakeDistribution, install_extension: Install) -> None:
     source = f"@hookimpl({option}=True)\ndef metrics(ctx, spec): return []\n"
     warning = warning_of(source, install_extension)
-    assert warning.startswith("Extension ext is left out: ext (adaptrt-ext 1.0): tryfirst and trylast are not allowed")
+    assert warning.startswith("Skipping extension ext: ext (adaptrt-ext 1.0): tryfirst and trylast are not allowed")
     assert "(metrics)" in warning
     fake_distribution(
         "adaptrt-pushy",
@@ -65,7 +65,7 @@ def test_unknown_hooks_have_a_nearest(fake_distribution: FakeDistribution, insta
 
 def test_a_wrong_signature(install_extension: Install) -> None:
     warning = warning_of("@hookimpl\ndef metrics(ctx, spec, shapes): return []\n", install_extension)
-    assert "ext (adaptrt-ext 1.0) does not fit" in warning
+    assert "ext (adaptrt-ext 1.0) does not match the hooks" in warning
     assert "shapes" in warning
     assert "\n" not in warning
 
@@ -82,14 +82,14 @@ def test_functions_without_the_mark_are_no_hooks(convert_with: Convert) -> None:
 def test_a_broken_extension_is_left_out(source: str, convert_with: Convert) -> None:
     report = convert_with(source, verify="none")
     (warning,) = report.warnings
-    assert warning.startswith("Extension ext is left out: ext (adaptrt-ext 1.0) cannot be imported: ")
+    assert warning.startswith("Skipping extension ext: ext (adaptrt-ext 1.0) cannot be imported: ")
 
 
 def test_an_extension_for_another_core_is_left_out_unimported(install_extension: Install) -> None:
     install_extension("ext", "raise AssertionError\n", requires=["adaptrt>=999"])
     session, _ = open_session(None)
     assert session.warnings == [
-        f"Extension ext is left out: adaptrt-ext 1.0 cannot run here: adaptrt is {adaptrt.__version__} (needs adaptrt>=999)."
+        f"Skipping extension ext: adaptrt-ext 1.0 cannot run here: adaptrt is {adaptrt.__version__} (needs adaptrt>=999)."
     ]
     assert "extension_ext" not in sys.modules
 
@@ -175,7 +175,7 @@ def test_nonsense_is_named(
     with pytest.raises(PluginError) as caught:
         convert_with(source, image=image)
     message = caught.value.message
-    assert re.match(f"{EXT} has to return ", message), message
+    assert re.match(f"{EXT} must return ", message), message
     assert wanted in message
     assert returned in message.replace("PosixPath", "Path")
     assert hook in message
@@ -201,7 +201,7 @@ def test_an_adapter_that_raises_is_named(hook: str, tiny: str, fake_distribution
 def test_an_adapter_with_a_wrong_signature_is_an_error(fake_distribution: FakeDistribution) -> None:
     source = "from adaptrt import hookimpl\n@hookimpl\ndef load_model(context): pass\n"
     fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": source})
-    with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) does not fit: .*context"):
+    with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) does not match the hooks: .*context"):
         open_session("bad")
 
 
@@ -213,7 +213,7 @@ def test_a_model_that_is_none(tiny: str, fake_distribution: FakeDistribution) ->
             modules={f"bad{number}": f"from adaptrt import hookimpl\n@hookimpl\ndef load_model(): return {answer}\n"},
         )
         with pytest.raises(
-            PluginError, match=rf"bad{number} \(adaptrt-bad{number} 1.0\) has to return a torch.nn.Module"
+            PluginError, match=rf"bad{number} \(adaptrt-bad{number} 1.0\) must return a torch.nn.Module"
         ):
             adaptrt.convert("net", adapter=f"bad{number}")
 
@@ -227,9 +227,7 @@ def test_options_that_are_no_dataclass(tiny: str, fake_distribution: FakeDistrib
     def load_model(): raise AssertionError
     """
     fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": source})
-    with pytest.raises(
-        PluginError, match=r"bad \(adaptrt-bad 1.0\) has to return a dataclass type from adapter_options"
-    ):
+    with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) must return a dataclass type from adapter_options"):
         adaptrt.convert("net", adapter="bad")
 
 
@@ -292,7 +290,7 @@ def test_two_distributions_claim_one_extension(fake_distribution: FakeDistributi
     install_extension("ext", "")
     fake_distribution("other", {"adaptrt.extensions": {"ext": "other_ext"}}, modules={"other_ext": ""}, version="2.1")
     session, _ = open_session(None)
-    assert session.warnings == ["Extension ext is claimed by adaptrt-ext 1.0 and other 2.1: both are left out."]
+    assert session.warnings == ["Skipping extension ext: it is claimed by adaptrt-ext 1.0 and other 2.1."]
     assert "extension_ext" not in sys.modules
     assert "other_ext" not in sys.modules
 
@@ -354,7 +352,7 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
     [
         (
             "image=replace(spec.image, input='photos')",
-            "from model_spec whose image goes to 'photos', which is no input",
+            "from model_spec whose image goes to 'photos', which is not an input",
         ),
         ("decoder=DecoderSpec('yollo')", "There is no decoder 'yollo'"),
     ],
@@ -387,7 +385,7 @@ def test_a_distribution_without_metadata(
     (metadata,) = folder.glob("*/METADATA")
     metadata.unlink()
     session, _ = open_session(None)
-    assert "Extension gone is left out" in session.warnings[0]
+    assert "Skipping extension gone" in session.warnings[0]
 
 
 def test_patches_beyond_their_tested_versions_need_link_1(tiny: str, install_extension: Install) -> None:

@@ -10,7 +10,7 @@ from adaptrt import did_you_mean, nearest_file, nearest_name
 def test_a_hint_names_the_nearest_or_what_one_can_read() -> None:
     assert did_you_mean("conv", ["conf", "iou"]) == "Did you mean 'conf'?"
     assert did_you_mean("x", ["b", "a"]) == "Known: a, b."
-    assert did_you_mean("x", []) == "None is known."
+    assert did_you_mean("x", []) == "There are no known names."
     many = did_you_mean("x", [f"{number:03}" for number in range(600)])
     assert many.startswith("Known: 000, 001, ")
     assert many.endswith(", 023 and 576 more.")

@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from adaptrt.plugins.discovery import Candidate
 
 EXAMPLES = (
-    ("adaptrt adapters", "what is installed"),
-    ("adaptrt adapters --all", "what could be, and the line that installs it"),
-    ("adaptrt adapters --check", "import each one, in a process of its own"),
+    ("adaptrt adapters", "list installed adapters"),
+    ("adaptrt adapters --all", "also list available adapters and how to install them"),
+    ("adaptrt adapters --check", "import each one in a separate process"),
 )
 
 
 @click.command("adapters", cls=Command, examples=EXAMPLES)
-@option("--all", "everything", is_flag=True, help="The catalog too: what could be installed.")
-@option("--check", is_flag=True, help="Import each adapter in a process of its own.")
+@option("--all", "everything", is_flag=True, help="Also list the adapters that can be installed.")
+@option("--check", is_flag=True, help="Import each adapter in a separate process.")
 @general_options
 @click.pass_context
 def adapters(ctx: click.Context, /, everything: bool, check: bool, verbose: int, quiet: bool, as_json: bool) -> None:
-    """List the adapters: which frameworks can be converted here, and why one cannot."""
+    """List the adapters: which frameworks can be converted, and what is missing for the others."""
     from adaptrt.errors import PluginError
 
     rows = installed_adapters(check=check)
@@ -41,7 +41,7 @@ def adapters(ctx: click.Context, /, everything: bool, check: bool, verbose: int,
 
 
 def installed_adapters(*, check: bool = False) -> list[dict[str, Any]]:
-    """A row for each entry point; ``problems`` says why one cannot run here. Nothing is imported into this process."""
+    """A row for each entry point; ``problems`` lists what prevents one from running. Nothing is imported into this process."""
     from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 
     found = find_candidates(ADAPTERS)
@@ -70,7 +70,7 @@ def installed_adapters(*, check: bool = False) -> list[dict[str, Any]]:
 
 
 def _frameworks(candidate: Candidate) -> list[dict[str, str | None]]:
-    """What the distribution requires besides adaptrt, with the version that is here."""
+    """What the distribution requires besides adaptrt, with the installed versions."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     from adaptrt.plugins.discovery import installed_version
@@ -89,7 +89,7 @@ def _frameworks(candidate: Candidate) -> list[dict[str, str | None]]:
 
 
 def import_problem(candidate: Candidate) -> str | None:
-    """Why an adapter cannot be imported and registered, found out in a process of its own; ``None`` if it can."""
+    """Why an adapter cannot be imported and registered, tested in a separate process; ``None`` if it can."""
     import signal
     import subprocess
     import sys
@@ -100,7 +100,7 @@ def import_problem(candidate: Candidate) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
-        return "its import does not end within 120 s"
+        return "its import does not finish within 120 s"
     if done.returncode == 0 and done.stdout.endswith(DONE):
         return None
     if done.returncode < 0:
@@ -128,7 +128,7 @@ def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_catalog: bool, verbose: bool) -> None:
-    """By distribution: what it is made for and what is here, then its adapters."""
+    """By distribution: what it requires and what is installed, then its adapters."""
     if not rows:
         echo("No adapter is installed.")
     width = max((len(row["name"]) for row in [*rows, *missing]), default=0)
@@ -136,7 +136,7 @@ def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_
         own = [row for row in rows if (row["distribution"], row["version"]) == source]
         echo(f"{click.style(' '.join(source), bold=True)}  {own[0]['summary']}", styled=True)
         for framework in own[0]["frameworks"]:
-            here = f"{framework['installed']} is here" if framework["installed"] else "not here"
+            here = f"{framework['installed']} installed" if framework["installed"] else "not installed"
             echo(f"  for {framework['requires']} ({here})")
         for row in own:
             state = click.style("broken", fg="red") if row["problems"] else click.style("ok", fg="green")
@@ -152,4 +152,4 @@ def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_
         echo(f"    {row['name']:<{width}}  {row['summary']}")
         echo(f"    {'':{width}}  for {row['framework']}, {row['license']}: {row['install']}")
     if hint_at_catalog:
-        echo("What else there is: adaptrt adapters --all")
+        echo("To list all available adapters: adaptrt adapters --all")

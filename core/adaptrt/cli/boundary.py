@@ -28,7 +28,7 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 class Terminated(BaseException):
-    """A signal that asks the process to end; raised so that everything on the way cleans up."""
+    """A signal that asks the process to end; raised so that every caller cleans up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"Ended by {signal.Signals(number).name}")
@@ -45,15 +45,15 @@ def run(command: click.Command, args: Sequence[str], name: str) -> int:
     try:
         with _ends_cleanly(), tracing_if_requested():
             return _run(command, list(args), name)
-    except BrokenPipeError:  # whoever read standard output is gone: nothing more can be said
+    except BrokenPipeError:  # the reader of standard output is gone: nothing more can be printed
         _discard_output()
         return BROKEN_PIPE
 
 
 def _open_missing_streams() -> None:
-    """A process that was started with standard output or error closed (``>&-``) writes to nowhere instead.
+    """If standard output or error is closed at startup (``>&-``), open the null device in its place.
 
-    The descriptors have to be taken, or the next file that is opened becomes standard output.
+    Otherwise the next file that is opened would get the descriptor of standard output.
     """
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
@@ -65,7 +65,7 @@ def _open_missing_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Python flushes at exit, and must not fail again on what could not be written."""
+    """Python flushes at exit, which must not fail a second time."""
     for stream in (sys.stdout, sys.stderr):
         discard_output(stream)
 
@@ -81,7 +81,7 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
     except BrokenPipeError:
         raise
     except SystemExit as error:
-        if not isinstance(sys.stdout, io.TextIOBase):  # click's wrapper: it ends so on a closed pipe
+        if not isinstance(sys.stdout, io.TextIOBase):  # click's wrapper, which exits like this on a closed pipe
             raise BrokenPipeError from error
         raise
     except (Exception, KeyboardInterrupt, Terminated) as error:
@@ -97,7 +97,7 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
 
 
 def _require_text(args: Sequence[str]) -> None:
-    """Refuse what no report, manifest or file system can hold; the shell hands over any bytes."""
+    """Reject arguments that are not text; the shell passes any bytes."""
     for arg in args:
         if "\0" in arg or any("\ud800" <= character <= "\udfff" for character in arg):
             raise UsageError(f"The argument {arg!r} is not valid UTF-8 text.", hint="Rename the file, or retype it.")
@@ -105,7 +105,7 @@ def _require_text(args: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _Failure:
-    """What is told of an error; ``report`` is what a conversion knew by then."""
+    """What is printed for an error; ``report`` is that of the failed conversion, if any."""
 
     kind: str
     message: str
@@ -124,13 +124,15 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
         return _Failure("Interrupted", "Interrupted", None, INTERRUPTED)
     if isinstance(error, Terminated):
         return _Failure("Interrupted", str(error), None, error.exit_code)
-    if isinstance(error, OSError) and error.errno is not None:  # the disk, a path, a limit: no fault of the program
+    if isinstance(error, OSError) and error.errno is not None:  # the disk, a path, a limit: not a bug
         where = f" ({error.filename})" if error.filename is not None else ""
         return _Failure("OutputError", f"{error.strerror}{where}.", None, OutputError.exit_code)
     if isinstance(error, MemoryError):
-        return _Failure("ModelError", "Out of memory.", "The file asks for more than there is.", ModelError.exit_code)
+        return _Failure(
+            "ModelError", "Out of memory.", "The file needs more memory than is available.", ModelError.exit_code
+        )
     message = f"internal error: {type(error).__name__}: {error}"
-    return _Failure("InternalError", message, "Run it again with --debug, and report what it shows.", 1)
+    return _Failure("InternalError", message, "Run it again with --debug and report the output.", 1)
 
 
 def _show(failure: _Failure) -> None:
@@ -152,7 +154,7 @@ def _show_checks(report: Report) -> None:
 
 
 def _echo_json(failure: _Failure) -> None:
-    """The error; with it what the report of a conversion knew."""
+    """The error, with the failed conversion's report."""
     known = json.loads(failure.report.to_json()) if failure.report is not None else {"status": "failed"}
     error = {"kind": failure.kind, "message": failure.message, "hint": failure.hint, "exit_code": failure.exit_code}
     echo_json({**known, "error": error})

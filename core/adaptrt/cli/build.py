@@ -13,12 +13,12 @@ FILES, SHAPES, PROOF = "Files", "Shapes", "Verification"
 PRECISION = "Precision"
 
 EXAMPLES = (
-    ("adaptrt build best.onnx --precision fp16", "best.engine with its manifest; shapes as in the file"),
+    ("adaptrt build best.onnx --precision fp16", "best.engine with its manifest; shapes from the file"),
     (
         "adaptrt build any.onnx --shape images=1..32@8x3x640x640 --precision fp16",
-        "any ONNX file, with its dynamic batch from 1 to 32",
+        "any ONNX file, with a dynamic batch from 1 to 32",
     ),
-    ("adaptrt build fixed.onnx --set-dynamic-batch --batch 1:8:32", "a fixed batch made dynamic first"),
+    ("adaptrt build fixed.onnx --set-dynamic-batch --batch 1:8:32", "make a fixed batch dynamic first"),
 )
 
 
@@ -26,25 +26,25 @@ EXAMPLES = (
 @click.argument("source", metavar="FILE")
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside FILE]")
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=SHAPES, help="images=1..16@8x3x640x640 (min..max@opt); repeat an input for another profile.")  # fmt: skip
-@option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as trtexec takes it.")  # fmt: skip
+@option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as in trtexec.")  # fmt: skip
 @option("--opt-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES)
 @option("--max-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES)
 @option("--batch", "--batch-size", metavar="N", section=SHAPES, help="4, 1:16 or 1:8:16 (min:opt:max).")
 @option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
-@option("--set-dynamic-batch", is_flag=True, section=SHAPES, help="Make a fixed batch dynamic, where that can be done.")
+@option("--set-dynamic-batch", is_flag=True, section=SHAPES, help="Make a fixed batch dynamic, if possible.")
 @precision_flags(PRECISION)
 @build_flags
-@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How much is compared with ONNX Runtime.  [default: full]")  # fmt: skip
+@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to compare with ONNX Runtime.  [default: full]")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to compare on.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")
 @general_options
 @click.pass_context
 def build(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
-    """Build a TensorRT engine from an ONNX FILE, anybody's; no adapter is needed.
+    """Build a TensorRT engine from any ONNX FILE; no adapter is needed.
 
-    What it computes is compared with the file in ONNX Runtime. Where TensorRT is missing, --precision fp16 and bf16
-    still write and check the graph in that precision.
+    The engine's outputs are compared with those of the file in ONNX Runtime. If TensorRT is not installed, --precision
+    fp16 and bf16 still write and check the graph in that precision.
     """
     import shlex
 

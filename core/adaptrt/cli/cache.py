@@ -1,4 +1,4 @@
-"""``adaptrt cache``: what earlier conversions and builds left for the next ones."""
+"""``adaptrt cache``: results of earlier conversions and builds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from adaptrt.specs.commands import Command as Declared
 
 _TITLE = "Commands"
 
-LS_EXAMPLES = (("adaptrt cache ls", "what is kept, the most recently used first"),)
+LS_EXAMPLES = (("adaptrt cache ls", "list cached results, most recently used first"),)
 PRUNE_EXAMPLES = (
-    ("adaptrt cache prune", "empty it"),
-    ("adaptrt cache prune --older-than 30d --timing", "what was not used for 30 days, and the timing caches"),
-    ("adaptrt cache prune --max-size 5G", "keep the 5 GiB used last"),
+    ("adaptrt cache prune", "remove everything except timing caches"),
+    ("adaptrt cache prune --older-than 30d --timing", "remove what was not used for 30 days, including timing caches"),
+    ("adaptrt cache prune --max-size 5G", "keep the 5 GiB used most recently"),
 )
 _AGE = re.compile(r"(\d+)\s*([dhm])")
 _SECONDS = {"d": 86400, "h": 3600, "m": 60}
@@ -32,13 +32,13 @@ _SECONDS = {"d": 86400, "h": 3600, "m": 60}
     ),
 )
 def cache() -> None:
-    """Converted files, engines and kernel timings that are kept for the next time."""
+    """Cached converted files, engines and kernel timings."""
 
 
 @click.command("ls", cls=Command, examples=LS_EXAMPLES)
 @general_options
 def ls(verbose: int, quiet: bool, as_json: bool) -> None:
-    """List what is kept, the most recently used first."""
+    """List cached results, most recently used first."""
     from adaptrt.quantities import file_size
 
     content = _content()
@@ -60,12 +60,12 @@ def ls(verbose: int, quiet: bool, as_json: bool) -> None:
 
 
 @click.command("prune", cls=Command, examples=PRUNE_EXAMPLES)
-@option("--older-than", metavar="AGE", help="Only what was not used for 30d, 12h or 10m.")
-@option("--max-size", metavar="SIZE", help="Keep this much, used last: 5G, 500M.")
-@option("--timing", is_flag=True, help="The timing caches too; the next builds measure again.")
+@option("--older-than", metavar="AGE", help="Remove only what was not used for this time: 30d, 12h, 10m.")
+@option("--max-size", metavar="SIZE", help="Keep the most recently used, up to this size: 5G, 500M.")
+@option("--timing", is_flag=True, help="Also remove timing caches; the next builds measure again.")
 @general_options
 def prune(older_than: str | None, max_size: str | None, timing: bool, verbose: int, quiet: bool, as_json: bool) -> None:
-    """Remove what is kept: all of it, or what was not used lately."""
+    """Remove cached results: all, or those not used recently."""
     from adaptrt.quantities import file_size
     from adaptrt.specs import parse_workspace
     from adaptrt.store.cache import Store, default_timing_folder

@@ -1,6 +1,6 @@
-"""``python -m adaptrt.cli.check_adapter NAME``: imports an adapter and registers it, and nothing else.
+"""``python -m adaptrt.cli.check_adapter NAME``: only imports an adapter and registers it.
 
-A process of its own, since an import can crash, hang, or change the process it runs in.
+Runs in a separate process, since an import can crash, hang, or change the process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from adaptrt.builtins import DEFAULTS
 from adaptrt.errors import PluginError
 from adaptrt.plugins.session import Session
 
-DONE = "registered"  # the last word: an import that ends the process says nothing
+DONE = "registered"  # printed last: an import that ends the process never gets here
 
 if __name__ == "__main__":
     try:

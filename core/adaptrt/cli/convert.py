@@ -15,19 +15,19 @@ FILES, SHAPES, EXPORT, PROOF, PLUGINS = "Model and files", "Shapes and names", "
 EXAMPLES = (
     (
         "adaptrt convert --adapter yolov5 best.pt --image street.jpg",
-        "best.onnx and its reports beside best.pt, every link proved",
+        "best.onnx and its reports next to best.pt, every check passed",
     ),
     ("adaptrt convert --adapter yolov5 best.pt --imgsz 800x1216 --batch 1:8:16", "another size; batches of 1 to 16"),
     (
         "adaptrt convert --adapter yolov5 best.pt --shape images=1..16@8x3x640x640 -o out/shop.onnx",
-        "the same in the shape language",
+        "the same batch, in the shape language",
     ),
-    ("adaptrt convert --adapter yolov5 best.pt --set conf=0.4 --dry-run", "what would happen, without doing it"),
+    ("adaptrt convert --adapter yolov5 best.pt --set conf=0.4 --dry-run", "print the plan without converting"),
 )
 
 
 class ConvertCommand(Command):
-    """Says that the script ``convert`` is this command."""
+    """Adds to the help that the script ``convert`` is this command."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help_text(ctx, formatter)
@@ -40,28 +40,36 @@ class ConvertCommand(Command):
 @click.command("convert", cls=ConvertCommand, examples=EXAMPLES)
 @click.argument("source")
 @option("--adapter", "-a", metavar="NAME", section=FILES, help="The framework's adapter; see: adaptrt adapters")
-@option("--weights", "--checkpoint", metavar="FILE", section=FILES, help="Weights, where SOURCE is a configuration.")
+@option("--weights", "--checkpoint", metavar="FILE", section=FILES, help="Weights, if SOURCE is a configuration.")
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside SOURCE]")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=FILES, help="An option of the adapter or decoder.")  # fmt: skip
-@option("--trust-checkpoint", is_flag=True, section=FILES, help="Let the framework unpickle the file: that runs its code.")  # fmt: skip
-@option("--dry-run", is_flag=True, section=FILES, help="Print the plan; load nothing. With -v: load the model, and print its patches and graph passes too.")  # fmt: skip
+@option("--trust-checkpoint", is_flag=True, section=FILES, help="Let the framework unpickle the file, which can run code in it.")  # fmt: skip
+@option("--dry-run", is_flag=True, section=FILES, help="Print the plan without loading the model. With -v: load it, and also print patches and graph passes.")  # fmt: skip
 @option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
 @option("--batch", "--batch-size", metavar="N", section=SHAPES, help="4, 1:16 or 1:8:16 (min:opt:max).")
-@option("--dynamic", metavar="AXES", section=SHAPES, help="batch, hw, batch,hw or none: these axes and no others.")
+@option("--dynamic", metavar="AXES", section=SHAPES, help="Axes to make dynamic: batch, hw, batch,hw or none.")
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=SHAPES, help="images=1..16@8x3x640x640 (min..max@opt); repeat an input for another profile.")  # fmt: skip
-@option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as trtexec takes it.")  # fmt: skip
+@option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as in trtexec.")  # fmt: skip
 @option("--opt-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES)
 @option("--max-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES)
 @option("--input-names", metavar="A,B", section=SHAPES, help="Names for the inputs, in order.")
 @option("--output-names", metavar="A,B", section=SHAPES, help="Names for the outputs, in order.")
-@option("--opset", type=int, metavar="N", section=EXPORT, help="ONNX opset.  [default: what target and exporter allow]")
+@option(
+    "--opset",
+    type=int,
+    metavar="N",
+    section=EXPORT,
+    help="ONNX opset.  [default: chosen by target and exporter]",
+)
 @option("--exporter", type=click.Choice(["auto", "dynamo", "torchscript"]), default="auto", section=EXPORT, help="Front end of torch.onnx.  [default: auto, the adapter's choice]")  # fmt: skip
-@option("--simplify/--no-simplify", default=True, section=EXPORT, help="Let onnxsim shorten the graph.  [default: yes]")
+@option(
+    "--simplify/--no-simplify", default=True, section=EXPORT, help="Simplify the graph with onnxsim.  [default: yes]"
+)
 @precision_flags(EXPORT)
 @build_flags
-@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How much is proved.  [default: full]")  # fmt: skip
-@option("--image", metavar="FILE", section=PROOF, help="A real image: trace, check and draw on it.")
-@option("--test-image", metavar="FILE", section=PROOF, help="Another image to check on.")
+@option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to verify.  [default: full]")  # fmt: skip
+@option("--image", metavar="FILE", section=PROOF, help="A real image to trace, verify and draw on.")
+@option("--test-image", metavar="FILE", section=PROOF, help="Another image to verify on.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=PLUGINS, help="A plugins.toml; its modules are loaded.")
 @option("--trace-plugins", is_flag=True, section=PLUGINS, help="Print each hook as it is called.")
@@ -70,10 +78,10 @@ class ConvertCommand(Command):
 def convert(
     ctx: click.Context, /, *, dry_run: bool, trace_plugins: bool, verbose: int, quiet: bool, as_json: bool, **flags: Any
 ) -> None:
-    """Convert SOURCE, a checkpoint, a configuration or a model's name, and prove the result.
+    """Convert SOURCE (a checkpoint, a configuration or a model name) and verify the result.
 
-    Each form of the model is compared with the untouched one: the framework's own predictions, the patched model,
-    ONNX Runtime alone and in batches, and what is found in an image. No model is written unless it all agrees.
+    Each form of the model is compared with the original: the framework's own predictions, the patched model, ONNX
+    Runtime on single samples and batches, and the predictions for an image. No model is written unless all checks pass.
     """
     from adaptrt.cli.request import request_from_flags
 

@@ -14,9 +14,9 @@ from adaptrt.cli.output import echo
 @general_options
 @click.pass_context
 def doctor(ctx: click.Context, /, verbose: int, quiet: bool, as_json: bool) -> None:
-    """Check this installation: versions, what is missing for which purpose, and the line that installs it.
+    """Check this installation: versions, what is missing for each purpose, and the command that installs it.
 
-    The exit code is 0 unless something that is installed is broken.
+    The exit code is 0 unless an installed component is broken.
     """
     from adaptrt.cli.health import examine
     from adaptrt.errors import DependencyError

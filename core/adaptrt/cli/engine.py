@@ -1,4 +1,4 @@
-"""``adaptrt engine``: the header that Ultralytics puts before a plan, off and on."""
+"""``adaptrt engine``: remove or add the header that Ultralytics puts before a plan."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from adaptrt.specs.commands import Command as Declared
 
 _TITLE = "Commands"
 
-UNWRAP_EXAMPLES = (("adaptrt engine unwrap yolo.engine -o plain.engine", "a plan that trtexec and Triton read"),)
-WRAP_EXAMPLES = (("adaptrt engine wrap best.engine -o for_ultralytics.engine", 'what YOLO("...engine") reads'),)
+UNWRAP_EXAMPLES = (("adaptrt engine unwrap yolo.engine -o plain.engine", "a plan that trtexec and Triton can read"),)
+WRAP_EXAMPLES = (
+    ("adaptrt engine wrap best.engine -o for_ultralytics.engine", 'an engine that YOLO("...engine") can read'),
+)
 
 
 @click.group(
@@ -25,12 +27,12 @@ WRAP_EXAMPLES = (("adaptrt engine wrap best.engine -o for_ultralytics.engine", '
     ),
 )
 def engine() -> None:
-    """Engines of Ultralytics start with a header that other TensorRT tools cannot read: take it off, or put it on."""
+    """Remove or add the header of Ultralytics engines, which other TensorRT tools cannot read."""
 
 
 @click.command("unwrap", cls=Command, examples=UNWRAP_EXAMPLES)
 @click.argument("file")
-@option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.plan beside FILE]")
+@option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.plan next to FILE]")
 @general_options
 def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
     """Write the plain plan of an engine that Ultralytics exported."""
@@ -39,15 +41,15 @@ def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bo
     source = _existing(file)
     target = _target(source, output, source.with_suffix(".plan"))
     header = _written_whole(target, lambda path: take_off(source, path))
-    _tell(target, header, verbose=verbose, quiet=quiet, as_json=as_json)
+    _show(target, header, verbose=verbose, quiet=quiet, as_json=as_json)
 
 
 @click.command("wrap", cls=Command, examples=WRAP_EXAMPLES)
 @click.argument("file")
-@option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.ultralytics.engine beside FILE]")
+@option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.ultralytics.engine next to FILE]")
 @general_options
 def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
-    """Write an engine with the header that Ultralytics reads, out of the manifest beside FILE."""
+    """Write an engine with the header that Ultralytics reads, from the manifest next to FILE."""
     from adaptrt.backends.tensorrt.header import header_of
     from adaptrt.backends.tensorrt.header import wrap as put_on
     from adaptrt.backends.tensorrt.manifest import find_manifest
@@ -57,13 +59,13 @@ def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool
     manifest = find_manifest(source)
     if manifest is None:
         raise EngineError(
-            f"{source.name} has no manifest ({source.name}.json): names and sizes for the header are not known.",
-            hint="Copy the manifest beside it, or build the engine again.",
+            f"{source.name} has no manifest ({source.name}.json): the names and sizes for the header are unknown.",
+            hint="Copy the manifest next to it, or build the engine again.",
         )
     header = header_of(manifest.spec)
     target = _target(source, output, source.with_name(f"{source.stem}.ultralytics.engine"))
     _written_whole(target, lambda path: put_on(source, path, header))
-    _tell(target, header, verbose=verbose, quiet=quiet, as_json=as_json)
+    _show(target, header, verbose=verbose, quiet=quiet, as_json=as_json)
 
 
 def _existing(file: str) -> Path:
@@ -81,12 +83,12 @@ def _target(source: Path, output: str | None, default: Path) -> Path:
     if target.is_dir():
         target = target / default.name
     if target.exists() and target.samefile(source):
-        raise OutputError(f"{target} would be overwritten with itself.", hint="Name another file with -o.")
+        raise OutputError(f"{target} is the input file.", hint="Choose another file with -o.")
     return target
 
 
 def _written_whole(target: Path, write: object) -> dict[str, object]:
-    """Aside first, so that nothing half appears under the name."""
+    """Write to a temporary file, then rename, so that no partial file appears under the name."""
     from adaptrt.pipeline.output import output_error
 
     aside = target.with_name(f".{target.name}.part")
@@ -101,7 +103,7 @@ def _written_whole(target: Path, write: object) -> dict[str, object]:
     return result or {}
 
 
-def _tell(target: Path, header: dict[str, object], *, verbose: int, quiet: bool, as_json: bool) -> None:
+def _show(target: Path, header: dict[str, object], *, verbose: int, quiet: bool, as_json: bool) -> None:
     if as_json:
         from adaptrt.cli.output import echo_json
 

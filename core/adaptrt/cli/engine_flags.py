@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 ENGINE = "Engine"
-_SWITCHES = ("fp16", "bf16", "int8")  # precisions that are options, too
+_SWITCHES = ("fp16", "bf16", "int8")  # precisions that have their own option
 
 
 def precision_flags(section: str) -> Callable[[F], F]:
@@ -25,21 +25,21 @@ def precision_flags(section: str) -> Callable[[F], F]:
             "--to",
             metavar="A,B",
             section=section,
-            help="Files to write: onnx, engine, rtx (TensorRT-RTX), or what another backend builds.  [default: onnx, and "
+            help="Files to write: onnx, engine, rtx (TensorRT-RTX), or a file of another backend.  [default: onnx, and "
             "engine if TensorRT can build it]",
         ),
         option(
             "--target",
             metavar="NAME",
             section=section,
-            help="What the graph is made for: TensorRT 8, 10 or 11, or another backend's target.  [default: the installed "
+            help="Target of the graph: TensorRT 8, 10 or 11, or another backend's target.  [default: the installed "
             "TensorRT, else the newest]",
         ),
         option(
             "--precision",
             metavar="NAME",
             section=section,
-            help="fp32, tf32, fp16, bf16 or int8, for what is built; best.onnx stays float32.  [default: fp32]",
+            help="Precision of the engine: fp32, tf32, fp16, bf16 or int8; best.onnx stays float32.  [default: fp32]",
         ),
         option("--fp16", "--half", "fp16", is_flag=True, section=section, help="--precision fp16"),
         option("--bf16", is_flag=True, section=section, help="--precision bf16"),
@@ -49,7 +49,7 @@ def precision_flags(section: str) -> Callable[[F], F]:
             metavar="REGEX",
             multiple=True,
             section=section,
-            help="Nodes (by name) or operators that stay float32.",
+            help="Nodes (by name) or operators to keep in float32.",
         ),
     )
 
@@ -61,70 +61,76 @@ def build_flags(command: F) -> F:
             "--workspace",
             metavar="SIZE",
             section=ENGINE,
-            help="Memory for kernels: 4 (GiB), 512M.  [default: what is free]",
+            help="Workspace memory for kernels: 4 (GiB), 512M.  [default: all free memory]",
         ),
         option(
             "--opt-level",
             type=click.IntRange(0, 5),
             metavar="0-5",
             section=ENGINE,
-            help="0 builds quickly, 5 searches long.  [default: TensorRT's, 3]",
+            help="From 0 (fast build) to 5 (long search).  [default: TensorRT's default, 3]",
         ),
         option(
-            "--tf32/--no-tf32", default=None, section=ENGINE, help="TF32 in what stays float32.  [default: unless fp32]"
+            "--tf32/--no-tf32",
+            default=None,
+            section=ENGINE,
+            help="Allow TF32 for float32 layers.  [default: yes, except with fp32]",
         ),
         option(
             "--timing-cache/--no-timing-cache",
             default=True,
             section=ENGINE,
-            help="Reuse kernel timings of earlier builds.  [default: yes]",
+            help="Reuse kernel timings from earlier builds.  [default: yes]",
         ),
         option(
             "--version-compatible",
             is_flag=True,
             section=ENGINE,
-            help="Runs in later TensorRT versions too; holds host code.",
+            help="Engine also runs in later TensorRT versions; contains host code.",
         ),
         option(
             "--hardware-compatible",
             type=click.Choice(["ampere+", "same-cc"]),
             section=ENGINE,
-            help="Runs on other GPUs too.",
+            help="Engine also runs on other GPUs.",
         ),
         option(
-            "--strip-weights", is_flag=True, section=ENGINE, help="Leave the weights out of the plan (TensorRT 10 on)."
+            "--strip-weights",
+            is_flag=True,
+            section=ENGINE,
+            help="Omit the weights from the plan (TensorRT 10 and later).",
         ),
-        option("--refittable", is_flag=True, section=ENGINE, help="Weights can be replaced later."),
+        option("--refittable", is_flag=True, section=ENGINE, help="Allow weights to be replaced later."),
         option(
             "--plugin-lib",
             "plugin_libs",
             metavar="LIB",
             multiple=True,
             section=ENGINE,
-            help="Library of TensorRT plugins; the manifest names it.",
+            help="Library of TensorRT plugins; recorded in the manifest.",
         ),
         option(
-            "--tactic-sources", metavar="A,B", section=ENGINE, help="Where kernels may come from, by TensorRT's names."
+            "--tactic-sources", metavar="A,B", section=ENGINE, help="Allowed sources of kernels, by TensorRT's names."
         ),
         option(
             "--compute-capability",
             metavar="A,B",
             section=ENGINE,
-            help="GPUs that a TensorRT-RTX engine is for: 8.6,12.0.  [default: 8.0, 8.6, 8.9, 12.0, 12.1]",
+            help="Compute capabilities of a TensorRT-RTX engine: 8.6,12.0.  [default: 8.0, 8.6, 8.9, 12.0, 12.1]",
         ),
         option(
             "--build-timeout",
             type=click.FloatRange(min=1),
             metavar="SECONDS",
             section=ENGINE,
-            help="Give up after this time.",
+            help="Abort the build after this time.",
         ),
         option("--device", metavar="NAME", section=ENGINE, help="The GPU to build on.  [default: cuda:0]"),
         option(
             "--cache/--no-cache",
             default=True,
             section=ENGINE,
-            help="Take what was made from the same before.  [default: yes]",
+            help="Reuse the result of an identical run.  [default: yes]",
         ),
     )(command)
 
@@ -137,7 +143,7 @@ def precision_from_flags(flags: Mapping[str, Any]) -> str:
     asked: list[str] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched]))
     if len(asked) > 1:
         raise UsageError(
-            f"Conflicting precisions: {', '.join(asked)}.", hint="Give one; each engine has a file of its own."
+            f"Conflicting precisions: {', '.join(asked)}.", hint="Specify one; each engine is a separate file."
         )
     return asked[0] if asked else FP32.name
 
@@ -171,7 +177,7 @@ def _device(name: str | None) -> int:
         return 0
     number = name.removeprefix("cuda:")
     if not number.isdecimal():
-        raise UsageError(f"--device {name!r} is no GPU.", hint="For example: --device cuda:1")
+        raise UsageError(f"--device {name!r} is not a GPU.", hint="For example: --device cuda:1")
     return int(number)
 
 

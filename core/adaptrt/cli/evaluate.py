@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 MODEL, DATA = "Models", "Images and results"
 
 EXAMPLES = (
-    ("adaptrt evaluate best.onnx --data val/", "top-1 and top-5; val/ holds a folder for each class"),
+    ("adaptrt evaluate best.onnx --data val/", "top-1 and top-5; val/ has one folder per class"),
     (
         "adaptrt evaluate best.onnx --data val/ --backend eager,onnxruntime --adapter swin --source best.pth",
-        "next to the model it was converted from",
+        "compared with the original model",
     ),
     (
         "adaptrt evaluate best.onnx best.engine --data val/ --max-loss 0.1",
@@ -31,31 +31,31 @@ EXAMPLES = (
     ),
     (
         "adaptrt evaluate detr.onnx --data instances.json --images images/ --show-dir out/",
-        "a detector: mAP; boxes drawn",
+        "a detector: mAP, with boxes drawn",
     ),
 )
 
 
 @click.command("evaluate", cls=Command, examples=EXAMPLES)
 @click.argument("files", metavar="FILES...", nargs=-1, required=True)
-@option("--backend", "backends", metavar="NAMES", section=MODEL, help="eager, onnxruntime, tensorrt or another backend: what to compare, the first is the baseline.  [default: what the files are]")  # fmt: skip
-@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, an option of the adapter too.")  # fmt: skip
+@option("--backend", "backends", metavar="NAMES", section=MODEL, help="Backends to compare: eager, onnxruntime, tensorrt or another one; the first is the baseline.  [default: those of the files]")  # fmt: skip
+@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, also an option of the adapter.")  # fmt: skip
 @option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for ONNX files.  [default: cpu]")  # fmt: skip
-@option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter that the file was converted with.")
-@option("--source", metavar="SOURCE", section=MODEL, help="For eager: what was converted, as `convert` takes it.")
-@option("--weights", metavar="PATH", section=MODEL, help="For eager: the weights, as `convert` takes them.")
+@option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter used for the conversion.")
+@option("--source", metavar="SOURCE", section=MODEL, help="For eager: the source, as for `convert`.")
+@option("--weights", metavar="PATH", section=MODEL, help="For eager: the weights, as for `convert`.")
 @option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let its framework load the checkpoint, which may run code in it.")  # fmt: skip
-@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that carries code for the host.")
+@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that contains host code.")
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@option("--data", metavar="PATH", required=True, section=DATA, help="classify: a folder with a folder of images for each class. detect: COCO annotations (.json). semantic: a folder with images/ and masks/.")  # fmt: skip
+@option("--data", metavar="PATH", required=True, section=DATA, help="classify: a folder with one folder of images per class. detect: COCO annotations (.json). semantic: a folder with images/ and masks/.")  # fmt: skip
 @option("--images", metavar="DIR", section=DATA, help="The folder of the images, for detect and semantic.  [default: images/ beside the annotations]")  # fmt: skip
-@option("--batch", type=int, metavar="N", section=DATA, help="Images at a time.  [default: the model's optimum]")
-@option("--limit", type=int, metavar="N", section=DATA, help="At most so many images, spread over the data.")
-@option("--max-loss", type=float, metavar="POINTS", section=DATA, help="Fail if a score lies further below that of the first.")  # fmt: skip
+@option("--batch", type=int, metavar="N", section=DATA, help="Batch size.  [default: the model's opt size]")
+@option("--limit", type=int, metavar="N", section=DATA, help="Maximum number of images, spread over the data.")
+@option("--max-loss", type=float, metavar="POINTS", section=DATA, help="Fail if a score is more than this far below the baseline.")  # fmt: skip
 @option("--score-thr", type=click.FloatRange(0, 1), metavar="SCORE", section=DATA, help="Boxes at or below this score are ignored.  [default: 0.001, and 0.3 in images]")  # fmt: skip
-@option("--show-dir", metavar="DIR", section=DATA, help="Write each image with what was found in it, a folder for each backend.")  # fmt: skip
+@option("--show-dir", metavar="DIR", section=DATA, help="Write each image with its predictions drawn, one folder per backend.")  # fmt: skip
 @option("--format-only", metavar="FILE", section=DATA, help="Write the predictions (detect: COCO results) without scores.")  # fmt: skip
 @general_options
 def evaluate(
@@ -84,10 +84,10 @@ def evaluate(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """How well FILES do on labeled images, side by side.
+    """Score FILES on labeled images, side by side.
 
-    All backends see the same images in the same batches. `eager` is the model that a file was converted from: name it
-    with `--adapter` and `--source`. The report beside the file is data; nothing that it names is loaded.
+    All backends get the same images in the same batches. `eager` is the model that a file was converted from: specify
+    it with `--adapter` and `--source`. The report next to the file is data; nothing that it names is loaded.
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.errors import VerificationError
@@ -147,24 +147,24 @@ def evaluate(
     for name, loss in evaluation.losses().items():
         if max_loss is not None and loss > max_loss:
             raise VerificationError(
-                f"{name} loses {loss:.2f} points, at most {max_loss:g} are accepted.",
-                hint="Where the loss comes in: adaptrt convert --verify full, and the links of its report.",
+                f"{name} loses {loss:.2f} points; at most {max_loss:g} are allowed.",
+                hint="To locate the loss, run adaptrt convert --verify full and look at the links of its report.",
             )
 
 
 def _require_comparison(max_loss: float, subjects: list[Subject], *, counted: bool) -> None:
-    """Refuse a ``--max-loss`` that nothing can exceed: who asks for it relies on it."""
+    """Reject a ``--max-loss`` that can never fail, since the user relies on it."""
     from adaptrt.errors import UsageError
 
     if math.isnan(max_loss):
-        raise UsageError("--max-loss nan is no number of points.", hint="For example: --max-loss 0.1")
+        raise UsageError("--max-loss nan is not a valid number of points.", hint="For example: --max-loss 0.1")
     if not counted:
-        raise UsageError("--max-loss needs scores, and --format-only counts nothing.", hint="Leave one of them out.")
+        raise UsageError("--max-loss needs scores, and --format-only computes none.", hint="Omit one of them.")
     if len(subjects) < 2:
         only = f"{subjects[0].backend} {subjects[0].path.name}"
         raise UsageError(
-            f"--max-loss compares, and there is only {only}.",
-            hint="Give two files, or for example: --backend eager,onnxruntime",
+            f"--max-loss needs two results to compare; there is only {only}.",
+            hint="Pass two files, or for example: --backend eager,onnxruntime",
         )
 
 
@@ -173,7 +173,7 @@ def _names(backends: str | None) -> list[str]:
 
 
 class _Bars:
-    """A bar for each backend on a terminal; nothing elsewhere."""
+    """A progress bar for each backend on a terminal; otherwise nothing."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet

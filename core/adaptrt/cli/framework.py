@@ -1,4 +1,4 @@
-"""What every command is made of: options in sections, examples in the help, groups that import late."""
+"""Building blocks of all commands: options in sections, examples in the help, groups that import late."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
 class Option(click.Option):
-    """An option that stands in a section of ``--help``."""
+    """An option listed in a section of ``--help``."""
 
     def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -32,7 +32,7 @@ def option(*names: str, section: str = "Options", **kwargs: Any) -> Callable[[F]
 
 
 class Command(click.Command):
-    """A command with sections of options and examples; ``arguments(ctx)`` tells what it was called with."""
+    """A command with sections of options and examples; ``arguments(ctx)`` returns what it was called with."""
 
     def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
@@ -45,8 +45,8 @@ class Command(click.Command):
         except click.NoSuchOption as error:
             others = _commands_with(error.option_name, ctx.find_root())
             if others:
-                told = f"{error.message} It is an option of: {', '.join(others)}."
-                raise click.NoSuchOption(error.option_name, told, ctx=ctx) from error
+                message = f"{error.message} It is an option of: {', '.join(others)}."
+                raise click.NoSuchOption(error.option_name, message, ctx=ctx) from error
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -86,7 +86,7 @@ _ARGUMENTS = "adaptrt.arguments"
 
 
 def arguments(ctx: click.Context) -> list[str]:
-    """The words after the command's name, as they were given."""
+    """The arguments after the command's name, as given."""
     return list(ctx.meta.get(_ARGUMENTS, []))
 
 
@@ -94,16 +94,16 @@ def general_options(command: F) -> F:
     """``-v``, ``-q``, ``--json`` and ``--debug``: the same on every command."""
     for decorate in (
         option("--debug", section=GENERAL, is_flag=True, expose_value=False, help="Show the traceback of an error."),
-        option("--json", "as_json", section=GENERAL, is_flag=True, help="JSON on standard output, and nothing else."),
-        option("-q", "--quiet", section=GENERAL, is_flag=True, help="Errors and warnings only."),
-        option("-v", "--verbose", section=GENERAL, count=True, help="Tell more."),
+        option("--json", "as_json", section=GENERAL, is_flag=True, help="Print only JSON on standard output."),
+        option("-q", "--quiet", section=GENERAL, is_flag=True, help="Print only errors and warnings."),
+        option("-v", "--verbose", section=GENERAL, count=True, help="Verbose output."),
     ):
         command = decorate(command)
     return command
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, or their own help is requested."""
+    """A group whose commands are imported when they are called or their help is requested."""
 
     def __init__(self, *args: Any, declared: Sequence[Declared] = (), **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
@@ -149,7 +149,7 @@ class LazyGroup(click.Group):
 class FoundCommands(LazyGroup):
     """The commands that installed distributions declare.
 
-    Core's own are found in its own metadata; the others are looked for only when the list or an unknown name is asked for.
+    Core's own are found in its own metadata; the others are searched only for the list or an unknown name.
     """
 
     def declared(self) -> Mapping[str, Declared]:

@@ -1,4 +1,4 @@
-"""What is here, what is missing for which purpose, and what is broken. Nothing heavy is imported into this process."""
+"""What is installed, what is missing for each purpose, and what is broken. Nothing heavy is imported into this process."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ PURPOSES = {
     "Build for GeForce RTX": "rtx",
 }
 
-# distributions that bring the same modules
+# distributions that contain the same modules
 _ALSO = {**ALTERNATIVES, "tensorrt": ("tensorrt-cu12", "tensorrt-cu13", "tensorrt-lean", "tensorrt-dispatch")}
 
 
 def examine() -> dict[str, Any]:
-    """Everything that ``doctor`` tells, as plain data."""
+    """Everything that ``doctor`` reports, as plain data."""
     adapters = installed_adapters()
     gpus, no_gpu = find_gpus()
     purposes = [_purpose(name, extra) for name, extra in PURPOSES.items()]
     _, convert, engines, rtx = purposes
     if not any(not adapter["problems"] for adapter in adapters):
-        convert["missing"].append("no adapter works here: adaptrt adapters --all lists them")
+        convert["missing"].append("no working adapter: adaptrt adapters --all lists them")
     if not gpus:
         engines["missing"].append(f"no NVIDIA GPU: {no_gpu}")
     if not rtx["missing"] and not can_build(RTX):  # the requirements hold for one platform only
@@ -69,11 +69,11 @@ def _purpose(name: str, extra: str) -> dict[str, Any]:
 
 
 def _unmet_of_extra(extra: str) -> list[str]:
-    """The requirements of adaptrt under an extra that are not met here; ``""`` is adaptrt alone."""
+    """The unmet requirements of an extra of adaptrt; ``""`` is adaptrt without extras."""
     try:
         requirements = list(_requirements(extra))
     except metadata.PackageNotFoundError:  # on PYTHONPATH only
-        return ["what it needs is not known: adaptrt is not installed, only its sources are found"]
+        return ["its requirements are unknown: adaptrt is not installed, only its source files were found"]
     problems = []
     for requirement in requirements:
         names = (requirement.name, *_ALSO.get(requirement.name, ()))
@@ -81,7 +81,7 @@ def _unmet_of_extra(extra: str) -> list[str]:
         if not found:
             problems.append(f"{requirement.name}{requirement.specifier} is missing")
         elif not any(requirement.specifier.contains(version, prereleases=True) for version in found):
-            problems.append(f"{requirement.name} is {found[0]}, and {requirement.specifier} is needed")
+            problems.append(f"{requirement.name} is {found[0]}, but {requirement.specifier} is required")
     return problems
 
 
@@ -92,7 +92,7 @@ def _requirements(extra: str) -> Iterator[Requirement]:
         plain = marker is None or marker.evaluate({"extra": ""})
         if plain != (not extra) or (marker is not None and not marker.evaluate({"extra": extra})):
             continue
-        if requirement.name == "adaptrt":  # an extra that holds another one
+        if requirement.name == "adaptrt":  # an extra that includes another one
             for inner in requirement.extras:
                 yield from _requirements(inner)
         else:
@@ -100,10 +100,10 @@ def _requirements(extra: str) -> Iterator[Requirement]:
 
 
 def find_gpus() -> tuple[list[dict[str, str]], str]:
-    """What nvidia-smi sees, else why it sees nothing."""
+    """The GPUs that nvidia-smi lists, else why it lists none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return [], "nvidia-smi is not here"
+        return [], "nvidia-smi not found"
     fields = "name,driver_version,memory.total,compute_cap"
     command = [tool, f"--query-gpu={fields}", "--format=csv,noheader"]
     try:
@@ -117,7 +117,7 @@ def find_gpus() -> tuple[list[dict[str, str]], str]:
 
 
 def _opencv_problems() -> Iterator[str]:
-    """OpenCV is imported in a process of its own: what it lacks shows only then."""
+    """OpenCV is imported in a separate process: only an import shows which libraries it lacks."""
     if not any(installed_version(name) for name in ("opencv-python", *_ALSO["opencv-python"])):
         return
     done = subprocess.run(

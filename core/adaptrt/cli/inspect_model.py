@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     ("adaptrt inspect best.onnx", "spec, inputs, outputs, operators, metadata"),
-    ("adaptrt inspect best.onnx --graph | grep Resize", "every node on a line"),
-    ("adaptrt inspect best.engine", "what it was built with, profiles, layers by precision, whether it runs here"),
+    ("adaptrt inspect best.onnx --graph | grep Resize", "one line per node"),
+    ("adaptrt inspect best.engine", "build versions, profiles, layers by precision, whether it runs here"),
 )
 
 
 @click.command("inspect", cls=Command, examples=EXAMPLES)
 @click.argument("file")
-@option("--graph", is_flag=True, help="Print the nodes: name, operator, inputs, outputs; of an engine its layers.")
+@option("--graph", is_flag=True, help="Print the nodes (name, operator, inputs, outputs), or the layers of an engine.")
 @general_options
 def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bool) -> None:
-    """Show what FILE holds, an ONNX file, a TensorRT engine or what another backend built: its spec, inputs and outputs, operators or layers, metadata.
+    """Show the contents of FILE (an ONNX file, a TensorRT engine or a file of another backend): spec, inputs and outputs, operators or layers, metadata.
 
-    Any ONNX file will do. Of an engine the manifest beside it tells most, also where TensorRT is not installed.
+    Works with any ONNX file. For an engine, most information comes from the manifest next to it, so TensorRT is not required.
     """
     description = describe(Path(file), graph=graph)
     if as_json:
@@ -45,7 +45,7 @@ def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bo
 
 
 def describe(path: Path, *, graph: bool = False) -> Description:
-    """What the backend of a file says of it; a ``ModelError`` says what to do with one that cannot be read."""
+    """The backend's description of a file; a ``ModelError`` says what to do with a file that cannot be read."""
     from adaptrt.specs.descriptions import Description
     from adaptrt.store.model_files import require_backend, require_model_file
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from adaptrt.specs.targets import Target
 
 EXAMPLES = (
-    ("adaptrt lint best.onnx", "what would trouble TensorRT, with the line of Python that made it"),
+    ("adaptrt lint best.onnx", "what TensorRT would have problems with, and the line of Python that caused it"),
     ("adaptrt lint model.onnx --target 8 --fail-on warning", "for TensorRT 8.6; exit code 7 on a warning, for CI"),
-    ("adaptrt lint model.onnx --target rtx", "what TensorRT-RTX refuses, or cannot run"),
+    ("adaptrt lint model.onnx --target rtx", "what TensorRT-RTX rejects or cannot run"),
 )
 _LEVELS = ("error", "warning", "info")
 
@@ -28,16 +28,16 @@ _LEVELS = ("error", "warning", "info")
     metavar="NAME",
     help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]",
 )
-@option("--fail-on", type=click.Choice([*_LEVELS, "never"]), default="error", help="What makes the exit code 7.  [default: error]")  # fmt: skip
+@option("--fail-on", type=click.Choice([*_LEVELS, "never"]), default="error", help="Lowest severity that sets exit code 7.  [default: error]")  # fmt: skip
 @general_options
 @click.pass_context
 def lint(
     ctx: click.Context, /, file: str, target: str | None, fail_on: str, verbose: int, quiet: bool, as_json: bool
 ) -> None:
-    """Hold the graph in FILE against the rules that export well to TensorRT.
+    """Check the graph in FILE against the rules for TensorRT.
 
-    Each finding says how often, which operator, the line of the model's Python (in files that adaptrt or torch wrote), and
-    what to write instead. Notes (info) are shown with -v.
+    Each finding has the number of nodes, the operator, the line of the model's Python code (in files written by adaptrt or
+    torch), and what to write instead. Notes (info) are shown with -v.
     """
     from adaptrt.backends.tensorrt.generations import default_target
     from adaptrt.errors import GraphError
@@ -63,7 +63,7 @@ def lint(
 
 
 def lint_file(path: Path, target: Target) -> list[Finding]:
-    """What the graph check finds in any ONNX file; the spec inside, if there is one, says what was asked for."""
+    """The graph-check findings for any ONNX file; its spec, if any, says which axes were requested as dynamic."""
     from adaptrt.errors import DependencyError, GraphError
     from adaptrt.specs import METADATA_KEY, ModelSpec
     from adaptrt.store.model_files import require_model_file
@@ -74,16 +74,16 @@ def lint_file(path: Path, target: Target) -> list[Finding]:
         from adaptrt.graph.model_file import read_model
     except ImportError as error:
         raise DependencyError(
-            f"Looking into graphs needs onnx and onnx_ir: {error}.", hint="Install them: pip install 'adaptrt[export]'"
+            f"Reading graphs requires onnx and onnx_ir: {error}.", hint="Install them: pip install 'adaptrt[export]'"
         ) from error
     model = read_model(path)
     if not model.graph.outputs:
-        raise GraphError(f"{path.name} holds no ONNX graph.", hint="Check that the file is whole.")
+        raise GraphError(f"{path.name} contains no ONNX graph.", hint="Check that the file is complete.")
     text = model.metadata_props.get(METADATA_KEY)
     spec = ModelSpec.from_json(text) if text else None
     try:
         return check_graph(model, spec, target)
-    except Exception as error:  # any file can be given, and a malformed attribute can trip any rule
+    except Exception as error:  # any file can be passed, and a malformed attribute can make any rule fail
         raise GraphError(
             f"{path.name} cannot be checked: {type(error).__name__}: {error}.",
             hint="Check it with onnx.checker; --debug shows where the check stopped.",

@@ -35,7 +35,7 @@ def main() -> int:
 
 
 def convert() -> int:
-    """The console script ``convert``: the command of that name on its own."""
+    """The console script ``convert``: the ``convert`` command as a separate script."""
     from adaptrt.cli.convert import convert as command
 
     return run(command, sys.argv[1:] or ["--help"], "convert")

@@ -11,11 +11,11 @@ from adaptrt.cli.framework import Command, general_options, option
 from adaptrt.cli.output import echo
 
 EXAMPLES = (
-    ("adaptrt new-adapter mynet", "a package in adaptrt-mynet/ that works at once"),
-    ("adaptrt new-adapter mynet -o plugins/mynet", "somewhere else"),
+    ("adaptrt new-adapter mynet", "create a working package in adaptrt-mynet/"),
+    ("adaptrt new-adapter mynet -o plugins/mynet", "choose another folder"),
 )
 
-# what each template becomes, below the new folder
+# the path that each template is written to, in the new folder
 _FILES = {
     "pyproject.toml.j2": "pyproject.toml",
     "README.md.j2": "README.md",
@@ -32,7 +32,7 @@ _FILES = {
 def new_adapter(name: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:  # noqa: ARG001
     """Write a small, complete adapter NAME: a package with an entry point, a test of the contract and a README.
 
-    It converts a demonstration network from the start; replace that by your framework.
+    It converts a demo network; replace that with your framework.
     """
     folder = Path(output) if output is not None else Path(f"adaptrt-{name}")
     files = write_adapter(name, folder)
@@ -50,7 +50,7 @@ def new_adapter(name: str, output: str | None, verbose: int, quiet: bool, as_jso
 
 
 def write_adapter(name: str, folder: Path) -> list[Path]:
-    """The files of a new adapter, written into a folder that is new or empty."""
+    """Write the files of a new adapter into a new or empty folder."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from adaptrt import __version__
@@ -58,19 +58,19 @@ def write_adapter(name: str, folder: Path) -> list[Path]:
 
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
         close = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789") or "mynet"
-        raise UsageError(f"{name!r} is no name for an adapter.", hint=f"Lower case, digits and dashes: {close}")
+        raise UsageError(f"{name!r} is not a valid adapter name.", hint=f"Use lower case, digits and dashes: {close}")
     taken = _taken(name)
     if taken is not None:
-        raise UsageError(f"The adapter {name!r} exists already, in {taken}.", hint=f"Choose another: {name}-2")
+        raise UsageError(f"The adapter {name!r} already exists in {taken}.", hint=f"Choose another: {name}-2")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder} exists already.", hint="Name another place with -o; nothing was written.")
+        raise OutputError(f"{folder} already exists.", hint="Choose another folder with -o; nothing was written.")
     package = f"adaptrt_{name.replace('-', '_')}"
     title = "".join(part.capitalize() for part in name.split("-"))
     environment = Environment(
         loader=PackageLoader("adaptrt.cli", "templates/adapter"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # Python and TOML, no HTML
+        autoescape=False,  # Python and TOML, not HTML
     )
     files = []
     try:
@@ -86,7 +86,7 @@ def write_adapter(name: str, folder: Path) -> list[Path]:
         typed.touch()
     except OSError as error:
         raise OutputError(
-            f"{folder} cannot be written: {error.strerror}.", hint="Name another place with -o."
+            f"{folder} cannot be written: {error.strerror}.", hint="Choose another folder with -o."
         ) from error
     return [*files, typed]
 

@@ -1,4 +1,4 @@
-"""What goes to standard output, and what must not."""
+"""Printing to standard output, and keeping everything else away from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def echo(text: object = "", *, err: bool = False, styled: bool = False) -> None:
-    """Print a line; control characters are written out. ``styled``: text of our own that ``click.style`` has colored."""
+    """Print a line; control characters are escaped. ``styled``: adaptrt's own text, colored by ``click.style``."""
     line = printable_styled(str(text)) if styled else printable(str(text))
     with output_may_be_lost():
         click.echo(line, err=err, color=False if os.environ.get("NO_COLOR") else None)
@@ -32,14 +32,14 @@ def echo_json(content: Any) -> None:
 
 
 def echo_json_text(text: str) -> None:
-    """What is JSON already."""
+    """Print text that is already JSON."""
     with output_may_be_lost():
         click.echo(printable_json(text))
 
 
 @contextlib.contextmanager
 def output_may_be_lost() -> Iterator[None]:
-    """A full disk behind standard output is an ``OutputError``; what else is printed then goes nowhere."""
+    """Raise an ``OutputError`` if standard output goes to a full disk, and discard all further output."""
     try:
         yield
     except BrokenPipeError:
@@ -50,7 +50,7 @@ def output_may_be_lost() -> Iterator[None]:
 
 
 def discard_output(stream: TextIO) -> None:
-    """Python flushes at exit, and must not fail again on what could not be written."""
+    """Python flushes at exit, which must not fail a second time."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor, as under a test runner
         place = os.open(os.devnull, os.O_WRONLY)
         os.dup2(place, stream.fileno())
@@ -73,7 +73,7 @@ def run_and_show(run: Callable[..., Report], request: Request, *, verbose: int, 
 
 @contextlib.contextmanager
 def redirect_stdout_to_stderr(verbose: int = 0) -> Iterator[None]:
-    """Standard output belongs to the result: whatever else prints there, C code too, goes to standard error.
+    """Reserve standard output for the result: everything else printed there, also by C code, goes to standard error.
 
     Warnings of the frameworks are shown from ``-v`` on.
     """

@@ -1,4 +1,4 @@
-"""``--dry-run``: what a conversion would do, found out without loading a model; with ``-v`` the model is loaded."""
+"""``--dry-run``: what a conversion would do, without loading the model; with ``-v`` the model is loaded."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from adaptrt.specs.backends import KeepsManifest
 
 
 def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
-    """The plan as plain data. Opens the plugin session, so that a missing adapter or wrong plugin is an error here.
+    """The plan as plain data. Opens the plugin session, so that a missing adapter or broken plugin is an error here.
 
-    ``load`` adds what only the loaded model tells: ``model``.
+    ``load`` adds ``model``, which requires loading the model.
     """
     session, _ = open_session(request.adapter, request.plugins_file)
     hooks = session.implementations()
@@ -77,7 +77,7 @@ def _model_plan(request: Request) -> dict[str, Any]:
 
 
 def _files(request: Request) -> dict[str, str]:
-    """What is written, by suffix, and on which condition; an empty one always holds."""
+    """The files to write, by suffix, each with its condition; empty: always written."""
     files: dict[str, str] = {}
     for one in chosen_backends(request):
         suffix = one.backend.suffixes[0]
@@ -103,7 +103,7 @@ def _defaults(options: type[Any]) -> dict[str, str]:
 
 
 def _shapes(request: Request) -> dict[str, str]:
-    """What was asked for; everything else is the adapter's spec, known once the model is loaded."""
+    """The requested shapes; all others come from the adapter's spec, known once the model is loaded."""
     asked = request.shapes
     found = {name: " and ".join(map(format_shape, profiles)) for name, profiles in asked.shapes.items()}
     if asked.imgsz is not None:
@@ -125,23 +125,23 @@ def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
     if number == 0 and not hooks["framework_predictions"]:
         return f"not run: adapter {request.adapter} has no framework predictions"
     if number == 1 and not hooks["patches"]:
-        return "not run: nobody contributes patches"
+        return "not run: no plugin contributes patches"
     if number == 3:
         return (
             "runs"
             if wants_reduced_graph(request)
             else f"not run: {why_float32(request, precision_named(request.precision))}"
         )
-    return "runs where a file is built that can run here" if number == 4 else "runs"
+    return "runs if an engine is built that can run here" if number == 4 else "runs"
 
 
 def hook_lines(hooks: Mapping[str, Sequence[str]], wrappers: Mapping[str, Sequence[str]]) -> list[str]:
-    """A line for each hook: who is asked, in this order; behind it who stands around them all."""
+    """A line for each hook: the plugins in the order they are called, then the wrappers."""
     lines = []
     for hook, who in hooks.items():
         around = wrappers.get(hook, ())
-        asked = ", ".join(name for name in who if name not in around) or "-"
-        lines.append(f"{hook:<22} {asked}" + "".join(f", {name} (around)" for name in around))
+        called = ", ".join(name for name in who if name not in around) or "-"
+        lines.append(f"{hook:<22} {called}" + "".join(f", {name} (around)" for name in around))
     return lines
 
 
@@ -151,7 +151,7 @@ def _file_line(file: dict[str, Any]) -> str:
 
 
 def print_plan(plan: dict[str, Any], *, quiet: bool = False) -> None:
-    """The plan for people, on standard output; with ``quiet`` its warnings alone."""
+    """Print the plan on standard output; with ``quiet`` only its warnings."""
     for line in () if quiet else _plan_lines(plan):
         echo(line)
     for warning in plan["warnings"]:
@@ -168,9 +168,9 @@ def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
         ("plugins", ", ".join(f"{name} ({source})" for name, source in plan["plugins"].items())),
         ("options", ", ".join(f"{key}={one['value']} ({one['of']})" for key, one in plan["options"].items()) or "none"),
         *([("takes", ", ".join(f"{k} [{v}]" for k, v in plan["adapter_options"].items()))] if plan["adapter_options"] else []),
-        ("shapes", ", ".join(f"{name} {shape}" for name, shape in plan["shapes"].items()) or "as the adapter's spec says"),
-        ("export", f"exporter {export['exporter']}, opset {export['opset'] or 'as target and exporter allow'}, "
-                   f"target {export['target'] or 'as the files and what is installed need it'}, {export['precision']}"
+        ("shapes", ", ".join(f"{name} {shape}" for name, shape in plan["shapes"].items()) or "from the adapter's spec"),
+        ("export", f"exporter {export['exporter']}, opset {export['opset'] or 'chosen by target and exporter'}, "
+                   f"target {export['target'] or 'from the files and the installed TensorRT'}, {export['precision']}"
                    f"{'' if export['simplify'] else ', not simplified'}"),
     ]  # fmt: skip
     for title, text in rows:
@@ -185,7 +185,7 @@ def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
     for title, lines in (
         ("links", [f"{number}  {LINKS[int(number)]}: {state}" for number, state in plan["links"].items()]),
         *decided,
-        ("hooks, in the order they are asked", hook_lines(plan["hooks"], plan["wrappers"])),
+        ("hooks, in the order they are called", hook_lines(plan["hooks"], plan["wrappers"])),
         ("files", [_file_line(one) for one in plan["files"]]),
     ):  # fmt: skip
         yield f"\n{title}"

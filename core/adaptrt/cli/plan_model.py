@@ -1,4 +1,4 @@
-"""The part of a plan that only the model can tell: ``--dry-run -v`` loads it, and converts nothing."""
+"""The part of a plan that requires the model: ``--dry-run -v`` loads it but converts nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def model_plan(request: Request) -> dict[str, Any]:
 
 
 def model_lines(model: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Titles and their lines, for people."""
+    """Titles and their lines, to print."""
     described = [f"{name} {shape}" for name, shape in model["inputs"].items()]
     described += [f"{name} {', '.join(groups)}".rstrip() for name, groups in model["outputs"].items()]
     patches = [f"{one['target']} ({one['plugin']}): {one['reason']}" for one in model["patches"]]

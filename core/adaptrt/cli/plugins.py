@@ -9,17 +9,17 @@ import click
 from adaptrt.cli.framework import Command, general_options, option
 from adaptrt.cli.output import echo
 
-EXAMPLES = (("adaptrt plugins --adapter yolov5", "everybody who takes part in a conversion with yolov5"),)
+EXAMPLES = (("adaptrt plugins --adapter yolov5", "all plugins active in a conversion with yolov5"),)
 
 
 @click.command("plugins", cls=Command, examples=EXAMPLES)
-@option("--adapter", "-a", metavar="NAME", help="With this adapter among them.")
+@option("--adapter", "-a", metavar="NAME", help="Include this adapter.")
 @option("--plugins", "plugins_file", metavar="FILE", help="A plugins.toml; its modules are loaded.")
 @general_options
 def plugins(adapter: str | None, plugins_file: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
-    """List the plugins that take part, in the order they are registered, and the hooks of each.
+    """List the active plugins in registration order, with the hooks of each.
 
-    The last one is asked first. Behind them stand the extensions that are installed and left out, and why.
+    The last one is called first. Installed extensions that were skipped follow, with the reason.
     """
     from adaptrt.cli.plan import hook_lines
     from adaptrt.pipeline.sessions import open_session
@@ -31,13 +31,13 @@ def plugins(adapter: str | None, plugins_file: str | None, verbose: int, quiet: 
             "name": name,
             "source": source,
             "hooks": [hook for hook, who in hooks.items() if name in who],
-            "status": "takes part",
+            "status": "active",
         }
         for name, source in session.sources.items()
     ]
     rows += [
-        {"name": one.name, "source": one.source, "hooks": [], "status": f"left out: {one.reason}"}
-        for one in session.left_out
+        {"name": one.name, "source": one.source, "hooks": [], "status": f"skipped: {one.reason}"}
+        for one in session.skipped
     ]
     if as_json:
         from adaptrt.cli.output import echo_json
@@ -50,7 +50,7 @@ def plugins(adapter: str | None, plugins_file: str | None, verbose: int, quiet: 
         if row["hooks"]:
             echo(f"    {', '.join(row['hooks'])}")
     if verbose:
-        echo("\nhooks, in the order they are asked")
+        echo("\nhooks, in the order they are called")
         for line in hook_lines(hooks, session.wrappers()):
             echo(f"  {line}")
     for warning in session.warnings:

@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 MODEL, RESULTS, EXECUTION = "Model", "Images and results", "Execution"
 
 EXAMPLES = (
-    ("adaptrt predict best.onnx bus.jpg", "draws what it finds into predictions/bus.jpg"),
-    ("adaptrt predict best.engine bus.jpg", "on the GPU"),
-    ("adaptrt predict best.onnx photos/ --set conf=0.4 -o found/", "a folder, with a higher threshold"),
-    ("adaptrt predict best.onnx 'clips/**/*.png' --json > found.json", "as data; nothing is drawn"),
-    ("adaptrt predict best.onnx photos/ --save txt", "a label file for each image too"),
+    ("adaptrt predict best.onnx bus.jpg", "write predictions/bus.jpg with the predictions drawn"),
+    ("adaptrt predict best.engine bus.jpg", "run on the GPU"),
+    ("adaptrt predict best.onnx photos/ --set conf=0.4 -o found/", "run on a folder, with a higher threshold"),
+    ("adaptrt predict best.onnx 'clips/**/*.png' --json > found.json", "print JSON; draw nothing"),
+    ("adaptrt predict best.onnx photos/ --save txt", "also write a label file for each image"),
 )
 
 
 def _known_device(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
     if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise click.BadParameter(f"{name!r} is no device: use cpu, cuda or cuda:0.")
+        raise click.BadParameter(f"{name!r} is not a device: use cpu, cuda or cuda:0.")
     return name
 
 
 class _Predict(Command):
-    """Its help lists the executors; the module of each is imported for it, not what the executor needs."""
+    """Lists the executors in its help; imports the module of each, but not the executor's dependencies."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from adaptrt.errors import PluginError
@@ -68,13 +68,13 @@ class _Predict(Command):
     callback=_known_device,
     help="cpu or cuda:0.  [default: cpu; for an engine: cuda:0]",
 )
-@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that carries code for the host.")
+@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that contains host code.")
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@option("-o", "--output", metavar="PATH", section=RESULTS, help="Folder for the images, or a file for a single one.  [default: predictions/]")  # fmt: skip
-@option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions into the folder FORMAT: json, csv, coco, txt (YOLO), png (class maps), npz; which ones depends on the task.")  # fmt: skip
-@option("--executor", metavar="NAME", default="local", show_default=True, section=EXECUTION, help="Where the model runs; listed below.")  # fmt: skip
+@option("-o", "--output", metavar="PATH", section=RESULTS, help="Output folder, or file for a single image.  [default: predictions/]")  # fmt: skip
+@option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions to a folder FORMAT: json, csv, coco, txt (YOLO), png (class maps) or npz, depending on the task.")  # fmt: skip
+@option("--executor", metavar="NAME", default="local", show_default=True, section=EXECUTION, help="Where to run the model; executors are listed below.")  # fmt: skip
 @option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=EXECUTION, help="An option of the executor.")  # fmt: skip
 @general_options
 @click.pass_context
@@ -97,10 +97,10 @@ def predict(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Run a FILE that adaptrt wrote on IMAGES (files, folders, patterns).
+    """Run a FILE written by adaptrt on IMAGES (files, folders, patterns).
 
-    Neither torch nor an adapter is needed: the file says how images go in and predictions come out. With --json
-    images are drawn only if -o says where.
+    Neither torch nor an adapter is needed: pre- and postprocessing are defined in the file. With --json, images are
+    drawn only if -o is given.
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.cli.results import (
@@ -133,7 +133,7 @@ def predict(
     written: list[Path] = []
 
     def results() -> Generator[ImageResult, None, None]:
-        """Each one is computed while standard output is closed to whatever the executor and its libraries print."""
+        """Compute each result with standard output redirected, so that the executor and its libraries cannot print there."""
         found = chosen.run(Path(model), [target.path for target in targets], options)
         while True:
             with redirect_stdout_to_stderr(verbose):
@@ -147,7 +147,7 @@ def predict(
             if isinstance(result, ImageError):
                 failed.append(result)
                 if len(targets) > 1:
-                    echo(f"Left out: {result.message}", err=True)
+                    echo(f"Skipped: {result.message}", err=True)
                     records.append({"path": str(image.path), "error": result.message})
                 continue
             if formats:
@@ -176,5 +176,5 @@ def _own_options(executor: str, kind: type[Any] | None, values: dict[str, str]) 
     from adaptrt.options import fill_options
 
     if kind is None and values:
-        raise UsageError(f"The executor {executor!r} has no options.", hint="Leave out --executor-set.")
+        raise UsageError(f"The executor {executor!r} has no options.", hint="Omit --executor-set.")
     return None if kind is None else fill_options(kind, values)

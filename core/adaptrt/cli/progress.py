@@ -1,4 +1,4 @@
-"""How a conversion is told on standard error: live on a terminal, a line a stage elsewhere."""
+"""Progress of a conversion on standard error: live on a terminal, otherwise one line per stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def choose_observer(*, quiet: bool) -> AbstractContextManager[Observer]:
-    """Quiet, live or line by line; a context that leaves the terminal in order however it ends."""
+    """Quiet, live or line by line; a context manager that always restores the terminal."""
     if quiet:
         return nullcontext(QuietObserver())
     from adaptrt.rendering.terminal import stderr_console
@@ -38,14 +38,14 @@ class QuietObserver(Observer):
 
 
 class LineObserver(QuietObserver):
-    """A line for each stage when it is done: what logs and pipes can take."""
+    """One line per finished stage, for logs and pipes."""
 
     def stage_finished(self, stage: Stage) -> None:
         echo(f"{stage_title(stage.name):<34} {stage.seconds:7.2f} s  {stage.note}".rstrip(), err=True)
 
 
 class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
-    """The stages that are done with their times, below them the current one with a bar where its steps are known."""
+    """Finished stages with their times, then the current one, with a progress bar if the number of steps is known."""
 
     def __init__(self, console: Console) -> None:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

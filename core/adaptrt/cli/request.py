@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int = 0) -> Request:
-    """``flags`` are the parameters of the command by name; a ``UsageError`` says what cannot be."""
+    """``flags`` are the parameters of the command by name; a ``UsageError`` names invalid values."""
     if not flags["adapter"]:
         raise _adapter_missing(flags["source"])
     return Request(
@@ -75,11 +75,11 @@ def _adapter_missing(source: str) -> UsageError:
     names = sorted({candidate.name for candidate in find_candidates(ADAPTERS)})
     if not names:
         return UsageError(
-            "Which framework is this model of? --adapter is missing, and no adapter is installed.",
-            hint="See what there is: adaptrt adapters --all",
+            "No --adapter given, and no adapter is installed.",
+            hint="To list all available adapters: adaptrt adapters --all",
         )
     return UsageError(
-        f"Which framework is this model of? --adapter is missing; installed: {', '.join(names)}.",
+        f"No --adapter given; installed: {', '.join(names)}.",
         hint=f"For example: adaptrt convert --adapter {names[-1]} {source}",
     )
 
@@ -91,7 +91,7 @@ def _shapes(flags: Mapping[str, Any]) -> dict[str, tuple[Shape, ...]]:
         if name in shapes:
             raise ShapeError(
                 f"Input {name!r} is given by --shape and by --min-shape, --opt-shape or --max-shape.",
-                hint="Use one way or the other for an input.",
+                hint="Use only one of the two forms for an input.",
             )
     return {**shapes, **sides}
 

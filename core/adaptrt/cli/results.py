@@ -23,7 +23,7 @@ BAR, NAME = 24, 40
 
 @dataclass(frozen=True)
 class ImageTarget:
-    """An image to look at, and the file its result goes to."""
+    """An image to run on, and the file for its result."""
 
     path: Path
     output: Path | None
@@ -53,9 +53,9 @@ class Result:
 
 
 def find_targets(sources: Sequence[str], output: str | None) -> list[ImageTarget]:
-    """Every image that the sources name, once, each with a place of its own in the output folder.
+    """Every image that the sources name, once, each with its own path in the output folder.
 
-    ``output`` is a folder, or an image's name if there is only one image; ``None`` writes nothing.
+    ``output`` is a folder, or a file name if there is only one image; ``None`` writes nothing.
     """
     paths = list(dict.fromkeys(path for source in sources for path in find_images(source)))
     if output is None:
@@ -63,7 +63,7 @@ def find_targets(sources: Sequence[str], output: str | None) -> list[ImageTarget
     place = Path(output)
     if place.suffix.lower() in SUFFIXES and not place.is_dir():
         if len(paths) > 1:
-            raise UsageError(f"-o {output} is one file, and there are {len(paths)} images.", hint="Name a folder.")
+            raise UsageError(f"-o {output} is one file, but there are {len(paths)} images.", hint="Pass a folder.")
         require_folder(place.parent)
         return [ImageTarget(paths[0], _not_itself(paths[0], place))]
     require_folder(place)
@@ -87,9 +87,9 @@ def _not_itself(path: Path, output: Path) -> Path:
 def write_results(
     found: Iterable[ImageResult], targets: Sequence[ImageTarget], formats: Sequence[str] = ()
 ) -> Iterator[tuple[ImageTarget, Result | ImageError]]:
-    """Each result, drawn and written to its target's file; an image that could not be read comes back as its error.
+    """Draw each result and write it to its target's file; an image that could not be read is returned as its error.
 
-    Nothing is written where the task lacks one of the ``formats`` that follow.
+    Nothing is written if the task does not support one of the ``formats``.
     """
     by_path = {target.path: target for target in targets}
     for one in found:
@@ -107,7 +107,7 @@ def write_results(
 
 
 def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any]) -> Path:
-    """The image with the prediction on it; of a task that draws nothing, its default format."""
+    """The image with the prediction drawn, or the task's default format if it cannot draw."""
     assert image.output is not None
     if task.draws:
         make_folder(image.output.parent)
@@ -121,13 +121,13 @@ def _require_formats(task: Task[Any], formats: Sequence[str]) -> None:
     for name in formats:
         if name not in task.formats:
             raise UsageError(
-                f"--save {name}: predictions of task {task.name!r} have no such format.",
+                f"--save {name}: task {task.name!r} does not support this format.",
                 hint=did_you_mean(name, task.formats),
             )
 
 
 def folder_of(output: str | None) -> Path:
-    """Where exports go: the output folder, or the folder of the one image that is written."""
+    """The folder for exports: the output folder, or the folder of a single output image."""
     place = Path(output or "predictions")
     return place.parent if place.suffix.lower() in SUFFIXES and not place.is_dir() else place
 
@@ -151,7 +151,7 @@ def export_results(task: Task[Any], format: str, results: Sequence[Result], fold
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names in their order, numbered where one was there before."""
+    """The names in order; repeated names are numbered."""
     taken = set[str]()
     found = []
     for name in names:
@@ -180,7 +180,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _not_written(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path} cannot be written: {error.strerror or error}.", hint="Give another place with -o.")
+    return OutputError(f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o.")
 
 
 def describe_result(result: Result) -> str:
@@ -201,5 +201,5 @@ def describe_result(result: Result) -> str:
 
 
 def _cut(name: str) -> str:
-    """ImageNet's names hold every synonym; --json gives them whole."""
+    """ImageNet's names include every synonym; --json has the full names."""
     return name if len(name) <= NAME else f"{name[: NAME - 3]}..."

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from adaptrt.plugins.recorder import HookCall
 
-# the process that builds an engine opens a session too, and is told by the environment
+# the process that builds an engine opens a session too, and reads this from the environment
 VARIABLE = "ADAPTRT_TRACE_PLUGINS"
 
 
 def tracing_if_requested() -> AbstractContextManager[None]:
-    """Trace the hooks where the environment asks for it."""
+    """Trace the hooks if the environment variable is set."""
     return traced_hooks() if os.environ.get(VARIABLE) else nullcontext()
 
 

@@ -1,1 +1,1 @@
-"""Reads ONNX files without the package onnx."""
+"""Reads ONNX files without the onnx package."""

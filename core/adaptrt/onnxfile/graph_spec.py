@@ -1,4 +1,4 @@
-"""The spec of an ONNX file that carries none."""
+"""A spec for ONNX files without one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from adaptrt.specs import Dim, InputSpec, ModelSpec, OutputSpec, Shape
 
 
 def spec_of_graph(file: OnnxFile, shapes: ShapeRequest | None = None) -> ModelSpec:
-    """A spec for a file without one; axes that are dynamic in the graph have to be given.
+    """A spec for a file without one; the sizes of dynamic axes must be given.
 
-    A batch or image size that is asked for is that of the first input, also where the graph has another one: whoever
-    holds the spec against the graph then says so.
+    A requested batch or image size applies to the first input, even if the graph has a different one: the later check
+    of the spec against the graph reports that.
     """
     shapes = shapes or ShapeRequest()
     unknown = [name for name in shapes.shapes if name not in [tensor.name for tensor in file.inputs]]
@@ -47,8 +47,8 @@ def _shape_of(tensor: Tensor, shapes: ShapeRequest, *, first: bool) -> Shape:
         else:
             example = "x".join("1..16" if not isinstance(known, int) else str(known) for known in tensor.shape)
             raise ShapeError(
-                f"Input {tensor.name!r} has dynamic axes ({_axes(tensor.shape)}), and the file says nothing about their sizes.",
-                hint=f"Give them: --shape {tensor.name}={example}",
+                f"Input {tensor.name!r} has dynamic axes ({_axes(tensor.shape)}), and the file does not define their sizes.",
+                hint=f"Specify them: --shape {tensor.name}={example}",
             )
     return tuple(axes)
 

@@ -1,4 +1,4 @@
-"""The hash of an ONNX file with its external data."""
+"""The hash of an ONNX file including its external data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from adaptrt.store.source_files import SourceFiles
 
 
 def onnx_sha256(path: Path, sources: SourceFiles | None = None, file: OnnxFile | None = None) -> str:
-    """The hash of an ONNX file; where it keeps weights in other files, of all of them together.
+    """The hash of an ONNX file; including any external weight files.
 
-    ``sources`` remembers what was hashed; ``file`` is its outline, if it was read already.
+    ``sources`` records what was hashed; ``file`` is the outline of the file, if already read.
     """
     sources = sources or SourceFiles()
     content = sources.content(path)
@@ -23,6 +23,6 @@ def onnx_sha256(path: Path, sources: SourceFiles | None = None, file: OnnxFile |
     digest = hashlib.sha256(bytes.fromhex(content))
     for other in others:
         if not other.is_file():
-            raise UsageError(f"{path.name} keeps weights in {other.name}, which is not there.", hint="Copy both files.")
+            raise UsageError(f"{path.name} stores weights in {other.name}, which is missing.", hint="Copy both files.")
         digest.update(bytes.fromhex(sources.content(other)))
     return digest.hexdigest()

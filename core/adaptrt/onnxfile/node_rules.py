@@ -1,4 +1,4 @@
-"""Which nodes stay float32 when the rest does not, by one rule for builder flags and for reduced-precision graphs."""
+"""Which nodes stay float32 in reduced precision: one rule for builder flags and for reduced-precision graphs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.build import compile_pattern
 
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-_SIZES = {"Shape", "Size"}  # what they take is data, what they give is not
+_SIZES = {"Shape", "Size"}  # their input is data, their output is not
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 
 # a convolution or product this small is arithmetic (an expected value, a matrix of coordinates), not a trained layer
@@ -43,7 +43,7 @@ def decoding_nodes(nodes: Sequence[Node], outputs: Sequence[str], weights: Mappi
 
 
 def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
-    """Names of nodes whose name or operator a pattern of ``--keep-fp32`` is found in; a pattern that finds nothing is an error."""
+    """Names of the nodes that match a pattern of ``--keep-fp32``; a pattern without a match is an error."""
     found: set[str] = set()
     for pattern in patterns:
         compiled = compile_pattern(pattern)
@@ -51,8 +51,8 @@ def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
         if not names:
             operators = sorted({node.operator for node in nodes})
             raise UsageError(
-                f"--keep-fp32 {pattern!r} matches no node.",
-                hint=f"It is searched in node names ({nodes[0].name if nodes else ''} ...) and held against "
+                f"--keep-fp32 {pattern!r} does not match any node.",
+                hint=f"It is searched in node names ({nodes[0].name if nodes else ''} ...) and matched against "
                 f"operators ({', '.join(operators)}).",
             )
         found.update(names)
@@ -60,7 +60,7 @@ def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
 
 
 def kept_float32(file: OnnxFile, spec: ModelSpec | None, patterns: Sequence[str]) -> list[str]:
-    """Everything that stays float32 under builder flags: box decoding, and what the user names."""
+    """All nodes that stay float32 with builder flags: box decoding, and those the user selects."""
     kept = {
         *decoding_nodes(file.nodes, pixel_outputs(spec), file.weights),
         *matching_nodes(file.nodes, patterns),
@@ -69,10 +69,10 @@ def kept_float32(file: OnnxFile, spec: ModelSpec | None, patterns: Sequence[str]
 
 
 def require_quantized(file: OnnxFile, precision: Precision) -> None:
-    """Refuse a graph without Q/DQ nodes where the precision comes from them."""
+    """Reject a graph without Q/DQ nodes if the precision requires them."""
     if precision.form == "qdq" and not any(node.operator in _QUANTIZED for node in file.nodes):
         raise BuildError(
-            f"--precision {precision.name} needs a graph with QuantizeLinear and DequantizeLinear nodes, and this one has none.",
+            f"--precision {precision.name} needs a graph with QuantizeLinear and DequantizeLinear nodes, but this one has none.",
             hint="Quantize the ONNX file first (onnxruntime.quantization, NVIDIA ModelOpt), then: "
             f"adaptrt build it.onnx --precision {precision.name}",
         )

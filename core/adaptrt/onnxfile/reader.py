@@ -1,4 +1,4 @@
-"""What the backend needs to know of an ONNX file, read without the onnx package: weights are skipped, not loaded."""
+"""Reads the outline of an ONNX file without the onnx package; weights are skipped, not loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt.store.model_files import not_onnx, require_model_file
 
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
-SOURCE = "adaptrt.source"  # file.py:12, what adaptrt leaves of it
+SOURCE = "adaptrt.source"  # file.py:12, the form that adaptrt writes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _WEIGHT_TYPES = ("float32", "float16", "bfloat16", "float64", "int8")
 _DTYPES = {
@@ -31,7 +31,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Node:
-    """A node; a node without a name goes by ``node_of_`` and its first output, as TensorRT's parser calls it."""
+    """A node; an unnamed node is called ``node_of_`` plus its first output, as in TensorRT's parser."""
 
     name: str
     operator: str
@@ -42,7 +42,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output; ``None`` and names are dynamic axes."""
+    """An input or output; dynamic axes are ``None`` or a name."""
 
     name: str
     dtype: str
@@ -65,13 +65,13 @@ class OnnxFile:
 
     @property
     def spec(self) -> ModelSpec | None:
-        """The spec that travels inside; ``None`` in a file that adaptrt did not write."""
+        """The spec stored in the file; ``None`` if adaptrt did not write it."""
         text = self.metadata.get(METADATA_KEY)
         return ModelSpec.from_json(text) if text else None
 
     @property
     def float32_bytes(self) -> int:
-        """What the weights take as float32, quantized ones included."""
+        """Size of the weights as float32, in bytes, including quantized ones."""
         return 4 * sum(self.weight_types.get(dtype, 0) for dtype in _WEIGHT_TYPES)
 
     @property
@@ -92,12 +92,12 @@ def read_onnx(path: Path) -> OnnxFile:
     except (IndexError, ValueError) as error:
         raise not_onnx(path) from error
     if not found.outputs:
-        raise GraphError(f"{path.name} holds no ONNX graph.", hint="Check that the file is whole.")
+        raise GraphError(f"{path.name} contains no ONNX graph.", hint="Check that the file is complete.")
     return found
 
 
 def external_files(path: Path, found: OnnxFile) -> list[Path]:
-    """The files beside the model that hold its weights."""
+    """The external files that contain the weights."""
     return [path.parent / name for name in dict.fromkeys(found.external)]
 
 
@@ -152,7 +152,7 @@ def _node(data: memoryview) -> Node:
         elif number == 4:
             operator = _text(value)
         elif number == 6:
-            source = _source_line(_text(value)) or source  # TorchScript writes it into the doc string
+            source = _source_line(_text(value)) or source  # TorchScript writes it to the doc string
         elif number == 7:
             domain = _text(value)
         elif number == 9 and isinstance(value, memoryview):
@@ -168,7 +168,7 @@ def _node(data: memoryview) -> Node:
 
 
 def _source_line(text: str) -> str | None:
-    """Of a Python stack trace the innermost line outside torch: ``File "a.py", line 7, in f`` or ``a.py(7): f``."""
+    """The innermost line outside torch of a Python stack trace: ``File "a.py", line 7, in f`` or ``a.py(7): f``."""
     lines = [line.strip() for line in text.splitlines()]
     frames = [line for line in reversed(lines) if line.startswith("File ") or ".py(" in line]
     return next((line for line in frames if "/torch/" not in line), frames[0] if frames else None)
@@ -247,7 +247,7 @@ def _packed(data: memoryview) -> Iterator[int]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field numbers and values of a protocol buffer message; nested ones as views."""
+    """Field numbers and values of a protocol buffer message; nested messages as views."""
     position, end = 0, len(data)
     while position < end:
         tag, position = _varint(data, position)

@@ -1,4 +1,4 @@
-"""The catalog of first-party adapters: what could be installed."""
+"""The catalog of first-party adapters: those that can be installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def catalog_path() -> Path:
-    """``catalog.toml`` inside an installed package; in a checkout the repository's plugins.toml, which becomes it."""
+    """``catalog.toml`` inside an installed package; in a checkout the repository's plugins.toml, from which it is made."""
     for path in (_PACKAGE / "catalog.toml", _PACKAGE.parents[1] / "plugins.toml"):
         if path.is_file():
             return path

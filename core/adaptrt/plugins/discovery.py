@@ -1,4 +1,4 @@
-"""What is installed: adapters, extensions and decoders, from metadata alone; nothing is imported."""
+"""Installed adapters, extensions and decoders, found from metadata alone; nothing is imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXTENSIONS = "adaptrt.extensions"
 
 @dataclass(frozen=True)
 class Candidate:
-    """An entry point, and the distribution that brings it."""
+    """An entry point and its distribution."""
 
     name: str
     group: str
@@ -31,7 +31,7 @@ class Candidate:
         return f"{self.distribution} {self.version}"
 
     def problems(self) -> list[str]:
-        """Requirements of the distribution that are not met here."""
+        """Unmet requirements of the distribution."""
         return [problem for text in self.requires if (problem := unmet(text)) is not None]
 
 
@@ -62,12 +62,12 @@ def _metadata(distribution: metadata.Distribution) -> Mapping[str, str]:
     """Name, version and so on; empty where an interrupted installation left no metadata behind."""
     try:
         found: Any = distribution.metadata
-    except FileNotFoundError:  # of the package importlib_metadata, which takes over once somebody imports it
+    except FileNotFoundError:  # raised by the importlib_metadata package, which takes over once it is imported
         return {}
     return dict(found.items()) if found is not None else {}
 
 
-# the same module from another distribution
+# distributions that provide the same modules
 ALTERNATIVES = {
     "onnxruntime": ("onnxruntime-gpu",),
     "opencv-python": ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
@@ -75,12 +75,12 @@ ALTERNATIVES = {
 
 
 def unmet(text: str) -> str | None:
-    """Why a requirement, with what its extras bring, is not met in this environment; ``None`` if it is, or does not
+    """Why a requirement, including its extras, is not met in this environment; ``None`` if it is met or does not
     apply."""
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
-        return f"{text!r} is no requirement: {error}"
+        return f"{text!r} is not a valid requirement: {error}"
     if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
         return None
     names = (requirement.name, *ALTERNATIVES.get(requirement.name, ()))
@@ -98,7 +98,7 @@ def unmet(text: str) -> str | None:
 
 
 def required_by_extra(distribution: str, extra: str) -> list[str]:
-    """What an installed distribution needs under this extra, beyond what it always needs; markers removed."""
+    """What this extra of an installed distribution adds to its requirements; markers removed."""
     try:
         texts = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:

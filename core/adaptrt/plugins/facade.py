@@ -1,4 +1,4 @@
-"""The typed way to call hooks: the only code that touches ``pm.hook``. Checks what comes back and names who is wrong."""
+"""The typed way to call hooks: the only code that touches ``pm.hook``. Checks results and names the plugin at fault."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ C = TypeVar("C", Patch, GraphPass, Metric)
 
 @dataclasses.dataclass(frozen=True)
 class Contributed:
-    """A contribution, and the plugin that made it."""
+    """A contribution and its plugin."""
 
     item: Any
     plugin: str
@@ -64,7 +64,7 @@ class Hooks:
             kind, place = str(parameter.dtype).removeprefix("torch."), parameter.device.type
             if place != "cpu" or (parameter.is_floating_point() and kind != "float32"):
                 raise PluginError(
-                    f"{self._label(self._adapter)} has to return a model in float32 on the CPU from load_model, and "
+                    f"{self._label(self._adapter)} must return a float32 model on the CPU from load_model, but "
                     f"returned one with {name} in {kind} on {place}.",
                     hint="return model.float().cpu()",
                 )
@@ -79,8 +79,8 @@ class Hooks:
         except TypeError as error:
             raise PluginError(
                 f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
-                f"that cannot be written: {error}.",
-                hint="Plain values only: text, numbers, lists and dicts of them; str(path) for a path.",
+                f"that cannot be serialized: {error}.",
+                hint="Use plain values only: text, numbers, lists and dicts of them; str(path) for a path.",
             ) from error
         try:
             task_named(spec.task)
@@ -94,15 +94,15 @@ class Hooks:
         if spec.image is not None and spec.image.input not in names:
             raise PluginError(
                 f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
-                f"whose image goes to {spec.image.input!r}, which is no input.",
-                hint=f"ImageTransform(input=...) is one of {', '.join(names)}.",
+                f"whose image goes to {spec.image.input!r}, which is not an input.",
+                hint=f"Set ImageTransform(input=...) to one of {', '.join(names)}.",
             )
         return spec
 
     def example_inputs(
         self, ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
     ) -> dict[str, torch.Tensor]:
-        """The inputs in the order of the spec, at exactly the shapes asked for."""
+        """The inputs in the order of the spec, with exactly the requested shapes."""
         inputs = self._call("example_inputs", ctx=ctx, spec=spec, shapes=shapes, seed=seed)
         if not isinstance(inputs, Mapping) or set(inputs) != set(shapes):
             got = (
@@ -143,7 +143,7 @@ class Hooks:
     def build_engine(
         self, ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision, backend: Backend
     ) -> Built | None:
-        """What was built for this backend; ``None`` if no plugin can build it."""
+        """The files built for this backend; ``None`` if no plugin can build them."""
         result = self._call(
             "build_engine", ctx=ctx, onnx_path=onnx_path, spec=spec, precision=precision, backend=backend
         )
@@ -194,7 +194,7 @@ class Hooks:
         return self._collected("metrics", Metric, lambda metric: metric.name, ctx=ctx, spec=spec, precision=precision)
 
     def conversion_finished(self, ctx: Conversion, report: Report) -> None:
-        """Everybody hears of the end, whoever fails in that; the failures are one error."""
+        """Call every plugin, even if one raises; all failures are combined in one error."""
         errors: list[AdaptrtError] = []
         told: set[str] = set()
         implementing = {found.plugin_name for found in self._manager.hook.conversion_finished.get_hookimpls()}
@@ -202,7 +202,7 @@ class Hooks:
             before = self._recorder.calls[-1] if self._recorder.calls else None
             try:
                 self._call("conversion_finished", without=told, ctx=ctx, report=report)
-            except AdaptrtError as error:  # pluggy asks nobody behind the one that raises
+            except AdaptrtError as error:  # pluggy stops at a plugin that raises
                 errors.append(error)
             else:
                 break
@@ -225,7 +225,7 @@ class Hooks:
         return self._manager.subset_hook_caller(hook, removed)
 
     def _others(self) -> set[str]:
-        """Everybody but the adapter."""
+        """All plugins except the adapter."""
         return {name for name, _ in self._manager.list_name_plugin() if name != self._adapter}
 
     def _call(
@@ -237,17 +237,17 @@ class Hooks:
             raise
         except Exception as error:
             full = disk_error(error)
-            if full is not None:  # no fault of the plugin's: whoever owns the folder says what to do
+            if full is not None:  # not the plugin's fault: the caller that owns the folder adds a hint
                 raise full from error
-            if isinstance(error, MemoryError):  # nor is this
+            if isinstance(error, MemoryError):  # not its fault either
                 raise ShapeError(
-                    f"There is not enough memory for {hook}: {error}.",
-                    hint="Ask for less: --imgsz, --batch or --shape.",
+                    f"Not enough memory for {hook}: {error}.",
+                    hint="Reduce --imgsz, --batch or --shape.",
                 ) from error
             plugin = self._recorder.failed_in(error)
             raise PluginError(
                 f"{self._label(plugin)} failed in {hook}: {type(error).__name__}: {error}",
-                hint="With --debug the whole traceback is shown.",
+                hint="Use --debug to show the full traceback.",
             ) from error
 
     def _file(self, hook: str, **arguments: Any) -> Path | None:
@@ -263,7 +263,7 @@ class Hooks:
         return path
 
     def _collected(self, hook: str, wanted: type[C], key: Callable[[C], str], **arguments: Any) -> list[Contributed]:
-        """Everything contributed, with its plugin; clashes are errors, and what is replaced is left out."""
+        """Everything contributed, with its plugin; conflicts are errors, and replaced contributions are dropped."""
         found: list[Contributed] = []
         for items in self._call(hook, **arguments):
             if isinstance(items, wanted) or not isinstance(items, (list, tuple)):
@@ -288,7 +288,7 @@ class Hooks:
                     )
                 raise PluginError(
                     f"{both} both contribute {name!r} to {hook}.",
-                    hint=f"One of them has to say replaces={name!r}, or be disabled in plugins.toml.",
+                    hint=f"Set replaces={name!r} on one of them, or disable one in plugins.toml.",
                 )
             kept[name] = one
         return list(kept.values())
@@ -300,6 +300,6 @@ class Hooks:
         who = plugin or self._recorder.answered(hook) or self._adapter
         description = "nothing" if got is None else f"{type(got).__name__} {str(got)[:80]!r}"
         return PluginError(
-            f"{self._label(who)} has to return {wanted} from {hook}, and returned {description}.",
+            f"{self._label(who)} must return {wanted} from {hook}, but returned {description}.",
             hint=f"See the section {hook} of the hook reference.",
         )

@@ -1,4 +1,4 @@
-"""Knows which plugin answered, contributed or failed in a hook: pluggy itself gives results without names."""
+"""Records which plugin answered, contributed or failed in a hook: pluggy returns results without plugin names."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pluggy
 
 @dataclass(frozen=True)
 class HookCall:
-    """One implementation that ran; ``seconds`` includes what a wrapper waits for.
+    """One implementation that ran; ``seconds`` of a wrapper includes the calls it wraps.
 
-    What came back, or was raised, is only there for whoever listens at that moment.
+    The result or the exception is available only during the callback.
     """
 
     hook: str
@@ -36,14 +36,14 @@ class Recorder:
     """Makes the stand-ins that are registered in place of plugins; ``calls`` holds the latest thousand calls."""
 
     def __init__(self, on_call: Callable[[HookCall], None] | None = None) -> None:
-        self.calls: deque[HookCall] = deque(maxlen=1000)  # a loaded model may predict for days
+        self.calls: deque[HookCall] = deque(maxlen=1000)  # a loaded model may run for days
         self._on_call = on_call
         self._failed: tuple[BaseException, str] | None = None
         # the objects are kept, since an id is only theirs while they live
         self._contributed: dict[int, tuple[object, str]] = {}
 
     def stand_in(self, manager: pluggy.PluginManager, plugin: object, name: str) -> object:
-        """An object with the hooks of a plugin, each of which notes its calls: what is registered under this name."""
+        """An object with the hooks of a plugin, each of which records its calls; it is registered under this name."""
         recorded = _StandIn()
         for attribute in dir(plugin):
             options = manager.parse_hookimpl_opts(plugin, attribute)
@@ -52,7 +52,7 @@ class Recorder:
             function = getattr(plugin, attribute)
             hook = options["specname"] or attribute
             if options["hookwrapper"] or (options["wrapper"] and not inspect.isgeneratorfunction(function)):
-                setattr(recorded, attribute, function)  # pluggy, or the session, says what is wrong with it
+                setattr(recorded, attribute, function)  # pluggy, or the session, reports what is wrong with it
                 continue
             spec = getattr(getattr(manager.hook, hook, None), "spec", None)
             collected = spec is not None and not spec.opts.get("firstresult")
@@ -96,7 +96,7 @@ class Recorder:
     def _recorded_wrapper(
         self, hook: str, plugin: str, function: Callable[..., Any], collected: bool
     ) -> Callable[..., Any]:
-        """A wrapper counts as answering where it returns something else than it was given."""
+        """A wrapper counts as answering if it returns something other than the inner result."""
 
         def recorded(*args: Any) -> Generator[None, Any, Any]:
             started = time.perf_counter()
@@ -104,7 +104,7 @@ class Recorder:
             try:
                 wrapper = function(*args)
                 if next(wrapper, _NOTHING) is _NOTHING:
-                    raise RuntimeError("a wrapper has to yield once, and this one did not")
+                    raise RuntimeError("a wrapper must yield once, but this one did not")
                 try:
                     received = yield
                 except BaseException as error:
@@ -127,7 +127,7 @@ class Recorder:
         return recorded
 
     def _attribute(self, result: object, plugin: str) -> None:
-        """Remember who returned this, unless somebody returned it before."""
+        """Remember which plugin returned this first."""
         for item in (result, *(result if isinstance(result, (list, tuple)) else ())):
             self._contributed.setdefault(id(item), (item, plugin))
 
@@ -141,9 +141,9 @@ _NOTHING = object()
 
 
 def _finished(resume: Callable[[Any], Any], value: Any) -> Any:
-    """What a wrapper returns once it goes on behind its yield."""
+    """The return value of a wrapper after it resumes from its yield."""
     try:
         resume(value)
     except StopIteration as stop:
         return stop.value
-    raise RuntimeError("a wrapper has to yield once, and this one yielded again")
+    raise RuntimeError("a wrapper must yield once, but this one yielded again")

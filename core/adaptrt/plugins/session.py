@@ -27,8 +27,8 @@ ADAPTER_HOOKS = ("adapter_options", "load_model")
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """An installed extension that takes no part, and why."""
+class SkippedExtension:
+    """An installed extension that is not active, and the reason."""
 
     name: str
     source: str
@@ -36,7 +36,7 @@ class LeftOut:
 
 
 class Session:
-    """A fresh plugin manager. ``hooks`` calls it; ``warnings`` says what was left out though nobody asked for that.
+    """A fresh plugin manager. ``hooks`` calls it; ``warnings`` names extensions that were skipped without being disabled.
 
     ``defaults`` are core's own plugins by name; ``settings_path`` is the file whose ``[plugins] modules`` are loaded.
     """
@@ -49,7 +49,7 @@ class Session:
     ) -> None:
         self.warnings: list[str] = []
         self.sources: dict[str, str] = {}
-        self.left_out: list[LeftOut] = []
+        self.skipped: list[SkippedExtension] = []
         self.adapter: Candidate | None = None
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
@@ -66,7 +66,7 @@ class Session:
         return self._recorder.calls
 
     def implementations(self) -> dict[str, list[str]]:
-        """Each hook, in the order of a conversion, with the plugins that implement it, in the order they are asked."""
+        """Each hook, in the order of a conversion, with the plugins that implement it, in the order they are called."""
         order: dict[str, list[str]] = {}
         for hook in vars(hookspecs):
             caller = getattr(self._manager.hook, hook, None)
@@ -75,11 +75,11 @@ class Session:
         return order
 
     def others(self, hook: str) -> list[str]:
-        """Who implements or wraps a hook besides core."""
+        """The plugins besides core that implement or wrap a hook."""
         return [name for name in self.implementations()[hook] if self.sources[name] != "adaptrt"]
 
     def wrappers(self) -> dict[str, list[str]]:
-        """The hooks that somebody wraps: these stand around all the others, and are entered first."""
+        """Each wrapped hook with its wrappers, which run around all other implementations."""
         found: dict[str, list[str]] = {}
         for hook in self.implementations():
             for implementation in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
@@ -88,14 +88,14 @@ class Session:
         return found
 
     def answered(self, hook: str) -> str:
-        """Who answered the last call of a hook: ``core``, or the plugin with its distribution."""
+        """The plugin whose result the last call of a hook returned: ``core``, or the plugin with its distribution."""
         name = self._recorder.answered(hook)
         if name is None or self.sources.get(name) == "adaptrt":
             return "core"
         return f"{name} ({self.sources[name]})"
 
     def add_adapter(self, name: str) -> None:
-        """Import and register the adapter; any problem is an error, since it was asked for by name."""
+        """Import and register the adapter; any problem is an error, since it was requested by name."""
         self.adapter = find_adapter(name)
         self._register(_load(self.adapter), name, self.adapter.source)
         implemented = {caller.name for caller in self._manager.get_hookcallers(self._manager.get_plugin(name)) or []}
@@ -113,26 +113,26 @@ class Session:
         by_name: dict[str, list[Candidate]] = {}
         for candidate in find_candidates(EXTENSIONS):
             if candidate.name in settings.plugins.disable:
-                self.left_out.append(LeftOut(candidate.name, candidate.source, "disabled in plugins.toml"))
+                self.skipped.append(SkippedExtension(candidate.name, candidate.source, "disabled in plugins.toml"))
             else:
                 by_name.setdefault(candidate.name, []).append(candidate)
         for name, candidates in by_name.items():
             source = candidates[0].source
             if len(candidates) > 1:
                 owners = " and ".join(candidate.source for candidate in candidates)
-                self.warnings.append(f"Extension {name} is claimed by {owners}: both are left out.")
-                self.left_out += [LeftOut(name, found.source, f"claimed by {owners}") for found in candidates]
+                self.warnings.append(f"Skipping extension {name}: it is claimed by {owners}.")
+                self.skipped += [SkippedExtension(name, one.source, f"claimed by {owners}") for one in candidates]
                 continue
             problems = "; ".join(candidates[0].problems())
             if problems:
-                self.warnings.append(f"Extension {name} is left out: {source} cannot run here: {problems}.")
-                self.left_out.append(LeftOut(name, source, problems))
+                self.warnings.append(f"Skipping extension {name}: {source} cannot run here: {problems}.")
+                self.skipped.append(SkippedExtension(name, source, problems))
                 continue
             try:
                 self._register(_load(candidates[0]), name, source)
             except PluginError as error:
-                self.warnings.append(f"Extension {name} is left out: {error.message}")
-                self.left_out.append(LeftOut(name, source, error.message))
+                self.warnings.append(f"Skipping extension {name}: {error.message}")
+                self.skipped.append(SkippedExtension(name, source, error.message))
 
     def _register(self, original: object, name: str, source: str, *, trusted: bool = False) -> None:
         plugin = self._recorder.stand_in(self._manager, original, name)
@@ -141,7 +141,7 @@ class Session:
         except (pluggy.PluginValidationError, ValueError) as error:
             if self._manager.get_plugin(name) is plugin:
                 self._manager.unregister(plugin)
-            raise PluginError(f"{name} ({source}) does not fit: {error}.".replace("\n", " ")) from error
+            raise PluginError(f"{name} ({source}) does not match the hooks: {error}.".replace("\n", " ")) from error
         if not trusted:
             problem = self._problem(plugin, is_adapter=self.adapter is not None and name == self.adapter.name)
             if problem:
@@ -150,7 +150,7 @@ class Session:
         self.sources[name] = source
 
     def _problem(self, plugin: object, *, is_adapter: bool) -> tuple[str, str] | None:
-        """What the rules for plugins outside core forbid."""
+        """The rule for plugins outside core that this plugin violates, and a hint; ``None`` if there is none."""
         for caller in self._manager.get_hookcallers(plugin) or []:
             if caller.name in hookspecs.RENAMED:
                 new = hookspecs.RENAMED[caller.name]
@@ -159,13 +159,16 @@ class Session:
                 known = [name for name in vars(hookspecs) if getattr(getattr(hookspecs, name), "adaptrt_spec", None)]
                 return f"there is no hook {caller.name!r}.", did_you_mean(caller.name, known)
             if caller.name in ADAPTER_HOOKS and not is_adapter:
-                return f"{caller.name} is asked of the adapter alone.", "Leave it out, or register an adapter."
+                return (
+                    f"{caller.name} is called on the adapter only.",
+                    "Remove it, or register the plugin as an adapter.",
+                )
             for implementation in caller.get_hookimpls():
                 if implementation.plugin is not plugin:
                     continue
                 if implementation.tryfirst or implementation.trylast:
                     return (
-                        f"tryfirst and trylast are not allowed ({caller.name}): they would jump the order core, adapter, extensions.",
+                        f"tryfirst and trylast are not allowed ({caller.name}): they would break the order core, adapter, extensions.",
                         "Remove them; order extensions in plugins.toml, or use wrapper=True.",
                     )
                 if implementation.hookwrapper:
@@ -177,7 +180,7 @@ class Session:
 
 
 def find_adapter(name: str) -> Candidate:
-    """The one installed adapter of this name, its requirements met; else a ``PluginError`` that says what to do."""
+    """The one installed adapter with this name, if its requirements are met; else a ``PluginError`` with a hint."""
     candidates = find_candidates(ADAPTERS)
     found = [candidate for candidate in candidates if candidate.name == name]
     if not found:
@@ -191,21 +194,21 @@ def find_adapter(name: str) -> Candidate:
     if problems:
         raise DependencyError(
             f"Adapter {name!r} ({found[0].source}) cannot run here: {'; '.join(problems)}.",
-            hint=f"Install what it needs: pip install --upgrade {found[0].distribution}",
+            hint=f"Install its requirements: pip install --upgrade {found[0].distribution}",
         )
     return found[0]
 
 
 def _no_adapter(name: str, installed: Sequence[str]) -> PluginError:
-    """Names what to install where the catalog has it, else the nearest name that is here."""
+    """The error for a missing adapter: how to install it if it is in the catalog, else the closest installed name."""
     from adaptrt.plugins.catalog import read_catalog
 
     entry = read_catalog().get(name)
     if entry is not None:
         return PluginError(f"Adapter {name!r} is not installed.", hint=f"Install it: pip install {entry.distribution}")
-    hint = did_you_mean(name, installed) if installed else "None is installed."
+    hint = did_you_mean(name, installed) if installed else "No adapter is installed."
     return PluginError(
-        f"There is no adapter {name!r}.", hint=f"{hint} See: adaptrt adapters{'' if installed else ' --all'}"
+        f"Unknown adapter {name!r}.", hint=f"{hint} See: adaptrt adapters{'' if installed else ' --all'}"
     )
 
 
@@ -228,13 +231,13 @@ def _import_module(name: str, folder: Path) -> ModuleType:
         module_name = f"adaptrt_extension_{path.stem}"
         spec = importlib.util.spec_from_file_location(module_name, path)
         if spec is None or spec.loader is None:
-            raise ImportError(f"{path} is no Python file")
+            raise ImportError(f"{path} is not a Python file")
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"Module {name!r} of plugins.toml cannot be imported: {type(error).__name__}: {error}",
-            hint="Check its name, and that it is installed or lies beside plugins.toml.",
+            hint="Check its name, and that it is installed or next to plugins.toml.",
         ) from error
     return module

@@ -1,4 +1,4 @@
-"""plugins.toml: the catalog of adapters, which plugins take part, and their settings."""
+"""plugins.toml: the catalog of adapters, which plugins are active, and their settings."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ class CatalogEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class PluginChoice:
-    """Which plugins take part besides the chosen adapter."""
+    """Which plugins are active besides the chosen adapter."""
 
-    modules: tuple[str, ...] = _described("modules, or .py files beside this file, to load in order")
-    disable: tuple[str, ...] = _described("installed extensions to leave out, by name")
+    modules: tuple[str, ...] = _described("modules, or .py files next to this file, to load in order")
+    disable: tuple[str, ...] = _described("installed extensions to disable, by name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,21 +55,21 @@ class Settings:
 
 
 def user_settings_path() -> Path:
-    """The user's own: ``~/.config/adaptrt/plugins.toml`` on Linux, or below ``$XDG_CONFIG_HOME``."""
+    """The user's file: ``~/.config/adaptrt/plugins.toml`` on Linux, or below ``$XDG_CONFIG_HOME``."""
     from platformdirs import user_config_path
 
     return user_config_path("adaptrt") / FILE_NAME
 
 
 def read_settings(path: Path) -> Settings:
-    """Read and check a plugins.toml; a ``SettingsError`` names file, line and the nearest key."""
+    """Read and check a plugins.toml; a ``SettingsError`` names the file, the line and the closest key."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SettingsError(f"{path} does not exist.", hint="Check the path given to --plugins.") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
-        raise SettingsError(f"{path} cannot be read: {reason}.", hint="A plugins.toml is TOML, in UTF-8.") from error
+        raise SettingsError(f"{path} cannot be read: {reason}.", hint="plugins.toml must be TOML in UTF-8.") from error
     try:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -138,7 +138,7 @@ def _wrong(where: tuple[str, ...], message: str) -> _ValueError:
 
 
 def _line_of(text: str, where: tuple[str, ...]) -> int:
-    """The line that most likely holds a key: the deepest part of its dotted path that the text shows, in order.
+    """The line that most likely contains a key: the deepest part of its dotted path found in the text, in order.
 
     TOML parsers keep no positions; a key written in an unusual way (inline table, escapes) gives the line of its table.
     """

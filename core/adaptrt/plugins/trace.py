@@ -1,4 +1,4 @@
-"""A hook call in a line of text."""
+"""A hook call as a line of text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WIDTH = 100
 
 
 def trace_line(call: HookCall) -> str:
-    """Hook, plugin, time, and what came back or why nothing did."""
+    """Hook, plugin, time, and the result or the error."""
     if call.error is not None:
         outcome = f"failed: {type(call.error).__name__}: {call.error}".splitlines()[0]
     elif call.answered:
@@ -48,5 +48,5 @@ def _described(result: Any) -> str:
 
 
 def _name(item: Any) -> str:
-    """Patches go by target, passes and metrics by name."""
+    """The target of a patch, the name of a pass or metric."""
     return str(getattr(item, "target", None) or getattr(item, "name", None) or _described(item))

@@ -1,1 +1,1 @@
-"""Reports for people: in the terminal and as a page. Needs neither torch nor onnx."""
+"""Human-readable reports: in the terminal and as a page. Needs neither torch nor onnx."""

@@ -1,4 +1,4 @@
-"""The numbers behind the bars of the page; widths are per cent of the longest or of the whole."""
+"""The numbers behind the bars of the page; widths are percentages of the longest bar or of the total."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Bar:
-    """How much of its limit a check uses. ``width`` is cut at 100; ``text`` says the whole of it."""
+    """How much of its limit a check uses. ``width`` is clipped to 100; ``text`` has the full value."""
 
     width: float
     text: str
@@ -51,7 +51,7 @@ class OperatorRow:
 
 @dataclass(frozen=True)
 class StageRow:
-    """A stage, and where on the time line it lies."""
+    """A stage, and its position on the time line."""
 
     stage: Stage
     start: float
@@ -78,7 +78,7 @@ def _check_row(check: Check) -> CheckRow:
     if share is None:
         return CheckRow(check, None)
     if check.higher_is_better:
-        # a share that has to be high: the bar shows the share itself
+        # higher is better: the bar shows the share itself
         value = check.value if math.isfinite(check.value) else 0.0
         return CheckRow(check, Bar(100 * min(max(value, 0.0), 1.0), ""))
     if not math.isfinite(share):
@@ -87,7 +87,7 @@ def _check_row(check: Check) -> CheckRow:
 
 
 def _share_text(share: float) -> str:
-    """``equal``, ``< 0.1 %``, ``3.4 %``, ``87 %``; ``12 times`` where it is far beyond."""
+    """``equal``, ``< 0.1 %``, ``3.4 %``, ``87 %``; ``12 times`` if it is far above."""
     if share == 0:
         return "equal"
     if share < 0.001:
@@ -98,7 +98,7 @@ def _share_text(share: float) -> str:
 
 
 def operator_rows(report: Report) -> list[OperatorRow]:
-    """Every operator that the graph had or has, the most frequent first; nothing if no graph was made."""
+    """Every operator in the exported or final graph, most frequent first; empty if there is no graph."""
     exported = report.operators.get("exported", {})
     final = report.operators.get("final", {})
     longest = max([*exported.values(), *final.values()], default=1)

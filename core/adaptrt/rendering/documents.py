@@ -16,13 +16,13 @@ FAILED = ".failed.report"
 
 
 def page_of(report: Report, folder: Path) -> Mapping[str, Path]:
-    """The page of a conversion that went well, written into ``folder``, by the suffix it is to be published under."""
+    """Write the page of a successful conversion into ``folder``; return its path by the suffix to publish it under."""
     return {".report.html": write_html(report, folder / "report.html")}
 
 
 def write_failed_report(report: Report, path: Path, *, html: bool) -> Path:
-    """What is known of a conversion that failed, as ``path`` with ``.json`` and ``.html`` added; the one to read."""
-    with contextlib.suppress(OSError):  # where it cannot be made, the file says so
+    """Write the report of a failed conversion as ``path`` with ``.json`` and ``.html`` added; return the one to read."""
+    with contextlib.suppress(OSError):  # if it cannot be created, writing the file reports the error
         path.parent.mkdir(parents=True, exist_ok=True)
     written = write_whole(path.with_name(f"{path.name}.json"), report.to_json())
     return write_html(report, path.with_name(f"{path.name}.html")) if html else written

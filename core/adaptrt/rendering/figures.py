@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from adaptrt.report import ImageRecord, PredictionRecord, Report
 
-ORIGINAL = {"framework": "the framework itself", "eager": "PyTorch, untouched"}
+ORIGINAL = {"framework": "framework", "eager": "PyTorch, original"}
 LONGEST_SIDE = 1100  # pixels, of an image on the page
 BARS = 5  # of one figure
 _QUALITY = 84
@@ -31,7 +31,7 @@ class ClassBar:
 
 @dataclass(frozen=True)
 class Figure:
-    """One backend's view of an image: ``image`` is a data URI where predictions are drawn; ``classes`` are bars instead."""
+    """One backend's predictions for an image: ``image`` is a data URI where predictions are drawn; ``classes`` are bars instead."""
 
     backend: str
     title: str
@@ -71,7 +71,7 @@ def _figures(record: ImageRecord) -> ImageFigures:
 
 
 def _order(record: ImageRecord) -> list[str]:
-    """The original first, then what it was converted to, the last form at the end."""
+    """The original first, then the converted forms in order of conversion."""
     first = [name for name in ORIGINAL if name in record.predictions]
     return [*first, *(name for name in record.predictions if name not in ORIGINAL)]
 
@@ -123,6 +123,6 @@ def _agreement(record: ImageRecord) -> str | None:
     try:
         task = task_named(first.task)
         expected, actual = task.read_record(first.data), task.read_record(record.predictions[last[0]].data)
-    except AdaptrtError:  # the figures say it
+    except AdaptrtError:  # the figures report it
         return None
     return task.agreement(expected, actual) or None if expected is not None and actual is not None else None

@@ -1,4 +1,4 @@
-"""What the graph check found, on the terminal."""
+"""Graph-check findings on the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLORS: dict[Severity, str] = {"error": "bold red", "warning": "yellow", "info"
 
 
 def print_findings(console: Console, findings: Sequence[Finding], *, hidden: int = 0) -> None:
-    """Each finding: what, how often, where, and what to write instead."""
+    """Print each finding: what, how often, where, and what to write instead."""
     for finding in findings:
         line = Text(f"{finding.severity:<8}", style=_COLORS[finding.severity])
         line.append(f"{finding.count} x {finding.operator}: " if finding.operator else "", style="bold")
@@ -37,4 +37,4 @@ def summary(findings: Sequence[Finding]) -> str:
     """``2 errors, 1 warning``."""
     counts = Counter(finding.severity for finding in findings)
     parts = [f"{counts[level]} {level}{'s' if counts[level] > 1 else ''}" for level in _COLORS if counts[level]]
-    return ", ".join(parts) if parts else "Nothing to find fault with."
+    return ", ".join(parts) if parts else "No issues found."

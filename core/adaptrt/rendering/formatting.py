@@ -1,4 +1,4 @@
-"""How stages, numbers and sizes are written, the same in the terminal and on the page."""
+"""Formatting of stages, numbers and sizes, shared by the terminal and the page."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
 _STAGES = {
     "load": "Load the model",
-    "spec": "Describe it",
+    "spec": "Build the model spec",
     "reference": "Run the reference",
     "patches": "Collect patches",
     "export": "Export to ONNX",
     "passes": "Rewrite the graph",
     "write": "Write the file",
-    "types": "Set the precision",
+    "types": "Apply the precision",
     "build": "Build the engine",
 }
 
 SHORT_LINKS = {
-    0: "framework = ours",
-    1: "patched = reference",
-    2: "ONNX Runtime = reference",
-    3: "reduced-precision graph = reference",
-    4: "engine = reference",
-    5: "same predictions",
+    0: "framework vs. adaptrt",
+    1: "patched vs. original",
+    2: "ONNX Runtime vs. reference",
+    3: "reduced-precision graph vs. reference",
+    4: "engine vs. reference",
+    5: "predictions vs. reference",
 }
 
 
 def stage_title(name: str) -> str:
-    """A stage in words; names of other plugins' stages are shown as they are."""
+    """The title of a stage; unknown stages are shown by name."""
     if name in _STAGES:
         return _STAGES[name]
     number = name.removeprefix("link ")
@@ -57,9 +57,9 @@ def number(value: float) -> str:
 
 
 def used(check: Check) -> float | None:
-    """The share of the limit that a check uses, 0 to 1 while it holds; ``None`` without a limit.
+    """The share of the limit that a check uses, 0 to 1 if it passes; ``None`` without a limit.
 
-    Where higher is better: the share of the shortfall that is allowed, 0 for a perfect value.
+    If higher is better: the shortfall as a share of the allowed one, 0 for a perfect value.
     """
     if check.limit is None:
         return None
@@ -73,7 +73,7 @@ def used(check: Check) -> float | None:
 
 
 def worst(link: Link) -> Check | None:
-    """The check that fails, else the one nearest to its limit."""
+    """The check that fails, else the one closest to its limit."""
     if not link.checks:
         return None
     return max(link.checks, key=lambda check: (not check.passed, used(check) or 0.0))
@@ -90,7 +90,7 @@ def limit_text(check: Check) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A value with its unit; shares as per cent, logits and scores bare."""
+    """A value with its unit; shares in percent, logits and scores without a unit."""
     if not math.isfinite(value):
         return number(value)
     if unit == "share":
@@ -104,13 +104,13 @@ def verdict(report: Report) -> str:
     if report.failure is not None:
         return report.failure.message
     if not ran:
-        return "Converted, and nothing was verified."
+        return "Converted; nothing was verified."
     checks = sum(len(link.checks) for link in ran)
-    return f"Verified: {len(ran)} of {len(report.links)} links ran, all {checks} checks hold."
+    return f"Verified: {len(ran)} of {len(report.links)} links ran, all {checks} checks passed."
 
 
 def input_shape(tensor: InputSpec) -> str:
-    """The shape language; profiles one after the other."""
+    """The shape in the shape language; profiles joined by ``and``."""
     return " and ".join(map(format_shape, tensor.profiles))
 
 
@@ -119,7 +119,7 @@ def output_shape(tensor: OutputSpec) -> str:
 
 
 def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:
-    """How an image goes in, in one line; ``size`` is height and width."""
+    """The image preprocessing in one line; ``size`` is height and width."""
     resize = {
         "letterbox": f"letterbox, {'centered' if image.center else 'top left'}, padded with {'zeros' if image.pad is None else image.pad}",
         "stretch": "stretched",
@@ -133,7 +133,7 @@ def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:
 
 
 def describe_decoder(decoder: DecoderSpec) -> str:
-    """A decoder with the parameters that hold: the spec's over its own; ``yolo: conf 0.25, iou 0.7``."""
+    """A decoder with its effective parameters (the spec's override its defaults); ``yolo: conf 0.25, iou 0.7``."""
     from adaptrt.specs.decoders import find_decoder
 
     try:
@@ -154,7 +154,7 @@ def _plain(values: tuple[float, ...]) -> str:
 
 
 def display_path(path: str | Path) -> str:
-    """Relative to the current folder where it lies below it."""
+    """The path relative to the current folder if it is inside it."""
     absolute = Path(path).absolute()
     folder = Path.cwd()
     return str(absolute.relative_to(folder)) if absolute.is_relative_to(folder) else str(path)

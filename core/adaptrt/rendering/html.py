@@ -1,4 +1,4 @@
-"""A report as one page that needs nothing else: no scripts, no fonts, no addresses; images are inside."""
+"""A report as one self-contained page: no scripts, fonts or links to load; images are embedded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render_html(report: Report) -> str:
-    """The page as text. Images that are still where they were are drawn and embedded."""
+    """The page as text. Images that still exist are drawn and embedded."""
     return (
         _environment()
         .get_template("report.html.j2")
@@ -41,12 +41,12 @@ def render_html(report: Report) -> str:
 
 
 def write_html(report: Report, path: Path) -> Path:
-    """Write the page; it appears under its name only when it is whole."""
+    """Write the page; it appears under its name only when it is complete."""
     return write_whole(path, render_html(report))
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write aside, then rename; an ``OutputError`` says why it cannot be."""
+    """Write to a temporary file, then rename; raises an ``OutputError`` if that fails."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         aside.write_text(text, encoding="utf-8")
@@ -55,7 +55,7 @@ def write_whole(path: Path, text: str) -> Path:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise OutputError(
-            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another place with -o."
+            f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o."
         ) from error
     return path
 

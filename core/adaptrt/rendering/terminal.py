@@ -1,4 +1,4 @@
-"""A report on the terminal: one table of checks, the files, and the commands to go on with."""
+"""A report on the terminal: one table of checks, the files, and the next commands to run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COLORS = {"passed": "green", "failed": "red", "not run": "dim"}
 
 
 class PrintableConsole(Console):
-    """A console whose texts cannot hold control characters; rich's own codes (colors, the cursor of live bars) stay."""
+    """A console that escapes control characters in text; rich's own codes (colors, the cursor of live bars) stay."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
@@ -48,10 +48,10 @@ def stderr_console() -> Console:
 
 
 def print_summary(console: Console, report: Report, *, verbose: bool = False, image: Path | None = None) -> None:
-    """Everything at the end of a conversion that went well."""
+    """The summary of a successful conversion."""
     console.print()
     if report.cached:
-        console.print(Text(f"From the cache: the same was converted on {report.cached}.", style="bold"))
+        console.print(Text(f"From the cache: an identical conversion ran on {report.cached}.", style="bold"))
         console.print()
     console.print(checks_table(report, every=verbose))
     console.print()
@@ -71,7 +71,7 @@ def print_summary(console: Console, report: Report, *, verbose: bool = False, im
 
 
 def print_graph_check(console: Console, report: Report, *, every: bool = False) -> None:
-    """What in the model's code is to be mended, if anything."""
+    """The findings in the model's code, if any."""
     shown = [finding for finding in report.findings if every or finding.severity != "info"]
     if shown:
         console.print()
@@ -149,7 +149,7 @@ def files_table(report: Report) -> Table:
 
 
 def beside(report: Report, *suffixes: str) -> list[Path]:
-    """The files of these suffixes that lie beside the converted file."""
+    """The files with these suffixes next to the converted file."""
     first = next(iter(report.files.values()), None)
     if first is None:
         return []
@@ -167,7 +167,7 @@ def next_commands(report: Report, image: Path | None) -> list[str]:
         return []
     name = shlex.quote(display_path(written.path))
     commands = [f"adaptrt inspect {name}"]
-    runs = not written.path.endswith(".bf16.onnx")  # which ONNX Runtime does not
+    runs = not written.path.endswith(".bf16.onnx")  # which ONNX Runtime cannot run
     if runs and report.spec is not None and report.spec.image is not None:
         commands.insert(0, f"adaptrt predict {name} {shlex.quote(display_path(image)) if image else 'image.jpg'}")
     return commands

@@ -1,7 +1,7 @@
-"""Where results are kept between runs: files by their content, entries that name them by key. Safe under concurrent use.
+"""The cache of results: files stored by content, and entries that refer to them by key. Safe for concurrent use.
 
-What lies in the cache is served as this user's own work, so nothing in it is believed that another user could have
-placed there: see ``Store.problem``. Hashes and keys from files are checked before they become paths.
+Cached files are returned as this user's own results, so nothing that another user could have written is trusted: see
+``Store.problem``. Hashes and keys from files are checked before they become paths.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TITLE_LENGTH = 500
 
 
 def cache_folder() -> Path:
-    """``$ADAPTRT_CACHE_DIR``, else the user's: ``~/.cache/adaptrt`` on Linux, or below ``$XDG_CACHE_HOME``."""
+    """``$ADAPTRT_CACHE_DIR``, else ``~/.cache/adaptrt`` on Linux, or below ``$XDG_CACHE_HOME``."""
     own = os.environ.get(FOLDER_VARIABLE)
     return Path(own) if own else user_cache_path("adaptrt")
 
@@ -42,7 +42,7 @@ def default_timing_folder() -> Path:
 
 
 def cache_problem(folder: Path | None = None) -> str | None:
-    """Why the cache is not used, in a sentence that says what to do; ``None`` if it is."""
+    """Why the cache is not used, and what to do about it; ``None`` if it is used."""
     folder = folder or cache_folder()
     problem = folder_problem(folder, _SUBFOLDERS)
     return f"The cache is not used: {problem}. {_remedy(folder)}" if problem is not None else None
@@ -50,7 +50,7 @@ def cache_problem(folder: Path | None = None) -> str | None:
 
 def _remedy(folder: Path) -> str:
     return (
-        f"Remove what others may have placed in {folder} and run chmod 700 on it, or choose another folder: "
+        f"Remove anything that others may have placed in {folder} and run chmod 700 on it, or choose another folder: "
         f"{FOLDER_VARIABLE}=/some/folder"
     )
 
@@ -62,7 +62,7 @@ def key_of(parts: Mapping[str, Any]) -> str:
 
 
 class Store:
-    """Entries under ``entries/``, contents under ``objects/``; the least recently used go when ``limit`` bytes are passed."""
+    """Entries under ``entries/``, contents under ``objects/``; the least recently used are removed beyond ``limit`` bytes."""
 
     def __init__(self, folder: Path | None = None, limit: int | None = None) -> None:
         self.folder = folder or cache_folder()
@@ -76,7 +76,7 @@ class Store:
         return cache_problem(self.folder)
 
     def find(self, key: str) -> Entry | None:
-        """The entry, all of its files there; ``None`` otherwise. Counts as a use."""
+        """The entry, if all of its files exist; else ``None``. Counts as a use."""
         if not is_hash(key) or self.problem is not None:
             return None
         path = self._entry(key)
@@ -87,12 +87,12 @@ class Store:
             return None
         if not all(_is_regular(self._object(content)) for content in entry.files.values()):
             return None
-        with contextlib.suppress(OSError):  # a cache that may only be read is of use too
+        with contextlib.suppress(OSError):  # a read-only cache is still useful
             os.utime(path)
         return entry
 
     def copy(self, entry: Entry, suffix: str, destination: Path) -> bool:
-        """Copy a file out; ``False`` if its content was damaged, and the entry is forgotten then."""
+        """Copy a file out; ``False`` if its content is damaged; the entry is then removed."""
         content = entry.files[suffix]
         source = self._object(content)
         try:
@@ -127,11 +127,11 @@ class Store:
         except OSError as error:
             raise OutputError(
                 f"The cache {self.folder} cannot be written: {error.strerror or error}.",
-                hint=f"Use --no-cache, or another place: {FOLDER_VARIABLE}=/some/folder",
+                hint=f"Use --no-cache, or choose another folder: {FOLDER_VARIABLE}=/some/folder",
             ) from error
 
     def entries(self) -> list[Entry]:
-        """All entries, the most recently used first."""
+        """All entries, most recently used first."""
         self._require_safe()
         found = []
         for path in self._entries.glob("*.json") if self._entries.is_dir() else ():
@@ -147,7 +147,7 @@ class Store:
     def prune(self, limit: int = 0, older_than: float | None = None) -> tuple[int, int]:
         """Remove entries until at most ``limit`` bytes are kept, and those unused for ``older_than`` seconds.
 
-        How many entries went, and how many bytes.
+        Returns how many entries and bytes were removed.
         """
         self._require_safe()
         if not self._entries.is_dir():
@@ -164,7 +164,7 @@ class Store:
                     gone += 1
                 else:
                     wanted.update(entry.files.values())
-            for path in (*self._contents(), *self._entries.glob(".*")):  # contents, and what a killed run left
+            for path in (*self._contents(), *self._entries.glob(".*")):  # contents, and leftovers of killed runs
                 if path.name not in wanted and (path.is_symlink() or not path.is_dir()):
                     path.unlink(missing_ok=True)
             return gone, before - self.size()
@@ -194,7 +194,7 @@ class Store:
         return self._entries / f"{key}.json"
 
     def _keep(self, path: Path) -> tuple[str, int]:
-        """Hash and size of what was copied, which is what is kept under that hash."""
+        """Copy the file into the cache; the hash and size are those of the copy."""
         make_private(self._objects)
         handle, name = tempfile.mkstemp(dir=self._entries, prefix=".")
         temporary = Path(name)

@@ -1,4 +1,4 @@
-"""An entry of the cache as it lies on disk: read as data that anybody may have written."""
+"""A cache entry on disk, read as untrusted data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _YEAR_3000 = 32_503_680_000
 
 @dataclass
 class Entry:
-    """One result. ``files`` maps a suffix (``.engine``) to the hash of its content; ``title`` says what it is."""
+    """One result. ``files`` maps a suffix (``.engine``) to the hash of its content; ``title`` describes it."""
 
     key: str
     kind: str
@@ -35,13 +35,13 @@ def is_hash(text: str) -> bool:
 
 
 def read_entry(path: Path) -> Entry | None:
-    """The entry in ``KEY.json``; ``None`` if it is missing, damaged, or says what no entry of ours says."""
+    """The entry in ``KEY.json``; ``None`` if it is missing, damaged, or not a valid entry."""
     data = read_regular(path, _LARGEST)
     return parse_entry(data, path.stem) if data is not None else None
 
 
 def parse_entry(data: bytes, key: str) -> Entry | None:
-    """An entry for this key, every field within its bounds; ``None`` for anything else."""
+    """An entry for this key, with every field in its valid range; ``None`` for anything else."""
     try:
         entry = msgspec.json.decode(data, type=Entry)
     except (msgspec.DecodeError, UnicodeError, RecursionError):

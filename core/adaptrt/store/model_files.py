@@ -1,4 +1,4 @@
-"""Files as users name them, models and shared libraries: what every command says of one that is missing, or something else."""
+"""Model files and shared libraries named by users: common errors for missing or unsuitable files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
 
 
 def require_model_file(path: Path) -> None:
-    """Refuse what is missing, or a folder; what is in the file its reader says."""
+    """Reject a missing file or a folder; the content is checked by the reader."""
     if path.is_dir():
         raise ModelError(f"{path} is a folder.", hint=f"Give a file: {', '.join(model_suffixes())}")
     if not path.is_file():
@@ -28,31 +28,31 @@ def require_backend(path: Path) -> Backend:
     backend = backend_of(path)
     if backend is None:
         raise ModelError(
-            f"{path.name} is not a file that can be opened: none of {', '.join(model_suffixes())}.",
+            f"{path.name} cannot be opened: its suffix is none of {', '.join(model_suffixes())}.",
             hint=" ".join(skipped_plugins()) or convert_first(path),
         )
     return backend
 
 
 def require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
-    """Refuse a shared library that is not there, named by the option that takes it."""
+    """Reject a missing shared library; ``flag`` is the option that named it."""
     for library in libraries:
         if not Path(library).is_file():
-            raise UsageError(f"{flag}: there is no file {library}.", hint="Give the path of the shared library.")
+            raise UsageError(f"{flag}: file not found: {library}.", hint="Give the path of the shared library.")
 
 
 def convert_first(path: Path) -> str:
-    """What to do with a checkpoint where a converted model is wanted."""
-    return f"A checkpoint is converted first: adaptrt convert --adapter NAME {path.name}"
+    """The hint if a checkpoint is passed instead of a converted model."""
+    return f"Convert a checkpoint first: adaptrt convert --adapter NAME {path.name}"
 
 
 def not_onnx(path: Path, detail: str = "") -> GraphError:
-    """The error of a file that no graph can be read from."""
+    """The error for a file without a readable graph."""
     suffix = path.suffix.lower()
     if suffix in CHECKPOINT_SUFFIXES:
         hint = convert_first(path)
     elif suffix != ".onnx" and backend_of(path) is not None:
-        hint = f"A file that was built holds no ONNX graph; adaptrt inspect {path.name} shows what it is."
+        hint = f"A built file contains no ONNX graph; adaptrt inspect {path.name} shows its contents."
     else:
-        hint = "Check that the file is whole; convert the model again."
+        hint = "Check that the file is complete, or convert the model again."
     return GraphError(f"{path.name} is not a readable ONNX file{detail and f': {detail}'}.", hint=hint)

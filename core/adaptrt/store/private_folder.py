@@ -1,4 +1,4 @@
-"""Folders that hold what is trusted later: this user's own, closed to others, without links."""
+"""Folders whose contents are trusted later: owned by this user, not writable by others, without links."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def folder_problem(folder: Path, inside: Iterable[str] = ()) -> str | None:
     """Why the contents of a folder cannot be trusted; ``None`` if they can, or if the folder does not exist.
 
-    The folder itself may be a link to elsewhere; its subfolders named ``inside`` may not.
+    The folder itself may be a link; its subfolders named ``inside`` may not.
     """
     if not hasattr(os, "getuid"):
         return None
@@ -24,7 +24,7 @@ def folder_problem(folder: Path, inside: Iterable[str] = ()) -> str | None:
         try:
             found = path.lstat()
         except OSError:
-            continue  # not there; what else is wrong with it shows when it is written to
+            continue  # missing; other problems show when it is written to
         if stat.S_ISLNK(found.st_mode):
             return f"{path} is a symbolic link"
         if found.st_uid != os.getuid():

@@ -1,5 +1,5 @@
-"""The files that a result is made from, as they were when they were hashed: whether they are still the same is checked
-before the result is kept, since it would be served for their content."""
+"""The source files of a result, as they were when hashed. Whether they are unchanged is checked before the result is
+cached, since the cache returns it for the same content."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from pathlib import Path
 
 from adaptrt.errors import UsageError
 
-MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # in a folder that is hashed
+MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # limits for a folder to hash
 
-# device, inode, bytes, times of the content and of the inode (a rename and back changes only that)
+# device, inode, size, mtime and ctime (renaming back and forth changes only the ctime)
 _Identity = tuple[int, int, int, int, int]
 
 
 class SourceFiles:
-    """Files by path, each with its identity and, once asked for, its hash."""
+    """Files by path, each with its identity and, once computed, its hash."""
 
     def __init__(self) -> None:
         self._identities: dict[Path, _Identity] = {}
         self._hashes: dict[Path, str] = {}
 
     def watch(self, path: Path) -> None:
-        """Remember what this file is now, unhashed; what is no file is left out."""
+        """Record the identity of this file without hashing it; anything that is not a file is skipped."""
         path = path.absolute()
         if path.is_file() and path not in self._identities:
             self._identities[path] = _identity(path.stat())
 
     def content(self, path: Path) -> str:
-        """The hash of a file, or of every name and content in a folder; a ``UsageError`` for a folder that is too much."""
+        """The hash of a file, or of every name and content in a folder; a ``UsageError`` for a folder that is too large."""
         path = path.absolute()
         if path.is_dir():
             return self._folder(path)
@@ -40,7 +40,7 @@ class SourceFiles:
         return self._hashes[path]
 
     def changed(self) -> list[Path]:
-        """The files that were replaced, written to or removed since, by identity or by content."""
+        """The files that have been replaced, modified or removed since, by identity or by content."""
         return [path for path in self._identities if not self._is_same(path)]
 
     def _is_same(self, path: Path) -> bool:
@@ -73,14 +73,14 @@ def _files_in(folder: Path) -> list[Path]:
                 raise UsageError(f"{path} is not a regular file")
             size += path.stat().st_size
             if len(found) > MOST_FILES or size > MOST_BYTES:
-                raise UsageError(f"{folder} contains more files than are hashed")
+                raise UsageError(f"{folder} contains too many or too large files to hash")
     return sorted(found)
 
 
 def changed_message(changed: list[Path]) -> str:
-    """What a user has to know of files that changed while they were in use."""
+    """The message for files that changed while they were in use."""
     names = ", ".join(path.name for path in changed)
-    return f"{names} was replaced or written to meanwhile: it is unknown which version the result was made from"
+    return f"{names} changed during the run: it is unknown which version the result was made from"
 
 
 def _read(path: Path) -> tuple[_Identity, str]:

@@ -1,7 +1,7 @@
-"""A folder to work in beside the result: one writer for each name, and what a killed run left is removed.
+"""A work folder next to the result: one writer for each name; leftovers of killed runs are removed.
 
-The lock lies inside the folder and goes with it, so neither locks nor folders pile up. A folder whose lock is free
-belongs to no living process.
+The lock file is inside the folder and is removed with it, so neither locks nor folders accumulate. A folder whose lock
+is free belongs to no running process.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from filelock import FileLock, Timeout
 from adaptrt.errors import OutputError
 
 _SUFFIX, _LOCK = ".adaptrt", "lock"
-_PATIENCE = 0.2  # seconds; another run may be looking whether the folder is abandoned
+_PATIENCE = 0.2  # seconds; another run may be checking whether the folder is abandoned
 _ATTEMPTS = 20
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 
 
 @contextmanager
 def workspace(folder: Path, name: str) -> Iterator[Path]:
-    """A private folder in ``folder``, removed afterwards; no other process has one for this name meanwhile."""
+    """A private folder in ``folder``, removed afterwards; no other process can have one for this name at the same time."""
     remove_abandoned(folder)
     path, lock = _claim(folder, name)
     try:
@@ -39,16 +39,16 @@ def workspace(folder: Path, name: str) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove this user's work folders in ``folder`` that no living process owns."""
+    """Remove this user's work folders in ``folder`` that no running process owns."""
     try:
         with os.scandir(folder) as entries:
             found = [Path(entry) for entry in entries if entry.name.startswith(".") and entry.name.endswith(_SUFFIX)]
     except PermissionError:
-        return  # a folder that may be written to but not listed
+        return  # a folder that is writable but cannot be listed
     for path in filter(_is_own_folder, found):
         if not (path / _LOCK).exists():
             with suppress(OSError):
-                path.rmdir()  # killed before it was locked; one with contents is not ours
+                path.rmdir()  # killed before it was locked; a folder with contents is not ours
             continue
         try:
             lock = _locked(path, 0)
@@ -59,14 +59,15 @@ def remove_abandoned(folder: Path) -> None:
 
 
 def follow_link(path: Path) -> Path:
-    """The file to write for ``path``: what a link points to. Refuses links placed by others, and what is not a file."""
+    """The file to write for ``path``: the target of a link. Rejects links placed by other users, and non-regular files."""
     target = path
     if path.is_symlink():
         link, folder = path.lstat(), path.parent.stat()
         shared = folder.st_mode & stat.S_ISVTX and folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         if shared and hasattr(os, "getuid") and link.st_uid not in (os.getuid(), folder.st_uid):
             raise OutputError(
-                f"{path} is a link that another user placed in a shared folder.", hint="Choose another place with -o."
+                f"{path} is a link that another user placed in a shared folder.",
+                hint="Choose another location with -o.",
             )
         target = Path(os.path.realpath(path))
     try:
@@ -81,7 +82,7 @@ def follow_link(path: Path) -> Path:
 
 
 def move_file(path: Path, target: Path) -> None:
-    """Rename in one step, also where a link leads to another file system."""
+    """Rename atomically, even if a link leads to another file system."""
     try:
         path.replace(target)
     except OSError as error:
@@ -105,7 +106,7 @@ def _claim(folder: Path, name: str) -> tuple[Path, FileLock | None]:
         try:
             path.mkdir(mode=0o700)
         except FileExistsError:
-            if not _is_own_folder(path):  # another user's: their names are theirs
+            if not _is_own_folder(path):  # owned by another user
                 path = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=_SUFFIX, dir=folder))
         try:
             lock = _locked(path, _PATIENCE)
@@ -122,8 +123,8 @@ def _claim(folder: Path, name: str) -> tuple[Path, FileLock | None]:
         _empty(path)
         return path, lock
     raise OutputError(
-        f"Another conversion is writing {folder / f'{name}.*'} at this moment.",
-        hint="Wait for it, or give this one another name with -o.",
+        f"Another conversion is currently writing {folder / f'{name}.*'}.",
+        hint="Wait until it ends, or choose another name with -o.",
     )
 
 
@@ -152,7 +153,7 @@ def _empty(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """The lock last: until then nobody else takes the folder for free."""
+    """Remove the lock last, so that no other process considers the folder free before."""
     with suppress(OSError):
         _empty(path)
         (path / _LOCK).unlink(missing_ok=True)

@@ -38,7 +38,13 @@ def test_a_broken_one_says_why_and_what_to_do(adaptrt: Any, fake_distribution: A
     )
     result = adaptrt("adapters")
     assert result.code == 0
-    for piece in ("broken", "zooframework is missing", "click is 8", "pip install --upgrade adaptrt-zoo", "not here"):
+    for piece in (
+        "broken",
+        "zooframework is missing",
+        "click is 8",
+        "pip install --upgrade adaptrt-zoo",
+        "not installed",
+    ):
         assert piece in result.out
     assert "absent" not in result.out
 
@@ -130,7 +136,7 @@ def test_plugins_shows_who_takes_part(adaptrt: Any, tiny: str, install_extension
         "name": "blur",
         "source": "adaptrt-blur 1.0",
         "hooks": ["graph_passes"],
-        "status": "takes part",
+        "status": "active",
     }
     text = adaptrt("plugins", "--adapter", tiny, "-v").out
     assert "graph_passes           blur, core.conversion" in text
@@ -146,19 +152,19 @@ def test_plugins_says_what_was_left_out(
     Path("plugins.toml").write_text('[plugins]\ndisable = ["idle"]\n')
     result = adaptrt("plugins")
     assert result.code == 0
-    assert "Warning: Extension sick is left out" in result.err
+    assert "Warning: Skipping extension sick" in result.err
     rows = {row["name"]: row for row in adaptrt("plugins", "--json").json["plugins"]}
-    assert rows["core.engine"]["status"] == "takes part"
-    assert rows["sick"]["status"].startswith("left out: sick (adaptrt-sick 1.0) cannot be imported")
-    assert rows["ill"]["status"] == "left out: absent-framework is missing (needs absent-framework>=3)"
+    assert rows["core.engine"]["status"] == "active"
+    assert rows["sick"]["status"].startswith("skipped: sick (adaptrt-sick 1.0) cannot be imported")
+    assert rows["ill"]["status"] == "skipped: absent-framework is missing (needs absent-framework>=3)"
     assert rows["idle"] == {
         "name": "idle",
         "source": "adaptrt-idle 1.0",
         "hooks": [],
-        "status": "left out: disabled in plugins.toml",
+        "status": "skipped: disabled in plugins.toml",
     }
     for name in ("sick", "ill", "idle"):
-        assert re.search(rf"^{name}  adaptrt-{name} 1.0  left out: ", result.out, re.MULTILINE)
+        assert re.search(rf"^{name}  adaptrt-{name} 1.0  skipped: ", result.out, re.MULTILINE)
 
 
 def test_an_adapter_of_the_catalog_that_is_not_here_has_its_line(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +173,7 @@ def test_an_adapter_of_the_catalog_that_is_not_here_has_its_line(adaptrt: Any, m
     assert result.code == 3
     assert result.err == "Error: Adapter 'yolov5' is not installed.\nInstall it: pip install adaptrt-ultralytics\n"
     unknown = adaptrt("convert", "best.pt", "--adapter", "zebra")
-    assert "None is installed. See: adaptrt adapters --all" in unknown.err
+    assert "No adapter is installed. See: adaptrt adapters --all" in unknown.err
 
 
 def test_with_no_adapter_at_all_the_catalog_is_the_next_step(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:

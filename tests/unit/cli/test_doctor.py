@@ -59,7 +59,7 @@ def test_sources_that_are_not_installed(adaptrt: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(metadata, "requires", requires)
     result = adaptrt("doctor")
     assert result.code == 3
-    assert "adaptrt itself: what it needs is not known: adaptrt is not installed" in result.out
+    assert "adaptrt itself: its requirements are unknown: adaptrt is not installed" in result.out
 
 
 def test_another_distribution_of_the_same_module_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_a_broken_adapter_breaks_the_health(adaptrt: Any, monkeypatch: pytest.Mo
     assert result.code == 3
     assert "Broken: adapter zebra (adaptrt-zoo 1.0): zoo is missing" in result.out
     assert "pip install --upgrade adaptrt-zoo" in result.out
-    assert "no adapter works here" in result.out
+    assert "no working adapter" in result.out
     quiet = adaptrt("doctor", "-q")
     assert (quiet.code, quiet.out) == (3, "")
     assert "zebra" in quiet.err
@@ -116,7 +116,7 @@ def test_a_driver_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pyte
 
 def test_no_tool_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert health.find_gpus() == ([], "nvidia-smi is not here")
+    assert health.find_gpus() == ([], "nvidia-smi not found")
 
 
 class TestOpenCV:

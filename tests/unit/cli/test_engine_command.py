@@ -43,7 +43,7 @@ def write_engine(folder: Path, **changes: Any) -> Path:
             metadata={"names": "{0: 'helmet'}", "stride": "32"},
         ),
         precision_report,
-        checks=[Link(4, "engine = reference", "passed", checks=[Check("output0: boxes", "pixels", 0.4, 4.0, True)])],
+        checks=[Link(4, "engine vs. reference", "passed", checks=[Check("output0: boxes", "pixels", 0.4, 4.0, True)])],
         rebuild="adaptrt build best.onnx --precision fp16",
         created="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
@@ -80,7 +80,7 @@ def test_inspect_an_engine(adaptrt: Any, tmp_path: Path, here: Any) -> None:
         "0 images 1x3x64x64 2x3x64x64 2x3x64x64",
         "1 images 8x3x64x64 8x3x64x64 16x3x64x64",
         "fp16 60 3.4 MB",
-        "4 engine = reference passed output0: boxes 0.4",
+        "4 engine vs. reference passed output0: boxes 0.4",
     ):
         assert piece in words, piece
 

@@ -49,7 +49,7 @@ def test_a_loss_fails(converted: str, adaptrt: Callable[..., Any], monkeypatch: 
     monkeypatch.setattr(Evaluation, "losses", lambda self: {"onnxruntime classifier.onnx": 1.5})
     result = adaptrt(*words, "0.1")
     assert result.code == 9
-    assert "loses 1.50 points, at most 0.1" in result.err
+    assert "loses 1.50 points; at most 0.1" in result.err
 
 
 def test_libraries_reach_the_backends(
@@ -76,7 +76,7 @@ def test_a_library_that_is_not_there(option: str, converted: str, adaptrt: Calla
     image = next(path for path in Path("val").rglob("*") if path.is_file())
     for words in (("evaluate", converted, "--data", "val"), ("predict", converted, str(image))):
         result = adaptrt(*words, option, "missing.so")
-        assert (result.code, f"{option}: there is no file missing.so." in result.err) == (2, True), result.err
+        assert (result.code, f"{option}: file not found: missing.so." in result.err) == (2, True), result.err
 
 
 def test_errors_are_one_line(converted: str, adaptrt: Callable[..., Any]) -> None:
@@ -95,7 +95,7 @@ def test_a_loss_needs_something_to_lose_against(converted: str, adaptrt: Callabl
     assert adaptrt(*both, "nan").code == 2
     uncounted = adaptrt(*both, "0.1", "--format-only", "results.json")
     assert uncounted.code == 2
-    assert "--format-only counts nothing" in uncounted.err
+    assert "--format-only computes none" in uncounted.err
     assert not Path("results.json").exists()
 
 

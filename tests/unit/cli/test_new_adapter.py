@@ -38,10 +38,10 @@ def test_files_and_what_to_do_next(adaptrt: Callable[..., Any], tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "message", "hint"),
     [
-        ("MyNet", "is no name", "mynet"),
-        ("../mynet", "is no name", "mynet"),
-        ("1net", "is no name", "net"),
-        ("swin", "exists already, in adaptrt-timm", "swin-2"),
+        ("MyNet", "is not a valid adapter name", "mynet"),
+        ("../mynet", "is not a valid adapter name", "mynet"),
+        ("1net", "is not a valid adapter name", "net"),
+        ("swin", "already exists in adaptrt-timm", "swin-2"),
     ],
 )
 def test_names_that_cannot_be(adaptrt: Callable[..., Any], tmp_path: Path, name: str, message: str, hint: str) -> None:

@@ -117,7 +117,7 @@ def test_one_name_for_two_images_is_refused(adaptrt: Any, converted: Converted, 
     other.write_bytes(image.read_bytes())
     result = adaptrt("predict", converted("detector"), image, other, "-o", "found.png")
     assert result.code == 2
-    assert "Name a folder" in result.err
+    assert "Pass a folder" in result.err
 
 
 def test_the_image_itself_is_never_overwritten(adaptrt: Any, converted: Converted, image: Path) -> None:
@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, image:
     Path("taken").write_text("a file")
     result = adaptrt("predict", converted("detector"), image, "-o", "taken/deeper")
     assert result.code == 2
-    assert result.err == "Error: taken is not a folder.\nChoose another place with -o.\n"
+    assert result.err == "Error: taken is not a folder.\nChoose another location with -o.\n"
     early = adaptrt("predict", "no.onnx", image, "-o", "taken")
     assert early.err == result.err  # before the model is opened
 

@@ -108,6 +108,6 @@ def test_a_missing_adapter_lists_what_is_installed(adaptrt: Any, fake_distributi
     fake_distribution("adaptrt-zebra", {"adaptrt.adapters": {"zebra": "zebra"}})
     result = adaptrt("convert", "best.pt")
     assert result.code == 2
-    assert "--adapter is missing" in result.err
+    assert "No --adapter given" in result.err
     assert "zebra" in result.err
     assert "adaptrt convert --adapter zebra best.pt" in result.err

@@ -80,7 +80,7 @@ def test_areas_as_data(segmenter: Path, adaptrt: Callable[..., Any]) -> None:
 def test_a_format_that_the_task_has_not(segmenter: Path, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("predict", segmenter, "val/images", "--save", "coco")
     assert result.code == 2
-    assert "--save coco: predictions of task 'semantic' have no such format." in result.err
+    assert "--save coco: task 'semantic' does not support this format." in result.err
     assert "Known: csv, json, png" in result.err
     assert not Path("predictions").exists()
 

@@ -180,7 +180,7 @@ def test_what_is_asked_for_stays_float32() -> None:
     typing = insert_casts(model, precision_named("fp16"), None, keep_fp32=["^/conv$", "Softmax"])
     assert typing.kept["asked for"] == ["/conv", "/softmax"]
     assert types_of(model)["/conv"] == "FLOAT"
-    with pytest.raises(UsageError, match="'nothing' matches no node"):
+    with pytest.raises(UsageError, match="'nothing' does not match any node"):
         insert_casts(network(), precision_named("fp16"), None, keep_fp32=["nothing"])
 
 

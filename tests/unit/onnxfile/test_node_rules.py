@@ -69,7 +69,7 @@ def test_patterns_are_searched_in_names_and_held_against_operators() -> None:
 
 
 def test_patterns_that_find_nothing_or_are_none() -> None:
-    with pytest.raises(UsageError, match="'LayerNorm' matches no node") as caught:
+    with pytest.raises(UsageError, match="'LayerNorm' does not match any node") as caught:
         matching_nodes(HEAD, ["LayerNorm"])
     assert "Softmax" in str(caught.value.hint)
     with pytest.raises(UsageError, match="is no regular expression"):

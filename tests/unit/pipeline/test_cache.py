@@ -305,8 +305,8 @@ def test_a_source_that_changes_meanwhile_is_not_kept(
     """Training writes best.pt again: the next conversion of the first file must not get the other model."""
     request = Request("detector.pt", "tiny", verify="none")
     report = convert(request, _Meddler(stage, lambda: action(checkpoint)))
-    assert any("detector.pt was replaced or written to" in warning for warning in report.warnings)
-    assert "detector.pt was replaced" in Path("detector.report.json").read_text()
+    assert any("detector.pt changed during the run" in warning for warning in report.warnings)
+    assert "detector.pt changed during" in Path("detector.report.json").read_text()
     assert Store().entries() == []
     checkpoint.write_bytes(b"weights")
     assert not run().cached

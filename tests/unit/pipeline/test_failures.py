@@ -326,7 +326,7 @@ def test_two_conversions_to_one_name_at_once(tiny: str) -> None:
     thread.start()
     try:
         assert inside.wait(HANG)
-        with pytest.raises(OutputError, match="Another conversion is writing"):
+        with pytest.raises(OutputError, match="Another conversion is currently writing"):
             run()
     finally:
         go_on.set()
@@ -350,7 +350,7 @@ def test_two_processes_to_one_name(tiny: str, tmp_path: Path) -> None:
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == b"inside\n"
-        with pytest.raises(OutputError, match="Another conversion is writing"):
+        with pytest.raises(OutputError, match="Another conversion is currently writing"):
             run()
     finally:
         other.communicate()

@@ -25,7 +25,7 @@ SPEC = ModelSpec((InputSpec.image(32, 32),), task="detect")
 
 
 def link(number: int = 2) -> Link:
-    return Link(number, "ONNX Runtime = reference")
+    return Link(number, "ONNX Runtime vs. reference")
 
 
 def check(value: float, limit: float | None = 0.05, **options: object) -> Check:
@@ -46,7 +46,7 @@ def test_the_first_that_fails_is_named() -> None:
     with pytest.raises(VerificationError) as caught:
         record_link(opened, [check(0.01), check(3.5), check(9, name="other")])
     assert caught.value.message == (
-        "Link 2 (ONNX Runtime = reference) fails: boxes 3.5 pixels, at most 0.05 is accepted."
+        "Link 2 (ONNX Runtime vs. reference) fails: boxes 3.5 pixels, at most 0.05 is accepted."
     )
     assert "--no-simplify" in (caught.value.hint or "")
     assert (opened.status, len(opened.checks)) == ("failed", 3)

@@ -110,7 +110,7 @@ def test_folders_with_something_in_them_stay(tmp_path: Path) -> None:
 def test_two_conversions_to_one_name(tmp_path: Path) -> None:
     with opened(Destination(tmp_path, "best")):
         with (
-            pytest.raises(OutputError, match="Another conversion is writing") as caught,
+            pytest.raises(OutputError, match="Another conversion is currently writing") as caught,
             opened(Destination(tmp_path, "best")),
         ):
             pass

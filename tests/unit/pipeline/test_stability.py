@@ -41,7 +41,7 @@ def test_a_tie_is_left_out_and_told() -> None:
     assert [(check.name, check.value) for check in unstable] == [("scores", pytest.approx(0.1))]
     assert len(outputs) == 2
     assert [(check.samples, check.passed) for check in checks] == [(1, True)]
-    link = Link(2, "ONNX Runtime = reference", reason="batches 2, 3")
+    link = Link(2, "ONNX Runtime vs. reference", reason="batches 2, 3")
     Verification(checks, unstable=unstable).record(link)
     assert link.status == "passed"
     assert link.reason.startswith("batches 2, 3; 1 sample skipped: there the model's own scores change by 0.1 when")
@@ -50,7 +50,7 @@ def test_a_tie_is_left_out_and_told() -> None:
 def test_where_every_sample_is_one_the_link_did_not_run() -> None:
     unstable: list[Check] = []
     checks, _ = compare_samples(swapped, [sample(TIED)], SPEC, precision_named("fp32"), unstable)
-    link = Link(2, "ONNX Runtime = reference")
+    link = Link(2, "ONNX Runtime vs. reference")
     Verification(checks, unstable=unstable).record(link)
     assert link.status == "not run"
     assert link.reason.startswith("every sample skipped")
@@ -73,4 +73,4 @@ def test_a_wrong_graph_is_not_excused(case: str) -> None:
     assert not checks[0].passed
     assert not unstable
     with pytest.raises(VerificationError, match="Link 2"):
-        Verification(checks, unstable=unstable or []).record(Link(2, "ONNX Runtime = reference"))
+        Verification(checks, unstable=unstable or []).record(Link(2, "ONNX Runtime vs. reference"))

@@ -22,6 +22,6 @@ def load_model():
     return torch.nn.Conv2d(3, 3, 1).half()
 """
     fake_distribution("fake-half", {"adaptrt.adapters": {"half": "fake_half"}}, modules={"fake_half": source})
-    with pytest.raises(adaptrt.PluginError, match=r"half \(fake-half .*float32 on the CPU.*weight in float16"):
+    with pytest.raises(adaptrt.PluginError, match=r"half \(fake-half .*float32 model on the CPU.*weight in float16"):
         adaptrt.convert("any", adapter="half", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()

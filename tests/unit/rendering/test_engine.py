@@ -14,7 +14,7 @@ def test_the_precision_report_is_shown(report: Report) -> None:
     text = " ".join(render_html(report).split())
     for piece in (
         "8.6.1", "NVIDIA &lt;H200&gt; (compute capability 9.0)", "5.4 MB, 53 % of the float32 weights", "31.5 s",
-        "60 of 63 layers run in fp16", "60 layers, 5.0 MB", "3 layers", "2 parts that TensorRT does not show hold 25 %",
+        "60 of 63 layers run in fp16", "60 layers, 5.0 MB", "3 layers", "2 parts that TensorRT does not show contain 25 %",
         "int64 weights were narrowed",
     ):  # fmt: skip
         assert piece in text, piece

@@ -82,7 +82,7 @@ def test_values_and_limits_have_their_unit() -> None:
     ("name", "title"),
     [
         ("export", "Export to ONNX"),
-        ("link 2", "Link 2: ONNX Runtime = reference"),
+        ("link 2", "Link 2: ONNX Runtime vs. reference"),
         ("link 9", "Link 9"),
         ("dance", "Dance"),
     ],
@@ -92,7 +92,7 @@ def test_stages_in_words(name: str, title: str) -> None:
 
 
 def test_the_verdict(report: Report) -> None:
-    assert formatting.verdict(report) == "Verified: 3 of 6 links ran, all 4 checks hold."
+    assert formatting.verdict(report) == "Verified: 3 of 6 links ran, all 4 checks passed."
 
 
 def test_the_verdict_of_a_failure(failed: Report) -> None:
@@ -100,7 +100,7 @@ def test_the_verdict_of_a_failure(failed: Report) -> None:
 
 
 def test_nothing_verified_is_not_called_verified() -> None:
-    assert formatting.verdict(Report("a", "b", "c", status="passed")) == "Converted, and nothing was verified."
+    assert formatting.verdict(Report("a", "b", "c", status="passed")) == "Converted; nothing was verified."
 
 
 def test_shapes_in_the_shape_language() -> None:

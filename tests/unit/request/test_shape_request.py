@@ -60,7 +60,7 @@ def test_a_whole_shape_beside_a_wish_that_it_does_not_fulfill(other: dict[str, A
     request = ShapeRequest(shapes=parse_shapes(["images=1..2x3x64x64"]), **other)
     with pytest.raises(ShapeError, match=f"{said} contradict") as caught:
         request.apply(SPEC)
-    assert f"leave out {said}" in (caught.value.hint or "")
+    assert f"omit {said}" in (caught.value.hint or "")
 
 
 def test_a_batch_beside_the_shape_of_another_input() -> None:

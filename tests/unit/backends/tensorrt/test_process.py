@@ -200,7 +200,7 @@ def test_a_file_that_changes_during_the_build(
         def stage(self, name: str) -> None:
             model.write_bytes(model.read_bytes())
 
-    with pytest.raises(BuildError, match="model.onnx was replaced or written to") as caught:
+    with pytest.raises(BuildError, match="model.onnx changed during the run") as caught:
         build_engine_file(model, tmp_path / "best.engine", spec=SPEC, watcher=Replacing())
     assert caught.value.hint
     assert left_over(tmp_path) == []

@@ -219,8 +219,8 @@ def test_a_module_that_cannot_be_imported(framework: ModuleType, fake_distributi
     ("requires", "message"),
     [
         ("framework>=2", "supports framework>=2; installed: framework 1.5"),
-        ("framework<1.5", "and framework 1.5 is installed"),
-        ("other-framework>=1", "installed: other-framework (not installed)"),
+        ("framework<1.5", "installed: framework 1.5"),
+        ("other-framework>=1", "installed: other-framework [(]not installed[)]"),
         ("framework >>> 1", "is not a valid requirement"),
     ],
 )
@@ -240,7 +240,7 @@ def test_what_cannot_be_replaced(framework: ModuleType) -> None:
 
 def test_a_patch_of_no_known_kind(framework: ModuleType) -> None:
     bare = Contributed(Patch(target="framework:double", reason="r", requires="framework"), "tester")
-    with pytest.raises(PatchError, match="of no known kind"), applied(None, [bare]):  # type: ignore[arg-type]
+    with pytest.raises(PatchError, match="has an unknown type"), applied(None, [bare]):  # type: ignore[arg-type]
         pass
 
 

@@ -199,7 +199,7 @@ def test_a_switch_that_does_not_exist_undoes_the_others() -> None:
     model = net()
     before = state(model)
     with (
-        pytest.raises(PatchError, match="no switch 'in_place'") as caught,
+        pytest.raises(PatchError, match="no attribute 'in_place'") as caught,
         applied(model, by_plugin(switches({"inplace": True, "in_place": True}))),
     ):
         pass

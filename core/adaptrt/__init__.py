@@ -37,7 +37,18 @@ from adaptrt.errors import (
 from adaptrt.hookspecs import hookimpl
 from adaptrt.options import fill_options, fill_settings
 from adaptrt.pipeline.observer import Observer
-from adaptrt.predictions import Classification, Detections, ImageMeta, Predictions, SemanticMap, Values
+from adaptrt.predictions import (
+    Classification,
+    Detections,
+    ImageMeta,
+    Mask,
+    Poses,
+    Predictions,
+    RotatedDetections,
+    Segments,
+    SemanticMap,
+    Values,
+)
 from adaptrt.report import Report
 from adaptrt.request import Conversion, Request, ShapeRequest
 from adaptrt.specs import (
@@ -88,6 +99,7 @@ __all__ = [
     "ImageMeta",
     "ImageTransform",
     "InputSpec",
+    "Mask",
     "Metric",
     "ModelError",
     "ModelSpec",
@@ -99,12 +111,15 @@ __all__ = [
     "Patch",
     "PatchError",
     "PluginError",
+    "Poses",
     "Precision",
     "Predictions",
     "Report",
     "Request",
+    "RotatedDetections",
     "Scorer",
     "Scoring",
+    "Segments",
     "SemanticMap",
     "SettingsError",
     "ShapeError",

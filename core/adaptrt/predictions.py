@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+Self = TypeVar("Self", bound="Detections")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,102 @@ class Detections:
 
     def name(self, index: int) -> str:
         return name_of(int(self.labels[index]), self.names)
+
+    def at(self: Self, kept: NDArray[Any]) -> Self:
+        """The objects at these indices, or where a boolean array is true."""
+        import numpy as np
+
+        indices = np.flatnonzero(kept) if kept.dtype == np.bool_ else kept
+        return replace(self, **self._columns_at(indices))
+
+    def _columns_at(self, indices: NDArray[np.int64]) -> dict[str, Any]:
+        return {"boxes": self.boxes[indices], "scores": self.scores[indices], "labels": self.labels[indices]}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """The pixels of one object: a bitmap as large as its box.
+
+    ``bitmap``: bool [h, w]. ``left``, ``top``: where its upper left pixel lies in the original image.
+    """
+
+    bitmap: NDArray[np.bool_]
+    left: int
+    top: int
+
+    @property
+    def area(self) -> int:
+        """In pixels."""
+        return int(self.bitmap.sum())
+
+    def in_image(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """bool [H, W], the whole image of this size (height, width)."""
+        import numpy as np
+
+        whole = np.zeros(size, np.bool_)
+        height, width = self.bitmap.shape
+        whole[self.top : self.top + height, self.left : self.left + width] = self.bitmap
+        return whole
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segments(Detections):
+    """Objects with their pixels, best score first.
+
+    ``masks``: one for each, inside of its box. ``size``: height and width of the original image, pixels.
+    """
+
+    masks: tuple[Mask, ...] = ()
+    size: tuple[int, int] = (0, 0)
+
+    def _columns_at(self, indices: NDArray[np.int64]) -> dict[str, Any]:
+        return {**Detections._columns_at(self, indices), "masks": tuple(self.masks[index] for index in indices)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poses(Detections):
+    """Objects with keypoints, best score first.
+
+    ``keypoints``: float32 [N, K, 3], x and y in pixels of the original image, and how sure it is that the point can be
+    seen, 0 to 1 (1 where the model does not say). ``skeleton``: pairs of keypoints that are joined by a line.
+    """
+
+    keypoints: NDArray[np.float32] | None = None
+    skeleton: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """``keypoints``, also where there are none: float32 [N, K, 3]."""
+        import numpy as np
+
+        return np.zeros((len(self.scores), 0, 3), np.float32) if self.keypoints is None else self.keypoints
+
+    def _columns_at(self, indices: NDArray[np.int64]) -> dict[str, Any]:
+        return {**Detections._columns_at(self, indices), "keypoints": self.points[indices]}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RotatedDetections(Detections):
+    """Objects in rotated boxes, best score first.
+
+    ``rotated``: float32 [N, 5], center x and y, width, height in pixels of the original image, and the angle in radians
+    from the x axis to the width, clockwise in the image. ``boxes`` are the upright boxes around them, clipped to the image.
+    """
+
+    rotated: NDArray[np.float32] | None = None
+
+    @property
+    def polygons(self) -> NDArray[np.float32]:
+        """Corners, float32 [N, 4, 2], x and y; they may lie outside of the image."""
+        import numpy as np
+
+        if self.rotated is None:
+            return np.zeros((0, 4, 2), np.float32)
+        return corners_of(self.rotated)
+
+    def _columns_at(self, indices: NDArray[np.int64]) -> dict[str, Any]:
+        rotated = None if self.rotated is None else self.rotated[indices]
+        return {**Detections._columns_at(self, indices), "rotated": rotated}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +194,18 @@ class SemanticMap:
 
 Predictions: TypeAlias = "Any"
 """What a decoder returns for one image: the prediction type of the spec's task."""
+
+
+def corners_of(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [N, 5], cx cy w h angle, to corners [N, 4, 2], in the order of Ultralytics and DOTA."""
+    import numpy as np
+
+    center, angle = rotated[:, :2], rotated[:, 4:]
+    cos, sin = np.cos(angle), np.sin(angle)
+    across = np.concatenate([cos, sin], 1) * (rotated[:, 2:3] / 2)
+    along = np.concatenate([-sin, cos], 1) * (rotated[:, 3:4] / 2)
+    corners = (center + across + along, center + across - along, center - across - along, center - across + along)
+    return np.stack(corners, 1).astype(np.float32)
 
 
 def name_of(label: int, names: tuple[str, ...]) -> str:

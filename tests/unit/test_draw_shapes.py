@@ -134,3 +134,45 @@ def test_the_command_writes_both_sets(shapes: ModuleType, tmp_path: Path) -> Non
     assert (tmp_path / "instances.json").is_file()
     assert len(list((tmp_path / "images").iterdir())) == 4
     assert len(list((tmp_path / "classes").glob("*/*.png"))) == 4
+
+
+def test_masks_keypoints_and_rotated_boxes_belong_to_the_boxes(shapes: ModuleType) -> None:
+    for image in shapes.draw_detection_images(12, seed=4, look=shapes.Look(size=256, objects=(3, 9))):
+        height, width = image.image.shape[:2]
+        assert image.owners.shape == (height, width)
+        assert image.owners.max() == len(image.labels) == len(image.keypoints) == len(image.rotated)
+        for index, box in enumerate(image.boxes):
+            rows, columns = np.nonzero(image.owners == index + 1)
+            assert len(rows) == image.areas[index]
+            np.testing.assert_array_equal(box, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+            corners = image.rotated[index]
+            sides = [np.linalg.norm(corners[side] - corners[side - 1]) for side in (1, 2)]
+            assert image.areas[index] <= sides[0] * sides[1] * 1.01
+            points = image.keypoints[index]
+            seen = points[points[:, 2] > 0]
+            assert (seen[:, :2] >= 0).all()
+            assert (seen[:, :2] <= (width, height)).all()
+            visible = points[points[:, 2] == 2]
+            assert (visible[:, :2] >= box[:2] - 2).all()
+            assert (visible[:, :2] <= box[2:] + 2).all()
+    assert {int(value) for value in points[:, 2]} <= {0, 1, 2}
+
+
+def test_run_lengths_are_cocos(shapes: ModuleType, tmp_path: Path) -> None:
+    tools = pytest.importorskip("pycocotools.mask", reason="reads COCO's masks")
+    image = shapes.draw_detection_image(3, 0, shapes.Look(size=160))
+    for index in range(len(image.labels)):
+        mask = image.owners == index + 1
+        packed = tools.frPyObjects(shapes.run_lengths(mask), *mask.shape)
+        np.testing.assert_array_equal(tools.decode(packed).astype(bool), mask)
+
+
+def test_a_rotated_set_is_in_dotas_layout(shapes: ModuleType, tmp_path: Path) -> None:
+    look = shapes.Look(size=160)
+    shapes.write_rotated_set(tmp_path, 2, seed=2, look=look)
+    for index in range(2):
+        image = shapes.draw_detection_image(2, index, look)
+        rows = [line.split() for line in (tmp_path / "labelTxt" / f"{index:06d}.txt").read_text().splitlines()]
+        assert [row[8] for row in rows] == [shapes.NAMES[label] for label in image.labels]
+        corners = np.array([row[:8] for row in rows], float).reshape(-1, 4, 2)
+        np.testing.assert_allclose(corners, image.rotated, atol=0.01)

@@ -18,6 +18,14 @@ PRECISION = Precision(
         "logits": Tolerance(0.1, 0.1, _REASON),
         "values": Tolerance(1e-2, 0.1, _REASON),
     },
-    limits={"box_iou": 0.75, "score": 0.1, "pixel_accuracy": 0.95, "miou": 0.8},
+    limits={
+        "box_iou": 0.75,
+        "score": 0.1,
+        "pixel_accuracy": 0.95,
+        "miou": 0.8,
+        "mask_iou": 0.9,
+        "oks": 0.95,
+        "rotated_iou": 0.8,
+    },
     perturbation=2**-8,
 )

@@ -18,6 +18,14 @@ PRECISION = Precision(
         "logits": Tolerance(0.02, 0.02, _REASON),
         "values": Tolerance(1e-3, 0.02, _REASON),
     },
-    limits={"box_iou": 0.9, "score": 0.03, "pixel_accuracy": 0.99, "miou": 0.95},
+    limits={
+        "box_iou": 0.9,
+        "score": 0.03,
+        "pixel_accuracy": 0.99,
+        "miou": 0.95,
+        "mask_iou": 0.95,
+        "oks": 0.99,
+        "rotated_iou": 0.85,
+    },
     perturbation=2**-11,
 )

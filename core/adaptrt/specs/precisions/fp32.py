@@ -14,6 +14,14 @@ PRECISION = Precision(
         "logits": Tolerance(1e-4, 1e-4, "float32 sums in another order"),
         "values": Tolerance(1e-6, 1e-4, "float32 sums in another order, relative to the largest value"),
     },
-    limits={"box_iou": 0.99, "score": 1e-3, "pixel_accuracy": 0.999, "miou": 0.99},
+    limits={
+        "box_iou": 0.99,
+        "score": 1e-3,
+        "pixel_accuracy": 0.999,
+        "miou": 0.99,
+        "mask_iou": 0.98,
+        "oks": 0.999,
+        "rotated_iou": 0.98,
+    },
     perturbation=4e-6,  # sums in another order
 )

@@ -16,6 +16,14 @@ PRECISION = Precision(
         "logits": Tolerance(0.2, 0.2, _REASON),
         "values": Tolerance(0.05, 0.2, _REASON),
     },
-    limits={"box_iou": 0.75, "score": 0.1, "pixel_accuracy": 0.95, "miou": 0.8},
+    limits={
+        "box_iou": 0.75,
+        "score": 0.1,
+        "pixel_accuracy": 0.95,
+        "miou": 0.8,
+        "mask_iou": 0.8,
+        "oks": 0.9,
+        "rotated_iou": 0.7,
+    },
     perturbation=2**-7,
 )

@@ -16,6 +16,14 @@ PRECISION = Precision(
         "logits": Tolerance(0.01, 0.01, _REASON),
         "values": Tolerance(1e-3, 0.01, _REASON),
     },
-    limits={"box_iou": 0.95, "score": 0.01, "pixel_accuracy": 0.995, "miou": 0.97},
+    limits={
+        "box_iou": 0.95,
+        "score": 0.01,
+        "pixel_accuracy": 0.995,
+        "miou": 0.97,
+        "mask_iou": 0.95,
+        "oks": 0.99,
+        "rotated_iou": 0.9,
+    },
     perturbation=2**-11,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,18 @@ def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
 
 def match_boxes(first: Detections, second: Detections, iou: float) -> list[tuple[int, int]]:
     """Pairs of equal label and at least this IoU, the best first, each box used once."""
+    return match_overlaps(box_iou(first.boxes, second.boxes), first, second, iou)
+
+
+def match_overlaps(
+    overlaps: NDArray[np.float64], first: Detections, second: Detections, iou: float
+) -> list[tuple[int, int]]:
+    """Pairs of equal label that overlap by at least ``iou``, the best first, each object used once.
+
+    ``overlaps``: [N, M], changed in place.
+    """
     if not len(first) or not len(second):
         return []
-    overlaps = box_iou(first.boxes, second.boxes)
     overlaps[first.labels[:, None] != second.labels[None]] = -1
     pairs = []
     for flat in np.argsort(-overlaps, axis=None, kind="stable"):
@@ -38,17 +48,22 @@ def match_boxes(first: Detections, second: Detections, iou: float) -> list[tuple
     return pairs
 
 
-def matched_boxes(iou: float, score: float, threshold: float = 0.0) -> Metric:
+Match = Callable[[Any, Any, float], list[tuple[int, int]]]
+
+
+def matched_boxes(
+    iou: float, score: float, threshold: float = 0.0, *, task: str = "detect", match: Match = match_boxes
+) -> Metric:
     """The share of boxes that have a match with the same label, at least this IoU, and at most this score difference.
 
     ``threshold`` is the decoder's: an unmatched box whose score is within ``score`` of it is ignored, since the other
-    side may legitimately have dropped it.
+    side may legitimately have dropped it. ``match`` finds the pairs, for a task whose boxes are not upright.
     """
 
     def compute(reference: Sequence[Detections], converted: Sequence[Detections]) -> float:
         matched = total = 0
         for expected, actual in zip(reference, converted, strict=True):
-            pairs = match_boxes(expected, actual, iou)
+            pairs = match(expected, actual, iou)
             alike = sum(abs(float(expected.scores[a]) - float(actual.scores[b])) <= score for a, b in pairs)
             alone = [_alone(expected, {a for a, _ in pairs}), _alone(actual, {b for _, b in pairs})]
             matched += alike
@@ -57,7 +72,7 @@ def matched_boxes(iou: float, score: float, threshold: float = 0.0) -> Metric:
 
     return Metric(
         name=f"matched boxes (IoU {iou:g}, score within {score:g})",
-        task="detect",
+        task=task,
         reason="the same objects, in the same places, with the same confidence",
         compute=compute,
         minimum=1.0,

@@ -49,7 +49,12 @@ def _one_class(
         elif not objects[image][best].get("iscrowd"):
             hits.append(not taken[image][best])
             taken[image][best] = True
-    if not hits:
+    return area_under_curve(hits, total)
+
+
+def area_under_curve(hits: Sequence[bool], total: int) -> float:
+    """Average precision of results, best score first, of which some are right, where there are ``total`` objects."""
+    if not len(hits):
         return 0.0
     right = np.cumsum(hits)
     precision, recall = right / np.arange(1, len(hits) + 1), right / total

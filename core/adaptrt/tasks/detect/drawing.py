@@ -22,10 +22,19 @@ def draw_detections(image: ImageArray, detections: Detections) -> None:
     for index in reversed(range(len(boxes))):  # the best is drawn last, on top
         outline_rounded(image, boxes[index], DARK, 2 * line, line + 2, opacity=0.45)
         outline_rounded(image, boxes[index], class_color(int(detections.labels[index])), 2 * line, line)
+    _draw_chips(image, detections, edges)
+
+
+def draw_labels(image: ImageArray, detections: Detections) -> None:
+    """The labels alone, where they would be at the boxes."""
+    _draw_chips(image, detections, [Rect(*map(float, box)) for box in detections.boxes])
+
+
+def _draw_chips(image: ImageArray, detections: Detections, edges: list[Rect]) -> None:
     chips: list[Rect] = []
     for index, edge in enumerate(edges):
         chips.append(_place_chip(image, edge, _chip_text(detections, index), chips))
-    for index in reversed(range(len(boxes))):
+    for index in reversed(range(len(edges))):
         _draw_chip(image, chips[index], _chip_text(detections, index), int(detections.labels[index]))
 
 

@@ -25,7 +25,12 @@ _CONFIDENT = 0.25
 
 
 class BoxScores:
-    """Collects boxes as COCO results; boxes [x, y, w, h] in pixels of the original image."""
+    """Collects boxes as COCO results; boxes [x, y, w, h] in pixels of the original image.
+
+    ``kind`` is what overlaps are measured of, in COCO's words. A task adds what it knows of an object with ``added``.
+    """
+
+    kind = "bbox"
 
     def __init__(self, truth: CocoTruth) -> None:
         self._truth = truth
@@ -36,7 +41,9 @@ class BoxScores:
     def add(self, truth: Any, prediction: Detections) -> None:
         self._evaluations.clear()
         self._seen.append(truth)
-        for box, score, label in zip(prediction.boxes, prediction.scores, prediction.labels, strict=True):
+        for index, (box, score, label) in enumerate(
+            zip(prediction.boxes, prediction.scores, prediction.labels, strict=True)
+        ):
             x1, y1, x2, y2 = (float(side) for side in box)
             self._results.append(
                 {
@@ -44,8 +51,13 @@ class BoxScores:
                     "category_id": self._truth.categories[int(label)],
                     "bbox": [x1, y1, x2 - x1, y2 - y1],
                     "score": float(score),
+                    **self.added(prediction, index),
                 }
             )
+
+    def added(self, prediction: Any, index: int) -> dict[str, Any]:
+        """Further entries of an object's result."""
+        return {}
 
     def records(self) -> list[dict[str, Any]]:
         """COCO results, for evaluation servers and other tools."""
@@ -112,10 +124,28 @@ class BoxScores:
         }
         truth = COCO(document, use_deepcopy=True)
         found = truth.loadRes([dict(result) for result in self._results])
-        evaluation = COCOeval_faster(truth, found, "bbox", print_function=_silent)
+        evaluation = COCOeval_faster(truth, found, self.kind, print_function=_silent, **self.settings())
         evaluation.params.useCats = int(with_classes)
         evaluation.run()
         return evaluation
+
+    def settings(self) -> dict[str, Any]:
+        """Further arguments of the evaluation."""
+        return {}
+
+    def precisions(self) -> dict[str, float]:
+        """mAP, mAP50 and mAP75 of ``kind``."""
+        coco = self._evaluate()
+        stats = {} if coco is None else coco.stats_as_dict
+        keys = {"mAP": "AP_all", "mAP50": "AP_50", "mAP75": "AP_75"}
+        return {name: max(float(stats.get(key, 0.0)), 0.0) for name, key in keys.items()}
+
+    def class_precisions(self) -> dict[str, dict[str, float]]:
+        """Of every class that occurs: objects, mAP, mAP50."""
+        return {
+            name: {key: value for key, value in row.items() if key != "VOC AP50"}
+            for name, row in BoxScores.per_class(self).items()
+        }
 
 
 def _mean(precision: Any) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from adaptrt.predictions import Detections, ImageMeta
 from adaptrt.vision.boxes import boxes_to_original, corners_from_centers
 from adaptrt.vision.decoders.params import DetectionParams, class_filter
-from adaptrt.vision.decoders.select import select
+from adaptrt.vision.decoders.select import Suppress, select
 from adaptrt.vision.nms import CLASS_OFFSET
 
 if TYPE_CHECKING:
@@ -70,12 +70,14 @@ class FromCandidates:
       skip candidates that ``params.conf`` excludes, and should if that saves work.
     - ``predict(found, outputs, meta, spec)``: the prediction from the selected candidates, boxes in the original image
     - ``class_offset``: how NMS separates classes, see ``select``
+    - ``suppress``: NMS for boxes that are not upright, see ``select``
     """
 
     read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
     candidates: Callable[[Outputs, ImageMeta, ModelSpec, Any], Candidates]
     predict: Callable[[Candidates, Outputs, ImageMeta, ModelSpec], Any] = detections
     class_offset: float | None = CLASS_OFFSET
+    suppress: Suppress | None = None
 
     @property
     def task(self) -> str:
@@ -99,6 +101,7 @@ class FromCandidates:
                 agnostic=params.agnostic,
                 classes=wanted,
                 class_offset=self.class_offset,
+                suppress=self.suppress,
             )
             found.append(self.predict(candidates.at(kept).in_image(meta), sample, meta, spec))
         return found

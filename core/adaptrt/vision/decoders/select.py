@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptrt.vision.decoders.candidates import Candidates
+
+Suppress: TypeAlias = "Callable[[Candidates, float, int, bool], NDArray[np.int64]]"
 
 
 def select(
@@ -23,6 +26,7 @@ def select(
     agnostic: bool = False,
     classes: NDArray[np.int64] | None = None,
     class_offset: float | None = CLASS_OFFSET,
+    suppress: Suppress | None = None,
 ) -> NDArray[np.int64]:
     """Indices of the candidates to keep, best score first. In this order, all in float32:
 
@@ -37,6 +41,8 @@ def select(
        plus 1, as mmcv does. The offset costs low bits of the coordinates, so it affects IoUs close to the limit.
     5. At most ``max_det``, the best.
 
+    ``suppress(candidates, iou, max_det, agnostic)`` replaces step 4 and returns indices, best score first.
+
     A candidate has one label: a decoder that allows several classes per box returns one candidate per class.
     """
     scores, labels = candidates.scores, candidates.labels
@@ -48,6 +54,8 @@ def select(
         scores, labels = scores[places], labels[places]
     if iou is None:
         best = np.argsort(-scores, kind="stable")[:max_det]
+    elif suppress is not None:
+        best = suppress(candidates.at(places), iou, max_det, agnostic)
     else:
         boxes = candidates.boxes[places] if len(places) < len(keep) else candidates.boxes
         best = nms_by_class(

@@ -1,0 +1,156 @@
+"""What the tasks that find objects have in common: boxes with a class and a score."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from adaptrt.errors import ModelError, UsageError, did_you_mean
+from adaptrt.predictions import Detections
+from adaptrt.specs.tasks import Found, Task
+from adaptrt.tasks.exports import csv_file
+from adaptrt.tasks.records import array_of, names_of
+
+if TYPE_CHECKING:
+    from adaptrt.specs import ModelSpec
+
+D = TypeVar("D", bound=Detections)
+
+
+class ObjectTask(Task[D], Generic[D]):
+    """A task whose predictions are ``Detections``, or a subclass of it.
+
+    ``rows``: the key under which ``data`` lists the objects. A task adds to ``object_data`` (what JSON and tables say of
+    one object), ``record`` and ``read_record``, and writes further formats in ``export_object_files``.
+    """
+
+    formats: tuple[str, ...] = ("json", "coco", "txt", "csv", "crop")
+    empty_reason = "nothing was detected in the image on either side: use an image with objects, or a lower --set conf"
+    decoded_in_graph = True
+    rows = "detections"
+
+    def describe(self, prediction: D) -> str:
+        names = [prediction.name(index) for index in range(len(prediction))]
+        return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "nothing"
+
+    def above(self, prediction: D, score: float) -> D:
+        return prediction.at(prediction.scores > score)
+
+    def is_empty(self, prediction: D) -> bool:
+        return not len(prediction)
+
+    def data(self, prediction: D) -> dict[str, Any]:
+        """Boxes: x1 y1 x2 y2, in pixels of the image."""
+        return {self.rows: [self.object_data(prediction, index) for index in range(len(prediction))]}
+
+    def object_data(self, prediction: D, index: int) -> dict[str, Any]:
+        """One object as JSON data."""
+        return {
+            "label": prediction.name(index),
+            "class": int(prediction.labels[index]),
+            "score": round(float(prediction.scores[index]), 6),
+            "box": [round(float(side), 3) for side in prediction.boxes[index]],
+        }
+
+    def record(self, prediction: D) -> dict[str, Any]:
+        return {
+            "scores": [round(float(score), 6) for score in prediction.scores],
+            "labels": [int(label) for label in prediction.labels],
+            "names": prediction.names,
+            "boxes": [[round(float(side), 3) for side in box] for box in prediction.boxes],
+        }
+
+    def export(self, format: str, found: Sequence[Found[D]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
+        if format not in self.formats:
+            raise UsageError(
+                f"Predictions of task {self.name!r} cannot be written as {format!r}.",
+                hint=did_you_mean(format, self.formats),
+            )
+        if format == "json":
+            yield from super().export(format, found)
+        elif format == "crop":
+            yield from crops(found)
+        elif format == "csv":
+            yield "predictions.csv", self.table(found)
+        else:
+            yield from self.export_object_files(format, found)
+
+    def export_object_files(self, format: str, found: Sequence[Found[D]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
+        """Files in one of the formats that are the task's own."""
+        raise NotImplementedError
+
+    def table(self, found: Sequence[Found[D]]) -> bytes:
+        """A row for each object: image, class, score, and the columns of ``columns``."""
+        rows = [
+            [
+                str(one.path),
+                one.prediction.name(index),
+                int(one.prediction.labels[index]),
+                round(float(one.prediction.scores[index]), 6),
+                *self.columns(one.prediction, index),
+            ]
+            for one in found
+            for index in range(len(one.prediction))
+        ]
+        return csv_file(["image", "label", "class", "score", *self.header(found)], rows)
+
+    def header(self, found: Sequence[Found[D]]) -> list[str]:
+        """Names of ``columns``."""
+        return ["x1", "y1", "x2", "y2"]
+
+    def columns(self, prediction: D, index: int) -> list[Any]:
+        """What a table says of one object, beside its class and score; pixels of the image."""
+        return [round(float(side), 3) for side in prediction.boxes[index]]
+
+    def problems(self, prediction: D, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
+        count, (height, width) = len(prediction), size
+        if prediction.boxes.shape != (count, 4) or prediction.labels.shape != (count,):
+            return ["boxes must be rows of x1 y1 x2 y2, each with one score and one label"]
+        found = []
+        if not np.isfinite(prediction.scores).all():
+            found.append("scores are not finite")
+        elif (np.diff(prediction.scores) > 0).any():
+            found.append("scores must be in descending order")
+        if not ((prediction.boxes >= 0) & (prediction.boxes <= [width, height, width, height])).all():
+            found.append("boxes extend beyond the image: clip them")
+        return found
+
+
+def read_boxes(record: Mapping[str, Any]) -> Detections:
+    """What ``ObjectTask.record`` wrote."""
+    boxes, scores = array_of(record, "boxes", np.float32, 4), array_of(record, "scores", np.float32)
+    labels = array_of(record, "labels", np.int64)
+    if not len(boxes) == len(scores) == len(labels):
+        raise ModelError(
+            f"A record has {len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels; the numbers must be equal."
+        )
+    return Detections(boxes, scores, labels, names_of(record))
+
+
+def crops(found: Sequence[Found[Any]]) -> Iterator[tuple[str, bytes]]:
+    """Each object cut out of its image as a JPEG, in a folder named after its class: ``cat/000042-1.jpg``."""
+    from adaptrt.vision.images import read_image
+    from adaptrt.vision.opencv import cv2
+
+    for one in found:
+        if not len(one.prediction):
+            continue
+        image, counts = read_image(one.path), dict[str, int]()
+        for index, box in enumerate(one.prediction.boxes):
+            left, top = (max(int(side), 0) for side in box[:2])
+            right, bottom = (int(np.ceil(side)) for side in box[2:])
+            cut = image[top:bottom, left:right]
+            if not cut.size:
+                continue
+            folder = folder_name(one.prediction.name(index))
+            counts[folder] = counts.get(folder, 0) + 1
+            name = f"{folder}/{one.name}-{counts[folder]}.jpg"
+            yield name, bytes(cv2.imencode(".jpg", np.ascontiguousarray(cut[..., ::-1]))[1])
+
+
+def folder_name(label: str) -> str:
+    """A class name that is safe as a folder's: a file may call its classes anything."""
+    return re.sub(r"[^\w-]+", "_", label).strip("_")[:80] or "class"

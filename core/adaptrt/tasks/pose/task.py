@@ -1,0 +1,128 @@
+"""The task ``pose``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import ModelError
+from adaptrt.predictions import Poses
+from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement, matched_boxes
+from adaptrt.tasks.detect.exports import box_numbers, coco_file, yolo_files
+from adaptrt.tasks.objects import ObjectTask, read_boxes
+from adaptrt.tasks.pose.scoring import KeypointScoring
+from adaptrt.tasks.pose.similarity import describe_keypoints, mean_similarity
+from adaptrt.tasks.records import array_of
+
+if TYPE_CHECKING:
+    from adaptrt.contributions import Metric
+    from adaptrt.specs import ModelSpec, Precision
+    from adaptrt.specs.tasks import Found
+    from adaptrt.vision.images import ImageArray
+
+
+class Pose(ObjectTask[Poses]):
+    """Objects in boxes, each with keypoints, a class and a score."""
+
+    name = "pose"
+    prediction = Poses
+    scoring = KeypointScoring()
+
+    def draw(self, image: ImageArray, prediction: Poses) -> ImageArray:
+        from adaptrt.tasks.pose.drawing import draw_poses
+
+        drawn: ImageArray = image.copy()
+        draw_poses(drawn, prediction)
+        return drawn
+
+    def object_data(self, prediction: Poses, index: int) -> dict[str, Any]:
+        """``keypoints``: x, y and visibility of each."""
+        return {**super().object_data(prediction, index), "keypoints": _rounded(prediction, index)}
+
+    def record(self, prediction: Poses) -> dict[str, Any]:
+        points = [_rounded(prediction, index) for index in range(len(prediction))]
+        return {**super().record(prediction), "keypoints": points, "skeleton": prediction.skeleton}
+
+    def read_record(self, record: Mapping[str, Any]) -> Poses:
+        found = read_boxes(record)
+        rows = record.get("keypoints")
+        if not isinstance(rows, list) or len(rows) != len(found):
+            raise ModelError(f"A record holds {len(found)} boxes, and not keypoints for each.")
+        points = [array_of({"keypoints": row}, "keypoints", np.float32, 3) for row in rows]
+        if len({len(row) for row in points}) > 1:
+            raise ModelError("The objects of a record differ in their number of keypoints.")
+        count = len(points[0]) if points else 0
+        pairs = array_of(record, "skeleton", np.int64, 2)
+        if count and not ((pairs >= 0) & (pairs < count)).all():
+            raise ModelError("The skeleton of a record joins keypoints that there are not.")
+        keypoints = np.array(points, np.float32).reshape(len(points), count, 3)
+        skeleton = tuple((int(first), int(second)) for first, second in pairs)
+        return Poses(found.boxes, found.scores, found.labels, found.names, keypoints, skeleton)
+
+    def export_object_files(
+        self,
+        format: str,  # noqa: A002
+        found: Sequence[Found[Poses]],
+    ) -> Iterator[tuple[str, bytes]]:
+        """``txt``: keypoints behind the box, as Ultralytics writes them."""
+        if format == "coco":
+            yield "predictions.json", coco_file(found, _coco_entry)
+        else:
+            yield from yolo_files(found, _numbers)
+
+    def header(self, found: Sequence[Found[Poses]]) -> list[str]:
+        count = max((one.prediction.points.shape[1] for one in found), default=0)
+        points = [f"{name}{index}" for index in range(count) for name in ("x_", "y_", "visible_")]
+        return [*super().header(found), *points]
+
+    def columns(self, prediction: Poses, index: int) -> list[Any]:
+        return [
+            *super().columns(prediction, index),
+            *(value for point in _rounded(prediction, index) for value in point),
+        ]
+
+    def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
+        limits = precision.limits
+        iou, score = limits.get("box_iou", 0.75), limits.get("score", 0.1)
+        return [
+            matched_boxes(iou, score, decoder_threshold(spec), task=self.name),
+            mean_similarity(limits.get("oks", 0.9)),
+        ]
+
+    def agreement(self, expected: Poses, actual: Poses) -> str:
+        return ", ".join(filter(None, (describe_agreement(expected, actual), describe_keypoints(expected, actual))))
+
+    def problems(self, prediction: Poses, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
+        found = super().problems(prediction, spec, size)
+        points = prediction.points
+        if points.ndim != 3 or len(points) != len(prediction) or points.shape[2] != 3:
+            return [
+                *found,
+                f"keypoints are [{len(prediction)}, K, 3], x, y and visibility; they are {list(points.shape)}",
+            ]
+        if not np.isfinite(points).all():
+            found.append("keypoints are not finite")
+        elif any(not 0 <= point < points.shape[1] for pair in prediction.skeleton for point in pair):
+            found.append(f"the skeleton joins keypoints 0 to {points.shape[1] - 1}")
+        return found
+
+
+def _rounded(prediction: Poses, index: int) -> list[list[float]]:
+    return [[round(float(x), 3), round(float(y), 3), round(float(seen), 6)] for x, y, seen in prediction.points[index]]
+
+
+def _coco_entry(prediction: Poses, index: int) -> dict[str, Any]:
+    return {"keypoints": [value for point in _rounded(prediction, index) for value in point]}
+
+
+def _numbers(prediction: Poses, index: int, size: tuple[int, int]) -> list[float]:
+    scale = np.array([size[1], size[0], 1], np.float64)
+    return [
+        *box_numbers(prediction, index, size),
+        *(float(value) for value in (prediction.points[index] / scale).ravel()),
+    ]
+
+
+TASK = Pose()

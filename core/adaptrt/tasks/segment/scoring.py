@@ -1,0 +1,111 @@
+"""Instance segmentation: COCO's mAP of masks, and of their boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import UsageError
+from adaptrt.specs.tasks import Dataset, Scoring
+from adaptrt.tasks.detect.coco import read_coco
+from adaptrt.tasks.detect.scoring import BoxScores, BoxScoring
+from adaptrt.tasks.segment.rle import coco_mask
+
+if TYPE_CHECKING:
+    from adaptrt.predictions import Segments
+    from adaptrt.specs import ModelSpec
+
+_EXAMPLE = "COCO: each annotation has a segmentation, polygons or run lengths."
+
+
+class MaskScores(BoxScores):
+    """Collects masks as COCO results."""
+
+    kind = "segm"
+
+    def __init__(self, truth: Any) -> None:
+        super().__init__(truth)
+        self._boxes = BoxScores(truth)
+
+    def add(self, truth: Any, prediction: Segments) -> None:  # type: ignore[override]
+        super().add(truth, prediction)
+        self._boxes.add(truth, prediction)
+
+    def added(self, prediction: Segments, index: int) -> dict[str, Any]:
+        return {"segmentation": coco_mask(prediction.masks[index], prediction.size)}
+
+    def scores(self) -> dict[str, float]:
+        masks = {f"mask {name}": value for name, value in self.precisions().items()}
+        return masks | {f"box {name}": value for name, value in self._boxes.precisions().items()}
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Of every class that occurs: objects, mAP and mAP50 of masks."""
+        return self.class_precisions()
+
+
+class MaskScoring(Scoring["Segments"]):
+    """COCO annotations with masks."""
+
+    layout = "a COCO annotation file (.json) with masks, or its folder; --images names the folder of the images"
+
+    def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+        dataset = read_coco(data, spec, images)
+        sizes = {image["id"]: (image.get("height"), image.get("width")) for image in dataset.context.document["images"]}
+        for entry in dataset.context.document["annotations"]:
+            _require_mask(entry, sizes.get(entry["image_id"], (None, None)))
+        return dataset
+
+    def scorer(self, spec: ModelSpec, dataset: Dataset) -> MaskScores:
+        return MaskScores(dataset.context)
+
+    def answer(self, prediction: Segments) -> Any:
+        return BoxScoring().answer(prediction)
+
+    def params(self, spec: ModelSpec) -> dict[str, Any]:
+        return BoxScoring().params(spec)
+
+    def require(self) -> None:
+        BoxScoring().require()
+
+
+def _require_mask(entry: dict[str, Any], size: tuple[Any, Any]) -> None:
+    """A ``UsageError`` unless the entry has polygons, or run lengths that fill its image: what scores them checks nothing."""
+    where = f"annotation {entry['id']}"
+    given = entry.get("segmentation")
+    if isinstance(given, list) and given and all(_is_polygon(part) for part in given):
+        if not all(type(side) is int and 0 < side < 1 << 16 for side in size):
+            raise UsageError(f"The image of {where} has no height and width, which its polygons need.", hint=_EXAMPLE)
+        return
+    if isinstance(given, dict) and _are_run_lengths(given, size):
+        return
+    raise UsageError(f"The segmentation of {where} is missing or not valid.", hint=_EXAMPLE)
+
+
+def _is_polygon(part: Any) -> bool:
+    return (
+        isinstance(part, list)
+        and len(part) >= 6
+        and len(part) % 2 == 0
+        and all(isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6 for value in part)
+    )
+
+
+def _are_run_lengths(given: dict[str, Any], size: tuple[Any, Any]) -> bool:
+    from adaptrt.errors import ModelError
+    from adaptrt.tasks.segment.rle import decompress
+
+    counts, own = given.get("counts"), given.get("size")
+    if not isinstance(own, list) or len(own) != 2 or not all(type(side) is int and 0 < side < 1 << 16 for side in own):
+        return False
+    if None not in size and tuple(own) != tuple(size):
+        return False
+    if isinstance(counts, str):
+        try:
+            counts = decompress(counts)
+        except ModelError:
+            return False
+    return (
+        isinstance(counts, list)
+        and all(type(count) is int and count >= 0 for count in counts)
+        and sum(counts) == own[0] * own[1]
+    )

@@ -1,0 +1,114 @@
+"""The task ``segment``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.predictions import Segments
+from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement, matched_boxes
+from adaptrt.tasks.detect.exports import coco_file, yolo_files
+from adaptrt.tasks.objects import ObjectTask, read_boxes
+from adaptrt.tasks.segment.agreement import describe_masks, mean_mask_iou
+from adaptrt.tasks.segment.records import record_masks, segments_from
+from adaptrt.tasks.segment.rle import coco_mask
+from adaptrt.tasks.segment.scoring import MaskScoring
+
+if TYPE_CHECKING:
+    from adaptrt.contributions import Metric
+    from adaptrt.specs import ModelSpec, Precision
+    from adaptrt.specs.tasks import Found
+    from adaptrt.vision.images import ImageArray
+
+
+class Segment(ObjectTask[Segments]):
+    """Objects in boxes, each with its pixels, a class and a score."""
+
+    name = "segment"
+    prediction = Segments
+    scoring = MaskScoring()
+
+    def draw(self, image: ImageArray, prediction: Segments) -> ImageArray:
+        from adaptrt.tasks.segment.drawing import draw_segments
+
+        drawn: ImageArray = image.copy()
+        draw_segments(drawn, prediction)
+        return drawn
+
+    def object_data(self, prediction: Segments, index: int) -> dict[str, Any]:
+        """``mask``: COCO's run lengths; ``pixels``: how many."""
+        mask = prediction.masks[index]
+        data = super().object_data(prediction, index)
+        return {**data, "pixels": mask.area, "mask": coco_mask(mask, prediction.size)}
+
+    def record(self, prediction: Segments) -> dict[str, Any]:
+        return {**super().record(prediction), **record_masks(prediction)}
+
+    def read_record(self, record: Mapping[str, Any]) -> Segments:
+        return segments_from(record, read_boxes(record))
+
+    def export_object_files(
+        self,
+        format: str,  # noqa: A002
+        found: Sequence[Found[Segments]],
+    ) -> Iterator[tuple[str, bytes]]:
+        """``txt``: an outline in place of the box, as Ultralytics writes it."""
+        if format == "coco":
+            yield "predictions.json", coco_file(found, _coco_entry)
+        else:
+            yield from yolo_files(found, _outline)
+
+    def header(self, found: Sequence[Found[Segments]]) -> list[str]:
+        return [*super().header(found), "pixels"]
+
+    def columns(self, prediction: Segments, index: int) -> list[Any]:
+        return [*super().columns(prediction, index), prediction.masks[index].area]
+
+    def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
+        limits = precision.limits
+        iou, score = limits.get("box_iou", 0.75), limits.get("score", 0.1)
+        return [
+            matched_boxes(iou, score, decoder_threshold(spec), task=self.name),
+            mean_mask_iou(limits.get("mask_iou", 0.8)),
+        ]
+
+    def agreement(self, expected: Segments, actual: Segments) -> str:
+        return ", ".join(filter(None, (describe_agreement(expected, actual), describe_masks(expected, actual))))
+
+    def problems(self, prediction: Segments, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
+        found = super().problems(prediction, spec, size)
+        if len(prediction.masks) != len(prediction):
+            return [*found, f"there are {len(prediction)} objects and {len(prediction.masks)} masks"]
+        if prediction.size != size:
+            found.append(f"size is {list(prediction.size)}; the image is {list(size)}")
+        for mask in prediction.masks:
+            height, width = mask.bitmap.shape
+            if mask.bitmap.dtype != bool or not (
+                0 <= mask.top <= mask.top + height <= size[0] and 0 <= mask.left <= mask.left + width <= size[1]
+            ):
+                found.append("a mask is a boolean bitmap inside of the image")
+                break
+        return found
+
+
+def _coco_entry(prediction: Segments, index: int) -> dict[str, Any]:
+    return {"segmentation": coco_mask(prediction.masks[index], prediction.size)}
+
+
+def _outline(prediction: Segments, index: int, size: tuple[int, int]) -> list[float]:
+    """x and y along the outline of the largest part of a mask, as parts of the image's sides."""
+    import numpy as np
+
+    from adaptrt.vision.opencv import cv2
+
+    mask = prediction.masks[index]
+    contours, _ = cv2.findContours(
+        np.ascontiguousarray(mask.bitmap, np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
+    if not contours:
+        return []
+    points = max(contours, key=len).reshape(-1, 2) + np.array([mask.left, mask.top])
+    return [float(value) for value in (points / np.array([size[1], size[0]])).ravel()]
+
+
+TASK = Segment()

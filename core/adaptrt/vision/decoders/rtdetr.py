@@ -1,0 +1,43 @@
+"""Ultralytics' contract for RT-DETR: one output, [B, Q, 6], cx cy w h as parts of the input's sides, score, class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.specs.decoders import Decoder
+from adaptrt.vision.boxes import corners_from_centers
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.yolo_end2end import EndToEndParams
+from adaptrt.vision.decoders.yolo_rows import candidates_of, check_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.specs import ModelSpec
+
+
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
+    name, raw = first_output(outputs, "rtdetr")
+    check_batch(name, raw, metas)
+    check_rows(name, raw.shape, "end2end", len(spec.labels), 0, "rtdetr")
+    return {"raw": raw}
+
+
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, _spec: ModelSpec, params: EndToEndParams
+) -> Candidates:
+    found, _ = candidates_of(outputs["raw"], "end2end", 0, params.conf)
+    height, width = meta.input_size
+    boxes = corners_from_centers(found.boxes) * np.array([width, height, width, height], np.float32)
+    return Candidates(boxes, found.scores, found.labels)
+
+
+decoder = Decoder("rtdetr", EndToEndParams, FromCandidates(read, candidates))

@@ -1,0 +1,52 @@
+"""End-to-end heads (YOLOv10, YOLO26): one output, [B, N, 6], x1 y1 x2 y2 in input pixels, score, class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.specs.decoders import Decoder
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.params import DetectionParams
+from adaptrt.vision.decoders.yolo_rows import candidates_of, check_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.specs import ModelSpec
+
+
+@dataclass(frozen=True)
+class EndToEndParams(DetectionParams):
+    """What is kept of the boxes that the model gives.
+
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
+    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; none if not given
+    - ``max_det``: the most detections in one image
+    - ``agnostic``: with ``iou``, boxes of different classes suppress each other too
+    - ``classes``: only these classes, by number or label; all if not given
+    """
+
+    iou: float | None = None
+
+
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
+    name, raw = first_output(outputs, "yolo_end2end")
+    check_batch(name, raw, metas)
+    check_rows(name, raw.shape, "end2end", len(spec.labels), 0, "yolo_end2end")
+    return {"raw": raw}
+
+
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: EndToEndParams
+) -> Candidates:
+    return candidates_of(outputs["raw"], "end2end", 0, params.conf)[0]
+
+
+decoder = Decoder("yolo_end2end", EndToEndParams, FromCandidates(read, candidates))

@@ -1,0 +1,103 @@
+"""Ultralytics' contract for keypoints: one output of rows (``yolo_rows``), with ``K * D`` numbers more for each box.
+
+A keypoint is x and y in input pixels and, where ``D`` is 3, how sure it is that it can be seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import UsageError
+from adaptrt.options import fill_options
+from adaptrt.predictions import Poses
+from adaptrt.specs.decoders import Decoder
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.outputs import check_batch, first_output
+from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.specs import ModelSpec
+
+COCO_SKELETON = (
+    (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
+    (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+)  # fmt: skip
+"""Of the 17 keypoints of a person in COCO, counted from 0."""
+
+
+@dataclass(frozen=True)
+class PoseParams(RowParams):
+    """Thresholds, the layout of the output, and what its keypoints are.
+
+    - ``conf``: the lowest score an object may have (exclusive), 0 to 1
+    - ``iou``: objects of one class whose boxes overlap a better one by more than this are dropped, 0 to 1; ``null``: none
+    - ``max_det``: the most objects in one image
+    - ``agnostic``: objects of different classes suppress each other too
+    - ``classes``: only these classes, by number or label; all if not given
+    - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
+      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which needs no NMS: ``iou`` is ``null``
+    - ``keypoints``: how many keypoints an object has, and numbers of each: 2 (x, y) or 3 (x, y, visibility)
+    - ``skeleton``: pairs of keypoints, counted from 0, that drawings join
+    """
+
+    keypoints: tuple[int, int] = (17, 3)
+    skeleton: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        RowParams.__post_init__(self)
+        count, numbers = self.keypoints
+        if count < 1 or numbers not in (2, 3):
+            raise UsageError(
+                f"keypoints is {list(self.keypoints)}, and must be a count and 2 or 3.",
+                hint="For example: --set keypoints=17,3",
+            )
+        for pair in self.skeleton:
+            if not all(0 <= point < count for point in pair):
+                raise UsageError(f"skeleton joins {list(pair)}; there are keypoints 0 to {count - 1}.")
+
+
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
+    params = _params(spec)
+    name, raw = first_output(outputs, "yolo_pose")
+    check_batch(name, raw, metas)
+    count, numbers = params.keypoints
+    check_rows(name, raw.shape, params.rows, len(spec.labels), count * numbers, "yolo_pose")
+    return {"raw": raw}
+
+
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: PoseParams
+) -> Candidates:
+    count, numbers = params.keypoints
+    found, points = candidates_of(outputs["raw"], params.rows, count * numbers, params.conf)
+    return Candidates(found.boxes, found.scores, found.labels, {"keypoints": points.reshape(-1, count, numbers)})
+
+
+def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Poses:
+    """Keypoints in pixels of the original image, clipped to it."""
+    given = found.extras["keypoints"]
+    height, width = meta.original_size
+    points = np.ones((*given.shape[:2], 3), np.float32)
+    points[..., : given.shape[2]] = given
+    points[..., :2] -= np.array(meta.offset[::-1], np.float32)
+    points[..., :2] /= np.array(meta.scale[::-1], np.float32)
+    points[..., :2] = np.clip(points[..., :2], 0, np.array([width, height], np.float32))
+    labels = found.labels.astype(np.int64, copy=False)
+    return Poses(found.boxes, found.scores, labels, spec.labels, points, _params(spec).skeleton)
+
+
+def _params(spec: ModelSpec) -> PoseParams:
+    return fill_options(PoseParams, spec.decoder.params if spec.decoder else {})
+
+
+decoder = Decoder("yolo_pose", PoseParams, FromCandidates(read, candidates, predict=predict), task="pose")

@@ -1,0 +1,123 @@
+"""Ultralytics' contract for instance segmentation.
+
+Two outputs: rows (``yolo_rows``) with a coefficient for each prototype, and the prototypes, [B, nm, h, w]. The mask of an
+object is where the sum of the prototypes, each times its coefficient, is above 0, inside of its box.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import ModelError
+from adaptrt.predictions import Mask, Segments
+from adaptrt.specs.decoders import Decoder
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.yolo_obb import rows_of
+from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.specs import ModelSpec
+
+    Floats = NDArray[np.float32]
+
+_FINEST = 4  # a prototype's pixel is this many pixels of the input at most, where it is enlarged in two steps
+
+
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
+    if len(outputs) < 2:
+        raise ModelError(
+            f"Decoder 'yolo_segment' reads boxes and prototypes; this model gives {', '.join(outputs) or 'nothing'}."
+        )
+    (name, raw), (second, prototypes) = list(outputs.items())[:2]
+    if raw.ndim == 4 and prototypes.ndim == 3:
+        (name, raw), (second, prototypes) = (second, prototypes), (name, raw)
+    check_batch(name, raw, metas)
+    check_batch(second, prototypes, metas)
+    if prototypes.ndim != 4:
+        raise ModelError(f"Output {second!r} is {list(prototypes.shape)}; prototypes are [B, nm, h, w].")
+    check_rows(name, raw.shape, rows_of(spec), len(spec.labels), prototypes.shape[1], "yolo_segment")
+    return {"raw": raw, "prototypes": prototypes}
+
+
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: RowParams
+) -> Candidates:
+    found, coefficients = candidates_of(outputs["raw"], params.rows, len(outputs["prototypes"]), params.conf)
+    return Candidates(found.boxes, found.scores, found.labels, {"coefficients": coefficients})
+
+
+def predict(found: Candidates, outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+    """Objects with a mask; one whose mask is empty is left out, as Ultralytics does."""
+    prototypes = outputs["prototypes"].astype(np.float32, copy=False)
+    enlarge = _enlargements(meta, (int(prototypes.shape[1]), int(prototypes.shape[2])))
+    masks = [
+        _mask(prototypes, weights, box, enlarge)
+        for weights, box in zip(found.extras["coefficients"], found.boxes, strict=True)
+    ]
+    kept = np.array([mask.bitmap.any() for mask in masks], np.bool_)
+    labels = found.labels.astype(np.int64, copy=False)
+    return Segments(found.boxes, found.scores, labels, spec.labels, tuple(masks), meta.original_size).at(kept)
+
+
+def _mask(prototypes: Floats, weights: Floats, box: Floats, enlarge: tuple[Floats, Floats]) -> Mask:
+    """Only what its box needs is computed: pixels whose left upper corner lies inside, as Ultralytics crops."""
+    left, top, right, bottom = (math.ceil(side) for side in box)
+    down, across = enlarge[0][top:bottom], enlarge[1][left:right]
+    if not down.size or not across.size:
+        return Mask(np.zeros((max(bottom - top, 0), max(right - left, 0)), np.bool_), left, top)
+    rows, columns = _used(down), _used(across)
+    logits = np.tensordot(weights, prototypes[:, rows, columns], axes=1)  # of the prototypes' size
+    return Mask(down[:, rows] @ logits @ across[:, columns].T > 0, left, top)
+
+
+def _used(matrix: Floats) -> slice:
+    places = np.flatnonzero(matrix.any(axis=0))
+    return slice(int(places[0]), int(places[-1]) + 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _enlargements(meta: ImageMeta, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """What makes of prototypes' rows (and columns) those of the original image: [H, h] and [W, w].
+
+    Twice linear, as Ultralytics' ``process_mask_native``: the prototypes are enlarged so far that the padding of the
+    letterbox is whole pixels of them, cut to the image, and enlarged to it.
+    """
+    axes = list(zip(meta.original_size, meta.scale, meta.offset, meta.input_size, size, strict=True))
+    padding = 0
+    for original, scale, _, side, own in axes:
+        padding |= _FINEST * own - max(round(original * scale * _FINEST * own / side), 1)
+    factor = _FINEST // math.gcd(_FINEST, padding | padding // 2)
+    found = []
+    for original, scale, offset, side, own in axes:
+        ratio = own * factor / side  # pixels of the enlarged prototypes for one of the input
+        start, length = round(offset * ratio), max(round(original * scale * ratio), 1)
+        first = linear_resize(own, own * factor)[max(start, 0) : max(start, 0) + length]
+        found.append(linear_resize(len(first), original) @ first)
+    return found[0], found[1]
+
+
+def linear_resize(size: int, wanted: int) -> Floats:
+    """float32 [wanted, size]: linear interpolation between pixel centers, the edge repeated, as torch's ``interpolate``."""
+    centers = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
+    before = np.floor(centers).astype(np.int64)
+    part = (centers - before).astype(np.float32)
+    matrix = np.zeros((wanted, size), np.float32)
+    rows = np.arange(wanted)
+    matrix[rows, before] = 1 - part
+    matrix[rows, np.minimum(before + 1, size - 1)] += part
+    return matrix
+
+
+decoder = Decoder("yolo_segment", RowParams, FromCandidates(read, candidates, predict=predict), task="segment")

@@ -87,7 +87,7 @@ def kind_of(function: ast.FunctionDef) -> str:
 
 
 def asked(function: ast.FunctionDef) -> str:
-    return "the adapter only" if "adapter alone" in (ast.get_docstring(function) or "") else "all plugins"
+    return "the adapter only" if "adapter only" in (ast.get_docstring(function) or "") else "all plugins"
 
 
 def cli_page() -> str:

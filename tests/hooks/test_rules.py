@@ -354,7 +354,7 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
             "image=replace(spec.image, input='photos')",
             "from model_spec whose image goes to 'photos', which is not an input",
         ),
-        ("decoder=DecoderSpec('yollo')", "There is no decoder 'yollo'"),
+        ("decoder=DecoderSpec('yollo')", "Unknown decoder 'yollo'"),
     ],
 )
 def test_a_spec_that_nobody_can_use_is_told_at_once(changed: str, said: str, convert_with: Convert) -> None:

@@ -89,7 +89,7 @@ def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source) 
         state = convert(state, model) if convert else state
     except Exception as error:  # another network's tensors trip it in any way
         raise CheckpointError(
-            f"{source.weights} does not fit {source.name}: {type(error).__name__}: {error}", hint=_HINT
+            f"{source.weights} does not match {source.name}: {type(error).__name__}: {error}", hint=_HINT
         ) from error
     fill_model(model, state, source.weights, network=source.name, hint=_HINT)
 

@@ -1,9 +1,9 @@
-"""Checkpoints read as data: tensors and plain containers, never a line of the file's code.
+"""Checkpoints read as data: tensors and plain containers; no code in the file is run.
 
-``torch.load`` runs what a pickle asks for. Here a small machine of our own reads the pickle instead: names on a fixed
-list become our constructors, names that the caller expects (``inert=``) become stand-ins that only remember, and any
-other name is refused. Importing this package imports no torch; reading a file does. ``trust=True`` is the way around it,
-for a user who said so.
+``torch.load`` executes the pickle. Here a small restricted unpickler reads it instead: names on a fixed list become
+adaptrt's constructors, names that the caller expects (``inert=``) become inert stand-ins that only record, and any other
+name is rejected. Importing this package does not import torch; reading a file does. ``trust=True`` bypasses this, if the
+user trusts the file.
 """
 
 from adaptrt.checkpoint.inert import InertName, InertObject

@@ -1,4 +1,4 @@
-"""What stands in for a class, function or object that a checkpoint names and nobody runs."""
+"""Inert stand-ins for classes, functions and objects that a checkpoint names; they are never run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InertName:
-    """A class or function the file refers to, not imported."""
+    """A class or function that the file refers to; it is not imported."""
 
     module: str
     name: str
@@ -27,7 +27,7 @@ class InertName:
 
 @dataclass(slots=True, eq=False, repr=False)
 class InertObject:
-    """An object the file would have made: what it would have called, with what, and the state it would have set.
+    """An object that the file would have created: the call, its arguments, and the state that would have been set.
 
     ``items`` is what was appended (a subclass of list), ``entries`` what was set by key (a subclass of dict).
     """

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and its table of contents: what can be read here, and a way out for the rest."""
+"""Detects the kind of a file by its first bytes and its table of contents, with a hint for kinds that cannot be read."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-DOWNLOAD_AGAIN = "Copy or download it again; its size or checksum at the source tells whether it is whole."
+DOWNLOAD_AGAIN = "Copy or download it again, and compare its size or checksum with the source."
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
 def check_kind(path: Path) -> Literal["zip", "legacy"]:
-    """Which of torch's two formats this is; a ``CheckpointError`` says what it is instead."""
+    """Which of torch's two formats this is; for other files, a ``CheckpointError`` names their kind."""
     if not path.exists():
         hint = nearest_file(path, SUFFIXES) or "Give the path of a checkpoint; nothing is downloaded."
         raise CheckpointError(f"File not found: {path}.", hint=hint)
     if path.is_dir():
-        seen = islice(path.rglob("*"), 2000)  # it may be a whole disk
+        seen = islice(path.rglob("*"), 2000)  # it may be an entire disk
         found = sorted(str(file.relative_to(path)) for file in seen if file.suffix in SUFFIXES)[:3]
         hint = (
-            f"Name the file in it: {', '.join(found)}" if found else f"It holds no checkpoint ({', '.join(SUFFIXES)})."
+            f"Name the file in it: {', '.join(found)}"
+            if found
+            else f"It contains no checkpoint ({', '.join(SUFFIXES)})."
         )
         raise CheckpointError(f"{path} is a folder.", hint=hint)
     if not path.is_file():
@@ -46,14 +48,14 @@ def check_kind(path: Path) -> Literal["zip", "legacy"]:
         raise CheckpointError(f"{path} is {other[0]}, not a checkpoint of torch.save.", hint=other[1])
     if head[0] != 0x80 and not head.startswith(b"L"):
         raise CheckpointError(
-            f"{path} is not a checkpoint: torch.save does not write files that start so.", hint=DOWNLOAD_AGAIN
+            f"{path} is not a checkpoint: torch.save does not write files with this header.", hint=DOWNLOAD_AGAIN
         )
     return "legacy"
 
 
 def cut_off(path: Path) -> CheckpointError:
-    """The error of an archive that does not end as it should."""
-    return CheckpointError(f"{path} is cut off or damaged: its table of contents is missing.", hint=DOWNLOAD_AGAIN)
+    """The error for an incomplete archive."""
+    return CheckpointError(f"{path} is truncated or damaged: its table of contents is missing.", hint=DOWNLOAD_AGAIN)
 
 
 def is_safetensors(path: Path) -> bool:
@@ -66,25 +68,28 @@ def _safetensors_header(path: Path, head: bytes) -> bool:
 
 
 def _other_kind(path: Path, head: bytes) -> tuple[str, str | None] | None:
-    """What the file is if not a checkpoint, and what to do about it."""
+    """The kind of a file that is not a checkpoint, with a hint."""
     if _safetensors_header(path, head):
-        return "a safetensors file", "It holds weights without their network: use it where a state dict is asked for."
+        return "a safetensors file", "It contains weights without their network: use it where a state dict is expected."
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer", "Fetch the file itself: git lfs pull"
     if head[:512].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page", "The download went to a page instead of the file: download it again."
+        return "a web page", "The download saved a web page instead of the file: download it again."
     if head[:2] == b"\x08" + head[1:2] and head[2:3] == b"\x12" and head[1] < 32:
-        return "an ONNX file", "It is converted already: adaptrt predict runs it, adaptrt build makes an engine of it."
+        return (
+            "an ONNX file",
+            "It is already converted: adaptrt predict runs it, adaptrt build builds an engine from it.",
+        )
     if head.startswith(b"\x89HDF"):
         return "an HDF5 file (Keras, TensorFlow)", None
     if head.startswith((b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"7z\xbc\xaf")):
         return "a compressed archive", "Unpack it first."
     if head[257:262] == b"ustar":
-        return "a tar archive", "Unpack it first, or save it anew with torch 1.6 or later."
+        return "a tar archive", "Unpack it first, or save it again with torch 1.6 or later."
     if head[:4] in (b"ftrt", b"ptrt") or path.suffix == ".engine":
         return "a TensorRT engine", "To run it: adaptrt predict"
     if _is_text(head):
-        return "a text file", "A model is a binary file; a config goes where a config is asked for."
+        return "a text file", "A model is a binary file; pass a config where a config is expected."
     return None
 
 
@@ -97,27 +102,27 @@ def _is_text(head: bytes) -> bool:
 
 
 def zip_kind(path: Path, names: Iterable[str]) -> str:
-    """The folder in the archive that holds ``data.pkl``, with its slash; refuses other archives by name."""
+    """The folder in the archive that holds ``data.pkl``, with its slash; rejects other archives with their kind."""
     names = list(names)
     parts = {part for name in names for part in name.split("/")[:2]}
     # torch.save names the archive's folder after the file: code.pth has a folder of that name
     if "constants.pkl" in parts or any(name.split("/")[1:2] == ["code"] for name in names):
         raise CheckpointError(
             f"{path} is a TorchScript file: a compiled program, not a checkpoint.",
-            hint="Convert it with --adapter torch, or give the .pt that it was made from.",
+            hint="Convert it with --adapter torch, or pass the .pt file that it was made from.",
         )
     if parts & {"archive_format", "serialized_exported_program.json"} or any(
         name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names
     ):
         raise CheckpointError(
             f"{path} is an exported program (torch.export), not a checkpoint.",
-            hint="Convert it with --adapter torch, or give the checkpoint that it was made from.",
+            hint="Convert it with --adapter torch, or pass the checkpoint that it was made from.",
         )
     found = [name.removesuffix("data.pkl") for name in names if name == "data.pkl" or name.endswith("/data.pkl")]
     if len(found) != 1:
         listed = ", ".join(names[:3]) or "nothing"
         raise CheckpointError(
-            f"{path} is a zip archive, but no checkpoint (it holds {listed}{', ...' if len(names) > 3 else ''}).",
+            f"{path} is a zip archive, but not a checkpoint (it contains {listed}{', ...' if len(names) > 3 else ''}).",
             hint="If the checkpoint is inside, unpack it first.",
         )
     return found[0]

@@ -1,4 +1,4 @@
-"""The allow-list: every name that a checkpoint may use, and our own constructor for it.
+"""The allow-list: every name that a checkpoint may use, with adaptrt's constructor for it.
 
 Nothing here is looked up by a name from the file: the table is fixed. Tensors are rebuilt on the CPU, without gradient.
 """
@@ -20,7 +20,7 @@ from adaptrt.checkpoint.tensors import DTYPES, STORAGES, rebuild_tensor, rebuild
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PLAIN_KINDS = frozenset("?biufcSU")  # numpy dtypes that hold no objects
+PLAIN_KINDS = frozenset("?biufcSU")  # numpy dtypes without objects
 
 
 def _list(values: Any = ()) -> list[Any]:
@@ -53,16 +53,16 @@ def _deque(values: Any = (), maxlen: Any = None) -> deque[Any]:
 
 
 def _bytes(value: Any = b"", *encoding: Any) -> bytes:
-    """Never ``bytes(10**12)``, which would allocate."""
+    """Never calls ``bytes(10**12)``, which would allocate."""
     if isinstance(value, str):
         return _encode(value, *encoding)
     return bytes(value if isinstance(value, (bytes, bytearray)) else _sequence(value))
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """How protocol 2 writes bytes: as text, with the call that turns it back."""
+    """Protocol 2 writes bytes as text, with a call that encodes it again."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
-        raise PickleError("bytes are encoded in a way unknown here")
+        raise PickleError("bytes have an unknown encoding")
     return text.encode(encoding)
 
 
@@ -87,19 +87,19 @@ def _device(kind: Any, index: Any = None) -> torch.device:
 
 def _parameter(data: Any, *_: Any) -> torch.Tensor:
     if not isinstance(data, torch.Tensor):
-        raise PickleError("a parameter is no tensor")
+        raise PickleError("a parameter is not a tensor")
     return data
 
 
 def _from_type(function: Any, _kind: Any, args: Any, _state: Any = None) -> Any:
-    """A tensor of a subclass, or with attributes of its own: the plain tensor."""
+    """The plain tensor of a tensor subclass, or of a tensor with attributes."""
     if not isinstance(function, Constructor) or function.path not in TENSOR_CALLS or not isinstance(args, tuple):
-        raise PickleError("a tensor is rebuilt in a way unknown here")
+        raise PickleError("a tensor uses an unknown rebuild function")
     return function.call(*args)
 
 
 def _reconstructor(kind: Any, _base: Any, state: Any) -> InertObject:
-    """How protocols 0 and 1 make objects."""
+    """How protocols 0 and 1 create objects."""
     if not isinstance(kind, InertName):
         raise PickleError("an object of an unexpected class")
     return InertObject(kind, () if state is None else (state,))
@@ -119,7 +119,7 @@ def _dtype(name: Any, *_: Any) -> np.dtype[Any]:
 
 
 def _set_dtype_state(_dtype: np.dtype[Any], state: Any) -> None:
-    """Only the byte order could matter, and a foreign one is not worth a road of its own."""
+    """Only the byte order could matter, and a foreign one is not supported."""
     if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
         raise PickleError("a numpy dtype of foreign byte order")
 
@@ -142,10 +142,10 @@ def _check_array(shape: Any, dtype: Any, data: Any) -> None:
     count = 1
     for size in shape:
         if not isinstance(size, int) or size < 0:
-            raise PickleError("a numpy array has an impossible shape")
+            raise PickleError("a numpy array has an invalid shape")
         count *= size
     if len(shape) > 32 or count * dtype.itemsize != len(data):
-        raise PickleError("a numpy array has fewer or more values than its shape")
+        raise PickleError("a numpy array does not match its shape")
 
 
 def _array_from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
@@ -222,7 +222,7 @@ KNOWN: Mapping[str, Any] = {
     **{f"torch.{name}": dtype for name, dtype in DTYPES.items()},
     **{f"{module}.{name}": kind for name, kind in STORAGES.items() for module in ("torch", "torch.cuda")},
     "torch.storage.UntypedStorage": STORAGES["UntypedStorage"],
-    # Named, never called: what a state or a default refers to.
+    # Named in a state or a default, never called.
     **{
         path: InertName(*path.rsplit(".", 1))
         for path in (

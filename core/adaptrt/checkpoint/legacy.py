@@ -44,7 +44,7 @@ def _read(path: Path, data: FileBytes, inert: Sequence[str], machines: list[Mach
             hint="Load it with the tool that wrote it and save its state dict with torch.save.",
         )
     if next_object(machine) != PROTOCOL:
-        raise PickleError("it is of a torch protocol unknown here")
+        raise PickleError("it uses an unknown torch protocol")
     system = next_object(machine)
     if not isinstance(system, dict) or system.get("little_endian") is not True:
         raise PickleError("it was written on a big-endian machine")
@@ -55,7 +55,7 @@ def _read(path: Path, data: FileBytes, inert: Sequence[str], machines: list[Mach
 
 
 class FileBytes:
-    """A file as the machine reads it: forward, piece by piece, so that memory does not grow with what is not read."""
+    """A file read forward, piece by piece, so that unread parts take no memory."""
 
     def __init__(self, file: FileIO) -> None:
         self.file = file
@@ -74,11 +74,11 @@ class FileBytes:
         return self.window[start - self.start : end - self.start]
 
     def find(self, wanted: bytes, start: int) -> int:
-        """Where a line ends; one longer than ``WINDOW`` does not."""
+        """The end of a line; lines longer than ``WINDOW`` are not found."""
         return place + start if (place := self[start : start + WINDOW].find(wanted)) >= 0 else -1
 
     def read_into(self, start: int, target: np.ndarray[Any, Any]) -> int:
-        """Fill the array from there; where it ends."""
+        """Fill the array from ``start``; return the position after it."""
         self.file.seek(start)
         view = memoryview(cast("Any", target))
         while view:
@@ -97,7 +97,7 @@ class FileBytes:
 
 
 class Storages:
-    """Storages are named before their bytes come: memory first, filled at the end; never more than the file has."""
+    """Storages are named before their bytes: memory is allocated first and filled at the end, never more than the file's size."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
@@ -107,8 +107,8 @@ class Storages:
         """The storage for ``("storage", type, key, location, count, view)``; view: None or (key, offset, count)."""
         if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
             if isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module":
-                return identity[1]  # a class together with its source text, which is of no use here
-            raise PickleError("a storage is named in an unknown way")
+                return identity[1]  # a class with its source text, which is ignored
+            raise PickleError("a storage has an unknown kind of identifier")
         _, kind, key, _location, count, view = (*identity, None)[:6]
         if (
             not isinstance(kind, StorageType)
@@ -116,19 +116,19 @@ class Storages:
             or not isinstance(count, int)
             or count < 0
         ):
-            raise PickleError("a storage is named in an unknown way")
+            raise PickleError("a storage has an unknown kind of identifier")
         root = self.roots.get(str(key)) or self._allocate(str(key), kind, count)
         if view is None:
             return root
         _, offset, length = view
         if not all(type(number) is int and number >= 0 for number in (offset, length)) or offset + length > count:
-            raise PickleError("a storage is a view beyond another")
+            raise PickleError("a storage view exceeds its storage")
         return Storage(root.data[offset * kind.itemsize : (offset + length) * kind.itemsize], kind.dtype)
 
     def _allocate(self, key: str, kind: StorageType, count: int) -> Storage:
         size = count * kind.itemsize
         if size > self.budget:
-            raise PickleError("its tensors claim to be larger than the file")
+            raise PickleError("its tensors are declared larger than the file")
         self.budget -= size
         self.roots[key] = Storage(torch.empty(size, dtype=torch.uint8), kind.dtype)
         return self.roots[key]
@@ -140,5 +140,5 @@ class Storages:
             storage = self.roots[str(key)]
             count = machine.unpack(struct.Struct("<q"))
             if count * storage.dtype.itemsize != len(storage.data):
-                raise PickleError(f"storage {key} is not as long as it should be")
+                raise PickleError(f"storage {key} has the wrong length")
             machine.position = data.read_into(machine.position, storage.data.numpy())

@@ -1,8 +1,8 @@
 """A pickle machine that imports nothing and calls only the constructors it was given.
 
-The standard ``pickle.Unpickler`` can be told which names to import, but not what ``BUILD`` may set on them, nor how
-much memory a memo index or a copied list may take. This one is a plain stack machine over the opcodes of protocols 0
-to 5 (``pickletools`` documents them), with every amount bounded by the length of the file.
+The standard ``pickle.Unpickler`` can restrict which names are imported, but not what ``BUILD`` may set on them, nor how
+much memory a memo index or a copied list may take. This one is a plain stack machine for the opcodes of protocols 0
+to 5 (documented in ``pickletools``), with every amount bounded by the length of the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import struct
     from collections.abc import Callable, Mapping, Sequence
 
-RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # as Python 2 called them; protocols below 3 still do
+RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}  # Python 2 names, which protocols below 3 still use
 # hashes of integers repeat from here on (the modulus of Python's hash), and a dict of equal hashes takes quadratic time
 MAX_KEY_INTEGER = (1 << 61) - 2
 MAX_KEY_TUPLE = 16
@@ -33,7 +33,7 @@ class Bytes(Protocol):
 
 
 class PickleError(ValueError):
-    """The pickle is malformed, or does what no checkpoint does."""
+    """The pickle is malformed, or does something that no checkpoint does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ class Machine:
     """Reads pickles out of ``data``, one after another.
 
     ``known``: dotted name to the ``Constructor`` or plain value in its place. ``inert``: dotted names and prefixes that
-    become stand-ins. ``setters``: type to the function that takes its state. ``persistent``: gets a persistent id,
-    gives the object (a storage). Names beyond these are collected in ``refused`` while reading goes on with stand-ins,
+    become stand-ins. ``setters``: type to the function that sets its state. ``persistent``: maps a persistent id
+    to the object (a storage). Names beyond these are collected in ``refused`` while reading goes on with stand-ins,
     so that one error can list them all.
     """
 
@@ -143,7 +143,7 @@ class Machine:
             return self.stand_in
         if not isinstance(function, Constructor) or kwargs:
             raise PickleError(f"{type(function).__name__} is called")
-        # Constructors copy, and naming a memoised argument again costs the file two bytes.
+        # Constructors copy, and repeating a memoized argument takes only two bytes in the file.
         self.copied += sum(len(arg) for arg in args if isinstance(arg, (str, bytes, bytearray, list, tuple, dict, set)))
         if self.copied > 16 * min(len(self.data), MAX_ITEM) + 65536:
             raise PickleError("the same data is copied again and again")
@@ -151,7 +151,7 @@ class Machine:
 
     def load_persistent(self, identity: Any) -> Any:
         if self.refused:
-            return self.stand_in  # the file will not be used: read no more of it
+            return self.stand_in  # the file is already rejected: read no more of it
         if self.persistent is None:
             raise PickleError("a persistent id outside a checkpoint")
         return self.persistent(identity)

@@ -1,4 +1,4 @@
-"""What each pickle opcode does to the machine. Text opcodes of protocol 0 included: old files have them."""
+"""The effect of each pickle opcode on the machine, including the text opcodes of protocol 0, which old files use."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from adaptrt.checkpoint.machine import Machine, Mark, PickleError, checked_key
 UINT1, UINT2, UINT4, UINT8 = (struct.Struct(layout) for layout in ("<B", "<H", "<I", "<Q"))
 INT4, FLOAT8 = struct.Struct("<i"), struct.Struct(">d")
 MAX_PROTOCOL = 5
-MAX_DIGITS = 4300  # of an integer written as text: reading it takes quadratic time; Python's own limit
+MAX_DIGITS = 4300  # of an integer written as text, which takes quadratic time to parse; Python's own limit
 STOP = pickle.STOP[0]
 
 Operation = Callable[[Machine], None]
 
 
 def _number(line: bytes) -> Any:
-    if line in (b"00", b"01"):  # protocol 0 writes booleans so
+    if line in (b"00", b"01"):  # booleans in protocol 0
         return line == b"01"
     if len(line) > MAX_DIGITS:
         raise PickleError("a number is too long")
@@ -254,5 +254,5 @@ def next_object(machine: Machine) -> Any:
             return result
         operation = OPERATIONS.get(code)
         if operation is None:
-            raise PickleError(f"opcode {code:#04x} is not one of a checkpoint")
+            raise PickleError(f"opcode {code:#04x} does not occur in checkpoints")
         operation(machine)

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
     from adaptrt.checkpoint.machine import Machine
 
-TRUST = "If you trust whoever made this file, let its framework load it: --trust-checkpoint"
+TRUST = "If you trust the author of this file, let its framework load it: --trust-checkpoint"
 
 
 def read_checkpoint(path: str | os.PathLike[str], *, inert: Sequence[str] = (), trust: bool = False) -> Any:
-    """What was given to ``torch.save``, read without executing the pickle.
+    """The object passed to ``torch.save``, read without executing the pickle.
 
-    Tensors (on the CPU, no gradient, sharing storage as they did), plain containers, numpy arrays, paths and dates come
-    back as themselves. Names that ``inert`` covers, exactly or as a dotted prefix (``"models"``), come back as
+    Tensors (on the CPU, no gradient, sharing storage as saved), plain containers, numpy arrays, paths and dates are
+    restored. Names that ``inert`` covers, exactly or as a dotted prefix (``"models"``), become
     ``InertName`` and ``InertObject``. Anything else is a ``CheckpointError`` that lists every name the file wants, and
     so is every kind of damaged or foreign file.
 
-    With ``trust``, the user's own word (``--trust-checkpoint``), ``torch.load`` reads it, which runs what it asks for.
+    With ``trust`` (``--trust-checkpoint``), ``torch.load`` reads the file, which runs any code in it.
     """
     path = Path(path)
     if trust:
@@ -43,7 +43,7 @@ def read_checkpoint(path: str | os.PathLike[str], *, inert: Sequence[str] = (), 
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     except Exception as error:
-        # A malformed pickle can trip any line of the machine; whatever it was, the file is at fault, not the code.
+        # A malformed pickle can make any line of the machine fail; the file is at fault, not the code.
         _refuse(path, machines)
         reason = str(error).partition("\n")[0][:300] or type(error).__name__
         raise CheckpointError(f"{path} is damaged: {reason}.", hint=DOWNLOAD_AGAIN) from error
@@ -56,11 +56,11 @@ def _unpickled(path: Path) -> Any:
 
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # whatever the file's own code raises
-        check_kind(path)  # says more, where it is no checkpoint
+    except Exception as error:  # the file's own code can raise anything
+        check_kind(path)  # more specific, if it is not a checkpoint
         raise CheckpointError(
             f"torch cannot read {path}: {type(error).__name__}: {error}",
-            hint="Its classes have to be importable here, under the names that they had when it was saved.",
+            hint="Its classes must be importable under the names they had when it was saved.",
         ) from error
 
 
@@ -72,9 +72,9 @@ def _refuse(path: Path, machines: Sequence[Machine]) -> None:
 
 
 def _hint(names: Sequence[str]) -> str:
-    """The wrong adapter is a likelier reason than an odd checkpoint, and nothing to trust anybody for."""
+    """The wrong adapter is a more likely reason than an unusual checkpoint, and requires no trust."""
     packages = {name.partition(".")[0] for name in names} - {"torch", "numpy", *sys.stdlib_module_names}
     if not packages:
         return TRUST
     whose = " or ".join(sorted(packages)[:3])
-    return f"Is it a model of {whose}? A framework has adapters of its own: adaptrt adapters. {TRUST}"
+    return f"If it is a model of {whose}, use that framework's adapter: adaptrt adapters. {TRUST}"

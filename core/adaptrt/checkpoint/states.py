@@ -1,4 +1,4 @@
-"""State dicts: name to tensor, wherever a file keeps them."""
+"""State dicts (name to tensor), wherever they are in a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NESTINGS = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "module", "net", "params")
 PREFIXES = ("module.", "_orig_mod.")
 MAX_DEPTH = 100
-MAX_MODULES = 100_000  # a pickle may hold the same module many times over, at every level
+MAX_MODULES = 100_000  # a pickle may repeat the same module many times, at every level
 
 
 def read_state_dict(
@@ -29,7 +29,7 @@ def read_state_dict(
 
     Looks where training code usually puts them (``state_dict``, ``model``, ``ema`` ...; averaged weights first, as
     frameworks do at inference) and drops the prefixes of ``DataParallel`` and ``torch.compile``. A pickled module
-    (``inert`` must cover its classes) gives the tensors that its ``state_dict()`` would. ``trust`` is that of
+    (``inert`` must cover its classes) gives the tensors that its ``state_dict()`` would return. ``trust`` is that of
     ``read_checkpoint``.
     """
     path = Path(path)
@@ -39,12 +39,12 @@ def read_state_dict(
 
 
 def _tensors_in(content: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors by name in what the checkpoint ``path`` held: as ``read_state_dict`` looks for them, else everything in
+    """The tensors by name in the content of the checkpoint ``path``: as ``read_state_dict`` finds them, else all tensors in
     nested dicts, by dotted names. A loaded ``nn.Module`` counts as its ``state_dict()``."""
     found = _find(content) or _flatten(content)
     if not found:
         raise CheckpointError(
-            f"{path} holds no state dict.",
+            f"{path} contains no state dict.",
             hint="Looked for tensors by name at the top and under " + ", ".join(NESTINGS) + ".",
         )
     return _without_prefixes(found)
@@ -95,7 +95,7 @@ def _find(value: Any, depth: int = 0) -> dict[str, torch.Tensor]:
 
 
 def _flatten(content: Any) -> dict[str, torch.Tensor]:
-    """State dicts under names of the author's own, such as ``generator`` and ``discriminator``."""
+    """State dicts under custom names, such as ``generator`` and ``discriminator``."""
     if not isinstance(content, Mapping):
         return {}
     return {

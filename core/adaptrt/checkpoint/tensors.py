@@ -1,4 +1,4 @@
-"""Storages and the tensors that look into them."""
+"""Storages, and the tensors that are views of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_AXES = 64
-EXPANDED_LIMIT = 1 << 26  # bytes an expanded tensor (stride 0) may stand for beyond its storage: a later copy pays them
+EXPANDED_LIMIT = (
+    1 << 26
+)  # bytes that an expanded tensor (stride 0) may represent beyond its storage: a later copy allocates them
 
 _DTYPE_NAMES = (
     "float16 float32 float64 bfloat16 uint8 uint16 uint32 uint64 int8 int16 int32 int64 bool complex32 complex64 "
@@ -26,7 +28,7 @@ DTYPES: Mapping[str, torch.dtype] = {
 
 @dataclass(frozen=True, slots=True)
 class StorageType:
-    """A class of storages; ``dtype`` is None where the tensor says it."""
+    """A class of storages; ``dtype`` is None if the tensor defines it."""
 
     name: str
     dtype: torch.dtype
@@ -58,7 +60,7 @@ STORAGES: Mapping[str, StorageType] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Storage:
-    """The bytes behind tensors (uint8 [N]) and the type the file gives them."""
+    """The bytes of tensors (uint8 [N]) and their type in the file."""
 
     data: torch.Tensor
     dtype: torch.dtype
@@ -74,7 +76,7 @@ def rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -
 def rebuild_typed_tensor(
     storage: Any, offset: Any, size: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *_: Any
 ) -> torch.Tensor:
-    """As ``rebuild_tensor``, for dtypes that have no storage class of their own."""
+    """As ``rebuild_tensor``, for dtypes without a storage class."""
     if not isinstance(storage, Storage) or not isinstance(dtype, torch.dtype):
         raise PickleError("a tensor has no storage")
     return _view(storage.data, dtype, offset, size, stride)
@@ -82,10 +84,10 @@ def rebuild_typed_tensor(
 
 def _view(data: torch.Tensor, dtype: torch.dtype, offset: Any, size: Any, stride: Any) -> torch.Tensor:
     if not isinstance(size, tuple) or not isinstance(stride, tuple) or len(size) != len(stride) or len(size) > MAX_AXES:
-        raise PickleError("a tensor has an impossible shape")
+        raise PickleError("a tensor has an invalid shape")
     numbers = (offset, *size, *stride)
     if not all(type(number) is int and 0 <= number < 1 << 48 for number in numbers):
-        raise PickleError("a tensor has an impossible shape")
+        raise PickleError("a tensor has an invalid shape")
     available = len(data) // dtype.itemsize
     last, count = offset, 1
     for extent, step in zip(size, stride, strict=True):

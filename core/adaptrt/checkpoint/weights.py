@@ -1,4 +1,4 @@
-"""Weights into a network: what adapters do alike."""
+"""Loading weights into a network, shared by adapters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 3
 
 
 def is_checkpoint_name(source: str | Path) -> bool:
-    """Whether a source is called as checkpoints are; the file need not exist."""
+    """Whether a source has the suffix of a checkpoint; the file need not exist."""
     return str(source).lower().endswith(SUFFIXES)
 
 
@@ -36,11 +36,11 @@ def fill_model(
     ignored: Callable[[str], bool] | None = None,
     strict: bool = True,
 ) -> str:
-    """Load weights into a model; a ``CheckpointError`` names what does not fit, with ``hint``.
+    """Load weights into a model; a ``CheckpointError`` with ``hint`` names what does not match.
 
-    ``source`` and ``network`` are what the message calls both. ``shape_hint`` is asked for the hint where shapes differ,
-    with the names in the order of ``order`` (the first is shown). Names that are ``ignored`` may be missing or left over;
-    without ``strict`` any may, and what was is returned in words.
+    ``source`` and ``network`` are their names in the message. ``shape_hint`` returns the hint if shapes differ; it gets
+    the names in the order of ``order`` (the first is shown). Names that are ``ignored`` may be missing or unused; without
+    ``strict`` any may, and the mismatches are returned as text.
     """
     own = model.state_dict()
     wrong = sorted((name for name in own if name in tensors and own[name].shape != tensors[name].shape), key=order)
@@ -49,26 +49,26 @@ def fill_model(
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise CheckpointError(
-            f"{source} does not fit {network}: {wrong[0]} is {list(tensors[wrong[0]].shape)} in the file, "
+            f"{source} does not match {network}: {wrong[0]} is {list(tensors[wrong[0]].shape)} in the file, "
             f"{list(own[wrong[0]].shape)} in the network{more}.",
             hint=shape_hint(wrong) if shape_hint else hint,
         )
     if own and len(missing) == len(own):
         raise CheckpointError(
-            f"{source} has no tensor of {network}: it holds {_some(list(tensors))}, the network {_some(list(own))}.",
+            f"{source} has no tensor of {network}: it contains {_some(list(tensors))}, the network {_some(list(own))}.",
             hint=did_you_mean(missing[0], left_over) or hint,
         )
-    parts = [f"{verb} {_some(names)}" for verb, names in (("lacks", missing), ("has besides", left_over)) if names]
+    parts = [f"{verb} {_some(names)}" for verb, names in (("lacks", missing), ("has unused", left_over)) if names]
     problems = " and ".join(parts)
     if problems and strict:
-        raise CheckpointError(f"{source} does not fit {network}: it {problems}.", hint=hint)
+        raise CheckpointError(f"{source} does not match {network}: it {problems}.", hint=hint)
     model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False)
     return problems
 
 
-def warn_of_random_weights(ctx: Conversion, name: object, remedy: str = "give trained ones with --weights") -> None:
-    """For a network that was built without a checkpoint."""
-    ctx.warn(f"{name} has random weights, and its predictions mean nothing: {remedy}.")
+def warn_of_random_weights(ctx: Conversion, name: object, remedy: str = "pass trained weights with --weights") -> None:
+    """Warn about a network that was built without a checkpoint."""
+    ctx.warn(f"{name} has random weights, so its predictions are meaningless: {remedy}.")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -33,7 +33,7 @@ def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
 
 
 class Storages:
-    """Reads each storage once. All of them together are never more than the file, since nothing is compressed."""
+    """Reads each storage once. Their total size never exceeds the file's, since nothing is compressed."""
 
     def __init__(self, archive: zipfile.ZipFile, prefix: str, budget: int) -> None:
         self.archive = archive
@@ -50,17 +50,17 @@ class Storages:
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise PickleError("it was compressed after torch wrote it; unpack it and zip it without compression")
         if info.file_size > self.budget:
-            raise PickleError("its entries claim to be larger than the file")
+            raise PickleError("its entries are declared larger than the file")
         self.budget -= info.file_size
         return self.archive.read(info)
 
     def load(self, identity: Any) -> Any:
         """The storage for ``("storage", type, key, location, count)``."""
         if not isinstance(identity, tuple) or len(identity) != 5 or identity[0] != "storage":
-            raise PickleError("a storage is named in an unknown way")
+            raise PickleError("a storage has an unknown kind of identifier")
         _, kind, key, _location, count = identity
         if not isinstance(kind, StorageType) or not isinstance(key, str) or not isinstance(count, int):
-            raise PickleError("a storage is named in an unknown way")
+            raise PickleError("a storage has an unknown kind of identifier")
         if key not in self.loaded:
             self.loaded[key] = self._read(f"data/{key}", kind.dtype)
         data = self.loaded[key]

@@ -1,4 +1,4 @@
-"""Specs: what a model takes and gives. Dataclasses only; nothing heavy is imported here."""
+"""Specs: inputs, outputs and pre- and postprocessing of a model. Dataclasses only; nothing heavy is imported here."""
 
 from adaptrt.specs.build import BuildOptions, HardwareCompatible, parse_workspace
 from adaptrt.specs.dims import Dim, Shape, format_shape, union

@@ -1,4 +1,4 @@
-"""Where a converted model runs: the protocol of backends, and how they are found."""
+"""Backends, which build and run converted models: their protocol, and how they are found."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Expression:
     """How a backend computes in a precision.
 
-    ``graph``: the ONNX graph itself has to hold it (casts or Q/DQ nodes); else the backend takes it as an option.
-    ``unsupported`` is the reason why it cannot, and empty where it can.
+    ``graph``: the precision must be in the ONNX graph (casts or Q/DQ nodes); else it is a build option of the backend.
+    ``unsupported`` is the reason why the backend does not support it; empty if it does.
     """
 
     graph: bool = False
@@ -36,8 +36,8 @@ class OpenOptions:
     """How a file is opened to run.
 
     ``device`` is ``cpu`` or ``cuda:0``; ``None``: the backend's default. ``libraries`` are shared libraries with custom
-    operators or plugins: code, named by the user. ``allow_host_code``: the file may hold code for the host.
-    ``optimize=False`` runs the graph node by node, as it stands.
+    operators or plugins: code, named by the user. ``allow_host_code``: the file may contain host code.
+    ``optimize=False`` runs the graph node by node, without optimizations.
     """
 
     device: str | None = None
@@ -48,10 +48,10 @@ class OpenOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class BackendRequest:
-    """Everything that a backend builds from.
+    """The input of a backend's build.
 
-    ``onnx_path`` has the precision in its graph where ``Backend.express`` says so. ``output`` is the file to write; what
-    belongs beside it is derived from its name. ``progress(done, total, text)``, ``warn(text)`` and ``detail(text)`` report
+    ``onnx_path`` has the precision in its graph if ``Backend.express`` requires it. ``output`` is the file to write; names
+    of additional files are derived from it. ``progress(done, total, text)``, ``warn(text)`` and ``detail(text)`` report
     while the build runs. ``configure`` is ``module:function`` with its argument, called in the build process.
     """
 
@@ -73,7 +73,7 @@ class BackendRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A file that a backend built. ``files`` maps a suffix to each file that belongs to it, the first the one to open.
+    """A file that a backend built. ``files`` maps a suffix to each of its files; the first is the one to open.
 
     ``record`` goes into the report as data; ``notes`` are sentences for it.
     """
@@ -88,7 +88,7 @@ class Built:
 class Backend(Protocol):
     """Builds and runs converted models. Found by name under the entry-point group ``adaptrt.backends``.
 
-    Attributes do; none of them is ever set from outside.
+    The properties may be plain attributes; they are never set from outside.
     """
 
     @property
@@ -96,17 +96,17 @@ class Backend(Protocol):
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         ...
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Of the files it opens, that of the file it builds first: the longest suffix that fits a file decides."""
+        """Suffixes of the files it opens, starting with that of the file it builds; the longest matching suffix decides."""
         ...
 
     @property
     def targets(self) -> Mapping[str, Target]:
-        """What its graphs can be made for, by name, the default first; empty if it takes any graph.
+        """The targets of its graphs by name, the default first; empty if it accepts any graph.
 
         A backend with a single target implies it: ``--to rtx`` needs no ``--target rtx``. Several backends build from one
         graph, made for the target of one that all of them read (``Target.reads_graph_of``).
@@ -114,7 +114,7 @@ class Backend(Protocol):
         ...
 
     def unavailable(self, target: Target, device: int = 0) -> str | None:
-        """Why nothing can be built here; ``None`` if it can."""
+        """The reason why nothing can be built here; ``None`` if building is possible."""
         ...
 
     def express(self, precision: Precision, target: Target) -> Expression:
@@ -126,17 +126,17 @@ class Backend(Protocol):
         ...
 
     def open(self, path: Path, options: OpenOptions) -> FileRunner:
-        """A runner; a ``DependencyError`` where it cannot run here."""
+        """A runner; raises a ``DependencyError`` if the file cannot run here."""
         ...
 
     def describe(self, path: Path) -> dict[str, Any]:
-        """What ``inspect`` shows, as the fields of ``adaptrt.specs.descriptions.Description``; all can be left out."""
+        """What ``inspect`` shows, as the fields of ``adaptrt.specs.descriptions.Description``; all are optional."""
         ...
 
 
 @runtime_checkable
 class ChecksOptions(Protocol):
-    """A backend that refuses build options which a target lacks, before anything is loaded."""
+    """A backend that rejects build options that a target does not support, before anything is loaded."""
 
     def check_options(self, options: BuildOptions, target: Target) -> None:
         """Raise a ``UsageError`` that names the option."""
@@ -148,7 +148,7 @@ class ChecksRuntime(Protocol):
     """A backend that can tell in advance that it cannot run here."""
 
     def check_runtime(self, *, builder: bool = False) -> None:
-        """Raise a ``DependencyError`` if what runs its files, or builds them, is not installed."""
+        """Raise a ``DependencyError`` if the runtime, or with ``builder`` the builder, is not installed."""
         ...
 
 
@@ -157,7 +157,7 @@ class KeepsManifest(Protocol):
     """A backend with a manifest beside each of its files."""
 
     def built_of(self, path: Path) -> Built:
-        """A file that was built, by a plugin maybe, with what belongs to it."""
+        """A built file, possibly from a plugin, with its additional files."""
         ...
 
     def complete_manifest(self, path: Path, onnx: str, float32: str, report: Report) -> None:
@@ -177,7 +177,7 @@ def runs_onnx(backend: Backend) -> bool:
 
 
 def backend_of(path: Path) -> Backend | None:
-    """The backend that opens this file: the longest suffix that fits decides; ``None`` if none fits."""
+    """The backend that opens this file, by the longest matching suffix; ``None`` if none matches."""
     found = suffix_of(path)
     return found[0] if found else None
 
@@ -207,7 +207,7 @@ def model_suffixes() -> list[str]:
 
 
 def backend_named(word: str) -> tuple[Backend, str]:
-    """The backend that a word of ``--to`` means, and the suffix of its file.
+    """The backend for a value of ``--to``, and the suffix of its file.
 
     A word is the name of a backend (``tensorrt``), or a suffix or its first part (``engine``, ``plan``, ``rtx``).
     """
@@ -225,7 +225,7 @@ def backend_named(word: str) -> tuple[Backend, str]:
 
 
 def _suffix_words() -> dict[str, tuple[Backend, str]]:
-    """Suffixes and their first parts, without the dot; what a backend says first wins."""
+    """Suffixes and their first parts, without the dot; for duplicates, the backend's first suffix wins."""
     words: dict[str, tuple[Backend, str]] = {}
     for backend in BACKENDS.all():
         for suffix in backend.suffixes:
@@ -236,12 +236,12 @@ def _suffix_words() -> dict[str, tuple[Backend, str]]:
 
 
 def all_targets() -> dict[str, Target]:
-    """Everything that a graph can be made for, by name; of each backend its default first."""
+    """All targets by name; for each backend its default first."""
     return {name: target for backend in BACKENDS.all() for name, target in backend.targets.items()}
 
 
 def target_named(name: str) -> Target:
-    """The target of this name; a ``UsageError`` lists those that there are."""
+    """The target with this name; a ``UsageError`` lists the available ones."""
     targets = all_targets()
     if name not in targets:
         known = sorted(targets)

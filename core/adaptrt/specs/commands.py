@@ -11,7 +11,7 @@ from adaptrt.specs.registry import Registry
 class Command:
     """A command of ``adaptrt``, declared by an entry point of the group ``adaptrt.commands``: ``name = module:COMMAND``.
 
-    ``target`` is the click command, ``"package.module:attribute"``, imported when the command is called or its own help
+    ``target`` is the click command, ``"package.module:attribute"``, imported when the command is called or its help
     is requested; ``adaptrt --help`` imports only the module with the declaration. ``summary`` is its line in the list
     of commands, ``section`` the heading above it. Within a section the lowest ``order`` comes first.
     """

@@ -1,4 +1,4 @@
-"""Decoders: what one is, and how it is found by name."""
+"""Decoders: their type, and how they are found by name."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Raw outputs to predictions, numpy only. Found by ``name`` under the entry-point group ``adaptrt.decoders``.
+    """Turns raw outputs into predictions, with numpy only. Found by ``name`` under the entry-point group ``adaptrt.decoders``.
 
     ``params`` is a frozen dataclass whose fields all have defaults: what ``--set`` and the spec may change. Its optional
-    ``RENAMED`` (old name to new) makes an old name an error that says the new one; its optional class method
-    ``upgrade(params)`` turns the parameters of a spec of version 1 into today's.
+    ``RENAMED`` (old name to new) makes an old name an error that gives the new one; its optional class method
+    ``upgrade(params)`` converts the parameters of a version-1 spec to the current ones.
 
     ``decode(outputs, metas, spec, params)`` gets a whole batch (outputs by name, in the order of ``spec.outputs``) with
     one ``ImageMeta`` for each image, and returns one prediction for each. For detectors it is a ``FromCandidates``
     (``adaptrt.vision.decoders.candidates``), which filters, suppresses and maps to the image.
 
-    ``task`` names the task of these predictions; it may be left out for a ``FromCandidates`` (``detect``) and for
-    ``values``. An adapter that takes any decoder by name learns the task from it.
+    ``task`` names the task of these predictions; it may be omitted for a ``FromCandidates`` (``detect``) and for
+    ``values``. An adapter that takes any decoder by name gets the task from it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Decoder:
 
 DECODERS: Registry[Decoder] = Registry("adaptrt.decoders", "decoder", Decoder)
 
-# of specs of version 1, which do not say which distribution brings their decoder
+# for specs of version 1, which do not record the distribution of their decoder
 _KNOWN_DISTRIBUTIONS = {"dense": "adaptrt-mmdet", "queries": "adaptrt-mmdet"}
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 
@@ -57,23 +57,23 @@ def decoder_names() -> list[str]:
 
 
 def find_decoder(name: str, distribution: str | None = None) -> Decoder:
-    """The decoder of this name; a ``PluginError`` if there is none, or more than one distribution claims it.
+    """The decoder with this name; a ``PluginError`` if there is none, or more than one distribution claims it.
 
-    ``distribution`` is the one that the file says brings it: named where it is missing.
+    ``distribution`` is the one recorded in the file: the error names it if the decoder is missing.
     """
     if name not in DECODERS.names():
         package = distribution or _KNOWN_DISTRIBUTIONS.get(name)
         if package and _DISTRIBUTION.fullmatch(package):
-            hint = f"{package} brings it; for predicting, pip install --no-deps {package} is enough."
+            hint = f"{package} provides it; for prediction, pip install --no-deps {package} is enough."
         else:
-            hint = did_you_mean(name, decoder_names()) or "Install the distribution that brings it."
-            hint += f" There are {', '.join(decoder_names())}."
-        raise PluginError(f"There is no decoder {name!r}.", hint=hint)
+            hint = did_you_mean(name, decoder_names()) or "Install the distribution that provides it."
+            hint += f" Available: {', '.join(decoder_names())}."
+        raise PluginError(f"Unknown decoder {name!r}.", hint=hint)
     return DECODERS.find(name)
 
 
 def decoder_of(spec: ModelSpec) -> Decoder:
-    """The decoder that a spec names; ``raw`` where it names none."""
+    """The decoder that a spec names; ``raw`` if it names none."""
     return find_decoder(spec.decoder.name, spec.decoder.distribution) if spec.decoder else find_decoder("raw")
 
 
@@ -88,7 +88,7 @@ def is_own(name: str) -> bool:
 
 
 def upgrade_params(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of a spec of version 1 under today's names; as they are where the decoder is not installed."""
+    """Parameters of a version-1 spec with their current names; unchanged if the decoder is not installed."""
     try:
         upgrade = getattr(find_decoder(name).params, "upgrade", None)
     except PluginError:

@@ -1,4 +1,4 @@
-"""What is known of a model file, whatever its kind."""
+"""The description of a model file of any kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Node:
 
 @dataclass
 class Description:
-    """A file in words and numbers. ``facts`` are single lines by title; ``tables`` further ones by title, header first."""
+    """A model file as text and numbers. ``facts`` are single lines by title; ``tables`` further ones by title, header first."""
 
     path: str
     kind: str
@@ -50,14 +50,14 @@ class Description:
 
     @classmethod
     def of(cls, path: Path, data: Mapping[str, Any]) -> Description:
-        """The description of a file out of what its backend says of it; tensors and nodes may be plain mappings."""
+        """The description of a file from the data of its backend; tensors and nodes may be plain mappings."""
         found = {"kind": path.suffix.removeprefix("."), "path": str(path), "bytes": path.stat().st_size, **data}
         for key, kind in (("inputs", Tensor), ("outputs", Tensor), ("nodes", Node)):
             found[key] = [kind(**one) if isinstance(one, Mapping) else one for one in found.get(key, ())]
         return cls(**found)
 
     def to_json(self) -> str:
-        """Everything; the spec as it stands in files, and no nodes unless they were asked for."""
+        """All fields as JSON; the spec as stored in files, and nodes only if requested."""
         spec: Any = json.loads(self.spec.to_json()) if self.spec is not None else None
         content = {**asdict(self), "spec": spec}
         for name in ("nodes", "tables"):

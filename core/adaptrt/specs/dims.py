@@ -22,11 +22,11 @@ class Dim:
 
     def __post_init__(self) -> None:
         if self.min < 1:
-            raise ShapeError(f"An axis cannot have size {self.min}.", hint="Sizes start at 1.")
+            raise ShapeError(f"Axis size must be at least 1; got {self.min}.", hint="Use sizes of 1 or more.")
         if not self.min <= self.opt <= self.max:
             raise ShapeError(
                 f"min {self.min}, opt {self.opt}, max {self.max} are out of order.",
-                hint="min <= opt <= max is needed: {}, {}, {}.".format(*sorted((self.min, self.opt, self.max))),
+                hint="They must satisfy min <= opt <= max: {}, {}, {}.".format(*sorted((self.min, self.opt, self.max))),
             )
 
     @classmethod

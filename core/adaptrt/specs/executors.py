@@ -24,8 +24,8 @@ def _ignore(text: str) -> None: ...
 class ExecutorOptions:
     """How the model is opened and run: what ``adaptrt.load`` and a call of the model take.
 
-    ``params`` are parameters of the decoder as text, ``own`` an instance of the executor's ``options`` (``None`` where
-    it has none). ``warn`` receives what the user should know.
+    ``params`` are parameters of the decoder as text, ``own`` an instance of the executor's ``options`` (``None`` if
+    it has none). ``warn`` receives warnings for the user.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class ImageResult:
     """What was found in one image.
 
     ``task``: the name of the model's task. ``size``: height and width, pixels. ``pixels``: uint8 [H, W, 3] RGB, to draw on; ``None`` from an executor that does
-    not pass images back: they are read again. An image that could not be read has an ``error`` and nothing else.
+    not return images: they are then read again. An image that could not be read has an ``error`` and nothing else.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Executor(Protocol):
     options: type[Any] | None
 
     def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
-        """A result for each image, in any order, as soon as it is known; the iterator is closed if nothing more is wanted."""
+        """Yield a result for each image, in any order, as soon as it is available; the iterator may be closed early."""
         ...
 
 

@@ -15,14 +15,14 @@ Library = Literal["cv2", "pil"]
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """From an image, uint8 [H, W, 3] RGB, to one input, float32 [3, h, w].
+    """Converts an image, uint8 [H, W, 3] RGB, to one input, float32 [3, h, w].
 
     The target size is the opt size of the last two axes of ``input``. ``resize``:
 
-    - ``letterbox``: keep the ratio, fit inside (centered if ``center``, else top left), pad the rest with ``pad``, a pixel
+    - ``letterbox``: keep the aspect ratio, fit inside (centered if ``center``, else top left), pad with ``pad``, a pixel
       value; ``None`` pads with zeros after the normalization
-    - ``stretch``: to the target size, ratio ignored
-    - ``crop``: keep the ratio, shorter side to target / ``crop_fraction``, then cut the middle out
+    - ``stretch``: resize to the target size, ignoring the aspect ratio
+    - ``crop``: keep the aspect ratio, resize the shorter side to target / ``crop_fraction``, then center-crop
 
     Then ``value * scale``, minus ``mean``, divided by ``std``, per channel in the order of ``colors``.
     ``library`` is the resampling to reproduce: cv2's and PIL's differ by more than rounding.

@@ -16,7 +16,7 @@ _EXAMPLE = "For example: images=1..16@8x3x640x640 (min..max@opt)"
 def parse_shape(text: str) -> Shape:
     """``1..16@8x3x640x640`` to axes; ``B:1..8`` names one. Without ``@opt`` a range is optimized for its max.
 
-    Commas for ``x`` and brackets around are accepted.
+    Commas instead of ``x`` and surrounding brackets are accepted.
     """
     rest = text.strip().removeprefix("[").removesuffix("]").replace(" ", "")
     axes = []
@@ -55,7 +55,7 @@ def parse_min_opt_max(
 ) -> dict[str, tuple[Shape, ...]]:
     """``--min-shape``, ``--opt-shape``, ``--max-shape``, each ``images:1x3x640x640``; repeated for more profiles.
 
-    A side that is missing takes the values of the nearest one given.
+    A missing one takes the values of the closest one given.
     """
     sides = [_named_shapes(texts, flag) for texts, flag in ((minimum, "min"), (opt, "opt"), (maximum, "max"))]
     names = list(dict.fromkeys(name for side in sides for name in side))
@@ -66,7 +66,7 @@ def parse_min_opt_max(
         if any(len(side) not in (0, count) for side in given):
             raise ShapeError(
                 f"Input {name!r} has {len(given[0])} --min-shape, {len(given[1])} --opt-shape, {len(given[2])} --max-shape.",
-                hint="Repeat each as often as the others: one for each profile.",
+                hint="Repeat each the same number of times, once per profile.",
             )
         low, middle, high = given
         low, high = low or middle or high, high or middle or low
@@ -93,7 +93,7 @@ def _named_shapes(texts: Iterable[str], flag: str) -> dict[str, list[list[int]]]
             )
         axes = parse_shape(shape)
         if any(axis.dynamic for axis in axes):
-            raise ShapeError(f"--{flag}-shape {text!r} holds a range.", hint="Give plain sizes, or use --shape.")
+            raise ShapeError(f"--{flag}-shape {text!r} contains a range.", hint="Use plain sizes, or --shape.")
         shapes.setdefault(name.strip(), []).append([axis.opt for axis in axes])
     return shapes
 
@@ -113,7 +113,11 @@ def parse_batch(text: str) -> Dim:
     try:
         return Dim(sizes[0], sizes[len(sizes) // 2], sizes[-1], "batch")
     except ShapeError as error:
-        hint = "Sizes start at 1." if min(sizes) < 1 else f"Smallest first: --batch {':'.join(map(str, sorted(sizes)))}"
+        hint = (
+            "Sizes must be at least 1."
+            if min(sizes) < 1
+            else f"Smallest first: --batch {':'.join(map(str, sorted(sizes)))}"
+        )
         raise ShapeError(f"Batch {text!r}: {error.message}", hint=hint) from None
 
 

@@ -1,4 +1,4 @@
-"""The spec of a model: the one source of example inputs, dynamic axes, profiles, checks and the manifest."""
+"""The spec of a model: the single source of example inputs, dynamic axes, profiles, checks and the manifest."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_IMAGE_PIXELS = 1 << 26  # of one image input; float32 it takes 768 MiB
 class DecoderSpec:
     """A decoder by name, with the defaults of its parameters for this model.
 
-    ``distribution`` brings it, where it is not core's: what to install where the decoder is missing.
+    ``distribution`` provides it, unless it is one of core's: what to install if the decoder is missing.
     """
 
     name: str
@@ -31,12 +31,12 @@ class DecoderSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Inputs, outputs, how images go in and predictions come out.
+    """Inputs, outputs, image preprocessing and the decoder.
 
-    ``metadata`` is written into the ONNX file as it is, key by key, for other tools to read.
-    ``adapter`` names the adapter whose hooks are asked at run time, where installed; most specs need none.
-    ``task`` names what is predicted (entry-point group ``adaptrt.tasks``); it is looked up where predictions are made.
-    ``exporter`` is the front end that ``--exporter auto`` takes for this model. ``version`` is that of the file format.
+    ``metadata`` is written to the ONNX file unchanged, key by key, for other tools.
+    ``adapter`` names the adapter whose hooks are called at run time, if it is installed; most specs need none.
+    ``task`` names what is predicted (entry-point group ``adaptrt.tasks``); it is looked up at prediction time.
+    ``exporter`` is the front end that ``--exporter auto`` selects for this model. ``version`` is the file format version.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -70,15 +70,15 @@ class ModelSpec:
         return _by_name(self.outputs, name, "output")
 
     def is_batch(self, axis: int, dim: Dim) -> bool:
-        """Whether an axis is the batch: named as the first axis of the first input is; without names, any first axis."""
+        """Whether an axis is the batch: it has the name of the first input's first axis; without names, any first axis."""
         first = self.inputs[0].dims if self.inputs else ()
         name = first[0].name if first else None
         return dim.name == name if name and dim.name else axis == 0
 
     @property
     def trace_shapes(self) -> dict[str, tuple[int, ...]]:
-        """By input: opt sizes of the first profile, and batch 2 where any profile allows it, since exporters freeze an
-        axis of size 1. Axes of one name have one size."""
+        """By input: opt sizes of the first profile, and batch 2 if any profile allows it, since exporters freeze an
+        axis of size 1. Axes with the same name have the same size."""
         return {
             tensor.name: tuple(
                 max(dim.min, min(2, dim.max)) if dim.dynamic and self.is_batch(axis, dim) else opt.opt
@@ -89,9 +89,9 @@ class ModelSpec:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width, in pixels, that images are brought to: the opt sizes of the image input."""
+        """Height and width, in pixels, that images are resized to: the opt sizes of the image input."""
         if self.image is None:
-            raise ModelError("This model takes no image.", hint="Give it arrays, by input name.")
+            raise ModelError("This model takes no image.", hint="Pass arrays by input name.")
         height, width = self._image_shape()[-2:]
         return height.opt, width.opt
 
@@ -107,7 +107,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelSpec:
-        """Read a spec; a ``ModelError`` names the field that is wrong."""
+        """Read a spec; a ``ModelError`` names the invalid field."""
         import msgspec
 
         try:
@@ -122,13 +122,13 @@ class ModelSpec:
         return spec
 
     def with_decoder_params(self, **params: Any) -> ModelSpec:
-        """The same spec with other decoder defaults; unknown names are refused."""
+        """The same spec with other decoder defaults; unknown names are rejected."""
         decoder = self.decoder or DecoderSpec("raw")
         return replace(self, decoder=replace(decoder, params={**decoder.params, **params}))
 
 
 def _refuse_later(text: str | bytes) -> None:
-    """A later version may hold anything; what this one makes of it would be a guess."""
+    """Reject specs of later versions, which this version cannot interpret."""
     import msgspec
 
     try:

@@ -18,9 +18,9 @@ _CORE = "adaptrt"
 
 
 class Registry(Generic[T]):
-    """The objects of ``group``, each imported when it is asked for.
+    """The objects of ``group``, each imported when it is requested.
 
-    ``kind`` is what messages call them. An entry point ``name = module:attribute`` names an instance of ``type`` (a
+    ``kind`` is their name in messages. An entry point ``name = module:attribute`` names an instance of ``type`` (a
     class, or a runtime-checkable protocol) whose attribute ``name`` is that name. ``core_first``: core's own names are
     found in its own metadata, without reading that of every distribution, and no other distribution can claim them.
     """
@@ -55,7 +55,7 @@ class Registry(Generic[T]):
         ]
 
     def find(self, name: str) -> T:
-        """The object of this name.
+        """The object with this name.
 
         Raises a ``UsageError`` if there is none, and a ``PluginError`` if two distributions claim the name or the object
         cannot be loaded.
@@ -65,7 +65,7 @@ class Registry(Generic[T]):
         return self._found[name]
 
     def all(self) -> Iterator[T]:
-        """Every object, by name. One that cannot be loaded is left out, and ``skipped_plugins`` tells why."""
+        """Every object, by name. Objects that cannot be loaded are skipped; ``skipped_plugins`` has the reasons."""
         for name in self.names():
             if name in self._skipped:
                 continue
@@ -77,7 +77,7 @@ class Registry(Generic[T]):
             yield found
 
     def distribution(self, name: str) -> str:
-        """The distribution that brings a name, with its version."""
+        """The distribution that provides a name, with its version."""
         distribution, point = next(iter(self._claims(name).items()))
         return f"{distribution} {point.dist.version}" if point.dist else distribution
 
@@ -147,7 +147,7 @@ def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
 
 
 def skipped_plugins() -> list[str]:
-    """Why each object was left out that could not be loaded where all of its kind were looked at."""
+    """The reason for each object that ``all`` skipped because it could not be loaded."""
     return [f"Skipped: {message}" for registry in _registries for message in registry._skipped.values()]
 
 

@@ -1,4 +1,4 @@
-"""What every way to run a model offers."""
+"""The interface of all model runners."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor of a runnable model; ``shape`` holds numbers, and names or ``None`` for symbolic axes."""
+    """A tensor of a runnable model; ``shape`` has numbers, and names or ``None`` for symbolic axes."""
 
     name: str
     dtype: str
@@ -38,10 +38,10 @@ class FileRunner(Runner, Protocol):
 
     @property
     def spec(self) -> ModelSpec | None:
-        """What travels with the file; ``None`` in one that adaptrt did not write."""
+        """The spec stored with the file; ``None`` if adaptrt did not write it."""
         ...
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What should be known about running it here."""
+        """Warnings about running the file on this machine."""
         ...

@@ -1,4 +1,4 @@
-"""What an ONNX graph is made for."""
+"""Targets of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What reads the graph, such as a TensorRT generation. A backend offers its own; ``--target`` chooses by ``name``.
+    """The runtime that a graph is made for, such as a TensorRT generation. Backends define them; ``--target`` selects one by ``name``.
 
-    - ``generation`` of TensorRT whose parser and API it has: 8, 10 or 11; 0 for what is not TensorRT
-    - ``newest_opset``: of ONNX, that its parser reads in full
+    - ``generation``: the TensorRT generation (8, 10 or 11) of its parser and API; 0 if it is not TensorRT
+    - ``newest_opset``: the newest ONNX opset that its parser fully supports
     - ``strongly_typed``: precision is in the ONNX graph and the network strongly typed; else builder flags
-    - ``bf16``: whether it knows bfloat16; ``int64``: whether it computes in int64, else it narrows to int32
+    - ``bf16``: whether it supports bfloat16; ``int64``: whether it computes in int64 or narrows to int32
     - ``exporter``: the front end whose graphs it reads; ``None``: both
     """
 

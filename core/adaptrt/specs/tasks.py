@@ -1,4 +1,4 @@
-"""What a model predicts: the type of tasks, and how they are found."""
+"""Tasks, that is, what a model predicts: their type, and how they are found."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labeled images; ``notes`` say what was assumed about the labels, ``context`` is what the scorer needs."""
+    """Labeled images; ``notes`` state assumptions about the labels, ``context`` is additional data for the scorer."""
 
     examples: tuple[Example, ...]
     notes: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ class Scorer(Protocol[Q]):
         ...
 
     def per_class(self) -> dict[str, dict[str, float]]:
-        """By class: how much of it there is (objects, pixels), then scores, the main one first. May be empty."""
+        """By class: its number of objects or pixels, then scores, the main one first. May be empty."""
         ...
 
     def records(self) -> list[dict[str, Any]]:
@@ -66,21 +66,21 @@ class Scorer(Protocol[Q]):
 class Scoring(ABC, Generic[P]):
     """How models of a task are evaluated.
 
-    ``layout`` says in a few words what ``--data`` and ``--images`` name.
+    ``layout`` briefly describes what ``--data`` and ``--images`` name.
     """
 
     layout: str
 
     @abstractmethod
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
-        """The labeled images; a ``UsageError`` where they are not as ``layout`` says."""
+        """The labeled images; a ``UsageError`` if they do not match ``layout``."""
 
     @abstractmethod
     def scorer(self, spec: ModelSpec, dataset: Dataset) -> Scorer[P]:
-        """A scorer that has seen nothing."""
+        """A new, empty scorer."""
 
     def answer(self, prediction: P) -> Any:
-        """What two backends have to agree on, comparable with ``==``; ``None``: agreement is not counted."""
+        """The part of a prediction that two backends must agree on, comparable with ``==``; ``None``: agreement is not counted."""
         return None
 
     def params(self, spec: ModelSpec) -> Mapping[str, Any]:
@@ -88,7 +88,7 @@ class Scoring(ABC, Generic[P]):
         return {}
 
     def require(self) -> None:
-        """Raise a ``DependencyError`` where scores cannot be computed, before anything is predicted."""
+        """Raise a ``DependencyError`` if scores cannot be computed, before anything is predicted."""
         return
 
 
@@ -106,13 +106,13 @@ class Task(ABC, Generic[P]):
     """One kind of prediction. Found by name under the entry-point group ``adaptrt.tasks``.
 
     ``prediction`` is the type of its predictions: a frozen dataclass of ``adaptrt.predictions``, or of the distribution
-    that brings the task. Everything heavy (cv2, scorers) is imported inside the methods. Only ``describe`` has to be
-    written; what else a task leaves out is not offered for its models.
+    that provides the task. Everything heavy (cv2, scorers) is imported inside the methods. Only ``describe`` is required;
+    features that a task does not implement are not available for its models.
 
-    - ``scoring``: how models are evaluated; ``None``: they cannot be
+    - ``scoring``: how models are evaluated; ``None``: evaluation is not supported
     - ``formats``: what ``export`` writes, the default first
-    - ``empty_reason``: what links 0 and 5 say where every prediction is empty
-    - ``decoded_in_graph``: logits and raw maps as outputs are a finding of the graph check
+    - ``empty_reason``: the reason that links 0 and 5 give if all predictions are empty
+    - ``decoded_in_graph``: the graph check reports logits and raw maps as outputs
     """
 
     name: str
@@ -141,11 +141,11 @@ class Task(ABC, Generic[P]):
         return []
 
     def above(self, prediction: P, score: float) -> P:
-        """The prediction without what scores at or below ``score``."""
+        """The prediction without objects that score at or below ``score``."""
         return prediction
 
     def is_empty(self, prediction: P) -> bool:
-        """Whether nothing was found, so that agreement proves nothing."""
+        """Whether nothing was found, so that agreement verifies nothing."""
         return False
 
     def data(self, prediction: P) -> dict[str, Any]:
@@ -153,11 +153,11 @@ class Task(ABC, Generic[P]):
         return {"found": self.describe(prediction)}
 
     def record(self, prediction: P) -> dict[str, Any]:
-        """What a report keeps of the prediction: compact JSON data."""
+        """The prediction as stored in reports: compact JSON data."""
         return {}
 
     def read_record(self, record: Mapping[str, Any]) -> P | None:
-        """The prediction of a record, ``None`` where it cannot be restored; a ``ModelError`` if it is invalid."""
+        """The prediction of a record, ``None`` if it cannot be restored; a ``ModelError`` if it is invalid."""
         return None
 
     def export(self, format: str, found: Sequence[Found[P]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
@@ -171,7 +171,7 @@ class Task(ABC, Generic[P]):
         yield "predictions.json", json.dumps(rows).encode()
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
-        """How well predictions agree (links 0 and 5), as strict as the precision allows; none: nothing is compared."""
+        """How well predictions agree (links 0 and 5), as strict as the precision allows; empty: nothing is compared."""
         return []
 
     def agreement(self, expected: P, actual: P) -> str:
@@ -179,7 +179,7 @@ class Task(ABC, Generic[P]):
         return ""
 
     def problems(self, prediction: P, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
-        """What is wrong with a prediction for an image of this size (height, width): for the contract of adapters."""
+        """Problems of a prediction for an image of this size (height, width), for the contract tests of adapters."""
         return []
 
 
@@ -187,14 +187,16 @@ TASKS: Registry[Task[Any]] = Registry("adaptrt.tasks", "task", Task)
 
 
 def task_named(name: str) -> Task[Any]:
-    """The task of this name; a ``UsageError`` lists those that there are."""
+    """The task with this name; a ``UsageError`` lists the available ones."""
     return TASKS.find(name)
 
 
 def scoring_named(name: str) -> Scoring[Any]:
-    """How models of this task are evaluated; a ``UsageError`` lists the tasks that can be."""
+    """The scoring of this task; a ``UsageError`` lists the tasks that have one."""
     scoring = task_named(name).scoring
     if scoring is None:
         able = [task.name for task in TASKS.all() if task.scoring is not None]
-        raise UsageError(f"Models of task {name!r} cannot be evaluated.", hint=f"Can be: {', '.join(able)}.")
+        raise UsageError(
+            f"Models of task {name!r} cannot be evaluated.", hint=f"Tasks that can be evaluated: {', '.join(able)}."
+        )
     return scoring

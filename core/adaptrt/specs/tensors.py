@@ -36,13 +36,13 @@ class InputSpec:
         return union(self.profiles)
 
     def axis_name(self, axis: int) -> str:
-        """The symbol of a dynamic axis in the graph; made up from input and position if it has none."""
+        """The symbol of a dynamic axis in the graph; generated from input and position if it has none."""
         return self.dims[axis].name or f"{self.name}_{axis}"
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Every ``|converted - reference|`` at most ``atol + rtol * max|reference|`` of the group, and why these numbers."""
+    """Every ``|converted - reference|`` at most ``atol + rtol * max|reference|`` of the group, with the reason for these limits."""
 
     atol: float
     rtol: float = 0.0
@@ -53,12 +53,12 @@ class Tolerance:
 class OutputGroup:
     """The part of an output that has one unit: a slice ``start:stop`` along ``axis``, or all of it.
 
-    ``tolerances`` maps a precision (``fp32``, ``fp16`` ...) to what is accepted for this group; where a precision is
-    missing the default of the unit holds.
+    ``tolerances`` maps a precision (``fp32``, ``fp16`` ...) to the tolerance of this group; for other precisions, the
+    default of the unit applies.
 
-    ``rank_sensitive``: the model ranks or picks, and where two candidates are nearly equal its own result jumps. A sample
-    that fails is then left out if the reference itself differs by more than is accepted when its input is perturbed by one
-    rounding error.
+    ``rank_sensitive``: the model ranks or selects, so its result can change abruptly if two candidates are nearly equal. A
+    sample that fails is then excluded if the reference itself changes by more than the tolerance when its input is
+    perturbed by one rounding error.
     """
 
     name: str
@@ -81,7 +81,7 @@ class OutputGroup:
 class OutputSpec:
     """An output; ``dims`` holds numbers and names of symbolic axes, and is empty until the graph is known.
 
-    No group means: one group over the whole output, with unit ``values``.
+    Without groups, the whole output is one group with unit ``values``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Files of earlier versions: their keys become those of today, in the data, before it is read."""
+"""Upgrades data from files of earlier versions to the current keys, before it is read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def upgrade_spec(raw: Any) -> Any:
 
 
 def rename(raw: Any, old: str, new: str) -> None:
-    """Give an entry of a mapping another name; whatever has the new one is left as it is."""
+    """Rename a key of a mapping; an existing entry with the new name is kept."""
     if isinstance(raw, dict) and old in raw and new not in raw:
         raw[new] = raw.pop(old)
 

@@ -115,7 +115,7 @@ def test_classes_are_counted_from_anchors_too(name: str, saved: Callable[[Any], 
     assert str(caught.value).endswith("--set cfg.model.bbox_head.num_classes=5")
 
 
-@pytest.mark.parametrize(("change", "words"), [("drop", "it lacks query_embedding"), ("add", "it has besides extra")])
+@pytest.mark.parametrize(("change", "words"), [("drop", "it lacks query_embedding"), ("add", "it has unused extra")])
 def test_what_does_not_fit_is_named(
     weights: dict[str, torch.Tensor], saved: Callable[[Any], Path], change: str, words: str
 ) -> None:

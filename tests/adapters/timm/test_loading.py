@@ -155,7 +155,7 @@ def test_literals_of_the_command_line(conversion: Make) -> None:
         ("swinv2_tiny_window8_256", {}, UsageError, "--adapter timm"),
         ("hf-hub:timm/swin_tiny_patch4_window7_224.ms_in1k", {}, UsageError, "nothing is downloaded"),
         ("missing.pth", {"model": NAME}, CheckpointError, "File not found"),
-        ("{micro}", {"model_args": {"embed_dim": 24}}, CheckpointError, "does not fit"),
+        ("{micro}", {"model_args": {"embed_dim": 24}}, CheckpointError, "does not match"),
         pytest.param(NAME, {"model_args": {"depth": 3}}, ModelError, "depth", marks=not_in_old),
     ],
 )

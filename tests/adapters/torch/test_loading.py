@@ -165,7 +165,7 @@ class TestWeights:
         ("change", "message"),
         [
             (lambda state: state.pop("head.bias"), "it lacks head.bias"),
-            (lambda state: state.update(extra=torch.zeros(1)), "it has besides extra"),
+            (lambda state: state.update(extra=torch.zeros(1)), "it has unused extra"),
             (lambda state: state.update({"head.weight": torch.zeros(9, 8)}), r"head.weight is \[9, 8\] in the file"),
             (lambda state: state.clear() or state.update(a=torch.zeros(1)), "no tensor of the network"),
         ],
@@ -194,7 +194,7 @@ class TestWeights:
 
     @pytest.mark.parametrize(
         ("name", "keep", "message"),
-        [("net.pt", 0.6, "cut off or damaged"), ("net.pt", 0.0, "is empty"), ("net.onnx", 1.0, "is an ONNX file")],
+        [("net.pt", 0.6, "truncated or damaged"), ("net.pt", 0.0, "is empty"), ("net.onnx", 1.0, "is an ONNX file")],
         ids=["cut", "empty", "onnx"],
     )
     def test_what_is_no_weights_either(

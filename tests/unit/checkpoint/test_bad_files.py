@@ -38,7 +38,7 @@ def test_directory(tmp_path: Path) -> None:
     (tmp_path / "weights" / "best.pt").write_bytes(b"x")
     refused(tmp_path, "is a folder", str(Path("weights", "best.pt")))
     (tmp_path / "images").mkdir()
-    refused(tmp_path / "images", "is a folder", "It holds no checkpoint")
+    refused(tmp_path / "images", "is a folder", "It contains no checkpoint")
 
 
 def test_empty_file(tmp_path: Path) -> None:
@@ -74,9 +74,9 @@ def test_storage_missing_from_the_archive(tmp_path: Path) -> None:
 def test_zip_of_something_else(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.pt", "w") as archive:
         archive.writestr("a.jpg", b"1")
-    refused(tmp_path / "photos.pt", "zip archive, but no checkpoint", "a.jpg")
+    refused(tmp_path / "photos.pt", "zip archive, but not a checkpoint", "a.jpg")
     np.savez(tmp_path / "arrays.npz", a=np.ones(3))
-    refused(tmp_path / "arrays.npz", "zip archive, but no checkpoint", "a.npy")
+    refused(tmp_path / "arrays.npz", "zip archive, but not a checkpoint", "a.npy")
 
 
 def test_torchscript(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_loaded_modules_count_as_their_state(save: Save) -> None:
 
 
 def test_no_tensors(save: Save) -> None:
-    with pytest.raises(CheckpointError, match="holds no state dict"):
+    with pytest.raises(CheckpointError, match="contains no state dict"):
         read_state_dict(save({"epoch": 3}))
 
 

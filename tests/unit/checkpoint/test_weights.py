@@ -30,11 +30,11 @@ def test_all_that_fits_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"0.bias": None}, "best.pt does not fit the network: it lacks 0.bias."),
-        ({"head": torch.zeros(1)}, "best.pt does not fit the network: it has besides head."),
+        ({"0.bias": None}, "best.pt does not match the network: it lacks 0.bias."),
+        ({"head": torch.zeros(1)}, "best.pt does not match the network: it has unused head."),
         (
             {"0.bias": None, "a": torch.zeros(1), "b": torch.zeros(1), "c": torch.zeros(1), "d": torch.zeros(1)},
-            "it lacks 0.bias and has besides a, b, c, ... (4 in all).",
+            "it lacks 0.bias and has unused a, b, c, ... (4 in all).",
         ),
         ({"0.weight": torch.zeros(4, 3)}, "0.weight is [4, 3] in the file, [2, 3] in the network."),
     ],
@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_named(change: dict[str, Any], message: str) -> Non
 
 
 def test_another_network() -> None:
-    with pytest.raises(CheckpointError, match=r"has no tensor of the network: it holds 0.wieght"):
+    with pytest.raises(CheckpointError, match=r"has no tensor of the network: it contains 0.wieght"):
         fill(torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False)), {"0.wieght": torch.zeros(2, 3)})
 
 
@@ -57,7 +57,7 @@ def test_what_may_be_missing() -> None:
     state = {name: value for name, value in network().state_dict().items() if "num_batches" not in name}
     assert fill(network(), state, ignored=lambda name: name.endswith("num_batches_tracked")) == ""
     assert fill(network(), {**state, "x": torch.zeros(1)}, strict=False) == (
-        "lacks 1.num_batches_tracked and has besides x"
+        "lacks 1.num_batches_tracked and has unused x"
     )
 
 

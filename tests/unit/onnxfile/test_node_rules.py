@@ -72,5 +72,5 @@ def test_patterns_that_find_nothing_or_are_none() -> None:
     with pytest.raises(UsageError, match="'LayerNorm' does not match any node") as caught:
         matching_nodes(HEAD, ["LayerNorm"])
     assert "Softmax" in str(caught.value.hint)
-    with pytest.raises(UsageError, match="is no regular expression"):
+    with pytest.raises(UsageError, match="is not a valid regular expression"):
         matching_nodes(HEAD, ["("])

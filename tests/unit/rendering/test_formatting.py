@@ -122,7 +122,7 @@ def test_how_an_image_goes_in() -> None:
 def test_a_decoder_with_the_parameters_that_hold() -> None:
     assert formatting.describe_decoder(DecoderSpec("yolo", {"conf": 0.4})).startswith("yolo: conf 0.4, iou 0.7, ")
     assert formatting.describe_decoder(DecoderSpec("raw")) == "raw"
-    assert "There is no decoder 'gone'" in formatting.describe_decoder(DecoderSpec("gone", {"a": 1}))
+    assert "Unknown decoder 'gone'" in formatting.describe_decoder(DecoderSpec("gone", {"a": 1}))
 
 
 def test_paths_below_the_current_folder_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

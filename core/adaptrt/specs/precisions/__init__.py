@@ -1,4 +1,4 @@
-"""How precise a converted model is: one frozen object for each precision."""
+"""Precisions of converted models: one frozen object each."""
 
 from adaptrt.specs.precisions.fp32 import PRECISION as FP32
 from adaptrt.specs.precisions.precision import PRECISIONS, Precision, precision_named

@@ -11,9 +11,7 @@ PRECISION = Precision(
     form="cast",
     onnx_type="float16",
     tolerances={
-        "pixels": Tolerance(
-            4.0, reason="10 bits of mantissa; the worst of thousands of boxes is one that shows nothing"
-        ),
+        "pixels": Tolerance(4.0, reason="10 bits of mantissa; the worst of thousands of boxes contains no object"),
         "scores": Tolerance(0.02, reason=_REASON),
         "logits": Tolerance(0.02, 0.02, _REASON),
         "values": Tolerance(1e-3, 0.02, _REASON),

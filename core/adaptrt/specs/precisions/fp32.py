@@ -11,8 +11,8 @@ PRECISION = Precision(
     tolerances={
         "pixels": Tolerance(0.05, reason="a twentieth of a pixel moves no box"),
         "scores": Tolerance(1e-4, reason="below what any threshold resolves"),
-        "logits": Tolerance(1e-4, 1e-4, "float32 sums in another order"),
-        "values": Tolerance(1e-6, 1e-4, "float32 sums in another order, relative to the largest value"),
+        "logits": Tolerance(1e-4, 1e-4, "float32 sums in a different order"),
+        "values": Tolerance(1e-6, 1e-4, "float32 sums in a different order, relative to the largest value"),
     },
     limits={
         "box_iou": 0.99,
@@ -23,5 +23,5 @@ PRECISION = Precision(
         "oks": 0.999,
         "rotated_iou": 0.98,
     },
-    perturbation=4e-6,  # sums in another order
+    perturbation=4e-6,  # sums in a different order
 )

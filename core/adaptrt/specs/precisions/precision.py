@@ -12,12 +12,12 @@ from adaptrt.specs.tensors import Tolerance, Unit
 
 @dataclass(frozen=True, kw_only=True)
 class Precision:
-    """What a model is computed in. Found by name under the entry-point group ``adaptrt.precisions``.
+    """The precision that a model is computed in. Found by name under the entry-point group ``adaptrt.precisions``.
 
     - ``bits`` of a number in the bulk of the network
     - ``form``: how an ONNX graph holds it: by ``cast`` nodes, by Q/DQ nodes (``qdq``), or not at all (``none``)
     - ``onnx_type``: the element type of what is not quantized, as numpy and ml_dtypes name it
-    - ``tolerances``: what is accepted of the outputs, by unit, unless an adapter knows better
+    - ``tolerances``: accepted differences of outputs, by unit, unless an adapter defines its own
     - ``limits`` of the tasks' metrics of agreement, by their keys (``box_iou``, ``score`` ...); a task has defaults
     - ``perturbation``: one rounding error, relative to the largest value of an input
     """
@@ -40,5 +40,5 @@ PRECISIONS: Registry[Precision] = Registry("adaptrt.precisions", "precision", Pr
 
 
 def precision_named(name: str) -> Precision:
-    """The precision of this name; a ``UsageError`` lists those that there are."""
+    """The precision with this name; a ``UsageError`` lists the available ones."""
     return PRECISIONS.find(name)

@@ -1,4 +1,4 @@
-"""mmcv's ``MultiheadAttention`` as plain batch-first products: what it computes, without the transposes around it."""
+"""mmcv's ``MultiheadAttention`` as plain batch-first products, without the surrounding transposes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PlainAttention(nn.Module):
         self.static = static
         attention: nn.MultiheadAttention = wrapped.attn
         if not wrapped.batch_first or attention.in_proj_weight is None or attention.bias_k is not None:
-            raise ValueError("only batch-first attention over equal widths is known here")
+            raise ValueError("only batch-first attention with equal widths is supported")
         self.heads = attention.num_heads
         self.width = attention.embed_dim // attention.num_heads
         weights = attention.in_proj_weight.detach().chunk(3)
@@ -45,7 +45,7 @@ class PlainAttention(nn.Module):
         key_padding_mask: torch.Tensor | None = None,
         **_: Any,
     ) -> torch.Tensor:
-        """As mmcv's: positions are added to query and key, the identity to the result. All [B, L, E]."""
+        """Like mmcv's: positions are added to query and key, the identity to the result. All [B, L, E]."""
         key = query if key is None else key
         value = key if value is None else value
         identity = query if identity is None else identity
@@ -76,7 +76,7 @@ class PlainAttention(nn.Module):
 
 
 def _masked(weights: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """True means: not seen. A float mask is added."""
+    """Apply a mask: True excludes a key; a float mask is added."""
     return weights.masked_fill(mask, float("-inf")) if mask.dtype is torch.bool else weights + mask
 
 

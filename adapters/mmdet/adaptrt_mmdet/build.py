@@ -1,4 +1,4 @@
-"""From a config and weights to a detector of mmdet."""
+"""Builds an mmdet detector from a config and weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CLASS_LAYER = re.compile(r"fc_cls|cls_score|retina_cls|conv_cls|atss_cls|gfl_cl
 
 
 def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
-    """The network, eval, float32; without a checkpoint mmdet's own initialization, random but the same each time."""
+    """The network, eval, float32; without a checkpoint, mmdet's own random initialization with a fixed seed."""
     ensure_ops()
     import mmdet.models  # noqa: F401  # registers them
     import torch
@@ -47,10 +47,10 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
         torch.manual_seed(0)
         try:
             detector: Any = MODELS.build(described)
-        except Exception as error:  # mmdet raises whatever its constructors raise
+        except Exception as error:  # constructors of mmdet may raise anything
             raise ModelError(
                 f"mmdet cannot build {kind}: {type(error).__name__}: {error}",
-                hint="Check the config, and what --set cfg... changed in it.",
+                hint="Check the config and its --set cfg... overrides.",
             ) from error
         if checkpoint is None:
             detector.init_weights()
@@ -61,7 +61,7 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
 
 
 def load_weights(detector: nn.Module, checkpoint: Checkpoint) -> None:
-    """Every parameter of the network, or a ``CheckpointError`` that says what does not fit."""
+    """Load every parameter of the network; a mismatch is a ``CheckpointError``."""
     given = checkpoint.weights
     fill_model(
         detector,
@@ -76,19 +76,19 @@ def load_weights(detector: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def _class_hint(detector: Any, wrong: Sequence[str], given: Mapping[str, Any]) -> str:
-    """The number of classes where only the layers that count them differ; a softmax has one more, anchors many."""
+    """A hint with the number of classes, if only layers that depend on it differ; softmax heads have one more class."""
     counted = [name for name in wrong if _CLASS_LAYER.search(name)]
     known = getattr(getattr(detector, "bbox_head", None), "num_classes", None)
     if not isinstance(known, int) or len(counted) < len(wrong):
         return "Convert with the config it was trained with."
     rows, own = given[wrong[0]].shape[0], detector.state_dict()[wrong[0]].shape[0]
     classes = rows - (own - known) if own - known in (0, 1) else rows * known // own
-    return f"Its number of classes is another: --set cfg.model.bbox_head.num_classes={classes}"
+    return f"Its number of classes differs: --set cfg.model.bbox_head.num_classes={classes}"
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """mmengine logs every initialized parameter and warns of what is deprecated since years."""
+    """Suppress mmengine's logs of initialized parameters and its deprecation warnings."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Checkpoints of mmdet and mmengine: published ones, and raw ones of a training; read as data."""
+"""Reads checkpoints of mmdet and mmengine, published or straight from training, as data."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ INERT = ("mmengine", "mmcv", "mmdet", "builtins.getattr")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights by name, class names and the text of the config where the file has them.
+    """Weights by name, and class names and config text if the file has them.
 
-    ``trusted``: the user has said that what the file holds may run.
+    ``trusted``: the user allows code in the file to run.
     """
 
     path: Path
@@ -31,17 +31,17 @@ class Checkpoint:
     trusted: bool = False
 
     def config_text(self) -> str:
-        """The config in the metadata, as it was written; a ``CheckpointError`` where there is none."""
+        """The unmodified config text in the metadata; a ``CheckpointError`` if there is none."""
         if not self.config:
             raise CheckpointError(
-                f"{self.path.name} holds no config, so the network is not known.",
-                hint=f"Name its config: adaptrt convert --adapter ... my_config.py --weights {self.path}",
+                f"{self.path.name} contains no config, so the network is unknown.",
+                hint=f"Specify its config: adaptrt convert --adapter ... my_config.py --weights {self.path}",
             )
         return self.config
 
 
 def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
-    """Read a checkpoint without running it; ``trust`` unpickles it, which runs whatever it asks for."""
+    """Read a checkpoint without executing it; ``trust`` unpickles it, which executes its code."""
     import torch
 
     if path.is_file() and is_safetensors(path):  # weights alone
@@ -49,7 +49,7 @@ def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     else:
         content = read_checkpoint(path, inert=INERT, trust=trust)
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path.name} is no checkpoint of mmdet: it holds a {type(content).__name__}.")
+        raise CheckpointError(f"{path.name} is not an mmdet checkpoint: it contains a {type(content).__name__}.")
     weights = content.get("state_dict", content)
     if not isinstance(weights, Mapping):
         raise CheckpointError(f"{path.name}: its state_dict is a {type(weights).__name__}.")
@@ -60,8 +60,8 @@ def open_checkpoint(path: Path, *, trust: bool = False) -> Checkpoint:
     }
     if not tensors:
         raise CheckpointError(
-            f"{path.name} holds no weights: no tensors under 'state_dict', nor at the top.",
-            hint="Take the file that mmengine wrote (epoch_12.pth, best_*.pth) or a published one.",
+            f"{path.name} contains no weights: no tensors under 'state_dict' or at the top level.",
+            hint="Use a file written by mmengine (epoch_12.pth, best_*.pth) or a published one.",
         )
     meta = content.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}

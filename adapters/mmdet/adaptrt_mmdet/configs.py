@@ -1,4 +1,4 @@
-"""Configs by path, by their name in mmdet's wheel, or out of a checkpoint; nothing is downloaded."""
+"""Loads configs by path, by name from mmdet's wheel, or from a checkpoint; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def wheel_configs() -> dict[str, Path]:
 
 
 def find_config(source: str) -> Path:
-    """A config file: a path, or a name of the wheel with or without ``mmdet::``, folder and suffix."""
+    """Find a config file: a path, or a name in the wheel with or without ``mmdet::``, folder and suffix."""
     path = Path(source)
     if path.is_file():
         return path
@@ -42,7 +42,7 @@ def find_config(source: str) -> Path:
     name = Path(source.removeprefix("mmdet::")).name.removesuffix(".py")
     if name not in known:
         raise ModelError(
-            f"There is no config {source!r}, neither as a file nor among the {len(known)} configs of mmdet.",
+            f"Config not found: {source!r} is neither a file nor one of the {len(known)} configs of mmdet.",
             hint=did_you_mean(name, known) if len(name) > 2 else "For example: detr_r50_8xb2-150e_coco",
         )
     return known[name]
@@ -72,8 +72,8 @@ def load_config(source: str, overrides: Mapping[str, Any], checkpoint: Checkpoin
     override(config, overrides)
     if not isinstance(config.get("model"), dict) or "type" not in config.model:
         raise ModelError(
-            f"{Path(source).name} describes no model: it has no model=dict(type=...).",
-            hint="Give the config of a detector, for example detr_r50_8xb2-150e_coco.",
+            f"{Path(source).name} does not define a model: it has no model=dict(type=...).",
+            hint="Use the config of a detector, for example detr_r50_8xb2-150e_coco.",
         )
     if overrides and is_data(config):
         config = Config(registered_values(config.to_dict()))
@@ -84,15 +84,15 @@ def _run(name: str, read: Callable[[], Config]) -> Config:
     try:
         with package_lookup():
             return read()
-    except Exception as error:  # whatever the user's code raises
+    except Exception as error:  # user code may raise anything
         raise ModelError(
             f"Config {name} cannot be read: {type(error).__name__}: {error}",
-            hint="A config is Python: run it by itself, and look at what it inherits from.",
+            hint="A config is Python code: run it separately, and check its base configs.",
         ) from error
 
 
 def _read_data(path: Path) -> dict[str, Any]:
-    """mmengine's own reader would run what a YAML file names."""
+    """mmengine's own reader would execute what a YAML file names."""
     import yaml
 
     try:
@@ -103,7 +103,9 @@ def _read_data(path: Path) -> dict[str, Any]:
             f"Config {path.name} cannot be read: {error}", hint="Give the config as a .py file."
         ) from error
     if not isinstance(values, dict):
-        raise ModelError(f"Config {path.name} holds a {type(values).__name__}.", hint="Give the config of a detector.")
+        raise ModelError(
+            f"Config {path.name} contains a {type(values).__name__}, not a dict.", hint="Use the config of a detector."
+        )
     if not _is_bounded(values):
         raise ModelError(
             f"Config {path.name} is nested too deeply, or too large.", hint="Give the config as a .py file."
@@ -112,7 +114,7 @@ def _read_data(path: Path) -> dict[str, Any]:
 
 
 def _is_bounded(values: Any) -> bool:
-    """Whether what was read ends: an alias in YAML may stand for what holds it, or for the same again and again."""
+    """Whether the data is bounded: a YAML alias may refer to its own container, or repeat the same data many times."""
     items, left = [values], MAX_ITEMS
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
@@ -134,7 +136,7 @@ def override(config: Config, overrides: Mapping[str, Any]) -> None:
 
     if not overrides:
         return
-    read = DictAction._parse_iterable  # what --cfg-options uses; there is no public name for it
+    read = DictAction._parse_iterable  # used by --cfg-options; there is no public API
     for key, value in overrides.items():
         parent: Any = config
         parts = key.split(".")
@@ -142,7 +144,7 @@ def override(config: Config, overrides: Mapping[str, Any]) -> None:
             child = _item(parent, part)
             if child is None:
                 _refuse_slips("cfg." + ".".join(parts[: done + 1]), part, parent)
-                break  # mmengine makes what is not there
+                break  # mmengine creates missing keys
             parent = child
         else:
             if isinstance(parent, list) and _item(parent, parts[-1]) is None:
@@ -163,7 +165,7 @@ def _item(parent: Any, part: str) -> Any:
 
 
 def _refuse_slips(path: str, part: str, parent: Any) -> None:
-    """A place that a list does not have, and a name so near to a known one that it can only be a slip."""
+    """Reject a missing list index, and a key so close to a known one that it must be a typo."""
     known = [str(name) for name in parent] if hasattr(parent, "keys") else [str(i) for i in range(len(parent))]
     if isinstance(parent, list) or nearest_name(part, known):
         raise UsageError(f"--set {path}...: the config has no {part!r} there.", hint=did_you_mean(part, known))
@@ -171,7 +173,7 @@ def _refuse_slips(path: str, part: str, parent: Any) -> None:
 
 @contextlib.contextmanager
 def package_lookup() -> Iterator[None]:
-    """mmengine finds the ``mmdet::`` of a config through ``pkg_resources``, which setuptools 82 took out."""
+    """mmengine resolves the ``mmdet::`` prefix of a config with ``pkg_resources``, which setuptools 82 removed."""
     if importlib.util.find_spec("pkg_resources") is not None:
         yield
         return
@@ -185,7 +187,7 @@ def package_lookup() -> Iterator[None]:
 
 
 def _folder(package: str) -> str:
-    """Where a package is installed; nothing where it is not, or has no folder of its own."""
+    """The folder of an installed package; empty if it is not installed or has no folder."""
     found = importlib.util.find_spec(package)
     return str(Path(found.origin).parent) if found is not None and found.origin is not None else ""
 
@@ -203,7 +205,7 @@ def _drop_pretrained(value: Any) -> None:
         kept = [item for item in (init if isinstance(init, (list, tuple)) else [init]) if not _is_pretrained(item)]
         if init is not None and len(kept) != (len(init) if isinstance(init, (list, tuple)) else 1):
             value["init_cfg"] = kept or None
-        value.pop("pretrained", None)  # mmdet 2's way to say it
+        value.pop("pretrained", None)  # mmdet 2's syntax
         for item in value.values():
             _drop_pretrained(item)
     elif isinstance(value, (list, tuple)):

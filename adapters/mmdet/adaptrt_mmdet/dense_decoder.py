@@ -1,8 +1,8 @@
-"""Decoder ``dense``: the heads of mmdet's one-stage detectors, as its ``predict_by_feat`` reads them. Numpy only.
+"""Decoder ``dense``: decodes the heads of mmdet's one-stage detectors like ``predict_by_feat``. Numpy only.
 
 Outputs, by name: ``logits`` [B, N, C], ``boxes`` [B, N, 4] (or four distributions of ``bins``), and for some heads
-``factors`` [B, N], logits of centerness or objectness. The N candidates are all levels, fine to coarse, row by row, the
-priors of one cell beside each other.
+``factors`` [B, N], logits of centerness or objectness. The N candidates are ordered by level, fine to coarse, then row by
+row; the priors of one cell are adjacent.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-_MAX_RATIO = abs(float(np.log(16 / 1000)))  # mmdet's bound on how much an anchor may grow or shrink
+_MAX_RATIO = abs(float(np.log(16 / 1000)))  # mmdet's limit on the scaling of an anchor
 
 
 @dataclass(frozen=True)
 class DenseParams(DetectionParams):
-    """Thresholds for the user, and what the head is like.
+    """User thresholds, and properties of the head.
 
     - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; mmdet's ``score_thr``
     - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
     - ``max_det``: the most detections in one image
     - ``agnostic``: boxes of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given
-    - ``nms_pre``: mmdet's own: at most so many candidates a level, the best; 0 or less: all
-    - ``best_class``: only the best class of a prior counts (YOLOX); every class above ``conf`` otherwise
+    - ``nms_pre``: maximum number of candidates per level before NMS, as in mmdet; 0 or less: all
+    - ``best_class``: use only the best class of a prior (YOLOX); otherwise every class above ``conf``
     - ``coding``: ``delta`` from anchors, ``distance`` to four sides, ``bins``: distributions of distances,
       ``center``: shift of the point, logarithm of the size
-    - ``strides``: pixels of a cell, a level each; ``anchors``: those of one cell, x1 y1 x2 y2 around its corner, a
-      level each; ``offset``: where a point lies in its cell; ``means``, ``stds``: of deltas
+    - ``strides``: size of a cell in pixels, per level; ``anchors``: anchors of one cell, x1 y1 x2 y2 relative to its
+      corner, per level; ``offset``: position of a point in its cell; ``means``, ``stds``: of deltas
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {**DetectionParams.RENAMED, "score_thr": "conf"}
@@ -57,7 +57,7 @@ class DenseParams(DetectionParams):
 
     @classmethod
     def upgrade(cls, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The higher of what were two thresholds."""
+        """The higher of the two former thresholds."""
         old = dict(params)
         lowest = old.pop("score_thr", 0.0)
         return {**super().upgrade(old), "conf": max(old.get("conf", cls.conf), lowest)}
@@ -69,7 +69,9 @@ def read(
     for name in ("logits", "boxes"):
         if name not in outputs or outputs[name].ndim != 3 or len(outputs[name]) != len(metas):
             shapes = ", ".join(f"{key} {list(array.shape)}" for key, array in outputs.items())
-            raise ModelError(f"Decoder 'dense' reads logits [B, N, C] and boxes [B, N, 4]; got {shapes or 'nothing'}.")
+            raise ModelError(
+                f"Decoder 'dense' expects logits [B, N, C] and boxes [B, N, 4]; got {shapes or 'nothing'}."
+            )
     return {name: outputs[name] for name in ("logits", "boxes", "factors") if name in outputs}
 
 
@@ -79,7 +81,7 @@ def candidates(
     logits, factors = outputs["logits"], outputs.get("factors")
     priors, strides, levels = _priors(meta.input_size, params)
     if len(priors) != len(logits):
-        raise ModelError(f"The heads give {len(logits)} candidates, their priors are {len(priors)}.")
+        raise ModelError(f"The heads return {len(logits)} candidates, but there are {len(priors)} priors.")
     scores = _sigmoid(logits)
     positions, labels = (
         np.concatenate(parts) for parts in zip(*_positions(scores, factors, levels, params), strict=True)
@@ -118,7 +120,7 @@ def _positions(
 
 
 def _priors(size: tuple[int, int], params: DenseParams) -> tuple[Floats, Floats, list[slice]]:
-    """Anchors [N, 4] or points [N, 2], the stride of each [N, 1], and where each level lies."""
+    """Anchors [N, 4] or points [N, 2], the stride of each [N, 1], and the slice of each level."""
     priors, strides, levels, start = [], [], [], 0
     for number, stride in enumerate(params.strides):
         height, width = (-(-side // stride) for side in size)
@@ -163,5 +165,5 @@ def _sigmoid(logits: Floats) -> Floats:
     return result
 
 
-# classes are kept apart as mmcv does it: each moved by the extent of the boxes
+# classes are separated as in mmcv: each is offset by the extent of the boxes
 decoder = Decoder("dense", DenseParams, FromCandidates(read, candidates, class_offset=None))

@@ -1,4 +1,4 @@
-"""One-stage detectors: the heads' maps leave the network as lists of candidates; numpy decodes them."""
+"""One-stage detectors: the network returns the heads' maps as lists of candidates, which are decoded in numpy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HEADS = ("RetinaHead", "FCOSHead", "ATSSHead", "GFLHead", "YOLOXHead", "RTMDetHe
 
 
 class DenseDetector(nn.Module):
-    """Images float32 [B, 3, H, W] to logits [B, N, C], boxes as coded [B, N, 4 or 4 bins], for some factors [B, N]."""
+    """Images float32 [B, 3, H, W] to logits [B, N, C], encoded boxes [B, N, 4 or 4 bins], and for some heads factors [B, N]."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class DenseDetector(nn.Module):
         maps = head(self.detector.extract_feat(images))
         classes = int(head.cls_out_channels)
         logits = self._joined(maps[0], classes)
-        count = int(getattr(head, "num_base_priors", 1))  # YOLOX counts none: it has points
+        count = int(getattr(head, "num_base_priors", 1))  # YOLOX has no num_base_priors: it uses points
         boxes = self._joined(maps[1], int(maps[1][0].shape[1]) // count)
         if len(maps) == 2:
             return logits, boxes
-        return logits, boxes, self._joined(maps[2], 1)[..., 0]  # squeeze would ask for the size at run time
+        return logits, boxes, self._joined(maps[2], 1)[..., 0]  # squeeze would read the size at run time
 
     def _joined(self, maps: list[torch.Tensor], width: int) -> torch.Tensor:
         """Maps [B, A * width, h, w] of every level to [B, N, width]."""
@@ -67,7 +67,7 @@ class DenseDetector(nn.Module):
 
 
 def wrap_dense(source: Source) -> DenseDetector:
-    """The detector wrapped; what is not known is refused by name."""
+    """Wrap the detector; unsupported parts raise an error that names them."""
     kind = type(source.detector).__name__
     if kind in QUERY_FAMILY:
         raise ModelError(f"{kind} belongs to the DETR family.", hint="Use --adapter detr.")
@@ -80,7 +80,8 @@ def wrap_dense(source: Source) -> DenseDetector:
     nms = (source.detector.bbox_head.test_cfg or {}).get("nms") or {}
     if nms.get("type", "nms") != "nms":
         raise ModelError(
-            f"The config asks for {nms['type']}.", hint="Only plain NMS is there: --set cfg.model.test_cfg.nms.type=nms"
+            f"The config requests {nms['type']}.",
+            hint="Only plain NMS is supported: --set cfg.model.test_cfg.nms.type=nms",
         )
     return DenseDetector(source)
 
@@ -110,9 +111,9 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
 
 
 def decoder_params(head: Any) -> dict[str, Any]:
-    """What decoder ``dense`` needs to know of a head, as plain values; thresholds are those of its config.
+    """The parameters of decoder ``dense`` for a head, as plain values; thresholds are those of its config.
 
-    ``conf`` is the decoder's default, or ``score_thr`` where that is higher: mmdet's is low, for mAP.
+    ``conf`` is the decoder's default, or ``score_thr`` if that is higher: mmdet's is low, for mAP.
     """
     kind, test = type(head).__name__, head.test_cfg or {}
     generator: Any = head.prior_generator
@@ -137,7 +138,7 @@ def decoder_params(head: Any) -> dict[str, Any]:
         elif type(coder).__name__ == "DeltaXYWHBBoxCoder" and not coder.add_ctr_clamp:
             params["means"], params["stds"] = list(map(float, coder.means)), list(map(float, coder.stds))
         else:
-            raise ModelError(f"{kind} codes its boxes with {type(coder).__name__}, which is not known here.")
+            raise ModelError(f"{kind} encodes its boxes with {type(coder).__name__}, which is not supported.")
     return params
 
 
@@ -146,7 +147,7 @@ def _first(stride: Any) -> Any:
 
 
 def dense_patches(spec: ModelSpec) -> list[Patch]:
-    """For a fixed size the candidates are counted before the export."""
+    """For a fixed size, the number of candidates is computed before the export."""
     if spec.dynamic_size:
         return []
     return [

@@ -41,7 +41,7 @@ def model_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
 def example_inputs(
     ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
 ) -> dict[str, torch.Tensor] | None:
-    """Images with padding, where it is masked."""
+    """Padded images, if padding is masked."""
     if not ctx.options or ctx.options.padding != "mask":
         return None
     from adaptrt_mmdet.masks import masked_examples
@@ -58,7 +58,7 @@ def patches(model: QueryDetector, spec: ModelSpec) -> Iterable[Patch]:
 
 @hookimpl
 def preprocess(image: NDArray[np.uint8], spec: ModelSpec) -> tuple[Mapping[str, NDArray[Any]], ImageMeta] | None:
-    """The mask beside the image; core's own preprocessing where there is none."""
+    """Adds the mask to the image; without a mask, core's own preprocessing."""
     if len(spec.inputs) == 1:
         return None
     from adaptrt_mmdet.masks import masked_image

@@ -1,7 +1,7 @@
 """Patches of mmdet's DETR that keep shape arithmetic out of the graph.
 
-The batch enters through the image's features alone; queries, positions and the first self-attention of the decoder,
-which depend on no image, have batch 1 and are broadcast. The batch is the -1 of each reshape.
+Only the image features have a batch dimension; queries, positions and the first self-attention of the decoder do not
+depend on the image, so they have batch 1 and are broadcast. The batch is the -1 of each reshape.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _LAYERS = "mmdet.models.layers.transformer.detr_layers"
 
 
 def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
-    """The patches of this detector; the spec says whether its size is fixed and its padding masked."""
+    """The patches of this detector, depending on the spec: fixed or dynamic size, masked padding or none."""
     masked = len(spec.inputs) == 2
     found: list[Patch] = [
         FunctionPatch(
             target=f"{_DETR}.pre_transformer",
             replacement=_pre_transformer(model, spec, masked),
-            reason="the mask of padded images, which mmdet drops while exporting"
+            reason="the padding mask, which mmdet drops during export"
             if masked
             else "positions of a fixed size are a constant; batch and cells are not read from shapes",
             requires=REQUIRES,
@@ -51,12 +51,12 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
                 tested=TESTED,
             )
         )
-    elif spec.dynamic_size and not model.raw:  # raw boxes are parts of the image, whatever its size
+    elif spec.dynamic_size and not model.raw:  # raw boxes are fractions of the image, independent of its size
         found.append(
             FunctionPatch(
                 target="adaptrt_mmdet.query_family:image_size",
                 replacement=_traced_size,
-                reason="TorchScript would write the size of the trace into the decoding",
+                reason="TorchScript would bake the traced size into the decoding",
                 requires=REQUIRES,
                 tested=TESTED,
             )
@@ -93,7 +93,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             replacement=partial(
                 _decoder_layer, first=first_queries(model.detector), place=model.detector.decoder.layers[0]
             ),
-            reason="the first self-attention sees queries alone, no image: a constant",
+            reason="the first self-attention depends on queries only, not on the image: a constant",
             requires=REQUIRES,
             tested=TESTED,
         ),
@@ -101,7 +101,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
 
 
 def first_queries(detector: Any) -> torch.Tensor:
-    """What leaves the first self-attention of the decoder and its norm: [1, Q, E], the same for every image."""
+    """The output of the decoder's first self-attention and its norm: [1, Q, E], the same for every image."""
     layer = detector.decoder.layers[0]
     positions = detector.query_embedding.weight.detach().unsqueeze(0)
     nothing = torch.zeros_like(positions)
@@ -129,7 +129,7 @@ def _pre_transformer(model: QueryDetector, spec: ModelSpec, masked: bool) -> Any
 
 
 def feature_size(detector: Any, height: int, width: int) -> tuple[int, int]:
-    """Cells of the last feature map for an image of this size."""
+    """Height and width of the last feature map for an image of this size."""
     with torch.no_grad():
         feature = detector.extract_feat(torch.zeros(1, 3, height, width))[-1]
     return int(feature.shape[2]), int(feature.shape[3])
@@ -176,7 +176,9 @@ def _masked_pre_transformer(
     position = masked_positions(self.positional_encoding, cells, static=static)
     count = int(cells.shape[1]) * int(cells.shape[2]) if static else None
     flat = cells.flatten(1) if count is None else cells.reshape(-1, count)
-    hidden = flat > 0.5 if boolean else flat * -1e4  # added to attention's logits: exp gives 0, in half precision too
+    hidden = (
+        flat > 0.5 if boolean else flat * -1e4
+    )  # added to the attention logits: exp gives 0, also in half precision
     return (
         {"feat": _tokens(feature, static), "feat_mask": hidden, "feat_pos": position},
         {"memory_mask": hidden, "memory_pos": position},
@@ -184,7 +186,7 @@ def _masked_pre_transformer(
 
 
 def _mask_of_cells(masks: torch.Tensor, feature: torch.Tensor, static: bool) -> torch.Tensor:
-    """The nearest pixel of each cell, as mmdet takes it."""
+    """The nearest pixel of each cell, as in mmdet."""
     if static:
         steps = [int(pixels) // int(cells) for pixels, cells in zip(masks.shape[1:], feature.shape[2:], strict=True)]
         if all(
@@ -193,7 +195,7 @@ def _mask_of_cells(masks: torch.Tensor, feature: torch.Tensor, static: bool) -> 
         ):
             return masks[:, :: steps[0], :: steps[1]]
     size = [int(side) if static else side for side in feature.shape[-2:]]
-    return nn.functional.interpolate(masks.unsqueeze(1), size=size)[:, 0]  # squeeze would ask for the size of that axis
+    return nn.functional.interpolate(masks.unsqueeze(1), size=size)[:, 0]  # squeeze would read the size of that axis
 
 
 def _tokens(feature: torch.Tensor, static: bool) -> torch.Tensor:

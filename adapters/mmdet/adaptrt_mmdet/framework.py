@@ -1,4 +1,4 @@
-"""mmdet's own inference pipeline: its test pipeline, data preprocessor and predict."""
+"""mmdet's own inference pipeline: test pipeline, data preprocessor and predict."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections:
-    """What mmdet finds in an image, by a detector of its own, with the thresholds and classes asked for.
+    """mmdet's detections in an image, by a separate detector, with the requested thresholds and classes.
 
-    Both ways to bring an image to our tensor are mmdet's: ``Resize`` with ``keep_ratio=False``, and the padding that a
-    larger image in the same batch brings about.
+    Both ways to fit an image to our tensor are mmdet's: ``Resize`` with ``keep_ratio=False``, and padding to a larger
+    image in the same batch.
     """
     assert spec.image is not None
     source, params = open_source(ctx), spec.decoder.params if spec.decoder else {}
@@ -41,7 +41,7 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
     kept = select(
         Candidates(found.boxes, found.scores, found.labels),
         conf=params.get("conf", 0.25),
-        iou=None if dense else params.get("iou"),  # queries: not mmdet's, --set iou=0.5 filters what it gives
+        iou=None if dense else params.get("iou"),  # queries: mmdet has no NMS here; --set iou=0.5 filters its result
         max_det=params.get("max_det", 300),
         agnostic=params.get("agnostic", False),
         classes=class_filter(params.get("classes"), spec.labels),
@@ -50,7 +50,7 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
 
 
 def set_thresholds(head: Any, params: Mapping[str, Any]) -> None:
-    """What decoder ``dense`` was asked for, where mmdet's own decoding of this head reads it."""
+    """Copy the thresholds of decoder ``dense`` to where mmdet's own decoding of this head reads them."""
     test = head.test_cfg
     test["score_thr"], test["max_per_img"] = params.get("conf", 0.25), params.get("max_det", 100)
     iou = params.get("iou", 0.5)
@@ -96,7 +96,7 @@ def predict(
 
 
 def blank_sample(sample: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """A black image of this size: mmdet pads the others of its batch to it."""
+    """A black image of this size: mmdet pads the other images of the batch to it."""
     data = sample["data_samples"].clone()
     data.set_metainfo({"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)})
     return {"inputs": sample["inputs"].new_zeros(3, *size), "data_samples": data}
@@ -120,7 +120,7 @@ def adjusted_pipeline(source: Source, size: tuple[int, int] | None, *, stretch: 
         kind = str(step["type"]).rpartition(".")[2]
         if kind == "LoadAnnotations":
             continue
-        if kind == "LoadImageFromFile":  # the image is a file here, wherever those of the training were
+        if kind == "LoadImageFromFile":  # the image is a local file, regardless of the storage used in training
             step.pop("backend_args", None)
             step.pop("file_client_args", None)
         if size is not None and kind == "Resize":
@@ -139,20 +139,22 @@ def adjusted_pipeline(source: Source, size: tuple[int, int] | None, *, stretch: 
 
 @contextlib.contextmanager
 def torchvision_nms() -> Iterator[None]:
-    """``predict`` of dense detectors ends in mmcv's compiled NMS; torchvision's does the same where that is missing."""
+    """``predict`` of dense detectors calls mmcv's compiled NMS; if missing, torchvision's equivalent is used."""
     if has_compiled_ops():
         yield
         return
     import torchvision  # type: ignore[import-untyped]
 
-    place: Any = importlib.import_module("mmcv.ops.nms")  # the function of that name hides the module
+    place: Any = importlib.import_module("mmcv.ops.nms")  # the function of that name shadows the module
 
     original = place.ext_module
 
     class Ops:
         def nms(self, boxes: Any, scores: Any, iou_threshold: float, offset: int) -> Any:
             if offset:
-                raise NotImplementedError("boxes that count their last pixel (nms offset=1) are mmdet 1's")
+                raise NotImplementedError(
+                    "nms offset=1 (boxes that include their last pixel, as in mmdet 1) is not supported"
+                )
             return torchvision.ops.nms(boxes, scores, iou_threshold)
 
         def __getattr__(self, name: str) -> Any:

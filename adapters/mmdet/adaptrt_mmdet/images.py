@@ -1,4 +1,4 @@
-"""How mmdet's test pipeline and data preprocessor treat an image, in adaptrt's words."""
+"""Translates mmdet's test pipeline and data preprocessor to adaptrt's image transform."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SPELLINGS: dict[str, Literal["nearest", "linear", "cubic", "area"]] = {
 
 @dataclass(frozen=True)
 class TestImages:
-    """``height`` x ``width`` in pixels, and what is done to a pixel; ``keep_ratio`` is what the config does, not we."""
+    """``height`` x ``width`` in pixels, and the pixel normalization; ``keep_ratio`` is the config's setting, not ours."""
 
-    __test__ = False  # not a class of tests
+    __test__ = False  # not a test class
 
     height: int
     width: int
@@ -36,7 +36,7 @@ class TestImages:
     pad: int | None
 
     def transform(self, resize: Literal["stretch", "letterbox"], *, stride: int) -> ImageTransform:
-        """mmdet pads below and to the right, and normalizes values of 0 to 255."""
+        """mmdet pads at the bottom and right, and normalizes values in 0 to 255."""
         return ImageTransform(
             resize=resize,
             interpolation=self.interpolation,
@@ -52,7 +52,7 @@ class TestImages:
 
 
 def read_test_images(config: Config, *, stride: int) -> TestImages:
-    """The image size is the pipeline's, rounded up to ``stride``; 640 x 640 where the pipeline names none."""
+    """The image size is the pipeline's, rounded up to ``stride``; 640 x 640 if the pipeline has none."""
     steps = list(_flat(test_pipeline(config)))
     resize: Any = next((step for step in steps if _kind(step) in ("Resize", "FixScaleResize")), {})
     pad: Any = next((step for step in steps if _kind(step) == "Pad"), {})
@@ -79,7 +79,7 @@ def read_test_images(config: Config, *, stride: int) -> TestImages:
 
 
 def test_pipeline(config: Config) -> list[Any]:
-    """The one the test dataloader uses; the variable of that name where there is none."""
+    """The pipeline of the test dataloader, else the config variable ``test_pipeline``."""
     loader = config.get("test_dataloader") or config.get("val_dataloader") or {}
     dataset = loader.get("dataset") or {}
     while "dataset" in dataset and "pipeline" not in dataset:  # wrappers of datasets

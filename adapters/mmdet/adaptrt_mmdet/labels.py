@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def class_names(config: Config, checkpoint: Checkpoint | None, count: int) -> tuple[str, ...]:
-    """The first source that has ``count`` names; plain numbers where none has."""
+    """Names from the first source that has ``count`` of them; else class indices."""
     candidates = [checkpoint.labels if checkpoint else (), _from_config(config), _from_dataset(config)]
     for names in candidates:
         if len(names) == count:

@@ -1,4 +1,4 @@
-"""A configuration as source text, read and never run: assignments of literals, and ``dict(...)``.
+"""Reads a configuration as source text without executing it: assignments of literals, and ``dict(...)``.
 
 This is what mmengine writes into a checkpoint's metadata (``Config.pretty_text``).
 """
@@ -12,7 +12,7 @@ from adaptrt import CheckpointError
 
 MAX_CHARACTERS = 300_000  # ten times the longest of mmdet's own; as a syntax tree up to 220 MB
 HINT = (
-    "If you trust it, give the config as a file (adaptrt convert --adapter ... my_config.py --weights FILE), "
+    "If you trust it, pass the config as a file (adaptrt convert --adapter ... my_config.py --weights FILE), "
     "or run the one in the checkpoint with --trust-checkpoint."
 )
 
@@ -20,7 +20,7 @@ HINT = (
 def read_literals(text: str) -> dict[str, Any]:
     """The assignments of a configuration text, by name; a ``CheckpointError`` names what would have to be executed."""
     if len(text) > MAX_CHARACTERS:
-        raise CheckpointError(f"The config in the checkpoint has {len(text)} characters.", hint=HINT)
+        raise CheckpointError(f"The config in the checkpoint is too large: {len(text)} characters.", hint=HINT)
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -79,4 +79,4 @@ def _refused(node: ast.stmt | ast.expr) -> CheckpointError:
     except RecursionError:
         source = f"a deeply nested {type(node).__name__}"
     shown = source if len(source) <= 80 else source[:77] + "..."
-    return CheckpointError(f"The config in the checkpoint holds code, on line {node.lineno}: {shown}", hint=HINT)
+    return CheckpointError(f"The config in the checkpoint contains code, on line {node.lineno}: {shown}", hint=HINT)

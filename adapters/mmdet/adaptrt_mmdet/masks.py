@@ -1,4 +1,4 @@
-"""Images that keep their ratio, and the mask that says where padding is. Needs numpy only."""
+"""Images with their aspect ratio kept, and the padding mask. Requires numpy only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def masked_image(
 def masked_examples(
     ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
 ) -> dict[str, torch.Tensor]:
-    """``--image``, or noise that looks like an image, each row of a batch in a ratio of its own."""
+    """``--image``, or image-like noise, with a different aspect ratio in each row of a batch."""
     import torch
 
     from adaptrt.vision.examples import image_noise

@@ -10,10 +10,10 @@ from adaptrt import UsageError
 
 @dataclass(frozen=True)
 class MmdetOptions:
-    """What every adapter of mmdet takes.
+    """Options of all mmdet adapters.
 
     - ``cfg.KEY=VALUE``: overrides of the config, in the syntax of mmengine's ``--cfg-options``
-    - ``raw``: the heads' outputs as they are, nothing decoded
+    - ``raw``: the heads' raw outputs, without decoding
     """
 
     cfg: dict[str, Any] = field(default_factory=dict)
@@ -22,10 +22,10 @@ class MmdetOptions:
 
 @dataclass(frozen=True)
 class DetrOptions(MmdetOptions):
-    """And what the DETR family takes.
+    """Additional options of the DETR family.
 
-    - ``padding``: ``none`` resizes images to the whole tensor; ``mask`` keeps their ratio and adds an input that says
-      which pixels are padding
+    - ``padding``: ``none`` resizes images to the whole tensor; ``mask`` keeps their aspect ratio and adds an input that
+      marks the padding pixels
     """
 
     padding: str = "none"
@@ -33,6 +33,6 @@ class DetrOptions(MmdetOptions):
     def __post_init__(self) -> None:
         if self.padding not in ("none", "mask"):
             raise UsageError(
-                f"padding is {self.padding!r}: a DETR sees padding as image unless it is masked.",
+                f"padding must be 'none' or 'mask'; got {self.padding!r}.",
                 hint="--set padding=mask exports the mask as a second input; --set padding=none resizes images to the tensor.",
             )

@@ -1,4 +1,4 @@
-"""Which patches a detector of the family needs."""
+"""Selects the patches for a detector of the family."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import torch
 
 
 def constant_positions(encoding: Any, height: int, width: int) -> torch.Tensor:
-    """mmdet's own result for a feature map of this size: float32 [1, cells, E]."""
+    """mmdet's own encoding for a feature map of this size: float32 [1, cells, E]."""
     with torch.no_grad():
         positions: torch.Tensor = encoding(torch.zeros(1, height, width, dtype=torch.bool))
     return positions.flatten(2).transpose(1, 2).contiguous()
@@ -29,7 +29,7 @@ def traced_positions(encoding: Any, feature: torch.Tensor) -> torch.Tensor:
 def masked_positions(encoding: Any, padding: torch.Tensor, *, static: bool) -> torch.Tensor:
     """For images with padding: float32 [B, h, w], 1 where padded, to [B, cells, E].
 
-    For a fixed size the running sums are products with a triangle of ones, which every backend has.
+    For a fixed size, cumulative sums are products with a triangular matrix of ones, which every backend supports.
     """
     valid = 1 - padding
     if static:
@@ -54,7 +54,7 @@ def _normalized(encoding: Any, counts: torch.Tensor, last: torch.Tensor) -> torc
 
 
 def _waves(encoding: Any, angles: torch.Tensor) -> torch.Tensor:
-    """Sines and cosines in turn along a new last axis."""
+    """Alternating sines and cosines along a new last axis."""
     numbers = torch.arange(int(encoding.num_feats), dtype=torch.float32)
     periods = encoding.temperature ** (2 * (numbers // 2) / encoding.num_feats)
     angles = angles[..., None] / periods.detach()

@@ -1,7 +1,7 @@
-"""Decoder ``queries``: sigmoid scores of every class for each query; mmdet's best pairs of query and class.
+"""Decoder ``queries``: sigmoid scores of every class per query; selects the best pairs of query and class, like mmdet.
 
-Two outputs, named so or in this order: ``scores`` [B, Q, C], ``boxes`` [B, Q, 4] x1 y1 x2 y2 in input pixels. Needs
-numpy only.
+Two outputs, with these names or in this order: ``scores`` [B, Q, C], ``boxes`` [B, Q, 4] x1 y1 x2 y2 in input pixels.
+Requires numpy only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QueriesParams(DetectionParams):
-    """What is kept of the pairs of query and class.
+    """Selection of the pairs of query and class.
 
     - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
     - ``iou``: boxes of one class that overlap a better one by more than this are dropped; none if not given
@@ -40,19 +40,19 @@ def read(
     names = ("scores", "boxes") if "scores" in outputs and "boxes" in outputs else tuple(outputs)
     if len(names) != 2:
         raise ModelError(
-            f"Decoder 'queries' reads scores and boxes; this model gives {', '.join(outputs) or 'nothing'}."
+            f"Decoder 'queries' expects scores and boxes; this model has {', '.join(outputs) or 'no outputs'}."
         )
     scores, boxes = (outputs[name] for name in names)
     if scores.ndim != 3 or boxes.shape != (*scores.shape[:2], 4) or len(scores) != len(metas):
         shapes = f"scores {list(scores.shape)}, boxes {list(boxes.shape)}, {len(metas)} images"
-        raise ModelError(f"Decoder 'queries' reads scores [B, Q, C] and boxes [B, Q, 4]; got {shapes}.")
+        raise ModelError(f"Decoder 'queries' expects scores [B, Q, C] and boxes [B, Q, 4]; got {shapes}.")
     return {"scores": scores, "boxes": boxes}
 
 
 def candidates(
     outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: QueriesParams
 ) -> Candidates:
-    """A candidate for each pair of query and class."""
+    """One candidate per pair of query and class."""
     scores = outputs["scores"]  # [Q, C]
     queries, labels = np.nonzero(scores > params.conf)
     return Candidates(

@@ -1,4 +1,4 @@
-"""DETR and its family: a fixed number of queries, each a box and scores; wrapped from image to boxes."""
+"""DETR and its family: a fixed number of queries, each with a box and scores; wrapped from image to boxes."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class QueryDetector(nn.Module):
 
     Softmax heads (DETR) give scores float32 [B, Q], labels int32 [B, Q] (the best class), boxes float32 [B, Q, 4]
     (x1 y1 x2 y2, input pixels). Sigmoid heads give the scores of every class, [B, Q, C], and boxes: mmdet takes the
-    best pairs of query and class, which is left to the decoder. ``raw``: logits [B, Q, C(+1)], boxes [B, Q, 4]
-    (cx cy w h, parts of the image).
+    best pairs of query and class, which the decoder does. ``raw``: logits [B, Q, C(+1)], boxes [B, Q, 4]
+    (cx cy w h, relative to the image).
     """
 
     def __init__(self, source: Source, *, raw: bool = False) -> None:
@@ -62,7 +62,7 @@ class QueryDetector(nn.Module):
         return decode_queries(logits, boxes, image_size(images, masks), sigmoid=self.sigmoid)
 
     def heads(self, images: torch.Tensor, masks: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits and boxes (cx cy w h, parts of the image) of the last decoder layer, as in mmdet's own predict."""
+        """Logits and boxes (cx cy w h, relative to the image) of the last decoder layer, as in mmdet's own predict."""
         features = self.detector.extract_feat(images)
         inputs = self.detector.forward_transformer(features, data_samples(images, masks))
         hidden = inputs["hidden_states"]
@@ -80,9 +80,9 @@ class QueryDetector(nn.Module):
 
 
 def data_samples(images: torch.Tensor, masks: torch.Tensor | None) -> list[Any]:
-    """What mmdet asks of its data samples: the size of the tensor, and of the image in it.
+    """The data samples that mmdet requires: the size of the tensor, and of the image in it.
 
-    Without masks one sample speaks for all: mmdet only asks whether every image fills the tensor.
+    Without masks one sample is enough: mmdet only checks whether every image fills the tensor.
     """
     shape = (images.shape[2], images.shape[3])
     if masks is None:
@@ -116,15 +116,15 @@ def decode_queries(
 
 
 def wrap(source: Source, options: DetrOptions) -> QueryDetector:
-    """The detector wrapped; models outside the family are refused by name."""
+    """Wrap the detector; models outside the family raise an error."""
     kind = type(source.detector).__name__
     if kind not in FAMILY:
         raise ModelError(
-            f"{kind} is not of the DETR family that this adapter knows.",
+            f"{kind} is not a supported model of the DETR family.",
             hint=f"{did_you_mean(kind, FAMILY)} One-stage detectors: --adapter mmdet.",
         )
     if options.padding == "mask" and kind not in MASKED:
-        raise UsageError(f"padding=mask is not there for {kind}.", hint=f"It is for {', '.join(MASKED)}.")
+        raise UsageError(f"padding=mask is not supported for {kind}.", hint=f"It is supported for {', '.join(MASKED)}.")
     return QueryDetector(source, raw=options.raw)
 
 
@@ -136,10 +136,10 @@ def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
     images = read_test_images(model.source.config, stride=STRIDE)
     masked = options.padding == "mask"
     ctx.notes.append(
-        "Images keep their ratio; a second input, masks, says which pixels are padding."
+        "Images keep their aspect ratio; a second input, masks, marks the padding pixels."
         if masked
-        else "Images are resized to the whole tensor, their ratio is not kept: "
-        "mmdet masks the padding that keeping it would need, and its own export drops the mask. Other way: --set padding=mask."
+        else "Images are resized to the whole tensor without keeping their aspect ratio: "
+        "keeping it would require padding, whose mask mmdet drops on export. Alternative: --set padding=mask."
     )
     batch = Dim(1, 4, 8, "batch")
     image = InputSpec.image(images.height, images.width, batch=batch)
@@ -164,36 +164,36 @@ def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
 
 
 def refuse_for_deformable(ctx: Conversion, kind: str, spec: ModelSpec) -> None:
-    """A ``UsageError`` for what attention over sampled points does not do, before minutes are spent on it."""
+    """Raise a ``UsageError`` early for options that deformable attention does not support."""
     if ctx.request.exporter == "dynamo":
         raise UsageError(
             f"{kind} goes through the TorchScript exporter only: mmdet reads the sizes of its feature maps with "
             "torch._shape_as_tensor, which torch.export cannot trace.",
-            hint="Leave --exporter out, or give --exporter torchscript.",
+            hint="Remove --exporter, or use --exporter torchscript.",
         )
     resolved, _ = ctx.request.shapes.apply(spec)
     if resolved.dynamic_size:
         raise UsageError(
-            f"{kind} has a fixed height and width: mmcv splits its feature maps by sizes that the trace writes down.",
-            hint="Leave only the batch dynamic: --imgsz HxW, and a conversion for each size.",
+            f"{kind} requires a fixed height and width: mmcv splits its feature maps by sizes that tracing makes constant.",
+            hint="Make only the batch dynamic (--imgsz HxW), and run a conversion for each size.",
         )
 
 
 def mask_input(ctx: Conversion, image: InputSpec, transform: ImageTransform) -> InputSpec:
-    """``masks``, float32 [B, H, W]: the image's own axes, whatever was asked of it."""
+    """``masks``, float32 [B, H, W], with the axes of the image input."""
     alone = ModelSpec(inputs=(image,), image=transform)
     resolved, _ = ctx.request.shapes.apply(alone)
     return InputSpec("masks", tuple((shape[0], *shape[2:]) for shape in resolved.inputs[0].profiles))
 
 
 def _longest(ctx: Conversion, image: InputSpec) -> int:
-    """The smallest side that the image may have here: what a normalized tolerance means in pixels."""
+    """The smallest image side, for converting a normalized tolerance to pixels."""
     sizes = ctx.request.shapes.imgsz
     return min(sizes) if sizes else min(dim.min for dim in image.dims[-2:])
 
 
 def _outputs(model: QueryDetector, side: int) -> tuple[tuple[OutputSpec, ...], DecoderSpec]:
-    exact = "1e-4 of a side: far below what an IoU resolves"
+    exact = "1e-4 of a side: too small to affect an IoU"
     pixels = {"fp32": Tolerance(1e-4 * side, reason=exact)}
     ranked = bool(getattr(model.detector, "as_two_stage", False))  # queries in the order of the encoder's scores
     if model.raw:
@@ -211,7 +211,7 @@ def _outputs(model: QueryDetector, side: int) -> tuple[tuple[OutputSpec, ...], D
         return (scores, boxes), DecoderSpec("queries", {"max_det": limit})
     ties = Tolerance(
         float(model.detector.bbox_head.num_classes),
-        reason="two classes as likely may change places; link 5 counts them",
+        reason="two equally likely classes may swap; link 5 counts them",
     )
     same = Tolerance(0.0, reason="the same class")
     labels = OutputGroup(

@@ -1,7 +1,7 @@
-"""What a config that was read as data may name: entries of mmdet's registries that run and open nothing themselves.
+"""Restricts configs that are read as data to entries of mmdet's registries that neither execute code nor open files.
 
-mmengine resolves a ``type`` by importing it when no registry knows it, so a config is a program. A ``.py`` file that the
-user names may be one; a config in a checkpoint, or in a JSON or YAML file, may not.
+mmengine imports a ``type`` that is not in a registry, so a config is a program. This is allowed for a ``.py`` file that
+the user names, but not for a config in a checkpoint, or in a JSON or YAML file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LAYERS = (
     "mmengine.utils.dl_utils.parrots_wrapper",
     "torch.nn.modules",
 )
-# except these, which read configs, weights or language models that a parameter names
+# except these, which read configs, weights or language models named by a parameter
 READERS = (
     "mmdet.models.dense_heads.atss_vlfusion_head",
     "mmdet.models.detectors.d2_wrapper",
@@ -78,10 +78,10 @@ FILE_BACKENDS = ("backend_args", "file_client_args")
 
 
 def registered_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The parts of a config that a conversion needs, checked; a ``CheckpointError`` says what else is named, and where.
+    """The parts of a config that a conversion needs, checked; a ``CheckpointError`` names anything else.
 
-    Initial weights are left out: they are read from files, and the checkpoint has the trained ones. So is where the steps
-    of a pipeline read from: an image is a file here.
+    Initial weights are dropped: they are read from files, and the checkpoint has the trained ones. Storage backends of
+    pipeline steps are dropped too: images are local files.
     """
     _refuse_imports(values)
     _refuse_code(values)
@@ -100,13 +100,13 @@ def registered_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_data(config: Config) -> bool:
-    """Whether the config was read as data; mmengine notes the file of one that it ran."""
+    """Whether the config was read as data; mmengine records the file name of an executed config."""
     return config.filename is None
 
 
 @contextlib.contextmanager
 def only_registered(config: Config) -> Iterator[None]:
-    """While something is built from a config that was read as data, mmengine imports nothing to resolve a name."""
+    """Prevents mmengine from importing modules to resolve names while building from a config that was read as data."""
     if not is_data(config):
         yield
         return
@@ -131,11 +131,11 @@ def _refuse_imports(values: Mapping[str, Any]) -> None:
     names = [str(name) for name in wanted] if isinstance(wanted, (list, tuple)) else [str(wanted)]
     foreign = [name for name in names if name.partition(".")[0] not in FRAMEWORKS]
     if foreign:
-        raise CheckpointError(f"The config wants to import {', '.join(foreign)}.", hint=HINT)
+        raise CheckpointError(f"The config imports {', '.join(foreign)}.", hint=HINT)
 
 
 def _refuse_code(value: Any, where: str = "") -> None:
-    """What mmengine would import, wherever it stands: parts that are not built here are not let through either."""
+    """Reject anything that mmengine would import, anywhere in the config, including parts that are not built."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             path = f"{where}.{key}" if where else str(key)
@@ -154,7 +154,7 @@ def _refuse_code(value: Any, where: str = "") -> None:
 
 def _refuse_foreign(where: str, kind: Any) -> None:
     if not isinstance(kind, str):
-        _refuse(where, kind, "a type is a name")
+        _refuse(where, kind, "a type must be a name")
     package, dot, _ = kind.partition(".")
     if dot and package not in (*FRAMEWORKS, "torch"):
         _refuse(where, kind, "mmdet has not registered it")
@@ -206,13 +206,15 @@ def _transforms(value: Any, where: str) -> Any:
 
         entry, name = _entry(value["type"], (REGISTRY,))
         if entry is None or entry.__name__ not in TRANSFORMS or not _within(entry.__module__, FRAMEWORKS):
-            _refuse(f"{where}.type", value["type"], "it is not a step of mmdet's test pipelines", sorted(TRANSFORMS))
+            _refuse(
+                f"{where}.type", value["type"], "it is not a transform of mmdet's test pipelines", sorted(TRANSFORMS)
+            )
         kept["type"] = name
     return kept
 
 
 def _dataset(value: Mapping[str, Any], where: str, *, pipeline: bool) -> dict[str, Any]:
-    """Class names, and how an image is prepared in a test; the data set itself is never opened."""
+    """Class names and test-time preprocessing; the data set itself is never opened."""
     kept = {key: value[key] for key in ("type", "metainfo") if key in value}
     if pipeline and "pipeline" in value:
         kept["pipeline"] = _transforms(value["pipeline"], f"{where}.pipeline")
@@ -222,7 +224,7 @@ def _dataset(value: Mapping[str, Any], where: str, *, pipeline: bool) -> dict[st
 
 
 def _entry(kind: str, registries: tuple[Any, ...]) -> tuple[Any, str]:
-    """A class by name, by scope and name, or by the path that mmengine's lazy configs write; and how to ask for it."""
+    """A class by name, by scope and name, or by the path in mmengine's lazy configs; also returns its registered name."""
     scope, _, name = kind.rpartition(".")
     for registry in registries:
         while registry is not None:

@@ -1,4 +1,4 @@
-"""From what the user named to config, checkpoint and detector; kept for the hooks that come later."""
+"""Resolves the user's source to config, checkpoint and detector, kept for later hooks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """A model as it was named: its config with overrides, its checkpoint if it has one, its detector (``nn.Module``)."""
+    """A resolved source: the config with overrides, the checkpoint if any, and the detector (``nn.Module``)."""
 
     config: Config
     checkpoint: Checkpoint | None
@@ -27,15 +27,15 @@ class Source:
 
 
 def open_source(ctx: Conversion) -> Source:
-    """``SOURCE`` is a config (a path, or a name of the wheel) or a checkpoint that holds its config."""
+    """``SOURCE`` is a config (a path, or a name in the wheel) or a checkpoint that contains its config."""
     request = ctx.request
     assert isinstance(ctx.options, MmdetOptions)
     weights = request.weights
     if is_checkpoint_name(request.source):
         if weights is not None:
             raise UsageError(
-                "Two checkpoints were given.",
-                hint="Name the config first: adaptrt convert ... my_config.py --weights FILE",
+                "Two checkpoints were specified.",
+                hint="Use the config as source: adaptrt convert ... my_config.py --weights FILE",
             )
         weights = Path(request.source)
     checkpoint = None if weights is None else open_checkpoint(weights, trust=request.trust_checkpoint)

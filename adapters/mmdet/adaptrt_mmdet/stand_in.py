@@ -1,7 +1,7 @@
-"""A stand-in for ``mmcv._ext``, the compiled part of mmcv, which mmcv-lite leaves out.
+"""A stub for ``mmcv._ext``, the compiled part of mmcv, which mmcv-lite does not include.
 
-``mmdet.models`` imports ``mmcv.ops`` whole, and that asks ``mmcv._ext`` for its functions by name. Most models never
-call one. The stand-in has every name and runs none: a call is an error that says which op the model wants.
+``mmdet.models`` imports all of ``mmcv.ops``, which looks up functions of ``mmcv._ext`` by name. Most models never call
+one. The stub has every name; calling one raises an error that names the op.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StandIn(ModuleType):
         self.__spec__ = ModuleSpec(NAME, None, origin="adaptrt_mmdet.stand_in")
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # inspect, pickle and doctest ask for such names and must not find them
+        if name.startswith("__"):  # inspect, pickle and doctest look up these names and must not find them
             raise AttributeError(name)
 
         def missing(*_: Any, **__: Any) -> NoReturn:
@@ -38,7 +38,7 @@ class StandIn(ModuleType):
 def missing_op(name: str) -> DependencyError:
     return DependencyError(
         f"This model calls mmcv's compiled op {name!r}, which mmcv-lite does not have.",
-        hint="Replace mmcv-lite by mmcv, which is compiled here in 10 to 17 minutes: pip uninstall mmcv-lite && "
+        hint="Replace mmcv-lite with mmcv, which compiles in 10 to 17 minutes: pip uninstall mmcv-lite && "
         "pip install 'setuptools<82' wheel ninja && pip install --no-build-isolation 'mmcv>=2.0.1,<2.2'",
     )
 
@@ -52,6 +52,6 @@ def has_compiled_ops() -> bool:
 
 
 def ensure_ops() -> None:
-    """Make ``import mmcv.ops`` work: nothing to do where the compiled ops are installed."""
+    """Make ``import mmcv.ops`` work; no-op if the compiled ops are installed."""
     if not has_compiled_ops():
         sys.modules.setdefault(NAME, StandIn())

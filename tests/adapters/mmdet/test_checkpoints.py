@@ -88,7 +88,7 @@ def test_a_file_without_a_config_says_what_to_give(
     weights: dict[str, torch.Tensor], saved: Callable[[Any], Path]
 ) -> None:
     path = saved({"state_dict": weights})
-    with pytest.raises(CheckpointError, match="holds no config") as caught:
+    with pytest.raises(CheckpointError, match="contains no config") as caught:
         load_config(str(path), {}, open_checkpoint(path))
     assert "--weights" in str(caught.value)
 
@@ -156,7 +156,7 @@ def test_weights_in_a_safetensors_file(weights: dict[str, torch.Tensor], tmp_pat
     safetensors.save_file({f"module.{name}": tensor.contiguous() for name, tensor in weights.items()}, path)
     checkpoint = open_checkpoint(path, trust=trust)
     assert checkpoint.weights.keys() == weights.keys()
-    with pytest.raises(CheckpointError, match="holds no config") as caught:
+    with pytest.raises(CheckpointError, match="contains no config") as caught:
         checkpoint.config_text()
     assert f"--weights {path}" in (caught.value.hint or "")
 

@@ -59,7 +59,7 @@ def test_configs_that_are_none(tmp_path: Path) -> None:
         load_config(str(broken), {})
     empty = tmp_path / "empty.py"
     empty.write_text("batch = 3\n")
-    with pytest.raises(ModelError, match="describes no model"):
+    with pytest.raises(ModelError, match="does not define a model"):
         load_config(str(empty), {})
 
 
@@ -84,7 +84,7 @@ def test_a_base_that_is_not_installed(tmp_path: Path) -> None:
     path.write_text("_base_ = 'mmnothing::detr/detr.py'\n")
     with pytest.raises(ModelError, match="mine.py cannot be read") as caught:
         load_config(str(path), {})
-    assert "what it inherits from" in str(caught.value)
+    assert "check its base configs" in str(caught.value)
 
 
 def test_nothing_is_downloaded() -> None:

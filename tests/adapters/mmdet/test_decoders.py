@@ -74,11 +74,11 @@ def test_dense_has_one_threshold() -> None:
 
 
 def test_dense_outputs_that_do_not_fit() -> None:
-    with pytest.raises(ModelError, match="5 candidates, their priors are 2"):
+    with pytest.raises(ModelError, match="5 candidates, but there are 2"):
         decode(
             {"logits": np.zeros((1, 5, 3), np.float32), "boxes": np.zeros((1, 5, 4), np.float32)},
             [META],
             spec("dense", coding="distance", strides=[50]),
         )
-    with pytest.raises(ModelError, match="reads logits"):
+    with pytest.raises(ModelError, match="expects logits"):
         decode({"scores": np.zeros((1, 5, 3), np.float32)}, [META], spec("dense"))

@@ -63,7 +63,7 @@ def test_the_exporter_is_chosen_and_the_model_kept(name: str, tmp_path: Path) ->
 
 
 def test_a_dynamic_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="DeformableDETR has a fixed height and width") as caught:
+    with pytest.raises(UsageError, match="DeformableDETR requires a fixed height and width") as caught:
         converted(tmp_path, CONFIGS["DeformableDETR"], imgsz=None, batch=None, shape="images=1x3x64..128x64..160")
     assert "--imgsz" in str(caught.value)
 

@@ -4,7 +4,7 @@
 
     python -m benchmarks.startup.startup [--json keep]
 
-A tool that is not installed is left out of the table.
+A tool that is not installed is skipped.
 """
 
 from __future__ import annotations

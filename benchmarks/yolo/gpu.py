@@ -44,7 +44,7 @@ from benchmarks.yolo.work import FIXTURE, IMAGES, SEED, SHAPES, Case, Work, eage
 
 MAP_CONF, MAP_BOXES = 0.001, 100
 SURE = {"new": 0.25, "classic": 0.01}
-"""From this score on a position counts as sure. The classic checkpoint looks for helmets and vests, which the photographs
+"""From this score on a position counts as a confident detection. The classic checkpoint looks for helmets and vests, which the photographs
 hardly show: at 0.25 nothing would be compared."""
 MATCH = {"fp32": (0.99, 1e-3), "fp16": (0.9, 0.03)}
 """IoU and score difference of boxes that count as the same."""

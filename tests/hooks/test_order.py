@@ -145,7 +145,7 @@ def test_a_first_result_ends_the_asking(tiny: str, install_extension: Install) -
     assert report.spec.inputs[0].name == "b"
 
 
-def test_everybody_hears_of_the_end_whoever_fails_in_that(tiny: str, install_extension: Install) -> None:
+def test_every_plugin_is_notified_of_the_end_even_if_one_fails(tiny: str, install_extension: Install) -> None:
     heard = "from pathlib import Path\n@hookimpl\ndef conversion_finished():\n    with Path('heard').open('a') as file: file.write('{0}')\n"
     for name in ("a", "c", "e"):
         install_extension(name, heard.format(name))

@@ -31,7 +31,7 @@ def warning_of(source: str, install_extension: Install) -> str:
 
 
 @pytest.mark.parametrize("option", ["tryfirst", "trylast"])
-def test_nobody_jumps_the_order(option: str, fake_distribution: FakeDistribution, install_extension: Install) -> None:
+def test_no_one_jumps_the_order(option: str, fake_distribution: FakeDistribution, install_extension: Install) -> None:
     source = f"@hookimpl({option}=True)\ndef metrics(ctx, spec): return []\n"
     warning = warning_of(source, install_extension)
     assert warning.startswith("Skipping extension ext: ext (adaptrt-ext 1.0): tryfirst and trylast are not allowed")
@@ -79,13 +79,13 @@ def test_functions_without_the_mark_are_no_hooks(convert_with: Convert) -> None:
     ["import not_there\n", "1 / 0\n", "raise SystemExit(3)\n", "def broken(:\n"],
     ids=["import", "error", "exit", "syntax"],
 )
-def test_a_broken_extension_is_left_out(source: str, convert_with: Convert) -> None:
+def test_a_broken_extension_is_skipped(source: str, convert_with: Convert) -> None:
     report = convert_with(source, verify="none")
     (warning,) = report.warnings
     assert warning.startswith("Skipping extension ext: ext (adaptrt-ext 1.0) cannot be imported: ")
 
 
-def test_an_extension_for_another_core_is_left_out_unimported(install_extension: Install) -> None:
+def test_an_extension_for_another_core_is_skipped_unimported(install_extension: Install) -> None:
     install_extension("ext", "raise AssertionError\n", requires=["adaptrt>=999"])
     session, _ = open_session(None)
     assert session.warnings == [
@@ -357,7 +357,7 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
         ("decoder=DecoderSpec('yollo')", "Unknown decoder 'yollo'"),
     ],
 )
-def test_a_spec_that_nobody_can_use_is_told_at_once(changed: str, said: str, convert_with: Convert) -> None:
+def test_a_spec_that_no_one_can_use_is_told_at_once(changed: str, said: str, convert_with: Convert) -> None:
     source = f"""
         from dataclasses import replace
 

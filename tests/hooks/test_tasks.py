@@ -197,7 +197,7 @@ def test_it_is_predicted_exported_and_scored(
     assert records[0]["value"] == pytest.approx(0.4, abs=1e-3)
 
 
-def test_a_task_that_nobody_brings(glow: Callable[..., None], plain: Path) -> None:
+def test_a_task_that_no_one_brings(glow: Callable[..., None], plain: Path) -> None:
     glow(task="brigthness")
     with pytest.raises(PluginError, match="an unknown task, 'brigthness'") as caught:
         convert(plain)

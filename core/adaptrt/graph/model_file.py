@@ -30,7 +30,7 @@ def read_model(path: Path) -> ir.Model:
     except GraphError:
         raise
     except Exception as error:
-        # protobuf tells of its wire format, which helps nobody
+        # protobuf describes its wire format, which does not help users
         detail = "" if type(error).__name__ == "DecodeError" else f"{type(error).__name__}: {error}"
         raise not_onnx(path, detail) from error
 
@@ -125,7 +125,7 @@ def require_symbolic_axes(model: ir.Model, spec: ModelSpec) -> None:
         if len(value.shape) != len(tensor.dims):
             raise ExportError(
                 f"Input {tensor.name!r} has {len(tensor.dims)} axes in the spec and {len(value.shape)} in the graph.",
-                hint="Whoever exported it changed the input; see the report for the exporter.",
+                hint="The exporter changed the input; see the report for its name and version.",
             )
         for axis, (size, dim) in enumerate(zip(value.shape, tensor.dims, strict=True)):
             if dim.dynamic and isinstance(size, int):

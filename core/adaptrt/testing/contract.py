@@ -215,7 +215,7 @@ class AdapterContract:
         found = opened.patches()
         touched = [name for name, value in opened.code().items() if by_hand.get(name) is not value]
         assert not touched, (
-            f"the hook patches changes {touched[0]} itself, and nobody changes it back: return a FunctionPatch, SwitchPatch "
+            f"the hook patches changes {touched[0]} itself, and does not restore it: return a FunctionPatch, SwitchPatch "
             "or ModulePatch that names it"
         )
 

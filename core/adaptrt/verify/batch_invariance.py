@@ -77,7 +77,7 @@ def check_batches(
     sizes: Sequence[int],
     precision: Precision | None = None,
 ) -> list[Check]:
-    """Batches of these sizes, samples cycled and in changing positions, each row held against the sample run alone.
+    """Batches of these sizes, samples cycled and in changing positions, each row compared with the sample run alone.
 
     ``samples`` have batch 1, ``alone`` are their outputs from the same ``run`` (rows of the smallest batch where a
     sample cannot run alone). With ``precision`` its tolerance holds:

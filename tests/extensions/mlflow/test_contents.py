@@ -32,7 +32,7 @@ def test_stages_of_one_name_keep_their_times() -> None:
     assert metrics_of(report) == {"seconds/load": 1.0, "seconds/load 2": 2.0, "seconds/total": 3.0, "bytes/onnx": 12.0}
 
 
-def test_what_was_not_asked_for_is_left_out() -> None:
+def test_what_was_not_asked_for_is_skipped() -> None:
     request = Request("detector", "tiny", precision="fp16")
     report = Report("tiny", "detector", "", options={"kwargs.a b": 3})
     params = params_of(request, report)

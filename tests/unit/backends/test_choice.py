@@ -67,7 +67,7 @@ def test_the_output_names_the_file_of_its_backend(single: Single) -> None:
     assert destination_of(asked(output=Path("a.single.engine"))).path(".onnx") == Path("a.onnx")
 
 
-def test_an_output_that_is_left_out_is_refused() -> None:
+def test_an_output_that_is_skipped_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"-o best\.engine is a file of TensorRT, which --to onnx does not include"
     ) as caught:

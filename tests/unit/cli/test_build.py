@@ -182,7 +182,7 @@ def test_int8_needs_a_quantized_graph(adaptrt: Any, converted: Convert, monkeypa
     assert [stage["name"] for stage in result.json["stages"]] == ["read"], "nobody is here who could quantize it"
 
 
-def test_whoever_gives_the_graph_its_types_may_quantize_it(
+def test_a_plugin_that_replaces_reduce_precision_may_quantize(
     adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
 ) -> None:
     monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)

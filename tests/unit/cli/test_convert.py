@@ -332,7 +332,7 @@ def test_a_quiet_plan_is_a_check(adaptrt: Any, tiny: str) -> None:
     assert (result.code, result.out, result.err) == (0, "", "")
 
 
-def test_a_size_that_no_memory_holds_is_the_users_to_mend(adaptrt: Any, tiny: str) -> None:
+def test_a_size_that_no_memory_holds_is_the_users_to_fix(adaptrt: Any, tiny: str) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--imgsz", "99999999")
     assert result.code == 2
     assert "There is not enough memory for example_inputs" in result.err

@@ -102,7 +102,7 @@ def test_a_backend_that_is_missing_is_told_before_others_have_worked(
     assert seen == []
 
 
-def test_a_damaged_image_is_left_out_and_named(converted: Path, data: Path) -> None:
+def test_a_damaged_image_is_skipped_and_named(converted: Path, data: Path) -> None:
     (data / "red" / "0.png").write_bytes(b"\x89PNG")
     found = evaluate([converted], data, backends=["onnxruntime", "eager"], **ORIGIN)
     assert [result.images for result in found.results] == [8, 8]

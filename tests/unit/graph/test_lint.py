@@ -137,7 +137,7 @@ def test_sizes_of_sizes_are_no_arithmetic_on_data() -> None:
     assert "int64" not in rules_of(model_of(nodes, {"two": np.array(2)}))
 
 
-def test_an_axis_nobody_asked_for() -> None:
+def test_an_axis_no_one_asked_for() -> None:
     spec = ModelSpec(inputs=(InputSpec("x", ((Dim(1, 2, 4, "batch"), *map(Dim.fixed, (4, 8, 8))),)),))
     assert rules_of(model_of([node("Relu", "x")]), spec) == set()
     (finding,) = check_graph(model_of([node("Relu", "x")], shape=("batch", 4, "height", 8)), spec, generation_of(10))

@@ -114,7 +114,7 @@ def test_axes_are_what_was_asked_for() -> None:
     assert "(it has x)" in caught.value.message
 
 
-def test_an_axis_nobody_asked_to_be_dynamic() -> None:
+def test_an_axis_no_one_asked_to_be_dynamic() -> None:
     fixed = ModelSpec((InputSpec("x", (parse_shape("2x3"),)),))
     require_symbolic_axes(model(2), fixed)
     with pytest.raises(ExportError, match="Axis 0 of input 'x' is fixed at 2 .* dynamic in the graph"):

@@ -235,7 +235,7 @@ def test_outputs_say_the_sizes_that_follow() -> None:
     assert [size if isinstance(size, int) else size.value for size in output.shape] == ["batch", 3, 5]
 
 
-def test_an_output_whose_size_nobody_knows_keeps_a_name() -> None:
+def test_an_output_whose_size_no_one_knows_keeps_a_name() -> None:
     model = same_after(infer_output_shapes, graph([node("NonZero", "x", "n"), node("Cast", "n", "y", to=FLOAT)], 2))
     (output,) = model.graph.outputs
     assert output.shape is not None

@@ -62,7 +62,7 @@ def test_only_outputs_with_pixels_are_decoded() -> None:
     assert "decode/mul" in kept_float32(file, spec("pixels"), [])
 
 
-def test_patterns_are_searched_in_names_and_held_against_operators() -> None:
+def test_patterns_are_searched_in_names_and_compared_with_operators() -> None:
     assert matching_nodes(HEAD, ["^decode/"]) == ["decode/add", "decode/mul"]
     assert matching_nodes(HEAD, ["Conv"]) == ["backbone", "box", "cls", "dfl/conv"]
     assert kept_float32(OnnxFile(nodes=HEAD, weights=WEIGHTS), spec("scores"), ["box"]) == ["box"]

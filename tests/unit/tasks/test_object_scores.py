@@ -124,7 +124,7 @@ def test_labels_that_cannot_be_used(line: str, words: str, drawn: Any, tmp_path:
 
 
 def test_folders_that_are_missing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="There is no folder"):
+    with pytest.raises(UsageError, match="Folder not found"):
         scoring_named("obb").read_dataset(tmp_path, spec_of("obb"), None)
 
 

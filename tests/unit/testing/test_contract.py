@@ -159,7 +159,7 @@ def test_a_value_that_the_trace_froze_is_found(bad: Callable[[str], AdapterSessi
         AdapterContract().test_it_converts("torchscript", converted, bad(""))
 
 
-def test_an_adapter_that_nobody_installed(tmp_path: Path) -> None:
+def test_an_adapter_that_no_one_installed(tmp_path: Path) -> None:
     class Mine(AdapterContract):
         adapter = "never_heard_of"
 

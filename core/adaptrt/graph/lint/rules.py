@@ -43,7 +43,7 @@ RULES = {
         "reshape(-1, ...) with the batch as -1 and numbers for the other axes",
     ),
     "free-axis": Rule(
-        "error", "an axis is dynamic that nobody asked for", "--dynamic, --batch or --shape name the dynamic axes"
+        "error", "a dynamic axis was not requested", "--dynamic, --batch or --shape name the dynamic axes"
     ),
     "opset": Rule("error", "the opset does not suit this TensorRT", "--opset, or --target for another TensorRT"),
     "scatter": Rule(

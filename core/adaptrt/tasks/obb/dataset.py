@@ -41,7 +41,7 @@ def read_rotated(data: Path, spec: ModelSpec, images: Path | None = None) -> Dat
     labels = next((data / name for name in FOLDERS if (data / name).is_dir()), None)
     if labels is None or not folder.is_dir():
         missing = f"{folder}" if labels is not None else " or ".join(str(data / name) for name in FOLDERS)
-        raise UsageError(f"There is no folder {missing}.", hint=f"Rotated boxes are read from {LAYOUT}.")
+        raise UsageError(f"Folder not found: {missing}.", hint=f"Rotated boxes are read from {LAYOUT}.")
     dota = labels.name == "labelTxt"
     examples, without = [], 0
     for path in sorted(folder.rglob("*")):

@@ -59,7 +59,7 @@ def candidates(
 
 
 def predict(found: Candidates, outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
-    """Objects with a mask; one whose mask is empty is left out, as Ultralytics does."""
+    """Objects with a mask; one whose mask is empty is skipped, as in Ultralytics."""
     prototypes = outputs["prototypes"].astype(np.float32, copy=False)
     enlarge = _enlargements(meta, (int(prototypes.shape[1]), int(prototypes.shape[2])))
     masks = [

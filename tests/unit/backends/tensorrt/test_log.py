@@ -105,7 +105,7 @@ def test_failures_are_explained(message: str, word: str) -> None:
     assert word in str(explain_failure([message]))
 
 
-def test_a_failure_nobody_knows() -> None:
+def test_a_failure_no_one_knows() -> None:
     assert explain_failure(["something new"]) is None
 
 

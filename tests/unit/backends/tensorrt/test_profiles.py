@@ -39,6 +39,6 @@ def test_profiles_against_the_parsed_network() -> None:
     assert "--shape mask=1x8" in str(unknown.value.hint)
 
 
-def test_an_input_that_the_graph_dropped_is_left_out() -> None:
+def test_an_input_that_the_graph_dropped_is_skipped() -> None:
     spec = ModelSpec((tensor("images", "1..4x3x8x8"), tensor("unused", "1..4")))
     assert list(fit_profiles(spec, {"images": (-1, 3, 8, 8)})[0].shapes) == ["images"]

@@ -378,7 +378,7 @@ class TestErrors:
         assert "allow_host_code=True" in caught.value.hint
         bench.open(allow_host_code=True)
 
-    def test_there_is_no_file(self, bench):
+    def test_a_missing_file(self, bench):
         bench.path.unlink()
         with pytest.raises(ModelError, match="no engine"):
             bench.open()

@@ -118,7 +118,7 @@ def disk_error(error: BaseException) -> OSError | None:
     """The full or read-only disk that caused an error, if any: something only the user can fix."""
     found: BaseException | None = error
     while found is not None:
-        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if isinstance(found, OSError) and found.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
             return found
         found = found.__cause__ or found.__context__
     return None

@@ -209,7 +209,10 @@ class SourceLocation:
 @dataclass
 class Finding:
     """What the graph check, or the export itself, found in the model's code. ``rule`` is the name of the rule;
-    ``operator`` is empty if no operator is concerned. The ``number`` in reports of older versions is ignored."""
+    ``operator`` is empty if no operator is concerned. The ``number`` in reports of older versions is ignored.
+
+    ``exercised``: whether the samples reached another value or branch than tracing did, so that link 2 compared both;
+    ``None`` if the question does not arise. A result with a finding that is ``False`` is at most partly verified."""
 
     rule: str
     severity: Severity
@@ -218,6 +221,7 @@ class Finding:
     message: str
     advice: str
     places: list[SourceLocation] = field(default_factory=list)
+    exercised: bool | None = None
 
 
 @dataclass

@@ -56,7 +56,10 @@ class ShapeRequest:
         )
 
     def apply(self, spec: ModelSpec) -> tuple[ModelSpec, list[str]]:
-        """The spec with these shapes, and warnings about sizes that were rounded up to the stride."""
+        """The spec with these shapes, and warnings about sizes that were rounded up to the stride.
+
+        A whole shape is used as it is: see ``nearest_shape``.
+        """
         unknown = [name for name in self.shapes if name not in [tensor.name for tensor in spec.inputs]]
         if unknown:
             raise ShapeError(
@@ -85,13 +88,13 @@ class ShapeRequest:
                 profiles = tuple(self._requested(shape, is_image) for shape in tensor.profiles)
             else:
                 profiles = tuple(_named_like(shape, tensor.profiles[0]) for shape in profiles)
-                self._require_same(tensor.name, profiles, is_image)
-            if is_image and spec.image is not None:
+                self.require_same(tensor.name, profiles, is_image=is_image)
+            if is_image and spec.image is not None and tensor.name not in self.shapes:
                 profiles = tuple(_rounded(shape, spec.image.stride, warnings) for shape in profiles)
             inputs.append(replace(tensor, profiles=profiles))
         return replace(spec, inputs=tuple(inputs)), warnings
 
-    def _require_same(self, name: str, profiles: tuple[Shape, ...], is_image: bool) -> None:
+    def require_same(self, name: str, profiles: tuple[Shape, ...], *, is_image: bool) -> None:
         """Reject a ``shape`` that contradicts another option."""
         axes = union(profiles)
         size = "x".join(str(axis.opt) for axis in axes[-2:])
@@ -158,12 +161,26 @@ def _rounded(shape: Shape, stride: int, warnings: list[str]) -> Shape:
         low, opt, high = (-(-size // stride) * stride for size in (dim.min, dim.opt, dim.max))
         rounded = Dim(low, opt, high, dim.name)
         if rounded != dim:
-            if not dim.dynamic:
-                warnings.append(
-                    f"{name} {dim.opt} is not a multiple of the stride {stride}: rounded up to {rounded.opt}."
-                )
+            shown, found = (str(replace(one, name=None)) for one in (dim, rounded))
+            verb = "are not all multiples" if dim.dynamic else "is not a multiple"
+            warnings.append(f"{name} {shown} {verb} of the stride {stride}: rounded up to {found}.")
             axes[axis] = rounded
     return tuple(axes)
+
+
+def nearest_shape(spec: ModelSpec) -> str:
+    """``--shape`` with the image's sizes rounded up to the stride; empty where they are multiples of it already.
+
+    A whole shape is used as it was given, and not every network runs at every size.
+    """
+    if spec.image is None:
+        return ""
+    tensor = spec.input(spec.image.input)
+    rounded = [_rounded(shape, spec.image.stride, []) for shape in tensor.profiles]
+    if rounded == list(tensor.profiles):
+        return ""
+    plain = (tuple(replace(axis, name=None) for axis in shape) for shape in rounded)
+    return " ".join(f"--shape {tensor.name}={format_shape(shape)}" for shape in plain)
 
 
 @dataclass(frozen=True)
@@ -246,7 +263,8 @@ class Conversion:
     ``progress(done, total, text)`` reports the progress of a long step (``total`` 0: unknown).
     ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is
     expressed in a reduced-precision graph; if not, it is a build option of the backend. ``samples``: the inputs that the
-    result is compared on, by name; real images if there is an ``--image``; available from ``reduce_precision`` on.
+    result is compared on, by name; real images if there is an ``--image``; available from ``export_onnx`` on.
+    ``failed_exporters``: exporters that ``auto`` has tried in vain.
     """
 
     request: Request
@@ -261,6 +279,7 @@ class Conversion:
     findings: list[Finding] = field(default_factory=list)
     reduced_graph: bool = False
     samples: tuple[Mapping[str, NDArray[Any]], ...] = ()
+    failed_exporters: list[str] = field(default_factory=list)
 
     if not TYPE_CHECKING:
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from adaptrt.labels import LabelOptions
 
@@ -23,6 +23,8 @@ class TorchOptions(LabelOptions):
       input, see ImageTransform
     - ``decoder``, ``labels``: what reads the outputs, and the names of the classes: a file with one a line, or a JSON list
     """
+
+    INPUTS: ClassVar[tuple[str, ...]] = ()
 
     args: list[Any] = field(default_factory=list)
     kwargs: dict[str, Any] = field(default_factory=dict)

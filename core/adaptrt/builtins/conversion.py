@@ -35,18 +35,9 @@ def example_inputs(
 
 @hookimpl(trylast=True)
 def export_onnx(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
-    from adaptrt.backends.choice import target_of
-    from adaptrt.export.choices import choose_exporter, choose_opset
-    from adaptrt.export.torch_onnx import export_onnx
-    from adaptrt.graph.lint.source_locations import at
+    from adaptrt.builtins.exporting import export
 
-    target = target_of(ctx.request)
-    exporter = choose_exporter(ctx.request.exporter, spec, target)
-    path = ctx.workdir / "exported.onnx"
-    opset = choose_opset(ctx.request.opset, exporter, target)
-    hazards = export_onnx(model, inputs, spec, path, exporter=exporter, opset=opset)
-    ctx.findings.extend(hazards.findings(at))
-    return path
+    return export(ctx, model, inputs, spec)
 
 
 @hookimpl(trylast=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from adaptrt.cli.habits import flag_here, words_here
 from adaptrt.cli.output import echo
 from adaptrt.errors import PluginError, did_you_mean
 from adaptrt.specs.commands import COMMANDS
@@ -43,10 +44,18 @@ class Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
+            here = flag_here(error.option_name)
+            if here:
+                raise click.NoSuchOption(error.option_name, f"{error.message} {here}", ctx=ctx) from error
             others = _commands_with(error.option_name, ctx.find_root())
             if others:
                 message = f"{error.message} It is an option of: {', '.join(others)}."
                 raise click.NoSuchOption(error.option_name, message, ctx=ctx) from error
+            raise
+        except click.UsageError as error:
+            here = words_here(ctx.meta[_ARGUMENTS])
+            if here and "argument" in error.message:
+                raise click.UsageError(f"{error.message} {here}", ctx=ctx) from error
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -66,6 +66,11 @@ class ResultsFile:
 
     def prepare(self) -> None:
         """Make the folder; an ``OutputError`` before minutes are spent."""
+        if self.path.suffix.lower() not in ("", ".json"):
+            raise OutputError(
+                f"--format-only writes JSON, and {self.path.name} names another format.",
+                hint=f"Use --format-only {self.path.with_suffix('.json')}",
+            )
         if self.path.is_dir():
             raise OutputError(f"{self.path} is a folder.", hint="Name the file: --format-only results.json")
         place = self.path.resolve()

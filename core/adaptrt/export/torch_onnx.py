@@ -7,13 +7,14 @@ import io
 import linecache
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from adaptrt.errors import AdaptrtError, ExportError, disk_error
+from adaptrt.export.context import export_context
 from adaptrt.export.frozen_axes import noting_frozen_axes
 from adaptrt.export.tracing_hazards import HazardRecorder, failing_line, recording
 from adaptrt.export.wrapper import FlatModel
@@ -25,34 +26,42 @@ EXPORTER_KEY = "adaptrt.exporter"
 
 
 def export_onnx(
-    model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec, path: Path, *, exporter: Exporter, opset: int
+    model: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    spec: ModelSpec,
+    path: Path,
+    *,
+    exporter: Exporter,
+    opset: int,
+    tried: Collection[Exporter] = (),
 ) -> HazardRecorder:
     """Export ``model`` to ``path``; exactly the dynamic axes of the spec are symbolic.
 
-    Returns the locations at which tracing converted tensors to Python numbers.
+    Returns the locations at which tracing converted tensors to Python numbers. The hint of an ``ExportError`` names no exporter in ``tried``.
     """
     flat = FlatModel(model, len(spec.outputs) or None).eval()
     export = _export_dynamo if exporter == "dynamo" else _export_torchscript
     hazards: HazardRecorder | None = None
     try:
         watched = recording(spec, tuple(inputs.values()), conversions=exporter == "torchscript")
-        with torch.no_grad(), _quiet(), _without_fast_attention(), watched as hazards, noting_frozen_axes(hazards):
+        with torch.no_grad(), _quiet(), export_context(), watched as hazards, noting_frozen_axes(hazards):
             if export(flat, inputs, spec, path, opset):
                 hazards.not_frozen()
     except Exception as error:
         own = _raised_by_us(error)
         if own is not None:
             raise own from error
-        other = f"Try --exporter {'torchscript' if exporter == 'dynamo' else 'dynamo'}"
-        if _scripted(model):
-            other = "dynamo does not accept TorchScript: export the original Python module"
+        name: Exporter = "torchscript" if exporter == "dynamo" else "dynamo"
+        other = f"Try --exporter {name}; " if name not in tried else ""
+        if not takes_dynamo(model):
+            other = "dynamo does not accept TorchScript: export the original Python module; "
         line = failing_line(error)
         where = f"{Path(line[0]).name}:{line[1]} ({linecache.getline(*line).strip()}): " if line is not None else ""
         if line is None and hazards is not None and hazards.hazards:
             where = f"{', '.join(hazards.lines()[:3])}: "
         raise ExportError(
             f"torch.onnx.export ({exporter}, opset {opset}) failed: {where}{_cause(error)}",
-            hint=f"{_advice(error)}{other}; --debug shows the whole traceback.",
+            hint=f"{_advice(error)}{other}--debug shows the whole traceback.",
         ) from error
     return hazards
 
@@ -65,7 +74,7 @@ def _export_torchscript(
         tensor.name: {axis: tensor.axis_name(axis) for axis, dim in enumerate(tensor.dims) if dim.dynamic}
         for tensor in spec.inputs
     }
-    if _scripted(model):
+    if not takes_dynamo(model):
         # a scripted module keeps its own loops and branches, but cannot be called within this exporter's trace
         model = torch.jit.trace(model, tuple(inputs.values()), check_trace=False)  # type: ignore[no-untyped-call]
     batch = next((axes[0] for axes in dynamic_axes.values() if 0 in axes), None)
@@ -132,17 +141,6 @@ def _strided(spec: ModelSpec, name: str, axis: int) -> bool:
 
 
 @contextlib.contextmanager
-def _without_fast_attention() -> Iterator[None]:
-    """Without gradients, ``nn.MultiheadAttention`` uses a fused operator that has no ONNX equivalent."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
-
-
-@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the exporters; problems are raised as errors, found by the checks, or recorded."""
     disabled = logging.root.manager.disable
@@ -159,8 +157,9 @@ def _quiet() -> Iterator[None]:
         setattr(torch._C, "_jit_onnx_log", log_graph)  # noqa: B010
 
 
-def _scripted(model: nn.Module) -> bool:
-    return any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
+def takes_dynamo(model: nn.Module) -> bool:
+    """Whether the dynamo exporter takes it: a module of Python throughout."""
+    return not any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
 
 
 def _raised_by_us(error: BaseException) -> BaseException | None:

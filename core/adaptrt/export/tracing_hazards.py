@@ -8,8 +8,9 @@ import sysconfig
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from opcode import opname
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch.jit._trace import TracerWarning
 
+from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, find_candidates
 from adaptrt.report import Finding, SourceLocation
 from adaptrt.specs import ModelSpec
 
@@ -28,7 +30,12 @@ _CONVERSIONS = {
     "__index__": "an index or a range",
     "item": ".item()",
     "tolist": ".tolist()",
+    "numpy": "a NumPy array",
+    "__array__": "a NumPy array",
 }
+_DATA = ".data"  # a property: the trace loses what is computed from it
+_BUILDERS = ("tensor", "as_tensor")  # make a constant of the tensors in a list
+_BUILT = "torch.tensor()"
 _FROZEN = "the graph"
 _WRAPPER = str(Path(__file__).with_name("wrapper.py"))  # its callers are not part of the model
 _ADVICE_VALUE = "use torch.where or a mask instead of if; keep the value a tensor; use torch.index_select instead of indexing a list"
@@ -47,28 +54,32 @@ class _Hazard:
 
 @dataclass
 class HazardRecorder:
-    """``findings`` of one trace; ``batch`` is its batch size, where the batch is dynamic."""
+    """``findings`` of one trace; ``batch`` is its batch size, where the batch is dynamic, and ``sizes`` are those of all
+    dynamic axes by input and axis, both counted."""
 
     inputs: int
     batch: int | None
     sizes_matter: bool
+    sizes: dict[tuple[int, int], int] = field(default_factory=dict)
     hazards: dict[_Hazard, int] = field(default_factory=dict)
+    exercised: dict[tuple[str, int], bool] = field(default_factory=dict)
 
-    def note(self, tensor: torch.Tensor, method: str, file: str, line: int, *, torchs: bool = False) -> None:
+    def note(self, tensor: torch.Tensor, how: str, file: str, line: int, *, torchs: bool = False) -> None:
         """Record that a tensor is converted to a number, unless it is a weight, the size of a fixed axis, or part of torch's
         own size checks (``torchs``)."""
         data, axes = _origin(tensor, self.inputs)
-        how = _CONVERSIONS[method]
         if data:
             self._add(_Hazard("traced-value", how, file, line))
-        elif torchs and method == "__bool__":
+        elif torchs and how == _CONVERSIONS["__bool__"]:
             return
         elif axes and (self.sizes_matter or (0 in axes and self.batch is not None)):
             self._add(_Hazard("traced-size", how, file, line))
 
     def size(self, method: str, file: str, line: int) -> None:
         """Record that a symbol of torch.export is converted to a number or a condition, once: it runs the model repeatedly."""
-        self.hazards[_Hazard("traced-size", _CONVERSIONS[method], file, line)] = 1
+        hazard = _Hazard("traced-size", _CONVERSIONS[method], file, line)
+        if not self._deliberate(hazard):
+            self.hazards[hazard] = 1
 
     def frozen(self, file: str, line: int) -> None:
         """Record that a dynamic axis was specialized to a number at this line, unless the line is recorded already."""
@@ -89,11 +100,40 @@ class HazardRecorder:
         text = str(message.message).partition(" We can't record")[0].partition(". ")[0]
         if not issubclass(message.category, TracerWarning):
             return
+        # conversions through the wrappers of this module are recorded already; those made in C++ are not
+        conversion = "Converting a tensor" in text and message.filename == __file__
         # constants from Python numbers are fine; the conversion to numbers is recorded already
-        if "Converting a tensor" not in text and "registered as constants" not in text:
+        if not conversion and "registered as constants" not in text:
             self._add(_Hazard("trace-warning", text, message.filename, message.lineno))
 
+    @property
+    def questions(self) -> dict[tuple[str, int], str]:
+        """The locations, with how, at which another value or branch would have led to another graph."""
+        return {
+            (hazard.file, hazard.line): hazard.how
+            for hazard in self.hazards
+            if hazard.rule == "traced-value"
+            or (hazard.rule == "traced-size" and hazard.how == _CONVERSIONS["__bool__"])
+        }
+
+    @property
+    def sized(self) -> list[tuple[str, int]]:
+        """The locations at which a size became a constant, which samples of any other size reveal."""
+        return [(one.file, one.line) for one in self.hazards if one.rule == "traced-size"]
+
+    def _deliberate(self, hazard: _Hazard) -> bool:
+        """Whether an adapter or extension reads a size as a number: written for export, and compared at other sizes."""
+        if hazard.rule != "traced-size" or hazard.how == _CONVERSIONS["__bool__"]:
+            return False
+        return any(Path(hazard.file).is_relative_to(folder) for folder in self._folders)
+
+    @cached_property
+    def _folders(self) -> list[Path]:
+        return _plugin_folders()
+
     def _add(self, hazard: _Hazard) -> None:
+        if self._deliberate(hazard):
+            return
         self.hazards[hazard] = self.hazards.get(hazard, 0) + 1
 
     def findings(self, at: Callable[[str, int], SourceLocation]) -> list[Finding]:
@@ -111,11 +151,12 @@ class HazardRecorder:
                 "check the line; the trace keeps the values of the example inputs",
             ),
         }
-        grouped: dict[tuple[str, str], list[SourceLocation]] = {}
+        grouped: dict[tuple[str, str, bool | None], list[SourceLocation]] = {}
         for hazard, count in self.hazards.items():
             place = at(hazard.file, hazard.line)
             place.count = count
-            grouped.setdefault((hazard.rule, hazard.how), []).append(place)
+            exercised = self.exercised.get((hazard.file, hazard.line))
+            grouped.setdefault((hazard.rule, hazard.how, exercised), []).append(place)
         return [
             Finding(
                 rule=rule,
@@ -125,8 +166,9 @@ class HazardRecorder:
                 message=messages[rule][0].format(how),
                 advice=messages[rule][1],
                 places=places,
+                exercised=exercised,
             )
-            for (rule, how), places in grouped.items()
+            for (rule, how, exercised), places in grouped.items()
         ]
 
 
@@ -142,19 +184,86 @@ def recording(spec: ModelSpec, inputs: Sequence[torch.Tensor], *, conversions: b
     dims = [tensor.dims for tensor in spec.inputs]
     batch = inputs[0].shape[0] if dims and dims[0] and dims[0][0].dynamic else None
     others = any(dim.dynamic for shape in dims for dim in shape[1:])
-    recorder = HazardRecorder(len(inputs), batch, sizes_matter=others)
-    originals = {name: getattr(torch.Tensor, name) for name in _CONVERSIONS} if conversions else {}
-    for name, original in originals.items():
-        setattr(torch.Tensor, name, _noting(recorder, name, original))
-    try:
+    sizes = {
+        (number, axis): int(tensor.shape[axis])
+        for number, (tensor, shape) in enumerate(zip(inputs, dims, strict=False))
+        for axis, dim in enumerate(shape)
+        if dim.dynamic
+    }
+    recorder = HazardRecorder(len(inputs), batch, others, sizes)
+
+    def note(tensor: torch.Tensor, how: str, frame: FrameType) -> None:
+        place = calling_line(frame) if torch._C._get_tracing_state() is not None else None
+        if place is not None:
+            recorder.note(tensor, how, *place, torchs=not is_models_own(frame.f_code.co_filename))
+
+    with ExitStack() as undo:
+        if conversions:
+            undo.enter_context(watching_conversions(lambda tensor, how, frame, _: note(tensor, how, frame)))
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield recorder
         for message in caught:
             recorder.warned(message)
-    finally:
-        for name, original in originals.items():
-            setattr(torch.Tensor, name, original)
+
+
+@contextmanager
+def watching_conversions(note: Callable[[torch.Tensor, str, FrameType, Any], None]) -> Iterator[None]:
+    """Calls ``note(tensor, how, frame, result)`` wherever Python takes the values out of a tensor."""
+    inside = False  # __array__ calls numpy, item may call __float__: one conversion
+
+    def watched(original: Any, how: str) -> Any:
+        def convert(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            nonlocal inside
+            if inside:
+                return original(self, *args, **kwargs)
+            inside = True
+            try:
+                result = original(self, *args, **kwargs)
+                note(self, how, sys._getframe(1), result)
+                return result
+            finally:
+                inside = False
+
+        return convert
+
+    def built(original: Any) -> Any:
+        def build(data: Any, *args: Any, **kwargs: Any) -> Any:
+            result = original(data, *args, **kwargs)
+            for tensor in _tensors_in(data):
+                note(tensor, _BUILT, sys._getframe(1), result)
+            return result
+
+        return build
+
+    replaced: dict[str, Any] = {name: watched(getattr(torch.Tensor, name), how) for name, how in _CONVERSIONS.items()}
+    values: Any = torch.Tensor.data
+    replaced["data"] = property(watched(values.__get__, _DATA), values.__set__)
+    with ExitStack() as undo:
+        for owner, changes in (
+            (torch.Tensor, replaced),
+            (torch, {name: built(getattr(torch, name)) for name in _BUILDERS}),
+        ):
+            for name, value in changes.items():
+                undo.callback(_way_back(owner, name))
+                setattr(owner, name, value)
+        yield
+
+
+def _way_back(owner: Any, name: str) -> Callable[[], None]:
+    """Restore an attribute: most of them belong to a base class and are uncovered again."""
+    if name in vars(owner):
+        return partial(setattr, owner, name, vars(owner)[name])
+    return partial(delattr, owner, name)
+
+
+def _tensors_in(data: Any) -> Iterator[torch.Tensor]:
+    if isinstance(data, (list, tuple)):
+        for item in data:
+            if isinstance(item, torch.Tensor):
+                yield item
+            else:
+                yield from _tensors_in(item)
 
 
 def failing_line(error: BaseException) -> tuple[str, int] | None:
@@ -178,16 +287,13 @@ def is_models_own(file: str) -> bool:
     return not any(path.is_relative_to(folder) for folder in (Path(torch.__file__).parent, Path(__file__).parents[1]))
 
 
-def _noting(recorder: HazardRecorder, name: str, original: Any) -> Any:
-    def noting(self: torch.Tensor, *args: Any) -> Any:
-        if torch._C._get_tracing_state() is not None:
-            frame = sys._getframe(1)
-            place = calling_line(frame)
-            if place is not None:
-                recorder.note(self, name, *place, torchs=not is_models_own(frame.f_code.co_filename))
-        return original(self, *args)
-
-    return noting
+def _plugin_folders() -> list[Path]:
+    """Folders of the packages, and files of the modules, that are loaded as plugins."""
+    roots = {
+        candidate.module.partition(".")[0] for group in (ADAPTERS, EXTENSIONS) for candidate in find_candidates(group)
+    }
+    files = [Path(file) for root in roots if (file := getattr(sys.modules.get(root), "__file__", None))]
+    return [file.parent if file.name == "__init__.py" else file for file in files]
 
 
 def calling_line(frame: FrameType | None) -> tuple[str, int] | None:

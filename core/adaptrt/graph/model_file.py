@@ -131,13 +131,13 @@ def require_symbolic_axes(model: ir.Model, spec: ModelSpec) -> None:
             if dim.dynamic and isinstance(size, int):
                 raise ExportError(
                     f"Axis {axis} of input {tensor.name!r} was to be dynamic ({dim}), and the exporter froze it to {size}.",
-                    hint="The model's code reads this size as a number; patch that, try the other --exporter, or ask for a fixed axis.",
+                    hint="The model's code reads this size as a number; patch that, or ask for a fixed axis.",
                 )
             if not dim.dynamic and size != dim.opt:
                 found = size if isinstance(size, int) else "dynamic"
                 raise ExportError(
                     f"Axis {axis} of input {tensor.name!r} is fixed at {dim.opt} in the spec and {found} in the graph.",
-                    hint="Ask for this size with --shape, or try the other --exporter.",
+                    hint="Ask for this size with --shape.",
                 )
 
 

@@ -62,6 +62,7 @@ class BuildJob(Job):
             require_shapes(spec, file if onnx_path == source else read_onnx(onnx_path))
             self.report.spec, self.report.opset = spec, file.opset
             self.report.operators["final"] = dict(file.operators.most_common())
+            self.require_other_precision(source, file)
             stage.note = f"{len(file.nodes)} nodes, opset {file.opset}"
         if self.request.set_dynamic_batch:
             self.verify_batch(source, onnx_path, spec)
@@ -86,6 +87,27 @@ class BuildJob(Job):
         target, device = target_of(self.request), self.request.build.device
         if all(one.backend.unavailable(target_for(one.backend, target), device) for one in builders):
             refuse_unavailable(self.request, builders)
+
+    def require_other_precision(self, source: Path, file: OnnxFile) -> None:
+        """Reject a precision that the graph has already if nothing is built from it: nothing would be written or compared."""
+        target, device = target_of(self.request), self.request.build.device
+        if (
+            self.precision.form != "cast"
+            or self.precision.onnx_type not in file.weight_types
+            or self.request.set_dynamic_batch
+            or self.session.others("build_engine")
+            or self.session.others("reduce_precision")
+            or any(
+                one.builds and not one.backend.unavailable(target_for(one.backend, target), device)
+                for one in self.chosen
+            )
+        ):
+            return
+        raise UsageError(
+            f"{source.name} is in {self.precision.onnx_type} already, so --precision {self.precision.name} changes nothing, "
+            "and no engine can be built here.",
+            hint="Build it where TensorRT is installed (adaptrt doctor), or start from the float32 file.",
+        )
 
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
         """The file to build from, and its spec with the requested shapes."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.backends.choice import target_for, target_of, targets_of
 from adaptrt.contributions import Metric
-from adaptrt.errors import AdaptrtError, ModelError, PatchError
+from adaptrt.errors import AdaptrtError, ModelError, PatchError, ShapeError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact, open_reduced
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
@@ -29,7 +29,7 @@ from adaptrt.pipeline.verification.samples import (
 )
 from adaptrt.pipeline.verification.verify import compare_samples, verify
 from adaptrt.report import Report
-from adaptrt.request import Request
+from adaptrt.request import Request, nearest_shape
 from adaptrt.specs import ModelSpec, Precision, task_named
 from adaptrt.specs.backends import KeepsManifest
 from adaptrt.specs.precisions import FP32
@@ -170,7 +170,8 @@ class ConversionJob(Job):
         runner = EagerRunner(model)
         count = SAMPLES[self.request.verify]
         shapes = sample_shapes(spec)
-        todo = list(numbered(shapes if self.request.verify == "full" else shapes[:1], count))
+        nearest = nearest_shape(spec)  # sizes that the network may refuse are all tried
+        todo = list(numbered(shapes if self.request.verify == "full" or nearest else shapes[:1], count))
         planned = len(todo)
         for done, (seed, sizes) in enumerate(todo):
             tensors = self.hooks.example_inputs(self.ctx, spec, sizes, seed)
@@ -181,6 +182,12 @@ class ConversionJob(Job):
                 raise
             except Exception as error:
                 given = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in inputs.items())
+                if nearest and spec.image is not None:
+                    raise ShapeError(
+                        f"The model does not run on {given}, whose sizes are not multiples of its stride "
+                        f"{spec.image.stride}: {type(error).__name__}: {error}",
+                        hint=f"The nearest: {nearest}",
+                    ) from error
                 raise ModelError(
                     f"The model itself fails on {given}: {type(error).__name__}: {error}",
                     hint=links.hint_of_inputs(self.ctx.options),
@@ -253,6 +260,8 @@ class ConversionJob(Job):
                         links.record_link(self.report.link(1), checks, error=PatchError)
                     else:
                         self.not_run(1, "--verify none")
+            self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
+            self.compare_export_context(model, spec)
             with self.timed("export") as stage:
                 inputs = self.hooks.example_inputs(self.ctx, spec, trace_shapes(spec), 0)
                 path = self.hooks.export_onnx(self.ctx, model, inputs, spec)
@@ -261,8 +270,18 @@ class ConversionJob(Job):
                     record.calls = count
         return path
 
+    def compare_export_context(self, model: nn.Module, spec: ModelSpec) -> None:
+        """Check that what exporting changes in torch does not change the eager result."""
+        if self.request.verify == "none":
+            return
+        from adaptrt.pipeline.verification.export_context import require_same_result
+
+        with self.timed("export context", verifying=True):
+            require_same_result(model, self.samples, spec, self.report.link(2))
+
     def rewrite(self, exported: Path, spec: ModelSpec) -> tuple[onnx_ir.Model, ModelSpec]:
         """Run the graph passes; before and after them, every axis is dynamic or fixed as requested."""
+        from adaptrt.backends.onnxruntime.exported import require_valid
         from adaptrt.export.torch_onnx import EXPORTER_KEY
         from adaptrt.graph.lint import annotate_sources, check_graph, read_source_locations
         from adaptrt.graph.model_file import complete_outputs, count_operators, read_model, require_symbolic_axes
@@ -274,6 +293,8 @@ class ConversionJob(Job):
             who = self.session.answered("export_onnx")
             self.report.exporter = graph.metadata_props.get(EXPORTER_KEY, "torchscript") if who == "core" else who
             self.report.operators["exported"] = count_operators(graph)
+            if who != "core":
+                require_valid(graph, exported, self.request, target_of(self.request))
             require_symbolic_axes(graph, spec)
             places = read_source_locations(graph)
             passes = self.hooks.graph_passes(self.ctx, spec)

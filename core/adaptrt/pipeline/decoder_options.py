@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import PluginError, UsageError, did_you_mean
+from adaptrt.errors import PluginError, ShapeError, UsageError, did_you_mean
 from adaptrt.options import fill_options, no_option, option_names, renamed_option, split_options, takes_option
-from adaptrt.request import Request
+from adaptrt.request import Request, ShapeRequest
 from adaptrt.specs import DecoderSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -19,13 +19,56 @@ if TYPE_CHECKING:
 def split_request_options(hooks: Hooks, request: Request) -> tuple[Any, dict[str, Any]]:
     """The adapter's options, filled, and the remaining options for the decoder.
 
-    The decoder depends on the model; an option that no decoder accepts raises a ``UsageError`` here.
+    The decoder depends on the model; an option that no decoder accepts, or that the decoder named by the options does not
+    accept, raises a ``UsageError`` here. So does a shape that contradicts the others, and one of an input that the
+    adapter's models do not have.
     """
     own = hooks.adapter_options()
+    _require_shapes(request.shapes, own)
     options, left = split_options(own, request.options)
-    if left:
+    named = getattr(options, "decoder", None)
+    if isinstance(named, str):
+        _require_decoder_options(named, left, request.adapter, own)
+    elif left:
         _require_taken(left, request.adapter, own)
     return options, left
+
+
+def _require_shapes(shapes: ShapeRequest, own: type[Any] | None) -> None:
+    """Reject names and contradictions that are known without the model.
+
+    The options type of an adapter may have ``INPUTS``, a class attribute: the names of the inputs that all of its models
+    have, the image first; ``()`` if the inputs are those named by ``--shape``.
+    """
+    known: tuple[str, ...] | None = getattr(own, "INPUTS", None)
+    if known is None:
+        return
+    unknown = [name for name in shapes.shapes if known and name not in known]
+    if unknown:
+        raise ShapeError(f"The model has no input {unknown[0]!r}.", hint=did_you_mean(unknown[0], known))
+    images = [name for name, profiles in shapes.shapes.items() if len(profiles[0]) == 4]
+    image = known[0] if known else images[0] if len(images) == 1 else None
+    if image is not None and image in shapes.shapes:
+        shapes.require_same(image, shapes.shapes[image], is_image=True)
+
+
+def _require_decoder_options(name: str, left: Mapping[str, Any], adapter: str, own: type[Any] | None) -> None:
+    from adaptrt.specs.decoders import find_decoder
+
+    decoder = find_decoder(name)
+    for key in left:
+        if not takes_option(decoder.params, key):
+            raise _no_option(key, adapter, decoder, own)
+    fill_options(decoder.params, left)
+
+
+def _no_option(key: str, adapter: str, decoder: Decoder, own: type[Any] | None) -> UsageError:
+    return no_option(
+        f"Neither adapter {adapter!r} nor decoder {decoder.name!r} has an option {key!r}.",
+        key,
+        decoder.params,
+        _names(own),
+    )
 
 
 def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks, request: Request) -> ModelSpec:
@@ -42,12 +85,7 @@ def with_decoder_options(spec: ModelSpec, left: Mapping[str, Any], hooks: Hooks,
     decoder = decoder_of(spec)
     for key in left:
         if not takes_option(decoder.params, key):
-            raise no_option(
-                f"Neither adapter {request.adapter!r} nor decoder {decoder.name!r} has an option {key!r}.",
-                key,
-                decoder.params,
-                _names(hooks.adapter_options()),
-            )
+            raise _no_option(key, request.adapter, decoder, hooks.adapter_options())
     params = fill_options(decoder.params, {**(spec.decoder.params if spec.decoder else {}), **left})
     if isinstance(params, DetectionParams):  # a file with an unknown class would predict nothing
         class_filter(params.classes, spec.labels)

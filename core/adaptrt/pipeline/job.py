@@ -257,7 +257,8 @@ class Job:
             found = output_error(error, self.destination.folder)
         message = found.message if isinstance(found, AdaptrtError) else str(found) or type(found).__name__
         if isinstance(found, (ExportError, VerificationError)):
-            found.hint = links.hint_with_hazards(found.hint, self.report.findings)
+            tried = self.ctx.failed_exporters if hasattr(self, "ctx") else ()
+            found.hint = links.hint_with_hazards(links.hint_without(found.hint, tried), self.report.findings)
         hint = found.hint if isinstance(found, AdaptrtError) else None
         self.report.status = "failed"
         for link in self.report.links:

@@ -58,10 +58,11 @@ def guarded(link: Link, *, error: type[PatchError | VerificationError] = Verific
         raise error(f"Link {link.number} ({link.name}) fails: {reason}", hint=_HINTS[link.number]) from found
 
 
+_OTHER_EXPORTER = "the other --exporter, "
 _HINTS = {
     0: "Pre- or postprocessing differs from the framework's: letterbox, channel order, normalization or decoding.",
     1: "A patch changes the result. Find out which with --debug and --verify full, or disable the adapter's patches.",
-    2: "The exported graph computes different results: try the other --exporter, --no-simplify, or a lower --opset.",
+    2: f"The exported graph computes different results: try {_OTHER_EXPORTER}--no-simplify, or a lower --opset.",
     3: "Keep more of the graph in float32 (--keep-fp32), or choose another --precision.",
     4: "The backend computes different results: try --precision fp32, then keep parts in float32 (--keep-fp32).",
     5: "Outputs agree but predictions do not: look at the images in the report.",
@@ -71,6 +72,11 @@ _BATCH_DEPENDENT = (
     "The result of a sample depends on the others in its batch: the model mixes them (a mean over axis 0, BatchNorm that "
     "is not in eval mode), or the graph holds the batch size of the example as a constant. --batch 1 fixes the batch."
 )
+
+
+def hint_without(hint: str | None, failed_exporters: Sequence[str]) -> str | None:
+    """The hint, without the other exporter if that has failed already."""
+    return hint.replace(_OTHER_EXPORTER, "") if hint and failed_exporters else hint
 
 
 def hint_with_hazards(hint: str | None, findings: Sequence[Finding]) -> str | None:

@@ -170,6 +170,10 @@ def output_error(error: OSError, folder: Path, flag: str = "-o") -> OutputError:
             f"No space left on the device holding {folder}.",
             hint=f"Free some space, or choose another folder with {flag}.",
         )
+    if error.errno == errno.EFBIG:
+        return OutputError(
+            f"A file in {folder} is larger than the limit of this process.", hint="Raise it: ulimit -f unlimited"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"{folder} is not writable.", hint=elsewhere)
     if error.errno in (errno.EEXIST, errno.ENOTDIR):

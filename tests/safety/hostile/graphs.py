@@ -57,6 +57,21 @@ def image(folder: Path) -> None:
         place.write_bytes(cv2.imencode(".png", np.full((40, 50, 3), 90, np.uint8))[1].tobytes())
 
 
+# each found an internal error once: names and metadata that are not UTF-8
+MUTATIONS = (b"flatten", b"pooled", b"adaptrt.spec", b"probabilities", b"images")
+
+
+def mutated(text: bytes) -> Callable[[Path], None]:
+    """The file with the first letter of a name, wherever it stands, outside of UTF-8."""
+
+    def make(folder: Path) -> None:
+        model(folder, SPEC)
+        path = folder / "evil.onnx"
+        path.write_bytes(path.read_bytes().replace(text, b"\xff" + text[1:]))
+
+    return make
+
+
 def with_spec(**changes: Any) -> Callable[[Path], None]:
     return lambda folder: model(folder, {**SPEC, **changes})
 
@@ -235,6 +250,11 @@ CASES = [
     Case("markup-is-shown-as-it-is", hostile_names(MARKUP), PREDICT, (0,), says="[bold red]x[/]", needs=NEEDS),
     Case("file-names", hostile_file_name, ("predict", "evil.onnx", "images"), (0, MODEL), needs=NEEDS),
     Case("png-bomb", png_bomb, ("predict", "evil.onnx", "bomb.png"), (MODEL,), says="pixels", needs=NEEDS, megabytes=300),
+    *(
+        Case(f"not-utf8-{text.decode()}-{command[0]}", mutated(text), command, ANY, needs=NEEDS)
+        for text in MUTATIONS
+        for command in (LINT, INSPECT, PREDICT)
+    ),
     Case("truncated", lambda folder: (folder / "evil.onnx").write_bytes(b"\x08\x08\x12\x07"), LINT, (GRAPH,), needs=NEEDS),
     Case("output-name-too-long", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "image.png", "-o", "x" * 300 + ".png"), (USAGE,), needs=NEEDS),
     Case("output-very-deep", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "image.png", "-o", "d/" * 3000), (USAGE,), needs=NEEDS),

@@ -92,6 +92,12 @@ BROKEN: dict[str, Callable[[], ir.Model]] = {
     "type": lambda: model_of([node("Cast", "x", to=TensorProto.DOUBLE)], result=TensorProto.DOUBLE),
     "custom-operator": lambda: model_of([node("Thing", "x", domain="my.ops")], domains=["my.ops"]),
     "restriction": lambda: model_of([node("TopK", "x k", "y i", axis=1)], {"k": np.array([4000])}),
+    "opset-form": lambda: model_of([node("Pad", "x p", mode="wrap")], {"p": np.zeros(8, np.int64)}),
+    "unproven": lambda: model_of(
+        [node("DeformConv", "x w o", kernel_shape=[1, 1])],
+        {"w": np.ones((2, 4, 1, 1), np.float32), "o": np.ones((1, 2, 8, 8), np.float32)},
+        opset=19,
+    ),
 }
 BROKEN_FOR_RTX: dict[str, Callable[[], ir.Model]] = {
     "no-kernel": lambda: model_of(
@@ -353,3 +359,67 @@ class TestPlaces:
         assert shown_file(str(tmp_path / "nets" / "a.py")) == "nets/a.py"
         assert shown_file("/usr/lib/python3/dist-packages/timm/a.py") == "timm/a.py"
         assert shown_file("/very/far/away/a.py") == "away/a.py"
+
+
+PADS = {"p": np.zeros(8, np.int64)}
+SCALES = {"s": np.array([1, 1, 2, 2], np.float32)}
+GRID = {"g": np.zeros((1, 3, 3, 3, 3), np.float32)}
+VOLUME = (1, 4, 4, 4, 4)
+UPDATES = {"i": np.zeros((1, 4, 8, 8), np.int64), "u": np.zeros((1, 4, 8, 8), np.float32)}
+ALL: set[int | str] = {8, 10, 11, "rtx"}
+
+
+@pytest.mark.parametrize(
+    ("model", "targets", "source"),
+    [
+        (lambda: model_of([node("Einsum", "x w", equation="...ij,jk->...ik")], {"w": np.ones((8, 3), np.float32)}), {8}, "table of 8.6"),
+        (lambda: model_of([node("Einsum", "x", equation="abii->abi")]), {8}, "table of 8.6"),
+        (lambda: model_of([node("Einsum", "x w w", equation="abij,jk,kl->abil")], {"w": np.ones((8, 8), np.float32)}), {8}, "API"),
+        (lambda: model_of([node("Einsum", "x", equation="ABIJ->ABJI")]), {8, "rtx"}, "parser of 8.6"),
+        (lambda: model_of([node("Einsum", "x", equation="abij->abji")]), set(), ""),
+        (lambda: model_of([node("GridSample", "x g", mode="linear")], GRID, shape=VOLUME, opset=20), {8, 10, 11}, "API"),
+        (lambda: model_of([node("GridSample", "x g")], {"g": np.zeros((1, 3, 3, 2), np.float32)}), set(), ""),
+        (lambda: model_of([node("Pad", "x p", mode="wrap")], PADS, opset=19), {8}, "parser of 8.6"),
+        (lambda: model_of([node("Pad", "x p", mode="reflect")], PADS), set(), ""),
+        (lambda: model_of([node("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])]), ALL, "parser of 8.6"),
+        (lambda: model_of([node("MaxPool", "x", kernel_shape=[2, 2], dilations=[1, 1])]), set(), ""),
+        (lambda: model_of([node("Resize", "x _ s", mode="linear", antialias=1)], SCALES, opset=18), ALL, "does not read"),
+        (lambda: model_of([node("Resize", "x _ s", mode="linear", coordinate_transformation_mode="half_pixel_symmetric")], SCALES, opset=19), ALL, "table of 8.6"),
+        (lambda: model_of([node("Resize", "x _ s", mode="cubic")], SCALES), set(), ""),
+        (lambda: model_of([node("ScatterElements", "x i u", reduction="add")], UPDATES), {8, "rtx"}, "does not read"),
+        (lambda: model_of([node("ScatterElements", "x i u")], UPDATES), set(), ""),
+        (lambda: model_of([node("ScatterND", "x i u", reduction="add")], {"i": np.zeros((1, 1), np.int64), "u": np.zeros((1, 4, 8, 8), np.float32)}), ALL, "does not read"),
+        (lambda: model_of([node("LSTM", "x w r", hidden_size=3, layout=1)], {"w": np.ones((1, 12, 8), np.float32), "r": np.ones((1, 12, 3), np.float32)}, shape=(2, 4, 8)), {8, 10, 11}, "does not read"),
+        (lambda: model_of([node("QuantizeLinear", "x s z")], {"s": np.float32(1), "z": np.uint8(128)}, result=TensorProto.UINT8), ALL, "table of 8.6"),
+        (lambda: model_of([node("QuantizeLinear", "x s z")], {"s": np.float32(1), "z": np.int8(0)}, result=TensorProto.INT8), set(), ""),
+        (lambda: model_of([node("ReverseSequence", "x l", batch_axis=1, time_axis=0)], {"l": np.array([1, 1, 1, 1])}), set(), ""),
+    ],
+)  # fmt: skip
+def test_forms_that_a_target_does_not_take(model: Callable[[], ir.Model], targets: set[int | str], source: str) -> None:
+    found = {target: check_graph(model(), None, generation_of(target)) for target in ALL}
+    refused = {target: [one for one in findings if one.rule == "restriction"] for target, findings in found.items()}
+    assert {target for target, findings in refused.items() if findings} == targets
+    if 8 in targets:
+        assert source in refused[8][0].message
+    if "rtx" in targets:
+        assert "RTX run" in refused["rtx"][0].message
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "needed"),
+    [
+        ([node("Pad", "x p", mode="wrap")], PADS, 19),
+        ([node("Resize", "x _ s", mode="linear", coordinate_transformation_mode="half_pixel_symmetric")], SCALES, 19),
+        ([node("ScatterElements", "x i u", reduction="max")], UPDATES, 18),
+        ([node("Pad", "x p", mode="edge")], PADS, 0),
+    ],
+)
+def test_the_lowest_opset_of_a_form(nodes: Any, constants: Any, needed: int) -> None:
+    for opset in (17, 18, 19):
+        messages = [
+            one.message
+            for one in check_graph(model_of(nodes, constants, opset=opset), None, generation_of(10))
+            if one.rule == "opset-form"
+        ]
+        assert bool(messages) == (opset < needed)
+        assert all(f"opset {needed}" in message for message in messages)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 import pytest
 
-from adaptrt.errors import UsageError
-from adaptrt.pipeline.decoder_options import with_decoder_options
+from adaptrt.errors import PluginError, ShapeError, UsageError
+from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
 from adaptrt.plugins.facade import Hooks
-from adaptrt.request import Request
-from adaptrt.specs import DecoderSpec, InputSpec, ModelSpec
+from adaptrt.request import Request, ShapeRequest
+from adaptrt.specs import DecoderSpec, Dim, InputSpec, ModelSpec, parse_shapes
 
 REQUEST = Request("net", "tiny")
 
@@ -48,5 +49,46 @@ def test_one_threshold_for_mmdets_dense_heads() -> None:
 
 
 def test_a_class_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="no class 'c'"):
+    with pytest.raises(UsageError, match="Unknown class 'c'"):
         completed(DecoderSpec("yolo"), classes="c")
+
+
+@dataclass(frozen=True)
+class Images:
+    INPUTS: ClassVar[tuple[str, ...]] = ("images", "masks")
+
+
+@dataclass(frozen=True)
+class Anything:
+    INPUTS: ClassVar[tuple[str, ...]] = ()
+    decoder: str = "raw"
+
+
+def split(own: type[Any], options: dict[str, str] | None = None, **shapes: Any) -> dict[str, Any]:
+    class Adapter:
+        def adapter_options(self) -> type[Any]:
+            return own
+
+    request = Request("net", "tiny", options=options or {}, shapes=ShapeRequest(**shapes))
+    return split_request_options(cast("Hooks", Adapter()), request)[1]
+
+
+def test_shapes_that_cannot_be_are_told_before_the_model_is_loaded() -> None:
+    with pytest.raises(ShapeError, match="no input 'image'") as caught:
+        split(Images, shapes=parse_shapes(["image=1x3x64x64"]))
+    assert caught.value.hint == "Did you mean 'images'?"
+    for own, name in ((Images, "images"), (Anything, "x")):
+        with pytest.raises(ShapeError, match="--imgsz 32x32 contradict"):
+            split(own, shapes=parse_shapes([f"{name}=1x3x64x64"]), imgsz=(32, 32))
+        with pytest.raises(ShapeError, match="--batch 4 contradict"):
+            split(own, shapes=parse_shapes([f"{name}=1x3x64x64"]), batch=Dim.fixed(4))
+        split(own, shapes=parse_shapes([f"{name}=1x3x64x64"]), imgsz=(64, 64))
+    split(Anything, shapes=parse_shapes(["a=1x3x64x64", "b=1x3x64x64"]), imgsz=(32, 32))  # either may be the image
+
+
+def test_options_of_a_decoder_that_is_named() -> None:
+    assert split(Anything, {"decoder": "yolo", "conf": "0.4"}) == {"conf": "0.4"}
+    with pytest.raises(PluginError, match="Unknown decoder 'yolo_seg'"):
+        split(Anything, {"decoder": "yolo_seg"})
+    with pytest.raises(UsageError, match="nor decoder 'raw' has an option 'conf'"):
+        split(Anything, {"conf": "0.4"})

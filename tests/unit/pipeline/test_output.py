@@ -177,6 +177,7 @@ def test_a_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     [
         (errno.ENOSPC, "No space left"),
         (errno.EDQUOT, "No space left"),
+        (errno.EFBIG, "larger than the limit of this process"),
         (errno.EROFS, "is not writable"),
         (errno.EPERM, "is not writable"),
         (errno.EIO, "Input/output error"),

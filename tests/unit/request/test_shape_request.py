@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptrt.errors import ShapeError, UsageError
-from adaptrt.request import Request, ShapeRequest
+from adaptrt.request import Request, ShapeRequest, nearest_shape
 from adaptrt.specs import Dim, ImageTransform, InputSpec, ModelSpec, parse_shape, parse_shapes
 
 SPEC = ModelSpec((InputSpec.image(640, 640),), image=ImageTransform(stride=32))
@@ -82,9 +82,27 @@ def test_sizes_are_rounded_up_to_the_stride_with_a_warning() -> None:
     spec, warnings = ShapeRequest(imgsz=(641, 640)).apply(SPEC)
     assert spec.image_size == (672, 640)
     assert warnings == ["height 641 is not a multiple of the stride 32: rounded up to 672."]
-    spec, warnings = ShapeRequest(shapes=parse_shapes(["images=1x3x100..200@150x33"])).apply(SPEC)
-    assert "x".join(map(str, spec.input("images").dims)) == "1x3x128..224@160x64"
-    assert len(warnings) == 1
+    spec, warnings = ShapeRequest(imgsz=(416, 640), dynamic=frozenset({"hw"})).apply(SPEC)
+    assert "x".join(map(str, spec.input("images").dims)) == "1x3xheight:224..832@416xwidth:320..1280@640"
+    assert warnings == ["height 208..832@416 are not all multiples of the stride 32: rounded up to 224..832@416."]
+
+
+@pytest.mark.parametrize(
+    ("shape", "nearest"),
+    [
+        ("1x3x300..600@400x320", "--shape images=1x3x320..608@416x320"),
+        ("1x3x400x320", "--shape images=1x3x416x320"),
+        ("1..4x3x64..640x1..32", "--shape images=1..4@4x3x64..640@640x32"),
+        ("1x3x320x320", ""),
+    ],
+)
+def test_a_whole_shape_is_taken_as_it_is(shape: str, nearest: str) -> None:
+    spec, warnings = ShapeRequest(shapes=parse_shapes([f"images={shape}"])).apply(SPEC)
+    assert [axis.max for axis in spec.input("images").dims] == [
+        axis.max for axis in parse_shapes([f"images={shape}"])["images"][0]
+    ]
+    assert warnings == []
+    assert nearest_shape(spec) == nearest
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([1, 8, 32, 64]), st.booleans())

@@ -29,6 +29,9 @@ def describe(path: Path) -> Description:
     if not model.graph.node and not model.graph.output:
         raise _unreadable(path)
     nodes = list(_all_nodes(model.graph))
+    texts = (text for node in nodes for text in (node.name, node.op_type, node.domain, *node.input, *node.output))
+    if any(isinstance(text, bytes) for text in texts):  # what protobuf makes of text that is not UTF-8
+        raise _unreadable(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     description = Description(
         path=str(path),

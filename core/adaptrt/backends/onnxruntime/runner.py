@@ -52,6 +52,13 @@ class OnnxRuntimeRunner:
                 raise
             said, hint = _load_failure(str(error).strip(), path)
             raise ModelError(f"ONNX Runtime cannot load {path.name}: {said}", hint=hint) from error
+        try:  # names and metadata are decoded when they are read
+            _ = (self.inputs, self.outputs, self.metadata)
+        except UnicodeDecodeError as error:
+            raise ModelError(
+                f"{path.name} holds text that is not valid UTF-8.",
+                hint="Check that the file is complete; convert the model again.",
+            ) from error
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -81,7 +88,7 @@ class OnnxRuntimeRunner:
             shapes = ", ".join(f"{name} {tuple(array.shape)} {array.dtype}" for name, array in inputs.items())
             wanted = ", ".join(f"{info.name} {info.shape} {info.dtype}" for info in self.inputs)
             raise ModelError(
-                f"ONNX Runtime failed on {shapes}: {str(error).strip().splitlines()[0]}",
+                f"ONNX Runtime failed on {shapes}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}",
                 hint=f"The file takes {wanted}.",
             ) from error
         return dict(zip((info.name for info in self._session.get_outputs()), outputs, strict=True))

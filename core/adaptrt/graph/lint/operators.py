@@ -92,10 +92,13 @@ _RTX: Mapping[str, tuple[str, str]] = {
     "RoiAlign": ("needs-device", "without a GPU the parser refuses it (RTX run)"),
 }
 
+# in the table, and implemented by a plugin that was not seen to build
+_UNPROVEN = ("unproven", "in the table of 10.15, by a plugin that is not part of TensorRT-RTX 1.7 (RTX run)")
+
 _REFUSED: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "8": dict.fromkeys(_NEVER | _LATER, ("unsupported", "")),
-    "10": dict.fromkeys(_NEVER, ("unsupported", "")),
-    "11": dict.fromkeys(_NEVER, ("unsupported", "")),
+    "10": {**dict.fromkeys(_NEVER, ("unsupported", "")), "DeformConv": _UNPROVEN},
+    "11": {**dict.fromkeys(_NEVER, ("unsupported", "")), "DeformConv": _UNPROVEN},
     "rtx": _RTX,
 }
 

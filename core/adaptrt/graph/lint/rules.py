@@ -8,6 +8,7 @@ from functools import cached_property
 
 import onnx_ir as ir
 
+from adaptrt.graph.lint.forms import lowest_opset, refused_forms
 from adaptrt.graph.lint.hits import Hit
 from adaptrt.graph.lint.operators import refusal
 from adaptrt.graph.lint.raw_outputs import raw_outputs
@@ -88,7 +89,14 @@ RULES = {
         "warning", "an operator outside ONNX", "TensorRT needs a plugin for it: --plugin-lib FILE"
     ),
     "restriction": Rule(
-        "error", "an option of the operator that TensorRT's parser does not take", "leave the option out"
+        "error", "a form of the operator that the target does not take",
+        "write it with operators that the target takes, or choose another --target",
+    ),
+    "opset-form": Rule(
+        "error", "the form of the operator is newer than the file's opset", "export again with the --opset named"
+    ),
+    "unproven": Rule(
+        "warning", "not known to be supported", "build it to find out; another --target, or operators that are known to be"
     ),
 }  # fmt: skip
 
@@ -191,7 +199,7 @@ def hits(graph: Graph) -> Iterator[Hit]:
             yield Hit(refused[0], name, node, refused[1])
         for value in node.outputs:
             yield from _type(value, graph.target, node)
-        for rule, detail in (*_shapes(node), *_values(node, graph), *_restrictions(node)):
+        for rule, detail in (*_shapes(node), *_values(node, graph), *_restrictions(node, graph)):
             # later generations compute in int64 as they are told, only slower
             yield Hit(rule, name, node, detail, "info" if rule == "int64" and graph.target.int64 else None)
 
@@ -254,16 +262,14 @@ def _values(node: ir.Node, graph: Graph) -> Iterator[tuple[str, str]]:
         yield HALF_PIXELS, ""
 
 
-def _restrictions(node: ir.Node) -> Iterable[tuple[str, str]]:
-    """Options that the tables of supported operators exclude."""
-    attributes = node.attributes
-    if node.op_type == "Resize" and "antialias" in attributes and attributes["antialias"].as_int():
-        yield "restriction", "antialias"
-    if node.op_type == "MaxPool" and len(node.outputs) > 1 and node.outputs[1].uses():
-        yield "restriction", "the output of indices"
-    if node.op_type == "ScatterND" and "reduction" in attributes and attributes["reduction"].as_string() != "none":
-        yield "restriction", f"reduction {attributes['reduction'].as_string()}"
+def _restrictions(node: ir.Node, graph: Graph) -> Iterable[tuple[str, str]]:
+    """Forms that the target does not take, and forms that the file's opset does not have."""
+    for detail in refused_forms(node, graph.target):
+        yield "restriction", detail
     if node.op_type == "TopK":
         wanted = number(node.inputs[1]) or [0]
         if wanted[0] > 3840:
-            yield "restriction", f"k = {wanted[0]}, beyond 3840"
+            yield "restriction", f"k = {wanted[0]}, beyond 3840 (table of 10.15)"
+    opset, form = lowest_opset(node)
+    if opset > graph.opset:
+        yield "opset-form", f"{form} is of opset {opset}, and the file has {graph.opset}"

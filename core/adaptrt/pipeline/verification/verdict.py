@@ -50,7 +50,9 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
         for one in report.exercise
         if one.ratio <= EXERCISED
     ]
-    missing += [_undecided(finding) for finding in report.findings if finding.rule in _UNDECIDED]
+    missing += [
+        _undecided(finding) for finding in report.findings if finding.rule in _UNDECIDED and not finding.exercised
+    ]
     return Verdict("partly verified" if missing else "verified", missing)
 
 

@@ -1,0 +1,92 @@
+"""The default export: the exporter that was chosen, with ``auto`` the other one too where the first fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from adaptrt.backends.choice import target_of
+from adaptrt.backends.onnxruntime.exported import require_valid
+from adaptrt.errors import ExportError, UsageError
+from adaptrt.export.choices import choose_exporter, choose_opset
+from adaptrt.export.eager import EagerRunner
+from adaptrt.export.exercise import exercise
+from adaptrt.export.torch_onnx import export_onnx, takes_dynamo
+from adaptrt.export.tracing_hazards import HazardRecorder
+from adaptrt.graph.lint.source_locations import at
+from adaptrt.graph.model_file import read_model, require_symbolic_axes
+from adaptrt.request import Conversion, Exporter
+from adaptrt.specs import ModelSpec
+
+
+def export(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
+    """A valid graph whose axes are those of the spec. Tracing hazards become findings, with whether samples decide them."""
+    path = ctx.workdir / "exported.onnx"
+    plan = _exporters(ctx, model, spec)
+    tried: list[Exporter] = []
+    failures: list[ExportError] = []
+    for exporter, opset in plan:
+        tried.append(exporter)
+        try:
+            untried = [name for name, _ in plan if name not in tried] if ctx.request.exporter == "auto" else None
+            # with auto the other one is tried here, and no hint has to name it
+            known: list[Exporter] = ["dynamo", "torchscript"] if untried is not None else tried
+            hazards = _attempt(ctx, model, inputs, spec, path, exporter, opset, known)
+        except ExportError as error:
+            failures.append(error)
+            ctx.failed_exporters.append(exporter)
+            if untried:
+                ctx.warn(f"{error.message} Exporting with {untried[0]} instead.")
+            continue
+        exercise(hazards, EagerRunner(model).run, ctx.samples)
+        ctx.findings.extend(hazards.findings(at))
+        return path
+    raise _failure(failures)
+
+
+def _exporters(ctx: Conversion, model: nn.Module, spec: ModelSpec) -> list[tuple[Exporter, int]]:
+    """What to try, in order, with the opset of each."""
+    request, target = ctx.request, target_of(ctx.request)
+    first = choose_exporter(request.exporter, spec, target)
+    order = [(first, choose_opset(request.opset, first, target))]
+    other: Exporter = "dynamo" if first == "torchscript" else "torchscript"
+    if request.exporter == "auto" and (other == "torchscript" or takes_dynamo(model)):
+        with suppress(UsageError):  # it does not write the opset that was asked for
+            order.append((other, choose_opset(request.opset, other, target)))
+    return order
+
+
+def _attempt(
+    ctx: Conversion,
+    model: nn.Module,
+    inputs: Mapping[str, torch.Tensor],
+    spec: ModelSpec,
+    path: Path,
+    exporter: Exporter,
+    opset: int,
+    tried: list[Exporter],
+) -> HazardRecorder:
+    hazards = export_onnx(model, inputs, spec, path, exporter=exporter, opset=opset, tried=tried)
+    try:
+        graph = read_model(path)
+        require_valid(graph, path, ctx.request, target_of(ctx.request))
+        require_symbolic_axes(graph, spec)
+    except ExportError as error:
+        other: Exporter = "dynamo" if exporter == "torchscript" else "torchscript"
+        if other not in tried and (other == "torchscript" or takes_dynamo(model)):
+            error.hint = f"{error.hint or ''} Or try --exporter {other}.".strip()
+        raise
+    return hazards
+
+
+def _failure(failures: list[ExportError]) -> ExportError:
+    """The first failure is that of the exporter that suits the model best; the others are told with it."""
+    first, *others = failures
+    if not others:
+        return first
+    said = " ".join(f"The other exporter fails too: {other.message}" for other in others)
+    return ExportError(f"{first.message} {said}", hint=first.hint)

@@ -1,0 +1,93 @@
+"""Options of other tools, and what does the same here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+_FLAGS: Mapping[str, tuple[str, str]] = {
+    # mmdet's deployment scripts and MMDeploy
+    "--cfg-options": ("mmdet", "--set cfg.KEY=VALUE"),
+    "--skip-postprocess": ("mmdet", "--set raw=true"),
+    "--dynamic-export": ("mmdet", "--dynamic batch,hw"),
+    "--trt-file": ("mmdet", "-o FILE.engine"),
+    "--output-file": ("mmdet", "-o FILE"),
+    "--input-img": ("mmdet", "--image FILE"),
+    "--test-img": ("mmdet", "--test-image FILE"),
+    "--opset-version": ("mmdet", "--opset N"),
+    "--work-dir": ("MMDeploy", "-o FOLDER/"),
+    "--workspace-size": ("mmdet", "--workspace SIZE"),
+    # trtexec
+    "--onnx": ("trtexec", "adaptrt build FILE.onnx"),
+    "--saveEngine": ("trtexec", "-o FILE.engine"),
+    "--loadEngine": ("trtexec", "adaptrt inspect FILE.engine"),
+    "--minShapes": ("trtexec", "--min-shape INPUT:SHAPE"),
+    "--optShapes": ("trtexec", "--opt-shape INPUT:SHAPE"),
+    "--maxShapes": ("trtexec", "--max-shape INPUT:SHAPE"),
+    "--shapes": ("trtexec", "--shape INPUT=SHAPE"),
+    "--memPoolSize": ("trtexec", "--workspace SIZE"),
+    "--best": ("trtexec", "--precision fp16, or int8"),
+    "--noTF32": ("trtexec", "--no-tf32"),
+    "--builderOptimizationLevel": ("trtexec", "--opt-level 0-5"),
+    "--timingCacheFile": ("trtexec", "--timing-cache, which is on by default"),
+    "--versionCompatible": ("trtexec", "--version-compatible"),
+    "--hardwareCompatibilityLevel": ("trtexec", "--hardware-compatible ampere+"),
+    "--stripWeights": ("trtexec", "--strip-weights"),
+    "--refit": ("trtexec", "--refittable"),
+    "--staticPlugins": ("trtexec", "--plugin-lib LIB"),
+    "--dynamicPlugins": ("trtexec", "--plugin-lib LIB"),
+    # export.py of YOLOv5
+    "--include": ("YOLOv5", "--to onnx,engine"),
+    "--nms": ("YOLOv5", "predict, which applies it to the outputs"),
+}
+_WORDS: Mapping[str, str] = {
+    "model": "SOURCE",
+    "format": "--to",
+    "imgsz": "--imgsz",
+    "batch": "--batch",
+    "opset": "--opset",
+    "workspace": "--workspace",
+    "device": "--device",
+    "conf": "--set conf=",
+    "iou": "--set iou=",
+    "max_det": "--set max_det=",
+    "source": "the images, behind the file",
+}
+_SWITCHES: Mapping[str, tuple[str, str]] = {
+    "half": ("--precision fp16", "nothing: float32 is the default"),
+    "int8": ("--precision int8", "nothing: float32 is the default"),
+    "dynamic": ("--dynamic batch,hw", "--dynamic none"),
+    "simplify": ("nothing: it is the default", "--no-simplify"),
+}
+
+
+def flag_here(flag: str) -> str:
+    """A sentence about another tool's option; empty if it is not known."""
+    if flag not in _FLAGS:
+        return ""
+    tool, here = _FLAGS[flag]
+    return f"{flag} of {tool} is here: {here}."
+
+
+def words_here(words: Sequence[str]) -> str:
+    """A sentence about arguments in the syntax of ``yolo`` (``format=engine half=True``); empty if none are."""
+    found = [said for word in words if (said := _word_here(word))]
+    return f"Arguments of yolo are options here: {'; '.join(found)}." if found else ""
+
+
+def _word_here(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals or key.startswith("-"):
+        return ""
+    if key in _SWITCHES:
+        on, off = _SWITCHES[key]
+        return f"{word} is {off if value.lower() in ('false', '0', 'no') else on}"
+    here = _WORDS.get(key)
+    if here is None:
+        return ""
+    if key == "model":
+        return f"{word} is {value}, the first argument"
+    if key == "device" and value.isdecimal():
+        value = f"cuda:{value}"
+    return (
+        f"{word} is {here}{'' if here.endswith('=') else ' '}{value}" if here.startswith("--") else f"{word} is {here}"
+    )

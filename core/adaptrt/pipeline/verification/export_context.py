@@ -1,0 +1,58 @@
+"""What exporting changes of torch is compared in eager mode, before anything is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adaptrt.errors import VerificationError
+from adaptrt.pipeline.verification.samples import Sample
+from adaptrt.pipeline.verification.verify import compare_samples
+from adaptrt.report import Link
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.precisions import FP32
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def require_same_result(model: nn.Module, samples: Sequence[Sample], spec: ModelSpec, link: Link) -> None:
+    """The model without torch's fused attention and without pools of unknown size; a ``VerificationError`` names the
+    cause, and ``link`` fails with it. Models that use neither run once."""
+    import torch
+
+    from adaptrt.export.context import as_exported, depends_on_context
+    from adaptrt.export.eager import EagerRunner
+
+    tensors = [torch.from_numpy(np.array(array)) for array in samples[0].inputs.values()]
+    if not depends_on_context(model, tensors):
+        return
+    runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
+    with as_exported():
+        checks, outputs = compare_samples(runner.run, samples, spec, FP32)
+    failed = next((check for check in checks if not check.passed), None)
+    if failed is None:
+        return
+    link.checks.extend(checks)
+    link.status, link.reason = "failed", "compared in eager mode, without torch's fused attention"
+    limit = f", at most {failed.limit:.3g} is accepted" if failed.limit is not None else ""
+    raise VerificationError(
+        f"The result depends on torch's fused attention, which no exported graph has: without it {failed.title} differs "
+        f"by {failed.value:.3g}{limit}. {_where(samples, outputs)}",
+        hint="Padded positions are 0 on the fast path and computed without it. Mask them before they are used: "
+        "x.masked_fill(mask.unsqueeze(-1), 0), or nn.TransformerEncoder(..., enable_nested_tensor=False).",
+    )
+
+
+def _where(samples: Sequence[Sample], outputs: Sequence[dict[str, np.ndarray]]) -> str:
+    """Whether all that differs is 0 in the reference, as padded positions are."""
+    for sample, found in zip(samples, outputs, strict=True):
+        for name, expected in sample.reference.items():
+            if expected.shape != found[name].shape:
+                continue
+            different = ~np.isclose(expected, found[name], rtol=1e-3, atol=1e-4, equal_nan=True)
+            if different.any() and not (expected[different] == 0).all():
+                return ""
+    return "All values that differ are 0 with it; the others agree."

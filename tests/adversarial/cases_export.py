@@ -1,0 +1,276 @@
+"""What the trace loses, and faults of an exporter in single nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from adversarial_cases import Case, Fault, change_initializer, module
+from torch import nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def at_node(operator: str, change: Callable[[onnx.ModelProto, onnx.NodeProto], None]) -> Fault:
+    """A fault in the first node of this operator."""
+
+    def fault(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.op_type == operator)
+        change(model, node)
+
+    return fault
+
+
+def dropped(operator: str) -> Fault:
+    """The node becomes an Identity of its first input."""
+
+    def change(_: onnx.ModelProto, node: onnx.NodeProto) -> None:
+        node.op_type = "Identity"
+        del node.input[1:]
+        del node.attribute[:]
+
+    return at_node(operator, change)
+
+
+def renamed(operator: str, other: str) -> Fault:
+    return at_node(operator, lambda _, node: setattr(node, "op_type", other))
+
+
+def attribute(operator: str, name: str, value: Any) -> Fault:
+    def change(_: onnx.ModelProto, node: onnx.NodeProto) -> None:
+        from onnx import helper
+
+        kept = [one for one in node.attribute if one.name != name]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute(name, value)])
+
+    return at_node(operator, change)
+
+
+def constant(operator: str, index: int, value: Any) -> Fault:
+    """Another constant at an input of the node."""
+
+    def change(model: onnx.ModelProto, node: onnx.NodeProto) -> None:
+        from onnx import numpy_helper
+
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), "altered"))
+        node.input[index] = "altered"
+
+    return at_node(operator, change)
+
+
+def frozen_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+
+
+def rounded_weight(array: Any) -> Any:
+    """To the 8 bits of bfloat16."""
+    return (array.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def nudged(array: Any) -> Any:
+    array.reshape(-1)[0] += 0.01
+    return array
+
+
+IMAGE = ("x=1..4x5x8x8",)
+SIZES = ("x=1..4x5x5..12@8x5..12@8",)
+POOLED = module(lambda self, x: self.conv(x).clamp(-0.5, 0.5).mean((2, 3)), conv=lambda: nn.Conv2d(5, 4, 3, padding=1))
+CONV = module(lambda self, x: functional.leaky_relu(self.conv(x), 0.1), conv=lambda: nn.Conv2d(5, 4, 3, padding=1))
+LINEAR = module(lambda self, x: self.linear(x), linear=lambda: nn.Linear(6, 4))
+TWICE = module(lambda self, x: self.linear(x) * 2, linear=lambda: nn.Linear(6, 4))
+
+FAULTS = (
+    Case(name="clip-dropped", what="The exporter drops a clamp", wrong=POOLED, shapes=IMAGE, fault=dropped("Clip"), error="Link 2 .* fails"),
+    Case(name="clip-bound", what="The exporter alters the bound of a clamp", wrong=POOLED, shapes=IMAGE, fault=constant("Clip", 2, np.float32(0.45)), error="Link 2 .* fails"),
+    Case(
+        name="axes-swapped", what="The exporter swaps two axes of equal size",
+        wrong=module(lambda self, x: self.linear(x.transpose(1, 2)), linear=lambda: nn.Linear(6, 6)),
+        shapes=("x=1..4x6x6",), fault=attribute("Transpose", "perm", [0, 1, 2]), error="Link 2 .* fails",
+    ),
+    Case(name="batch-frozen", what="The exporter makes the batch a number", wrong=LINEAR, fault=frozen_batch, error="froze it to 2", everyday=True),
+    Case(name="weight-rounded", what="The exporter rounds a weight to bfloat16", wrong=LINEAR, fault=lambda model: change_initializer(model, rounded_weight), error="Link 2 .* fails"),
+    Case(name="weight-nudged", what="The exporter alters one weight by 0.01", wrong=LINEAR, fault=lambda model: change_initializer(model, nudged), error="Link 2 .* fails"),
+    Case(
+        name="comparison", what="The exporter turns a comparison around",
+        wrong=module(lambda self, x: torch.where(x > 0.5, x * 2, x)), fault=renamed("Greater", "Less"), error="Link 2 .* fails",
+    ),
+    Case(
+        name="comparison-edge", what="The exporter makes > of >=, which integers alone show",
+        wrong=module(lambda self, ids: torch.where(ids >= 2, ids * 3, ids)), shapes=("ids=1..4x16",), options={"dtypes": {"ids": "int64"}, "ranges": {"ids": [0, 5]}},
+        fault=renamed("GreaterOrEqual", "Greater"), error="Link 2 .* fails",
+    ),
+    Case(name="slope", what="The exporter alters a slope", wrong=CONV, shapes=IMAGE, fault=attribute("LeakyRelu", "alpha", 0.11), error="Link 2 .* fails"),
+    Case(name="pads", what="The exporter moves the padding of a convolution", wrong=CONV, shapes=IMAGE, fault=attribute("Conv", "pads", [0, 1, 2, 1]), error="Link 2 .* fails"),
+    Case(
+        name="softmax-axis", what="The exporter takes softmax over another axis",
+        wrong=module(lambda self, x: self.linear(x).softmax(-1), linear=lambda: nn.Linear(6, 6)), shapes=("x=1..4x6x6",),
+        fault=attribute("Softmax", "axis", 1), error="Link 2 .* fails",
+    ),
+    Case(
+        name="gather-index", what="The exporter picks the channel beside",
+        wrong=module(lambda self, x: self.conv(x)[:, 1], conv=lambda: nn.Conv2d(5, 4, 1)), shapes=IMAGE,
+        fault=constant("Gather", 1, np.int64(2)), error="Link 2 .* fails",
+    ),
+    Case(
+        name="rounding", what="The exporter rounds down where the model rounds up",
+        wrong=module(lambda self, x: torch.ceil(x * 10)), fault=renamed("Ceil", "Floor"), error="Link 2 .* fails",
+    ),
+    Case(
+        name="epsilon", what="The exporter alters the epsilon of a normalization",
+        wrong=module(lambda self, x: self.norm(x), norm=lambda: nn.GroupNorm(1, 5)), shapes=IMAGE,
+        fault=attribute("InstanceNormalization", "epsilon", 0.05), error="Link 2 .* fails",
+    ),
+)  # fmt: skip
+
+
+class Encoder(nn.Module):
+    def __init__(self, *, nested: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+
+    def forward(self, x: Any, mask: Any) -> Any:
+        return self.encoder(x, src_key_padding_mask=mask).mean(1)
+
+
+class EndPadded(Encoder):
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        mask = (torch.arange(8) >= 5).expand(x.shape[0], 8)
+        return self.encoder(x, src_key_padding_mask=mask).mean(1)
+
+
+def brightness(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    if x.mean() > 40:
+        y = y * 2
+    return y
+
+
+def brightness_kept(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return torch.where(x.mean(1, keepdim=True) > 40, y * 2, y)
+
+
+def by_numpy(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    if x.detach().numpy().max() > 800:
+        y = -y
+    return y
+
+
+def by_asarray(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return -y if np.asarray(x).max() > 800 else y
+
+
+def by_threshold(self: Any, x: Any) -> Any:
+    top = x.max().item()
+    y = self.linear(x)
+    if top > 800:
+        y = y + 1
+    return y
+
+
+def by_list(self: Any, x: Any) -> Any:
+    values = x.flatten().tolist()
+    y = self.linear(x)
+    return y if max(values) < 800 else y * 3
+
+
+def scaled_by_item(self: Any, x: Any) -> Any:
+    return self.linear(x) * x.mean().item()
+
+
+def scaled_by_data(self: Any, x: Any) -> Any:
+    return self.linear(x) + x.data.mean(1, keepdim=True)
+
+
+def scaled_by_built(self: Any, x: Any) -> Any:
+    return self.linear(x) * torch.tensor([x.mean(), 1.0]).sum()
+
+
+def counted(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    for _ in range(int(x.abs().mean() * 10) % 7):
+        y = y + 0.5
+    return y
+
+
+def batch_of_five(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    if x.shape[0] == 5:
+        y = y * 2
+    return y
+
+
+def odd_heights(self: Any, x: Any) -> Any:
+    y = self.conv(x)
+    if x.shape[2] % 2:
+        y = y + 1
+    return y.mean((2, 3))
+
+
+def over_the_batch(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    for index in range(x.shape[0]):
+        y = y + index * 0.1
+    return y
+
+
+def in_export(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return y * 1.01 if torch.onnx.is_in_onnx_export() else y
+
+
+def while_traced(self: Any, x: Any) -> Any:
+    y = self.linear(x)
+    return y[:, :4] + 0.05 if torch.jit.is_tracing() else y
+
+
+def in_bfloat16(self: Any, x: Any) -> Any:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return self.conv(x).float()
+
+
+def linear(forward: Callable[..., Any]) -> Any:
+    return module(forward, linear=lambda: nn.Linear(6, 4))
+
+
+def conv(forward: Callable[..., Any]) -> Any:
+    return module(forward, conv=lambda: nn.Conv2d(5, 4, 3, padding=1))
+
+
+TRACED = (
+    Case(
+        name="end-padding", what="Padded positions are 0 on torch's fast path and computed in the file",
+        wrong=lambda: EndPadded(nested=True).eval(), right=lambda: EndPadded(nested=False).eval(),
+        shapes=("x=B:1..5x8x16",), error="fused attention", everyday=True,
+    ),
+    Case(name="branch-on-brightness", what="A branch on the mean is taken once", wrong=linear(brightness), right=linear(brightness_kept), missing="data-dependent control flow"),
+    Case(name="numpy-branch", what="A branch on a NumPy array is taken once", wrong=linear(by_numpy), right=LINEAR, missing="NumPy array", everyday=True),
+    Case(name="asarray-branch", what="The same through np.asarray", wrong=linear(by_asarray), right=LINEAR, missing="NumPy array"),
+    Case(name="threshold", what="A value taken by item() decides further down", wrong=linear(by_threshold), right=LINEAR, missing=r"item\(\)"),
+    Case(name="list-branch", what="A branch on a list of values", wrong=linear(by_list), right=LINEAR, missing=r"tolist\(\)"),
+    Case(name="scaled-by-item", what="A factor is a number of the example", wrong=linear(scaled_by_item), right=TWICE, error="Link 2 .* fails"),
+    Case(name="data", what="What is computed from .data is lost", wrong=linear(scaled_by_data), right=TWICE, error="Link 2 .* fails"),
+    Case(name="built-tensor", what="torch.tensor() of a traced value is a constant", wrong=linear(scaled_by_built), right=TWICE, error="Link 2 .* fails"),
+    Case(name="counted-loop", what="A loop as long as a value says", wrong=linear(counted), right=LINEAR, error="Link 2 .* fails"),
+    Case(name="batch-of-five", what="Another result for a batch of five", wrong=linear(batch_of_five), right=LINEAR, shapes=("x=1..5x6",), missing="a condition"),
+    Case(name="odd-height", what="Another result for odd heights", wrong=conv(odd_heights), right=conv(lambda self, x: self.conv(x).mean((2, 3))), shapes=SIZES, error="Link 2 .* fails"),
+    Case(name="loop-over-the-batch", what="A loop over the batch is unrolled", wrong=linear(over_the_batch), right=LINEAR, error="Link 2 .* fails"),
+    Case(name="in-export", what="Another result under torch.onnx.is_in_onnx_export()", wrong=linear(in_export), right=LINEAR, error="Link 2 .* fails"),
+    Case(name="while-traced", what="Another result under torch.jit.is_tracing()", wrong=linear(while_traced), right=LINEAR, error="Link 2 .* fails"),
+    Case(name="autocast", what="bfloat16 inside forward", wrong=conv(in_bfloat16), right=CONV, shapes=IMAGE, error="computes in bfloat16"),
+    Case(
+        name="other-exporter", what="dynamo refuses a branch, TorchScript takes it once",
+        wrong=linear(brightness), right=LINEAR, request={"exporter": "auto"}, missing="data-dependent control flow",
+    ),
+)  # fmt: skip
+
+CASES = (*FAULTS, *TRACED)

@@ -1,0 +1,69 @@
+"""What exporting changes of torch is compared in eager mode, on and off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="what is exported is torch's")
+
+from torch import nn  # noqa: E402
+
+from adaptrt.export.context import as_exported, depends_on_context, export_context  # noqa: E402
+
+
+class Encoder(nn.Module):
+    """Padded positions are 0 on torch's fast path, and computed without it."""
+
+    def __init__(self, *, nested: bool = True) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested)
+
+    def forward(self, x: Any, mask: Any) -> Any:
+        return self.encoder(x, src_key_padding_mask=mask)
+
+
+def end_padding() -> tuple[Any, Any]:
+    mask = torch.zeros(2, 6, dtype=torch.bool)
+    mask[0, 4:] = True
+    return torch.randn(2, 6, 16), mask
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_the_fast_path_changes_padded_positions(nested: bool) -> None:
+    torch.manual_seed(0)
+    net, (x, mask) = Encoder(nested=nested).eval(), end_padding()
+    assert depends_on_context(net, (x, mask))
+    with torch.inference_mode():
+        usual = net(x, mask)
+        with as_exported():
+            exported = net(x, mask)
+    assert torch.allclose(usual[~mask], exported[~mask], atol=1e-5)
+    assert torch.allclose(usual, exported, atol=1e-5) == (not nested)
+
+
+def test_a_model_without_attention_does_not_depend_on_it() -> None:
+    assert not depends_on_context(nn.Conv2d(3, 2, 3), (torch.ones(1, 3, 4, 4),))
+    assert not depends_on_context(nn.AdaptiveAvgPool2d(1), (torch.ones(1, 3, 4, 4),))
+    assert depends_on_context(nn.AdaptiveAvgPool2d((1, None)), (torch.ones(1, 3, 4, 4),))
+
+
+@pytest.mark.parametrize("kind", [nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d])
+@pytest.mark.parametrize("size", [(1, None), (None, 1), (2, None), (None, None), 1, (3, 2)])
+def test_pools_keep_their_result(kind: Any, size: Any) -> None:
+    x, pool = torch.randn(2, 3, 6, 8), kind(size)
+    before = nn.functional.adaptive_avg_pool2d
+    expected = pool(x)
+    with export_context():
+        assert torch.allclose(pool(x), expected, atol=1e-6)
+    assert nn.functional.adaptive_avg_pool2d is before
+
+
+def test_a_pool_with_indices_stays_one() -> None:
+    pool, x = nn.AdaptiveMaxPool2d((1, None), return_indices=True), torch.randn(1, 2, 4, 4)
+    with export_context():
+        values, indices = pool(x)
+    assert torch.equal(values, x.amax(2, keepdim=True))
+    assert indices.dtype == torch.int64

@@ -44,6 +44,9 @@ class Check:
 
     ``kind``: ``samples`` each alone, samples in a ``batch``, the reduced-precision ``file`` itself in ONNX Runtime, or a
     ``metric``. ``artifact`` names the file that was compared where a link has several.
+
+    Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that comes nearest to its
+    own, ``allows`` is the largest change of any element that would still pass.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Check:
     higher_is_better: bool = False
     kind: CheckKind = "samples"
     artifact: str = ""
+    allows: float | None = None
 
     @property
     def title(self) -> str:

@@ -264,7 +264,8 @@ class Conversion:
     ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is
     expressed in a reduced-precision graph; if not, it is a build option of the backend. ``samples``: the inputs that the
     result is compared on, by name; real images if there is an ``--image``; available from ``export_onnx`` on.
-    ``failed_exporters``: exporters that ``auto`` has tried in vain.
+    ``failed_exporters``: exporters that ``auto`` has tried in vain. ``integers``: by integer input, the lowest and highest
+    value that the model accepts, found by trial in the reference stage.
     """
 
     request: Request
@@ -280,6 +281,7 @@ class Conversion:
     reduced_graph: bool = False
     samples: tuple[Mapping[str, NDArray[Any]], ...] = ()
     failed_exporters: list[str] = field(default_factory=list)
+    integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     if not TYPE_CHECKING:
 

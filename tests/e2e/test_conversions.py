@@ -372,7 +372,7 @@ def test_without_verification_the_file_is_written_all_the_same() -> None:
 
 
 def test_a_model_that_gives_no_number() -> None:
-    with pytest.raises(adaptrt.ModelError, match="returns only NaN or infinity in output 'output0'"):
+    with pytest.raises(adaptrt.ModelError, match="returns only NaN or infinity in output 'logits'"):
         convert("damaged")
 
 

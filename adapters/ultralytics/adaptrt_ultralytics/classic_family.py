@@ -29,8 +29,14 @@ def classic_spec(ctx: Conversion, model: ClassicModel) -> ModelSpec:
 def classic_patches(model: ClassicModel, spec: ModelSpec) -> list[Patch]:
     """The rebuilt head follows the export rules; it only needs to know whether height and width are dynamic."""
     if not spec.dynamic_size:
-        model.fix_size(*spec.image_size)
-        return []
+        return [
+            SwitchPatch(
+                target="adaptrt_ultralytics.classic.head:AnchorDetect",
+                values=model.head.constants(*spec.image_size),
+                reason="the grid of a fixed size is a constant",
+                requires="adaptrt-ultralytics>=0.1",
+            )
+        ]
     return [
         SwitchPatch(
             target="adaptrt_ultralytics.classic.head:AnchorDetect",

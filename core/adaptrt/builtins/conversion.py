@@ -29,7 +29,7 @@ def example_inputs(
 
     from adaptrt.vision.examples import example_arrays
 
-    arrays = example_arrays(spec, shapes, seed + ctx.request.seed, ctx.request.image)
+    arrays = example_arrays(spec, shapes, seed + ctx.request.seed, ctx.request.image, ctx.integers)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 

@@ -1,4 +1,4 @@
-"""The reference: the model itself, eager, float32."""
+"""The reference: the model itself, eager, in the precision it is given in."""
 
 from __future__ import annotations
 
@@ -16,24 +16,46 @@ if TYPE_CHECKING:
 
 
 class EagerRunner:
-    """Runs a torch module on arrays; ``names`` rename its outputs, in order."""
+    """Runs a torch module on copies of arrays; ``names`` rename its outputs, in order.
+
+    ``written`` names the inputs that the model has written into. A float64 model gets float64 inputs.
+    """
 
     backend = "eager"
 
     def __init__(self, model: nn.Module, names: tuple[str, ...] = ()) -> None:
         self._model = model
         self._names = names
+        self._wide = is_float64(model)
+        self.written: set[str] = set()
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs.values()]
+        tensors = [self._tensor(array) for array in inputs.values()]
         with torch.inference_mode():
             results = flatten_outputs(self._model(*tensors))
         if self._names:
             require_count(len(results), len(self._names), tensors)
-        return {
+        outputs = {
             name: tensor.cpu().numpy().copy()
             for name, tensor in zip(self._names or tuple(results), results.values(), strict=True)
         }
+        for (name, array), tensor in zip(inputs.items(), tensors, strict=True):
+            if not np.array_equal(tensor.numpy(), array, equal_nan=array.dtype.kind in "fc"):
+                self.written.add(name)
+        return outputs
 
     def close(self) -> None:
         """No-op: there is nothing to free."""
+
+    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        tensor = torch.from_numpy(np.array(array, order="C"))
+        return tensor.double() if self._wide and tensor.is_floating_point() else tensor
+
+
+def is_float64(model: nn.Module) -> bool:
+    """Whether the model computes in float64: all its floating-point parameters (or buffers, if it has none) are float64."""
+    for tensors in (model.parameters(), model.buffers()):
+        types = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+        if types:
+            return types == {torch.float64}
+    return False

@@ -9,27 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.backends.choice import target_for, target_of, targets_of
 from adaptrt.contributions import Metric
-from adaptrt.errors import AdaptrtError, ModelError, PatchError, ShapeError
+from adaptrt.errors import PatchError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact, open_reduced
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
-from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
-from adaptrt.pipeline.names import name_inputs, name_outputs
+from adaptrt.pipeline.job import Documents, Job, run_job
+from adaptrt.pipeline.names import name_inputs
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.preflight import require_images, require_possible
-from adaptrt.pipeline.verification.samples import (
-    Sample,
-    batch_axis,
-    batch_shapes,
-    numbered,
-    require_numbers,
-    sample_shapes,
-    trace_shapes,
-)
+from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, require_untouched
+from adaptrt.pipeline.verification.samples import trace_shapes
 from adaptrt.pipeline.verification.verify import compare_samples, verify
 from adaptrt.report import Report
-from adaptrt.request import Request, nearest_shape
+from adaptrt.request import Request
 from adaptrt.specs import ModelSpec, Precision, task_named
 from adaptrt.specs.backends import KeepsManifest
 from adaptrt.specs.precisions import FP32
@@ -55,7 +48,11 @@ def convert(request: Request, observer: Observer | None = None, documents: Docum
 class ConversionJob(Job):
     """Each method is one stage of a conversion's life."""
 
+    narrowed: bool = False  # whether a float64 model is exported as float32
+
     def run(self) -> None:
+        from adaptrt.export.state import attributes, changed, fingerprint, written_parts
+
         self.begin()
         decoder_options = self.open_options()
         require_possible(self.request)
@@ -71,11 +68,16 @@ class ConversionJob(Job):
         with self.timed("spec"):
             spec = self.make_spec(model, decoder_options)
         with self.timed("reference", verifying=True) as stage:
-            reference, spec = self.run_reference(model, spec)
+            loaded = fingerprint(model)
+            reference, spec = ReferenceRun(self, model).run(spec)
             stage.note = f"{len(self.samples)} samples"
+            before = fingerprint(model)
+            cached = written_parts(changed(loaded, before))  # what running it leaves on the model is no change of it
         self.report.spec = spec
         self.compare_with_framework(reference, spec)
-        exported = self.export(model, spec)
+        require_untouched(before, fingerprint(model), "before they were asked for", cached)
+        exported = self.export(self.exported_model(model, spec), spec, cached)
+        require_untouched(before, fingerprint(model), "during the export", [*cached, *attributes(before)])
         graph, spec = self.rewrite(exported, spec)
         float32 = onnx_artifact(self.workdir / "model.onnx", FP32)
         with self.timed("write"):
@@ -163,56 +165,6 @@ class ConversionJob(Job):
         spec = name_inputs(spec, self.request.input_names)
         return with_decoder_options(spec, decoder_options, self.hooks, self.request)
 
-    def run_reference(self, model: nn.Module, spec: ModelSpec) -> tuple[EagerRunner, ModelSpec]:
-        """Run the unpatched model on every sample; completes the spec's outputs."""
-        from adaptrt.export.eager import EagerRunner
-
-        runner = EagerRunner(model)
-        count = SAMPLES[self.request.verify]
-        shapes = sample_shapes(spec)
-        nearest = nearest_shape(spec)  # sizes that the network may refuse are all tried
-        todo = list(numbered(shapes if self.request.verify == "full" or nearest else shapes[:1], count))
-        planned = len(todo)
-        for done, (seed, sizes) in enumerate(todo):
-            tensors = self.hooks.example_inputs(self.ctx, spec, sizes, seed)
-            inputs = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-            try:
-                outputs = runner.run(inputs)
-            except AdaptrtError:
-                raise
-            except Exception as error:
-                given = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in inputs.items())
-                if nearest and spec.image is not None:
-                    raise ShapeError(
-                        f"The model does not run on {given}, whose sizes are not multiples of its stride "
-                        f"{spec.image.stride}: {type(error).__name__}: {error}",
-                        hint=f"The nearest: {nearest}",
-                    ) from error
-                raise ModelError(
-                    f"The model itself fails on {given}: {type(error).__name__}: {error}",
-                    hint=links.hint_of_inputs(self.ctx.options),
-                ) from error
-            if self.request.verify != "none":
-                require_numbers(outputs)
-            if done == 0:
-                dtypes = {name: array.dtype.name for name, array in outputs.items()}
-                spec = name_outputs(spec, self.request.output_names, dtypes)
-                runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
-            names = [output.name for output in spec.outputs]
-            self.samples.append(Sample(inputs, dict(zip(names, outputs.values(), strict=True)), again=runner.run))
-            if done + 1 == planned and self.lacks_batch(spec):
-                todo.append((planned, batch_shapes(spec)))
-            self.observer.stage_progress(done + 1, len(todo))
-        return runner, spec
-
-    def lacks_batch(self, spec: ModelSpec) -> bool:
-        """Whether an output has no batch axis, so that it can only be compared for a whole batch."""
-        from adaptrt.verify.batch_invariance import outputs_without_batch
-
-        samples = [(sample.inputs, sample.reference) for sample in self.samples]
-        without = outputs_without_batch([given for given, _ in samples], [found for _, found in samples], spec)
-        return bool(without) and self.request.verify != "none" and batch_axis(spec).dynamic
-
     def compare_with_framework(self, reference: EagerRunner, spec: ModelSpec) -> None:
         """Link 0: the framework's own inference pipeline and adaptrt agree on a real image."""
         if self.request.verify == "none":
@@ -236,17 +188,30 @@ class ConversionJob(Job):
             links.record_link(self.report.link(0), checks)
         return None
 
-    def export(self, model: nn.Module, spec: ModelSpec) -> Path:
+    def exported_model(self, model: nn.Module, spec: ModelSpec) -> nn.Module:
+        """The model, or a float32 copy of it where it is float64 and its inputs are not."""
+        from adaptrt.export.eager import is_float64
+
+        if not is_float64(model) or any(tensor.dtype == "float64" for tensor in spec.inputs):
+            return model
+        self.narrowed = True
+        self.report.notes.append("The model is float64, and the file is float32: the reference was taken in float64.")
+        return narrowed(model)
+
+    def export(self, model: nn.Module, spec: ModelSpec, cached: Sequence[str]) -> Path:
         """Link 1 and the export, with the patches active."""
         from adaptrt.export.eager import EagerRunner
+        from adaptrt.export.state import fingerprint
         from adaptrt.patching import applied, require_called, warn_untested
 
         with self.timed("patches"):
+            before = fingerprint(model)
             found = self.hooks.patches(self.ctx, model, spec)
+            require_untouched(before, fingerprint(model), "by the hook patches", cached)
         with applied(model, found) as records:
             self.report.patches = records
             warn_untested(records, self.warn, link_1=self.request.verify != "none")
-            if not records:
+            if not records and not self.narrowed:
                 self.not_run(1, "no patches")
             else:
                 with self.timed("link 1", verifying=True) as stage:
@@ -255,7 +220,7 @@ class ConversionJob(Job):
                         checks, _ = compare_samples(runner.run, self.samples, spec, FP32)
                     require_called(records)
                     counts = [record.calls for record in records]
-                    stage.note = f"{len(records)} patches"
+                    stage.note = f"{len(records)} patches" if records else "float32 instead of float64"
                     if self.request.verify != "none":
                         links.record_link(self.report.link(1), checks, error=PatchError)
                     else:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from adaptrt.errors import PluginError
 from adaptrt.report import Check, CheckKind
 from adaptrt.specs import ModelSpec, OutputGroup, OutputSpec, Precision, Tolerance
+from adaptrt.verify.scales import Scales, element_limits, sentinels, usual_scales
 from adaptrt.verify.tolerances import tolerance_of
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -35,82 +36,148 @@ def slice_group(array: NDArray[Any], group: OutputGroup) -> NDArray[Any]:
 
 @dataclass
 class _Totals:
-    """What was seen of one group so far."""
+    """What was seen of one group so far. ``value`` and ``limit`` are those of the element nearest to its limit."""
 
     group: OutputGroup
     tolerance: Tolerance
-    largest: float = 0.0
-    scale: float = 0.0
+    usual: Mapping[tuple[int, ...], Scales] = field(default_factory=dict)
+    value: float = 0.0
+    limit: float = 0.0
+    used: float = -1.0  # value over limit
+    allows: float = 0.0
     total: float = 0.0
     count: int = 0
     samples: int = 0
+    ties: int = 0
+    whole: bool = False  # whole numbers: equal or not
     problem: str = ""  # why the difference is infinite
 
+    def fail(self, problem: str) -> None:
+        self.value = self.used = float("inf")
+        self.problem = self.problem or problem
+
     @property
-    def limit(self) -> float:
-        return self.tolerance.atol + self.tolerance.rtol * self.scale
+    def passed(self) -> bool:
+        return self.used <= 1.0
 
 
 class Comparison:
     """Collects differences over samples; ``checks`` gives one check for each group.
 
-    ``kind`` is that of the checks; ``tolerance`` overrides those of the groups.
+    ``kind`` is that of the checks; ``tolerance`` overrides those of the groups; ``usual`` are references whose scale counts
+    too, so that what is small by chance in one sample is not held to that.
     """
 
     def __init__(
-        self, spec: ModelSpec, precision: Precision, *, kind: CheckKind = "samples", tolerance: Tolerance | None = None
+        self,
+        spec: ModelSpec,
+        precision: Precision,
+        *,
+        kind: CheckKind = "samples",
+        tolerance: Tolerance | None = None,
+        usual: Sequence[Arrays] = (),
     ) -> None:
         self._kind = kind
+        self._precision = precision
         self._totals = {
-            (output.name, group.name): _Totals(group, tolerance or tolerance_of(group, precision))
+            (output.name, group.name): _Totals(
+                group,
+                own := tolerance or tolerance_of(group, precision),
+                usual_scales(_float_groups(usual, output.name, group), group.axis) if own.rtol else {},
+            )
             for output in spec.outputs
             for group in groups_of(output)
         }
         self._spec = spec
 
-    def add(self, reference: Arrays, converted: Arrays) -> None:
-        """One sample, or one batch of them. Shapes that differ, NaN and infinity count as infinitely wrong."""
+    def add(self, reference: Arrays, converted: Arrays, ties: Mapping[str, NDArray[np.bool_]] | None = None) -> None:
+        """One sample, or one batch of them. Shapes that differ, NaN and infinity count as infinitely wrong.
+
+        ``ties`` marks whole numbers that the reference itself leaves open: two candidates have the same score.
+        """
         for output in self._spec.outputs:
             _require_covered(output, reference[output.name].shape)
-        for totals, expected, actual in self._pairs(reference, converted):
+        for output, totals, expected, actual in self._pairs(reference, converted):
             totals.samples += 1
             if actual is None or actual.shape != expected.shape:
-                totals.largest = float("inf")
                 given_shape = "nothing" if actual is None else f"shape {actual.shape}"
-                totals.problem = totals.problem or f"{given_shape} instead of {expected.shape}"
+                totals.fail(f"{given_shape} instead of {expected.shape}")
                 continue
             if not expected.size:
                 continue
-            wanted = np.atleast_1d(slice_group(expected, totals.group)).astype(np.float64, copy=False)
-            given = np.atleast_1d(slice_group(actual, totals.group)).astype(np.float64, copy=False)
+            wanted = np.atleast_1d(slice_group(expected, totals.group))
+            given = np.atleast_1d(slice_group(actual, totals.group))
             if not wanted.size:  # a group beyond the output would agree about nothing
-                totals.largest = float("inf")
-                continue
-            with np.errstate(invalid="ignore"):
-                difference = np.abs(wanted - given)
-            difference[(wanted == given) | (np.isnan(wanted) & np.isnan(given))] = 0.0  # equal infinities differ by NaN
-            largest = float(difference.max(initial=0.0))
-            if not np.isfinite(largest):
-                largest = float("inf")
-                totals.problem = totals.problem or "NaN or infinity where the other has a number"
-            totals.largest = max(totals.largest, largest)
-            finite = np.abs(wanted[np.isfinite(wanted)])
-            totals.scale = max(totals.scale, float(finite.max(initial=0.0)))
-            totals.total += float(difference.sum())
-            totals.count += difference.size
+                totals.fail("the group lies beyond the output")
+            elif wanted.dtype.kind in "iub" and not (totals.group.tolerances or {}).get(self._precision.name):
+                open_ones = (ties or {}).get(output.name)
+                self._add_whole(
+                    totals, wanted, given, None if open_ones is None else slice_group(open_ones, totals.group)
+                )
+            else:
+                self._add_floats(totals, wanted.astype(np.float64, copy=False), given.astype(np.float64, copy=False))
+
+    def _add_floats(self, totals: _Totals, wanted: NDArray[np.float64], given: NDArray[np.float64]) -> None:
+        limits = element_limits(wanted, totals.tolerance, totals.group.axis, totals.usual)
+        with np.errstate(invalid="ignore"):
+            difference = np.abs(wanted - given)
+        difference[(wanted == given) | (np.isnan(wanted) & np.isnan(given))] = 0.0  # equal infinities differ by NaN
+        fixed = sentinels(wanted)
+        if self._precision.reduced and fixed.any():  # whose own sentinel may be the infinity of the type
+            difference[fixed & (np.abs(given) >= 6e4) & (np.sign(given) == np.sign(wanted))] = 0.0
+        if np.isnan(difference).any() or np.isinf(difference).any():
+            totals.fail("NaN or infinity where the other has a number")
+        wrong = fixed & (difference != 0)
+        if wrong.any():
+            at = np.argmax(wrong)
+            totals.fail(f"{given.flat[at]:.6g} instead of the mask value {wanted.flat[at]:.6g}")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            used = np.where(difference > 0, difference / limits, 0.0)
+        worst = int(np.argmax(used))
+        if float(used.flat[worst]) > totals.used:
+            totals.used, totals.value = float(used.flat[worst]), float(difference.flat[worst])
+            totals.limit = float(limits.flat[worst])
+        if totals.used <= 0:
+            totals.limit = max(totals.limit, float(limits.max()))
+        totals.allows = max(totals.allows, float(limits.max()))
+        totals.total += float(difference.sum())
+        totals.count += difference.size
+
+    def _add_whole(
+        self,
+        totals: _Totals,
+        wanted: NDArray[Any],
+        given: NDArray[Any],
+        open_ones: NDArray[np.bool_] | None,
+    ) -> None:
+        """Whole numbers are equal or not; the value is the share that differs."""
+        totals.whole = True
+        wrong = wanted != given
+        if open_ones is not None:
+            totals.ties += int((wrong & np.atleast_1d(open_ones)).sum())
+            wrong = wrong & ~np.atleast_1d(open_ones)
+        share = float(wrong.mean())
+        # reduced precision moves scores, and with them the largest one
+        totals.limit = 1 - self._precision.limits.get("pixel_accuracy", 1.0) if self._precision.reduced else 0.0
+        used = 0.0 if not share else share / totals.limit if totals.limit else float("inf")
+        if used > totals.used:
+            totals.used, totals.value = used, share
+        totals.total += float(wrong.sum())
+        totals.count += wrong.size
 
     def checks(self) -> list[Check]:
         return [
             Check(
                 name=check_name(output, group),
-                unit=totals.group.unit,
-                value=totals.largest,
+                unit="share" if totals.whole else totals.group.unit,
+                value=totals.value,
                 limit=totals.limit,
-                passed=totals.largest <= totals.limit,
-                reason=totals.problem or totals.tolerance.reason,
+                passed=totals.passed,
+                reason=totals.problem or _reason(totals),
                 mean=totals.total / totals.count if totals.count else None,
                 samples=totals.samples,
                 kind=self._kind,
+                allows=None if totals.whole else totals.allows,
             )
             for (output, group), totals in self._totals.items()
             if totals.samples
@@ -118,11 +185,25 @@ class Comparison:
 
     def _pairs(
         self, reference: Arrays, converted: Arrays
-    ) -> Iterator[tuple[_Totals, NDArray[Any], NDArray[Any] | None]]:
+    ) -> Iterator[tuple[OutputSpec, _Totals, NDArray[Any], NDArray[Any] | None]]:
         for output in self._spec.outputs:
             for group in groups_of(output):
                 totals = self._totals[output.name, group.name]
-                yield totals, reference[output.name], converted.get(output.name)
+                yield output, totals, reference[output.name], converted.get(output.name)
+
+
+def _reason(totals: _Totals) -> str:
+    if not totals.whole:
+        return totals.tolerance.reason
+    ties = f"; {totals.ties} left out, where two candidates have the same score" if totals.ties else ""
+    return f"the share of whole numbers that differ: they are equal or not{ties}"
+
+
+def _float_groups(references: Sequence[Arrays], name: str, group: OutputGroup) -> Iterator[NDArray[np.float64]]:
+    for one in references:
+        array = one.get(name)
+        if array is not None and array.dtype.kind == "f":
+            yield np.atleast_1d(slice_group(array, group)).astype(np.float64, copy=False)
 
 
 def _require_covered(output: OutputSpec, shape: tuple[int, ...]) -> None:

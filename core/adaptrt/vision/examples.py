@@ -20,29 +20,74 @@ if TYPE_CHECKING:
 
 
 def example_arrays(
-    spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int, image: Path | None = None
+    spec: ModelSpec,
+    shapes: Mapping[str, tuple[int, ...]],
+    seed: int,
+    image: Path | None = None,
+    integers: Mapping[str, tuple[int, int]] | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """One array per input, at these shapes. Row 0 with seed 0 is the unmodified image; all others are variations of it.
+    """One array per input, at these shapes. Consecutive seeds give different kinds of values.
 
-    Inputs other than images get standard normal values, or 0 and 1 for integers and booleans.
+    Images: row 0 with seed 0 is the unmodified image, all others are variations of it; without an image, noise. Seed 1 is
+    bright and seed 2 dark. Other floats have several ranges and means (``FLOATS``). Booleans are random, prefix and suffix
+    masks. Integers lie in ``integers`` (lowest and highest value by input, both included; by default 0 and 1).
     """
     rng = np.random.default_rng(seed)
     arrays: dict[str, NDArray[Any]] = {}
     for tensor in spec.inputs:
         shape = shapes[tensor.name]
+        dtype = np.dtype(tensor.dtype)
         if spec.image is not None and tensor.name == spec.image.input and len(shape) == 4 and shape[1] == 3:
             size = (shape[2], shape[3])
             batch = np.empty(shape, np.float32)
             pixels = None if image is None else read_image(image)
             for row in range(shape[0]):
                 view = image_noise(rng, size) if pixels is None else pixels if seed == row == 0 else _vary(pixels, rng)
-                transform_image(view, spec.image, size, out=batch[row])
+                transform_image(_lit(view, seed), spec.image, size, out=batch[row])
             arrays[tensor.name] = batch.astype(tensor.dtype, copy=False)
-        elif np.issubdtype(np.dtype(tensor.dtype), np.floating):
-            arrays[tensor.name] = rng.standard_normal(shape).astype(tensor.dtype)
+        elif np.issubdtype(dtype, np.floating):
+            mean, deviation = FLOATS[seed % len(FLOATS)]
+            arrays[tensor.name] = np.asarray(mean + deviation * rng.standard_normal(shape)).astype(dtype)
+        elif dtype == np.bool_:
+            arrays[tensor.name] = _mask(rng, shape, seed)
         else:
-            arrays[tensor.name] = rng.integers(0, 2, shape).astype(tensor.dtype)
+            low, high = (integers or {}).get(tensor.name, (0, 1))
+            arrays[tensor.name] = _whole_numbers(rng, shape, low, high).astype(dtype)
     return arrays
+
+
+# mean and standard deviation of float inputs, by seed: ordinary, positive, negative, large, small
+FLOATS = ((0.0, 1.0), (2.0, 0.5), (-2.0, 0.5), (0.0, 10.0), (0.0, 0.05))
+
+
+def _lit(view: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
+    """The image in the light of its seed: 1 bright, 2 dark, as it is otherwise."""
+    if seed == 1:
+        return (150 + view.astype(np.float32) * (105 / 255)).astype(np.uint8)
+    return (view.astype(np.float32) * 0.3).astype(np.uint8) if seed == 2 else view
+
+
+def _mask(rng: np.random.Generator, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
+    """A mask along the last axis: random, true at the front (seed 1), or at the end (seed 2), as padding is; every row holds
+    both values where it can."""
+    mask: NDArray[Any] = rng.integers(0, 2, shape).astype(bool)
+    size = shape[-1] if shape else 1
+    if size < 2:
+        return mask
+    lengths = rng.integers(1, size, shape[:-1])[..., None]
+    front = np.arange(size) < lengths
+    if seed % 4 in (1, 2):
+        return front if seed % 4 == 1 else ~front
+    mixed = mask.any(-1, keepdims=True) & ~mask.all(-1, keepdims=True)
+    return np.where(mixed, mask, front)
+
+
+def _whole_numbers(rng: np.random.Generator, shape: tuple[int, ...], low: int, high: int) -> NDArray[np.int64]:
+    """Numbers from low to high, both of them among these where there is room."""
+    numbers: NDArray[np.int64] = np.asarray(rng.integers(low, high + 1, shape))
+    if numbers.size > 1:
+        numbers.flat[0], numbers.flat[-1] = low, high
+    return numbers
 
 
 def image_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:

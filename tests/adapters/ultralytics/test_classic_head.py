@@ -52,7 +52,8 @@ def difference(model: torch.nn.Module, path: Path, *shape: int) -> float:
 
 def test_fixed_size_has_no_shape_arithmetic(tmp_path: Path) -> None:
     model = Head().eval()
-    model.head.fix_size(64, 96)
+    for name, value in model.head.constants(64, 96).items():
+        setattr(model.head, name, value)
     graph = exported(model, tmp_path / "head.onnx", {0: "batch"}).graph
     assert not {node.op_type for node in graph.node} & {
         "Shape",
@@ -81,7 +82,8 @@ def test_a_fixed_grid_is_used_only_for_its_size() -> None:
     images = torch.rand(1, 3, 128, 64)
     with torch.no_grad():
         expected = model(images)
-        model.head.fix_size(64, 128)
+        for name, value in model.head.constants(64, 128).items():
+            setattr(model.head, name, value)
         assert torch.equal(model(images), expected)
 
 

@@ -50,7 +50,8 @@ def test_layouts(classic: Any, layout: str, new: bool) -> None:
     images = torch.rand(2, 3, 64, 128)
     expected = output_of(copy.deepcopy(original).half().float(), images)
     assert close(output_of(model, images), expected)
-    model.fix_size(64, 128)
+    for name, value in model.head.constants(64, 128).items():
+        setattr(model.head, name, value)
     assert close(output_of(model, images), expected)
     model.head.dynamic = True
     assert close(output_of(model, images), expected)

@@ -14,11 +14,12 @@ from adaptrt.pipeline.verification.samples import (
     batch_shapes,
     batch_sizes,
     numbered,
+    odd_size,
     sample_shapes,
     trace_shapes,
 )
 from adaptrt.pipeline.verification.verify import check_batch_invariance
-from adaptrt.specs import ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
+from adaptrt.specs import Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_shape
 from adaptrt.verify.batch_invariance import (
     batched_inputs,
     check_batches,
@@ -192,15 +193,42 @@ def test_shapes_of_samples() -> None:
         {"images": (1, 3, 32, 32)},
         {"images": (1, 3, 64, 64)},
         {"images": (1, 3, 64, 32)},  # square images do not tell height from width
+        {"images": (1, 3, 47, 41)},
     ]
     assert trace_shapes(spec) == {"images": (2, 3, 64, 48)}
     assert batch_sizes(spec) == [2, 3, 8, 16]
-    assert [seed for seed, _ in numbered(sample_shapes(spec), 4)] == [0, 1, 2, 3, 4, 5, 6]
+    assert [seed for seed, _ in numbered(sample_shapes(spec), 4)] == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_axes_of_one_name_keep_one_size() -> None:
     spec = spec_of("B:1..2xN:4..8x3..5", "B:1..2xN:4..8")
-    assert sample_shapes(spec)[-1] == {"x": (1, 8, 3), "z": (1, 8)}
+    *_, mixed, odd = sample_shapes(spec)
+    assert mixed == {"x": (1, 8, 3), "z": (1, 8)}
+    assert odd["x"][1] == odd["z"][1] == 5
+    assert odd["x"][2] in (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("dim", "stride", "sizes"),
+    [
+        (Dim(4, 8, 64), 1, {5, 7, 11, 13, 17, 19, 23, 29, 31}),
+        (Dim(320, 640, 960), 32, {11 * 32, 13 * 32, 17 * 32, 19 * 32}),
+        (Dim(8, 8, 10), 1, {9}),  # odd, where no prime lies within
+        (Dim(64, 64, 96), 32, {96}),
+        (Dim(8, 8, 8), 1, {8}),
+    ],
+)
+def test_odd_sizes_lie_within_the_axis(dim: Dim, stride: int, sizes: set[int]) -> None:
+    assert {odd_size(dim, stride, str(key)) for key in range(40)} <= sizes
+
+
+def test_axes_that_an_image_shares_keep_its_stride() -> None:
+    sides = [Dim(64, 96, 320, "height"), Dim(64, 96, 320, "width")]
+    image = InputSpec("images", ((Dim.fixed(1), Dim.fixed(3), *sides),))
+    mask = InputSpec("mask", ((Dim.fixed(1), *sides),))
+    odd = sample_shapes(ModelSpec((image, mask), image=ImageTransform(stride=32)))[-1]
+    assert odd["images"][2:] == odd["mask"][1:]
+    assert all(size % 32 == 0 for size in odd["mask"][1:])
 
 
 @pytest.mark.parametrize(
@@ -225,6 +253,7 @@ def test_several_profiles_are_all_sampled() -> None:
     assert sample_shapes(spec) == [
         {"x": (2, 16), "z": (5,)},
         {"x": (2, 32), "z": (5,)},
+        {"x": (2, 23), "z": (5,)},
         {"x": (1, 8), "z": (5,)},
     ]
     assert trace_shapes(spec) == {"x": (2, 8), "z": (5,)}

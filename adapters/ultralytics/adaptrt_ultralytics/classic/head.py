@@ -7,7 +7,7 @@ Each cell of a level predicts ``na`` boxes of ``5 + nc`` values, each passed thr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class AnchorDetect(nn.Module):
     Columns: cx, cy, w, h in input pixels, objectness, class scores. Rows: level by level, in each anchor by anchor, in
     each the cells row by row. ``anchors``: float32 [nl, na, 2], width and height in input pixels. ``stride``: [nl].
 
-    With ``dynamic`` the grid is computed from the input shape inside the graph; otherwise ``fix_size`` makes it constant.
+    With ``dynamic`` the grid is computed from the input shape inside the graph; otherwise ``constants`` fix it.
     """
 
     anchors: Tensor
@@ -44,10 +44,11 @@ class AnchorDetect(nn.Module):
         for name in ("offset", "scale", "area"):
             self.register_buffer(name, torch.zeros(0), persistent=False)
 
-    def fix_size(self, height: int, width: int) -> None:
-        """Precompute the grid for inputs of this size, in pixels. Other sizes still work; their grid is recomputed."""
-        self.sizes = [(round(height / step), round(width / step)) for step in self.strides]
-        self.offset, self.scale, self.area = self._grids(self.sizes)
+    def constants(self, height: int, width: int) -> dict[str, Any]:
+        """The attributes that make the grid constant for inputs of this size, in pixels; other sizes still work, computed
+        anew."""
+        sizes = [(round(height / step), round(width / step)) for step in self.strides]
+        return {"sizes": sizes, **dict(zip(("offset", "scale", "area"), self._grids(sizes), strict=True))}
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         maps = [conv(feature) for conv, feature in zip(self.m, features, strict=True)]

@@ -50,10 +50,6 @@ class ClassicModel(nn.Module):
     def stride(self) -> Tensor:
         return self.head.stride
 
-    def fix_size(self, height: int, width: int) -> None:
-        """Constant grids for this input size (see ``AnchorDetect.fix_size``)."""
-        self.head.fix_size(height, width)
-
     def forward(self, images: Tensor) -> Tensor:
         x: Any = images
         kept: dict[int, Any] = {}

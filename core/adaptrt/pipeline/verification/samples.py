@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_SPAN = 256  # how far above its min an odd size of an axis is looked for
+
 
 @dataclass
 class Sample:
@@ -25,15 +28,27 @@ class Sample:
     again: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]] | None = None
 
 
-def require_numbers(outputs: Mapping[str, NDArray[Any]]) -> None:
-    """Reject an output without any finite number: it cannot be compared meaningfully."""
+def require_numbers(outputs: Mapping[str, NDArray[Any]], seed: int = 0) -> None:
+    """Reject a reference with NaN, or with an output without any finite number: it cannot be compared meaningfully.
+
+    ``seed`` is that of the sample.
+    """
     import numpy as np
 
     for name, array in outputs.items():
-        if array.size and array.dtype.kind in "fc" and not np.isfinite(array).any():
+        if not array.size or array.dtype.kind not in "fc":
+            continue
+        if not np.isfinite(array).any():
             raise ModelError(
                 f"The model itself returns only NaN or infinity in output {name!r}.",
                 hint="Its weights are damaged, or it overflows: check it in the framework.",
+            )
+        share = float(np.isnan(array).mean())
+        if share:
+            raise ModelError(
+                f"The model itself gives NaN in output {name!r} ({100 * share:.3g} % of it) on sample {seed}.",
+                hint="Its weights are damaged, or it takes other values than the samples hold (--set ranges.NAME=[low,high] "
+                "with adapter torch, example_inputs in an adapter).",
             )
 
 
@@ -46,13 +61,13 @@ def sample_shapes(spec: ModelSpec) -> list[Shapes]:
     """Shapes to compare at, with the smallest batch: opt of each profile, then the corners of its other axes.
 
     The profile with the largest batches comes first. One corner mixes large and small, since square images do not
-    distinguish height from width.
+    distinguish height from width. One has odd sizes, different for each axis, since rounding does not show at even ones.
     """
     count = max(len(tensor.profiles) for tensor in spec.inputs)
     found: list[Shapes] = []
     for profile in sorted(range(count), key=lambda profile: -_batch_axis(spec, profile).max):
         large = _alternating(spec, profile)
-        for corner in ("opt", "min", "max", "mixed"):
+        for corner in ("opt", "min", "max", "mixed", "odd"):
             shapes = {tensor.name: _sizes(spec, tensor, profile, corner, large) for tensor in spec.inputs}
             if shapes not in found:
                 found.append(shapes)
@@ -110,14 +125,49 @@ def _axis_key(tensor: InputSpec, axis: int, dim: Dim) -> str:
 
 
 def _sizes(spec: ModelSpec, tensor: InputSpec, profile: int, corner: str, large: set[str]) -> tuple[int, ...]:
+    strides = _strides(spec)
+
     def size(axis: int, dim: Dim) -> int:
         if spec.is_batch(axis, dim):
             return dim.min
+        if corner == "odd":
+            key = _axis_key(tensor, axis, dim)
+            return odd_size(dim, strides.get(key, 1), key)
         if corner == "mixed":
             return dim.max if _axis_key(tensor, axis, dim) in large else dim.min
         return int(getattr(dim, corner))
 
     return tuple(size(axis, dim) for axis, dim in enumerate(_shape(tensor, profile)))
+
+
+def _strides(spec: ModelSpec) -> dict[str, int]:
+    """The stride of the image's axes, which another input may share."""
+    if spec.image is None:
+        return {}
+    tensor = spec.input(spec.image.input)
+    return {
+        _axis_key(tensor, axis, dim): spec.image.stride
+        for shape in tensor.profiles
+        for axis, dim in enumerate(shape)
+        if axis >= 2
+    }
+
+
+def odd_size(dim: Dim, stride: int, key: str) -> int:
+    """A size within the axis that is odd: a prime if there is one, in multiples of ``stride``; different for different
+    names where there are several. An axis without an odd size keeps its opt."""
+    low, high = -(-dim.min // stride), dim.max // stride
+    if low >= high:
+        return dim.opt
+    span = range(low | 1, min(high, low + _SPAN) + 1, 2)
+    odd = [number for number in span if _prime(number)] or list(span)
+    # the lower half, so that a sample costs no more than the usual one
+    odd = odd[: max(1, (len(odd) + 1) // 2)]
+    return stride * odd[zlib.crc32(key.encode()) % len(odd)] if odd else dim.opt
+
+
+def _prime(number: int) -> bool:
+    return number > 2 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
 def numbered(shapes: list[Shapes], count: int) -> Iterator[tuple[int, Shapes]]:

@@ -60,7 +60,7 @@ def _needed_links(report: Report, kind: str, built: ArtifactRecord | None, *, fr
     numbers = []
     if from_model:
         image = report.spec is not None and report.spec.image is not None
-        numbers = [*([0, 5] if image else []), *([1] if report.patches else []), 2]
+        numbers = [*([0, 5] if image else []), *([1] if report.patches or report.link(1).checks else []), 2]
     if kind == "reduced":
         numbers.append(3)
     links = [report.link(number) for number in sorted(numbers)]

@@ -94,7 +94,7 @@ def compare_samples(
     from adaptrt.pipeline.verification.stability import reference_instability
     from adaptrt.verify.compare import Comparison
 
-    comparison = Comparison(spec, precision)
+    comparison = Comparison(spec, precision, usual=[sample.reference for sample in samples])
     outputs = []
     for sample in samples:
         outputs.append(run(sample.inputs))

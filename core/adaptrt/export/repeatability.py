@@ -1,0 +1,65 @@
+"""Why a model does not repeat itself: random numbers, or something that its forward writes."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from adaptrt.export.state import changed, fingerprint, written_parts
+
+
+def why_unrepeatable(model: nn.Module, run: Callable[[], Any]) -> str:
+    """What two runs with the same inputs differ by, as a clause that follows "the model"."""
+    parts = random_modules(model, run)
+    if parts:
+        return f"draws random numbers in {', '.join(parts[:3])}"
+    before = fingerprint(model)
+    run()
+    written = written_parts(changed(before, fingerprint(model)))
+    if written:
+        return f"reads what its forward writes: {', '.join(written[:3])}"
+    return "depends on something besides its inputs that is not on the model: a global variable, the time, or a file"
+
+
+def random_modules(model: nn.Module, run: Callable[[], Any]) -> list[str]:
+    """The innermost modules in which random numbers of torch, numpy or Python are drawn during ``run``."""
+    found: list[str] = []
+    started: dict[nn.Module, tuple[int, int]] = {}
+    removals = []
+
+    def before(module: nn.Module, _: Any) -> None:
+        started[module] = (_random_state(), len(found))
+
+    def after(module: nn.Module, *_: Any) -> None:
+        state, count = started.pop(module, (None, 0))
+        if state is not None and state != _random_state() and len(found) == count:
+            found.append(names[module])
+
+    names = {
+        module: f"module `{path}` ({type(module).__name__})" if path else f"the forward of {type(module).__name__}"
+        for path, module in model.named_modules()
+    }
+    for module in names:
+        if not isinstance(module, torch.jit.ScriptModule):
+            removals += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    state = _random_state()
+    try:
+        run()
+    finally:
+        for removal in removals:
+            removal.remove()
+    if not found and state != _random_state():
+        found.append(f"the forward of {type(model).__name__}")
+    return list(dict.fromkeys(found))
+
+
+def _random_state() -> int:
+    words = torch.get_rng_state().numpy().tobytes()
+    _, keys, position, *_ = np.random.get_state()
+    return hash((zlib.crc32(words), zlib.crc32(np.asarray(keys).tobytes()), position, random.getstate()))

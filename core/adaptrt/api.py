@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
     from adaptrt.pipeline.observer import Observer
     from adaptrt.report import Report
-    from adaptrt.request import BuildRequest, Exporter, Request, ShapeRequest, Verify
+    from adaptrt.request import BuildRequest, Exporter, Request, Require, ShapeRequest, Verify
     from adaptrt.specs import BuildOptions
 
 StrPath = str | os.PathLike[str]
@@ -33,6 +33,7 @@ def convert(
     exporter: Exporter = "auto",
     simplify: bool = True,
     verify: Verify = "full",
+    require: Require = "",
     to: str | Sequence[str] = (),
     target: str | int | None = None,
     precision: str = "fp32",
@@ -54,9 +55,11 @@ def convert(
     the adapter and the decoder (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` also writes the
     report as a page. Values are written as for ``adaptrt convert``. An ``AdaptrtError`` says what failed; its ``report`` holds the results up to that point.
     """
+    from adaptrt.python_command import python_command
     from adaptrt.request import Request
     from adaptrt.specs import BuildOptions
 
+    command = python_command("convert", locals(), convert)
     request = Request(
         source=os.fspath(source),
         adapter=adapter,
@@ -69,6 +72,7 @@ def convert(
         exporter=exporter,
         simplify=simplify,
         verify=verify,
+        require=require,
         to=_words(to),
         target=None if target is None else str(target),
         precision=precision,
@@ -81,7 +85,7 @@ def convert(
         trust_checkpoint=trust_checkpoint,
         ort_custom_ops=_paths(ort_custom_ops),
         plugins_file=_path(plugins_file),
-        command=f"adaptrt.convert({os.fspath(source)!r}, adapter={adapter!r}, ...)",
+        command=command,
     )
     return run_request(request, html=html, observer=observer)
 
@@ -100,6 +104,7 @@ def build(
     keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     verify: Verify = "full",
+    require: Require = "",
     image: StrPath | None = None,
     ort_custom_ops: StrPath | Sequence[StrPath] = (),
     plugins_file: StrPath | None = None,
@@ -112,9 +117,11 @@ def build(
     ``set_dynamic_batch`` makes a fixed batch dynamic first, if possible. Values are written as for ``adaptrt build`` and
     ``convert``.
     """
+    from adaptrt.python_command import python_command
     from adaptrt.request import BuildRequest
     from adaptrt.specs import BuildOptions
 
+    command = python_command("build", locals(), build)
     request = BuildRequest(
         source=os.fspath(source),
         output=_path(output),
@@ -126,11 +133,12 @@ def build(
         keep_fp32=_texts(keep_fp32),
         build=build_options or BuildOptions(),
         verify=verify,
+        require=require,
         image=_path(image),
         ort_custom_ops=_paths(ort_custom_ops),
         plugins_file=_path(plugins_file),
         cache=cache,
-        command=f"adaptrt.build({os.fspath(source)!r}, ...)",
+        command=command,
     )
     return run_build(request, html=html, observer=observer)
 

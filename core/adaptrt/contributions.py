@@ -88,6 +88,7 @@ class Metric:
     """How well predictions agree: ``compute(reference, converted)`` over the same images, from 0 to 1.
 
     ``task`` is the name of the task whose predictions it compares, or ``any``. Below ``minimum`` the conversion fails; ``minimum=None`` only reports the value.
+    ``explain`` says what differs, for the error of a conversion that fails.
     """
 
     name: str
@@ -96,3 +97,4 @@ class Metric:
     compute: Callable[[Sequence[Predictions], Sequence[Predictions]], float]
     minimum: float | None = None
     replaces: str | None = None
+    explain: Callable[[Sequence[Predictions], Sequence[Predictions]], str] | None = None

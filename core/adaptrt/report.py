@@ -47,6 +47,7 @@ class Check:
 
     Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that comes nearest to its
     own, ``allows`` is the largest change of any element that would still pass.
+    ``detail`` says what differs, where a check fails.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Check:
     kind: CheckKind = "samples"
     artifact: str = ""
     allows: float | None = None
+    detail: str = ""
 
     @property
     def title(self) -> str:

@@ -35,6 +35,7 @@ EXAMPLES = (
 @precision_flags(PRECISION)
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to compare with ONNX Runtime.  [default: full]")  # fmt: skip
+@option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to compare on.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")

@@ -68,6 +68,7 @@ class ConvertCommand(Command):
 @precision_flags(EXPORT)
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to verify.  [default: full]")  # fmt: skip
+@option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to trace, verify and draw on.")
 @option("--test-image", metavar="FILE", section=PROOF, help="Another image to verify on.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip

@@ -57,6 +57,7 @@ def _common(flags: Mapping[str, Any]) -> dict[str, Any]:
             shapes=_shapes(flags),
         ),
         "verify": flags["verify"],
+        "require": flags["require"] or "",
         "to": tuple(word.strip() for word in (flags["to"] or "").split(",") if word.strip()),
         "target": flags["target"],
         "precision": precision_from_flags(flags),

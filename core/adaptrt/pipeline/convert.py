@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.backends.choice import target_for, target_of, targets_of
 from adaptrt.contributions import Metric
-from adaptrt.errors import PatchError
+from adaptrt.errors import PatchError, VerificationError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact, open_reduced
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
@@ -51,8 +51,6 @@ class ConversionJob(Job):
     narrowed: bool = False  # whether a float64 model is exported as float32
 
     def run(self) -> None:
-        from adaptrt.export.state import attributes, changed, fingerprint, written_parts
-
         self.begin()
         decoder_options = self.open_options()
         require_possible(self.request)
@@ -60,6 +58,8 @@ class ConversionJob(Job):
         if self.take_from_cache():
             return
         require_images(self.request)
+        from adaptrt.export.state import attributes, changed, fingerprint, written_parts
+
         with self.timed("load") as stage:
             model = self.hooks.load_model(self.ctx)
             if any(module.training for module in model.modules()):
@@ -222,7 +222,12 @@ class ConversionJob(Job):
                     counts = [record.calls for record in records]
                     stage.note = f"{len(records)} patches" if records else "float32 instead of float64"
                     if self.request.verify != "none":
-                        links.record_link(self.report.link(1), checks, error=PatchError)
+                        links.record_link(
+                            self.report.link(1),
+                            checks,
+                            error=PatchError if records else VerificationError,
+                            hint=links.NARROWED if self.narrowed else None,
+                        )
                     else:
                         self.not_run(1, "--verify none")
             self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 
 def record_link(
-    link: Link, checks: Sequence[Check], *, error: type[PatchError | VerificationError] = VerificationError
+    link: Link,
+    checks: Sequence[Check],
+    *,
+    error: type[PatchError | VerificationError] = VerificationError,
+    hint: str | None = None,
 ) -> None:
-    """Record the checks; the first that fails ends the conversion."""
+    """Record the checks; the first that fails ends the conversion. ``hint`` replaces the one of the link."""
     link.checks.extend(checks)
     if not checks:
         link.status = "failed"
@@ -43,8 +47,14 @@ def record_link(
             text = f"{check.title}: {check.reason}"
         raise error(
             f"Link {link.number} ({link.name}) fails: {text}.",
-            hint=_BATCH_DEPENDENT if check.kind == "batch" else _HINTS[link.number],
+            hint=_with_detail(
+                hint or (_BATCH_DEPENDENT if check.kind == "batch" else _HINTS[link.number]), check.detail
+            ),
         )
+
+
+def _with_detail(hint: str, detail: str) -> str:
+    return f"{detail}. {hint}" if detail else hint
 
 
 @contextmanager
@@ -67,6 +77,11 @@ _HINTS = {
     4: "The backend computes different results: try --precision fp32, then keep parts in float32 (--keep-fp32).",
     5: "Outputs agree but predictions do not: look at the images in the report.",
 }
+
+NARROWED = (
+    "The model is float64 and the exported one float32: the difference is what float32 cannot hold. Rewrite the model so "
+    "that float32 suffices, or declare its inputs as float64 (adapter torch: --set dtypes.NAME=float64)."
+)
 
 _BATCH_DEPENDENT = (
     "The result of a sample depends on the others in its batch: the model mixes them (a mean over axis 0, BatchNorm that "
@@ -133,17 +148,20 @@ def compare_predictions(
                 f"Metric {metric.name!r} fails: {type(error).__name__}: {error}",
                 hint="A metric must accept the predictions of the spec's task.",
             ) from error
+        passed = metric.minimum is None or value >= metric.minimum
+        explain = None if passed else metric.explain
         checks.append(
             Check(
                 name=metric.name,
                 unit="share",
                 value=value,
                 limit=metric.minimum,
-                passed=metric.minimum is None or value >= metric.minimum,
+                passed=passed,
                 reason=metric.reason,
                 samples=len(reference),
                 higher_is_better=True,
                 kind="metric",
+                detail=explain(reference, converted) if explain is not None else "",
             )
         )
     return checks

@@ -12,7 +12,7 @@ from adaptrt.report import LINKS
 from adaptrt.specs import format_shape
 
 if TYPE_CHECKING:
-    from adaptrt.report import Check, Link, Report
+    from adaptrt.report import Check, Link, Report, Word
     from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, OutputSpec
 
 _STAGES = {
@@ -89,6 +89,11 @@ def limit_text(check: Check) -> str:
     return f"{'≥' if check.higher_is_better else '≤'} {quantity(check.limit, check.unit)}"
 
 
+def allows_text(check: Check) -> str:
+    """The largest change of any element that would still be called equal."""
+    return "" if check.allows is None else quantity(check.allows, check.unit)
+
+
 def quantity(value: float, unit: str) -> str:
     """A value with its unit; shares in percent, logits and scores without a unit."""
     if not math.isfinite(value):
@@ -99,14 +104,30 @@ def quantity(value: float, unit: str) -> str:
 
 
 def verdict(report: Report) -> str:
-    """One line: what failed, or what the links say."""
-    ran = [link for link in report.links if link.status != "not run"]
+    """One line: what failed, or how far the result is verified."""
     if report.failure is not None:
         return report.failure.message
-    if not ran:
-        return "Converted; nothing was verified."
+    ran = [link for link in report.links if link.status != "not run"]
+    word = verdict_word(report)
+    if word == "not verified":
+        return "Not verified: nothing was compared with the model."
     checks = sum(len(link.checks) for link in ran)
-    return f"Verified: {len(ran)} of {len(report.links)} links ran, all {checks} checks passed."
+    held = f"{len(ran)} of {len(report.links)} links ran, all {checks} checks passed"
+    if word == "verified":
+        return f"Verified: {held}."
+    return f"Partly verified: {held}. See what is missing."
+
+
+def verdict_word(report: Report) -> Word:
+    """The word for the whole; reports of versions without verdicts: whether anything was compared."""
+    if report.verdict is not None:
+        return report.verdict.word
+    return "partly verified" if any(link.checks for link in report.links) else "not verified"
+
+
+def missing_of(report: Report) -> list[str]:
+    """What keeps the result from being verified."""
+    return report.verdict.missing if report.verdict is not None and report.failure is None else []
 
 
 def input_shape(tensor: InputSpec) -> str:

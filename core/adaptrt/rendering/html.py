@@ -31,6 +31,8 @@ def render_html(report: Report) -> str:
         .render(
             report=report,
             verdict=formatting.verdict(report),
+            word=formatting.verdict_word(report),
+            missing=formatting.missing_of(report),
             name=Path(report.source).name or report.source,
             cards=charts.link_cards(report),
             figures=image_figures(report),
@@ -80,7 +82,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for function in (
-        formatting.number, quantities.duration, quantities.file_size, formatting.value_text, formatting.limit_text, formatting.stage_title,
+        formatting.number, quantities.duration, quantities.file_size, formatting.value_text, formatting.limit_text, formatting.allows_text, formatting.stage_title,
         formatting.describe_transform, formatting.describe_decoder, formatting.output_shape, formatting.input_shape, formatting.display_path,
         breakable,
     ):  # fmt: skip

@@ -15,7 +15,16 @@ from rich.text import Text
 
 from adaptrt.quantities import duration, file_size
 from adaptrt.rendering.findings import print_findings
-from adaptrt.rendering.formatting import SHORT_LINKS, display_path, limit_text, value_text, verdict, worst
+from adaptrt.rendering.formatting import (
+    SHORT_LINKS,
+    display_path,
+    limit_text,
+    missing_of,
+    value_text,
+    verdict,
+    verdict_word,
+    worst,
+)
 from adaptrt.rendering.printable import UNPRINTABLE, printable
 
 if TYPE_CHECKING:
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
 
     from adaptrt.report import Check, Link, Report
 
+VERDICT_STYLES = {"verified": "bold green", "partly verified": "bold yellow", "not verified": "bold"}
 _COLORS = {"passed": "green", "failed": "red", "not run": "dim"}
 
 
@@ -55,7 +65,9 @@ def print_summary(console: Console, report: Report, *, verbose: bool = False, im
         console.print()
     console.print(checks_table(report, every=verbose))
     console.print()
-    console.print(Text(verdict(report), style="bold green" if any(link.checks for link in report.links) else "bold"))
+    console.print(Text(verdict(report), style=VERDICT_STYLES[verdict_word(report)]))
+    for reason in missing_of(report):
+        console.print(Text(f"  missing: {reason}"))
     console.print(Text(_time_spent(report), style="dim"))
     print_graph_check(console, report, every=verbose)
     if verbose:
@@ -140,11 +152,18 @@ def files_table(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True, style="cyan")
+    table.add_column(no_wrap=True)
     table.add_column(style="dim", overflow="fold")
     for record in report.files.values():
-        table.add_row(Text(display_path(record.path)), file_size(record.bytes), f"sha256 {record.sha256[:12]}")
+        word = record.verdict.word if record.verdict is not None else ""
+        table.add_row(
+            Text(display_path(record.path)),
+            file_size(record.bytes),
+            Text(word, style=VERDICT_STYLES.get(word, "")),
+            f"sha256 {record.sha256[:12]}",
+        )
     for path in beside(report, ".report.html", ".report.json"):
-        table.add_row(Text(display_path(path)), file_size(path.stat().st_size), "")
+        table.add_row(Text(display_path(path)), file_size(path.stat().st_size), "", "")
     return table
 
 

@@ -17,6 +17,7 @@ from adaptrt.report import (
     PredictionRecord,
     Report,
     Stage,
+    Verdict,
 )
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputGroup, OutputSpec
 
@@ -47,7 +48,8 @@ def report(image: Path, tmp_path: Path) -> Report:
     found.patches = [PatchRecord("tinyvision.nets:cells", "FunctionPatch", "shape reads", "torch>=2", "tiny", 4)]
     found.passes = [PassRecord("fold", "constants", "core.conversion", 30, 22, 0.01, "a note")]
     found.operators = {"exported": {"Conv": 10, "Shape": 4, "Gather": 16}, "final": {"Conv": 10, "Add": 12}}
-    found.files = {"onnx": FileRecord(str(tmp_path / "best.onnx"), 1_234_567, "ab" * 32)}
+    found.verdict = Verdict("partly verified", ["link 0 did not run: no --image"])
+    found.files = {"onnx": FileRecord(str(tmp_path / "best.onnx"), 1_234_567, "ab" * 32, found.verdict)}
     found.plugins = {"tiny": "adaptrt-tiny 0.3"}
     found.environment = {"python": "3.11", "adaptrt": "0.1.0", "torch": "2.11"}
     boxes = [[20.0, 16.0, 60.0, 48.0], [70.0, 60.0, 110.0, 90.0]]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adaptrt import quantities
 from adaptrt.rendering import formatting
-from adaptrt.report import Check, Link, Report
+from adaptrt.report import Check, Link, Report, Verdict
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec
 
 
@@ -92,7 +92,15 @@ def test_stages_in_words(name: str, title: str) -> None:
 
 
 def test_the_verdict(report: Report) -> None:
-    assert formatting.verdict(report) == "Verified: 3 of 6 links ran, all 4 checks passed."
+    held = "3 of 6 links ran, all 4 checks passed"
+    assert formatting.verdict(report) == f"Partly verified: {held}. See what is missing."
+    report.verdict = Verdict("verified")
+    assert formatting.verdict(report) == f"Verified: {held}."
+
+
+def test_a_report_of_a_version_without_verdicts_is_never_verified(report: Report) -> None:
+    report.verdict = None
+    assert formatting.verdict_word(report) == "partly verified"
 
 
 def test_the_verdict_of_a_failure(failed: Report) -> None:
@@ -100,7 +108,10 @@ def test_the_verdict_of_a_failure(failed: Report) -> None:
 
 
 def test_nothing_verified_is_not_called_verified() -> None:
-    assert formatting.verdict(Report("a", "b", "c", status="passed")) == "Converted; nothing was verified."
+    assert (
+        formatting.verdict(Report("a", "b", "c", status="passed"))
+        == "Not verified: nothing was compared with the model."
+    )
 
 
 def test_shapes_in_the_shape_language() -> None:

@@ -39,6 +39,27 @@ def reference_instability(sample: Sample, converted: Arrays, spec: ModelSpec, pr
     return None
 
 
+def integer_ties(sample: Sample, converted: Arrays, precision: Precision) -> dict[str, NDArray[np.bool_]]:
+    """The integers that the reference itself changes when its input is perturbed by one rounding error: two candidates have
+    the same score there. Only outputs that differ are looked into."""
+    differ = [
+        name
+        for name, array in sample.reference.items()
+        if array.dtype.kind in "iub" and name in converted and converted[name].shape == array.shape
+        and not np.array_equal(array, converted[name])
+    ]  # fmt: skip
+    if not differ or sample.again is None:
+        return {}
+    rng = np.random.default_rng(0)
+    ties = {name: np.zeros(sample.reference[name].shape, np.bool_) for name in differ}
+    for _ in range(2 * _TRIES):
+        moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.inputs.items()})
+        for name in differ:
+            if moved[name].shape == ties[name].shape:
+                ties[name] |= moved[name] != sample.reference[name]
+    return ties
+
+
 def _checks(reference: Arrays, other: Arrays, spec: ModelSpec, precision: Precision) -> list[Check]:
     comparison = Comparison(spec, precision)
     comparison.add(reference, other)

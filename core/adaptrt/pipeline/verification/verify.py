@@ -91,7 +91,7 @@ def compare_samples(
 
     With ``unstable``, samples for which the reference itself is unstable are skipped; their failed checks are added there.
     """
-    from adaptrt.pipeline.verification.stability import reference_instability
+    from adaptrt.pipeline.verification.stability import integer_ties, reference_instability
     from adaptrt.verify.compare import Comparison
 
     comparison = Comparison(spec, precision, usual=[sample.reference for sample in samples])
@@ -100,7 +100,7 @@ def compare_samples(
         outputs.append(run(sample.inputs))
         failed = None if unstable is None else reference_instability(sample, outputs[-1], spec, precision)
         if unstable is None or failed is None:
-            comparison.add(sample.reference, outputs[-1])
+            comparison.add(sample.reference, outputs[-1], integer_ties(sample, outputs[-1], precision))
         else:
             unstable.append(failed)
     return comparison.checks(), outputs

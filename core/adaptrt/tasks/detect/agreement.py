@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,9 +24,16 @@ def box_iou(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
     return iou
 
 
-def match_boxes(first: Detections, second: Detections, iou: float) -> list[tuple[int, int]]:
-    """Pairs of equal label and at least this IoU, the best first, each box used once."""
-    return match_overlaps(box_iou(first.boxes, second.boxes), first, second, iou)
+def match_boxes(first: Detections, second: Detections, iou: float, pixels: float = 0.0) -> list[tuple[int, int]]:
+    """Pairs of equal label and at least this IoU, the best first, each box used once.
+
+    Boxes whose corners all lie within ``pixels`` are the same, whatever their IoU: a box without area has none.
+    """
+    overlaps = box_iou(first.boxes, second.boxes)
+    if pixels and overlaps.size:
+        apart = np.abs(first.boxes[:, None].astype(np.float64) - second.boxes[None]).max(-1)
+        overlaps[apart <= pixels] = np.maximum(overlaps[apart <= pixels], iou)
+    return match_overlaps(overlaps, first, second, iou)
 
 
 def match_overlaps(
@@ -52,13 +60,23 @@ Match = Callable[[Any, Any, float], list[tuple[int, int]]]
 
 
 def matched_boxes(
-    iou: float, score: float, threshold: float = 0.0, *, task: str = "detect", match: Match = match_boxes
+    iou: float,
+    score: float,
+    threshold: float = 0.0,
+    pixels: float = 0.05,
+    *,
+    task: str = "detect",
+    match: Match | None = None,
 ) -> Metric:
     """The share of boxes that have a match with the same label, at least this IoU, and at most this score difference.
+
+    ``pixels`` is that of ``match_boxes``.
 
     ``threshold`` is the decoder's: an unmatched box whose score is within ``score`` of it is ignored, since the other
     side may legitimately have dropped it. ``match`` finds the pairs, for a task whose boxes are not upright.
     """
+
+    match = match or functools.partial(match_boxes, pixels=pixels)
 
     def compute(reference: Sequence[Detections], converted: Sequence[Detections]) -> float:
         matched = total = 0
@@ -70,13 +88,39 @@ def matched_boxes(
             total += len(pairs) + max(sum(each >= threshold + score for each in scores) for scores in alone)
         return matched / total if total else 1.0
 
+    def explain(reference: Sequence[Detections], converted: Sequence[Detections]) -> str:
+        lines = []
+        for number, (expected, actual) in enumerate(zip(reference, converted, strict=True), 1):
+            pairs = match(expected, actual, iou)
+            for a, b in pairs:
+                if abs(float(expected.scores[a]) - float(actual.scores[b])) > score:
+                    lines.append(f"image {number}: {_one(expected, a)} has score {float(actual.scores[b]):.3g}")
+            for side, found, paired in (
+                ("missing", expected, {a for a, _ in pairs}),
+                ("added", actual, {b for _, b in pairs}),
+            ):
+                alone = [index for index in range(len(found)) if index not in paired]
+                lines += [
+                    f"image {number}: {side} {_one(found, index)}"
+                    for index in alone
+                    if float(found.scores[index]) >= threshold + score
+                ]
+        more = f", and {len(lines) - 3} more" if len(lines) > 3 else ""
+        return f"{'; '.join(lines[:3])}{more}" if lines else ""
+
     return Metric(
         name=f"matched boxes (IoU {iou:g}, score within {score:g})",
         task=task,
         reason="the same objects, in the same places, with the same confidence",
         compute=compute,
         minimum=1.0,
+        explain=explain,
     )
+
+
+def _one(found: Detections, index: int) -> str:
+    corners = ", ".join(f"{side:.5g}" for side in map(float, found.boxes[index]))
+    return f"{found.name(index)} {float(found.scores[index]):.3g} at [{corners}]"
 
 
 def _alone(found: Detections, paired: set[int]) -> list[float]:

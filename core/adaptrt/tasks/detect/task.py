@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from adaptrt.specs.tasks import Found
     from adaptrt.vision.images import ImageArray
 
+# corners this near are the same box, however small it is, in any precision
+MAX_PIXELS = 0.5
+
 
 class Detect(ObjectTask[Detections]):
     """Objects in boxes, each with a class and a score."""
@@ -47,7 +50,8 @@ class Detect(ObjectTask[Detections]):
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         iou, score = precision.limits.get("box_iou", 0.75), precision.limits.get("score", 0.1)
-        return [matched_boxes(iou, score, decoder_threshold(spec))]
+        pixels = min(precision.tolerances["pixels"].atol, MAX_PIXELS)
+        return [matched_boxes(iou, score, decoder_threshold(spec), pixels)]
 
     def agreement(self, expected: Detections, actual: Detections) -> str:
         return describe_agreement(expected, actual)

@@ -1,0 +1,45 @@
+"""A call of the Python API as text that runs again: what a report keeps as its command."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+# callbacks and what they show; they are no part of the result
+_LEFT_OUT = ("observer",)
+
+
+def python_command(name: str, given: Mapping[str, Any], function: Callable[..., Any]) -> str:
+    """``adaptrt.NAME(...)`` with every argument that differs from its default; ``given`` are the arguments by name."""
+    words = []
+    for parameter in inspect.signature(function).parameters.values():
+        value = given[parameter.name]
+        if parameter.name in _LEFT_OUT or (parameter.default is not parameter.empty and value == parameter.default):
+            continue
+        text = _literal(value)
+        words.append(text if parameter.kind is parameter.POSITIONAL_OR_KEYWORD else f"{parameter.name}={text}")
+    return f"adaptrt.{name}({', '.join(words)})"
+
+
+def _literal(value: Any) -> str:
+    """The value as Python source; paths as text, dataclasses of adaptrt with the fields that differ from their defaults."""
+    if isinstance(value, os.PathLike):
+        return repr(os.fspath(value))
+    if is_dataclass(value) and not isinstance(value, type):
+        default = type(value)()
+        differ = [one.name for one in fields(value) if getattr(value, one.name) != getattr(default, one.name)]
+        arguments = ", ".join(f"{key}={_literal(getattr(value, key))}" for key in differ)
+        return f"adaptrt.{type(value).__name__}({arguments})"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_literal(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        parts = ", ".join(map(_literal, value))
+        if isinstance(value, list):
+            return f"[{parts}]"
+        return f"({parts},)" if len(value) == 1 else f"({parts})"
+    if isinstance(value, (set, frozenset)):
+        return "{" + ", ".join(sorted(map(_literal, value))) + "}" if value else "set()"
+    return repr(value)

@@ -16,7 +16,7 @@ import pytest
 
 from adaptrt.errors import OutputError
 from adaptrt.rendering.html import render_html, write_html
-from adaptrt.report import ImageRecord, PredictionRecord, Report
+from adaptrt.report import ImageRecord, PredictionRecord, Report, Verdict
 
 VOID = {"br", "hr", "img", "input", "link", "meta", "path", "wbr"}
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/x>\"'&{{ 7919 * 7907 }}"
@@ -109,7 +109,7 @@ def test_images_are_inside_with_their_boxes(report: Report) -> None:
         original = cv2.imread(report.images[0].path)
         assert decoded.shape == original.shape
         assert np.abs(decoded.astype(int) - original).max() > 60, "nothing was drawn"
-    assert page.text.index("PyTorch, untouched") < page.text.index("ONNX Runtime 1 red")
+    assert page.text.index("PyTorch, original") < page.text.index("ONNX Runtime 1 red")
     assert "2 of 2 boxes have a match, within 0.001 px and 1e-06 of its score" in page.text
 
 
@@ -233,6 +233,7 @@ def test_the_emptiest_report_renders() -> None:
 def test_a_conversion_without_proof_is_not_called_verified(report: Report) -> None:
     for link in report.links:
         link.status, link.checks = "not run", []
+    report.verdict = Verdict("not verified")
     head = Page(render_html(report)).text.partition("Chain of proof")[0]
     assert "not verified" in head
 

@@ -86,9 +86,7 @@ class ReferenceRun:
         tensors = self.job.hooks.example_inputs(self.job.ctx, spec, sizes, seed)
         return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
-    def _run(
-        self, runner: EagerRunner, inputs: Arrays, spec: ModelSpec, nearest: str = ""
-    ) -> dict[str, NDArray[Any]]:
+    def _run(self, runner: EagerRunner, inputs: Arrays, spec: ModelSpec, nearest: str = "") -> dict[str, NDArray[Any]]:
         try:
             return runner.run(inputs)
         except AdaptrtError:

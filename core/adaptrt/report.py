@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from adaptrt.errors import AdaptrtError, ModelError
+from adaptrt.errors import AdaptrtError, ModelError, PluginError
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.versions import entries, rename, upgrade_spec
 
@@ -148,12 +148,13 @@ class Verdict:
 
 @dataclass
 class FileRecord:
-    """A file that was written; one that holds the model has a ``verdict``."""
+    """A file that was written; one that holds the model has a ``verdict``. ``runs``: whether its backend can run it."""
 
     path: str
     bytes: int
     sha256: str
     verdict: Verdict | None = None
+    runs: bool = True
 
 
 @dataclass
@@ -166,32 +167,12 @@ class Exercise:
 
 
 @dataclass
-class EngineRecord:
-    """The engine that was built, and its precision report: visible layers and their weight bytes by type, the share of
-    weights in parts that TensorRT does not show, and the plan's size relative to the float32 weights. ``tensorrt`` is the version of ``product``; ``gpu`` is the GPU it was built for."""
-
-    tensorrt: str
-    gpu: str
-    capability: str
-    precision: str
-    layers: dict[str, int] = field(default_factory=dict)
-    weight_bytes: dict[str, int] = field(default_factory=dict)
-    opaque: int = 0
-    opaque_share: float = 0.0
-    plan_bytes: int = 0
-    plan_share: float = 0.0
-    evidence: str = ""
-    note: str = ""
-    build_seconds: float = 0.0
-    device_memory: int = 0
-    messages: list[str] = field(default_factory=list)
-    product: str = "TensorRT"
-
-
-@dataclass
 class ArtifactRecord:
-    """A file that a backend built, by its name in ``Report.files``: ``status`` and ``reason`` are its part of link 4, ``summary`` and ``record`` the
-    backend's description of it (the record of the first TensorRT engine is ``Report.engine``)."""
+    """A file that a backend built, by its name in ``Report.files``: ``status`` and ``reason`` are its part of link 4.
+
+    The rest is what the backend reports of it: ``summary`` in a sentence, ``facts`` by title, ``layers`` by the precision
+    they compute in, ``messages`` of its builder, and ``record``, its own data.
+    """
 
     name: str
     backend: str
@@ -199,6 +180,9 @@ class ArtifactRecord:
     status: Status = "not run"
     reason: str = ""
     summary: str = ""
+    facts: dict[str, str] = field(default_factory=dict)
+    layers: dict[str, int] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
     record: Any = None
 
 
@@ -264,7 +248,6 @@ class Report:
     notes: list[str] = field(default_factory=list)
     failure: Failure | None = None
     images: list[ImageRecord] = field(default_factory=list)
-    engine: EngineRecord | None = None
     artifacts: list[ArtifactRecord] = field(default_factory=list)
     cached: str = ""
     weights: str = ""
@@ -272,7 +255,15 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     exercise: list[Exercise] = field(default_factory=list)
     verdict: Verdict | None = None
-    version: int = 2
+    version: int = 3
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """A name that plugins may still use."""
+            if name == "engine":
+                raise PluginError("report.engine is now in report.artifacts.", hint="Update the plugin.")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def link(self, number: int) -> Link:
         return self.links[number]
@@ -312,14 +303,41 @@ class Report:
 
 
 def _upgrade(raw: Any) -> Any:
-    """A report as data, with the current keys; version 1 had ``pictures``, and the kind of a check in its name."""
+    """A report as data, under today's keys.
+
+    Version 1 had pictures, and the kind of a check in its name; version 2 had the record of a TensorRT engine beside
+    those of other files.
+    """
     upgrade_links(entries(raw, "links"))
-    if not isinstance(raw, dict) or raw.get("version", 1) != 1:
+    if not isinstance(raw, dict) or raw.get("version", 1) not in (1, 2):
         return raw
-    rename(raw, "pictures", "images")
-    rename(raw.get("files"), "typed", "reduced")
-    _upgrade_predictions(raw)
-    return {**raw, "spec": upgrade_spec(raw.get("spec")), "version": 2}
+    if raw.get("version", 1) == 1:
+        rename(raw, "pictures", "images")
+        rename(raw.get("files"), "typed", "reduced")
+        _upgrade_predictions(raw)
+        raw["spec"] = upgrade_spec(raw.get("spec"))
+    rename(raw.get("files"), "manifest", "engine.json")
+    _upgrade_engine(raw)
+    return {**raw, "version": 3}
+
+
+def _upgrade_engine(raw: dict[str, Any]) -> None:
+    """The record of an engine, with that of the file it belongs to; in the oldest reports there was none."""
+    engine = raw.pop("engine", None)
+    if not isinstance(engine, dict):
+        return
+    artifacts = entries(raw, "artifacts")
+    found = next((one for one in artifacts if isinstance(one, dict) and one.get("record") is None), None)
+    if found is None:
+        link = next((one for one in entries(raw, "links") if isinstance(one, dict) and one.get("number") == 4), {})
+        found = {"name": "engine", "backend": "tensorrt", "precision": engine.get("precision")}
+        found |= {key: link[key] for key in ("status", "reason") if key in link}
+        raw["artifacts"] = [*artifacts, found]
+    facts = {str(engine.get("product", "TensorRT")): engine.get("tensorrt"), "GPU": engine.get("gpu")}
+    found["facts"] = {title: text for title, text in facts.items() if text}
+    found["summary"] = found.get("summary") or engine.get("evidence", "")
+    found |= {key: engine[key] for key in ("layers", "messages") if key in engine}
+    found["record"] = engine
 
 
 def upgrade_links(links: list[Any]) -> None:

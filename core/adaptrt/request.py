@@ -17,6 +17,7 @@ from adaptrt.specs.precisions import FP32
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adaptrt.onnxfile.files import OnnxFiles
     from adaptrt.report import Finding
 
 Verify = Literal["full", "quick", "none"]
@@ -266,6 +267,7 @@ class Conversion:
     result is compared on, by name; real images if there is an ``--image``; available from ``export_onnx`` on.
     ``failed_exporters``: exporters that ``auto`` has tried in vain. ``integers``: by integer input, the lowest and highest
     value that the model accepts, found by trial in the reference stage.
+    ``onnx`` reads and hashes each ONNX file of this conversion once: ``ctx.onnx.outline(path)``.
     """
 
     request: Request
@@ -282,6 +284,7 @@ class Conversion:
     samples: tuple[Mapping[str, NDArray[Any]], ...] = ()
     failed_exporters: list[str] = field(default_factory=list)
     integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    onnx: OnnxFiles | None = None
 
     if not TYPE_CHECKING:
 

@@ -63,6 +63,16 @@ def test_tensorrt_builds_in_what_it_is_not_in_its_name(strict: str) -> None:
     assert report.evidence == "1 of 1 visible layers compute in fp16"
 
 
+def test_another_distribution_knows_it_by_what_it_is(strict: str) -> None:
+    runtime = pytest.importorskip("adaptrt_openvino.runtime", reason="the extension is not installed")
+    modes = {
+        name: runtime.mode_of(precision_named(name)) for name in ("half-strict", "fp16", "bf16", "int8", "fp32", "tf32")
+    }
+    assert modes == {
+        "half-strict": "fp16", "fp16": "fp16", "bf16": "bf16", "int8": "int8", "fp32": "fp32", "tf32": None,
+    }  # fmt: skip
+
+
 def test_an_unknown_one_lists_it(strict: str) -> None:
     with pytest.raises(UsageError) as caught:
         adaptrt.convert("detector", adapter="tiny", precision="half-stric")

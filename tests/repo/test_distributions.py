@@ -63,6 +63,7 @@ def test_an_extension_is_named_after_its_folder(path: Path) -> None:
     assert group in GROUPS
     assert list(points) == [name]
     assert points[name].partition(":")[0].split(".")[0] == f"adaptrt_{name}"
+    assert project["dependencies"] == ["adaptrt"], "its framework is an extra"
     assert project["license"] == "Apache-2.0"
     assert (path.parent / "LICENSE").read_bytes() == (ROOT / "adapters" / "timm" / "LICENSE").read_bytes()
 

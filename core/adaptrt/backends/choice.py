@@ -9,10 +9,16 @@ from pathlib import Path
 from adaptrt.errors import UsageError
 from adaptrt.request import Request
 from adaptrt.specs import Precision, Target, precision_named
-from adaptrt.specs.backends import BACKENDS, Backend, Expression, backend_named, runs_onnx, suffix_of, target_named
-
-# the default without --to; an engine is built if possible
-_DEFAULT = ("onnxruntime", "tensorrt")
+from adaptrt.specs.backends import (
+    BACKENDS,
+    Backend,
+    Expression,
+    backend_named,
+    default_backends,
+    runs_onnx,
+    suffix_of,
+    target_named,
+)
 
 
 @dataclass(frozen=True)
@@ -33,11 +39,11 @@ def chosen_backends(request: Request) -> list[Chosen]:
     """The backends of ``--to``, without duplicates, in order; the suffix of ``-o`` selects the backend of that file."""
     output = _of_output(request.output)
     if not request.to:
-        chosen = [_chosen(name, asked=False) for name in _DEFAULT]
-        if output is not None and output.backend.name not in _DEFAULT:
-            chosen[-1] = output
+        chosen = [Chosen(one, one.suffixes[0], asked=False) for one in default_backends()]
+        if output is not None and output.backend not in default_backends():
+            chosen = [*(one for one in chosen if not one.builds), output]
     else:
-        chosen = [_chosen(word, asked=True) for word in request.to]
+        chosen = [Chosen(*backend_named(word), asked=True) for word in request.to]
     found: dict[str, Chosen] = {}
     for one in chosen:
         found.setdefault(one.backend.name, one)
@@ -49,11 +55,6 @@ def chosen_backends(request: Request) -> list[Chosen]:
             )
         found[output.backend.name] = Chosen(output.backend, output.suffix, found[output.backend.name].asked)
     return list(found.values())
-
-
-def _chosen(word: str, *, asked: bool) -> Chosen:
-    backend, suffix = backend_named(word)
-    return Chosen(backend, suffix, asked)
 
 
 def _of_output(output: Path | None) -> Chosen | None:
@@ -104,7 +105,7 @@ def _flags(chosen: Sequence[Chosen]) -> str:
 
 
 def _default_target() -> Target:
-    return next(iter(BACKENDS.find(_DEFAULT[-1]).targets.values()))
+    return next(target for backend in default_backends() for target in backend.targets.values())
 
 
 def deciding_backends(request: Request) -> list[Backend]:

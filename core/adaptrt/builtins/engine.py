@@ -7,17 +7,17 @@ from pathlib import Path
 from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.hookspecs import hookimpl
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.node_rules import require_quantized
-from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.request import Conversion
 from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.backends import Backend, BackendRequest, Built
 
 
 @hookimpl(trylast=True)
-def quantize(onnx_path: Path, precision: Precision) -> Path:
+def quantize(ctx: Conversion, onnx_path: Path, precision: Precision) -> Path:
     """The graph as it is, if it holds Q/DQ nodes."""
-    require_quantized(read_onnx(onnx_path), precision)
+    require_quantized(_files(ctx).outline(onnx_path), precision)
     return onnx_path
 
 
@@ -26,7 +26,7 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
     request = ctx.request
     if precision.form != "cast" or not wants_reduced_graph(request):
         return onnx_path
-    if precision.onnx_type in read_onnx(onnx_path).weight_types:
+    if precision.onnx_type in _files(ctx).outline(onnx_path).weight_types:
         return onnx_path  # already in this precision
     try:
         from adaptrt.graph.reduced_precision import write_reduced
@@ -72,6 +72,7 @@ def build_engine(
             command=request.command,
             configure=_configure(ctx),
             verbose=request.verbose,
+            onnx=ctx.onnx,
             progress=ctx.progress,
             warn=ctx.warn,
             detail=ctx.tell,
@@ -79,6 +80,10 @@ def build_engine(
     )
     ctx.notes.extend(built.notes)
     return built
+
+
+def _files(ctx: Conversion) -> OnnxFiles:
+    return ctx.onnx or OnnxFiles()
 
 
 def _configure(ctx: Conversion) -> tuple[str, str] | None:
@@ -91,5 +96,5 @@ def _configure(ctx: Conversion) -> tuple[str, str] | None:
     from adaptrt.request import silent
 
     context = ctx.workdir / "build-context.pickle"
-    context.write_bytes(pickle.dumps(replace(ctx, warn=silent, tell=silent, progress=silent, samples=())))
+    context.write_bytes(pickle.dumps(replace(ctx, warn=silent, tell=silent, progress=silent, samples=(), onnx=None)))
     return "adaptrt.pipeline.configure:configure_builder", str(context)

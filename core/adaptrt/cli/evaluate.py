@@ -40,7 +40,7 @@ EXAMPLES = (
 @click.argument("files", metavar="FILES...", nargs=-1, required=True)
 @option("--backend", "backends", metavar="NAMES", section=MODEL, help="Backends to compare: eager, onnxruntime, tensorrt or another one; the first is the baseline.  [default: those of the files]")  # fmt: skip
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, also an option of the adapter.")  # fmt: skip
-@option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for ONNX files.  [default: cpu]")  # fmt: skip
+@option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for the files that run there.  [default: that of each backend]")  # fmt: skip
 @option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter used for the conversion.")
 @option("--source", metavar="SOURCE", section=MODEL, help="For eager: the source, as for `convert`.")
 @option("--weights", metavar="PATH", section=MODEL, help="For eager: the weights, as for `convert`.")

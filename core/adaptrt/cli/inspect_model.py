@@ -46,11 +46,10 @@ def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bo
 
 def describe(path: Path, *, graph: bool = False) -> Description:
     """The backend's description of a file; a ``ModelError`` says what to do with a file that cannot be read."""
-    from adaptrt.specs.descriptions import Description
     from adaptrt.store.model_files import require_backend, require_model_file
 
     require_model_file(path)
-    description = Description.of(path, require_backend(path).describe(path))
+    description = require_backend(path).describe(path)
     if not graph:
         description.nodes = []
     return description

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.framework import Command, arguments, general_options, option
 from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from adaptrt.errors import ImageError
     from adaptrt.specs.executors import ImageResult
@@ -36,25 +36,43 @@ def _known_device(_: click.Context, __: click.Parameter, name: str | None) -> st
 
 
 class _Predict(Command):
-    """Lists the executors in its help; imports the module of each, but not the executor's dependencies."""
+    """Its help lists the executors by name and imports only the one that is named beside ``--help``."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from adaptrt.errors import PluginError
-        from adaptrt.options import option_names
         from adaptrt.specs.executors import EXECUTORS
 
-        rows = []
-        for name in EXECUTORS.names():
-            try:
-                executor = EXECUTORS.find(name)
-            except PluginError as error:
-                rows.append((name, f"not available: {error.message}"))
-                continue
-            own = f" (--executor-set {', '.join(option_names(executor.options))})" if executor.options else ""
-            rows.append((name, f"{executor.summary}{own}"))
-        with formatter.section("Executors"):
-            formatter.write_dl(rows)
+        named = _executor_in(arguments(ctx))
+        with formatter.section(f"Executor {named}" if named else "Executors (--executor NAME --help describes one)"):
+            if named:
+                formatter.write_dl(_description_of(named))
+            else:
+                formatter.write_dl(
+                    [(name, EXECUTORS.distribution(name).rpartition(" ")[0]) for name in EXECUTORS.names()]
+                )
         super().format_epilog(ctx, formatter)
+
+
+def _executor_in(args: Sequence[str]) -> str | None:
+    """The executor that a command line names."""
+    for index, word in enumerate(args):
+        if word.startswith("--executor="):
+            return word.partition("=")[2]
+        if word == "--executor" and index + 1 < len(args):
+            return args[index + 1]
+    return None
+
+
+def _description_of(name: str) -> list[tuple[str, str]]:
+    from adaptrt.errors import AdaptrtError
+    from adaptrt.options import option_names
+    from adaptrt.specs.executors import EXECUTORS
+
+    try:
+        executor = EXECUTORS.find(name)
+    except AdaptrtError as error:
+        return [(name, f"not available: {error.message}")]
+    options = [("--executor-set", ", ".join(option_names(executor.options)))] if executor.options else []
+    return [(name, executor.summary), *options]
 
 
 @click.command("predict", cls=_Predict, examples=EXAMPLES)
@@ -109,12 +127,14 @@ def predict(
         export_results,
         find_targets,
         folder_of,
+        require_formats,
         write_results,
     )
     from adaptrt.errors import ImageError
     from adaptrt.options import parse_pairs
     from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
 
+    require_formats(Path(model), formats)
     chosen = EXECUTORS.find(executor)
     options = ExecutorOptions(
         params=parse_pairs(pairs),

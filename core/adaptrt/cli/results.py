@@ -12,6 +12,9 @@ from adaptrt.pipeline.output import require_folder
 from adaptrt.predictions import Predictions
 from adaptrt.rendering.formatting import display_path
 from adaptrt.specs import Found, Task, task_named
+from adaptrt.specs.backends import ReadsSpec
+from adaptrt.specs.tasks import TASKS
+from adaptrt.store.model_files import require_backend, require_model_file
 from adaptrt.vision.images import SUFFIXES, find_images, read_image, write_image
 
 if TYPE_CHECKING:
@@ -115,6 +118,23 @@ def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any])
     exported = Found(image.output.stem, image.path, pixels.shape[:2], found)
     ((name, data),) = task.export(task.formats[0], [exported])
     return write_file(image.output.with_suffix(Path(name).suffix), data)
+
+
+def require_formats(model: Path, formats: Sequence[str]) -> None:
+    """Reject a format that the task of a model lacks, before the model is loaded. If its backend has to load the file to
+    know the task, only formats that no task has are rejected here."""
+    if not formats:
+        return None
+    require_model_file(model)
+    backend = require_backend(model)
+    spec = backend.read_spec(model) if isinstance(backend, ReadsSpec) else None
+    if spec is not None:
+        return _require_formats(task_named(spec.task), formats)
+    known = sorted({name for task in TASKS.all() for name in task.formats})
+    for name in formats:
+        if name not in known:
+            raise UsageError(f"--save {name}: no task supports this format.", hint=did_you_mean(name, known))
+    return None
 
 
 def _require_formats(task: Task[Any], formats: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.evaluation.request import EvaluationRequest
 from adaptrt.pipeline.load import Model, load
 from adaptrt.pipeline.reference import Origin, load_reference, report_of
-from adaptrt.specs.backends import BACKENDS, ChecksRuntime
+from adaptrt.specs.backends import BACKENDS, ChecksRuntime, runs_on
 from adaptrt.store.model_files import require_backend, require_model_file
 
 EAGER = "eager"
@@ -35,7 +35,7 @@ class Subject:
             return load_reference(self.path, origin, plugins_file=request.plugins_file)
         return load(
             self.path,
-            device=request.device if self.path.suffix == ".onnx" or request.device != "cpu" else None,
+            device=request.device if request.device and runs_on(BACKENDS.find(self.backend), request.device) else None,
             allow_host_code=request.allow_host_code,
             plugin_libs=request.plugin_libs,
             custom_ops=request.custom_ops,

@@ -6,12 +6,13 @@ import hashlib
 from pathlib import Path
 
 from adaptrt.errors import UsageError
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.reader import OnnxFile, external_files, read_onnx
 from adaptrt.store.source_files import SourceFiles
 
 
-def onnx_sha256(path: Path, sources: SourceFiles | None = None, file: OnnxFile | None = None) -> str:
-    """The hash of an ONNX file; including any external weight files.
+def onnx_sha256(path: Path, sources: SourceFiles | OnnxFiles | None = None, file: OnnxFile | None = None) -> str:
+    """The hash of an ONNX file, including any external weight files.
 
     ``sources`` records what was hashed; ``file`` is the outline of the file, if already read.
     """

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt.backends.choice import Chosen, targets_of, wants_reduced_graph
+from adaptrt.backends.choice import Chosen, target_of, targets_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
 from adaptrt.request import Request
 from adaptrt.specs import Precision
-from adaptrt.specs.backends import BACKENDS, Backend, Built, OpenOptions, runs_onnx
+from adaptrt.specs.backends import BACKENDS, Backend, Built, OpenOptions, build_options_of
 
 if TYPE_CHECKING:
     from adaptrt.specs.runners import FileRunner
-
-# ONNX element types that ONNX Runtime computes in on a CPU
-_COMPUTED = ("float32", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +41,12 @@ def onnx_artifact(path: Path, precision: Precision) -> Artifact:
 
 
 def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
-    """Open a runner. An engine built in this job may contain host code."""
-    if runs_onnx(artifact.backend):
-        return artifact.backend.open(artifact.path, OpenOptions(libraries=request.ort_custom_ops))
-    device = request.build.device
+    """Open a runner with the build options that its backend reads. An engine built in this job may contain host code."""
+    taken, build = build_options_of(artifact.backend), request.build
     options = OpenOptions(
-        device=f"cuda:{device}" if device else None,
-        libraries=tuple(map(Path, request.build.plugin_libs)),
+        device=f"cuda:{build.device}" if build.device and "device" in taken else None,
+        custom_ops=request.ort_custom_ops,
+        plugin_libs=tuple(map(Path, build.plugin_libs)) if "plugin_libs" in taken else (),
         allow_host_code=True,
     )
     return artifact.backend.open(artifact.path, options)
@@ -58,7 +54,7 @@ def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
 
 def try_open(artifact: Artifact, request: Request) -> tuple[FileRunner | None, str]:
     """A runner, or ``None`` and the reason why the file cannot run here."""
-    if request.build.strip_weights:
+    if request.build.strip_weights and "strip_weights" in build_options_of(artifact.backend):
         return None, "the plan holds no weights (--strip-weights)"
     try:
         return open_artifact(artifact, request), ""
@@ -74,18 +70,18 @@ def open_emulated(artifact: Artifact, request: Request, workdir: Path) -> FileRu
 
     rounded = workdir / "rounded.onnx"
     write_emulated(artifact.path, rounded)
-    options = OpenOptions(libraries=request.ort_custom_ops, optimize=False)
+    options = OpenOptions(custom_ops=request.ort_custom_ops, optimize=False)
     return artifact.backend.open(rounded, options)
 
 
-def runs_as_it_is(precision: Precision) -> bool:
-    """Whether ONNX Runtime can run a graph in this precision directly."""
-    return precision.onnx_type in _COMPUTED
+def runs_as_it_is(artifact: Artifact, request: Request) -> bool:
+    """Whether the backend of a graph computes in its precision."""
+    return artifact.backend.express(artifact.precision, target_of(request)).runs
 
 
 def open_reduced(artifact: Artifact, request: Request, workdir: Path) -> FileRunner:
     """Open a reduced-precision graph on a CPU: the file itself if ONNX Runtime supports it, else emulated."""
-    if runs_as_it_is(artifact.precision):
+    if runs_as_it_is(artifact, request):
         return open_artifact(artifact, request)
     return open_emulated(artifact, request, workdir)
 

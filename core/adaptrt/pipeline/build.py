@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ClassVar
 
 from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph, words_of
-from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.errors import AdaptrtError, DependencyError, GraphError, UsageError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.node_rules import require_quantized
-from adaptrt.onnxfile.reader import OnnxFile, read_onnx
+from adaptrt.onnxfile.reader import OnnxFile
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
 from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
@@ -22,6 +20,7 @@ from adaptrt.pipeline.verification.samples import Sample, numbered, sample_shape
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.backends import ChecksShapes
 from adaptrt.specs.precisions import FP32
 
 _NOT_A_LINK = {
@@ -37,74 +36,82 @@ def build(request: BuildRequest, observer: Observer | None = None, documents: Do
 
     Raises an ``AdaptrtError`` whose ``report`` attribute holds the results so far.
     """
-    return run_job(BuildJob, request, observer, documents, adapter=None)
+    return run_job(
+        lambda job: BuildJob(job=job, set_dynamic_batch=request.set_dynamic_batch),
+        request,
+        observer,
+        documents,
+        adapter=None,
+        report_suffix=".build.report",
+        from_model=False,
+    )
 
 
-class BuildJob(Job):
-    """Each method is one stage."""
+@dataclass(kw_only=True)
+class BuildJob:
+    """The stages of a build, one method each; what it shares with a conversion is in ``job``."""
 
-    request: BuildRequest
-    report_suffix: ClassVar[str] = ".build.report"
-    from_model: ClassVar[bool] = False
+    job: Job
+    set_dynamic_batch: bool
 
     def run(self) -> None:
-        self.begin()
-        source = Path(self.request.source)
+        self.job.begin()
+        source = Path(self.job.request.source)
         for link, reason in _NOT_A_LINK.items():
-            self.not_run(link, reason)
-        require_possible(self.request)
+            self.job.not_run(link, reason)
+        require_possible(self.job.request)
         self.require_something_to_do()
-        with self.timed("read") as stage:
-            file = read_onnx(source)
-            if not (self.session.others("quantize") or self.session.others("reduce_precision")):
-                require_quantized(file, self.precision)
+        with self.job.timed("read") as stage:
+            file = self.job.onnx.outline(source)
+            if not (self.job.session.others("quantize") or self.job.session.others("reduce_precision")):
+                require_quantized(file, self.job.precision)
             onnx_path, spec = self.make_spec(source, file)
-            require_shapes(spec, file if onnx_path == source else read_onnx(onnx_path))
-            self.report.spec, self.report.opset = spec, file.opset
-            self.report.operators["final"] = dict(file.operators.most_common())
+            self.check_shapes(spec, file if onnx_path == source else self.job.onnx.outline(onnx_path))
+            self.job.report.spec, self.job.report.opset = spec, file.opset
+            self.job.report.operators["final"] = dict(file.operators.most_common())
             self.require_other_precision(source, file)
             stage.note = f"{len(file.nodes)} nodes, opset {file.opset}"
-        if self.request.set_dynamic_batch:
+        if self.set_dynamic_batch:
             self.verify_batch(source, onnx_path, spec)
         float32 = onnx_artifact(onnx_path, FP32)
         self.run_reference(float32, spec)
-        reduced = self.reduce_precision(float32, spec)
-        with self.builds.opened(reduced, float32, spec):
+        reduced = self.job.reduce_precision(float32, spec)
+        with self.job.builds.opened(reduced, float32, spec):
             pass
-        self.finish()
+        self.job.finish()
 
     def require_something_to_do(self) -> None:
         """Without a backend that builds, the only possible result is a reduced-precision graph; reject anything else early."""
-        self.require_buildable()
-        if self.session.others("build_engine") or (self.writes_onnx and wants_reduced_graph(self.request)):
+        self.job.require_buildable()
+        if self.job.session.others("build_engine") or (self.job.writes_onnx and wants_reduced_graph(self.job.request)):
             return
-        builders = [one for one in self.chosen if one.builds]
+        builders = [one for one in self.job.chosen if one.builds]
         if not builders:
             raise UsageError(
-                f"--to {words_of(self.chosen)} builds nothing from an ONNX file.",
+                f"--to {words_of(self.job.chosen)} builds nothing from an ONNX file.",
                 hint="Name a backend (--to engine), or a precision that changes the graph (--precision).",
             )
-        target, device = target_of(self.request), self.request.build.device
+        target, device = target_of(self.job.request), self.job.request.build.device
         if all(one.backend.unavailable(target_for(one.backend, target), device) for one in builders):
-            refuse_unavailable(self.request, builders)
+            refuse_unavailable(self.job.request, builders)
 
     def require_other_precision(self, source: Path, file: OnnxFile) -> None:
         """Reject a precision that the graph has already if nothing is built from it: nothing would be written or compared."""
-        target, device = target_of(self.request), self.request.build.device
+        target, device = target_of(self.job.request), self.job.request.build.device
         if (
-            self.precision.form != "cast"
-            or self.precision.onnx_type not in file.weight_types
-            or self.request.set_dynamic_batch
-            or self.session.others("build_engine")
-            or self.session.others("reduce_precision")
+            self.job.precision.form != "cast"
+            or self.job.precision.onnx_type not in file.weight_types
+            or self.set_dynamic_batch
+            or self.job.session.others("build_engine")
+            or self.job.session.others("reduce_precision")
             or any(
                 one.builds and not one.backend.unavailable(target_for(one.backend, target), device)
-                for one in self.chosen
+                for one in self.job.chosen
             )
         ):
             return
         raise UsageError(
-            f"{source.name} is in {self.precision.onnx_type} already, so --precision {self.precision.name} changes nothing, "
+            f"{source.name} is in {self.job.precision.onnx_type} already, so --precision {self.job.precision.name} changes nothing, "
             "and no engine can be built here.",
             hint="Build it where TensorRT is installed (adaptrt doctor), or start from the float32 file.",
         )
@@ -112,20 +119,30 @@ class BuildJob(Job):
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
         """The file to build from, and its spec with the requested shapes."""
         source = self.with_older_opset(source, file)
-        if self.request.set_dynamic_batch:
+        if self.set_dynamic_batch:
             source = self.with_dynamic_batch(source)
-            file = read_onnx(source)
-        shapes = self.request.shapes
+            file = self.job.onnx.outline(source)
+        shapes = self.job.request.shapes
         if file.spec is None:
-            if self.request.set_dynamic_batch and shapes.batch is None:
+            if self.set_dynamic_batch and shapes.batch is None:
                 shapes = replace(shapes, batch=DEFAULT_BATCH)
             return source, spec_of_graph(file, shapes)
-        if self.request.set_dynamic_batch and shapes.batch is None and not shapes.shapes:
+        if self.set_dynamic_batch and shapes.batch is None and not shapes.shapes:
             shapes = replace(shapes, batch=DEFAULT_BATCH)
         spec, warnings = shapes.apply(file.spec)
         for warning in warnings:
-            self.warn(warning)
+            self.job.warn(warning)
         return source, spec
+
+    def check_shapes(self, spec: ModelSpec, file: OnnxFile) -> None:
+        """Each backend refuses what the graph cannot take: those that build, then the one that runs the reference."""
+        inputs = {
+            tensor.name: tuple(size if isinstance(size, int) else -1 for size in tensor.shape) for tensor in file.inputs
+        }
+        backends = [one.backend for one in self.job.chosen if one.builds]
+        for backend in (*backends, onnx_artifact(Path(self.job.request.source), FP32).backend):
+            if isinstance(backend, ChecksShapes):
+                backend.check_shapes(spec, inputs)
 
     def with_dynamic_batch(self, source: Path) -> Path:
         try:
@@ -134,15 +151,15 @@ class BuildJob(Job):
             raise DependencyError(
                 f"--set-dynamic-batch needs onnx: {error}.", hint="Install it: pip install 'adaptrt[export]'"
             ) from error
-        path = self.workdir / "dynamic.onnx"
+        path = self.job.workdir / "dynamic.onnx"
         write_dynamic_batch(source, path)
-        if self.writes_onnx:
-            self.add_file("onnx", path, ".dynamic.onnx")
+        if self.job.writes_onnx:
+            self.job.add_file("onnx", path, ".dynamic.onnx")
         return path
 
     def with_older_opset(self, source: Path, file: OnnxFile) -> Path:
         """Convert the file to an older opset if the target cannot read a newer one."""
-        target = target_of(self.request)
+        target = target_of(self.job.request)
         newest = target.newest_opset
         if target.exporter != "torchscript" or file.opset <= newest:
             return source
@@ -153,32 +170,36 @@ class BuildJob(Job):
                 f"{source.name} has opset {file.opset}, {target.title} supports {newest}; converting it needs onnx: {error}.",
                 hint="Install it: pip install 'adaptrt[export]'; or export with opset 17.",
             ) from error
-        path = self.workdir / f"opset{newest}.onnx"
+        path = self.job.workdir / f"opset{newest}.onnx"
         write_lower_opset(source, path)
-        if self.writes_onnx:
-            self.add_file("onnx", path, f".opset{newest}.onnx")
+        if self.job.writes_onnx:
+            self.job.add_file("onnx", path, f".opset{newest}.onnx")
         return path
 
     def run_reference(self, float32: Artifact, spec: ModelSpec) -> None:
         """Run ONNX Runtime on every sample, if it is installed and verification is on."""
         missing = _missing()
-        if self.request.verify != "none" and missing:
-            self.warn(f"Verification skipped: {' and '.join(missing)} is not installed (pip install 'adaptrt[onnx]').")
-        if self.request.verify == "none" or missing:
-            self.request = replace(self.request, verify="none")
-            self.why_unverified = f"{' and '.join(missing)} is not installed"
+        if self.job.request.verify != "none" and missing:
+            self.job.warn(
+                f"Verification skipped: {' and '.join(missing)} is not installed (pip install 'adaptrt[onnx]')."
+            )
+        if self.job.request.verify == "none" or missing:
+            self.job.request = replace(self.job.request, verify="none")
+            self.job.why_unverified = f"{' and '.join(missing)} is not installed"
             return
         from adaptrt.vision.examples import example_arrays
 
-        with self.timed("reference", verifying=True) as stage:
-            runner = open_artifact(float32, self.request)
+        with self.job.timed("reference", verifying=True) as stage:
+            runner = open_artifact(float32, self.job.request)
             shapes = sample_shapes(spec)
-            todo = list(numbered(shapes if self.request.verify == "full" else shapes[:1], SAMPLES[self.request.verify]))
+            todo = list(
+                numbered(shapes if self.job.request.verify == "full" else shapes[:1], SAMPLES[self.job.request.verify])
+            )
             for done, (seed, sizes) in enumerate(todo):
-                inputs = example_arrays(spec, sizes, seed + self.request.seed, self.request.image)
-                self.samples.append(Sample(inputs, runner.run(inputs)))
-                self.observer.stage_progress(done + 1, len(todo))
-            stage.note = f"{len(self.samples)} samples in ONNX Runtime"
+                inputs = example_arrays(spec, sizes, seed + self.job.request.seed, self.job.request.image)
+                self.job.samples.append(Sample(inputs, runner.run(inputs)))
+                self.job.observer.stage_progress(done + 1, len(todo))
+            stage.note = f"{len(self.job.samples)} samples in ONNX Runtime"
             runner.close()
 
     def verify_batch(self, source: Path, dynamic_path: Path, spec: ModelSpec) -> None:
@@ -190,27 +211,19 @@ class BuildJob(Job):
             )
         from adaptrt.pipeline.verification.fixed_batch import check_dynamic_batch
 
-        with self.timed("dynamic batch", verifying=True) as stage:
+        with self.job.timed("dynamic batch", verifying=True) as stage:
             try:
-                fixed = open_artifact(onnx_artifact(source, FP32), self.request)
-                dynamic = open_artifact(onnx_artifact(dynamic_path, FP32), self.request)
-                sizes = {tensor.name: tensor.shape for tensor in read_onnx(source).inputs}
-                checks, stage.note = check_dynamic_batch(fixed, dynamic, sizes, spec, self.request)
-                links.record_link(self.report.link(2), checks)
+                fixed = open_artifact(onnx_artifact(source, FP32), self.job.request)
+                dynamic = open_artifact(onnx_artifact(dynamic_path, FP32), self.job.request)
+                sizes = {tensor.name: tensor.shape for tensor in self.job.onnx.outline(source).inputs}
+                checks, stage.note = check_dynamic_batch(fixed, dynamic, sizes, spec, self.job.request)
+                links.record_link(self.job.report.link(2), checks)
             except AdaptrtError as error:
                 raise GraphError(
                     f"The batch of {source.name} cannot be made dynamic: {error.message}",
                     hint="The graph fixes the batch size somewhere. Export the model again with a dynamic batch.",
                 ) from error
-            self.report.link(2).reason = stage.note
-
-
-def require_shapes(spec: ModelSpec, file: OnnxFile) -> None:
-    """Reject profiles that do not fit the graph, with the same errors as for a TensorRT network."""
-    fit_profiles(
-        spec,
-        {tensor.name: tuple(size if isinstance(size, int) else -1 for size in tensor.shape) for tensor in file.inputs},
-    )
+            self.job.report.link(2).reason = stage.note
 
 
 def _missing() -> list[str]:

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adaptrt.backends.choice import Chosen, expressions, target_for, target_of
+from adaptrt.errors import PluginError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, BuiltArtifact, try_open
 from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.verification.verify import verify
-from adaptrt.report import ArtifactRecord, EngineRecord, Link
+from adaptrt.report import ArtifactRecord, Link
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.backends import KeepsManifest
+from adaptrt.specs.backends import Backend, KeepsManifest
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.job import Job
@@ -71,11 +72,11 @@ class Builds:
             backend.name,
             self.job.precision.name,
             summary=built.summary,
+            facts=dict(built.facts),
+            layers=dict(built.layers),
+            messages=list(built.messages),
+            record=_as_data(built.record, backend),
         )
-        if isinstance(built.record, EngineRecord) and self.job.report.engine is None:
-            self.job.report.engine = built.record
-        else:
-            record.record = built.record
         self.job.report.artifacts.append(record)
         form = BuiltArtifact(
             name=record.name,
@@ -146,3 +147,16 @@ class Builds:
             return names.get(path, path.name)
         suffix = ".onnx" if path == float32.path else f".{self.job.precision.name}.onnx"
         return self.job.destination.path(suffix).name
+
+
+def _as_data(record: Any, backend: Backend) -> Any:
+    """A backend's own record as it stands in a report file."""
+    import msgspec
+
+    try:
+        return msgspec.to_builtins(record)
+    except (TypeError, ValueError) as error:
+        raise PluginError(
+            f"The record of backend {backend.name!r} is not JSON data: {error}.",
+            hint="Plain values and dataclasses only: float(x) for a numpy scalar, array.tolist() for an array.",
+        ) from error

@@ -15,9 +15,7 @@ from urllib.parse import unquote, urlparse
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 
-from adaptrt.backends.choice import target_of
-from adaptrt.backends.tensorrt.device import driver_version, identify_device
-from adaptrt.backends.tensorrt.generations import can_build
+from adaptrt.backends.choice import chosen_backends, target_for, target_of
 from adaptrt.errors import AdaptrtError, UsageError
 from adaptrt.pipeline.environment import describe_environment
 from adaptrt.pipeline.output import kind_of
@@ -25,6 +23,8 @@ from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
 from adaptrt.report import Report
 from adaptrt.request import Request
+from adaptrt.specs.backends import BACKENDS, NamesMachine
+from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.cache import Store, key_of
 from adaptrt.store.cache_entry import Entry
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
@@ -65,7 +65,7 @@ def conversion_key(
     if not _is_data_or_name(request):
         return None, f"{request.source} is code or a name, whose content may change"
     try:
-        distributions = _distributions(session)
+        distributions = _distributions(request, session)
         parts = {
             "format": _FORMAT,
             "request": _request_parts(request, sources),
@@ -76,7 +76,7 @@ def conversion_key(
             "plugins": dict(session.sources),
             "distributions": distributions,
             "environment": describe_environment(),
-            "gpu": _gpu(request),
+            "machine": _machine(request),
         }
     except OSError as error:
         return None, f"{error.filename} cannot be read"  # the conversion raises the detailed error
@@ -141,9 +141,12 @@ def _named_files(value: Any, sources: SourceFiles) -> list[str]:
     return [sources.content(Path(text))] if named else []
 
 
-def _distributions(session: Session) -> dict[str, list[str]]:
-    """The plugins' distributions and requirements with versions; for editable installs, the state of their sources."""
-    names = {"adaptrt", *(source.rpartition(" ")[0] for source in session.sources.values())} - {""}
+def _distributions(request: Request, session: Session) -> dict[str, list[str]]:
+    """The distributions of plugins, backends and the precision, and what they require, with versions; installed editable,
+    the state of their sources."""
+    brought = [BACKENDS.distribution(one.backend.name) for one in chosen_backends(request)]
+    sources = [*session.sources.values(), *brought, PRECISIONS.distribution(request.precision)]
+    names = {"adaptrt", *(source.rpartition(" ")[0] for source in sources)} - {""}
     found: dict[str, list[str]] = {}
     for name in sorted(names):
         try:
@@ -192,15 +195,16 @@ def _packages(folder: Path) -> list[Path]:
     return sorted({path.parent for pattern in ("*/__init__.py", "*/*/__init__.py") for path in folder.glob(pattern)})
 
 
-def _gpu(request: Request) -> list[str]:
-    """The GPU, if engines are built: they are specific to it."""
-    if not can_build():
-        return []
-    try:
-        name, capability = identify_device(request.build.device)
-    except AdaptrtError:
-        return ["none"]
-    return [name, capability, driver_version() or ""]
+def _machine(request: Request) -> dict[str, dict[str, str]]:
+    """What the files of each backend depend on here."""
+    found, graph = {}, target_of(request)
+    for one in chosen_backends(request):
+        if not one.builds:
+            continue
+        if not isinstance(one.backend, NamesMachine):
+            raise UsageError(f"{one.backend.title} does not name what of the machine its files depend on")
+        found[one.backend.name] = dict(one.backend.machine(target_for(one.backend, graph), request.build))
+    return found
 
 
 def stored_conversion(store: Store, entry: Entry, workdir: Path) -> tuple[Report, dict[str, Path]] | None:

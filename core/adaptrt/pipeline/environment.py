@@ -21,7 +21,7 @@ _CORE = (
     "adaptrt", "torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu",
     "tensorrt", "tensorrt-rtx-cu13-bindings", "cuda-python", "numpy", "opencv-python",
 )  # fmt: skip
-_GROUPS = (ADAPTERS, EXTENSIONS, "adaptrt.backends", "adaptrt.tasks", "adaptrt.decoders")
+_GROUPS = (ADAPTERS, EXTENSIONS, "adaptrt.backends", "adaptrt.tasks", "adaptrt.decoders", "adaptrt.precisions")
 
 
 def described_packages() -> list[str]:

@@ -7,17 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Protocol
 
 from adaptrt.backends.choice import Chosen, chosen_backends, targets_of, wants_reduced_graph
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, open_artifact, open_emulated, runs_as_it_is, why_float32
 from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
 from adaptrt.pipeline.environment import describe_environment, inductor_cache
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish, record_file
+from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish
 from adaptrt.pipeline.preflight import require_buildable
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.samples import Sample
@@ -25,7 +26,7 @@ from adaptrt.pipeline.verification.verdict import record_verdicts, require_verdi
 from adaptrt.pipeline.verification.verify import Verification, verify
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
-from adaptrt.report import Failure, Finding, Report, Stage
+from adaptrt.report import Failure, FileRecord, Finding, Report, Stage
 from adaptrt.request import Conversion, Request
 from adaptrt.specs import ModelSpec, Precision, precision_named
 from adaptrt.store.cache import Store, cache_problem
@@ -58,11 +59,12 @@ class Job:
     stage: str = "start"
     files: dict[Path, Path] = field(default_factory=dict)  # files to publish, by final name
     samples: list[Sample] = field(default_factory=list)
+    onnx: OnnxFiles = field(default_factory=OnnxFiles)
     sources: SourceFiles = field(init=False)
     cache_key: str | None = None
     why_unverified: str = "--verify none"
-    report_suffix: ClassVar[str] = ".report"
-    from_model: ClassVar[bool] = True  # whether the reference is the model itself
+    report_suffix: str = ".report"
+    from_model: bool = True  # whether the reference is the model itself
 
     @property
     def hooks(self) -> Hooks:
@@ -76,10 +78,6 @@ class Job:
     def writes_onnx(self) -> bool:
         """Whether ONNX files are requested."""
         return any(not one.builds for one in self.chosen)
-
-    def run(self) -> None:
-        """Run all stages; files are published at the end."""
-        raise NotImplementedError
 
     def begin(self) -> None:
         """Set up the context for hooks, and the parts of the report that are known from the start."""
@@ -100,6 +98,7 @@ class Job:
             builder_plugins=tuple(self.session.implementations().get("configure_builder", ())),
             findings=self.report.findings,
             reduced_graph=wants_reduced_graph(self.request),
+            onnx=self.onnx,
         )
         self.report.plugins = dict(self.session.sources)
         self.report.environment = describe_environment()
@@ -111,13 +110,12 @@ class Job:
         problem = cache_problem() if self.request.cache else None
         if problem is not None:
             self.warn(problem)
-            build = replace(self.request.build, timing_cache=False)
-            self.request = replace(self.request, cache=False, build=build)
+            self.request = replace(self.request, cache=False)
 
     def add_file(self, kind: str, path: Path, suffix: str) -> None:
         destination = self.destination.path(suffix)
         self.files[destination] = path
-        self.report.files[kind] = record_file(path, destination)
+        self.report.files[kind] = FileRecord(str(destination), path.stat().st_size, self.onnx.content(path))
 
     def add_findings(self, found: Sequence[Finding]) -> None:
         """Add findings about the graph; one that applies to several targets is added once."""
@@ -173,7 +171,6 @@ class Job:
     def reduce_precision(self, float32: Artifact, spec: ModelSpec) -> Artifact:
         """Link 3: the graph in the requested precision, compared within that precision's tolerances; else ``float32``."""
         from adaptrt.onnxfile.node_rules import require_quantized
-        from adaptrt.onnxfile.reader import read_onnx
 
         self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
         onnx_path, hook = float32.path, "reduce_precision"
@@ -183,13 +180,13 @@ class Job:
                 path = self.hooks.quantize(self.ctx, path, spec, self.precision)
                 hook = "quantize" if path != onnx_path else hook
             path = self.hooks.reduce_precision(self.ctx, path, spec, self.precision)
-            outline = read_onnx(path)
+            outline = self.onnx.outline(path)
             require_quantized(outline, self.precision)
             stage.note = self.precision.name
         if path == onnx_path:
             self.not_run(3, why_float32(self.request, self.precision))
             return float32
-        if read_onnx(onnx_path).spec is not None and outline.spec is None:
+        if self.onnx.outline(onnx_path).spec is not None and outline.spec is None:
             raise PluginError(
                 f"{self.session.answered(hook)} returned a graph without the file's metadata from {hook}.",
                 hint=f"Copy metadata_props from {onnx_path.name}: it holds the spec.",
@@ -199,6 +196,7 @@ class Job:
         reduced = replace(float32, name="reduced", path=path, precision=self.precision)
         if self.writes_onnx:
             self.add_file("reduced", path, f".{self.precision.name}.onnx")
+            self.report.files["reduced"].runs = runs_as_it_is(reduced, self.request)
         for target in targets_of(self.request):
             self.add_findings(check_reduced(path, spec, target))
         if self.request.verify == "none":
@@ -215,7 +213,7 @@ class Job:
         if self.precision.form == "cast":
             with closing(open_emulated(reduced, self.request, self.workdir)) as runner:
                 found = verify(runner, reduced, self.samples, spec, effort, batches=False)
-        if runs_as_it_is(self.precision):
+        if runs_as_it_is(reduced, self.request):
             samples = self.samples[:1] if found.checks else self.samples
             with closing(open_artifact(reduced, self.request)) as runner:
                 own = verify(runner, reduced, samples, spec, effort, batches=False)
@@ -288,13 +286,23 @@ class Job:
             self.observer.finished(self.report)
 
 
+class Stages(Protocol):
+    """What a job does between its beginning and its end: a conversion, or a build."""
+
+    def run(self) -> None:
+        """Run all stages; publish the files at the end."""
+        ...
+
+
 def run_job(
-    kind: type[Job],
+    stages: Callable[[Job], Stages],
     request: Request,
     observer: Observer | None,
     documents: Documents | None,
     *,
     adapter: str | None,
+    report_suffix: str = ".report",
+    from_model: bool = True,
 ) -> Report:
     """Run a job. Plugins and the observer are notified of its end in every case; partial results are removed."""
     report = Report(
@@ -310,7 +318,7 @@ def run_job(
     destination = destination_of(request)
     with opened(destination) as workdir, inductor_cache(workdir):
         session, settings = open_session(adapter, request.plugins_file)
-        running = kind(
+        job = Job(
             request=request,
             report=report,
             observer=observer or Observer(),
@@ -319,14 +327,16 @@ def run_job(
             workdir=workdir,
             destination=destination,
             documents=documents,
+            report_suffix=report_suffix,
+            from_model=from_model,
         )
         try:
-            running.run()
+            stages(job).run()
         except BaseException as error:
-            failure = running.failed(error)
-            running.notify_finished()
+            failure = job.failed(error)
+            job.notify_finished()
             if failure is error:
                 raise
             raise failure from error
-        running.notify_finished()
+        job.notify_finished()
     return report

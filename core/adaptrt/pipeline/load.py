@@ -18,7 +18,7 @@ from adaptrt.pipeline.verification.batching import fill_batch, first_rows, small
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.backends import Backend, KeepsManifest, OpenOptions, runs_onnx
+from adaptrt.specs.backends import Backend, KeepsManifest, OpenOptions
 from adaptrt.specs.runners import Runner
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 
@@ -134,8 +134,12 @@ def load(
     require_libraries("--plugin-lib", plugin_libs)
     require_libraries("--ort-custom-ops", custom_ops)
     backend = require_backend(path)
-    libraries = custom_ops if runs_onnx(backend) else plugin_libs
-    options = OpenOptions(device=device, libraries=tuple(map(Path, libraries)), allow_host_code=allow_host_code)
+    options = OpenOptions(
+        device=device,
+        custom_ops=tuple(map(Path, custom_ops)),
+        plugin_libs=tuple(map(Path, plugin_libs)),
+        allow_host_code=allow_host_code,
+    )
     runner = backend.open(path, options)
     if runner.spec is None:
         runner.close()

@@ -12,11 +12,9 @@ from pathlib import Path
 
 from adaptrt.backends.choice import chosen_backends
 from adaptrt.errors import OutputError
-from adaptrt.report import FileRecord
 from adaptrt.request import Request
 from adaptrt.specs.backends import model_suffixes, suffix_of
 from adaptrt.specs.precisions import FP32
-from adaptrt.store.hashing import file_sha256
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
 from adaptrt.store.workspace import follow_link, move_file, workspace
 
@@ -85,8 +83,8 @@ def choose_destination(source: str, output: Path | None, precision: str = FP32.n
 
 
 def kind_of(suffix: str) -> str:
-    """The name in reports of a file that a backend built: ``engine``, ``manifest``, ``rtx.engine``, ``openvino.xml``."""
-    return {".engine.json": "manifest"}.get(suffix, suffix.removeprefix("."))
+    """The name in reports of a file that a backend built: ``engine``, ``engine.json``, ``openvino.xml``."""
+    return suffix.removeprefix(".")
 
 
 _SOURCE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx", ".py", ".yaml", ".yml"}
@@ -119,11 +117,6 @@ def require_folder(folder: Path, flag: str = "-o") -> None:
         raise output_error(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)), existing, flag)
     if not os.access(existing, os.W_OK):
         raise output_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES)), existing, flag)
-
-
-def record_file(path: Path, destination: Path) -> FileRecord:
-    """The record of a finished file that will be published as ``destination``."""
-    return FileRecord(str(destination), path.stat().st_size, file_sha256(path))
 
 
 def publish(files: Mapping[Path, Path], workdir: Path) -> None:

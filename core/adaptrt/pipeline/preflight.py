@@ -10,7 +10,8 @@ from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
 from adaptrt.specs import Target, precision_named
-from adaptrt.specs.backends import Backend, ChecksOptions, ChecksRuntime
+from adaptrt.specs.backends import Backend, ChecksRuntime, TakesOptions, build_options_of
+from adaptrt.specs.build import FLAGS
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
 
@@ -23,7 +24,9 @@ def require_possible(request: Request) -> None:
     target = target_of(request)
     if request.opset is not None:
         choose_opset(request.opset, request.exporter, target)
-    for backend in deciding_backends(request):
+    backends = deciding_backends(request)
+    require_options_taken(request, backends)
+    for backend in backends:
         require_supported(request, backend, target_for(backend, target))
     require_source(request.source)
     if request.weights is not None:
@@ -42,8 +45,21 @@ def require_supported(request: Request, backend: Backend, target: Target) -> Non
             f"--precision {precision.name}: {unsupported}.",
             hint=f"{target.title} supports {', '.join(able)}. Choose one of them, or another --target.",
         )
-    if isinstance(backend, ChecksOptions):
+    if isinstance(backend, TakesOptions):
         backend.check_options(request.build, target)
+
+
+def require_options_taken(request: Request, backends: Sequence[Backend]) -> None:
+    """Refuse a build option that no backend reads."""
+    taken = {name for backend in backends for name in build_options_of(backend)}
+    for name in request.build.changed():
+        if name not in taken:
+            titles = " and ".join(backend.title for backend in backends)
+            known = ", ".join(flag for field, flag in FLAGS.items() if field in taken)
+            raise UsageError(
+                f"{titles} {'has' if len(backends) == 1 else 'have'} no build option {FLAGS[name]}.",
+                hint=f"Leave it out. Build options here: {known or 'none'}.",
+            )
 
 
 def require_buildable(request: Request) -> None:

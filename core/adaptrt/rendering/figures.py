@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from adaptrt.errors import AdaptrtError
 from adaptrt.specs import task_named
-from adaptrt.specs.backends import BACKENDS
+from adaptrt.specs.backends import backend_title
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,9 +77,7 @@ def _order(record: ImageRecord) -> list[str]:
 
 
 def _title(backend: str) -> str:
-    if backend in ORIGINAL:
-        return ORIGINAL[backend]
-    return next((one.title for one in BACKENDS.all() if one.name == backend), backend)
+    return ORIGINAL[backend] if backend in ORIGINAL else backend_title(backend)
 
 
 def _figure(backend: str, record: PredictionRecord, image: NDArray[np.uint8] | None) -> Figure:

@@ -13,6 +13,7 @@ from adaptrt import quantities
 from adaptrt.errors import OutputError
 from adaptrt.rendering import charts, formatting
 from adaptrt.rendering.figures import image_figures
+from adaptrt.specs.backends import backend_title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -84,7 +85,7 @@ def _environment() -> Environment:
     for function in (
         formatting.number, quantities.duration, quantities.file_size, formatting.value_text, formatting.limit_text, formatting.allows_text, formatting.stage_title,
         formatting.describe_transform, formatting.describe_decoder, formatting.output_shape, formatting.input_shape, formatting.display_path,
-        breakable,
+        breakable, backend_title,
     ):  # fmt: skip
         environment.filters[function.__name__] = function
     return environment

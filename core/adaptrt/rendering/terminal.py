@@ -68,6 +68,9 @@ def print_summary(console: Console, report: Report, *, verbose: bool = False, im
     console.print(Text(verdict(report), style=VERDICT_STYLES[verdict_word(report)]))
     for reason in missing_of(report):
         console.print(Text(f"  missing: {reason}"))
+    for built in report.artifacts:
+        if built.summary:
+            console.print(Text(f"{built.name}: {built.summary}", style="dim"))
     console.print(Text(_time_spent(report), style="dim"))
     print_graph_check(console, report, every=verbose)
     if verbose:
@@ -180,13 +183,12 @@ def beside(report: Report, *suffixes: str) -> list[Path]:
 def next_commands(report: Report, image: Path | None) -> list[str]:
     """What to run now, ready to paste."""
     verified = [one.name for one in report.artifacts if one.status == "passed"]
-    kinds = (*verified, "engine", "onnx", "reduced", *(one.name for one in report.artifacts))
+    kinds = (*verified, "onnx", "reduced", *(one.name for one in report.artifacts))
     written = next((report.files[kind] for kind in kinds if kind in report.files), None)
     if written is None:
         return []
     name = shlex.quote(display_path(written.path))
     commands = [f"adaptrt inspect {name}"]
-    runs = not written.path.endswith(".bf16.onnx")  # which ONNX Runtime cannot run
-    if runs and report.spec is not None and report.spec.image is not None:
+    if written.runs and report.spec is not None and report.spec.image is not None:
         commands.insert(0, f"adaptrt predict {name} {shlex.quote(display_path(image)) if image else 'image.jpg'}")
     return commands

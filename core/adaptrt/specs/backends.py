@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -12,8 +12,10 @@ from adaptrt.specs.registry import Registry
 from adaptrt.specs.runners import FileRunner
 
 if TYPE_CHECKING:
+    from adaptrt.onnxfile.files import OnnxFiles
     from adaptrt.report import Report
     from adaptrt.specs.build import BuildOptions
+    from adaptrt.specs.descriptions import Description
     from adaptrt.specs.model import ModelSpec
     from adaptrt.specs.precisions import Precision
     from adaptrt.specs.targets import Target
@@ -24,10 +26,12 @@ class Expression:
     """How a backend computes in a precision.
 
     ``graph``: the precision must be in the ONNX graph (casts or Q/DQ nodes); else it is a build option of the backend.
+    ``runs``: whether its runner computes in it; a file that it cannot run may still be written.
     ``unsupported`` is the reason why the backend does not support it; empty if it does.
     """
 
     graph: bool = False
+    runs: bool = True
     unsupported: str = ""
 
 
@@ -35,13 +39,14 @@ class Expression:
 class OpenOptions:
     """How a file is opened to run.
 
-    ``device`` is ``cpu`` or ``cuda:0``; ``None``: the backend's default. ``libraries`` are shared libraries with custom
-    operators or plugins: code, named by the user. ``allow_host_code``: the file may contain host code.
+    ``device`` is ``cpu`` or ``cuda:0``; ``None``: the backend's default. ``custom_ops`` are shared libraries with
+    operators for ONNX Runtime, ``plugin_libs`` those for any other backend: code, named by the user. ``allow_host_code``: the file may contain host code.
     ``optimize=False`` runs the graph node by node, without optimizations.
     """
 
     device: str | None = None
-    libraries: tuple[Path, ...] = ()
+    custom_ops: tuple[Path, ...] = ()
+    plugin_libs: tuple[Path, ...] = ()
     allow_host_code: bool = False
     optimize: bool = True
 
@@ -52,7 +57,7 @@ class BackendRequest:
 
     ``onnx_path`` has the precision in its graph if ``Backend.express`` requires it. ``output`` is the file to write; names
     of additional files are derived from it. ``progress(done, total, text)``, ``warn(text)`` and ``detail(text)`` report
-    while the build runs. ``configure`` is ``module:function`` with its argument, called in the build process.
+    while the build runs. ``onnx`` holds the outline and hash of the ONNX file in a conversion. ``configure`` is ``module:function`` with its argument, called in the build process.
     """
 
     onnx_path: Path
@@ -66,6 +71,7 @@ class BackendRequest:
     command: str = ""
     configure: tuple[str, str | None] | None = None
     verbose: int = 0
+    onnx: OnnxFiles | None = None
     progress: Callable[[int, int, str], None] = field(default=lambda *_: None)
     warn: Callable[[str], None] = field(default=lambda _: None)
     detail: Callable[[str], None] = field(default=lambda _: None)
@@ -75,12 +81,16 @@ class BackendRequest:
 class Built:
     """A file that a backend built. ``files`` maps a suffix to each of its files; the first is the one to open.
 
-    ``record`` goes into the report as data; ``notes`` are sentences for it.
+    The rest goes into the report: ``summary`` in a sentence, ``facts`` by title, ``layers`` by the precision they compute
+    in, ``messages`` of the builder, ``record`` as data, ``notes`` as sentences.
     """
 
     files: Mapping[str, Path]
     record: Any = None
     summary: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    layers: Mapping[str, int] = field(default_factory=dict)
+    messages: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 
@@ -113,6 +123,11 @@ class Backend(Protocol):
         """
         ...
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The kinds of device that its files run on (``cpu``, ``cuda``), the default first."""
+        ...
+
     def unavailable(self, target: Target, device: int = 0) -> str | None:
         """The reason why nothing can be built here; ``None`` if building is possible."""
         ...
@@ -129,17 +144,50 @@ class Backend(Protocol):
         """A runner; raises a ``DependencyError`` if the file cannot run here."""
         ...
 
-    def describe(self, path: Path) -> dict[str, Any]:
-        """What ``inspect`` shows, as the fields of ``adaptrt.specs.descriptions.Description``; all are optional."""
+    def describe(self, path: Path) -> Description:
+        """What ``inspect`` shows."""
         ...
 
 
 @runtime_checkable
-class ChecksOptions(Protocol):
-    """A backend that rejects build options that a target does not support, before anything is loaded."""
+class TakesOptions(Protocol):
+    """A backend with build options. For any other backend, every build option is rejected."""
+
+    @property
+    def build_options(self) -> Collection[str]:
+        """The fields of ``BuildOptions`` that it reads. If ``device`` and ``plugin_libs`` are among them, the file is also
+        verified with them."""
+        ...
 
     def check_options(self, options: BuildOptions, target: Target) -> None:
         """Raise a ``UsageError`` that names the option."""
+        ...
+
+
+@runtime_checkable
+class NamesMachine(Protocol):
+    """A backend that names what of this machine its files depend on. Conversions with one that does not are not cached."""
+
+    def machine(self, target: Target, options: BuildOptions) -> Mapping[str, str]:
+        """Hardware and libraries by name, such as the GPU and its driver; empty where nothing can be built."""
+        ...
+
+
+@runtime_checkable
+class ReadsSpec(Protocol):
+    """A backend that reads the spec of a file without loading what runs it."""
+
+    def read_spec(self, path: Path) -> ModelSpec | None:
+        """The spec; ``None`` if adaptrt did not write the file."""
+        ...
+
+
+@runtime_checkable
+class ChecksShapes(Protocol):
+    """A backend that refuses shapes which a graph cannot take, before anything is built."""
+
+    def check_shapes(self, spec: ModelSpec, inputs: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise a ``ShapeError`` that names the input. ``inputs`` are the sizes of the graph's inputs; -1: dynamic."""
         ...
 
 
@@ -171,9 +219,30 @@ class KeepsManifest(Protocol):
 BACKENDS: Registry[Backend] = Registry("adaptrt.backends", "backend", Backend)
 
 
+def build_options_of(backend: Backend) -> Collection[str]:
+    """The fields of ``BuildOptions`` that a backend reads."""
+    return backend.build_options if isinstance(backend, TakesOptions) else ()
+
+
+def runs_on(backend: Backend, device: str) -> bool:
+    """Whether the files of a backend run on this kind of device: ``cpu``, ``cuda`` or ``cuda:1``."""
+    return device.partition(":")[0] in backend.devices
+
+
+def default_backends() -> list[Backend]:
+    """Core's backends whose files are written without ``--to``, what runs the ONNX file first."""
+    core = [BACKENDS.find(name) for name in BACKENDS.core_names()]
+    return sorted((one for one in core if getattr(one, "by_default", False)), key=lambda one: not runs_onnx(one))
+
+
 def runs_onnx(backend: Backend) -> bool:
     """Whether a backend runs the ONNX file itself, so that it has nothing to build."""
     return ".onnx" in backend.suffixes
+
+
+def backend_title(name: str) -> str:
+    """What a backend is called; its name where it is not installed here."""
+    return next((one.title for one in BACKENDS.all() if one.name == name), name)
 
 
 def backend_of(path: Path) -> Backend | None:

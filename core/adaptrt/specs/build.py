@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from adaptrt.errors import UsageError
@@ -55,6 +56,29 @@ class BuildOptions:
             raise UsageError(
                 f"The build timeout must be positive; got {self.timeout:g} s.", hint="For example: --build-timeout 3600"
             )
+
+    def changed(self) -> list[str]:
+        """The fields that differ from their defaults."""
+        return [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+
+
+# the command-line option that sets each field
+FLAGS: Mapping[str, str] = {
+    "workspace": "--workspace",
+    "optimization_level": "--opt-level",
+    "tf32": "--tf32",
+    "timing_cache": "--no-timing-cache",
+    "version_compatible": "--version-compatible",
+    "hardware_compatible": "--hardware-compatible",
+    "strip_weights": "--strip-weights",
+    "refittable": "--refittable",
+    "plugin_libs": "--plugin-lib",
+    "tactic_sources": "--tactic-sources",
+    "compute_capabilities": "--compute-capability",
+    "timeout": "--build-timeout",
+    "device": "--device",
+}
+BUILD_OPTIONS = tuple(one.name for one in fields(BuildOptions))
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:

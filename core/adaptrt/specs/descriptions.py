@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,14 +45,6 @@ class Description:
     nodes: list[Node] = field(default_factory=list)
     tables: dict[str, list[list[str]]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, path: Path, data: Mapping[str, Any]) -> Description:
-        """The description of a file from the data of its backend; tensors and nodes may be plain mappings."""
-        found = {"kind": path.suffix.removeprefix("."), "path": str(path), "bytes": path.stat().st_size, **data}
-        for key, kind in (("inputs", Tensor), ("outputs", Tensor), ("nodes", Node)):
-            found[key] = [kind(**one) if isinstance(one, Mapping) else one for one in found.get(key, ())]
-        return cls(**found)
 
     def to_json(self) -> str:
         """All fields as JSON; the spec as stored in files, and nodes only if requested."""

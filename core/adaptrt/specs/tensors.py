@@ -49,12 +49,15 @@ class Tolerance:
     reason: str = ""
 
 
+ANY_OTHER = "*"  # a key of OutputGroup.tolerances
+
+
 @dataclass(frozen=True)
 class OutputGroup:
     """The part of an output that has one unit: a slice ``start:stop`` along ``axis``, or all of it.
 
-    ``tolerances`` maps a precision (``fp32``, ``fp16`` ...) to the tolerance of this group; for other precisions, the
-    default of the unit applies.
+    ``tolerances`` maps a precision (``fp32``, ``fp16`` ...) to the tolerance of this group, and ``*`` to that of any
+    other precision; without either, the default of the unit applies.
 
     ``rank_sensitive``: the model ranks or selects, so its result can change abruptly if two candidates are nearly equal. A
     sample that fails is then excluded if the reference itself changes by more than the tolerance when its input is

@@ -12,21 +12,21 @@ from adaptrt.errors import UsageError
 MOST_FILES, MOST_BYTES = 10_000, 8 << 30  # limits for a folder to hash
 
 # device, inode, size, mtime and ctime (renaming back and forth changes only the ctime)
-_Identity = tuple[int, int, int, int, int]
+Identity = tuple[int, int, int, int, int]
 
 
 class SourceFiles:
     """Files by path, each with its identity and, once computed, its hash."""
 
     def __init__(self) -> None:
-        self._identities: dict[Path, _Identity] = {}
+        self._identities: dict[Path, Identity] = {}
         self._hashes: dict[Path, str] = {}
 
     def watch(self, path: Path) -> None:
         """Record the identity of this file without hashing it; anything that is not a file is skipped."""
         path = path.absolute()
         if path.is_file() and path not in self._identities:
-            self._identities[path] = _identity(path.stat())
+            self._identities[path] = identity_of(path.stat())
 
     def content(self, path: Path) -> str:
         """The hash of a file, or of every name and content in a folder; a ``UsageError`` for a folder that is too large."""
@@ -35,7 +35,7 @@ class SourceFiles:
             return self._folder(path)
         if path not in self._hashes:
             before = self._identities.get(path)
-            identity, self._hashes[path] = _read(path)
+            identity, self._hashes[path] = read_hashed(path)
             self._identities[path] = before or identity
         return self._hashes[path]
 
@@ -46,8 +46,8 @@ class SourceFiles:
     def _is_same(self, path: Path) -> bool:
         try:
             if path not in self._hashes:
-                return _identity(path.stat()) == self._identities[path]
-            return _read(path) == (self._identities[path], self._hashes[path])
+                return identity_of(path.stat()) == self._identities[path]
+            return read_hashed(path) == (self._identities[path], self._hashes[path])
         except OSError:
             return False
 
@@ -83,15 +83,15 @@ def changed_message(changed: list[Path]) -> str:
     return f"{names} changed during the run: it is unknown which version the result was made from"
 
 
-def _read(path: Path) -> tuple[_Identity, str]:
+def read_hashed(path: Path) -> tuple[Identity, str]:
     """Hash and identity of the same open file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        identity = _identity(os.fstat(file.fileno()))
+        identity = identity_of(os.fstat(file.fileno()))
         while block := file.read(1 << 20):
             digest.update(block)
     return identity, digest.hexdigest()
 
 
-def _identity(found: os.stat_result) -> _Identity:
+def identity_of(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

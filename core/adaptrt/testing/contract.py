@@ -295,6 +295,7 @@ class AdapterContract:
         """An image through preprocess, the model and postprocess gives predictions of the spec's task."""
         import numpy as np
 
+        from adaptrt.pipeline.verification.batching import fill_batch, smallest_batch
         from adaptrt.specs import task_named
         from adaptrt.vision.examples import image_noise
 
@@ -303,8 +304,7 @@ class AdapterContract:
             pytest.skip("the model takes no image")
         rng = np.random.default_rng(0)
         arrays, meta = opened.hooks.preprocess(image_noise(rng, (60, 90)), spec)
-        sizes = {tensor.name: tensor.profiles[0][0].min for tensor in spec.inputs}
-        filled = {name: np.repeat(array, sizes[name], 0) for name, array in arrays.items()}
+        filled = fill_batch([arrays], smallest_batch(spec))
         import torch
 
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in filled.items()}

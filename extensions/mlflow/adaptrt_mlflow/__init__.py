@@ -31,7 +31,9 @@ def conversion_finished(ctx: Conversion, report: Report) -> None:
 
         ctx.tell(f"recorded in MLflow: {record(settings, ctx.request, report)}")
     except Exception as error:  # a database, a server, a disk: each raises kinds of its own
-        reason = error.message if isinstance(error, AdaptrtError) else _first_line(error)
+        reason = (
+            f"{error.message} {error.hint or ''}".strip() if isinstance(error, AdaptrtError) else _first_line(error)
+        )
         message = f"This conversion is not recorded in MLflow: {reason}"
         if required:
             raise PluginError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from adaptrt import Report, Request
 
@@ -36,8 +38,8 @@ def metrics_of(report: Report) -> dict[str, float]:
     found += [(f"seconds/{_plain(stage.name)}", stage.seconds) for stage in report.stages]
     found.append(("seconds/total", report.seconds))
     found += [(f"bytes/{_plain(kind)}", file.bytes) for kind, file in report.files.items()]
-    if report.engine is not None:
-        found += [("bytes/device_memory", report.engine.device_memory), ("seconds/engine", report.engine.build_seconds)]
+    for artifact in report.artifacts:
+        found += [(f"{_plain(artifact.name)}/{_plain(key)}", value) for key, value in _numbers(artifact.record)]
     return _distinct(found)
 
 
@@ -58,6 +60,12 @@ def tags_of(report: Report) -> dict[str, str]:
             "adaptrt.failure.stage": report.failure.stage,
         }
     return {_key(name): value for name, value in tags.items() if value}
+
+
+def _numbers(record: Any) -> list[tuple[str, float]]:
+    """The numbers that a backend records of its file, whatever they are."""
+    items = record.items() if isinstance(record, Mapping) else ()
+    return [(str(key), value) for key, value in items if type(value) in (int, float)]
 
 
 def _distinct(found: list[tuple[str, float]]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt import Report, Request
+from adaptrt import DependencyError, Report, Request
 from adaptrt.rendering.html import write_html
 from adaptrt_mlflow.contents import metrics_of, params_of, tags_of
 from adaptrt_mlflow.settings import Settings
@@ -23,8 +23,13 @@ def record(settings: Settings, request: Request, report: Report) -> str:
     """Write the run; experiment and id of it."""
     # read at import: disables telemetry unless the user enabled it
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric, Param
+    try:
+        from mlflow import MlflowClient
+        from mlflow.entities import Metric, Param
+    except ImportError as error:
+        raise DependencyError(
+            f"MLflow cannot be imported: {error}.", hint="Install it: pip install 'adaptrt-mlflow[mlflow]'"
+        ) from error
 
     client = MlflowClient(tracking_uri=settings.tracking_uri or None)
     ended = int(time.time() * 1000)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptrt import BuildError, DependencyError
 from adaptrt.specs.backends import BackendRequest, Built, Expression, OpenOptions
+from adaptrt.specs.build import BuildOptions
+from adaptrt.specs.descriptions import Description
+from adaptrt.specs.precisions import PRECISIONS as KNOWN
 from adaptrt.specs.precisions import Precision
 from adaptrt.specs.targets import Target
-from adaptrt_openvino.runtime import PRECISIONS, computes_bf16, cpu_name, new_core
+from adaptrt_openvino.runtime import computes_bf16, cpu_capabilities, cpu_name, mode_of, new_core, openvino_version
 
 if TYPE_CHECKING:
     from adaptrt_openvino.runner import OpenVINORunner
@@ -35,6 +38,7 @@ class OpenVINOBackend:
     name = "openvino"
     title = "OpenVINO"
     suffixes = (".openvino.xml",)
+    devices = ("cpu",)
     targets: Mapping[str, Target] = {TARGET.name: TARGET}
 
     def unavailable(self, target: Target, device: int = 0) -> str | None:  # noqa: ARG002
@@ -47,10 +51,11 @@ class OpenVINOBackend:
 
     def express(self, precision: Precision, target: Target) -> Expression:
         """int8 is in the graph; bf16 depends on the CPU of this machine."""
-        if precision.name not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
+        mode = mode_of(precision)
+        if mode is None:
+            known = ", ".join(one.name for one in KNOWN.all() if mode_of(one))
             return Expression(unsupported=f"OpenVINO on a CPU does not compute in {precision.name}, only in {known}")
-        if precision.name == "bf16" and self.unavailable(target) is None:
+        if mode == "bf16" and self.unavailable(target) is None:
             core = new_core()
             if not computes_bf16(core):
                 return Expression(unsupported=f"{cpu_name(core)} does not compute in bf16")
@@ -70,11 +75,18 @@ class OpenVINOBackend:
 
         return OpenVINORunner(path, options)
 
+    def machine(self, target: Target, options: BuildOptions) -> Mapping[str, str]:  # noqa: ARG002
+        """The CPU: which precisions it computes in decides what is built and how it is compiled."""
+        if self.unavailable(target) is not None:
+            return {}
+        core = new_core()
+        return {"cpu": cpu_name(core), "computes": ", ".join(cpu_capabilities(core)), "openvino": openvino_version()}
+
     def check_runtime(self, *, builder: bool = False) -> None:  # noqa: ARG002
         """A ``DependencyError`` where OpenVINO, which builds and runs, is not installed."""
         new_core()
 
-    def describe(self, path: Path) -> dict[str, Any]:
+    def describe(self, path: Path) -> Description:
         from adaptrt_openvino.describe import describe
 
         return describe(path)

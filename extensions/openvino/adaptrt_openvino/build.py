@@ -19,7 +19,15 @@ from adaptrt_openvino.model_file import (
     write_model,
     written_aside,
 )
-from adaptrt_openvino.runtime import compile_model, cpu_name, first_line, import_openvino, new_core, openvino_version
+from adaptrt_openvino.runtime import (
+    compile_model,
+    cpu_name,
+    first_line,
+    import_openvino,
+    mode_of,
+    new_core,
+    openvino_version,
+)
 from adaptrt_openvino.saturation import WARNING, int8_saturates
 
 _STAGES = ("read the ONNX file", "write the model", "compile it")
@@ -27,13 +35,14 @@ _STAGES = ("read the ONNX file", "write the model", "compile it")
 
 def build(request: BackendRequest) -> Built:
     """Write both files; the model is compiled from them once, so that what is written is known to run."""
-    precision = request.precision.name
+    precision = mode_of(request.precision)
+    assert precision is not None  # the backend refuses others
     if request.keep_fp32 and precision == "bf16":
         raise UsageError(
             "OpenVINO computes the whole model in bf16: it cannot keep single nodes in float32.",
             hint="Leave out --keep-fp32, or use another --precision.",
         )
-    quantized = quantized_products(request.onnx_path) if precision == "int8" else 0
+    quantized = quantized_products(request.onnx_path, request.onnx) if precision == "int8" else 0
     if precision == "int8" and not quantized:
         raise BuildError(
             "int8 needs an ONNX graph with QuantizeLinear and DequantizeLinear nodes on both inputs of its convolutions and "
@@ -74,6 +83,8 @@ def build(request: BackendRequest) -> Built:
         files={XML: request.output, BIN: weights_beside(request.output)},
         record=record,
         summary=str(executed),
+        facts={"OpenVINO": record.openvino, "CPU": record.cpu},
+        layers=executed.layers,
         notes=[note(precision, executed, quantized)],
     )
 

@@ -6,25 +6,27 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from adaptrt.specs.descriptions import Description, Tensor
 from adaptrt_openvino.executed import Executed
 from adaptrt_openvino.model_file import BuildRecord, open_model, weights_beside
 from adaptrt_openvino.runner import tensor_info
 from adaptrt_openvino.runtime import new_core
 
 
-def describe(path: Path) -> dict[str, Any]:
-    """Facts, tensors, operators and the spec, by the names of ``inspect``."""
+def describe(path: Path) -> Description:
+    """Facts, tensors, operators and the spec."""
     model, spec, record = open_model(new_core(), path)
     operators = Counter(operator.get_type_name() for operator in model.get_ordered_ops())
-    return {
-        "kind": "OpenVINO model",
-        "bytes": path.stat().st_size + weights_beside(path).stat().st_size,
-        "facts": _facts(record),
-        "inputs": [_tensor(port, spec) for port in model.inputs],
-        "outputs": [_tensor(port, spec) for port in model.outputs],
-        "operators": dict(operators.most_common()),
-        "spec": spec,
-    }
+    return Description(
+        path=str(path),
+        kind="OpenVINO model",
+        bytes=path.stat().st_size + weights_beside(path).stat().st_size,
+        facts=_facts(record),
+        inputs=[_tensor(port, spec) for port in model.inputs],
+        outputs=[_tensor(port, spec) for port in model.outputs],
+        operators=dict(operators.most_common()),
+        spec=spec,
+    )
 
 
 def _facts(record: BuildRecord | None) -> dict[str, str]:
@@ -39,6 +41,6 @@ def _facts(record: BuildRecord | None) -> dict[str, str]:
     }
 
 
-def _tensor(port: Any, spec: Any) -> dict[str, Any]:
+def _tensor(port: Any, spec: Any) -> Tensor:
     info = tensor_info(port, spec)
-    return {"name": info.name, "dtype": info.dtype, "shape": info.shape}
+    return Tensor(info.name, info.dtype, tuple("?" if size is None else size for size in info.shape))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptrt.onnxfile.reader import read_onnx
+from adaptrt.onnxfile.files import OnnxFiles
 
 _PRODUCTS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
 _ONNX_PRODUCTS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
@@ -56,9 +56,9 @@ def executed_precision(compiled: Any) -> Executed:
     return Executed(dict(layers), dict(products))
 
 
-def quantized_products(onnx_path: Path) -> int:
+def quantized_products(onnx_path: Path, onnx: OnnxFiles | None = None) -> int:
     """How many convolutions and matrix products of a graph take Q/DQ nodes on both sides."""
-    nodes = read_onnx(onnx_path).nodes
+    nodes = (onnx or OnnxFiles()).outline(onnx_path).nodes
     makers = {output: node.operator for node in nodes for output in node.outputs}
     return sum(
         node.operator in _ONNX_PRODUCTS and all(makers.get(name) == "DequantizeLinear" for name in node.inputs[:2])

@@ -14,7 +14,7 @@ import msgspec
 from adaptrt import ModelError, ModelSpec, OutputError
 from adaptrt.specs import METADATA_KEY
 from adaptrt.store.hashing import file_sha256
-from adaptrt_openvino.runtime import PRECISIONS, first_line, import_openvino
+from adaptrt_openvino.runtime import MODES, first_line, import_openvino
 
 XML, BIN = ".openvino.xml", ".openvino.bin"
 BUILD_KEY = "adaptrt.build"
@@ -24,6 +24,7 @@ BUILD_KEY = "adaptrt.build"
 class BuildRecord:
     """How a file was built: it travels in the .xml and goes into the report.
 
+    ``precision`` is OpenVINO's mode, which need not be the name of the precision that was asked for.
     ``layers`` and ``products`` count layers by the precision they compute in; ``quantized`` is how many products the ONNX
     graph quantizes; ``weights`` is the SHA-256 of the .bin.
     """
@@ -108,7 +109,7 @@ def _read_record(text: str, path: Path) -> BuildRecord:
         raise ModelError(
             f"The build record in {path.name} cannot be read: {error}.", hint="Convert the model again."
         ) from error
-    if record.version > BuildRecord.version or record.precision not in PRECISIONS:
+    if record.version > BuildRecord.version or record.precision not in MODES:
         raise ModelError(
             f"{path.name} was written by a later adaptrt-openvino.", hint="Update: pip install -U adaptrt-openvino"
         )

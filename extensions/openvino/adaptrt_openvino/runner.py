@@ -32,7 +32,7 @@ class OpenVINORunner:
                 f"OpenVINO models run on the CPU here, not on {options.device!r}.", hint="Leave out the device."
             )
         core = new_core()
-        for library in options.libraries:
+        for library in options.plugin_libs:
             try:
                 core.add_extension(str(library.resolve()))
             except Exception as error:

@@ -11,13 +11,24 @@ from importlib import metadata
 from typing import Any
 
 from adaptrt import DependencyError
+from adaptrt.specs.precisions import FP32, Precision
 
 _TELEMETRY = "openvino_telemetry"
 _INSTALL = "Install it: pip install 'adaptrt-openvino[openvino]'"
 
-# What OpenVINO is told to compute floats in. Its own default is bfloat16 on a CPU that has it.
+# The modes of OpenVINO on a CPU, and what it is told to compute floats in. Its own default is bfloat16 on a CPU that has it.
 _HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
-PRECISIONS = tuple(_HINTS)
+MODES = tuple(_HINTS)
+_CASTS = {"float16": "fp16", "bfloat16": "bf16"}
+
+
+def mode_of(precision: Precision) -> str | None:
+    """The mode that a precision is computed in, by what it is and not by its name; ``None`` if there is none."""
+    if precision.form == "qdq":
+        return "int8" if precision.bits == 8 else None
+    if precision.form == "cast":
+        return _CASTS.get(precision.onnx_type)
+    return "fp32" if precision == FP32 else None
 
 
 def installed() -> bool:
@@ -44,8 +55,13 @@ def new_core() -> Any:
     return core
 
 
+def cpu_capabilities(core: Any) -> list[str]:
+    """What the CPU computes in without emulation: ``FP32``, ``BF16``, ``INT8`` ..."""
+    return list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 def computes_bf16(core: Any) -> bool:
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in cpu_capabilities(core)
 
 
 def openvino_version() -> str:
@@ -56,12 +72,12 @@ def cpu_name(core: Any) -> str:
     return str(core.get_property("CPU", "FULL_DEVICE_NAME")).strip()
 
 
-def compile_model(core: Any, model: Any, precision: str) -> Any:
-    """The model for the CPU, its floats computed in what ``precision`` says.
+def compile_model(core: Any, model: Any, mode: str) -> Any:
+    """The model for the CPU, its floats computed in what ``mode`` says.
 
     Weights that are stored in 8 bits are not a reason to round activations too, which is OpenVINO's default.
     """
-    settings = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+    settings = {"INFERENCE_PRECISION_HINT": _HINTS[mode], "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     return core.compile_model(model, "CPU", settings)
 
 

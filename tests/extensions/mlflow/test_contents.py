@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 pytest.importorskip("adaptrt_mlflow", reason="the extension is not installed (pip install adaptrt-mlflow)")
 
 from adaptrt import Report, Request
-from adaptrt.report import Check, FileRecord, Stage
+from adaptrt.report import ArtifactRecord, Check, FileRecord, Stage
 from adaptrt_mlflow.contents import metrics_of, params_of, tags_of
 
 ALLOWED = re.compile(r"[\w.\-][\w.\- ]*(/[\w.\-][\w.\- ]*)?", re.ASCII)
@@ -30,6 +30,13 @@ def test_stages_of_one_name_keep_their_times() -> None:
     report = Report("tiny", "detector", "", stages=[Stage("load", 1.0), Stage("load", 2.0)])
     report.files["onnx"] = FileRecord("detector.onnx", 12, "")
     assert metrics_of(report) == {"seconds/load": 1.0, "seconds/load 2": 2.0, "seconds/total": 3.0, "bytes/onnx": 12.0}
+
+
+def test_the_numbers_of_what_was_built() -> None:
+    record = {"device_memory": 20, "build_seconds": 1.5, "layers": {"fp16": 3}, "gpu": "H100", "inspected": True}
+    report = Report("tiny", "detector", "", artifacts=[ArtifactRecord("rtx.engine", "rtx", "fp16", record=record)])
+    found = {name: value for name, value in metrics_of(report).items() if name.startswith("rtx")}
+    assert found == {"rtx.engine/device_memory": 20.0, "rtx.engine/build_seconds": 1.5}
 
 
 def test_what_was_not_asked_for_is_skipped() -> None:

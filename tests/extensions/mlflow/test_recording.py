@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytest.importorskip("mlflow", reason="recording needs MLflow (pip install adaptrt-mlflow)")
+pytest.importorskip("mlflow", reason="recording needs MLflow (pip install 'adaptrt-mlflow[mlflow]')")
 
 import adaptrt
 from adaptrt import PluginError, Report, SettingsError
@@ -192,3 +193,11 @@ def test_wrong_settings_are_told_before_the_export(line: str, message: str, hint
     assert caught.value.report is not None
     assert caught.value.report.failure is not None
     assert caught.value.report.failure.stage == "spec"
+
+
+def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings()
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    (warning,) = convert(verify="none").warnings
+    assert warning.startswith("This conversion is not recorded in MLflow: MLflow cannot be imported: ")
+    assert warning.endswith("Install it: pip install 'adaptrt-mlflow[mlflow]'")

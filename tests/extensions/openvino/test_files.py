@@ -21,6 +21,7 @@ import adaptrt
 import adaptrt_openvino.build
 from adaptrt import BuildError, DependencyError, ModelError, UsageError
 from adaptrt.specs.backends import BACKENDS, OpenOptions
+from adaptrt.specs.descriptions import Tensor
 from adaptrt_openvino.executed import Executed
 
 BACKEND: Any = BACKENDS.find("openvino")
@@ -49,19 +50,19 @@ def refused(path: Path, message: str, kind: type[Exception] = ModelError, **opti
 
 def test_the_spec_travels(built: Path) -> None:
     assert BACKEND.open(built, OpenOptions()).spec == SPEC
-    assert SPEC.labels[0] in BACKEND.describe(built)["spec"].labels
+    assert SPEC.labels[0] in BACKEND.describe(built).spec.labels
 
 
 def test_what_inspect_shows(built: Path) -> None:
     shown = BACKEND.describe(built)
-    assert shown["kind"] == "OpenVINO model"
-    assert shown["bytes"] == sum(path.stat().st_size for path in built.parent.iterdir())
-    assert shown["facts"]["precision"] == "fp32"
-    assert shown["facts"]["computes"].startswith("f32 in ")
-    assert shown["facts"]["command"] == "adaptrt convert --adapter tiny"
-    assert shown["inputs"] == [{"name": "images", "dtype": "float32", "shape": ("1..4", 3, 16, 16)}]
-    assert [one["name"] for one in shown["outputs"]] == ["logits", "maps"]
-    assert shown["operators"]["Convolution"] == 1
+    assert shown.kind == "OpenVINO model"
+    assert shown.bytes == sum(path.stat().st_size for path in built.parent.iterdir())
+    assert shown.facts["precision"] == "fp32"
+    assert shown.facts["computes"].startswith("f32 in ")
+    assert shown.facts["command"] == "adaptrt convert --adapter tiny"
+    assert shown.inputs == [Tensor("images", "float32", ("1..4", 3, 16, 16))]
+    assert [one.name for one in shown.outputs] == ["logits", "maps"]
+    assert shown.operators["Convolution"] == 1
 
 
 def test_a_failed_build_leaves_what_was_there(
@@ -153,7 +154,7 @@ def test_a_model_of_another_tool(tmp_path: Path, small: Path) -> None:
     runner = BACKEND.open(path, OpenOptions(device="cpu"))
     assert runner.spec is None
     assert runner.run(some_images(3))["logits"].shape == (3, 5)
-    assert BACKEND.describe(path)["facts"] == {"built by": "another tool"}
+    assert BACKEND.describe(path).facts == {"built by": "another tool"}
     with pytest.raises(ModelError, match="foreign.openvino.xml has no adaptrt spec"):
         adaptrt.load(path)
 
@@ -180,7 +181,7 @@ def test_options_that_do_not_fit(built: Path, tmp_path: Path) -> None:
     refused(built, "run on the CPU here, not on 'cuda:0'", UsageError, device="cuda:0")
     library = tmp_path / "lib.so"
     library.write_bytes(b"nothing")
-    refused(built, "lib.so is not a library of OpenVINO operators", UsageError, libraries=(library,))
+    refused(built, "lib.so is not a library of OpenVINO operators", UsageError, plugin_libs=(library,))
 
 
 def test_without_openvino(built: Path, small: Path, request_for: REQUEST, monkeypatch: pytest.MonkeyPatch) -> None:

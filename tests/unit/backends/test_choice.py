@@ -13,7 +13,7 @@ from adaptrt.backends.tensorrt.generations import default_target, generation_of
 from adaptrt.errors import UsageError
 from adaptrt.pipeline.output import destination_of
 from adaptrt.request import Request
-from adaptrt.specs.backends import BACKENDS
+from adaptrt.specs.backends import BACKENDS, default_backends
 from adaptrt.specs.registry import Registry
 
 
@@ -23,6 +23,7 @@ class Single:
     name = "single"
     title = "Single"
     suffixes = (".single.engine",)
+    devices = ("cpu",)
     targets = {"single": generation_of(11)}  # noqa: RUF012
 
     def unavailable(self, target: Any, device: int = 0) -> None:
@@ -51,6 +52,12 @@ def names(request: Request) -> list[tuple[str, str]]:
 def test_by_default_an_onnx_file_and_an_engine() -> None:
     assert names(asked()) == [("onnxruntime", ".onnx"), ("tensorrt", ".engine")]
     assert not any(one.asked for one in chosen_backends(asked()))
+
+
+def test_backends_say_whether_they_are_a_default(single: Single) -> None:
+    assert [one.name for one in default_backends()] == ["onnxruntime", "tensorrt"]
+    single.by_default = True  # type: ignore[attr-defined]
+    assert single not in default_backends()  # core alone decides what is written unasked
 
 
 def test_to_chooses() -> None:

@@ -126,14 +126,21 @@ def test_a_command_that_cannot_be_imported_is_named(
     assert message in result.err
 
 
-def test_an_executor_is_listed_and_chosen(
+def test_help_lists_executors_and_imports_only_the_one_that_is_named(adaptrt: Any, counting: None) -> None:
+    text = adaptrt("predict", "--help").out
+    assert "  local     adaptrt\n  reversed  adaptrt-counting\n" in text
+    assert "reversed_executor" not in sys.modules
+    for words in (("--executor", "reversed"), ("--executor=reversed",)):
+        text = adaptrt("predict", *words, "--help").out
+        assert "Executor reversed:\n  reversed        the last image first\n  --executor-set  workers\n" in text
+    assert "not available: Unknown executor 'revesed'" in adaptrt("predict", "--executor", "revesed", "--help").out
+
+
+def test_an_executor_is_chosen(
     adaptrt: Any, counting: None, converted: Callable[[str], Path], image: Path, tmp_path: Path
 ) -> None:
     import shutil
 
-    text = adaptrt("predict", "--help").out
-    assert "  local     one image after another, in this process\n" in text
-    assert "  reversed  the last image first (--executor-set workers)\n" in text
     second = Path(shutil.copy(image, tmp_path / "second.png"))
     words = ("predict", converted("detector"), image, second)
     found = adaptrt(*words, "--json", "--executor", "reversed", "--executor-set", "workers=3")
@@ -156,3 +163,21 @@ def test_unknown_executors_and_options_are_named(adaptrt: Any, counting: None, i
     assert "has no options" in adaptrt("predict", "best.onnx", image, "--executor-set", "workers=2").err
     wrong = adaptrt("predict", "best.onnx", image, "--executor", "reversed", "--executor-set", "workrs=2")
     assert "Did you mean 'workers'?" in wrong.err
+
+
+def test_a_format_is_rejected_before_the_model_is_loaded(
+    adaptrt: Any, converted: Callable[[str], Path], image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptrt.specs.backends import BACKENDS
+
+    def opened(path: Path, options: Any) -> None:
+        raise AssertionError("the model was loaded")
+
+    model = converted("detector")
+    monkeypatch.setattr(BACKENDS.find("onnxruntime"), "open", opened)
+    wrong = adaptrt("predict", model, image, "--save", "png")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "--save png: task 'detect' does not support this format." in wrong.err
+    monkeypatch.setattr(BACKENDS.find("onnxruntime"), "read_spec", lambda path: None)  # an unknown task
+    wrong = adaptrt("predict", model, image, "--save", "cocoa")
+    assert "--save cocoa: no task supports this format.\nDid you mean 'coco'?" in wrong.err

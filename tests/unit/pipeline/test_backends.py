@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from copying_backend import BACKEND, Copying
+from small_graphs import SPEC, write_graph
 
 import adaptrt
-from adaptrt.errors import BuildError, UsageError, VerificationError
-from adaptrt.report import EngineRecord
-from adaptrt.specs.backends import BACKENDS, BackendRequest, Built
+from adaptrt.errors import BuildError, PluginError, ShapeError, UsageError, VerificationError
+from adaptrt.pipeline.artifacts import Artifact, open_artifact
+from adaptrt.pipeline.cache import conversion_key
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.request import Request
+from adaptrt.specs import BuildOptions, ModelSpec, precision_named
+from adaptrt.specs.backends import BACKENDS
 from adaptrt.specs.registry import forget_declared
 
 
@@ -21,7 +27,7 @@ from adaptrt.specs.registry import forget_declared
 def copying(tiny: str, fake_distribution: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Copying]:
     fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
     forget_declared()
-    for name, value in (("requests", []), ("missing", None), ("shift", 0.0)):
+    for name, value in (("requests", []), ("missing", None), ("shift", 0.0), ("opened", [])):
         monkeypatch.setattr(BACKEND, name, value)
     yield BACKEND
     BACKENDS._found.pop("copying", None)
@@ -44,7 +50,7 @@ def test_what_was_asked_for_is_written_and_verified(copying: Copying, image: Pat
     assert {check.kind for check in report.link(4).checks} == {"samples", "batch"}
     (record,) = report.artifacts
     assert (record.name, record.backend, record.precision, record.status) == ("copy.bin", "copying", "fp32", "passed")
-    assert (record.summary, record.record) == ("copied", {"copied": True})
+    assert (record.summary, record.facts, record.record) == ("copied", {"made by": "a copy"}, {"copied": True})
     assert "a note" in report.notes
     assert adaptrt.Report.from_json(Path("detector.report.json").read_bytes()).artifacts == report.artifacts
     assert set(report.images[0].predictions) >= {"eager", "copying"}
@@ -87,28 +93,70 @@ def test_the_suffix_finds_it(copying: Copying, image: Path, capsys: pytest.Captu
 
 
 def test_an_output_of_another_backend_is_refused(copying: Copying) -> None:
-    with pytest.raises(UsageError, match=r"--to onnx leaves out"):
+    with pytest.raises(UsageError, match=r"--to onnx does not include"):
         convert(to="onnx", output="out/shop.copy.bin")
 
 
-def test_of_two_engines_each_keeps_its_record(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Second(Copying):
-        name = "second"
-        suffixes = (".second.bin",)
+def test_a_record_that_is_not_data_names_its_backend(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = copying.build
+    monkeypatch.setattr(copying, "build", lambda request: replace(build(request), record={"at": object()}))
+    with pytest.raises(PluginError, match="The record of backend 'copying' is not JSON data"):
+        convert(verify="none", html=False)
 
-    def built(suffix: str, gpu: str) -> Any:
-        def build(request: BackendRequest) -> Built:
-            request.output.write_bytes(request.onnx_path.read_bytes())
-            return Built(files={suffix: request.output}, record=EngineRecord("11", gpu, "8.6", "fp32"))
 
-        return build
+@pytest.mark.parametrize(
+    ("to", "titles"), [("copying", "Copying has"), ("onnx", "ONNX Runtime has"), ("onnx,copying", "Copying has")]
+)
+def test_an_option_that_no_backend_reads_is_refused(copying: Copying, to: str, titles: str) -> None:
+    with pytest.raises(UsageError, match=rf"{titles} no build option --workspace") as caught:
+        convert(to=to, build_options=BuildOptions(workspace=1 << 20))
+    assert caught.value.hint == "Leave it out. Build options here: none."
+    assert copying.requests == []
 
-    second, names = Second(), BACKENDS.names()
-    monkeypatch.setattr(second, "build", built(".second.bin", "two"), raising=False)
-    monkeypatch.setattr(copying, "build", built(".copy.bin", "one"))
-    monkeypatch.setattr(BACKENDS, "names", lambda: [*names, "second"])
-    monkeypatch.setitem(BACKENDS._found, "second", second)
-    report = convert(to="copying,second", verify="none", html=False)
-    assert report.engine is not None
-    assert report.engine.gpu == "one"
-    assert [getattr(record.record, "gpu", None) for record in report.artifacts] == [None, "two"]
+
+def test_a_backend_is_opened_with_the_options_that_it_reads(
+    copying: Copying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "lib.so"
+    request = Request("detector", "tiny", build=BuildOptions(device=1, plugin_libs=(str(library),)))
+    path = write_graph(tmp_path / "copy.bin")
+    artifact = Artifact(name="copy", path=path, precision=precision_named("fp32"), backend=copying)
+    open_artifact(artifact, request).close()
+    assert (copying.opened[-1].device, copying.opened[-1].plugin_libs) == (None, ())
+    monkeypatch.setattr(copying, "build_options", ("device", "plugin_libs"), raising=False)
+    monkeypatch.setattr(copying, "check_options", lambda options, target: None, raising=False)
+    open_artifact(artifact, request).close()
+    assert (copying.opened[-1].device, copying.opened[-1].plugin_libs) == ("cuda:1", (library,))
+
+
+def test_a_conversion_is_kept_for_the_machine_that_its_backend_names(
+    copying: Copying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key() -> tuple[str | None, str]:
+        session, settings = open_session("tiny")
+        return conversion_key(Request("detector.pt", "tiny", to=("copying",)), session, settings)
+
+    Path("detector.pt").write_bytes(b"weights")
+    assert key() == (None, "Copying does not name what of the machine its files depend on")
+    cpu = {"cpu": "one"}
+    monkeypatch.setattr(copying, "machine", lambda target, options: cpu, raising=False)
+    first = key()[0]
+    assert first == key()[0] is not None
+    cpu["cpu"] = "another"
+    assert key()[0] not in (first, None)
+
+
+def test_the_shapes_of_a_build_are_checked_by_its_backends(copying: Copying, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_graph(Path("small.onnx"))
+    wide = "images=1x3x16x17"
+    with pytest.raises(ShapeError, match="Input 'images': axis 3 is fixed at 16 in the graph, not 17"):
+        adaptrt.build(path, to="copying", shape=wide)
+    with pytest.raises(ShapeError, match="Profile 0, input 'images': axis 3 is fixed at 8 in the graph, not 16"):
+        BACKENDS.find("tensorrt").check_shapes(SPEC, {"images": (-1, 3, 16, 8)})  # type: ignore[attr-defined]
+
+    def refuse(spec: ModelSpec, inputs: Mapping[str, tuple[int, ...]]) -> None:
+        raise ShapeError(f"Copying does not take {inputs['images']}.")
+
+    monkeypatch.setattr(copying, "check_shapes", refuse, raising=False)
+    with pytest.raises(ShapeError, match=r"Copying does not take \(-1, 3, 16, 16\)"):
+        adaptrt.build(path, to="copying")

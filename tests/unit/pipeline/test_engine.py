@@ -94,12 +94,9 @@ def test_an_engine_that_agrees(convert_engine: Callable[..., Report], image: Pat
         "output0: scores in a batch",
     }
     assert set(report.images[0].predictions) >= {"eager", "pretend"}  # link 5 looks at the result
-    assert report.engine is not None
-    assert (report.engine.tensorrt, report.engine.layers, report.engine.evidence) == (
-        "8.6.0",
-        {"fp16": 3},
-        "it is said",
-    )
+    (built,) = report.artifacts
+    assert (built.facts["TensorRT"], built.layers, built.facts["evidence"]) == ("8.6.0", {"fp16": 3}, "it is said")
+    assert built.record["tensorrt"] == "8.6.0"
     assert [stage.name for stage in report.stages if stage.name in ("types", "build", "link 4")] == [
         "types",
         "build",
@@ -112,7 +109,7 @@ def test_the_manifest_is_completed(convert_engine: Callable[..., Report]) -> Non
     plan = Path("out/shop.engine")
     manifest = Manifest.from_json(manifest_path(plan).read_text())
     check_plan(manifest, plan)
-    assert report.files["manifest"].path == "out/shop.engine.json"
+    assert report.files["engine.json"].path == "out/shop.engine.json"
     assert manifest.onnx == "shop.onnx"
     assert manifest.rebuild.startswith("adaptrt build shop.onnx --shape images=1..4@2x3x64x64")
     assert (manifest.adapter, manifest.source) == ("tiny", "detector")
@@ -243,7 +240,7 @@ def test_a_reduced_precision_graph_without_the_spec_names_who_lost_it(tiny: str,
             return path
         """,
     )
-    with pytest.raises(PluginError, match="forgets .*reduce_precision.* metadata"):
+    with pytest.raises(PluginError, match="forgets .* without the file's metadata from reduce_precision"):
         adaptrt.convert("detector", adapter="tiny", precision="fp16", verify="none", target="10")
 
 

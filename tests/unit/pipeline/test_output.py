@@ -18,7 +18,7 @@ import pytest
 from patience import HANG
 
 from adaptrt.errors import OutputError
-from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish, record_file
+from adaptrt.pipeline.output import Destination, choose_destination, opened, output_error, publish
 from adaptrt.store import workspace
 
 
@@ -240,14 +240,6 @@ def test_publishing_is_all_or_nothing(
         publish(files, workdir)
     found = {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()}
     assert found == {"b": "old b"}
-
-
-def test_records_of_files(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"abc")
-    record = record_file(path, Path("out/a.onnx"))
-    assert (record.path, record.bytes) == ("out/a.onnx", 3)
-    assert record.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 LOCKED = """

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from adaptrt.errors import ModelError
-from adaptrt.pipeline.output import record_file
 from adaptrt.pipeline.reference import report_of
-from adaptrt.report import Report
+from adaptrt.report import FileRecord, Report
+from adaptrt.store.hashing import file_sha256
 
 
 def test_a_file_that_its_report_does_not_describe(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_file_that_its_report_does_not_describe(tmp_path: Path) -> None:
     path = tmp_path / "best.onnx"
     path.write_bytes(b"old")
     report = Report("tiny", "best.pt", "adaptrt convert best.pt")
-    report.files["onnx"] = record_file(path, path)
+    report.files["onnx"] = FileRecord(str(path), 3, file_sha256(path))
     (tmp_path / "best.report.json").write_text(report.to_json())
     assert report_of(path) == report
     path.write_bytes(b"new")

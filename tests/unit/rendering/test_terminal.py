@@ -79,7 +79,7 @@ def test_names_are_not_markup(report: Report) -> None:
 
 
 def test_what_onnx_runtime_cannot_run_is_only_looked_into(report: Report) -> None:
-    report.files = {"reduced": FileRecord("best.bf16.onnx", 1, "")}
+    report.files = {"reduced": FileRecord("best.bf16.onnx", 1, "", runs=False)}
     assert next_commands(report, None) == ["adaptrt inspect best.bf16.onnx"]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from adaptrt import ModelError, ModelSpec, Report
+from adaptrt import ModelError, ModelSpec, PluginError, Report
 from adaptrt.backends.tensorrt.manifest import FORMAT, Manifest
 
 DATA = Path(__file__).parent / "data"
@@ -29,7 +30,7 @@ def test_a_spec_of_version_1() -> None:
 def test_a_report_of_version_1() -> None:
     report = Report.from_json((DATA / "report_1.json").read_bytes())
     require_todays_spec(report.spec)
-    assert report.version == Report.version == 2
+    assert report.version == Report.version == 3
     assert [(check.name, check.kind, check.title) for check in report.link(2).checks] == [
         ("boxes", "samples", "boxes"),
         ("boxes", "batch", "boxes in a batch"),
@@ -54,6 +55,32 @@ def test_a_manifest_of_format_1() -> None:
 
 
 def test_a_later_report_is_refused() -> None:
-    with pytest.raises(ModelError, match="version 3; this adaptrt reads up to 2") as caught:
-        Report.from_json(Report("a", "b", "c", version=3).to_json())
+    with pytest.raises(ModelError, match="version 4; this adaptrt reads up to 3") as caught:
+        Report.from_json(Report("a", "b", "c", version=4).to_json())
     assert "pip install -U" in (caught.value.hint or "")
+
+
+def test_a_report_of_version_2_had_an_engine_beside_its_files() -> None:
+    raw = json.loads(Report("tiny", "net", "convert").to_json())
+    files = {kind: {"path": f"best.{kind}", "bytes": 1, "sha256": "0"} for kind in ("engine", "manifest")}
+    engine = {
+        "tensorrt": "8.6.1", "gpu": "NVIDIA H200", "capability": "9.0", "precision": "fp16", "layers": {"fp16": 60},
+        "evidence": "60 of 60 layers compute in fp16", "messages": ["a note"], "device_memory": 7,
+    }  # fmt: skip
+    raw["links"][4] |= {"status": "passed", "reason": "batches 2"}
+    before = [{"name": "engine", "backend": "tensorrt", "precision": "fp16", "status": "passed", "reason": "batches 2"}]
+    for artifacts in (before, []):  # the oldest of them had no list of artifacts
+        report = Report.from_json(
+            json.dumps({**raw, "version": 2, "files": files, "engine": engine, "artifacts": artifacts})
+        )
+        (built,) = report.artifacts
+        assert (built.name, built.precision, built.status, built.reason) == ("engine", "fp16", "passed", "batches 2")
+        assert built.facts == {"TensorRT": "8.6.1", "GPU": "NVIDIA H200"}
+        assert (built.layers, built.messages, built.record) == ({"fp16": 60}, ["a note"], engine)
+        assert list(report.files) == ["engine", "engine.json"]
+
+
+def test_the_old_name_of_the_engine_is_a_clear_error() -> None:
+    with pytest.raises(PluginError, match=r"report\.engine is now in report\.artifacts"):
+        getattr(Report("tiny", "net", "convert"), "engine")  # noqa: B009
+    assert not hasattr(Report("tiny", "net", "convert"), "other")

@@ -19,6 +19,7 @@ class Other:
     name = "other"
     title = "Other"
     suffixes: tuple[str, ...] = (".other.engine",)
+    devices = ("cpu",)
     targets: dict[str, Any] = {}  # noqa: RUF012
 
     def unavailable(self, target: Any, device: int = 0) -> None:

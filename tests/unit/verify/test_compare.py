@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from adaptrt.errors import PluginError
 from adaptrt.report import Check
 from adaptrt.specs import InputSpec, ModelSpec, OutputGroup, OutputSpec, Tolerance, precision_named
+from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.verify.compare import Comparison, slice_group
 from adaptrt.verify.tolerances import tolerance_of
 
@@ -144,6 +145,10 @@ def test_tolerances() -> None:
     group = OutputGroup("boxes", "pixels", tolerances={"fp16": Tolerance(3.0, reason="ours")})
     assert tolerance_of(group, precision_named("fp16")) == Tolerance(3.0, reason="ours")
     assert tolerance_of(group, precision_named("fp32")).atol == 0.05
+    exact, rounded = Tolerance(0.0, reason="the same"), Tolerance(5.0, reason="a tie")
+    either = OutputGroup("labels", "values", tolerances={"fp32": exact, "*": rounded})
+    found = [tolerance_of(either, precision) for precision in PRECISIONS.all()]
+    assert (found.count(exact), found.count(rounded)) == (1, len(found) - 1)
     for precision in ("fp32", "tf32", "fp16", "bf16", "int8"):
         for unit in ("pixels", "scores", "logits", "values"):
             found = tolerance_of(OutputGroup("g", unit), precision_named(precision))  # type: ignore[arg-type]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from adaptrt.backends.tensorrt.device import identify_device
+from adaptrt.backends.tensorrt.device import driver_version, identify_device
 from adaptrt.backends.tensorrt.generations import Generation, can_build, generation_of, installed_version
-from adaptrt.errors import DependencyError, EngineError
+from adaptrt.errors import AdaptrtError, DependencyError, EngineError
 
 _NO_GPU = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
 
@@ -36,3 +36,14 @@ def no_gpu_reason(device: int = 0) -> str | None:
             return "no NVIDIA GPU is visible"
         raise
     return None
+
+
+def machine_of(target: Generation, device: int = 0) -> dict[str, str]:
+    """What an engine and its verification depend on: the GPU, its compute capability, the driver."""
+    if not can_build(target.product):
+        return {}
+    try:
+        name, capability = identify_device(device)
+    except AdaptrtError:
+        return {"gpu": "none"}
+    return {"gpu": name, "capability": capability, "driver": driver_version() or ""}

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from adaptrt.backends.tensorrt.availability import engine_unavailable_reason
+from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, machine_of
+from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.backends.tensorrt.generations import default_target, generation_of, import_tensorrt, require_supported
+from adaptrt.backends.tensorrt.manifest import find_manifest
 from adaptrt.backends.tensorrt.records import built_of, complete_manifest
 from adaptrt.report import Report
-from adaptrt.specs import BuildOptions, Precision, Target
+from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
 from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
+from adaptrt.specs.build import BUILD_OPTIONS
+from adaptrt.specs.descriptions import Description
 from adaptrt.specs.runners import FileRunner
 
 _TARGETS = ("11", "10", "8")
@@ -26,6 +29,9 @@ class TensorRT:
     name = "tensorrt"
     title = "TensorRT"
     suffixes = (".engine", ".plan", ".trt")
+    by_default = True
+    devices = ("cuda",)
+    build_options = BUILD_OPTIONS
 
     @property
     def targets(self) -> Mapping[str, Target]:
@@ -47,6 +53,12 @@ class TensorRT:
         if precision.onnx_type in _BUILDER_FLAGS[target.name]:
             return Expression()
         return Expression(unsupported=f"{target.title} has no builder flag for {precision.name}")
+
+    def machine(self, target: Target, options: BuildOptions) -> Mapping[str, str]:
+        return machine_of(generation_of(target.name), options.device)
+
+    def check_shapes(self, spec: ModelSpec, inputs: Mapping[str, tuple[int, ...]]) -> None:
+        fit_profiles(spec, inputs)
 
     def check_runtime(self, *, builder: bool = False) -> None:
         import_tensorrt(builder=builder)
@@ -72,13 +84,17 @@ class TensorRT:
             path,
             device=options.device or 0,
             allow_host_code=options.allow_host_code,
-            plugin_libs=options.libraries,
+            plugin_libs=options.plugin_libs,
         )
 
-    def describe(self, path: Path) -> dict[str, Any]:
+    def read_spec(self, path: Path) -> ModelSpec | None:
+        manifest = find_manifest(path)
+        return manifest.spec if manifest else None
+
+    def describe(self, path: Path) -> Description:
         from adaptrt.backends.tensorrt.description import describe
 
-        return dict(vars(describe(path)))
+        return describe(path)
 
 
 BACKEND: Backend = TensorRT()

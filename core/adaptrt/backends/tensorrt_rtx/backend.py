@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, no_gpu_reason
+from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, machine_of, no_gpu_reason
+from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.backends.tensorrt.device import identify_device
 from adaptrt.backends.tensorrt.generations import RTX, generation_of, generations_of, import_tensorrt, require_supported
 from adaptrt.backends.tensorrt.manifest import capability_problem, find_manifest
 from adaptrt.backends.tensorrt.records import built_of, complete_manifest
 from adaptrt.errors import DependencyError
 from adaptrt.report import Report
-from adaptrt.specs import BuildOptions, Precision, Target
+from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
 from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
+from adaptrt.specs.build import BUILD_OPTIONS
+from adaptrt.specs.descriptions import Description
 from adaptrt.specs.runners import FileRunner
 
 _ELSEWHERE = "Copy it and its manifest to a machine with a supported GPU."
@@ -28,6 +30,8 @@ class TensorRTRTX:
     name = "rtx"
     title = "TensorRT-RTX"
     suffixes: tuple[str, ...] = (".rtx.engine",)
+    devices = ("cuda",)
+    build_options = BUILD_OPTIONS
 
     @property
     def targets(self) -> Mapping[str, Target]:
@@ -46,6 +50,12 @@ class TensorRTRTX:
         if precision.form == "qdq" and precision.bits != 8:
             return Expression(unsupported=f"{target.title} has not been tested with {precision.bits}-bit Q/DQ nodes")
         return Expression(graph=True)
+
+    def machine(self, target: Target, options: BuildOptions) -> Mapping[str, str]:
+        return machine_of(generation_of(target.name), options.device)
+
+    def check_shapes(self, spec: ModelSpec, inputs: Mapping[str, tuple[int, ...]]) -> None:
+        fit_profiles(spec, inputs)
 
     def check_runtime(self, *, builder: bool = False) -> None:
         import_tensorrt(RTX, builder=builder)
@@ -85,14 +95,18 @@ class TensorRTRTX:
             device=device,
             cuda_graphs=0,  # capture has not been tested
             allow_host_code=options.allow_host_code,
-            plugin_libs=options.libraries,
+            plugin_libs=options.plugin_libs,
             product=RTX,
         )
 
-    def describe(self, path: Path) -> dict[str, Any]:
+    def read_spec(self, path: Path) -> ModelSpec | None:
+        manifest = find_manifest(path)
+        return manifest.spec if manifest else None
+
+    def describe(self, path: Path) -> Description:
         from adaptrt.backends.tensorrt.description import describe
 
-        return dict(vars(describe(path)))
+        return describe(path)
 
 
 BACKEND: Backend = TensorRTRTX()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import (
-    CheckpointError,
     Conversion,
     DecoderSpec,
     FunctionPatch,
@@ -21,7 +20,7 @@ from adaptrt import (
     did_you_mean,
     hookimpl,
 )
-from adaptrt.checkpoint import read_state_dict
+from adaptrt.checkpoint import fill_model, read_state_dict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,13 +64,14 @@ def load_model(ctx: Conversion) -> nn.Module:
     torch.manual_seed(ctx.request.seed)
     model: nn.Module = get_model(name, weights=None, weights_backbone=None, num_classes=classes)
     if weights:
-        wrong = sorted({key for key in weights.keys() ^ model.state_dict().keys() if not key.endswith(COUNTERS)})
-        if wrong:
-            raise CheckpointError(
-                f"{ctx.request.weights} does not fit {name}: {len(wrong)} tensors are missing or unknown, {wrong[0]} first.",
-                hint="Name the model that the weights were trained for.",
-            )
-        model.load_state_dict(weights, strict=False)
+        fill_model(
+            model,
+            weights,
+            ctx.request.weights,
+            network=name,
+            hint="Name the model that the weights were trained for.",
+            ignored=lambda key: key.endswith(COUNTERS),
+        )
     return model.eval()
 
 

@@ -330,8 +330,7 @@ def test_extensions_configure_the_builder_in_the_build_process(
     report = adaptrt.convert("detector", adapter="tiny", target=8, verify="none", html=False)
     assert (tmp_path / "seen").read_text() == "detector INetworkDefinition IBuilderConfig"
     assert Path("detector.engine").read_bytes() == b"the plan"
-    assert report.engine is not None
-    assert report.engine.tensorrt == "8.6.0"
+    assert report.artifacts[0].facts["TensorRT"] == "8.6.0"
     assert "TensorRT, int64 weights" in report.warnings[0]
     manifest = Manifest.from_json(Path("detector.engine.json").read_text())
     assert (manifest.adapter, manifest.plugins["tunes"]) == ("tiny", "adaptrt-tunes 1.0")

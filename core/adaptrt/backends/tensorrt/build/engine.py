@@ -22,6 +22,7 @@ from adaptrt.backends.tensorrt.manifest import LibraryRecord, Manifest, manifest
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.backends.tensorrt.records import built_of
 from adaptrt.errors import BuildError
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.hashing import onnx_sha256
 from adaptrt.onnxfile.reader import OnnxFile, read_onnx
@@ -218,8 +219,11 @@ class HashedSource:
 
 
 def hashed_source(request: BackendRequest, sources: SourceFiles) -> HashedSource:
-    file = read_onnx(request.onnx_path)
-    return HashedSource(file, onnx_sha256(request.onnx_path, sources, file))
+    """The file of a request: one in the folder that is built in belongs to this job, so that nobody else writes to it;
+    ``sources`` remembers any other, to check later that it is still the same."""
+    onnx = request.onnx or OnnxFiles()
+    file, own = onnx.outline(request.onnx_path), request.onnx_path.parent == request.output.parent
+    return HashedSource(file, onnx_sha256(request.onnx_path, onnx if own else sources, file))
 
 
 def rebuild_line_of(request: BackendRequest) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from adaptrt.errors import BuildError, ShapeError
-from adaptrt.specs import InputSpec, ModelSpec, Shape, format_shape
-
-Sizes = tuple[int, ...]
+from adaptrt.onnxfile.shapes import Sizes, require_shape
+from adaptrt.specs import InputSpec, ModelSpec, Shape
 
 
 @dataclass(frozen=True)
@@ -54,31 +53,5 @@ def fit_profiles(spec: ModelSpec, network: Mapping[str, Sizes]) -> list[Profile]
     profiles = profiles_of([tensor for tensor in spec.inputs if tensor.name in network])
     for profile in profiles:
         for name, shape in profile.shapes.items():
-            _check(profile, name, shape, network[name])
+            require_shape(f"Profile {profile.index}, input {name!r}", name, shape, network[name])
     return profiles
-
-
-def _check(profile: Profile, name: str, shape: Shape, sizes: Sizes) -> None:
-    wanted = format_shape(shape)
-    if len(shape) != len(sizes):
-        raise ShapeError(
-            f"Profile {profile.index}, input {name!r}: {wanted} has {len(shape)} axes, the graph has {len(sizes)}.",
-            hint=f"The graph takes {_graph_shape(sizes)}.",
-        )
-    for axis, (dim, size) in enumerate(zip(shape, sizes, strict=True)):
-        if size >= 0 and (dim.dynamic or dim.opt != size):
-            nearest = format_shape(
-                tuple(
-                    replace(dim, min=size, opt=size, max=size) if size >= 0 else dim
-                    for dim, size in zip(shape, sizes, strict=True)
-                )
-            )
-            raise ShapeError(
-                f"Profile {profile.index}, input {name!r}: axis {axis} is fixed at {size} in the graph, not {dim}.",
-                hint=f"Use {name}={nearest}, or make the axis dynamic when converting"
-                + (" (--set-dynamic-batch for the first axis)." if axis == 0 else "."),
-            )
-
-
-def _graph_shape(sizes: Sizes) -> str:
-    return "x".join("?" if size < 0 else str(size) for size in sizes)

@@ -69,7 +69,7 @@ def target_of(request: Request) -> Target:
     """
     chosen = [one for one in chosen_backends(request) if one.backend.targets]
     if not chosen:
-        return target_named(request.target) if request.target else _default_target()
+        return target_named(request.target) if request.target else default_target()
     asked = target_named(request.target) if request.target else None
     if asked is not None and not any(asked.name in one.backend.targets for one in chosen):
         builder = next((one for one in BACKENDS.all() if asked.name in one.targets), None)
@@ -104,7 +104,8 @@ def _flags(chosen: Sequence[Chosen]) -> str:
     return " and ".join(f"--to {one.suffix.removeprefix('.')}" for one in chosen)
 
 
-def _default_target() -> Target:
+def default_target() -> Target:
+    """What graphs are made for if nothing is requested: the first target of a default backend."""
     return next(target for backend in default_backends() for target in backend.targets.values())
 
 

@@ -39,7 +39,7 @@ def lint(
     Each finding has the number of nodes, the operator, the line of the model's Python code (in files written by adaptrt or
     torch), and what to write instead. Notes (info) are shown with -v.
     """
-    from adaptrt.backends.tensorrt.generations import default_target
+    from adaptrt.backends.choice import default_target
     from adaptrt.errors import GraphError
     from adaptrt.specs.backends import target_named
 

@@ -13,7 +13,15 @@ from adaptrt.specs.descriptions import Description
 from adaptrt.specs.precisions import PRECISIONS as KNOWN
 from adaptrt.specs.precisions import Precision
 from adaptrt.specs.targets import Target
-from adaptrt_openvino.runtime import computes_bf16, cpu_capabilities, cpu_name, mode_of, new_core, openvino_version
+from adaptrt_openvino.runtime import (
+    MODES,
+    computes_bf16,
+    cpu_capabilities,
+    cpu_name,
+    mode_of,
+    new_core,
+    openvino_version,
+)
 
 if TYPE_CHECKING:
     from adaptrt_openvino.runner import OpenVINORunner
@@ -53,7 +61,7 @@ class OpenVINOBackend:
         """int8 is in the graph; bf16 depends on the CPU of this machine."""
         mode = mode_of(precision)
         if mode is None:
-            known = ", ".join(one.name for one in KNOWN.all() if mode_of(one))
+            known = ", ".join(one.name for mode in MODES for one in KNOWN.all() if mode_of(one) == mode)
             return Expression(unsupported=f"OpenVINO on a CPU does not compute in {precision.name}, only in {known}")
         if mode == "bf16" and self.unavailable(target) is None:
             core = new_core()

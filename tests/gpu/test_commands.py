@@ -111,7 +111,7 @@ class TestBuild:
         assert manifest["spec"]["decoder"]["name"] == "yolo"
 
     def test_the_same_again_comes_from_the_cache(self, full: Commands, tmp_path: Path) -> None:
-        first = json.loads(full.built("fp32").out)["engine"]["build_seconds"]
+        first = json.loads(full.built("fp32").out)["artifacts"][0]["record"]["build_seconds"]
         again = full.build("fp32", tmp_path / "again.engine")
         assert again.code == 0, again.err
         assert again.seconds < first / 2
@@ -121,10 +121,10 @@ class TestBuild:
 
     def test_another_build_takes_its_timings(self, full: Commands, tmp_path: Path) -> None:
         # fp16: TensorRT times next to nothing at the level at which fp32 is built here
-        first = json.loads(full.built("fp16").out)["engine"]["build_seconds"]
+        first = json.loads(full.built("fp16").out)["artifacts"][0]["record"]["build_seconds"]
         again = full.build("fp16", tmp_path / "again.engine", "--no-cache")
         assert again.code == 0, again.err
-        assert json.loads(again.out)["engine"]["build_seconds"] < first / 2
+        assert json.loads(again.out)["artifacts"][0]["record"]["build_seconds"] < first / 2
         assert not any("from the cache" in note for note in json.loads(again.out)["notes"])
 
     def test_signs_of_life_on_a_terminal(self, full: Commands, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from adaptrt.errors import CheckpointError, nearest_file
+from adaptrt.specs.backends import backend_of, runs_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,6 +74,11 @@ def _other_kind(path: Path, head: bytes) -> tuple[str, str | None] | None:
         return "a safetensors file", "It contains weights without their network: use it where a state dict is expected."
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer", "Fetch the file itself: git lfs pull"
+    if head[:4] in (b"ftrt", b"ptrt"):
+        return "a TensorRT engine", "To run it: adaptrt predict"
+    backend = backend_of(path)
+    if backend is not None and not runs_onnx(backend):
+        return f"a file of {backend.title}", "It is already converted. To run it: adaptrt predict"
     if head[:512].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page", "The download saved a web page instead of the file: download it again."
     if head[:2] == b"\x08" + head[1:2] and head[2:3] == b"\x12" and head[1] < 32:
@@ -86,8 +92,6 @@ def _other_kind(path: Path, head: bytes) -> tuple[str, str | None] | None:
         return "a compressed archive", "Unpack it first."
     if head[257:262] == b"ustar":
         return "a tar archive", "Unpack it first, or save it again with torch 1.6 or later."
-    if head[:4] in (b"ftrt", b"ptrt") or path.suffix == ".engine":
-        return "a TensorRT engine", "To run it: adaptrt predict"
     if _is_text(head):
         return "a text file", "A model is a binary file; pass a config where a config is expected."
     return None

@@ -137,6 +137,12 @@ def test_other_kinds(tmp_path: Path, kind: str) -> None:
     refused(tmp_path / "file.pt", words)
 
 
+def test_a_file_of_a_backend_is_known_by_its_suffix(tmp_path: Path) -> None:
+    for name, words in (("best.plan", "a file of TensorRT,"), ("best.rtx.engine", "a file of TensorRT-RTX,")):
+        (tmp_path / name).write_bytes(b"<?xml version='1.0'?>")
+        refused(tmp_path / name, words, "adaptrt predict")
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
 def test_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "best.pt"

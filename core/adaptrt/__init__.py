@@ -50,7 +50,7 @@ from adaptrt.predictions import (
     Values,
 )
 from adaptrt.report import Report
-from adaptrt.request import Conversion, Request, ShapeRequest
+from adaptrt.request import Conversion, NmsRequest, Request, ShapeRequest
 from adaptrt.specs import (
     BuildOptions,
     Dataset,
@@ -104,6 +104,7 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "ModulePatch",
+    "NmsRequest",
     "Observer",
     "OutputError",
     "OutputGroup",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
     from adaptrt.pipeline.observer import Observer
     from adaptrt.report import Report
-    from adaptrt.request import BuildRequest, Exporter, Request, Require, ShapeRequest, Verify
+    from adaptrt.request import BuildRequest, Exporter, NmsRequest, Request, Require, ShapeRequest, Verify
     from adaptrt.specs import BuildOptions
 
 StrPath = str | os.PathLike[str]
@@ -39,6 +39,7 @@ def convert(
     precision: str = "fp32",
     keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
+    nms: bool | str | NmsRequest = False,
     cache: bool = True,
     image: StrPath | None = None,
     test_image: StrPath | None = None,
@@ -53,7 +54,7 @@ def convert(
 
     ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are those of
     the adapter and the decoder (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` also writes the
-    report as a page. Values are written as for ``adaptrt convert``. An ``AdaptrtError`` says what failed; its ``report`` holds the results up to that point.
+    report as a page; ``nms`` ends the graph in NMS (``True``, a kind as for ``--nms``, or a ``NmsRequest``). Values are written as for ``adaptrt convert``. An ``AdaptrtError`` says what failed; its ``report`` holds the results up to that point.
     """
     from adaptrt.python_command import python_command
     from adaptrt.request import Request
@@ -78,6 +79,7 @@ def convert(
         precision=precision,
         keep_fp32=_texts(keep_fp32),
         build=build_options or BuildOptions(),
+        nms=_nms(nms),
         cache=cache,
         image=_path(image),
         test_image=_path(test_image),
@@ -88,6 +90,14 @@ def convert(
         command=command,
     )
     return run_request(request, html=html, observer=observer)
+
+
+def _nms(given: bool | str | NmsRequest) -> NmsRequest | None:
+    from adaptrt.request import NmsRequest
+
+    if isinstance(given, NmsRequest) or not given:
+        return given or None
+    return NmsRequest() if given is True else NmsRequest(given)  # type: ignore[arg-type]
 
 
 def build(

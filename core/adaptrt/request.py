@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
 Require = Literal["", "verified"]
+NmsKind = Literal["cluster", "onnx", "efficient"]
+NmsSchema = Literal["converged", "efficient"]
+
+MAX_CANDIDATES = 3840  # TensorRT's limit for TopK
 
 # the choices on the command line; the Python API accepts any string
 _WORDS: Mapping[str, tuple[Any, ...]] = {
@@ -185,12 +189,42 @@ def nearest_shape(spec: ModelSpec) -> str:
 
 
 @dataclass(frozen=True)
+class NmsRequest:
+    """NMS inside the graph.
+
+    ``kind``: ``cluster`` (ordinary operators, for every runtime), ``onnx`` (NonMaxSuppression) or ``efficient`` (TensorRT's
+    plugin). The ``candidates`` with the best scores are compared. ``schema``: ``converged`` adds the output
+    ``nms_converged`` to the four of EfficientNMS, ``efficient`` does not. ``multi_label``: a box may have several classes.
+    The limits are the decoder's: ``conf``, ``iou``, ``max_det``, ``agnostic``, ``classes``.
+    """
+
+    kind: NmsKind = "cluster"
+    rounds: int = 20
+    candidates: int = 1000
+    schema: NmsSchema = "converged"
+    multi_label: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("kind", get_args(NmsKind)), ("schema", get_args(NmsSchema))):
+            if getattr(self, name) not in known:
+                raise UsageError(f"Unknown NMS {name} {getattr(self, name)!r}.", hint=f"Available: {', '.join(known)}.")
+        if not 1 <= self.rounds <= 1000:
+            raise UsageError(f"--nms-rounds must be between 1 and 1000; got {self.rounds}.", hint="For example: 20")
+        if not 1 <= self.candidates <= MAX_CANDIDATES:
+            raise UsageError(
+                f"--nms-candidates must be between 1 and {MAX_CANDIDATES}, the most that TensorRT's TopK returns; "
+                f"got {self.candidates}.",
+                hint="For example: 1000",
+            )
+
+
+@dataclass(frozen=True)
 class Request:
     """One conversion as the user requested it.
 
     ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns for the names of nodes that stay float32. ``to`` names
     the files to write (``("onnx", "engine")``), empty: an ONNX file and, if TensorRT can build one here, an engine.
-    ``target`` is the name of the target that the graph is made for, also as a number.
+    ``target`` is the name of the target that the graph is made for, also as a number. ``nms``: NMS inside the graph.
     """
 
     source: str
@@ -210,6 +244,7 @@ class Request:
     precision: str = FP32.name
     keep_fp32: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
+    nms: NmsRequest | None = None
     cache: bool = True
     image: Path | None = None
     test_image: Path | None = None

@@ -112,3 +112,19 @@ def quantized(source: Path, path: Path) -> Path:
         },
     )
     return path
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("dynamic", ["batch", "batch,hw"])
+def test_nms_in_the_graph(precision: str, dynamic: str, tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics", reason="the adapter yolov5 needs it")
+    report = adaptrt.convert(
+        FIXTURES / "yolov5n_shapes.pt", adapter="yolov5", output=tmp_path / "best.onnx", imgsz=320, batch="1:2:4",
+        dynamic=dynamic, target="rtx", to="onnx,rtx", precision=precision, nms=True, verify="none", html=False,
+    )  # fmt: skip
+    assert not {finding.rule for finding in report.findings if finding.severity == "error"}
+    manifest = find_manifest(tmp_path / "best.rtx.engine")
+    assert manifest is not None
+    assert [output.name for output in manifest.spec.outputs] == [
+        "num_dets", "det_boxes", "det_scores", "det_classes", "nms_converged",
+    ]  # fmt: skip

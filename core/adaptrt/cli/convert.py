@@ -11,6 +11,7 @@ from adaptrt.cli.framework import Command, arguments, general_options, option
 from adaptrt.cli.tracing import traced_hooks
 
 FILES, SHAPES, EXPORT, PROOF, PLUGINS = "Model and files", "Shapes and names", "Export", "Verification", "Plugins"
+NMS = "NMS in the graph"
 
 EXAMPLES = (
     (
@@ -66,6 +67,11 @@ class ConvertCommand(Command):
     "--simplify/--no-simplify", default=True, section=EXPORT, help="Simplify the graph with onnxsim.  [default: yes]"
 )
 @precision_flags(EXPORT)
+@option("--nms", metavar="[KIND]", is_flag=False, flag_value="cluster", section=NMS, help="End the graph in NMS (after SOURCE). cluster: ordinary operators, for every runtime; onnx: NonMaxSuppression; efficient: plugin EfficientNMS_TRT, for TensorRT 8 and 10.  [default: no NMS; without KIND: cluster]")  # fmt: skip
+@option("--nms-rounds", type=int, metavar="N", section=NMS, help="Rounds of cluster: exact for chains of up to N+1 overlapping boxes.  [default: 20]")  # fmt: skip
+@option("--nms-candidates", type=int, metavar="N", section=NMS, help="Boxes with the best scores that are compared.  [default: 1000]")  # fmt: skip
+@option("--nms-schema", metavar="NAME", section=NMS, help="converged: also an output nms_converged; efficient: only the four of EfficientNMS.  [default: converged]")  # fmt: skip
+@option("--nms-multi-label", is_flag=True, section=NMS, help="A box may have several classes, as mAP evaluation wants.")  # fmt: skip
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to verify.  [default: full]")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip

@@ -58,6 +58,7 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
             "target": request.target,
             "precision": request.precision,
             "simplify": request.simplify,
+            "nms": request.nms.kind if request.nms is not None else None,
         },
         "links": {str(number): _link(number, request, hooks) for number in LINKS},
         "hooks": hooks,
@@ -171,7 +172,8 @@ def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
         ("shapes", ", ".join(f"{name} {shape}" for name, shape in plan["shapes"].items()) or "from the adapter's spec"),
         ("export", f"exporter {export['exporter']}, opset {export['opset'] or 'chosen by target and exporter'}, "
                    f"target {export['target'] or 'from the files and the installed TensorRT'}, {export['precision']}"
-                   f"{'' if export['simplify'] else ', not simplified'}"),
+                   f"{'' if export['simplify'] else ', not simplified'}"
+                   + (f", ends in NMS ({export['nms']})" if export["nms"] else "")),
     ]  # fmt: skip
     for title, text in rows:
         yield f"{title:<9}{text}"

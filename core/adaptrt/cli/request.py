@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.cli.engine_flags import build_from_flags, precision_from_flags
 from adaptrt.errors import ShapeError, UsageError
 from adaptrt.options import parse_pairs
-from adaptrt.request import BuildRequest, Request, ShapeRequest
+from adaptrt.request import BuildRequest, NmsRequest, Request, ShapeRequest
 from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_min_opt_max, parse_shapes
 
 if TYPE_CHECKING:
@@ -30,11 +30,29 @@ def request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int =
         simplify=flags["simplify"],
         test_image=_path(flags["test_image"]),
         options=parse_pairs(flags["pairs"]),
+        nms=nms_from_flags(flags),
         trust_checkpoint=flags["trust_checkpoint"],
         command=command,
         verbose=verbose,
         **_common(flags),
     )
+
+
+def nms_from_flags(flags: Mapping[str, Any]) -> NmsRequest | None:
+    """``None`` without ``--nms``; the other options then have nothing to apply to."""
+    given = {
+        name: flags[f"nms_{name}"]
+        for name in ("rounds", "candidates", "schema", "multi_label")
+        if flags[f"nms_{name}"] not in (None, False)
+    }
+    if flags["nms"] is None:
+        if given:
+            name = next(iter(given)).replace("_", "-")
+            raise UsageError(f"--nms-{name} needs --nms.", hint="Add --nms after SOURCE.")
+        return None
+    if flags["nms"] != "cluster" and "rounds" in given:
+        raise UsageError(f"--nms {flags['nms']} has no rounds.", hint="Omit --nms-rounds.")
+    return NmsRequest(flags["nms"], **given)
 
 
 def build_request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int = 0) -> BuildRequest:

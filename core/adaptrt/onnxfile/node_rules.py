@@ -13,6 +13,9 @@ _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _SIZES = {"Shape", "Size"}  # their input is data, their output is not
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 
+NMS_SCOPE = "adaptrt_nms/"
+"""Names of the nodes of NMS inside the graph begin with this: all of them compute in float32."""
+
 # a convolution or product this small is arithmetic (an expected value, a matrix of coordinates), not a trained layer
 ARITHMETIC_WEIGHTS = 32
 
@@ -28,11 +31,12 @@ def decoding_nodes(nodes: Sequence[Node], outputs: Sequence[str], weights: Mappi
 
     From each output back to the nearest Conv, ConvTranspose, Gemm or MatMul, which is not included; one with at most
     ``ARITHMETIC_WEIGHTS`` constant weights is arithmetic and is included. Coordinates are computed there, and half
-    precision has a spacing of half a pixel from 512 on.
+    precision has a spacing of half a pixel from 512 on. NMS inside the graph is included as a whole.
     """
     makers = {output: node for node in nodes for output in node.outputs}
     found: set[str] = set()
-    todo = [name for name in outputs if name in makers]
+    nms = [output for node in nodes if node.name.startswith(NMS_SCOPE) for output in node.outputs]
+    todo = [name for name in (*outputs, *nms) if name in makers]
     while todo:
         node = makers[todo.pop()]
         if node.name in found or node.operator in _SIZES or _is_layer(node, weights):
@@ -79,7 +83,7 @@ def require_quantized(file: OnnxFile, precision: Precision) -> None:
 
 
 def _is_layer(node: Node, weights: Mapping[str, int]) -> bool:
-    if node.operator not in _WEIGHTED:
+    if node.operator not in _WEIGHTED or node.name.startswith(NMS_SCOPE):
         return False
     constant = [weights[name] for name in node.inputs[:2] if name in weights]
     return not constant or max(constant) > ARITHMETIC_WEIGHTS

@@ -93,14 +93,22 @@ class ConversionJob:
         self.job.report.spec = spec
         runner = self.verify_onnx(float32, spec)
         reduced = self.job.reduce_precision(float32, spec)
+        raw = spec
+        if self.job.request.nms is not None:
+            from adaptrt.pipeline.graph_nms import GraphNms
+
+            float32, reduced, spec = GraphNms(self.job, raw).append(float32, reduced)
+            runner = self.verify_selection(float32, spec)
         with self.job.builds.opened(reduced, float32, spec) as built:
-            if runner is None:
+            last = built or ([(float32, runner)] if runner is not None else [])
+            if self.job.request.verify == "none":
                 self.job.not_run(5, "--verify none")
+            elif not last:
+                self.job.not_run(5, "ONNX Runtime cannot run the plugin EfficientNMS_TRT")
             else:
-                last = built or [(float32, runner)]
                 if not built and reduced is not float32:
                     last = [(reduced, open_reduced(reduced, self.job.request, self.job.workdir))]
-                self.compare_predictions(reference, last, spec)
+                self.compare_predictions(reference, last, raw, spec)
         self.job.finish()
 
     def take_from_cache(self) -> bool:
@@ -166,7 +174,12 @@ class ConversionJob:
         for warning in warnings:
             self.job.warn(warning)
         spec = name_inputs(spec, self.job.request.input_names)
-        return with_decoder_options(spec, decoder_options, self.job.hooks, self.job.request)
+        spec = with_decoder_options(spec, decoder_options, self.job.hooks, self.job.request)
+        if self.job.request.nms is not None:
+            from adaptrt.pipeline.graph_nms import require_nms
+
+            require_nms(self.job.request, spec)
+        return spec
 
     def compare_with_framework(self, reference: EagerRunner, spec: ModelSpec) -> None:
         """Link 0: the framework's own inference pipeline and adaptrt agree on a real image."""
@@ -305,16 +318,33 @@ class ConversionJob:
             found.record(self.job.report.link(2))
         return runner
 
+    def verify_selection(self, float32: Artifact, spec: ModelSpec) -> Runner | None:
+        """Part of link 2: ONNX Runtime on the file that ends in NMS. ``None`` if it cannot run it."""
+        nms = self.job.request.nms
+        if self.job.request.verify == "none" or nms is None or nms.kind == "efficient":
+            return None
+        with self.job.timed("link 2 with NMS", verifying=True) as stage:
+            runner = open_artifact(float32, self.job.request)
+            with links.guarded(self.job.report.link(2)):
+                found = verify(runner, float32, self.job.samples, spec, self.job.request.verify)
+            stage.note = found.note
+            if found.checks:
+                links.record_link(self.job.report.link(2), [*found.checks, *found.invariance])
+        return runner
+
     def compare_predictions(
-        self, reference: EagerRunner, results: Sequence[tuple[Artifact, Runner]], spec: ModelSpec
+        self, reference: EagerRunner, results: Sequence[tuple[Artifact, Runner]], raw: ModelSpec, spec: ModelSpec
     ) -> None:
-        """Link 5: the converted model's predictions on real images match the reference's."""
+        """Link 5: the converted model's predictions on real images match the reference's.
+
+        ``raw`` is the spec of the reference, whose outputs are other ones if the converted model ends in NMS.
+        """
         images = self.job.images()
         if not images:
             return self.job.not_run(5, "no --image")
         with self.job.timed("link 5", verifying=True) as stage:
             task = task_named(spec.task)
-            expected = [self.predictions(reference, spec, path, "eager") for path in images]
+            expected = [self.predictions(reference, raw, path, "eager") for path in images]
             checks, nothing = [], True
             for artifact, runner in results:
                 actual = [self.predictions(runner, spec, path, runner.backend) for path in images]

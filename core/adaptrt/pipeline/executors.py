@@ -37,6 +37,8 @@ class LocalExecutor:
                     yield ImageResult(path=path, error=error)
                     continue
                 (found,), timing = opened.timed([pixels], **options.params)
+                for warning in opened.last_warnings:
+                    options.warn(f"{path.name}: {warning}")
                 size = (pixels.shape[0], pixels.shape[1])
                 yield ImageResult(
                     path=path, task=opened.spec.task, size=size, prediction=found, timing=timing, pixels=pixels

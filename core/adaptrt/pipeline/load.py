@@ -36,7 +36,8 @@ class Model:
     """A file that adaptrt wrote, with its pre- and postprocessing.
 
     Calling it with a path, an array (uint8 [H, W, 3] RGB) or a list of them returns a list of predictions; keyword
-    arguments change the decoder's parameters for this call (``conf=0.4``). Use it as a context manager, or ``close``.
+    arguments change the decoder's parameters for this call (``conf=0.4``). ``last_warnings`` is what the outputs of the
+    last call reported about themselves. Use it as a context manager, or ``close``.
     """
 
     def __init__(self, runner: Runner, spec: ModelSpec, path: Path, *, plugins_file: Path | None = None) -> None:
@@ -46,6 +47,7 @@ class Model:
         installed = [candidate.name for candidate in find_candidates(ADAPTERS)] if spec.adapter else []
         session, _ = open_session(spec.adapter if spec.adapter in installed else None, plugins_file)
         self.warnings = list(session.warnings)
+        self.last_warnings: tuple[str, ...] = ()
         self._hooks = session.hooks
         if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401
@@ -64,6 +66,7 @@ class Model:
         )
         largest = self._largest_batch()
         predictions: list[Predictions] = []
+        self.last_warnings = ()
         seconds = np.zeros(3)
         for start in range(0, len(batch), largest):
             found, spent = self._predict(batch[start : start + largest], spec)
@@ -96,8 +99,15 @@ class Model:
         marks.append(time.perf_counter())
         outputs = first_rows(outputs, len(metas), smallest_batch(self.spec))
         predictions = self._hooks.postprocess(outputs, metas, spec)
+        self.last_warnings += self._problems(outputs)
         marks.append(time.perf_counter())
         return predictions, np.diff(marks)
+
+    def _problems(self, outputs: dict[str, NDArray[Any]]) -> tuple[str, ...]:
+        from adaptrt.specs.decoders import decoder_of
+
+        problems = decoder_of(self.spec).problems
+        return () if problems is None else tuple(problems(outputs))
 
     def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
         if not params:

@@ -15,6 +15,7 @@ from adaptrt.options import takes_option
 from adaptrt.pipeline.adapter_session import AdapterSession
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.sessions import open_session
+from adaptrt.pipeline.verification.selected import is_selected
 from adaptrt.report import Report
 from adaptrt.request import Request, ShapeRequest
 from adaptrt.store.hashing import file_sha256
@@ -85,6 +86,11 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
     from adaptrt.export.eager import EagerRunner
 
     spec = report.spec
+    if is_selected(spec):
+        raise ModelError(
+            f"{path.name} ends in NMS, and the model itself does not.",
+            hint="Convert without --nms to compare with backend eager.",
+        )
     with tempfile.TemporaryDirectory(prefix="adaptrt-reference-") as folder:
         request = Request(
             origin.source,

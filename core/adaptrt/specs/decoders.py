@@ -31,12 +31,16 @@ class Decoder:
 
     ``task`` names the task of these predictions; it may be omitted for a ``FromCandidates`` (``detect``) and for
     ``values``. An adapter that takes any decoder by name gets the task from it.
+
+    ``problems(outputs)`` says what the outputs of a batch report about themselves, such as an NMS that did not converge;
+    ``predict`` shows it as a warning.
     """
 
     name: str
     params: type[Any]
     decode: Callable[[Mapping[str, NDArray[Any]], Sequence[ImageMeta], ModelSpec, Any], Sequence[Predictions]]
     task: str = ""
+    problems: Callable[[Mapping[str, NDArray[Any]]], Sequence[str]] | None = None
 
     @property
     def predicts(self) -> str:

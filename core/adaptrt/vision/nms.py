@@ -37,7 +37,7 @@ def nms_by_class(
     if not agnostic and len(boxes):
         offset = boxes.max() + np.float32(1) if class_offset is None else np.float32(class_offset)
         ranked = ranked + labels[order, None].astype(np.float32) * offset
-    return order[_keep_ranked(ranked, _largest_float32_up_to(iou), max_det)]
+    return order[_keep_ranked(ranked, largest_float32_up_to(iou), max_det)]
 
 
 def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> NDArray[np.int64]:
@@ -82,7 +82,7 @@ def _overlaps(a: NDArray[np.float32], b: NDArray[np.float32], iou: np.float32) -
     return above
 
 
-def _largest_float32_up_to(value: float) -> np.float32:
+def largest_float32_up_to(value: float) -> np.float32:
     """``x > value`` for float32 ``x`` and a double ``value`` is ``x >`` this; torchvision compares with the double."""
     rounded: np.float32 = np.float32(value)
     if float(rounded) > value:

@@ -10,6 +10,7 @@ from typing import Any
 from adaptrt.pipeline.artifacts import Artifact
 from adaptrt.pipeline.links import record_link
 from adaptrt.pipeline.verification.samples import Sample, batch_axis, batch_sizes
+from adaptrt.pipeline.verification.selected import check_selected, is_selected
 from adaptrt.report import Check, Link
 from adaptrt.request import Verify
 from adaptrt.specs import ModelSpec, Precision
@@ -23,18 +24,22 @@ BATCH_BUDGET = 30.0
 @dataclass
 class Verification:
     """The result: ``unstable`` holds a failed check for each sample that is skipped because the reference itself is unstable
-    there; ``note`` describes what was tried and what was skipped."""
+    there; ``note`` describes what was tried and what was skipped; ``empty``: there was nothing to compare."""
 
     checks: list[Check] = field(default_factory=list)
     invariance: list[Check] = field(default_factory=list)
     unstable: list[Check] = field(default_factory=list)
     note: str = ""
+    empty: bool = False
 
     def record(self, link: Link) -> None:
         """Add the checks to the link; the first that fails ends the conversion."""
         link.reason = "; ".join(filter(None, [link.reason, self.note]))
         if self.unstable:
             link.reason = "; ".join(filter(None, [link.reason, self._skipped()]))
+        if self.empty:
+            link.status = "not run"
+            return
         if self.checks or not self.unstable:
             record_link(link, [*self.checks, *self.invariance])
             return
@@ -69,6 +74,14 @@ def verify(
     checks of several artifacts.
     """
     found = Verification()
+    if is_selected(spec):
+        found.checks, found.invariance, found.note = check_selected(
+            runner, samples, spec, artifact.precision, batches=batches
+        )
+        found.empty = not found.checks
+        for check in (*found.checks, *found.invariance):
+            check.artifact = label
+        return found
     found.checks, outputs = compare_samples(runner.run, samples, spec, artifact.precision, found.unstable)
     if batches:
         same_kernels = runs_onnx(artifact.backend)

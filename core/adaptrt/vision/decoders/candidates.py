@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.predictions import Detections, ImageMeta
+from adaptrt.specs.layouts import BoxLayout
 from adaptrt.vision.boxes import boxes_to_original, corners_from_centers
 from adaptrt.vision.decoders.params import DetectionParams, class_filter
 from adaptrt.vision.decoders.select import Suppress, select
@@ -71,6 +72,9 @@ class FromCandidates:
     - ``predict(found, outputs, meta, spec)``: the prediction from the selected candidates, boxes in the original image
     - ``class_offset``: how NMS separates classes, see ``select``
     - ``suppress``: NMS for boxes that are not upright, see ``select``
+    - ``layout(spec)``: where the outputs hold boxes and scores, for NMS inside the graph (``convert --nms``); without it
+      that is refused
+    - ``selected``: the graph has selected already, so that results are compared as sets
     """
 
     read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
@@ -78,6 +82,8 @@ class FromCandidates:
     predict: Callable[[Candidates, Outputs, ImageMeta, ModelSpec], Any] = detections
     class_offset: float | None = CLASS_OFFSET
     suppress: Suppress | None = None
+    layout: Callable[[ModelSpec], BoxLayout] | None = None
+    selected: bool = False
 
     @property
     def task(self) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from adaptrt.errors import ModelError
 from adaptrt.specs.decoders import Decoder
+from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, best_class
 from adaptrt.vision.decoders.outputs import check_batch, first_output
 from adaptrt.vision.decoders.params import DetectionParams
@@ -57,4 +58,9 @@ def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
     raise ModelError(f"Decoder 'yolo' expects [B, {wanted}, N]; output {name!r} is {list(shape)}.", hint=hint)
 
 
-decoder = Decoder("yolo", DetectionParams, FromCandidates(read, candidates))
+def layout(spec: ModelSpec) -> BoxLayout:
+    name = spec.outputs[0].name
+    return BoxLayout(Part(name, 0, 4, channels_first=True), Part(name, 4, channels_first=True), centers=True)
+
+
+decoder = Decoder("yolo", DetectionParams, FromCandidates(read, candidates, layout=layout))

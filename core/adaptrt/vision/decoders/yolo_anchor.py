@@ -12,6 +12,7 @@ import numpy as np
 
 from adaptrt.errors import ModelError
 from adaptrt.specs.decoders import Decoder
+from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, best_class
 from adaptrt.vision.decoders.outputs import check_batch, first_output
 from adaptrt.vision.decoders.params import DetectionParams
@@ -59,4 +60,9 @@ def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
     raise ModelError(f"Decoder 'yolo_anchor' expects [B, N, {wanted}]; output {name!r} is {list(shape)}.", hint=hint)
 
 
-decoder = Decoder("yolo_anchor", DetectionParams, FromCandidates(read, candidates))
+def layout(spec: ModelSpec) -> BoxLayout:
+    name = spec.outputs[0].name
+    return BoxLayout(Part(name, 0, 4), Part(name, 5), objectness=Part(name, 4, 5), centers=True)
+
+
+decoder = Decoder("yolo_anchor", DetectionParams, FromCandidates(read, candidates, layout=layout))

@@ -1,0 +1,416 @@
+"""Non-maximum suppression inside the graph, in the output schema of EfficientNMS.
+
+``cluster`` is Cluster-NMS from ordinary operators with static shapes: the best candidates, a matrix of which box suppresses
+which, and a fixed number of rounds of ``keep = confident and no kept better box overlaps``. A state that one more round
+does not change is the result of greedy NMS, since that recurrence has a single fixed point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from adaptrt.errors import GraphError
+from adaptrt.onnxfile.node_rules import NMS_SCOPE
+from adaptrt.specs import METADATA_KEY, ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.specs.layouts import BoxLayout, Part
+
+SCHEMA = ("num_dets", "det_boxes", "det_scores", "det_classes")
+CONVERGED = "nms_converged"
+PLUGIN = "EfficientNMS_TRT"
+_PLUGIN_DOMAIN = "TRT"
+_EXCLUDED = -1.0  # the score of what is no candidate; the lowest confidence limit is 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmsPlan:
+    """What is appended to a graph.
+
+    ``candidates`` with the best scores are compared (fewer if the network has fewer), ``max_det`` are kept. ``iou`` is
+    exact in float32 (``adaptrt.vision.nms.largest_float32_up_to``). ``class_offset`` separates classes as in ``adaptrt.vision.decoders.select``. ``converged``: write the output ``nms_converged``.
+    """
+
+    kind: Literal["cluster", "onnx", "efficient"] = "cluster"
+    conf: float
+    iou: float
+    max_det: int
+    candidates: int
+    rounds: int
+    agnostic: bool
+    multi_label: bool
+    class_offset: float | None
+    classes: tuple[int, ...] | None = None
+    converged: bool = True
+
+
+def append_nms(
+    source: Path, destination: Path, layout: BoxLayout, plan: NmsPlan, spec: ModelSpec | None = None
+) -> None:
+    """Write the graph with its outputs replaced by those of NMS; everything that is added computes in float32.
+
+    ``spec`` is that of the new graph, for its metadata.
+    """
+    model = onnx.load(str(source))
+    _Nms(model, layout, plan).append()
+    if spec is not None:
+        others = [(entry.key, entry.value) for entry in model.metadata_props if entry.key != METADATA_KEY]
+        helper.set_model_props(model, {**dict(others), METADATA_KEY: spec.to_json()})
+    onnx.save(model, str(destination))
+
+
+def boxes_returned(outputs: Sequence[tuple[str, Sequence[int | str]]], layout: BoxLayout, plan: NmsPlan) -> int:
+    """M, how many rows the outputs have."""
+    model = nms_alone(outputs, layout, plan)
+    scores = next(value for value in model.graph.output if value.name == SCHEMA[2])
+    return int(scores.type.tensor_type.shape.dim[1].dim_value)
+
+
+def nms_alone(outputs: Sequence[tuple[str, Sequence[int | str]]], layout: BoxLayout, plan: NmsPlan) -> onnx.ModelProto:
+    """Only NMS, as a model that takes a network's outputs (name and shape): to be compared with NMS in numpy."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs]
+    passed = [helper.make_node("Identity", [value.name], [f"{value.name}_raw"]) for value in values]
+    given = [helper.make_tensor_value_info(f"{name}_raw", TensorProto.FLOAT, shape) for name, shape in outputs]
+    model = helper.make_model(
+        helper.make_graph(passed, "nms", values, given), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+    renamed = {name: f"{name}_raw" for name, _ in outputs}
+    _Nms(model, layout, plan, renamed).append()
+    return model
+
+
+class _Nms:
+    """Adds nodes to a model. Values are named by position, so that a graph is the same every time."""
+
+    def __init__(
+        self, model: onnx.ModelProto, layout: BoxLayout, plan: NmsPlan, renamed: dict[str, str] | None = None
+    ) -> None:
+        self.model, self.graph, self.layout, self.plan = model, model.graph, layout, plan
+        self.renamed = renamed or {}
+        self.opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+        self.count = 0
+        self.constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
+        self.outputs = {value.name: value for value in self.graph.output}
+        self.batch = self.graph.output[0].type.tensor_type.shape.dim[0]
+
+    def append(self) -> None:
+        if self.plan.kind == "efficient":
+            self._append_plugin()
+            return
+        boxes, scores, labels, index, size = self._candidates()
+        better = self._better(scores, index)
+        if self.plan.kind == "cluster":
+            kept, converged = self._cluster(scores, self._suppressions(boxes, scores, labels, better))
+        else:
+            kept, converged = self._operator(boxes, scores, labels)
+        self._write(boxes, scores, labels, kept, better, size, converged)
+
+    # from the network's outputs to the best candidates
+
+    def part(self, part: Part, *, channels_first: bool = False) -> tuple[str, int]:
+        """A part as float32 [B, N, C], or [B, C, N], and C."""
+        name = self.renamed.get(part.output, part.output)
+        value = self.outputs.get(name)
+        if value is None or len(value.type.tensor_type.shape.dim) != 3:
+            raise GraphError(
+                f"NMS needs an output {part.output!r} with 3 axes; the graph has {', '.join(self.outputs)}."
+            )
+        axis = 1 if part.channels_first else 2
+        dim = value.type.tensor_type.shape.dim[axis]
+        stop = part.stop if part.stop is not None else dim.dim_value
+        if stop <= part.start:
+            raise GraphError(f"The number of classes in output {part.output!r} is not known.")
+        found = name
+        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+            found = self.op("Cast", found, to=TensorProto.FLOAT)
+        if (part.start, stop) != (0, dim.dim_value):
+            found = self.slice(found, axis, part.start, stop)
+        if part.channels_first != channels_first:
+            found = self.op("Transpose", found, perm=[0, 2, 1])
+        return found, stop - part.start
+
+    def boxes_in_graph(self) -> int | None:
+        """How many boxes the network returns; ``None`` if that depends on the input."""
+        part = self.layout.boxes
+        value = self.outputs[self.renamed.get(part.output, part.output)]
+        dim = value.type.tensor_type.shape.dim[2 if part.channels_first else 1]
+        return dim.dim_value or None
+
+    def scores(self) -> tuple[str, int]:
+        """float32 [B, N, nc]."""
+        scores, classes = self.part(self.layout.scores)
+        if self.layout.objectness is not None:
+            scores = self.op("Mul", scores, self.part(self.layout.objectness)[0])
+        return scores, classes
+
+    def allowed(self, classes: int) -> NDArray[np.float32]:
+        """1 for each class that may be found."""
+        wanted = self.plan.classes
+        return np.array([wanted is None or label in wanted for label in range(classes)], np.float32)
+
+    def _candidates(self) -> tuple[str, str, str, str, int]:
+        """The best: boxes [B, K, 4] x1 y1 x2 y2, scores [B, K], labels and indices int64 [B, K], and K."""
+        boxes, _ = self.part(self.layout.boxes)
+        scores, classes = self.scores()
+        count = self.boxes_in_graph()
+        labels = ""
+        mask = self.allowed(classes)
+        if self.plan.multi_label:
+            confident = self.op("Greater", scores, self.number(self.plan.conf))
+            if not mask.all():
+                confident = self.op("And", confident, self.constant(mask.reshape(1, 1, -1) > 0))
+            scores = self.op("Where", confident, scores, self.number(_EXCLUDED))
+            scores = self.op("Reshape", scores, self.integers([0, -1]))  # [B, N * nc]: index = box * nc + class
+            count = count and count * classes
+        else:
+            labels = self.op("ArgMax", scores, axis=2, keepdims=0)  # [B, N]; the lower class of equals
+            scores = self.reduce("ReduceMax", scores, 2, keepdims=0)
+            confident = self.op("Greater", scores, self.number(self.plan.conf))  # false for NaN
+            if not mask.all():
+                found = self.op("Gather", self.constant(mask), labels, axis=0)
+                confident = self.op("And", confident, self.op("Greater", found, self.number(0.5)))
+            scores = self.op("Where", confident, scores, self.number(_EXCLUDED))
+        size = min(self.plan.candidates, count or self.plan.candidates)
+        if count is None:  # a small image may have fewer boxes than candidates
+            scores = self.op("Pad", scores, self.integers([0, 0, 0, size]), self.number(_EXCLUDED))
+            boxes = self.op("Pad", boxes, self.integers([0, 0, 0, 0, size, 0]), self.number(0))
+            labels = labels and self.op("Pad", labels, self.integers([0, 0, 0, size]))
+        best, index = self.ops("TopK", scores, self.integers([size]), outputs=2, axis=1, largest=1, sorted=1)
+        box = index
+        if labels:
+            labels = self.op("GatherElements", labels, index, axis=1)
+        else:
+            box = self.op("Div", index, self.integers([classes]))
+            labels = self.op("Sub", index, self.op("Mul", box, self.integers([classes])))
+        boxes = self.rows(boxes, box)
+        if self.layout.centers:
+            center, half = self.slice(boxes, 2, 0, 2), self.op("Div", self.slice(boxes, 2, 2, 4), self.number(2))
+            boxes = self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
+        return boxes, best, labels, index, size
+
+    # which box suppresses which
+
+    def _better(self, scores: str, index: str) -> str:
+        """bool [B, K, K]: whether box j (row) is better than i (column): a higher score, or the same and a lower index.
+
+        It does not rely on the order of equals in TopK, which TensorRT does not define.
+        """
+        row, column = self.column(scores, 2), self.column(scores, 1)
+        earlier = self.op("Less", self.column(index, 2), self.column(index, 1))
+        tied = self.op("And", self.op("Equal", row, column), earlier)
+        return self.op("Or", self.op("Greater", row, column), tied)
+
+    def _suppressions(self, boxes: str, scores: str, labels: str, better: str) -> str:
+        """float32 [B, K, K]: whether box j (row), if it is kept, removes box i (column)."""
+        shifted = self._shifted(boxes, scores, labels)
+        columns = self.op("Transpose", shifted, perm=[0, 2, 1])  # [B, 4, K]
+        x1, y1, x2, y2 = (self.slice(shifted, 2, side, side + 1) for side in range(4))  # [B, K, 1]
+        u1, v1, u2, v2 = (self.slice(columns, 1, side, side + 1) for side in range(4))  # [B, 1, K]
+        area = self.op("Mul", self.op("Sub", x2, x1), self.op("Sub", y2, y1))
+        other = self.op("Mul", self.op("Sub", u2, u1), self.op("Sub", v2, v1))
+        zero = self.number(0)
+        width = self.op("Max", self.op("Sub", self.op("Min", x2, u2), self.op("Max", x1, u1)), zero)
+        height = self.op("Max", self.op("Sub", self.op("Min", y2, v2), self.op("Max", y1, v1)), zero)
+        shared = self.op("Mul", width, height)
+        union = self.op("Sub", self.op("Add", area, other), shared)
+        # the division of torchvision, in its order: a product could round to the other side of the limit
+        over = self.op("Greater", self.op("Div", shared, union), self.number(self.plan.iou))
+        return self.floats("And", over, better)
+
+    def _shifted(self, boxes: str, scores: str, labels: str) -> str:
+        """Boxes of different classes apart, as ``select`` does it."""
+        if self.plan.agnostic:
+            return boxes
+        if self.plan.class_offset is None:
+            confident = self.op("Greater", self.column(scores, 2), self.number(self.plan.conf))
+            lowest = self.number(float(np.finfo(np.float32).min))
+            largest = self.reduce("ReduceMax", self.op("Where", confident, boxes, lowest), 1, 2, keepdims=1)
+            offset = self.op("Add", largest, self.number(1))
+        else:
+            offset = self.number(self.plan.class_offset)
+        numbers = self.op("Cast", self.column(labels, 2), to=TensorProto.FLOAT)
+        return self.op("Add", boxes, self.op("Mul", numbers, offset))
+
+    # what is kept, float32 [B, 1, K]
+
+    def _cluster(self, scores: str, over: str) -> tuple[str, str]:
+        confident = self.floats("Greater", self.column(scores, 1), self.number(self.plan.conf))
+        kept = confident
+        for _ in range(self.plan.rounds):
+            kept = self._round(kept, confident, over)
+        if not self.plan.converged:
+            return kept, ""
+        changed = self.op("Abs", self.op("Sub", self._round(kept, confident, over), kept))
+        changes = self.reduce("ReduceSum", changed, 2, keepdims=0)  # [B, 1]
+        return kept, self.op("Less", changes, self.number(0.5))
+
+    def _round(self, kept: str, confident: str, over: str) -> str:
+        free = self.floats("Less", self.op("MatMul", kept, over), self.number(0.5))
+        return self.op("Mul", confident, free)
+
+    def _operator(self, boxes: str, scores: str, labels: str) -> tuple[str, str]:
+        """ONNX's NonMaxSuppression, over one class of boxes that are apart already."""
+        row = self.column(scores, 1)
+        selected = self.op(
+            "NonMaxSuppression",
+            self._shifted(boxes, scores, labels),
+            row,
+            self.integers([self.plan.max_det]),
+            self.constant(np.array([self.plan.iou], np.float32)),
+            self.constant(np.array([self.plan.conf], np.float32)),
+        )  # [n, 3]: batch, class, box
+        # a comparison first: 0 times an infinite score would be NaN
+        zeros = self.op("Mul", self.floats("Greater", row, self.number(self.plan.conf)), self.number(0))
+        first = self.op("Gather", selected, self.constant(np.array(0, np.int64)), axis=1)
+        ones = self.op(
+            "Add", self.op("Mul", self.op("Cast", first, to=TensorProto.FLOAT), self.number(0)), self.number(1)
+        )
+        kept = self.op("ScatterND", zeros, selected, ones)
+        if not self.plan.converged:
+            return kept, ""
+        always = self.op("Greater", self.reduce("ReduceSum", zeros, 2, keepdims=0), self.number(-1))
+        return kept, always
+
+    def _write(self, boxes: str, scores: str, labels: str, kept: str, better: str, size: int, converged: str) -> None:
+        """The best of what is kept, padded with zeros."""
+        most = min(self.plan.max_det, size)
+        rank = self.reduce(
+            "ReduceSum", self.op("Cast", better, to=TensorProto.FLOAT), 1, keepdims=1
+        )  # [B, 1, K]: how many are better; no two are equal
+        key = self.op("Mul", kept, self.op("Sub", self.number(size), rank))
+        key = self.op("Reshape", key, self.integers([0, -1]))
+        found, at = self.ops("TopK", key, self.integers([most]), outputs=2, axis=1, largest=1, sorted=1)
+        valid = self.op("Greater", found, self.number(0.5))  # [B, M]
+        count = self.reduce("ReduceSum", self.op("Cast", valid, to=TensorProto.FLOAT), 1, keepdims=1)
+        scores = self.op("Where", valid, self.op("GatherElements", scores, at, axis=1), self.number(0))
+        classes = self.op(
+            "Where", valid, self.op("GatherElements", labels, at, axis=1), self.constant(np.array(0, np.int64))
+        )
+        boxes = self.op("Where", self.column(valid, 2), self.rows(boxes, at), self.number(0))
+        values = [
+            self.named("Cast", count, output=SCHEMA[0], to=TensorProto.INT32),
+            self.named("Identity", boxes, output=SCHEMA[1]),
+            self.named("Identity", scores, output=SCHEMA[2]),
+            self.named("Cast", classes, output=SCHEMA[3], to=TensorProto.INT32),
+        ]
+        shapes: list[list[int]] = [[1], [most, 4], [most], [most]]
+        if converged:
+            values.append(self.named("Cast", converged, output=CONVERGED, to=TensorProto.INT32))
+            shapes.append([1])
+        self._replace_outputs(values, shapes)
+
+    def _append_plugin(self) -> None:
+        """TensorRT's plugin; it suppresses each class of a box on its own."""
+        boxes, _ = self.part(self.layout.boxes)
+        if self.layout.centers:
+            center, half = self.slice(boxes, 2, 0, 2), self.op("Div", self.slice(boxes, 2, 2, 4), self.number(2))
+            boxes = self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
+        scores, classes = self.scores()
+        mask = self.allowed(classes)
+        if not self.plan.multi_label:
+            best = self.op("ArgMax", scores, axis=2, keepdims=1)
+            own = self.op("Equal", best, self.constant(np.arange(classes, dtype=np.int64).reshape(1, 1, -1)))
+            scores = self.op("Mul", scores, self.op("Cast", own, to=TensorProto.FLOAT))
+        if not mask.all():
+            scores = self.op("Mul", scores, self.constant(mask.reshape(1, 1, -1)))
+        agnostic: dict[str, Any] = {"class_agnostic": 1} if self.plan.agnostic else {}
+        node = helper.make_node(
+            PLUGIN,
+            [boxes, scores],
+            list(SCHEMA),
+            name=f"{NMS_SCOPE}{PLUGIN}",
+            domain=_PLUGIN_DOMAIN,
+            plugin_version="1",
+            background_class=-1,
+            box_coding=0,
+            iou_threshold=float(self.plan.iou),
+            max_output_boxes=self.plan.max_det,
+            score_activation=0,
+            score_threshold=float(self.plan.conf),
+            **agnostic,
+        )
+        self.graph.node.append(node)
+        self.model.opset_import.append(helper.make_opsetid(_PLUGIN_DOMAIN, 1))
+        most = self.plan.max_det
+        self._replace_outputs(list(SCHEMA), [[1], [most, 4], [most], [most]])
+
+    def _replace_outputs(self, names: Sequence[str], shapes: Sequence[Sequence[int]]) -> None:
+        batch: Any = self.batch.dim_value or self.batch.dim_param or "batch"
+        taken = {value for node in self.graph.node for value in node.output if not node.name.startswith(NMS_SCOPE)}
+        taken |= {value.name for value in (*self.graph.input, *self.graph.initializer)}
+        clash = [name for name in names if name in taken]
+        if clash:
+            raise GraphError(f"The graph already has a value named {clash[0]!r}.", hint="Rename it: --output-names")
+        old = list(self.graph.output)
+        del self.graph.output[:]
+        self.graph.value_info.extend(old)
+        for name, shape in zip(names, shapes, strict=True):
+            kind = TensorProto.FLOAT if name in (SCHEMA[1], SCHEMA[2]) else TensorProto.INT32
+            self.graph.output.append(helper.make_tensor_value_info(name, kind, [batch, *shape]))
+
+    # nodes and constants
+
+    def named(self, kind: str, *inputs: str, output: str, **attributes: Any) -> str:
+        self.graph.node.append(
+            helper.make_node(kind, list(inputs), [output], name=f"{NMS_SCOPE}{kind}_{self.count}", **attributes)
+        )
+        self.count += 1
+        return output
+
+    def ops(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        name = f"{NMS_SCOPE}{kind}_{self.count}"
+        self.count += 1
+        made = [f"{name}_output_{number}" for number in range(outputs)]
+        self.graph.node.append(helper.make_node(kind, list(inputs), made, name=name, **attributes))
+        return made
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        return self.ops(kind, *inputs, outputs=1, **attributes)[0]
+
+    def floats(self, kind: str, *inputs: str) -> str:
+        """A comparison, or a logical operation, as float32: 0 or 1."""
+        return self.op("Cast", self.op(kind, *inputs), to=TensorProto.FLOAT)
+
+    def reduce(self, kind: str, value: str, *axes: int, keepdims: int) -> str:
+        """Axes became an input with opset 13 for sums, with 18 for the others."""
+        if self.opset >= (13 if kind == "ReduceSum" else 18):
+            return self.op(kind, value, self.integers(axes), keepdims=keepdims)
+        return self.op(kind, value, axes=list(axes), keepdims=keepdims)
+
+    def column(self, value: str, axis: int) -> str:
+        """[B, K] to [B, 1, K] (``axis`` 1) or [B, K, 1] (2)."""
+        if self.opset >= 13:
+            return self.op("Unsqueeze", value, self.integers([axis]))
+        return self.op("Unsqueeze", value, axes=[axis])
+
+    def rows(self, boxes: str, index: str) -> str:
+        """Boxes [B, N, 4] at indices [B, K]."""
+        column = self.column(index, 2)
+        return self.op("GatherElements", boxes, self.op("Concat", *[column] * 4, axis=2), axis=1)
+
+    def slice(self, value: str, axis: int, start: int, stop: int) -> str:
+        return self.op("Slice", value, self.integers([start]), self.integers([stop]), self.integers([axis]))
+
+    def number(self, value: float) -> str:
+        return self.constant(np.array(value, np.float32))
+
+    def integers(self, values: Sequence[int]) -> str:
+        return self.constant(np.array(values, np.int64))
+
+    def constant(self, value: Any) -> str:
+        array = np.asarray(value)
+        key = (array.dtype.str, array.tobytes(), array.shape)
+        if key not in self.constants:
+            self.constants[key] = f"{NMS_SCOPE}constant_{len(self.constants)}"
+            self.graph.initializer.append(numpy_helper.from_array(array, self.constants[key]))
+        return self.constants[key]

@@ -1,0 +1,368 @@
+"""NMS inside the graph: appended to the verified graph, then compared with NMS in numpy on the model's own outputs.
+
+The reference stays the untouched model: links 0 to 3 compare its outputs as they are. NMS is appended afterwards, to the
+float32 graph and to the reduced-precision one, so that it computes in float32 in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.backends.choice import targets_of
+from adaptrt.errors import UsageError
+from adaptrt.options import fill_options
+from adaptrt.pipeline import links
+from adaptrt.pipeline.artifacts import Artifact
+from adaptrt.predictions import ImageMeta
+from adaptrt.report import Check
+from adaptrt.request import NmsRequest, Request
+from adaptrt.specs import DecoderSpec, ModelSpec, OutputGroup, OutputSpec
+from adaptrt.specs.decoders import decoder_of
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.params import DetectionParams, class_filter
+from adaptrt.vision.decoders.select import select
+from adaptrt.vision.nms import largest_float32_up_to
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.graph.nms import NmsPlan
+    from adaptrt.pipeline.job import Job
+    from adaptrt.specs.layouts import BoxLayout, Part
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+_CROWDS = 4  # random sets of overlapping boxes that the appended nodes are tried on
+_PLUGIN_TARGETS = ("8", "10")
+
+
+def require_nms(request: Request, spec: ModelSpec) -> None:
+    """Refuse ``--nms`` for a model or a target that it is not made for; before anything is exported."""
+    nms = request.nms
+    if nms is None:
+        return
+    decode, params = _decoding(spec)
+    name = spec.decoder.name if spec.decoder else "raw"
+    if getattr(params, "iou", 0.0) is None:
+        raise UsageError(
+            f"--nms: decoder {name!r} selects without NMS (iou=null), as end-to-end and DETR-like models do.",
+            hint="Omit --nms: the outputs need none.",
+        )
+    if not isinstance(decode, FromCandidates) or decode.layout is None:
+        what = f"task {spec.task}" if spec.task != "detect" else "its outputs are not boxes and scores in input pixels"
+        raise UsageError(
+            f"--nms: decoder {name!r} has no form inside a graph ({what}).",
+            hint="Omit --nms; adaptrt predict applies NMS after the network.",
+        )
+    names = [target.name for target in targets_of(request)]
+    if nms.kind == "efficient" and not set(names) <= set(_PLUGIN_TARGETS):
+        raise UsageError(
+            f"--nms efficient: the plugin EfficientNMS_TRT is for TensorRT 8 and 10, the target is {', '.join(names)}.",
+            hint="Use --nms, which needs no plugin; or --target 8 or 10.",
+        )
+    if nms.kind == "onnx" and "rtx" in names:
+        raise UsageError(
+            "--nms onnx: TensorRT-RTX has no kernel for NonMaxSuppression.",
+            hint="Use --nms, which consists of other operators.",
+        )
+
+
+@dataclass
+class GraphNms:
+    """The stage of a conversion that appends NMS."""
+
+    job: Job
+    raw: ModelSpec
+
+    def append(self, float32: Artifact, reduced: Artifact) -> tuple[Artifact, Artifact, ModelSpec]:
+        """Both graphs with NMS, and their spec. The samples of the job then hold the detections of the reference."""
+        from adaptrt.graph.lint import check_graph
+        from adaptrt.graph.model_file import count_operators, read_model
+
+        request = self.request
+        with self.job.timed("nms") as stage:
+            layout, plan = plan_nms(request, self.raw)
+            spec = self.spec_of(plan)
+            ended = self.write(float32, spec, layout, plan, "onnx", ".onnx")
+            smaller = ended
+            if reduced is not float32:
+                suffix = f".{self.job.precision.name}.onnx"
+                smaller = self.write(reduced, spec, layout, plan, "reduced", suffix)
+            graph = read_model(ended.path)
+            self.job.report.operators["final"] = count_operators(graph)
+            stage.note = f"{plan.kind}, {plan.candidates} candidates"
+            for target in targets_of(self.job.request):
+                self.job.add_findings(check_graph(graph, spec, target))
+            self.job.report.notes.append(describe(request))
+        self.job.report.spec = spec
+        self.verify(spec, layout, plan)
+        return ended, smaller, spec
+
+    @property
+    def request(self) -> NmsRequest:
+        assert self.job.request.nms is not None
+        return self.job.request.nms
+
+    def spec_of(self, plan: NmsPlan) -> ModelSpec:
+        """The spec of the graph with NMS: other outputs, and the decoder that reads them."""
+        from adaptrt.graph.nms import CONVERGED, SCHEMA
+
+        batch: int | str = self.raw.outputs[0].dims[0] if self.raw.outputs[0].dims else "batch"
+        rows = self.rows(plan)
+        count, boxes, scores, labels = SCHEMA
+        outputs = [
+            OutputSpec(count, (batch, 1), "int32"),
+            OutputSpec(boxes, (batch, rows, 4), groups=(OutputGroup("boxes", "pixels"),)),
+            OutputSpec(scores, (batch, rows), groups=(OutputGroup("scores", "scores"),)),
+            OutputSpec(labels, (batch, rows), "int32"),
+        ]
+        if plan.converged:
+            outputs.append(OutputSpec(CONVERGED, (batch, 1), "int32"))
+        _, given = _decoding(self.raw)
+        params = {
+            "conf": given.conf,
+            "iou": None,
+            "max_det": given.max_det,
+            "agnostic": given.agnostic,
+            "classes": None,
+        }
+        return replace(self.raw, outputs=tuple(outputs), decoder=DecoderSpec("efficient_nms", params))
+
+    def rows(self, plan: NmsPlan) -> int | str:
+        from adaptrt.graph.nms import boxes_returned
+
+        layout, _ = plan_nms(self.request, self.raw)
+        return boxes_returned([(output.name, output.dims) for output in self.raw.outputs], layout, plan)
+
+    def write(
+        self, artifact: Artifact, spec: ModelSpec, layout: BoxLayout, plan: NmsPlan, kind: str, suffix: str
+    ) -> Artifact:
+        from adaptrt.graph.nms import append_nms
+
+        path = artifact.path.with_name(f"{artifact.path.stem}.nms.onnx")
+        append_nms(artifact.path, path, layout, plan, spec)
+        if self.job.writes_onnx:
+            self.job.add_file(kind, path, suffix)
+        return replace(artifact, path=path)
+
+    def verify(self, spec: ModelSpec, layout: BoxLayout, plan: NmsPlan) -> None:
+        """Compare the appended nodes with NMS in numpy, on the reference's outputs and on crowded random boxes."""
+        if self.job.request.verify == "none":
+            return
+        with self.job.timed("nms vs. numpy", verifying=True) as stage:
+            expected = [self.select(sample.reference, plan, layout) for sample in self.job.samples]
+            if plan.kind == "efficient":
+                stage.note = "not compared: ONNX Runtime has no EfficientNMS_TRT"
+            else:
+                with links.guarded(self.job.report.link(2)):
+                    checks, stage.note = self.compare(expected, plan, layout)
+                if checks:
+                    links.record_link(self.job.report.link(2), checks)
+            rows = spec.output("det_scores").dims[1]
+            for sample, found in zip(self.job.samples, expected, strict=True):
+                sample.reference, sample.again = _as_outputs(found, int(rows), converged=plan.converged), None
+
+    def compare(
+        self, expected: Sequence[list[Candidates]], plan: NmsPlan, layout: BoxLayout
+    ) -> tuple[list[Check], str]:
+        import onnxruntime
+
+        from adaptrt.graph.nms import nms_alone
+
+        names = {part.output for part in (layout.boxes, layout.scores, layout.objectness) if part is not None}
+        shapes = [(name, _symbols(self.raw.output(name).dims)) for name in sorted(names)]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        model = nms_alone(shapes, layout, plan).SerializeToString()
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        given = [*(sample.reference for sample in self.job.samples)]
+        crowds = [crowded(self.job.samples[0].reference, layout, seed) for seed in range(_CROWDS)]
+        wanted = [*expected, *(self.select(crowd, plan, layout) for crowd in crowds)]
+        total = converged = same = unfinished = 0
+        for number, (arrays, images) in enumerate(zip([*given, *crowds], wanted, strict=True)):
+            inputs = {name: np.ascontiguousarray(arrays[name], np.float32) for name in names}
+            outputs = dict(zip([one.name for one in session.get_outputs()], session.run(None, inputs), strict=True))
+            for row, found in enumerate(images):
+                total += 1
+                if plan.converged and not outputs["nms_converged"][row, 0]:
+                    unfinished += number < len(given)
+                    continue
+                converged += 1
+                same += _is_same(outputs, row, found)
+        if unfinished:
+            self.job.warn(
+                f"NMS in the graph did not converge on {unfinished} of {sum(map(len, expected))} sample images: "
+                f"try more than {plan.rounds} --nms-rounds, or a higher --set conf."
+            )
+        note = f"{converged} of {total} sets of boxes" + (" converged" if plan.converged else "")
+        if not converged:
+            return [], note
+        check = Check(
+            name="NMS in the graph, identical to NMS in numpy",
+            unit="share",
+            value=same / converged,
+            limit=1.0,
+            passed=same == converged or not plan.converged,
+            reason="boxes, scores, labels and order are equal on the same candidates"
+            + ("; images that did not converge are left out" if plan.converged else ""),
+            samples=converged,
+            higher_is_better=True,
+            kind="metric",
+        )
+        if not plan.converged:
+            check.limit = None
+        return [check], note
+
+    def select(self, outputs: Arrays, plan: NmsPlan, layout: BoxLayout) -> list[Candidates]:
+        """NMS in numpy on the best candidates of a batch, one result for each image."""
+        decode, params = _decoding(self.raw)
+        assert isinstance(decode, FromCandidates)
+        classes = class_filter(params.classes, self.raw.labels)
+        own = layout.multi_label == plan.multi_label  # else another choice of classes than the decoder's
+        metas = [ImageMeta((1, 1), (1, 1))] * len(next(iter(outputs.values())))
+        batch = decode.read(outputs, metas, self.raw) if own else outputs
+        found = []
+        for row, meta in enumerate(metas):
+            sample = {name: array[row] for name, array in batch.items()}
+            candidates = decode.candidates(sample, meta, self.raw, params) if own else every_class(sample, layout)
+            confident = candidates.scores > params.conf
+            if classes is not None:
+                confident &= np.isin(candidates.labels, classes)
+            candidates = candidates.at(np.flatnonzero(confident))
+            best = candidates.at(np.argsort(-candidates.scores, kind="stable")[: plan.candidates])
+            kept = select(
+                best,
+                conf=params.conf,
+                iou=params.iou,
+                max_det=params.max_det,
+                agnostic=params.agnostic,
+                class_offset=decode.class_offset,
+            )
+            found.append(best.at(kept))
+        return found
+
+
+def plan_nms(request: NmsRequest, spec: ModelSpec) -> tuple[BoxLayout, NmsPlan]:
+    """Where the outputs hold boxes and scores, and what is done with them, from the parameters of the spec's decoder."""
+    from adaptrt.graph.nms import NmsPlan
+
+    decode, params = _decoding(spec)
+    assert isinstance(decode, FromCandidates)
+    assert decode.layout is not None
+    layout = decode.layout(spec)
+    classes = class_filter(params.classes, spec.labels)
+    return layout, NmsPlan(
+        kind=request.kind,
+        conf=params.conf,
+        iou=float(largest_float32_up_to(params.iou if params.iou is not None else 1.0)),
+        max_det=params.max_det,
+        candidates=max(request.candidates, params.max_det),
+        rounds=request.rounds,
+        agnostic=params.agnostic,
+        multi_label=request.multi_label or layout.multi_label,
+        class_offset=decode.class_offset,
+        classes=None if classes is None else tuple(map(int, classes)),
+        converged=request.kind != "efficient" and request.schema == "converged",
+    )
+
+
+def describe(request: NmsRequest) -> str:
+    """What the appended NMS guarantees, for the report."""
+    if request.kind == "efficient":
+        return (
+            "NMS in the graph: plugin EfficientNMS_TRT. ONNX Runtime cannot run it, so only the outputs before it are "
+            "compared there; a built engine is compared as a whole (links 4 and 5)."
+        )
+    if request.kind == "onnx":
+        return f"NMS in the graph: NonMaxSuppression on the {request.candidates} best candidates."
+    limit = (
+        f"NMS in the graph: Cluster-NMS of the {request.candidates} best candidates in {request.rounds} rounds, exact for "
+        f"chains of up to {request.rounds + 1} boxes of which each overlaps the next"
+    )
+    if request.schema == "efficient":
+        return f"{limit}; without nms_converged, the outputs do not say whether an image has a longer one."
+    return f"{limit}; nms_converged is 0 for an image where that was not enough."
+
+
+def every_class(sample: Arrays, layout: BoxLayout) -> Candidates:
+    """A candidate for each box and class, in the order box, class."""
+    boxes, scores = _part(sample, layout.boxes), _part(sample, layout.scores)
+    if layout.objectness is not None:
+        scores = scores * _part(sample, layout.objectness)
+    if layout.centers:
+        half = boxes[:, 2:] / np.float32(2)
+        boxes = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1)
+    classes = scores.shape[1]
+    labels = np.tile(np.arange(classes, dtype=np.int64), len(boxes))
+    return Candidates(np.repeat(boxes, classes, axis=0), scores.reshape(-1), labels)
+
+
+def crowded(like: Arrays, layout: BoxLayout, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Outputs of this shape with overlapping boxes around random centers, and scores of which many are equal."""
+    rng = np.random.default_rng(seed)
+    outputs = {name: np.zeros(array.shape, np.float32) for name, array in like.items()}
+    boxes = _part(outputs, layout.boxes, batched=True)  # views: written in place
+    batch, count, _ = boxes.shape
+    centers = rng.uniform(40, 600, (max(count // 16, 1), 2))[rng.integers(0, max(count // 16, 1), (batch, count))]
+    centers += rng.normal(0, 10, centers.shape)
+    sizes = rng.uniform(20, 90, (batch, count, 2))
+    if layout.centers:
+        boxes[..., :2], boxes[..., 2:] = centers, sizes
+    else:
+        boxes[..., :2], boxes[..., 2:] = centers - sizes / 2, centers + sizes / 2
+    scores = _part(outputs, layout.scores, batched=True)
+    scores[...] = np.round(rng.random(scores.shape) ** 2 * 64) / 64
+    if layout.objectness is not None:
+        factor = _part(outputs, layout.objectness, batched=True)
+        factor[...] = np.round(rng.uniform(0.5, 1, factor.shape) * 16) / 16
+    return outputs
+
+
+def _part(outputs: Arrays, part: Part, *, batched: bool = False) -> NDArray[np.float32]:
+    array = outputs[part.output]
+    if part.channels_first:
+        array = array.transpose(0, 2, 1) if batched else array.T
+    return array[..., part.start : part.stop]
+
+
+def _decoding(spec: ModelSpec) -> tuple[Any, DetectionParams]:
+    decoder = decoder_of(spec)
+    params = fill_options(decoder.params, spec.decoder.params if spec.decoder else {})
+    return decoder.decode, params
+
+
+def _symbols(dims: Sequence[int | str]) -> list[int | str]:
+    return [size if isinstance(size, int) else str(size) for size in dims]
+
+
+def _is_same(outputs: Arrays, row: int, found: Candidates) -> bool:
+    count = int(outputs["num_dets"][row, 0])
+    if count != len(found):
+        return False
+    return (
+        np.array_equal(outputs["det_boxes"][row, :count], found.boxes)
+        and np.array_equal(outputs["det_scores"][row, :count], found.scores)
+        and np.array_equal(outputs["det_classes"][row, :count], found.labels)
+    )
+
+
+def _as_outputs(found: Sequence[Candidates], rows: int, *, converged: bool) -> dict[str, NDArray[Any]]:
+    """Detections in the schema of the graph's outputs."""
+    outputs: dict[str, NDArray[Any]] = {
+        "num_dets": np.array([[min(len(one), rows)] for one in found], np.int32),
+        "det_boxes": np.zeros((len(found), rows, 4), np.float32),
+        "det_scores": np.zeros((len(found), rows), np.float32),
+        "det_classes": np.zeros((len(found), rows), np.int32),
+    }
+    for row, one in enumerate(found):
+        count = min(len(one), rows)
+        outputs["det_boxes"][row, :count] = one.boxes[:count]
+        outputs["det_scores"][row, :count] = one.scores[:count]
+        outputs["det_classes"][row, :count] = one.labels[:count]
+    if converged:
+        outputs["nms_converged"] = np.ones((len(found), 1), np.int32)
+    return outputs

@@ -1,0 +1,88 @@
+"""Graphs that end in NMS: which box comes first, and which one just passes a limit, may differ, so that detections are
+matched as sets instead of compared number by number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.pipeline import links
+from adaptrt.pipeline.verification.samples import batch_axis
+from adaptrt.predictions import ImageMeta
+from adaptrt.specs import ModelSpec, Precision, task_named
+from adaptrt.specs.decoders import decoder_of
+from adaptrt.vision.decoders.efficient_nms import CONVERGED
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.contributions import Metric
+    from adaptrt.pipeline.verification.samples import Sample
+    from adaptrt.report import Check
+    from adaptrt.specs.runners import Runner
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+def is_selected(spec: ModelSpec) -> bool:
+    """Whether the outputs of a graph are detections that it has selected itself."""
+    return spec.decoder is not None and bool(getattr(decoder_of(spec).decode, "selected", False))
+
+
+def check_selected(
+    runner: Runner, samples: Sequence[Sample], spec: ModelSpec, precision: Precision, *, batches: bool
+) -> tuple[list[Check], list[Check], str]:
+    """Match the detections of every sample, alone and in a batch of the samples of one shape; and a note.
+
+    Images whose outputs say that NMS did not converge are left out. There are no checks, only the note, if neither side finds
+    anything in any sample.
+    """
+    task = task_named(spec.task)
+    metrics = task.metrics(spec, precision)
+    outputs = [runner.run(sample.inputs) for sample in samples]
+    pairs = [
+        pair for sample, found in zip(samples, outputs, strict=True) for pair in _pairs(sample.reference, found, spec)
+    ]
+    total = sum(len(_detections(sample.reference, spec)) for sample in samples)
+    notes = [f"{total - len(pairs)} of {total} images left out: NMS did not converge"] if len(pairs) < total else []
+    if links.found_nothing([one for pair in pairs for one in pair], task):
+        return [], [], "; ".join([*notes, "no detections in any sample: give an --image, or a lower --set conf"])
+    checks = _compare(metrics, pairs, spec)
+    first = {name: array.shape for name, array in samples[0].inputs.items()}
+    alike = [sample for sample in samples if {name: array.shape for name, array in sample.inputs.items()} == first]
+    axis, rows = batch_axis(spec), len(next(iter(samples[0].inputs.values())))
+    size = min(axis.max // rows, len(alike))
+    if not batches or size < 2 or not axis.dynamic or len(spec.inputs) > 1:
+        return checks, [], "; ".join(notes)
+    joined = {name: np.concatenate([sample.inputs[name] for sample in alike[:size]]) for name in first}
+    reference = {
+        name: np.concatenate([sample.reference[name] for sample in alike[:size]]) for name in alike[0].reference
+    }
+    invariance = _compare(metrics, _pairs(reference, runner.run(joined), spec), spec)
+    for check in invariance:
+        check.kind = "batch"
+    return checks, invariance, "; ".join([*notes, f"detections matched as sets; batch {size * rows}"])
+
+
+def _compare(metrics: Sequence[Metric], pairs: Sequence[tuple[Any, Any]], spec: ModelSpec) -> list[Check]:
+    return links.compare_predictions(metrics, [one for one, _ in pairs], [other for _, other in pairs], spec)
+
+
+def _pairs(reference: Arrays, converted: Arrays, spec: ModelSpec) -> list[tuple[Any, Any]]:
+    """Detections of the reference and of the converted model, of each image that converged."""
+    pairs = zip(_detections(reference, spec), _detections(converted, spec), strict=True)
+    if CONVERGED not in converted:
+        return list(pairs)
+    flags = converted[CONVERGED].reshape(-1)
+    return [pair for pair, flag in zip(pairs, flags, strict=True) if flag]
+
+
+def _detections(outputs: Arrays, spec: ModelSpec) -> Sequence[Any]:
+    """In input pixels."""
+    from adaptrt.vision.decoders.decode import decode
+
+    count = len(next(iter(outputs.values())))
+    size = (1 << 16, 1 << 16)  # nothing is clipped
+    return decode(dict(outputs), [ImageMeta(size, size)] * count, spec)

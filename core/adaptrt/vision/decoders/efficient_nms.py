@@ -1,0 +1,126 @@
+"""Detections of a graph that ends in NMS, in the output schema of TensorRT's EfficientNMS.
+
+Outputs by name: ``num_dets`` int [B, 1], ``det_boxes`` [B, M, 4] x1 y1 x2 y2 in input pixels, ``det_scores`` [B, M],
+``det_classes`` int [B, M], the best first; rows beyond ``num_dets`` are padding. ``nms_converged`` int [B, 1] is optional:
+0 where Cluster-NMS stopped before its result was final. The names of EfficientNMS itself are read too
+(``num_detections``, ``detection_boxes``, ``detection_scores``, ``detection_classes``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import ModelError, UsageError
+from adaptrt.specs.decoders import Decoder
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.params import DetectionParams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.specs import ModelSpec
+
+SCHEMAS = (
+    ("num_dets", "det_boxes", "det_scores", "det_classes"),
+    ("num_detections", "detection_boxes", "detection_scores", "detection_classes"),
+)
+CONVERGED = "nms_converged"
+
+
+@dataclass(frozen=True)
+class EfficientNmsParams(DetectionParams):
+    """Selection of the detections that the graph returns.
+
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; one below the graph's own adds nothing
+    - ``iou``: always ``null``, since NMS is in the graph
+    - ``max_det``: the most detections in one image
+    - ``agnostic``: has no effect, since NMS is in the graph
+    - ``classes``: only these classes, by number or label; all if not given
+    """
+
+    conf: float = 0.0
+    iou: float | None = None
+
+    def __post_init__(self) -> None:
+        DetectionParams.__post_init__(self)
+        if self.iou is not None:
+            raise UsageError(
+                "iou cannot be changed: NMS is in the graph.",
+                hint="Convert again: adaptrt convert ... --set iou=0.5 --nms",
+            )
+
+
+def schema_of(names: Sequence[str]) -> tuple[str, ...] | None:
+    """The names of the schema that these outputs have; ``None`` if they have neither."""
+    return next((schema for schema in SCHEMAS if set(schema) <= set(names)), None)
+
+
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
+    schema = schema_of(list(outputs))
+    if schema is None:
+        raise ModelError(
+            f"Decoder 'efficient_nms' expects {', '.join(SCHEMAS[0])}; this model has {', '.join(outputs) or 'no outputs'}."
+        )
+    found = {short: outputs[name] for short, name in zip(("count", "boxes", "scores", "labels"), schema, strict=True)}
+    for short, name in zip(found, schema, strict=True):
+        check_batch(name, found[short], metas)
+    count, boxes, scores, labels = found.values()
+    if (
+        count.size != len(metas)
+        or scores.ndim != 2
+        or labels.shape != scores.shape
+        or boxes.shape != (*scores.shape, 4)
+    ):
+        shapes = ", ".join(f"{name} {list(outputs[name].shape)}" for name in schema)
+        raise ModelError(
+            f"Decoder 'efficient_nms' expects {schema[0]} [B, 1], {schema[1]} [B, M, 4], {schema[2]} and {schema[3]} [B, M]; "
+            f"got {shapes}."
+        )
+    return {**found, "count": count.reshape(-1, 1)}
+
+
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams
+) -> Candidates:
+    count = int(outputs["count"][0])
+    scores = outputs["scores"]
+    if not 0 <= count <= len(scores):
+        raise ModelError(f"The graph returns {count} detections, but has room for {len(scores)}.")
+    labels = outputs["labels"][:count].astype(np.int64)
+    if spec.labels and count and not 0 <= labels.min() <= labels.max() < len(spec.labels):
+        raise ModelError(
+            f"The model predicts class {labels.max()}, but the spec has {len(spec.labels)} labels.",
+            hint="Specify one label per class.",
+        )
+    return Candidates(
+        outputs["boxes"][:count].astype(np.float32, copy=False), scores[:count].astype(np.float32, copy=False), labels
+    )
+
+
+def problems(outputs: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Images whose NMS stopped before its result was final."""
+    if CONVERGED not in outputs:
+        return []
+    open_ones = np.flatnonzero(np.asarray(outputs[CONVERGED]).reshape(-1) == 0)
+    if not len(open_ones):
+        return []
+    which = (
+        "" if len(outputs[CONVERGED]) == 1 else f" of image {', '.join(str(one + 1) for one in open_ones)} of the batch"
+    )
+    return [
+        f"NMS in the graph did not converge{which}: boxes may be missing or doubled. Convert again with more --nms-rounds."
+    ]
+
+
+decoder = Decoder(
+    "efficient_nms", EfficientNmsParams, FromCandidates(read, candidates, selected=True), problems=problems
+)

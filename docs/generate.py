@@ -30,6 +30,7 @@ from adaptrt.specs.decoders import decoder_names, find_decoder, is_own
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
+import adversarial  # noqa: E402
 import catalog  # noqa: E402
 import measurements  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
@@ -347,6 +348,7 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "report.md": report_page,
     "docs/explanation/detr-patches.md": detr_tables.page,
     "docs/explanation/swin-patches.md": swin_tables.page,
+    "docs/explanation/what-verification-catches.md": adversarial.page,
     "README.md": catalog.readme,
     ".github/workflows/ci.yml": catalog.workflow,
 }

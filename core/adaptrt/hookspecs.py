@@ -66,7 +66,7 @@ def adapter_options() -> type[Any] | None:
 
 @hookspec(firstresult=True)
 def load_model(ctx: Conversion) -> nn.Module:  # type: ignore[empty-body]
-    """The model: eval mode, float32, on the CPU, tensors in and tensors (or tuples or dicts of them) out.
+    """The model: eval mode, float32 (or all float64), on the CPU, tensors in and tensors (or tuples or dicts of them) out.
 
     First; called on the adapter only. Default: none, every adapter must implement it.
     """

@@ -19,8 +19,9 @@ from adaptrt_torch.weights import load_weights
 
 
 def load(ctx: Conversion) -> nn.Module:
-    """The module of the source, or a part of it, in eval mode, float32, called with the inputs in the order of
-    ``input_order``.
+    """The module of the source, or a part of it, in eval mode, called with the inputs in the order of ``input_order``.
+
+    Half precision becomes float32; float64 stays.
     """
     source = ctx.request.source
     if is_file_source(source):
@@ -30,10 +31,21 @@ def load(ctx: Conversion) -> nn.Module:
             model = build(ctx, find_object(source))
         if ctx.request.weights is not None:
             load_weights(ctx, model)
-        model = model.float().eval()
+        model = widened(model).eval()
     if ctx.options.part is not None:
         model = part_of(model, ctx.options.part)
     return called_by_position(model, tuple(ctx.request.shapes.shapes))
+
+
+def widened(model: nn.Module) -> nn.Module:
+    """The module with half and bfloat16 tensors as float32, which is exact. float64 stays: rounding it would change the
+    reference."""
+    for module in model.modules():
+        for tensors in (module._parameters, module._buffers):
+            for tensor in tensors.values():
+                if tensor is not None and tensor.dtype in (torch.float16, torch.bfloat16):
+                    tensor.data = tensor.data.float()
+    return model
 
 
 def part_of(model: nn.Module, name: str) -> nn.Module:

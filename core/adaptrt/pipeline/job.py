@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -248,6 +249,20 @@ class Job:
         self.report.warnings.append(text)
         self.observer.warning(text)
 
+    def earlier_files(self) -> str:
+        """What lies under the names of this conversion: not its result."""
+        suffixes = dict.fromkeys([".onnx", *(one.suffix for one in getattr(self, "chosen", []))])
+        paths = [
+            path
+            for path in map(self.destination.path, suffixes)
+            if path.is_file() and path != Path(self.request.source)
+        ]
+        if not paths:
+            return ""
+        names = ", ".join(path.name for path in paths)
+        date = datetime.fromtimestamp(max(path.stat().st_mtime for path in paths)).strftime("%Y-%m-%d %H:%M")
+        return f"{names} of {date} {'is' if len(paths) == 1 else 'are'} from an earlier conversion."
+
     def failed(self, error: BaseException) -> BaseException:
         """Record a failure; returns the exception to raise."""
         found = error
@@ -257,6 +272,8 @@ class Job:
         if isinstance(found, (ExportError, VerificationError)):
             tried = self.ctx.failed_exporters if hasattr(self, "ctx") else ()
             found.hint = links.hint_with_hazards(links.hint_without(found.hint, tried), self.report.findings)
+        if isinstance(found, AdaptrtError):
+            found.hint = " ".join(filter(None, [found.hint, self.earlier_files()])) or None
         hint = found.hint if isinstance(found, AdaptrtError) else None
         self.report.status = "failed"
         for link in self.report.links:

@@ -60,9 +60,11 @@ class Hooks:
         model = self._call("load_model", adapter_only=True, ctx=ctx)
         if isinstance(model, type) or not callable(getattr(model, "named_modules", None)):
             raise self._wrong("load_model", "a torch.nn.Module", model, plugin=self._adapter)
+        kinds = {str(one.dtype).removeprefix("torch.") for one in model.parameters() if one.is_floating_point()}
+        wanted = "float64" if kinds == {"float64"} else "float32"  # the reference of a float64 model is float64
         for name, parameter in model.named_parameters():
             kind, place = str(parameter.dtype).removeprefix("torch."), parameter.device.type
-            if place != "cpu" or (parameter.is_floating_point() and kind != "float32"):
+            if place != "cpu" or (parameter.is_floating_point() and kind != wanted):
                 raise PluginError(
                     f"{self._label(self._adapter)} must return a float32 model on the CPU from load_model, but "
                     f"returned one with {name} in {kind} on {place}.",

@@ -24,7 +24,7 @@ _APART, _APART_OF_FEW, _MANY = 16.0, 100.0, 16
 _POWERS = [10.0**power for power in range(4, 39)]
 _ENDS = [65504.0, 3.3895313892515355e38, float(np.finfo(np.float32).max), float(np.finfo(np.float64).max)]
 _SENTINELS = np.array([*_POWERS, *(float(np.float32(power)) for power in _POWERS), *_ENDS])
-_LEAST_SENTINEL = 1e4
+_LEAST_SENTINEL, _ABOVE = 1e4, 32.0
 _FAR, _EMPTY_BINADES = 2.0**10, 10
 
 
@@ -67,10 +67,7 @@ def usual_scales(arrays: Iterable[Floats], axis: int | None) -> dict[tuple[int, 
 def sentinels(values: Floats) -> Mask:
     """Elements that stand for no quantity: infinities, and what a mask was filled with, far above everything else."""
     infinite: Mask = np.isinf(values)
-    absolute = _finite_magnitudes(values)
-    if float(absolute.max(initial=0.0)) < _LEAST_SENTINEL:
-        return infinite
-    return np.asarray(infinite | (_far_out(absolute) & np.isin(absolute, _SENTINELS)))
+    return np.asarray(infinite | _mask_values(_finite_magnitudes(values)))
 
 
 def element_limits(
@@ -146,8 +143,24 @@ def _finite_magnitudes(values: Floats) -> Floats:
     return np.where(np.isfinite(values), np.abs(values), 0.0)
 
 
+def _mask_values(absolute: Floats) -> Any:
+    """Elements that are what masks are filled with, and far above all others."""
+    if float(absolute.max(initial=0.0)) < _LEAST_SENTINEL:
+        return np.False_
+    filled = np.isin(absolute, _SENTINELS)
+    return filled & (absolute >= _ABOVE * float(absolute[~filled].max(initial=0.0)))
+
+
 def _far_out(absolute: Floats) -> Any:
-    """Elements of 1024 and more that everything else lies a factor of 1024 below: those above the lowest such gap."""
+    """Mask values, and elements of 1024 and more that everything else lies a factor of 1024 below: those above the lowest
+    such gap."""
+    if float(absolute.max(initial=0.0)) < _FAR:
+        return np.False_
+    filled = _mask_values(absolute)
+    return filled | _beyond_a_gap(np.where(filled, 0.0, absolute))
+
+
+def _beyond_a_gap(absolute: Floats) -> Any:
     if float(absolute.max(initial=0.0)) < _FAR:
         return np.False_
     counts = np.bincount(np.frexp(absolute)[1].ravel()[absolute.ravel() > 0] + 1100)

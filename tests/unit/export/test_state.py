@@ -1,0 +1,108 @@
+"""What a model is made of is compared by value, and what moves in it is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+from torch import nn  # noqa: E402
+
+from adaptrt.export.eager import EagerRunner, is_float64  # noqa: E402
+from adaptrt.export.repeatability import random_modules, why_unrepeatable  # noqa: E402
+from adaptrt.export.state import attributes, changed, fingerprint, written_parts  # noqa: E402
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.register_buffer("calls", torch.zeros(()))
+        self.sizes = [1, (2, 3)]
+        self.steps = 0
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(x)
+
+
+def add_in_place(block: Block) -> None:
+    with torch.no_grad():
+        block.linear.weight[0, 0] += 1
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (add_in_place, "parameter `linear.weight`"),
+        (lambda block: block.calls.data.add_(1), "buffer `calls`"),
+        (lambda block: setattr(block, "steps", 1), "attribute `steps`"),
+        (lambda block: block.sizes.append(4), "attribute `sizes`"),
+        (lambda block: setattr(block, "forward", lambda x: x), "attribute `forward`"),
+        (lambda block: block.linear.register_forward_hook(lambda *_: None), "hooks of `linear`"),
+        (lambda block: setattr(block, "linear", nn.Identity()), "module `linear`"),
+    ],
+)
+def test_each_change_is_named(change: Any, name: str) -> None:
+    block = Block()
+    before = fingerprint(block)
+    assert changed(before, fingerprint(block)) == []
+    change(block)
+    assert name in changed(before, fingerprint(block))
+
+
+def test_a_method_of_the_class_is_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint(Block())
+    monkeypatch.setattr(Block, "forward", lambda self, x: x)
+    assert "method `Block.forward`" in changed(before, fingerprint(Block()))
+
+
+def test_what_forward_writes_and_what_a_trace_may_leave() -> None:
+    names = ["parameter `a`", "buffer `b`", "attribute `c`", "method `M.forward`", "hooks of `d`"]
+    assert written_parts(names) == names[:3]
+    assert attributes(names) == ["attribute `c`"]
+
+
+def test_a_script_has_a_fingerprint_that_stays() -> None:
+    script = torch.jit.script(nn.Sequential(nn.Linear(4, 4)))
+    assert changed(fingerprint(script), fingerprint(script)) == []
+
+
+class Counting(Block):
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        return x * self.calls
+
+
+def test_causes_are_named() -> None:
+    x = torch.ones(2, 4)
+    dropping = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)).train()
+    assert random_modules(dropping, lambda: dropping(x)) == ["module `1` (Dropout)"]
+    assert why_unrepeatable(dropping, lambda: dropping(x)) == "draws random numbers in module `1` (Dropout)"
+    counting = Counting()
+    assert why_unrepeatable(counting, lambda: counting(x)) == "reads what its forward writes: buffer `calls`"
+    steady = Block()
+    assert random_modules(steady, lambda: steady(x)) == []
+    assert not steady._forward_hooks
+
+
+def test_inputs_are_copied_and_writes_are_noticed() -> None:
+    class Writes(nn.Module):
+        def forward(self, x: Any, y: Any) -> Any:
+            return x.mul_(2) + y
+
+    runner = EagerRunner(Writes(), ("z",))
+    x, y = np.ones((2, 3), np.float32), np.full((2, 3), np.nan, np.float32)
+    for _ in range(2):
+        runner.run({"x": x, "y": y})
+    assert (x == 1).all()
+    assert runner.written == {"x"}
+
+
+def test_a_float64_model_stays_one() -> None:
+    model = nn.Linear(3, 2).double()
+    assert is_float64(model)
+    assert not is_float64(nn.Linear(3, 2))
+    assert not is_float64(nn.ReLU())
+    assert EagerRunner(model, ("y",)).run({"x": np.ones((1, 3), np.float32)})["y"].dtype == np.float64

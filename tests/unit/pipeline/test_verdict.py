@@ -1,0 +1,95 @@
+"""The three words, with their meanings."""
+
+from __future__ import annotations
+
+import pytest
+
+from adaptrt.errors import VerificationError
+from adaptrt.pipeline.verification.verdict import record_verdicts, require_verdict
+from adaptrt.report import ArtifactRecord, Exercise, FileRecord, Finding, PatchRecord, Report, SourceLocation
+from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
+
+VECTORS = ModelSpec((InputSpec.image(8, 8),))
+IMAGES = ModelSpec((InputSpec.image(8, 8),), image=ImageTransform(), task="detect")
+
+
+def report(*passed: int, spec: ModelSpec = VECTORS, kinds: tuple[str, ...] = ("onnx",)) -> Report:
+    found = Report("a", "b", "c", spec=spec)
+    for number in range(6):
+        found.link(number).reason = "no --image" if number in (0, 5) else "not asked for"
+    for number in passed:
+        found.link(number).status = "passed"
+    found.files = {kind: FileRecord(kind, 1, "") for kind in kinds}
+    found.exercise = [Exercise("y", 1e4)]
+    return found
+
+
+def word(found: Report, **options: bool) -> str:
+    record_verdicts(found, **options)
+    assert found.verdict is not None
+    return found.verdict.word
+
+
+def test_a_model_of_numbers_needs_link_2_and_no_image() -> None:
+    assert word(report(2)) == "verified"
+    assert word(report()) == "not verified"
+
+
+def test_patches_need_link_1() -> None:
+    found = report(2)
+    found.patches = [PatchRecord("m:f", "FunctionPatch", "why", "torch", "p", 1)]
+    assert word(found) == "partly verified"
+    assert found.verdict.missing == ["link 1 did not run: not asked for"]
+
+
+def test_an_image_model_needs_an_image() -> None:
+    found = report(2, spec=IMAGES)
+    assert word(found) == "partly verified"
+    assert found.verdict.missing == ["links 0 and 5 did not run: no --image"]
+    assert word(report(0, 2, 5, spec=IMAGES)) == "verified"
+
+
+def test_an_output_that_hardly_varies_is_missing() -> None:
+    found = report(2)
+    found.exercise = [Exercise("boxes", 1e4), Exercise("scores", 99.0)]
+    assert word(found) == "partly verified"
+    (missing,) = found.verdict.missing
+    assert missing.startswith("scores does not vary enough")
+
+
+@pytest.mark.parametrize(
+    ("exercised", "expected"), [(None, "partly verified"), (False, "partly verified"), (True, "verified")]
+)
+def test_a_traced_constant_counts_unless_samples_decide(exercised: bool | None, expected: str) -> None:
+    found = report(2)
+    place = SourceLocation("net.py", 12)
+    found.findings = [Finding("traced-value", "warning", "", 1, "a value decides", "", [place], exercised=exercised)]
+    assert word(found) == expected
+    if not exercised:
+        assert found.verdict.missing == ["a value decides (net.py:12)"]
+
+
+def test_each_file_has_its_own_and_the_report_the_least() -> None:
+    found = report(2, kinds=("onnx", "reduced", "engine", "manifest"))
+    found.artifacts = [ArtifactRecord("engine", "tensorrt", "fp16", reason="it cannot run here: no GPU")]
+    assert word(found) == "partly verified"
+    assert found.files["onnx"].verdict.word == "verified"
+    assert found.files["reduced"].verdict.missing == ["link 3 did not run: not asked for"]
+    assert found.files["engine"].verdict.missing == ["link 4 did not run: it cannot run here: no GPU"]
+    assert found.files["manifest"].verdict is None
+
+
+def test_a_build_has_the_file_as_its_reference() -> None:
+    found = report(kinds=("engine",), spec=IMAGES)
+    found.artifacts = [ArtifactRecord("engine", "tensorrt", "fp32", status="passed")]
+    assert word(found, from_model=False) == "verified"
+
+
+def test_less_than_required_is_an_error() -> None:
+    found = report(2, spec=IMAGES)
+    record_verdicts(found)
+    require_verdict(found, "")
+    with pytest.raises(VerificationError, match="partly verified, and --require verified") as caught:
+        require_verdict(found, "verified")
+    assert "no --image" in str(caught.value.hint)
+    assert caught.value.exit_code == 9

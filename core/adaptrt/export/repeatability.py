@@ -34,11 +34,11 @@ def random_modules(model: nn.Module, run: Callable[[], Any]) -> list[str]:
     removals = []
 
     def before(module: nn.Module, _: Any) -> None:
-        started[module] = (_random_state(), len(found))
+        started[module] = (random_state(), len(found))
 
     def after(module: nn.Module, *_: Any) -> None:
         state, count = started.pop(module, (None, 0))
-        if state is not None and state != _random_state() and len(found) == count:
+        if state is not None and state != random_state() and len(found) == count:
             found.append(names[module])
 
     names = {
@@ -48,18 +48,19 @@ def random_modules(model: nn.Module, run: Callable[[], Any]) -> list[str]:
     for module in names:
         if not isinstance(module, torch.jit.ScriptModule):
             removals += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
-    state = _random_state()
+    state = random_state()
     try:
         run()
     finally:
         for removal in removals:
             removal.remove()
-    if not found and state != _random_state():
+    if not found and state != random_state():
         found.append(f"the forward of {type(model).__name__}")
     return list(dict.fromkeys(found))
 
 
-def _random_state() -> int:
+def random_state() -> int:
+    """A number that changes when torch, numpy or Python draws random numbers."""
     words = torch.get_rng_state().numpy().tobytes()
     _, keys, position, *_ = np.random.get_state()
     return hash((zlib.crc32(words), zlib.crc32(np.asarray(keys).tobytes()), position, random.getstate()))

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 
+_TRIES = 20  # of a model that draws random numbers and gave the same twice
+
+
 @dataclass
 class ReferenceRun:
     """The part of a job that runs the model as the adapter loaded it."""
@@ -106,11 +109,17 @@ class ReferenceRun:
 
     def _require_repeatable(self, runner: EagerRunner, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
         """The same inputs once more, at once: the same outputs, and nothing of the model written meanwhile."""
+        from adaptrt.export.repeatability import random_modules, random_state
         from adaptrt.export.state import changed, fingerprint, written_parts
 
-        before = fingerprint(self.model)
+        before, drawn = fingerprint(self.model), random_state()
         self._require_same(runner, spec, inputs, outputs)
         written = written_parts(changed(before, fingerprint(self.model)))
+        if random_state() != drawn:  # with luck it was the same
+            for _ in range(_TRIES):
+                self._require_same(runner, spec, inputs, outputs)
+            parts = random_modules(self.model, lambda: runner.run(inputs))
+            self.job.report.findings.append(_random_numbers(parts))
         if written:
             self.job.report.findings.append(_state_written(written))
 
@@ -178,6 +187,17 @@ def narrowed(model: nn.Module) -> nn.Module:
             f"The float64 model cannot be copied to float32: {type(error).__name__}: {error}",
             hint="Return model.float() from load_model, or give its inputs the type float64.",
         ) from error
+
+
+def _random_numbers(parts: Sequence[str]) -> Finding:
+    return Finding(
+        rule="random-numbers",
+        severity="warning",
+        operator="",
+        count=len(parts),
+        message=f"random numbers are drawn in {', '.join(parts[:3])}, and did not change the outputs of the samples",
+        advice="remove the random numbers from forward, or model.eval()",
+    )
 
 
 def _state_written(parts: Sequence[str]) -> Finding:

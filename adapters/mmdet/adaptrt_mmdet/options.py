@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from adaptrt import UsageError
 
@@ -15,6 +15,8 @@ class MmdetOptions:
     - ``cfg.KEY=VALUE``: overrides of the config, in the syntax of mmengine's ``--cfg-options``
     - ``raw``: the heads' raw outputs, without decoding
     """
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("images", "masks")
 
     cfg: dict[str, Any] = field(default_factory=dict)
     raw: bool = False

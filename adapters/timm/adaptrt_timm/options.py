@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from adaptrt.labels import LabelOptions
 
@@ -19,6 +19,8 @@ class TimmOptions(LabelOptions):
     - ``crop_pct``, ``crop_mode``: how images are cut, where not as the model's config says
     - ``model_args``: other arguments of timm's constructor: ``--set model_args.window_size=14``
     """
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("images",)
 
     model: str | None = None
     num_classes: int | None = None

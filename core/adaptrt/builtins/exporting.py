@@ -35,7 +35,7 @@ def export(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor]
             untried = [name for name, _ in plan if name not in tried] if ctx.request.exporter == "auto" else None
             # with auto the other one is tried here, and no hint has to name it
             known: list[Exporter] = ["dynamo", "torchscript"] if untried is not None else tried
-            hazards = _attempt(ctx, model, inputs, spec, path, exporter, opset, known)
+            hazards = _attempt(ctx, model, inputs, spec, path, exporter, opset, known, last=not untried)
         except ExportError as error:
             failures.append(error)
             ctx.failed_exporters.append(exporter)
@@ -69,13 +69,18 @@ def _attempt(
     exporter: Exporter,
     opset: int,
     tried: list[Exporter],
+    *,
+    last: bool,
 ) -> HazardRecorder:
+    """Export and check the graph; after the ``last`` attempt the hazards of a failed one say why."""
     hazards = export_onnx(model, inputs, spec, path, exporter=exporter, opset=opset, tried=tried)
     try:
         graph = read_model(path)
         require_valid(graph, path, ctx.request, target_of(ctx.request))
         require_symbolic_axes(graph, spec)
     except ExportError as error:
+        if last:
+            ctx.findings.extend(hazards.findings(at))
         other: Exporter = "dynamo" if exporter == "torchscript" else "torchscript"
         if other not in tried and (other == "torchscript" or takes_dynamo(model)):
             error.hint = f"{error.hint or ''} Or try --exporter {other}.".strip()
@@ -89,4 +94,6 @@ def _failure(failures: list[ExportError]) -> ExportError:
     if not others:
         return first
     said = " ".join(f"The other exporter fails too: {other.message}" for other in others)
-    return ExportError(f"{first.message} {said}", hint=first.hint)
+    hints = [failure.hint or "" for failure in failures]
+    hint = next((one for one in hints if one and not one.startswith("--debug")), first.hint)
+    return ExportError(f"{first.message} {said}", hint=hint)

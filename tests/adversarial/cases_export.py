@@ -246,9 +246,17 @@ def conv(forward: Callable[..., Any]) -> Any:
     return module(forward, conv=lambda: nn.Conv2d(5, 4, 3, padding=1))
 
 
+MASKED = {"dtypes": {"mask": "bool"}}
+
 TRACED = (
     Case(
-        name="end-padding", what="Padded positions are 0 on torch's fast path and computed in the file",
+        name="padding-mask", what="Padded positions are 0 on torch's fast path and computed in the file",
+        wrong=lambda: Encoder(nested=True).eval(), right=lambda: Encoder(nested=False).eval(),
+        shapes=("x=B:1..5xN:4..12@8x16", "mask=B:1..5xN:4..12@8"), options=MASKED,
+        request={"exporter": "dynamo"}, error="fused attention",
+    ),
+    Case(
+        name="end-padding", what="The same with a mask that the model makes itself",
         wrong=lambda: EndPadded(nested=True).eval(), right=lambda: EndPadded(nested=False).eval(),
         shapes=("x=B:1..5x8x16",), error="fused attention", everyday=True,
     ),

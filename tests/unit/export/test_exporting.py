@@ -79,7 +79,10 @@ def test_no_hint_names_an_exporter_that_failed(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_hint_that_helps_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, better = ExportError("a", hint="--debug shows the whole traceback."), ExportError("b", hint="Use --opset 19.")
+    plain, better = (
+        ExportError("a", hint="--debug shows the whole traceback."),
+        ExportError("b", hint="Use --opset 19."),
+    )
     failures = iter((plain, better))
 
     def export_onnx(*_: Any, **__: Any) -> Any:

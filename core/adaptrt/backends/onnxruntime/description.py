@@ -29,8 +29,7 @@ def describe(path: Path) -> Description:
     if not model.graph.node and not model.graph.output:
         raise _unreadable(path)
     nodes = list(_all_nodes(model.graph))
-    texts = (text for node in nodes for text in (node.name, node.op_type, node.domain, *node.input, *node.output))
-    if any(isinstance(text, bytes) for text in texts):  # what protobuf makes of text that is not UTF-8
+    if any(isinstance(text, bytes) for text in _texts(model, nodes)):  # protobuf's form of text that is not UTF-8
         raise _unreadable(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     description = Description(
@@ -52,6 +51,21 @@ def describe(path: Path) -> Description:
         except ModelError as error:
             description.warnings.append(f"{error.message} {error.hint or ''}".strip())
     return description
+
+
+def _texts(model: Any, nodes: list[Any]) -> Iterator[Any]:
+    """Every name and entry that is shown."""
+    yield from (model.producer_name, model.producer_version)
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+    for value in (*model.graph.input, *model.graph.output):
+        yield value.name
+        yield from (axis.dim_param for axis in value.type.tensor_type.shape.dim)
+    for weight in model.graph.initializer:
+        yield weight.name
+        yield from (entry.value for entry in weight.external_data)
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
 
 
 def _unreadable(path: Path) -> GraphError:

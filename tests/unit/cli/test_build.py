@@ -69,7 +69,7 @@ def test_a_request() -> None:
         **NOTHING, "source": "a.onnx", "output": None, "imgsz": None, "batch": "1:8:32", "shape": (), "min_shape": (),
         "opt_shape": (), "max_shape": (), "set_dynamic_batch": True, "verify": "quick", "target": "10", "to": "engine, onnx",
         "precision": None, "fp16": True, "bf16": False, "int8": False, "keep_fp32": ("head",), "cache": False,
-        "image": None, "ort_custom_ops": (), "plugins_file": None,
+        "image": None, "require": None, "ort_custom_ops": (), "plugins_file": None,
     }  # fmt: skip
     request = build_request_from_flags(flags, command="adaptrt build a.onnx")
     assert (request.source, request.adapter, request.precision, request.target) == ("a.onnx", "", "fp16", "10")

@@ -15,12 +15,15 @@ from adaptrt.verify.tolerances import tolerance_of
 
 Arrays = Mapping[str, NDArray[Any]]
 
+DECIDED = 1e9  # of what is equal or not; JSON has no infinity
+
 
 def variation(references: Sequence[Arrays], spec: ModelSpec, precision: Precision) -> dict[str, float]:
     """For each group of the outputs its largest variation over the samples, in multiples of what is accepted as equal.
 
     Element by element, among the samples and the rows of their batches. Where channels of one group differ in scale, as boxes
-    beside scores, the group of channels that varies the least counts. Infinite for an output whose shape the values decide.
+    beside scores, the group of channels that varies the least counts. ``DECIDED`` for whole numbers that differ, and for an
+    output whose shape the values decide.
     """
     return {
         check_name(output.name, group.name): _group_variation(
@@ -38,9 +41,9 @@ def _group_variation(arrays: list[NDArray[Any]], group: OutputGroup, precision: 
     most = max(alike.values(), key=len)
     rows = np.concatenate(most)
     if not rows.size:
-        return 0.0 if all(not array.size for array in arrays) else float("inf")
+        return 0.0 if all(not array.size for array in arrays) else DECIDED
     if rows.dtype.kind in "iub":
-        return float("inf") if (rows != rows[:1]).any() or len({len(one) for one in most}) > 1 else 0.0
+        return DECIDED if (rows != rows[:1]).any() or len({len(one) for one in most}) > 1 else 0.0
     values = rows.astype(np.float64)
     finite = np.where(np.isfinite(values), values, 0.0)
     tolerance = tolerance_of(group, precision)
@@ -48,7 +51,7 @@ def _group_variation(arrays: list[NDArray[Any]], group: OutputGroup, precision: 
     spread = finite.max(0) - finite.min(0)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(spread > 0, spread / limits.max(0), 0.0)
-    return _least_varied(ratios, values, group, tolerance.atol)
+    return min(DECIDED, _least_varied(ratios, values, group, tolerance.atol))
 
 
 def _least_varied(ratios: NDArray[np.float64], values: NDArray[np.float64], group: OutputGroup, atol: float) -> float:

@@ -1,0 +1,45 @@
+"""How far outputs vary over the samples, in multiples of what is accepted."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from adaptrt.pipeline.verification.reference_run import exercise_of
+from adaptrt.pipeline.verification.samples import Sample
+from adaptrt.report import Report
+from adaptrt.specs import InputSpec, ModelSpec, OutputSpec
+from adaptrt.specs.precisions import FP32
+from adaptrt.verify.exercise import variation
+
+SPEC = ModelSpec((InputSpec.image(8, 8),), outputs=(OutputSpec("x"),))
+
+
+def ratio(*arrays: np.ndarray) -> float:
+    return variation([{"x": array} for array in arrays], SPEC, FP32)["x"]
+
+
+def test_a_constant_does_not_vary_and_noise_does() -> None:
+    rng = np.random.default_rng(0)
+    same = rng.standard_normal((1, 8)).astype(np.float32)
+    assert ratio(same, same, same) == 0
+    assert ratio(same, same + 1e-5) < 1
+    assert ratio(*(rng.standard_normal((1, 8)) for _ in range(4))) > 1000
+    assert ratio(np.concatenate([same, -same])) > 1000, "rows of one batch are samples too"
+
+
+def test_constant_scores_beside_moving_boxes() -> None:
+    rng = np.random.default_rng(0)
+    boxes = [rng.random((1, 4, 50)) * 600 for _ in range(3)]
+    moving = [rng.random((1, 2, 50)) for _ in range(3)]
+    assert ratio(*(np.concatenate([box, np.full((1, 2, 50), 0.25)], 1) for box in boxes)) == 0
+    assert ratio(*(np.concatenate(pair, 1) for pair in zip(boxes, moving, strict=True))) > 1000
+
+
+def test_whole_numbers_survive_json() -> None:
+    samples = [Sample({}, {"x": np.array([[number]])}) for number in range(3)]
+    report = Report("a", "b", "c", exercise=exercise_of(samples, SPEC))
+    assert report.exercise[0].ratio > 1000
+    assert json.loads(report.to_json())["exercise"][0]["ratio"] is not None
+    assert Report.from_json(report.to_json()).exercise == report.exercise

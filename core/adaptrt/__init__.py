@@ -49,7 +49,7 @@ from adaptrt.predictions import (
     SemanticMap,
     Values,
 )
-from adaptrt.report import Report
+from adaptrt.report import Finding, Report
 from adaptrt.request import Conversion, NmsRequest, Request, ShapeRequest
 from adaptrt.specs import (
     BuildOptions,
@@ -91,6 +91,7 @@ __all__ = [
     "EngineError",
     "Example",
     "ExportError",
+    "Finding",
     "Found",
     "FunctionPatch",
     "GraphError",

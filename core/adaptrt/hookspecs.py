@@ -177,11 +177,12 @@ def postprocess(
 
 
 @hookspec(firstresult=True)
-def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | None:
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | str | None:
     """The predictions of the framework's own inference pipeline for an image, which link 0 compares with.
 
     ``spec`` holds the requested size and decoder parameters; the framework has to use the same. First; called if there
-    is an ``--image``. Default: none, and the link reads "not available".
+    is an ``--image``. Text says why there are no predictions, and is reported as the reason that the link did not run.
+    Default: none, and the link reads "not available".
     """
 
 

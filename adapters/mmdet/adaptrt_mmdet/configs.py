@@ -6,6 +6,7 @@ import contextlib
 import copy
 import importlib.util
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from adaptrt.checkpoint import is_checkpoint_name
 from adaptrt_mmdet.checkpoints import Checkpoint
 from adaptrt_mmdet.literals import read_literals
 from adaptrt_mmdet.registered import is_data, registered_values
+from adaptrt_mmdet.stand_in import ensure_ops
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -68,7 +70,7 @@ def load_config(source: str, overrides: Mapping[str, Any], checkpoint: Checkpoin
         if path.suffix in DATA:
             config = Config(registered_values(_read_data(path)))
         else:
-            config = _run(path.name, lambda: Config.fromfile(path))
+            config = _run(path.name, lambda: Config.fromfile(path), path.parent)
     override(config, overrides)
     if not isinstance(config.get("model"), dict) or "type" not in config.model:
         raise ModelError(
@@ -80,15 +82,49 @@ def load_config(source: str, overrides: Mapping[str, Any], checkpoint: Checkpoin
     return config
 
 
-def _run(name: str, read: Callable[[], Config]) -> Config:
+def _run(name: str, read: Callable[[], Config], folder: Path | None = None) -> Config:
+    ensure_ops()  # what the config imports may import mmdet's layers
     try:
-        with package_lookup():
+        with package_lookup(), importable(folder):
             return read()
-    except Exception as error:  # user code may raise anything
+    except Exception as error:  # whatever the user's code raises
+        cause = deepest_cause(error)
+        where = f" in {folder} and in the current folder" if isinstance(cause, ImportError) and folder else ""
         raise ModelError(
-            f"Config {name} cannot be read: {type(error).__name__}: {error}",
-            hint="A config is Python code: run it separately, and check its base configs.",
+            f"Config {name} cannot be read: {type(cause).__name__}: {cause}",
+            hint=f"A config is Python, and so are its custom_imports, which are looked for{where or ' on PYTHONPATH'}.",
         ) from error
+
+
+@contextlib.contextmanager
+def importable(folder: Path | None) -> Iterator[None]:
+    """The current folder, and that of a config that the user named, are searched for modules, as ``python`` does."""
+    folders = [] if folder is None else [str(Path.cwd()), str(folder.resolve())]
+    added = [place for place in folders if place not in sys.path]
+    sys.path[:0] = added
+    try:
+        yield
+    finally:
+        for place in added:
+            if place in sys.path:
+                sys.path.remove(place)
+
+
+def deepest_cause(error: BaseException) -> BaseException:
+    """What happened first: mmengine wraps it more than once, with advice that need not fit."""
+    seen = {id(error)}
+    while (cause := error.__cause__ or error.__context__) is not None and id(cause) not in seen:
+        error = cause
+        seen.add(id(error))
+    return error
+
+
+def executed_config(source: str) -> Path | None:
+    """The Python file that reading this config executes, where it is the user's own and not one of mmdet's."""
+    if is_checkpoint_name(source):
+        return None
+    path = find_config(source)
+    return path if path.suffix not in DATA and path not in wheel_configs().values() else None
 
 
 def _read_data(path: Path) -> dict[str, Any]:

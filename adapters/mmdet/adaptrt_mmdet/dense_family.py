@@ -22,7 +22,7 @@ from adaptrt import (
 )
 from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt_mmdet.dense_decoder import DenseParams
-from adaptrt_mmdet.images import read_test_images
+from adaptrt_mmdet.images import TestImages, input_channels, read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import MmdetOptions
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
@@ -100,7 +100,7 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
         outputs.append(OutputSpec("factors", groups=(OutputGroup("factors", "logits"),)))
     decoder = DecoderSpec("raw") if options.raw else DecoderSpec("dense", decoder_params(head))
     return ModelSpec(
-        inputs=(InputSpec.image(images.height, images.width, batch=Dim(1, 4, 8, "batch")),),
+        inputs=(_image_input(model, images),),
         outputs=tuple(outputs),
         task="values" if options.raw else "detect",
         image=images.transform("letterbox" if images.keep_ratio else "stretch", stride=STRIDE),
@@ -108,6 +108,11 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
         labels=class_names(model.source.config, model.source.checkpoint, int(head.num_classes)),
         exporter="torchscript",
     )
+
+
+def _image_input(model: DenseDetector, images: TestImages) -> InputSpec:
+    batch, channels = Dim(1, 4, 8, "batch"), input_channels(model.detector)
+    return InputSpec.image(images.height, images.width, channels=channels, batch=batch)
 
 
 def decoder_params(head: Any) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def blank_sample(sample: dict[str, Any], size: tuple[int, int]) -> dict[str, Any
     """A black image of this size: mmdet pads the other images of the batch to it."""
     data = sample["data_samples"].clone()
     data.set_metainfo({"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)})
-    return {"inputs": sample["inputs"].new_zeros(3, *size), "data_samples": data}
+    return {"inputs": sample["inputs"].new_zeros(len(sample["inputs"]), *size), "data_samples": data}
 
 
 def test_step(detector: nn.Module, data: dict[str, Any]) -> list[Any]:

@@ -6,10 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from adaptrt import ImageTransform
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+    from torch import nn
 
 _SPELLINGS: dict[str, Literal["nearest", "linear", "cubic", "area"]] = {
     "nearest": "nearest",
@@ -28,8 +31,8 @@ class TestImages:
     height: int
     width: int
     keep_ratio: bool
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     bgr_to_rgb: bool
     interpolation: Literal["nearest", "linear", "cubic", "area"]
     library: Literal["cv2", "pil"]
@@ -69,8 +72,8 @@ def read_test_images(config: Config, *, stride: int) -> TestImages:
         height=-(-height // stride) * stride,
         width=-(-width // stride) * stride,
         keep_ratio=bool(resize.get("keep_ratio", False)),
-        mean=_three(preprocessor.get("mean"), 0.0),
-        std=_three(preprocessor.get("std"), 1.0),
+        mean=_per_channel(preprocessor.get("mean"), 0.0),
+        std=_per_channel(preprocessor.get("std"), 1.0),
         bgr_to_rgb=bool(preprocessor.get("bgr_to_rgb", False)),
         interpolation=_SPELLINGS.get(resize.get("interpolation", "bilinear"), "linear"),
         library="pil" if backend == "pillow" else "cv2",
@@ -104,8 +107,17 @@ def _kind(step: Any) -> str:
     return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).rpartition(".")[2]
 
 
-def _three(values: Any, default: float) -> tuple[float, float, float]:
-    if values is None:
-        return (default, default, default)
-    first, second, third = (float(value) for value in (values if len(values) == 3 else [values[0]] * 3))
-    return (first, second, third)
+def _per_channel(values: Any, default: float) -> tuple[float, ...]:
+    return (default,) if not values else tuple(float(value) for value in values)
+
+
+def input_channels(detector: nn.Module) -> int:
+    """Channels of the images that a detector takes: those of its first convolution; YOLOX makes four of each before it."""
+    focus = ""
+    for name, module in detector.named_modules():
+        if type(module).__name__ == "Focus":
+            focus = f"{name}."
+        if isinstance(module, torch.nn.Conv2d):
+            channels = int(module.in_channels)
+            return channels // 4 if focus and name.startswith(focus) else channels
+    return 3

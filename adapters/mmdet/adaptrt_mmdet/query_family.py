@@ -23,7 +23,7 @@ from adaptrt import (
     did_you_mean,
 )
 from adaptrt.checkpoint import warn_of_random_weights
-from adaptrt_mmdet.images import read_test_images
+from adaptrt_mmdet.images import input_channels, read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import DetrOptions
 from adaptrt_mmdet.sources import Source
@@ -142,7 +142,7 @@ def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
         "keeping it would require padding, whose mask mmdet drops on export. Alternative: --set padding=mask."
     )
     batch = Dim(1, 4, 8, "batch")
-    image = InputSpec.image(images.height, images.width, batch=batch)
+    image = InputSpec.image(images.height, images.width, channels=input_channels(model.detector), batch=batch)
     inputs = [image]
     if masked:
         inputs.append(mask_input(ctx, image, images.transform("letterbox", stride=STRIDE)))

@@ -10,7 +10,7 @@ from adaptrt import Conversion, UsageError
 from adaptrt.checkpoint import is_checkpoint_name
 from adaptrt_mmdet.build import build_detector
 from adaptrt_mmdet.checkpoints import Checkpoint, open_checkpoint
-from adaptrt_mmdet.configs import load_config
+from adaptrt_mmdet.configs import executed_config, importable, load_config
 from adaptrt_mmdet.options import MmdetOptions
 
 if TYPE_CHECKING:
@@ -40,4 +40,11 @@ def open_source(ctx: Conversion) -> Source:
         weights = Path(request.source)
     checkpoint = None if weights is None else open_checkpoint(weights, trust=request.trust_checkpoint)
     config = load_config(request.source, ctx.options.cfg, checkpoint)
-    return Source(config, checkpoint, build_detector(config, checkpoint))
+    executed = executed_config(request.source)
+    if executed is not None:
+        said = f"{executed.name} was executed: a config is Python, and so is what it inherits from and imports."
+        if said not in ctx.notes:
+            ctx.notes.append(said)
+            ctx.tell(said)
+    with importable(executed.parent if executed else None):
+        return Source(config, checkpoint, build_detector(config, checkpoint))

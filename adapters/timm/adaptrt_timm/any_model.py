@@ -35,7 +35,7 @@ def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec:
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path) -> Classification:
+def framework_predictions(ctx: Conversion, image: Path) -> Classification | str:
     from adaptrt_timm.describing import timm_predictions
 
     return timm_predictions(ctx, load_model(ctx), _source(ctx), image)

@@ -57,6 +57,8 @@ def checked_config(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
 def require_network_arguments(arguments: Iterable[str]) -> None:
     """Refuse ``--set model_args`` with which timm would load weights of its own accord, unread by adaptrt."""
     for key in arguments:
+        if key in ("features_only", "out_indices"):
+            raise UsageError(f"--set model_args.{key} is an option of its own.", hint=f"--set {key}=...")
         if key in reserved_arguments():
             raise UsageError(
                 f"--set model_args.{key} is not an argument of the network.", hint="Weights are given by --weights."

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import timm
 import torch
 from timm.data.config import resolve_data_config
 from timm.data.transforms_factory import create_transform
+from torch import nn
 
 from adaptrt import (
     Classification,
@@ -29,9 +30,6 @@ from adaptrt_timm.loading import asked_size, constructor_args, image_size, is_fi
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
 
-if TYPE_CHECKING:
-    from torch import nn
-
 _BATCH = Dim(1, 8, 16, "batch")
 _INTERPOLATIONS = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic", "box": "area"}
 
@@ -44,7 +42,10 @@ def classifier_spec(
     stride: int = 1,
     exporter: Literal["dynamo", "torchscript"] | None = None,
 ) -> ModelSpec:
-    """One image in, logits [B, classes] out, prepared as the model's ``pretrained_cfg`` says."""
+    """One image in, logits [B, classes] out, prepared as the model's ``pretrained_cfg`` says.
+
+    Without a head the output is an embedding [B, features], with ``features_only`` the maps of the stages: task ``values``.
+    """
     options: TimmOptions = ctx.options or TimmOptions()
     config = data_config(ctx, model, source, stride)
     channels, height, width = config["input_size"]
@@ -53,15 +54,18 @@ def classifier_spec(
             f"Height and width of {source.name} cannot be dynamic: its windows and positions are laid out for one size.",
             hint="Choose the size with --imgsz; the batch may be dynamic.",
         )
-    labels = labels_of(model, options, source)
+    names = getattr(model, "feature_names", None) or (("embedding",) if model.num_classes == 0 else None)
+    labels = () if names else labels_of(model, options, source)
+    logits = OutputSpec("logits", groups=(OutputGroup("logits", "logits"),))
+    outputs = tuple(OutputSpec(name, groups=(OutputGroup(name, "values"),)) for name in names) if names else (logits,)
     if source.weights is None:
         warn_of_random_weights(ctx, source.name)
     return ModelSpec(
         inputs=(InputSpec("images", ((_BATCH, *map(Dim.fixed, (channels, height, width))),)),),
-        outputs=(OutputSpec("logits", groups=(OutputGroup("logits", "logits"),)),),
-        task="classify",
-        image=_image_transform(config, stride) if channels == 3 else None,
-        decoder=DecoderSpec("classify"),
+        outputs=outputs,
+        task="values" if names else "classify",
+        image=_image_transform(ctx, config, stride, channels),
+        decoder=DecoderSpec("raw" if names else "classify"),
         labels=labels,
         exporter=exporter,
         metadata={
@@ -83,20 +87,38 @@ def data_config(ctx: Conversion, model: nn.Module, source: Source, stride: int) 
     """timm's data config of the model, at the size asked for."""
     options: TimmOptions = ctx.options or TimmOptions()
     size = asked_size(ctx, stride) or image_size(model)
-    channels = getattr(model, "in_chans", constructor_args(ctx, source).get("in_chans", 3))
-    asked = {"input_size": (channels, *size), "crop_pct": options.crop_pct, "crop_mode": options.crop_mode}
+    own = getattr(model, "in_chans", None)
+    channels = own if own is not None else constructor_args(ctx, source).get("in_chans", _first_channels(model))
+    asked = {
+        "input_size": (channels, *size),
+        "crop_pct": options.crop_pct,
+        "crop_mode": options.crop_mode,
+        "mean": options.mean,
+        "std": options.std,
+    }
     return dict(resolve_data_config(asked, model=model))  # type: ignore[no-untyped-call]
+
+
+def _first_channels(model: nn.Module) -> int:
+    """Channels that the first convolution takes."""
+    return next((int(module.in_channels) for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
 
 
 def timm_predictions(
     ctx: Conversion, model: nn.Module, source: Source, image: Path, *, stride: int = 1
-) -> Classification:
-    """timm's own transform and model on one image: the five most likely classes."""
+) -> Classification | str:
+    """timm's own transform and model on one image: the five most likely classes; or why there are none."""
     from PIL import Image
 
-    transform = create_transform(**data_config(ctx, model, source, stride))
+    if hasattr(model, "feature_names") or model.num_classes == 0:
+        return "not available: timm has no pipeline for features, only for classes"
+    config = data_config(ctx, model, source, stride)
+    channels = config["input_size"][0]
+    if channels not in (1, 3):
+        return f"not available: timm has no pipeline for images of {channels} channels"
+    transform = create_transform(**config)
     with Image.open(image) as image:
-        pixels = transform(image.convert("RGB"))
+        pixels = transform(image.convert("L" if channels == 1 else "RGB"))
     with torch.inference_mode():
         scores = model(pixels[None])[0].softmax(-1)
     best = scores.topk(min(5, len(scores)))
@@ -107,7 +129,15 @@ def timm_predictions(
     )
 
 
-def _image_transform(config: dict[str, Any], stride: int) -> ImageTransform:
+def _image_transform(ctx: Conversion, config: dict[str, Any], stride: int, channels: int) -> ImageTransform | None:
+    """``None`` where the normalization of the channels is not known: timm's configs have that of RGB."""
+    for name in ("mean", "std"):
+        if len(config[name]) not in (1, channels) and len(set(config[name])) > 1:
+            ctx.warn(
+                f"{name} has {len(config[name])} values and the model takes {channels} channels: the file takes arrays, "
+                f"not images. Give what it was trained with: --set mean=[...] --set std=[...]"
+            )
+            return None
     mode, fraction = config["crop_mode"], float(config["crop_pct"])
     if mode == "center":
         resize: Any = "crop"

@@ -31,10 +31,38 @@ def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
     """
     trust = ctx.request.trust_checkpoint
     tensors = read_weights(source.weights, trust=trust) if source.weights is not None else None
+    options: TimmOptions = ctx.options or TimmOptions()
     model = create(ctx, source, asked_size(ctx, stride), tensors)
     if tensors is not None:
-        fill(model, tensors, source)
+        fill(model, tensors, source, headless=options.num_classes == 0)
+    if options.features_only:
+        model = feature_maps(model, options, source)
     return model.eval()
+
+
+def feature_maps(model: nn.Module, options: TimmOptions, source: Source) -> nn.Module:
+    """timm's own wrapper that gives the feature maps [B, C, H, W] of stages, as a list."""
+    from timm.models._features import FeatureGetterNet
+
+    if not hasattr(model, "forward_intermediates"):
+        raise ModelError(
+            f"timm gives no feature maps of {source.name}: it has no forward_intermediates.",
+            hint="Convert a part of it instead: --adapter torch timm:create_model --set part=...",
+        )
+    config: Any = model.pretrained_cfg
+    stages = len(getattr(model, "feature_info", ())) or 4
+    indices = tuple(range(stages)) if options.out_indices is None else options.out_indices
+    try:
+        wrapped: Any = FeatureGetterNet(model, out_indices=list(indices))
+    except (AssertionError, IndexError, ValueError) as error:
+        raise UsageError(
+            f"out_indices={list(indices)} does not fit {source.name}: {error}",
+            hint=f"It has {stages} stages: 0 to {stages - 1}.",
+        ) from error
+    wrapped.pretrained_cfg, wrapped.feature_names = config, tuple(f"features{index}" for index in indices)
+    wrapped.in_chans = getattr(model, "in_chans", None)
+    network: nn.Module = wrapped
+    return network
 
 
 def create(
@@ -44,15 +72,16 @@ def create(
     options: TimmOptions = ctx.options or TimmOptions()
     arguments = constructor_args(ctx, source)
     overlay = source.pretrained_cfg
-    classes = options.num_classes or source.config.get("num_classes") or overlay.get("num_classes")
+    asked = (options.num_classes, source.config.get("num_classes"), overlay.get("num_classes"))
+    classes = next((count for count in asked if count is not None), None)
     if tensors is not None:
         held = _classes_in(tensors, source.name)
-        if held and options.num_classes not in (None, held):
+        if held and options.num_classes not in (None, 0, held):
             raise CheckpointError(
                 f"{source.weights} has a head for {held} classes, not {options.num_classes}.",
                 hint="Leave --set num_classes out: the weights say it.",
             )
-        classes = held or classes
+        classes = 0 if options.num_classes == 0 else held or classes
     if classes is not None:
         arguments["num_classes"] = int(classes)
     fixed = overlay.get("fixed_input_size", _default(source.name, "fixed_input_size", False))
@@ -80,8 +109,11 @@ def constructor_args(ctx: Conversion, source: Source) -> dict[str, Any]:
     return {**(source.config.get("model_args") or {}), **options.constructor_args}
 
 
-def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source) -> None:
-    """Load the weights through the model's own filter, which renames and resizes what older releases wrote."""
+def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source, *, headless: bool = False) -> None:
+    """Load the weights through the model's own filter, which renames and resizes what older releases wrote.
+
+    ``headless``: the model was built without a classifier, and that of the weights is left out.
+    """
     module = sys.modules[type(model).__module__]
     convert = getattr(module, "checkpoint_filter_fn", None)
     state = dict(tensors)
@@ -91,7 +123,10 @@ def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source) 
         raise CheckpointError(
             f"{source.weights} does not match {source.name}: {type(error).__name__}: {error}", hint=_HINT
         ) from error
-    fill_model(model, state, source.weights, network=source.name, hint=_HINT)
+    heads = tuple(f"{name}." for name in _classifiers(source.name)) if headless else ()
+    fill_model(
+        model, state, source.weights, network=source.name, hint=_HINT, ignored=lambda name: name.startswith(heads)
+    )
 
 
 def image_size(model: nn.Module) -> tuple[int, int]:
@@ -140,12 +175,17 @@ def labels_of(model: nn.Module, options: TimmOptions, source: Source) -> tuple[s
 
 def _classes_in(tensors: Mapping[str, torch.Tensor], name: str) -> int | None:
     """How many classes the weights' head has: timm's name for it, or that of the original repositories."""
-    classifier = _default(name, "classifier", None)
-    for candidate in (classifier, "head.fc", "head", "fc", "classifier"):
-        tensor = tensors.get(f"{candidate}.weight") if isinstance(candidate, str) else None
+    for candidate in (*_classifiers(name), "head.fc", "head", "fc", "classifier"):
+        tensor = tensors.get(f"{candidate}.weight")
         if tensor is not None and tensor.ndim >= 2:
             return int(tensor.shape[0])
     return None
+
+
+def _classifiers(name: str) -> tuple[str, ...]:
+    """What timm calls the layers that give the classes; a distilled model has two."""
+    found = _default(name, "classifier", ())
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _default(name: str, key: str, otherwise: Any) -> Any:

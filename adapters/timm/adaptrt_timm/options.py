@@ -14,9 +14,11 @@ class TimmOptions(LabelOptions):
     """What the adapters need to know beyond the source.
 
     - ``model``: the timm model that weights belong to, where no config lies beside them
-    - ``num_classes``: size of the head; else what the weights hold, else what the model has
+    - ``num_classes``: size of the head, 0 for embeddings; else what the weights hold, else what the model has
     - ``labels``: a text file with one class name a line, or a JSON list
+    - ``mean``, ``std``: normalization for each channel, where not as the model's config says (values 0 to 1)
     - ``crop_pct``, ``crop_mode``: how images are cut, where not as the model's config says
+    - ``features_only``, ``out_indices``: feature maps instead of classes, of all stages or of these: ``[1, 3]``
     - ``model_args``: other arguments of timm's constructor: ``--set model_args.window_size=14``
     """
 
@@ -24,6 +26,10 @@ class TimmOptions(LabelOptions):
 
     model: str | None = None
     num_classes: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    features_only: bool = False
+    out_indices: tuple[int, ...] | None = None
     crop_pct: float | None = None
     crop_mode: str | None = None
     model_args: dict[str, Any] = field(default_factory=dict)

@@ -46,7 +46,7 @@ def patches(model: nn.Module, spec: ModelSpec) -> Iterable[Patch]:
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path) -> Classification:
+def framework_predictions(ctx: Conversion, image: Path) -> Classification | str:
     from adaptrt_timm.describing import timm_predictions
 
     source = _source(ctx)

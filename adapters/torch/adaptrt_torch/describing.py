@@ -160,10 +160,11 @@ def _transform(ctx: Conversion, inputs: tuple[InputSpec, ...]) -> ImageTransform
         )
     name = options.image or names[0]
     tensor = inputs[names.index(name)]
-    image = len(tensor.dims) == 4 and tensor.dims[1] == Dim.fixed(3) and tensor.dtype.startswith("float")
-    if not image:
+    channels = tensor.dims[1] if len(tensor.dims) == 4 else Dim(1, 1, 2)
+    fits = not channels.dynamic and tensor.dtype.startswith("float")
+    if not fits or (options.image is None and channels != Dim.fixed(3)):
         if options.image is not None:
-            raise UsageError(f"--set image={name}: images need B x 3 x height x width, float32.")
+            raise UsageError(f"--set image={name}: images need B x channels x height x width, float32.")
         return None
     if len(inputs) > 1 and options.image is None:
         return None

@@ -19,6 +19,7 @@ class TorchOptions(LabelOptions):
     - ``strict``: whether weights have to fit exactly
     - ``prefix``: where in ``--weights`` the network lies, if they hold it more than once: ``--set prefix=generator``
     - ``image``: the input that takes images, or ``none``; else the only input, if it has four axes and three channels
+      (a named one may have any number of channels: gray, or bands out of an ``.npy`` or TIFF)
     - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: how images become that
       input, see ImageTransform
     - ``decoder``, ``labels``: what reads the outputs, and the names of the classes: a file with one a line, or a JSON list
@@ -34,8 +35,8 @@ class TorchOptions(LabelOptions):
     strict: bool = True
     prefix: str | None = None
     image: str | None = None
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     scale: float = 1 / 255
     resize: Literal["letterbox", "stretch", "crop"] = "stretch"
     colors: Literal["rgb", "bgr"] = "rgb"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from adaptrt import CheckpointError, Conversion
+from adaptrt import Conversion
 from adaptrt_ultralytics.checkpoints import open_checkpoint
 from adaptrt_ultralytics.new_family import DecodedOutput
-from adaptrt_ultralytics.rebuild import load_new_family, network_from_checkpoint
+from adaptrt_ultralytics.rebuild import load_new_family, network_from_checkpoint, network_from_unpickled
 
 if TYPE_CHECKING:
     from adaptrt_ultralytics.classic.model import ClassicModel
+    from adaptrt_ultralytics.classic.original import OriginalClassic
 
 
 def load_new(ctx: Conversion) -> DecodedOutput:
@@ -20,23 +21,29 @@ def load_new(ctx: Conversion) -> DecodedOutput:
     return DecodedOutput(load_new_family(source, trust=ctx.request.trust_checkpoint)).eval()
 
 
-def load_any(ctx: Conversion) -> ClassicModel | DecodedOutput:
-    """Load a network of either family; the file determines which.
+def load_any(ctx: Conversion) -> ClassicModel | OriginalClassic | DecodedOutput:
+    """Either family; the file itself says which.
 
-    The file is first read as data. ``--trust-checkpoint`` matters only if that is rejected, and never for the classic
-    family, whose code is not installed.
+    It is read as data and rebuilt. With ``--trust-checkpoint`` torch unpickles it instead, with the code that it names.
     """
     source = Path(ctx.request.weights or ctx.request.source)
     if source.suffix in (".yaml", ".yml") or (not source.suffix and not source.exists()):
         return load_new(ctx)
-    try:
-        checkpoint = open_checkpoint(source)
-    except CheckpointError:
-        if ctx.request.trust_checkpoint and source.is_file():
-            return load_new(ctx)
-        raise
+    if ctx.request.trust_checkpoint:
+        from adaptrt_ultralytics.classic.original import OriginalClassic, is_classic, load_trusted
+
+        network: Any = load_trusted(source, repo_of(ctx))
+        if is_classic(network):
+            return OriginalClassic(network, str(source)).eval()
+        return DecodedOutput(network_from_unpickled(network, source)).eval()
+    checkpoint = open_checkpoint(source)
     if checkpoint.family == "classic":
         from adaptrt_ultralytics.classic.model import network_from_checkpoint as classic_from_checkpoint
 
         return classic_from_checkpoint(checkpoint)
     return DecodedOutput(network_from_checkpoint(checkpoint)).eval()
+
+
+def repo_of(ctx: Conversion) -> str | None:
+    """The checkout that ``--set repo`` names."""
+    return getattr(ctx.options, "repo", None)

@@ -13,6 +13,7 @@ from adaptrt import (
     Conversion,
     DecoderSpec,
     Detections,
+    Finding,
     ImageTransform,
     InputSpec,
     ModelSpec,
@@ -21,6 +22,8 @@ from adaptrt import (
     Tolerance,
 )
 from adaptrt.checkpoint import warn_of_random_weights
+from adaptrt.vision.images import read_image
+from adaptrt_ultralytics.rebuild_modules import input_channels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,10 +48,12 @@ def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
     names = tuple(network.names[index] for index in sorted(network.names))
     stride = int(network.stride.max())
     height, width = _trained_size(network.args.get("imgsz"))
+    if not ctx.request.trust_checkpoint and Path(network.pt_path).exists():
+        note_rebuilt(ctx)
     if not Path(network.pt_path).exists():
         warn_of_random_weights(ctx, network.pt_path, "give a trained checkpoint (.pt)")
     spec = ModelSpec(
-        inputs=(InputSpec.image(height, width),),
+        inputs=(InputSpec.image(height, width, channels=input_channels(network)),),
         outputs=(OutputSpec("output0", groups=box_groups(boxes=(0, 4), scores=(4, 4 + len(names)), axis=1)),),
         task="detect",
         image=ImageTransform(resize="letterbox", stride=stride),
@@ -58,6 +63,21 @@ def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
     )
     spec, _ = ctx.request.shapes.apply(spec)
     return ModelSpec(**{**vars(spec), "metadata": ultralytics_metadata(network, spec)})
+
+
+def note_rebuilt(ctx: Conversion) -> None:
+    """Put into the report that the network was rebuilt; only link 0 compares it with the code that made it."""
+    if not any(finding.rule == "rebuilt" for finding in ctx.findings):
+        ctx.findings.append(
+            Finding(
+                rule="rebuilt",
+                severity="info",
+                operator="",
+                count=1,
+                message="The network is rebuilt from the class names in the checkpoint, which does not hold its code.",
+                advice="Link 0 compares it with the framework: give --image.",
+            )
+        )
 
 
 def box_groups(*, boxes: tuple[int, int], scores: tuple[int, int], axis: int) -> tuple[OutputGroup, ...]:
@@ -122,7 +142,9 @@ def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) 
         }
     )
     predictor.setup_model(model=model.network, verbose=False)
-    result: Any = next(iter(predictor(source=str(image), stream=True)))
+    # Ultralytics reads gray and color from a file; other bands it takes as an array
+    source: Any = str(image) if spec.image_channels in (1, 3) else read_image(image, spec.image_channels)
+    result: Any = next(iter(predictor(source=source, stream=True)))
     boxes = result.boxes.cpu().numpy()
     return Detections(
         np.asarray(boxes.xyxy, np.float32),

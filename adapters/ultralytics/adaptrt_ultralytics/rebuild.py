@@ -11,24 +11,28 @@ import ultralytics
 import yaml
 from torch import nn
 from ultralytics.nn import modules as layers
-from ultralytics.nn.modules import block, conv, head
+from ultralytics.nn.modules import block, conv, head, transformer
 from ultralytics.nn.tasks import DetectionModel, guess_model_scale
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from adaptrt import CheckpointError, did_you_mean
 from adaptrt.checkpoint import InertObject, read_checkpoint
+from adaptrt_ultralytics.area_attention import SplitAreaAttention
 from adaptrt_ultralytics.checkpoints import SUPPORTED, Checkpoint, open_checkpoint
-from adaptrt_ultralytics.rebuild_modules import check_runs, graft, is_plain
+from adaptrt_ultralytics.rebuild_modules import check_runs, graft, input_channels, is_plain
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
+
+    from adaptrt_ultralytics.accounting import Rebuilt
 
 # Layers of detection networks. Not on the list: layers that load other files (TorchVision), and heads of other tasks.
 LAYER_NAMES = """
-AAttn ABlock AConv ADown A2C2f Attention Bottleneck BottleneckCSP C1 C2 C2PSA C2f C2fCIB C2fPSA C3 C3Ghost C3f C3k
-C3k2 C3x CBAM CBFuse CBLinear CIB ChannelAttention Concat Conv Conv2 ConvTranspose DFL DWConv DWConvTranspose2d Detect
+AAttn ABlock AConv ADown A2C2f Attention Bottleneck BottleneckCSP C1 C2 C2PSA C2f C2fCIB C2fPSA C3 C3Ghost C3TR C3f
+C3k C3k2 C3x CBAM CBFuse CBLinear CIB ChannelAttention Concat Conv Conv2 ConvTranspose DFL DWConv DWConvTranspose2d Detect
 ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem LightConv PSA PSABlock RepBottleneck RepC3 RepCSP RepConv
-RepNCSPELAN4 RepVGGDW ResNetBlock ResNetLayer SCDown SPP SPPELAN SPPF SpatialAttention
+RepNCSPELAN4 RepVGGDW ResNetBlock ResNetLayer SCDown SPP SPPELAN SPPF SpatialAttention TransformerBlock TransformerLayer
 """
 LAYERS = frozenset(LAYER_NAMES.split())
 CONFIGS = Path(ultralytics.__file__).parent / "cfg" / "models"
@@ -56,12 +60,13 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     recorded = _head_of(checkpoint)
     if recorded.name == "v10Detect" or "one2one_cv2" in recorded.mapping("_modules"):
         raise _end_to_end(str(checkpoint.path))
-    model = graft(checkpoint.model, _layer_class)
+    grafted = graft(checkpoint.model, _layer_class)
+    model = grafted.module
     if not isinstance(model, DetectionModel) or not isinstance(model._modules.get("model"), nn.Sequential):
         raise checkpoint.error("the network in it is not a detection model.", SUPPORTED)
     train_args = checkpoint.contents.get("train_args")
     args = {**DEFAULT_CFG_DICT, **(train_args if isinstance(train_args, dict) and is_plain(train_args) else {})}
-    return _finished(model, str(checkpoint.path), args)
+    return _finished(model, str(checkpoint.path), args, grafted.layers)
 
 
 def network_from_config(path: Path) -> nn.Module:
@@ -86,19 +91,26 @@ def network_by_unpickling(path: Path) -> nn.Module:
     """
     contents = read_checkpoint(path, trust=True)
     contents = contents if isinstance(contents, dict) else {"model": contents}
-    model = contents.get("ema") or contents.get("model")
+    return network_from_unpickled(contents.get("ema") or contents.get("model"), path, contents.get("train_args"))
+
+
+def network_from_unpickled(model: Any, path: Path, train_args: Any = None) -> nn.Module:
+    """The network that ``network_by_unpickling`` found, checked and finished."""
     if not isinstance(model, DetectionModel):
         raise CheckpointError(f"{path} is not a detection model, but {type(model).__name__}.", hint=SUPPORTED)
-    return _finished(model, str(path), {**DEFAULT_CFG_DICT, **(contents.get("train_args") or {})})
+    given = train_args if isinstance(train_args, dict) else getattr(model, "args", None)
+    return _finished(model, str(path), {**DEFAULT_CFG_DICT, **(given if isinstance(given, dict) else {})})
 
 
-def _layer_class(path: str) -> type[nn.Module] | None:
-    module, _, name = path.rpartition(".")
-    if path == "ultralytics.nn.tasks.DetectionModel":
+def _layer_class(recorded: InertObject) -> type[nn.Module] | None:
+    module, _, name = recorded.path.rpartition(".")
+    if recorded.path == "ultralytics.nn.tasks.DetectionModel":
         return DetectionModel
+    if name == "AAttn" and "qk" in recorded.mapping("_modules"):
+        return SplitAreaAttention
     if not module.startswith("ultralytics.nn.modules") or name not in LAYERS:
         return None
-    for home in (layers, conv, block, head):
+    for home in (layers, conv, block, head, transformer):
         found = getattr(home, name, None)
         if found is not None:
             return found  # type: ignore[no-any-return]
@@ -120,8 +132,8 @@ def _end_to_end(source: str) -> CheckpointError:
     )
 
 
-def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
-    """Check what later stages rely on, and attach what Ultralytics' own loader attaches."""
+def _finished(model: Any, source: str, args: dict[str, Any], layers: Sequence[Rebuilt] = ()) -> nn.Module:
+    """Checks what every later stage relies on, and attaches what Ultralytics' own loader attaches."""
     detect = model.model[-1]
     if isinstance(detect, getattr(head, "v10Detect", ())):
         raise _end_to_end(source)
@@ -141,7 +153,8 @@ def _finished(model: Any, source: str, args: dict[str, Any]) -> nn.Module:
     model.task = "detect"
     model.pt_path = source
     finished: nn.Module = model.float().eval().requires_grad_(False)
-    check_runs(finished, source, stride, (4 + detect.nc, 1), cells_axis=1)
+    channels = input_channels(finished)
+    check_runs(finished, source, stride, (4 + detect.nc, 1), cells_axis=1, layers=layers, channels=channels)
     return finished
 
 

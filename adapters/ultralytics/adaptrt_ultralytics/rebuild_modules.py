@@ -7,43 +7,76 @@ computes what the original would, regardless of the version and config that crea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from ultralytics.nn.modules.conv import Focus
 
 from adaptrt import CheckpointError
-from adaptrt.checkpoint import InertObject
+from adaptrt.checkpoint import InertName, InertObject
+from adaptrt_ultralytics.accounting import (
+    WAYS_OUT,
+    Rebuilt,
+    Usage,
+    missing_in,
+    reason_unused,
+    recorded_forward,
+    require_accounted,
+    require_no_hooks,
+)
 from adaptrt_ultralytics.torch_layers import LEAVES, build_leaf, load_tensors
 
 MAX_DEPTH = 40
 MAX_MODULES = 100_000  # counted per use: a shared module counts once for each position
 MAX_PLAIN_DEPTH, MAX_PLAIN_ITEMS = 9, 100_000
 CONTAINERS: Mapping[str, type[nn.Module]] = {"Sequential": nn.Sequential, "ModuleList": nn.ModuleList}
-# Attributes that training or export leaves on a module; a new module should not have them.
-STALE = frozenset({"training", "export", "format", "dynamic", "xyxy", "shape", "anchors", "strides"})
+# What a run of training or export leaves behind on a module, and a fresh one should not have.
+STALE = frozenset({"export", "format", "dynamic", "xyxy", "shape", "anchors", "strides", "separate_outputs"})
+_KEPT = frozenset({*vars(nn.Module()), "_compiled_call_impl"})  # what nn.Module keeps for itself
 
 TAGS = frozenset({"i", "f", "np", "type"})  # attributes that the parsers of both families set on each layer
 
-Classes = Callable[[str], "type[nn.Module] | None"]
+Classes = Callable[[InertObject], "type[nn.Module] | None"]
 Builder = Callable[[InertObject, Callable[[str], nn.Module]], nn.Module]
 
 
-def graft(recorded: InertObject, classes: Classes, replaced: Mapping[str, Builder] | None = None) -> nn.Module:
+@dataclass(frozen=True, slots=True)
+class Grafted:
+    """A rebuilt module, and each layer in it with what was recorded of it."""
+
+    module: nn.Module
+    layers: Sequence[Rebuilt]
+
+
+def graft(
+    recorded: InertObject, classes: Classes, replaced: Mapping[str, Builder] | None = None, *, path: str = ""
+) -> Grafted:
     """Rebuild a module and everything below it, float32, eval.
 
-    ``classes`` gives the class for a recorded dotted name, or None: then a ``CheckpointError`` names the layer.
-    ``replaced``: dotted name to a function that builds the module from the record; its second argument is a function that
-    rebuilds a child.
+    ``classes`` gives the class for what was recorded of a layer, or None: then a ``CheckpointError`` names the layer.
+    ``replaced``: dotted name to a function that builds the module itself from the record, accounts for all of it, and is
+    given a function that grafts a child. ``path``: where the module is in its network.
     """
-    return _Graft(classes, replaced or {}).module(recorded, "").eval()
+    builder = _Graft(classes, replaced or {})
+    return Grafted(builder.module(recorded, path).eval(), builder.layers)
 
 
-def check_runs(model: nn.Module, source: str, strides: torch.Tensor, shape: tuple[int, int], cells_axis: int) -> None:
-    """Run a rebuilt network once on a small image: a well-formed file can still hold a broken network.
+def check_runs(
+    model: nn.Module,
+    source: str,
+    strides: torch.Tensor,
+    shape: tuple[int, int],
+    cells_axis: int,
+    layers: Sequence[Rebuilt] = (),
+    channels: int = 3,
+) -> None:
+    """Run a rebuilt network once on a small image: a file can be well-formed, and still not a network.
 
-    ``shape``: output shape for one image, with size 1 on ``cells_axis``; the strides determine the number of cells.
+    ``shape``: of the output for one image, cells counted as 1 on ``cells_axis``; the strides say how many there are.
+    ``layers``: what was recorded of each; what the run does not use of it is refused by name.
     """
     steps = [int(step) for step in strides]
     size = 2 * max(steps)
@@ -51,15 +84,30 @@ def check_runs(model: nn.Module, source: str, strides: torch.Tensor, shape: tupl
         raise CheckpointError(f"{source} has invalid strides: {steps}.")
     expected = list(shape)
     expected[cells_axis] *= sum((size // step) ** 2 for step in steps)
+    usage = Usage(model)
     try:
-        with torch.no_grad():  # not inference_mode: heads cache their grid
-            output = model(torch.zeros(1, 3, size, size))
-    except Exception as error:  # any of its layers may raise
+        output = usage.run(torch.zeros(1, channels, size, size))
+    except Exception as error:  # from anywhere in its layers
         reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"The network in {source} fails on an image: {reason}") from error
-    found = list((output[0] if isinstance(output, tuple) else output).shape)
+        other = missing_in(error, layers, usage)
+        raise CheckpointError(
+            f"The network in {source} does not run on an image: {f'{other} ({reason})' if other else reason}",
+            hint=WAYS_OUT if other else None,
+        ) from error
+    found = list(output.shape)
     if found != [1, *expected]:
-        raise CheckpointError(f"The network in {source} returns an output of shape {found}; expected {[1, *expected]}.")
+        raise CheckpointError(f"The network in {source} gives an output of shape {found} instead of {[1, *expected]}.")
+    require_accounted(usage, layers, source)
+
+
+def input_channels(model: nn.Module) -> int:
+    """The channels of the images that a network takes: those of its first convolution, before ``Focus`` a quarter."""
+    for module in model.modules():
+        if isinstance(module, Focus):
+            return int(module.conv.conv.in_channels) // 4
+        if isinstance(module, nn.Conv2d):
+            return int(module.in_channels)
+    return 3
 
 
 class _Graft:
@@ -67,7 +115,8 @@ class _Graft:
         self.classes = classes
         self.replaced = replaced
         self.done: dict[int, nn.Module | None] = {}
-        self.counts: dict[int, int] = {}  # the module and its descendants, shared ones counted per use
+        self.layers: list[Rebuilt] = []
+        self.counts: dict[int, int] = {}  # the module and all below it, shared ones once for each place
 
     def module(self, recorded: Any, where: str, depth: int = 0) -> nn.Module:
         if not isinstance(recorded, InertObject) or depth > MAX_DEPTH:
@@ -83,7 +132,9 @@ class _Graft:
             module = self._build(recorded, where, depth)
         except (ValueError, TypeError, RuntimeError, AttributeError) as error:
             reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"Cannot rebuild layer {where or 'model'} ({recorded.path}): {reason}.") from error
+            raise CheckpointError(
+                f"Layer {where or 'model'} ({recorded.path}) cannot be rebuilt: {reason}.", hint=WAYS_OUT
+            ) from error
         self.done[key] = module
         self.counts[key] = 1 + sum(self.counts.get(id(child), 0) for child in recorded.mapping("_modules").values())
         if self.counts[key] > MAX_MODULES:
@@ -96,48 +147,64 @@ class _Graft:
             return self.module(children.get(name), path, depth + 1)
 
         children = recorded.mapping("_modules")
-
+        require_no_hooks(recorded, where)
         if recorded.path in self.replaced:
             return self.replaced[recorded.path](recorded, child)
         name = recorded.name
         in_torch = recorded.path.startswith("torch.nn.modules.")
-        if in_torch and name in LEAVES:
-            module = build_leaf(recorded)
-            module.__dict__.update(
-                {key: value for key, value in plain_settings(recorded, nn.Module).items() if key in TAGS}
+        leaf = in_torch and name in LEAVES
+        kind = (LEAVES if leaf else CONTAINERS).get(name) if in_torch else self.classes(recorded)
+        if kind is None:
+            raise CheckpointError(
+                f"Layer {where or 'model'} is of a class that cannot be rebuilt: {recorded.path}.",
+                hint=f"The layers that can be are listed in the docs, on the page of YOLO checkpoints. {WAYS_OUT}",
             )
+        if leaf:
+            module = build_leaf(recorded)
+            module.__dict__.update({key: value for key, value in plain_settings(recorded, kind).items() if key in TAGS})
         else:
-            kind = CONTAINERS.get(name) if in_torch else self.classes(recorded.path)
-            if kind is None:
-                raise CheckpointError(
-                    f"Unsupported class of layer {where or 'model'}: {recorded.path}.",
-                    hint="Supported are the layers of YOLOv5, v8, v11 and v12.",
-                )
             module = kind.__new__(kind)
             nn.Module.__init__(module)
-            for key, value in children.items():
-                module._modules[key] = None if value is None else child(key)
             module.__dict__.update(plain_settings(recorded, kind))
-            folded = hasattr(kind, "forward_fuse") and "conv" in module._modules and "bn" not in module._modules
-            if folded or "forward" in recorded.attributes:
-                # Fused before saving: BatchNorm is folded into the convolution, and forward refers to the fused variant.
-                module.__dict__["forward"] = module.forward_fuse
+        for key, value in children.items():
+            module._modules[key] = None if value is None else child(key)
         load_tensors(module, recorded)
+        if not leaf and kind.__setstate__ is not nn.Module.__setstate__:
+            kind.__setstate__(module, {})  # type: ignore[no-untyped-call]  # its own care for files of older versions
+        method = recorded_forward(recorded, kind, where)
+        if method is not None:
+            module.__dict__["forward"] = getattr(module, method)
+        self.layers.append(Rebuilt(where, module, recorded, settled=leaf))
         return module
 
 
 def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, Any]:
-    """The attributes that are data (numbers, text, tensors, and containers of these) and do not shadow a method."""
+    """The attributes that are data: numbers, text, tensors, and containers of such.
+
+    What inference does not use may be anything: data is kept (unless it is left over from an export), the rest dropped.
+    ``ValueError`` for anything else that is not data, or that hides a method of the class.
+    """
     settings = {}
     for name, value in recorded.attributes.items():
         hides = getattr(kind, name, None)
-        if name.startswith("_") or name in STALE or callable(hides) or isinstance(hides, property):
+        if name in _KEPT or name == "forward" or isinstance(hides, property):  # a property wins over an attribute
             continue
+        unused = reason_unused(recorded.name, name) is not None
+        if unused and (name in STALE or callable(hides)):
+            continue
+        if name.startswith("__") or callable(hides):
+            raise ValueError(f"it replaces {name} of its class by {_described(value)}")
         if isinstance(value, torch.Tensor):
             settings[name] = value.float() if value.is_floating_point() else value
         elif is_plain(value):
             settings[name] = value
+        elif not unused:
+            raise ValueError(f"its {name} is {_described(value)}, which is not data")
     return settings
+
+
+def _described(value: Any) -> str:
+    return value.path if isinstance(value, (InertName, InertObject)) else type(value).__name__
 
 
 def is_plain(value: Any) -> bool:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+from adaptrt_ultralytics.accounting import reason_unused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,9 +58,23 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "Tanh": (),
     "PReLU": ("num_parameters",),
     "Softmax": ("dim",),
+    "MultiheadAttention": ("embed_dim", "num_heads", "dropout", "batch_first"),
+    "NonDynamicallyQuantizableLinear": ("in_features", "out_features"),
 }
-LEAVES: Mapping[str, type[nn.Module]] = {name: getattr(nn, name) for name in SETTINGS}
-MAX_SETTING = 1 << 20  # far above any channel count, low enough not to exhaust memory
+LEAVES: Mapping[str, type[nn.Module]] = {name: getattr(nn, name, NonDynamicallyQuantizableLinear) for name in SETTINGS}
+_TAGS = frozenset({"i", "f"})  # which layers feed this one
+_DERIVED = frozenset({"_reversed_padding_repeated_twice"})  # of padding, and used where the border is not zeros
+# Attributes of other versions of torch, with the value that changes nothing.
+_OLD_DEFAULTS: Mapping[str, Any] = {
+    "name": "Upsample",
+    "recompute_scale_factor": None,
+    "return_indices": False,
+    "output_padding": (0, 0),
+    "transposed": False,
+    "num_batches_tracked": None,
+}
+_ABSENT = object()
+MAX_SETTING = 1 << 20  # far above any channel count, far below what would exhaust memory
 
 
 def build_leaf(recorded: InertObject) -> nn.Module:
@@ -68,12 +85,45 @@ def build_leaf(recorded: InertObject) -> nn.Module:
     kind, name = LEAVES[recorded.name], recorded.name
     attributes = recorded.attributes
     settings = {key: _checked(key, attributes[key]) for key in SETTINGS[name] if key in attributes}
-    if name in ("Conv2d", "ConvTranspose2d", "Linear"):
+    if issubclass(kind, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
         settings["bias"] = recorded.mapping("_parameters").get("bias") is not None
+    if kind is nn.MultiheadAttention:
+        settings["bias"] = recorded.mapping("_parameters").get("in_proj_bias") is not None
     if name == "Upsample" and not all(0 < factor <= 8 for factor in _numbers(settings.get("scale_factor"))):
         raise ValueError(f"Upsample by {settings['scale_factor']}")
     with torch.device("meta"):
-        return kind(**settings)
+        leaf = kind(**settings)
+    _require_same_settings(leaf, recorded)
+    return leaf
+
+
+def _require_same_settings(leaf: nn.Module, recorded: InertObject) -> None:
+    """A layer of torch is known by its settings: one that its class does not have, or has otherwise, is refused."""
+    children = recorded.mapping("_modules")
+    others = [name for name, child in children.items() if child is not None and name not in leaf._modules]
+    if others:
+        raise ValueError(f"it has {', '.join(others[:3])} inside, which {recorded.name} of torch does not have")
+    for name, value in recorded.attributes.items():
+        if name in _DERIVED and getattr(leaf, "padding_mode", "zeros") == "zeros":
+            continue
+        if name in _TAGS or reason_unused(recorded.name, name):
+            continue
+        own = leaf.__dict__.get(name, _OLD_DEFAULTS.get(name, _ABSENT))
+        if own is _ABSENT or not _same(own, value):
+            raise ValueError(
+                f"its {name} is {reprlib.repr(value)}, "
+                + (f"unknown to {recorded.name} of torch" if own is _ABSENT else f"not {reprlib.repr(own)}")
+            )
+
+
+def _same(own: Any, value: Any) -> bool:
+    if isinstance(own, (tuple, list)) and isinstance(value, (tuple, list)):
+        return len(own) == len(value) and all(map(_same, own, value))
+    return (
+        type(own) in (bool, int, float, str, type(None))
+        and isinstance(value, (bool, int, float, str, type(None)))
+        and (own == value)
+    )
 
 
 def load_tensors(module: nn.Module, recorded: InertObject) -> None:
@@ -85,7 +135,7 @@ def load_tensors(module: nn.Module, recorded: InertObject) -> None:
     for kind, own in stores.items():
         found = {key: value for key, value in recorded.mapping(kind).items() if value is not None}
         expected = {key: value for key, value in own.items() if value is not None}
-        if isinstance(module, tuple(LEAVES.values())):
+        if type(module) in LEAVES.values():
             missing = expected.keys() - found.keys() - {"num_batches_tracked"}
             if missing or found.keys() - expected.keys():
                 raise ValueError(f"its tensors are {sorted(found)}; expected {sorted(expected)}")

@@ -7,21 +7,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt import Conversion, Detections, ModelSpec, Patch, hookimpl
+from adaptrt_ultralytics.options import Yolov5Options
 
 if TYPE_CHECKING:
     from adaptrt_ultralytics.classic.model import ClassicModel
+    from adaptrt_ultralytics.classic.original import OriginalClassic
     from adaptrt_ultralytics.new_family import DecodedOutput
+
+    Network = ClassicModel | OriginalClassic | DecodedOutput
 
 
 @hookimpl
-def load_model(ctx: Conversion) -> ClassicModel | DecodedOutput:
+def adapter_options() -> type[Yolov5Options]:
+    return Yolov5Options
+
+
+@hookimpl
+def load_model(ctx: Conversion) -> Network:
     from adaptrt_ultralytics.load import load_any
 
     return load_any(ctx)
 
 
 @hookimpl
-def model_spec(ctx: Conversion, model: ClassicModel | DecodedOutput) -> ModelSpec:
+def model_spec(ctx: Conversion, model: Network) -> ModelSpec:
     from adaptrt_ultralytics.new_family import DecodedOutput, new_family_spec
 
     if isinstance(model, DecodedOutput):
@@ -32,7 +41,7 @@ def model_spec(ctx: Conversion, model: ClassicModel | DecodedOutput) -> ModelSpe
 
 
 @hookimpl
-def patches(model: ClassicModel | DecodedOutput, spec: ModelSpec) -> Iterable[Patch]:
+def patches(model: Network, spec: ModelSpec) -> Iterable[Patch]:
     from adaptrt_ultralytics.new_family import DecodedOutput
 
     if isinstance(model, DecodedOutput):
@@ -45,10 +54,16 @@ def patches(model: ClassicModel | DecodedOutput, spec: ModelSpec) -> Iterable[Pa
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections | None:
-    from adaptrt_ultralytics.load import load_any
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections | str:
+    from adaptrt_ultralytics.load import load_any, repo_of
     from adaptrt_ultralytics.new_family import DecodedOutput, ultralytics_predictions
 
     model = load_any(ctx)
-    # the repository of the classic family is not installed: there is no framework pipeline to compare with
-    return ultralytics_predictions(model, image, spec) if isinstance(model, DecodedOutput) else None
+    if isinstance(model, DecodedOutput):
+        return ultralytics_predictions(model, image, spec)
+    from adaptrt_ultralytics.checkpoints import open_checkpoint
+    from adaptrt_ultralytics.classic.original import OriginalClassic, original_predictions
+
+    source = ctx.request.weights or ctx.request.source
+    network = model if isinstance(model, OriginalClassic) else open_checkpoint(source)
+    return original_predictions(network, image, spec, repo_of(ctx))

@@ -15,7 +15,7 @@ from adaptrt.specs import Found, Task, task_named
 from adaptrt.specs.backends import ReadsSpec
 from adaptrt.specs.tasks import TASKS
 from adaptrt.store.model_files import require_backend, require_model_file
-from adaptrt.vision.images import SUFFIXES, find_images, read_image, write_image
+from adaptrt.vision.images import SUFFIXES, find_images, for_display, read_image, write_image
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.load import Timing
@@ -105,8 +105,12 @@ def write_results(
         _require_formats(task, formats)
         output = None
         if target.output:
-            output = _write(read_image(one.path) if one.pixels is None else one.pixels, one.prediction, target, task)
+            output = _write(_pixels(one), one.prediction, target, task)
         yield target, Result(one.path, one.size, one.prediction, one.timing, output, task)
+
+
+def _pixels(one: ImageResult) -> Any:
+    return for_display(read_image(one.path, None)) if one.pixels is None else one.pixels
 
 
 def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any]) -> Path:

@@ -160,7 +160,7 @@ def _one(
         images, readable = [], []
         for example in examples:
             try:
-                images.append(read_image(example.path))
+                images.append(read_image(example.path, model.channels))
                 readable.append(example)
             except ImageError as error:
                 if not evaluation.results:

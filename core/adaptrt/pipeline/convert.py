@@ -194,6 +194,8 @@ class ConversionJob:
                 return self.job.not_run(
                     0, f"not available: adapter {self.job.request.adapter} has no framework predictions"
                 )
+            if isinstance(expected, str):
+                return self.job.not_run(0, expected)
             actual = self.predictions(reference, spec, images[0], "eager")
             record = links.image_record(self.job.report.images, images[0])
             task = task_named(spec.task)
@@ -368,9 +370,8 @@ class ConversionJob:
     def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:
         from adaptrt.vision.images import read_image
 
-        prediction = links.predict(
-            runner, read_image(path), self.job.hooks.preprocess, self.job.hooks.postprocess, spec
-        )
+        image = read_image(path, spec.image_channels)
+        prediction = links.predict(runner, image, self.job.hooks.preprocess, self.job.hooks.postprocess, spec)
         record = links.record_prediction(prediction, task_named(spec.task))
         links.image_record(self.job.report.images, path).predictions[backend] = record
         return prediction

@@ -18,7 +18,7 @@ class LocalExecutor:
 
     def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
         from adaptrt.pipeline.load import load
-        from adaptrt.vision.images import read_image
+        from adaptrt.vision.images import for_display, read_image
 
         with load(
             model,
@@ -32,7 +32,7 @@ class LocalExecutor:
                 options.warn(warning)
             for path in sources:
                 try:
-                    pixels = read_image(path)
+                    pixels = read_image(path, opened.channels)
                 except ImageError as error:
                     yield ImageResult(path=path, error=error)
                     continue
@@ -41,7 +41,12 @@ class LocalExecutor:
                     options.warn(f"{path.name}: {warning}")
                 size = (pixels.shape[0], pixels.shape[1])
                 yield ImageResult(
-                    path=path, task=opened.spec.task, size=size, prediction=found, timing=timing, pixels=pixels
+                    path=path,
+                    task=opened.spec.task,
+                    size=size,
+                    prediction=found,
+                    timing=timing,
+                    pixels=for_display(pixels),
                 )
 
 

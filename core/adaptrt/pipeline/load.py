@@ -74,6 +74,11 @@ class Model:
             seconds += spent
         return predictions, Timing(*map(float, seconds))
 
+    @property
+    def channels(self) -> int:
+        """Channels of the images that it takes."""
+        return 3 if self.spec.image is None else self.spec.image_channels
+
     def close(self) -> None:
         self.runner.close()
 
@@ -90,7 +95,7 @@ class Model:
         arrays: list[Any] = []
         metas: list[ImageMeta] = []
         for image in images:
-            inputs, meta = self._hooks.preprocess(read_image(image), spec)
+            inputs, meta = self._hooks.preprocess(read_image(image, self.channels), spec)
             arrays.append(inputs)
             metas.append(meta)
         batch = fill_batch(arrays, smallest_batch(self.spec))

@@ -88,7 +88,7 @@ def require_images(request: Request) -> None:
         if path is not None:
             from adaptrt.vision.images import read_image
 
-            read_image(path)
+            read_image(path, None)
 
 
 def require_source(source: str) -> None:

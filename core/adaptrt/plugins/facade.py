@@ -184,10 +184,10 @@ class Hooks:
                 raise self._wrong("postprocess", f"{task.prediction.__name__} (task {task.name!r})", prediction)
         return result
 
-    def framework_predictions(self, ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | None:
+    def framework_predictions(self, ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | str | None:
         result = self._call("framework_predictions", ctx=ctx, image=image, spec=spec)
         task = task_named(spec.task)
-        if result is not None and not isinstance(result, task.prediction):
+        if result is not None and not isinstance(result, (str, task.prediction)):
             wanted = f"{task.prediction.__name__} (task {task.name!r})"
             raise self._wrong("framework_predictions", wanted, result)
         return result

@@ -59,9 +59,9 @@ def _figures(record: ImageRecord) -> ImageFigures:
     name = Path(record.path).name
     order = _order(record)
     try:
-        from adaptrt.vision.images import read_image
+        from adaptrt.vision.images import for_display, read_image
 
-        image = read_image(record.path)
+        image = for_display(read_image(record.path, None))
     except AdaptrtError as error:
         figures = [_figure(backend, record.predictions[backend], None) for backend in order]
         return ImageFigures(name, tuple(figures), problem=f"{error.message} The numbers below are from the conversion.")

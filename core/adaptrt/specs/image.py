@@ -15,7 +15,7 @@ Library = Literal["cv2", "pil"]
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Converts an image, uint8 [H, W, 3] RGB, to one input, float32 [3, h, w].
+    """From an image, uint8 [H, W, C], to one input, float32 [C, h, w]: RGB where C is 3, gray where it is 1, else bands.
 
     The target size is the opt size of the last two axes of ``input``. ``resize``:
 
@@ -24,7 +24,8 @@ class ImageTransform:
     - ``stretch``: resize to the target size, ignoring the aspect ratio
     - ``crop``: keep the aspect ratio, resize the shorter side to target / ``crop_fraction``, then center-crop
 
-    Then ``value * scale``, minus ``mean``, divided by ``std``, per channel in the order of ``colors``.
+    Then ``value * scale``, minus ``mean``, divided by ``std``, per channel, RGB in the order of ``colors``. ``mean`` and
+    ``std`` have a value for each channel; values that are all the same serve any number of channels.
     ``library`` is the resampling to reproduce: cv2's and PIL's differ by more than rounding.
     """
 
@@ -34,8 +35,8 @@ class ImageTransform:
     library: Library = "cv2"
     colors: Literal["rgb", "bgr"] = "rgb"
     scale: float = 1 / 255
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     pad: int | None = 114
     center: bool = True
     crop_fraction: float = 1.0
@@ -48,5 +49,7 @@ class ImageTransform:
             raise ShapeError(f"crop_fraction must be in (0, 1]; got {self.crop_fraction:g}.")
         if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))) or 0 in self.std:
             raise ShapeError("scale, mean and std must be finite, and std must not be 0.")
+        if not self.mean or not self.std:
+            raise ShapeError("mean and std must have a value for each channel.")
         if self.pad is not None and not 0 <= self.pad <= 255:
             raise ShapeError(f"pad must be a pixel value, 0 to 255; got {self.pad}.")

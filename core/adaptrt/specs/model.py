@@ -96,6 +96,13 @@ class ModelSpec:
         return height.opt, width.opt
 
     @property
+    def image_channels(self) -> int:
+        """Channels of the image input: 3 for RGB, 1 for gray, any other number for bands."""
+        if self.image is None:
+            raise ModelError("This model takes no image.", hint="Give it arrays, by input name.")
+        return self._image_shape()[-3].opt
+
+    @property
     def dynamic_size(self) -> bool:
         """Whether height or width of the image are dynamic."""
         return self.image is not None and any(axis.dynamic for axis in self.input(self.image.input).dims[-2:])

@@ -25,10 +25,12 @@ class InputSpec:
         union(self.profiles)
 
     @classmethod
-    def image(cls, height: int, width: int, *, name: str = "images", batch: Dim | None = None) -> InputSpec:
-        """A float32 image batch, N x 3 x ``height`` x ``width``; the batch is 1..16 unless given."""
+    def image(
+        cls, height: int, width: int, *, channels: int = 3, name: str = "images", batch: Dim | None = None
+    ) -> InputSpec:
+        """A float32 image batch, N x ``channels`` x ``height`` x ``width``; the batch is 1..16 unless given."""
         batch = batch or Dim(1, 8, 16, "batch")
-        return cls(name, ((batch, Dim.fixed(3), Dim.fixed(height), Dim.fixed(width)),))
+        return cls(name, ((batch, Dim.fixed(channels), Dim.fixed(height), Dim.fixed(width)),))
 
     @property
     def dims(self) -> Shape:

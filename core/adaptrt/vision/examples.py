@@ -37,12 +37,15 @@ def example_arrays(
     for tensor in spec.inputs:
         shape = shapes[tensor.name]
         dtype = np.dtype(tensor.dtype)
-        if spec.image is not None and tensor.name == spec.image.input and len(shape) == 4 and shape[1] == 3:
-            size = (shape[2], shape[3])
+        if spec.image is not None and tensor.name == spec.image.input and len(shape) == 4:
+            channels, size = shape[1], (shape[2], shape[3])
             batch = np.empty(shape, np.float32)
-            pixels = None if image is None else read_image(image)
+            pixels = None if image is None else read_image(image, channels)
             for row in range(shape[0]):
-                view = image_noise(rng, size) if pixels is None else pixels if seed == row == 0 else _vary(pixels, rng)
+                if pixels is None:
+                    view = image_noise(rng, size, channels)
+                else:
+                    view = pixels if seed == row == 0 else _vary(pixels, rng)
                 transform_image(_lit(view, seed), spec.image, size, out=batch[row])
             arrays[tensor.name] = batch.astype(tensor.dtype, copy=False)
         elif np.issubdtype(dtype, np.floating):
@@ -90,11 +93,14 @@ def _whole_numbers(rng: np.random.Generator, shape: tuple[int, ...], low: int, h
     return numbers
 
 
-def image_noise(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Noise with the falling spectrum of a photograph and a few hard edges: uint8 [H, W, 3].
+def image_noise(rng: np.random.Generator, size: tuple[int, int], channels: int = 3) -> NDArray[np.uint8]:
+    """Noise with the falling spectrum of a photograph and a few hard edges: uint8 [H, W, C].
 
     White noise is far from any training data, and hides differences.
     """
+    if channels != 3:  # each band like the green of an image of its own
+        bands = [image_noise(rng, size)[..., 1] for _ in range(channels)]
+        return np.stack(bands, axis=2)
     height, width = size
     image = np.zeros((height, width, 3), np.float32)
     for octave in range(2, 8):

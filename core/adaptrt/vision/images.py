@@ -1,4 +1,4 @@
-"""Reads and writes images. In memory an image is always uint8 [H, W, 3], RGB (not OpenCV's BGR)."""
+"""Reading and writing images. In memory an image is uint8 [H, W, C]: RGB (not OpenCV's BGR), gray, or other bands."""
 
 from __future__ import annotations
 
@@ -15,15 +15,24 @@ from adaptrt.errors import ImageError, OutputError, did_you_mean, nearest_file
 from adaptrt.vision.opencv import MAX_PIXELS, cv2
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 ImageArray: TypeAlias = "NDArray[np.uint8]"
 
 SUFFIXES = frozenset({".bmp", ".dib", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+BAND_SUFFIXES = frozenset({".npy", ".tif", ".tiff"})  # that hold any number of channels
+MAX_CHANNELS = 512  # OpenCV's own limit
+_READ = SUFFIXES | BAND_SUFFIXES
 
 
-def read_image(source: Any) -> ImageArray:
-    """An image as uint8 [H, W, 3], RGB, from a path, an array or a PIL image.
+def read_image(source: Any, channels: int | None = 3) -> ImageArray:
+    """An image as uint8 [H, W, ``channels``], from a path, an array or a PIL image.
+
+    3 channels are RGB and 1 is gray, from any image file. Other numbers, and None for as many as there are, come from an
+    ``.npy`` file [H, W, C], a TIFF (its pages are stacked; bands in the order in which OpenCV decodes them, as
+    Ultralytics reads multispectral images) or an array, as they are.
 
     A file is decoded as by ``cv2.imread``: rotated by its EXIF orientation, three channels (gray is repeated, alpha
     dropped), 16 bit reduced to the high byte. These are the pixels that Ultralytics' predict sees.
@@ -32,15 +41,27 @@ def read_image(source: Any) -> ImageArray:
     channels of an image from ``cv2.imread`` with ``[..., ::-1]`` first. An RGB uint8 array is not copied.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source)
+        return _from_array(source, channels)
     if isinstance(source, (str, os.PathLike)):
-        return _from_file(os.fspath(source))
+        name = os.fspath(source)
+        suffix = Path(name).suffix.lower()
+        if suffix == ".npy" or (channels not in (1, 3) and suffix in BAND_SUFFIXES):
+            return _from_array(_read_bands(Path(name), suffix), channels, name)
+        image = _from_file(name, gray=channels == 1)
+        return image if channels is None else _require_channels(image, channels, name)
     pil = sys.modules.get("PIL.Image")
     if pil is not None and isinstance(source, pil.Image):
-        return _from_pil(source)
+        return _from_pil(source, channels)
     raise ImageError(
         f"A {type(source).__name__} is not an image.", hint="Give a path, an RGB array uint8 [H, W, 3] or a PIL image."
     )
+
+
+def for_display(image: ImageArray) -> ImageArray:
+    """RGB to look at: gray three times, or the first three of other bands."""
+    if image.shape[2] == 3:
+        return image
+    return np.repeat(image[..., :1], 3, axis=2) if image.shape[2] < 3 else np.ascontiguousarray(image[..., :3])
 
 
 def find_images(source: str | os.PathLike[str]) -> list[Path]:
@@ -54,9 +75,9 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
         found, where = [Path(name) for name in glob.glob(str(source), recursive=True)], f"The pattern {source}"  # noqa: PTH207
     else:
         raise _missing(path)
-    images = sorted(file for file in found if file.suffix.lower() in SUFFIXES and file.is_file())
+    images = sorted(file for file in found if file.suffix.lower() in _READ and file.is_file())
     if not images:
-        raise ImageError(f"{where} contains no images.", hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
+        raise ImageError(f"{where} contains no images.", hint=f"Looked for {', '.join(sorted(_READ))}.")
     return images
 
 
@@ -96,10 +117,7 @@ def write_image(path: str | os.PathLike[str], rgb: ImageArray) -> Path:
     return path
 
 
-def _from_file(name: str) -> ImageArray:
-    if "://" in name:
-        raise ImageError(f"{name} is a URL; nothing is downloaded.", hint="Download it and pass the file.")
-    path = Path(name)
+def _bytes_of(path: Path) -> NDArray[np.uint8]:
     if path.is_dir():
         raise ImageError(f"{path} is a folder, not an image.", hint="Specify a file in it.")
     try:
@@ -111,19 +129,68 @@ def _from_file(name: str) -> ImageArray:
         raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not data.size:
         raise ImageError(f"{path} is empty.", hint="Copy or download it again.")
-    try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise ImageError(
-            f"{path} cannot be decoded: {error.err}.", hint=f"The maximum size is {MAX_PIXELS:,} pixels."
-        ) from error
+    return data
+
+
+def _from_file(name: str, *, gray: bool = False) -> ImageArray:
+    if "://" in name:
+        raise ImageError(f"{name} is a URL; nothing is downloaded.", hint="Download it and pass the file.")
+    path = Path(name)
+    data = _bytes_of(path)
+    color = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
+    bgr = _decoded(path, lambda: cv2.imdecode(data, color | cv2.IMREAD_ANYDEPTH))
     if bgr is None:
         raise ImageError(
             f"{path} is not an image that OpenCV can read.", hint="Supported formats: JPEG, PNG, WebP, BMP and TIFF."
         )
     bgr = _to_uint8(bgr)
+    if gray:
+        return bgr[..., None]
     rgb: ImageArray = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, bgr)
     return rgb
+
+
+def _decoded(path: Path, decode: Callable[[], Any]) -> Any:
+    try:
+        return decode()
+    except cv2.error as error:
+        raise ImageError(
+            f"{path} cannot be decoded: {error.err}.", hint=f"The maximum size is {MAX_PIXELS:,} pixels."
+        ) from error
+
+
+def _read_bands(path: Path, suffix: str) -> NDArray[Any]:
+    """Every channel of a file: [H, W] or [H, W, C]."""
+    if suffix == ".npy":
+        if not path.is_file():
+            raise _missing(path)
+        try:
+            loaded = np.load(path, allow_pickle=False, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise ImageError(f"{path} is not an array that NumPy reads: {error}.") from error
+        if not isinstance(loaded, np.ndarray) or loaded.ndim not in (2, 3):
+            raise ImageError(f"{path} must hold one array [H, W] or [H, W, C].")
+        if loaded.shape[0] * loaded.shape[1] > MAX_PIXELS or loaded[:1, :1].size > MAX_CHANNELS:
+            raise ImageError(f"{path} holds an array of shape {list(loaded.shape)}, which is too large for an image.")
+        return np.array(loaded)
+    data = _bytes_of(path)
+    done, pages = _decoded(path, lambda: cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED))
+    if not done or not pages:
+        raise ImageError(f"{path} is not an image that OpenCV reads.", hint="It must be a TIFF.")
+    bands = [page if page.ndim == 3 else page[..., None] for page in pages]
+    if len({band.shape[:2] for band in bands}) > 1:
+        raise ImageError(f"The pages of {path} have different sizes.")
+    stacked: NDArray[Any] = bands[0] if len(bands) == 1 else np.concatenate(bands, axis=2)
+    return stacked
+
+
+def _require_channels(image: ImageArray, channels: int, name: str = "") -> ImageArray:
+    if image.shape[2] == channels:
+        return image
+    raise ImageError(
+        f"The model takes images of {channels} channels{f'; {name}' if name else ', this one'} has {image.shape[2]}.",
+        hint=f"Give a TIFF of {channels} bands, or an .npy file uint8 [H, W, {channels}].",
+    )
 
 
 def _to_uint8(array: NDArray[Any]) -> ImageArray:
@@ -139,27 +206,33 @@ def _missing(path: Path) -> ImageError:
     return ImageError(f"File not found: {path}.", hint=nearest_file(path) or "Check the path to the image.")
 
 
-def _from_array(array: NDArray[Any]) -> ImageArray:
+def _from_array(array: NDArray[Any], channels: int | None = 3, name: str = "") -> ImageArray:
     array = _to_uint8(array)
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        hint = "The channels seem to come first: use array.transpose(1, 2, 0)." if array.shape[:1] == (3,) else None
-        raise ImageError(f"Images must have shape [H, W, 3]; got {list(array.shape)}.", hint=hint)
+    if array.ndim != 3 or (channels == 3 and not name and array.shape[2] not in (1, 3, 4)):
+        first = array.shape[:1] == ((3,) if channels is None else (channels,))
+        hint = "The channels seem to come first: use array.transpose(1, 2, 0)." if first else None
+        raise ImageError(f"Images must have shape [H, W, {channels or 'C'}]; got {list(array.shape)}.", hint=hint)
     if not array.size:
         raise ImageError(f"An array of shape {list(array.shape)} has no pixels.")
-    if array.shape[2] == 1:
+    if channels == 3 and array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
-    return np.ascontiguousarray(array[..., :3])
+    if channels == 3 and array.shape[2] == 4 and not name:
+        array = array[..., :3]  # alpha
+    if channels == 1 and array.shape[2] == 3:
+        array = cv2.cvtColor(np.ascontiguousarray(array), cv2.COLOR_RGB2GRAY)[..., None]
+    return np.ascontiguousarray(array if channels is None else _require_channels(array, channels, name))
 
 
-def _from_pil(image: Any) -> ImageArray:
+def _from_pil(image: Any, channels: int | None = 3) -> ImageArray:
     from PIL import ImageOps
 
     try:
         image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I;16"):
-            return _from_array(np.asarray(image))  # convert() would clip at 255
-        return np.ascontiguousarray(image.convert("RGB"))
+        if image.mode.startswith("I;16") or channels not in (1, 3):
+            return _from_array(np.asarray(image), channels)  # convert() would clip at 255
+        pixels = np.ascontiguousarray(image.convert("L" if channels == 1 else "RGB"))
     except (OSError, ValueError) as error:
         raise ImageError(f"The PIL image cannot be read: {error}.") from error
+    return pixels[..., None] if channels == 1 else pixels

@@ -23,13 +23,16 @@ _PIL = {"nearest": "NEAREST", "linear": "BILINEAR", "cubic": "BICUBIC", "area": 
 
 
 def resize(image: ImageArray, size: tuple[int, int], interpolation: Interpolation, library: Library) -> ImageArray:
-    """uint8 [H, W, 3] to uint8 [h, w, 3] for ``size`` (h, w); the same array if it has that size already."""
+    """uint8 [H, W, C] to uint8 [h, w, C] for ``size`` (h, w); the same array if it has that size already."""
     if image.shape[:2] == size:
         return image
     if library == "pil":
-        return _resize_pil(image, size, interpolation)
+        if image.shape[2] == 3:
+            return _resize_pil(image, size, interpolation)
+        bands = [_resize_pil(image[..., band], size, interpolation) for band in range(image.shape[2])]
+        return np.stack(bands, axis=2)
     resized: ImageArray = cv2.resize(image, size[::-1], interpolation=_CV2[interpolation])
-    return resized
+    return resized[..., None] if resized.ndim == 2 else resized  # OpenCV drops an axis of one channel
 
 
 def _resize_pil(image: ImageArray, size: tuple[int, int], interpolation: Interpolation) -> ImageArray:

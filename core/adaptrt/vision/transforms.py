@@ -26,10 +26,10 @@ Size = tuple[int, int]
 def transform_batch(
     images: Sequence[ImageArray], spec: ModelSpec
 ) -> tuple[dict[str, NDArray[np.float32]], list[ImageMeta]]:
-    """Images, uint8 [H, W, 3] RGB of any size, to ``{input: float32 [N, 3, h, w]}`` and the position of each in the tensor."""
-    height, width = spec.image_size  # raises if the model has no image input
+    """Images, uint8 [H, W, C] of any sizes, to ``{input: float32 [N, C, h, w]}`` and where each lies in it."""
+    height, width = spec.image_size  # raises where the model takes no image
     assert spec.image is not None
-    batch = np.empty((len(images), 3, height, width), np.float32)
+    batch = np.empty((len(images), spec.image_channels, height, width), np.float32)
     metas = [
         transform_image(image, spec.image, (height, width), out=slot)[1]
         for image, slot in zip(images, batch, strict=True)
@@ -40,14 +40,18 @@ def transform_batch(
 def transform_image(
     image: ImageArray, transform: ImageTransform, size: Size, *, out: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.float32], ImageMeta]:
-    """An image, uint8 [H, W, 3] RGB, to float32 [3, h, w] of ``size`` (h, w), written into ``out`` if given."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+    """An image, uint8 [H, W, C], to float32 [C, h, w] of ``size`` (h, w), written into ``out`` if given.
+
+    Without ``out`` C is 3, RGB.
+    """
+    channels = 3 if out is None else len(out)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels or not image.size:
         raise ImageError(
-            f"Images must be uint8 [H, W, 3]; got {image.dtype} {list(image.shape)}.",
+            f"Images must be uint8 [H, W, {channels}]; got {image.dtype} {list(image.shape)}.",
             hint="Use adaptrt.vision.images.read_image.",
         )
     if out is None:
-        out = np.empty((3, *size), np.float32)
+        out = np.empty((channels, *size), np.float32)
     return out, _PLACINGS[transform.resize](image, transform, size, out)
 
 
@@ -62,7 +66,7 @@ def _letterbox(image: ImageArray, transform: ImageTransform, size: Size, out: ND
     bottom, right = top + inner[0], left + inner[1]
 
     if inner != size:
-        pad = _normalized_pad(transform)
+        pad = _normalized_pad(transform, len(out))
         for channel, value in zip(out, pad, strict=True):
             channel[:top] = value
             channel[bottom:] = value
@@ -116,9 +120,10 @@ def _meta(original: Size, size: Size, inner: Size, offset: Size) -> ImageMeta:
 
 
 def _normalize(pixels: ImageArray, transform: ImageTransform, out: NDArray[np.float32]) -> None:
-    """uint8 [h, w, 3] RGB to float32 [3, h, w], in the channel order of ``transform``."""
+    """uint8 [h, w, C] to float32 [C, h, w], RGB in the channel order that ``transform`` wants."""
     planes = cv2.split(pixels)
-    for channel, plane in enumerate(planes if transform.colors == "rgb" else planes[::-1]):
+    swapped = transform.colors == "bgr" and len(planes) == 3
+    for channel, plane in enumerate(planes[::-1] if swapped else planes):
         _normalize_plane(plane, transform, channel, out[channel])
 
 
@@ -134,17 +139,29 @@ def _normalize_plane(plane: ImageArray, transform: ImageTransform, channel: int,
         np.divide(plane, np.float32(divisor), out=out, dtype=np.float32)
     else:
         np.multiply(plane, np.float32(transform.scale), out=out, dtype=np.float32)
-    if transform.mean[channel]:
-        np.subtract(out, np.float32(transform.mean[channel]), out=out)
-    if transform.std[channel] != 1:
-        np.divide(out, np.float32(transform.std[channel]), out=out)
+    mean, std = _of_channel(transform.mean, channel, "mean"), _of_channel(transform.std, channel, "std")
+    if mean:
+        np.subtract(out, np.float32(mean), out=out)
+    if std != 1:
+        np.divide(out, np.float32(std), out=out)
 
 
-def _normalized_pad(transform: ImageTransform) -> list[np.float32]:
+def _of_channel(values: tuple[float, ...], channel: int, name: str) -> float:
+    if channel < len(values):
+        return values[channel]
+    if len(set(values)) > 1:
+        raise ShapeError(
+            f"The image has more channels than {name} has values ({len(values)}).",
+            hint=f"Give {name} a value for each channel.",
+        )
+    return values[0]
+
+
+def _normalized_pad(transform: ImageTransform, channels: int) -> list[np.float32]:
     if transform.pad is None:
-        return [np.float32(0)] * 3
+        return [np.float32(0)] * channels
     pad = np.array([transform.pad], np.uint8)
-    values = np.empty((3, 1), np.float32)
+    values = np.empty((channels, 1), np.float32)
     for channel, value in enumerate(values):
         _normalize_plane(pad, transform, channel, value)
     return [value[0] for value in values]

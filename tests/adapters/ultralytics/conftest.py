@@ -10,9 +10,9 @@ import copy
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -184,11 +184,12 @@ HOMES = {
 
 
 @contextmanager
-def repository() -> Iterator[None]:
-    """The modules, importable by the names that a pickle will have."""
-    made = {name: types.ModuleType(name) for name in ("models", *HOMES)}
-    before = {kind: kind.__module__ for kinds in HOMES.values() for kind in kinds}
-    for home, kinds in HOMES.items():
+def repository(extra: Mapping[str, Sequence[type]] | None = None) -> Iterator[None]:
+    """The modules, importable by the names that a pickle will have; ``extra`` classes belong to a fork."""
+    homes = {home: (*kinds, *(extra or {}).get(home, ())) for home, kinds in HOMES.items()}
+    made = {name: types.ModuleType(name) for name in ("models", *homes)}
+    before = {kind: kind.__module__ for kinds in homes.values() for kind in kinds}
+    for home, kinds in homes.items():
         for kind in kinds:
             kind.__module__ = home
             setattr(made[home], kind.__name__, kind)
@@ -207,6 +208,7 @@ class Classic:
     """Classic networks with made-up weights, and their checkpoints."""
 
     folder: Path
+    homes: Mapping[str, Sequence[type]] = field(default_factory=lambda: HOMES)
 
     def network(
         self,
@@ -217,12 +219,15 @@ class Classic:
         names: Any = None,
         anchors: list[list[float]] | None = None,
         act: Callable[[], nn.Module] = nn.SiLU,
+        channels: int = 3,
     ) -> Any:
         """A small P5 or P6 (``levels=4``) network, in the layout of v5 (``old``: Focus, CSP, SPP) or of v6 on."""
         torch.manual_seed(levels * 100 + nc)
         shared = act()
         block = BottleneckCSP if old else C3
-        layers: list[tuple[Any, nn.Module]] = [(-1, Focus(3, 8, 3, shared) if old else Conv(3, 8, 6, 2, shared))]
+        layers: list[tuple[Any, nn.Module]] = [
+            (-1, Focus(channels, 8, 3, shared) if old else Conv(channels, 8, 6, 2, shared))
+        ]
         if not old:
             layers[0][1].conv.padding = (2, 2)
         layers += [(-1, Conv(8, 8, 3, 2, shared)), (-1, block(8, 8, True, shared)), (-1, Conv(8, 8, 3, 2, shared))]
@@ -248,9 +253,15 @@ class Classic:
             conv.bias.data.normal_(0, 1)
         return model.eval()
 
-    def save(self, contents: Any, name: str = "best.pt", new: bool = True) -> Path:
+    def save(
+        self,
+        contents: Any,
+        name: str = "best.pt",
+        new: bool = True,
+        extra: Mapping[str, Sequence[type]] | None = None,
+    ) -> Path:
         path = self.folder / name
-        with repository(), warnings.catch_warnings():
+        with repository(extra), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the legacy format wants the sources of classes
             torch.save(contents, path, _use_new_zipfile_serialization=new)
         return path

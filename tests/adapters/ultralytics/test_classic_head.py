@@ -30,6 +30,12 @@ class Head(torch.nn.Module):
         return self.head([pool(images) for pool in self.pools])
 
 
+def fix(head: AnchorDetect, height: int, width: int) -> None:
+    """What the patch of a fixed size does."""
+    for name, value in head.constants(height, width).items():
+        setattr(head, name, value)
+
+
 def exported(model: torch.nn.Module, path: Path, axes: dict[int, str]) -> Any:
     images = torch.rand(2, 3, 64, 96)
     options: dict[str, Any] = {
@@ -52,8 +58,7 @@ def difference(model: torch.nn.Module, path: Path, *shape: int) -> float:
 
 def test_fixed_size_has_no_shape_arithmetic(tmp_path: Path) -> None:
     model = Head().eval()
-    for name, value in model.head.constants(64, 96).items():
-        setattr(model.head, name, value)
+    fix(model.head, 64, 96)
     graph = exported(model, tmp_path / "head.onnx", {0: "batch"}).graph
     assert not {node.op_type for node in graph.node} & {
         "Shape",
@@ -82,8 +87,7 @@ def test_a_fixed_grid_is_used_only_for_its_size() -> None:
     images = torch.rand(1, 3, 128, 64)
     with torch.no_grad():
         expected = model(images)
-        for name, value in model.head.constants(64, 128).items():
-            setattr(model.head, name, value)
+        fix(model.head, 64, 128)
         assert torch.equal(model(images), expected)
 
 

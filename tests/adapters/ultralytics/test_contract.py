@@ -44,6 +44,7 @@ def make_narrow(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
     return make
 
 
+@pytest.mark.full
 class TestYolov5(AdapterContract):
     adapter = "yolov5"
     imgsz = "64x96"
@@ -51,6 +52,18 @@ class TestYolov5(AdapterContract):
     @pytest.fixture
     def source(self, make_narrow: Callable[[str], Path]) -> Path:
         return make_narrow("v5/yolov5.yaml")
+
+
+class TestClassic(AdapterContract):
+    """A checkpoint of the classic repository, rebuilt without it."""
+
+    adapter = "yolov5"
+    imgsz = "64x96"
+
+    @pytest.fixture
+    def source(self, classic: Any) -> Path:
+        path: Path = classic.save(classic.as_trained(classic.network()))
+        return path
 
 
 class TestYolo(AdapterContract):

@@ -118,8 +118,12 @@ def _shared(value: Any, levels: int, width: int = 40) -> Any:
 
 def test_containers_that_hold_the_same_again_and_again_take_no_time() -> None:
     model = DetectionModel(copy.deepcopy(CONFIG), verbose=False)
-    model.model[0].note = _shared(0, 7)
+    model.hyp = _shared(0, 7)
     converted_by_hand(saved(model, train_args={"note": _shared(0, 7)}))
+    model.model[0].note = _shared(0, 7)
+    with pytest.raises(CheckpointError, match="its note is list, which is not data"):
+        converted_by_hand(saved(model))
+    del model.model[0].note
     model.model[0].conv.kernel_size = (_shared(0, 7), 3)
     with pytest.raises(CheckpointError, match="kernel_size"):
         converted_by_hand(saved(model))
@@ -139,7 +143,7 @@ def test_names_and_attributes() -> None:
     model = DetectionModel(copy.deepcopy(CONFIG), verbose=False)
     model.names = {0: EVIL, 1: "{__import__('os')}"}
     for layer in model.model:
-        layer.type, layer.note = EVIL, EVIL
+        layer.type = EVIL
     model.pt_path, model.task, model.criterion = "bomb.pt", EVIL, EVIL
     spec = converted_by_hand(saved(model))
     assert spec.labels == (EVIL, "{__import__('os')}")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torch import nn
-from ultralytics.nn.modules import block, conv
+from ultralytics.nn.modules import block, conv, transformer
+
+from adaptrt_ultralytics.classic import experimental
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from adaptrt.checkpoint import InertObject
 
 HOMES = ("models.common", "models.experimental", "yolov5.models.common", "yolov5.models.experimental")
 ACTIVATIONS = ("utils.activations", "yolov5.utils.activations")
@@ -20,16 +24,24 @@ LAYERS: Mapping[str, type[nn.Module]] = {
     "C3": block.C3,
     "C3Ghost": block.C3Ghost,
     "C3SPP": block.C3,
+    "C3TR": block.C3TR,
     "C3x": block.C3,
     "Concat": conv.Concat,
+    "Contract": experimental.Contract,
     "Conv": conv.Conv,
     "CrossConv": block.Bottleneck,
     "DWConv": conv.DWConv,
+    "DWConvTranspose2d": conv.DWConvTranspose2d,
+    "Expand": experimental.Expand,
     "Focus": conv.Focus,
     "GhostBottleneck": block.GhostBottleneck,
     "GhostConv": conv.GhostConv,
+    "MixConv2d": experimental.MixConv2d,
     "SPP": block.SPP,
     "SPPF": block.SPPF,
+    "Sum": experimental.Sum,
+    "TransformerBlock": transformer.TransformerBlock,
+    "TransformerLayer": transformer.TransformerLayer,
 }
 HAND_WRITTEN: Mapping[str, type[nn.Module]] = {  # predate torch's own
     "Hardswish": nn.Hardswish,
@@ -41,9 +53,9 @@ HAND_WRITTEN: Mapping[str, type[nn.Module]] = {  # predate torch's own
 }
 
 
-def layer_class(path: str) -> type[nn.Module] | None:
-    """The class for a dotted name in the checkpoint; None if there is no equivalent."""
-    module, _, name = path.rpartition(".")
+def layer_class(recorded: InertObject) -> type[nn.Module] | None:
+    """The class for a layer of the checkpoint; None where there is none that computes the same."""
+    module, _, name = recorded.path.rpartition(".")
     if module in HOMES:
         return LAYERS.get(name)
     if module in ACTIVATIONS:

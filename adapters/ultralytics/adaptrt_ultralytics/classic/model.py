@@ -12,7 +12,8 @@ from adaptrt.checkpoint import InertObject
 from adaptrt_ultralytics.checkpoints import CLASSIC_MODULES, SUPPORTED, Checkpoint, open_checkpoint
 from adaptrt_ultralytics.classic.head import AnchorDetect
 from adaptrt_ultralytics.classic.layers import layer_class
-from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, graft, is_plain
+from adaptrt_ultralytics.classic.records import check_head, require_known
+from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, graft, input_channels, is_plain
 
 if TYPE_CHECKING:
     import os
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ClassicModel(nn.Module):
-    """Anchor-based YOLOv5: images float32 [B, 3, H, W], RGB 0..1, to float32 [B, N, 5 + nc] (see ``AnchorDetect``).
+    """Anchor-based YOLOv5: images float32 [B, C, H, W], 0..1 (RGB where C is 3), to float32 [B, N, 5 + nc] (see ``AnchorDetect``).
 
     H and W are multiples of the largest of ``stride``. ``names``: class index to name. ``yaml``: the config it was
     trained with.
@@ -33,6 +34,7 @@ class ClassicModel(nn.Module):
         self.nc = len(names)
         self.yaml = dict(yaml)
         self.task = "detect"
+        self.channels = input_channels(layers)
         self.save = frozenset(
             source % len(layers) if source < 0 else source
             for layer in layers
@@ -75,14 +77,17 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
     if not isinstance(root, InertObject):
         raise checkpoint.error("the network in it has no layers.", SUPPORTED)
     heads = {f"{module}.Detect": _head_builder(checkpoint) for module in CLASSIC_MODULES}
-    layers = graft(root, layer_class, heads)
+    require_known(recorded)
+    grafted = graft(root, layer_class, heads, path="model")
+    layers = grafted.module
     if not isinstance(layers, nn.Sequential) or len(layers) < 2 or not isinstance(layers[-1], AnchorDetect):
         raise checkpoint.error("the network in it does not end in an anchor head.", SUPPORTED)
     _check_wiring(checkpoint, layers)
     yaml = recorded.get("yaml")
     model = ClassicModel(layers, _names(checkpoint, layers[-1].nc), yaml if _is_config(yaml) else {})
     head = model.head
-    check_runs(model, str(checkpoint.path), head.stride, (head.na, head.no), cells_axis=0)
+    shape, layers_of = (head.na, head.no), grafted.layers
+    check_runs(model, str(checkpoint.path), head.stride, shape, cells_axis=0, layers=layers_of, channels=model.channels)
     return model.eval().requires_grad_(False)
 
 
@@ -98,7 +103,9 @@ def _is_config(yaml: Any) -> bool:
 
 def _check_wiring(checkpoint: Checkpoint, layers: nn.Sequential) -> None:
     for index, layer in enumerate(layers):
-        source = layer.__dict__.get("f")
+        source, place = layer.__dict__.get("f"), layer.__dict__.get("i", index)
+        if place != index:
+            raise checkpoint.error(f"layer {index} says that it is layer {reprlib.repr(place)}.", SUPPORTED)
         sources = source if isinstance(source, (list, tuple)) else [source]
         if not sources or not all(
             type(each) is int and -index <= each < max(index, 1) for each in sources if each != -1
@@ -117,6 +124,7 @@ def _names(checkpoint: Checkpoint, nc: int) -> dict[int, str]:
 
 def _head_builder(checkpoint: Checkpoint) -> Builder:
     def build(recorded: InertObject, child: Callable[[str], nn.Module]) -> nn.Module:
+        check_head(recorded)
         convs = child("m")
         anchors, stride = _anchors(checkpoint, recorded)
         levels, count = anchors.shape[:2]
@@ -126,7 +134,10 @@ def _head_builder(checkpoint: Checkpoint) -> Builder:
         width = widths.pop()
         classes = width // count - 5
         if width % count or classes < 1:
-            raise ValueError(f"{width} channels are not divisible by {count} anchors")
+            raise ValueError(f"{width} channels do not divide into {count} anchors")
+        for name, number in (("no", classes + 5), ("nc", classes), ("na", count), ("nl", levels)):
+            if recorded.get(name, number) != number:
+                raise ValueError(f"its {name} is {reprlib.repr(recorded.get(name))}, and its tensors say {number}")
         head = AnchorDetect(list(convs), anchors, stride, classes)
         head.__dict__.update(f=recorded.get("f"), i=recorded.get("i"), type=recorded.path)
         return head

@@ -50,6 +50,8 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
         for one in report.exercise
         if one.ratio <= EXERCISED
     ]
+    if report.link(0).status != "passed":
+        missing += [finding.message for finding in report.findings if finding.rule == "rebuilt"]
     missing += [
         _undecided(finding) for finding in report.findings if finding.rule in _UNDECIDED and not finding.exercised
     ]

@@ -1,0 +1,300 @@
+"""Everything that a checkpoint records of a network is accounted for, or the network is refused by name.
+
+A checkpoint holds the state of each layer and the name of its class, not its code. A layer rebuilt from its class name
+computes what that class computes; a fork may use the same name for another computation, and then its state usually
+holds something that the known class does not use. So the rebuilt network runs once, and each recorded child, tensor and
+setting has to be used in that run, or stand in ``UNUSED`` with the reason why inference does not need it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptrt import CheckpointError
+from adaptrt.checkpoint import InertObject
+
+WAYS_OUT = (
+    "If you trust the file and have the code that made it, put its repository on PYTHONPATH and load it with "
+    "--trust-checkpoint, or write an adapter: adaptrt new-adapter NAME"
+)
+
+# What nn.Module keeps for itself. Not here, since they run at inference: forward hooks and forward pre-hooks.
+_BOOKKEEPING = frozenset(
+    [
+        "_parameters",
+        "_buffers",
+        "_modules",
+        "_non_persistent_buffers_set",
+        "_version",
+        "training",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_is_full_backward_hook",
+        "_forward_hooks_with_kwargs",
+        "_forward_hooks_always_called",
+        "_forward_pre_hooks_with_kwargs",
+        "_state_dict_hooks",
+        "_state_dict_pre_hooks",
+        "_load_state_dict_pre_hooks",
+        "_load_state_dict_post_hooks",
+    ]
+)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+_PARSER = "written by the parser of the configuration, for its summary"
+_SIZE = "a number of channels that the tensors have in their shapes"
+_CACHE = "computed anew for each input size"
+_EXPORT = "a switch of export and training"
+
+# What inference does not use, by class ("" stands for every class), with the reason.
+UNUSED: Mapping[str, Mapping[str, str]] = {
+    "": {
+        "i": "the place of the layer, which is compared with its place in the network",
+        "np": _PARSER,
+        "type": _PARSER,
+        "num_batches_tracked": "counts batches in training",
+        "inplace": "decides where a result is stored, not what it is",
+        "default_act": "the activation is recorded as a child",
+    },
+    "A2C2f": {"c": _SIZE},
+    "ADown": {"c": _SIZE},
+    "C2": {"c": _SIZE},
+    "C2PSA": {"c": _SIZE},
+    "C2f": {"c": _SIZE},
+    "C2fCIB": {"c": _SIZE},
+    "C2fPSA": {"c": _SIZE},
+    "C3k2": {"c": _SIZE},
+    "DWConvTranspose2d": dict.fromkeys(
+        ("in_channels", "out_channels", "kernel_size", "transposed", "_reversed_padding_repeated_twice"), _SIZE
+    ),
+    "ELAN1": {"c": _SIZE},
+    "PSA": {"c": _SIZE},
+    "RepConv": {
+        "c1": _SIZE,
+        "c2": _SIZE,
+        "g": "the groups are in the convolutions",
+        "id_tensor": "used while branches are fused",
+    },
+    "RepNCSPELAN4": {"c": _SIZE},
+    "RepVGGDW": {"dim": _SIZE},
+    "SPPELAN": {"c": _SIZE},
+    "SPPF": {"c": _SIZE},
+    "Detect": {
+        "no": _SIZE,
+        "export": _EXPORT,
+        "format": _EXPORT,
+        "dynamic": _EXPORT,
+        "xyxy": _EXPORT,
+        "separate_outputs": _EXPORT,
+        "shape": _CACHE,
+        "anchors": _CACHE,
+        "strides": _CACHE,
+        "grid": _CACHE,
+        "anchor_grid": _CACHE,
+        "onnx_dynamic": _EXPORT,
+        "legacy": "decides which layers are built; they are recorded",
+        "max_det": "of end-to-end heads",
+        "agnostic_nms": "of end-to-end heads",
+        "_end2end": "of end-to-end heads",
+        "end2end": "of end-to-end heads",
+        "one2one_cv2": "of end-to-end heads",
+        "one2one_cv3": "of end-to-end heads",
+    },
+    "DetectionModel": dict.fromkeys(
+        [
+            "args",
+            "class_weights",
+            "ckpt",
+            "ckpt_path",
+            "criterion",
+            "date",
+            "end2end",
+            "epoch",
+            "gr",
+            "hyp",
+            "names",
+            "nc",
+            "overrides",
+            "pt_path",
+            "stride",
+            "task",
+            "version",
+            "yaml",
+            "yaml_file",
+        ],
+        "describes the training or the classes",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """A module with what the checkpoint recorded of it, at its dotted path in the network.
+
+    ``settled``: its settings were compared when it was built, and only its tensors and children are left to account for.
+    """
+
+    path: str
+    module: nn.Module
+    recorded: InertObject
+    settled: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"{self.path or 'the network'} ({self.recorded.name})"
+
+
+def require_no_hooks(recorded: InertObject, path: str) -> None:
+    """Refuse hooks: functions that run before or after the layer and change what it gives."""
+    for attribute in _HOOKS:
+        hooks = recorded.get(attribute)
+        if not hooks:
+            continue
+        values = hooks.values() if isinstance(hooks, Mapping) else getattr(hooks, "entries", {}).values() or [hooks]
+        named = ", ".join(sorted({getattr(value, "path", type(value).__name__) for value in values})[:3])
+        kind = attribute.strip("_").replace("_", " ").removesuffix("s")
+        raise CheckpointError(
+            f"Layer {path or 'model'} ({recorded.name}) has a {kind} ({named}), whose code is not in the checkpoint.",
+            hint=WAYS_OUT,
+        )
+
+
+def recorded_forward(recorded: InertObject, kind: type[nn.Module], path: str) -> str | None:
+    """The method that stands in for ``forward`` on this instance, as fusing leaves it; ``None`` where none does.
+
+    A replaced ``forward`` that is not a method of the layer itself is refused.
+    """
+    if "forward" not in recorded.attributes:
+        return None
+    value = recorded.attributes["forward"]
+    method = ""
+    if isinstance(value, InertObject) and value.path == "builtins.getattr" and len(value.args) == 2:
+        owner, name = value.args
+        method = name if owner is recorded and isinstance(name, str) else ""
+    method = {"fuseforward": "forward_fuse"}.get(method, method)  # its name up to v5.0 of the classic repository
+    if method == "forward":
+        return None
+    if not method.startswith("forward_") or not callable(getattr(kind, method, None)):
+        found = f"{value.path}{value.args[1:]}" if isinstance(value, InertObject) and method == "" else repr(value)
+        raise CheckpointError(
+            f"Layer {path or 'model'} ({recorded.name}) has a forward of its own ({method or found}), whose code is not "
+            "in the checkpoint.",
+            hint=WAYS_OUT,
+        )
+    return method
+
+
+def reason_unused(kind: str, name: str) -> str | None:
+    """Why inference does not use what a layer of this class records under this name; ``None`` if it is expected to."""
+    if name in _BOOKKEEPING or name in (*_HOOKS, "forward"):
+        return "kept by torch.nn.Module"
+    return UNUSED.get(kind, {}).get(name) or UNUSED[""].get(name)
+
+
+class Usage:
+    """What the modules of a network read of themselves while it runs, and which parameters its output depends on."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.reads: dict[int, set[str]] = {id(module): set() for module in model.modules()}
+        self.unreached: set[int] = set()
+
+    def run(self, images: torch.Tensor) -> torch.Tensor:
+        """The output for these images; whatever the network raises."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.is_floating_point()]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        try:
+            with torch.enable_grad(), _recorded_reads(self.reads):
+                output = self.model(images)
+            decoded: torch.Tensor = output[0] if isinstance(output, (tuple, list)) else output
+            if decoded.requires_grad:
+                gradients = torch.autograd.grad(decoded.sum(), parameters, allow_unused=True)
+            else:
+                gradients = (None,) * len(parameters)
+        finally:
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+        self.unreached = {
+            id(parameter) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is None
+        }
+        return decoded.detach()
+
+    def unaccounted(self, layer: Rebuilt) -> list[str]:
+        """What the checkpoint records of this layer and neither the run used nor ``UNUSED`` explains."""
+        recorded, module = layer.recorded, layer.module
+        reads, kind = self.reads.get(id(module), set()), recorded.name
+        names = []
+        for name, child in recorded.mapping("_modules").items():
+            if child is not None and not self.reads.get(id(module._modules.get(name))):
+                names.append(name)
+        for tensors in (recorded.mapping("_parameters"), recorded.mapping("_buffers")):
+            for name, tensor in tensors.items():
+                own = module._parameters.get(name)
+                if tensor is not None and (name not in reads or id(own) in self.unreached):
+                    names.append(name)
+        if not layer.settled:
+            names += [name for name in recorded.attributes if name not in reads]
+        return [name for name in dict.fromkeys(names) if reason_unused(kind, name) is None]
+
+
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def _recorded_reads(reads: Mapping[int, set[str]]) -> Iterator[None]:
+    """Note every attribute that a module of ``reads`` (by id) is asked for, and by which name."""
+
+    def noted(module: nn.Module, name: str) -> Any:
+        seen = reads.get(id(module))
+        if seen is not None:
+            seen.add(name)
+        return object.__getattribute__(module, name)
+
+    with _one_at_a_time:
+        nn.Module.__getattribute__ = noted  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            del nn.Module.__getattribute__
+
+
+def require_accounted(usage: Usage, layers: Sequence[Rebuilt], source: str) -> None:
+    """Refuse a network that records something which its rebuilt form does not use, by name."""
+    found: list[tuple[Rebuilt, list[str]]] = []
+    below: list[str] = []  # what is inside a child that was named already
+    for layer in sorted(layers, key=lambda layer: layer.path.count(".")):
+        names = [] if f"{layer.path}.".startswith(tuple(below)) else usage.unaccounted(layer)
+        if names:
+            found.append((layer, names))
+            below += [f"{layer.path}.{name}." if layer.path else f"{name}." for name in names]
+    if not found:
+        return
+    layer, names = found[0]
+    others = f" ({len(found) - 1} more layers too)" if len(found) > 1 else ""
+    raise CheckpointError(
+        f"{source} cannot be rebuilt from class names: layer {layer.title} has {', '.join(names[:5])}{others}, which "
+        f"{layer.recorded.path} as known here does not use. Other code was saved under that name.",
+        hint=WAYS_OUT,
+    )
+
+
+def missing_in(error: BaseException, layers: Sequence[Rebuilt], usage: Usage) -> str | None:
+    """For a rebuilt network that fails: the layer that it fails in, with what was recorded of it and is not used."""
+    at = {id(layer.module): layer for layer in layers}
+    trace, failing = error.__traceback__, None
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        failing = at.get(id(owner), failing)
+        trace = trace.tb_next
+    if failing is None or failing.module.__class__.__module__.startswith("torch."):
+        return None
+    names = usage.unaccounted(failing)
+    return f"layer {failing.title} records {', '.join(names[:5])}, unknown to this class" if names else None

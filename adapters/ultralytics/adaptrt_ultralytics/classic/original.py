@@ -1,0 +1,230 @@
+"""Classic networks by the code that trained them: a checkout of the repository, or the package ``yolov5``.
+
+That code runs only where the user named it (``--set repo``, ``--trust-checkpoint``) or installed it. Except with
+``--trust-checkpoint`` the pickle is still read as data: its classes are taken from the repository, and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from adaptrt import CheckpointError, DependencyError, Detections, ModelSpec
+from adaptrt.checkpoint import InertObject, read_checkpoint
+from adaptrt_ultralytics.checkpoints import SUPPORTED, WRAPPERS
+from adaptrt_ultralytics.rebuild_modules import graft, input_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from adaptrt_ultralytics.checkpoints import Checkpoint
+
+_PACKAGE = "yolov5"
+_TOP = ("models", "utils")
+
+
+class OriginalClassic(nn.Module):
+    """A network of the repository's own classes, with its decoded output alone: float32 [B, N, 5 + nc]."""
+
+    def __init__(self, network: nn.Module, source: str) -> None:
+        super().__init__()
+        self.network = network
+        layers: Any = network.model
+        head: Any = layers[-1]
+        names = network.names
+        names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else dict(names)  # type: ignore[arg-type]
+        self.nc = int(head.nc)
+        self.names: Mapping[int, str] = {index: str(names.get(index, f"class{index}")) for index in range(self.nc)}
+        self.channels = input_channels(layers)
+        if not isinstance(head.stride, Tensor):
+            raise CheckpointError(f"{source} does not say the strides of its head.")
+        self.steps = tuple(int(step) for step in head.stride)
+
+    @property
+    def stride(self) -> Tensor:
+        return torch.tensor(self.steps)
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = self.network(images)
+        decoded: Tensor = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
+        return decoded
+
+
+class UnusableRepositoryError(Exception):
+    """The original code cannot be used; its message says why."""
+
+
+def load_trusted(path: Path, repo: str | None) -> nn.Module:
+    """What the pickle holds, unpickled by torch: its code runs, so only on the user's word (``--trust-checkpoint``)."""
+    with _importable(repo, keep=True):
+        try:
+            contents: Any = read_checkpoint(path, trust=True)
+        except CheckpointError as error:
+            raise CheckpointError(
+                error.message,
+                hint="Its classes have to be importable under the names that they had when it was saved: put the "
+                "repository that made it on PYTHONPATH, or give it with --set repo=PATH (adapter yolov5).",
+            ) from error
+    model = (contents.get("ema") or contents.get("model")) if isinstance(contents, dict) else contents
+    while type(model).__name__ in WRAPPERS:
+        model = model.model
+    if not isinstance(model, nn.Module):
+        raise CheckpointError(f"{path} does not hold a network, but {type(model).__name__}.", hint=SUPPORTED)
+    return model.float().eval().requires_grad_(False)
+
+
+def is_classic(network: nn.Module) -> bool:
+    """Whether a network of the repository's own classes ends in an anchor head."""
+    layers = getattr(network, "model", None)
+    head = layers[-1] if isinstance(layers, nn.Sequential) and len(layers) else None
+    return isinstance(getattr(head, "anchors", None), Tensor) and hasattr(head, "na") and hasattr(head, "nc")
+
+
+def original_predictions(
+    checkpoint: Checkpoint | OriginalClassic, image: Path, spec: ModelSpec, repo: str | None
+) -> Detections | str:
+    """What the repository's own network, letterbox and NMS find; or why they cannot be used here."""
+    if spec.image_channels != 3:
+        return "not available: the classic repository detects in images of three channels only"
+    try:
+        with _importable(repo, on_path=isinstance(checkpoint, OriginalClassic)) as prefix:
+            if prefix is None:
+                return (
+                    "not available: the network was rebuilt from class names, and the code of its repository is not here "
+                    "(--set repo=PATH, or pip install yolov5)"
+                )
+            network = checkpoint if isinstance(checkpoint, OriginalClassic) else _network(checkpoint, prefix)
+            return _detect(network, image, spec, prefix)
+    except UnusableRepositoryError as missing:
+        if repo is not None:
+            raise DependencyError(
+                f"The repository {repo} cannot be used: {missing}.",
+                hint="Install what its requirements.txt names, or leave --set repo out.",
+            ) from missing
+        return f"not available: the package {_PACKAGE} cannot be used: {missing}"
+
+
+@contextmanager
+def _importable(repo: str | None, *, on_path: bool = False, keep: bool = False) -> Iterator[str | None]:
+    """Make the repository importable; gives what stands before ``models`` in its module names, None without one.
+
+    Without ``repo`` it is the installed package, or with ``on_path`` whatever Python finds as ``models``. The top-level
+    names of a checkout (``models``, ``utils``) are common ones, so they are forgotten again unless ``keep``.
+    """
+    os.environ.setdefault("YOLOv5_AUTOINSTALL", "False")
+    if repo is None:
+        if on_path:
+            yield ""
+        else:
+            yield f"{_PACKAGE}." if _is_installed() else None
+        return
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in _TOP}
+    for name in before:
+        del sys.modules[name]
+    place = str(Path(repo).resolve())
+    sys.path.insert(0, place)
+    try:
+        yield ""
+    finally:
+        if not keep:
+            sys.path.remove(place)
+            for name in [name for name in sys.modules if name.partition(".")[0] in _TOP]:
+                del sys.modules[name]
+            sys.modules.update(before)
+
+
+def _is_installed() -> bool:
+    """Whether the package is installed: a folder of its name in the current one is not."""
+    try:
+        version(_PACKAGE)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _network(checkpoint: Checkpoint, prefix: str) -> OriginalClassic:
+    """The network of the checkpoint out of the repository's classes, without unpickling it."""
+
+    def class_of(recorded: InertObject) -> type[nn.Module] | None:
+        module, _, name = recorded.path.removeprefix(f"{_PACKAGE}.").rpartition(".")
+        if module.partition(".")[0] not in _TOP:
+            return None
+        found = getattr(_imported(prefix + module), name, None)
+        return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+
+    network: Any = graft(checkpoint.model, class_of).module
+    head = network.model[-1]
+    head.grid = [torch.empty(0) for _ in range(head.nl)]
+    if "anchor_grid" not in head._buffers:
+        head.anchor_grid = [torch.empty(0) for _ in range(head.nl)]
+    for switch in ("export", "dynamic", "onnx_dynamic"):  # instance attributes in some versions
+        if not hasattr(head, switch):
+            setattr(head, switch, False)
+    return OriginalClassic(network.float().eval().requires_grad_(False), str(checkpoint.path))
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever the repository raises while it is imported
+        raise UnusableRepositoryError(f"{name} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _function(prefix: str, *places: str) -> Any:
+    """The first of ``module.name`` that the repository has: they moved between its versions."""
+    for place in places:
+        module, _, name = place.rpartition(".")
+        if importlib.util.find_spec(prefix + module) is not None:
+            found = getattr(_imported(prefix + module), name, None)
+            if found is not None:
+                return found
+    raise UnusableRepositoryError(f"it has no {places[0]}")
+
+
+def _detect(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str) -> Detections:
+    import cv2
+
+    _imported(f"{prefix}utils")
+    letterbox = _function(prefix, "utils.augmentations.letterbox", "utils.datasets.letterbox")
+    suppress = _function(prefix, "utils.general.non_max_suppression")
+    if network.nc > 1 and "multi_label" not in inspect.signature(suppress).parameters:
+        raise UnusableRepositoryError(
+            "its non_max_suppression always gives several classes a box; use version 5.0 or later"
+        )
+    params = spec.decoder.params if spec.decoder else {}
+    wanted = {
+        "conf_thres": params.get("conf", 0.25),
+        "iou_thres": params.get("iou", 0.45),
+        "agnostic": params.get("agnostic", False),
+        "max_det": params.get("max_det", 300),
+    }
+    known = inspect.signature(suppress).parameters
+    pixels = cv2.imread(str(image))
+    boxed, _, (side, above) = letterbox(pixels, spec.image_size, auto=False)
+    batch = np.ascontiguousarray(boxed[..., ::-1].transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
+    with torch.no_grad():
+        outputs = network(torch.from_numpy(batch))
+        (found,) = suppress(outputs, **{name: value for name, value in wanted.items() if name in known})
+    found = found[: wanted["max_det"]]
+    boxes = np.asarray(found[:, :4], np.float32)
+    # its own scale_boxes ignores how its letterbox rounds, and is off by up to a pixel of the input
+    for axis, pad in ((0, side), (1, above)):
+        original, inner = pixels.shape[1 - axis], boxed.shape[1 - axis] - round(2 * pad)
+        boxes[:, axis::2] = np.clip((boxes[:, axis::2] - round(pad - 0.1)) * original / inner, 0, original)
+    return Detections(
+        boxes,
+        np.asarray(found[:, 4], np.float32),
+        np.asarray(found[:, 5], np.int64),
+        tuple(network.names[index] for index in range(network.nc)),
+    )

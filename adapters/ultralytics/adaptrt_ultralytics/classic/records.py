@@ -1,0 +1,93 @@
+"""What a classic checkpoint may record of the network itself and of its head, which are not rebuilt attribute by attribute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from adaptrt import CheckpointError
+from adaptrt_ultralytics.accounting import WAYS_OUT, reason_unused, recorded_forward, require_no_hooks
+from adaptrt_ultralytics.classic.head import AnchorDetect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adaptrt.checkpoint import InertObject
+
+# read by name: layers, names and strides; the rest describes the training, or is computed from the layers
+_MODEL = frozenset(
+    [
+        "model",
+        "names",
+        "stride",
+        "yaml",
+        "nc",
+        "save",
+        "inplace",
+        "hyp",
+        "gr",
+        "class_weights",
+        "yaml_file",
+        "md",
+        "args",
+        "traced",
+        "ch",
+        "info_dict",
+        "date",
+        "epoch",
+        "git",
+        "version",
+    ]
+)
+_HEAD = frozenset(
+    [
+        "m",
+        "anchors",
+        "anchor_grid",
+        "stride",
+        "nc",
+        "no",
+        "nl",
+        "na",
+        "grid",
+        "i",
+        "f",
+        "type",
+        "np",
+        "inplace",
+        "export",
+        "dynamic",
+        "onnx_dynamic",
+    ]
+)
+
+
+def require_known(recorded: InertObject) -> None:
+    """Refuse what the classic network does not record, and hooks."""
+    require_no_hooks(recorded, "")
+    recorded_forward(recorded, AnchorDetect, "")  # no class has a short form of it: any but its own is refused
+    _require(recorded, "the network", _MODEL)
+
+
+def check_head(recorded: InertObject) -> None:
+    """The same for the head."""
+    recorded_forward(recorded, AnchorDetect, "Detect")
+    _require(recorded, "the head", _HEAD)
+
+
+def _require(recorded: InertObject, what: str, known: frozenset[str]) -> None:
+    names: Iterable[str] = (
+        *recorded.attributes,
+        *(
+            name
+            for store in ("_modules", "_parameters", "_buffers")
+            for name, value in recorded.mapping(store).items()
+            if value is not None
+        ),
+    )
+    found = [name for name in dict.fromkeys(names) if name not in known and reason_unused(recorded.name, name) is None]
+    if found:
+        raise CheckpointError(
+            f"The checkpoint records of {what} ({recorded.path}) what {recorded.name} of the repository does not have: "
+            f"{', '.join(found[:5])}.",
+            hint=WAYS_OUT,
+        )

@@ -1,0 +1,64 @@
+"""The stand-in repository as files: a checkout that ``--set repo`` can name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+HEADER = """from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+"""
+AUGMENTATIONS = """
+import cv2
+
+
+def letterbox(im, new_shape=(640, 640), color=(114, 114, 114), auto=True, scaleFill=False, scaleup=True, stride=32):
+    height, width = im.shape[:2]
+    ratio = min(new_shape[0] / height, new_shape[1] / width)
+    inner = (round(width * ratio), round(height * ratio))
+    dw, dh = (new_shape[1] - inner[0]) / 2, (new_shape[0] - inner[1]) / 2
+    if inner != (width, height):
+        im = cv2.resize(im, inner, interpolation=cv2.INTER_LINEAR)
+    top, bottom, left, right = round(dh - 0.1), round(dh + 0.1), round(dw - 0.1), round(dw + 0.1)
+    return cv2.copyMakeBorder(im, top, bottom, left, right, cv2.BORDER_CONSTANT, value=color), ratio, (dw, dh)
+"""
+GENERAL = """
+import torch
+import torchvision
+
+
+def non_max_suppression(prediction, conf_thres=0.25, iou_thres=0.45, classes=None, agnostic=False, multi_label=False,
+                        max_det=300):
+    results = []
+    for x in prediction:
+        scores = x[:, 4:5] * x[:, 5:]
+        conf, cls = scores.max(1, keepdim=True)
+        half = x[:, 2:4] / 2
+        boxes = torch.cat((x[:, :2] - half, x[:, :2] + half), 1)
+        rows = torch.cat((boxes, conf, cls.float()), 1)[conf[:, 0] > conf_thres]
+        offset = rows[:, 5:6] * (0 if agnostic else 7680)
+        kept = torchvision.ops.nms(rows[:, :4] + offset, rows[:, 4], iou_thres)[:max_det]
+        results.append(rows[kept])
+    return results
+
+"""
+
+
+def write_repository(folder: Path, homes: Mapping[str, Iterable[type]]) -> Path:
+    """``models/common.py``, ``models/yolo.py`` and ``utils`` in ``folder``, out of the sources of the classes."""
+    for name in ("models", "utils"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").touch()
+    for home, kinds in homes.items():
+        sources = "\n\n".join(inspect.getsource(kind) for kind in kinds)
+        (folder / f"{home.replace('.', '/')}.py").write_text(HEADER + sources)
+    (folder / "utils" / "augmentations.py").write_text(AUGMENTATIONS)
+    (folder / "utils" / "general.py").write_text(GENERAL)
+    return folder

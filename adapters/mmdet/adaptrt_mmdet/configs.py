@@ -89,10 +89,12 @@ def _run(name: str, read: Callable[[], Config], folder: Path | None = None) -> C
             return read()
     except Exception as error:  # whatever the user's code raises
         cause = deepest_cause(error)
-        where = f" in {folder} and in the current folder" if isinstance(cause, ImportError) and folder else ""
+        hint = "A config is Python code: run it separately, and check its base configs."
+        if isinstance(cause, ImportError) and folder is not None:
+            hint = f"Its custom_imports are searched for in {folder}, in the current folder, and on PYTHONPATH."
         raise ModelError(
             f"Config {name} cannot be read: {type(cause).__name__}: {cause}",
-            hint=f"A config is Python, and so are its custom_imports, which are looked for{where or ' on PYTHONPATH'}.",
+            hint=hint,
         ) from error
 
 

@@ -131,15 +131,22 @@ def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source, 
 
 def image_size(model: nn.Module) -> tuple[int, int]:
     """Height and width that the model was built for, or was trained at where it takes any."""
-    built = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    built = getattr(getattr(_inner(model), "patch_embed", None), "img_size", None)
     height, width = built or model.pretrained_cfg["input_size"][-2:]  # type: ignore[index]
     return int(height), int(width)
+
+
+def _inner(model: nn.Module) -> Any:
+    """The model inside timm's wrapper for feature maps."""
+    return model.model if hasattr(model, "feature_names") else model
 
 
 def is_fixed(model: nn.Module) -> bool:
     """Whether the model is laid out for one image size."""
     config: Any = model.pretrained_cfg
-    return bool(getattr(getattr(model, "patch_embed", None), "strict_img_size", config.get("fixed_input_size", False)))
+    return bool(
+        getattr(getattr(_inner(model), "patch_embed", None), "strict_img_size", config.get("fixed_input_size", False))
+    )
 
 
 def asked_size(ctx: Conversion, stride: int) -> tuple[int, int] | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,53 @@ def test_random_weights_of_a_one_stage_detector_are_told(tmp_path: Path) -> None
     mmdet.model_spec(ctx, mmdet.load_model(ctx))
     assert len(said) == 1
     assert "--weights" in said[0]
+
+
+NECK = """
+from mmdet.models.necks import CSPNeXtPAFPN
+from mmdet.registry import MODELS
+
+
+@MODELS.register_module()
+class ShopNeck(CSPNeXtPAFPN):
+    pass
+"""
+
+
+def test_custom_imports_beside_the_config(tmp_path: Path) -> None:
+    """In a process of its own: mmcv's compiled part is stood in for before the user's code asks for it."""
+    package = tmp_path / "shopnet"
+    package.mkdir()
+    (package / "__init__.py").write_text(NECK)
+    (tmp_path / "shop.py").write_text(
+        "_base_ = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'\n"
+        "custom_imports = dict(imports=['shopnet'])\n"
+        "model = dict(neck=dict(type='ShopNeck'))\n"
+    )
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from adaptrt import Conversion, Request\n"
+        "from adaptrt_mmdet import mmdet\n"
+        "from adaptrt_mmdet.options import MmdetOptions\n"
+        "ctx = Conversion(Request(sys.argv[1], 'mmdet'), MmdetOptions(), Path())\n"
+        "print('NECK', type(mmdet.load_model(ctx).detector.neck).__name__, len(ctx.notes))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "shop.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=package,
+    )
+    assert "NECK ShopNeck 1" in done.stdout, done.stderr
+
+
+def test_the_first_cause_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "brokennet.py").write_text("import surely_not_installed\n")
+    (tmp_path / "broken.py").write_text(
+        "_base_ = 'mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py'\ncustom_imports = dict(imports=['brokennet'])\n"
+    )
+    with pytest.raises(ModelError, match="No module named 'surely_not_installed'") as caught:
+        load_config(str(tmp_path / "broken.py"), {})
+    assert str(tmp_path) in str(caught.value.hint)

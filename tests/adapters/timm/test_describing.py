@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,15 @@ def test_a_convolutional_network_takes_any_size(conversion: Make) -> None:
     assert any_model.model_spec(ctx, model).image_size == (96, 64)
 
 
-def test_other_channels_make_no_image(conversion: Make, micro_file: Path) -> None:
-    ctx = conversion("resnet10t", {"model_args": {"in_chans": 1}})
+def test_other_channels_need_a_normalization_of_their_own(conversion: Make) -> None:
+    """timm's configs have that of RGB; what was trained with another is the user's to say."""
+    said: list[str] = []
+    ctx = dataclasses.replace(conversion("resnet10t", {"model_args": {"in_chans": 2}}), warn=said.append)
     spec = any_model.model_spec(ctx, any_model.load_model(ctx))
     assert spec.image is None
-    assert [dim.opt for dim in spec.inputs[0].dims][1:] == [1, 176, 176]
+    assert [dim.opt for dim in spec.inputs[0].dims][1:] == [2, 176, 176]
+    assert any("--set mean" in text for text in said)
+    ctx = conversion("resnet10t", {"model_args": {"in_chans": 2}, "mean": (0.4, 0.2), "std": (0.5, 0.3)})
+    spec = any_model.model_spec(ctx, any_model.load_model(ctx))
+    assert spec.image is not None
+    assert (spec.image.mean, spec.image.std, spec.image_channels) == ((0.4, 0.2), (0.5, 0.3), 2)

@@ -210,3 +210,55 @@ def test_names_of_imagenet(conversion: Make) -> None:
     spec = any_model.model_spec(ctx, any_model.load_model(ctx))
     assert spec.labels[207] == "golden retriever"
     assert len(spec.labels) == 1000
+
+
+def test_no_classes_are_embeddings(micro_file: Path, conversion: Make) -> None:
+    """0 was taken for not given; the weights' own head is left out."""
+    import torch
+
+    from adaptrt_timm import swin
+
+    ctx = conversion(micro_file, {"num_classes": 0})
+    model = swin.load_model(ctx)
+    spec = swin.model_spec(ctx, model)
+    with torch.no_grad():
+        embedding = model(torch.rand(2, *(axis.opt for axis in spec.inputs[0].dims[1:])))
+    assert embedding.ndim == 2
+    assert embedding.shape[1] == model.num_features
+    assert spec.task == "values"
+    assert [output.name for output in spec.outputs] == ["embedding"]
+    assert spec.labels == ()
+    assert spec.image is not None
+
+
+def test_no_classes_by_name(conversion: Make) -> None:
+    from adaptrt_timm import any_model
+
+    model = any_model.load_model(conversion("resnet18", {"num_classes": 0}))
+    assert model.num_classes == 0
+
+
+@pytest.mark.parametrize(("indices", "names"), [(None, 2), ((1,), 1)])
+def test_feature_maps_have_names(micro_file: Path, conversion: Make, indices: Any, names: int) -> None:
+    import torch
+
+    from adaptrt_timm import swin
+
+    ctx = conversion(micro_file, {"features_only": True, **({"out_indices": indices} if indices else {})})
+    model = swin.load_model(ctx)
+    spec = swin.model_spec(ctx, model)
+    with torch.no_grad():
+        maps = model(torch.rand(1, *(axis.opt for axis in spec.inputs[0].dims[1:])))
+    assert len(maps) == len(spec.outputs)
+    assert spec.outputs[-1].name == f"features{len(maps) - 1 if indices is None else 1}"
+    assert all(each.ndim == 4 for each in maps)
+    assert spec.task == "values"
+    assert isinstance(swin.framework_predictions(ctx, Path("unused.png")), str)
+
+
+def test_stages_that_are_not_there(micro_file: Path, conversion: Make) -> None:
+    from adaptrt import UsageError
+    from adaptrt_timm import swin
+
+    with pytest.raises(UsageError, match="out_indices"):
+        swin.load_model(conversion(micro_file, {"features_only": True, "out_indices": (9,)}))

@@ -14,7 +14,10 @@ pytest.importorskip("ultralytics", reason="needs the package ultralytics")
 import classic_repository  # noqa: E402
 
 import adaptrt  # noqa: E402
+from adaptrt import Conversion, Request, ShapeRequest  # noqa: E402
 from adaptrt.errors import AdaptrtError  # noqa: E402
+from adaptrt_ultralytics import yolov5  # noqa: E402
+from adaptrt_ultralytics.options import Yolov5Options  # noqa: E402
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def convert(path: Path, image: Path | None, **more: Any) -> adaptrt.Report:
-    options = {"conf": 0.57, **more.pop("options", {})}  # a few boxes, none of them outside of the image
+    options = {"max_det": 5, **more.pop("options", {})}  # boxes of made-up weights that lie inside the image
     return adaptrt.convert(
         path,
         adapter="yolov5",
@@ -81,7 +84,7 @@ def test_without_the_repository_it_is_partly_verified(classic: Any, image: Path)
     assert any("rebuilt from the class names" in text for text in report.verdict.missing)
 
 
-def test_a_fork_converts_by_its_own_code_on_the_users_word(classic: Any, repo: Path, image: Path) -> None:
+def test_a_fork_loads_by_its_own_code_on_the_users_word(classic: Any, repo: Path, image: Path, tmp_path: Path) -> None:
     common = repo / "models" / "common.py"
     common.write_text(common.read_text().replace("class SPPF", "class Other(nn.Identity):\n    pass\n\n\nclass SPPF"))
     model = classic.network()
@@ -92,14 +95,22 @@ def test_a_fork_converts_by_its_own_code_on_the_users_word(classic: Any, repo: P
     with pytest.raises(AdaptrtError, match=r"models\.common\.Other") as caught:
         convert(path, None)
     assert "--trust-checkpoint" in str(caught.value.hint)
+    trusted = Request(str(path), "yolov5", trust_checkpoint=True, shapes=ShapeRequest(imgsz=(64, 96)))
     with pytest.raises(AdaptrtError, match="No module named") as caught:
-        convert(path, None, trust_checkpoint=True)
+        yolov5.load_model(Conversion(trusted, Yolov5Options(), tmp_path))
     assert "--set repo=PATH" in str(caught.value.hint)
-    with forgotten():
-        report = convert(path, image, trust_checkpoint=True, options={"repo": str(repo)})
-    assert report.link(0).status == "passed", report.link(0).reason
-    assert report.verdict is not None
-    assert not any("rebuilt" in text for text in report.verdict.missing)
+    ctx = Conversion(trusted, Yolov5Options(str(repo)), tmp_path)
+    images = torch.rand(1, 3, 64, 96)
+    with forgotten(), torch.no_grad():
+        loaded = yolov5.load_model(ctx)
+        assert torch.equal(loaded(images), model(images))
+        spec, _ = trusted.shapes.apply(yolov5.model_spec(ctx, loaded))
+        assert not ctx.findings
+        assert list(yolov5.patches(loaded, spec)) == []
+        assert len(yolov5.framework_predictions(ctx, image, spec).scores) > 0
+        dynamic, _ = ShapeRequest(imgsz=(64, 96), dynamic=frozenset({"hw"})).apply(spec)
+        with pytest.raises(AdaptrtError, match="--trust-checkpoint"):
+            yolov5.patches(loaded, dynamic)
 
 
 class forgotten:

@@ -145,3 +145,12 @@ def test_networks_that_are_none(classic: Any, change: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_classic(classic.save({"model": original}))
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(("channels", "old"), [(1, False), (2, True), (4, False)])
+def test_channels_come_from_the_first_convolution(classic: Any, channels: int, old: bool) -> None:
+    original = classic.network(channels=channels, old=old)
+    model = load_classic(classic.save({"model": original}))
+    images = torch.rand(1, channels, 64, 64)
+    assert model.channels == channels
+    assert close(output_of(model, images), output_of(original, images))

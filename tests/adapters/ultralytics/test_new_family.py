@@ -212,3 +212,26 @@ def test_settings_are_data_only(tmp_path: Path) -> None:
         CheckpointError, match=r"model\.0 .*its code is torch\.nn\.modules\.conv\.Conv2d, which is not data"
     ):
         load_new_family(tmp_path / "best.pt")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_channels_come_from_the_first_convolution(tmp_path: Path, channels: int) -> None:
+    import numpy as np
+
+    from adaptrt import Conversion, Request, ShapeRequest
+    from adaptrt.vision.transforms import transform_batch
+    from adaptrt_ultralytics import yolo
+
+    torch.manual_seed(0)
+    original = DetectionModel("yolov8n.yaml", ch=channels, nc=3, verbose=False).eval()
+    path = saved(original, tmp_path / "best.pt")
+    ctx = Conversion(Request(str(path), "yolo"), None, tmp_path)
+    model = yolo.load_model(ctx)
+    spec, _ = ShapeRequest(imgsz=(64, 96)).apply(yolo.model_spec(ctx, model))
+    assert spec.image_channels == channels
+    np.save(tmp_path / "image.npy", np.random.default_rng(0).integers(0, 256, (50, 70, channels), np.uint8))
+    arrays, _ = transform_batch([np.load(tmp_path / "image.npy")], spec)
+    images = torch.from_numpy(arrays["images"])
+    assert torch.equal(model(images), output_of(original.half().float(), images))
+    if channels != 1:  # Ultralytics takes gray from an image file
+        assert yolo.framework_predictions(ctx, tmp_path / "image.npy", spec).names == spec.labels

@@ -129,3 +129,43 @@ def test_encoded_images_can_be_embedded() -> None:
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(encode_image(PIXELS, ".png")))), PIXELS)
     assert Image.open(io.BytesIO(encode_jpeg(PIXELS))).format == "JPEG"
     assert len(encode_jpeg(PIXELS, 10)) < len(encode_jpeg(PIXELS, 95))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+def test_bands_of_files_and_arrays(tmp_path: Path, channels: int) -> None:
+    from adaptrt.vision.images import for_display
+
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 9, channels), np.uint8)
+    np.save(tmp_path / "bands.npy", pixels)
+    assert np.array_equal(read_image(tmp_path / "bands.npy", channels), pixels)
+    assert np.array_equal(read_image(pixels, channels), pixels)
+    assert read_image(tmp_path / "bands.npy", None).shape == (6, 9, channels)
+    assert for_display(pixels).shape == (6, 9, 3)
+    assert cv2.imwritemulti(str(tmp_path / "bands.tif"), [pixels[..., band] for band in range(channels)])
+    assert np.array_equal(read_image(tmp_path / "bands.tif", channels), pixels)
+    assert tmp_path / "bands.npy" in find_images(tmp_path)
+
+
+def test_gray_is_read_from_any_image(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "color.png"), rgb[..., ::-1])
+    expected = cv2.imread(str(tmp_path / "color.png"), cv2.IMREAD_GRAYSCALE)[..., None]
+    assert np.array_equal(read_image(tmp_path / "color.png", 1), expected)
+    assert np.abs(read_image(rgb, 1).astype(int) - expected).max() <= 1
+
+
+def test_other_channels_than_the_models_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "two.npy", np.zeros((4, 4, 2), np.uint8))
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    for name, channels, said in (
+        ("two.npy", 4, "4 channels"),
+        ("two.npy", 3, "3 channels"),
+        ("objects.npy", 4, "NumPy"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            read_image(tmp_path / name, channels)
+    with pytest.raises(ImageError, match="4 channels"):
+        read_image(np.zeros((4, 4, 2), np.uint8), 4)
+    assert cv2.imwrite(str(tmp_path / "three.png"), np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ImageError, match="4 channels"):
+        read_image(tmp_path / "three.png", 4)

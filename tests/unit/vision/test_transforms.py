@@ -1,3 +1,5 @@
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -107,3 +109,26 @@ def test_boxes_go_there_and_back(height: int, width: int, size: tuple[int, int],
     np.testing.assert_allclose(boxes_to_original(corners * scale + offset, meta), corners, rtol=1e-3, atol=1e-3)
     outside = boxes_to_original(np.array([[-1e4, -1e4, 1e4, 1e4]], np.float32), meta)
     np.testing.assert_array_equal(outside, [[0, 0, width, height]])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+@pytest.mark.parametrize("library", ["cv2", "pil"])
+def test_each_band_is_treated_alike(channels: int, library: Literal["cv2", "pil"]) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
+    bands = np.repeat(rgb[..., :1], channels, axis=2)
+    transform = ImageTransform(library=library, mean=(0.25,), std=(2.0,))
+    out = np.empty((channels, 32, 64), np.float32)
+    _, meta = transform_image(bands, transform, (32, 64), out=out)
+    alone, expected = transform_image(rgb, transform, (32, 64))
+    assert all(np.array_equal(plane, alone[0]) for plane in out)
+    assert meta == expected
+
+
+def test_bands_need_a_mean_each() -> None:
+    with pytest.raises(ShapeError, match="mean has values"):
+        transform_image(
+            np.zeros((8, 8, 4), np.uint8),
+            ImageTransform(mean=(0.1, 0.2, 0.3)),
+            (8, 8),
+            out=np.empty((4, 8, 8), np.float32),
+        )

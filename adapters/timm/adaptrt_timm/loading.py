@@ -112,7 +112,7 @@ def constructor_args(ctx: Conversion, source: Source) -> dict[str, Any]:
 def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source, *, headless: bool = False) -> None:
     """Load the weights through the model's own filter, which renames and resizes what older releases wrote.
 
-    ``headless``: the model was built without a classifier, and that of the weights is left out.
+    ``headless``: the model was built without a classifier; that of the weights is ignored.
     """
     module = sys.modules[type(model).__module__]
     convert = getattr(module, "checkpoint_filter_fn", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -419,3 +420,13 @@ def test_the_report_beside_the_file(image: Path) -> None:
     assert Report.from_json(Path("out/shop.report.json").read_text()).to_json() == report.to_json()
     assert report.environment["torch"]
     assert report.plugins["tiny"] == "adaptrt-tiny 0.3"
+
+
+def test_a_failure_names_the_file_of_an_earlier_conversion(tiny: str) -> None:
+    convert("classifier", output="net.onnx", verify="none")
+    with pytest.raises(adaptrt.AdaptrtError) as caught:
+        convert("damaged", output="net.onnx")
+    assert re.search(r"net\.onnx of \d{4}-\d\d-\d\d \d\d:\d\d is from an earlier conversion", str(caught.value.hint))
+    with pytest.raises(adaptrt.VerificationError, match="not verified, and --require verified"):
+        convert("classifier", output="other.onnx", verify="none", require="verified")
+    assert not Path("other.onnx").exists()

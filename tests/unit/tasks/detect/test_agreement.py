@@ -100,3 +100,16 @@ def test_metrics_are_as_strict_as_the_precision() -> None:
         (metric,) = task_named("detect").metrics(spec, precision_named(precision))
         values[precision] = metric.compute([one], [moved])
     assert values == {"fp32": 0.0, "fp16": 1.0, "int8": 1.0}
+
+
+def test_boxes_within_the_pixel_tolerance_are_the_same_without_area_too() -> None:
+    thin, moved = (found((320, 10, 320, 50), scores=[0.9]), found([[320, 10.0001, 320, 50]], scores=[0.9]))
+    assert matched_boxes(0.99, 1e-3, 0.25).compute([thin], [moved]) == 1.0
+    far = found((321, 10, 321, 50), scores=[0.9])
+    metric = matched_boxes(0.99, 1e-3, 0.25)
+    assert metric.compute([thin], [far]) < 1.0
+    assert metric.explain is not None
+    said = metric.explain([thin], [far])
+    assert "image 1: missing" in said
+    assert "[320, 10, 320, 50]" in said
+    assert "added" in said

@@ -16,10 +16,6 @@ TRAINED = Path(__file__).parents[1] / "fixtures" / "yolov5n_shapes.pt"
 Change = Callable[[Any], None]
 
 
-def hook(*_: Any) -> None:
-    """A function that a pickle names."""
-
-
 def checkpoint(change: Change) -> Callable[[Path, bool], str]:
     """Writes the trained checkpoint, with the change or as it is, and an image with something to find."""
 
@@ -53,7 +49,14 @@ def gate(channels: int) -> Any:
 
 
 def register(kind: str) -> Change:
-    return lambda model: getattr(model.model[1], kind)(hook)
+    """The hook is a function of the package, which a checkpoint may name."""
+
+    def change(model: Any) -> None:
+        from ultralytics.utils.torch_utils import scale_img
+
+        getattr(model.model[1], kind)(scale_img)
+
+    return change
 
 
 def buffer(model: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.framework import Command, arguments, general_options, option
 from adaptrt.cli.output import echo
 from adaptrt.cli.predict import _known_device
@@ -49,7 +50,8 @@ EXAMPLES = (
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@option("--data", metavar="PATH", required=True, section=DATA, help="classify: a folder with one folder of images per class. detect: COCO annotations (.json). semantic: a folder with images/ and masks/.")  # fmt: skip
+@adoption_flags
+@option("--data", metavar="PATH", required=True, section=DATA, help="classify: a folder with one folder of images per class. detect: COCO annotations (.json) or Ultralytics' data.yaml. semantic: a folder with images/ and masks/.")  # fmt: skip
 @option("--images", metavar="DIR", section=DATA, help="The folder of the images, for detect and semantic.  [default: images/ beside the annotations]")  # fmt: skip
 @option("--batch", type=int, metavar="N", section=DATA, help="Batch size.  [default: the model's opt size]")
 @option("--limit", type=int, metavar="N", section=DATA, help="Maximum number of images, spread over the data.")
@@ -72,6 +74,9 @@ def evaluate(
     plugin_libs: tuple[str, ...],
     ort_custom_ops: tuple[str, ...],
     plugins_file: str | None,
+    decoder: str | None,
+    imgsz: str | None,
+    names: str | None,
     data: str,
     images: str | None,
     batch: int | None,
@@ -127,6 +132,7 @@ def evaluate(
         limit=limit,
         params=params,
         device=device,
+        adoption=adoption_of(decoder, imgsz, names),
         adapter=adapter,
         source=source,
         weights=Path(weights) if weights else None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.framework import Command, arguments, general_options, option
 from adaptrt.cli.output import echo
 
@@ -26,6 +27,10 @@ EXAMPLES = (
     ("adaptrt predict best.onnx photos/ --set conf=0.4 -o found/", "run on a folder, with a higher threshold"),
     ("adaptrt predict best.onnx 'clips/**/*.png' --json > found.json", "print JSON; draw nothing"),
     ("adaptrt predict best.onnx photos/ --save txt", "also write a label file for each image"),
+    (
+        "adaptrt predict any.onnx photos/ --decoder yolo --imgsz 640 --names coco.txt",
+        "a file that adaptrt did not write",
+    ),
 )
 
 
@@ -90,6 +95,7 @@ def _description_of(name: str) -> list[tuple[str, str]]:
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
+@adoption_flags
 @option("-o", "--output", metavar="PATH", section=RESULTS, help="Output folder, or file for a single image.  [default: predictions/]")  # fmt: skip
 @option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions to a folder FORMAT: json, csv, coco, txt (YOLO), png (class maps) or npz, depending on the task.")  # fmt: skip
 @option("--executor", metavar="NAME", default="local", show_default=True, section=EXECUTION, help="Where to run the model; executors are listed below.")  # fmt: skip
@@ -107,6 +113,9 @@ def predict(
     plugin_libs: tuple[str, ...],
     ort_custom_ops: tuple[str, ...],
     plugins_file: str | None,
+    decoder: str | None,
+    imgsz: str | None,
+    names: str | None,
     output: str | None,
     formats: tuple[str, ...],
     executor: str,
@@ -143,6 +152,7 @@ def predict(
         allow_host_code=allow_host_code,
         plugin_libs=plugin_libs,
         plugins_file=plugins_file,
+        adoption=adoption_of(decoder, imgsz, names),
         own=_own_options(executor, chosen.options, parse_pairs(executor_pairs)),
         warn=lambda text: echo(f"Warning: {text}", err=True),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import UsageError
+from adaptrt.specs.adoption import Adoption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class EvaluationRequest:
     - ``batch``: images at a time; ``None``: the spec's optimum. ``limit``: at most so many images, spread over the data
     - ``params`` of the decoder and, for eager, of the adapter
     - ``adapter``, ``source``, ``weights`` and ``trust_checkpoint``, for eager: what ``convert`` was given
+    - ``adoption``: what the user says about files that adaptrt did not write
     - ``images``: the folder of the images, if the task's data set has them elsewhere
     - ``plugin_libs`` and ``custom_ops``: libraries for TensorRT and for ONNX Runtime
     - ``score``: whether scores are counted
@@ -31,6 +33,7 @@ class EvaluationRequest:
     limit: int | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     device: str | None = None
+    adoption: Adoption | None = None
     adapter: str | None = None
     source: str | None = None
     weights: Path | None = None

@@ -40,6 +40,7 @@ class Subject:
             plugin_libs=request.plugin_libs,
             custom_ops=request.custom_ops,
             plugins_file=request.plugins_file,
+            adoption=request.adoption,
         )
 
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from adaptrt.errors import GraphError
+from adaptrt.graph.node_writer import NodeWriter
 from adaptrt.onnxfile.node_rules import NMS_SCOPE
 from adaptrt.specs import METADATA_KEY, ModelSpec
 
@@ -89,17 +90,15 @@ def nms_alone(outputs: Sequence[tuple[str, Sequence[int | str]]], layout: BoxLay
     return model
 
 
-class _Nms:
-    """Adds nodes to a model. Values are named by position, so that a graph is the same every time."""
+class _Nms(NodeWriter):
+    """Adds NMS to a model."""
 
     def __init__(
         self, model: onnx.ModelProto, layout: BoxLayout, plan: NmsPlan, renamed: dict[str, str] | None = None
     ) -> None:
-        self.model, self.graph, self.layout, self.plan = model, model.graph, layout, plan
+        super().__init__(model, NMS_SCOPE)
+        self.layout, self.plan = layout, plan
         self.renamed = renamed or {}
-        self.opset = next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
-        self.count = 0
-        self.constants: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
         self.outputs = {value.name: value for value in self.graph.output}
         self.batch = self.graph.output[0].type.tensor_type.shape.dim[0]
 
@@ -357,60 +356,3 @@ class _Nms:
         for name, shape in zip(names, shapes, strict=True):
             kind = TensorProto.FLOAT if name in (SCHEMA[1], SCHEMA[2]) else TensorProto.INT32
             self.graph.output.append(helper.make_tensor_value_info(name, kind, [batch, *shape]))
-
-    # nodes and constants
-
-    def named(self, kind: str, *inputs: str, output: str, **attributes: Any) -> str:
-        self.graph.node.append(
-            helper.make_node(kind, list(inputs), [output], name=f"{NMS_SCOPE}{kind}_{self.count}", **attributes)
-        )
-        self.count += 1
-        return output
-
-    def ops(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
-        name = f"{NMS_SCOPE}{kind}_{self.count}"
-        self.count += 1
-        made = [f"{name}_output_{number}" for number in range(outputs)]
-        self.graph.node.append(helper.make_node(kind, list(inputs), made, name=name, **attributes))
-        return made
-
-    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        return self.ops(kind, *inputs, outputs=1, **attributes)[0]
-
-    def floats(self, kind: str, *inputs: str) -> str:
-        """A comparison, or a logical operation, as float32: 0 or 1."""
-        return self.op("Cast", self.op(kind, *inputs), to=TensorProto.FLOAT)
-
-    def reduce(self, kind: str, value: str, *axes: int, keepdims: int) -> str:
-        """Axes became an input with opset 13 for sums, with 18 for the others."""
-        if self.opset >= (13 if kind == "ReduceSum" else 18):
-            return self.op(kind, value, self.integers(axes), keepdims=keepdims)
-        return self.op(kind, value, axes=list(axes), keepdims=keepdims)
-
-    def column(self, value: str, axis: int) -> str:
-        """[B, K] to [B, 1, K] (``axis`` 1) or [B, K, 1] (2)."""
-        if self.opset >= 13:
-            return self.op("Unsqueeze", value, self.integers([axis]))
-        return self.op("Unsqueeze", value, axes=[axis])
-
-    def rows(self, boxes: str, index: str) -> str:
-        """Boxes [B, N, 4] at indices [B, K]."""
-        column = self.column(index, 2)
-        return self.op("GatherElements", boxes, self.op("Concat", *[column] * 4, axis=2), axis=1)
-
-    def slice(self, value: str, axis: int, start: int, stop: int) -> str:
-        return self.op("Slice", value, self.integers([start]), self.integers([stop]), self.integers([axis]))
-
-    def number(self, value: float) -> str:
-        return self.constant(np.array(value, np.float32))
-
-    def integers(self, values: Sequence[int]) -> str:
-        return self.constant(np.array(values, np.int64))
-
-    def constant(self, value: Any) -> str:
-        array = np.asarray(value)
-        key = (array.dtype.str, array.tobytes(), array.shape)
-        if key not in self.constants:
-            self.constants[key] = f"{NMS_SCOPE}constant_{len(self.constants)}"
-            self.graph.initializer.append(numpy_helper.from_array(array, self.constants[key]))
-        return self.constants[key]

@@ -27,6 +27,7 @@ class LocalExecutor:
             allow_host_code=options.allow_host_code,
             plugin_libs=options.plugin_libs,
             plugins_file=options.plugins_file,
+            adoption=options.adoption,
         ) as opened:
             for warning in opened.warnings:
                 options.warn(warning)

@@ -53,9 +53,8 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
             hint="Omit --nms: the outputs need none.",
         )
     if not isinstance(decode, FromCandidates) or decode.layout is None:
-        what = f"task {spec.task}" if spec.task != "detect" else "its outputs are not boxes and scores in input pixels"
         raise UsageError(
-            f"--nms: decoder {name!r} has no form inside a graph ({what}).",
+            f"--nms: decoder {name!r} has no form inside a graph, which takes boxes and scores in input pixels.",
             hint="Omit --nms; adaptrt predict applies NMS after the network.",
         )
     names = [target.name for target in targets_of(request)]

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptrt.errors import ModelError
+from adaptrt.errors import AdaptrtError, ModelError, UsageError
 from adaptrt.options import fill_options, no_option, takes_option
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backends import Backend, KeepsManifest, OpenOptions
-from adaptrt.specs.runners import Runner
+from adaptrt.specs.runners import FileRunner, Runner
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 
 
@@ -139,8 +140,11 @@ def load(
     allow_host_code: bool = False,
     plugin_libs: Sequence[str | Path] = (),
     plugins_file: str | Path | None = None,
+    adoption: Adoption | None = None,
 ) -> Model:
     """Open a file that adaptrt wrote, with the backend of its suffix.
+
+    Another file is opened if it says how to use it (metadata of Ultralytics, outputs of EfficientNMS), or ``adoption`` does.
 
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine).
     """
@@ -156,12 +160,34 @@ def load(
         allow_host_code=allow_host_code,
     )
     runner = backend.open(path, options)
-    if runner.spec is None:
+    try:
+        spec, note = _spec_of(runner, path, backend, adoption or Adoption())
+    except AdaptrtError:
         runner.close()
-        raise _without_spec(path, backend)
-    model = Model(runner, runner.spec, path, plugins_file=Path(plugins_file) if plugins_file else None)
-    model.warnings += runner.warnings
+        raise
+    model = Model(runner, spec, path, plugins_file=Path(plugins_file) if plugins_file else None)
+    model.warnings += [*runner.warnings, *note]
     return model
+
+
+def _spec_of(runner: FileRunner, path: Path, backend: Backend, said: Adoption) -> tuple[ModelSpec, list[str]]:
+    """The spec in the file; else one for a file from elsewhere, and a note about it."""
+    from adaptrt.pipeline.adopt import adopt_spec, recognize
+
+    if runner.spec is not None:
+        if said:
+            raise UsageError(
+                f"{path.name} has a spec of its own: --decoder, --imgsz and --names are for other files.",
+                hint="To change parameters of the decoder: --set conf=0.4",
+            )
+        return runner.spec, []
+    inputs, outputs, metadata = (getattr(runner, name, ()) for name in ("inputs", "outputs", "metadata"))
+    metadata = dict(metadata)
+    if not outputs or (not said.decoder and recognize(outputs, metadata).decoder is None):
+        raise _without_spec(path, backend)
+    spec, source = adopt_spec(path.name, inputs, outputs, metadata, said)
+    assert spec.decoder is not None
+    return spec, [f"{path.name} was not written by adaptrt: decoder {spec.decoder.name}, from {source}"]
 
 
 def _without_spec(path: Path, backend: Backend) -> ModelError:
@@ -169,7 +195,8 @@ def _without_spec(path: Path, backend: Backend) -> ModelError:
     if not isinstance(backend, KeepsManifest):
         return ModelError(
             f"{path.name} has no adaptrt spec: {unknown}.",
-            hint="Convert the checkpoint with adaptrt convert; adaptrt inspect shows what the file contains.",
+            hint="Convert the checkpoint with adaptrt convert; or name the decoder of its outputs: --decoder yolo (and --imgsz, "
+            "--names).",
         )
     return ModelError(
         f"{path.name} has no manifest ({path.name}.json): {unknown}.",

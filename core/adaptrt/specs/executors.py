@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.registry import Registry
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class ExecutorOptions:
     """How the model is opened and run: what ``adaptrt.load`` and a call of the model take.
 
     ``params`` are parameters of the decoder as text, ``own`` an instance of the executor's ``options`` (``None`` if
-    it has none). ``warn`` receives warnings for the user.
+    it has none). ``adoption``: what the user says about a file that adaptrt did not write. ``warn`` receives warnings for the user.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -34,6 +35,7 @@ class ExecutorOptions:
     allow_host_code: bool = False
     plugin_libs: tuple[str, ...] = ()
     plugins_file: str | None = None
+    adoption: Adoption | None = None
     own: Any = None
     warn: Callable[[str], None] = _ignore
 

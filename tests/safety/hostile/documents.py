@@ -89,6 +89,30 @@ def coco(
     return make
 
 
+def data_yaml(text: str, labels: str = "0 0.5 0.5 0.2 0.2\n") -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        model(folder, DETECT)
+        (folder / "images").mkdir()
+        (folder / "labels").mkdir()
+        (folder / "images" / "image.png").symlink_to(folder / "image.png")
+        (folder / "labels" / "image.txt").write_text(labels)
+        (folder / "data.yaml").write_text(text)
+
+    return make
+
+
+def foreign(**metadata: str) -> Callable[[Path], None]:
+    """A file without a spec, with metadata as Ultralytics writes it."""
+    given = {"names": "['a', 'b', 'c']", "stride": "32", "task": "classify", **metadata}
+
+    def change(proto: Any) -> None:
+        for key, value in given.items():
+            entry = proto.metadata_props.add()
+            entry.key, entry.value = key, value
+
+    return lambda folder: model(folder, None, change=change)
+
+
 def class_folder(name: str) -> Callable[[Path], None]:
     def make(folder: Path) -> None:
         model(folder, {**SPEC, "labels": []})
@@ -117,6 +141,18 @@ EAGER = ("evaluate", "evil.onnx", "--data", "set", "--backend", "eager")
 ONNX = ("predict", "evil.onnx", "image.png")
 ENGINE, LOOK = ("predict", "evil.engine", "image.png"), ("inspect", "evil.engine", "-v")
 SCORE = ("evaluate", "evil.onnx", "--data", "coco.json")
+YOLO_SCORE = ("evaluate", "evil.onnx", "--data", "data.yaml")
+_LAUGHS = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30))
+DATA_YAML = {
+    "object": f"val: images\nnames: !!python/object/apply:os.system ['{RUNS}']\n",
+    "laughs": f"a0: &a0 [x, x]\n{_LAUGHS}\nval: images\nnames: *a29\n",
+    "deep": "[" * 20_000, "is-a-list": "[1, 2]", "val-is-a-map": "val: {a: 1}\nnames: [a, b, c]\n",
+    "nul": 'val: "a\\0b"\nnames: [a, b, c]\n', "names-deep": "val: images\nnames: [[[a]]]\n",
+}  # fmt: skip
+LABEL_FILES = {
+    "nan": "0 nan 0.5 0.1 0.1\n", "infinite": "0 inf 0.5 0.1 0.1\n", "class-infinite": "inf 0.5 0.5 0.1 0.1\n",
+    "class-text": "a 0.5 0.5 0.1 0.1\n", "class-negative": "-1 0.5 0.5 0.1 0.1\n", "short": "0 0.5\n", "huge": "0 1e308 0.5 0.1 0.1\n",
+}  # fmt: skip
 BOXES = {
     "three-numbers": [1, 2, 3], "text": "1 2 3 4", "text-inside": [1, "2", 3, 4], "null": None,
     "nan": [float("nan")] * 4, "infinite": [0, 0, float("inf"), 1], "huge": [0, 0, 1e308, 1e308], "deep": [[[1]]] * 4,
@@ -153,6 +189,12 @@ CASES = [
     Case("header-wrap-literals", manifest(spec={**SPEC, "metadata": {"names": "(" * 5000, "stride": "9" * 100_000}}), ("engine", "wrap", "evil.engine", "-v"), ANY),
     Case("engine-empty", lambda folder: (folder / "evil.engine").write_bytes(b""), LOOK, (BUILD,)),
     *(Case(f"coco-box-{key}", coco(annotation={"bbox": box}), SCORE, (USAGE,), says="bbox", needs=COCO_NEEDS) for key, box in BOXES.items()),
+    *(Case(f"data-yaml-{key}", data_yaml(text), YOLO_SCORE, (USAGE,), needs=(*COCO_NEEDS, "yaml"), seconds=10) for key, text in DATA_YAML.items()),
+    *(Case(f"label-file-{key}", data_yaml("val: images\nnames: [a, b, c]\n", text), YOLO_SCORE, (USAGE,), says="image.txt", needs=(*COCO_NEEDS, "yaml")) for key, text in LABEL_FILES.items()),
+    Case("metadata-names-a-call", foreign(names=f"__import__('os').system('{RUNS}')"), ONNX, (MODEL,), needs=NEEDS),
+    Case("metadata-names-deep", foreign(names="[" * 200_000), ONNX, (MODEL,), needs=NEEDS, seconds=10),
+    Case("metadata-names-escapes", foreign(names=str([ESCAPES, "b", "c"])), ONNX, ANY, needs=NEEDS),
+    Case("metadata-imgsz-huge", foreign(imgsz="[1000000000, 1000000000]"), ONNX, REFUSED, needs=NEEDS),
     Case("coco-image-id-text", coco(image={"id": "1"}), SCORE, (USAGE,), needs=COCO_NEEDS),
     Case("coco-image-id-list", coco(image={"id": [1]}), SCORE, (USAGE,), needs=COCO_NEEDS),
     Case("coco-image-id-huge", coco(image={"id": 10**30}), SCORE, (USAGE,), needs=COCO_NEEDS),

@@ -74,7 +74,7 @@ def test_convert_has_its_sections_in_order(adaptrt: Any) -> None:
     text = adaptrt("convert", "--help").out
     titles = re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE)
     assert titles == [
-        "Model and files", "Shapes and names", "Export", "Engine", "Verification", "Plugins", "General", "Examples",
+        "Model and files", "Shapes and names", "Export", "NMS in the graph", "Engine", "Verification", "Plugins", "General", "Examples",
     ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_every_word_of_the_design_is_an_option() -> None:
         "--ort-custom-ops --plugins --trace-plugins --dry-run -v -q --json --debug "
         "--keep-fp32 --workspace --opt-level --tf32 --no-tf32 --no-timing-cache --version-compatible "
         "--hardware-compatible --strip-weights --refittable --plugin-lib --tactic-sources --build-timeout --device "
-        "--no-cache --to --compute-capability"
+        "--no-cache --to --compute-capability --nms --nms-rounds --nms-schema"
     )
     assert set(re.findall(r"\S+", wanted)) <= known
 

@@ -218,6 +218,6 @@ def _input_written(name: str) -> Finding:
         severity="warning",
         operator="",
         count=1,
-        message=f"the model writes into its input {name!r}: whoever calls it again with the same tensor gets another result",
+        message=f"the model writes into its input {name!r}: calling it again with the same tensor gives another result",
         advice="x = x.mul(2) instead of x.mul_(2); clone the input before writing into it",
     )

@@ -69,7 +69,7 @@ def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
     """
     file = _annotation_file(data)
     document = _read(file)
-    categories, names, notes = _match(document["categories"], spec.labels)
+    categories, names, notes = match_categories(document["categories"], spec.labels)
     folder = _image_folder(file, images)
     examples = []
     for image in document["images"]:
@@ -129,7 +129,7 @@ def _with_area(entry: dict[str, Any]) -> dict[str, Any]:
     return {**entry, "area": entry.get("area", width * height), "iscrowd": entry.get("iscrowd", 0)}
 
 
-def _match(
+def match_categories(
     categories: Sequence[dict[str, Any]], labels: Sequence[str]
 ) -> tuple[tuple[int, ...], tuple[str, ...], list[str]]:
     """The category id of each class: by name, else in order of the ids if there are as many."""

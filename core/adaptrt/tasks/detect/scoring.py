@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from adaptrt.specs.decoders import decoder_of
 from adaptrt.specs.tasks import Dataset, Scoring
 from adaptrt.tasks.detect.average_precision import voc_average_precisions
 from adaptrt.tasks.detect.coco import CocoTruth, read_coco
+from adaptrt.tasks.detect.yolo_dataset import SUFFIXES, read_yolo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,13 +159,25 @@ def _silent(*_: object, **__: object) -> None:
     pass
 
 
-class BoxScoring(Scoring["Detections"]):
-    """COCO annotations."""
+def _limits(spec: ModelSpec) -> list[str]:
+    """A graph that ends in NMS has dropped what mAP counts, unless it was converted for that."""
+    selected = getattr(decoder_of(spec).decode, "selected", False)
+    conf = spec.decoder.params.get("conf", 0.0) if selected and spec.decoder else 0.0
+    if conf <= LOWEST:
+        return []
+    return [
+        f"NMS in the graph drops boxes up to score {conf:g}, which lowers mAP; for evaluation, convert with --set conf={LOWEST:g}"
+    ]
 
-    layout = "a COCO annotation file (.json) or its folder; --images is the folder of the images"
+
+class BoxScoring(Scoring["Detections"]):
+    """COCO annotations, or Ultralytics' text files."""
+
+    layout = "a COCO annotation file (.json) or its folder, with --images as the folder of the images; or Ultralytics' data.yaml"
 
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
-        return read_coco(data, spec, images)
+        dataset = read_yolo(data, spec, images) if data.suffix.lower() in SUFFIXES else read_coco(data, spec, images)
+        return replace(dataset, notes=(*dataset.notes, *_limits(spec)))
 
     def scorer(self, spec: ModelSpec, dataset: Dataset) -> BoxScores:
         return BoxScores(dataset.context)

@@ -219,7 +219,7 @@ class HashedSource:
 
 
 def hashed_source(request: BackendRequest, sources: SourceFiles) -> HashedSource:
-    """The file of a request: one in the folder that is built in belongs to this job, so that nobody else writes to it;
+    """The file of a request: one in the folder that is built in belongs to this job, so that nothing else writes to it;
     ``sources`` remembers any other, to check later that it is still the same."""
     onnx = request.onnx or OnnxFiles()
     file, own = onnx.outline(request.onnx_path), request.onnx_path.parent == request.output.parent

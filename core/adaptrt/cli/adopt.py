@@ -1,0 +1,90 @@
+"""``adaptrt adopt``, and the options that describe a file from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.output import echo
+
+if TYPE_CHECKING:
+    from adaptrt.specs.adoption import Adoption
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FOREIGN = "Files that adaptrt did not write"
+
+EXAMPLES = (
+    ("adaptrt adopt yolo11n.onnx -o better.onnx", "a file of Ultralytics: everything is in its metadata"),
+    ("adaptrt adopt any.onnx -o better.onnx --decoder yolo --imgsz 640 --names coco.txt", "a file that says nothing"),
+)
+
+
+def adoption_flags(command: F) -> F:
+    """``--decoder``, ``--imgsz`` and ``--names``."""
+    for decorate in (
+        option("--names", metavar="FILE", section=FOREIGN, help="Class names, one a line, or a JSON list."),
+        option("--imgsz", metavar="SIZE", section=FOREIGN, help="Input size: 640, or 800x1216 (height x width).  [default: the file's]"),
+        option("--decoder", metavar="NAME", section=FOREIGN, help="How to read the outputs: yolo, yolo_anchor, efficient_nms ...  [default: recognized from the file]"),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+def adoption_of(decoder: str | None, imgsz: str | None, names: str | None) -> Adoption:
+    from adaptrt.labels import read_labels
+    from adaptrt.specs import parse_imgsz
+    from adaptrt.specs.adoption import Adoption
+
+    return Adoption(
+        decoder, parse_imgsz(imgsz) if imgsz is not None else None, read_labels(names) if names is not None else ()
+    )
+
+
+@click.command("adopt", cls=Command, examples=EXAMPLES)
+@click.argument("file")
+@option("-o", "--output", metavar="PATH", required=True, help="The file to write.")
+@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="A parameter of the decoder: conf=0.4 ...")
+@adoption_flags
+@general_options
+def adopt(
+    *,
+    file: str,
+    output: str,
+    pairs: tuple[str, ...],
+    decoder: str | None,
+    imgsz: str | None,
+    names: str | None,
+    verbose: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Write a copy of the ONNX FILE that holds its pre- and postprocessing.
+
+    The copy works with predict, evaluate and build like a file that adaptrt wrote. What it computes is not verified, since
+    the model that it comes from is not known.
+    """
+    from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
+    from adaptrt.errors import UsageError
+    from adaptrt.options import parse_pairs
+    from adaptrt.pipeline.adopt import write_adopted
+
+    source, destination = Path(file), Path(output)
+    if destination.exists() and destination.samefile(source):
+        raise UsageError(f"{output} is FILE itself.", hint="Give -o another name.")
+    with redirect_stdout_to_stderr(verbose):
+        spec, found = write_adopted(source, destination, adoption_of(decoder, imgsz, names), parse_pairs(pairs))
+    assert spec.decoder is not None
+    if as_json:
+        echo_json(
+            {"file": output, "decoder": spec.decoder.name, "from": found, "task": spec.task, "labels": len(spec.labels)}
+        )
+    elif not quiet:
+        height, width = spec.image_size
+        echo(
+            f"{output}: decoder {spec.decoder.name} (from {found}), {len(spec.labels)} classes, images {height} x {width}"
+        )

@@ -1,0 +1,283 @@
+"""A spec for model files that adaptrt did not write: from what the user says, Ultralytics' metadata, or the outputs' names."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from adaptrt.errors import ModelError, ShapeError, UsageError
+from adaptrt.options import fill_options, option_names, takes_option
+from adaptrt.predictions import ImageMeta
+from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
+from adaptrt.specs.adoption import Adoption
+from adaptrt.specs.decoders import find_decoder
+from adaptrt.specs.runners import Runner
+
+_LONGEST_NAMES = 1 << 20  # characters of metadata that are read as a literal
+_BATCH = Dim(1, 1, 16, "batch")
+
+
+class TensorLike(Protocol):
+    """An input or output of a file: its name, type, and axes, symbolic ones as ``None`` or a name."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def shape(self) -> Sequence[int | str | None]: ...
+
+
+@dataclass(frozen=True)
+class Recognized:
+    """What a file says about itself; ``source`` names where."""
+
+    source: str
+    decoder: str | None = None
+    params: Mapping[str, Any] | None = None
+    names: tuple[str, ...] = ()
+    imgsz: tuple[int, int] | None = None
+    image: ImageTransform | None = None
+
+
+def adopt_spec(
+    file: str,
+    inputs: Sequence[TensorLike],
+    outputs: Sequence[TensorLike],
+    metadata: Mapping[str, str],
+    said: Adoption,
+    params: Mapping[str, Any] | None = None,
+) -> tuple[ModelSpec, str]:
+    """The spec of a file, and the source that the decoder comes from. What the user says counts before what the file says.
+
+    ``params`` are parameters of the decoder. Raises a ``ModelError`` that says what is unknown, and a hint how to say it.
+    """
+    known = recognize(outputs, metadata)
+    name = said.decoder or known.decoder
+    if name is None:
+        raise ModelError(
+            f"{file} has no adaptrt spec, and its outputs are not recognized: "
+            f"{', '.join(_described(output) for output in outputs)}.",
+            hint="Name the decoder: --decoder yolo (and --imgsz, --names); or convert the checkpoint with adaptrt convert.",
+        )
+    source = "--decoder" if said.decoder else known.source
+    decoder = find_decoder(name)
+    if decoder.predicts == "values":
+        raise UsageError(
+            f"Decoder {name!r} predicts nothing that can be drawn or scored.", hint="See: docs/reference/decoders.md"
+        )
+    tensor = _image_input(file, inputs)
+    size = _image_size(file, tensor, said.imgsz or known.imgsz)
+    batch = tensor.shape[0]
+    own = known.params if name == known.decoder else None
+    filled = fill_options(decoder.params, {**(own or {}), **(params or {})})
+    image = known.image or (ImageTransform(resize="stretch") if decoder.predicts == "classify" else ImageTransform())
+    spec = ModelSpec(
+        inputs=(
+            InputSpec(
+                tensor.name,
+                ((Dim.fixed(batch) if isinstance(batch, int) else _BATCH, Dim.fixed(3), *map(Dim.fixed, size)),),
+                tensor.dtype,
+            ),
+        ),
+        outputs=tuple(
+            OutputSpec(output.name, tuple(axis if axis is not None else "?" for axis in output.shape), output.dtype)
+            for output in outputs
+        ),
+        task=decoder.predicts,
+        image=replace(image, input=tensor.name),
+        decoder=DecoderSpec(name, {key: getattr(filled, key) for key in option_names(decoder.params)}),
+        labels=said.names or known.names,
+        metadata=dict(metadata),
+    )
+    return ModelSpec.from_json(spec.to_json()), source
+
+
+def recognize(outputs: Sequence[TensorLike], metadata: Mapping[str, str]) -> Recognized:
+    """What Ultralytics' metadata or the names of the outputs tell; empty if neither does."""
+    from adaptrt.vision.decoders.efficient_nms import schema_of
+
+    schema = schema_of([output.name for output in outputs])
+    names, stride = _names(metadata.get("names", "")), metadata.get("stride", "")
+    if schema is not None:
+        return Recognized("outputs of EfficientNMS", "efficient_nms", {}, names, _size(metadata.get("imgsz", "")))
+    if not names or not stride:
+        return Recognized("")
+    decoder, params = _ultralytics_decoder(outputs, metadata, len(names))
+    image = ImageTransform(stride=1)
+    if metadata.get("task") == "classify":
+        image = ImageTransform(resize="crop", library="pil")
+    return Recognized("metadata of Ultralytics", decoder, params, names, _size(metadata.get("imgsz", "")), image)
+
+
+def _ultralytics_decoder(
+    outputs: Sequence[TensorLike], metadata: Mapping[str, str], classes: int
+) -> tuple[str | None, dict[str, Any]]:
+    """By the task and the layout of the first output: [B, 4 + nc + E, N], [B, N, 5 + nc + E] or [B, N, 6 + E]."""
+    task = metadata.get("task", "detect")
+    shape = outputs[0].shape
+    if task == "classify":
+        return "classify", {"probabilities": True}
+    if len(shape) != 3:
+        return None, {}
+    extras, own = 0, {}
+    if task == "segment":
+        prototypes = outputs[1].shape if len(outputs) > 1 else ()
+        if len(prototypes) != 4 or not isinstance(prototypes[1], int):
+            return None, {}
+        extras = prototypes[1]
+    elif task == "pose":
+        points = _literal(metadata.get("kpt_shape", ""))
+        if not (isinstance(points, (list, tuple)) and len(points) == 2 and all(isinstance(one, int) for one in points)):
+            return None, {}
+        extras, own = points[0] * points[1], {"keypoints": list(points)}
+    elif task == "obb":
+        extras = 1
+    elif task != "detect":
+        return None, {}
+    if shape[2] == 6 + extras and shape[1] != 4 + classes + extras:
+        rows = "end2end"
+    elif shape[1] == 4 + classes + extras:
+        rows = "dense"
+    elif shape[2] == 5 + classes + extras:
+        rows = "anchor"
+    else:
+        return None, {}
+    if task == "detect":
+        return {"dense": "yolo", "anchor": "yolo_anchor", "end2end": "yolo_end2end"}[rows], {}
+    limit = {"iou": None} if rows == "end2end" else {}
+    return f"yolo_{task}", {"rows": rows, **limit, **own}
+
+
+def _literal(text: str) -> Any:
+    """A Python literal, as Ultralytics writes values; ``None`` if it is none."""
+    if len(text) > _LONGEST_NAMES:
+        return None
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return None
+
+
+def _names(text: str) -> tuple[str, ...]:
+    found = _literal(text)
+    if isinstance(found, dict) and sorted(map(str, found)) == sorted(map(str, range(len(found)))):
+        by_number = {int(key): str(name) for key, name in found.items()}
+        return tuple(by_number[number] for number in range(len(by_number)))
+    return tuple(map(str, found)) if isinstance(found, (list, tuple)) else ()
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    found = _literal(text)
+    if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+        return found, found
+    if (
+        isinstance(found, (list, tuple))
+        and len(found) == 2
+        and all(isinstance(side, int) and side > 0 for side in found)
+    ):
+        return found[0], found[1]
+    return None
+
+
+def _image_input(file: str, inputs: Sequence[TensorLike]) -> TensorLike:
+    if (
+        len(inputs) != 1
+        or len(inputs[0].shape) != 4
+        or inputs[0].shape[1] not in (3, None)
+        or isinstance(inputs[0].shape[1], str)
+    ):
+        given = ", ".join(map(_described, inputs))
+        raise ModelError(
+            f"{file} takes {given}; only a single image input [B, 3, H, W] is known how to fill.",
+            hint="Run arrays instead: adaptrt.specs.backends.BACKENDS.find('onnxruntime').open(...)",
+        )
+    if inputs[0].dtype != "float32":
+        raise ModelError(
+            f"Input {inputs[0].name!r} of {file} is {inputs[0].dtype}; images are float32.",
+            hint="Export the model with float32 inputs.",
+        )
+    return inputs[0]
+
+
+def _image_size(file: str, tensor: TensorLike, wanted: tuple[int, int] | None) -> tuple[int, int]:
+    sides = tensor.shape[2:]
+    if wanted is None:
+        fixed = [side for side in sides if isinstance(side, int)]
+        if len(fixed) < 2:
+            raise ShapeError(
+                f"{file} takes images of any size, and does not say which it was trained on.",
+                hint="Give it: --imgsz 640",
+            )
+        return fixed[0], fixed[1]
+    for side, asked in zip(sides, wanted, strict=True):
+        if isinstance(side, int) and side != asked:
+            raise ShapeError(
+                f"{file} takes images of {sides[0]} x {sides[1]}, not {wanted[0]} x {wanted[1]}.", hint="Omit --imgsz."
+            )
+    return wanted
+
+
+def _described(tensor: TensorLike) -> str:
+    return f"{tensor.name} [{', '.join('?' if axis is None else str(axis) for axis in tensor.shape)}]"
+
+
+def try_spec(runner: Runner, spec: ModelSpec) -> None:
+    """Run a gray image and decode it: a decoder that does not fit the outputs is an error now, not at the first image."""
+    from adaptrt.vision.decoders.decode import decode
+
+    tensor = spec.inputs[0]
+    shape = tuple(dim.min for dim in tensor.dims)
+    outputs = runner.run({tensor.name: np.full(shape, 0.5, np.float32)})
+    size = (shape[2], shape[3])
+    decode(outputs, [ImageMeta(size, size)] * shape[0], spec)
+
+
+def write_adopted(source: Path, destination: Path, said: Adoption, params: Mapping[str, Any]) -> tuple[ModelSpec, str]:
+    """Write a copy of an ONNX file with its spec in the metadata; the graph and other metadata stay as they are."""
+    from adaptrt.onnxfile.reader import read_onnx
+    from adaptrt.specs import METADATA_KEY
+    from adaptrt.specs.backends import BACKENDS, OpenOptions
+
+    file = read_onnx(source)
+    if file.spec is not None:
+        raise UsageError(f"{source.name} already has a spec.", hint=f"To see it: adaptrt inspect {source.name}")
+    if file.external:
+        raise UsageError(
+            f"{source.name} keeps its weights in other files ({file.external[0]}).",
+            hint="Save it as a single file first.",
+        )
+    spec, found = adopt_spec(source.name, file.inputs, file.outputs, file.metadata, said, params)
+    runner = BACKENDS.find("onnxruntime").open(source, OpenOptions())
+    try:
+        try_spec(runner, spec)
+    finally:
+        runner.close()
+    import onnx
+    from onnx import helper
+
+    model = onnx.load(str(source))
+    helper.set_model_props(model, {**file.metadata, METADATA_KEY: spec.to_json()})
+    partial = destination.with_name(f".{destination.name}.partial")
+    try:
+        onnx.save(model, str(partial))
+        partial.replace(destination)
+    finally:
+        partial.unlink(missing_ok=True)
+    return spec, found
+
+
+def params_of(decoder: str, pairs: Mapping[str, Any]) -> dict[str, Any]:
+    """``--set`` pairs for a decoder; an unknown one is an error."""
+    kind = find_decoder(decoder).params
+    for key in pairs:
+        if not takes_option(kind, key):
+            raise UsageError(
+                f"Decoder {decoder!r} has no option {key!r}.", hint=f"Options: {', '.join(option_names(kind))}."
+            )
+    return dict(pairs)

@@ -1,0 +1,21 @@
+"""What the user says about a model file that adaptrt did not write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """Each field may be left out if the file itself says it.
+
+    ``decoder``: the name of the decoder of its outputs. ``imgsz``: height and width of the input, pixels. ``names``: the
+    class names.
+    """
+
+    decoder: str | None = None
+    imgsz: tuple[int, int] | None = None
+    names: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.decoder is not None or self.imgsz is not None or bool(self.names)

@@ -1,0 +1,146 @@
+"""Reads Ultralytics' data sets: a ``data.yaml``, and a text file of boxes for each image."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import DependencyError, UsageError
+from adaptrt.specs.tasks import Dataset, Example
+from adaptrt.tasks.detect.coco import CocoTruth, match_categories
+
+if TYPE_CHECKING:
+    from adaptrt.specs import ModelSpec
+
+SUFFIXES = (".yaml", ".yml")
+_EXAMPLE = (
+    "Ultralytics: path, val (a folder or a list of images) and names; labels/ beside images/ has a .txt for each image."
+)
+_LARGEST_FILE = 1 << 22
+
+
+def read_yolo(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+    """The validation images of a ``data.yaml``; context and examples are those of ``read_coco``.
+
+    A line of a label file is a class and cx cy w h, or a polygon, as parts of the sides. An image without a label file has no
+    objects. ``images`` replaces the folder that ``val`` names.
+    """
+    from adaptrt.vision.images import find_images, read_image
+
+    document = _read(data)
+    names = _names(document.get("names"), data)
+    paths = find_images(images) if images is not None else _images(data, document)
+    shown: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    examples: list[Example] = []
+    categories = [{"id": number, "name": name} for number, name in names.items()]
+    for number, path in enumerate(paths, start=1):
+        label_file = _label_file(path)
+        height, width = read_image(path).shape[:2]
+        shown.append({"id": number, "file_name": path.name, "width": width, "height": height})
+        examples.append(Example(path, number))
+        for category, box in _boxes(label_file, names) if label_file.is_file() else ():
+            x, y, w, h = (part * side for part, side in zip(box, (width, height, width, height), strict=True))
+            annotations.append(
+                {"id": len(annotations) + 1, "image_id": number, "category_id": category, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0}
+            )  # fmt: skip
+    if not annotations:
+        raise UsageError(f"No image of {data.name} has a label file with objects.", hint=_EXAMPLE)
+    numbers, known, notes = match_categories(categories, spec.labels)
+    truth = {
+        "images": shown,
+        "annotations": [entry for entry in annotations if entry["category_id"] in set(numbers)],
+        "categories": [entry for entry in categories if entry["id"] in set(numbers)],
+    }
+    return Dataset(tuple(examples), tuple(notes), CocoTruth(truth, numbers, known))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    import msgspec
+
+    if not file.is_file():
+        raise UsageError(f"File not found: {file}.", hint=_EXAMPLE)
+    if file.stat().st_size > _LARGEST_FILE:
+        raise UsageError(f"{file.name} is too large for a data set's description.", hint=_EXAMPLE)
+    try:
+        document = msgspec.yaml.decode(file.read_bytes())
+    except ImportError as error:
+        raise DependencyError("Reading a data.yaml requires PyYAML.", hint="pip install pyyaml") from error
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file.name} is not valid YAML: {str(error).splitlines()[0]}.", hint=_EXAMPLE) from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{file.name} does not describe a data set.", hint=_EXAMPLE)
+    return document
+
+
+def _names(found: Any, file: Path) -> dict[int, str]:
+    pairs = enumerate(found) if isinstance(found, list) else found.items() if isinstance(found, dict) else ()
+    names = {number: str(name) for number, name in pairs if isinstance(number, int) and isinstance(name, (str, int))}
+    if not names or len(names) != len(found) or min(names) < 0:
+        raise UsageError(f"{file.name} has no list of class names (names).", hint=_EXAMPLE)
+    return names
+
+
+def _images(data: Path, document: dict[str, Any]) -> list[Path]:
+    from adaptrt.vision.images import SUFFIXES as IMAGES
+    from adaptrt.vision.images import find_images
+
+    root = Path(str(document.get("path") or "."))
+    root = root if root.is_absolute() else data.parent / root
+    wanted = document.get("val")
+    found: list[Path] = []
+    for entry in wanted if isinstance(wanted, list) else [wanted]:
+        if not isinstance(entry, str) or "\0" in entry:
+            raise UsageError(f"{data.name} does not say where the validation images are (val).", hint=_EXAMPLE)
+        place = root / entry
+        if place.is_dir():
+            found += [path for path in sorted(place.rglob("*")) if path.suffix.lower() in IMAGES and path.is_file()]
+        elif place.suffix == ".txt" and place.is_file():
+            lines = place.read_text(encoding="utf-8", errors="replace").splitlines()
+            found += [place.parent / line.strip() for line in lines if line.strip()]
+        else:
+            found += find_images(place)
+    if not found:
+        raise UsageError(f"{data.name} names no images.", hint=_EXAMPLE)
+    return found
+
+
+def _label_file(image: Path) -> Path:
+    """``labels/`` in place of the last ``images/`` of the path, as Ultralytics looks for it."""
+    parts = list(image.parts)
+    for place in range(len(parts) - 2, -1, -1):
+        if parts[place] == "images":
+            parts[place] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _boxes(file: Path, names: dict[int, str]) -> list[tuple[int, tuple[float, float, float, float]]]:
+    """Class, and left, top, width and height as parts of the sides."""
+    found = []
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            category, values = int(float(words[0])), [float(word) for word in words[1:]]
+        except (ValueError, OverflowError) as error:
+            raise _wrong(file, number, "it must be numbers") from error
+        if category not in names:
+            raise _wrong(file, number, f"class {category} has no name")
+        if not all(math.isfinite(value) and -1 <= value <= 2 for value in values):
+            raise _wrong(file, number, "coordinates must be parts of the sides, 0 to 1")
+        if len(values) == 4:
+            x, y, w, h = values
+            found.append((category, (x - w / 2, y - h / 2, w, h)))
+        elif len(values) >= 6 and len(values) % 2 == 0:
+            xs, ys = values[::2], values[1::2]
+            found.append((category, (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))))
+        else:
+            raise _wrong(file, number, f"{len(values)} numbers after the class are neither a box nor a polygon")
+    return found
+
+
+def _wrong(file: Path, line: int, what: str) -> UsageError:
+    return UsageError(f"{file.name}, line {line}: {what}.", hint="A line is: class cx cy w h, as parts of the sides.")

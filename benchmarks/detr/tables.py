@@ -35,7 +35,7 @@ def roads() -> list[str]:
     scores: dict[str, dict[str, float]] = read("detr_map")["scores"]
     names = list(next(iter(scores.values())))
     rows = [[road, *(f"{100 * one[name]:.1f}" for name in names)] for road, one in scores.items()]
-    return markdown(["road", *names], rows)
+    return markdown(["pipeline", *names], rows)
 
 
 def family() -> list[str]:

@@ -93,7 +93,7 @@ def swin_top1() -> list[str]:
         [road, f"{score:.1f} %", f"{same[road]:.1f} %" if road in same else ""]
         for road, score in found["top-1 (%)"].items()
     ]
-    return markdown(["road", "top-1", "same as eager"], rows)
+    return markdown(["pipeline", "top-1", "same as eager"], rows)
 
 
 FORMS = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -95,27 +96,30 @@ def print_graph_check(console: Console, report: Report, *, every: bool = False) 
 
 
 def checks_table(report: Report, *, every: bool = False) -> Table:
-    """A row for each link with its worst check, or with each of its checks."""
+    """Each link with its worst check, or with each of its checks, in a row of its own below it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
-    table.add_column("link", no_wrap=True)
+    table.add_column("link and worst check" if not every else "link and checks", overflow="fold")
     table.add_column("", no_wrap=True)
-    table.add_column("worst check" if not every else "check", ratio=1)
     table.add_column("value", justify="right", no_wrap=True)
     table.add_column("limit", justify="right", no_wrap=True)
     for link in report.links:
-        name = Text(
-            f"{link.number} {SHORT_LINKS.get(link.number, link.name)}", style="dim" if link.status == "not run" else ""
-        )
-        status = Text(link.status, style=_COLORS[link.status])
+        style = "dim" if link.status == "not run" else ""
+        name = Text(f"{link.number} {SHORT_LINKS.get(link.number, link.name)}", style=style)
+        table.add_row(name, Text(link.status, style=_COLORS[link.status]), "", "")
         checks = link.checks if every else [check for check in [worst(link)] if check is not None]
         if not checks:
-            table.add_row(name, status, Text(link.reason, style="dim"), "", "")
-        for index, check in enumerate(checks):
-            table.add_row(name if index == 0 else "", status if index == 0 else "", *_check_cells(check, link, every))
+            table.add_row(_indented(Text(link.reason, style="dim")), "", "", "")
+        for check in checks:
+            name, *cells = _check_cells(check, link, every)
+            table.add_row(_indented(name), "", *cells)
     return table
 
 
-def _check_cells(check: Check, link: Link, every: bool) -> tuple[RenderableType, ...]:
+def _indented(text: Text) -> Padding:
+    return Padding(text, (0, 0, 0, 2))
+
+
+def _check_cells(check: Check, link: Link, every: bool) -> tuple[Text, Text, Text]:
     color = "" if check.passed else "red"
     name = Text(check.title, style=color)
     if not every and len(link.checks) > 1:

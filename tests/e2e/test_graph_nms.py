@@ -121,3 +121,10 @@ def test_the_plugin(image: Path) -> None:
 def test_what_is_refused(net: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         convert(net, **options)
+
+
+@pytest.mark.full
+def test_several_classes_of_a_box(image: Path) -> None:
+    report = convert(nms=NmsRequest(multi_label=True), image=image)
+    assert next(check for check in report.link(2).checks if "identical" in check.name).value == 1.0
+    assert "one class for each box" in report.link(5).reason

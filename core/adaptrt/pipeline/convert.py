@@ -103,6 +103,8 @@ class ConversionJob:
             last = built or ([(float32, runner)] if runner is not None else [])
             if self.job.request.verify == "none":
                 self.job.not_run(5, "--verify none")
+            elif self.job.request.nms is not None and self.job.request.nms.multi_label:
+                self.job.not_run(5, "--nms-multi-label: predictions of the model itself have one class for each box")
             elif not last:
                 self.job.not_run(5, "ONNX Runtime cannot run the plugin EfficientNMS_TRT")
             else:

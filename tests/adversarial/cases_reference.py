@@ -126,7 +126,7 @@ CASES = (
         right=LINEAR, missing="forward writes attribute `calls`",
     ),
     Case(
-        name="input-clamped", what="forward clamps its input in place, behind autograd",
+        name="input-clamped", what="forward clamps its input in place, hidden from autograd",
         wrong=module(clamps_its_input, linear=lambda: nn.Linear(6, 4)),
         right=module(lambda self, x: self.linear(x.clamp(min=0.25)), linear=lambda: nn.Linear(6, 4)), error=LINK_2,
     ),
@@ -140,7 +140,7 @@ CASES = (
         wrong=module(scales_its_input, linear=lambda: nn.Linear(6, 4)), fault=scale_output(1.01), error=LINK_2,
     ),
     Case(
-        name="float64", what="A float64 model needs more digits than float32 has",
+        name="float64", what="A float64 model needs more precision than float32 has",
         wrong=double(module(lambda self, x: self.linear((x + 1e8) - 1e8), linear=lambda: nn.Linear(6, 4))),
         right=double(LINEAR), error="The model is float64 and the exported one float32",
     ),

@@ -1,4 +1,4 @@
-"""Adapter ``timm``: any classifier of timm, as it is."""
+"""Adapter ``timm``: any classifier of timm, unpatched."""
 
 from __future__ import annotations
 
@@ -46,4 +46,4 @@ def _source(ctx: Conversion) -> Source:
 
     from adaptrt_timm.source import find_source
 
-    return find_source(ctx, timm.list_models(), "model of timm")
+    return find_source(ctx, timm.list_models(), "timm model")

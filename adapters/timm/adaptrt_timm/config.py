@@ -1,4 +1,4 @@
-"""What a ``config.json`` may say: data of timm's schema, and nothing that makes timm open or download another file."""
+"""Validation of ``config.json``: data in timm's schema, and nothing that makes timm open or download another file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIELDS: Mapping[str, tuple[type, ...]] = {
 
 @cache
 def reserved_arguments() -> frozenset[str]:
-    """Arguments of timm's factory and builder: they say what is loaded from where, not what the network is like."""
+    """Arguments of timm's factory and builder: they control what is loaded from where, not the architecture."""
     from timm.models import build_model_with_cfg, create_model
 
     functions: Iterable[Callable[..., Any]] = (create_model, build_model_with_cfg)
@@ -35,31 +35,31 @@ def reserved_arguments() -> frozenset[str]:
 
 
 def checked_config(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The config without the places of other weights; a ``CheckpointError`` names the entry that it may not have."""
+    """The config without references to other weights; a ``CheckpointError`` names an entry that is not allowed."""
     for key, kinds in _FIELDS.items():
         value = content.get(key)
         if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise CheckpointError(f"{path}: {key} is {value!r}.", hint=f"It takes {kinds[0].__name__}.")
+            raise CheckpointError(f"{path}: {key} is {value!r}.", hint=f"Expected type: {kinds[0].__name__}.")
     architecture = content["architecture"]
     if architecture is not None and not _NAME.fullmatch(architecture):
-        raise CheckpointError(f"{path}: architecture is {architecture!r}, not a name of timm.")
+        raise CheckpointError(f"{path}: architecture is {architecture!r}, which is not a timm model name.")
     arguments = content.get("model_args") or {}
     for key in arguments:
         if key in reserved_arguments():
             raise CheckpointError(
-                f"{path}: model_args.{key} is refused: it decides what timm loads, not what the network is.",
-                hint="Remove it from the config. Weights are those beside the config, or --weights.",
+                f"{path}: model_args.{key} is not allowed: it controls what timm loads, not the architecture.",
+                hint="Remove it from the config. Weights are read from the same folder, or from --weights.",
             )
     overlay = content.get("pretrained_cfg") or {}
     return {**content, "pretrained_cfg": {key: value for key, value in overlay.items() if key not in _WEIGHTS}}
 
 
 def require_network_arguments(arguments: Iterable[str]) -> None:
-    """Refuse ``--set model_args`` with which timm would load weights of its own accord, unread by adaptrt."""
+    """Reject ``--set model_args`` that make timm load weights itself, bypassing adaptrt."""
     for key in arguments:
         if key in ("features_only", "out_indices"):
             raise UsageError(f"--set model_args.{key} is an option of its own.", hint=f"--set {key}=...")
         if key in reserved_arguments():
             raise UsageError(
-                f"--set model_args.{key} is not an argument of the network.", hint="Weights are given by --weights."
+                f"--set model_args.{key} is not an argument of the network.", hint="Specify weights with --weights."
             )

@@ -1,4 +1,4 @@
-"""Specs out of timm's configs, and timm's own road from an image to classes."""
+"""Specs from timm's configs, and timm's own inference pipeline."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from adaptrt import (
     UsageError,
 )
 from adaptrt.checkpoint import warn_of_random_weights
-from adaptrt_timm.loading import asked_size, constructor_args, image_size, is_fixed, labels_of
+from adaptrt_timm.loading import constructor_args, image_size, is_fixed, labels_of, requested_size
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
 
@@ -49,9 +49,9 @@ def classifier_spec(
     options: TimmOptions = ctx.options or TimmOptions()
     config = data_config(ctx, model, source, stride)
     channels, height, width = config["input_size"]
-    if is_fixed(model) and _asks_for_sizes(ctx):
+    if is_fixed(model) and _wants_dynamic_size(ctx):
         raise ShapeError(
-            f"Height and width of {source.name} cannot be dynamic: its windows and positions are laid out for one size.",
+            f"Height and width of {source.name} cannot be dynamic: its windows and position embeddings are built for one size.",
             hint="Choose the size with --imgsz; the batch may be dynamic.",
         )
     names = getattr(model, "feature_names", None) or (("embedding",) if model.num_classes == 0 else None)
@@ -76,7 +76,7 @@ def classifier_spec(
     )
 
 
-def _asks_for_sizes(ctx: Conversion) -> bool:
+def _wants_dynamic_size(ctx: Conversion) -> bool:
     asked = ctx.request.shapes
     ranges = any(axis.dynamic for profiles in asked.shapes.values() for shape in profiles for axis in shape[-2:])
     several = any(len({shape[-2:] for shape in profiles}) > 1 for profiles in asked.shapes.values())
@@ -84,9 +84,9 @@ def _asks_for_sizes(ctx: Conversion) -> bool:
 
 
 def data_config(ctx: Conversion, model: nn.Module, source: Source, stride: int) -> dict[str, Any]:
-    """timm's data config of the model, at the size asked for."""
+    """timm's data config of the model, at the requested size."""
     options: TimmOptions = ctx.options or TimmOptions()
-    size = asked_size(ctx, stride) or image_size(model)
+    size = requested_size(ctx, stride) or image_size(model)
     own = getattr(model, "in_chans", None)
     channels = own if own is not None else constructor_args(ctx, source).get("in_chans", _first_channels(model))
     asked = {
@@ -145,8 +145,8 @@ def _image_transform(ctx: Conversion, config: dict[str, Any], stride: int, chann
         resize = "stretch"
     else:
         raise UsageError(
-            f"Images cut by crop_mode={mode!r} with crop_pct={fraction:g} are not supported.",
-            hint="Choose another cut: --set crop_mode=center, or --set crop_mode=squash --set crop_pct=1",
+            f"crop_mode={mode!r} with crop_pct={fraction:g} is not supported.",
+            hint="Use --set crop_mode=center, or --set crop_mode=squash --set crop_pct=1.",
         )
     if config["interpolation"] not in _INTERPOLATIONS:
         raise UsageError(f"Interpolation {config['interpolation']!r} is not supported.")

@@ -16,7 +16,7 @@ from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
 from adaptrt_timm.weights import read_weights
 
-_HINT = "Name the model they were trained with: --set model=..., and its arguments: --set model_args.window_size=..."
+_HINT = "Specify the model that they belong to: --set model=..., and its arguments: --set model_args.window_size=..."
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
-    """The model in eval mode, built at the image size that was asked for, rounded up to a multiple of ``stride``.
+    """The model in eval mode, built at the requested image size, rounded up to a multiple of ``stride``.
 
     Random weights depend on the seed alone.
     """
     trust = ctx.request.trust_checkpoint
     tensors = read_weights(source.weights, trust=trust) if source.weights is not None else None
     options: TimmOptions = ctx.options or TimmOptions()
-    model = create(ctx, source, asked_size(ctx, stride), tensors)
+    model = create(ctx, source, requested_size(ctx, stride), tensors)
     if tensors is not None:
         fill(model, tensors, source, headless=options.num_classes == 0)
     if options.features_only:
@@ -68,7 +68,7 @@ def feature_maps(model: nn.Module, options: TimmOptions, source: Source) -> nn.M
 def create(
     ctx: Conversion, source: Source, size: tuple[int, int] | None, tensors: Mapping[str, torch.Tensor] | None = None
 ) -> nn.Module:
-    """The model without its weights; the head has as many classes as asked for, else as the weights have."""
+    """The model without its weights; the number of classes is the requested one, else that of the weights."""
     options: TimmOptions = ctx.options or TimmOptions()
     arguments = constructor_args(ctx, source)
     overlay = source.pretrained_cfg
@@ -79,7 +79,7 @@ def create(
         if held and options.num_classes not in (None, 0, held):
             raise CheckpointError(
                 f"{source.weights} has a head for {held} classes, not {options.num_classes}.",
-                hint="Leave --set num_classes out: the weights say it.",
+                hint="Omit --set num_classes: it is read from the weights.",
             )
         classes = 0 if options.num_classes == 0 else held or classes
     if classes is not None:
@@ -110,7 +110,7 @@ def constructor_args(ctx: Conversion, source: Source) -> dict[str, Any]:
 
 
 def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source, *, headless: bool = False) -> None:
-    """Load the weights through the model's own filter, which renames and resizes what older releases wrote.
+    """Load the weights through the model's own filter, which renames and resizes tensors saved by older releases.
 
     ``headless``: the model was built without a classifier; that of the weights is ignored.
     """
@@ -130,7 +130,7 @@ def fill(model: nn.Module, tensors: Mapping[str, torch.Tensor], source: Source, 
 
 
 def image_size(model: nn.Module) -> tuple[int, int]:
-    """Height and width that the model was built for, or was trained at where it takes any."""
+    """Height and width that the model was built for, or was trained at if it accepts any."""
     built = getattr(getattr(_inner(model), "patch_embed", None), "img_size", None)
     height, width = built or model.pretrained_cfg["input_size"][-2:]  # type: ignore[index]
     return int(height), int(width)
@@ -142,15 +142,15 @@ def _inner(model: nn.Module) -> Any:
 
 
 def is_fixed(model: nn.Module) -> bool:
-    """Whether the model is laid out for one image size."""
+    """Whether the model is built for one image size."""
     config: Any = model.pretrained_cfg
     return bool(
         getattr(getattr(_inner(model), "patch_embed", None), "strict_img_size", config.get("fixed_input_size", False))
     )
 
 
-def asked_size(ctx: Conversion, stride: int) -> tuple[int, int] | None:
-    """Height and width that the command asks for, rounded up as the spec will be; ``None`` if it leaves them."""
+def requested_size(ctx: Conversion, stride: int) -> tuple[int, int] | None:
+    """Requested height and width, rounded up as in the spec; ``None`` if not requested."""
     shapes = ctx.request.shapes
     if shapes.imgsz is None and not shapes.shapes:
         return None
@@ -162,13 +162,13 @@ def asked_size(ctx: Conversion, stride: int) -> tuple[int, int] | None:
 
 
 def labels_of(model: nn.Module, options: TimmOptions, source: Source) -> tuple[str, ...]:
-    """What was given, else what the config says, else ImageNet's names where the head has as many classes."""
+    """The given labels, else those of the config, else ImageNet's if the number of classes matches."""
     classes = int(getattr(model, "num_classes", 0))
     if options.labels is not None:
         if len(options.class_names) != classes:
             raise UsageError(
-                f"{options.labels} has {len(options.class_names)} labels, the model has {classes} classes.",
-                hint="One label for each class, in the order of training; --set num_classes changes the head.",
+                f"{options.labels} has {len(options.class_names)} labels; the model has {classes} classes.",
+                hint="List one label per class, in training order; --set num_classes changes the head.",
             )
         return options.class_names
     if len(source.labels) == classes:
@@ -181,7 +181,7 @@ def labels_of(model: nn.Module, options: TimmOptions, source: Source) -> tuple[s
 
 
 def _classes_in(tensors: Mapping[str, torch.Tensor], name: str) -> int | None:
-    """How many classes the weights' head has: timm's name for it, or that of the original repositories."""
+    """Number of classes of the head in the weights, under timm's name or that of the original repositories."""
     for candidate in (*_classifiers(name), "head.fc", "head", "fc", "classifier"):
         tensor = tensors.get(f"{candidate}.weight")
         if tensor is not None and tensor.ndim >= 2:

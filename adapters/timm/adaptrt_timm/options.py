@@ -13,11 +13,11 @@ from adaptrt.labels import LabelOptions
 class TimmOptions(LabelOptions):
     """What the adapters need to know beyond the source.
 
-    - ``model``: the timm model that weights belong to, where no config lies beside them
+    - ``model``: the timm model of the weights, if there is no config next to them
     - ``num_classes``: size of the head, 0 for embeddings; else what the weights hold, else what the model has
-    - ``labels``: a text file with one class name a line, or a JSON list
+    - ``labels``: a text file with one class name per line, or a JSON list
     - ``mean``, ``std``: normalization for each channel, where not as the model's config says (values 0 to 1)
-    - ``crop_pct``, ``crop_mode``: how images are cut, where not as the model's config says
+    - ``crop_pct``, ``crop_mode``: how images are cropped; default: the model's config
     - ``features_only``, ``out_indices``: feature maps instead of classes, of all stages or of these: ``[1, 3]``
     - ``model_args``: other arguments of timm's constructor: ``--set model_args.window_size=14``
     """
@@ -36,7 +36,7 @@ class TimmOptions(LabelOptions):
 
     @property
     def constructor_args(self) -> dict[str, Any]:
-        """``model_args`` with text read as the literals it spells: ``"(7, 14)"`` is a tuple."""
+        """``model_args`` with strings parsed as Python literals: ``"(7, 14)"`` is a tuple."""
         return {name: _literal(value) for name, value in self.model_args.items()}
 
 

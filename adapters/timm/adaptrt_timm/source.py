@@ -1,4 +1,4 @@
-"""What the user pointed at: a model's name, a file of weights, or a folder in timm's own layout."""
+"""Resolves SOURCE: a model name, a weights file, or a folder in timm's layout."""
 
 from __future__ import annotations
 
@@ -47,18 +47,20 @@ def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:
     config: dict[str, Any] = {}
     if text.startswith(("hf-hub:", "hf_hub:", "http://", "https://")):
         raise UsageError(
-            f"{text} is on the network, and nothing is downloaded.",
-            hint="Download it first (huggingface-cli download ... --local-dir FOLDER), then give the folder.",
+            f"{text} is a remote source; adaptrt downloads nothing.",
+            hint="Download it first (huggingface-cli download ... --local-dir FOLDER), then pass the folder.",
         )
     if path.is_dir():
         if not (path / CONFIG).is_file():
             raise ModelError(
-                f"{path} has no {CONFIG}.", hint="A folder is read in timm's layout: config.json and model.safetensors."
+                f"{path} has no {CONFIG}.", hint="A folder must have timm's layout: config.json and model.safetensors."
             )
         config = _read_config(path / CONFIG)
         weights = weights or next((path / name for name in WEIGHTS if (path / name).is_file()), None)
         if weights is None:
-            raise CheckpointError(f"{path} holds no weights.", hint=f"Looked for {', '.join(WEIGHTS)}.")
+            raise CheckpointError(
+                f"{path} contains no weights.", hint=f"Add one of {', '.join(WEIGHTS)}, or use --weights."
+            )
     elif path.is_file() or is_checkpoint_name(text):
         weights = weights or path
         beside = path.with_suffix(".json")
@@ -68,8 +70,8 @@ def find_source(ctx: Conversion, known: Collection[str], family: str) -> Source:
     name = ctx.options.model or config.get("architecture") or (architecture_in(weights) if weights else None)
     if not name:
         raise UsageError(
-            f"Which model do the weights in {path.name} belong to?",
-            hint=f"For example: --set model={min(known)}, or put timm's config.json beside them as {path.stem}.json.",
+            f"The timm model of the weights in {path.name} is unknown.",
+            hint=f"Specify it (--set model={min(known)}), or put timm's config.json next to them as {path.stem}.json.",
         )
     return Source(_checked(str(name), known, family), weights, config)
 
@@ -82,9 +84,9 @@ def _checked(name: str, known: Collection[str], family: str) -> str:
     import timm
 
     if timm.is_model(architecture):
-        raise UsageError(f"{architecture} is no {family}.", hint="Use --adapter timm for the other models of timm.")
+        raise UsageError(f"{architecture} is not a {family}.", hint="Use --adapter timm for the other models of timm.")
     raise ModelError(
-        f"There is no model and no file {name!r}.", hint=did_you_mean(architecture, known) if known else None
+        f"{name!r} is neither a timm model nor a file.", hint=did_you_mean(architecture, known) if known else None
     )
 
 
@@ -92,9 +94,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ModelError(
-            f"{path} cannot be read: {error}.", hint="It is timm's config.json, written as JSON."
-        ) from error
+        raise ModelError(f"{path} cannot be read: {error}.", hint="It must be timm's config.json, in JSON.") from error
     if not isinstance(content, dict) or "architecture" not in content:
         return {}  # another tool's file of the same name
     return checked_config(content, path)

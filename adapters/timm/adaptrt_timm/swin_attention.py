@@ -1,4 +1,4 @@
-"""Attention in windows with folded constants, and keys that tensor cores can load.
+"""Window attention with folded constants, and the number of keys padded for tensor cores.
 
 ``B`` batch, ``W`` windows, ``N`` tokens of a window, ``K`` keys of a window, ``h`` heads, ``d`` channels of a head.
 """
@@ -25,7 +25,7 @@ class FoldedAttention(nn.Module):
 
     The scale is in the query's weights; relative position bias and the mask of shifted windows are constants. No axis
     but the batch depends on the input, and none is beyond the fourth. Rows of N scores with N odd are slow to compute
-    and slower to normalize, so K keys are looked at: N, and the first one again until K divides by eight, with no weight.
+    and slower to normalize, so K keys are used: N, and the first one repeated, with zero weight, until K is a multiple of 8.
     """
 
     weight: torch.Tensor

@@ -1,4 +1,4 @@
-"""How the patched Swin is written: the default is what measured fastest, the rest is there to be measured against it."""
+"""How the patched Swin is written: the default is the fastest one measured; the others are kept as baselines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FOLDED_BYTES = 4 << 20
 @dataclass(frozen=True)
 class Form:
     """``windows``: how tokens get into shifted windows. ``limit``: bytes that bias plus mask of a block may have as one
-    constant. ``aligned``: keys of a window up to a multiple of eight. ``gelu``: its constants in the weights around it.
+    constant. ``aligned``: pad the keys of a window to a multiple of eight. ``gelu``: its constants in the weights around it.
     ``transposed``: a transpose instead of a gather where one does."""
 
     windows: Literal["gather", "slices"] = "gather"

@@ -1,4 +1,4 @@
-"""Where each token lies when an image is cut into windows: for a fixed size, shift, padding and partition are one
+"""The order of tokens when an image is partitioned into windows: for a fixed size, shift, padding and partition are one
 permutation, known before anything runs."""
 
 from __future__ import annotations

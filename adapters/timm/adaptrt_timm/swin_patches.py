@@ -1,7 +1,7 @@
-"""Patches of ``timm.models.swin_transformer``: at a fixed image size nothing but the batch is unknown.
+"""Patches of ``timm.models.swin_transformer``: at a fixed image size only the batch is dynamic.
 
-timm rolls, pads, partitions and reverses with sizes that it reads from tensors, so that they end in the graph as
-arithmetic. Here they are numbers, and whatever depends on them alone is a constant.
+timm rolls, pads, partitions and reverses windows with sizes that it reads from tensors, which end up in the graph as
+shape arithmetic. Here the sizes are Python integers, and everything that depends only on them is a constant.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def swin_patches(model: nn.Module, form: Form = DEFAULT) -> list[Patch]:
             ModulePatch(
                 target=f"{_MODULE}:SwinTransformerStage",
                 build=_ordered,
-                reason="from one block's windows to the next one's is one permutation, not there and back",
+                reason="going from one block's windows to the next block's takes one permutation instead of two",
                 requires=REQUIRES,
                 tested=TESTED,
             )

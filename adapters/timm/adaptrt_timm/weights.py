@@ -1,4 +1,4 @@
-"""Files of weights: tensors by name, and what training scripts write beside them."""
+"""Weights files: tensors by name, and metadata that training scripts save with them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ WRAPPERS = ("model", "net", "timm_model")  # attributes of LightningModules, and
 
 
 def read_weights(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
-    """Tensors by name, as the model has them, also where it is an attribute of what was saved.
+    """Tensors by name, as in the model's state dict, also if the model is an attribute of the saved object.
 
-    They are read as data; with ``trust`` by torch, which executes what the file asks for.
+    They are read as data; with ``trust`` torch unpickles them, which can run code in the file.
     """
     tensors = read_state_dict(path, inert=INERT, trust=trust)
     roots = {name.partition(".")[0] for name in tensors}
@@ -32,7 +32,7 @@ def read_weights(path: Path, *, trust: bool = False) -> dict[str, torch.Tensor]:
 
 
 def architecture_in(path: Path) -> str | None:
-    """The model's name, where the training script wrote it (timm's: ``arch``); ``None`` elsewhere."""
+    """The model's name if the training script saved it (timm: ``arch``), else ``None``."""
     if not path.is_file():
         return None
     status = path.stat()

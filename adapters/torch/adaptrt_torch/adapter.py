@@ -36,7 +36,7 @@ def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec:
 def example_inputs(
     ctx: Conversion, spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], seed: int
 ) -> Generator[None, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Core's samples, with values in the ranges that were asked for."""
+    """The core's samples, with values in the requested ranges."""
     tensors = yield
     if not ctx.options.ranges:
         return tensors

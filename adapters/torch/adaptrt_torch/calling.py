@@ -1,4 +1,4 @@
-"""How a module wants its inputs: by position, by keyword, or inside dicts and tuples."""
+"""How a module takes its inputs: by position, by keyword, or in dicts and tuples."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ByName(nn.Module):
 
 
 def called_by_position(model: nn.Module, names: Sequence[str]) -> nn.Module:
-    """The module, wrapped where tensors by position would not reach the arguments that ``names`` mean."""
+    """The module, wrapped if positional tensors would not reach the arguments named by ``names``."""
     if isinstance(model, Program):  # its spec says what it takes
         return model
     wanted = input_order(model, names)
@@ -52,9 +52,9 @@ def called_by_position(model: nn.Module, names: Sequence[str]) -> nn.Module:
 
 
 def input_order(model: nn.Module, names: Sequence[str]) -> list[str]:
-    """The inputs in the order that the module takes them: by its own argument names, else as they were given.
+    """The inputs in the order of the module's arguments; names that match none keep the given order.
 
-    A ``ModelError`` names what is missing, or what the module does not take.
+    Raises a ``ModelError`` that names missing or unexpected inputs.
     """
     if isinstance(model, ByName):
         return list(model.names)
@@ -64,30 +64,28 @@ def input_order(model: nn.Module, names: Sequence[str]) -> list[str]:
     own = [parameter.name for parameter in parameters]
     roots = {name: name.partition(".")[0] for name in names}
     strange = [name for name, root in roots.items() if root not in own]
-    described = f"It takes {', '.join(own) or 'nothing'}."
+    described = f"Its inputs: {', '.join(own) or 'none'}."
     required = [parameter.name for parameter in parameters if parameter.default is inspect.Parameter.empty]
     if len(strange) == len(names):  # names of the user's own: by position
         if not len(required) <= len(names) <= len(own) or any("." in name for name in names):
             raise ModelError(
-                f"The model takes {len(required)} inputs, and --shape names {len(names)} ({', '.join(names)}).",
+                f"The model takes {len(required)} inputs, but --shape has {len(names)} ({', '.join(names)}).",
                 hint=described,
             )
         return list(names)
     if strange:
-        raise ModelError(
-            f"The model takes no input {strange[0]!r}.", hint=f"{did_you_mean(strange[0], own)} {described}"
-        )
+        raise ModelError(f"The model has no input {strange[0]!r}.", hint=f"{did_you_mean(strange[0], own)} {described}")
     missing = [name for name in required if name not in roots.values()]
     if missing:
         raise ModelError(
-            f"The model needs {', '.join(missing)} too.",
-            hint=f"{described} Give each a shape: --shape {missing[0]}=...",
+            f"The model also needs {', '.join(missing)}.",
+            hint=f"{described} Specify the shape of each: --shape {missing[0]}=...",
         )
     return sorted(names, key=lambda name: own.index(roots[name]))
 
 
 def parameters_of(model: nn.Module) -> list[inspect.Parameter] | None:
-    """The arguments of ``forward``; ``None`` where it takes any number, or does not say."""
+    """The arguments of ``forward``; ``None`` if it takes any number, or has no signature."""
     if isinstance(model, Program):
         kind = inspect.Parameter.POSITIONAL_ONLY
         return [inspect.Parameter(tensor.name, kind) for tensor in model.inputs]

@@ -1,4 +1,4 @@
-"""The spec of a module that says nothing about itself: from the shapes asked for, and from options."""
+"""The spec of a module without metadata: from the requested shapes and the options."""
 
 from __future__ import annotations
 
@@ -31,20 +31,22 @@ _DTYPES = ("float32", "float16", "float64", "int8", "int16", "int32", "int64", "
 
 
 def describe(ctx: Conversion, model: nn.Module) -> ModelSpec:
-    """Inputs as asked for, or as an exported program has them; outputs are found when the model runs."""
+    """Inputs as requested, or those of an exported program; outputs are determined by running the model."""
     options = ctx.options
     inputs = _typed(_inputs(ctx, model), options.dtypes)
     unknown = [name for name in options.ranges if name not in {tensor.name for tensor in inputs}]
     if unknown:
         raise UsageError(
-            f"--set ranges.{unknown[0]}: there is no such input.",
+            f"--set ranges.{unknown[0]}: the model has no such input.",
             hint=did_you_mean(unknown[0], [tensor.name for tensor in inputs]),
         )
     if options.ranges and ctx.request.input_names:
-        raise UsageError("--set ranges and --input-names do not go together.", hint="Name the inputs in --shape.")
+        raise UsageError(
+            "--set ranges cannot be combined with --input-names.", hint="Name the inputs in --shape instead."
+        )
     scripted = any(isinstance(part, torch.jit.ScriptModule) for part in model.modules())
     if scripted and ctx.request.exporter == "dynamo":
-        raise UsageError("The dynamo exporter takes no TorchScript.", hint="Leave --exporter dynamo out.")
+        raise UsageError("The dynamo exporter does not accept TorchScript.", hint="Omit --exporter dynamo.")
     spec = ModelSpec(
         inputs=inputs,
         task=find_decoder(options.decoder).predicts,
@@ -85,28 +87,28 @@ def _inputs(ctx: Conversion, model: nn.Module) -> tuple[InputSpec, ...]:
         return _named([InputSpec(name, asked[name]) for name in input_order(model, tuple(asked))])
     if ctx.request.shapes.imgsz is None:
         raise ShapeError(
-            "The model does not say what it takes.",
-            hint="Give each input a shape, --shape images=1..8x3x224x224, or --imgsz 224 for one image input.",
+            "The input shapes of the model are unknown.",
+            hint="Specify each input (--shape images=1..8x3x224x224), or use --imgsz 224 for a single image input.",
         )
     height, width = ctx.request.shapes.imgsz
     return (InputSpec.image(height, width),)
 
 
 def _require_possible(tensor: InputSpec, asked: Sequence[tuple[Dim, ...]]) -> None:
-    """What is asked for lies within what an exported program takes."""
+    """Raise a ``ShapeError`` if a requested range exceeds that of the exported program."""
     for shape in asked:
         for axis, (wanted, possible) in enumerate(zip(shape, tensor.dims, strict=False)):
             if wanted.min not in possible or wanted.max not in possible:
                 raise ShapeError(
-                    f"Axis {axis} of input {tensor.name!r} was asked to be {wanted}; the program takes {possible}.",
-                    hint="Export the program once more with that axis dynamic, or ask for what it takes.",
+                    f"Axis {axis} of input {tensor.name!r} is requested as {wanted}; the exported program accepts {possible}.",
+                    hint="Export the program again with that axis dynamic, or request a size that it accepts.",
                 )
 
 
 def _named(inputs: list[InputSpec]) -> tuple[InputSpec, ...]:
-    """Every dynamic axis with a name: the batch is shared by inputs whose first axes are alike.
+    """Name every dynamic axis; inputs whose first axes have the same range share the batch.
 
-    One name with two ranges is an error.
+    Two ranges for one name are an error.
     """
     first = inputs[0].profiles[0][0] if inputs[0].profiles[0] else None
     batch = (first.name or "batch") if first is not None and first.dynamic else None
@@ -132,8 +134,8 @@ def _named(inputs: list[InputSpec]) -> tuple[InputSpec, ...]:
             place, known = ranges.setdefault(name, (f"axis {index} of {tensor.name}", sizes))
             if known != sizes:
                 raise ShapeError(
-                    f"{name} is {profiles[0][index]} at axis {index} of {tensor.name}, and another range at {place}.",
-                    hint="Axes of one name always have the same size: give them the same range, or other names.",
+                    f"{name} is {profiles[0][index]} at axis {index} of {tensor.name}, but has another range at {place}.",
+                    hint="Axes with the same name always have the same size: use the same range, or different names.",
                 )
     return tuple(named)
 
@@ -142,21 +144,21 @@ def _typed(inputs: tuple[InputSpec, ...], dtypes: Mapping[str, str]) -> tuple[In
     names = [tensor.name for tensor in inputs]
     for name, dtype in dtypes.items():
         if name not in names:
-            raise UsageError(f"--set dtypes.{name}: there is no such input.", hint=did_you_mean(name, names))
+            raise UsageError(f"--set dtypes.{name}: the model has no such input.", hint=did_you_mean(name, names))
         if dtype not in _DTYPES:
-            raise UsageError(f"--set dtypes.{name}={dtype} is no type.", hint=did_you_mean(dtype, _DTYPES))
+            raise UsageError(f"--set dtypes.{name}={dtype}: unknown dtype.", hint=did_you_mean(dtype, _DTYPES))
     return tuple(replace(tensor, dtype=dtypes.get(tensor.name, tensor.dtype)) for tensor in inputs)
 
 
 def _transform(ctx: Conversion, inputs: tuple[InputSpec, ...]) -> ImageTransform | None:
-    """How an image goes in: into the input that was named, else into the only one if it looks like an image."""
+    """The image transform of the input named by ``--set image``, else of the only input if it looks like an image."""
     options = ctx.options
     if options.image == "none":
         return None
     names = [tensor.name for tensor in inputs]
     if options.image is not None and options.image not in names:
         raise UsageError(
-            f"--set image={options.image}: there is no such input.", hint=did_you_mean(options.image, names)
+            f"--set image={options.image}: the model has no such input.", hint=did_you_mean(options.image, names)
         )
     name = options.image or names[0]
     tensor = inputs[names.index(name)]
@@ -164,7 +166,7 @@ def _transform(ctx: Conversion, inputs: tuple[InputSpec, ...]) -> ImageTransform
     fits = not channels.dynamic and tensor.dtype.startswith("float")
     if not fits or (options.image is None and channels != Dim.fixed(3)):
         if options.image is not None:
-            raise UsageError(f"--set image={name}: images need B x channels x height x width, float32.")
+            raise UsageError(f"--set image={name}: an image input must be B x channels x height x width, float32.")
         return None
     if len(inputs) > 1 and options.image is None:
         return None

@@ -1,4 +1,4 @@
-"""Builds the module, fills it with weights, and makes it callable with tensors by position."""
+"""Builds the module, loads its weights, and makes it callable with positional tensors."""
 
 from __future__ import annotations
 
@@ -49,13 +49,14 @@ def widened(model: nn.Module) -> nn.Module:
 
 
 def part_of(model: nn.Module, name: str) -> nn.Module:
-    """A sub-module by its dotted name. Weights were loaded into the whole before."""
+    """A submodule by its dotted name; weights have been loaded into the whole model before."""
     parts: dict[str, nn.Module] = dict(model.named_modules())
     parts.pop("", None)
     if name not in parts:
         known = [*dict(model.named_children()), *parts]  # the children come first where none is near
         raise UsageError(
-            f"The model has no part {name!r}.", hint=did_you_mean(name, known) if parts else "It has no parts at all."
+            f"The model has no submodule {name!r}.",
+            hint=did_you_mean(name, known) if parts else "It has no submodules; omit --set part.",
         )
     return parts[name]
 
@@ -66,13 +67,14 @@ def build(ctx: Conversion, found: Any) -> nn.Module:
     if isinstance(found, nn.Module):
         if args or kwargs:
             raise UsageError(
-                f"{source} is a ready object: it takes no args and kwargs.", hint="Name its class or a factory instead."
+                f"{source} is a module instance: args and kwargs do not apply.",
+                hint="Specify its class or a factory instead.",
             )
         return found
     if not callable(found):
         raise ModelError(
-            f"{source} is a {type(found).__name__}, no module and nothing that makes one.",
-            hint="Name a torch.nn.Module, its class, or a function that returns one.",
+            f"{source} is a {type(found).__name__}, neither a module nor a callable that returns one.",
+            hint="Specify a torch.nn.Module, its class, or a function that returns one.",
         )
     _check_arguments(source, found, args, kwargs)
     try:
@@ -89,16 +91,16 @@ def build(ctx: Conversion, found: Any) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"{source} must return a torch.nn.Module, got {type(model).__name__}.",
-            hint="Write a function that returns the module alone, and name that.",
+            hint="Write a function that returns only the module, and specify that.",
         )
     return model
 
 
 def _check_arguments(source: str, found: Any, args: list[Any], kwargs: Mapping[str, Any]) -> None:
-    """Wrong arguments are found before anything runs, and answered with the right names."""
+    """Reject wrong arguments before anything runs, and suggest the right names."""
     try:
         signature = inspect.signature(found)
-    except (TypeError, ValueError):  # written in C, or dressed up: it will speak for itself
+    except (TypeError, ValueError):  # written in C or wrapped: the call itself reports wrong arguments
         return
     try:
         signature.bind(*args, **kwargs)
@@ -107,20 +109,20 @@ def _check_arguments(source: str, found: Any, args: list[Any], kwargs: Mapping[s
         parameters = f"{source}{signature}"
         hint = f"{did_you_mean(unknown, signature.parameters)} " if unknown is not None else ""
         raise ModelError(
-            f"{source} is called wrongly: {error}.",
-            hint=f"{hint}It is {parameters[:300]}; give --set kwargs.NAME=VALUE.",
+            f"Wrong arguments for {source}: {error}.",
+            hint=f"{hint}Signature: {parameters[:300]}. Set arguments with --set kwargs.NAME=VALUE.",
         ) from error
 
 
 @contextmanager
 def _nothing_downloaded() -> Iterator[None]:
-    """Factories like torchvision's fetch weights by default; nothing is downloaded here unasked."""
+    """Block downloads: factories such as torchvision's fetch weights by default."""
 
     def refuse(url: str, *_: Any, **__: Any) -> NoReturn:
         raise ModelError(
-            f"The factory wants to download {url}, and nothing is downloaded.",
-            hint="Tell it to build without (often --set kwargs.weights=null, --set kwargs.weights_backbone=null), "
-            "or download it yourself and give --weights FILE.",
+            f"The factory tries to download {url}; adaptrt downloads nothing.",
+            hint="Build it without weights (often --set kwargs.weights=null, --set kwargs.weights_backbone=null), "
+            "or download the file and use --weights FILE.",
         )
 
     original = torch.hub.download_url_to_file

@@ -10,19 +10,20 @@ from adaptrt.labels import LabelOptions
 
 @dataclass(frozen=True)
 class TorchOptions(LabelOptions):
-    """What cannot be seen in the model itself.
+    """Settings that cannot be read from the model.
 
-    - ``args``, ``kwargs``: what the factory or class is called with: ``--set kwargs.num_classes=10``
-    - ``part``: the sub-module to convert, instead of the whole: ``--set part=encoder``, ``--set part=heads.0``
+    - ``args``, ``kwargs``: arguments of the factory or class: ``--set kwargs.num_classes=10``
+    - ``part``: the submodule to convert, instead of the whole model: ``--set part=encoder``, ``--set part=heads.0``
     - ``dtypes``: types of inputs that are not float32: ``--set dtypes.ids=int64``
-    - ``ranges``: lowest and highest value of an input in samples: ``--set ranges.ids=[0,30521]``
-    - ``strict``: whether weights have to fit exactly
-    - ``prefix``: where in ``--weights`` the network lies, if they hold it more than once: ``--set prefix=generator``
-    - ``image``: the input that takes images, or ``none``; else the only input, if it has four axes and three channels
+    - ``ranges``: minimum and maximum of an input in the samples: ``--set ranges.ids=[0,30521]``
+    - ``strict``: whether missing or unexpected weights are an error
+    - ``prefix``: prefix of the network in ``--weights``, if the file contains it more than once: ``--set prefix=generator``
+    - ``image``: the image input, or ``none``; default: the only input, if it has four axes and three channels
       (a named one may have any number of channels: gray, or bands out of an ``.npy`` or TIFF)
-    - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: how images become that
-      input, see ImageTransform
-    - ``decoder``, ``labels``: what reads the outputs, and the names of the classes: a file with one a line, or a JSON list
+    - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: preprocessing of
+      images, see ImageTransform
+    - ``decoder``: decoder of the outputs
+    - ``labels``: a text file with one class name per line, or a JSON list
     """
 
     INPUTS: ClassVar[tuple[str, ...]] = ()

@@ -17,7 +17,7 @@ _OPEN = 1 << 10  # a range of an exported program without an upper end
 
 
 class Program(nn.Module):
-    """An exported program as a module: its mode is what it was exported in."""
+    """An exported program as a module; it keeps the mode (train or eval) of its export."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__()
@@ -38,17 +38,17 @@ class Program(nn.Module):
 
 
 def load_program(ctx: Conversion, path: Path, kind: Literal["program", "torchscript"]) -> nn.Module:
-    """The module of a file; loading it runs what its author put in, so the user has to say so."""
+    """Load the module of a file; this runs code in the file, so ``--trust-checkpoint`` is required."""
     if ctx.options.kwargs or ctx.options.args:
         raise UsageError(
-            f"{path} is a finished program: it takes no args and kwargs.", hint="Leave --set args and kwargs out."
+            f"{path} is an exported program: args and kwargs do not apply.", hint="Omit --set args and --set kwargs."
         )
     if ctx.request.weights is not None:
-        raise UsageError(f"{path} holds its weights already.", hint="Leave --weights out.")
+        raise UsageError(f"{path} already contains its weights.", hint="Omit --weights.")
     if not ctx.request.trust_checkpoint:
         raise CheckpointError(
-            f"{path} is a program, not data: torch runs what is in it already while loading.",
-            hint="If you trust where it comes from, say so with --trust-checkpoint.",
+            f"{path} is a program: loading it with torch can run code in it.",
+            hint="Use --trust-checkpoint if you trust its origin.",
         )
     try:
         if kind == "torchscript":
@@ -58,20 +58,23 @@ def load_program(ctx: Conversion, path: Path, kind: Literal["program", "torchscr
     except Exception as error:
         raise ModelError(
             f"{path} cannot be loaded: {type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            hint=f"This is torch {torch.__version__}; save it again with this version.",
+            hint=f"Save it again with this version of torch ({torch.__version__}).",
         ) from error
     return Program(program)
 
 
 def _program_inputs(program: torch.export.ExportedProgram) -> tuple[InputSpec, ...]:
-    """The inputs with the axes that the program itself leaves open."""
+    """The inputs of the program, with its dynamic axes."""
     named = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
     inputs: list[InputSpec] = []
     batch: str | None = None  # the symbol of the very first axis, which torch calls s31 or so
     for name in program.graph_signature.user_inputs:
         value = named.get(str(name))
         if not isinstance(value, torch.Tensor):
-            raise ModelError(f"Input {name} of this program is a {type(value).__name__}; adaptrt needs tensors.")
+            raise ModelError(
+                f"Input {name} of this program is of type {type(value).__name__}; adaptrt needs tensors.",
+                hint="Export a wrapper module that takes only tensors.",
+            )
         shape = tuple(_dim(program, size) for size in value.shape)
         if not inputs and shape:
             batch = shape[0].name

@@ -1,4 +1,4 @@
-"""Finds what the user pointed at: an object in a module or a ``.py`` file, or a file that holds a program."""
+"""Resolves SOURCE: an object in a module or a ``.py`` file, or a file with an exported program."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ PROGRAMS = (".pt2", ".ts", ".jit", ".torchscript")
 
 
 def is_file_source(source: str) -> bool:
-    """Whether the source is a file by itself, and no ``place:attribute``."""
+    """Whether the source is a file, not ``place:attribute``."""
     return source.endswith(PROGRAMS) or is_checkpoint_name(source) or (":" not in source and Path(source).exists())
 
 
 def file_kind(path: Path) -> Literal["program", "torchscript"]:
-    """What a file holds: a program of torch.export or a TorchScript one; else an error says what to do with it."""
+    """Whether a file is a torch.export program or TorchScript; any other file is an error."""
     if not path.is_file():
         raise ModelError(f"File not found: {path}.", hint=nearest_file(path) or EXAMPLE)
     if path.suffix == ".py":
-        raise UsageError(f"Which object in {path}?", hint=f"Name it: {path}:Net")
+        raise UsageError(f"{path} does not say which object to convert.", hint=f"Append its name: {path}:Net")
     if not is_safetensors(path):
         check_kind(path)  # what is cut off, or nothing of torch's, holds no weights either
     names = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
@@ -42,8 +42,8 @@ def file_kind(path: Path) -> Literal["program", "torchscript"]:
     if parts & {"constants.pkl", "code"}:
         return "torchscript"
     raise ModelError(
-        f"{path} holds no program: weights do not say which network they belong to.",
-        hint=f"Name the network: adaptrt convert --adapter torch module:attribute --weights {path.name}",
+        f"{path} contains no program; weights alone do not define a network.",
+        hint=f"Specify the network: adaptrt convert --adapter torch module:attribute --weights {path.name}",
     )
 
 
@@ -51,7 +51,7 @@ def find_object(source: str) -> Any:
     """The object of ``module:attribute`` or ``file.py:attribute``; importing it runs the user's own code."""
     place, colon, attribute = source.rpartition(":")
     if not colon or not place or not attribute:
-        raise UsageError(f"{source!r} names no object.", hint=EXAMPLE)
+        raise UsageError(f"{source!r} is not of the form module:attribute or file.py:attribute.", hint=EXAMPLE)
     module = _module_of_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
     found: Any = module
     for name in attribute.split("."):
@@ -64,7 +64,7 @@ def find_object(source: str) -> Any:
 
 @contextmanager
 def importable(source: str) -> Iterator[None]:
-    """The current folder, and that of a ``.py`` source, are searched for modules, as ``python`` itself does."""
+    """Add the current folder, and that of a ``.py`` source, to the module search path, as ``python`` does."""
     place = source.rpartition(":")[0]
     folders = [str(Path.cwd()), *([str(Path(place).resolve().parent)] if place.endswith(".py") else [])]
     added = [folder for folder in folders if folder not in sys.path]
@@ -88,8 +88,8 @@ def _module_by_name(name: str) -> ModuleType:
             ) from error
         close = nearest_name(missing, [module.name for module in pkgutil.iter_modules()])
         raise ModelError(
-            f"There is no module {missing!r} here.",
-            hint=f"{f'{close} ' if close else ''}Install its package, or run this where it lies.",
+            f"No module named {missing!r}.",
+            hint=f"{f'{close} ' if close else ''}Install its package, or run adaptrt from the folder that contains it.",
         ) from error
     except AdaptrtError:
         raise
@@ -118,5 +118,5 @@ def _module_of_file(path: Path) -> ModuleType:
 def _broken(place: str, error: BaseException) -> ModelError:
     return ModelError(
         f"{place} cannot be imported: {type(error).__name__}: {error}",
-        hint="With --debug the whole traceback is shown.",
+        hint="--debug shows the full traceback.",
     )

@@ -153,7 +153,7 @@ def test_literals_of_the_command_line(conversion: Make) -> None:
     [
         ("swin_tiny_patch4_windw7_224", {}, ModelError, "Did you mean 'swin_tiny_patch4_window7_224'"),
         ("swinv2_tiny_window8_256", {}, UsageError, "--adapter timm"),
-        ("hf-hub:timm/swin_tiny_patch4_window7_224.ms_in1k", {}, UsageError, "nothing is downloaded"),
+        ("hf-hub:timm/swin_tiny_patch4_window7_224.ms_in1k", {}, UsageError, "downloads nothing"),
         ("missing.pth", {"model": NAME}, CheckpointError, "File not found"),
         ("{micro}", {"model_args": {"embed_dim": 24}}, CheckpointError, "does not match"),
         pytest.param(NAME, {"model_args": {"depth": 3}}, ModelError, "depth", marks=not_in_old),
@@ -196,7 +196,7 @@ def test_labels_of_a_file(micro_file: Path, tmp_path: Path, conversion: Make) ->
         assert swin.model_spec(ctx, swin.load_model(ctx)).labels == tuple("ABCDEFG")
     (tmp_path / "b.txt").write_text("one\ntwo\n")
     ctx = conversion(micro_file, {"labels": str(tmp_path / "b.txt")})
-    with pytest.raises(UsageError, match="2 labels, the model has 7"):
+    with pytest.raises(UsageError, match="2 labels; the model has 7"):
         swin.model_spec(ctx, swin.load_model(ctx))
 
 

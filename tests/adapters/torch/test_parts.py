@@ -58,6 +58,6 @@ def test_a_part_with_the_weights_of_the_whole(part: str, shape: str, sizes: tupl
 
 
 def test_a_part_that_is_not_there_has_a_nearest(two: Path) -> None:
-    with pytest.raises(UsageError, match="no part 'encodr'") as caught:
+    with pytest.raises(UsageError, match="no submodule 'encodr'") as caught:
         adaptrt.convert("two.py:Two", adapter="torch", shape="images=1..3x3x16x16", options={"part": "encodr"})
     assert caught.value.hint == "Did you mean 'encoder'?"

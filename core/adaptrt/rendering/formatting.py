@@ -31,7 +31,7 @@ SHORT_LINKS = {
     0: "framework vs. adaptrt",
     1: "patched vs. original",
     2: "ONNX Runtime vs. reference",
-    3: "reduced-precision graph vs. reference",
+    3: "reduced precision vs. reference",
     4: "engine vs. reference",
     5: "predictions vs. reference",
 }

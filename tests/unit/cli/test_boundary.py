@@ -132,10 +132,12 @@ def python(code: str, *words: str, **options: Any) -> subprocess.CompletedProces
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, **options)
 
 
-# a shell that runs the tests in the background lets them ignore SIGINT, and their children with them
+# a shell that runs the tests in the background lets them ignore SIGINT, nohup lets them ignore SIGHUP, and their
+# children with them
 SLOW = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 import click
 from pathlib import Path
 from adaptrt.cli.boundary import run

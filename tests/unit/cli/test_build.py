@@ -99,7 +99,7 @@ def test_half_precision_is_written_and_checked_without_tensorrt(adaptrt: Any, co
 def test_the_summary_for_people(adaptrt: Any, converted: Convert) -> None:
     result = adaptrt("build", converted("detector"), "--fp16", "--target", "10", "--verify", "quick")
     assert result.code == 0
-    assert "reduced-precision graph vs. reference" in result.out
+    assert "reduced precision vs. reference" in result.out
     assert "adaptrt inspect" in result.out
     assert "detector.fp16.onnx" in result.out
 

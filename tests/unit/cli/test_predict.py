@@ -165,7 +165,7 @@ def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, image:
     Path("taken").write_text("a file")
     result = adaptrt("predict", converted("detector"), image, "-o", "taken/deeper")
     assert result.code == 2
-    assert result.err == "Error: taken is not a folder.\nChoose another location with -o.\n"
+    assert result.err == "Error: taken is not a folder.\nChoose another folder with -o.\n"
     early = adaptrt("predict", "no.onnx", image, "-o", "taken")
     assert early.err == result.err  # before the model is opened
 

@@ -121,9 +121,9 @@ def test_a_checkpoint_that_moved(converted: Path, data: Path) -> None:
 
 def test_other_tasks_are_refused(tiny: str, data: Path) -> None:
     adaptrt.convert("two_inputs", adapter="tiny", verify="none", html=False)
-    with pytest.raises(UsageError, match="'values' cannot be evaluated") as caught:
+    with pytest.raises(UsageError, match="task 'values' cannot be evaluated") as caught:
         evaluate(["two_inputs.onnx"], data)
-    assert caught.value.hint == "Can be: classify, detect, semantic."
+    assert caught.value.hint == "Tasks that can be evaluated: classify, detect, obb, pose, segment, semantic."
 
 
 def test_which_files_a_backend_runs(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_which_files_a_backend_runs(tmp_path: Path) -> None:
         with pytest.raises(UsageError) as caught:
             chosen([onnx], *backends)
         assert words in str(caught.value)
-    with pytest.raises(UsageError, match="nothing to run"):
+    with pytest.raises(UsageError, match="no file to run"):
         chosen([other], "tensorrt")
     with pytest.raises(ModelError, match="File not found"):
         chosen([tmp_path / "c.onnx"])

@@ -82,7 +82,7 @@ def test_a_manifest_says_where_its_engine_runs(manifest_for: Any, tmp_path: Path
     assert check_manifest(manifest, engine, here) == []
     wrong = {
         r"on compute capability 8\.6, not on 9\.0": RuntimeEnvironment("1.7.1", "9.0", "NVIDIA H100", product="rtx"),
-        "only TensorRT-RTX loads it": RuntimeEnvironment("11.4.0", "8.6"),
+        "only TensorRT-RTX can load it": RuntimeEnvironment("11.4.0", "8.6"),
         "runs on the version that built it": RuntimeEnvironment("1.8.0", "8.6", product="rtx"),
     }
     for message, other in wrong.items():

@@ -162,9 +162,9 @@ def test_shapes_that_the_graph_does_not_take(network: Callable[..., Path], reque
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (BuildOptions(version_compatible=True), "TensorRT-RTX 1 has no version-compatible"),
-        (BuildOptions(hardware_compatible="ampere+"), r"TensorRT-RTX 1 has no hardware-compatible ampere\+"),
-        (BuildOptions(hardware_compatible="same-cc"), "has no hardware-compatible same-cc"),
+        (BuildOptions(version_compatible=True), "TensorRT-RTX 1 does not support version-compatible"),
+        (BuildOptions(hardware_compatible="ampere+"), r"TensorRT-RTX 1 does not support hardware-compatible ampere\+"),
+        (BuildOptions(hardware_compatible="same-cc"), "does not support hardware-compatible same-cc"),
         (BuildOptions(tactic_sources=("CUBLAS",)), "has no tactic source 'CUBLAS'"),
         (BuildOptions(refittable=True), "replaceable weights for one compute capability"),
         (BuildOptions(strip_weights=True), "replaceable weights for one compute capability"),

@@ -43,6 +43,7 @@ LIFE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("link 0", ("framework_predictions", "preprocess", "postprocess", "metrics")),
     ("patches", ("patches",)),
     ("link 1", ()),
+    ("export context", ()),
     ("export", ("example_inputs", "export_onnx")),
     ("passes", ("graph_passes",)),
     ("write", ()),

@@ -191,8 +191,12 @@ def test_a_frozen_batch_is_found_after_a_trace() -> None:
 
 @pytest.mark.parametrize(
     "shapes",
-    [{"batch": (2, 3, 4)}, {"shape": ["images=1x3x64x64", "images=1..4x3x32x32"]}],
-    ids=["never alone", "a profile of one"],
+    [
+        pytest.param({"batch": (2, 3, 4)}, id="never alone"),
+        pytest.param(
+            {"shape": ["images=1x3x64x64", "images=1..4x3x32x32"]}, id="a profile of one", marks=pytest.mark.full
+        ),
+    ],
 )
 def test_a_frozen_batch_is_found_whatever_the_smallest_batch_and_the_first_profile(shapes: dict[str, Any]) -> None:
     with pytest.raises(VerificationError, match="Link 2"):

@@ -51,7 +51,7 @@ def test_the_order_of_a_whole_conversion(convert_with: Convert, image: Path) -> 
     assert report.calls == FULL  # type: ignore[attr-defined]
     assert [stage.name for stage in report.stages] == [
         *("load", "spec", "reference", "link 0", "patches", "link 1"),
-        *("export", "passes", "write", "link 2", "types", "build", "link 5"),
+        *("export context", "export", "passes", "write", "link 2", "types", "build", "link 5"),
     ]
     assert all(stage.seconds > 0 for stage in report.stages)
 

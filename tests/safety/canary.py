@@ -10,8 +10,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from hostile.case import CANARY, Case
+
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -27,6 +32,11 @@ class Outcome:
     err: str
     seen: str
     folder: Path
+
+
+def parameters(cases: list[Case]) -> list[ParameterSet]:
+    """The cases as parameters of a test; those that are not everyday carry ``full``."""
+    return [pytest.param(case, id=case.name, marks=() if case.everyday else pytest.mark.full) for case in cases]
 
 
 def missing(case: Case) -> list[str]:

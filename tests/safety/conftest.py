@@ -1,4 +1,4 @@
-"""``met``: what happened to each case of the module's road; its hostile files are run together, when first asked for."""
+"""``met``: what happened to each case of the module's road; the hostile files of the selected tests run together, on first use."""
 
 from __future__ import annotations
 
@@ -13,4 +13,9 @@ def met(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     if not sys.platform.startswith("linux"):
         pytest.skip("forks with limits are Linux'")
     road = request.module.ROAD
-    return run_module(road, request.module.CASES, tmp_path_factory.mktemp(road))
+    chosen = [
+        item.callspec.params["case"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module and "case" in item.callspec.params
+    ]
+    return run_module(road, chosen, tmp_path_factory.mktemp(road))

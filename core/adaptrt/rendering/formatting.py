@@ -20,6 +20,7 @@ _STAGES = {
     "spec": "Build the model spec",
     "reference": "Run the reference",
     "patches": "Collect patches",
+    "export context": "Check the export context",
     "export": "Export to ONNX",
     "passes": "Rewrite the graph",
     "write": "Write the file",

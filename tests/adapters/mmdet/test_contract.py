@@ -22,6 +22,7 @@ class TestDetr(AdapterContract):
         return FIXTURE
 
 
+@pytest.mark.full
 class TestMmdet(AdapterContract):
     adapter = "mmdet"
     source = "rtmdet_tiny_8xb32-300e_coco"

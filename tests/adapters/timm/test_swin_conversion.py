@@ -24,7 +24,7 @@ CASES = [
     pytest.param("torchscript", "divides"),
     pytest.param("torchscript", "padded", marks=[not_in_old, pytest.mark.full]),
     pytest.param("dynamo", "divides", marks=pytest.mark.full),
-    pytest.param("dynamo", "padded", marks=not_in_old),
+    pytest.param("dynamo", "padded", marks=[not_in_old, pytest.mark.full]),
 ]
 
 

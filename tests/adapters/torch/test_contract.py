@@ -30,6 +30,7 @@ class TestSeveralInputs(AdapterContract):
         return f"{folder}/nets.py:Tokens"
 
 
+@pytest.mark.full
 class TestSharedFirstAxis(AdapterContract):
     """``positions`` starts with the axis N, which is no batch."""
 

@@ -83,7 +83,7 @@ def test_programs(folder: Path, kind: str) -> None:
     assert report.link(2).status == "passed"
 
 
-@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+@pytest.mark.parametrize("exporter", [pytest.param("dynamo", marks=pytest.mark.full), "torchscript"])
 def test_outputs_whose_shape_depends_on_the_inputs(folder: Path, exporter: Any) -> None:
     report = adaptrt.convert("nets.py:Finds", adapter="torch", shape="x=1..4x6", exporter=exporter)
     link = report.link(2)

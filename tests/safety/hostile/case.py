@@ -19,7 +19,8 @@ class Case:
     """``make(folder)`` writes the files, ``command`` is run in that folder.
 
     ``says``: a part of what the command has to print. ``needs``: modules without which the case is skipped.
-    ``megabytes``: what the command may take beyond what the process had before it.
+    ``megabytes``: what the command may take beyond what the process had before it. ``everyday``: whether the everyday
+    suite runs it; the others repeat a hostile file with another command.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Case:
     needs: tuple[str, ...] = ()
     seconds: float = 30.0
     megabytes: int = 1024
+    everyday: bool = True
 
 
 def convert(adapter: str, file: str, *words: str) -> tuple[str, ...]:

@@ -146,7 +146,7 @@ F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 CASES = [
     *(Case(f"pickle-{key}", _saved(payload), EVIL, (MODEL,), needs=YOLO) for key, payload in PAYLOADS.items()),
     *(
-        Case(f"legacy-{key}", _saved(PAYLOADS[key], legacy), EVIL, (MODEL,), needs=YOLO)
+        Case(f"legacy-{key}", _saved(PAYLOADS[key], legacy), EVIL, (MODEL,), needs=YOLO, everyday=key == "reduce")
         for key in ("reduce", "inst", "obj", "newobj", "inner-pickle")
     ),
     *(
@@ -174,7 +174,10 @@ CASES = [
     Case("safetensors-beyond-the-file", _safetensors({"a": {**F32, "data_offsets": [0, 1 << 40]}}), convert("timm", "resnet10t", "--weights", "evil.safetensors"), needs=TIMM, megabytes=300),
     Case("safetensors-escapes", _safetensors({"\x1b[2Ja\x9b": F32, "__metadata__": {"x": "\x1b]0;owned\x07"}}, bytes(8)), convert("timm", "resnet10t", "--weights", "evil.safetensors"), needs=TIMM),
     *(
-        Case(f"mmdet-config-{key}-for-{adapter}", _mmdet_config(text), convert(adapter, "evil.pth"), needs=MMDET)
+        Case(
+            f"mmdet-config-{key}-for-{adapter}", _mmdet_config(text), convert(adapter, "evil.pth"), needs=MMDET,
+            everyday=adapter == "mmdet" or key == "type",
+        )
         for key, text in CONFIGS.items()
         for adapter in ("mmdet", "detr")
     ),

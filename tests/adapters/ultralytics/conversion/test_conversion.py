@@ -53,6 +53,7 @@ def test_every_patch_is_needed(trained: Path, tmp_path: Path, monkeypatch: pytes
     assert sum(report.operators["final"].values()) > 261
 
 
+@pytest.mark.full
 def test_the_dynamo_exporter_gives_a_clean_graph_too(trained: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(trained, adapter="yolov5", output=tmp_path, exporter="dynamo", batch=(1, 2, 4), imgsz=320)
     assert report.status == "passed"
@@ -152,7 +153,9 @@ def test_options_reach_decoder_and_framework(trained: Path, shapes_image: Path, 
     assert len(report.images[0].predictions["onnxruntime"].data["scores"]) <= 2
 
 
-@pytest.mark.parametrize("options", [{"classes": "circle,3"}, {"agnostic": "1", "iou": "0.5"}])
+@pytest.mark.parametrize(
+    "options", [{"classes": "circle,3"}, pytest.param({"agnostic": "1", "iou": "0.5"}, marks=pytest.mark.full)]
+)
 def test_the_framework_is_asked_with_the_same_parameters(
     options: dict[str, str], trained: Path, shapes_image: Path, tmp_path: Path
 ) -> None:

@@ -98,7 +98,7 @@ def test_tensorrt_10_names() -> None:
 def test_nothing_shown_fails() -> None:
     found = precision_report([conv("Float")], plan=390)
     assert found.evidence == ""
-    with pytest.raises(BuildError, match="No evidence of fp16: visible layers are 1 in fp32") as caught:
+    with pytest.raises(BuildError, match="No evidence of fp16 in the engine: visible layers are 1 in fp32") as caught:
         require_precision_shown(found)
     assert caught.value.hint
 
@@ -205,5 +205,5 @@ def test_what_tensorrt_8_6_said_of_a_real_engine() -> None:
     assert precision_report.weight_bytes == {"fp32": 7_047_484}
     assert not precision_report.opaque
     half = make_precision_report(inspected, "fp16", plan_bytes=9_000_000, float32_bytes=7_100_000)
-    with pytest.raises(BuildError, match="No evidence of fp16: visible layers are 120 in fp32"):
+    with pytest.raises(BuildError, match="No evidence of fp16 in the engine: visible layers are 120 in fp32"):
         require_precision_shown(half)

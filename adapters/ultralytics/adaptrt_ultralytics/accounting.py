@@ -51,6 +51,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _PARSER = "written by the parser of the configuration, for its summary"
 _SIZE = "a number of channels that the tensors have in their shapes"
 _CACHE = "computed anew for each input size"
+_TRAINING = "used in training only"
 _EXPORT = "a switch of export and training"
 
 # What inference does not use, by class ("" stands for every class), with the reason.
@@ -104,9 +105,12 @@ UNUSED: Mapping[str, Mapping[str, str]] = {
         "agnostic_nms": "of end-to-end heads",
         "_end2end": "of end-to-end heads",
         "end2end": "of end-to-end heads",
-        "one2one_cv2": "of end-to-end heads",
-        "one2one_cv3": "of end-to-end heads",
     },
+    "Segment": {"npr": _SIZE},
+    "Segment26": {"npr": _SIZE},
+    "Pose26": dict.fromkeys(("flow_model", "cv4_sigma", "one2one_cv4_sigma", "nk_sigma"), _TRAINING),
+    "PoseModel": {"kpt_shape": "the head has it too"},
+    "Proto26": {"semseg": _TRAINING},
     "DetectionModel": dict.fromkeys(
         [
             "args",
@@ -130,6 +134,15 @@ UNUSED: Mapping[str, Mapping[str, str]] = {
             "yaml_file",
         ],
         "describes the training or the classes",
+    ),
+}
+
+
+# Classes that share the entries of another one.
+_BASES: Mapping[str, str] = {
+    **dict.fromkeys(("Segment", "Segment26", "Pose", "Pose26", "OBB", "OBB26", "v10Detect", "RTDETRDecoder"), "Detect"),
+    **dict.fromkeys(
+        ("SegmentationModel", "PoseModel", "OBBModel", "ClassificationModel", "RTDETRDetectionModel"), "DetectionModel"
     ),
 }
 
@@ -195,7 +208,26 @@ def reason_unused(kind: str, name: str) -> str | None:
     """Why inference does not use what a layer of this class records under this name; ``None`` if it is expected to."""
     if name in _BOOKKEEPING or name in (*_HOOKS, "forward"):
         return "kept by torch.nn.Module"
-    return UNUSED.get(kind, {}).get(name) or UNUSED[""].get(name)
+    base = _BASES.get(kind, kind)
+    return UNUSED.get(kind, {}).get(name) or UNUSED.get(base, {}).get(name) or UNUSED[""].get(name)
+
+
+def _tensors_of(output: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The first output of a network, and all that may depend on what was recorded.
+
+    Of a network with two heads, both count: which one is exported is decided later.
+    """
+    outputs = list(output) if isinstance(output, (tuple, list)) else [output]
+    first = list(outputs[0]) if isinstance(outputs[0], (tuple, list)) else [outputs[0]]
+    raw = outputs[1] if len(outputs) > 1 and isinstance(outputs[1], dict) else {}
+    if "one2one" in raw:
+        first += [
+            tensor
+            for branch in ("one2many", "one2one")
+            for tensor in raw[branch].values()
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+        ]
+    return first[0], first
 
 
 class Usage:
@@ -214,9 +246,10 @@ class Usage:
         try:
             with torch.enable_grad(), _recorded_reads(self.reads):
                 output = self.model(images)
-            decoded: torch.Tensor = output[0] if isinstance(output, (tuple, list)) else output
-            if decoded.requires_grad:
-                gradients = torch.autograd.grad(decoded.sum(), parameters, allow_unused=True)
+                shown, counted = _tensors_of(output)
+            if any(tensor.requires_grad for tensor in counted):
+                total = sum((tensor.sum() for tensor in counted if tensor.requires_grad), torch.zeros(()))
+                gradients = torch.autograd.grad(total, parameters, allow_unused=True)
             else:
                 gradients = (None,) * len(parameters)
         finally:
@@ -225,7 +258,7 @@ class Usage:
         self.unreached = {
             id(parameter) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is None
         }
-        return decoded.detach()
+        return shown.detach()
 
     def unaccounted(self, layer: Rebuilt) -> list[str]:
         """What the checkpoint records of this layer and neither the run used nor ``UNUSED`` explains."""
@@ -271,6 +304,13 @@ def require_accounted(usage: Usage, layers: Sequence[Rebuilt], source: str) -> N
     found: list[tuple[Rebuilt, list[str]]] = []
     below: list[str] = []  # what is inside a child that was named already
     for layer in sorted(layers, key=lambda layer: layer.path.count(".")):
+        if not f"{layer.path}.".startswith(tuple(below)):
+            children = layer.recorded.mapping("_modules")
+            below += [
+                f"{layer.path}.{name}." if layer.path else f"{name}."
+                for name in children
+                if layer.recorded.name in UNUSED and name in UNUSED[layer.recorded.name]
+            ]
         names = [] if f"{layer.path}.".startswith(tuple(below)) else usage.unaccounted(layer)
         if names:
             found.append((layer, names))

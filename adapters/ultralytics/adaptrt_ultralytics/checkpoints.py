@@ -19,20 +19,26 @@ Family = Literal["new", "classic"]
 INERT = ("ultralytics", "models", "utils", "yolov5", "torch.nn", "builtins.getattr", "argparse.Namespace")
 
 CLASSIC_MODULES = ("models.yolo", "yolov5.models.yolo")
+MODELS = (
+    "DetectionModel",
+    "SegmentationModel",
+    "PoseModel",
+    "OBBModel",
+    "ClassificationModel",
+    "RTDETRDetectionModel",
+)
 OTHER_TASKS = {
-    "SegmentationModel": "segmentation",
     "SemanticSegmentationModel": "semantic segmentation",
-    "PoseModel": "pose",
-    "OBBModel": "oriented boxes",
-    "ClassificationModel": "classification",
     "DepthModel": "depth",
-    "RTDETRDetectionModel": "RT-DETR",
     "WorldModel": "YOLO-World",
     "YOLOEModel": "YOLOE",
     "YOLOESegModel": "YOLOE segmentation",
 }
 WRAPPERS = frozenset({"AutoShape", "autoShape", "DetectMultiBackend"})  # around the model, by torch.hub
-SUPPORTED = "Supported: detection models of YOLOv5 (classic and new), v3, v8, v9, v11 and v12."
+SUPPORTED = (
+    "Supported: detection, segmentation, pose, oriented boxes and classification of YOLOv5 (new), v3, v8 to v12 and 26, "
+    "RT-DETR, and detection of classic YOLOv5."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,9 +86,11 @@ def _what_instead(contents: Any) -> str:
 
 def _family(path: Path, model: InertObject) -> Family:
     module, _, name = model.path.rpartition(".")
-    if name in OTHER_TASKS:
-        raise CheckpointError(f"{path} is a model for {OTHER_TASKS[name]}, which is not supported.", hint=SUPPORTED)
-    if module == "ultralytics.nn.tasks" and name == "DetectionModel":
+    if name in OTHER_TASKS or (module in CLASSIC_MODULES and name in ("SegmentationModel", "ClassificationModel")):
+        raise CheckpointError(
+            f"{path} is a model for {OTHER_TASKS.get(name, f'classic {name}')}, which is not supported.", hint=SUPPORTED
+        )
+    if module == "ultralytics.nn.tasks" and name in MODELS:
         return "new"
     if module in CLASSIC_MODULES and name in ("Model", "DetectionModel"):
         return "classic"

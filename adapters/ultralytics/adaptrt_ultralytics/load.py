@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt import Conversion
 from adaptrt_ultralytics.checkpoints import open_checkpoint
+from adaptrt_ultralytics.heads import choose_branch
 from adaptrt_ultralytics.new_family import DecodedOutput
 from adaptrt_ultralytics.rebuild import load_new_family, network_from_checkpoint, network_from_unpickled
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 def load_new(ctx: Conversion) -> DecodedOutput:
     """Load a network of the new family from a checkpoint or by config name."""
     source = ctx.request.weights or ctx.request.source
-    return DecodedOutput(load_new_family(source, trust=ctx.request.trust_checkpoint)).eval()
+    network = load_new_family(source, trust=ctx.request.trust_checkpoint)
+    choose_branch(network, getattr(ctx.options, "end2end", None))
+    return DecodedOutput(network).eval()
 
 
 def load_any(ctx: Conversion) -> ClassicModel | OriginalClassic | DecodedOutput:

@@ -12,37 +12,41 @@ import yaml
 from torch import nn
 from ultralytics.nn import modules as layers
 from ultralytics.nn.modules import block, conv, head, transformer
-from ultralytics.nn.tasks import DetectionModel, guess_model_scale
+from ultralytics.nn.tasks import guess_model_scale
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from adaptrt import CheckpointError, did_you_mean
 from adaptrt.checkpoint import InertObject, read_checkpoint
 from adaptrt_ultralytics.area_attention import SplitAreaAttention
 from adaptrt_ultralytics.checkpoints import SUPPORTED, Checkpoint, open_checkpoint
-from adaptrt_ultralytics.rebuild_modules import check_runs, graft, input_channels, is_plain
+from adaptrt_ultralytics.heads import KINDS, MODELS, expected_shape, kind_of
+from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, graft, input_channels, is_plain
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from adaptrt_ultralytics.accounting import Rebuilt
 
-# Layers of detection networks. Not on the list: layers that load other files (TorchVision), and heads of other tasks.
+# Layers of networks of every supported task. Not on the list: layers that load other files (TorchVision), and heads of tasks
+# that are not supported.
 LAYER_NAMES = """
-AAttn ABlock AConv ADown A2C2f Attention Bottleneck BottleneckCSP C1 C2 C2PSA C2f C2fCIB C2fPSA C3 C3Ghost C3TR C3f
-C3k C3k2 C3x CBAM CBFuse CBLinear CIB ChannelAttention Concat Conv Conv2 ConvTranspose DFL DWConv DWConvTranspose2d Detect
-ELAN1 Focus GhostBottleneck GhostConv HGBlock HGStem LightConv PSA PSABlock RepBottleneck RepC3 RepCSP RepConv
-RepNCSPELAN4 RepVGGDW ResNetBlock ResNetLayer SCDown SPP SPPELAN SPPF SpatialAttention TransformerBlock TransformerLayer
+AAttn ABlock AConv ADown A2C2f AIFI Attention Bottleneck BottleneckCSP C1 C2 C2PSA C2f C2fCIB C2fPSA C3 C3Ghost C3TR
+C3f C3k C3k2 C3x CBAM CBFuse CBLinear CIB ChannelAttention Classify Concat Conv Conv2 ConvTranspose DFL DWConv
+DWConvTranspose2d DeformableTransformerDecoder DeformableTransformerDecoderLayer Detect ELAN1 Focus GhostBottleneck
+GhostConv HGBlock HGStem LightConv MLP MSDeformAttn OBB OBB26 PSA PSABlock Pose Pose26 Proto Proto26 RTDETRDecoder
+RepBottleneck RepC3 RepCSP RepConv RepNCSPELAN4 RepVGGDW ResNetBlock ResNetLayer SCDown SPP SPPELAN SPPF Segment
+Segment26 SpatialAttention TransformerBlock TransformerEncoderLayer TransformerLayer v10Detect
 """
 LAYERS = frozenset(LAYER_NAMES.split())
 CONFIGS = Path(ultralytics.__file__).parent / "cfg" / "models"
 
 
 def load_new_family(path_or_name: str | os.PathLike[str], trust: bool = False) -> nn.Module:
-    """A ``DetectionModel``, float32, eval, from a ``.pt``, a ``.yaml`` or a config's name (``yolov8n``).
+    """A model of ``ultralytics.nn.tasks``, float32, eval, from a ``.pt``, a ``.yaml`` or a config's name (``yolov8n``).
 
-    In eval mode it returns ``(y, raw)`` with ``y`` float32 [B, 4 + nc, N] (cx cy w h in input pixels, class scores); set
-    the head's ``export`` to get ``y`` only. ``names``, ``stride``, ``yaml`` and ``args`` are attached. A config yields
+    In eval mode it returns ``(y, raw)``, for a detector with ``y`` float32 [B, 4 + nc, N] (cx cy w h in input pixels, class
+    scores); set the head's ``export`` to get ``y`` only. ``names``, ``stride``, ``yaml`` and ``args`` are attached. A config yields
     reproducible random weights; nothing is downloaded. ``trust``: let torch unpickle the file, which runs its code.
     """
     path = Path(path_or_name)
@@ -57,13 +61,10 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     """Rebuild a checkpoint of the new family."""
     if checkpoint.family != "new":
         raise checkpoint.error("a classic YOLOv5 checkpoint.", "Convert it with --adapter yolov5.")
-    recorded = _head_of(checkpoint)
-    if recorded.name == "v10Detect" or "one2one_cv2" in recorded.mapping("_modules"):
-        raise _end_to_end(str(checkpoint.path))
-    grafted = graft(checkpoint.model, _layer_class)
+    grafted = graft(checkpoint.model, _layer_class, _REPLACED)
     model = grafted.module
-    if not isinstance(model, DetectionModel) or not isinstance(model._modules.get("model"), nn.Sequential):
-        raise checkpoint.error("the network in it is not a detection model.", SUPPORTED)
+    if not isinstance(model, tuple(MODELS.values())) or not isinstance(model._modules.get("model"), nn.Sequential):
+        raise checkpoint.error("the network in it is of another kind.", SUPPORTED)
     train_args = checkpoint.contents.get("train_args")
     args = {**DEFAULT_CFG_DICT, **(train_args if isinstance(train_args, dict) and is_plain(train_args) else {})}
     return _finished(model, str(checkpoint.path), args, grafted.layers)
@@ -80,7 +81,7 @@ def network_from_config(path: Path) -> nn.Module:
     config |= {"scale": guess_model_scale(name), "yaml_file": name}  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = DetectionModel(config, verbose=False)  # type: ignore[no-untyped-call]
+        model = MODELS[_model_name(config)](config, verbose=False)
     return _finished(model, str(path), dict(DEFAULT_CFG_DICT))
 
 
@@ -96,16 +97,16 @@ def network_by_unpickling(path: Path) -> nn.Module:
 
 def network_from_unpickled(model: Any, path: Path, train_args: Any = None) -> nn.Module:
     """The network that ``network_by_unpickling`` found, checked and finished."""
-    if not isinstance(model, DetectionModel):
-        raise CheckpointError(f"{path} is not a detection model, but {type(model).__name__}.", hint=SUPPORTED)
+    if not isinstance(model, tuple(MODELS.values())):
+        raise CheckpointError(f"{path} is not a supported model, but {type(model).__name__}.", hint=SUPPORTED)
     given = train_args if isinstance(train_args, dict) else getattr(model, "args", None)
     return _finished(model, str(path), {**DEFAULT_CFG_DICT, **(given if isinstance(given, dict) else {})})
 
 
 def _layer_class(recorded: InertObject) -> type[nn.Module] | None:
     module, _, name = recorded.path.rpartition(".")
-    if recorded.path == "ultralytics.nn.tasks.DetectionModel":
-        return DetectionModel
+    if module == "ultralytics.nn.tasks":
+        return MODELS.get(name)
     if name == "AAttn" and "qk" in recorded.mapping("_modules"):
         return SplitAreaAttention
     if not module.startswith("ultralytics.nn.modules") or name not in LAYERS:
@@ -117,44 +118,53 @@ def _layer_class(recorded: InertObject) -> type[nn.Module] | None:
     return None
 
 
-def _head_of(checkpoint: Checkpoint) -> InertObject:
-    """The recorded last layer."""
-    layers = checkpoint.model.mapping("_modules").get("model")
-    recorded = list(layers.mapping("_modules").values())[-1:] if isinstance(layers, InertObject) else []
-    if not recorded or not isinstance(recorded[0], InertObject):
-        raise checkpoint.error("the network in it has no layers.", SUPPORTED)
-    return recorded[0]
+def _nothing(recorded: InertObject, child: Callable[[str], nn.Module]) -> nn.Module:
+    """For what only training uses: the flow that YOLO26's pose loss learns."""
+    return nn.Identity()
 
 
-def _end_to_end(source: str) -> CheckpointError:
-    return CheckpointError(
-        f"{source} has an end-to-end head (as YOLOv10 and YOLO26 have), which is not supported.", hint=SUPPORTED
-    )
+_REPLACED: Mapping[str, Builder] = {
+    "ultralytics.nn.modules.block.RealNVP": _nothing,
+}
+
+
+def _model_name(config: Mapping[str, Any]) -> str:
+    """The class that Ultralytics would choose for a config: by its last layer."""
+    last = str(config["head"][-1][-2])
+    for kind in KINDS:
+        if last in kind.heads:
+            return kind.model.__name__
+    raise CheckpointError(f"A config that ends in {last} is not supported.", hint=SUPPORTED)
 
 
 def _finished(model: Any, source: str, args: dict[str, Any], layers: Sequence[Rebuilt] = ()) -> nn.Module:
-    """Checks what every later stage relies on, and attaches what Ultralytics' own loader attaches."""
-    detect = model.model[-1]
-    if isinstance(detect, getattr(head, "v10Detect", ())):
-        raise _end_to_end(source)
-    if type(detect) is not head.Detect:
-        raise CheckpointError(f"{source} ends in {type(detect).__name__}, which is not supported.", hint=SUPPORTED)
-    if getattr(detect, "one2one_cv2", None) is not None or detect._modules.get("cv2") is None:
-        raise _end_to_end(source)
+    """Check what later stages rely on, and attach what Ultralytics' own loader attaches."""
+    last = model.model[-1]
+    kind = kind_of(last)
+    if kind is None or not isinstance(model, kind.model):
+        raise CheckpointError(f"{source} ends in {type(last).__name__}, which is not supported.", hint=SUPPORTED)
     names = model.names
     model.names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else dict(names)
-    if len(model.names) != detect.nc:
-        raise CheckpointError(f"{source} has {len(model.names)} class names, but its head has {detect.nc} classes.")
-    stride = getattr(detect, "stride", None)
-    if not isinstance(stride, torch.Tensor) or stride.shape != (detect.nl,) or not bool((stride > 0).all()):
-        raise CheckpointError(f"The head of {source} has no strides.")
-    model.stride = stride
+    classes = int(last.linear.out_features) if kind.task == "classify" else last.nc
+    if len(model.names) != classes:
+        raise CheckpointError(f"{source} has {len(model.names)} class names, but its head has {classes} classes.")
+    if kind.task == "classify":
+        model.stride = torch.tensor([1.0])
+    elif kind.decoder == "rtdetr":
+        model.stride = torch.tensor([8.0, 16.0, 32.0])  # the head does not record them
+    else:
+        stride = getattr(last, "stride", None)
+        if not isinstance(stride, torch.Tensor) or stride.shape != (last.nl,) or not bool((stride > 0).all()):
+            raise CheckpointError(f"The head of {source} has no strides.")
+        model.stride = stride
+    if kind.task == "pose":
+        model.kpt_shape = last.kpt_shape
     model.args = args
-    model.task = "detect"
+    model.task = kind.task
     model.pt_path = source
     finished: nn.Module = model.float().eval().requires_grad_(False)
     channels = input_channels(finished)
-    check_runs(finished, source, stride, (4 + detect.nc, 1), cells_axis=1, layers=layers, channels=channels)
+    check_runs(finished, source, model.stride, lambda cells: expected_shape(last, cells), layers, channels)
     return finished
 
 

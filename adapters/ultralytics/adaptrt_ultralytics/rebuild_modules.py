@@ -68,22 +68,20 @@ def check_runs(
     model: nn.Module,
     source: str,
     strides: torch.Tensor,
-    shape: tuple[int, int],
-    cells_axis: int,
+    shape: Callable[[int], Sequence[int]],
     layers: Sequence[Rebuilt] = (),
     channels: int = 3,
 ) -> None:
     """Run a rebuilt network once on a small image: a file can be well-formed, and still not a network.
 
-    ``shape``: of the output for one image, cells counted as 1 on ``cells_axis``; the strides say how many there are.
+    ``shape``: of the output for one image, from the number of cells of all levels; the strides say how many there are.
     ``layers``: what was recorded of each; what the run does not use of it is refused by name.
     """
     steps = [int(step) for step in strides]
-    size = 2 * max(steps)
+    size = 2 * max(*steps, 32)
     if size > 1024 or any(size % step for step in steps):
         raise CheckpointError(f"{source} has invalid strides: {steps}.")
-    expected = list(shape)
-    expected[cells_axis] *= sum((size // step) ** 2 for step in steps)
+    expected = list(shape(sum((size // step) ** 2 for step in steps)))
     usage = Usage(model)
     try:
         output = usage.run(torch.zeros(1, channels, size, size))
@@ -95,8 +93,8 @@ def check_runs(
             hint=WAYS_OUT if other else None,
         ) from error
     found = list(output.shape)
-    if found != [1, *expected]:
-        raise CheckpointError(f"The network in {source} gives an output of shape {found} instead of {[1, *expected]}.")
+    if found != expected:
+        raise CheckpointError(f"The network in {source} gives an output of shape {found} instead of {expected}.")
     require_accounted(usage, layers, source)
 
 

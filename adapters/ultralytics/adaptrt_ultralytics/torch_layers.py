@@ -30,6 +30,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
         "dilation",
         "padding_mode",
     ),
+    "Embedding": ("num_embeddings", "embedding_dim"),
     "Linear": ("in_features", "out_features"),
     "BatchNorm2d": ("num_features", "eps", "momentum", "affine", "track_running_stats"),
     "LayerNorm": ("normalized_shape", "eps", "elementwise_affine"),

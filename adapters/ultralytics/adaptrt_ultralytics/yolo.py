@@ -1,16 +1,22 @@
-"""Adapter ``yolo``: detection networks with Ultralytics' anchor-free head (v5u, v8, v11, v12 ...)."""
+"""Adapter ``yolo``: networks of the package ``ultralytics`` (v5u, v8, v10, v11, v12, 26, RT-DETR) for every task."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from adaptrt import Conversion, Detections, ModelSpec, Patch, hookimpl
+from adaptrt import Conversion, ModelSpec, Patch, hookimpl
+from adaptrt_ultralytics.yolo_options import YoloOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from adaptrt_ultralytics.new_family import DecodedOutput
+
+
+@hookimpl
+def adapter_options() -> type[YoloOptions]:
+    return YoloOptions
 
 
 @hookimpl
@@ -35,8 +41,8 @@ def patches(model: DecodedOutput, spec: ModelSpec) -> Iterable[Patch]:
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections:
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Any:
+    from adaptrt_ultralytics.framework import ultralytics_predictions
     from adaptrt_ultralytics.load import load_new
-    from adaptrt_ultralytics.new_family import ultralytics_predictions
 
     return ultralytics_predictions(load_new(ctx), image, spec)

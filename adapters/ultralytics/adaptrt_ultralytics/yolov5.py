@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from adaptrt import Conversion, Detections, ModelSpec, Patch, hookimpl
+from adaptrt import Conversion, ModelSpec, Patch, hookimpl
 from adaptrt_ultralytics.options import Yolov5Options
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ def patches(model: Network, spec: ModelSpec) -> Iterable[Patch]:
 
 
 @hookimpl
-def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections | str:
+def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Any:
+    from adaptrt_ultralytics.framework import ultralytics_predictions
     from adaptrt_ultralytics.load import load_any, repo_of
-    from adaptrt_ultralytics.new_family import DecodedOutput, ultralytics_predictions
+    from adaptrt_ultralytics.new_family import DecodedOutput
 
     model = load_any(ctx)
     if isinstance(model, DecodedOutput):

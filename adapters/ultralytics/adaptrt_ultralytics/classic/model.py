@@ -86,8 +86,11 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
     yaml = recorded.get("yaml")
     model = ClassicModel(layers, _names(checkpoint, layers[-1].nc), yaml if _is_config(yaml) else {})
     head = model.head
-    shape, layers_of = (head.na, head.no), grafted.layers
-    check_runs(model, str(checkpoint.path), head.stride, shape, cells_axis=0, layers=layers_of, channels=model.channels)
+
+    def shape(cells: int) -> tuple[int, ...]:
+        return 1, head.na * cells, head.no
+
+    check_runs(model, str(checkpoint.path), head.stride, shape, layers=grafted.layers, channels=model.channels)
     return model.eval().requires_grad_(False)
 
 

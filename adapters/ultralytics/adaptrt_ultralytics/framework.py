@@ -1,0 +1,110 @@
+"""Ultralytics' own predictors, with a network of theirs: what link 0 compares with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt import Classification, Detections, Mask, ModelSpec, Poses, RotatedDetections, Segments
+from adaptrt.vision.images import read_image
+from adaptrt_ultralytics.heads import is_end_to_end
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from adaptrt_ultralytics.new_family import DecodedOutput
+
+
+def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) -> Any:
+    """Ultralytics' own ``predict`` with this network: its transform, decoding and NMS, with the parameters of the spec.
+
+    ``model`` must be a separate instance: Ultralytics fuses and modifies it.
+    """
+    ends = is_end_to_end(model.network.model[-1])
+    predictor = _predictor(spec)(overrides={**_overrides(spec), **({"nms": False} if ends else {})})
+    predictor.setup_model(model=model.network, verbose=False)
+    # Ultralytics reads gray and color from a file; other bands it takes as an array
+    source: Any = str(image) if spec.image_channels in (1, 3) else read_image(image, spec.image_channels)
+    return converted(next(iter(predictor(source=source, stream=True))), spec)
+
+
+def _predictor(spec: ModelSpec) -> Any:
+    from ultralytics.models.rtdetr import RTDETRPredictor
+    from ultralytics.models.yolo.classify import ClassificationPredictor
+    from ultralytics.models.yolo.detect import DetectionPredictor
+    from ultralytics.models.yolo.obb import OBBPredictor
+    from ultralytics.models.yolo.pose import PosePredictor
+    from ultralytics.models.yolo.segment import SegmentationPredictor
+
+    if spec.decoder is not None and spec.decoder.name == "rtdetr":
+        return RTDETRPredictor
+    return {
+        "segment": SegmentationPredictor,
+        "pose": PosePredictor,
+        "obb": OBBPredictor,
+        "classify": ClassificationPredictor,
+    }.get(spec.task, DetectionPredictor)
+
+
+def _overrides(spec: ModelSpec) -> dict[str, Any]:
+    params = spec.decoder.params if spec.decoder else {}
+    iou = params.get("iou", 0.7)
+    return {
+        "imgsz": list(spec.image_size),
+        "rect": False,
+        "conf": params.get("conf", 0.25),
+        "iou": 1.0 if iou is None else iou,  # no IoU is above 1
+        "max_det": params.get("max_det", 300),
+        "agnostic_nms": params.get("agnostic", False),
+        "classes": _class_numbers(params.get("classes"), spec.labels),
+        "retina_masks": True,  # masks of the original image's size
+        "verbose": False,
+        "save": False,
+        "device": "cpu",
+        "mode": "predict",
+    }
+
+
+def converted(result: Any, spec: ModelSpec) -> Any:
+    """Ultralytics' ``Results`` for one image as our prediction of the spec's task."""
+    names = tuple(result.names[index] for index in sorted(result.names))
+    if spec.task == "classify":
+        scores = result.probs.cpu().numpy().data.astype(np.float32)
+        best = np.argsort(-scores, kind="stable")[: (spec.decoder.params if spec.decoder else {}).get("top_k", 5)]
+        return Classification(scores[best], best.astype(np.int64), names)
+    if spec.task == "obb":
+        found = result.obb.cpu().numpy()
+        rotated = np.asarray(found.xywhr, np.float32)
+        scores, labels = np.asarray(found.conf, np.float32), np.asarray(found.cls, np.int64)
+        height, width = result.orig_shape
+        corners = np.asarray(found.xyxy, np.float32)
+        return RotatedDetections(np.clip(corners, 0, [width, height] * 2), scores, labels, names, rotated)
+    found = result.boxes.cpu().numpy()
+    boxes, scores = np.asarray(found.xyxy, np.float32), np.asarray(found.conf, np.float32)
+    labels = np.asarray(found.cls, np.int64)
+    if spec.task == "segment":
+        masks = [] if result.masks is None else result.masks.data.cpu().numpy().astype(bool)
+        return Segments(boxes, scores, labels, names, tuple(map(_cropped, masks)), tuple(result.orig_shape))
+    if spec.task == "pose":
+        given = np.asarray(result.keypoints.data.cpu(), np.float32).reshape(
+            len(boxes), -1, result.keypoints.data.shape[-1]
+        )
+        points = np.ones((*given.shape[:2], 3), np.float32)
+        points[..., : given.shape[2]] = given
+        return Poses(boxes, scores, labels, names, points)
+    return Detections(boxes, scores, labels, names)
+
+
+def _cropped(mask: Any) -> Mask:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return Mask(np.zeros((0, 0), np.bool_), 0, 0)
+    top, left = int(rows[0]), int(columns[0])
+    return Mask(mask[top : rows[-1] + 1, left : columns[-1] + 1], left, top)
+
+
+def _class_numbers(classes: Sequence[int | str] | None, labels: Sequence[str]) -> list[int] | None:
+    """Class numbers, the only form that Ultralytics accepts."""
+    return None if classes is None else [labels.index(one) if one in labels else int(one) for one in classes]

@@ -77,6 +77,18 @@ UNUSED: Mapping[str, Mapping[str, str]] = {
     ),
     "ELAN1": {"c": _SIZE},
     "PSA": {"c": _SIZE},
+    "DeformableTransformerDecoder": {"hidden_dim": _SIZE, "num_layers": _SIZE},
+    "MSDeformAttn": {"im2col_step": "of a compiled kernel"},
+    "RTDETRDecoder": {
+        "denoising_class_embed": _TRAINING,
+        "enc_score_head": "ranks the queries, which leaves no gradient",
+        "dec_score_head": "of its layers only the last is used in inference",
+        "hidden_dim": _SIZE,
+        "nl": _SIZE,
+        "num_decoder_layers": _SIZE,
+        "nhead": _SIZE,
+    },
+    "ResNetLayer": {"is_first": "decides which layers are built; they are recorded"},
     "RepConv": {
         "c1": _SIZE,
         "c2": _SIZE,

@@ -24,23 +24,28 @@ class Destination:
     """The folder and the stem of everything a conversion writes: ``best`` for ``best.onnx``, ``best.engine`` ...
 
     ``suffixes`` maps the suffix of a backend's files to the user's choice (``.engine`` to ``.plan``);
-    all other code uses the original suffixes.
+    all other code uses the original suffixes. ``onnx_stem`` is that of ONNX files, if it differs: for
+    ``-o best.fp16.engine`` the float32 graph is ``best.onnx``.
     """
 
     folder: Path
     stem: str
     suffixes: Mapping[str, str] = field(default_factory=dict)
+    onnx_stem: str = ""
 
     def path(self, suffix: str) -> Path:
         for own, asked in self.suffixes.items():
             if suffix.startswith(own):
                 suffix = asked + suffix.removeprefix(own)
                 break
-        return self.folder / f"{self.stem}{suffix}"
+        return self.folder / f"{self._stem(suffix)}{suffix}"
+
+    def _stem(self, name: str) -> str:
+        return self.onnx_stem if self.onnx_stem and name.endswith(".onnx") else self.stem
 
     def suffix(self, path: Path) -> str:
         """The suffix that ``path`` was called with for this file."""
-        suffix = path.name.removeprefix(self.stem)
+        suffix = path.name.removeprefix(self._stem(path.name))
         for own, asked in self.suffixes.items():
             if suffix.startswith(asked):
                 return own + suffix.removeprefix(asked)
@@ -59,7 +64,7 @@ def destination_of(request: Request) -> Destination:
 def choose_destination(source: str, output: Path | None, precision: str = FP32.name) -> Destination:
     """Next to the source where that is a file, else the current folder, unless ``-o`` names a file or folder.
 
-    ``-o best.fp16.onnx`` for half precision means that file, beside ``best.onnx``.
+    ``-o best.fp16.onnx`` for half precision means that file, beside ``best.onnx``; an engine keeps the name it is given.
     """
     source_path = Path(source)
     name = source.rpartition(":")[2] or source  # module:attribute
@@ -73,7 +78,10 @@ def choose_destination(source: str, output: Path | None, precision: str = FP32.n
         backend, suffix = found
         stem = output.name[: -len(suffix)]
         renamed = {backend.suffixes[0]: suffix} if suffix != backend.suffixes[0] else {}
-        return Destination(output.parent, stem.removesuffix(f".{precision}") or stem, renamed)
+        shorter = stem.removesuffix(f".{precision}") or stem
+        if suffix == ".onnx":
+            return Destination(output.parent, shorter, renamed)
+        return Destination(output.parent, stem, renamed, onnx_stem=shorter if shorter != stem else "")
     if output.suffix and not output.is_dir() and output.suffix[1:].isalpha():
         raise OutputError(
             f"-o {output}: a conversion writes {', '.join(model_suffixes())}, not {output.suffix}.",

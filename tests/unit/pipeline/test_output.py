@@ -59,6 +59,21 @@ def test_a_name_that_says_the_precision_already() -> None:
     assert choose_destination("best.pt", Path(".fp16.onnx"), "fp16").stem == ".fp16"
 
 
+def test_an_engine_keeps_the_name_it_is_given() -> None:
+    found = choose_destination("best.pt", Path("best.fp16.engine"), "fp16")
+    names = {
+        suffix: found.path(suffix).name for suffix in (".engine", ".engine.json", ".report.json", ".onnx", ".fp16.onnx")
+    }
+    assert names == {
+        ".engine": "best.fp16.engine",
+        ".engine.json": "best.fp16.engine.json",
+        ".report.json": "best.fp16.report.json",
+        ".onnx": "best.onnx",
+        ".fp16.onnx": "best.fp16.onnx",
+    }
+    assert {found.suffix(Path(name)) for name in names.values()} == set(names)
+
+
 def test_beside_the_source_where_that_is_a_file(tmp_path: Path) -> None:
     source = tmp_path / "best.pt"
     source.touch()

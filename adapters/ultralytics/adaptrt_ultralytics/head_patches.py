@@ -6,16 +6,16 @@ each reshape, and static sizes are Python numbers.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from ultralytics.nn.modules.block import AAttn, Attention, C2f
-from ultralytics.nn.modules.head import OBB, OBB26, Classify, Detect, Pose, Pose26, RTDETRDecoder, Segment
+from ultralytics.nn.modules.head import Classify, Detect, RTDETRDecoder
 
 from adaptrt import FunctionPatch, ModelSpec, Patch, SwitchPatch
+from adaptrt_ultralytics.anchors import anchor_points, cell_counts
+from adaptrt_ultralytics.task_patches import task_patches
 
 REQUIRES = "ultralytics>=8.4,<9"
 TESTED = "ultralytics>=8.4,<=8.4.190"
@@ -80,7 +80,7 @@ def network_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:
                 tested=TESTED,
             )
         )
-    found += _task_patches(model)
+    found += task_patches(model)
     found += _attention_patches(kinds)
     return found
 
@@ -101,50 +101,6 @@ def _classifier_patches(kinds: set[type[nn.Module]], static: bool) -> list[Patch
         tested=TESTED,
     )
     return [switch, flat, *(_attention_patches(kinds) if static else [])]
-
-
-def _task_patches(model: nn.Module) -> list[Patch]:
-    """Of what segmentation, pose and rotated boxes add to the head, and of end-to-end heads."""
-    found: list[Patch] = []
-    for kind, name, replacement in (
-        (Segment, "Segment.forward_head", _forward_masks),
-        (Pose26, "Pose26.forward_head", _forward_keypoints26),
-        (Pose, "Pose.forward_head", _forward_keypoints),
-        (OBB26, "OBB26.forward_head", _forward_angles26),
-        (OBB, "OBB.forward_head", _forward_angles),
-    ):
-        exact = kind is Segment or not any(isinstance(module, (Pose26, OBB26)) for module in model.modules())
-        if any(isinstance(module, kind) for module in model.modules()) and (exact or kind in (Pose26, OBB26)):
-            found.append(
-                FunctionPatch(
-                    target=f"{_HEAD}:{name}",
-                    replacement=replacement,
-                    reason="batch and cell count are read from shapes and become Shape, Gather and Concat nodes",
-                    requires=REQUIRES,
-                    tested=TESTED,
-                )
-            )
-    if any(isinstance(module, Pose) for module in model.modules()):
-        found.append(
-            FunctionPatch(
-                target=f"{_HEAD}:Pose._inference",
-                replacement=_pose_inference,
-                reason="the batch is read from a shape; anchor points of a fixed size are constants",
-                requires=REQUIRES,
-                tested=TESTED,
-            )
-        )
-    if any(isinstance(module, Detect) and module.end2end for module in model.modules()):
-        found.append(
-            FunctionPatch(
-                target=f"{_HEAD}:Detect.postprocess",
-                replacement=_best_rows,
-                reason="counts are read from shapes; the indices are repeated by numbers, not expanded to a shape",
-                requires=REQUIRES,
-                tested=TESTED,
-            )
-        )
-    return found
 
 
 def _attention_patches(kinds: set[type[nn.Module]]) -> list[Patch]:
@@ -172,25 +128,20 @@ def _attention_patches(kinds: set[type[nn.Module]]) -> list[Patch]:
     return found
 
 
-def _cells(feature: torch.Tensor) -> tuple[int, int]:
-    """Height and width of a feature map as plain numbers."""
-    return int(feature.shape[2]), int(feature.shape[3])
-
-
 def _forward_head(
     original: Any, self: Detect, x: list[torch.Tensor], box_head: Any = None, cls_head: Any = None
 ) -> dict[str, Any]:
     if box_head is None or cls_head is None:
         result: dict[str, Any] = original(self, x, box_head, cls_head)
         return result
-    counts = [height * width for height, width in map(_cells, x)]
+    counts = [height * width for height, width in map(cell_counts, x)]
     boxes = [box_head[i](x[i]).view(-1, 4 * self.reg_max, counts[i]) for i in range(self.nl)]
     scores = [cls_head[i](x[i]).view(-1, self.nc, counts[i]) for i in range(self.nl)]
     return {"boxes": torch.cat(boxes, -1), "scores": torch.cat(scores, -1), "feats": x}
 
 
 def _decode_boxes(original: Any, self: Detect, x: dict[str, Any]) -> torch.Tensor:
-    points, strides = _anchor_points([_cells(feature) for feature in x["feats"]], self.stride.tolist())
+    points, strides = anchor_points([cell_counts(feature) for feature in x["feats"]], self.stride.tolist())
     distances = self.dfl(x["boxes"])  # (B, 4, N): left, top, right, bottom, in cells
     if "angle" in x:  # dist2rbox
         near, far, angle = distances[:, :2], distances[:, 2:], x["angle"]
@@ -210,117 +161,6 @@ def _classify(original: Any, self: Any, x: Any) -> torch.Tensor:
     return likely
 
 
-def _joined(branches: Any, x: list[torch.Tensor], channels: int) -> torch.Tensor:
-    """What the branch of each level gives: [B, channels, N]."""
-    counts = [height * width for height, width in map(_cells, x)]
-    return torch.cat([branches[i](x[i]).view(-1, channels, counts[i]) for i in range(len(x))], -1)
-
-
-def _with(self: Detect, x: list[torch.Tensor], box_head: Any, cls_head: Any, **more: Any) -> dict[str, Any]:
-    """The dictionary of the base class, and what a task adds; empty for a branch that fusing removed."""
-    found: dict[str, Any] = Detect.forward_head(self, x, box_head, cls_head)  # type: ignore[no-untyped-call]
-    return {**found, **more}
-
-
-def _forward_masks(
-    original: Any, self: Any, x: list[torch.Tensor], box_head: Any, cls_head: Any, mask_head: Any
-) -> dict[str, Any]:
-    if mask_head is None:
-        return _with(self, x, box_head, cls_head)
-    return _with(self, x, box_head, cls_head, mask_coefficient=_joined(mask_head, x, self.nm))
-
-
-def _forward_keypoints(
-    original: Any, self: Any, x: list[torch.Tensor], box_head: Any, cls_head: Any, pose_head: Any
-) -> dict[str, Any]:
-    if pose_head is None:
-        return _with(self, x, box_head, cls_head)
-    return _with(self, x, box_head, cls_head, kpts=_joined(pose_head, x, self.nk))
-
-
-def _forward_keypoints26(
-    original: Any,
-    self: Any,
-    x: list[torch.Tensor],
-    box_head: Any,
-    cls_head: Any,
-    pose_head: Any,
-    kpts_head: Any,
-    kpts_sigma_head: Any,
-) -> dict[str, Any]:
-    if pose_head is None:
-        return _with(self, x, box_head, cls_head)
-    features = [pose_head[i](x[i]) for i in range(self.nl)]
-    return _with(self, x, box_head, cls_head, kpts=_joined(kpts_head, features, self.nk))
-
-
-def _forward_angles(
-    original: Any, self: Any, x: list[torch.Tensor], box_head: Any, cls_head: Any, angle_head: Any
-) -> dict[str, Any]:
-    if angle_head is None:
-        return _with(self, x, box_head, cls_head)
-    angle = (_joined(angle_head, x, self.ne).sigmoid() - 0.25) * math.pi
-    return _with(self, x, box_head, cls_head, angle=angle)
-
-
-def _forward_angles26(
-    original: Any, self: Any, x: list[torch.Tensor], box_head: Any, cls_head: Any, angle_head: Any
-) -> dict[str, Any]:
-    if angle_head is None:
-        return _with(self, x, box_head, cls_head)
-    return _with(self, x, box_head, cls_head, angle=_joined(angle_head, x, self.ne))
-
-
-def _pose_inference(original: Any, self: Pose, x: dict[str, Any]) -> torch.Tensor:
-    boxes = Detect._inference(self, x)  # type: ignore[no-untyped-call]
-    factor, shift = (1.0, 0.0) if isinstance(self, Pose26) else (2.0, 0.5)
-    count, numbers = (int(number) for number in self.kpt_shape)
-    points, strides = _anchor_points([_cells(feature) for feature in x["feats"]], self.stride.tolist())
-    cells = points.shape[1]
-    split = x["kpts"].view(-1, count, numbers, cells)
-    places = (split[:, :, :2] * factor + (points - shift)) * strides  # (B, K, 2, N), input pixels
-    if numbers == 3:
-        places = torch.cat((places, split[:, :, 2:].sigmoid()), 2)
-    return torch.cat((boxes, places.view(-1, count * numbers, cells)), 1)
-
-
-def _best_rows(original: Any, self: Any, preds: torch.Tensor) -> torch.Tensor:
-    """[B, N, 4 + nc + E] to [B, k, 6 + E]: the best pairs of box and class, as the framework chooses them."""
-    cells, width = int(preds.shape[1]), int(preds.shape[2])
-    k = min(int(self.max_det), cells)
-    scores = preds[..., 4 : 4 + self.nc]
-    if self.agnostic_nms:
-        values, labels = scores.max(dim=-1)
-        best, places = values.topk(k, dim=1)
-        names = labels.gather(1, places).to(preds.dtype)
-    else:
-        first = scores.amax(dim=-1).topk(k, dim=1)[1]
-        best, pairs = scores.gather(1, _repeated(first, self.nc)).view(-1, k * self.nc).topk(k, dim=1)
-        pairs = pairs.int()
-        rows = torch.div(pairs, self.nc, rounding_mode="trunc")
-        names = (pairs - rows * self.nc).to(preds.dtype)
-        places = first.gather(1, rows.long())
-    others = [preds[..., :4].gather(1, _repeated(places, 4)), best[..., None], names[..., None]]
-    extras = width - 4 - self.nc
-    if extras:
-        others.append(preds[..., 4 + self.nc :].gather(1, _repeated(places, extras)))
-    return torch.cat(others, -1)
-
-
-def _repeated(index: torch.Tensor, count: int) -> torch.Tensor:
-    return index.unsqueeze(-1).repeat(1, 1, count)
-
-
-def _anchor_points(sizes: list[tuple[int, int]], strides: list[float]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cell centers [2, N] (x, y, in cells) and strides [1, N], level by level, row by row."""
-    points, scales = [], []
-    for (height, width), stride in zip(sizes, strides, strict=True):
-        y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
-        points.append(np.stack([x.ravel(), y.ravel()]))
-        scales.append(np.full((1, height * width), stride, np.float32))
-    return torch.from_numpy(np.concatenate(points, 1)), torch.from_numpy(np.concatenate(scales, 1))
-
-
 def _distribution(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:
     cells = int(x.shape[2])
     # keep the bins on axis 2: a softmax next to a transpose and a convolution with one output channel are slow
@@ -335,7 +175,7 @@ def _split_c2f(original: Any, self: C2f, x: torch.Tensor) -> torch.Tensor:
 
 def _attention(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:
     channels = int(x.shape[1])
-    height, width = _cells(x)
+    height, width = cell_counts(x)
     qkv = self.qkv(x).view(-1, self.num_heads, self.key_dim * 2 + self.head_dim, height * width)
     q, k, v = qkv.split([self.key_dim, self.key_dim, self.head_dim], dim=2)
     weights = ((q.transpose(-2, -1) @ k) * self.scale).softmax(dim=-1)  # (B, heads, cells, cells)
@@ -345,7 +185,7 @@ def _attention(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 def _area_attention(original: Any, self: Any, x: torch.Tensor) -> torch.Tensor:
-    height, width = _cells(x)
+    height, width = cell_counts(x)
     cells = height * width // self.area
     channels = self.num_heads * self.head_dim
     qkv = self.qkv(x).view(-1, 3 * channels, height * width)

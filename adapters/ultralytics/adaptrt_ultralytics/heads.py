@@ -203,3 +203,21 @@ def decoded(outputs: Any) -> Any:
     if isinstance(second, torch.Tensor) and second.ndim == 4:  # (rows, prototypes): the export switch is on
         return first, second
     return first
+
+
+def recorded_outputs(output: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The first output of a network, and all that may depend on what was recorded.
+
+    Of a network with two heads, both count: which one is exported is decided later.
+    """
+    outputs = list(output) if isinstance(output, (tuple, list)) else [output]
+    first = list(outputs[0]) if isinstance(outputs[0], (tuple, list)) else [outputs[0]]
+    raw = outputs[1] if len(outputs) > 1 and isinstance(outputs[1], dict) else {}
+    if "one2one" in raw:
+        first += [
+            tensor
+            for branch in ("one2many", "one2one")
+            for tensor in raw[branch].values()
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+        ]
+    return first[0], first

@@ -22,12 +22,12 @@ from adaptrt_ultralytics.accounting import (
     Rebuilt,
     Usage,
     missing_in,
-    reason_unused,
     recorded_forward,
     require_accounted,
     require_no_hooks,
 )
 from adaptrt_ultralytics.torch_layers import LEAVES, build_leaf, load_tensors
+from adaptrt_ultralytics.unused import reason_unused
 
 MAX_DEPTH = 40
 MAX_MODULES = 100_000  # counted per use: a shared module counts once for each position

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from adaptrt_ultralytics.accounting import reason_unused
+from adaptrt_ultralytics.unused import reason_unused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

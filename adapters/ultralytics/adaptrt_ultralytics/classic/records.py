@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adaptrt import CheckpointError
-from adaptrt_ultralytics.accounting import WAYS_OUT, reason_unused, recorded_forward, require_no_hooks
+from adaptrt_ultralytics.accounting import WAYS_OUT, recorded_forward, require_no_hooks
 from adaptrt_ultralytics.classic.head import AnchorDetect
+from adaptrt_ultralytics.unused import reason_unused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

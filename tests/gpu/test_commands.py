@@ -81,7 +81,9 @@ class TestBuild:
         assert engine["record"]["plan_bytes"] == full.engine(precision).stat().st_size
 
     def test_half_precision_is_there(self, full: Commands) -> None:
-        half, single = (json.loads(full.built(precision).out)["artifacts"][0]["record"] for precision in ("fp16", "fp32"))
+        half, single = (
+            json.loads(full.built(precision).out)["artifacts"][0]["record"] for precision in ("fp16", "fp32")
+        )
         assert half["weight_bytes"]["fp16"] > half["weight_bytes"].get("fp32", 0)
         assert half["evidence"].endswith("visible layers compute in fp16")
         assert "fp16" not in single["layers"]

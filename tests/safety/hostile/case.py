@@ -20,7 +20,7 @@ class Case:
 
     ``says``: a part of what the command has to print. ``needs``: modules without which the case is skipped.
     ``megabytes``: what the command may take beyond what the process had before it. ``everyday``: whether the everyday
-    suite runs it; the others repeat a hostile file with another command.
+    suite runs it; the others repeat a hostile file in another form.
     """
 
     name: str

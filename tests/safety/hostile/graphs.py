@@ -235,12 +235,12 @@ GRAPHS = {
 }  # fmt: skip
 CASES = [
     *(Case(f"spec-{key}-predict", make, PREDICT, ANY, needs=NEEDS) for key, make in SPECS.items()),
-    *(Case(f"spec-{key}-inspect", make, INSPECT, ANY, needs=NEEDS, everyday=key == "no-inputs") for key, make in SPECS.items()),
+    *(Case(f"spec-{key}-inspect", make, INSPECT, ANY, needs=NEEDS) for key, make in SPECS.items()),
     *(Case(f"spec-{key}-build", SPECS[key], ("build", "evil.onnx"), ANY, needs=NEEDS) for key in ("no-inputs", "no-axes", "stride-zero", "huge-axes")),
     *(Case(f"spec-{key}-evaluate", SPECS[key], ("evaluate", "evil.onnx", "--data", "set"), ANY, needs=NEEDS) for key in ("no-inputs", "no-axes", "stride-zero", "two-axes")),
     *(Case(f"spec-{key}-lint", SPECS[key], LINT, ANY, needs=NEEDS) for key in ("no-inputs", "no-axes", "stride-zero")),
     *(
-        Case(f"graph-{key}-{command[0]}", spoiled(change), command, ANY, needs=NEEDS, everyday=command != INSPECT or key == "cycle")
+        Case(f"graph-{key}-{command[0]}", spoiled(change), command, ANY, needs=NEEDS)
         for key, change in GRAPHS.items()
         for command in (LINT, INSPECT, PREDICT)
     ),
@@ -255,7 +255,7 @@ CASES = [
     Case("file-names", hostile_file_name, ("predict", "evil.onnx", "images"), (0, MODEL), needs=NEEDS),
     Case("png-bomb", png_bomb, ("predict", "evil.onnx", "bomb.png"), (MODEL,), says="pixels", needs=NEEDS, megabytes=300),
     *(
-        Case(f"not-utf8-{text.decode()}-{command[0]}", mutated(text), command, ANY, needs=NEEDS, everyday=command != LINT)
+        Case(f"not-utf8-{text.decode()}-{command[0]}", mutated(text), command, ANY, needs=NEEDS)
         for text in MUTATIONS
         for command in (LINT, INSPECT, PREDICT)
     ),

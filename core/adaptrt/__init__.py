@@ -71,6 +71,7 @@ from adaptrt.specs import (
 )
 from adaptrt.specs.commands import Command
 from adaptrt.specs.decoders import Decoder, find_decoder
+from adaptrt.specs.recognizers import Match, Recognizer, SourceFacts
 from adaptrt.version import __version__
 
 __all__ = [
@@ -101,6 +102,7 @@ __all__ = [
     "ImageTransform",
     "InputSpec",
     "Mask",
+    "Match",
     "Metric",
     "ModelError",
     "ModelSpec",
@@ -116,6 +118,7 @@ __all__ = [
     "Poses",
     "Precision",
     "Predictions",
+    "Recognizer",
     "Report",
     "Request",
     "RotatedDetections",
@@ -126,6 +129,7 @@ __all__ = [
     "SettingsError",
     "ShapeError",
     "ShapeRequest",
+    "SourceFacts",
     "SwitchPatch",
     "Task",
     "Tolerance",

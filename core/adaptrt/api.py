@@ -20,7 +20,7 @@ StrPath = str | os.PathLike[str]
 def convert(
     source: StrPath,
     *,
-    adapter: str,
+    adapter: str | None = None,
     weights: StrPath | None = None,
     output: StrPath | None = None,
     imgsz: int | tuple[int, int] | str | None = None,
@@ -52,6 +52,8 @@ def convert(
 ) -> Report:
     """Convert a model and verify the result; the report lists the files and the measured values of each link.
 
+    Without ``adapter`` the source is read as data and recognized; if no adapter or more than one matches exactly, a
+    ``UsageError`` lists them and nothing is converted.
     ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are those of
     the adapter and the decoder (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` also writes the
     report as a page; ``nms`` ends the graph in NMS (``True``, a kind as for ``--nms``, or a ``NmsRequest``). Values are written as for ``adaptrt convert``. An ``AdaptrtError`` says what failed; its ``report`` holds the results up to that point.
@@ -61,6 +63,8 @@ def convert(
     from adaptrt.specs import BuildOptions
 
     command = python_command("convert", locals(), convert)
+    if adapter is None:
+        adapter = _recognized(os.fspath(source), observer)
     request = Request(
         source=os.fspath(source),
         adapter=adapter,
@@ -90,6 +94,21 @@ def convert(
         command=command,
     )
     return run_request(request, html=html, observer=observer)
+
+
+def _recognized(source: str, observer: Observer | None) -> str:
+    import logging
+
+    from adaptrt.pipeline.recognize import recognize
+
+    recognition = recognize(source)
+    logger = logging.getLogger("adaptrt")
+    for warning in recognition.warnings:
+        logger.warning(warning)
+        if observer is not None:
+            observer.warning(warning)
+    logger.info("adapter %s: %s", recognition.match.adapter, recognition.match.reason)
+    return recognition.match.adapter
 
 
 def _nms(given: bool | str | NmsRequest) -> NmsRequest | None:

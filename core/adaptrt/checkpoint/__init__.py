@@ -6,9 +6,12 @@ name is rejected. Importing this package does not import torch; reading a file d
 user trusts the file.
 """
 
+from adaptrt.checkpoint.config_literals import python_literals
 from adaptrt.checkpoint.inert import InertName, InertObject
 from adaptrt.checkpoint.kinds import check_kind, is_safetensors
+from adaptrt.checkpoint.outline import TensorShape
 from adaptrt.checkpoint.reader import read_checkpoint
+from adaptrt.checkpoint.source_facts import read_facts
 from adaptrt.checkpoint.states import read_state_dict, tensors_of
 from adaptrt.checkpoint.weights import SUFFIXES, fill_model, is_checkpoint_name, warn_of_random_weights
 
@@ -16,11 +19,14 @@ __all__ = [
     "SUFFIXES",
     "InertName",
     "InertObject",
+    "TensorShape",
     "check_kind",
     "fill_model",
     "is_checkpoint_name",
     "is_safetensors",
+    "python_literals",
     "read_checkpoint",
+    "read_facts",
     "read_state_dict",
     "tensors_of",
     "warn_of_random_weights",

@@ -40,7 +40,7 @@ class ConvertCommand(Command):
 
 @click.command("convert", cls=ConvertCommand, examples=EXAMPLES)
 @click.argument("source")
-@option("--adapter", "-a", metavar="NAME", section=FILES, help="The framework's adapter; see: adaptrt adapters")
+@option("--adapter", "-a", metavar="NAME", section=FILES, help="The framework's adapter; see: adaptrt adapters.  [default: recognized from SOURCE]")  # fmt: skip
 @option("--weights", "--checkpoint", metavar="FILE", section=FILES, help="Weights, if SOURCE is a configuration.")
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside SOURCE]")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=FILES, help="An option of the adapter or decoder.")  # fmt: skip
@@ -92,6 +92,8 @@ def convert(
     """
     from adaptrt.cli.request import request_from_flags
 
+    if not flags["adapter"]:
+        flags["adapter"] = _recognized(flags["source"], arguments(ctx), quiet=quiet)
     script = "convert" if ctx.parent is None else "adaptrt convert"
     request = request_from_flags(flags, command=_command_line(script, arguments(ctx)), verbose=verbose)
     if trace_plugins:
@@ -113,6 +115,19 @@ def convert(
     from adaptrt.cli.output import run_and_show
 
     run_and_show(run_request, request, verbose=verbose, quiet=quiet, as_json=as_json)
+
+
+def _recognized(source: str, words: list[str], *, quiet: bool) -> str:
+    """The adapter of a source that is given without one; it is shown, with the reason."""
+    from adaptrt.cli.output import echo
+    from adaptrt.pipeline.recognize import recognize
+
+    recognition = recognize(source, words)
+    for warning in recognition.warnings:
+        echo(f"Warning: {warning}", err=True)
+    if not quiet:
+        echo(f"Adapter {recognition.match.adapter}: {recognition.match.reason}", err=True)
+    return recognition.match.adapter
 
 
 def _command_line(script: str, words: list[str]) -> str:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 def request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int = 0) -> Request:
     """``flags`` are the parameters of the command by name; a ``UsageError`` names invalid values."""
-    if not flags["adapter"]:
-        raise _adapter_missing(flags["source"])
     return Request(
         adapter=flags["adapter"],
         weights=_path(flags["weights"]),
@@ -86,21 +84,6 @@ def _common(flags: Mapping[str, Any]) -> dict[str, Any]:
         "ort_custom_ops": tuple(map(Path, flags["ort_custom_ops"])),
         "plugins_file": _path(flags["plugins_file"]),
     }
-
-
-def _adapter_missing(source: str) -> UsageError:
-    from adaptrt.plugins.discovery import ADAPTERS, find_candidates
-
-    names = sorted({candidate.name for candidate in find_candidates(ADAPTERS)})
-    if not names:
-        return UsageError(
-            "No --adapter given, and no adapter is installed.",
-            hint="To list all available adapters: adaptrt adapters --all",
-        )
-    return UsageError(
-        f"No --adapter given; installed: {', '.join(names)}.",
-        hint=f"For example: adaptrt convert --adapter {names[-1]} {source}",
-    )
 
 
 def _shapes(flags: Mapping[str, Any]) -> dict[str, tuple[Shape, ...]]:

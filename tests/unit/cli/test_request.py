@@ -104,10 +104,17 @@ def test_what_cannot_be_is_refused(words: tuple[str, ...], error: type[UsageErro
     assert caught.value.hint
 
 
-def test_a_missing_adapter_lists_what_is_installed(adaptrt: Any, fake_distribution: Any) -> None:
+def test_an_unknown_source_lists_the_installed_adapters(adaptrt: Any, fake_distribution: Any) -> None:
     fake_distribution("adaptrt-zebra", {"adaptrt.adapters": {"zebra": "zebra"}})
-    result = adaptrt("convert", "best.pt")
+    result = adaptrt("convert", "nothing_like_it")
     assert result.code == 2
-    assert "No --adapter given" in result.err
+    assert "no installed adapter recognizes nothing_like_it" in result.err
     assert "zebra" in result.err
-    assert "adaptrt convert --adapter zebra best.pt" in result.err
+
+
+def test_a_recognized_adapter_is_shown(adaptrt: Any, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("class Net: ...")
+    result = adaptrt("convert", f"{tmp_path / 'net.py'}:Net", "--dry-run")
+    assert result.code == 0
+    assert "Adapter torch: an object in Python code" in result.err
+    assert adaptrt("convert", f"{tmp_path / 'net.py'}:Net", "--dry-run", "-q").err == ""

@@ -1,0 +1,148 @@
+"""Reads a source once, as data, for recognizers: its kind, its structure, its literals. Nothing is executed; no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adaptrt.checkpoint.config_literals import python_definitions, python_literals
+from adaptrt.checkpoint.kinds import SUFFIXES, check_kind, is_safetensors
+from adaptrt.checkpoint.outline import TensorShape, outline_of
+from adaptrt.checkpoint.states import NESTINGS
+from adaptrt.errors import CheckpointError, ModelError
+from adaptrt.specs.recognizers import SourceFacts
+
+CONFIGS = (".json", ".yaml", ".yml")
+MAX_TEXT = 1 << 20
+MAX_HEADER = 100_000_000  # bytes, the limit of safetensors itself
+_OBJECT = re.compile(r"(?P<place>.+):(?P<attribute>[^\W\d]\w*(\.[^\W\d]\w*)*)")
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def read_facts(source: str) -> SourceFacts:
+    """The facts of a source; a ``CheckpointError`` for a file that is missing, damaged, or not a model."""
+    path = Path(source)
+    if path.is_dir():
+        return SourceFacts(source=source, kind="folder", path=path, config=_json(path / "config.json"))
+    if path.is_file():
+        return _file(source, path)
+    found = _OBJECT.fullmatch(source)
+    if found and (found["place"].endswith(".py") or _MODULE.fullmatch(found["place"])):
+        place = Path(found["place"])
+        if place.suffix == ".py" and not place.is_file():
+            raise ModelError(f"File not found: {place}.")
+        return SourceFacts(source=source, kind="object", path=place if place.suffix == ".py" else None)
+    if path.suffix.lower() in SUFFIXES:
+        check_kind(path)  # says that it is missing, and what is near
+    return SourceFacts(source=source, kind="name")
+
+
+def _file(source: str, path: Path) -> SourceFacts:
+    suffix = path.suffix.lower()
+    if suffix == ".py":
+        text = _text(path)
+        return SourceFacts(
+            source=source,
+            kind="python",
+            path=path,
+            config=python_literals(text),
+            definitions=python_definitions(text),
+            text=text,
+        )
+    if suffix in CONFIGS:
+        return SourceFacts(source=source, kind="config", path=path, config=_json(path), text=_text(path))
+    beside = _json(path.with_suffix(".json"))
+    if is_safetensors(path):
+        return SourceFacts(source=source, kind="weights", path=path, tensors=_safetensors_shapes(path), config=beside)
+    kind = check_kind(path)
+    program = _program_kind(path) if kind == "zip" else None
+    if program == "torchscript":
+        return SourceFacts(source=source, kind="torchscript", path=path)
+    if program == "program":
+        return SourceFacts(source=source, kind="program", path=path)
+    outline = outline_of(path, kind)
+    return SourceFacts(
+        source=source,
+        kind="checkpoint",
+        path=path,
+        content=outline.content,
+        classes=outline.classes,
+        tensors=_shapes(outline.content),
+        config=beside,
+    )
+
+
+def _program_kind(path: Path) -> str | None:
+    """``torchscript``, ``program`` (of torch.export) or ``None``, by the archive's table of contents."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError):
+        return None
+    parts = {part for name in names for part in name.split("/")[:2]}
+    if parts & {"archive_format", "serialized_exported_program.json"} or any(
+        name.endswith("models/model.json") for name in names
+    ):
+        return "program"
+    if "constants.pkl" in parts or any(name.split("/")[1:2] == ["code"] for name in names):
+        return "torchscript"
+    return None
+
+
+def _shapes(content: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes by name: where the tensors are, at the top or where training code puts them."""
+    places = [content, *(content.get(name) for name in NESTINGS)] if isinstance(content, Mapping) else []
+    for place in places:
+        if isinstance(place, Mapping):
+            found = {
+                name: value.shape
+                for name, value in place.items()
+                if isinstance(name, str) and isinstance(value, TensorShape)
+            }
+            if found:
+                return found
+    return {}
+
+
+def _safetensors_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise CheckpointError(f"{path} is damaged: its header is declared as {length} bytes.")
+        header = file.read(length)
+    try:
+        table = json.loads(header)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: its header is not valid JSON.") from error
+    shapes = {}
+    for name, entry in table.items() if isinstance(table, dict) else ():
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        if name != "__metadata__" and isinstance(shape, list) and all(type(extent) is int for extent in shape):
+            shapes[name] = tuple(shape)
+    return shapes
+
+
+def _text(path: Path) -> str:
+    """The start of a text file; empty if it is not UTF-8."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_TEXT).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return ""
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _json(path: Path) -> Mapping[str, Any]:
+    """The object in a JSON file; empty if there is none."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return {}
+    try:
+        content = json.loads(_text(path) or "null")
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,112 @@
+"""``convert`` without an adapter: one exact match is taken, everything else is listed and nothing is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import adaptrt
+from adaptrt import UsageError
+from adaptrt.pipeline.recognize import recognize
+from adaptrt.specs import registry
+
+RECOGNIZER = """
+from adaptrt import Match
+
+class Own:
+    name = {name!r}
+
+    def recognize(self, facts):
+        {body}
+
+recognizer = Own()
+"""
+Declare = Callable[..., None]
+
+
+@pytest.fixture
+def declare(fake_distribution: Callable[..., Path]) -> Declare:
+    """``declare("zebra", "return ...")``: a distribution with an adapter and a recognizer of this name."""
+
+    def give(name: str, body: str, adapter: str | None = None) -> None:
+        groups = {"adaptrt.adapters": {name: name}, "adaptrt.recognizers": {name: f"recognize_{name}:recognizer"}}
+        fake_distribution(
+            f"adaptrt-{name}", groups, modules={f"recognize_{name}": RECOGNIZER.format(name=name, body=body)}
+        )
+        registry.forget_declared()
+
+    return give
+
+
+def answer(name: str, certainty: str, more: str = "") -> str:
+    return f"return [Match(adapter={name!r}, certainty={certainty!r}, reason='stripes in ' + facts.source{more})]"
+
+
+def test_one_exact_match_is_taken(declare: Declare) -> None:
+    declare("zebra", answer("zebra", "exact"))
+    declare("horse", answer("horse", "likely"))
+    found = recognize("stripes")
+    assert (found.match.adapter, found.match.reason, found.warnings) == ("zebra", "stripes in stripes", ())
+
+
+def test_ties_are_listed_with_their_commands(declare: Declare) -> None:
+    declare("zebra", answer("zebra", "exact"))
+    declare("horse", answer("horse", "exact"))
+    with pytest.raises(UsageError, match="2 adapters recognize stripes") as caught:
+        recognize("stripes", ("stripes", "--imgsz", "64"))
+    assert "adaptrt convert --adapter zebra stripes --imgsz 64" in str(caught.value.hint)
+    assert "adaptrt convert --adapter horse stripes --imgsz 64" in str(caught.value.hint)
+
+
+def test_a_likely_one_is_not_taken(declare: Declare) -> None:
+    declare("zebra", answer("zebra", "likely", ", source='net:Zebra', arguments=('--set', 'name=a b')"))
+    with pytest.raises(UsageError, match="with certainty") as caught:
+        recognize("stripes", ("stripes", "-v"))
+    assert "adaptrt convert --adapter zebra net:Zebra -v --set 'name=a b'" in str(caught.value.hint)
+
+
+def test_what_is_unknown_says_why(declare: Declare) -> None:
+    declare("zebra", answer("zebra", "none"))
+    with pytest.raises(UsageError, match="zebra: stripes in stripes") as caught:
+        recognize("stripes")
+    assert "--adapter" in str(caught.value.hint)
+    assert "zebra" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise RuntimeError('no stripes')", "RuntimeError: no stripes"),
+        ("return ['zebra']", "not a Match"),
+        ("return None", "TypeError"),
+        (answer("unicorn", "exact"), "'unicorn', which is not installed"),
+        (answer("broken", "surely"), "not a Match"),
+        ("import missing_framework", "missing_framework"),
+    ],
+)
+def test_a_broken_recognizer_is_a_warning(declare: Declare, body: str, said: str) -> None:
+    declare("zebra", answer("zebra", "exact"))
+    declare("broken", body)
+    found = recognize("stripes")
+    assert found.match.adapter == "zebra"
+    (warning,) = found.warnings
+    assert "'broken'" in warning
+    assert said in warning
+
+
+def test_a_recognizer_that_cannot_be_imported_is_a_warning(declare: Declare, fake_distribution: Any) -> None:
+    declare("zebra", answer("zebra", "exact"))
+    fake_distribution("adaptrt-bad", {"adaptrt.recognizers": {"bad": "no_such_module:recognizer"}})
+    registry.forget_declared()
+    found = recognize("stripes")
+    assert found.match.adapter == "zebra"
+    assert "no_such_module" in found.warnings[0]
+
+
+def test_python_lists_them_too(declare: Declare) -> None:
+    declare("zebra", answer("zebra", "likely"))
+    with pytest.raises(UsageError, match="with certainty"):
+        adaptrt.convert("stripes")

@@ -60,7 +60,7 @@ def _checkpoint(facts: SourceFacts) -> Iterable[Match]:
 
 
 def _of_type(detector: str | None, what: str) -> Iterable[Match]:
-    """``detector``: the type of the config's model; ``None`` if it is no config, empty if the type is not a literal."""
+    """``detector``: the type of the config's model; ``None`` if it is not a config, empty if the type is not a literal."""
     if detector is None:
         return ()
     if detector in QUERIES:

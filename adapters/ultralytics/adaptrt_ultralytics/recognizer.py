@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from adaptrt import Match, SourceFacts
-from adaptrt_ultralytics.checkpoints import CLASSIC_MODULES, _network_in
+from adaptrt_ultralytics.checkpoints import CLASSIC_MODULES, OTHER_TASKS, _network_in
 
 _CONFIG_NAME = re.compile(r"yolo(v?\d+)[a-z]?\d?u?(-[a-z0-9]+)*(\.ya?ml)?")
 _NEW_MODULE = "ultralytics.nn.tasks"
@@ -40,6 +40,9 @@ def _checkpoint(facts: SourceFacts) -> Iterable[Match]:
     config = _config_name(facts.content, network.get("yaml"))
     adapter = "yolov5" if config.startswith("yolov5") else "yolo"
     described = f"{kind} of Ultralytics" + (f", {config}" if config else "")
+    if kind in OTHER_TASKS:
+        reason = f"{described}: {OTHER_TASKS[kind]} is not supported"
+        return (Match(adapter=adapter, certainty="none", reason=reason),)
     return (Match(adapter=adapter, certainty="exact", reason=described),)
 
 

@@ -13,9 +13,9 @@ class _NotLiteralError(Exception):
 
 
 def python_literals(text: str) -> dict[str, Any]:
-    """The names that a Python text assigns literals to (also ``dict(...)``), with the values; everything else is left out.
+    """The names that a Python text assigns literals to (also ``dict(...)``), with the values; other names are omitted.
 
-    In a dict, entries whose value is not a literal are left out. Empty for text that cannot be parsed.
+    In a dict, entries whose value is not a literal are omitted. Empty for text that cannot be parsed.
     """
     values: dict[str, Any] = {}
     for statement in _statements(text):

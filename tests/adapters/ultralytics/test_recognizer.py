@@ -34,16 +34,18 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         v8 = saved(tmp_path / "a.pt", new, "DetectionModel", pretend, yaml={"yaml_file": "yolov8n.yaml"})
         trained = saved(tmp_path / "b.pt", new, "DetectionModel", pretend)
         segment = saved(tmp_path / "c.pt", new, "SegmentationModel", pretend, yaml={"yaml_file": "yolo11n-seg.yaml"})
+        world = saved(tmp_path / "f.pt", new, "WorldModel", pretend, yaml={"yaml_file": "yolov8s-world.yaml"})
         classic = saved(tmp_path / "d.pt", "models.yolo", "DetectionModel", pretend)
         foreign = saved(tmp_path / "e.pt", "somewhere.nets", "DetectionModel", pretend)
     weights = str(tmp_path / "weights.pt")
     torch.save({"model": {"w": torch.zeros(1)}}, weights)
     names = ["yolov8n.yaml", "yolo11s", "yolov5nu", "yolo26n-seg", "yolo_nas", "resnet18"]
-    assert recognized("adaptrt_ultralytics.recognizer", [str(FIXTURE), v8, trained, segment, classic, foreign, weights, *names]) == {
+    assert recognized("adaptrt_ultralytics.recognizer", [str(FIXTURE), v8, trained, segment, world, classic, foreign, weights, *names]) == {
         str(FIXTURE): [("yolov5", "exact")],
         v8: [("yolo", "exact")],
         trained: [("yolov5", "exact")],
         segment: [("yolo", "exact")],
+        world: [("yolo", "none")],
         classic: [("yolov5", "exact")],
         foreign: [],
         weights: [],

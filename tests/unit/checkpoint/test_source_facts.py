@@ -80,7 +80,7 @@ def test_python_that_cannot_be_read_gives_nothing(tmp_path: Path, text: str) -> 
 @pytest.mark.parametrize(
     ("source", "kind"), [("resnet18", "name"), ("a.b:Net", "object"), ("a.b:Net.build", "object"), ("mmdet::x/y.py", "name")]
 )  # fmt: skip
-def test_what_is_no_file(source: str, kind: str) -> None:
+def test_names_and_objects(source: str, kind: str) -> None:
     assert read_facts(source).kind == kind
 
 

@@ -54,6 +54,7 @@ class TestYolov5(AdapterContract):
         return make_narrow("v5/yolov5.yaml")
 
 
+@pytest.mark.full
 class TestClassic(AdapterContract):
     """A checkpoint of the classic repository, rebuilt without it."""
 

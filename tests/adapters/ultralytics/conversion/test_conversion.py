@@ -73,9 +73,8 @@ def test_height_and_width_can_be_dynamic(trained: Path, tmp_path: Path) -> None:
         assert output.shape == (2, 8, sum(height // s * (width // s) for s in (8, 16, 32)))
 
 
-@pytest.mark.parametrize(
-    "name", ["yolo11n", *(pytest.param(name, marks=pytest.mark.full) for name in ("yolov5n-p6", "yolov8n", "yolo12n"))]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["yolov5n-p6", "yolov8n", "yolo11n", "yolo12n"])
 def test_relatives_pass(name: str, make_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     report = adaptrt.convert(
         make_checkpoint(name), adapter="yolo", output=tmp_path, imgsz=320, batch=(1, 2, 3), verify="quick", html=False

@@ -105,7 +105,7 @@ def test_others_are_refused_by_name(name: str, words: str, tmp_path: Path) -> No
 def test_nms_of_another_kind_is_refused(tmp_path: Path) -> None:
     model, _ = opened("retinanet_r18_fpn_1x_coco", tmp_path)
     model.detector.bbox_head.test_cfg.nms.type = "soft_nms"
-    with pytest.raises(ModelError, match="asks for soft_nms"):
+    with pytest.raises(ModelError, match="requests soft_nms"):
         wrap_dense(Source(model.source.config, None, model.detector))
 
 

@@ -71,7 +71,7 @@ def test_code_is_refused_with_its_line(code: str) -> None:
 
 def test_custom_imports_are_refused_by_name() -> None:
     values = read_literals("custom_imports = dict(imports=['my_package.heads', 'other'], allow_failed_imports=False)")
-    with pytest.raises(CheckpointError, match="wants to import my_package.heads, other"):
+    with pytest.raises(CheckpointError, match="The config imports my_package.heads, other"):
         registered_values(values)
 
 

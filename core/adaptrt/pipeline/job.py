@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from adaptrt.backends.choice import Chosen, chosen_backends, targets_of, wants_reduced_graph
-from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, VerificationError
+from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, UsageError, VerificationError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, open_artifact, open_emulated, runs_as_it_is, why_float32
@@ -272,7 +272,7 @@ class Job:
         if isinstance(found, (ExportError, VerificationError)):
             tried = self.ctx.failed_exporters if hasattr(self, "ctx") else ()
             found.hint = links.hint_with_hazards(links.hint_without(found.hint, tried), self.report.findings)
-        if isinstance(found, AdaptrtError):
+        if isinstance(found, AdaptrtError) and not isinstance(found, UsageError):
             found.hint = " ".join(filter(None, [found.hint, self.earlier_files()])) or None
         hint = found.hint if isinstance(found, AdaptrtError) else None
         self.report.status = "failed"

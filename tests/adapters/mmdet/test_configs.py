@@ -135,6 +135,7 @@ class ShopNeck(CSPNeXtPAFPN):
 """
 
 
+@pytest.mark.full
 def test_custom_imports_beside_the_config(tmp_path: Path) -> None:
     """In a process of its own: mmcv's compiled part is stood in for before the user's code asks for it."""
     package = tmp_path / "shopnet"

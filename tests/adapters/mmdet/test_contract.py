@@ -21,6 +21,11 @@ class TestDetr(AdapterContract):
     def source(self) -> Path:
         return FIXTURE
 
+    @pytest.fixture(params=["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
+    def exporter(self, request: pytest.FixtureRequest) -> str:
+        """TestSwin runs both every day."""
+        return str(request.param)
+
 
 @pytest.mark.full
 class TestMmdet(AdapterContract):

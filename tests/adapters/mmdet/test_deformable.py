@@ -50,9 +50,8 @@ def converted(tmp_path: Path, config: str, **request: object) -> Report:
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["DeformableDETR", *(pytest.param(name, marks=pytest.mark.full) for name in ("two stages", "DINO"))]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["DeformableDETR", "two stages", "DINO"])
 def test_the_exporter_is_chosen_and_the_model_kept(name: str, tmp_path: Path) -> None:
     report = converted(tmp_path, CONFIGS[name])
     assert report.exporter == "torchscript"

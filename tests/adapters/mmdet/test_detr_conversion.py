@@ -46,7 +46,8 @@ def test_the_graph_has_no_shape_arithmetic(fixed: Report) -> None:
     assert not {name: final[name] for name in SHAPE_ARITHMETIC if name in final}
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
 def test_all_layers_of_a_detr_r50_take_at_most_620_nodes(exporter: str, tmp_path: Path) -> None:
     """Decoding included; an eighth of the channels, which changes no node."""
     narrow = {"cfg.model.backbone.base_channels": "8", "cfg.model.neck.in_channels": "[256]"}
@@ -93,6 +94,7 @@ def test_predictions_are_mmdets(fixed: Report, shapes: Path, tmp_path: Path) -> 
     assert sum(map(len, theirs)) > 10
 
 
+@pytest.mark.full
 def test_padding_is_masked_on_request(shapes: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         CONFIG,
@@ -153,7 +155,8 @@ def test_dynamic_sizes_with_padding_masked(shapes: Path, tmp_path: Path) -> None
     assert (masks[1].min, masks[1].opt, masks[1].max) == (128, 256, 512)
 
 
-@pytest.mark.parametrize("dynamic", [pytest.param("batch", marks=pytest.mark.full), "batch,hw"])
+@pytest.mark.full
+@pytest.mark.parametrize("dynamic", ["batch", "batch,hw"])
 def test_raw_outputs(dynamic: str, tmp_path: Path) -> None:
     report = adaptrt.convert(
         FIXTURE,

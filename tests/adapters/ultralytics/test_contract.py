@@ -74,3 +74,8 @@ class TestYolo(AdapterContract):
     @pytest.fixture
     def source(self, make_narrow: Callable[[str], Path]) -> Path:
         return make_narrow("v8/yolov8.yaml")
+
+    @pytest.fixture(params=["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
+    def exporter(self, request: pytest.FixtureRequest) -> str:
+        """TestSwin runs both every day."""
+        return str(request.param)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from adaptrt.plugins.catalog import catalog_path, read_catalog
 
@@ -178,6 +179,7 @@ def test_an_adapter_of_the_catalog_that_is_not_here_has_its_line(adaptrt: Any, m
 
 def test_with_no_adapter_at_all_the_catalog_is_the_next_step(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _only(monkeypatch, "nothing")
+    torch.save({"weight": torch.zeros(2)}, "best.pt")
     result = adaptrt("convert", "best.pt")
     assert result.code == 2
     assert "adaptrt adapters --all" in result.err

@@ -124,6 +124,7 @@ def test_padding_without_a_mask_is_refused(padding: str, tmp_path: Path) -> None
         adaptrt.convert(FIXTURE, adapter="detr", output=tmp_path / "o.onnx", options={"padding": padding}, html=False)
 
 
+@pytest.mark.full
 def test_height_and_width_may_be_dynamic(shapes: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         FIXTURE,

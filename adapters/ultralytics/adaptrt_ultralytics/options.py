@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from adaptrt import UsageError
 
@@ -15,6 +16,8 @@ class Yolov5Options:
     - ``repo``: a checkout of the repository that trained it (``ultralytics/yolov5`` or a fork). Its code runs, and link 0
       compares the rebuilt network with it. Without it the installed package ``yolov5`` is used, if there is one
     """
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("images",)
 
     repo: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -12,5 +13,7 @@ class YoloOptions:
     - ``end2end``: the end-to-end head of YOLOv10 and YOLO26, [B, 300, 6], which needs no NMS; ``false`` takes the other
       one, [B, 4 + nc, N]. By default the end-to-end head where there is one
     """
+
+    INPUTS: ClassVar[tuple[str, ...]] = ("images",)
 
     end2end: bool | None = None

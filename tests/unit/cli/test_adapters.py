@@ -177,8 +177,11 @@ def test_an_adapter_of_the_catalog_that_is_not_here_has_its_line(adaptrt: Any, m
     assert "No adapter is installed. See: adaptrt adapters --all" in unknown.err
 
 
-def test_with_no_adapter_at_all_the_catalog_is_the_next_step(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_no_adapter_at_all_the_catalog_is_the_next_step(
+    adaptrt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _only(monkeypatch, "nothing")
+    monkeypatch.chdir(tmp_path)
     torch.save({"weight": torch.zeros(2)}, "best.pt")
     result = adaptrt("convert", "best.pt")
     assert result.code == 2

@@ -47,7 +47,7 @@ def adoption_of(decoder: str | None, imgsz: str | None, names: str | None) -> Ad
 
 @click.command("adopt", cls=Command, examples=EXAMPLES)
 @click.argument("file")
-@option("-o", "--output", metavar="PATH", required=True, help="The file to write.")
+@option("-o", "--output", metavar="PATH", required=True, help="The file or folder to write.")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="A parameter of the decoder: conf=0.4 ...")
 @adoption_flags
 @general_options
@@ -69,22 +69,26 @@ def adopt(
     the model that it comes from is not known.
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
-    from adaptrt.errors import UsageError
     from adaptrt.options import parse_pairs
     from adaptrt.pipeline.adopt import write_adopted
 
-    source, destination = Path(file), Path(output)
-    if destination.exists() and destination.samefile(source):
-        raise UsageError(f"{output} is FILE itself.", hint="Give -o another name.")
     with redirect_stdout_to_stderr(verbose):
-        spec, found = write_adopted(source, destination, adoption_of(decoder, imgsz, names), parse_pairs(pairs))
+        written, spec, found = write_adopted(
+            Path(file), Path(output), adoption_of(decoder, imgsz, names), parse_pairs(pairs)
+        )
     assert spec.decoder is not None
     if as_json:
         echo_json(
-            {"file": output, "decoder": spec.decoder.name, "from": found, "task": spec.task, "labels": len(spec.labels)}
+            {
+                "file": str(written),
+                "decoder": spec.decoder.name,
+                "from": found,
+                "task": spec.task,
+                "labels": len(spec.labels),
+            }
         )
     elif not quiet:
         height, width = spec.image_size
         echo(
-            f"{output}: decoder {spec.decoder.name} (from {found}), {len(spec.labels)} classes, images {height} x {width}"
+            f"{written}: decoder {spec.decoder.name} (from {found}), {len(spec.labels)} classes, images {height} x {width}"
         )

@@ -41,7 +41,7 @@ def nms_from_flags(flags: Mapping[str, Any]) -> NmsRequest | None:
     given = {
         name: flags[f"nms_{name}"]
         for name in ("rounds", "candidates", "schema", "multi_label")
-        if flags[f"nms_{name}"] not in (None, False)
+        if flags[f"nms_{name}"] is not None and flags[f"nms_{name}"] is not False
     }
     if flags["nms"] is None:
         if given:

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from adaptrt.errors import ModelError, ShapeError, UsageError
-from adaptrt.options import fill_options, option_names, takes_option
+from adaptrt.options import fill_options, option_names
+from adaptrt.pipeline.output import choose_destination, opened, output_error, publish
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
 from adaptrt.specs.adoption import Adoption
@@ -238,12 +239,23 @@ def try_spec(runner: Runner, spec: ModelSpec) -> None:
     decode(outputs, [ImageMeta(size, size)] * shape[0], spec)
 
 
-def write_adopted(source: Path, destination: Path, said: Adoption, params: Mapping[str, Any]) -> tuple[ModelSpec, str]:
-    """Write a copy of an ONNX file with its spec in the metadata; the graph and other metadata stay as they are."""
+def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[str, Any]) -> tuple[Path, ModelSpec, str]:
+    """Write a copy of an ONNX file with its spec in the metadata; the graph and other metadata stay as they are.
+
+    ``output`` is the file or its folder, as with ``convert -o``; returns the file, its spec, and where the decoder comes from.
+    """
     from adaptrt.onnxfile.reader import read_onnx
     from adaptrt.specs import METADATA_KEY
     from adaptrt.specs.backends import BACKENDS, OpenOptions
 
+    destination = choose_destination(str(source), output)
+    written = destination.path(".onnx")
+    if output.suffix and not output.is_dir() and written != output:
+        raise UsageError(
+            f"-o {output}: the copy is an ONNX file.", hint=f"For example: -o {output.with_suffix('.onnx')}"
+        )
+    if written.exists() and written.samefile(source):
+        raise UsageError(f"{written} is FILE itself.", hint="Give -o another name.")
     file = read_onnx(source)
     if file.spec is not None:
         raise UsageError(f"{source.name} already has a spec.", hint=f"To see it: adaptrt inspect {source.name}")
@@ -263,21 +275,10 @@ def write_adopted(source: Path, destination: Path, said: Adoption, params: Mappi
 
     model = onnx.load(str(source))
     helper.set_model_props(model, {**file.metadata, METADATA_KEY: spec.to_json()})
-    partial = destination.with_name(f".{destination.name}.partial")
-    try:
-        onnx.save(model, str(partial))
-        partial.replace(destination)
-    finally:
-        partial.unlink(missing_ok=True)
-    return spec, found
-
-
-def params_of(decoder: str, pairs: Mapping[str, Any]) -> dict[str, Any]:
-    """``--set`` pairs for a decoder; an unknown one is an error."""
-    kind = find_decoder(decoder).params
-    for key in pairs:
-        if not takes_option(kind, key):
-            raise UsageError(
-                f"Decoder {decoder!r} has no option {key!r}.", hint=f"Options: {', '.join(option_names(kind))}."
-            )
-    return dict(pairs)
+    with opened(destination) as workdir:
+        try:
+            onnx.save(model, str(workdir / "adopted.onnx"))
+            publish({written: workdir / "adopted.onnx"}, workdir)
+        except OSError as error:
+            raise output_error(error, destination.folder) from error
+    return written, spec, found

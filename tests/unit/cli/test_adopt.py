@@ -174,3 +174,27 @@ def test_scores_on_a_data_yaml(adaptrt: Callable[..., Any], tmp_path: Path, phot
     assert "no list of class names" in adaptrt("evaluate", file, "--data", data).err
     data.write_text("a: [\n")
     assert "not valid YAML" in adaptrt("evaluate", file, "--data", data).err
+
+
+@pytest.mark.parametrize(
+    ("output", "written"),
+    [("new/copy.onnx", "new/copy.onnx"), ("folder", "folder/any.onnx"), ("copy.engine", ""), ("any.onnx", "")],
+)
+def test_where_the_copy_goes(output: str, written: str, adaptrt: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    source = write(tmp_path / "any.onnx", dense(), ULTRALYTICS)
+    before = source.read_bytes()
+    result = adaptrt("adopt", source, "-o", tmp_path / output, "--decoder", "yolo")
+    assert result.code == (0 if written else 2), result.err
+    if written:
+        assert read_onnx(tmp_path / written).spec is not None
+    else:
+        assert ("is an ONNX file" if output.endswith(".engine") else "is FILE itself") in result.err
+    assert source.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_no_rounds_are_too_few(adaptrt: Callable[..., Any]) -> None:
+    result = adaptrt("convert", "--adapter", "torch", "module:net", "--nms", "--nms-rounds", 0, "--dry-run")
+    assert result.code == 2
+    assert "--nms-rounds must be between 1 and 1000; got 0." in result.err

@@ -85,7 +85,7 @@ class GraphNms:
         request = self.request
         with self.job.timed("nms") as stage:
             layout, plan = plan_nms(request, self.raw)
-            spec = self.spec_of(plan)
+            spec = self.spec_of(layout, plan)
             ended = self.write(float32, spec, layout, plan, "onnx", ".onnx")
             smaller = ended
             if reduced is not float32:
@@ -106,12 +106,12 @@ class GraphNms:
         assert self.job.request.nms is not None
         return self.job.request.nms
 
-    def spec_of(self, plan: NmsPlan) -> ModelSpec:
+    def spec_of(self, layout: BoxLayout, plan: NmsPlan) -> ModelSpec:
         """The spec of the graph with NMS: other outputs, and the decoder that reads them."""
-        from adaptrt.graph.nms import CONVERGED, SCHEMA
+        from adaptrt.graph.nms import CONVERGED, SCHEMA, boxes_returned
 
         batch: int | str = self.raw.outputs[0].dims[0] if self.raw.outputs[0].dims else "batch"
-        rows = self.rows(plan)
+        rows = boxes_returned([(output.name, output.dims) for output in self.raw.outputs], layout, plan)
         count, boxes, scores, labels = SCHEMA
         outputs = [
             OutputSpec(count, (batch, 1), "int32"),
@@ -130,12 +130,6 @@ class GraphNms:
             "classes": None,
         }
         return replace(self.raw, outputs=tuple(outputs), decoder=DecoderSpec("efficient_nms", params))
-
-    def rows(self, plan: NmsPlan) -> int | str:
-        from adaptrt.graph.nms import boxes_returned
-
-        layout, _ = plan_nms(self.request, self.raw)
-        return boxes_returned([(output.name, output.dims) for output in self.raw.outputs], layout, plan)
 
     def write(
         self, artifact: Artifact, spec: ModelSpec, layout: BoxLayout, plan: NmsPlan, kind: str, suffix: str
@@ -178,7 +172,7 @@ class GraphNms:
         options.log_severity_level = 4
         model = nms_alone(shapes, layout, plan).SerializeToString()
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        given = [*(sample.reference for sample in self.job.samples)]
+        given = [sample.reference for sample in self.job.samples]
         crowds = [crowded(self.job.samples[0].reference, layout, seed) for seed in range(_CROWDS)]
         wanted = [*expected, *(self.select(crowd, plan, layout) for crowd in crowds)]
         total = converged = same = unfinished = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from adaptrt.errors import UsageError
+from adaptrt.errors import UsageError, nearest_file
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,11 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The labels {path} cannot be read: {error}.", hint="One label a line, in UTF-8.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        hint = nearest_file(file) if isinstance(error, FileNotFoundError) else None
+        raise UsageError(
+            f"The labels {path} cannot be read: {reason}.", hint=hint or "A text file with one label a line, in UTF-8."
+        ) from error
     if file.suffix.lower() != ".json":
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     try:

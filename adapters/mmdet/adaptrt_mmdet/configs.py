@@ -6,13 +6,12 @@ import contextlib
 import copy
 import importlib.util
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import ModelError, UsageError, did_you_mean, nearest_name
-from adaptrt.checkpoint import is_checkpoint_name
+from adaptrt.checkpoint import is_checkpoint_name, module_search_path
 from adaptrt_mmdet.checkpoints import Checkpoint
 from adaptrt_mmdet.literals import read_literals
 from adaptrt_mmdet.registered import is_data, registered_values
@@ -98,18 +97,9 @@ def _run(name: str, read: Callable[[], Config], folder: Path | None = None) -> C
         ) from error
 
 
-@contextlib.contextmanager
-def importable(folder: Path | None) -> Iterator[None]:
+def importable(folder: Path | None) -> contextlib.AbstractContextManager[None]:
     """The current folder, and that of a config that the user named, are searched for modules, as ``python`` does."""
-    folders = [] if folder is None else [str(Path.cwd()), str(folder.resolve())]
-    added = [place for place in folders if place not in sys.path]
-    sys.path[:0] = added
-    try:
-        yield
-    finally:
-        for place in added:
-            if place in sys.path:
-                sys.path.remove(place)
+    return module_search_path(*([] if folder is None else [Path.cwd(), folder]))
 
 
 def deepest_cause(error: BaseException) -> BaseException:

@@ -7,14 +7,13 @@ import importlib.util
 import pkgutil
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from adaptrt import AdaptrtError, ModelError, UsageError, nearest_file, nearest_name
-from adaptrt.checkpoint import check_kind, is_checkpoint_name, is_safetensors
+from adaptrt.checkpoint import check_kind, is_checkpoint_name, is_safetensors, module_search_path
 
 EXAMPLE = "For example: mypackage.models:build_net, or net.py:Net"
 PROGRAMS = (".pt2", ".ts", ".jit", ".torchscript")
@@ -62,19 +61,10 @@ def find_object(source: str) -> Any:
     return found
 
 
-@contextmanager
-def importable(source: str) -> Iterator[None]:
+def importable(source: str) -> AbstractContextManager[None]:
     """Add the current folder, and that of a ``.py`` source, to the module search path, as ``python`` does."""
     place = source.rpartition(":")[0]
-    folders = [str(Path.cwd()), *([str(Path(place).resolve().parent)] if place.endswith(".py") else [])]
-    added = [folder for folder in folders if folder not in sys.path]
-    sys.path[:0] = added
-    try:
-        yield
-    finally:
-        for folder in added:
-            if folder in sys.path:
-                sys.path.remove(folder)
+    return module_search_path(Path.cwd(), *([Path(place).resolve().parent] if place.endswith(".py") else []))
 
 
 def _module_by_name(name: str) -> ModuleType:

@@ -11,6 +11,7 @@ from adaptrt.checkpoint.inert import InertName, InertObject
 from adaptrt.checkpoint.kinds import check_kind, is_safetensors
 from adaptrt.checkpoint.outline import TensorShape
 from adaptrt.checkpoint.reader import read_checkpoint
+from adaptrt.checkpoint.search_path import module_search_path
 from adaptrt.checkpoint.source_facts import read_facts
 from adaptrt.checkpoint.states import read_state_dict, tensors_of
 from adaptrt.checkpoint.weights import SUFFIXES, fill_model, is_checkpoint_name, warn_of_random_weights
@@ -24,6 +25,7 @@ __all__ = [
     "fill_model",
     "is_checkpoint_name",
     "is_safetensors",
+    "module_search_path",
     "python_literals",
     "read_checkpoint",
     "read_facts",

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import ModelError, UsageError, did_you_mean, nearest_name
-from adaptrt.checkpoint import is_checkpoint_name, module_search_path
+from adaptrt.checkpoint import config_literals, is_checkpoint_name, module_search_path
 from adaptrt_mmdet.checkpoints import Checkpoint
-from adaptrt_mmdet.literals import read_literals
-from adaptrt_mmdet.registered import is_data, registered_values
+from adaptrt_mmdet.registered import HINT, is_data, registered_values
 from adaptrt_mmdet.stand_in import ensure_ops
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def load_config(source: str, overrides: Mapping[str, Any], checkpoint: Checkpoin
         if checkpoint.trusted:
             config = _run(f"the config in {checkpoint.path.name}", lambda: Config.fromstring(text, ".py"))
         else:
-            config = Config(registered_values(read_literals(text)))
+            config = Config(registered_values(config_literals(text, HINT)))
     else:
         path = find_config(source)
         if path.suffix in DATA:

@@ -12,12 +12,15 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from adaptrt import CheckpointError, did_you_mean
-from adaptrt_mmdet.literals import HINT
 from adaptrt_mmdet.stand_in import ensure_ops
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+HINT = (
+    "If you trust it, pass the config as a file (adaptrt convert --adapter ... my_config.py --weights FILE), "
+    "or run the one in the checkpoint with --trust-checkpoint."
+)
 FRAMEWORKS = ("mmdet", "mmcv", "mmengine")
 LOADERS = ("test_dataloader", "val_dataloader", "train_dataloader")
 # mmengine imports these to find its registries

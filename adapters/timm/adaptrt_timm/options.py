@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from adaptrt.checkpoint import literal_value
 from adaptrt.labels import LabelOptions
 
 
@@ -44,6 +44,6 @@ def _literal(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+        return literal_value(value)
+    except ValueError:
         return value

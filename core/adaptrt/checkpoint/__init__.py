@@ -6,7 +6,7 @@ name is rejected. Importing this package does not import torch; reading a file d
 user trusts the file.
 """
 
-from adaptrt.checkpoint.config_literals import python_literals
+from adaptrt.checkpoint.config_literals import config_literals, python_literals
 from adaptrt.checkpoint.inert import InertName, InertObject
 from adaptrt.checkpoint.kinds import check_kind, is_safetensors
 from adaptrt.checkpoint.outline import TensorShape
@@ -15,6 +15,7 @@ from adaptrt.checkpoint.search_path import module_search_path
 from adaptrt.checkpoint.source_facts import read_facts
 from adaptrt.checkpoint.states import read_state_dict, tensors_of
 from adaptrt.checkpoint.weights import SUFFIXES, fill_model, is_checkpoint_name, warn_of_random_weights
+from adaptrt.literals import literal_value
 
 __all__ = [
     "SUFFIXES",
@@ -22,9 +23,11 @@ __all__ = [
     "InertObject",
     "TensorShape",
     "check_kind",
+    "config_literals",
     "fill_model",
     "is_checkpoint_name",
     "is_safetensors",
+    "literal_value",
     "module_search_path",
     "python_literals",
     "read_checkpoint",

@@ -1,15 +1,40 @@
-"""The literals and definitions of a Python file, read without executing it."""
+"""The literals and definitions of Python source text, read without executing it."""
 
 from __future__ import annotations
 
 import ast
 from typing import Any
 
-MAX_CHARACTERS = 300_000  # as a syntax tree up to 220 MB
+from adaptrt.errors import CheckpointError
+from adaptrt.literals import NotLiteralError, evaluate
+
+MAX_CHARACTERS = 300_000  # ten times the longest config of mmdet; as a syntax tree up to 220 MB
 
 
-class _NotLiteralError(Exception):
-    """An expression that is not a literal."""
+def config_literals(text: str, hint: str) -> dict[str, Any]:
+    """The assignments of a config that is only literals and ``dict(...)``, as mmengine stores it in a checkpoint.
+
+    Anything else is a ``CheckpointError`` that names the line that would have to be executed, with this hint.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise CheckpointError(f"The config in the checkpoint is too large: {len(text)} characters.", hint=hint)
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise CheckpointError(f"The config in the checkpoint cannot be parsed: {error}.", hint=hint) from error
+    values: dict[str, Any] = {}
+    for statement in tree.body:
+        match statement:
+            case ast.Expr(value=ast.Constant()):  # a docstring
+                continue
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                try:
+                    values[name] = evaluate(value)
+                except NotLiteralError as error:
+                    raise _contains_code(error.node, hint) from error
+            case _:
+                raise _contains_code(statement, hint)
+    return values
 
 
 def python_literals(text: str) -> dict[str, Any]:
@@ -19,17 +44,17 @@ def python_literals(text: str) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for statement in _statements(text):
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            target, value = statement.targets[0], statement.value
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            target, value = statement.target, statement.value
-        else:
-            continue
-        if isinstance(target, ast.Name):
-            try:
-                values[target.id] = _value(value)
-            except (_NotLiteralError, RecursionError, TypeError):
-                values.pop(target.id, None)
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                pass
+            case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
+                pass
+            case _:
+                continue
+        try:
+            values[name] = evaluate(value, lenient=True)
+        except (NotLiteralError, RecursionError):
+            values.pop(name, None)
     return values
 
 
@@ -51,28 +76,10 @@ def _statements(text: str) -> list[ast.stmt]:
         return []
 
 
-def _value(node: ast.expr) -> Any:
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.List(elts=items):
-            return [_value(item) for item in items]
-        case ast.Tuple(elts=items):
-            return tuple(_value(item) for item in items)
-        case ast.Dict(keys=keys, values=values):
-            return _known_entries([(_value(key), value) for key, value in zip(keys, values, strict=True) if key])
-        case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords):
-            return _known_entries([(word.arg, word.value) for word in keywords if word.arg])
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-            return -value
-    raise _NotLiteralError
-
-
-def _known_entries(entries: list[tuple[Any, ast.expr]]) -> dict[Any, Any]:
-    found = {}
-    for key, node in entries:
-        try:
-            found[key] = _value(node)
-        except _NotLiteralError:
-            continue
-    return found
+def _contains_code(node: ast.stmt | ast.expr, hint: str) -> CheckpointError:
+    try:
+        source = ast.unparse(node).partition("\n")[0]
+    except RecursionError:
+        source = f"a deeply nested {type(node).__name__}"
+    shown = source if len(source) <= 80 else source[:77] + "..."
+    return CheckpointError(f"The config in the checkpoint contains code, on line {node.lineno}: {shown}", hint=hint)

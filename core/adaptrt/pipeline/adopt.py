@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from adaptrt.errors import ModelError, ShapeError, UsageError
+from adaptrt.literals import literal_value
 from adaptrt.options import fill_options, option_names
 from adaptrt.pipeline.output import choose_destination, opened, output_error, publish
 from adaptrt.predictions import ImageMeta
@@ -19,7 +19,6 @@ from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.decoders import find_decoder
 from adaptrt.specs.runners import Runner
 
-_LONGEST_NAMES = 1 << 20  # characters of metadata that are read as a literal
 _BATCH = Dim(1, 1, 16, "batch")
 
 
@@ -156,12 +155,10 @@ def _ultralytics_decoder(
 
 
 def _literal(text: str) -> Any:
-    """A Python literal, as Ultralytics writes values; ``None`` if it is none."""
-    if len(text) > _LONGEST_NAMES:
-        return None
+    """The value of metadata text, which Ultralytics writes as a Python literal; ``None`` for other text."""
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return literal_value(text)
+    except ValueError:
         return None
 
 

@@ -7,8 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptrt import CheckpointError
-from adaptrt_mmdet.literals import read_literals
-from adaptrt_mmdet.registered import registered_values
+from adaptrt.checkpoint import config_literals
+from adaptrt_mmdet.registered import HINT, registered_values
+
+
+def read_literals(text: str) -> dict[str, Any]:
+    return config_literals(text, HINT)
 
 
 def test_a_whole_config_reads_as_mmengine_writes_it() -> None:

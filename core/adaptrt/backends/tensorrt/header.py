@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import EngineError
+from adaptrt.literals import literal_value
 from adaptrt.specs import ModelSpec
 
-_LARGEST = 1 << 24  # a longer header is no header
+_LARGEST = 1 << 24  # a larger number is not the length of a header
 
 
 def read_header(path: Path) -> tuple[dict[str, Any] | None, int]:
@@ -69,7 +69,10 @@ def header_of(spec: ModelSpec) -> dict[str, Any]:
 def _value(text: str) -> Any:
     """Metadata are Python literals as text (``{0: 'person'}``, ``[640, 640]``, ``32``), or plain text."""
     try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # deep nesting trips the parser
+        value = literal_value(text)
+        if isinstance(value, dict):
+            value = {str(key): item for key, item in value.items()}
+        json.dumps(value)
+    except (ValueError, TypeError):  # text, or a literal that JSON does not have (a set, bytes, ...)
         return text
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
+    return value

@@ -50,6 +50,12 @@ def test_the_header_comes_from_the_spec() -> None:
         header_of(ModelSpec((InputSpec.image(640, 640),)))
 
 
+@pytest.mark.parametrize("text", ["...", "{1, 2}", "b'x'", "{'a': {(1,): 2}}", "two words"])
+def test_what_json_does_not_have_stays_text(text: str) -> None:
+    header = header_of(ModelSpec((InputSpec.image(640, 640),), metadata={**METADATA, "description": text}))
+    assert json.loads(json.dumps(header))["description"] == text
+
+
 def test_ultralytics_reads_it(tmp_path: Path) -> None:
     backend = pytest.importorskip("ultralytics.nn.backends.tensorrt", reason="Ultralytics' own reader").TensorRTBackend
     (tmp_path / "p.engine").write_bytes(PLAN)

@@ -46,7 +46,8 @@ class Check:
     ``metric``. ``artifact`` names the file that was compared where a link has several.
 
     Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that comes nearest to its
-    own, ``allows`` is the largest change of any element that would still pass.
+    own, ``allows`` is the largest change of any element that would still pass. ``widened`` says by how much the limits were
+    multiplied because the model's own rounding errors exceed them (1: not at all).
     ``detail`` says what differs, where a check fails.
     """
 
@@ -63,6 +64,7 @@ class Check:
     artifact: str = ""
     allows: float | None = None
     detail: str = ""
+    widened: float = 1.0
 
     @property
     def title(self) -> str:

@@ -88,6 +88,21 @@ def ceil_by_negation(self: Any, x: Any) -> Any:
     return functional.interpolate(x, size=(-(-height // 2), -(-width // 2)))
 
 
+class Amplified(nn.Module):
+    """Two nearly equal sums: their rounding errors are large beside the difference, which is the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one, self.other = nn.Linear(512, 4), nn.Linear(512, 4)
+        with torch.no_grad():
+            self.other.weight.copy_(self.one.weight * (1 + 3e-3 * torch.randn(4, 512)))
+            self.other.bias.copy_(self.one.bias)
+
+    def forward(self, x: Any) -> Any:
+        return (self.one(x) - self.other(x)) / 3e-3
+
+
 def double(build: Any) -> Any:
     return lambda: build().double()
 
@@ -151,7 +166,7 @@ CASES = (
             name=f"masked-logit{index}", what=f"A logit masked with {value:.3g} hides an error of the others",
             wrong=with_sentinel(value), fault=lambda model: append_node(model, 0, "Add", np.array([0, 0.3, 0, 0])), error=LINK_2,
         )
-        for index, value in enumerate((-1e9, -1e4, -65504.0))
+        for index, value in enumerate((-1e9, -1e4, -65504.0, torch.finfo(torch.float32).min))
     ),
     Case(name="class-off-by-2", what="Class numbers are off by 2", wrong=ARGMAX, fault=lambda model: append_node(model, 0, "Add", 2), error=LINK_2),
     Case(name="indices-off-by-1", what="Indices of topk are off by 1", wrong=TOP, fault=lambda model: append_node(model, 0, "Add", 1), error=LINK_2),
@@ -186,6 +201,16 @@ CASES = (
         name="constant-scores", what="Boxes move, and all scores are 0.25 whatever the input",
         wrong=module(constant_scores, **CONV), right=module(raw_detections, **CONV), shapes=IMAGE, options={"image": "none"},
         missing="does not vary enough",
+    ),
+    Case(
+        name="amplified-rounding", what="The exporter is wrong by 0.1 % for a model that amplifies rounding errors",
+        wrong=lambda: Amplified().eval(), shapes=("x=1..4x512",), fault=scale_output(1.001), error=LINK_2,
+    ),
+    Case(
+        name="shift-of-negatives", what="The exporter shifts negative integers like unsigned ones",
+        wrong=module(lambda self, ids: self.table(ids.abs() % 5) + (ids >> 1)[..., None], table=lambda: nn.Embedding(5, 3)),
+        right=module(lambda self, ids: self.table(ids.abs() % 5) + torch.div(ids, 2, rounding_mode="floor")[..., None], table=lambda: nn.Embedding(5, 3)),
+        error=LINK_2, **IDS,
     ),
     Case(
         name="floor-of-negatives", what="The exporter divides integers towards zero",

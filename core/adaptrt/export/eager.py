@@ -44,6 +44,21 @@ class EagerRunner:
                 self.written.add(name)
         return outputs
 
+    def rounded_differently(self, inputs: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
+        """The outputs with every weight and input moved by one rounding error of float32."""
+        from adaptrt.export.rounding import moved, weights_rounded_differently
+
+        generator = torch.Generator().manual_seed(seed)
+        nudged = {
+            name: moved(torch.from_numpy(np.array(array)), generator).numpy() if array.dtype.kind == "f" else array
+            for name, array in inputs.items()
+        }
+        written = set(self.written)
+        with weights_rounded_differently(self._model, generator):
+            outputs = self.run(nudged)
+        self.written = written
+        return outputs
+
     def close(self) -> None:
         """No-op: there is nothing to free."""
 

@@ -13,10 +13,9 @@ from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.onnxfile.reader import OnnxFile
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
-from adaptrt.pipeline.job import SAMPLES, Documents, Job, run_job
+from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.preflight import refuse_unavailable, require_possible
-from adaptrt.pipeline.verification.samples import Sample, numbered, sample_shapes
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
@@ -187,20 +186,12 @@ class BuildJob:
             self.job.request = replace(self.job.request, verify="none")
             self.job.why_unverified = f"{' and '.join(missing)} is not installed"
             return
-        from adaptrt.vision.examples import example_arrays
+        from adaptrt.pipeline.verification.file_reference import FileReference
 
         with self.job.timed("reference", verifying=True) as stage:
             runner = open_artifact(float32, self.job.request)
-            shapes = sample_shapes(spec)
-            todo = list(
-                numbered(shapes if self.job.request.verify == "full" else shapes[:1], SAMPLES[self.job.request.verify])
-            )
-            for done, (seed, sizes) in enumerate(todo):
-                inputs = example_arrays(spec, sizes, seed + self.job.request.seed, self.job.request.image)
-                self.job.samples.append(Sample(inputs, runner.run(inputs)))
-                self.job.observer.stage_progress(done + 1, len(todo))
+            FileReference(self.job, runner, self.job.report.operators["final"]).run(spec)
             stage.note = f"{len(self.job.samples)} samples in ONNX Runtime"
-            runner.close()
 
     def verify_batch(self, source: Path, dynamic_path: Path, spec: ModelSpec) -> None:
         """Check that the dynamic-batch graph gives the same results in batches as the fixed one alone."""

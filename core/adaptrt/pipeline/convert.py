@@ -20,7 +20,7 @@ from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.preflight import require_images, require_possible
 from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, require_untouched
 from adaptrt.pipeline.verification.samples import trace_shapes
-from adaptrt.pipeline.verification.verify import compare_samples, verify
+from adaptrt.pipeline.verification.verify import Verification, compare_samples, verify
 from adaptrt.report import Report
 from adaptrt.request import Request
 from adaptrt.specs import ModelSpec, Precision, task_named
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from adaptrt.export.eager import EagerRunner
+    from adaptrt.plugins.facade import Contributed
     from adaptrt.specs.runners import Runner
 
 
@@ -72,7 +73,8 @@ class ConversionJob:
             spec = self.make_spec(model, decoder_options)
         with self.job.timed("reference", verifying=True) as stage:
             loaded = fingerprint(model)
-            reference, spec = ReferenceRun(self.job, model).run(spec)
+            run = ReferenceRun(self.job, model)
+            spec, reference = run.run(spec), run.runner
             stage.note = f"{len(self.job.samples)} samples"
             before = fingerprint(model)
             cached = written_parts(changed(loaded, before))  # what running it leaves on the model is no change of it
@@ -223,46 +225,50 @@ class ConversionJob:
         return narrowed(model)
 
     def export(self, model: nn.Module, spec: ModelSpec, cached: Sequence[str]) -> Path:
-        """Link 1 and the export, with the patches active."""
-        from adaptrt.export.eager import EagerRunner
+        """Link 1 and the export, with the patches active in both."""
         from adaptrt.export.state import fingerprint
-        from adaptrt.patching import applied, require_called, warn_untested
+        from adaptrt.patching import applied
 
         with self.job.timed("patches"):
             before = fingerprint(model)
             found = self.job.hooks.patches(self.job.ctx, model, spec)
             require_untouched(before, fingerprint(model), "by the hook patches", cached)
-        with applied(model, found) as records:
-            self.job.report.patches = records
-            warn_untested(records, self.job.warn, link_1=self.job.request.verify != "none")
-            if not records and not self.narrowed:
-                self.job.not_run(1, "no patches")
-            else:
-                with self.job.timed("link 1", verifying=True) as stage:
-                    runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
-                    with links.guarded(self.job.report.link(1), error=PatchError):
-                        checks, _ = compare_samples(runner.run, self.job.samples, spec, FP32)
-                    require_called(records)
-                    counts = [record.calls for record in records]
-                    stage.note = f"{len(records)} patches" if records else "float32 instead of float64"
-                    if self.job.request.verify != "none":
-                        links.record_link(
-                            self.job.report.link(1),
-                            checks,
-                            error=PatchError if records else VerificationError,
-                            hint=links.NARROWED if self.narrowed else None,
-                        )
-                    else:
-                        self.job.not_run(1, "--verify none")
-            self.job.ctx = replace(self.job.ctx, samples=tuple(sample.inputs for sample in self.job.samples))
+        if not found and not self.narrowed:
+            self.job.not_run(1, "no patches")
+        else:
+            with self.job.timed("link 1", verifying=True) as stage:
+                self.compare_patched(model, spec, found)
+                stage.note = f"{len(found)} patches" if found else "float32 instead of float64"
+        self.job.ctx = replace(self.job.ctx, samples=tuple(sample.inputs for sample in self.job.samples))
+        with applied(model, found):
             self.compare_export_context(model, spec)
-            with self.job.timed("export") as stage:
+            with self.job.timed("export"):
                 inputs = self.job.hooks.example_inputs(self.job.ctx, spec, trace_shapes(spec), 0)
-                path = self.job.hooks.export_onnx(self.job.ctx, model, inputs, spec)
-            if records:
-                for record, count in zip(records, counts, strict=True):
-                    record.calls = count
-        return path
+                return self.job.hooks.export_onnx(self.job.ctx, model, inputs, spec)
+
+    def compare_patched(self, model: nn.Module, spec: ModelSpec, patches: Sequence[Contributed]) -> None:
+        """Link 1. The patched model runs first; how stable the original is can only be asked once the patches are undone."""
+        from adaptrt.export.eager import EagerRunner
+        from adaptrt.patching import applied, require_called, warn_untested
+
+        link, verifying = self.job.report.link(1), self.job.request.verify != "none"
+        with applied(model, patches) as records:
+            self.job.report.patches = records
+            warn_untested(records, self.job.warn, link_1=verifying)
+            runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
+            with links.guarded(link, error=PatchError):
+                patched = [runner.run(sample.inputs) for sample in self.job.samples]
+        require_called(records)
+        if not verifying:
+            return self.job.not_run(1, "--verify none")
+        found, outputs = Verification(), iter(patched)
+        found.checks, _ = compare_samples(lambda _: next(outputs), self.job.samples, spec, FP32, found.unstable)
+        found.record(
+            link,
+            error=PatchError if records else VerificationError,
+            hint=links.NARROWED if self.narrowed else None,
+        )
+        return None
 
     def compare_export_context(self, model: nn.Module, spec: ModelSpec) -> None:
         """Check that what exporting changes in torch does not change the eager result."""

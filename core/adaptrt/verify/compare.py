@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,10 @@ from adaptrt.verify.scales import Scales, element_limits, sentinels, usual_scale
 from adaptrt.verify.tolerances import tolerance_of
 
 Arrays = Mapping[str, NDArray[Any]]
+
+# A result that is off by no more than a few times what rounding its weights differently changes of the model's own result
+# is right. An error of this many times the limit is one, however the model amplifies rounding errors.
+_ROUNDING_ERRORS, _MOST_WIDENED = 4.0, 8.0
 
 
 def groups_of(output: OutputSpec) -> tuple[OutputGroup, ...]:
@@ -49,6 +53,8 @@ class _Totals:
     count: int = 0
     samples: int = 0
     ties: int = 0
+    rounding: float = 0.0  # the model's own rounding errors, in multiples of the limits
+    widened: float = 1.0  # by how much the limits were multiplied
     whole: bool = False  # whole numbers: equal or not
     problem: str = ""  # why the difference is infinite
 
@@ -59,6 +65,12 @@ class _Totals:
     @property
     def passed(self) -> bool:
         return self.used <= 1.0
+
+    @property
+    def detail(self) -> str:
+        if self.passed or self.rounding <= 1.0:
+            return ""
+        return f"Rounding errors of the model itself reach {self.rounding:.2g} times the limit: float32 does not determine its result"
 
 
 class Comparison:
@@ -90,10 +102,17 @@ class Comparison:
         }
         self._spec = spec
 
-    def add(self, reference: Arrays, converted: Arrays, ties: Mapping[str, NDArray[np.bool_]] | None = None) -> None:
+    def add(
+        self,
+        reference: Arrays,
+        converted: Arrays,
+        ties: Mapping[str, NDArray[np.bool_]] | None = None,
+        noise: Callable[[], Sequence[Arrays]] | None = None,
+    ) -> None:
         """One sample, or one batch of them. Shapes that differ, NaN and infinity count as infinitely wrong.
 
-        ``ties`` marks whole numbers that the reference itself leaves open: two candidates have the same score.
+        ``ties`` marks whole numbers that the reference itself leaves open: two candidates have the same score. ``noise``
+        gives the reference's outputs for other roundings of its weights; asked for only where a limit is exceeded by little.
         """
         for output in self._spec.outputs:
             _require_covered(output, reference[output.name].shape)
@@ -115,9 +134,20 @@ class Comparison:
                     totals, wanted, given, None if open_ones is None else slice_group(open_ones, totals.group)
                 )
             else:
-                self._add_floats(totals, wanted.astype(np.float64, copy=False), given.astype(np.float64, copy=False))
+                self._add_floats(
+                    totals,
+                    wanted.astype(np.float64, copy=False),
+                    given.astype(np.float64, copy=False),
+                    None if noise is None else lambda: (one.get(output.name) for one in noise()),  # noqa: B023
+                )
 
-    def _add_floats(self, totals: _Totals, wanted: NDArray[np.float64], given: NDArray[np.float64]) -> None:
+    def _add_floats(
+        self,
+        totals: _Totals,
+        wanted: NDArray[np.float64],
+        given: NDArray[np.float64],
+        noise: Callable[[], Iterable[NDArray[Any] | None]] | None = None,
+    ) -> None:
         limits = element_limits(wanted, totals.tolerance, totals.group.axis, totals.usual)
         with np.errstate(invalid="ignore"):
             difference = np.abs(wanted - given)
@@ -134,6 +164,13 @@ class Comparison:
         with np.errstate(divide="ignore", invalid="ignore"):
             used = np.where(difference > 0, difference / limits, 0.0)
         worst = int(np.argmax(used))
+        if noise is not None and not self._precision.reduced and float(used.flat[worst]) > 1.0:
+            roundings = (slice_group(one, totals.group) for one in noise() if one is not None)
+            totals.rounding = max(totals.rounding, _rounding_errors(wanted, limits, roundings))
+            factor = min(max(1.0, _ROUNDING_ERRORS * totals.rounding), _MOST_WIDENED)
+            if float(used.flat[worst]) <= factor:
+                totals.widened = max(totals.widened, factor)
+                limits, used = limits * factor, used / factor
         if float(used.flat[worst]) > totals.used:
             totals.used, totals.value = float(used.flat[worst]), float(difference.flat[worst])
             totals.limit = float(limits.flat[worst])
@@ -178,6 +215,8 @@ class Comparison:
                 samples=totals.samples,
                 kind=self._kind,
                 allows=None if totals.whole else totals.allows,
+                widened=totals.widened,
+                detail=totals.detail,
             )
             for (output, group), totals in self._totals.items()
             if totals.samples
@@ -192,7 +231,25 @@ class Comparison:
                 yield output, totals, reference[output.name], converted.get(output.name)
 
 
+def _rounding_errors(
+    wanted: NDArray[np.float64], limits: NDArray[np.float64], roundings: Iterable[NDArray[Any]]
+) -> float:
+    """The largest difference of other roundings of the model, in multiples of the limits."""
+    largest = 0.0
+    fixed = sentinels(wanted)
+    for other in roundings:
+        if np.atleast_1d(other).shape != wanted.shape:  # its values decide its shape: it says nothing about this one
+            continue
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios = np.abs(np.atleast_1d(other).astype(np.float64) - wanted) / limits
+        ratios[fixed | (wanted == other)] = 0.0
+        largest = max(largest, float(np.nan_to_num(ratios, nan=np.inf).max(initial=0.0)))
+    return largest
+
+
 def _reason(totals: _Totals) -> str:
+    if not totals.whole and totals.widened > 1:
+        return f"{totals.tolerance.reason}; {totals.widened:.2g} times that, since rounding errors of the model itself exceed it"
     if not totals.whole:
         return totals.tolerance.reason
     ties = f"; {totals.ties} left out, where two candidates have the same score" if totals.ties else ""

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from adaptrt.pipeline.verification.reference_run import exercise_of
+from adaptrt.pipeline.verification.sample_run import exercise_of
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.report import Report
 from adaptrt.specs import InputSpec, ModelSpec, OutputSpec

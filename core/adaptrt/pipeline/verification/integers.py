@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from adaptrt.specs import ModelSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import nn
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -19,29 +18,27 @@ _LARGEST = 999  # of an input that is no index: enough to tell rounding down fro
 
 
 def find_integers(
-    model: nn.Module, spec: ModelSpec, sample: Arrays, run: Callable[[Arrays], Arrays]
+    tables: Sequence[int], spec: ModelSpec, sample: Arrays, run: Callable[[Arrays], Arrays]
 ) -> dict[str, tuple[int, int]]:
     """For each integer input the widest of a few ranges with whose ends the model runs and gives numbers.
 
-    ``sample`` holds inputs with which it runs. 0 to 1 is what an input gets that takes nothing wider.
+    ``sample`` holds inputs with which it runs, ``tables`` the sizes of its embeddings. 0 to 1 is what an input gets that takes nothing wider.
     """
     found: dict[str, tuple[int, int]] = {}
     for tensor in spec.inputs:
         dtype = np.dtype(tensor.dtype)
         if dtype.kind not in "iu" or not sample[tensor.name].size:
             continue
-        for low, high in _ranges(model, dtype):
+        for low, high in _ranges(tables, dtype):
             if _runs(run, {**sample, tensor.name: _ends(sample[tensor.name], low, high)}):
                 found[tensor.name] = (low, high)
                 break
     return found
 
 
-def _ranges(model: nn.Module, dtype: np.dtype[Any]) -> Iterator[tuple[int, int]]:
-    from torch.nn import Embedding
-
+def _ranges(tables: Sequence[int], dtype: np.dtype[Any]) -> Iterator[tuple[int, int]]:
     limits = np.iinfo(dtype)
-    tables = sorted({part.num_embeddings for part in model.modules() if isinstance(part, Embedding)}, reverse=True)
+    tables = sorted(set(tables), reverse=True)
     # an embedding's negative indices are errors in torch, so it takes none of the ranges before its own
     candidates = [(-_LARGEST, _LARGEST), *((0, size - 1) for size in tables), (0, _LARGEST), (0, 9)]
     for low, high in candidates:

@@ -1,30 +1,21 @@
-"""The reference: the untouched model on every sample, and whether it is one, that is repeats itself and gives numbers."""
+"""The reference of a conversion: the untouched model on every sample, and what changes it outside of patches."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptrt.errors import AdaptrtError, ModelError, PatchError, ShapeError
 from adaptrt.pipeline import links
-from adaptrt.pipeline.job import SAMPLES
 from adaptrt.pipeline.names import name_outputs
-from adaptrt.pipeline.verification.integers import find_integers
-from adaptrt.pipeline.verification.samples import (
-    Sample,
-    batch_axis,
-    batch_shapes,
-    numbered,
-    require_numbers,
-    sample_shapes,
-)
-from adaptrt.report import Exercise, Finding
+from adaptrt.pipeline.verification.sample_run import SampleRun
+from adaptrt.pipeline.verification.samples import Sample
+from adaptrt.report import Finding
 from adaptrt.request import nearest_shape
 from adaptrt.specs import ModelSpec
-from adaptrt.specs.precisions import FP32
-from adaptrt.verify.compare import Comparison
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +23,6 @@ if TYPE_CHECKING:
 
     from adaptrt.export.eager import EagerRunner
     from adaptrt.export.state import Fingerprint
-    from adaptrt.pipeline.job import Job
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -41,61 +31,37 @@ _TRIES = 20  # of a model that draws random numbers and gave the same twice
 
 
 @dataclass
-class ReferenceRun:
-    """The part of a job that runs the model as the adapter loaded it."""
+class ReferenceRun(SampleRun):
+    """The model as the adapter loaded it, eager."""
 
-    job: Job
     model: nn.Module
+    runner: EagerRunner = field(init=False)
 
-    def run(self, spec: ModelSpec) -> tuple[EagerRunner, ModelSpec]:
-        """Fill the job's samples; completes the spec's outputs."""
+    title: ClassVar[str] = "The model"
+
+    def __post_init__(self) -> None:
         from adaptrt.export.eager import EagerRunner
 
-        job, runner = self.job, EagerRunner(self.model)
-        verifying = job.request.verify != "none"
-        shapes = sample_shapes(spec)
-        nearest = nearest_shape(spec)  # sizes that the network may refuse are all tried
-        every = job.request.verify == "full" or bool(nearest)
-        todo = list(numbered(shapes if every else shapes[:1], SAMPLES[job.request.verify]))
-        planned = len(todo)
-        for done, (seed, sizes) in enumerate(todo):
-            inputs = self._inputs(spec, sizes, seed)
-            outputs = self._run(runner, inputs, spec, nearest)
-            if done == 0:
-                dtypes = {name: array.dtype.name for name, array in outputs.items()}
-                spec = name_outputs(spec, job.request.output_names, dtypes)
-                runner = EagerRunner(self.model, tuple(output.name for output in spec.outputs))
-            outputs = dict(zip([output.name for output in spec.outputs], outputs.values(), strict=True))
-            if verifying:
-                require_numbers(outputs, seed)
-            if done == 0 and verifying:
-                self._require_repeatable(runner, spec, inputs, outputs)
-                integers = find_integers(self.model, spec, inputs, runner.run)
-                job.ctx = replace(job.ctx, integers=integers)
-            job.samples.append(Sample(inputs, outputs, again=runner.run))
-            if done + 1 == planned and self._lacks_batch(spec):
-                todo.append((planned, batch_shapes(spec)))
-            job.observer.stage_progress(done + 1, len(todo))
-        if job.request.verify == "full":
-            first = job.samples[0]
-            self._require_same(runner, spec, first.inputs, first.reference)
-        for name in sorted(runner.written):
-            job.report.findings.append(_input_written(name))
-        if verifying:
-            job.report.exercise = exercise_of(job.samples, spec)
-        return runner, spec
+        self.runner = EagerRunner(self.model)
 
-    def _inputs(self, spec: ModelSpec, sizes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, NDArray[Any]]:
+    def run(self, spec: ModelSpec) -> ModelSpec:
+        spec = super().run(spec)
+        for name in sorted(self.runner.written):
+            self.job.report.findings.append(_input_written(name))
+        return spec
+
+    def inputs(self, spec: ModelSpec, sizes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, NDArray[Any]]:
         tensors = self.job.hooks.example_inputs(self.job.ctx, spec, sizes, seed)
         return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
-    def _run(self, runner: EagerRunner, inputs: Arrays, spec: ModelSpec, nearest: str = "") -> dict[str, NDArray[Any]]:
+    def outputs(self, spec: ModelSpec, inputs: Arrays) -> dict[str, NDArray[Any]]:
         try:
-            return runner.run(inputs)
+            return self.runner.run(inputs)
         except AdaptrtError:
             raise
         except Exception as error:
             given = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in inputs.items())
+            nearest = nearest_shape(spec)
             if nearest and spec.image is not None:
                 raise ShapeError(
                     f"The model does not run on {given}, whose sizes are not multiples of its stride "
@@ -107,61 +73,48 @@ class ReferenceRun:
                 hint=links.hint_of_inputs(self.job.ctx.options),
             ) from error
 
-    def _require_repeatable(self, runner: EagerRunner, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
-        """The same inputs once more, at once: the same outputs, and nothing of the model written meanwhile."""
+    def with_outputs(self, spec: ModelSpec, outputs: Arrays) -> ModelSpec:
+        from adaptrt.export.eager import EagerRunner
+
+        dtypes = {name: array.dtype.name for name, array in outputs.items()}
+        spec = name_outputs(spec, self.job.request.output_names, dtypes)
+        self.runner = EagerRunner(self.model, tuple(output.name for output in spec.outputs))
+        return spec
+
+    def tables(self) -> Sequence[int]:
+        from torch.nn import Embedding
+
+        return [part.num_embeddings for part in self.model.modules() if isinstance(part, Embedding)]
+
+    def sample(self, inputs: Arrays, outputs: Arrays) -> Sample:
+        rounded = partial(self.runner.rounded_differently, inputs)
+        return Sample(inputs, outputs, again=self.runner.run, rounded=rounded)
+
+    def require_repeatable(self, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
+        """Also: nothing of the model is written meanwhile, and no random numbers are drawn."""
         from adaptrt.export.repeatability import random_modules, random_state
         from adaptrt.export.state import changed, fingerprint, written_parts
 
         before, drawn = fingerprint(self.model), random_state()
-        self._require_same(runner, spec, inputs, outputs)
+        self.require_same(spec, inputs, outputs)
         written = written_parts(changed(before, fingerprint(self.model)))
         if random_state() != drawn:  # with luck it was the same
             for _ in range(_TRIES):
-                self._require_same(runner, spec, inputs, outputs)
-            parts = random_modules(self.model, lambda: runner.run(inputs))
+                self.require_same(spec, inputs, outputs)
+            parts = random_modules(self.model, lambda: self.runner.run(inputs))
             self.job.report.findings.append(_random_numbers(parts))
         if written:
             self.job.report.findings.append(_state_written(written))
 
-    def _require_same(self, runner: EagerRunner, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
-        import numpy as np
+    def draws_random_numbers(self, inputs: Arrays) -> bool:
+        from adaptrt.export.repeatability import random_modules
 
-        from adaptrt.export.repeatability import random_modules, why_unrepeatable
+        return bool(random_modules(self.model, lambda: self.runner.run(inputs)))
 
-        again = self._run(runner, inputs, spec)
-        if all(
-            np.array_equal(outputs[name], again[name], equal_nan=array.dtype.kind in "fc")
-            for name, array in outputs.items()
-        ):
-            return
-        comparison = Comparison(spec, FP32)
-        comparison.add(outputs, again)
-        # threads may add in another order, random numbers are never that close by chance
-        if all(check.passed for check in comparison.checks()) and not random_modules(
-            self.model, lambda: runner.run(inputs)
-        ):
-            return
-        raise ModelError(
-            f"The model does not repeat itself: it {why_unrepeatable(self.model, lambda: runner.run(inputs))}.",
-            hint="There is nothing that a file could be compared with. Remove the randomness or the state from forward, "
-            "or make the state an input and an output.",
-        )
+    def why_unrepeatable(self, inputs: Arrays) -> str:
+        from adaptrt.export.repeatability import why_unrepeatable
 
-    def _lacks_batch(self, spec: ModelSpec) -> bool:
-        """Whether an output has no row for each sample, so that only a whole larger batch can be compared."""
-        from adaptrt.verify.batch_invariance import outputs_without_batch
-
-        samples = [(sample.inputs, sample.reference) for sample in self.job.samples]
-        without = outputs_without_batch([given for given, _ in samples], [found for _, found in samples], spec)
-        return bool(without) and self.job.request.verify != "none" and batch_axis(spec).dynamic
-
-
-def exercise_of(samples: Sequence[Sample], spec: ModelSpec) -> list[Exercise]:
-    """How far each group of the outputs varies over the samples, and within their batches."""
-    from adaptrt.verify.exercise import variation
-
-    references = [sample.reference for sample in samples]
-    return [Exercise(name, ratio) for name, ratio in variation(references, spec, FP32).items()]
+        return why_unrepeatable(self.model, lambda: self.runner.run(inputs))
 
 
 def require_untouched(before: Fingerprint, after: Fingerprint, where: str, ignored: Sequence[str] = ()) -> None:

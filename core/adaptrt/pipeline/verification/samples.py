@@ -16,22 +16,32 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+_ROUNDINGS = 3
 _SPAN = 256  # how far above its min an odd size of an axis is looked for
 
 
 @dataclass
 class Sample:
-    """Inputs and the reference's outputs; ``again`` runs the reference on other inputs."""
+    """Inputs and the reference's outputs; ``again`` runs the reference on other inputs, ``rounded`` on these with weights
+    and inputs that are rounded differently (the argument is a seed)."""
 
     inputs: Mapping[str, NDArray[Any]]
     reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     again: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]] | None = None
+    rounded: Callable[[int], Mapping[str, NDArray[Any]]] | None = None
+    _noise: list[Mapping[str, NDArray[Any]]] = field(default_factory=list)
+
+    def noise(self) -> list[Mapping[str, NDArray[Any]]]:
+        """The reference's outputs for a few other roundings of its weights and inputs; empty where it cannot tell."""
+        if self.rounded is not None and not self._noise:
+            self._noise = [self.rounded(seed) for seed in range(_ROUNDINGS)]
+        return self._noise
 
 
-def require_numbers(outputs: Mapping[str, NDArray[Any]], seed: int = 0) -> None:
+def require_numbers(outputs: Mapping[str, NDArray[Any]], seed: int = 0, title: str = "The model") -> None:
     """Reject a reference with NaN, or with an output without any finite number: it cannot be compared meaningfully.
 
-    ``seed`` is that of the sample.
+    ``seed`` is that of the sample, ``title`` that of the reference.
     """
     import numpy as np
 
@@ -40,13 +50,13 @@ def require_numbers(outputs: Mapping[str, NDArray[Any]], seed: int = 0) -> None:
             continue
         if not np.isfinite(array).any():
             raise ModelError(
-                f"The model itself returns only NaN or infinity in output {name!r}.",
+                f"{title} itself returns only NaN or infinity in output {name!r}.",
                 hint="Its weights are damaged, or it overflows: check it in the framework.",
             )
         share = float(np.isnan(array).mean())
         if share:
             raise ModelError(
-                f"The model itself gives NaN in output {name!r} ({100 * share:.3g} % of it) on sample {seed}.",
+                f"{title} itself gives NaN in output {name!r} ({100 * share:.3g} % of it) on sample {seed}.",
                 hint="Its weights are damaged, or it takes other values than the samples hold (--set ranges.NAME=[low,high] "
                 "with adapter torch, example_inputs in an adapter).",
             )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from adaptrt.errors import PatchError, VerificationError
 from adaptrt.pipeline.artifacts import Artifact
 from adaptrt.pipeline.links import record_link
 from adaptrt.pipeline.verification.samples import Sample, batch_axis, batch_sizes
@@ -32,8 +33,14 @@ class Verification:
     note: str = ""
     empty: bool = False
 
-    def record(self, link: Link) -> None:
-        """Add the checks to the link; the first that fails ends the conversion."""
+    def record(
+        self,
+        link: Link,
+        *,
+        error: type[PatchError | VerificationError] = VerificationError,
+        hint: str | None = None,
+    ) -> None:
+        """Add the checks to the link; the first that fails ends the conversion, with ``error``."""
         link.reason = "; ".join(filter(None, [link.reason, self.note]))
         if self.unstable:
             link.reason = "; ".join(filter(None, [link.reason, self._skipped()]))
@@ -41,10 +48,10 @@ class Verification:
             link.status = "not run"
             return
         if self.checks or not self.unstable:
-            record_link(link, [*self.checks, *self.invariance])
+            record_link(link, [*self.checks, *self.invariance], error=error, hint=hint)
             return
         if self.invariance:
-            record_link(link, self.invariance)
+            record_link(link, self.invariance, error=error, hint=hint)
         link.status = "not run"
 
     def _skipped(self) -> str:
@@ -113,7 +120,8 @@ def compare_samples(
         outputs.append(run(sample.inputs))
         failed = None if unstable is None else reference_instability(sample, outputs[-1], spec, precision)
         if unstable is None or failed is None:
-            comparison.add(sample.reference, outputs[-1], integer_ties(sample, outputs[-1], precision))
+            ties = integer_ties(sample, outputs[-1], precision)
+            comparison.add(sample.reference, outputs[-1], ties, sample.noise)
         else:
             unstable.append(failed)
     return comparison.checks(), outputs

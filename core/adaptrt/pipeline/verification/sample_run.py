@@ -1,0 +1,140 @@
+"""A reference on every sample, and whether it is one: it repeats itself, gives numbers, and varies with its inputs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from adaptrt.errors import ModelError
+from adaptrt.pipeline.job import SAMPLES
+from adaptrt.pipeline.verification.integers import find_integers
+from adaptrt.pipeline.verification.samples import (
+    Sample,
+    batch_axis,
+    batch_shapes,
+    numbered,
+    require_numbers,
+    sample_shapes,
+)
+from adaptrt.report import Exercise
+from adaptrt.request import nearest_shape
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.precisions import FP32
+from adaptrt.verify.compare import Comparison
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.pipeline.job import Job
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass
+class SampleRun(ABC):
+    """The part of a job that runs its reference. What the reference is (a model, a file) is a subclass."""
+
+    job: Job
+
+    title: ClassVar[str]  # of the reference, as it begins a sentence
+
+    @abstractmethod
+    def inputs(self, spec: ModelSpec, sizes: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, NDArray[Any]]:
+        """The inputs of one sample."""
+
+    @abstractmethod
+    def outputs(self, spec: ModelSpec, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """The outputs for these inputs, by the names of the spec once they are known."""
+
+    @abstractmethod
+    def why_unrepeatable(self, inputs: Arrays) -> str:
+        """What two runs with the same inputs differ by, as a clause that follows the title."""
+
+    def with_outputs(self, spec: ModelSpec, outputs: Arrays) -> ModelSpec:  # noqa: ARG002 - for subclasses
+        """The spec, with the outputs that the first sample has shown."""
+        return spec
+
+    def tables(self) -> Sequence[int]:
+        """The sizes of the tables that integer inputs may look into, where they are known."""
+        return ()
+
+    def sample(self, inputs: Arrays, outputs: Arrays) -> Sample:
+        return Sample(inputs, outputs)
+
+    def run(self, spec: ModelSpec) -> ModelSpec:
+        """Fill the job's samples; returns the spec with its outputs."""
+        job = self.job
+        verifying = job.request.verify != "none"
+        shapes = sample_shapes(spec)
+        # sizes that the network may refuse are all tried
+        every = job.request.verify == "full" or bool(nearest_shape(spec))
+        todo = list(numbered(shapes if every else shapes[:1], SAMPLES[job.request.verify]))
+        planned = len(todo)
+        for done, (seed, sizes) in enumerate(todo):
+            inputs = self.inputs(spec, sizes, seed)
+            outputs = self.outputs(spec, inputs)
+            if done == 0:
+                spec = self.with_outputs(spec, outputs)
+            names = [output.name for output in spec.outputs] or list(outputs)
+            outputs = dict(zip(names, outputs.values(), strict=True))
+            if verifying:
+                require_numbers(outputs, seed, self.title)
+            if done == 0 and verifying:
+                self.require_repeatable(spec, inputs, outputs)
+                integers = find_integers(self.tables(), spec, inputs, lambda given: self.outputs(spec, given))  # noqa: B023
+                job.ctx = replace(job.ctx, integers=integers)
+            job.samples.append(self.sample(inputs, outputs))
+            if done + 1 == planned and self._lacks_batch(spec):
+                todo.append((planned, batch_shapes(spec)))
+            job.observer.stage_progress(done + 1, len(todo))
+        if job.request.verify == "full":
+            first = job.samples[0]
+            self.require_same(spec, first.inputs, first.reference)
+        if verifying:
+            job.report.exercise = exercise_of(job.samples, spec)
+        return spec
+
+    def require_repeatable(self, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
+        """The same inputs once more, at once: the same outputs."""
+        self.require_same(spec, inputs, outputs)
+
+    def require_same(self, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
+        again = self.outputs(spec, inputs)
+        if all(
+            np.array_equal(outputs[name], again[name], equal_nan=array.dtype.kind in "fc")
+            for name, array in outputs.items()
+        ):
+            return
+        comparison = Comparison(spec, FP32)
+        comparison.add(outputs, again)
+        # threads may add in another order, random numbers are never that close by chance
+        if all(check.passed for check in comparison.checks()) and not self.draws_random_numbers(inputs):
+            return
+        raise ModelError(
+            f"{self.title} does not repeat itself: it {self.why_unrepeatable(inputs)}.",
+            hint="There is nothing that a file could be compared with. Remove the randomness or the state from forward, "
+            "or make the state an input and an output.",
+        )
+
+    def draws_random_numbers(self, inputs: Arrays) -> bool:  # noqa: ARG002 - for subclasses
+        return False
+
+    def _lacks_batch(self, spec: ModelSpec) -> bool:
+        """Whether an output has no row for each sample, so that only a whole larger batch can be compared."""
+        from adaptrt.verify.batch_invariance import outputs_without_batch
+
+        samples = [(sample.inputs, sample.reference) for sample in self.job.samples]
+        without = outputs_without_batch([given for given, _ in samples], [found for _, found in samples], spec)
+        return bool(without) and self.job.request.verify != "none" and batch_axis(spec).dynamic
+
+
+def exercise_of(samples: Sequence[Sample], spec: ModelSpec) -> list[Exercise]:
+    """How far each group of the outputs varies over the samples, and within their batches."""
+    from adaptrt.verify.exercise import variation
+
+    references = [sample.reference for sample in samples]
+    return [Exercise(name, ratio) for name, ratio in variation(references, spec, FP32).items()]

@@ -1,0 +1,79 @@
+"""Link 1: the patched model is compared as every converted form is, with what the original leaves open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import adaptrt
+
+pytest.importorskip("torch", reason="needs torch")
+
+RANKING = """
+import torch
+from adaptrt import Dim, FunctionPatch, InputSpec, ModelSpec, OutputGroup, OutputSpec, hookimpl
+
+
+def rest(x):
+    # what is left behind the fifth decimal: its order is all rounding
+    return x - x.round(decimals=5)
+
+
+class Ranking(torch.nn.Module):
+    def __init__(self, tied):
+        super().__init__()
+        self.tied = tied
+
+    def scores(self, x):
+        return rest(x) if self.tied else x
+
+    def forward(self, x):
+        return self.scores(x).argsort(1).float() / 10
+
+
+@hookimpl
+def load_model(ctx):
+    return Ranking(ctx.request.source == "tied")
+
+
+@hookimpl
+def model_spec(ctx, model):
+    ranks = OutputSpec("ranks", groups=(OutputGroup("ranks", "scores", rank_sensitive=True),))
+    return ModelSpec((InputSpec("x", ((Dim(1, 2, 4, "batch"), Dim.fixed(6)),)),), outputs=(ranks,))
+
+
+@hookimpl
+def patches(ctx, model):
+    def reordered(original, self, x):
+        return CHANGED
+
+    return [FunctionPatch(target=f"{__name__}:Ranking.scores", requires="torch>=2", reason="r", replacement=reordered)]
+"""
+
+
+@pytest.fixture
+def convert(tiny: str, fake_distribution: Callable[..., object]) -> Callable[..., adaptrt.Report]:
+    def run(source: str, changed: str) -> adaptrt.Report:
+        fake_distribution(
+            "adaptrt-ranking",
+            {"adaptrt.adapters": {"ranking": "ranking_adapter"}},
+            modules={"ranking_adapter": RANKING.replace("CHANGED", changed)},
+        )
+        return adaptrt.convert(source, adapter="ranking", verify="quick", exporter="torchscript", html=False)
+
+    return run
+
+
+def test_near_ties_of_the_original_are_skipped(convert: Callable[..., adaptrt.Report]) -> None:
+    report = convert("tied", "original(self, x * (1 + 3e-6))")
+    link = report.link(1)
+    assert (link.status, link.reason.split(":")[0]) == ("not run", "every sample skipped")
+    assert report.verdict is not None
+    assert report.verdict.word != "verified"
+
+
+def test_a_patch_that_changes_ranks_is_not_excused_by_itself(convert: Callable[..., adaptrt.Report]) -> None:
+    """The patch makes the model unstable; the original is not."""
+    with pytest.raises(adaptrt.PatchError, match="Link 1 .* fails: ranks"):
+        convert("distinct", "rest(x)")

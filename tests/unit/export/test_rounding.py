@@ -1,0 +1,99 @@
+"""Rounding errors of the model itself: measured, and told from an error."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch")
+from torch import nn  # noqa: E402
+
+from adaptrt import InputSpec, ModelSpec, OutputSpec  # noqa: E402
+from adaptrt.export.eager import EagerRunner  # noqa: E402
+from adaptrt.export.rounding import weights_rounded_differently  # noqa: E402
+from adaptrt.export.state import fingerprint  # noqa: E402
+from adaptrt.pipeline.verification.samples import Sample  # noqa: E402
+from adaptrt.pipeline.verification.verify import compare_samples  # noqa: E402
+from adaptrt.report import Check  # noqa: E402
+from adaptrt.specs.dims import Dim  # noqa: E402
+from adaptrt.specs.precisions import FP32  # noqa: E402
+
+SPEC = ModelSpec((InputSpec("x", ((Dim.fixed(8), Dim.fixed(512)),)),), outputs=(OutputSpec("y"),))
+
+
+class Difference(nn.Module):
+    """Two nearly equal sums: the rounding errors of each are large beside what is left."""
+
+    def __init__(self, apart: float) -> None:
+        super().__init__()
+        self.apart = apart
+        torch.manual_seed(0)
+        self.one, self.other = nn.Linear(512, 4), nn.Linear(512, 4)
+        with torch.no_grad():
+            self.other.weight.copy_(self.one.weight * (1 + apart * torch.randn(4, 512)))
+            self.other.bias.copy_(self.one.bias)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.one(x) - self.other(x)) / self.apart
+
+
+def compared(model: nn.Module, factor: float = 1.0) -> Check:
+    """The check of the model in float64, times a factor, with the model in float32 as the reference."""
+    inputs = {"x": np.random.default_rng(0).random((8, 512), dtype=np.float32)}
+    runner, exact = EagerRunner(model, ("y",)), EagerRunner(copy.deepcopy(model).double(), ("y",))
+    sample = Sample(inputs, runner.run(inputs), runner.run, partial(runner.rounded_differently, inputs))
+
+    def converted(_: Any) -> dict[str, Any]:
+        return {"y": (exact.run(inputs)["y"] * factor).astype(np.float32)}
+
+    (check,), _ = compare_samples(converted, [sample], SPEC, FP32)
+    return check
+
+
+def test_weights_are_moved_and_restored() -> None:
+    model = Difference(0.1)
+    before = fingerprint(model)
+    inputs = {"x": np.random.default_rng(0).random((2, 512), dtype=np.float32)}
+    runner = EagerRunner(model, ("y",))
+    outputs = [runner.run(inputs)["y"], *(runner.rounded_differently(inputs, seed)["y"] for seed in range(2))]
+    assert not np.array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[1], outputs[2])
+    assert np.allclose(outputs[0], outputs[1], atol=1e-4)
+    with pytest.raises(KeyError), weights_rounded_differently(model, torch.Generator()):
+        raise KeyError
+    assert fingerprint(model) == before
+
+
+def test_a_result_within_the_models_own_rounding_errors_passes() -> None:
+    check = compared(Difference(3e-3))
+    assert check.passed
+    assert 1 < check.widened <= 8
+    assert check.value > check.limit / check.widened  # which would have failed
+    assert check.allows == pytest.approx(check.limit)
+    assert "rounding errors of the model itself" in check.reason
+
+
+def test_an_error_beyond_them_does_not() -> None:
+    check = compared(Difference(3e-3), factor=1.001)
+    assert not check.passed
+    assert check.widened == 1.0
+    assert check.detail.startswith("Rounding errors of the model itself reach ")
+
+
+def test_limits_stay_where_rounding_errors_are_small() -> None:
+    check = compared(Difference(1.0), factor=1.0002)
+    assert not check.passed
+    assert check.widened == 1.0
+    assert not check.detail
+    assert compared(Difference(1.0)).passed
+
+
+def test_no_model_is_so_sensitive_that_anything_passes() -> None:
+    """Most of the difference is rounding error."""
+    check = compared(Difference(1e-5))
+    assert not check.passed

@@ -229,7 +229,8 @@ class Report:
     """Everything about one conversion. ``operators`` maps a stage of the graph to its count of each operator;
     ``cached`` is the time of the earlier conversion that the results were taken from. ``source``, ``weights`` and
     ``options`` (``--set``) record what was converted; nothing is loaded from them, since a report is untrusted.
-    ``verdict`` is that of the least verified file; ``None`` in reports of failures and of older versions."""
+    ``verdict`` is that of the least verified file; ``None`` in reports of failures and of older versions.
+    ``conversion``: a TOML file that repeats the conversion (``--config``); empty for builds and failures."""
 
     adapter: str
     source: str
@@ -257,6 +258,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     exercise: list[Exercise] = field(default_factory=list)
     verdict: Verdict | None = None
+    conversion: str = ""
     version: int = 3
 
     if not TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.completion import complete_decoders
+from adaptrt.cli.framework import Command, complete_files, general_options, option
 from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def adoption_flags(command: F) -> F:
     for decorate in (
         option("--names", metavar="FILE", section=FOREIGN, help="Class names, one a line, or a JSON list."),
         option("--imgsz", metavar="SIZE", section=FOREIGN, help="Input size: 640, or 800x1216 (height x width).  [default: the file's]"),
-        option("--decoder", metavar="NAME", section=FOREIGN, help="How to read the outputs: yolo, yolo_anchor, efficient_nms ...  [default: recognized from the file]"),
+        option("--decoder", metavar="NAME", section=FOREIGN, shell_complete=complete_decoders, help="How to read the outputs: yolo, yolo_anchor, efficient_nms ...  [default: recognized from the file]"),
     ):  # fmt: skip
         command = decorate(command)
     return command
@@ -46,7 +47,7 @@ def adoption_of(decoder: str | None, imgsz: str | None, names: str | None) -> Ad
 
 
 @click.command("adopt", cls=Command, examples=EXAMPLES)
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @option("-o", "--output", metavar="PATH", required=True, help="The file or folder to write.")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="A parameter of the decoder: conf=0.4 ...")
 @adoption_flags

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from adaptrt.cli.engine_flags import build_flags, precision_flags
-from adaptrt.cli.framework import Command, arguments, general_options, option
+from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 
 FILES, SHAPES, PROOF = "Files", "Shapes", "Verification"
 PRECISION = "Precision"
@@ -23,7 +23,7 @@ EXAMPLES = (
 
 
 @click.command("build", cls=Command, examples=EXAMPLES)
-@click.argument("source", metavar="FILE")
+@click.argument("source", metavar="FILE", shell_complete=complete_files)
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside FILE]")
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=SHAPES, help="images=1..16@8x3x640x640 (min..max@opt); repeat an input for another profile.")  # fmt: skip
 @option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as in trtexec.")  # fmt: skip

@@ -23,4 +23,5 @@ ADAPTERS = _command("adapters", "adapters:adapters", "List the frameworks that c
 PLUGINS = _command("plugins", "plugins:plugins", "List the active plugins and their hooks.", _SETUP, 21)
 CACHE = _command("cache", "cache:cache", "List or remove cached results.", _SETUP, 22)
 DOCTOR = _command("doctor", "doctor:doctor", "Check versions and report what is missing.", _SETUP, 23)
+COMPLETION = _command("completion", "completion:completion", "Complete commands and options in your shell.", _SETUP, 24)
 NEW_ADAPTER = _command("new-adapter", "new_adapter:new_adapter", "Create a new adapter from a template.", _AUTHORS, 30)

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from adaptrt.cli.completion import complete_adapters
+from adaptrt.cli.config_file import use_config
 from adaptrt.cli.engine_flags import build_flags, precision_flags
-from adaptrt.cli.framework import Command, arguments, general_options, option
+from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 from adaptrt.cli.tracing import traced_hooks
 
 FILES, SHAPES, EXPORT, PROOF, PLUGINS = "Model and files", "Shapes and names", "Export", "Verification", "Plugins"
@@ -39,8 +41,9 @@ class ConvertCommand(Command):
 
 
 @click.command("convert", cls=ConvertCommand, examples=EXAMPLES)
-@click.argument("source")
-@option("--adapter", "-a", metavar="NAME", section=FILES, help="The framework's adapter; see: adaptrt adapters.  [default: recognized from SOURCE]")  # fmt: skip
+@click.argument("source", shell_complete=complete_files)
+@option("--config", metavar="FILE", is_eager=True, expose_value=False, callback=use_config, section=FILES, help="A TOML file of these options; those on the command line come first. A report contains one that repeats its conversion.")  # fmt: skip
+@option("--adapter", "-a", metavar="NAME", section=FILES, shell_complete=complete_adapters, help="The framework's adapter; see: adaptrt adapters.  [default: recognized from SOURCE]")  # fmt: skip
 @option("--weights", "--checkpoint", metavar="FILE", section=FILES, help="Weights, if SOURCE is a configuration.")
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside SOURCE]")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=FILES, help="An option of the adapter or decoder.")  # fmt: skip

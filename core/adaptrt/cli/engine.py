@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from adaptrt.cli.framework import Command, LazyGroup, general_options, option
+from adaptrt.cli.framework import Command, LazyGroup, complete_files, general_options, option
 from adaptrt.cli.output import echo
 from adaptrt.specs.commands import Command as Declared
 
@@ -31,7 +31,7 @@ def engine() -> None:
 
 
 @click.command("unwrap", cls=Command, examples=UNWRAP_EXAMPLES)
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.plan next to FILE]")
 @general_options
 def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
@@ -45,7 +45,7 @@ def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bo
 
 
 @click.command("wrap", cls=Command, examples=WRAP_EXAMPLES)
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.ultralytics.engine next to FILE]")
 @general_options
 def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:

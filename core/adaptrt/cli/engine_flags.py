@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from adaptrt.cli.completion import complete_precisions
 from adaptrt.cli.framework import option
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def precision_flags(section: str) -> Callable[[F], F]:
             "--precision",
             metavar="NAME",
             section=section,
+            shell_complete=complete_precisions,
             help="Precision of the engine: fp32, tf32, fp16, bf16 or int8; best.onnx stays float32.  [default: fp32]",
         ),
         option("--fp16", "--half", "fp16", is_flag=True, section=section, help="--precision fp16"),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from adaptrt.cli.adopt import adoption_flags, adoption_of
-from adaptrt.cli.framework import Command, arguments, general_options, option
+from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
+from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 from adaptrt.cli.output import echo
 from adaptrt.cli.predict import _known_device
 
@@ -38,8 +39,9 @@ EXAMPLES = (
 
 
 @click.command("evaluate", cls=Command, examples=EXAMPLES)
-@click.argument("files", metavar="FILES...", nargs=-1, required=True)
+@click.argument("files", metavar="FILES...", nargs=-1, required=True, shell_complete=complete_files)
 @option("--backend", "backends", metavar="NAMES", section=MODEL, help="Backends to compare: eager, onnxruntime, tensorrt or another one; the first is the baseline.  [default: those of the files]")  # fmt: skip
+@decoder_flags(MODEL)
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, also an option of the adapter.")  # fmt: skip
 @option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for the files that run there.  [default: that of each backend]")  # fmt: skip
 @option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter used for the conversion.")
@@ -64,6 +66,10 @@ def evaluate(
     *,
     files: tuple[str, ...],
     backends: str | None,
+    conf: float | None,
+    iou: float | None,
+    max_det: int | None,
+    classes: str | None,
     pairs: tuple[str, ...],
     device: str | None,
     adapter: str | None,
@@ -95,18 +101,19 @@ def evaluate(
     it with `--adapter` and `--source`. The report next to the file is data; nothing that it names is loaded.
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
-    from adaptrt.errors import VerificationError
+    from adaptrt.errors import UsageError, VerificationError
     from adaptrt.evaluation.files import Drawer, ResultsFile
     from adaptrt.evaluation.request import EvaluationRequest
     from adaptrt.evaluation.run import run_evaluation
     from adaptrt.evaluation.subjects import choose_subjects
-    from adaptrt.options import parse_pairs
     from adaptrt.pipeline.reference import origin_missing
     from adaptrt.rendering.evaluations import evaluation_data, evaluation_lines
 
-    params = dict(parse_pairs(pairs))
-    if score_thr is not None:
-        params.setdefault("conf", str(score_thr))
+    params = decoder_params(pairs, {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes})
+    if score_thr is not None and params.setdefault("conf", str(score_thr)) != str(score_thr):
+        raise UsageError(
+            f"--score-thr {score_thr} and --conf {params['conf']} contradict each other.", hint="Specify one of them."
+        )
     subjects = choose_subjects([Path(file) for file in files], _names(backends))
     for subject in subjects:
         if subject.backend == "eager" and (adapter is None or source is None):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -13,6 +13,9 @@ from adaptrt.cli.output import echo
 from adaptrt.errors import PluginError, did_you_mean
 from adaptrt.specs.commands import COMMANDS
 from adaptrt.specs.commands import Command as Declared
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,7 +32,19 @@ class Option(click.Option):
 
 
 def option(*names: str, section: str = "Options", **kwargs: Any) -> Callable[[F], F]:
+    if kwargs.get("metavar") in _FILES:
+        kwargs.setdefault("shell_complete", complete_files)
     return click.option(*names, cls=Option, section=section, **kwargs)
+
+
+_FILES = ("FILE", "PATH", "DIR", "LIB")
+
+
+def complete_files(_ctx: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    """Let the shell complete file names."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(text, type="file")]
 
 
 class Command(click.Command):
@@ -53,7 +68,7 @@ class Command(click.Command):
                 raise click.NoSuchOption(error.option_name, message, ctx=ctx) from error
             raise
         except click.UsageError as error:
-            here = words_here(ctx.meta[_ARGUMENTS])
+            here = words_here(ctx.meta[_ARGUMENTS], {name for one in self.params for name in one.opts})
             if here and "argument" in error.message:
                 raise click.UsageError(f"{error.message} {here}", ctx=ctx) from error
             raise

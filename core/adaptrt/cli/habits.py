@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 _FLAGS: Mapping[str, tuple[str, str]] = {
     # mmdet's deployment scripts and MMDeploy
@@ -47,11 +47,12 @@ _WORDS: Mapping[str, str] = {
     "opset": "--opset",
     "workspace": "--workspace",
     "device": "--device",
-    "conf": "--set conf=",
-    "iou": "--set iou=",
-    "max_det": "--set max_det=",
+    "conf": "--conf",
+    "iou": "--iou",
+    "max_det": "--max-det",
     "source": "the images, behind the file",
 }
+_THRESHOLDS = ("conf", "iou", "max_det")
 _SWITCHES: Mapping[str, tuple[str, str]] = {
     "half": ("--precision fp16", "nothing: float32 is the default"),
     "int8": ("--precision int8", "nothing: float32 is the default"),
@@ -68,13 +69,16 @@ def flag_here(flag: str) -> str:
     return f"{flag} of {tool} is here: {here}."
 
 
-def words_here(words: Sequence[str]) -> str:
-    """A sentence about arguments in the syntax of ``yolo`` (``format=engine half=True``); empty if none are."""
-    found = [said for word in words if (said := _word_here(word))]
+def words_here(words: Sequence[str], options: Container[str]) -> str:
+    """A sentence about arguments in the syntax of ``yolo`` (``format=engine half=True``); empty if none are.
+
+    ``options`` are those of the command; thresholds without an option of their own are set with ``--set``.
+    """
+    found = [said for word in words if (said := _word_here(word, options))]
     return f"Arguments of yolo are options here: {'; '.join(found)}." if found else ""
 
 
-def _word_here(word: str) -> str:
+def _word_here(word: str, options: Container[str]) -> str:
     key, equals, value = word.partition("=")
     if not equals or key.startswith("-"):
         return ""
@@ -86,8 +90,8 @@ def _word_here(word: str) -> str:
         return ""
     if key == "model":
         return f"{word} is {value}, the first argument"
+    if key in _THRESHOLDS and here not in options:
+        return f"{word} is --set {word}"
     if key == "device" and value.isdecimal():
         value = f"cuda:{value}"
-    return (
-        f"{word} is {here}{'' if here.endswith('=') else ' '}{value}" if here.startswith("--") else f"{word} is {here}"
-    )
+    return f"{word} is {here} {value}" if here.startswith("--") else f"{word} is {here}"

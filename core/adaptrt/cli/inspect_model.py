@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.framework import Command, complete_files, general_options, option
 from adaptrt.cli.output import echo, echo_json_text
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ EXAMPLES = (
 
 
 @click.command("inspect", cls=Command, examples=EXAMPLES)
-@click.argument("file")
+@click.argument("file", shell_complete=complete_files)
 @option("--graph", is_flag=True, help="Print the nodes (name, operator, inputs, outputs), or the layers of an engine.")
 @general_options
 def inspect_model(file: str, graph: bool, verbose: int, quiet: bool, as_json: bool) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptrt.cli.adopt import adoption_flags, adoption_of
-from adaptrt.cli.framework import Command, arguments, general_options, option
+from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
+from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ MODEL, RESULTS, EXECUTION = "Model", "Images and results", "Execution"
 EXAMPLES = (
     ("adaptrt predict best.onnx bus.jpg", "write predictions/bus.jpg with the predictions drawn"),
     ("adaptrt predict best.engine bus.jpg", "run on the GPU"),
-    ("adaptrt predict best.onnx photos/ --set conf=0.4 -o found/", "run on a folder, with a higher threshold"),
+    (
+        "adaptrt predict best.onnx photos/ --conf 0.4 --classes person,bus -o found/",
+        "run on a folder, with a higher threshold and two classes",
+    ),
     ("adaptrt predict best.onnx 'clips/**/*.png' --json > found.json", "print JSON; draw nothing"),
     ("adaptrt predict best.onnx photos/ --save txt", "also write a label file for each image"),
     (
@@ -81,9 +85,10 @@ def _description_of(name: str) -> list[tuple[str, str]]:
 
 
 @click.command("predict", cls=_Predict, examples=EXAMPLES)
-@click.argument("model", metavar="FILE")
-@click.argument("images", metavar="IMAGES...", nargs=-1, required=True)
-@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder: conf=0.4, iou=0.5, top_k=3 ...")  # fmt: skip
+@click.argument("model", metavar="FILE", shell_complete=complete_files)
+@click.argument("images", metavar="IMAGES...", nargs=-1, required=True, shell_complete=complete_files)
+@decoder_flags(MODEL)
+@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="Any parameter of the decoder: conf=0.4, agnostic=true, top_k=3 ...")  # fmt: skip
 @option(
     "--device",
     metavar="NAME",
@@ -107,6 +112,10 @@ def predict(
     /,
     model: str,
     images: tuple[str, ...],
+    conf: float | None,
+    iou: float | None,
+    max_det: int | None,
+    classes: str | None,
     pairs: tuple[str, ...],
     device: str | None,
     allow_host_code: bool,
@@ -146,7 +155,7 @@ def predict(
     require_formats(Path(model), formats)
     chosen = EXECUTORS.find(executor)
     options = ExecutorOptions(
-        params=parse_pairs(pairs),
+        params=decoder_params(pairs, {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes}),
         device=device,
         custom_ops=ort_custom_ops,
         allow_host_code=allow_host_code,

@@ -9,11 +9,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, find_candidates, installed_version
+
+if TYPE_CHECKING:
+    from adaptrt.report import Report
 
 _INDUCTOR_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 # packages that core uses; frameworks come from the requirements of the installed plugins
@@ -41,6 +45,18 @@ def described_packages() -> list[str]:
                     if _applies(requirement):
                         names[canonicalize_name(requirement.name)] = None
     return list(names)
+
+
+def conversion_versions(report: Report) -> dict[str, str]:
+    """What of the environment decides a conversion: core's packages, the plugins, and the requirements of the adapter."""
+    names = {canonicalize_name(name) for name in _CORE}
+    names |= {canonicalize_name(source.rpartition(" ")[0]) for source in report.plugins.values()}
+    for candidate in find_candidates(ADAPTERS):
+        if candidate.name == report.adapter:
+            for text in candidate.requires:
+                with contextlib.suppress(InvalidRequirement):
+                    names.add(canonicalize_name(Requirement(text).name))
+    return {name: version for name, version in report.environment.items() if canonicalize_name(name) in names}
 
 
 def _applies(requirement: Requirement) -> bool:

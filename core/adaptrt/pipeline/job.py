@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from adaptrt.backends.choice import Chosen, chosen_backends, targets_of, wants_reduced_graph
+from adaptrt.conversion_file import conversion_text
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, UsageError, VerificationError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, open_artifact, open_emulated, runs_as_it_is, why_float32
 from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
-from adaptrt.pipeline.environment import describe_environment, inductor_cache
+from adaptrt.pipeline.environment import conversion_versions, describe_environment, inductor_cache
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish
 from adaptrt.pipeline.preflight import require_buildable
@@ -134,6 +135,9 @@ class Job:
         record_verdicts(self.report, from_model=self.from_model)
         require_verdict(self.report, self.request.require)
         self.report.status = "passed"
+        if self.from_model:
+            versions = conversion_versions(self.report)
+            self.report.conversion = conversion_text(self.request, versions, self.report.opset, self.report.exporter)
         page = self.destination.path(f"{self.report_suffix}.html")
         if self.documents is not None and page not in self.files:
             for suffix, path in self.documents(self.report, self.workdir).items():

@@ -1,0 +1,102 @@
+"""``--config``: the options of a command from a TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adaptrt.cli.output import echo
+
+# options that are tables in the file: KEY=VALUE on the command line
+_TABLES = {"set", "shape", "min-shape", "opt-shape", "max-shape"}
+
+
+def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
+    """Make the options of the file the defaults of this command; a ``UsageError`` names an unknown one."""
+    if path is None or ctx.resilient_parsing:
+        return
+    from adaptrt.conversion_file import NEVER, VERSIONS, read_conversion
+    from adaptrt.errors import UsageError, did_you_mean
+
+    content = read_conversion(Path(path))
+    versions = content.pop(VERSIONS, {})
+    if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):
+        raise UsageError(f"{path}: [{VERSIONS}] must map packages to versions.", hint='For example: torch = "2.11.0"')
+    known = _by_name(ctx.command)
+    defaults: dict[str, Any] = {}
+    for name, value in content.items():
+        if name == NEVER:
+            raise UsageError(f"{path}: {NEVER} is accepted only on the command line.", hint=f"Add --{NEVER} there.")
+        parameter = known.get(name)
+        if parameter is None or parameter.name is None:
+            raise UsageError(f"{path}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
+        defaults[parameter.name] = _as_given(f"{path}: {name}", name, value, parameter)
+    ctx.default_map = {**defaults, **(ctx.default_map or {})}
+    for line in _other_versions(versions):
+        echo(f"Warning: {path}: {line}", err=True)
+
+
+def _by_name(command: click.Command) -> dict[str, click.Parameter]:
+    """The parameters by the name without dashes: each long option, and the arguments."""
+    found: dict[str, click.Parameter] = {}
+    for parameter in command.params:
+        if not parameter.expose_value:
+            continue
+        if isinstance(parameter, click.Argument) and parameter.name is not None:
+            found[parameter.name] = parameter
+        for name in parameter.opts if isinstance(parameter, click.Option) else ():
+            if name.startswith("--"):
+                found[name.removeprefix("--")] = parameter
+    return found
+
+
+def _as_given(where: str, name: str, value: Any, parameter: click.Parameter) -> Any:
+    """The value as the command line gives it: text, a number or a bool, or a tuple of texts."""
+    from adaptrt.errors import UsageError
+
+    if name in _TABLES:
+        if not isinstance(value, Mapping):
+            raise UsageError(f"{where} must be a table.", hint=f"For example: [{name}], then a line KEY = VALUE")
+        join = "=" if name in ("set", "shape") else ":"
+        return tuple(
+            f"{key}{join}{_scalar(f'{where}.{key}', one)}"
+            for key, found in value.items()
+            for one in (found if isinstance(found, list) and name != "set" else [found])
+        )
+    if parameter.multiple:
+        return tuple(_scalar(where, one) for one in (value if isinstance(value, list) else [value]))
+    is_switch = isinstance(parameter, click.Option) and parameter.is_flag
+    if is_switch != isinstance(value, bool):
+        wanted = "true or false" if is_switch else "text or a number"
+        raise UsageError(f"{where} must be {wanted}.", hint=f"Edit the file: {name} = ...")
+    return value if is_switch else _scalar(where, value)
+
+
+def _scalar(where: str, value: Any) -> str:
+    from adaptrt.errors import UsageError
+
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    if isinstance(value, (list, dict)):
+        import json
+
+        if where.rpartition(": ")[2].startswith("set."):  # --set reads JSON
+            return json.dumps(value)
+    raise UsageError(f"{where} must be text or a number.", hint="Quote it.")
+
+
+def _other_versions(versions: Mapping[str, str]) -> list[str]:
+    """A sentence for each package whose installed version differs."""
+    from adaptrt.plugins.discovery import installed_version
+
+    lines = []
+    for package, version in versions.items():
+        found = installed_version(package)
+        if found != version:
+            lines.append(f"converted with {package} {version}; {f'{found} is' if found else 'it is not'} installed.")
+    return lines

@@ -1,0 +1,158 @@
+"""A conversion as a TOML file: the options of ``adaptrt convert`` by name, and the versions it ran with.
+
+::
+
+    source = "best.pt"
+    adapter = "yolov5"
+    batch = "1:8:16"
+    precision = "fp16"
+    keep-fp32 = ["/head/.*"]
+
+    [set]
+    conf = "0.4"
+
+    [versions]
+    ultralytics = "8.4.190"
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import UsageError
+from adaptrt.specs.build import FLAGS, BuildOptions
+from adaptrt.specs.dims import format_shape
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from adaptrt.request import Request
+
+VERSIONS = "versions"
+# a file must not decide this for its user
+NEVER = "trust-checkpoint"
+
+
+def conversion_text(request: Request, versions: Mapping[str, str], opset: int, exporter: str) -> str:
+    """The request as TOML; ``opset`` and ``exporter`` are those that were used (0 and empty: not known).
+
+    Callbacks, ``--trust-checkpoint`` and the caches of this machine are not part of it.
+    """
+    table = _requested(request, opset, exporter)
+    groups = {name: value for name, value in table.items() if isinstance(value, Mapping)}
+    lines = [f"{name} = {_value(value)}" for name, value in table.items() if name not in groups]
+    for name, group in {**groups, VERSIONS: versions}.items():
+        if group:
+            lines += ["", f"[{name}]", *(f"{_key(key)} = {_value(value)}" for key, value in group.items())]
+    return "\n".join(lines) + "\n"
+
+
+def read_conversion(path: Path) -> dict[str, Any]:
+    """The content of such a file; a ``UsageError`` says why it cannot be read."""
+    try:
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no file {path}.", hint="--config takes a TOML file of options.") from error
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(
+            f"{path} cannot be read as TOML: {error}.", hint='It consists of options: adapter = "yolov5"'
+        ) from error
+    return content
+
+
+def _requested(request: Request, opset: int, exporter: str) -> dict[str, Any]:
+    """The options that differ from their defaults, by the name on the command line."""
+    shapes = request.shapes
+    given: dict[str, Any] = {
+        "source": request.source,
+        "adapter": request.adapter,
+        "weights": request.weights,
+        "output": request.output,
+        "imgsz": "{}x{}".format(*shapes.imgsz) if shapes.imgsz else None,
+        "batch": None if shapes.batch is None else str(replace(shapes.batch, name=None)),
+        "dynamic": None if shapes.dynamic is None else ",".join(sorted(shapes.dynamic)) or "none",
+        "input-names": ",".join(request.input_names),
+        "output-names": ",".join(request.output_names),
+        "opset": request.opset or opset or None,
+        "exporter": exporter if request.exporter == "auto" else request.exporter,
+        "simplify": None if request.simplify else False,
+        "target": request.target,
+        "to": ",".join(request.to),
+        "precision": request.precision,
+        "keep-fp32": list(request.keep_fp32),
+        "verify": request.verify,
+        "require": request.require,
+        "image": request.image,
+        "test-image": request.test_image,
+        "ort-custom-ops": [os.fspath(path) for path in request.ort_custom_ops],
+        "plugins": request.plugins_file,
+        **_build(request.build),
+    }
+    if request.nms is not None:
+        given["nms"] = request.nms.kind
+        if request.nms.kind == "cluster":
+            given["nms-rounds"] = request.nms.rounds
+        given["nms-candidates"] = request.nms.candidates
+        given["nms-schema"] = request.nms.schema
+        given["nms-multi-label"] = request.nms.multi_label or None
+    given["set"] = {key: _text(value) for key, value in request.options.items()}
+    given["shape"] = {name: [format_shape(shape) for shape in found] for name, found in shapes.shapes.items()}
+    return {
+        name: os.fspath(value) if isinstance(value, Path) else value
+        for name, value in given.items()
+        if value is not None and value != "" and value != [] and value != {}
+    }
+
+
+def _build(options: BuildOptions) -> dict[str, Any]:
+    """Build options by the name on the command line."""
+    default, found = BuildOptions(), {}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if value == getattr(default, field.name):
+            continue
+        name = FLAGS[field.name].removeprefix("--")
+        if field.name == "timing_cache":
+            found["timing-cache"] = value
+        elif field.name == "workspace":
+            found[name] = _size(value)
+        elif field.name == "device":
+            found[name] = f"cuda:{value}"
+        elif field.name == "plugin_libs":
+            found[name] = list(value)
+        elif isinstance(value, tuple):
+            found[name] = ",".join(value)
+        else:
+            found[name] = value
+    return found
+
+
+def _size(count: int) -> str:
+    """Bytes as ``--workspace`` reads them."""
+    for unit, size in (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)):
+        if count % size == 0:
+            return f"{count // size}{unit}"
+    return f"{count / (1 << 10):.15f}K".rstrip("0")
+
+
+def _text(value: Any) -> str:
+    """An option as ``--set`` reads it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _value(value: Any) -> str:
+    """As TOML, whose strings, lists and numbers are written like JSON; only DEL has to be escaped as well."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(key: str) -> str:
+    return key if key and all(one.isascii() and (one.isalnum() or one in "-_") for one in key) else _value(key)

@@ -1,0 +1,139 @@
+"""``--config``: a conversion as a TOML file, and the one that a report contains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adaptrt import BuildOptions, Report
+from adaptrt.cli.convert import convert
+from adaptrt.cli.request import request_from_flags
+from adaptrt.conversion_file import conversion_text
+from adaptrt.request import NmsRequest, Request, ShapeRequest
+from adaptrt.specs import Dim, parse_shape
+
+
+def requested(path: Path, text: str, *words: str) -> Request:
+    """The request of ``adaptrt convert --config FILE WORDS``."""
+    path.write_text(text, encoding="utf-8")
+    with convert.make_context("convert", ["--config", str(path), *words]) as ctx:
+        flags = {name: value for name, value in ctx.params.items() if name not in ("dry_run", "trace_plugins")}
+        return request_from_flags(flags, command="")
+
+
+def test_options_come_from_the_file_and_the_command_line_comes_first(adaptrt: Any, tiny: str) -> None:
+    Path("conversion.toml").write_text(
+        f'source = "detector"\nadapter = "{tiny}"\nverify = "none"\noutput = "shop.onnx"\n'
+    )
+    result = adaptrt("convert", "--config", "conversion.toml", "--verify", "quick")
+    assert result.code == 0, result.err
+    report = Report.from_json(Path("shop.report.json").read_bytes())
+    assert report.link(2).status == "passed"
+
+
+def test_the_report_contains_a_file_that_repeats_the_conversion(adaptrt: Any, tiny: str) -> None:
+    first = adaptrt("convert", "detector", "-a", tiny, "--batch", "1:2:4", "--set", "conf=0.4", "--verify", "quick")
+    assert first.code == 0, first.err
+    text = Report.from_json(Path("detector.report.json").read_bytes()).conversion
+    assert 'batch = "1..4@2"' in text
+    assert 'conf = "0.4"' in text
+    assert "[versions]" in text
+    assert "torch" in text
+    assert text in Path("detector.report.html").read_text().replace("&#34;", '"')
+    before = Path("detector.onnx").read_bytes()
+    Path("conversion.toml").write_text(text)
+    again = adaptrt("convert", "--config", "conversion.toml", "--no-cache")
+    assert again.code == 0, again.err
+    assert "Warning" not in again.err
+    assert Path("detector.onnx").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batches = 4", "unknown key 'batches'"),
+        ("trust-checkpoint = true", "only on the command line"),
+        ("batch = [1, 2]", "batch must be text or a number"),
+        ("fp16 = 1", "fp16 must be true or false"),
+        ('imgsz = true', "imgsz must be text or a number"),
+        ('set = "conf=0.4"', "set must be a table"),
+        ("versions = 3", "[versions] must map"),
+        ("batch = ", "cannot be read as TOML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_named_with_its_key(adaptrt: Any, text: str, message: str) -> None:
+    Path("conversion.toml").write_text(text)
+    result = adaptrt("convert", "--config", "conversion.toml", "x.pt")
+    assert result.code == 2
+    assert message in result.err
+    assert "conversion.toml" in result.err
+
+
+def test_a_missing_file_is_an_error(adaptrt: Any) -> None:
+    result = adaptrt("convert", "--config", "missing.toml")
+    assert result.code == 2
+    assert "no file missing.toml" in result.err
+
+
+def test_other_versions_are_a_warning(adaptrt: Any, tiny: str) -> None:
+    Path("conversion.toml").write_text('[versions]\nnumpy = "0.1"\nnosuchpackage = "1"\n')
+    result = adaptrt("convert", "--config", "conversion.toml", "detector", "-a", tiny, "--dry-run")
+    assert result.code == 0, result.err
+    assert "converted with numpy 0.1" in result.err
+    assert "nosuchpackage 1; it is not installed" in result.err
+
+
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+plain = st.text("abcxyz./_", min_size=1, max_size=12).filter(lambda text: text.strip() == text)
+requests = st.builds(
+    Request,
+    source=plain,
+    adapter=st.just("tiny"),
+    output=st.none() | plain.map(Path),
+    shapes=st.builds(
+        ShapeRequest,
+        imgsz=st.none() | st.tuples(st.integers(1, 4096), st.integers(1, 4096)),
+        batch=st.none() | st.just(Dim(1, 2, 4, "batch")) | st.just(Dim(3, 3, 3, "batch")),
+        shapes=st.dictionaries(plain, st.just((parse_shape("1..16@8x3x64x64"), parse_shape("1x3x32x32"))), max_size=1),
+    ),
+    opset=st.none() | st.integers(11, 20),
+    exporter=st.sampled_from(["auto", "dynamo", "torchscript"]),
+    simplify=st.booleans(),
+    verify=st.sampled_from(["full", "quick", "none"]),
+    require=st.sampled_from(["", "verified"]),
+    precision=st.sampled_from(["fp32", "fp16", "int8"]),
+    to=st.sampled_from([(), ("onnx",), ("onnx", "engine")]),
+    keep_fp32=st.lists(plain, max_size=2).map(tuple),
+    options=st.dictionaries(plain.map(lambda key: key.replace("=", "")), texts.map(str.strip), max_size=3),
+    nms=st.none() | st.builds(NmsRequest, rounds=st.integers(1, 99), multi_label=st.booleans()),
+    build=st.builds(
+        BuildOptions,
+        workspace=st.none() | st.integers(1, 1 << 36),
+        optimization_level=st.none() | st.integers(0, 5),
+        tf32=st.none() | st.booleans(),
+        timing_cache=st.booleans(),
+        hardware_compatible=st.sampled_from(["none", "ampere+"]),
+        refittable=st.booleans(),
+        plugin_libs=st.lists(plain, max_size=2).map(tuple),
+        device=st.integers(0, 3),
+    ),
+)  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(requests)
+def test_what_is_written_is_what_was_requested(tmp_path_factory: pytest.TempPathFactory, request_: Request) -> None:
+    path = tmp_path_factory.mktemp("config") / "conversion.toml"
+    assert requested(path, conversion_text(request_, {}, 0, "")) == request_
+
+
+def test_a_switch_can_be_turned_off_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "conversion.toml"
+    assert requested(path, 'source = "x"\nadapter = "tiny"\nsimplify = false\n', "--simplify").simplify
+    with pytest.raises(click.UsageError):
+        requested(path, 'adapter = "tiny"\n')

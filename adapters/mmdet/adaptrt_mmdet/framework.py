@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt import Conversion, Detections, ModelSpec
+from adaptrt import Conversion, Detections, Mask, ModelSpec, Segments
 from adaptrt.vision.decoders.candidates import Candidates
 from adaptrt.vision.decoders.params import class_filter
 from adaptrt.vision.decoders.select import select
@@ -20,9 +18,11 @@ from adaptrt_mmdet.images import test_pipeline
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.registered import only_registered
 from adaptrt_mmdet.sources import Source, open_source
-from adaptrt_mmdet.stand_in import has_compiled_ops
+from adaptrt_mmdet.stand_in import replaced_ops
+from adaptrt_mmdet.two_stage_family import class_count
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import nn
 
 
@@ -34,10 +34,11 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
     """
     assert spec.image is not None
     source, params = open_source(ctx), spec.decoder.params if spec.decoder else {}
-    dense = spec.decoder is not None and spec.decoder.name == "dense"
+    dense = spec.decoder is not None and spec.decoder.name in ("dense", "box_scores")
     if dense:
         set_thresholds(source.detector.bbox_head, params)
     found = predict(source, [image], spec.image_size, stretch=spec.image.resize == "stretch")[0]
+    note_replaced_ops(ctx)
     kept = select(
         Candidates(found.boxes, found.scores, found.labels),
         conf=params.get("conf", 0.25),
@@ -46,11 +47,19 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
         agnostic=params.get("agnostic", False),
         classes=class_filter(params.get("classes"), spec.labels),
     )
-    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept], found.names)
+    return found.at(kept)
+
+
+def note_replaced_ops(ctx: Conversion) -> None:
+    """The report says which of mmcv's compiled ops were computed by torchvision."""
+    ops = replaced_ops()
+    note = f"mmcv's compiled {' and '.join(ops)} are not installed; torchvision's were called in their place."
+    if ops and note not in ctx.notes:
+        ctx.notes.append(note)
 
 
 def set_thresholds(head: Any, params: Mapping[str, Any]) -> None:
-    """Copy the thresholds of decoder ``dense`` to where mmdet's own decoding of this head reads them."""
+    """Copy the thresholds of the decoder to where mmdet's own decoding of this head reads them."""
     test = head.test_cfg
     test["score_thr"], test["max_per_img"] = params.get("conf", 0.25), params.get("max_det", 100)
     iou = params.get("iou", 0.5)
@@ -72,9 +81,9 @@ def predict(
     from mmengine.registry import DefaultScope
 
     detector: Any = source.detector
-    names = class_names(source.config, source.checkpoint, int(detector.bbox_head.num_classes))
+    names = class_names(source.config, source.checkpoint, class_count(detector))
     found: list[Detections] = []
-    with quiet(), only_registered(source.config), DefaultScope.overwrite_default_scope("mmdet"), torchvision_nms():
+    with quiet(), only_registered(source.config), DefaultScope.overwrite_default_scope("mmdet"):
         import mmdet.datasets.transforms  # noqa: F401  # registers them
 
         pipeline = Compose(adjusted_pipeline(source, size, stretch=stretch))
@@ -82,17 +91,29 @@ def predict(
             sample = pipeline({"img_path": str(path), "img_id": 0, "instances": []})
             samples = [sample] if size is None else [sample, blank_sample(sample, size)]
             result = test_step(detector, {key: [sample[key] for sample in samples] for key in sample})[0]
-            instances = result.pred_instances.cpu().numpy()
-            height, width = result.ori_shape[:2]
-            found.append(
-                Detections(
-                    np.clip(instances.bboxes, 0, (width, height, width, height)).astype(np.float32),
-                    np.asarray(instances.scores, np.float32),
-                    np.asarray(instances.labels, np.int64),
-                    names,
-                )
-            )
+            found.append(detections_of(result, names))
     return found
+
+
+def detections_of(result: Any, names: tuple[str, ...]) -> Detections:
+    """The instances of a data sample, boxes clipped to the image."""
+    instances = result.pred_instances.cpu().numpy()
+    height, width = result.ori_shape[:2]
+    boxes = np.clip(instances.bboxes, 0, (width, height, width, height)).astype(np.float32)
+    scores, labels = np.asarray(instances.scores, np.float32), np.asarray(instances.labels, np.int64)
+    if "masks" not in instances:
+        return Detections(boxes, scores, labels, names)
+    masks = tuple(cropped_mask(np.asarray(mask, np.bool_)) for mask in instances.masks)
+    return Segments(boxes, scores, labels, names, masks, (height, width))
+
+
+def cropped_mask(mask: NDArray[np.bool_]) -> Mask:
+    """Of the size of the object, from one of the size of the image."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return Mask(mask[:0, :0], 0, 0)
+    top, left = int(rows[0]), int(columns[0])
+    return Mask(mask[top : rows[-1] + 1, left : columns[-1] + 1], left, top)
 
 
 def blank_sample(sample: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
@@ -135,33 +156,3 @@ def adjusted_pipeline(source: Source, size: tuple[int, int] | None, *, stretch: 
             step["meta_keys"] = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
         steps.append(step)
     return steps
-
-
-@contextlib.contextmanager
-def torchvision_nms() -> Iterator[None]:
-    """``predict`` of dense detectors calls mmcv's compiled NMS; if missing, torchvision's equivalent is used."""
-    if has_compiled_ops():
-        yield
-        return
-    import torchvision  # type: ignore[import-untyped]
-
-    place: Any = importlib.import_module("mmcv.ops.nms")  # the function of that name shadows the module
-
-    original = place.ext_module
-
-    class Ops:
-        def nms(self, boxes: Any, scores: Any, iou_threshold: float, offset: int) -> Any:
-            if offset:
-                raise NotImplementedError(
-                    "nms offset=1 (boxes that include their last pixel, as in mmdet 1) is not supported"
-                )
-            return torchvision.ops.nms(boxes, scores, iou_threshold)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(original, name)
-
-    place.ext_module = Ops()
-    try:
-        yield
-    finally:
-        place.ext_module = original

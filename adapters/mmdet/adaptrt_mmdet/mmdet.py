@@ -1,4 +1,4 @@
-"""Adapter ``mmdet``: one-stage detectors of MMDetection, their heads exported, boxes decoded in numpy."""
+"""Adapter ``mmdet``: detectors of MMDetection with one stage or two, from images to boxes in pixels and scores, or to masks."""
 
 from __future__ import annotations
 
@@ -6,44 +6,53 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt import Conversion, Detections, ModelSpec, Patch, hookimpl
-from adaptrt_mmdet.options import MmdetOptions
+from adaptrt import Conversion, Detections, ModelSpec, Patch, UsageError, hookimpl
+from adaptrt_mmdet.options import OneAndTwoStageOptions
 
 if TYPE_CHECKING:
     from adaptrt_mmdet.dense_family import DenseDetector
+    from adaptrt_mmdet.two_stage import TwoStageDetector
 
 
 @hookimpl
-def adapter_options() -> type[MmdetOptions]:
-    return MmdetOptions
+def adapter_options() -> type[OneAndTwoStageOptions]:
+    return OneAndTwoStageOptions
 
 
 @hookimpl
-def load_model(ctx: Conversion) -> DenseDetector:
+def load_model(ctx: Conversion) -> DenseDetector | TwoStageDetector:
     from adaptrt_mmdet.dense_family import wrap_dense
     from adaptrt_mmdet.sources import open_source
+    from adaptrt_mmdet.two_stage_family import is_two_stage, wrap_two_stage
 
-    return wrap_dense(open_source(ctx)).eval()
+    source, options = open_source(ctx), ctx.options
+    if is_two_stage(source.detector):
+        return wrap_two_stage(source, options).eval()
+    for name in ("nms_rounds", "nms_candidates"):
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"{name} is for two-stage detectors.", hint=f"Use --nms --{name.replace('_', '-')}, after the source."
+            )
+    return wrap_dense(source, raw=options.raw).eval()
 
 
 @hookimpl
-def model_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
-    from adaptrt_mmdet.dense_family import dense_spec
+def model_spec(ctx: Conversion, model: DenseDetector | TwoStageDetector) -> ModelSpec:
+    from adaptrt_mmdet.dense_family import DenseDetector, dense_spec
+    from adaptrt_mmdet.two_stage_family import two_stage_spec
 
-    return dense_spec(ctx, model)
+    return dense_spec(ctx, model) if isinstance(model, DenseDetector) else two_stage_spec(ctx, model)
 
 
 @hookimpl
-def patches(spec: ModelSpec) -> Iterable[Patch]:
-    from adaptrt_mmdet.dense_family import dense_patches
+def patches(model: DenseDetector | TwoStageDetector, spec: ModelSpec) -> Iterable[Patch]:
+    from adaptrt_mmdet.dense_family import DenseDetector, dense_patches
 
-    return dense_patches(spec)
+    return dense_patches(spec) if isinstance(model, DenseDetector) else []
 
 
 @hookimpl
 def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detections | None:
-    if ctx.options.raw:
-        return None
     from adaptrt_mmdet.framework import mmdet_predictions
 
     return mmdet_predictions(ctx, image, spec)

@@ -1,7 +1,7 @@
 """A stub for ``mmcv._ext``, the compiled part of mmcv, which mmcv-lite does not include.
 
-``mmdet.models`` imports all of ``mmcv.ops``, which looks up functions of ``mmcv._ext`` by name. Most models never call
-one. The stub has every name; calling one raises an error that names the op.
+``mmdet.models`` imports all of ``mmcv.ops``, which looks up functions of ``mmcv._ext`` by name. The stub has every name:
+ops that torchvision has too are computed by torchvision, calling any other raises an error that names the op.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ NAME = "mmcv._ext"
 
 
 class StandIn(ModuleType):
-    """A module in which every public name is a function that raises a ``DependencyError``."""
+    """A module in which every public name is a function: torchvision's of the same op, else one that raises a ``DependencyError``.
+
+    ``replaced``: the ops that were called and computed by torchvision.
+    """
 
     def __init__(self) -> None:
         super().__init__(NAME, __doc__)
         self.__spec__ = ModuleSpec(NAME, None, origin="adaptrt_mmdet.stand_in")
+        self.replaced: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # inspect, pickle and doctest look up these names and must not find them
@@ -33,6 +37,39 @@ class StandIn(ModuleType):
 
         missing.__name__ = missing.__qualname__ = name
         return missing
+
+    def nms(self, boxes: Any, scores: Any, iou_threshold: float, offset: int) -> Any:
+        """Indices of the kept boxes, best score first."""
+        if offset:
+            raise missing_op("nms with offset=1 (boxes that include their last pixel, as in mmdet 1)")
+        from torchvision.ops import nms  # type: ignore[import-untyped]
+
+        self.replaced.add("nms")
+        return nms(boxes, scores, iou_threshold)
+
+    def roi_align_forward(
+        self,
+        input: Any,  # noqa: A002
+        rois: Any,
+        output: Any,
+        argmax_y: Any,  # noqa: ARG002
+        argmax_x: Any,  # noqa: ARG002
+        *,
+        aligned_height: int,
+        aligned_width: int,
+        spatial_scale: float,
+        sampling_ratio: int,
+        pool_mode: int,
+        aligned: bool,
+    ) -> None:
+        """Average over sampled points, written to ``output``."""
+        if pool_mode != 1:
+            raise missing_op("roi_align_forward with pool_mode='max'")
+        from torchvision.ops import roi_align
+
+        self.replaced.add("roi_align")
+        size = (aligned_height, aligned_width)
+        output.copy_(roi_align(input, rois, size, spatial_scale, sampling_ratio, aligned))
 
 
 def missing_op(name: str) -> DependencyError:
@@ -55,3 +92,9 @@ def ensure_ops() -> None:
     """Make ``import mmcv.ops`` work; no-op if the compiled ops are installed."""
     if not has_compiled_ops():
         sys.modules.setdefault(NAME, StandIn())
+
+
+def replaced_ops() -> list[str]:
+    """The compiled ops of mmcv that were called so far and computed by torchvision, sorted."""
+    loaded = sys.modules.get(NAME)
+    return sorted(loaded.replaced) if isinstance(loaded, StandIn) else []

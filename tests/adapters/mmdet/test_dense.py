@@ -1,4 +1,4 @@
-"""One-stage detectors: their heads decoded in numpy, held against mmdet's own predict_by_feat."""
+"""One-stage detectors: boxes and scores decoded in the graph, raw heads in numpy; compared with mmdet's own predict_by_feat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adaptrt.plugins.facade import Contributed
 from adaptrt.vision.decoders.decode import decode
 from adaptrt_mmdet.configs import find_config
 from adaptrt_mmdet.dense_family import dense_patches, dense_spec, wrap_dense
-from adaptrt_mmdet.framework import set_thresholds, torchvision_nms
+from adaptrt_mmdet.framework import set_thresholds
 from adaptrt_mmdet.options import MmdetOptions
 from adaptrt_mmdet.sources import Source, open_source
 
@@ -29,52 +29,97 @@ CONFIGS: dict[str, dict[str, str]] = {
     "yolox_tiny_8xb8-300e_coco": {},
     "rtmdet_tiny_8xb32-300e_coco": {},
 }
+DECODED = {
+    **CONFIGS,
+    "yolov3_mobilenetv2_8xb24-320-300e_coco": {},
+    "ssd300_coco": {},
+    "yolof_r50-c5_8xb8-1x_coco": {"model.backbone.depth": "18", "model.neck.in_channels": "512"},
+    "fsaf_r50_fpn_1x_coco": SMALL,
+    "autoassign_r50-caffe_fpn_1x_coco": SMALL,
+    "freeanchor_r50_fpn_1x_coco": SMALL,
+}
+"""Their boxes and scores are decoded in the graph; the raw outputs of ``CONFIGS`` in numpy."""
 EVERYDAY = {"retinanet_r18_fpn_1x_coco", "rtmdet_tiny_8xb32-300e_coco"}
 """With anchors and without; the others in the full suite."""
 
 
-def opened(name: str, tmp_path: Path) -> tuple[Any, Any]:
+def opened(name: str, tmp_path: Path, *, raw: bool = False) -> tuple[Any, Any]:
     """The wrapped detector and its spec at ``SIZE``."""
     shapes = ShapeRequest(imgsz=SIZE)
-    ctx = Conversion(Request(name, "mmdet", shapes=shapes), MmdetOptions(cfg=CONFIGS.get(name, {})), tmp_path)
-    model = wrap_dense(open_source(ctx)).eval()
+    options = MmdetOptions(cfg=DECODED.get(name, {}), raw=raw)
+    ctx = Conversion(Request(name, "mmdet", shapes=shapes), options, tmp_path)
+    model = wrap_dense(open_source(ctx), raw=raw).eval()
     spec, _ = shapes.apply(dense_spec(ctx, model))
     return model, spec
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.full) for name in CONFIGS]
-)
-def test_numpy_decodes_what_mmdet_decodes(name: str, tmp_path: Path) -> None:
-    """On maps drawn at random, no two scores alike: among equals the order would be anybody's."""
-    model, spec = opened(name, tmp_path)
-    head = model.detector.bbox_head
+def random_maps(model: Any) -> list[list[torch.Tensor]]:
+    """Maps of the head, drawn at random: no two scores alike, since among equals the order is undefined."""
     generator = torch.Generator().manual_seed(1)
-    with torch.inference_mode(), torchvision_nms():
-        shapes = head(model.detector.extract_feat(torch.zeros(2, 3, *SIZE)))
-        logits, boxes, *factors = [[torch.randn(level.shape, generator=generator) for level in part] for part in shapes]
-        logits = [2 * level - 2 for level in logits]
-        if spec.decoder.params["coding"] == "distance":
-            boxes = [20 * level.abs() for level in boxes]
-        maps = [logits, boxes, *factors]
-        widths = [head.cls_out_channels, boxes[0].shape[1] // getattr(head, "num_base_priors", 1), 1]
-        joined = [model._joined(part, width) for part, width in zip(maps, widths, strict=False)]
-        metas = [{"img_shape": SIZE, "ori_shape": SIZE, "scale_factor": (1.0, 1.0)}] * 2
-        params = {"conf": 0.002, "iou": 0.4, "max_det": 80}  # a threshold below mmdet's score_thr
-        set_thresholds(head, params)
-        expected = head.predict_by_feat(*maps, batch_img_metas=metas, rescale=True)
-    outputs = dict(zip(("logits", "boxes", "factors"), (part.numpy() for part in joined), strict=False))
-    if factors:
-        outputs["factors"] = outputs["factors"][..., 0]
-    spec = spec.with_decoder_params(**params)
+    head = model.detector.bbox_head
+    shapes = head(model.detector.extract_feat(torch.zeros(2, 3, *SIZE)))
+    maps = [[torch.randn(level.shape, generator=generator) for level in part] for part in shapes]
+    if len(maps) > 1:
+        maps[0] = [2 * level - 2 for level in maps[0]]
+    if (
+        type(getattr(head, "bbox_coder", None)).__name__ == "DistancePointBBoxCoder"
+        and "GFL" not in type(head).__name__
+    ):
+        maps[1] = [20 * level.abs() for level in maps[1]]
+    return maps
+
+
+def mmdet_results(head: Any, maps: list[list[torch.Tensor]], params: dict[str, Any]) -> Any:
+    """Decoding of all candidates: mmdet's limit for each level ranks before it multiplies with the factors."""
+    set_thresholds(head, params)
+    head.test_cfg["nms_pre"] = 10**9
+    head.test_cfg["conf_thr"] = -1
+    metas = [{"img_shape": SIZE, "ori_shape": SIZE, "scale_factor": (1.0, 1.0)}] * 2
+    copies = [[level.clone() for level in part] for part in maps]  # YOLOv3 decodes in place
+    return head.predict_by_feat(*copies, batch_img_metas=metas, rescale=True)
+
+
+def same_results(expected: Any, outputs: dict[str, Any], spec: Any, count: int) -> None:
     for theirs, ours in zip(expected, decode(outputs, [ImageMeta(SIZE, SIZE)] * 2, spec), strict=True):
         assert isinstance(ours, Detections)
-        count = min(len(theirs.scores), 80)  # YOLOX gives them all
-        assert len(ours) == count == 80
+        assert len(ours) == count
         assert np.allclose(ours.scores, theirs.scores.numpy()[:count], atol=1e-6)
         assert np.array_equal(ours.labels, theirs.labels.numpy()[:count])
         clipped = np.clip(theirs.bboxes.numpy()[:count], 0, (SIZE[1], SIZE[0]) * 2)
         assert np.allclose(ours.boxes, clipped, atol=1e-3)
+
+
+PARAMS = {"conf": 0.002, "iou": 0.4, "max_det": 80}
+"""A threshold below mmdet's score_thr."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.full) for name in DECODED]
+)
+def test_the_graph_decodes_what_mmdet_decodes(name: str, tmp_path: Path) -> None:
+    model, spec = opened(name, tmp_path)
+    with torch.inference_mode():
+        maps = random_maps(model)
+        boxes, scores = model.decode(maps, torch.zeros(2, 3, *SIZE))
+        expected = mmdet_results(model.detector.bbox_head, maps, PARAMS)
+    outputs = {"boxes": boxes.numpy(), "scores": scores.numpy()}
+    same_results(expected, outputs, spec.with_decoder_params(**PARAMS), 80)
+    assert spec.decoder.name == "box_scores"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name == "retinanet_r18_fpn_1x_coco" else pytest.mark.full) for name in CONFIGS],
+)
+def test_numpy_decodes_raw_outputs(name: str, tmp_path: Path) -> None:
+    model, spec = opened(name, tmp_path, raw=True)
+    with torch.inference_mode():
+        maps = random_maps(model)
+        raw = model.raw_outputs(maps)
+        expected = mmdet_results(model.detector.bbox_head, maps, PARAMS)
+    outputs = dict(zip([output.name for output in spec.outputs], (part.numpy() for part in raw), strict=True))
+    same_results(expected, outputs, spec.with_decoder_params(**PARAMS, nms_pre=-1), 80)
+    assert spec.decoder.name == "dense"
 
 
 def test_a_fixed_size_is_counted_before_the_export(tmp_path: Path) -> None:
@@ -92,8 +137,8 @@ def test_a_fixed_size_is_counted_before_the_export(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("detr_r50_8xb2-150e_coco", "belongs to the DETR family"),
-        ("faster-rcnn_r50_fpn_1x_coco", "is not supported"),
-        ("mask-rcnn_r50_fpn_1x_coco", "is not supported"),
+        ("paa_r50_fpn_1x_coco", "PAAHead is not supported: it decodes its boxes in its own way"),
+        ("solo_r50_fpn_1x_coco", "SOLO is not supported"),
     ],
 )
 def test_others_are_refused_by_name(name: str, words: str, tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def test_models_import_without_compiled_ops() -> None:
 
     ensure_ops()
     assert isinstance(sys.modules[NAME], StandIn)
-    with pytest.raises(DependencyError, match="'nms'"):
-        mmcv.ops.nms(torch.rand(3, 4), torch.rand(3), 0.5)
+    with pytest.raises(DependencyError, match="'softnms'"):
+        mmcv.ops.soft_nms(torch.rand(3, 4), torch.rand(3), 0.5)
 
 
 def test_it_steps_aside_for_the_real_ops(tmp_path: Path) -> None:

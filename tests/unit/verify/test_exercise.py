@@ -9,7 +9,7 @@ import numpy as np
 from adaptrt.pipeline.verification.sample_run import exercise_of
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.report import Report
-from adaptrt.specs import InputSpec, ModelSpec, OutputSpec
+from adaptrt.specs import DecoderSpec, InputSpec, ModelSpec, OutputSpec
 from adaptrt.specs.precisions import FP32
 from adaptrt.verify.exercise import variation
 
@@ -43,3 +43,12 @@ def test_whole_numbers_survive_json() -> None:
     assert report.exercise[0].ratio > 1000
     assert json.loads(report.to_json())["exercise"][0]["ratio"] is not None
     assert Report.from_json(report.to_json()).exercise == report.exercise
+
+
+def test_whether_nms_converged_is_no_result() -> None:
+    names = ("num_dets", "det_boxes", "nms_converged")
+    spec = ModelSpec(
+        (InputSpec.image(8, 8),), tuple(map(OutputSpec, names)), "detect", decoder=DecoderSpec("efficient_nms")
+    )
+    samples = [Sample({}, {name: np.array([[1]]) for name in names}) for _ in range(3)]
+    assert [one.name for one in exercise_of(samples, spec)] == ["num_dets", "det_boxes"]

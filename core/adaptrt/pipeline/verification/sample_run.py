@@ -20,11 +20,13 @@ from adaptrt.pipeline.verification.samples import (
     require_numbers,
     sample_shapes,
 )
+from adaptrt.pipeline.verification.selected import is_selected
 from adaptrt.report import Exercise
 from adaptrt.request import nearest_shape
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.precisions import FP32
 from adaptrt.verify.compare import Comparison
+from adaptrt.vision.decoders.efficient_nms import CONVERGED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,5 +138,7 @@ def exercise_of(samples: Sequence[Sample], spec: ModelSpec) -> list[Exercise]:
     """How far each group of the outputs varies over the samples, and within their batches."""
     from adaptrt.verify.exercise import variation
 
+    if is_selected(spec):  # whether NMS converged is no result: images where it did not are left out
+        spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name != CONVERGED))
     references = [sample.reference for sample in samples]
     return [Exercise(name, ratio) for name, ratio in variation(references, spec, FP32).items()]

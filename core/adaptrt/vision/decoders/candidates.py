@@ -69,6 +69,8 @@ class FromCandidates:
     - ``read(outputs, metas, spec)``: the required outputs, by name, batch first; a ``ModelError`` if they are invalid
     - ``candidates(outputs, meta, spec, params)``: the candidates of one image, whose outputs have no batch axis. It may
       skip candidates that ``params.conf`` excludes, and should if that saves work.
+    - ``prepare(candidates, meta, params)``: the candidates that enter selection, for what cannot be done without the image,
+      such as clipping; NMS inside the graph does without it
     - ``predict(found, outputs, meta, spec)``: the prediction from the selected candidates, boxes in the original image
     - ``class_offset``: how NMS separates classes, see ``select``
     - ``suppress``: NMS for boxes that are not upright, see ``select``
@@ -80,6 +82,7 @@ class FromCandidates:
     read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
     candidates: Callable[[Outputs, ImageMeta, ModelSpec, Any], Candidates]
     predict: Callable[[Candidates, Outputs, ImageMeta, ModelSpec], Any] = detections
+    prepare: Callable[[Candidates, ImageMeta, Any], Candidates] | None = None
     class_offset: float | None = CLASS_OFFSET
     suppress: Suppress | None = None
     layout: Callable[[ModelSpec], BoxLayout] | None = None
@@ -99,6 +102,8 @@ class FromCandidates:
         for place, meta in enumerate(metas):
             sample = {name: array[place] for name, array in batch.items()}
             candidates = self.candidates(sample, meta, spec, params)
+            if self.prepare is not None:
+                candidates = self.prepare(candidates, meta, params)
             kept = select(
                 candidates,
                 conf=params.conf,

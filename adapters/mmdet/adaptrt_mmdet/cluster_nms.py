@@ -1,0 +1,55 @@
+"""Greedy NMS in torch with static shapes: a fixed number of rounds, of which the last says whether it was enough.
+
+The method is that of ``adaptrt convert --nms``, here in the middle of a network: a round keeps the boxes that no kept better
+box overlaps, and a state that a further round does not change is the result of greedy NMS.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from adaptrt.vision.nms import largest_float32_up_to
+
+
+def cluster_nms(boxes: torch.Tensor, alive: torch.Tensor, iou: float, rounds: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What greedy NMS keeps, float32 [B, K] of 0 and 1, and whether that is final, float32 [B, 1].
+
+    ``boxes``: [B, K, 4] x1 y1 x2 y2, the best first, of different classes apart. ``alive``: float32 [B, K], 0 for what is
+    no candidate.
+    """
+    over = overlaps(boxes, iou)
+    keep = alive
+    for _ in range(rounds):
+        keep = _round(keep, alive, over)
+    changes = (_round(keep, alive, over) - keep).abs().sum(1, keepdim=True)
+    return keep, (changes < 0.5).to(boxes.dtype)
+
+
+def _round(keep: torch.Tensor, alive: torch.Tensor, over: torch.Tensor) -> torch.Tensor:
+    return alive * (torch.matmul(keep.unsqueeze(1), over)[:, 0] < 0.5).to(alive.dtype)
+
+
+def overlaps(boxes: torch.Tensor, iou: float) -> torch.Tensor:
+    """float32 [B, K, K]: whether box j (row) comes before i (column) and overlaps it by more than ``iou``."""
+    x1, y1, x2, y2 = (boxes[..., side : side + 1] for side in range(4))  # [B, K, 1]
+    u1, v1, u2, v2 = (side.transpose(1, 2) for side in (x1, y1, x2, y2))  # [B, 1, K]
+    width = (torch.minimum(x2, u2) - torch.maximum(x1, u1)).clamp(min=0)
+    height = (torch.minimum(y2, v2) - torch.maximum(y1, v1)).clamp(min=0)
+    shared = width * height
+    union = (x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1) - shared
+    count = int(boxes.shape[1])
+    before = torch.triu(torch.ones(count, count, dtype=boxes.dtype), 1)
+    # the division of torchvision: a product could round to the other side of the limit
+    return (shared / union > float(largest_float32_up_to(iou))).to(boxes.dtype) * before
+
+
+def apart(boxes: torch.Tensor, groups: torch.Tensor, alive: torch.Tensor) -> torch.Tensor:
+    """Boxes of different groups moved apart by the largest coordinate of those alive, plus 1, as mmcv does."""
+    lowest = torch.finfo(boxes.dtype).min
+    largest = torch.where(alive.unsqueeze(-1) > 0.5, boxes, lowest).amax((1, 2), keepdim=True)
+    return boxes + groups.to(boxes.dtype).unsqueeze(-1) * (largest.clamp(min=0) + 1)
+
+
+def rows_at(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Rows [B, K, 4] of [B, N, 4] at indices [B, K]."""
+    return values.gather(1, torch.stack([index] * 4, -1))

@@ -1,0 +1,223 @@
+"""Two-stage detectors as static graphs: a fixed number of proposals, RoIAlign on every level with a mask, Cluster-NMS.
+
+The same numbers as mmdet's ``predict``, which loops over images and levels, and selects a number of boxes that depends on
+the image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from adaptrt_mmdet.cluster_nms import apart, cluster_nms, rows_at
+from adaptrt_mmdet.dense_boxes import from_deltas, joined, priors_of
+from adaptrt_mmdet.sources import Source
+
+ROUNDS, CANDIDATES = 20, 1000
+
+
+class TwoStageDetector(nn.Module):
+    """Images float32 [B, 3, H, W] to detections, the best first; rows beyond ``num_dets`` are zeros.
+
+    ``num_dets`` int32 [B, 1]; ``det_boxes`` [B, M, 4], x1 y1 x2 y2 in pixels; ``det_scores`` [B, M]; ``det_classes`` int32
+    [B, M]; ``nms_converged`` int32 [B, 1], 0 if an NMS needs more than ``rounds``; with masks ``det_masks`` [B, M, h, w],
+    the probability that a part of the box is the object. Of an RPN alone, the detections are its proposals.
+
+    ``candidates``: how many pairs of proposal and class enter the last NMS, the best. ``padded``: zeros at the bottom and
+    right are padding, and boxes are clipped to the image, as mmdet clips them.
+    """
+
+    def __init__(
+        self, source: Source, *, rounds: int = ROUNDS, candidates: int = CANDIDATES, padded: bool = False
+    ) -> None:
+        super().__init__()
+        self.detector: Any = source.detector
+        self.source = source
+        self.rounds, self.candidates, self.padded = rounds, candidates, padded
+
+    @property
+    def rpn(self) -> Any:
+        return self.detector.bbox_head if self.roi_head is None else self.detector.rpn_head
+
+    @property
+    def roi_head(self) -> Any:
+        return getattr(self.detector, "roi_head", None)
+
+    @property
+    def stages(self) -> list[tuple[Any, Any]]:
+        """The RoI extractor and the box head of each stage: one, or several (Cascade R-CNN)."""
+        heads, extractors = self.roi_head.bbox_head, self.roi_head.bbox_roi_extractor
+        return list(zip(_several(extractors), _several(heads), strict=True))
+
+    @property
+    def mask_stages(self) -> list[tuple[Any, Any]]:
+        """The RoI extractor and the mask head of each stage; none without masks."""
+        if self.roi_head is None or not self.roi_head.with_mask:
+            return []
+        heads = _several(self.roi_head.mask_head)
+        shared = getattr(self.roi_head, "share_roi_extractor", False)
+        extractors = self.roi_head.bbox_roi_extractor if shared else self.roi_head.mask_roi_extractor
+        return list(zip(_several(extractors), heads, strict=True))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = self.detector.extract_feat(images)
+        limits = image_limits(images, padded=self.padded)
+        proposals, objectness, converged = self.proposals(features, limits)
+        if self.roi_head is None:
+            labels = torch.zeros_like(objectness)
+            return *_padded(proposals, objectness, labels), converged.to(torch.int32)
+        boxes, scores, labels, settled = self.detections(features, proposals, (objectness > 0).to(images.dtype), limits)
+        outputs = (*_padded(boxes, scores, labels), (converged * settled).to(torch.int32))
+        if not self.mask_stages:
+            return outputs
+        return *outputs, self.masks(features, outputs[1], labels, (scores > 0).to(images.dtype))
+
+    def proposals(self, features: Any, limits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Boxes [B, P, 4], their scores [B, P], 0 where there are fewer, and whether NMS is final, float32 [B, 1]."""
+        head, test = self.rpn, self.rpn.test_cfg
+        logits, deltas = head(features)
+        counts: list[int] = []
+        boxes: list[torch.Tensor] = []
+        scores: list[torch.Tensor] = []
+        anchors, _ = priors_of(head, logits, static=True)
+        start = 0
+        for level, encoded in zip(logits, deltas, strict=True):
+            raw = joined([level], int(head.cls_out_channels), static=True)
+            score = (raw.sigmoid() if head.use_sigmoid_cls else raw.softmax(-1))[..., 0]
+            count = int(level.shape[1] * level.shape[2] * level.shape[3]) // int(head.cls_out_channels)
+            most = min(test.nms_pre, count) if test.get("nms_pre", -1) > 0 else count
+            score, index = score.topk(most, dim=1)
+            delta = rows_at(joined([encoded], 4, static=True), index)
+            box = from_deltas(head.bbox_coder, anchors[0, start : start + count][index], delta)
+            boxes.append(within(box, limits) if head.bbox_coder.clip_border else box)
+            scores.append(score)
+            counts.append(most)
+            start += count
+        found, score = torch.cat(boxes, 1), torch.cat(scores, 1)
+        least = float(test.get("min_bbox_size", -1))
+        alive = torch.ones_like(score)
+        if least >= 0:
+            alive = ((found[..., 2:] - found[..., :2]).amin(-1) > least).to(score.dtype)
+        number_of = torch.cat([torch.full((most,), float(number)) for number, most in enumerate(counts)])
+        moved = apart(found, number_of, alive)
+        kept, final = [], []
+        start = 0
+        for most in counts:  # boxes of different levels do not suppress each other
+            part = slice(start, start + most)
+            keep, converged = cluster_nms(moved[:, part], alive[:, part], test.nms.iou_threshold, self.rounds)
+            kept.append(keep)
+            final.append(converged)
+            start += most
+        score = score * torch.cat(kept, 1)
+        score, index = score.topk(min(test.max_per_img, start), dim=1)
+        return rows_at(found, index), score, torch.cat(final, 1).amin(1, keepdim=True)
+
+    def detections(
+        self, features: Any, proposals: torch.Tensor, alive: torch.Tensor, limits: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Boxes [B, M, 4], scores and labels [B, M], and whether NMS is final, float32 [B, 1]."""
+        count, sums = int(proposals.shape[1]), 0.0
+        for number, (extractor, head) in enumerate(self.stages):
+            logits, deltas = head(self.roi_features(extractor, features, proposals))
+            sums = sums + logits
+            if number == len(self.stages) - 1:
+                break
+            label = logits[:, :-1].argmax(1).reshape(-1, count)
+            proposals = self.refined(head, proposals, deltas.reshape(-1, count, int(deltas.shape[1])), label, limits)
+        classes = int(head.num_classes)
+        scores = (sums / float(len(self.stages))).softmax(-1)[:, :classes].reshape(-1, count, classes)
+        scores = (scores * alive.unsqueeze(-1)).reshape(-1, count * classes)
+        test = self.roi_head.test_cfg
+        scores = scores * (scores > test.score_thr).to(scores.dtype)
+        best, index = scores.topk(min(self.candidates, count * classes), dim=1)
+        pairs = torch.arange(count * classes)
+        owner, labels = (pairs // classes)[index], (pairs % classes)[index]
+        deltas = deltas.reshape(-1, count * (1 if head.reg_class_agnostic else classes), 4)
+        deltas = rows_at(deltas, owner if head.reg_class_agnostic else index)
+        boxes = within(from_deltas(head.bbox_coder, rows_at(proposals, owner), deltas), limits)
+        candidates = (best > 0).to(best.dtype)
+        moved = boxes if test.nms.get("class_agnostic", False) else apart(boxes, labels, candidates)
+        keep, converged = cluster_nms(moved, candidates, test.nms.iou_threshold, self.rounds)
+        best, index = (best * keep).topk(min(test.max_per_img, int(best.shape[1])), dim=1)
+        return rows_at(boxes, index), best, labels.gather(1, index), converged
+
+    def refined(
+        self, head: Any, proposals: torch.Tensor, deltas: torch.Tensor, label: torch.Tensor, limits: torch.Tensor
+    ) -> torch.Tensor:
+        """The proposals of the next stage."""
+        if not head.reg_class_agnostic:
+            deltas = deltas.gather(2, torch.stack([label * 4 + side for side in range(4)], -1))
+        return within(from_deltas(head.bbox_coder, proposals, deltas), limits)
+
+    def roi_features(self, extractor: Any, features: Any, boxes: torch.Tensor) -> torch.Tensor:
+        found = roi_features(extractor, features, boxes)
+        shared: torch.Tensor = self.roi_head.shared_head(found) if self.roi_head.with_shared_head else found
+        return shared
+
+    def masks(self, features: Any, boxes: torch.Tensor, labels: torch.Tensor, alive: torch.Tensor) -> torch.Tensor:
+        """float32 [B, M, h, w], of the class of each box."""
+        count, parts = int(boxes.shape[1]), []
+        for extractor, head in self.mask_stages:
+            logits = head(self.roi_features(extractor, features, boxes))  # [B * M, C, h, w]
+            classes, height, width = (int(size) for size in logits.shape[1:])
+            odds = logits.sigmoid().reshape(-1, classes, height * width)
+            if classes > 1:  # the product with 0 and 1 is exact
+                own = labels.reshape(-1, 1, 1) == torch.arange(classes).view(1, 1, -1)
+                odds = own.to(odds.dtype) @ odds
+            parts.append(odds.reshape(-1, count, height, width))
+        mean = parts[0] if len(parts) == 1 else sum(parts[1:], parts[0]) / len(parts)
+        return mean * alive.unsqueeze(-1).unsqueeze(-1)
+
+
+def image_limits(images: torch.Tensor, *, padded: bool) -> torch.Tensor:
+    """Width, height, width, height of the images, float32 [B, 1, 4], or [1, 1, 4].
+
+    ``padded``: up to the last row and column that are not zero in every channel.
+    """
+    height, width = (int(side) for side in images.shape[2:])
+    if not padded:
+        return torch.tensor([[[width, height, width, height]]], dtype=images.dtype)
+    seen = images.abs().amax(1)  # [B, H, W]
+    sides = [
+        ((seen.amax(axis) > 0).to(images.dtype) * torch.arange(1.0, size + 1)).amax(1, keepdim=True)
+        for axis, size in ((1, width), (2, height))
+    ]
+    return torch.stack([*sides, *sides], -1)
+
+
+def within(boxes: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
+    return torch.minimum(boxes.clamp(min=0), limits)
+
+
+def roi_features(extractor: Any, features: Any, boxes: torch.Tensor) -> torch.Tensor:
+    """[B * P, C, h, w] of boxes [B, P, 4]: RoIAlign on every level, and a mask in place of a selection."""
+    from torchvision.ops import roi_align  # type: ignore[import-untyped]
+
+    ones = boxes[..., :1] * 0 + 1  # not from a shape, so that the batch stays dynamic
+    image = ones.cumsum(0) - 1
+    rois = torch.cat([image, boxes], -1).reshape(-1, 5)
+    layers = list(extractor.roi_layers)
+    scale = ((rois[:, 3] - rois[:, 1]) * (rois[:, 4] - rois[:, 2])).sqrt()
+    level = torch.floor(torch.log2(scale / extractor.finest_scale + 1e-6)).clamp(0, len(layers) - 1)
+    found = None
+    for number, (layer, feature) in enumerate(zip(layers, features, strict=False)):
+        size = tuple(int(side) for side in layer.output_size)
+        part = roi_align(feature, rois, size, layer.spatial_scale, layer.sampling_ratio, layer.aligned)
+        if len(layers) > 1:
+            part = part * (level == number).to(part.dtype).view(-1, 1, 1, 1)
+        found = part if found is None else found + part
+    assert found is not None
+    return found
+
+
+def _padded(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The outputs of NMS: rows without a score are zeros."""
+    alive = (scores > 0).to(boxes.dtype)
+    count = alive.sum(1, keepdim=True).to(torch.int32)
+    return count, boxes * alive.unsqueeze(-1), scores, (labels * alive).to(torch.int32)
+
+
+def _several(modules: Any) -> list[Any]:
+    return list(modules) if isinstance(modules, nn.ModuleList) else [modules]

@@ -1,0 +1,126 @@
+"""Detections of a graph that ends in NMS, each with a small mask of its box, as two-stage detectors return them.
+
+The outputs of ``efficient_nms``, and ``det_masks`` [B, M, h, w]: the probability that a part of the box is the object. The
+masks are enlarged to their boxes as in mmdet and detectron2: linearly, zero outside of the box.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import ModelError
+from adaptrt.predictions import Mask, Segments
+from adaptrt.specs.decoders import Decoder
+from adaptrt.vision.decoders import efficient_nms
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams
+from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.params import check_fraction
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.specs import ModelSpec
+
+    Floats = NDArray[np.float32]
+
+MASKS = "det_masks"
+
+
+@dataclass(frozen=True)
+class BoxMasksParams(EfficientNmsParams):
+    """Selection of the detections that the graph returns.
+
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; one below the graph's own adds nothing
+    - ``iou``: always ``null``, since NMS is in the graph
+    - ``max_det``: the most detections in one image
+    - ``agnostic``: has no effect, since NMS is in the graph
+    - ``classes``: only these classes, by number or label; all if not given
+    - ``mask_threshold``: the lowest probability of a pixel of an object, 0 to 1
+    """
+
+    mask_threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        EfficientNmsParams.__post_init__(self)
+        check_fraction("mask_threshold", self.mask_threshold)
+
+
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
+    found = efficient_nms.read(outputs, metas, spec)
+    masks = outputs.get(MASKS)
+    if masks is None:
+        raise ModelError(f"Decoder 'box_masks' expects an output {MASKS!r}; this model has {', '.join(outputs)}.")
+    check_batch(MASKS, masks, metas)
+    if masks.ndim != 4 or masks.shape[:2] != found["scores"].shape:
+        raise ModelError(f"Decoder 'box_masks' expects {MASKS} [B, M, h, w]; got {list(masks.shape)}.")
+    return {**found, "masks": masks}
+
+
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec, params: BoxMasksParams
+) -> Candidates:
+    found = efficient_nms.candidates(outputs, meta, spec, params)
+    extras = {"masks": outputs["masks"][: len(found)], "whole": found.boxes}
+    return Candidates(found.boxes, found.scores, found.labels, extras)
+
+
+def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+    default = BoxMasksParams.mask_threshold
+    threshold = spec.decoder.params.get("mask_threshold", default) if spec.decoder else default
+    (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
+    offset = np.array([offset_x, offset_y, offset_x, offset_y], np.float32)
+    # not clipped: a mask belongs to its whole box
+    boxes = (found.extras["whole"] - offset) / np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
+    masks = tuple(
+        paste(mask.astype(np.float32, copy=False), box, meta.original_size, threshold)
+        for mask, box in zip(found.extras["masks"], boxes, strict=True)
+    )
+    labels = found.labels.astype(np.int64, copy=False)
+    return Segments(found.boxes, found.scores, labels, spec.labels, masks, meta.original_size)
+
+
+def paste(mask: Floats, box: Floats, size: tuple[int, int], threshold: float) -> Mask:
+    """The pixels of an object: its probabilities, [h, w], enlarged to its box, x1 y1 x2 y2 in pixels of an image of ``size``.
+
+    A pixel around the box is included, since interpolation reaches beyond the box by half a cell.
+    """
+    left, top = (max(math.floor(side) - 1, 0) for side in box[:2])
+    right, bottom = (min(math.ceil(side) + 1, most) for side, most in zip(box[2:], size[::-1], strict=True))
+    right, bottom = max(right, left), max(bottom, top)
+    down = _samples(np.arange(top, bottom), box[1], box[3], mask.shape[0])
+    across = _samples(np.arange(left, right), box[0], box[2], mask.shape[1])
+    return Mask(down @ mask @ across.T >= threshold, min(left, size[1]), min(top, size[0]))
+
+
+def _samples(pixels: NDArray[np.int64], start: np.float32, stop: np.float32, cells: int) -> Floats:
+    """float32 [n, cells]: linear interpolation at pixel centers between centers of cells, zero outside of them."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # boxes without area
+        places = (pixels.astype(np.float32) + np.float32(0.5) - start) / (stop - start) * np.float32(2) - np.float32(1)
+    places = np.where(np.isfinite(places), places, np.float32(0))
+    places = ((places + np.float32(1)) * np.float32(cells) - np.float32(1)) / np.float32(2)
+    before = np.floor(places)
+    part = places - before
+    matrix = np.zeros((len(pixels), cells), np.float32)
+    for cell, weight in ((before, 1 - part), (before + 1, part)):
+        rows = np.flatnonzero((cell >= 0) & (cell < cells))
+        matrix[rows, cell[rows].astype(np.int64)] += weight[rows]
+    return matrix
+
+
+decoder = Decoder(
+    "box_masks",
+    BoxMasksParams,
+    FromCandidates(read, candidates, predict=predict, selected=True),
+    task="segment",
+    problems=efficient_nms.problems,
+)

@@ -1,0 +1,109 @@
+"""Boxes in input pixels and a score for every class, before NMS: what EfficientNMS takes, and many detectors can return.
+
+Two outputs, with these names or of these shapes: ``boxes`` [B, N, 4] x1 y1 x2 y2, ``scores`` [B, N, C] between 0 and 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import ModelError
+from adaptrt.specs.decoders import Decoder
+from adaptrt.specs.layouts import BoxLayout, Part
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.outputs import check_batch
+from adaptrt.vision.decoders.params import DetectionParams
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.specs import ModelSpec
+
+_OUTPUTS = ("boxes", "scores")
+
+
+@dataclass(frozen=True)
+class BoxScoresParams(DetectionParams):
+    """Selection of the pairs of box and class.
+
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
+    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
+    - ``max_det``: the most detections in one image
+    - ``agnostic``: boxes of different classes suppress each other too
+    - ``classes``: only these classes, by number or label; all if not given
+    - ``best_class``: use only the best class of a box; otherwise every class above ``conf``
+    - ``clip``: clip boxes to the image before NMS, and drop those outside of it, as mmdet does
+    """
+
+    best_class: bool = False
+    clip: bool = False
+
+
+def read(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
+) -> Mapping[str, NDArray[Any]]:
+    names = _names({name: array.shape for name, array in outputs.items()})
+    for name in names:
+        check_batch(name, outputs[name], metas)
+    boxes, scores = (outputs[name] for name in names)
+    if scores.ndim != 3 or boxes.shape != (*scores.shape[:2], 4):
+        shapes = f"{names[0]} {list(boxes.shape)}, {names[1]} {list(scores.shape)}"
+        raise ModelError(f"Decoder 'box_scores' expects boxes [B, N, 4] and scores [B, N, C]; got {shapes}.")
+    if spec.labels and scores.shape[2] != len(spec.labels):
+        raise ModelError(
+            f"Output {names[1]!r} has {scores.shape[2]} classes, but the spec has {len(spec.labels)} labels.",
+            hint="Specify one label per class.",
+        )
+    return {"boxes": boxes, "scores": scores}
+
+
+def candidates(
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: BoxScoresParams
+) -> Candidates:
+    scores = outputs["scores"]  # [N, C]
+    if params.best_class:
+        places = np.flatnonzero(scores.max(axis=1) > params.conf)
+        labels = scores[places].argmax(axis=1) if len(places) else np.empty(0, np.int64)
+    else:
+        places, labels = np.nonzero(scores > params.conf)
+    boxes = outputs["boxes"][places].astype(np.float32, copy=False)
+    return Candidates(boxes, scores[places, labels].astype(np.float32, copy=False), labels)
+
+
+def prepare(found: Candidates, meta: ImageMeta, params: BoxScoresParams) -> Candidates:
+    if not params.clip:
+        return found
+    found = found.in_image(meta)
+    return found.at((found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1]))
+
+
+def layout(spec: ModelSpec) -> BoxLayout:
+    boxes, scores = _names({output.name: output.dims for output in spec.outputs})
+    best = bool(spec.decoder is not None and spec.decoder.params.get("best_class", BoxScoresParams.best_class))
+    return BoxLayout(Part(boxes), Part(scores), multi_label=not best)
+
+
+def _names(shapes: Mapping[str, Sequence[int | str]]) -> tuple[str, str]:
+    """Which output holds the boxes, and which the scores: by name, else the first whose last axis is 4 holds the boxes."""
+    if all(name in shapes for name in _OUTPUTS):
+        return _OUTPUTS
+    if len(shapes) != 2:
+        raise ModelError(
+            f"Decoder 'box_scores' expects boxes and scores; this model has {', '.join(shapes) or 'no outputs'}."
+        )
+    first, second = shapes
+    dims = shapes[first]
+    return (first, second) if dims and dims[-1] == 4 else (second, first)
+
+
+decoder = Decoder(
+    "box_scores",
+    BoxScoresParams,
+    FromCandidates(read, candidates, prepare=prepare, class_offset=None, layout=layout),
+)

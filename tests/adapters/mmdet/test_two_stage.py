@@ -1,0 +1,172 @@
+"""Two-stage detectors as static graphs, compared with mmdet's own predict on images of drawn shapes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision  # type: ignore[import-untyped]
+from draw_shapes import draw_detection_image
+from train_mask_rcnn import CONFIG, HELD_OUT_SEED, LOOK, MEAN, SIZE, STD
+
+from adaptrt import Conversion, ModelError, Request, ShapeRequest, UsageError
+from adaptrt.vision.decoders.box_masks import paste
+from adaptrt_mmdet.cluster_nms import apart, cluster_nms
+from adaptrt_mmdet.options import OneAndTwoStageOptions
+from adaptrt_mmdet.sources import open_source
+from adaptrt_mmdet.two_stage_family import two_stage_spec, wrap_two_stage
+
+SMALL = {
+    "model.backbone.depth": "18",
+    "model.backbone.base_channels": "16",
+    "model.neck.in_channels": "[16,32,64,128]",
+    "model.neck.out_channels": "32",
+    "model.rpn_head.in_channels": "32",
+    "model.rpn_head.feat_channels": "32",
+    "model.test_cfg.rpn.nms_pre": "200",
+    "model.test_cfg.rpn.max_per_img": "60",
+}
+ROI = {
+    "model.roi_head.bbox_roi_extractor.out_channels": "32",
+    "model.roi_head.bbox_head.in_channels": "32",
+    "model.roi_head.bbox_head.fc_out_channels": "32",
+}
+
+
+def opened(source: str, tmp_path: Path, weights: Path | None = None, **options: Any) -> Any:
+    """A wrapped detector; 60 rounds of NMS, since random weights leave crowds of proposals."""
+    ctx = Conversion(
+        Request(source, "mmdet", weights=weights, shapes=ShapeRequest(imgsz=(SIZE, SIZE))),
+        OneAndTwoStageOptions(**{"nms_rounds": 60, **options}),
+        tmp_path,
+    )
+    return wrap_two_stage(open_source(ctx), ctx.options).eval(), ctx
+
+
+def images(count: int) -> torch.Tensor:
+    drawn = [draw_detection_image(HELD_OUT_SEED, index, LOOK).image[..., ::-1] for index in range(count)]
+    pixels = torch.from_numpy(np.stack(drawn).transpose(0, 3, 1, 2).copy()).float()
+    return (pixels - MEAN) / STD
+
+
+def mmdet_results(detector: Any, pixels: torch.Tensor) -> list[Any]:
+    from mmdet.structures import DetDataSample
+
+    samples = []
+    for _ in pixels:
+        sample = DetDataSample()
+        shape = {name: tuple(pixels.shape[2:]) for name in ("img_shape", "ori_shape", "batch_input_shape", "pad_shape")}
+        sample.set_metainfo({**shape, "scale_factor": (1.0, 1.0)})
+        samples.append(sample)
+    return [sample.pred_instances for sample in detector.predict(pixels, samples)]
+
+
+def same_as_mmdet(model: Any, pixels: torch.Tensor) -> int:
+    """Every detection, in order; how many there are."""
+    with torch.inference_mode():
+        expected = mmdet_results(model.source.detector, pixels)
+        counts, boxes, scores, labels, converged, *masks = model(pixels)
+    assert converged.all(), "more rounds are needed"
+    for row, wanted in enumerate(expected):
+        count = int(counts[row])
+        assert count == len(wanted.scores)
+        assert torch.allclose(scores[row, :count], wanted.scores, atol=1e-5)
+        assert torch.allclose(boxes[row, :count], wanted.bboxes, atol=1e-2)
+        assert torch.equal(labels[row, :count].long(), wanted.labels.long())
+        assert not scores[row, count:].any()
+        for index in range(count if masks else 0):
+            ours = paste(masks[0][row, index].numpy(), boxes[row, index].numpy(), (SIZE, SIZE), 0.5)
+            theirs = wanted.masks[index].numpy()
+            # a mask is compared by its pixels; two may lie within a rounding error of the threshold
+            assert (ours.in_image((SIZE, SIZE)) != theirs).sum() <= 2
+    return int(counts.sum())
+
+
+def test_every_detection_and_mask_is_mmdets(tmp_path: Path) -> None:
+    """Random weights, made to differ from class to class."""
+    model, _ = opened(str(CONFIG), tmp_path)
+    enliven(model.detector)
+    assert same_as_mmdet(model, images(2)) > 20
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("config", "changes"),
+    [
+        ("faster-rcnn_r50_fpn_1x_coco", {**SMALL, **ROI}),
+        ("mask-rcnn_r50_fpn_1x_coco", SMALL),
+        ("cascade-rcnn_r50_fpn_1x_coco", SMALL),
+        ("cascade-mask-rcnn_r50_fpn_1x_coco", SMALL),
+        ("rpn_r50_fpn_1x_coco", SMALL),
+        ("faster-rcnn_r50-caffe_c4-1x_coco", {}),
+    ],
+)
+def test_configs_of_the_wheel(config: str, changes: dict[str, str], tmp_path: Path) -> None:
+    model, _ = opened(config, tmp_path, cfg=changes)
+    enliven(model.detector)
+    assert same_as_mmdet(model, images(2)) > 20
+
+
+def enliven(detector: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in detector.named_parameters():
+        scale = next((scale for part, scale in SCALES.items() if part in name), 0.0)
+        parameter.data += scale * torch.randn(parameter.shape, generator=generator)
+
+
+SCALES = {"rpn_cls": 0.3, "fc_cls": 0.3, "rpn_reg": 0.02, "fc_reg": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model.rpn_head.bbox_coder.type": "LegacyDeltaXYWHBBoxCoder"}, r"LegacyDeltaXYWHBBoxCoder \(box coder\)"),
+        ({"model.test_cfg.rcnn.nms.type": "soft_nms"}, r"requests soft_nms \(rcnn\)"),
+    ],
+)
+def test_other_parts_are_refused_by_name(changes: dict[str, str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=words):
+        opened(str(CONFIG), tmp_path, cfg=changes)
+
+
+def test_a_dynamic_size_and_raw_outputs_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from adaptrt.specs import parse_dynamic
+
+    model, ctx = opened(str(CONFIG), tmp_path)
+    shapes = ShapeRequest(dynamic=parse_dynamic("hw"))
+    with pytest.raises(UsageError, match="requires a fixed height and width"):
+        two_stage_spec(replace(ctx, request=replace(ctx.request, shapes=shapes)), model)
+    with pytest.raises(UsageError, match="raw=true is not supported for a two-stage detector"):
+        opened(str(CONFIG), tmp_path, raw=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cluster_nms_is_torchvisions(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    corners = 60 * torch.rand(2, 80, 2, generator=generator)
+    boxes = torch.cat([corners, corners + 10 + 30 * torch.rand(2, 80, 2, generator=generator)], -1)
+    scores = torch.rand(2, 80, generator=generator).sort(1, descending=True).values
+    labels = torch.randint(0, 3, (2, 80), generator=generator)
+    alive = (scores > 0.2).float()
+    keep, converged = cluster_nms(apart(boxes, labels, alive), alive, 0.4, 30)
+    assert converged.all()
+    for row in range(2):
+        count = int(alive[row].sum())
+        kept = torchvision.ops.batched_nms(boxes[row, :count], scores[row, :count], labels[row, :count], 0.4)
+        assert torch.equal(keep[row].nonzero()[:, 0], kept.sort().values)
+        assert 5 < len(kept) < count
+
+
+def test_a_chain_longer_than_the_rounds_is_reported() -> None:
+    starts = 4.0 * torch.arange(20)
+    chain = torch.stack([starts, torch.zeros(20), starts + 10, torch.full((20,), 10.0)], -1)[None]
+    alive = torch.ones(1, 20)
+    for rounds, final in ((5, 0.0), (25, 1.0)):
+        keep, converged = cluster_nms(chain, alive, 0.4, rounds)
+        assert float(converged) == final
+    assert keep[0].tolist() == [1.0, 0.0] * 10

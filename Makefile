@@ -1,9 +1,9 @@
-# Every target is a thin line over the real tool: read the line, and run it yourself.
-# Needs Linux, Python 3.10 or newer with venv, and a package index; everything lands in .venv and build folders.
+# Every target is a thin wrapper of the real tool: you can run its command line directly.
+# Requires Linux, Python 3.10 or newer with venv, and a package index; writes only to .venv and build folders.
 
 PYTHON ?= python3
 VENV ?= .venv
-# workers of the test run: one a core, eight at most (each imports torch)
+# workers of the test run: one per core, at most eight (each imports torch)
 JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n < 8 ? n : 8 )))
 
 BIN := $(VENV)/bin
@@ -21,10 +21,10 @@ export YOLO_OFFLINE := True
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full test-oldest test-newest check style types layers pages format docs gpu constraints clean
 
-help:  ## this list
+help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
-setup: $(READY)  ## a virtual environment with everything, at the tested versions
+setup: $(READY)  ## create a virtual environment with everything, at the tested versions
 
 demo: $(READY)  ## convert a trained YOLOv5 and detect on images
 	tools/demo $(BIN)
@@ -33,20 +33,20 @@ demo: $(READY)  ## convert a trained YOLOv5 and detect on images
 # the everyday suite is meant to take 600 and fails beyond 720, since cores differ
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --durations 20
 
-test: $(READY)  ## the everyday tests, one of each kind: under 10 minutes on 2 cores
+test: $(READY)  ## run the everyday tests, one of each kind: under 10 minutes on 2 cores
 	$(PYTEST) -m 'not full' --budget 720 $(ARGS)
 
-test-full: $(READY)  ## the other tests, then those of the patches with the oldest and newest frameworks: under 40 minutes
+test-full: $(READY)  ## run all other tests, then test-oldest and test-newest: under 40 minutes
 	$(PYTEST) -m full --budget 1500 $(ARGS)
 	$(MAKE) test-oldest test-newest
 
-test-oldest: $(READY)  ## the adapters' tests with the oldest frameworks they support, in an environment of its own
+test-oldest: $(READY)  ## test the adapters' patches with the oldest supported frameworks, in a separate environment
 	tools/test-versions oldest $(BIN) $(VENV)-oldest
 
-test-newest: $(READY)  ## the same with the newest
+test-newest: $(READY)  ## the same with the newest supported frameworks
 	tools/test-versions newest $(BIN) $(VENV)-newest
 
-check: style types layers pages  ## style, types, layers, generated pages (make -k check goes on after a failure)
+check: style types layers pages  ## check style, types, layers, generated pages (make -k check continues after a failure)
 
 style: $(READY)
 	$(BIN)/ruff check
@@ -61,20 +61,20 @@ layers: $(READY)
 pages: $(READY)
 	$(BIN)/python docs/generate.py --check
 
-format: $(READY)  ## let ruff write the style
+format: $(READY)  ## fix and format the code with ruff
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(READY)  ## write the generated pages of docs/reference again
+docs: $(READY)  ## regenerate docs/reference and the generated tables
 	$(BIN)/python docs/generate.py
 
-gpu: $(READY)  ## the tests that need an NVIDIA GPU
+gpu: $(READY)  ## run the tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu tests/gpu $(ARGS)
 
-constraints: $(READY)  ## resolve constraints.txt again: keeps the pins that still fit (UPGRADE=--upgrade renews them)
+constraints: $(READY)  ## update constraints.txt; keeps the pins that still fit (UPGRADE=--upgrade renews all)
 	tools/constraints $(BIN)/uv $(UPGRADE)
 
-clean:  ## remove what make made, except the virtual environment
+clean:  ## remove build outputs and caches, except the virtual environment
 	rm -rf demo dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(READY): $(PROJECTS) constraints.txt tools/system-libraries

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/explanation/what-verification-catches.md"
 
 TITLES = {
-    "reference": "The model, and what it is compared on",
+    "reference": "The model and its verification samples",
     "export": "Tracing, and faults of an exporter in single nodes",
     "faults": "Faults of an exporter in outputs",
 }
@@ -44,5 +44,5 @@ def _outcome(error: str, missing: str) -> str:
 
 
 def _plain(pattern: str) -> str:
-    """A regular expression as a reader wants to see it."""
-    return pattern.replace(" .* ", " ").replace("\\", "").replace("|", " or ")
+    """The text that a regular expression matches, for readers."""
+    return pattern.replace(r"\b", "").replace(" .* ", " ").replace("\\", "").replace("|", " or ")

@@ -209,10 +209,10 @@ def tasks_page() -> str:
     """Core's tasks: what ``ModelSpec.task`` can name."""
     lines = [head("Tasks", "core/adaptrt/tasks")]
     lines += [
-        "What a model predicts is named by `ModelSpec.task`. A package adds its own: [add a task](../how-to/add-a-task.md).",
+        "`ModelSpec.task` names the kind of prediction of a model. Packages can add tasks: see [Add a task](../how-to/add-a-task.md).",
         "",
     ]
-    for name in ("detect", "classify", "semantic", "values"):
+    for name in ("detect", "segment", "pose", "obb", "classify", "semantic", "values"):
         task = task_named(name)
         lines += [f"## {name}", "", text(type(task).__doc__), "", "| | |", "|---|---|"]
         lines.append(f"| prediction | [`{task.prediction.__name__}`](api.md#{task.prediction.__name__.lower()}) |")

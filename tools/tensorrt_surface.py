@@ -2,9 +2,9 @@
 
     python tools/tensorrt_surface.py tensorrt_rtx_bindings tests/support/surfaces/rtx_1.7.1.json.xz
 
-Run it with the interpreter of an environment that has the package. Nothing of the package is called. A file holds, for
-each public name: the members of an enumeration; the bases and members of a class; of a function or method the signatures
-that pybind11 writes into its docstring; of a property whether it can be set. The same package gives the same bytes.
+Run it with the interpreter of an environment that has the package. It imports the package but calls nothing in it. The file
+contains, for each public name: the members of an enumeration; the bases and members of a class; the signatures of a function
+or method, as in its pybind11 docstring; whether a property can be set. The same package always produces the same bytes.
 """
 
 from __future__ import annotations

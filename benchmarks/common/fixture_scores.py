@@ -1,4 +1,4 @@
-"""What the benchmarks share that score a trained fixture through every backend: options, batches, a table, a file."""
+"""Shared by benchmarks that score a trained fixture with every backend: options, batches, a table, a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FIXTURES = Path(__file__).parents[2] / "tests" / "fixtures"
 HALF: dict[str, Any] = {"precision": "fp16", "target": 10}
-"""How to convert for a graph in half precision beside the float32 one."""
+"""Options of a conversion that also writes a half-precision graph."""
 
 
 def count_of_images(description: str | None, default: int) -> int:
@@ -32,7 +32,7 @@ def count_of_images(description: str | None, default: int) -> int:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder for images and files, and for the cache: nothing comes from an earlier run."""
+    """A temporary folder for images, files and the cache, so that nothing comes from an earlier run."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ADAPTRT_CACHE_DIR"] = folder
         yield Path(folder)
@@ -59,13 +59,13 @@ def through_backends(path: Path, data: Path, report: Report) -> Iterator[tuple[s
 
 
 def keep(name: str, result: dict[str, Any], head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Into benchmarks/results, and as a table on the screen."""
+    """Write the result to benchmarks/results, and print it as a table."""
     (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     table(head, rows)
 
 
 def keep_scores(name: str, result: dict[str, Any]) -> None:
-    """``result["scores"]`` are the scores of each road."""
+    """``result["scores"]`` are the scores of each pipeline."""
     names = list(next(iter(result["scores"].values())))
     rows = [(road, *(round(100 * scores[key], 2) for key in names)) for road, scores in result["scores"].items()]
     keep(name, result, ("road", *names), rows)

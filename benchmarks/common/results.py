@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine it ran on, a table, a file."""
+"""Shared by all benchmarks: a description of the machine, tables, result files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "results"
 
 
 def machine(*packages: str) -> dict[str, Any]:
-    """Processor, system and versions: a number means nothing without them."""
+    """Processor, system and versions, which every result records."""
     cpu = next(
         (
             line.partition(":")[2].strip()
@@ -40,12 +40,12 @@ def machine(*packages: str) -> dict[str, Any]:
 def arguments(description: str | None) -> argparse.ArgumentParser:
     """A parser with ``--json FILE``; ``--json keep`` writes into ``benchmarks/results``."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="FILE", help="keep the result; 'keep': under benchmarks/results")
+    parser.add_argument("--json", metavar="FILE", help="write the result to FILE; 'keep': to benchmarks/results")
     return parser
 
 
 def use_fixtures() -> None:
-    """Make the modules of tests/fixtures importable: what draws and what trains."""
+    """Make the modules of tests/fixtures importable, which draw images and train the fixtures."""
     folder = str(Path(__file__).parents[2] / "tests" / "fixtures")
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -56,7 +56,7 @@ def finish(name: str, where: str | None, result: dict[str, Any]) -> None:
         path = FOLDER / f"{name}.json" if where == "keep" else Path(where)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        print(f"\nkept in {path}")
+        print(f"\nwritten to {path}")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -76,18 +76,18 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """What a benchmark kept."""
+    """The stored result of a benchmark."""
     kept: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     return kept
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """A table for the documentation, line by line."""
+    """The lines of a Markdown table."""
     return ["| " + " | ".join(map(str, line)) + " |" for line in (head, ["---"] * len(head), *rows)]
 
 
 def with_tables(page: Path, tables: Mapping[str, Callable[[], list[str]]]) -> str:
-    """A page with what stands between ``<!-- table: NAME -->`` and ``<!-- end -->`` renewed."""
+    """The page with an updated table between ``<!-- table: NAME -->`` and ``<!-- end -->``."""
 
     def table(found: re.Match[str]) -> str:
         return found[1] + "\n".join(tables[found[2]]()) + "\n" + found[3]

@@ -1,11 +1,11 @@
-"""Converting a YOLOv5n to ONNX: ours next to Ultralytics' own export, same exporter, both warm, in turns.
+"""Time to convert a YOLOv5n to ONNX, compared with Ultralytics' own export: same exporter, both warm, alternating.
 
 ::
 
     python -m benchmarks.conversion.convert_speed [--checkpoint FILE] [--json keep]
 
-Ours is split: what converting takes (load, spec, patches, export, passes, write), and what proving it takes (reference
-runs and links), which the export next to it does not do at all. Loading the checkpoint counts on both sides.
+adaptrt's time is split into conversion (load, spec, patches, export, passes, write) and verification (reference runs and
+links), which Ultralytics' export does not do. Both sides include loading the checkpoint.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ def main() -> None:
         ["YOLOv5n to ONNX, dynamic batch", "seconds", "min", "nodes"],
         [
             ["adaptrt, converting", spread(ours)["median"], min(ours), nodes["ours"]],
-            ["adaptrt, proving", spread(proving)["median"], min(proving), ""],
+            ["adaptrt, verifying", spread(proving)["median"], min(proving), ""],
             ["Ultralytics export", spread(theirs)["median"], min(theirs), nodes["theirs"]],
         ],
     )
     print(
-        f"\nconverting, ours / theirs, pair by pair: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
+        f"\nconversion time, adaptrt / Ultralytics, pairwise: {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
     )
     finish(
         "convert_speed",

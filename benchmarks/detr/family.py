@@ -1,13 +1,13 @@
-"""What the adapters ``detr`` and ``mmdet`` make of DETR's family and of one-stage detectors: passed, or where it fails.
+"""Converts DETR's family and one-stage detectors with the adapters ``detr`` and ``mmdet``: passed, or where it fails.
 
 ::
 
     python -m benchmarks.detr.family                 the list below, both exporters; results/detr_family.json
     python -m benchmarks.detr.family rtmdet-tiny     one, added to the file
 
-Weights are random, their batch norms and scores brought to where a trained network has them. Passed means that every
-link of the conversion holds: mmdet's own predict finds the same boxes (IoU 0.99, score within 0.001), the patched model
-is the model, and ONNX Runtime gives its outputs within 1e-4, alone and in batches of 2 and 3.
+Weights are random, with batch norm statistics and scores adjusted to the range of trained networks. Passed means that every
+link of the conversion passed: mmdet's own predict finds the same boxes (IoU 0.99, score within 0.001), the patched model
+equals the original, and ONNX Runtime's outputs are within 1e-4, for single samples and in batches of 2 and 3.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""DETR on TensorRT: engines of DETR-R50 and of the trained fixture against eager torch, and how fast they are.
+"""DETR on TensorRT: accuracy of engines of DETR-R50 and of the trained fixture compared with eager torch, and their latency.
 
 ::
 
     python -m benchmarks.detr.gpu all --work build/detr         everything, on a machine with a GPU, TensorRT and torch
     python -m benchmarks.detr.gpu export|build|reference|accuracy|build-timed|latency|latency-torch|report
 
-Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of
-one machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch and mmdet, ``build`` and
-``build-timed`` the full TensorRT, ``accuracy`` and ``latency`` any TensorRT. DETR-R50 has random weights whose scores
-and statistics lie where a trained network has them (detr/family.py); the fixture's are trained
-(tests/fixtures/detr_shapes.pth).
+Each stage stores its results in the work folder and resumes from there. Stages can run in different environments on one
+machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch and mmdet, ``build`` and ``build-timed`` the
+full TensorRT, ``accuracy`` and ``latency`` any TensorRT. DETR-R50 has random weights with scores and statistics in the range
+of trained networks (detr/family.py); the fixture is trained (tests/fixtures/detr_shapes.pth).
 """
 
 from __future__ import annotations

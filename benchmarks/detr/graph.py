@@ -1,12 +1,12 @@
-"""DETR-R50 as a graph: how many nodes, which operators, how far from the unpatched model, through both exporters.
+"""The graph of DETR-R50 from both exporters: number of nodes, operators, differences from the unpatched model.
 
 ::
 
     python -m benchmarks.detr.graph           all of the list below; results/detr_graph.json
     python -m benchmarks.detr.graph 480x640-torchscript
 
-Random weights whose scores and statistics lie where a trained network has them (detr/family.py), dynamic batch, fixed
-size; the differences are those of the conversion's links 1 and 2.
+Random weights with scores and statistics in the range of trained networks (detr/family.py), dynamic batch, fixed size; the
+differences are those of the conversion's links 1 and 2.
 """
 
 from __future__ import annotations

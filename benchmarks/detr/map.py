@@ -1,12 +1,12 @@
-"""mAP of the DETR fixture on held-out images: mmdet's own road, the two ways to bring images to one size, backends, batches.
+"""mAP of the DETR fixture on held-out images: mmdet's own pipeline, two ways to resize images to one size, backends, batches.
 
 ::
 
     python -m benchmarks.detr.map --images 200      results/detr_map.json
 
-Three roads are mmdet's own: an image alone, its ratio kept, so that the tensor has the image's size; padded to 256 x
-256, as beside another image in a batch; resized to 256 x 256. ``stretched`` is the adapter's default, ``masked`` is
-``--set padding=mask``. The fixture has seen tensors of 256 x 256 alone, which is why the first road does badly.
+Three pipelines are mmdet's own: single images that keep their aspect ratio, so the tensor has the size of the image; padded
+to 256 x 256, as in a batch with another image; resized to 256 x 256. ``stretched`` is the adapter's default, ``masked`` is
+``--set padding=mask``. The fixture was trained only on tensors of 256 x 256, which is why the first pipeline scores low.
 """
 
 from __future__ import annotations

@@ -51,12 +51,14 @@ def _verdict(one: dict[str, Any] | None) -> str:
         return "not tried"
     if one["passed"]:
         link = one["link 2"]
-        left_out = re.search(r"\d+ samples? (?:skipped|left out)", one.get("compared", ""))
-        said = f", {left_out[0]}" if left_out else ""
+        left_out = re.search(r"(\d+ samples?) (?:skipped|left out)", one.get("compared", ""))
+        said = f", {left_out[1]} excluded" if left_out else ""
         return f"pass, {one['nodes']} nodes, {link.get('scores', link.get('logits')):.0e}{said}"
     reason = str(one.get("failed", "")).split("\n")[0].replace("|", "/")
+    if "TorchScript exporter" in reason:
+        return "rejected: requires the TorchScript exporter"
     if one.get("stage") == "spec":
-        return f"refused: {reason.partition(':')[0]}"
+        return f"rejected: {reason.partition(':')[0]}"
     return f"fail: {re.sub(chr(27) + r'[^m]*m', '', reason)[:160]}"
 
 
@@ -71,14 +73,10 @@ def engines() -> list[str]:
             one = found[f"accuracy_{model}_{precision}"]
             rows.append([title, precision[:4], kept, *_apart(one["against eager"]), *_mean(found, model, precision)])
         one = found[f"accuracy_{model}_fp16"]
-        rows.append(
-            [f"{title}, torch itself", "autocast", "", *_apart(one["eager half precision against eager"]), "", ""]
-        )
+        rows.append([f"{title} in torch", "autocast", "", *_apart(one["eager half precision against eager"]), "", ""])
     mean = found["map"]["eager"]
-    rows.append(
-        ["the fixture, torch itself", "fp32", "", "", "", f"{100 * mean['mAP']:.2f}", f"{100 * mean['mAP50']:.2f}"]
-    )
-    return markdown(["engine", "precision", "float32 besides", "scores", "boxes", "mAP", "mAP50"], rows)
+    rows.append(["the fixture in torch", "fp32", "", "", "", f"{100 * mean['mAP']:.2f}", f"{100 * mean['mAP50']:.2f}"])
+    return markdown(["engine", "precision", "also in float32", "scores", "boxes", "mAP", "mAP50"], rows)
 
 
 def _apart(one: dict[str, Any]) -> list[str]:

@@ -1,6 +1,6 @@
-"""What one CUDA operation costs on the host: cuda-bindings, which the runtime calls, against cuda-core.
+"""Host time of a CUDA operation: cuda-bindings, which the runtime uses, compared with cuda-core.
 
-Copies of a YOLO input, an event, and a synchronization, each in turns of both, in one process. Needs a GPU and cuda-core.
+Copies of a YOLO input, an event, and a synchronization, measured alternately in one process. Requires a GPU and cuda-core.
 
 ::
 

@@ -1,13 +1,13 @@
-"""The trained fixtures through ``adaptrt evaluate``: eager torch, ONNX Runtime and the engine side by side, as typed.
+"""Runs ``adaptrt evaluate`` on the trained fixtures: eager torch, ONNX Runtime and the engine, side by side.
 
 ::
 
     python -m benchmarks.gpu.evaluate all --work build/evaluate     on a machine with a GPU, TensorRT and torch
     python -m benchmarks.gpu.evaluate convert|build|evaluate|report
 
-Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of one
+Each stage stores its results in the work folder and resumes from there. Stages can run in different environments on one
 machine: ``convert`` needs torch and the frameworks, ``build`` the full TensorRT, ``evaluate`` torch, ONNX Runtime and any
-TensorRT, since the engines are version-compatible.
+TensorRT, because the engines are version-compatible.
 """
 
 from __future__ import annotations

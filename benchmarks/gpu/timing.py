@@ -1,4 +1,4 @@
-"""Times on a GPU: calls in turns, and memory that another library would give."""
+"""Timing on a GPU: alternating calls, and arrays like those of another library."""
 
 from __future__ import annotations
 

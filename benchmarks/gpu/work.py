@@ -1,7 +1,7 @@
-"""What the benchmarks on a GPU share: a work folder to go on from, stages, builds side by side, torch beside them.
+"""Shared by the GPU benchmarks: a work folder to resume from, stages, parallel builds, torch timings.
 
-Stages keep what they have done in the work folder, and can run in different environments of one machine. torch is only
-imported by what measures it, since TensorRT's environment may lack it.
+Stages store their results in the work folder, and can run in different environments on one machine. torch is imported only
+by the stages that measure it, because TensorRT's environment may not have it.
 """
 
 from __future__ import annotations
@@ -81,13 +81,13 @@ def stage_parser(description: str | None, stages: Sequence[str], work: str) -> a
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["all", *stages], nargs="+")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / work)
-    parser.add_argument("--jobs", type=int, default=5, help="builds at a time")
+    parser.add_argument("--jobs", type=int, default=5, help="number of parallel builds")
     parser.add_argument("--level", type=int, default=0, help="optimization level of engines that are compared")
     parser.add_argument("--timed-level", type=int, default=2, help="optimization level of engines that are timed")
     parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
-    parser.add_argument("--timeout", type=float, help="seconds after which a build is given up")
+    parser.add_argument("--timeout", type=float, help="seconds after which a build is aborted")
     parser.add_argument("--compile", default="default,reduce-overhead", help="modes of torch.compile; empty: none")
-    parser.add_argument("--keep", action="store_true", help="report: write into benchmarks/results")
+    parser.add_argument("--keep", action="store_true", help="report: write to benchmarks/results")
     return parser
 
 
@@ -146,7 +146,7 @@ def build_side_by_side(work: Work, jobs: Mapping[str, Callable[[], float]]) -> N
         futures = {threads.submit(job): name for name, job in waiting.items()}
         for future in as_completed(futures):
             name, error = futures[future], future.exception()
-            say(f"NOT BUILT {name}: {error}" if error else f"built {name} in {future.result():.0f} s")
+            say(f"build of {name} failed: {error}" if error else f"built {name} in {future.result():.0f} s")
             found = {"error": str(error)} if error else {"seconds": future.result()}
             work.keep(f"build_{name}", {**found, "at_once": len(waiting)})
     if waiting:

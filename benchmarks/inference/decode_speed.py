@@ -1,13 +1,13 @@
-"""Decoding one image's raw output: ours in numpy next to Ultralytics' ``non_max_suppression`` in torch, in one run.
+"""Decoding the raw output of one image: adaptrt (numpy) compared with Ultralytics' ``non_max_suppression`` (torch), in one run.
 
 ::
 
     python -m benchmarks.inference.decode_speed [--json keep]
 
-Both sides take the raw output to boxes in pixels of the original image, at conf 0.25 and iou 0.7. Ultralytics reads
-no classic output, so for ``yolo_anchor`` it is given the same candidates in its own layout, objectness multiplied in:
-work that ours does inside the time measured. Torch gets one thread, as numpy does: on a busy machine the waiting of its
-threads for each other takes longer than the decoding.
+Both sides convert the raw output to boxes in pixels of the original image, at conf 0.25 and iou 0.7. Ultralytics does not
+read classic outputs, so for ``yolo_anchor`` it gets the same candidates in its own layout, with objectness already
+multiplied in, which adaptrt does within the measured time. Torch uses one thread, like numpy: on a busy machine, its
+threads would wait for each other longer than the decoding takes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def anchored(raw: np.ndarray) -> np.ndarray:
 
 
 def milliseconds(*functions: Callable[[], object]) -> list[float]:
-    """The median time of each; measured in turns, so that what slows the machine slows all."""
+    """The median time of each; measured alternately, so that other load on the machine affects all of them."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(REPEATS):
         for function, kept in zip(functions, times, strict=True):

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: our file next to Ultralytics' own export of the same checkpoint, in turns.
+"""Latency in ONNX Runtime on a CPU: adaptrt's file compared with Ultralytics' own export of the same checkpoint, alternating.
 
 ::
 

@@ -1,4 +1,4 @@
-"""An image to an input tensor: ours in OpenCV and numpy next to Ultralytics' predict, in one run.
+"""Preprocessing an image to an input tensor: adaptrt (OpenCV and numpy) compared with Ultralytics' predict, in one run.
 
 ::
 

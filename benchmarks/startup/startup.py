@@ -1,4 +1,4 @@
-"""CPU seconds that a command takes before it does anything, ours next to the tools of the field, in turns.
+"""CPU seconds that a command takes to start, compared with similar tools, alternating.
 
 ::
 
@@ -28,7 +28,7 @@ ROUNDS = 7
 
 
 def cpu_seconds(command: list[str]) -> float:
-    """User and system time of the finished child, as the kernel counts it."""
+    """User and system time of the finished child process, as reported by the kernel."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

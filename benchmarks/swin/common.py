@@ -1,4 +1,4 @@
-"""What the Swin benchmarks share: models with perturbed weights, conversions, results that grow model by model."""
+"""Shared by the Swin benchmarks: models with perturbed weights, conversions, result files that are extended model by model."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def session(path: Path) -> Any:
 
 
 def each_alone(module: str, names: list[str], result: str, packages: tuple[str, ...], *extra: str) -> None:
-    """Measures each model in a process of its own, and adds what it prints last to ``results/<result>.json``."""
+    """Measures each model in a separate process, and adds the last line that it prints to ``results/<result>.json``."""
     path = FOLDER / f"{result}.json"
     for name in names:
         print(f"{name} ...", flush=True)

@@ -1,14 +1,14 @@
-"""Swin on TensorRT: which form of the patches is fastest, how exact the engines are, how fast next to torch.
+"""Swin on TensorRT: latency of the variants of the patches, accuracy of the engines, and latency compared with torch.
 
 ::
 
     python -m benchmarks.swin.gpu all --work build/swin         everything, on a machine with a GPU, TensorRT and torch
     python -m benchmarks.swin.gpu export|build|reference|accuracy|build-timed|latency|latency-torch|report
 
-Each stage keeps what it has done in the work folder and goes on from there. They can run in different environments of
-one machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch and timm, ``build`` and
-``build-timed`` the full TensorRT, ``accuracy`` and ``latency`` any TensorRT. Weights are perturbed, and those of the
-trained fixture (tests/fixtures/swin_shapes) are its own.
+Each stage stores its results in the work folder and resumes from there. Stages can run in different environments on one
+machine: ``export``, ``reference``, ``latency-torch`` and ``report`` need torch and timm, ``build`` and ``build-timed`` the
+full TensorRT, ``accuracy`` and ``latency`` any TensorRT. Weights are perturbed, except for those of the trained fixture
+(tests/fixtures/swin_shapes).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 BATCHES = (1, 8, 32)
 INSTANCES = 4
-"""Captures of the same work, each with addresses of its own: their median counts, and how far they are apart is kept."""
+"""Captures of the same work, each with other addresses: their median is the result, and their spread is stored."""
 HELD_OUT, HELD_OUT_SEED = 1000, 2001
 KEPT = {"": (), "_norm32": ("LayerNormalization",), "_soft32": ("Softmax",)}
 """Parts of a half-precision engine that stay float32, by the suffix of its name."""

@@ -1,12 +1,12 @@
-"""What adapter ``timm`` makes of Swin's relatives and of other classifiers: passed, or where it fails.
+"""Converts relatives of Swin and other classifiers with the adapter ``timm``: passed, or where it fails.
 
 ::
 
     python -m benchmarks.swin.relatives                          the list below
     python -m benchmarks.swin.relatives swinv2_cr_tiny_224       one, added to benchmarks/results/swin_relatives.json
 
-Perturbed weights, batch 1 to 3, verified by the conversion itself: ONNX Runtime against the model, alone and in
-batches of 2 and 3. A model whose first exporter fails is tried with the other one.
+Perturbed weights, batch 1 to 3, verified by the conversion itself: ONNX Runtime compared with the model, for single samples
+and in batches of 2 and 3. If the first exporter fails, the other one is tried.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ def swin_unpatched() -> list[str]:
         dynamo = sides[1]
         ratios = [f"{dynamo[batch]['ratio']['median']:.2f}" if dynamo else "" for batch in ("batch 1", "batch 4")]
         rows.append([f"`{name}`", *cells[0], *cells[1], *ratios])
-    head = ["model", "TorchScript", "our passes", "and onnxslim", "dynamo", "our passes", "and onnxslim"]
-    return markdown([*head, "patched to dynamo, batch 1", "batch 4"], rows)
+    steps = ["after adaptrt's passes", "and onnxslim"]
+    return markdown(["model", "TorchScript", *steps, "dynamo", *steps, "patched / dynamo, batch 1", "batch 4"], rows)
 
 
 def swin_relatives() -> list[str]:
@@ -102,7 +102,7 @@ FORMS = {
     "gelu": "GELU as torch writes it",
     "gathered": "a Gather for every step",
     "plain": "all three",
-    "broadcast": "bias and mask apart",
+    "broadcast": "bias and mask as two constants",
     "slices": "roll by slices, windows by transposes",
     "unpatched": "unpatched",
 }

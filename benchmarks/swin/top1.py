@@ -1,4 +1,4 @@
-"""Top-1 of the Swin fixture on held-out images: timm's own loader and transform, then every backend of ``evaluate``.
+"""Top-1 of the Swin fixture on held-out images: with timm's own loader and transform, and with every backend of ``evaluate``.
 
 ::
 

@@ -1,12 +1,12 @@
-"""Every Swin (v1) of timm: nodes, agreement with the untouched model, time on ONNX Runtime next to an unpatched export.
+"""Every Swin (v1) in timm: nodes, differences from the unpatched model, time in ONNX Runtime compared with an unpatched export.
 
 ::
 
     python -m benchmarks.swin.variants                                   all of them; hours on a small machine
     python -m benchmarks.swin.variants swin_tiny_patch4_window7_224      one, added to benchmarks/results/swin_variants.json
 
-Perturbed weights, batch dynamic. The unpatched exports go through the same graph passes: adapter ``timm`` has no
-patches. Times are CPU seconds of one thread, the sides in turns; the ratio is the median over the turns.
+Perturbed weights, dynamic batch. The unpatched exports (adapter ``timm``, which has no patches) go through the same graph
+passes. Times are CPU seconds of one thread, measured alternately; the ratio is the median over all pairs.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""YOLOv5, both families, on TensorRT: twelve engines against eager torch, and how fast they are.
+"""YOLOv5, both families, on TensorRT: accuracy of twelve engines compared with eager torch, and their latency.
 
 ::
 
     python -m benchmarks.yolo.gpu all --work build/gpu            everything, on a machine with a GPU, TensorRT and torch
     python -m benchmarks.yolo.gpu STAGE ... --work build/gpu
 
-Each stage keeps what it has done in the work folder and goes on from there when it is started again. They can run in
-different environments of one machine: ``export``, ``reference``, ``latency-torch``, ``latency-compiled`` and ``report``
-need torch, ``build`` and ``build-fast`` the full TensorRT, ``accuracy``, ``latency`` and ``latency-torch`` any TensorRT. ``--classic`` names a checkpoint of the classic family;
-without it only the new one is measured.
+Each stage stores its results in the work folder and resumes from there. Stages can run in different environments on one
+machine: ``export``, ``reference``, ``latency-torch``, ``latency-compiled`` and ``report`` need torch, ``build`` and
+``build-fast`` the full TensorRT, ``accuracy``, ``latency`` and ``latency-torch`` any TensorRT. ``--classic`` names a
+checkpoint of the classic family; without it, only the new family is measured.
 """
 
 from __future__ import annotations

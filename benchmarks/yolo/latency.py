@@ -1,7 +1,7 @@
-"""How long an engine takes: our call next to a bare loop over the same engine, and next to torch.
+"""Latency of an engine: an adaptrt call compared with a bare loop over the same engine, and with torch.
 
-Stages of yolo/gpu.py. Each side runs in turns with the other, so that what slows the machine slows both; times are in
-microseconds, from the call to the end of the work on the GPU, on the host's clock.
+Stages of yolo/gpu.py. Both sides are measured alternately, so that other load on the machine affects both. Times are in
+microseconds on the host's clock, from the call to the end of the work on the GPU.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""mAP of the YOLOv5 fixture on held-out images through every backend, at batch 1 and 8.
+"""mAP of the YOLOv5 fixture on held-out images with every backend, at batch 1 and 8.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What the stages for YOLOv5 share: the checkpoints, the engines, the folder, the unpatched network."""
+"""Shared by the stages for YOLOv5: the checkpoints, the engines, the folder, the unpatched network."""
 
 from __future__ import annotations
 

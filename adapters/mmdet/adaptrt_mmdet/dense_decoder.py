@@ -29,11 +29,11 @@ _MAX_RATIO = abs(float(np.log(16 / 1000)))  # mmdet's limit on the scaling of an
 class DenseParams(DetectionParams):
     """User thresholds, and properties of the head.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; mmdet's ``score_thr``
-    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
-    - ``max_det``: the most detections in one image
-    - ``agnostic``: boxes of different classes suppress each other too
-    - ``classes``: only these classes, by number or label; all if not given
+    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept; mmdet's ``score_thr``
+    - ``iou``: IoU threshold of NMS, 0 to 1; ``null``: no NMS
+    - ``max_det``: maximum number of detections per image
+    - ``agnostic``: apply NMS across classes instead of within each class
+    - ``classes``: keep only these classes, by index or label; default: all
     - ``nms_pre``: maximum number of candidates per level before NMS, as in mmdet; 0 or less: all
     - ``best_class``: use only the best class of a prior (YOLOX); otherwise every class above ``conf``
     - ``coding``: ``delta`` from anchors, ``distance`` to four sides, ``bins``: distributions of distances,
@@ -57,7 +57,7 @@ class DenseParams(DetectionParams):
 
     @classmethod
     def upgrade(cls, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The higher of the two former thresholds."""
+        """Parameters of a version-1 spec: ``conf`` becomes the higher of its two thresholds."""
         old = dict(params)
         lowest = old.pop("score_thr", 0.0)
         return {**super().upgrade(old), "conf": max(old.get("conf", cls.conf), lowest)}

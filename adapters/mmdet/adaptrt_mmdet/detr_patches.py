@@ -46,7 +46,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             FunctionPatch(
                 target="adaptrt_mmdet.query_family:data_samples",
                 replacement=_one_sample,
-                reason="a loop over the images would fix the batch",
+                reason="a loop over the images would make the batch size constant",
                 requires=REQUIRES,
                 tested=TESTED,
             )
@@ -56,7 +56,7 @@ def detr_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
             FunctionPatch(
                 target="adaptrt_mmdet.query_family:image_size",
                 replacement=_traced_size,
-                reason="TorchScript would bake the traced size into the decoding",
+                reason="TorchScript would make the traced size a constant in the decoding",
                 requires=REQUIRES,
                 tested=TESTED,
             )

@@ -112,7 +112,7 @@ def _per_channel(values: Any, default: float) -> tuple[float, ...]:
 
 
 def input_channels(detector: nn.Module) -> int:
-    """Channels of the images that a detector takes: those of its first convolution; YOLOX makes four of each before it."""
+    """The number of image channels of a detector: that of its first convolution, or a quarter of it in YOLOX."""
     focus = ""
     for name, module in detector.named_modules():
         if type(module).__name__ == "Focus":

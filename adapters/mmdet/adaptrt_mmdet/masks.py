@@ -1,4 +1,4 @@
-"""Images with their aspect ratio kept, and the padding mask. Requires numpy only."""
+"""Images that keep their aspect ratio, and the padding mask. Requires only numpy."""
 
 from __future__ import annotations
 

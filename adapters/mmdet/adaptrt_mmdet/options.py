@@ -48,8 +48,8 @@ class OneAndTwoStageOptions(MmdetOptions):
 class DetrOptions(MmdetOptions):
     """Additional options of the DETR family.
 
-    - ``padding``: ``none`` resizes images to the whole tensor; ``mask`` keeps their aspect ratio and adds an input that
-      marks the padding pixels
+    - ``padding``: ``none`` resizes images to the full input size; ``mask`` keeps their aspect ratio and adds an input
+      that marks the padding pixels
     """
 
     padding: str = "none"
@@ -58,5 +58,5 @@ class DetrOptions(MmdetOptions):
         if self.padding not in ("none", "mask"):
             raise UsageError(
                 f"padding must be 'none' or 'mask'; got {self.padding!r}.",
-                hint="--set padding=mask exports the mask as a second input; --set padding=none resizes images to the tensor.",
+                hint="--set padding=mask adds the mask as a second input; --set padding=none resizes images to the input size.",
             )

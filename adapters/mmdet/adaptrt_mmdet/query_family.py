@@ -129,7 +129,7 @@ def wrap(source: Source, options: DetrOptions) -> QueryDetector:
 
 
 def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
-    """The spec of a wrapped detector; leaves the note on how images are resized."""
+    """The spec of a wrapped detector; adds a note on how images are resized to the report."""
     options: DetrOptions = ctx.options
     if model.source.checkpoint is None:
         warn_of_random_weights(ctx, ctx.request.source)
@@ -138,7 +138,7 @@ def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
     ctx.notes.append(
         "Images keep their aspect ratio; a second input, masks, marks the padding pixels."
         if masked
-        else "Images are resized to the whole tensor without keeping their aspect ratio: "
+        else "Images are resized to the full input size without keeping their aspect ratio: "
         "keeping it would require padding, whose mask mmdet drops on export. Alternative: --set padding=mask."
     )
     batch = Dim(1, 4, 8, "batch")
@@ -147,7 +147,7 @@ def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
     if masked:
         inputs.append(mask_input(ctx, image, images.transform("letterbox", stride=STRIDE)))
     classes = int(model.detector.bbox_head.num_classes)
-    outputs, decoder = _outputs(model, _longest(ctx, image))
+    outputs, decoder = _outputs(model, _shortest_side(ctx, image))
     spec = ModelSpec(
         inputs=tuple(inputs),
         outputs=outputs,
@@ -167,7 +167,7 @@ def refuse_for_deformable(ctx: Conversion, kind: str, spec: ModelSpec) -> None:
     """Raise a ``UsageError`` early for options that deformable attention does not support."""
     if ctx.request.exporter == "dynamo":
         raise UsageError(
-            f"{kind} goes through the TorchScript exporter only: mmdet reads the sizes of its feature maps with "
+            f"{kind} requires the TorchScript exporter: mmdet reads the sizes of its feature maps with "
             "torch._shape_as_tensor, which torch.export cannot trace.",
             hint="Remove --exporter, or use --exporter torchscript.",
         )
@@ -186,8 +186,8 @@ def mask_input(ctx: Conversion, image: InputSpec, transform: ImageTransform) -> 
     return InputSpec("masks", tuple((shape[0], *shape[2:]) for shape in resolved.inputs[0].profiles))
 
 
-def _longest(ctx: Conversion, image: InputSpec) -> int:
-    """The smallest image side, for converting a normalized tolerance to pixels."""
+def _shortest_side(ctx: Conversion, image: InputSpec) -> int:
+    """The shortest image side in pixels, to convert a normalized tolerance."""
     sizes = ctx.request.shapes.imgsz
     return min(sizes) if sizes else min(dim.min for dim in image.dims[-2:])
 
@@ -211,7 +211,7 @@ def _outputs(model: QueryDetector, side: int) -> tuple[tuple[OutputSpec, ...], D
         return (scores, boxes), DecoderSpec("queries", {"max_det": limit})
     ties = Tolerance(
         float(model.detector.bbox_head.num_classes),
-        reason="two equally likely classes may swap; link 5 counts them",
+        reason="two equally likely classes may swap; link 5 compares the detections",
     )
     same = Tolerance(0.0, reason="the same class")
     labels = OutputGroup("labels", "values", tolerances={"fp32": same, "*": ties})

@@ -46,7 +46,7 @@ def _checkpoint(facts: SourceFacts) -> Iterable[Match]:
         return _of_type(_type_in(python_literals(config)), "a checkpoint with its config")
     if not ({"mmengine_version", "dataset_meta", "mmdet_version"} & set(meta)):
         return ()
-    reason = "a checkpoint of mmengine without its config: give that as the source"
+    reason = "an mmengine checkpoint without its config: use the config as the source"
     return [
         Match(
             adapter=adapter,
@@ -68,10 +68,10 @@ def _of_type(detector: str | None, what: str) -> Iterable[Match]:
     if detector in DENSE:
         return (Match(adapter="mmdet", certainty="exact", reason=f"{what} for {detector}"),)
     if detector:
-        reason = f"{what} for {detector}, which adaptrt was not tried with"
+        reason = f"{what} for {detector}, which is not tested"
         return (Match(adapter="mmdet", certainty="likely", reason=reason),)
     return [
-        Match(adapter=adapter, certainty="likely", reason=f"{what} whose detector is set by code")
+        Match(adapter=adapter, certainty="likely", reason=f"{what} in which code sets the type of the detector")
         for adapter in ("detr", "mmdet")
     ]
 

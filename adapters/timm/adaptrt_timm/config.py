@@ -58,7 +58,7 @@ def require_network_arguments(arguments: Iterable[str]) -> None:
     """Reject ``--set model_args`` that make timm load weights itself, bypassing adaptrt."""
     for key in arguments:
         if key in ("features_only", "out_indices"):
-            raise UsageError(f"--set model_args.{key} is an option of its own.", hint=f"--set {key}=...")
+            raise UsageError(f"--set model_args.{key} is a separate option.", hint=f"--set {key}=...")
         if key in reserved_arguments():
             raise UsageError(
                 f"--set model_args.{key} is not an argument of the network.", hint="Specify weights with --weights."

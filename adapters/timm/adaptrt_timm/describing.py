@@ -42,9 +42,10 @@ def classifier_spec(
     stride: int = 1,
     exporter: Literal["dynamo", "torchscript"] | None = None,
 ) -> ModelSpec:
-    """One image in, logits [B, classes] out, prepared as the model's ``pretrained_cfg`` says.
+    """The spec: one image input, preprocessed according to the model's ``pretrained_cfg``, and logits [B, classes].
 
-    Without a head the output is an embedding [B, features], with ``features_only`` the maps of the stages: task ``values``.
+    Without a head, the output is an embedding [B, features]; with ``features_only``, the feature maps of the stages. Both
+    have the task ``values``.
     """
     options: TimmOptions = ctx.options or TimmOptions()
     config = data_config(ctx, model, source, stride)
@@ -107,15 +108,15 @@ def _first_channels(model: nn.Module) -> int:
 def timm_predictions(
     ctx: Conversion, model: nn.Module, source: Source, image: Path, *, stride: int = 1
 ) -> Classification | str:
-    """timm's own transform and model on one image: the five most likely classes; or why there are none."""
+    """The five most likely classes by timm's own transform and model on one image; or the reason why there are none."""
     from PIL import Image
 
     if hasattr(model, "feature_names") or model.num_classes == 0:
-        return "not available: timm has no pipeline for features, only for classes"
+        return "not available: timm has an inference pipeline for classes only, not for features"
     config = data_config(ctx, model, source, stride)
     channels = config["input_size"][0]
     if channels not in (1, 3):
-        return f"not available: timm has no pipeline for images of {channels} channels"
+        return f"not available: timm has no inference pipeline for images with {channels} channels"
     transform = create_transform(**config)
     with Image.open(image) as image:
         pixels = transform(image.convert("L" if channels == 1 else "RGB"))
@@ -130,7 +131,7 @@ def timm_predictions(
 
 
 def _image_transform(ctx: Conversion, config: dict[str, Any], stride: int, channels: int) -> ImageTransform | None:
-    """``None`` where the normalization of the channels is not known: timm's configs have that of RGB."""
+    """The image transform; ``None`` if the normalization of the channels is unknown, because timm's configs are for RGB."""
     for name in ("mean", "std"):
         if len(config[name]) not in (1, channels) and len(set(config[name])) > 1:
             ctx.warn(

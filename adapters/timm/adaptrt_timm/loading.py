@@ -41,12 +41,12 @@ def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
 
 
 def feature_maps(model: nn.Module, options: TimmOptions, source: Source) -> nn.Module:
-    """timm's own wrapper that gives the feature maps [B, C, H, W] of stages, as a list."""
+    """timm's own wrapper, which returns the feature maps [B, C, H, W] of stages as a list."""
     from timm.models._features import FeatureGetterNet
 
     if not hasattr(model, "forward_intermediates"):
         raise ModelError(
-            f"timm gives no feature maps of {source.name}: it has no forward_intermediates.",
+            f"timm does not support feature maps of {source.name}: the model has no forward_intermediates.",
             hint="Convert a part of it instead: --adapter torch timm:create_model --set part=...",
         )
     config: Any = model.pretrained_cfg
@@ -103,7 +103,7 @@ def create(
 
 
 def constructor_args(ctx: Conversion, source: Source) -> dict[str, Any]:
-    """Arguments of timm's constructor: those of the config beside the weights, then ``--set model_args``."""
+    """Arguments of timm's constructor: those of the config next to the weights, then ``--set model_args``."""
     options: TimmOptions = ctx.options or TimmOptions()
     require_network_arguments(options.constructor_args)
     return {**(source.config.get("model_args") or {}), **options.constructor_args}
@@ -190,7 +190,7 @@ def _classes_in(tensors: Mapping[str, torch.Tensor], name: str) -> int | None:
 
 
 def _classifiers(name: str) -> tuple[str, ...]:
-    """What timm calls the layers that give the classes; a distilled model has two."""
+    """timm's names of the classifier layers; a distilled model has two."""
     found = _default(name, "classifier", ())
     return (found,) if isinstance(found, str) else tuple(found)
 

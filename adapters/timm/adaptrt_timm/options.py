@@ -11,12 +11,12 @@ from adaptrt.labels import LabelOptions
 
 @dataclass(frozen=True)
 class TimmOptions(LabelOptions):
-    """What the adapters need to know beyond the source.
+    """Options of both adapters.
 
-    - ``model``: the timm model of the weights, if there is no config next to them
-    - ``num_classes``: size of the head, 0 for embeddings; else what the weights hold, else what the model has
+    - ``model``: the timm model that the weights belong to, unless a config next to them says so
+    - ``num_classes``: size of the head, 0 for embeddings; default: that of the weights, else that of the model
     - ``labels``: a text file with one class name per line, or a JSON list
-    - ``mean``, ``std``: normalization for each channel, where not as the model's config says (values 0 to 1)
+    - ``mean``, ``std``: normalization, one value per channel, of values 0 to 1; default: the model's config
     - ``crop_pct``, ``crop_mode``: how images are cropped; default: the model's config
     - ``features_only``, ``out_indices``: feature maps instead of classes, of all stages or of these: ``[1, 3]``
     - ``model_args``: other arguments of timm's constructor: ``--set model_args.window_size=14``

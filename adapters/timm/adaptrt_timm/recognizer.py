@@ -26,7 +26,7 @@ class TimmRecognizer:
 
     def recognize(self, facts: SourceFacts) -> Iterable[Match]:
         if facts.kind == "name":
-            return _by_name(facts.source, "a model of timm")
+            return _by_name(facts.source, "a timm model")
         if facts.kind not in ("folder", "checkpoint", "weights"):
             return ()
         for recorded, where in _recorded(facts):

@@ -62,7 +62,7 @@ def _source(ctx: Conversion) -> Source:
 
 
 def _stride(ctx: Conversion, source: Source) -> int:
-    """Images are cut into patches of this many pixels; sizes are rounded up to a multiple of it."""
+    """The side of a patch in pixels; image sizes are rounded up to a multiple of it."""
     from adaptrt_timm.loading import constructor_args
 
     return int(constructor_args(ctx, source).get("patch_size", 4))

@@ -16,16 +16,16 @@ from adaptrt_timm.swin_form import Form
 # kernels on tensor cores load 16 bytes at a time: eight values in half precision
 ALIGNMENT = 8
 
-# what a key that stands for none adds to its score: gone after softmax, and well inside of half precision
+# added to the score of a padding key: zero after softmax, and well within the range of half precision
 NO_KEY = -10000.0
 
 
 class FoldedAttention(nn.Module):
-    """timm's ``WindowAttention`` with its mask: [B, W * N, h * d] in window order, to the same.
+    """timm's ``WindowAttention`` with its mask: [B, W * N, h * d] in window order, to the same shape.
 
-    The scale is in the query's weights; relative position bias and the mask of shifted windows are constants. No axis
-    but the batch depends on the input, and none is beyond the fourth. Rows of N scores with N odd are slow to compute
-    and slower to normalize, so K keys are used: N, and the first one repeated, with zero weight, until K is a multiple of 8.
+    The scale is folded into the query's weights; relative position bias and the mask of shifted windows are constants. Only
+    the batch depends on the input, and tensors have at most four axes. Attention scores with an odd N are slow to compute
+    and to normalize, so K keys are used: the N keys, and the first one repeated, with zero weight, up to a multiple of 8.
     """
 
     weight: torch.Tensor

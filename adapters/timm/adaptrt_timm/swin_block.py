@@ -19,9 +19,9 @@ from adaptrt_timm.swin_order import Order, inverse, is_identity, window_order
 
 
 class WindowBlock(nn.Module):
-    """``SwinTransformerBlock`` at its ``input_resolution``: [B, H, W, C] to the same.
+    """``SwinTransformerBlock`` at its ``input_resolution``: [B, H, W, C] to the same shape.
 
-    Tokens [B, L, C] are taken as standing in the order of its windows already, which needs windows without padding.
+    Tokens [B, L, C] are expected in the order of its windows, which requires windows without padding.
     """
 
     to_windows: torch.Tensor
@@ -112,9 +112,9 @@ def _rolled(x: torch.Tensor, positions: int, axis: int = 1) -> torch.Tensor:
 
 
 class OrderedStage(nn.Module):
-    """``SwinTransformerStage`` of blocks without padding: [B, H, W, C], down-sampled, through the blocks.
+    """``SwinTransformerStage`` of blocks without padding: [B, H, W, C], downsampled, through the blocks.
 
-    Tokens go from one block's window order straight to the next one's, so that each block costs one permutation.
+    Tokens are permuted directly from the window order of one block to that of the next, so each block needs one permutation.
     """
 
     def __init__(self, downsample: nn.Module, blocks: list[WindowBlock]) -> None:

@@ -11,9 +11,9 @@ FOLDED_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Form:
-    """``windows``: how tokens get into shifted windows. ``limit``: bytes that bias plus mask of a block may have as one
-    constant. ``aligned``: pad the keys of a window to a multiple of eight. ``gelu``: its constants in the weights around it.
-    ``transposed``: a transpose instead of a gather where one does."""
+    """``windows``: how tokens are moved to shifted windows. ``limit``: maximum bytes of the combined constant for bias and
+    mask of a block. ``aligned``: pad the keys of a window to a multiple of eight. ``gelu``: fold its constants into the
+    adjacent weights. ``transposed``: use a transpose instead of a gather where possible."""
 
     windows: Literal["gather", "slices"] = "gather"
     limit: int = FOLDED_BYTES

@@ -1,4 +1,4 @@
-"""The MLP of a block, the constants of GELU in the weights around it."""
+"""The MLP of a block, with the constants of GELU folded into the adjacent weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FoldedMlp(nn.Module):
 
 
 def folded_mlp(mlp: Any) -> nn.Module:
-    """The same MLP: folded if it is two layers with the exact GELU between them, else itself."""
+    """The folded MLP if it has two layers with the exact GELU between them, else the MLP itself."""
     exact = isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none"
     found: nn.Module = FoldedMlp(mlp) if exact and isinstance(mlp.norm, nn.Identity) else mlp
     return found

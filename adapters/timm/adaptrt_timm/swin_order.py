@@ -10,10 +10,10 @@ Order = NDArray[np.int64]
 
 
 def window_order(size: tuple[int, int], window: tuple[int, int], shift: tuple[int, int]) -> Order:
-    """For each position in window order, the token (numbered row by row) that stands there: [windows * window area].
+    """For each position in window order, the index of its token, counted row by row: [windows * window area].
 
-    As timm does it: shifted cyclically first, then padded at the bottom and right to whole windows. A position that is
-    padding holds ``height * width``, one past the last token.
+    As in timm, the image is first shifted cyclically, then padded at the bottom and right to whole windows. Padding
+    positions have the index ``height * width``, one past the last token.
     """
     height, width = size
     tokens = np.arange(height * width, dtype=np.int64).reshape(size)

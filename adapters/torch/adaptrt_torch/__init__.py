@@ -1,1 +1,1 @@
-"""adaptrt adapter for any ``torch.nn.Module``. Importing this imports no torch."""
+"""adaptrt adapter for any ``torch.nn.Module``. Importing this does not import torch."""

@@ -14,7 +14,7 @@ from adaptrt_torch.programs import Program, script_inputs
 
 
 class ByName(nn.Module):
-    """The module called with tensors by position; ``names`` say where each goes.
+    """The module, called with tensors by position; ``names`` define the argument of each.
 
     ``mask`` is the argument of that name, ``batch.image`` the entry ``image`` of a dict ``batch``, ``pair.0`` the first
     of a tuple ``pair``.

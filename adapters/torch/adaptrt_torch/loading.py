@@ -62,7 +62,7 @@ def part_of(model: nn.Module, name: str) -> nn.Module:
 
 
 def build(ctx: Conversion, found: Any) -> nn.Module:
-    """An object as it is; a class or factory called with ``args`` and ``kwargs``. Random weights depend on the seed."""
+    """The object itself, or the result of calling a class or factory with ``args`` and ``kwargs``; weights depend on the seed."""
     args, kwargs, source = ctx.options.args, ctx.options.kwargs, ctx.request.source
     if isinstance(found, nn.Module):
         if args or kwargs:

@@ -10,7 +10,7 @@ from adaptrt.labels import LabelOptions
 
 @dataclass(frozen=True)
 class TorchOptions(LabelOptions):
-    """Settings that cannot be read from the model.
+    """Options for what cannot be read from the model.
 
     - ``args``, ``kwargs``: arguments of the factory or class: ``--set kwargs.num_classes=10``
     - ``part``: the submodule to convert, instead of the whole model: ``--set part=encoder``, ``--set part=heads.0``
@@ -19,7 +19,7 @@ class TorchOptions(LabelOptions):
     - ``strict``: whether missing or unexpected weights are an error
     - ``prefix``: prefix of the network in ``--weights``, if the file contains it more than once: ``--set prefix=generator``
     - ``image``: the image input, or ``none``; default: the only input, if it has four axes and three channels
-      (a named one may have any number of channels: gray, or bands out of an ``.npy`` or TIFF)
+      (an input that is named here may have any number of channels, for grayscale or multispectral images)
     - ``mean``, ``std``, ``scale``, ``resize``, ``colors``, ``library``, ``interpolation``: preprocessing of
       images, see ImageTransform
     - ``decoder``: decoder of the outputs

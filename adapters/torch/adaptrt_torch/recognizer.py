@@ -30,10 +30,10 @@ class TorchRecognizer:
                 for name in facts.definitions[:MAX_NAMES]
             ]
         if facts.tensors:
-            return (_weights(facts, "weights by name, without their network: name it as module:attribute or file.py:attribute"),)  # fmt: skip
+            return (_weights(facts, "a state dict without its network: specify that as module:attribute or file.py:attribute"),)  # fmt: skip
         if isinstance(facts.content, InertObject) and facts.content.mapping("_modules"):
             path = facts.content.path
-            return (_weights(facts, f"a pickled {path}: name what builds it as module:attribute or file.py:attribute"),)
+            return (_weights(facts, f"a pickled {path}: specify its class as module:attribute or file.py:attribute"),)
         return ()
 
 

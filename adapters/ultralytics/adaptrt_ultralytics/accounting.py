@@ -1,9 +1,9 @@
-"""Everything that a checkpoint records of a network is accounted for, or the network is refused by name.
+"""Checks that the rebuilt network uses everything that the checkpoint records, and rejects it by name otherwise.
 
-A checkpoint holds the state of each layer and the name of its class, not its code. A layer rebuilt from its class name
-computes what that class computes; a fork may use the same name for another computation, and then its state usually
-holds something that the known class does not use. So the rebuilt network runs once, and each recorded child, tensor and
-setting has to be used in that run, or stand in ``UNUSED`` with the reason why inference does not need it.
+A checkpoint contains the state of each layer and the name of its class, not its code. A layer rebuilt from its class name
+computes what that class computes. A fork may use the same name for another computation; then the state usually contains
+something that the known class does not use. The rebuilt network is therefore run once, and each recorded child, tensor and
+setting must be used in that run, or be listed in ``UNUSED`` with the reason why inference does not need it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from adaptrt_ultralytics.heads import recorded_outputs
 from adaptrt_ultralytics.unused import HOOKS, UNUSED, reason_unused
 
 WAYS_OUT = (
-    "If you trust the file and have the code that made it, put its repository on PYTHONPATH and load it with "
-    "--trust-checkpoint, or write an adapter: adaptrt new-adapter NAME"
+    "If you trust the file and have its original code, add that repository to PYTHONPATH and use --trust-checkpoint, "
+    "or write an adapter: adaptrt new-adapter NAME"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """A module with what the checkpoint recorded of it, at its dotted path in the network.
+    """A module and its record in the checkpoint, at its dotted path in the network.
 
-    ``settled``: its settings were compared when it was built, and only its tensors and children are left to account for.
+    ``settled``: its settings were compared when it was built; only its tensors and children are still to be checked.
     """
 
     path: str
@@ -46,7 +46,7 @@ class Rebuilt:
 
 
 def require_no_hooks(recorded: InertObject, path: str) -> None:
-    """Refuse hooks: functions that run before or after the layer and change what it gives."""
+    """Reject hooks: functions that run before or after the layer and can change its output."""
     for attribute in HOOKS:
         hooks = recorded.get(attribute)
         if not hooks:
@@ -61,9 +61,9 @@ def require_no_hooks(recorded: InertObject, path: str) -> None:
 
 
 def recorded_forward(recorded: InertObject, kind: type[nn.Module], path: str) -> str | None:
-    """The method that stands in for ``forward`` on this instance, as fusing leaves it; ``None`` where none does.
+    """The method that replaces ``forward`` on this instance, as fusing does; ``None`` if none does.
 
-    A replaced ``forward`` that is not a method of the layer itself is refused.
+    A replaced ``forward`` that is not a method of the layer itself is rejected.
     """
     if "forward" not in recorded.attributes:
         return None
@@ -78,7 +78,7 @@ def recorded_forward(recorded: InertObject, kind: type[nn.Module], path: str) ->
     if not method.startswith("forward_") or not callable(getattr(kind, method, None)):
         found = f"{value.path}{value.args[1:]}" if isinstance(value, InertObject) and method == "" else repr(value)
         raise CheckpointError(
-            f"Layer {path or 'model'} ({recorded.name}) has a forward of its own ({method or found}), whose code is not "
+            f"Layer {path or 'model'} ({recorded.name}) has a replaced forward ({method or found}), whose code is not "
             "in the checkpoint.",
             hint=WAYS_OUT,
         )
@@ -86,7 +86,7 @@ def recorded_forward(recorded: InertObject, kind: type[nn.Module], path: str) ->
 
 
 class Usage:
-    """What the modules of a network read of themselves while it runs, and which parameters its output depends on."""
+    """Which of their attributes the modules of a network read while it runs, and which parameters affect its output."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -94,7 +94,7 @@ class Usage:
         self.unreached: set[int] = set()
 
     def run(self, images: torch.Tensor) -> torch.Tensor:
-        """The output for these images; whatever the network raises."""
+        """The output for these images. Exceptions of the network are not caught."""
         parameters = [parameter for parameter in self.model.parameters() if parameter.is_floating_point()]
         for parameter in parameters:
             parameter.requires_grad_(True)
@@ -116,7 +116,7 @@ class Usage:
         return shown.detach()
 
     def unaccounted(self, layer: Rebuilt) -> list[str]:
-        """What the checkpoint records of this layer and neither the run used nor ``UNUSED`` explains."""
+        """Names that the checkpoint records of this layer, but that the run did not use and ``UNUSED`` does not explain."""
         recorded, module = layer.recorded, layer.module
         reads, kind = self.reads.get(id(module), set()), recorded.name
         names = []
@@ -138,7 +138,7 @@ _one_at_a_time = threading.RLock()
 
 @contextmanager
 def _recorded_reads(reads: Mapping[int, set[str]]) -> Iterator[None]:
-    """Note every attribute that a module of ``reads`` (by id) is asked for, and by which name."""
+    """Record the name of every attribute that is read from a module of ``reads`` (by id)."""
 
     def noted(module: nn.Module, name: str) -> Any:
         seen = reads.get(id(module))
@@ -155,7 +155,7 @@ def _recorded_reads(reads: Mapping[int, set[str]]) -> Iterator[None]:
 
 
 def require_accounted(usage: Usage, layers: Sequence[Rebuilt], source: str) -> None:
-    """Refuse a network that records something which its rebuilt form does not use, by name."""
+    """Reject a network whose checkpoint records something that the rebuilt network does not use; the error names it."""
     found: list[tuple[Rebuilt, list[str]]] = []
     below: list[str] = []  # what is inside a child that was named already
     for layer in sorted(layers, key=lambda layer: layer.path.count(".")):
@@ -173,16 +173,16 @@ def require_accounted(usage: Usage, layers: Sequence[Rebuilt], source: str) -> N
     if not found:
         return
     layer, names = found[0]
-    others = f" ({len(found) - 1} more layers too)" if len(found) > 1 else ""
+    others = f" ({len(found) - 1} other layers too)" if len(found) > 1 else ""
     raise CheckpointError(
-        f"{source} cannot be rebuilt from class names: layer {layer.title} has {', '.join(names[:5])}{others}, which "
-        f"{layer.recorded.path} as known here does not use. Other code was saved under that name.",
+        f"{source} cannot be rebuilt from class names: layer {layer.title} has {', '.join(names[:5])}{others}, which the "
+        f"known {layer.recorded.path} does not use. The checkpoint was saved by other code with the same class name.",
         hint=WAYS_OUT,
     )
 
 
 def missing_in(error: BaseException, layers: Sequence[Rebuilt], usage: Usage) -> str | None:
-    """For a rebuilt network that fails: the layer that it fails in, with what was recorded of it and is not used."""
+    """For a rebuilt network that fails: the layer in which it fails, and the recorded names that this layer does not use."""
     at = {id(layer.module): layer for layer in layers}
     trace, failing = error.__traceback__, None
     while trace is not None:
@@ -192,4 +192,4 @@ def missing_in(error: BaseException, layers: Sequence[Rebuilt], usage: Usage) ->
     if failing is None or failing.module.__class__.__module__.startswith("torch."):
         return None
     names = usage.unaccounted(failing)
-    return f"layer {failing.title} records {', '.join(names[:5])}, unknown to this class" if names else None
+    return f"layer {failing.title} has {', '.join(names[:5])}, which its class does not use" if names else None

@@ -80,7 +80,7 @@ def _what_instead(contents: Any) -> str:
         return f", but {type(contents).__name__}"
     nested = [value for value in (contents.get("ema"), contents.get("model"), contents) if isinstance(value, dict)]
     if any(hasattr(value, "shape") for values in nested for value in values.values()):
-        return ", only weights by name (a state dict), without the network they belong to"
+        return ", only a state dict without the network that it belongs to"
     return f", but {', '.join(map(str, list(contents)[:5]))}" if contents else ": it is empty"
 
 
@@ -94,4 +94,4 @@ def _family(path: Path, model: InertObject) -> Family:
         return "new"
     if module in CLASSIC_MODULES and name in ("Model", "DetectionModel"):
         return "classic"
-    raise CheckpointError(f"{path} is a network of an unknown class: {model.path}.", hint=SUPPORTED)
+    raise CheckpointError(f"{path} contains a network of an unknown class: {model.path}.", hint=SUPPORTED)

@@ -1,4 +1,4 @@
-"""Ultralytics' own predictors, with a network of theirs: what link 0 compares with."""
+"""Predictions by Ultralytics' own predictors, which link 0 compares with."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _overrides(spec: ModelSpec) -> dict[str, Any]:
 
 
 def converted(result: Any, spec: ModelSpec) -> Any:
-    """Ultralytics' ``Results`` for one image as our prediction of the spec's task."""
+    """Convert Ultralytics' ``Results`` for one image to the prediction of the spec's task."""
     names = tuple(result.names[index] for index in sorted(result.names))
     if spec.task == "classify":
         scores = result.probs.cpu().numpy().data.astype(np.float32)
@@ -106,5 +106,5 @@ def _cropped(mask: Any) -> Mask:
 
 
 def _class_numbers(classes: Sequence[int | str] | None, labels: Sequence[str]) -> list[int] | None:
-    """Class numbers, the only form that Ultralytics accepts."""
+    """Class indices, the only form that Ultralytics accepts."""
     return None if classes is None else [labels.index(one) if one in labels else int(one) for one in classes]

@@ -25,9 +25,10 @@ def load_new(ctx: Conversion) -> DecodedOutput:
 
 
 def load_any(ctx: Conversion) -> ClassicModel | OriginalClassic | DecodedOutput:
-    """Either family; the file itself says which.
+    """Load a network of either family, determined by the file.
 
-    It is read as data and rebuilt. With ``--trust-checkpoint`` torch unpickles it instead, with the code that it names.
+    The file is read as data, and the network is rebuilt. With ``--trust-checkpoint``, torch unpickles the file instead,
+    which runs the code that it names.
     """
     source = Path(ctx.request.weights or ctx.request.source)
     if source.suffix in (".yaml", ".yml") or (not source.suffix and not source.exists()):

@@ -44,7 +44,7 @@ def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
     if not ctx.request.trust_checkpoint and Path(network.pt_path).exists():
         note_rebuilt(ctx)
     if not Path(network.pt_path).exists():
-        warn_of_random_weights(ctx, network.pt_path, "give a trained checkpoint (.pt)")
+        warn_of_random_weights(ctx, network.pt_path, "use a trained checkpoint (.pt)")
     spec = ModelSpec(
         inputs=(InputSpec.image(height, width, channels=input_channels(network)),),
         outputs=outputs_of(head, len(names)),
@@ -59,7 +59,7 @@ def new_family_spec(ctx: Conversion, model: DecodedOutput) -> ModelSpec:
 
 
 def note_rebuilt(ctx: Conversion) -> None:
-    """Put into the report that the network was rebuilt; only link 0 compares it with the code that made it."""
+    """Report that the network was rebuilt: only link 0 compares it with the original code."""
     if not any(finding.rule == "rebuilt" for finding in ctx.findings):
         ctx.findings.append(
             Finding(
@@ -67,8 +67,8 @@ def note_rebuilt(ctx: Conversion) -> None:
                 severity="info",
                 operator="",
                 count=1,
-                message="The network is rebuilt from the class names in the checkpoint, which does not hold its code.",
-                advice="Link 0 compares it with the framework: give --image.",
+                message="The network is rebuilt from the class names in the checkpoint, which does not contain its code.",
+                advice="Pass --image, so that link 0 compares it with the framework.",
             )
         )
 

@@ -60,11 +60,11 @@ def load_new_family(path_or_name: str | os.PathLike[str], trust: bool = False) -
 def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     """Rebuild a checkpoint of the new family."""
     if checkpoint.family != "new":
-        raise checkpoint.error("a classic YOLOv5 checkpoint.", "Convert it with --adapter yolov5.")
+        raise checkpoint.error("this is a classic YOLOv5 checkpoint.", "Convert it with --adapter yolov5.")
     grafted = graft(checkpoint.model, _layer_class, _REPLACED)
     model = grafted.module
     if not isinstance(model, tuple(MODELS.values())) or not isinstance(model._modules.get("model"), nn.Sequential):
-        raise checkpoint.error("the network in it is of another kind.", SUPPORTED)
+        raise checkpoint.error("the network is not of a supported class.", SUPPORTED)
     train_args = checkpoint.contents.get("train_args")
     args = {**DEFAULT_CFG_DICT, **(train_args if isinstance(train_args, dict) and is_plain(train_args) else {})}
     return _finished(model, str(checkpoint.path), args, grafted.layers)
@@ -98,7 +98,7 @@ def network_by_unpickling(path: Path) -> nn.Module:
 def network_from_unpickled(model: Any, path: Path, train_args: Any = None) -> nn.Module:
     """The network that ``network_by_unpickling`` found, checked and finished."""
     if not isinstance(model, tuple(MODELS.values())):
-        raise CheckpointError(f"{path} is not a supported model, but {type(model).__name__}.", hint=SUPPORTED)
+        raise CheckpointError(f"{path} contains a {type(model).__name__}, which is not supported.", hint=SUPPORTED)
     given = train_args if isinstance(train_args, dict) else getattr(model, "args", None)
     return _finished(model, str(path), {**DEFAULT_CFG_DICT, **(given if isinstance(given, dict) else {})})
 
@@ -119,7 +119,7 @@ def _layer_class(recorded: InertObject) -> type[nn.Module] | None:
 
 
 def _nothing(recorded: InertObject, child: Callable[[str], nn.Module]) -> nn.Module:
-    """For what only training uses: the flow that YOLO26's pose loss learns."""
+    """A placeholder for the flow model of YOLO26's pose loss, which only training uses."""
     return nn.Identity()
 
 
@@ -134,7 +134,7 @@ def _model_name(config: Mapping[str, Any]) -> str:
     for kind in KINDS:
         if last in kind.heads:
             return kind.model.__name__
-    raise CheckpointError(f"A config that ends in {last} is not supported.", hint=SUPPORTED)
+    raise CheckpointError(f"Configs that end in {last} are not supported.", hint=SUPPORTED)
 
 
 def _finished(model: Any, source: str, args: dict[str, Any], layers: Sequence[Rebuilt] = ()) -> nn.Module:

@@ -45,7 +45,7 @@ Builder = Callable[[InertObject, Callable[[str], nn.Module]], nn.Module]
 
 @dataclass(frozen=True, slots=True)
 class Grafted:
-    """A rebuilt module, and each layer in it with what was recorded of it."""
+    """A rebuilt module, and its layers with their records."""
 
     module: nn.Module
     layers: Sequence[Rebuilt]
@@ -56,9 +56,9 @@ def graft(
 ) -> Grafted:
     """Rebuild a module and everything below it, float32, eval.
 
-    ``classes`` gives the class for what was recorded of a layer, or None: then a ``CheckpointError`` names the layer.
-    ``replaced``: dotted name to a function that builds the module itself from the record, accounts for all of it, and is
-    given a function that grafts a child. ``path``: where the module is in its network.
+    ``classes`` returns the class for the record of a layer; if it returns None, a ``CheckpointError`` names the layer.
+    ``replaced`` maps a dotted name to a function that builds the module from the record, checks all of it, and gets a
+    function that rebuilds a child. ``path``: the position of the module in its network.
     """
     builder = _Graft(classes, replaced or {})
     return Grafted(builder.module(recorded, path).eval(), builder.layers)
@@ -72,10 +72,10 @@ def check_runs(
     layers: Sequence[Rebuilt] = (),
     channels: int = 3,
 ) -> None:
-    """Run a rebuilt network once on a small image: a file can be well-formed, and still not a network.
+    """Run a rebuilt network once on a small image, because a well-formed file may still not be a working network.
 
-    ``shape``: of the output for one image, from the number of cells of all levels; the strides say how many there are.
-    ``layers``: what was recorded of each; what the run does not use of it is refused by name.
+    ``shape``: the output shape for one image, given the number of cells of all levels, which follows from the strides.
+    ``layers``: the layers with their records; anything recorded that the run does not use is rejected by name.
     """
     steps = [int(step) for step in strides]
     size = 2 * max(*steps, 32)
@@ -94,12 +94,12 @@ def check_runs(
         ) from error
     found = list(output.shape)
     if found != expected:
-        raise CheckpointError(f"The network in {source} gives an output of shape {found} instead of {expected}.")
+        raise CheckpointError(f"The network in {source} returns an output of shape {found} instead of {expected}.")
     require_accounted(usage, layers, source)
 
 
 def input_channels(model: nn.Module) -> int:
-    """The channels of the images that a network takes: those of its first convolution, before ``Focus`` a quarter."""
+    """The number of image channels: that of the first convolution, or a quarter of it after ``Focus``."""
     for module in model.modules():
         if isinstance(module, Focus):
             return int(module.conv.conv.in_channels) // 4
@@ -118,7 +118,7 @@ class _Graft:
 
     def module(self, recorded: Any, where: str, depth: int = 0) -> nn.Module:
         if not isinstance(recorded, InertObject) or depth > MAX_DEPTH:
-            raise CheckpointError(f"The network in this checkpoint is malformed at {where or 'the top'}.")
+            raise CheckpointError(f"The network in this checkpoint is malformed at {where or 'its root'}.")
         key = id(recorded)  # one activation is often shared by every layer
         if key in self.done:
             module = self.done[key]
@@ -154,8 +154,8 @@ class _Graft:
         kind = (LEAVES if leaf else CONTAINERS).get(name) if in_torch else self.classes(recorded)
         if kind is None:
             raise CheckpointError(
-                f"Layer {where or 'model'} is of a class that cannot be rebuilt: {recorded.path}.",
-                hint=f"The layers that can be are listed in the docs, on the page of YOLO checkpoints. {WAYS_OUT}",
+                f"The class of layer {where or 'model'} cannot be rebuilt: {recorded.path}.",
+                hint=f"For the supported layers, see docs/how-to/custom-checkpoint.md. {WAYS_OUT}",
             )
         if leaf:
             module = build_leaf(recorded)
@@ -177,10 +177,10 @@ class _Graft:
 
 
 def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, Any]:
-    """The attributes that are data: numbers, text, tensors, and containers of such.
+    """The attributes that are data: numbers, text, tensors, and containers of these.
 
-    What inference does not use may be anything: data is kept (unless it is left over from an export), the rest dropped.
-    ``ValueError`` for anything else that is not data, or that hides a method of the class.
+    Attributes that inference does not use may be anything: data is kept (unless it remains from an export), the rest is
+    dropped. Raises a ``ValueError`` for any other attribute that is not data, or that hides a method of the class.
     """
     settings = {}
     for name, value in recorded.attributes.items():
@@ -191,7 +191,7 @@ def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, An
         if unused and (name in STALE or callable(hides)):
             continue
         if name.startswith("__") or callable(hides):
-            raise ValueError(f"it replaces {name} of its class by {_described(value)}")
+            raise ValueError(f"it replaces {name} of its class with {_described(value)}")
         if isinstance(value, torch.Tensor):
             settings[name] = value.float() if value.is_floating_point() else value
         elif is_plain(value):

@@ -23,7 +23,7 @@ class UltralyticsRecognizer:
         if facts.kind == "checkpoint":
             return _checkpoint(facts)
         if facts.kind in ("name", "config") and _CONFIG_NAME.fullmatch(PurePath(facts.source).name):
-            return _named(facts, "a model configuration of Ultralytics")
+            return _named(facts, "an Ultralytics model configuration")
         return ()
 
 
@@ -39,7 +39,7 @@ def _checkpoint(facts: SourceFacts) -> Iterable[Match]:
         return ()
     config = _config_name(facts.content, network.get("yaml"))
     adapter = "yolov5" if config.startswith("yolov5") else "yolo"
-    described = f"{kind} of Ultralytics" + (f", {config}" if config else "")
+    described = f"an Ultralytics {kind}" + (f", {config}" if config else "")
     if kind in OTHER_TASKS:
         reason = f"{described}: {OTHER_TASKS[kind]} is not supported"
         return (Match(adapter=adapter, certainty="none", reason=reason),)

@@ -1,4 +1,4 @@
-"""Patches of what segmentation, pose and rotated boxes add to Ultralytics' head, and of end-to-end heads."""
+"""Patches for what segmentation, pose and rotated boxes add to Ultralytics' head, and for end-to-end heads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _HEAD = "ultralytics.nn.modules.head"
 
 
 def task_patches(model: nn.Module) -> list[Patch]:
-    """Of what segmentation, pose and rotated boxes add to the head, and of end-to-end heads."""
+    """The patches that this network needs for its task, or for its end-to-end head."""
     found: list[Patch] = []
     for kind, name, replacement in (
         (Segment, "Segment.forward_head", _forward_masks),
@@ -62,13 +62,13 @@ def task_patches(model: nn.Module) -> list[Patch]:
 
 
 def _joined(branches: Any, x: list[torch.Tensor], channels: int) -> torch.Tensor:
-    """What the branch of each level gives: [B, channels, N]."""
+    """The outputs of the branches of all levels: [B, channels, N]."""
     counts = [height * width for height, width in map(cell_counts, x)]
     return torch.cat([branches[i](x[i]).view(-1, channels, counts[i]) for i in range(len(x))], -1)
 
 
 def _with(self: Detect, x: list[torch.Tensor], box_head: Any, cls_head: Any, **more: Any) -> dict[str, Any]:
-    """The dictionary of the base class, and what a task adds; empty for a branch that fusing removed."""
+    """The output dict of the base class, with the output of the task; empty if fusing removed the branch."""
     found: dict[str, Any] = Detect.forward_head(self, x, box_head, cls_head)  # type: ignore[no-untyped-call]
     return {**found, **more}
 

@@ -99,11 +99,11 @@ def build_leaf(recorded: InertObject) -> nn.Module:
 
 
 def _require_same_settings(leaf: nn.Module, recorded: InertObject) -> None:
-    """A layer of torch is known by its settings: one that its class does not have, or has otherwise, is refused."""
+    """Reject settings of a torch layer that its class does not have, or that differ from those it was built with."""
     children = recorded.mapping("_modules")
     others = [name for name, child in children.items() if child is not None and name not in leaf._modules]
     if others:
-        raise ValueError(f"it has {', '.join(others[:3])} inside, which {recorded.name} of torch does not have")
+        raise ValueError(f"it contains {', '.join(others[:3])}, which torch's {recorded.name} does not have")
     for name, value in recorded.attributes.items():
         if name in _DERIVED and getattr(leaf, "padding_mode", "zeros") == "zeros":
             continue
@@ -113,7 +113,7 @@ def _require_same_settings(leaf: nn.Module, recorded: InertObject) -> None:
         if own is _ABSENT or not _same(own, value):
             raise ValueError(
                 f"its {name} is {reprlib.repr(value)}, "
-                + (f"unknown to {recorded.name} of torch" if own is _ABSENT else f"not {reprlib.repr(own)}")
+                + (f"which torch's {recorded.name} does not have" if own is _ABSENT else f"not {reprlib.repr(own)}")
             )
 
 

@@ -1,4 +1,4 @@
-"""What checkpoints record of each class and inference does not use, with the reason."""
+"""What checkpoints record of each class but inference does not use, with the reason."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _BOOKKEEPING = frozenset(
 )
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
-_PARSER = "written by the parser of the configuration, for its summary"
-_SIZE = "a number of channels that the tensors have in their shapes"
-_CACHE = "computed anew for each input size"
-_TRAINING = "used in training only"
-_EXPORT = "a switch of export and training"
+_PARSER = "written by the config parser, for its summary"
+_SIZE = "a size that the shapes of the tensors also define"
+_CACHE = "recomputed for each input size"
+_TRAINING = "used only in training"
+_EXPORT = "a switch for export or training"
 
 # What inference does not use, by class ("" stands for every class), with the reason.
 UNUSED: Mapping[str, Mapping[str, str]] = {
     "": {
-        "i": "the place of the layer, which is compared with its place in the network",
+        "i": "the index of the layer, which is compared with its position in the network",
         "np": _PARSER,
         "type": _PARSER,
         "num_batches_tracked": "counts batches in training",
-        "inplace": "decides where a result is stored, not what it is",
+        "inplace": "decides where a result is stored, not its value",
         "default_act": "the activation is recorded as a child",
     },
     "A2C2f": {"c": _SIZE},
@@ -57,11 +57,11 @@ UNUSED: Mapping[str, Mapping[str, str]] = {
     "ELAN1": {"c": _SIZE},
     "PSA": {"c": _SIZE},
     "DeformableTransformerDecoder": {"hidden_dim": _SIZE, "num_layers": _SIZE},
-    "MSDeformAttn": {"im2col_step": "of a compiled kernel"},
+    "MSDeformAttn": {"im2col_step": "a parameter of the compiled kernel"},
     "RTDETRDecoder": {
         "denoising_class_embed": _TRAINING,
-        "enc_score_head": "ranks the queries, which leaves no gradient",
-        "dec_score_head": "of its layers only the last is used in inference",
+        "enc_score_head": "ranks the queries, which has no gradient",
+        "dec_score_head": "only its last layer is used in inference",
         "hidden_dim": _SIZE,
         "nl": _SIZE,
         "num_decoder_layers": _SIZE,
@@ -92,15 +92,15 @@ UNUSED: Mapping[str, Mapping[str, str]] = {
         "anchor_grid": _CACHE,
         "onnx_dynamic": _EXPORT,
         "legacy": "decides which layers are built; they are recorded",
-        "max_det": "of end-to-end heads",
-        "agnostic_nms": "of end-to-end heads",
-        "_end2end": "of end-to-end heads",
-        "end2end": "of end-to-end heads",
+        "max_det": "used only by end-to-end heads",
+        "agnostic_nms": "used only by end-to-end heads",
+        "_end2end": "used only by end-to-end heads",
+        "end2end": "used only by end-to-end heads",
     },
     "Segment": {"npr": _SIZE},
     "Segment26": {"npr": _SIZE},
     "Pose26": dict.fromkeys(("flow_model", "cv4_sigma", "one2one_cv4_sigma", "nk_sigma"), _TRAINING),
-    "PoseModel": {"kpt_shape": "the head has it too"},
+    "PoseModel": {"kpt_shape": "also recorded in the head"},
     "Proto26": {"semseg": _TRAINING},
     "DetectionModel": dict.fromkeys(
         [
@@ -141,6 +141,6 @@ _BASES: Mapping[str, str] = {
 def reason_unused(kind: str, name: str) -> str | None:
     """Why inference does not use what a layer of this class records under this name; ``None`` if it is expected to."""
     if name in _BOOKKEEPING or name in (*HOOKS, "forward"):
-        return "kept by torch.nn.Module"
+        return "managed by torch.nn.Module"
     base = _BASES.get(kind, kind)
     return UNUSED.get(kind, {}).get(name) or UNUSED.get(base, {}).get(name) or UNUSED[""].get(name)

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 @dataclass(frozen=True)
 class YoloOptions:
-    """What is exported of a network that has two heads.
+    """Options for networks with two heads.
 
-    - ``end2end``: the end-to-end head of YOLOv10 and YOLO26, [B, 300, 6], which needs no NMS; ``false`` takes the other
-      one, [B, 4 + nc, N]. By default the end-to-end head where there is one
+    - ``end2end``: export the end-to-end head of YOLOv10 and YOLO26, [B, 300, 6], which needs no NMS, or with ``false`` the
+      other head, [B, 4 + nc, N]. Default: the end-to-end head, if there is one
     """
 
     INPUTS: ClassVar[tuple[str, ...]] = ("images",)

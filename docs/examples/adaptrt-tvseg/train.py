@@ -1,6 +1,6 @@
-"""Trains LR-ASPP for a moment on drawn images: red and blue shapes on gray. Writes shapes.pth and val/, eight test images.
+"""Trains LR-ASPP for a few seconds on drawn images: red and blue shapes on gray. Writes shapes.pth, and val/ with eight images.
 
-The network starts from random weights, since nothing is downloaded; this is an example of a checkpoint, not of training.
+The network starts from random weights, because nothing is downloaded. This shows a checkpoint, not how to train.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Half precision by NVIDIA ModelOpt's AutoCast, instead of adaptrt's own rules. See ``[settings.modelopt]``."""
+"""Reduces precision with AutoCast of NVIDIA ModelOpt instead of adaptrt's own rules. See ``[settings.modelopt]``."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from adaptrt_modelopt.settings import settings_of
 
 @hookimpl(wrapper=True)
 def model_spec(ctx: Conversion) -> Generator[None, ModelSpec, ModelSpec]:
-    """Adds nothing: a mistake in the settings should be known before minutes are spent."""
+    """Checks the settings, so that an invalid one is reported before the conversion runs. Changes nothing."""
     settings_of(ctx)
     return (yield)
 
 
 @hookimpl
 def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path | None:
-    """The graph with the types that AutoCast chooses, wherever core would choose them itself."""
+    """The graph with the types that AutoCast chooses, if the graph needs casts at all."""
     if not ctx.reduced_graph:
         return None
     settings = settings_of(ctx)

@@ -17,9 +17,9 @@ from adaptrt_modelopt.settings import Settings
 def write_autocast(
     ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision, settings: Settings
 ) -> Path | None:
-    """The graph as AutoCast types it; inputs and outputs stay float32, and so does what the decode of boxes computes.
+    """The graph with AutoCast's types; inputs, outputs and box decoding stay float32.
 
-    ``None`` where the graph has these types already: that is left to core.
+    ``None`` if the graph already has these types; core handles that case.
     """
     low = onnx.TensorProto.DataType.Value(precision.onnx_type.upper())
     source = onnx.load(str(onnx_path), load_external_data=False)
@@ -47,8 +47,8 @@ def write_autocast(
         )
     except Exception as error:  # AutoCast raises what onnx, ONNX Runtime and its own asserts raise
         raise GraphError(
-            f"AutoCast cannot give this graph {precision.name}: {type(error).__name__}: {error}",
-            hint='Without it, adaptrt\'s own rules are used: [plugins] disable = ["modelopt"] in plugins.toml.',
+            f"AutoCast cannot convert this graph to {precision.name}: {type(error).__name__}: {error}",
+            hint='To use adaptrt\'s own rules, disable it in plugins.toml: [plugins] disable = ["modelopt"]',
         ) from error
     del model.metadata_props[:]
     model.metadata_props.extend(source.metadata_props)  # the spec travels in there
@@ -56,14 +56,14 @@ def write_autocast(
     onnx.save(model, str(path))
     casts = sum(node.op_type == "Cast" for node in model.graph.node)
     ctx.notes.append(
-        f"{precision.name}: by AutoCast of nvidia-modelopt {version('nvidia-modelopt')}, ranges measured on "
-        f"{samples or 'random'} inputs, {len(kept)} nodes kept in float32 beforehand; {casts} casts"
+        f"{precision.name}: types chosen by AutoCast (nvidia-modelopt {version('nvidia-modelopt')}), ranges measured on "
+        f"{samples or 'random'} inputs, {len(kept)} nodes excluded in advance; {casts} casts"
     )
     return path
 
 
 def write_samples(ctx: Conversion, folder: Path, count: int) -> int:
-    """A file for each of the first inputs that the conversion is verified with; how many there are."""
+    """Write one file for each of the first verification samples; returns their number."""
     folder.mkdir()
     samples = list(ctx.samples)[:count]
     for number, sample in enumerate(samples):

@@ -69,6 +69,6 @@ def test_a_dynamic_size_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_other_exporter_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"through the TorchScript exporter only: .*_shape_as_tensor") as caught:
+    with pytest.raises(UsageError, match=r"requires the TorchScript exporter: .*_shape_as_tensor") as caught:
         converted(tmp_path, CONFIGS[name], exporter="dynamo")
     assert "--exporter torchscript" in str(caught.value)

@@ -49,7 +49,9 @@ def test_autocast_types_the_graph_and_the_links_hold(tiny: str, image: Path, pre
     assert {link.number: link.status for link in report.links if link.number != 4} == dict.fromkeys(
         (0, 1, 2, 3, 5), "passed"
     )
-    (note,) = (note for note in report.notes if note.startswith(f"{precision}: by AutoCast of nvidia-modelopt"))
+    (note,) = (
+        note for note in report.notes if note.startswith(f"{precision}: types chosen by AutoCast (nvidia-modelopt")
+    )
     assert "ranges measured on 2 inputs" in note
     model = typed(report)
     assert half_weights(model, precision) > 0
@@ -95,7 +97,7 @@ def test_settings_reach_autocast(tiny: str) -> None:
 
 def test_what_autocast_cannot_do_says_what_to_do_without_it(tiny: str) -> None:
     Path("plugins.toml").write_text('[settings.modelopt]\nnodes_to_exclude = ["("]\n')
-    with pytest.raises(GraphError, match="AutoCast cannot give this graph fp16") as caught:
+    with pytest.raises(GraphError, match="AutoCast cannot convert this graph to fp16") as caught:
         convert()
     assert caught.value.hint is not None
     assert "disable" in caught.value.hint

@@ -36,7 +36,7 @@ class Expand(nn.Module):
 
 
 class MixConv2d(nn.Module):
-    """Convolutions of several sizes beside each other, then BatchNorm and activation."""
+    """Parallel convolutions of several sizes, then BatchNorm and activation."""
 
     m: nn.ModuleList
     bn: nn.Module

@@ -45,8 +45,8 @@ class AnchorDetect(nn.Module):
             self.register_buffer(name, torch.zeros(0), persistent=False)
 
     def constants(self, height: int, width: int) -> dict[str, Any]:
-        """The attributes that make the grid constant for inputs of this size, in pixels; other sizes still work, computed
-        anew."""
+        """The attributes that make the grid constant for inputs of this size, in pixels; for other sizes, the grid is
+        recomputed."""
         sizes = [(round(height / step), round(width / step)) for step in self.strides]
         return {"sizes": sizes, **dict(zip(("offset", "scale", "area"), self._grids(sizes), strict=True))}
 

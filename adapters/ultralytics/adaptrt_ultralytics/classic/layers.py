@@ -54,7 +54,7 @@ HAND_WRITTEN: Mapping[str, type[nn.Module]] = {  # predate torch's own
 
 
 def layer_class(recorded: InertObject) -> type[nn.Module] | None:
-    """The class for a layer of the checkpoint; None where there is none that computes the same."""
+    """The class for a layer of the checkpoint; None if no class computes the same."""
     module, _, name = recorded.path.rpartition(".")
     if module in HOMES:
         return LAYERS.get(name)

@@ -75,13 +75,13 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
     recorded = checkpoint.model
     root = recorded.mapping("_modules").get("model")
     if not isinstance(root, InertObject):
-        raise checkpoint.error("the network in it has no layers.", SUPPORTED)
+        raise checkpoint.error("the network has no layers.", SUPPORTED)
     heads = {f"{module}.Detect": _head_builder(checkpoint) for module in CLASSIC_MODULES}
     require_known(recorded)
     grafted = graft(root, layer_class, heads, path="model")
     layers = grafted.module
     if not isinstance(layers, nn.Sequential) or len(layers) < 2 or not isinstance(layers[-1], AnchorDetect):
-        raise checkpoint.error("the network in it does not end in an anchor head.", SUPPORTED)
+        raise checkpoint.error("the network does not end in an anchor head.", SUPPORTED)
     _check_wiring(checkpoint, layers)
     yaml = recorded.get("yaml")
     model = ClassicModel(layers, _names(checkpoint, layers[-1].nc), yaml if _is_config(yaml) else {})
@@ -108,7 +108,7 @@ def _check_wiring(checkpoint: Checkpoint, layers: nn.Sequential) -> None:
     for index, layer in enumerate(layers):
         source, place = layer.__dict__.get("f"), layer.__dict__.get("i", index)
         if place != index:
-            raise checkpoint.error(f"layer {index} says that it is layer {reprlib.repr(place)}.", SUPPORTED)
+            raise checkpoint.error(f"layer {index} records the index {reprlib.repr(place)}.", SUPPORTED)
         sources = source if isinstance(source, (list, tuple)) else [source]
         if not sources or not all(
             type(each) is int and -index <= each < max(index, 1) for each in sources if each != -1
@@ -137,10 +137,10 @@ def _head_builder(checkpoint: Checkpoint) -> Builder:
         width = widths.pop()
         classes = width // count - 5
         if width % count or classes < 1:
-            raise ValueError(f"{width} channels do not divide into {count} anchors")
+            raise ValueError(f"{width} channels cannot be divided among {count} anchors")
         for name, number in (("no", classes + 5), ("nc", classes), ("na", count), ("nl", levels)):
             if recorded.get(name, number) != number:
-                raise ValueError(f"its {name} is {reprlib.repr(recorded.get(name))}, and its tensors say {number}")
+                raise ValueError(f"its {name} is {reprlib.repr(recorded.get(name))}, but its tensors require {number}")
         head = AnchorDetect(list(convs), anchors, stride, classes)
         head.__dict__.update(f=recorded.get("f"), i=recorded.get("i"), type=recorded.path)
         return head

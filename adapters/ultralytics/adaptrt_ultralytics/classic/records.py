@@ -63,7 +63,7 @@ _HEAD = frozenset(
 
 
 def require_known(recorded: InertObject) -> None:
-    """Refuse what the classic network does not record, and hooks."""
+    """Reject hooks, and anything that a classic network does not record."""
     require_no_hooks(recorded, "")
     recorded_forward(recorded, AnchorDetect, "")  # no class has a short form of it: any but its own is refused
     _require(recorded, "the network", _MODEL)
@@ -88,7 +88,7 @@ def _require(recorded: InertObject, what: str, known: frozenset[str]) -> None:
     found = [name for name in dict.fromkeys(names) if name not in known and reason_unused(recorded.name, name) is None]
     if found:
         raise CheckpointError(
-            f"The checkpoint records of {what} ({recorded.path}) what {recorded.name} of the repository does not have: "
-            f"{', '.join(found[:5])}.",
+            f"The checkpoint records attributes of {what} ({recorded.path}) that {recorded.name} in the repository does "
+            f"not have: {', '.join(found[:5])}.",
             hint=WAYS_OUT,
         )

@@ -1,4 +1,4 @@
-"""Adapter ``tvseg``: the source is the name of a segmentation model of torchvision; ``--weights`` is its state dict."""
+"""Adapter ``tvseg``: the source is the name of a torchvision segmentation model; ``--weights`` is its state dict."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from torch import nn
 
 HEADS = ("classifier.low_classifier.weight", "classifier.4.weight")  # LR-ASPP; DeepLabV3 and FCN
-COUNTERS = "num_batches_tracked"  # of BatchNorm: some checkpoints lack them, and nothing reads them
+COUNTERS = "num_batches_tracked"  # of BatchNorm: missing in some checkpoints, and not used in inference
 STRIDE = 16  # of the deepest features
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's SemanticSegmentation preset
 
 
 @dataclass(frozen=True)
 class Options:
-    """``labels``: the names of the classes, background first. ``num_classes``: where neither weights nor labels say it."""
+    """``labels``: class names, background first. ``num_classes``: required if neither weights nor labels are given."""
 
     labels: tuple[str, ...] = ()
     num_classes: int = 21
@@ -50,7 +50,7 @@ def adapter_options() -> type[Options]:
 
 @hookimpl
 def load_model(ctx: Conversion) -> nn.Module:
-    """torchvision's own network; random weights, the same each time, where none are given."""
+    """torchvision's own network; without ``--weights``, random weights with a fixed seed."""
     import torch
     from torchvision.models import get_model, list_models, segmentation
 
@@ -69,7 +69,7 @@ def load_model(ctx: Conversion) -> nn.Module:
             weights,
             ctx.request.weights,
             network=name,
-            hint="Name the model that the weights were trained for.",
+            hint="Specify the model that the weights were trained for.",
             ignored=lambda key: key.endswith(COUNTERS),
         )
     return model.eval()
@@ -77,14 +77,12 @@ def load_model(ctx: Conversion) -> nn.Module:
 
 @hookimpl
 def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec:
-    """Images stretched to the input, normalized as torchvision's preset does it; one logit a class and pixel."""
+    """Images are resized to the input and normalized as in torchvision's preset; one logit per class and pixel."""
     state = model.state_dict()
     classes = len(next(state[key] for key in HEADS if key in state))
     labels = ctx.options.labels or tuple(f"class {number}" for number in range(classes))
     if len(labels) != classes:
-        raise UsageError(
-            f"{len(labels)} labels were given, the model has {classes} classes.", hint="Background is one."
-        )
+        raise UsageError(f"Got {len(labels)} labels for {classes} classes.", hint="The background is also a class.")
     return ModelSpec(
         inputs=(InputSpec.image(512, 512),),
         outputs=(OutputSpec("logits", groups=(OutputGroup("logits", "logits"),)),),
@@ -98,7 +96,7 @@ def model_spec(ctx: Conversion, model: nn.Module) -> ModelSpec:
 @hookimpl
 def patches(spec: ModelSpec) -> list[FunctionPatch]:
     if spec.dynamic_size:
-        return []  # the sizes belong in the graph then
+        return []  # the sizes must then be part of the graph
     return [
         FunctionPatch(
             target="torch.nn.functional:interpolate",
@@ -118,7 +116,7 @@ def interpolate_by_factor(
     *args: Any,
     **keywords: Any,
 ) -> torch.Tensor:
-    """The same image sizes, by whole factors instead of by ``size``."""
+    """Resize to the same size by an integer scale factor instead of ``size``."""
     if size is None or isinstance(size, int):
         return original(input, size, *args, **keywords)
     pairs = [(int(new), int(old)) for new, old in zip(size, input.shape[2:], strict=True)]
@@ -129,14 +127,14 @@ def interpolate_by_factor(
 
 @hookimpl
 def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> SemanticMap:
-    """torchvision's own inference: its preset, its network, the logits resized to the image. No code of adaptrt's is used."""
+    """torchvision's own inference: its preset, its network, the logits resized to the image, without code of adaptrt."""
     import torch
     from PIL import Image
     from torchvision.models import get_model_weights
     from torchvision.transforms.functional import resize
 
     photo = Image.open(image).convert("RGB")
-    weights = get_model_weights(ctx.request.source).DEFAULT  # their preset alone: nothing is loaded
+    weights = get_model_weights(ctx.request.source).DEFAULT  # only for the preset: no weights are loaded
     batch = weights.transforms(resize_size=None)(resize(photo, list(spec.image_size)))[None]
     with torch.inference_mode():
         logits = load_model(ctx)(batch)["out"]

@@ -1,4 +1,4 @@
-"""The adapter keeps adaptrt's contract: it loads, exports both ways, and is right alone and in batches."""
+"""Runs adaptrt's adapter contract: loading, both exporters, and correct results for single samples and batches."""
 
 from __future__ import annotations
 

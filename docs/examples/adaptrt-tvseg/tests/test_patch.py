@@ -1,4 +1,4 @@
-"""The patch: the same result as the original, and a worse graph without it."""
+"""Tests of the patch: the result stays the same, and the graph is worse without it."""
 
 from __future__ import annotations
 

@@ -11,15 +11,15 @@ import torch
 from adaptrt import ModelError
 
 OWN = ("GFLHead", "LDHead", "YOLOXHead", "YOLOV3Head")
-"""Heads that decode in their own way, and are supported here."""
+"""Supported heads that override mmdet's generic decoding."""
 CODERS = ("DeltaXYWHBBoxCoder", "DistancePointBBoxCoder", "TBLRBBoxCoder")
 _GENERIC = ("predict", "predict_by_feat", "_predict_by_feat_single", "_bbox_post_process")
 
 
 def head_problem(head: Any) -> str | None:
-    """Why the boxes of this head cannot be decoded here; ``None`` if they can.
+    """The reason why the boxes of this head cannot be decoded in the graph; ``None`` if they can.
 
-    Any head that leaves mmdet's generic decoding as it is, and has one of ``CODERS``, is supported.
+    A head is supported if it does not override mmdet's generic decoding and has one of ``CODERS``.
     """
     from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 
@@ -30,9 +30,9 @@ def head_problem(head: Any) -> str | None:
         return None
     changed = [method for method in _GENERIC if getattr(type(head), method) is not getattr(BaseDenseHead, method)]
     if changed:
-        return f"it decodes its boxes in its own way ({changed[-1]})"
+        return f"it overrides the decoding of boxes ({changed[-1]})"
     if getattr(getattr(head, "loss_cls", None), "custom_cls_channels", False):  # SSD has no loss_cls
-        return "its loss has its own activation"
+        return "its loss uses a custom activation"
     coder = type(head.bbox_coder).__name__
     if coder not in CODERS:
         return f"it encodes boxes with {coder}"

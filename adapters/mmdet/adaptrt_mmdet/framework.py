@@ -53,7 +53,7 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
 def note_replaced_ops(ctx: Conversion) -> None:
     """The report says which of mmcv's compiled ops were computed by torchvision."""
     ops = replaced_ops()
-    note = f"mmcv's compiled {' and '.join(ops)} are not installed; torchvision's were called in their place."
+    note = f"mmcv's compiled ops ({', '.join(ops)}) are not installed; torchvision's functions were used instead."
     if ops and note not in ctx.notes:
         ctx.notes.append(note)
 

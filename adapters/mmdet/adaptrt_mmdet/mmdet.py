@@ -1,4 +1,4 @@
-"""Adapter ``mmdet``: detectors of MMDetection with one stage or two, from images to boxes in pixels and scores, or to masks."""
+"""Adapter ``mmdet``: one-stage and two-stage detectors of MMDetection, from images to boxes in pixels and scores, or to masks."""
 
 from __future__ import annotations
 

@@ -131,8 +131,8 @@ def two_stage_spec(ctx: Conversion, model: TwoStageDetector) -> ModelSpec:
             hint="Make only the batch dynamic (--imgsz HxW), and run a conversion for each size.",
         )
     ctx.notes.append(
-        f"NMS in the graph: Cluster-NMS in {model.rounds} rounds, of proposals and of the {model.candidates} best "
-        "detections; nms_converged is 0 for an image where that was not enough."
+        f"NMS in the graph: Cluster-NMS in {model.rounds} rounds, for proposals and for the {model.candidates} "
+        "highest-scoring detections; nms_converged is 0 for images that need more rounds."
     )
     return spec
 

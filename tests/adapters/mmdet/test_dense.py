@@ -137,7 +137,7 @@ def test_a_fixed_size_is_counted_before_the_export(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("detr_r50_8xb2-150e_coco", "belongs to the DETR family"),
-        ("paa_r50_fpn_1x_coco", "PAAHead is not supported: it decodes its boxes in its own way"),
+        ("paa_r50_fpn_1x_coco", "PAAHead is not supported: it overrides the decoding of boxes"),
         ("solo_r50_fpn_1x_coco", "SOLO is not supported"),
     ],
 )

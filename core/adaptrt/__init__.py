@@ -69,6 +69,7 @@ from adaptrt.specs import (
     Task,
     Tolerance,
 )
+from adaptrt.specs.calibration import CalibrationRequest, LabeledData
 from adaptrt.specs.commands import Command
 from adaptrt.specs.decoders import Decoder, find_decoder
 from adaptrt.specs.recognizers import Match, Recognizer, SourceFacts
@@ -79,6 +80,7 @@ __all__ = [
     "AdaptrtError",
     "BuildError",
     "BuildOptions",
+    "CalibrationRequest",
     "CheckpointError",
     "Classification",
     "Command",
@@ -101,6 +103,7 @@ __all__ = [
     "ImageMeta",
     "ImageTransform",
     "InputSpec",
+    "LabeledData",
     "Mask",
     "Match",
     "Metric",

@@ -11,8 +11,17 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
     from adaptrt.pipeline.observer import Observer
     from adaptrt.report import Report
-    from adaptrt.request import BuildRequest, Exporter, NmsRequest, Request, Require, ShapeRequest, Verify
+    from adaptrt.request import (
+        BuildRequest,
+        Exporter,
+        NmsRequest,
+        Request,
+        Require,
+        ShapeRequest,
+        Verify,
+    )
     from adaptrt.specs import BuildOptions
+    from adaptrt.specs.calibration import CalibrationRequest, LabeledData
 
 StrPath = str | os.PathLike[str]
 
@@ -40,6 +49,8 @@ def convert(
     keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     nms: bool | str | NmsRequest = False,
+    calib: StrPath | CalibrationRequest | None = None,
+    data: StrPath | LabeledData | None = None,
     cache: bool = True,
     image: StrPath | None = None,
     test_image: StrPath | None = None,
@@ -56,7 +67,9 @@ def convert(
     ``UsageError`` lists them and nothing is converted.
     ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are those of
     the adapter and the decoder (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` also writes the
-    report as a page; ``nms`` ends the graph in NMS (``True``, a kind as for ``--nms``, or a ``NmsRequest``). Values are written as for ``adaptrt convert``. An ``AdaptrtError`` says what failed; its ``report`` holds the results up to that point.
+    report as a page; ``nms`` ends the graph in NMS (``True``, a kind as for ``--nms``, or a ``NmsRequest``). For int8,
+    ``calib`` names images to quantize with, or is a ``CalibrationRequest``; ``data`` names labeled images to score the result
+    on, or is ``LabeledData``. Values are written as for ``adaptrt convert``. An ``AdaptrtError`` says what failed; its ``report`` holds the results up to that point.
     """
     from adaptrt.python_command import python_command
     from adaptrt.request import Request
@@ -84,6 +97,8 @@ def convert(
         keep_fp32=_texts(keep_fp32),
         build=build_options or BuildOptions(),
         nms=_nms(nms),
+        calibration=_calibration(calib),
+        data=_data(data),
         cache=cache,
         image=_path(image),
         test_image=_path(test_image),
@@ -119,6 +134,18 @@ def _nms(given: bool | str | NmsRequest) -> NmsRequest | None:
     return NmsRequest() if given is True else NmsRequest(given)  # type: ignore[arg-type]
 
 
+def _calibration(given: StrPath | CalibrationRequest | None) -> CalibrationRequest | None:
+    from adaptrt.specs.calibration import CalibrationRequest
+
+    return given if given is None or isinstance(given, CalibrationRequest) else CalibrationRequest(Path(given))
+
+
+def _data(given: StrPath | LabeledData | None) -> LabeledData | None:
+    from adaptrt.specs.calibration import LabeledData
+
+    return given if given is None or isinstance(given, LabeledData) else LabeledData(Path(given))
+
+
 def build(
     source: StrPath,
     *,
@@ -132,6 +159,8 @@ def build(
     precision: str = "fp32",
     keep_fp32: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
+    calib: StrPath | CalibrationRequest | None = None,
+    data: StrPath | LabeledData | None = None,
     verify: Verify = "full",
     require: Require = "",
     image: StrPath | None = None,
@@ -143,7 +172,7 @@ def build(
 ) -> Report:
     """Build a TensorRT engine from any ONNX file; its outputs are compared with those of the file in ONNX Runtime.
 
-    ``set_dynamic_batch`` makes a fixed batch dynamic first, if possible. Values are written as for ``adaptrt build`` and
+    ``set_dynamic_batch`` makes a fixed batch dynamic first, if possible; ``calib`` and ``data`` quantize, as for ``convert``. Values are written as for ``adaptrt build`` and
     ``convert``.
     """
     from adaptrt.python_command import python_command
@@ -161,6 +190,8 @@ def build(
         precision=precision,
         keep_fp32=_texts(keep_fp32),
         build=build_options or BuildOptions(),
+        calibration=_calibration(calib),
+        data=_data(data),
         verify=verify,
         require=require,
         image=_path(image),

@@ -36,6 +36,7 @@ else:
 
 if TYPE_CHECKING:
     from adaptrt.request import Request
+    from adaptrt.specs.calibration import CalibrationRequest, LabeledData
 
 VERSIONS = "versions"
 # a file must not decide this for its user
@@ -104,6 +105,11 @@ def _requested(request: Request, opset: int, exporter: str) -> dict[str, Any]:
         given["nms-candidates"] = request.nms.candidates
         given["nms-schema"] = request.nms.schema
         given["nms-multi-label"] = request.nms.multi_label or None
+    if request.calibration is not None:
+        given |= _with_details("calib", request.calibration)
+    if request.data is not None:
+        given |= _with_details("data", request.data)
+        given["max-loss"] = given.pop("data-max-loss")
     given["set"] = {key: _text(value) for key, value in request.options.items()}
     given["shape"] = {name: [format_shape(shape) for shape in found] for name, found in shapes.shapes.items()}
     return {
@@ -111,6 +117,12 @@ def _requested(request: Request, opset: int, exporter: str) -> dict[str, Any]:
         for name, value in given.items()
         if value is not None and value != "" and value != [] and value != {}
     }
+
+
+def _with_details(name: str, given: CalibrationRequest | LabeledData) -> dict[str, Any]:
+    """``name`` for the source, and ``name-field`` for each other field."""
+    details = {f"{name}-{field.name.replace('_', '-')}": getattr(given, field.name) for field in fields(given)}
+    return {name: details.pop(f"{name}-source"), **details}
 
 
 def _build(options: BuildOptions) -> dict[str, Any]:

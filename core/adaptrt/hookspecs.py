@@ -124,8 +124,10 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
     """The graph with QuantizeLinear and DequantizeLinear nodes, in ``ctx.workdir``.
 
     First; called once the float32 graph is verified, if the precision is expressed by such nodes
-    (``precision.form == "qdq"``), before ``reduce_precision``. ``ctx.samples`` holds inputs to calibrate on. Keep the
-    file's metadata, which contains the spec. Default: the file itself if it already contains such nodes; else an error.
+    (``precision.form == "qdq"``), before ``reduce_precision``. ``ctx.calibration`` holds the inputs of ``--calib``, if it
+    was given, in batches: ``for inputs in ctx.calibration``. Keep the file's metadata, which contains the spec. Default:
+    layers are quantized with ranges measured in ONNX Runtime; without ``--calib``, the file itself if it already contains
+    such nodes, else an error.
     """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 # callbacks and what they show; they are no part of the result
@@ -24,13 +24,16 @@ def python_command(name: str, given: Mapping[str, Any], function: Callable[..., 
     return f"adaptrt.{name}({', '.join(words)})"
 
 
+def _default(field: Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
 def _literal(value: Any) -> str:
     """The value as Python source; paths as text, dataclasses of adaptrt with the fields that differ from their defaults."""
     if isinstance(value, os.PathLike):
         return repr(os.fspath(value))
     if is_dataclass(value) and not isinstance(value, type):
-        default = type(value)()
-        differ = [one.name for one in fields(value) if getattr(value, one.name) != getattr(default, one.name)]
+        differ = [one.name for one in fields(value) if getattr(value, one.name) != _default(one)]
         arguments = ", ".join(f"{key}={_literal(getattr(value, key))}" for key in differ)
         return f"adaptrt.{type(value).__name__}({arguments})"
     if isinstance(value, Mapping):

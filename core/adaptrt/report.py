@@ -82,13 +82,17 @@ _KIND_TITLES: dict[CheckKind, str] = {
 
 @dataclass
 class Link:
-    """One of the six links between the untouched model and the result."""
+    """One of the six links between the untouched model and the result.
+
+    ``shortcoming``: why a link that passed is less than a verification (too few images, no labels).
+    """
 
     number: int
     name: str
     status: Status = "not run"
     reason: str = ""
     checks: list[Check] = field(default_factory=list)
+    shortcoming: str = ""
 
 
 @dataclass
@@ -170,7 +174,8 @@ class Exercise:
 
 @dataclass
 class ArtifactRecord:
-    """A file that a backend built, by its name in ``Report.files``: ``status`` and ``reason`` are its part of link 4.
+    """A file that a backend built, by its name in ``Report.files``: ``status``, ``reason`` and ``shortcoming`` are its part of
+    link 4.
 
     The rest is what the backend reports of it: ``summary`` in a sentence, ``facts`` by title, ``layers`` by the precision
     they compute in, ``messages`` of its builder, and ``record``, its own data.
@@ -186,6 +191,7 @@ class ArtifactRecord:
     layers: dict[str, int] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
     record: Any = None
+    shortcoming: str = ""
 
 
 @dataclass

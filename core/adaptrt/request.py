@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import PluginError, ShapeError, UsageError, did_you_mean
-from adaptrt.specs import BuildOptions, Dim, ModelSpec, Shape, format_shape, precision_named
+from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape, format_shape, precision_named
 from adaptrt.specs.backends import backend_named, target_named
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from adaptrt.onnxfile.files import OnnxFiles
     from adaptrt.report import Finding
+    from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, LabeledData
 
 Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
@@ -225,6 +226,7 @@ class Request:
     ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns for the names of nodes that stay float32. ``to`` names
     the files to write (``("onnx", "engine")``), empty: an ONNX file and, if TensorRT can build one here, an engine.
     ``target`` is the name of the target that the graph is made for, also as a number. ``nms``: NMS inside the graph.
+    ``calibration``: how the graph is quantized; ``data``: the labeled images that a quantized graph is judged on.
     """
 
     source: str
@@ -245,6 +247,8 @@ class Request:
     keep_fp32: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
     nms: NmsRequest | None = None
+    calibration: CalibrationRequest | None = None
+    data: LabeledData | None = None
     cache: bool = True
     image: Path | None = None
     test_image: Path | None = None
@@ -262,7 +266,7 @@ class Request:
             if value not in known:
                 words = [str(word) for word in known if word]
                 raise UsageError(f"Unknown {name} {value!r}.", hint=did_you_mean(str(value), words))
-        precision_named(self.precision)
+        self._require_quantizing(precision_named(self.precision))
         if self.target is not None:
             object.__setattr__(self, "target", str(self.target))
             target_named(str(self.target))
@@ -274,6 +278,14 @@ class Request:
             )
         for pattern in self.keep_fp32:
             compile_pattern(pattern)
+
+    def _require_quantizing(self, precision: Precision) -> None:
+        """Reject calibration and labeled data for a precision that is not quantized: they would have no effect."""
+        for flag, given in (("--calib", self.calibration), ("--data", self.data)):
+            if given is not None and precision.form != "qdq":
+                raise UsageError(
+                    f"{flag} is for int8, and the precision is {precision.name}.", hint=f"Add --int8, or omit {flag}."
+                )
 
 
 @dataclass(frozen=True)
@@ -302,6 +314,7 @@ class Conversion:
     result is compared on, by name; real images if there is an ``--image``; available from ``export_onnx`` on.
     ``failed_exporters``: exporters that ``auto`` has tried in vain. ``integers``: by integer input, the lowest and highest
     value that the model accepts, found by trial in the reference stage.
+    ``calibration``: preprocessed inputs to measure activation ranges on, if ``--calib`` names some.
     ``onnx`` reads and hashes each ONNX file of this conversion once: ``ctx.onnx.outline(path)``.
     """
 
@@ -320,6 +333,7 @@ class Conversion:
     failed_exporters: list[str] = field(default_factory=list)
     integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     onnx: OnnxFiles | None = None
+    calibration: CalibrationData | None = None
 
     if not TYPE_CHECKING:
 

@@ -39,6 +39,13 @@ def test_only_what_was_given_is_said(given: dict[str, Any], said: str) -> None:
     assert call(Path("best.pt"), adapter="yolov5", **given) == said
 
 
+def test_a_dataclass_that_needs_a_field() -> None:
+    request = adaptrt.CalibrationRequest(Path("calib"), method="entropy")
+    said = call("x.pt", adapter="a", options=request)
+    assert said.endswith("options=adaptrt.CalibrationRequest(source='calib', method='entropy'))")
+    assert eval(said.partition("options=")[2].removesuffix(")"), {"adaptrt": adaptrt}) == request
+
+
 def test_it_is_python_that_gives_the_same_again() -> None:
     options = adaptrt.BuildOptions(workspace=1024)
     text = call("x.pt", adapter="a", build_options=options)

@@ -15,10 +15,34 @@ from adaptrt.specs.backends import Backend, BackendRequest, Built
 
 
 @hookimpl(trylast=True)
-def quantize(ctx: Conversion, onnx_path: Path, precision: Precision) -> Path:
-    """The graph as it is, if it holds Q/DQ nodes."""
-    require_quantized(_files(ctx).outline(onnx_path), precision)
-    return onnx_path
+def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path:
+    """The graph with Q/DQ nodes calibrated on ``--calib``; without it, the graph as it is, if it holds such nodes."""
+    request = ctx.request
+    if ctx.calibration is None or request.calibration is None:
+        require_quantized(_files(ctx).outline(onnx_path), precision)
+        return onnx_path
+    try:
+        from adaptrt.quantization import write_quantized
+    except ImportError as error:
+        raise DependencyError(
+            f"The graph cannot be quantized here: {error}.", hint="Install it: pip install 'adaptrt[export]'"
+        ) from error
+    path = ctx.workdir / f"model.{precision.name}.onnx"
+    found = write_quantized(
+        onnx_path,
+        path,
+        spec,
+        ctx.calibration,
+        method=request.calibration.method,
+        cache=request.calibration.cache,
+        keep_fp32=request.keep_fp32,
+        custom_ops=request.ort_custom_ops,
+        progress=ctx.progress,
+    )
+    for warning in found.warnings:
+        ctx.warn(warning)
+    ctx.notes.extend(found.notes)
+    return path
 
 
 @hookimpl(trylast=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.engine_flags import build_flags, precision_flags
+from adaptrt.cli.engine_flags import build_flags, calibration_flags, precision_flags
 from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 
 FILES, SHAPES, PROOF = "Files", "Shapes", "Verification"
@@ -33,6 +33,7 @@ EXAMPLES = (
 @option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
 @option("--set-dynamic-batch", is_flag=True, section=SHAPES, help="Make a fixed batch dynamic, if possible.")
 @precision_flags(PRECISION)
+@calibration_flags
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to compare with ONNX Runtime.  [default: full]")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip

@@ -8,7 +8,7 @@ import click
 
 from adaptrt.cli.completion import complete_adapters
 from adaptrt.cli.config_file import use_config
-from adaptrt.cli.engine_flags import build_flags, precision_flags
+from adaptrt.cli.engine_flags import build_flags, calibration_flags, precision_flags
 from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 from adaptrt.cli.tracing import traced_hooks
 
@@ -75,6 +75,7 @@ class ConvertCommand(Command):
 @option("--nms-candidates", type=int, metavar="N", section=NMS, help="Boxes with the best scores that are compared.  [default: 1000]")  # fmt: skip
 @option("--nms-schema", metavar="NAME", section=NMS, help="converged: also an output nms_converged; efficient: only the four of EfficientNMS.  [default: converged]")  # fmt: skip
 @option("--nms-multi-label", is_flag=True, section=NMS, help="A box may have several classes, as mAP evaluation wants.")  # fmt: skip
+@calibration_flags
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to verify.  [default: full]")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,10 +14,12 @@ from adaptrt.cli.framework import option
 
 if TYPE_CHECKING:
     from adaptrt.specs import BuildOptions
+    from adaptrt.specs.calibration import CalibrationRequest, LabeledData
 
 F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
-ENGINE = "Engine"
+ENGINE, INT8 = "Engine", "Quantization"
 _SWITCHES = ("fp16", "bf16", "int8")  # precisions that have their own option
 
 
@@ -45,7 +49,12 @@ def precision_flags(section: str) -> Callable[[F], F]:
         ),
         option("--fp16", "--half", "fp16", is_flag=True, section=section, help="--precision fp16"),
         option("--bf16", is_flag=True, section=section, help="--precision bf16"),
-        option("--int8", is_flag=True, section=section, help="--precision int8; the graph needs Q/DQ nodes."),
+        option(
+            "--int8",
+            is_flag=True,
+            section=section,
+            help="--precision int8: quantized with --calib, or by Q/DQ nodes in the graph.",
+        ),
         option(
             "--keep-fp32",
             metavar="REGEX",
@@ -54,6 +63,58 @@ def precision_flags(section: str) -> Callable[[F], F]:
             help="Nodes (by name) or operators to keep in float32.",
         ),
     )
+
+
+def calibration_flags(command: F) -> F:
+    """``--calib`` and what belongs to it, and the labeled images that an int8 model is judged on."""
+    return _all(
+        option(
+            "--calib",
+            metavar="PATH",
+            section=INT8,
+            help="Images to measure ranges on: a folder, a .txt file with a path on each line, or an .npz file of inputs.",
+        ),
+        option(
+            "--calib-images",
+            type=int,
+            metavar="N",
+            section=INT8,
+            help="Use at most N images, spread evenly.  [default: 256]",
+        ),
+        option("--calib-batch", type=int, metavar="N", section=INT8, help="Images at a time.  [default: 1]"),
+        option(
+            "--calib-method",
+            metavar="NAME",
+            section=INT8,
+            help="minmax, entropy or percentile: how ranges follow from the values.  [default: minmax]",
+        ),
+        option(
+            "--calib-cache",
+            metavar="FILE",
+            section=INT8,
+            help="Keep the ranges in FILE, and reuse them for the same graph and images.",
+        ),
+        option(
+            "--data",
+            metavar="PATH",
+            section=INT8,
+            help="Labeled images to score the result on, as for adaptrt evaluate.  [default: compare predictions only]",
+        ),
+        option(
+            "--data-images",
+            metavar="DIR",
+            section=INT8,
+            help="The folder of their images.  [default: beside the labels]",
+        ),
+        option("--data-limit", type=int, metavar="N", section=INT8, help="Use at most N of them, spread evenly."),
+        option(
+            "--max-loss",
+            type=float,
+            metavar="POINTS",
+            section=INT8,
+            help="Write nothing if the main score is more than POINTS below the original's.  [default: 1]",
+        ),
+    )(command)
 
 
 def build_flags(command: F) -> F:
@@ -148,6 +209,40 @@ def precision_from_flags(flags: Mapping[str, Any]) -> str:
             f"Conflicting precisions: {', '.join(asked)}.", hint="Specify one; each engine is a separate file."
         )
     return asked[0] if asked else FP32.name
+
+
+def calibration_from_flags(flags: Mapping[str, Any]) -> CalibrationRequest | None:
+    """``None`` without ``--calib``; its other options then have nothing to apply to."""
+    from adaptrt.specs.calibration import CalibrationRequest
+
+    return _with_source(CalibrationRequest, flags, "calib", ("images", "batch", "method", "cache"), paths=("cache",))
+
+
+def data_from_flags(flags: Mapping[str, Any]) -> LabeledData | None:
+    """``None`` without ``--data``."""
+    from adaptrt.errors import UsageError
+    from adaptrt.specs.calibration import LabeledData
+
+    if flags["data"] is None and flags["max_loss"] is not None:
+        raise UsageError(
+            "--max-loss needs labels.", hint="Name labeled images with --data; without labels, only agreement is known."
+        )
+    found = _with_source(LabeledData, flags, "data", ("images", "limit"), paths=("images",))
+    return found if found is None or flags["max_loss"] is None else replace(found, max_loss=flags["max_loss"])
+
+
+def _with_source(
+    kind: Callable[..., R], flags: Mapping[str, Any], name: str, details: Sequence[str], paths: Sequence[str]
+) -> R | None:
+    """``kind`` from ``--name`` and ``--name-detail ...``; a detail without ``--name`` is an error."""
+    from adaptrt.errors import UsageError
+
+    given = {detail: flags[f"{name}_{detail}"] for detail in details if flags[f"{name}_{detail}"] is not None}
+    if flags[name] is None:
+        if given:
+            raise UsageError(f"--{name}-{next(iter(given))} needs --{name}.", hint=f"Add --{name} PATH.")
+        return None
+    return kind(Path(flags[name]), **{key: Path(value) if key in paths else value for key, value in given.items()})
 
 
 def build_from_flags(flags: Mapping[str, Any]) -> BuildOptions:

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.cli.engine_flags import build_from_flags, precision_from_flags
+from adaptrt.cli.engine_flags import (
+    build_from_flags,
+    calibration_from_flags,
+    data_from_flags,
+    precision_from_flags,
+)
 from adaptrt.errors import ShapeError, UsageError
 from adaptrt.options import parse_pairs
 from adaptrt.request import BuildRequest, NmsRequest, Request, ShapeRequest
@@ -79,6 +84,8 @@ def _common(flags: Mapping[str, Any]) -> dict[str, Any]:
         "precision": precision_from_flags(flags),
         "keep_fp32": tuple(flags["keep_fp32"]),
         "build": build_from_flags(flags),
+        "calibration": calibration_from_flags(flags),
+        "data": data_from_flags(flags),
         "cache": flags["cache"],
         "image": _path(flags["image"]),
         "ort_custom_ops": tuple(map(Path, flags["ort_custom_ops"])),

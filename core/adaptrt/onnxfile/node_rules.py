@@ -77,8 +77,7 @@ def require_quantized(file: OnnxFile, precision: Precision) -> None:
     if precision.form == "qdq" and not any(node.operator in _QUANTIZED for node in file.nodes):
         raise BuildError(
             f"--precision {precision.name} needs a graph with QuantizeLinear and DequantizeLinear nodes, but this one has none.",
-            hint="Quantize the ONNX file first (onnxruntime.quantization, NVIDIA ModelOpt), then: "
-            f"adaptrt build it.onnx --precision {precision.name}",
+            hint=f"Name images to quantize it with: --{precision.name} --calib FOLDER, a few hundred like those in use.",
         )
 
 

@@ -16,6 +16,7 @@ from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
 from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.preflight import refuse_unavailable, require_possible
+from adaptrt.pipeline.quantizing import read_images
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
@@ -59,16 +60,16 @@ class BuildJob:
         for link, reason in _NOT_A_LINK.items():
             self.job.not_run(link, reason)
         require_possible(self.job.request)
+        self.require_quantizable(source)
         self.require_something_to_do()
         with self.job.timed("read") as stage:
             file = self.job.onnx.outline(source)
-            if not (self.job.session.others("quantize") or self.job.session.others("reduce_precision")):
-                require_quantized(file, self.job.precision)
             onnx_path, spec = self.make_spec(source, file)
             self.check_shapes(spec, file if onnx_path == source else self.job.onnx.outline(onnx_path))
             self.job.report.spec, self.job.report.opset = spec, file.opset
             self.job.report.operators["final"] = dict(file.operators.most_common())
             self.require_other_precision(source, file)
+            read_images(self.job, spec, lambda: open_artifact(onnx_artifact(onnx_path, FP32), self.job.request))
             stage.note = f"{len(file.nodes)} nodes, opset {file.opset}"
         if self.set_dynamic_batch:
             self.verify_batch(source, onnx_path, spec)
@@ -79,10 +80,25 @@ class BuildJob:
             pass
         self.job.finish()
 
+    def require_quantizable(self, source: Path) -> None:
+        """For int8: Q/DQ nodes in the file, or something to calibrate on that its preprocessing is known for."""
+        if self.job.precision.form != "qdq":
+            return
+        file, calibration = self.job.onnx.outline(source), self.job.request.calibration
+        if calibration is not None and file.spec is None and calibration.source.suffix.lower() != ".npz":
+            raise UsageError(
+                f"{source.name} holds no preprocessing, so it cannot be calibrated on images.",
+                hint=f"Write a copy that does: adaptrt adopt {source.name} -o new.onnx; or give preprocessed inputs: "
+                "--calib inputs.npz",
+            )
+        if calibration is None and not self.job.session.others("quantize"):
+            require_quantized(file, self.job.precision)
+
     def require_something_to_do(self) -> None:
         """Without a backend that builds, the only possible result is a reduced-precision graph; reject anything else early."""
         self.job.require_buildable()
-        if self.job.session.others("build_engine") or (self.job.writes_onnx and wants_reduced_graph(self.job.request)):
+        writes_graph = wants_reduced_graph(self.job.request) or self.job.request.calibration is not None
+        if self.job.session.others("build_engine") or (self.job.writes_onnx and writes_graph):
             return
         builders = [one for one in self.job.chosen if one.builds]
         if not builders:

@@ -13,6 +13,7 @@ from adaptrt.errors import PluginError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, BuiltArtifact, try_open
 from adaptrt.pipeline.output import kind_of
+from adaptrt.pipeline.quantizing import judged
 from adaptrt.pipeline.verification.verify import verify
 from adaptrt.report import ArtifactRecord, Link
 from adaptrt.specs import ModelSpec
@@ -105,12 +106,13 @@ class Builds:
                 on_failure.callback(runner.close)
                 label = form.name if several else ""
                 found = verify(runner, form, self.job.samples, spec, self.job.request.verify, label=label)
+                found = judged(self.job, runner, form, spec, found)
             stage.note = record.reason = found.note
             part = Link(link.number, link.name)
             try:
                 found.record(part)
             finally:
-                record.status, record.reason = part.status, part.reason
+                record.status, record.reason, record.shortcoming = part.status, part.reason, part.shortcoming
                 link.reason = part.reason
                 link.checks += part.checks
                 link.status = "failed" if part.status == "failed" else link.status

@@ -62,6 +62,8 @@ def conversion_key(
     sources = sources or SourceFiles()
     if settings.plugins.modules:
         return None, "plugins.toml names modules, whose code may change"
+    if request.calibration is not None or request.data is not None:
+        return None, "calibration and labeled images are not part of the key"
     if not _is_data_or_name(request):
         return None, f"{request.source} is code or a name, whose content may change"
     try:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.backends.choice import target_for, target_of, targets_of
-from adaptrt.contributions import Metric
 from adaptrt.errors import PatchError, VerificationError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact, open_reduced
@@ -18,12 +17,13 @@ from adaptrt.pipeline.names import name_inputs
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.preflight import require_images, require_possible
+from adaptrt.pipeline.quantizing import read_images
 from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, require_untouched
 from adaptrt.pipeline.verification.samples import trace_shapes
 from adaptrt.pipeline.verification.verify import Verification, compare_samples, verify
 from adaptrt.report import Report
 from adaptrt.request import Request
-from adaptrt.specs import ModelSpec, Precision, task_named
+from adaptrt.specs import ModelSpec, task_named
 from adaptrt.specs.backends import KeepsManifest
 from adaptrt.specs.precisions import FP32
 
@@ -75,6 +75,7 @@ class ConversionJob:
             loaded = fingerprint(model)
             run = ReferenceRun(self.job, model)
             spec, reference = run.run(spec), run.runner
+            read_images(self.job, spec, lambda: reference)
             stage.note = f"{len(self.job.samples)} samples"
             before = fingerprint(model)
             cached = written_parts(changed(loaded, before))  # what running it leaves on the model is no change of it
@@ -206,7 +207,7 @@ class ConversionJob:
             record.predictions["framework"] = links.record_prediction(expected, task)
             if links.found_nothing([expected, actual], task):
                 return self.job.not_run(0, task.empty_reason)
-            checks = links.compare_predictions(self.metrics(spec, FP32), [expected], [actual], spec)
+            checks = links.compare_predictions(self.job.metrics(spec, FP32), [expected], [actual], spec)
             if not checks:
                 return self.job.not_run(0, f"no metric for task {spec.task!r}")
             links.record_link(self.job.report.link(0), checks)
@@ -358,7 +359,7 @@ class ConversionJob:
             checks, nothing = [], True
             for artifact, runner in results:
                 actual = [self.predictions(runner, spec, path, runner.backend) for path in images]
-                found = links.compare_predictions(self.metrics(spec, artifact.precision), expected, actual, spec)
+                found = links.compare_predictions(self.job.metrics(spec, artifact.precision), expected, actual, spec)
                 for check in found:
                     check.artifact = artifact.name if len(results) > 1 else ""
                 checks += found
@@ -370,10 +371,6 @@ class ConversionJob:
                 return self.job.not_run(5, task.empty_reason)
             links.record_link(self.job.report.link(5), checks)
         return None
-
-    def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
-        """Metrics with the limits of the compared file's precision, which may differ from the requested one."""
-        return [found.item for found in self.job.hooks.metrics(self.job.ctx, spec, precision)]
 
     def predictions(self, runner: Runner, spec: ModelSpec, path: Path, backend: str) -> Any:
         from adaptrt.vision.images import read_image

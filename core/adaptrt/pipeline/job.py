@@ -22,6 +22,7 @@ from adaptrt.pipeline.environment import conversion_versions, describe_environme
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish
 from adaptrt.pipeline.preflight import require_buildable
+from adaptrt.pipeline.quantizing import judged
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.verdict import record_verdicts, require_verdict
@@ -35,7 +36,11 @@ from adaptrt.store.cache import Store, cache_problem
 from adaptrt.store.source_files import SourceFiles, changed_message
 
 if TYPE_CHECKING:
+    from adaptrt.contributions import Metric
+    from adaptrt.pipeline.verification.by_metric import MetricVerification
     from adaptrt.plugins.facade import Hooks
+    from adaptrt.specs.calibration import CalibrationData
+    from adaptrt.specs.runners import Runner
 
 # number of samples at the first shapes
 SAMPLES = {"full": 4, "quick": 2, "none": 1}
@@ -64,6 +69,10 @@ class Job:
     onnx: OnnxFiles = field(default_factory=OnnxFiles)
     sources: SourceFiles = field(init=False)
     cache_key: str | None = None
+    calibration: CalibrationData | None = None
+    judge: MetricVerification | None = None
+    held_rows: list[Sample] = field(default_factory=list)
+    open_reference: Callable[[], Runner] | None = None
     why_unverified: str = "--verify none"
     report_suffix: str = ".report"
     from_model: bool = True  # whether the reference is the model itself
@@ -177,7 +186,9 @@ class Job:
         """Link 3: the graph in the requested precision, compared within that precision's tolerances; else ``float32``."""
         from adaptrt.onnxfile.node_rules import require_quantized
 
-        self.ctx = replace(self.ctx, samples=tuple(sample.inputs for sample in self.samples))
+        self.ctx = replace(
+            self.ctx, samples=tuple(sample.inputs for sample in self.samples), calibration=self.calibration
+        )
         onnx_path, hook = float32.path, "reduce_precision"
         with self.timed("types") as stage:
             path = onnx_path
@@ -222,12 +233,17 @@ class Job:
             samples = self.samples[:1] if found.checks else self.samples
             with closing(open_artifact(reduced, self.request)) as runner:
                 own = verify(runner, reduced, samples, spec, effort, batches=False)
+                own = judged(self, runner, reduced, spec, own)
             if not found.checks:
                 return own
             for check in own.checks:
                 check.kind = "file"
             found.checks += own.checks
         return found
+
+    def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
+        """Metrics of agreement, as strict as the precision of what is compared allows."""
+        return [found.item for found in self.hooks.metrics(self.ctx, spec, precision)]
 
     def images(self) -> list[Path]:
         return [path for path in (self.request.image, self.request.test_image) if path is not None]

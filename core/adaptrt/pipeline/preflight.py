@@ -33,6 +33,19 @@ def require_possible(request: Request) -> None:
         require_source(str(request.weights))
     require_libraries("--plugin-lib", request.build.plugin_libs)
     require_libraries("--ort-custom-ops", request.ort_custom_ops)
+    _require_image_sets(request)
+
+
+def _require_image_sets(request: Request) -> None:
+    """Reject a missing --calib or --data, and labeled images that would not be looked at."""
+    for flag, given, what in (
+        ("--calib", request.calibration, "a folder of images, a .txt file that lists them, or an .npz file"),
+        ("--data", request.data, "labeled images, as adaptrt evaluate reads them"),
+    ):
+        if given is not None and not given.source.exists():
+            raise UsageError(f"Not found: {given.source}.", hint=f"{flag} names {what}.")
+    if request.data is not None and request.verify == "none":
+        raise UsageError("--data and --verify none contradict each other.", hint="Omit one of them.")
 
 
 def require_supported(request: Request, backend: Backend, target: Target) -> None:

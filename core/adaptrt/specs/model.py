@@ -36,7 +36,8 @@ class ModelSpec:
     ``metadata`` is written to the ONNX file unchanged, key by key, for other tools.
     ``adapter`` names the adapter whose hooks are called at run time, if it is installed; most specs need none.
     ``task`` names what is predicted (entry-point group ``adaptrt.tasks``); it is looked up at prediction time.
-    ``exporter`` is the front end that ``--exporter auto`` selects for this model. ``version`` is the file format version.
+    ``exporter`` is the front end that ``--exporter auto`` selects for this model. ``float_nodes`` are regular expressions:
+    layers whose name they match are not quantized to int8. ``version`` is the file format version.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -48,6 +49,7 @@ class ModelSpec:
     metadata: dict[str, str] = field(default_factory=dict)
     adapter: str | None = None
     exporter: Literal["dynamo", "torchscript"] | None = None
+    float_nodes: tuple[str, ...] = ()
     version: int = 2
 
     def _require_bounded_image(self) -> None:

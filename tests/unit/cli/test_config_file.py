@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptrt import BuildOptions, Report
+from adaptrt import BuildOptions, CalibrationRequest, LabeledData, Report
 from adaptrt.cli.convert import convert
 from adaptrt.cli.request import request_from_flags
 from adaptrt.conversion_file import conversion_text
@@ -137,3 +137,15 @@ def test_a_switch_can_be_turned_off_on_the_command_line(tmp_path: Path) -> None:
     assert requested(path, 'source = "x"\nadapter = "tiny"\nsimplify = false\n', "--simplify").simplify
     with pytest.raises(click.UsageError):
         requested(path, 'adapter = "tiny"\n')
+
+
+def test_calibration_and_labeled_images_are_part_of_it(tmp_path: Path) -> None:
+    request = Request(
+        source="best.pt",
+        adapter="tiny",
+        precision="int8",
+        calibration=CalibrationRequest(Path("calib"), images=100, method="entropy", cache=Path("ranges.json")),
+        data=LabeledData(Path("val.json"), images=Path("val"), max_loss=0.3),
+    )
+    again = requested(tmp_path / "conversion.toml", conversion_text(request, {}, 0, ""))
+    assert (again.calibration, again.data) == (request.calibration, request.data)

@@ -74,7 +74,7 @@ def test_convert_has_its_sections_in_order(adaptrt: Any) -> None:
     text = adaptrt("convert", "--help").out
     titles = re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE)
     assert titles == [
-        "Model and files", "Shapes and names", "Export", "NMS in the graph", "Engine", "Verification", "Plugins", "General", "Examples",
+        "Model and files", "Shapes and names", "Export", "NMS in the graph", "Quantization", "Engine", "Verification", "Plugins", "General", "Examples",
     ]  # fmt: skip
 
 

@@ -45,6 +45,7 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
     if all(link.status == "not run" for link in needed):
         return Verdict("not verified", _not_run(needed))
     missing = _not_run([link for link in needed if link.status == "not run"])
+    missing += [f"link {link.number}: {link.shortcoming}" for link in needed if link.shortcoming]
     missing += [
         f"{one.name} does not vary enough over the samples: a wrong constant would agree"
         for one in report.exercise
@@ -82,7 +83,7 @@ def _needed_links(report: Report, kind: str, built: ArtifactRecord | None, *, fr
         numbers.append(3)
     links = [report.link(number) for number in sorted(numbers)]
     if built is not None:
-        links.append(Link(4, report.link(4).name, built.status, built.reason))
+        links.append(Link(4, report.link(4).name, built.status, built.reason, shortcoming=built.shortcoming))
     return links or [report.link(2)]
 
 

@@ -25,13 +25,16 @@ BATCH_BUDGET = 30.0
 @dataclass
 class Verification:
     """The result: ``unstable`` holds a failed check for each sample that is skipped because the reference itself is unstable
-    there; ``note`` describes what was tried and what was skipped; ``empty``: there was nothing to compare."""
+    there; ``note`` describes what was tried and what was skipped; ``empty``: there was nothing to compare. ``hint`` replaces the
+    link's for a failure; ``shortcoming``: why checks that pass are less than a verification."""
 
     checks: list[Check] = field(default_factory=list)
     invariance: list[Check] = field(default_factory=list)
     unstable: list[Check] = field(default_factory=list)
     note: str = ""
     empty: bool = False
+    hint: str | None = None
+    shortcoming: str = ""
 
     def record(
         self,
@@ -41,6 +44,7 @@ class Verification:
         hint: str | None = None,
     ) -> None:
         """Add the checks to the link; the first that fails ends the conversion, with ``error``."""
+        link.shortcoming, hint = self.shortcoming, hint or self.hint
         link.reason = "; ".join(filter(None, [link.reason, self.note]))
         if self.unstable:
             link.reason = "; ".join(filter(None, [link.reason, self._skipped()]))

@@ -1,0 +1,197 @@
+"""Calibration data: a folder or list of images through the model's own preprocessing, or arrays that are ready to use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.pipeline.verification.batching import fill_batch, smallest_batch
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, Inputs
+from adaptrt.store.hashing import file_sha256
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Preprocess = Callable[[Any, ModelSpec], tuple[Mapping[str, Any], Any]]
+
+PROBES = 8  # other images whose ranges are compared with the calibrated ones
+_HELD_BACK = 5  # one image in so many is kept for verification, where all would be used
+_FEWEST_TO_HOLD_BACK = 10
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Image files to calibrate on, and others of the same set to verify on; empty for an ``.npz`` file."""
+
+    used: tuple[Path, ...] = ()
+    others: tuple[Path, ...] = ()
+
+
+def choose_images(request: CalibrationRequest, *, hold_back: bool) -> CalibrationImages:
+    """The images of ``--calib``, at most as many as requested, spread evenly over the set.
+
+    With ``hold_back``, every fifth one is kept for verification if no other would be left.
+    """
+    if request.source.suffix.lower() == ".npz":
+        return CalibrationImages()
+    files = _listed(request.source) if request.source.suffix.lower() == ".txt" else _found(request.source)
+    kept: list[Path] = []
+    if hold_back and len(files) <= request.images and len(files) >= _FEWEST_TO_HOLD_BACK:
+        kept = files[_HELD_BACK - 1 :: _HELD_BACK]
+    rest = [path for path in files if path not in set(kept)]
+    count = min(request.images, len(rest))
+    used = [rest[index * len(rest) // count] for index in range(count)]
+    chosen = {*used}
+    return CalibrationImages(tuple(used), tuple(kept or [path for path in rest if path not in chosen]))
+
+
+def _found(folder: Path) -> list[Path]:
+    """All images in a folder and the folders inside it, by path."""
+    from adaptrt.vision.images import SUFFIXES
+
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder} is not a folder, a .txt file or an .npz file.", hint="Name a folder of images: --calib images/"
+        )
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise UsageError(f"{folder} contains no images.", hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
+    return files
+
+
+def _listed(path: Path) -> list[Path]:
+    """The images that a text file lists, relative to its folder; empty lines and those that begin with # are skipped."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}.", hint="A text file has one image path on each line."
+        ) from error
+    names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    files = [path.parent / name for name in dict.fromkeys(names)]
+    for file in files:
+        if not file.is_file():
+            raise UsageError(f"{path} lists {file.name}, which does not exist.", hint=f"Looked for {file}.")
+    if not files:
+        raise UsageError(f"{path} lists no images.", hint="A text file has one image path on each line.")
+    return files
+
+
+def calibration_data(
+    request: CalibrationRequest,
+    spec: ModelSpec,
+    preprocess: Preprocess,
+    images: CalibrationImages,
+    probes: Sequence[Path] = (),
+    *,
+    hold_back: bool = False,
+) -> CalibrationData:
+    """Batches of the images, or of the rows of an ``.npz`` file, in the model's input format.
+
+    ``probes`` are other images; with ``hold_back``, every fifth row takes their place.
+    """
+    largest = spec.inputs[0].dims[0].max if spec.inputs and spec.inputs[0].dims else 1
+    if request.batch > largest:
+        raise UsageError(
+            f"--calib-batch {request.batch} is more than the {largest} images that the model takes at a time.",
+            hint=f"Use --calib-batch {largest} or less.",
+        )
+    smallest = smallest_batch(spec)
+    size = max(request.batch, smallest)
+    if not images.used:
+        return _from_arrays(request, spec, size, smallest, hold_back=hold_back)
+    if spec.image is None:
+        raise UsageError(
+            "The model takes no image, so it cannot be calibrated on images.",
+            hint="Give its inputs as arrays, by name, with a row for each sample: --calib inputs.npz",
+        )
+
+    def inputs_of(paths: Sequence[Path]) -> Inputs:
+        from adaptrt.vision.images import read_image
+
+        rows = [preprocess(read_image(path, spec.image_channels), spec)[0] for path in paths]
+        return fill_batch(rows, smallest)
+
+    used = images.used
+    return CalibrationData(
+        count=len(used),
+        batches=-(-len(used) // size),
+        read=lambda index: inputs_of(used[index * size : (index + 1) * size]),
+        digest=_digest([file_sha256(path) for path in used], spec, size),
+        title=f"{len(used)} images of {request.source}",
+        probes=min(len(probes), PROBES),
+        probe=lambda index: inputs_of([probes[index * len(probes) // min(len(probes), PROBES)]]),
+    )
+
+
+def _digest(hashes: Sequence[str], spec: ModelSpec, size: int) -> str:
+    """The images in their order, and everything in the spec that decides what becomes of them."""
+    import msgspec
+
+    parts = [hashes, msgspec.to_builtins(spec.image), [msgspec.to_builtins(one) for one in spec.inputs], size]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _from_arrays(
+    request: CalibrationRequest, spec: ModelSpec, size: int, smallest: int, *, hold_back: bool
+) -> CalibrationData:
+    arrays = _arrays(request.source, spec)
+    rows = list(range(len(next(iter(arrays.values())))))
+    kept = rows[_HELD_BACK - 1 :: _HELD_BACK] if hold_back and len(rows) >= _FEWEST_TO_HOLD_BACK else []
+    rest = [row for row in rows if row not in set(kept)]
+    count = min(request.images, len(rest))
+    chosen = [rest[index * len(rest) // count] for index in range(count)]
+
+    def inputs_of(part: Sequence[int]) -> Inputs:
+        return fill_batch([{name: array[row : row + 1] for name, array in arrays.items()} for row in part], smallest)
+
+    probes = min(len(kept), PROBES)
+    return CalibrationData(
+        count=count,
+        batches=-(-count // size),
+        read=lambda index: inputs_of(chosen[index * size : (index + 1) * size]),
+        digest=_digest([file_sha256(request.source), *map(str, chosen)], spec, size),
+        title=f"{count} rows of {request.source}",
+        probes=probes,
+        probe=lambda index: inputs_of([kept[index * len(kept) // probes]]),
+    )
+
+
+def _arrays(path: Path, spec: ModelSpec) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file by input name, checked against the spec."""
+    import zipfile
+
+    import numpy as np
+
+    wanted = [tensor.name for tensor in spec.inputs]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: np.asarray(file[name]) for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UsageError(
+            f"{path} is not an .npz file of arrays: {error}.", hint="numpy.savez(path, images=array) writes one."
+        ) from error
+    if len(wanted) == 1 and len(found) == 1 and wanted[0] not in found:
+        found = {wanted[0]: next(iter(found.values()))}
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise UsageError(f"{path} has no array for input {missing[0]!r}.", hint=did_you_mean(missing[0], list(found)))
+    rows = len(found[wanted[0]]) if found[wanted[0]].ndim else 0
+    for tensor in spec.inputs:
+        array = found[tensor.name]
+        fits = array.ndim == len(tensor.dims) and all(
+            size in dim for size, dim in zip(array.shape[1:], tensor.dims[1:], strict=True)
+        )
+        if not fits or str(array.dtype) != tensor.dtype or len(array) != rows or not rows:
+            sizes = "x".join(["N", *(str(dim) for dim in tensor.dims[1:])])
+            raise UsageError(
+                f"Array {tensor.name!r} of {path} is {array.dtype} {array.shape}, and the model takes {tensor.dtype} {sizes}.",
+                hint="Rows are preprocessed inputs, as many for each input.",
+            )
+    return {name: found[name] for name in wanted}

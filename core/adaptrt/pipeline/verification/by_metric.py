@@ -1,0 +1,217 @@
+"""Verification of quantized models: not by distances of outputs, but by what they predict on images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import UsageError
+from adaptrt.pipeline import links
+from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
+from adaptrt.report import Check
+from adaptrt.specs import Dataset, Example, ModelSpec, Precision, scoring_named, task_named
+from adaptrt.specs.calibration import LabeledData
+from adaptrt.specs.runners import Runner
+from adaptrt.store.hashing import file_sha256
+
+if TYPE_CHECKING:
+    from adaptrt.contributions import Metric
+    from adaptrt.plugins.facade import Hooks
+
+FEWEST_IMAGES = 100  # for a score to count as verification
+MOST_WITHOUT_LABELS = 100
+LEAST_AGREEMENT = 0.8
+"""Without labels: below this share of equal predictions, a calibration is broken rather than inexact."""
+_HALVES = (20, 100)  # half samples for the interval: fewer for large data sets
+_HALVES_OF_IMAGES = 20_000
+
+HINT = (
+    "Calibrate on more images, or on images closer to those in use (--calib, --calib-images); keep layers in float "
+    "(--keep-fp32); or use --precision fp16."
+)
+
+
+@dataclass
+class VerificationImages:
+    """Images to compare predictions on: labeled ones (``data``), or others without labels."""
+
+    dataset: Dataset
+    data: LabeledData | None = None
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        return self.dataset.examples
+
+    @property
+    def paths(self) -> list[Path]:
+        return [example.path for example in self.examples]
+
+    @property
+    def shortcoming(self) -> str:
+        """Why agreement on these images is less than a verification; empty if it is one."""
+        if self.data is None:
+            return "no labels (--data)"
+        if len(self.examples) < FEWEST_IMAGES:
+            return f"scored on {len(self.examples)} images, fewer than {FEWEST_IMAGES}"
+        return ""
+
+
+def labeled_images(data: LabeledData, spec: ModelSpec) -> VerificationImages:
+    """The labeled images of ``--data``, as ``adaptrt evaluate`` reads them."""
+    scoring = scoring_named(spec.task)
+    scoring.require()
+    dataset = scoring.read_dataset(data.source, spec, data.images)
+    return VerificationImages(_limited(dataset, data.limit), data)
+
+
+def unlabeled_images(paths: Sequence[Path]) -> VerificationImages:
+    dataset = Dataset(tuple(Example(path, None) for path in paths))
+    return VerificationImages(_limited(dataset, MOST_WITHOUT_LABELS))
+
+
+def _limited(dataset: Dataset, limit: int | None) -> Dataset:
+    count = len(dataset.examples)
+    if limit is None or limit >= count:
+        return dataset
+    chosen = tuple(dataset.examples[index * count // limit] for index in range(limit))
+    return Dataset(chosen, dataset.notes, dataset.context)
+
+
+def require_disjoint(calibration: Sequence[Path], verification: Sequence[Path]) -> None:
+    """Reject images that are in both sets, by their content."""
+    known = {file_sha256(path) for path in calibration}
+    shared = [path for path in verification if file_sha256(path) in known]
+    if shared:
+        raise UsageError(
+            f"{len(shared)} of {len(verification)} verification images are calibration images too ({shared[0].name} ...): "
+            "the result would be too good.",
+            hint="Give --calib images that are not in --data, for example from the training set.",
+        )
+
+
+@dataclass
+class MetricVerification:
+    """Compares predictions with those of the reference, which are computed once.
+
+    ``open_reference`` opens what ``spec`` describes: the original model, or the float32 file.
+    """
+
+    images: VerificationImages
+    hooks: Hooks
+    spec: ModelSpec
+    open_reference: Callable[[], Runner]
+    progress: Callable[[int, int, str], None]
+    _reference: _Predictions | None = field(default=None, init=False)
+
+    def checks(
+        self,
+        runner: Runner,
+        spec: ModelSpec,
+        precision: Precision,
+        metrics: Callable[[ModelSpec, Precision], list[Metric]],
+    ) -> tuple[list[Check], str]:
+        """The loss of the task's main score if there are labels, the agreement of predictions, and a note about them.
+
+        Agreement is judged only if there are no labels.
+        """
+        if self._reference is None:
+            opened = self.open_reference()
+            try:
+                self._reference = self._predict(opened, self.spec, "original")
+            finally:
+                opened.close()
+        converted = self._predict(runner, spec, precision.name)
+        agreement = links.compare_predictions(metrics(spec, precision), self._reference.shown, converted.shown, spec)
+        for check in agreement:
+            check.limit = None if self.images.data else LEAST_AGREEMENT
+            check.passed = check.limit is None or check.value >= check.limit
+            check.reason = check.reason if check.limit is None else "no labels: less means a broken calibration"
+        if self.images.data is None:
+            return agreement, f"{len(self.images.examples)} images without labels"
+        loss, note = self._loss(self._reference.scored, converted.scored, self.images.data)
+        return [loss, *agreement], note
+
+    def _predict(self, runner: Runner, spec: ModelSpec, title: str) -> _Predictions:
+        from adaptrt.vision.images import read_image
+
+        labeled = self.images.data is not None
+        params: Mapping[str, Any] = scoring_named(spec.task).params(spec) if labeled else {}
+        scored_spec = spec.with_decoder_params(**params) if params else spec
+        smallest, found = smallest_batch(spec), _Predictions()
+        total = len(self.images.examples)
+        for done, example in enumerate(self.images.examples, 1):
+            image = read_image(example.path, spec.image_channels)
+            arrays, meta = self.hooks.preprocess(image, spec)
+            outputs = first_rows(dict(runner.run(fill_batch([arrays], smallest))), 1, smallest)
+            found.shown.append(self.hooks.postprocess(outputs, [meta], spec)[0])
+            if labeled:
+                found.scored.append(self.hooks.postprocess(outputs, [meta], scored_spec)[0])
+            self.progress(done, total, f"predict with {title}")
+        return found
+
+    def _loss(self, reference: Sequence[Any], converted: Sequence[Any], data: LabeledData) -> tuple[Check, str]:
+        every = range(len(reference))
+        name, before = self._score(reference, every)
+        _, after = self._score(converted, every)
+        loss = 100 * (before - after)
+        low, high = self._interval(reference, converted, loss)
+        meaning = "" if low > 0 or high < 0 else ", which includes no difference"
+        text = (
+            f"{name} {100 * after:.2f} instead of {100 * before:.2f} on {len(reference)} images; "
+            f"95 % interval of the loss {low:.2f} to {high:.2f} points{meaning}"
+        )
+        check = Check(
+            name=f"loss of {name}",
+            unit="points",
+            value=loss,
+            limit=data.max_loss,
+            passed=loss <= data.max_loss,
+            reason=text,
+            samples=len(reference),
+            kind="metric",
+            detail=text,
+        )
+        return check, text
+
+    def _score(self, predictions: Sequence[Any], chosen: Sequence[int]) -> tuple[str, float]:
+        """The task's main score over these images."""
+        scorer = scoring_named(self.spec.task).scorer(self.spec, self.images.dataset)
+        for index in chosen:
+            scorer.add(self.images.examples[index].truth, predictions[index])
+        name, value = next(iter(scorer.scores().items()))
+        return name, value
+
+    def _interval(self, reference: Sequence[Any], converted: Sequence[Any], loss: float) -> tuple[float, float]:
+        """Of the loss, by a bootstrap that draws half of the images without repetition.
+
+        Scorers count an image once, so it cannot be drawn twice; halves vary as samples of full size with repetition do.
+        """
+        import numpy as np
+
+        count = len(reference)
+        if count < 2:
+            return loss, loss
+        rng = np.random.default_rng(0)
+        fewest, most = _HALVES
+        apart = []
+        for _ in range(min(most, max(fewest, _HALVES_OF_IMAGES // count))):
+            chosen = sorted(rng.permutation(count)[: count // 2].tolist())
+            half = 100 * (self._score(reference, chosen)[1] - self._score(converted, chosen)[1])
+            apart.append(half - loss)
+        low, high = np.quantile(apart, [0.025, 0.975])
+        return loss - float(high), loss - float(low)
+
+
+@dataclass
+class _Predictions:
+    """As shown to users, and, with labels, as scores want them (with unlikely objects)."""
+
+    shown: list[Any] = field(default_factory=list)
+    scored: list[Any] = field(default_factory=list)
+
+
+def is_judged_by_metric(precision: Precision, spec: ModelSpec) -> bool:
+    """Whether distances of outputs say little: int8 shifts them everywhere, and predictions hardly."""
+    return precision.form == "qdq" and spec.image is not None and bool(task_named(spec.task).metrics(spec, precision))

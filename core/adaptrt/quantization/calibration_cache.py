@@ -1,0 +1,67 @@
+"""Thresholds of an earlier calibration, kept in a file that says what they were measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adaptrt.errors import OutputError, UsageError
+from adaptrt.quantization.statistics import Range
+from adaptrt.store.workspace import follow_link, move_file
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CalibrationKey:
+    """What thresholds depend on: hashes of the graph and of the images with their preprocessing, and the method."""
+
+    graph: str
+    images: str
+    method: str
+
+    def differences(self, other: CalibrationKey) -> list[str]:
+        return [name for name in ("graph", "images", "method") if getattr(self, name) != getattr(other, name)]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The threshold of each activation, by name, and the range that it came from."""
+
+    key: CalibrationKey
+    ranges: dict[str, Range]
+    thresholds: dict[str, float]
+    images: int = 0
+    version: int = field(default=_VERSION)
+
+
+def read_calibration(path: Path) -> Calibration | None:
+    """The calibration in a file, ``None`` if there is no file; a ``UsageError`` if it is not one."""
+    import msgspec
+
+    if not path.exists():
+        return None
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Calibration)
+    except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise UsageError(
+            f"{path} is not a calibration cache: {error}.", hint="Name another file with --calib-cache, or remove it."
+        ) from error
+    if found.version != _VERSION:
+        raise UsageError(f"{path} has version {found.version} of calibration caches.", hint="Remove the file.")
+    return found
+
+
+def write_calibration(path: Path, calibration: Calibration, workdir: Path) -> None:
+    """Write the file, aside in ``workdir`` first: it appears only when complete."""
+    import msgspec
+
+    aside = workdir / "calibration.json"
+    try:
+        aside.write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=1))
+        move_file(aside, follow_link(path))
+    except OSError as error:
+        raise OutputError(
+            f"The calibration cache {path} cannot be written: {error.strerror or error}.",
+            hint="Name a file in an existing folder with --calib-cache.",
+        ) from error

@@ -1,0 +1,141 @@
+"""Which layers compute in int8: convolutions and products with trained weights, except those that outputs come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from adaptrt.graph.model_file import outline_nodes
+from adaptrt.onnxfile.node_rules import ARITHMETIC_WEIGHTS, NMS_SCOPE, decoding_nodes, matching_nodes, pixel_outputs
+from adaptrt.onnxfile.reader import Node
+from adaptrt.specs import ModelSpec
+
+_LAYERS = ("Conv", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer to quantize: inputs 0 (one scale) and 1 (a scale for each output channel, along ``axis``)."""
+
+    node: ir.Node
+    axis: int
+
+    @property
+    def activation(self) -> ir.Value:
+        value = self.node.inputs[0]
+        assert value is not None
+        return value
+
+    @property
+    def weight(self) -> ir.Value:
+        value = self.node.inputs[1]
+        assert value is not None
+        return value
+
+
+@dataclass
+class Placement:
+    """The layers to quantize, in the order of the graph; ``kept``: names of the other layers, by reason."""
+
+    layers: list[Layer] = field(default_factory=list)
+    kept: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def activations(self) -> list[str]:
+        return list(dict.fromkeys(str(layer.activation.name) for layer in self.layers))
+
+    @property
+    def note(self) -> str:
+        kept = ", ".join(f"{len(names)} {reason}" for reason, names in self.kept.items())
+        return f"{len(self.layers)} layers in int8, float: {kept or 'none'}"
+
+    def keep(self, layer: Layer, reason: str) -> None:
+        """Leave a layer in float after all."""
+        self.layers.remove(layer)
+        self.kept.setdefault(reason, []).append(str(layer.node.name))
+
+
+def place(model: ir.Model, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()) -> Placement:
+    """Inputs of convolutions and of products with constant weights are quantized, outputs and biases are not.
+
+    Float stay: layers with no other layer behind them (output layers, whose error nothing averages out), box decoding,
+    arithmetic with few constants, products of two activations (attention), transposed convolutions, what the spec names
+    (``float_nodes``), and what ``keep_fp32`` matches.
+    """
+    outline = outline_nodes(model.graph)
+    weights = {
+        name: int(value.const_value.size)
+        for name, value in model.graph.initializers.items()
+        if value.const_value is not None
+    }
+    decoding = set(decoding_nodes(outline, pixel_outputs(spec), weights))
+    asked = set(matching_nodes(outline, keep_fp32))
+    hinted = _hinted(outline, spec)
+    last = output_layers(outline, weights)
+    placement = Placement()
+    for node, known in zip(model.graph, outline, strict=True):
+        if node.op_type not in (*_LAYERS, "ConvTranspose") or node.domain not in ("", "ai.onnx"):
+            continue
+        axis = _channel_axis(node)
+        reason = None
+        if known.name in asked:
+            reason = "asked for"
+        elif known.name in hinted:
+            reason = "named by the spec"
+        elif known.name in decoding or known.name.startswith(NMS_SCOPE):
+            reason = "decoding"
+        elif axis is None:
+            reason = "without an int8 form"
+        elif weights[str(node.inputs[1].name)] <= ARITHMETIC_WEIGHTS:  # type: ignore[union-attr]
+            reason = "arithmetic"
+        elif known.name in last:
+            reason = "output layers"
+        if reason is None:
+            assert axis is not None
+            placement.layers.append(Layer(node, axis))
+        else:
+            placement.kept.setdefault(reason, []).append(known.name)
+    return placement
+
+
+def output_layers(nodes: Sequence[Node], weights: Mapping[str, int]) -> set[str]:
+    """Names of the layers with trained weights that no other such layer comes after."""
+    before_layer: set[str] = set()  # values that some layer depends on
+    found = set()
+    for node in reversed(nodes):
+        leads = any(name in before_layer for name in node.outputs)
+        trained = node.operator in (*_LAYERS, "ConvTranspose") and any(
+            weights.get(name, 0) > ARITHMETIC_WEIGHTS for name in node.inputs[:2]
+        )
+        if trained and not leads:
+            found.add(node.name)
+        if trained or leads:
+            before_layer.update(node.inputs)
+    return found
+
+
+def _hinted(nodes: Sequence[Node], spec: ModelSpec | None) -> set[str]:
+    patterns = [re.compile(pattern) for pattern in (spec.float_nodes if spec else ())]
+    return {node.name for node in nodes if any(pattern.search(node.name) for pattern in patterns)}
+
+
+def _channel_axis(node: ir.Node) -> int | None:
+    """The axis of the output channels of the weights; ``None`` if the layer has no int8 form here."""
+    if len(node.inputs) < 2 or node.inputs[0] is None or node.inputs[1] is None:
+        return None
+    activation, weight = node.inputs[0], node.inputs[1]
+    if not weight.is_initializer() or weight.const_value is None or weight.dtype != ir.DataType.FLOAT:
+        return None
+    if activation.is_initializer() or activation.dtype not in (None, ir.DataType.FLOAT):
+        return None
+    rank = len(weight.const_value.shape)
+    if node.op_type == "Conv":
+        return 0
+    if rank != 2:  # products of stacked matrices have no channel axis that runtimes agree on
+        return None
+    if node.op_type == "Gemm":
+        return 0 if node.attributes.get_int("transB", 0) else 1
+    return 1 if node.op_type == "MatMul" else None

@@ -8,7 +8,7 @@ import pytest
 
 import adaptrt
 
-pytest.importorskip("torch", reason="needs torch")
+torch = pytest.importorskip("torch", reason="needs torch")
 
 RANKING = """
 import torch
@@ -77,3 +77,71 @@ def test_a_patch_that_changes_ranks_is_not_excused_by_itself(convert: Callable[.
     """The patch makes the model unstable; the original is not."""
     with pytest.raises(adaptrt.PatchError, match="Link 1 .* fails: ranks"):
         convert("distinct", "rest(x)")
+
+
+CHANGES = """
+import torch
+from adaptrt import Dim, FunctionPatch, InputSpec, ModelSpec, OutputSpec, hookimpl
+
+
+@hookimpl
+def load_model(ctx):
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
+
+
+@hookimpl
+def model_spec(ctx, model):
+    return ModelSpec((InputSpec("x", ((Dim(1, 2, 4, "batch"), Dim.fixed(4)),)),), outputs=(OutputSpec("y"),))
+
+
+@hookimpl
+def HOOK:
+    CHANGE
+    return RESULT
+"""
+
+
+@pytest.mark.parametrize(
+    ("hook", "change", "result", "said"),
+    [
+        ("patches(ctx, model)", "model[0].weight.data.mul_(2)", "[]", r"by the hook patches: parameter `0\.weight`"),
+        pytest.param(
+            "patches(ctx, model)",
+            "model[0].register_forward_hook(print)",
+            "[]",
+            r"by the hook patches: hooks of `0`",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            "patches(ctx, model)",
+            "torch.nn.ReLU.forward = lambda self, x: x",
+            "[]",
+            r"method `ReLU\.forward`",
+            marks=pytest.mark.full,
+        ),
+        (
+            "export_onnx(ctx, model, inputs, spec)",
+            "model[0].bias.data.add_(1); path = ctx.workdir / 'x.onnx'; "
+            "torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=['x'], output_names=['y'], dynamo=False, "
+            "dynamic_axes={'x': {0: 'batch'}, 'y': {0: 'batch'}})",
+            "path",
+            r"during the export: parameter `0\.bias`",
+        ),
+    ],
+)
+def test_a_model_that_is_changed_outside_of_patches_ends_the_conversion(
+    tiny: str, fake_distribution: Callable[..., object], hook: str, change: str, result: str, said: str
+) -> None:
+    forward = torch.nn.ReLU.forward
+    source = CHANGES.replace("HOOK", hook).replace("CHANGE", change).replace("RESULT", result)
+    fake_distribution(
+        "adaptrt-changing", {"adaptrt.adapters": {"changing": "changing_adapter"}}, modules={"changing_adapter": source}
+    )
+    try:
+        with pytest.raises(adaptrt.PatchError, match=said) as caught:
+            adaptrt.convert("any", adapter="changing", verify="quick", exporter="torchscript", html=False)
+    finally:
+        torch.nn.ReLU.forward = forward  # type: ignore[method-assign]
+    assert "changed outside of patches" in caught.value.message
+    assert "FunctionPatch" in str(caught.value.hint)

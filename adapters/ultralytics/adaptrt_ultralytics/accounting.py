@@ -86,7 +86,8 @@ def recorded_forward(recorded: InertObject, kind: type[nn.Module], path: str) ->
 
 
 class Usage:
-    """Which of their attributes the modules of a network read while it runs, and which parameters affect its output."""
+    """Which of their attributes the modules of a network read while it runs, and which parameters and buffers affect its
+    output. Parameters are tested by their gradients, buffers of layers that are not from ``torch.nn`` by changing them."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -113,7 +114,29 @@ class Usage:
         self.unreached = {
             id(parameter) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is None
         }
+        for module in self.model.modules():
+            if not type(module).__module__.startswith("torch.nn."):
+                for name, buffer in module._buffers.items():
+                    if buffer is not None and name in self.reads[id(module)] and not self._influences(buffer, images):
+                        self.unreached.add(id(buffer))
         return shown.detach()
+
+    def _influences(self, buffer: torch.Tensor, images: torch.Tensor) -> bool:
+        """Whether the outputs change with the values of the buffer."""
+        kept = buffer.clone()
+        try:
+            with torch.inference_mode():
+                before = recorded_outputs(self.model(images))[1]
+                buffer.copy_(kept + 1 if buffer.dtype != torch.bool else ~kept)
+                after = recorded_outputs(self.model(images))[1]
+        except Exception:  # it decides about more than numbers
+            return True
+        finally:
+            with torch.inference_mode():
+                buffer.copy_(kept)
+        return any(
+            one.shape != other.shape or not torch.equal(one, other) for one, other in zip(before, after, strict=True)
+        )
 
     def unaccounted(self, layer: Rebuilt) -> list[str]:
         """Names that the checkpoint records of this layer, but that the run did not use and ``UNUSED`` does not explain."""
@@ -125,7 +148,7 @@ class Usage:
                 names.append(name)
         for tensors in (recorded.mapping("_parameters"), recorded.mapping("_buffers")):
             for name, tensor in tensors.items():
-                own = module._parameters.get(name)
+                own = module._parameters.get(name, module._buffers.get(name))
                 if tensor is not None and (name not in reads or id(own) in self.unreached):
                     names.append(name)
         if not layer.settled:

@@ -214,7 +214,7 @@ def is_plain(value: Any) -> bool:
     for _ in range(MAX_PLAIN_DEPTH):
         inner: list[Any] = []
         for item in items:
-            if isinstance(item, (list, tuple, dict)):
+            if isinstance(item, (list, tuple, dict, range)):
                 left -= len(item)
                 if left < 0:
                     return False

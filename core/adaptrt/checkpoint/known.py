@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 PLAIN_KINDS = frozenset("?biufcSU")  # numpy dtypes without objects
+_LONGEST_RANGE = 1 << 20
 
 
 def _list(values: Any = ()) -> list[Any]:
@@ -31,6 +32,13 @@ def _sequence(values: Any) -> Any:
     if not isinstance(values, (list, tuple, set, frozenset)):
         raise PickleError(f"a container is made of {type(values).__name__}")
     return values
+
+
+def _range(*parts: Any) -> range:
+    whole = all(type(part) is int and abs(part) <= _LONGEST_RANGE for part in parts)
+    if not whole or not 1 <= len(parts) <= 3 or 0 in parts[2:]:
+        raise PickleError("a range is malformed, or too long")
+    return range(*parts)
 
 
 def _set(values: Any = ()) -> set[Any]:
@@ -199,6 +207,8 @@ _CALLS: Mapping[str, Callable[..., Any]] = {
     "builtins.bytes": _bytes,
     "builtins.bytearray": lambda *args: bytearray(_bytes(*args)),
     "builtins.complex": lambda real=0.0, imaginary=0.0: complex(float(real), float(imaginary)),
+    "builtins.range": _range,
+    "builtins.xrange": _range,  # its name in protocol 2
     "builtins.slice": lambda *parts: slice(*parts),
     "_codecs.encode": _encode,
     "copyreg._reconstructor": _reconstructor,

@@ -186,7 +186,8 @@ HOMES = {
 @contextmanager
 def repository(extra: Mapping[str, Sequence[type]] | None = None) -> Iterator[None]:
     """The modules, importable by the names that a pickle will have; ``extra`` classes belong to a fork."""
-    homes = {home: (*kinds, *(extra or {}).get(home, ())) for home, kinds in HOMES.items()}
+    more = extra or {}
+    homes = {home: (*HOMES.get(home, ()), *more.get(home, ())) for home in (*HOMES, *(more.keys() - HOMES.keys()))}
     made = {name: types.ModuleType(name) for name in ("models", *homes)}
     before = {kind: kind.__module__ for kinds in homes.values() for kind in kinds}
     for home, kinds in homes.items():

@@ -15,7 +15,9 @@ from torch import nn  # noqa: E402
 from ultralytics.nn.modules import C2f  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel  # noqa: E402
 
+from adaptrt.checkpoint import InertName, InertObject  # noqa: E402
 from adaptrt.errors import CheckpointError  # noqa: E402
+from adaptrt_ultralytics.accounting import Rebuilt, Usage  # noqa: E402
 from adaptrt_ultralytics.classic.model import load_classic  # noqa: E402
 from adaptrt_ultralytics.rebuild import load_new_family  # noqa: E402
 
@@ -200,6 +202,30 @@ def test_a_classic_forks_layer_of_the_same_name(classic: Any) -> None:
     bottleneck.se = gate(4)
     with pytest.raises(CheckpointError, match=r"layer model\.2\.m\.0 \(Bottleneck\) has se"):
         load_classic(classic.save({"model": model}))
+
+
+class Reads(nn.Module):
+    """Reads a buffer, and uses it if its number says so."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.register_buffer("shift", torch.ones(2, 1, 1))
+
+    def forward(self, x: Any) -> Any:
+        return self.conv(x) + self.factor * self.shift
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5])
+def test_a_buffer_that_is_read_and_changes_nothing_is_unaccounted(factor: float) -> None:
+    module = Reads(factor)
+    state = {"_buffers": dict(module._buffers), "_modules": dict(module._modules), "factor": factor}
+    recorded = InertObject(InertName("models.common", "Reads"), state=state)
+    usage = Usage(module)
+    usage.run(torch.rand(1, 3, 8, 8))
+    assert usage.unaccounted(Rebuilt("model.0", module, recorded)) == ([] if factor else ["shift"])
+    assert torch.equal(module.shift, torch.ones(2, 1, 1))
 
 
 class SplitAAttn(nn.Module):

@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="checkpoints are read into torch tensors")
 
 from adaptrt.checkpoint import InertName, InertObject, read_checkpoint  # noqa: E402
+from adaptrt.errors import CheckpointError  # noqa: E402
 
 Save = Callable[..., Path]
 
@@ -42,6 +43,17 @@ def test_pickle_protocols(save: Save, protocol: int) -> None:
     read = read_checkpoint(save(value, protocol))
     assert torch.equal(read["a"], value["a"])
     assert read["b"] == value["b"]
+
+
+@pytest.mark.parametrize("protocol", [1, 2, 4])
+def test_ranges(save: Save, protocol: int) -> None:
+    value = [range(3), range(2, 9, 3)]
+    assert read_checkpoint(save(value, protocol)) == value
+
+
+def test_a_range_of_any_length_is_refused(save: Save) -> None:
+    with pytest.raises(CheckpointError, match="range"):
+        read_checkpoint(save(range(10**12)))
 
 
 def test_protocol_0_without_tensors(save: Save) -> None:  # with tensors torch cannot read it either

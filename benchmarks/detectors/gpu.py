@@ -1,0 +1,228 @@
+"""Detectors of every task on TensorRT: converted, verified, scored and timed, a row for each model and precision.
+
+::
+
+    python -m benchmarks.detectors.gpu all --work build/detectors     on a machine with a GPU, TensorRT, torch and Ultralytics
+    python -m benchmarks.detectors.gpu convert|evaluate|time|report
+
+Each stage takes the next missing rows and keeps what it has done in the work folder. One engine with a dynamic batch for
+each row. ``convert`` compares it with eager torch (links 0 to 5), ``evaluate`` scores eager and engine on held-out images,
+``time`` runs engine and eager in turns on device memory.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common.fixture_scores import FIXTURES
+from benchmarks.common.results import use_fixtures
+from benchmarks.gpu.evaluate import adaptrt, words_of
+from benchmarks.gpu.timing import in_turns
+from benchmarks.gpu.work import (
+    Work,
+    collected,
+    compared_level,
+    facts_of,
+    manifest_of,
+    precision_report_of,
+    run_stages,
+    say,
+    stage_parser,
+)
+
+PRECISIONS = ("fp32", "fp16")
+BATCHES = (1, 8, 32)
+IMAGES, SEED = 64, 1003
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with trained weights; ``task`` and ``end2end`` choose its head, ``words`` are further options."""
+
+    name: str
+    task: str
+    end2end: bool = False
+    words: tuple[str, ...] = ()
+    scored: bool = True  # evaluating needs the untouched outputs for eager, and one class for each box
+    compared: bool = True  # timed beside eager torch
+
+
+CASES = (
+    Case("segment", "segment"),
+    Case("pose", "pose"),
+    Case("obb", "obb"),
+    Case("end2end", "detect", end2end=True),
+    Case("detect", "detect"),
+    Case("detect_nms", "detect", words=("--nms", "cluster"), scored=False),
+    Case("detect_nms_efficient", "detect", words=("--nms", "efficient"), scored=False, compared=False),
+)
+
+
+def rows(work: Work, done: str) -> list[tuple[str, Case, str]]:
+    """The rows that a stage has not done yet: name, case, precision; those with ``--only`` in their name."""
+    return [
+        (f"{case.name}_{precision}", case, precision)
+        for precision in PRECISIONS
+        for case in CASES
+        if not work.kept(f"{done}_{case.name}_{precision}") and work.options.only in f"{case.name}_{precision}"
+    ]
+
+
+def source_of(work: Work, case: Case) -> Path:
+    if case.task == "detect" and not case.end2end:
+        return FIXTURES / "yolov5n_shapes.pt"
+    use_fixtures()
+    from shapes_models import write_checkpoint
+
+    path = work.folder / "onnx" / f"{case.name}.pt"
+    return path if path.exists() else write_checkpoint(case.task, path, end2end=case.end2end)
+
+
+def data_of(work: Work, task: str) -> Path:
+    """Held-out images of the drawn shapes, with what the task is scored on."""
+    use_fixtures()
+    import draw_shapes
+
+    folder = work.folder / "data" / ("rotated" if task == "obb" else "instances")
+    target = folder / ("labelTxt" if task == "obb" else "instances.json")
+    if not target.exists():
+        if task == "obb":
+            draw_shapes.write_rotated_set(folder, IMAGES, SEED, suffix=".png")
+        else:
+            draw_shapes.write_detection_set(folder, IMAGES, SEED, suffix=".png", workers=8)
+    return folder if task == "obb" else target
+
+
+def convert(work: Work) -> None:
+    """The engines, with the report of their conversion; several at a time."""
+    for case in CASES:
+        source_of(work, case)
+        data_of(work, case.task)
+    waiting = rows(work, "convert")
+    with ThreadPoolExecutor(work.options.jobs) as threads:
+        list(threads.map(lambda row: _convert(work, *row), waiting))
+
+
+def _convert(work: Work, name: str, case: Case, precision: str) -> None:
+    data = data_of(work, case.task)
+    image = sorted(((data if data.is_dir() else data.parent) / "images").glob("*.png"))[0]
+    words: list[object] = ["convert", source_of(work, case), "--adapter", "yolov5" if case.task == "detect" else "yolo"]
+    words += ["-o", work.engine(name), "--to", "onnx,engine", "--precision", precision, "--batch", "1:8:32"]
+    words += ["--exporter", "torchscript", "--opset", "17", "--target", "8", "--image", image]
+    words += ["--opt-level", compared_level(work, precision), "--tactic-sources", work.options.tactics]
+    words += ["--workspace", "8", *case.words, "--json"]
+    started = time.perf_counter()
+    try:
+        report = json.loads(adaptrt(work, name, words))
+    except SystemExit as error:  # a row that fails is a result, and the others go on
+        say(f"FAILED {name}: {str(error)[-600:]}")
+        return
+    work.keep(
+        f"convert_{name}",
+        {
+            "command": words_of(words),
+            "seconds": round(time.perf_counter() - started, 1),
+            "verdict": report["verdict"],
+            "links": [_link(link) for link in report["links"]],
+            "receipt": precision_report_of(work.engine(name)),
+            "build_seconds": manifest_of(work.engine(name))["build_seconds"],
+            "level": compared_level(work, precision),
+            "tactic_sources": work.options.tactics,
+            **facts_of(work.engine(name)),
+        },
+    )
+    say(f"converted {name}: {report['verdict'] and report['verdict']['word']}")
+
+
+def _link(link: dict[str, Any]) -> dict[str, Any]:
+    """A link with its checks: name, worst value and limit."""
+    checks = [{key: check[key] for key in ("name", "unit", "value", "limit", "kind")} for check in link["checks"]]
+    return {"number": link["number"], "status": link["status"], "reason": link["reason"], "checks": checks}
+
+
+def evaluate(work: Work) -> None:
+    """Scores of eager and engine on the same images."""
+    for name, case, _ in rows(work, "evaluate"):
+        if not case.scored or not work.engine(name).exists():
+            continue
+        words: list[object] = ["evaluate", work.engine(name), "--backend", "eager,tensorrt"]
+        words += ["--adapter", "yolov5" if case.task == "detect" else "yolo", "--source", source_of(work, case)]
+        words += ["--data", data_of(work, case.task), "--batch", 8, "--json"]
+        try:
+            found = json.loads(adaptrt(work, f"evaluate_{name}", words))
+        except SystemExit as error:
+            say(f"FAILED evaluate {name}: {str(error)[-600:]}")
+            continue
+        results = [{key: one[key] for key in ("backend", "scores")} for one in found["results"]]
+        work.keep(f"evaluate_{name}", {"command": words_of(words), "images": found["images"], "results": results})
+        say(f"{name}: { {one['backend']: one['scores'] for one in results} }")
+
+
+def time_rows(work: Work) -> None:
+    """Microseconds of one call on images in device memory, to the end of its work on the GPU."""
+    for name, case, precision in rows(work, "time"):
+        if work.engine(name).exists():
+            work.keep(f"time_{name}", _time(work, name, case, precision))
+
+
+def _time(work: Work, name: str, case: Case, precision: str) -> dict[str, Any]:
+    import torch
+
+    from adaptrt.backends.tensorrt.runtime import TensorRTRunner
+    from benchmarks.gpu.work import finished, torch_facts
+
+    use_fixtures()
+    from shapes_models import trained_model
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    result: dict[str, Any] = {**torch_facts()}
+    network = trained_model(case.task, end2end=case.end2end).cuda().eval() if case.compared else None
+    if network is not None and precision == "fp16":
+        network = network.half()
+    with TensorRTRunner(work.engine(name)) as runner, torch.inference_mode():
+        result["backend"] = runner.backend
+        for batch in BATCHES:
+            images = torch.rand(batch, 3, 640, 640, device="cuda")
+            given = images.half() if precision == "fp16" else images
+
+            def engine(images: Any = images) -> Any:
+                found = runner({"images": images}, outputs="borrowed")
+                return [torch.from_dlpack(value) for value in found.values()]
+
+            sides = {"engine": finished(engine)}
+            if network is not None:
+                sides["eager"] = finished(lambda given=given: network(given))  # type: ignore[misc]
+            one: dict[str, Any] = in_turns(sides)
+            if "eager" in one:
+                one["times eager"] = round(one["eager"]["p50"] / one["engine"]["p50"], 2)
+            result[f"batch {batch}"] = one
+            say(f"{name} batch {batch}: { {side: one[side]['p50'] for side in sides} }")
+    return result
+
+
+def report(work: Work) -> None:
+    """Everything in one file."""
+    say(f"written: {work.write('gpu_detectors', collected(work))}")
+
+
+def main() -> None:
+    stages: dict[str, Callable[[Work], None]] = {
+        "convert": convert,
+        "evaluate": evaluate,
+        "time": time_rows,
+        "report": report,
+    }
+    parser = stage_parser(__doc__, list(stages), "detectors")
+    parser.set_defaults(jobs=4)
+    parser.add_argument("--only", default="", help="rows with this in their name")
+    run_stages(stages, Work(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

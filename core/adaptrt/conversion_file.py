@@ -62,7 +62,7 @@ def read_conversion(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(f"There is no file {path}.", hint="--config takes a TOML file of options.") from error
+        raise UsageError(f"{path} does not exist.", hint="--config takes a TOML file of options.") from error
     except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(
             f"{path} cannot be read as TOML: {error}.", hint='It consists of options: adapter = "yolov5"'

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command
-from adaptrt.cli.output import echo
+from adaptrt.cli.framework import Command, general_options
+from adaptrt.cli.output import echo, echo_json
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 EXAMPLES = (
-    ('eval "$(adaptrt completion bash)"', "in ~/.bashrc; zsh: the same in ~/.zshrc"),
+    ("adaptrt completion bash > ~/.local/share/bash-completion/completions/adaptrt", "bash, for new shells"),
+    ("adaptrt completion zsh > ~/.zfunc/_adaptrt", "zsh, with ~/.zfunc in fpath"),
     ("adaptrt completion fish > ~/.config/fish/completions/adaptrt.fish", "fish"),
 )
 
 
 @click.command("completion", cls=Command, examples=EXAMPLES)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@general_options
 @click.pass_context
-def completion(ctx: click.Context, /, *, shell: str) -> None:
+def completion(ctx: click.Context, /, *, shell: str, as_json: bool, **_: Any) -> None:
     """Print the SHELL code that completes commands, options, adapters and files."""
     from click.shell_completion import get_completion_class
 
     root = ctx.find_root()
     kind = get_completion_class(shell)
     assert kind is not None  # click has the three shells of the choice
-    echo(kind(root.command, {}, "adaptrt", "_ADAPTRT_COMPLETE").source())
+    script = kind(root.command, {}, "adaptrt", "_ADAPTRT_COMPLETE").source()
+    if as_json:
+        echo_json({"shell": shell, "script": script})
+    else:
+        echo(script)
 
 
 def complete_precisions(_ctx: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:

@@ -10,7 +10,7 @@ import click
 
 from adaptrt.cli.habits import flag_here, words_here
 from adaptrt.cli.output import echo
-from adaptrt.errors import PluginError, did_you_mean
+from adaptrt.errors import AdaptrtError, PluginError, did_you_mean
 from adaptrt.specs.commands import COMMANDS
 from adaptrt.specs.commands import Command as Declared
 
@@ -73,6 +73,16 @@ class Command(click.Command):
                 raise click.UsageError(f"{error.message} {here}", ctx=ctx) from error
             raise
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AdaptrtError as error:
+            if _LOGGED in ctx.meta:
+                from adaptrt.cli.log_file import log_failure
+
+                log_failure(error.message, error.hint)
+            raise
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
@@ -107,6 +117,7 @@ def _commands_with(option_name: str, root: click.Context) -> list[str]:
 
 
 _ARGUMENTS = "adaptrt.arguments"
+_LOGGED = "adaptrt.log_file"
 
 
 def arguments(ctx: click.Context) -> list[str]:
@@ -114,9 +125,25 @@ def arguments(ctx: click.Context) -> list[str]:
     return list(ctx.meta.get(_ARGUMENTS, []))
 
 
+def _open_log(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
+    if path is not None and not ctx.resilient_parsing:
+        from adaptrt.cli.log_file import open_log
+
+        open_log(ctx, path)
+        ctx.meta[_LOGGED] = path
+
+
 def general_options(command: F) -> F:
-    """``-v``, ``-q``, ``--json`` and ``--debug``: the same on every command."""
+    """``-v``, ``-q``, ``--json``, ``--debug`` and ``--log-file``: the same on every command."""
     for decorate in (
+        option(
+            "--log-file",
+            section=GENERAL,
+            metavar="FILE",
+            expose_value=False,
+            callback=_open_log,
+            help="Append stages, warnings and errors, with their time, to FILE.",
+        ),
         option("--debug", section=GENERAL, is_flag=True, expose_value=False, help="Show the traceback of an error."),
         option("--json", "as_json", section=GENERAL, is_flag=True, help="Print only JSON on standard output."),
         option("-q", "--quiet", section=GENERAL, is_flag=True, help="Print only errors and warnings."),

@@ -19,7 +19,7 @@ from adaptrt.pipeline.artifacts import Artifact, open_artifact, open_emulated, r
 from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
 from adaptrt.pipeline.environment import conversion_versions, describe_environment, inductor_cache
-from adaptrt.pipeline.observer import Observer
+from adaptrt.pipeline.observer import LoggingObserver, Observer
 from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish
 from adaptrt.pipeline.preflight import require_buildable
 from adaptrt.pipeline.quantizing import judged
@@ -358,7 +358,7 @@ def run_job(
         job = Job(
             request=request,
             report=report,
-            observer=observer or Observer(),
+            observer=LoggingObserver(observer or Observer()),
             session=session,
             settings=settings,
             workdir=workdir,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from adaptrt.report import Report, Stage
 
 
@@ -28,3 +30,39 @@ class Observer:
 
     def finished(self, report: Report) -> None:
         """The conversion succeeded or failed (``report.status``)."""
+
+
+class LoggingObserver(Observer):
+    """Logs the events of a job to the logger ``adaptrt``, then passes them on. Nothing is printed unless the application
+    configures logging."""
+
+    def __init__(self, inner: Observer) -> None:
+        self._inner = inner
+        self._logger = logging.getLogger("adaptrt")
+        if not any(isinstance(handler, logging.NullHandler) for handler in self._logger.handlers):
+            self._logger.addHandler(logging.NullHandler())
+
+    def stage_started(self, name: str) -> None:
+        self._logger.debug("stage %s started", name)
+        self._inner.stage_started(name)
+
+    def stage_progress(self, done: int, total: int, text: str = "") -> None:
+        self._inner.stage_progress(done, total, text)
+
+    def stage_finished(self, stage: Stage) -> None:
+        self._logger.info("stage %s: %.2f s%s", stage.name, stage.seconds, f", {stage.note}" if stage.note else "")
+        self._inner.stage_finished(stage)
+
+    def warning(self, text: str) -> None:
+        self._logger.warning("%s", text)
+        self._inner.warning(text)
+
+    def detail(self, text: str) -> None:
+        self._logger.debug("%s", text)
+        self._inner.detail(text)
+
+    def finished(self, report: Report) -> None:
+        for record in report.files.values():
+            word = f", {record.verdict.word}" if record.verdict is not None else ""
+            self._logger.info("wrote %s, %d bytes%s", record.path, record.bytes, word)
+        self._inner.finished(report)

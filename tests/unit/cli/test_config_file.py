@@ -18,6 +18,11 @@ from adaptrt.request import NmsRequest, Request, ShapeRequest
 from adaptrt.specs import Dim, parse_shape
 
 
+@pytest.fixture(autouse=True)
+def folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def requested(path: Path, text: str, *words: str) -> Request:
     """The request of ``adaptrt convert --config FILE WORDS``."""
     path.write_text(text, encoding="utf-8")
@@ -77,7 +82,7 @@ def test_a_wrong_file_is_named_with_its_key(adaptrt: Any, text: str, message: st
 def test_a_missing_file_is_an_error(adaptrt: Any) -> None:
     result = adaptrt("convert", "--config", "missing.toml")
     assert result.code == 2
-    assert "no file missing.toml" in result.err
+    assert "missing.toml does not exist" in result.err
 
 
 def test_other_versions_are_a_warning(adaptrt: Any, tiny: str) -> None:

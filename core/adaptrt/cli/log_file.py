@@ -1,0 +1,39 @@
+"""``--log-file``: what the library logs, in a file."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from adaptrt.errors import OutputError
+
+
+def open_log(ctx: click.Context, path: str) -> None:
+    """Append what the logger ``adaptrt`` receives to a file until the command ends; its command line comes first."""
+    from adaptrt.cli.framework import arguments
+
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise OutputError(f"--log-file {path} cannot be written: {error.strerror}.") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("adaptrt")
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+    logger.info("%s %s", ctx.command_path, " ".join(arguments(ctx)))
+
+    def close() -> None:
+        logger.removeHandler(handler)
+        handler.close()
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+    ctx.find_root().call_on_close(close)
+
+
+def log_failure(message: str, hint: str | None) -> None:
+    """The error that a command ends with."""
+    logging.getLogger("adaptrt").error("%s", " ".join(filter(None, [message, hint])))

@@ -14,11 +14,10 @@ from adaptrt.checkpoint.reader import read_checkpoint
 from adaptrt.checkpoint.search_path import module_search_path
 from adaptrt.checkpoint.source_facts import read_facts
 from adaptrt.checkpoint.states import read_state_dict, tensors_of
-from adaptrt.checkpoint.weights import SUFFIXES, fill_model, is_checkpoint_name, warn_of_random_weights
+from adaptrt.checkpoint.weights import fill_model, is_checkpoint_name, warn_of_random_weights
 from adaptrt.literals import literal_value
 
 __all__ = [
-    "SUFFIXES",
     "InertName",
     "InertObject",
     "TensorShape",

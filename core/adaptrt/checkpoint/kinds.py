@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Literal
 
 from adaptrt.errors import CheckpointError, nearest_file
 from adaptrt.specs.backends import backend_of, runs_onnx
+from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 DOWNLOAD_AGAIN = "Copy or download it again, and compare its size or checksum with the source."
-SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 
 
 def check_kind(path: Path) -> Literal["zip", "legacy"]:
     """Which of torch's two formats this is; for other files, a ``CheckpointError`` names their kind."""
     if not path.exists():
-        hint = nearest_file(path, SUFFIXES) or "Give the path of a checkpoint; nothing is downloaded."
+        hint = nearest_file(path, CHECKPOINT_SUFFIXES) or "Give the path of a checkpoint; nothing is downloaded."
         raise CheckpointError(f"File not found: {path}.", hint=hint)
     if path.is_dir():
         seen = islice(path.rglob("*"), 2000)  # it may be an entire disk
-        found = sorted(str(file.relative_to(path)) for file in seen if file.suffix in SUFFIXES)[:3]
+        found = sorted(str(file.relative_to(path)) for file in seen if file.suffix in CHECKPOINT_SUFFIXES)[:3]
         hint = (
             f"Name the file in it: {', '.join(found)}"
             if found
-            else f"It contains no checkpoint ({', '.join(SUFFIXES)})."
+            else f"It contains no checkpoint ({', '.join(CHECKPOINT_SUFFIXES)})."
         )
         raise CheckpointError(f"{path} is a folder.", hint=hint)
     if not path.is_file():

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.checkpoint.config_literals import python_definitions, python_literals
-from adaptrt.checkpoint.kinds import SUFFIXES, check_kind, is_safetensors
+from adaptrt.checkpoint.kinds import check_kind, is_safetensors
 from adaptrt.checkpoint.outline import TensorShape, outline_of
 from adaptrt.checkpoint.states import NESTINGS
+from adaptrt.checkpoint.weights import is_checkpoint_name
 from adaptrt.errors import CheckpointError, ModelError
 from adaptrt.specs.recognizers import SourceFacts
 
@@ -36,7 +37,7 @@ def read_facts(source: str) -> SourceFacts:
         if place.suffix == ".py" and not place.is_file():
             raise ModelError(f"File not found: {place}.")
         return SourceFacts(source=source, kind="object", path=place if place.suffix == ".py" else None)
-    if path.suffix.lower() in SUFFIXES:
+    if is_checkpoint_name(source):
         check_kind(path)  # says that it is missing, and what is near
     return SourceFacts(source=source, kind="name")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import CheckpointError, did_you_mean
+from adaptrt.store.model_files import CHECKPOINT_SUFFIXES
 
 if TYPE_CHECKING:
     import torch
@@ -14,14 +15,12 @@ if TYPE_CHECKING:
 
     from adaptrt.request import Conversion
 
-# names of files that hold weights
-SUFFIXES = (".pt", ".pth", ".pth.tar", ".bin", ".ckpt", ".safetensors")
 _SHOWN = 3
 
 
 def is_checkpoint_name(source: str | Path) -> bool:
     """Whether a source has the suffix of a checkpoint; the file need not exist."""
-    return str(source).lower().endswith(SUFFIXES)
+    return str(source).lower().endswith(CHECKPOINT_SUFFIXES)
 
 
 def fill_model(

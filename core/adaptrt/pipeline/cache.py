@@ -35,7 +35,7 @@ _FORMAT = 1
 
 # data files, fully described by their content; others are code, which may read anything, even if they are part of
 # a distribution: a configuration inherits from others
-_DATA = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx"}
+_DATA = {*CHECKPOINT_SUFFIXES, ".onnx"}
 # fields of a request that the result does not depend on
 _APART = {"require", "output", "command", "cache", "verbose"}
 _FILES = {"weights", "image", "test_image", "plugins_file"}

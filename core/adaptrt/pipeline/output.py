@@ -95,7 +95,7 @@ def kind_of(suffix: str) -> str:
     return suffix.removeprefix(".")
 
 
-_SOURCE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".bin", ".onnx", ".py", ".yaml", ".yml"}
+_SOURCE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".onnx", ".py", ".yaml", ".yml"}
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from adaptrt.errors import GraphError, ModelError, UsageError, nearest_file
 from adaptrt.specs.backends import Backend, backend_of, model_suffixes
 from adaptrt.specs.registry import skipped_plugins
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pt2", ".ckpt", ".safetensors")
+# names of files that hold weights, or a model with them (.pt2)
+CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pth.tar", ".pt2", ".bin", ".ckpt", ".safetensors")
 
 
 def require_model_file(path: Path) -> None:
@@ -49,7 +50,7 @@ def convert_first(path: Path) -> str:
 def not_onnx(path: Path, detail: str = "") -> GraphError:
     """The error for a file without a readable graph."""
     suffix = path.suffix.lower()
-    if suffix in CHECKPOINT_SUFFIXES:
+    if path.name.lower().endswith(CHECKPOINT_SUFFIXES):
         hint = convert_first(path)
     elif suffix != ".onnx" and backend_of(path) is not None:
         hint = f"A built file contains no ONNX graph; adaptrt inspect {path.name} shows its contents."

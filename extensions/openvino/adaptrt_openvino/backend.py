@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptrt import BuildError, DependencyError
+from adaptrt import BuildError, DependencyError, ModelSpec
 from adaptrt.specs.backends import BackendRequest, Built, Expression, OpenOptions
 from adaptrt.specs.build import BuildOptions
 from adaptrt.specs.descriptions import Description
@@ -93,6 +93,12 @@ class OpenVINOBackend:
     def check_runtime(self, *, builder: bool = False) -> None:  # noqa: ARG002
         """A ``DependencyError`` where OpenVINO, which builds and runs, is not installed."""
         new_core()
+
+    def read_spec(self, path: Path) -> ModelSpec | None:
+        """The spec in the .xml; the model is read and not compiled."""
+        from adaptrt_openvino.model_file import open_model
+
+        return open_model(new_core(), path)[1]
 
     def describe(self, path: Path) -> Description:
         from adaptrt_openvino.describe import describe

@@ -20,7 +20,7 @@ from small_graphs import SPEC, some_images, write_graph
 import adaptrt
 import adaptrt_openvino.build
 from adaptrt import BuildError, DependencyError, ModelError, UsageError
-from adaptrt.specs.backends import BACKENDS, OpenOptions
+from adaptrt.specs.backends import BACKENDS, OpenOptions, ReadsSpec
 from adaptrt.specs.descriptions import Tensor
 from adaptrt_openvino.executed import Executed
 
@@ -50,6 +50,8 @@ def refused(path: Path, message: str, kind: type[Exception] = ModelError, **opti
 
 def test_the_spec_travels(built: Path) -> None:
     assert BACKEND.open(built, OpenOptions()).spec == SPEC
+    assert isinstance(BACKEND, ReadsSpec)
+    assert BACKEND.read_spec(built) == SPEC
     assert SPEC.labels[0] in BACKEND.describe(built).spec.labels
 
 

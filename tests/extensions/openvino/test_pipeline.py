@@ -21,6 +21,7 @@ import adaptrt_openvino.runtime
 from adaptrt import DependencyError, UsageError, VerificationError
 from adaptrt.backends.tensorrt.generations import RTX, can_build
 from adaptrt.cli.main import cli
+from adaptrt.cli.results import require_formats
 from adaptrt_openvino.runner import OpenVINORunner
 
 
@@ -56,6 +57,8 @@ def test_convert_inspect_and_predict(tiny: str, image: Path) -> None:
     assert json.loads(shown)["facts"]["precision"] == "fp32"
     assert "detector.openvino.xml" in run("inspect", "detector.openvino.xml")
     assert run("predict", "detector.openvino.xml", image, "--json")
+    with pytest.raises(UsageError, match="task 'detect' does not support this format"):
+        require_formats(Path("detector.openvino.xml"), ["png"])
 
 
 def test_predictions_are_those_of_the_onnx_file(tiny: str, image: Path) -> None:

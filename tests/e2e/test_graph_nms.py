@@ -113,7 +113,11 @@ def test_the_plugin(image: Path) -> None:
     [
         ("classifier", {}, "'classify' has no form inside a graph"),
         ("detector", {"options": {"iou": None}}, "selects without NMS"),
-        ("detector", {"nms": "efficient", "target": 11}, "for TensorRT 8 and 10"),
+        (
+            "detector",
+            {"nms": "efficient", "target": 11},
+            "TensorRT 11 does not have the plugin",
+        ),
         ("detector", {"nms": "onnx", "target": "rtx"}, "no kernel"),
         ("detector", {"nms": "soft"}, "Unknown NMS kind"),
     ],

@@ -42,6 +42,23 @@ print("LOADED", *sorted(set({HEAVY!r}) & set(sys.modules)))
     assert set(done.stdout.partition("LOADED")[2].split()) <= allowed
 
 
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    """Neither the commands of core, nor its executors, nor those of extensions that are installed."""
+    program = """
+import sys
+sys.argv = ["adaptrt", "--help"]
+from adaptrt.cli.main import main
+assert main() == 0
+from adaptrt.specs.commands import COMMANDS
+commands = [COMMANDS.find(name).target.partition(":")[0] for name in COMMANDS.names()]
+assert "adaptrt.cli.convert" in commands
+print("LOADED", *(name for name in [*commands, "adaptrt.pipeline.executors"] if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.partition("LOADED")[2].split() == []
+
+
 def imports_of(path: Path) -> list[tuple[str, str]]:
     """Each import as (module, name); the name is empty for ``import module``."""
     found: list[tuple[str, str]] = []

@@ -37,6 +37,7 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
         cache=request.calibration.cache,
         keep_fp32=request.keep_fp32,
         custom_ops=request.ort_custom_ops,
+        files=ctx.onnx,
         progress=ctx.progress,
     )
     for warning in found.warnings:
@@ -69,7 +70,9 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
         }
         sample = example_arrays(spec, shapes, request.seed, request.image)
     path = ctx.workdir / f"model.{precision.name}.onnx"
-    typing, notes = write_reduced(onnx_path, path, precision, spec, keep_fp32=request.keep_fp32, samples=[sample])
+    typing, notes = write_reduced(
+        onnx_path, path, precision, spec, _files(ctx), keep_fp32=request.keep_fp32, samples=[sample]
+    )
     ctx.notes.extend([f"{precision.name}: {typing.note}", *notes])
     return path
 

@@ -18,7 +18,8 @@ from adaptrt.export.exercise import exercise
 from adaptrt.export.torch_onnx import export_onnx, takes_dynamo
 from adaptrt.export.tracing_hazards import HazardRecorder
 from adaptrt.graph.lint.source_locations import at
-from adaptrt.graph.model_file import read_model, require_symbolic_axes
+from adaptrt.graph.model_file import graph_of, require_symbolic_axes
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.request import Conversion, Exporter
 from adaptrt.specs import ModelSpec
 
@@ -75,7 +76,7 @@ def _attempt(
     """Export and check the graph; after the ``last`` attempt the hazards of a failed one say why."""
     hazards = export_onnx(model, inputs, spec, path, exporter=exporter, opset=opset, tried=tried)
     try:
-        graph = read_model(path)
+        graph = graph_of(path, ctx.onnx or OnnxFiles())
         require_valid(graph, path, ctx.request, target_of(ctx.request))
         require_symbolic_axes(graph, spec)
     except ExportError as error:

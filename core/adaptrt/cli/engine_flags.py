@@ -20,7 +20,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 ENGINE, INT8 = "Engine", "Quantization"
-_SWITCHES = ("fp16", "bf16", "int8")  # precisions that have their own option
+# precisions that have an option of their own: its other names, and what else its help says
+_SWITCHES: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "fp16": (("--half",), ""),
+    "bf16": ((), ""),
+    "int8": ((), ": quantized with --calib, or by Q/DQ nodes in the graph."),
+}
 
 
 def precision_flags(section: str) -> Callable[[F], F]:
@@ -47,13 +52,9 @@ def precision_flags(section: str) -> Callable[[F], F]:
             shell_complete=complete_precisions,
             help="Precision of the engine: fp32, tf32, fp16, bf16 or int8; best.onnx stays float32.  [default: fp32]",
         ),
-        option("--fp16", "--half", "fp16", is_flag=True, section=section, help="--precision fp16"),
-        option("--bf16", is_flag=True, section=section, help="--precision bf16"),
-        option(
-            "--int8",
-            is_flag=True,
-            section=section,
-            help="--precision int8: quantized with --calib, or by Q/DQ nodes in the graph.",
+        *(
+            option(f"--{name}", *others, name, is_flag=True, section=section, help=f"--precision {name}{more}")
+            for name, (others, more) in _SWITCHES.items()
         ),
         option(
             "--keep-fp32",

@@ -193,7 +193,7 @@ class _CastInserter:
                     continue
                 node.replace_input_with(position, self._as(value, wanted))
             for position in gives:
-                node.outputs[position].dtype = self._dtype
+                node.outputs[position].type = ir.TensorType(self._dtype)  # copies of a graph share the old one
         for position, value in enumerate(graph.outputs):
             if value.dtype == self._dtype:
                 graph.outputs[position] = self._output(value)

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import ExportError, GraphError
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import METADATA_KEY, ModelSpec, OutputSpec
 from adaptrt.store.model_files import not_onnx
@@ -33,6 +34,19 @@ def read_model(path: Path) -> ir.Model:
         # protobuf describes its wire format, which does not help users
         detail = "" if type(error).__name__ == "DecodeError" else f"{type(error).__name__}: {error}"
         raise not_onnx(path, detail) from error
+
+
+def graph_of(path: Path, files: OnnxFiles) -> ir.Model:
+    """A copy of the graph in a file, which the caller may change; its weights are shared with the copies of others.
+
+    The file is read unless an earlier stage has read or written it.
+    """
+    held = files.held(path)
+    if held is None:
+        held = read_model(path)
+        files.hold(path, held)
+    copy: ir.Model = held.clone()
+    return copy
 
 
 def require_order(graph: onnx.GraphProto, file: str, outer: frozenset[str] = frozenset()) -> None:

@@ -56,13 +56,12 @@ class NmsPlan:
 
 
 def append_nms(
-    source: Path, destination: Path, layout: BoxLayout, plan: NmsPlan, spec: ModelSpec | None = None
+    model: onnx.ModelProto, destination: Path, layout: BoxLayout, plan: NmsPlan, spec: ModelSpec | None = None
 ) -> None:
-    """Write the graph with its outputs replaced by those of NMS; everything that is added computes in float32.
+    """Replace the outputs of the graph by those of NMS, and write it; everything that is added computes in float32.
 
     ``spec`` is that of the new graph, for its metadata.
     """
-    model = onnx.load(str(source))
     _Nms(model, layout, plan).append()
     if spec is not None:
         others = [(entry.key, entry.value) for entry in model.metadata_props if entry.key != METADATA_KEY]

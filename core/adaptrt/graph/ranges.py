@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def measure_ranges(path: Path, samples: Sequence[Mapping[str, NDArray[Any]]], workdir: Path) -> dict[str, float]:
+def measure_ranges(graph: ir.Model, samples: Sequence[Mapping[str, NDArray[Any]]], workdir: Path) -> dict[str, float]:
     """The largest magnitude of each float32 value over the samples, by name.
 
     The graph is extended by the maximum of each value, so that the values themselves need not be kept.
     """
     import onnxruntime as ort
 
-    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(str(path))))
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(graph)))
     names = _add_maxima(model)
     extended = workdir / "ranges.onnx"
     onnx.save(ir.to_proto(model), str(extended))

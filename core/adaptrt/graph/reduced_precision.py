@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
-import onnx_ir as ir
-
 from adaptrt.errors import GraphError
 from adaptrt.graph.casts import CastReport, insert_casts, raise_opset
 from adaptrt.graph.emulation import emulate_low_precision
-from adaptrt.graph.model_file import check_model, read_model, write_model
+from adaptrt.graph.model_file import check_model, graph_of, write_model
 from adaptrt.graph.ranges import measure_ranges
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.specs import ModelSpec, Precision
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ def write_reduced(
     destination: Path,
     precision: Precision,
     spec: ModelSpec | None,
+    files: OnnxFiles,
     *,
     keep_fp32: Sequence[str] = (),
     samples: Sequence[Mapping[str, NDArray[Any]]] = (),
@@ -38,11 +37,11 @@ def write_reduced(
     ranges: dict[str, float] = {}
     if precision.onnx_type == "float16" and samples:
         try:
-            ranges = measure_ranges(source, samples, destination.parent)
+            ranges = measure_ranges(graph_of(source, files), samples, destination.parent)
         except Exception as error:  # ONNX Runtime raises many kinds; the graph may hold operators of somebody's own
             reason = str(error).strip().splitlines()[0]
             notes.append(f"ranges of values were not measured, since ONNX Runtime cannot run the graph: {reason}")
-    model = raise_opset(read_model(source), precision)
+    model = raise_opset(graph_of(source, files), precision)
     typing = insert_casts(model, precision, spec, keep_fp32=keep_fp32, ranges=ranges)
     try:
         check_model(model)
@@ -51,15 +50,16 @@ def write_reduced(
             f"The graph in {precision.name} is not valid: {error}",
             hint="Keep the node named there in float32 (--keep-fp32), or choose another --precision.",
         ) from error
-    onnx.save(ir.to_proto(model), str(destination))
+    write_model(model, destination)
+    files.hold(destination, model)
     if typing.flushed:
         notes.append(f"{typing.flushed} weights are too small for {precision.name} and became zero")
     return typing, notes
 
 
-def write_emulated(reduced: Path, destination: Path) -> None:
+def write_emulated(reduced: Path, destination: Path, files: OnnxFiles) -> None:
     """The float32 graph that rounds as the reduced one does: what link 3 runs, since ONNX Runtime computes half in float32."""
-    model = read_model(reduced)
+    model = graph_of(reduced, files)
     emulate_low_precision(model)
     check_model(model)
     write_model(model, destination)

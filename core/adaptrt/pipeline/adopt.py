@@ -14,7 +14,7 @@ from adaptrt.literals import literal_value
 from adaptrt.options import fill_options, option_names
 from adaptrt.pipeline.output import choose_destination, opened, output_error, publish
 from adaptrt.predictions import ImageMeta
-from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
+from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, task_named
 from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.decoders import find_decoder
 from adaptrt.specs.runners import Runner
@@ -67,7 +67,8 @@ def adopt_spec(
         )
     source = "--decoder" if said.decoder else known.source
     decoder = find_decoder(name)
-    if decoder.predicts == "values":
+    task = task_named(decoder.predicts)
+    if not task.draws and task.scoring is None:
         raise UsageError(
             f"Decoder {name!r} predicts nothing that can be drawn or scored.", hint="See: docs/reference/decoders.md"
         )
@@ -76,7 +77,7 @@ def adopt_spec(
     batch = tensor.shape[0]
     own = known.params if name == known.decoder else None
     filled = fill_options(decoder.params, {**(own or {}), **(params or {})})
-    image = known.image or (ImageTransform(resize="stretch") if decoder.predicts == "classify" else ImageTransform())
+    image = known.image or ImageTransform(resize="stretch" if task.whole_image else "letterbox")
     spec = ModelSpec(
         inputs=(
             InputSpec(
@@ -243,7 +244,7 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
     """
     from adaptrt.onnxfile.reader import read_onnx
     from adaptrt.specs import METADATA_KEY
-    from adaptrt.specs.backends import BACKENDS, OpenOptions
+    from adaptrt.specs.backends import OpenOptions, onnx_backend
 
     destination = choose_destination(str(source), output)
     written = destination.path(".onnx")
@@ -262,7 +263,7 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
             hint="Save it as a single file first.",
         )
     spec, found = adopt_spec(source.name, file.inputs, file.outputs, file.metadata, said, params)
-    runner = BACKENDS.find("onnxruntime").open(source, OpenOptions())
+    runner = onnx_backend().open(source, OpenOptions())
     try:
         try_spec(runner, spec)
     finally:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.backends.choice import Chosen, target_of, targets_of, wants_reduced_graph
 from adaptrt.errors import DependencyError
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.request import Request
 from adaptrt.specs import Precision
-from adaptrt.specs.backends import BACKENDS, Backend, Built, OpenOptions, build_options_of
+from adaptrt.specs.backends import Backend, Built, OpenOptions, build_options_of, onnx_backend
 
 if TYPE_CHECKING:
     from adaptrt.specs.runners import FileRunner
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A file that is the model in some form: ``precision`` sets the tolerances, ``name`` is used in reports."""
+    """A file that is the model in some form: ``precision`` sets the tolerances, ``name`` is used in reports.
+
+    ``optimize=False``: its backend runs the graph node by node.
+    """
 
     name: str
     path: Path
     precision: Precision
     backend: Backend
+    optimize: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,7 @@ class BuiltArtifact(Artifact):
 
 def onnx_artifact(path: Path, precision: Precision) -> Artifact:
     """An ONNX file to run in ONNX Runtime."""
-    return Artifact(name="onnx", path=path, precision=precision, backend=BACKENDS.find("onnxruntime"))
+    return Artifact(name="onnx", path=path, precision=precision, backend=onnx_backend())
 
 
 def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
@@ -48,30 +53,36 @@ def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
         custom_ops=request.ort_custom_ops,
         plugin_libs=tuple(map(Path, build.plugin_libs)) if "plugin_libs" in taken else (),
         allow_host_code=True,
+        optimize=artifact.optimize,
     )
     return artifact.backend.open(artifact.path, options)
 
 
-def try_open(artifact: Artifact, request: Request) -> tuple[FileRunner | None, str]:
-    """A runner, or ``None`` and the reason why the file cannot run here."""
-    if request.build.strip_weights and "strip_weights" in build_options_of(artifact.backend):
-        return None, "the plan holds no weights (--strip-weights)"
-    try:
-        return open_artifact(artifact, request), ""
-    except DependencyError as error:
-        return None, f"it cannot run here: {error.message}"
+class Runners:
+    """The artifacts of a job that are open: each file is opened once, by the first check that runs it."""
 
+    def __init__(self) -> None:
+        self._open: dict[Path, FileRunner] = {}
 
-def open_emulated(artifact: Artifact, request: Request, workdir: Path) -> FileRunner:
-    """Open a float32 graph that rounds after each node as the reduced-precision graph does.
+    def open(self, artifact: Artifact, request: Request) -> FileRunner:
+        """The runner of an artifact, open until the job ends."""
+        if artifact.path not in self._open:
+            self._open[artifact.path] = open_artifact(artifact, request)
+        return self._open[artifact.path]
 
-    On a CPU, ONNX Runtime itself computes half precision in float32 between casts, and does not support bfloat16."""
-    from adaptrt.graph.reduced_precision import write_emulated
+    def problem(self, artifact: Artifact, request: Request) -> str:
+        """The reason why the file cannot run here; empty if it can."""
+        if request.build.strip_weights and "strip_weights" in build_options_of(artifact.backend):
+            return "the plan holds no weights (--strip-weights)"
+        try:
+            self.open(artifact, request)
+        except DependencyError as error:
+            return f"it cannot run here: {error.message}"
+        return ""
 
-    rounded = workdir / "rounded.onnx"
-    write_emulated(artifact.path, rounded)
-    options = OpenOptions(custom_ops=request.ort_custom_ops, optimize=False)
-    return artifact.backend.open(rounded, options)
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
 
 
 def runs_as_it_is(artifact: Artifact, request: Request) -> bool:
@@ -79,11 +90,16 @@ def runs_as_it_is(artifact: Artifact, request: Request) -> bool:
     return artifact.backend.express(artifact.precision, target_of(request)).runs
 
 
-def open_reduced(artifact: Artifact, request: Request, workdir: Path) -> FileRunner:
-    """Open a reduced-precision graph on a CPU: the file itself if ONNX Runtime supports it, else emulated."""
-    if runs_as_it_is(artifact, request):
-        return open_artifact(artifact, request)
-    return open_emulated(artifact, request, workdir)
+def emulated(artifact: Artifact, workdir: Path, files: OnnxFiles) -> Artifact:
+    """A float32 graph that rounds after each node as this reduced-precision graph does.
+
+    On a CPU, ONNX Runtime itself computes half precision in float32 between casts, and does not support bfloat16."""
+    path = workdir / f"{artifact.path.stem}.rounded.onnx"
+    if not path.exists():
+        from adaptrt.graph.reduced_precision import write_emulated
+
+        write_emulated(artifact.path, path, files)
+    return replace(artifact, path=path, optimize=False)
 
 
 def why_float32(request: Request, precision: Precision) -> str:

@@ -12,11 +12,13 @@ from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.onnxfile.reader import OnnxFile
 from adaptrt.pipeline import links
-from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact
+from adaptrt.pipeline.artifacts import Artifact, onnx_artifact
+from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
-from adaptrt.pipeline.preflight import refuse_unavailable, require_possible
+from adaptrt.pipeline.preflight import refuse_unavailable
 from adaptrt.pipeline.quantizing import read_images
+from adaptrt.pipeline.reduced import ReducedPrecision
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
@@ -59,7 +61,7 @@ class BuildJob:
         source = Path(self.job.request.source)
         for link, reason in _NOT_A_LINK.items():
             self.job.not_run(link, reason)
-        require_possible(self.job.request)
+        self.job.require_possible()
         self.require_quantizable(source)
         self.require_something_to_do()
         with self.job.timed("read") as stage:
@@ -69,15 +71,16 @@ class BuildJob:
             self.job.report.spec, self.job.report.opset = spec, file.opset
             self.job.report.operators["final"] = dict(file.operators.most_common())
             self.require_other_precision(source, file)
-            read_images(self.job, spec, lambda: open_artifact(onnx_artifact(onnx_path, FP32), self.job.request))
+            read_images(self.job, spec, lambda: self.job.runners.open(onnx_artifact(onnx_path, FP32), self.job.request))
             stage.note = f"{len(file.nodes)} nodes, opset {file.opset}"
         if self.set_dynamic_batch:
             self.verify_batch(source, onnx_path, spec)
         float32 = onnx_artifact(onnx_path, FP32)
         self.run_reference(float32, spec)
-        reduced = self.job.reduce_precision(float32, spec)
-        with self.job.builds.opened(reduced, float32, spec):
-            pass
+        reduced = ReducedPrecision(self.job).write(float32, spec)
+        builds = Builds(self.job)
+        builds.build(reduced, float32, spec)
+        builds.add_files(float32)
         self.job.finish()
 
     def require_quantizable(self, source: Path) -> None:
@@ -193,19 +196,19 @@ class BuildJob:
 
     def run_reference(self, float32: Artifact, spec: ModelSpec) -> None:
         """Run ONNX Runtime on every sample, if it is installed and verification is on."""
-        missing = _missing()
-        if self.job.request.verify != "none" and missing:
-            self.job.warn(
-                f"Verification skipped: {' and '.join(missing)} is not installed (pip install 'adaptrt[onnx]')."
-            )
-        if self.job.request.verify == "none" or missing:
+        if self.job.request.verify == "none":
+            return
+        missing = " and ".join(_missing())
+        if missing:
+            self.job.warn(f"Verification skipped: {missing} is not installed (pip install 'adaptrt[onnx]').")
             self.job.request = replace(self.job.request, verify="none")
-            self.job.why_unverified = f"{' and '.join(missing)} is not installed"
+            self.job.ctx = replace(self.job.ctx, request=self.job.request)
+            self.job.why_unverified = f"{missing} is not installed"
             return
         from adaptrt.pipeline.verification.file_reference import FileReference
 
         with self.job.timed("reference", verifying=True) as stage:
-            runner = open_artifact(float32, self.job.request)
+            runner = self.job.runners.open(float32, self.job.request)
             FileReference(self.job, runner, self.job.report.operators["final"]).run(spec)
             stage.note = f"{len(self.job.samples)} samples in ONNX Runtime"
 
@@ -220,8 +223,10 @@ class BuildJob:
 
         with self.job.timed("dynamic batch", verifying=True) as stage:
             try:
-                fixed = open_artifact(onnx_artifact(source, FP32), self.job.request)
-                dynamic = open_artifact(onnx_artifact(dynamic_path, FP32), self.job.request)
+                fixed, dynamic = (
+                    self.job.runners.open(onnx_artifact(path, FP32), self.job.request)
+                    for path in (source, dynamic_path)
+                )
                 sizes = {tensor.name: tensor.shape for tensor in self.job.onnx.outline(source).inputs}
                 checks, stage.note = check_dynamic_batch(fixed, dynamic, sizes, spec, self.job.request)
                 links.record_link(self.job.report.link(2), checks)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.backends.choice import Chosen, expressions, target_for, target_of
 from adaptrt.errors import PluginError
 from adaptrt.pipeline import links
-from adaptrt.pipeline.artifacts import Artifact, BuiltArtifact, try_open
+from adaptrt.pipeline.artifacts import Artifact, BuiltArtifact
 from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.quantizing import judged
 from adaptrt.pipeline.verification.verify import verify
@@ -21,37 +20,30 @@ from adaptrt.specs.backends import Backend, KeepsManifest
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.job import Job
-    from adaptrt.specs.runners import Runner
 
 
 @dataclass
 class Builds:
-    """The part of a job that builds."""
+    """The part of a job that builds; ``forms`` are the files that were built."""
 
     job: Job
+    forms: list[BuiltArtifact] = field(default_factory=list)
 
-    @contextmanager
-    def opened(self, reduced: Artifact, float32: Artifact, spec: ModelSpec) -> Iterator[list[tuple[Artifact, Runner]]]:
-        """Build with each backend and check link 4. Yields the runners that can run here; files are added on exit."""
-        forms: list[BuiltArtifact] = []
-        runners: list[tuple[Artifact, Runner]] = []
+    def build(self, reduced: Artifact, float32: Artifact, spec: ModelSpec) -> list[BuiltArtifact]:
+        """Build with each backend and check link 4; returns the files that run here."""
         chosen = [one for one in self.job.chosen if one.builds]
-        with ExitStack() as opened:
-            reasons = []
-            for one in chosen:
-                form, reason = self.build_with(one, reduced, float32, spec)
-                if form is None:
-                    reasons.append((one, f"no {one.suffix} file was built: {reason}"))
-                    continue
-                forms.append(form)
-                runner = self.verify_built(form, spec, several=len(chosen) > 1)
-                if runner is not None:
-                    opened.callback(runner.close)
-                    runners.append((form, runner))
-            self.conclude_built(chosen, reasons)
-            yield runners
-        for form in forms:
-            self.add_built(form, float32)
+        self.job.onnx.release()
+        reasons, run = [], []
+        for one in chosen:
+            form, reason = self.build_with(one, reduced, float32, spec)
+            if form is None:
+                reasons.append((one, f"no {one.suffix} file was built: {reason}"))
+                continue
+            self.forms.append(form)
+            if self.verify_built(form, spec, several=len(chosen) > 1):
+                run.append(form)
+        self.conclude_built(chosen, reasons)
+        return run
 
     def build_with(
         self, chosen: Chosen, reduced: Artifact, float32: Artifact, spec: ModelSpec
@@ -90,23 +82,22 @@ class Builds:
         )
         return form, ""
 
-    def verify_built(self, form: BuiltArtifact, spec: ModelSpec, *, several: bool) -> Runner | None:
-        """Check link 4 for one file: every sample, alone and in batches."""
-        record = next(one for one in self.job.report.artifacts if one.name == form.name)
-        if self.job.request.verify == "none":
-            record.reason = self.job.why_unverified
-            return None
-        link = self.job.report.link(4)
-        with self.job.timed("link 4", verifying=True) as stage, ExitStack() as on_failure:
+    def verify_built(self, form: BuiltArtifact, spec: ModelSpec, *, several: bool) -> bool:
+        """Check link 4 for one file: every sample, alone and in batches. Returns whether the file ran."""
+        job = self.job
+        record = next(one for one in job.report.artifacts if one.name == form.name)
+        if job.request.verify == "none":
+            record.reason = job.why_unverified
+            return False
+        link = job.report.link(4)
+        with job.timed("link 4", verifying=True) as stage:
             with links.guarded(link):
-                runner, problem = try_open(form, self.job.request)
-                if runner is None:
+                problem = job.runners.problem(form, job.request)
+                if problem:
                     stage.note = record.reason = problem
-                    return None
-                on_failure.callback(runner.close)
-                label = form.name if several else ""
-                found = verify(runner, form, self.job.samples, spec, self.job.request.verify, label=label)
-                found = judged(self.job, runner, form, spec, found)
+                    return False
+                found = verify(job, form, spec, label=form.name if several else "")
+                found = judged(job, form, spec, found)
             stage.note = record.reason = found.note
             part = Link(link.number, link.name)
             try:
@@ -116,8 +107,7 @@ class Builds:
                 link.reason = part.reason
                 link.checks += part.checks
                 link.status = "failed" if part.status == "failed" else link.status
-            on_failure.pop_all()
-        return runner
+        return True
 
     def conclude_built(self, chosen: Sequence[Chosen], reasons: Sequence[tuple[Chosen, str]]) -> None:
         """Set the status of link 4: it passes if it passes for every requested file."""
@@ -134,13 +124,14 @@ class Builds:
         link.status = "passed" if held else "not run"
         return None
 
-    def add_built(self, form: BuiltArtifact, float32: Artifact) -> None:
-        """Add the files of an artifact, and complete its manifest."""
-        if isinstance(form.backend, KeepsManifest):
-            source, origin = self.final_name(form.source, float32), self.final_name(float32.path, float32)
-            form.backend.complete_manifest(form.path, source, origin, self.job.report)
-        for suffix, path in form.built.files.items():
-            self.job.add_file(kind_of(suffix), path, suffix)
+    def add_files(self, float32: Artifact) -> None:
+        """Add the files of all artifacts, and complete their manifests: after the last check, which they record."""
+        for form in self.forms:
+            if isinstance(form.backend, KeepsManifest):
+                source, origin = self.final_name(form.source, float32), self.final_name(float32.path, float32)
+                form.backend.complete_manifest(form.path, source, origin, self.job.report)
+            for suffix, path in form.built.files.items():
+                self.job.add_file(kind_of(suffix), path, suffix)
 
     def final_name(self, path: Path, float32: Artifact) -> str:
         """The final name of an ONNX file; the source of a build keeps its name."""

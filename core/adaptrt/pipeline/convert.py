@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from adaptrt.backends.choice import target_for, target_of, targets_of
 from adaptrt.errors import PatchError, VerificationError
 from adaptrt.pipeline import links
-from adaptrt.pipeline.artifacts import Artifact, onnx_artifact, open_artifact, open_reduced
+from adaptrt.pipeline.artifacts import Artifact, emulated, onnx_artifact, runs_as_it_is
+from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
 from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.names import name_inputs
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import kind_of
-from adaptrt.pipeline.preflight import require_images, require_possible
+from adaptrt.pipeline.preflight import require_images
 from adaptrt.pipeline.quantizing import read_images
+from adaptrt.pipeline.reduced import ReducedPrecision
 from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, require_untouched
 from adaptrt.pipeline.verification.samples import trace_shapes
 from adaptrt.pipeline.verification.verify import Verification, compare_samples, verify
@@ -57,7 +59,7 @@ class ConversionJob:
     def run(self) -> None:
         self.job.begin()
         decoder_options = self.open_options()
-        require_possible(self.job.request)
+        self.job.require_possible()
         self.job.require_buildable()
         if self.take_from_cache():
             return
@@ -90,30 +92,28 @@ class ConversionJob:
             from adaptrt.graph.model_file import write_model
 
             write_model(graph, float32.path, spec)
+            self.job.onnx.release()
+            if self.job.ctx.reduced_graph or self.job.precision.form == "qdq" or self.job.request.nms is not None:
+                self.job.onnx.hold(float32.path, graph)
             if self.job.writes_onnx:
                 self.job.add_file("onnx", float32.path, ".onnx")
             del graph
         self.job.report.spec = spec
-        runner = self.verify_onnx(float32, spec)
-        reduced = self.job.reduce_precision(float32, spec)
-        raw = spec
+        self.verify_onnx(float32, spec)
+        reduced = ReducedPrecision(self.job).write(float32, spec)
+        raw, runs = spec, True
         if self.job.request.nms is not None:
             from adaptrt.pipeline.graph_nms import GraphNms
 
             float32, reduced, spec = GraphNms(self.job, raw).append(float32, reduced)
-            runner = self.verify_selection(float32, spec)
-        with self.job.builds.opened(reduced, float32, spec) as built:
-            last = built or ([(float32, runner)] if runner is not None else [])
-            if self.job.request.verify == "none":
-                self.job.not_run(5, "--verify none")
-            elif self.job.request.nms is not None and self.job.request.nms.multi_label:
-                self.job.not_run(5, "--nms-multi-label: predictions of the model itself have one class for each box")
-            elif not last:
-                self.job.not_run(5, "ONNX Runtime cannot run the plugin EfficientNMS_TRT")
-            else:
-                if not built and reduced is not float32:
-                    last = [(reduced, open_reduced(reduced, self.job.request, self.job.workdir))]
-                self.compare_predictions(reference, last, raw, spec)
+            runs = self.verify_selection(float32, spec)
+        builds = Builds(self.job)
+        results: Sequence[Artifact] = builds.build(reduced, float32, spec)
+        if not results and runs and self.job.request.verify != "none":
+            as_it_is = runs_as_it_is(reduced, self.job.request)
+            results = [reduced if as_it_is else emulated(reduced, self.job.workdir, self.job.onnx)]
+        self.compare_predictions(reference, results, raw, spec)
+        builds.add_files(float32)
         self.job.finish()
 
     def take_from_cache(self) -> bool:
@@ -285,11 +285,11 @@ class ConversionJob:
         from adaptrt.backends.onnxruntime.exported import require_valid
         from adaptrt.export.torch_onnx import EXPORTER_KEY
         from adaptrt.graph.lint import annotate_sources, check_graph, read_source_locations
-        from adaptrt.graph.model_file import complete_outputs, count_operators, read_model, require_symbolic_axes
+        from adaptrt.graph.model_file import complete_outputs, count_operators, graph_of, require_symbolic_axes
         from adaptrt.graph.run_passes import run_passes
 
         with self.job.timed("passes") as stage:
-            graph = read_model(exported)
+            graph = graph_of(exported, self.job.onnx)
             self.job.report.opset = graph.opset_imports.get("", 0)
             who = self.job.session.answered("export_onnx")
             self.job.report.exporter = graph.metadata_props.get(EXPORTER_KEY, "torchscript") if who == "core" else who
@@ -316,40 +316,45 @@ class ConversionJob:
                 self.job.add_findings(check_graph(graph, spec, target))
         return graph, spec
 
-    def verify_onnx(self, float32: Artifact, spec: ModelSpec) -> Runner | None:
+    def verify_onnx(self, float32: Artifact, spec: ModelSpec) -> None:
         """Link 2: ONNX Runtime on every sample, alone and in batches."""
         if self.job.request.verify == "none":
-            self.job.not_run(2, "--verify none")
-            return None
+            return self.job.not_run(2, "--verify none")
         with self.job.timed("link 2", verifying=True) as stage:
-            runner = open_artifact(float32, self.job.request)
+            self.job.runners.open(float32, self.job.request)  # if it cannot be loaded, nothing was compared
             with links.guarded(self.job.report.link(2)):
-                found = verify(runner, float32, self.job.samples, spec, self.job.request.verify)
+                found = verify(self.job, float32, spec)
             stage.note = found.note
             found.record(self.job.report.link(2))
-        return runner
+        return None
 
-    def verify_selection(self, float32: Artifact, spec: ModelSpec) -> Runner | None:
-        """Part of link 2: ONNX Runtime on the file that ends in NMS. ``None`` if it cannot run it."""
+    def verify_selection(self, float32: Artifact, spec: ModelSpec) -> bool:
+        """Part of link 2: ONNX Runtime on the file that ends in NMS. Returns whether it can run it."""
         nms = self.job.request.nms
         if self.job.request.verify == "none" or nms is None or nms.kind == "efficient":
-            return None
+            return False
         with self.job.timed("link 2 with NMS", verifying=True) as stage:
-            runner = open_artifact(float32, self.job.request)
             with links.guarded(self.job.report.link(2)):
-                found = verify(runner, float32, self.job.samples, spec, self.job.request.verify)
+                found = verify(self.job, float32, spec)
             stage.note = found.note
             if found.checks:
                 links.record_link(self.job.report.link(2), [*found.checks, *found.invariance])
-        return runner
+        return True
 
     def compare_predictions(
-        self, reference: EagerRunner, results: Sequence[tuple[Artifact, Runner]], raw: ModelSpec, spec: ModelSpec
+        self, reference: EagerRunner, results: Sequence[Artifact], raw: ModelSpec, spec: ModelSpec
     ) -> None:
         """Link 5: the converted model's predictions on real images match the reference's.
 
         ``raw`` is the spec of the reference, whose outputs are other ones if the converted model ends in NMS.
         """
+        nms = self.job.request.nms
+        if self.job.request.verify == "none":
+            return self.job.not_run(5, "--verify none")
+        if nms is not None and nms.multi_label:
+            return self.job.not_run(5, "--nms-multi-label: predictions of the model itself have one class for each box")
+        if not results:
+            return self.job.not_run(5, "ONNX Runtime cannot run the plugin EfficientNMS_TRT")
         images = self.job.images()
         if not images:
             return self.job.not_run(5, "no --image")
@@ -357,7 +362,8 @@ class ConversionJob:
             task = task_named(spec.task)
             expected = [self.predictions(reference, raw, path, "eager") for path in images]
             checks, nothing = [], True
-            for artifact, runner in results:
+            for artifact in results:
+                runner = self.job.runners.open(artifact, self.job.request)
                 actual = [self.predictions(runner, spec, path, runner.backend) for path in images]
                 found = links.compare_predictions(self.job.metrics(spec, artifact.precision), expected, actual, spec)
                 for check in found:

@@ -6,57 +6,57 @@ import contextlib
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, find_candidates, installed_version
+from adaptrt.plugins.discovery import ADAPTERS, ALTERNATIVES, EXTENSIONS, find_candidates, installed_version
 
 if TYPE_CHECKING:
     from adaptrt.report import Report
 
 _INDUCTOR_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-# packages that core uses; frameworks come from the requirements of the installed plugins
-_CORE = (
-    "adaptrt", "torch", "torchvision", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "onnxruntime-gpu",
-    "tensorrt", "tensorrt-rtx-cu13-bindings", "cuda-python", "numpy", "opencv-python",
-)  # fmt: skip
-_GROUPS = (ADAPTERS, EXTENSIONS, "adaptrt.backends", "adaptrt.tasks", "adaptrt.decoders", "adaptrt.precisions")
+# core's own distribution is among those of the backends, tasks, decoders and precisions
+_GROUPS = ("adaptrt.backends", "adaptrt.tasks", "adaptrt.decoders", "adaptrt.precisions", ADAPTERS, EXTENSIONS)
 
 
 def described_packages() -> list[str]:
-    """Every distribution of interest: core's, and the requirements of the installed plugins.
+    """Every distribution of interest: adaptrt, the installed plugins, and what they require.
 
     Extras are included, since a framework that conflicts with others is an extra (``adaptrt-openvino[openvino]``).
     """
-    names = dict.fromkeys(_CORE)
+    names: dict[str, None] = {}
     for group in _GROUPS:
         for candidate in find_candidates(group):
-            if candidate.distribution == "adaptrt":
-                continue
             names[canonicalize_name(candidate.distribution)] = None
-            for text in candidate.requires:
-                with contextlib.suppress(InvalidRequirement):  # reported as the plugin's problem where it is chosen
-                    requirement = Requirement(text)
-                    if _applies(requirement):
-                        names[canonicalize_name(requirement.name)] = None
+            names.update(dict.fromkeys(_required(candidate.requires)))
     return list(names)
 
 
 def conversion_versions(report: Report) -> dict[str, str]:
-    """What of the environment decides a conversion: core's packages, the plugins, and the requirements of the adapter."""
-    names = {canonicalize_name(name) for name in _CORE}
+    """What of the environment decides a conversion: adaptrt, its extras and numpy, the plugins, and the requirements of
+    the adapter."""
+    names = {"adaptrt", "numpy", *_required(text for text in metadata.requires("adaptrt") or () if "extra ==" in text)}
     names |= {canonicalize_name(source.rpartition(" ")[0]) for source in report.plugins.values()}
     for candidate in find_candidates(ADAPTERS):
         if candidate.name == report.adapter:
-            for text in candidate.requires:
-                with contextlib.suppress(InvalidRequirement):
-                    names.add(canonicalize_name(Requirement(text).name))
+            names.update(_required(candidate.requires))
     return {name: version for name, version in report.environment.items() if canonicalize_name(name) in names}
+
+
+def _required(texts: Iterable[str]) -> Iterator[str]:
+    """The distributions that requirements name on this platform, and those that provide the same modules."""
+    for text in texts:
+        with contextlib.suppress(InvalidRequirement):  # reported as the plugin's problem where it is chosen
+            requirement = Requirement(text)
+            if _applies(requirement):
+                name = canonicalize_name(requirement.name)
+                yield from (name, *ALTERNATIVES.get(name, ()))
 
 
 def _applies(requirement: Requirement) -> bool:

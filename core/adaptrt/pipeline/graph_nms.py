@@ -21,6 +21,7 @@ from adaptrt.predictions import ImageMeta
 from adaptrt.report import Check
 from adaptrt.request import NmsRequest, Request
 from adaptrt.specs import DecoderSpec, ModelSpec, OutputGroup, OutputSpec
+from adaptrt.specs.backends import all_targets
 from adaptrt.specs.decoders import decoder_of
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.params import DetectionParams, class_filter
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 _CROWDS = 4  # random sets of overlapping boxes that the appended nodes are tried on
-_PLUGIN_TARGETS = ("8", "10")
 
 
 def require_nms(request: Request, spec: ModelSpec) -> None:
@@ -57,17 +57,19 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
             f"--nms: decoder {name!r} has no form inside a graph, which takes boxes and scores in input pixels.",
             hint="Omit --nms; adaptrt predict applies NMS after the network.",
         )
-    names = [target.name for target in targets_of(request)]
-    if nms.kind == "efficient" and not set(names) <= set(_PLUGIN_TARGETS):
-        raise UsageError(
-            f"--nms efficient: the plugin EfficientNMS_TRT is for TensorRT 8 and 10, the target is {', '.join(names)}.",
-            hint="Use --nms, which needs no plugin; or --target 8 or 10.",
-        )
-    if nms.kind == "onnx" and "rtx" in names:
-        raise UsageError(
-            "--nms onnx: TensorRT-RTX has no kernel for NonMaxSuppression.",
-            hint="Use --nms, which consists of other operators.",
-        )
+    for target in targets_of(request):
+        if nms.kind == "efficient" and not target.efficient_nms:
+            able = [one for one in all_targets().values() if one.efficient_nms]
+            raise UsageError(
+                f"--nms efficient: {target.title} does not have the plugin EfficientNMS_TRT, only "
+                f"{' and '.join(one.title for one in able)} {'have' if len(able) > 1 else 'has'} it.",
+                hint=f"Use --nms, which needs no plugin; or --target {' or '.join(one.name for one in able)}.",
+            )
+        if nms.kind == "onnx" and not target.onnx_nms:
+            raise UsageError(
+                f"--nms onnx: {target.title} has no kernel for NonMaxSuppression.",
+                hint="Use --nms, which consists of other operators.",
+            )
 
 
 @dataclass
@@ -80,7 +82,7 @@ class GraphNms:
     def append(self, float32: Artifact, reduced: Artifact) -> tuple[Artifact, Artifact, ModelSpec]:
         """Both graphs with NMS, and their spec. The samples of the job then hold the detections of the reference."""
         from adaptrt.graph.lint import check_graph
-        from adaptrt.graph.model_file import count_operators, read_model
+        from adaptrt.graph.model_file import count_operators, graph_of
 
         request = self.request
         with self.job.timed("nms") as stage:
@@ -91,7 +93,7 @@ class GraphNms:
             if reduced is not float32:
                 suffix = f".{self.job.precision.name}.onnx"
                 smaller = self.write(reduced, spec, layout, plan, "reduced", suffix)
-            graph = read_model(ended.path)
+            graph = graph_of(ended.path, self.job.onnx)
             self.job.report.operators["final"] = count_operators(graph)
             stage.note = f"{plan.kind}, {plan.candidates} candidates"
             for target in targets_of(self.job.request):
@@ -134,10 +136,15 @@ class GraphNms:
     def write(
         self, artifact: Artifact, spec: ModelSpec, layout: BoxLayout, plan: NmsPlan, kind: str, suffix: str
     ) -> Artifact:
+        import onnx_ir
+
+        from adaptrt.graph.model_file import graph_of
         from adaptrt.graph.nms import append_nms
 
-        path = artifact.path.with_name(f"{artifact.path.stem}.nms.onnx")
-        append_nms(artifact.path, path, layout, plan, spec)
+        path = self.job.workdir / f"{artifact.path.stem}.nms.onnx"
+        model = onnx_ir.to_proto(graph_of(artifact.path, self.job.onnx))
+        append_nms(model, path, layout, plan, spec)
+        self.job.onnx.hold(path, onnx_ir.from_proto(model))
         if self.job.writes_onnx:
             self.job.add_file(kind, path, suffix)
         return replace(artifact, path=path)

@@ -1,32 +1,29 @@
-"""The common base of converting and building: stages, files, the reduced-precision graph, the engine, and completion."""
+"""What converting and building share: the request and its context, timed stages, files, and completion."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from adaptrt.backends.choice import Chosen, chosen_backends, targets_of, wants_reduced_graph
+from adaptrt.backends.choice import Chosen, chosen_backends, wants_reduced_graph
 from adaptrt.conversion_file import conversion_text
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, UsageError, VerificationError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline import links
-from adaptrt.pipeline.artifacts import Artifact, open_artifact, open_emulated, runs_as_it_is, why_float32
-from adaptrt.pipeline.builds import Builds
+from adaptrt.pipeline.artifacts import Runners
 from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
 from adaptrt.pipeline.environment import conversion_versions, describe_environment, inductor_cache
 from adaptrt.pipeline.observer import LoggingObserver, Observer
 from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish
-from adaptrt.pipeline.preflight import require_buildable
-from adaptrt.pipeline.quantizing import judged
+from adaptrt.pipeline.preflight import require_buildable, require_possible, unread_options
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.verdict import record_verdicts, require_verdict
-from adaptrt.pipeline.verification.verify import Verification, verify
 from adaptrt.plugins.session import Session
 from adaptrt.plugins.settings import Settings
 from adaptrt.report import Failure, FileRecord, Finding, Report, Stage
@@ -67,6 +64,7 @@ class Job:
     files: dict[Path, Path] = field(default_factory=dict)  # files to publish, by final name
     samples: list[Sample] = field(default_factory=list)
     onnx: OnnxFiles = field(default_factory=OnnxFiles)
+    runners: Runners = field(default_factory=Runners)
     sources: SourceFiles = field(init=False)
     cache_key: str | None = None
     calibration: CalibrationData | None = None
@@ -80,10 +78,6 @@ class Job:
     @property
     def hooks(self) -> Hooks:
         return self.session.hooks
-
-    @property
-    def builds(self) -> Builds:
-        return Builds(self)
 
     @property
     def writes_onnx(self) -> bool:
@@ -130,7 +124,14 @@ class Job:
 
     def add_findings(self, found: Sequence[Finding]) -> None:
         """Add findings about the graph; one that applies to several targets is added once."""
-        self.report.findings += [finding for finding in found if finding not in self.report.findings]
+        for finding in found:
+            if finding not in self.report.findings:
+                self.report.findings.append(finding)
+
+    def require_possible(self) -> None:
+        """Reject what the target does not support, and note the options that only some of the backends read."""
+        require_possible(self.request)
+        self.report.notes += unread_options(self.request)
 
     def require_buildable(self) -> None:
         """Reject files that were requested by name and cannot be built here, unless a plugin builds them."""
@@ -181,65 +182,6 @@ class Job:
             Store().put(key, KIND, f"{self.report.adapter} {self.report.source}", files)
         except OutputError as error:
             self.warn(f"{error.message} {error.hint or ''}".strip())
-
-    def reduce_precision(self, float32: Artifact, spec: ModelSpec) -> Artifact:
-        """Link 3: the graph in the requested precision, compared within that precision's tolerances; else ``float32``."""
-        from adaptrt.onnxfile.node_rules import require_quantized
-
-        self.ctx = replace(
-            self.ctx, samples=tuple(sample.inputs for sample in self.samples), calibration=self.calibration
-        )
-        onnx_path, hook = float32.path, "reduce_precision"
-        with self.timed("types") as stage:
-            path = onnx_path
-            if self.precision.form == "qdq":
-                path = self.hooks.quantize(self.ctx, path, spec, self.precision)
-                hook = "quantize" if path != onnx_path else hook
-            path = self.hooks.reduce_precision(self.ctx, path, spec, self.precision)
-            outline = self.onnx.outline(path)
-            require_quantized(outline, self.precision)
-            stage.note = self.precision.name
-        if path == onnx_path:
-            self.not_run(3, why_float32(self.request, self.precision))
-            return float32
-        if self.onnx.outline(onnx_path).spec is not None and outline.spec is None:
-            raise PluginError(
-                f"{self.session.answered(hook)} returned a graph without the file's metadata from {hook}.",
-                hint=f"Copy metadata_props from {onnx_path.name}: it holds the spec.",
-            )
-        from adaptrt.graph.lint import check_reduced  # needs onnx, as what reduced the graph did
-
-        reduced = replace(float32, name="reduced", path=path, precision=self.precision)
-        if self.writes_onnx:
-            self.add_file("reduced", path, f".{self.precision.name}.onnx")
-            self.report.files["reduced"].runs = runs_as_it_is(reduced, self.request)
-        for target in targets_of(self.request):
-            self.add_findings(check_reduced(path, spec, target))
-        if self.request.verify == "none":
-            self.not_run(3, self.why_unverified)
-            return reduced
-        with self.timed("link 3", verifying=True), links.guarded(self.report.link(3)):
-            found = self.verify_reduced(reduced, spec)
-        found.record(self.report.link(3))
-        return reduced
-
-    def verify_reduced(self, reduced: Artifact, spec: ModelSpec) -> Verification:
-        """Check every sample. A graph with casts runs in its emulated float32 form, and one sample in the file itself."""
-        effort, found = self.request.verify, Verification()
-        if self.precision.form == "cast":
-            with closing(open_emulated(reduced, self.request, self.workdir)) as runner:
-                found = verify(runner, reduced, self.samples, spec, effort, batches=False)
-        if runs_as_it_is(reduced, self.request):
-            samples = self.samples[:1] if found.checks else self.samples
-            with closing(open_artifact(reduced, self.request)) as runner:
-                own = verify(runner, reduced, samples, spec, effort, batches=False)
-                own = judged(self, runner, reduced, spec, own)
-            if not found.checks:
-                return own
-            for check in own.checks:
-                check.kind = "file"
-            found.checks += own.checks
-        return found
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         """Metrics of agreement, as strict as the precision of what is compared allows."""
@@ -375,5 +317,7 @@ def run_job(
             if failure is error:
                 raise
             raise failure from error
+        finally:
+            job.runners.close()
         job.notify_finished()
     return report

@@ -10,7 +10,7 @@ from adaptrt.errors import BuildError, ModelError, UsageError, nearest_file
 from adaptrt.export.choices import choose_opset
 from adaptrt.request import Request
 from adaptrt.specs import Target, precision_named
-from adaptrt.specs.backends import Backend, ChecksRuntime, TakesOptions, build_options_of
+from adaptrt.specs.backends import BACKENDS, Backend, ChecksRuntime, TakesOptions, build_options_of
 from adaptrt.specs.build import FLAGS
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
@@ -63,16 +63,33 @@ def require_supported(request: Request, backend: Backend, target: Target) -> Non
 
 
 def require_options_taken(request: Request, backends: Sequence[Backend]) -> None:
-    """Refuse a build option that no backend reads."""
+    """Reject a build option that no backend reads."""
     taken = {name for backend in backends for name in build_options_of(backend)}
     for name in request.build.changed():
         if name not in taken:
             titles = " and ".join(backend.title for backend in backends)
             known = ", ".join(flag for field, flag in FLAGS.items() if field in taken)
+            able = sorted((one for one in BACKENDS.all() if name in build_options_of(one)), key=lambda one: one.title)
+            instead = " or ".join(f"{one.title} (--to {one.suffixes[0].split('.')[1]})" for one in able)
             raise UsageError(
                 f"{titles} {'has' if len(backends) == 1 else 'have'} no build option {FLAGS[name]}.",
-                hint=f"Leave it out. Build options here: {known or 'none'}.",
+                hint=f"Leave it out, or build with {instead}. Build options here: {known or 'none'}.",
             )
+
+
+def unread_options(request: Request) -> list[str]:
+    """For each build option that only some of the requested backends read, which do and which do not."""
+    backends = deciding_backends(request)
+    notes = []
+    for name in request.build.changed():
+        without = [one.title for one in backends if name not in build_options_of(one)]
+        readers = [one.title for one in backends if name in build_options_of(one)]
+        if without and readers:
+            verb = "has" if len(without) == 1 else "have"
+            notes.append(
+                f"{FLAGS[name]} applies to {' and '.join(readers)}; {' and '.join(without)} {verb} no such option"
+            )
+    return notes
 
 
 def require_buildable(request: Request) -> None:

@@ -57,12 +57,13 @@ def read_images(job: Job, spec: ModelSpec, open_reference: Callable[[], Runner])
             job.open_reference = open_reference
 
 
-def judged(job: Job, runner: Runner, artifact: Artifact, spec: ModelSpec, found: Verification) -> Verification:
+def judged(job: Job, artifact: Artifact, spec: ModelSpec, found: Verification) -> Verification:
     """The verification of an int8 artifact. Predictions on images decide; distances on samples (``found``), which may be
     noise, are only reported. Without images, distances on rows of the calibration set that were held back decide.
     """
     if artifact.precision.form != "qdq" or (job.judge is None and job.calibration is None):
         return found
+    runner = job.runners.open(artifact, job.request)
     for check in found.checks:
         check.limit, check.passed = None, True
     if job.judge is not None:
@@ -91,7 +92,6 @@ def _compare_rows(job: Job, runner: Runner, artifact: Artifact, spec: ModelSpec)
     for sample in job.held_rows:
         if not sample.reference:
             sample.reference = reference.run(sample.inputs)
-    reference.close()
     checks, _ = compare_samples(runner.run, job.held_rows, spec, artifact.precision)
     for check in checks:
         check.name = f"{check.name} on rows held back"

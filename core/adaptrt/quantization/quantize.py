@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError, UsageError
-from adaptrt.graph.model_file import check_model, read_model
+from adaptrt.graph.model_file import check_model, graph_of, write_model
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.quantization.calibration_cache import Calibration, CalibrationKey, read_calibration, write_calibration
 from adaptrt.quantization.placement import Placement, place
 from adaptrt.quantization.rewrite import insert_qdq
@@ -50,13 +50,15 @@ def write_quantized(
     cache: Path | None = None,
     keep_fp32: Sequence[str] = (),
     custom_ops: Sequence[Path] = (),
+    files: OnnxFiles | None = None,
     progress: Progress = silent,
 ) -> Quantized:
     """Write ``source`` with Q/DQ nodes around the inputs of its layers; opset, metadata and names stay.
 
     ``cache`` is read if it was written for the same graph, images and method, and written otherwise.
     """
-    model = read_model(source)
+    files = files or OnnxFiles()
+    model = graph_of(source, files)
     require_float(model, source.name)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     graph_hash = hash_of(model)
@@ -85,7 +87,8 @@ def write_quantized(
         raise GraphError(
             f"The int8 graph is not valid: {error}", hint="Keep the node named there in float (--keep-fp32)."
         ) from error
-    onnx.save(ir.to_proto(model), str(destination))
+    write_model(model, destination)
+    files.hold(destination, model)
     found.notes.append(f"int8: {placement.note}; {method} over {data.title}")
     return found
 

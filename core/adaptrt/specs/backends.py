@@ -175,7 +175,7 @@ class NamesMachine(Protocol):
 
 @runtime_checkable
 class ReadsSpec(Protocol):
-    """A backend that reads the spec of a file without loading what runs it."""
+    """A backend that reads the spec of a file without opening it to run."""
 
     def read_spec(self, path: Path) -> ModelSpec | None:
         """The spec; ``None`` if adaptrt did not write the file."""
@@ -238,6 +238,11 @@ def default_backends() -> list[Backend]:
 def runs_onnx(backend: Backend) -> bool:
     """Whether a backend runs the ONNX file itself, so that it has nothing to build."""
     return ".onnx" in backend.suffixes
+
+
+def onnx_backend() -> Backend:
+    """Core's backend that runs the ONNX file itself."""
+    return next(one for one in default_backends() if runs_onnx(one))
 
 
 def backend_title(name: str) -> str:

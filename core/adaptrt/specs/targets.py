@@ -10,11 +10,12 @@ from typing import Literal
 class Target:
     """The runtime that a graph is made for, such as a TensorRT generation. Backends define them; ``--target`` selects one by ``name``.
 
-    - ``generation``: the TensorRT generation (8, 10 or 11) of its parser and API; 0 if it is not TensorRT
     - ``newest_opset``: the newest ONNX opset that its parser fully supports
     - ``strongly_typed``: precision is in the ONNX graph and the network strongly typed; else builder flags
     - ``bf16``: whether it supports bfloat16; ``int64``: whether it computes in int64 or narrows to int32
     - ``exporter``: the front end whose graphs it reads; ``None``: both
+    - ``operator_table``: which table of operators the graph check uses (``8``, ``10``, ``11``, ``rtx``); empty: none
+    - ``efficient_nms``: whether it has the plugin EfficientNMS_TRT; ``onnx_nms``: whether it runs NonMaxSuppression
     """
 
     name: str
@@ -23,8 +24,10 @@ class Target:
     strongly_typed: bool
     bf16: bool
     int64: bool
-    generation: int = 0
     exporter: Literal["torchscript", "dynamo"] | None = None
+    operator_table: str = ""
+    efficient_nms: bool = False
+    onnx_nms: bool = True
 
     def reads_graph_of(self, other: Target) -> bool:
         """Whether it reads every graph that is made for the other target."""

@@ -112,6 +112,7 @@ class Task(ABC, Generic[P]):
     - ``scoring``: how models are evaluated; ``None``: evaluation is not supported
     - ``formats``: what ``export`` writes, the default first
     - ``empty_reason``: the reason that links 0 and 5 give if all predictions are empty
+    - ``whole_image``: a prediction is about the whole image, without positions in it
     - ``decoded_in_graph``: the graph check reports logits and raw maps as outputs
     """
 
@@ -120,6 +121,7 @@ class Task(ABC, Generic[P]):
     scoring: Scoring[P] | None = None
     formats: tuple[str, ...] = ("json",)
     empty_reason: str = "both predictions are empty: choose another image"
+    whole_image: bool = False
     decoded_in_graph: bool = False
 
     @abstractmethod

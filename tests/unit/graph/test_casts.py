@@ -18,9 +18,10 @@ ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime runs them")
 
 from adaptrt.graph.casts import FP16_MAX, RANGE_LIMIT, insert_casts, raise_opset  # noqa: E402
 from adaptrt.graph.emulation import emulate_low_precision  # noqa: E402
-from adaptrt.graph.model_file import check_model  # noqa: E402
+from adaptrt.graph.model_file import check_model, graph_of  # noqa: E402
 from adaptrt.graph.ranges import measure_ranges  # noqa: E402
 from adaptrt.graph.reduced_precision import write_emulated, write_reduced  # noqa: E402
+from adaptrt.onnxfile.files import OnnxFiles  # noqa: E402
 from adaptrt.specs import precision_named  # noqa: E402
 
 Nodes = Sequence[Any]
@@ -208,23 +209,21 @@ def test_values_beyond_the_range_are_measured(tmp_path: Path) -> None:
         ],
         {"thousand": np.float32(1000), "thousandth": np.float32(0.001)},
     )
-    path = tmp_path / "m.onnx"
-    onnx.save(ir.to_proto(model), str(path))
     x = np.full((1, 4, 8, 8), 2, np.float32)
-    ranges = measure_ranges(path, [{"x": x * 0.5}, {"x": -x}], tmp_path)
+    ranges = measure_ranges(model, [{"x": x * 0.5}, {"x": -x}], tmp_path)
     assert ranges == {"a": 2000, "b": 2e6, "c": pytest.approx(2000), "y": pytest.approx(1000)}
     assert ranges["b"] > RANGE_LIMIT > ranges["a"]
     typing = insert_casts(model, precision_named("fp16"), None, ranges=ranges)
     assert typing.kept == {"out of range": ["/b", "/c"]}
     assert np.isfinite(run(model, x)).all()
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_weights_that_become_zero_are_counted(tmp_path: Path) -> None:
     array = np.array([1.0, 1e-9, 0.0, 1e-10], np.float32).reshape(1, 4, 1, 1)
     path = tmp_path / "m.onnx"
     onnx.save(ir.to_proto(graph([node("Mul", "x w", "y")], {"w": array})), str(path))
-    typing, notes = write_reduced(path, tmp_path / "typed.onnx", precision_named("fp16"), None)
+    typing, notes = write_reduced(path, tmp_path / "typed.onnx", precision_named("fp16"), None, OnnxFiles())
     assert typing.flushed == 2
     assert notes == ["2 weights are too small for fp16 and became zero"]
 
@@ -331,12 +330,26 @@ def test_files(tmp_path: Path) -> None:
     model.metadata_props["stride"] = "32"
     source, typed, rounded = (tmp_path / name for name in ("m.onnx", "m.fp16.onnx", "r.onnx"))
     onnx.save(ir.to_proto(model), str(source))
-    typing, notes = write_reduced(source, typed, precision_named("fp16"), None, samples=[{"x": X}])
+    files = OnnxFiles()
+    typing, notes = write_reduced(source, typed, precision_named("fp16"), None, files, samples=[{"x": X}])
     assert notes == []
     assert typing.note == "6 nodes in half, float32: 2 sensitive; 6 casts"
     assert onnx.load(str(typed)).metadata_props[0].value == "32"
-    write_emulated(typed, rounded)
+    write_emulated(typed, rounded, files)
     assert np.abs(run(ir.load(rounded), X) - run(network(), X)).max() < 5e-3
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_the_graph_of_a_file_is_not_changed_by_what_is_made_of_it(precision: str, tmp_path: Path) -> None:
+    files, source, typed = OnnxFiles(), tmp_path / "m.onnx", tmp_path / "t.onnx"
+    onnx.save(ir.to_proto(network()), str(source))
+    before = ir.to_proto(graph_of(source, files)).SerializeToString(deterministic=True)
+    write_reduced(source, typed, precision_named(precision), None, files, samples=[{"x": X}])
+    assert ir.to_proto(graph_of(source, files)).SerializeToString(deterministic=True) == before
+    before = ir.to_proto(graph_of(typed, files)).SerializeToString(deterministic=True)
+    write_emulated(typed, tmp_path / "r.onnx", files)
+    assert ir.to_proto(graph_of(typed, files)).SerializeToString(deterministic=True) == before
+    assert before == ir.to_proto(graph_of(typed, OnnxFiles())).SerializeToString(deterministic=True)
 
 
 def test_a_graph_that_cannot_run_is_typed_without_ranges(tmp_path: Path) -> None:
@@ -349,7 +362,7 @@ def test_a_graph_that_cannot_run_is_typed_without_ranges(tmp_path: Path) -> None
     )
     onnx.save(made, str(tmp_path / "m.onnx"))
     _, notes = write_reduced(
-        tmp_path / "m.onnx", tmp_path / "t.onnx", precision_named("fp16"), None, samples=[{"x": X}]
+        tmp_path / "m.onnx", tmp_path / "t.onnx", precision_named("fp16"), None, OnnxFiles(), samples=[{"x": X}]
     )
     assert "ranges of values were not measured" in notes[0]
 

@@ -17,6 +17,7 @@ from adaptrt.backends.tensorrt.generations import generation_of
 from adaptrt.graph.lint import annotate_sources, check_graph, check_reduced, read_source_locations, source_location_of
 from adaptrt.graph.lint.rules import RULES
 from adaptrt.graph.lint.source_locations import shown_file
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.report import Finding, SourceLocation
 
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
@@ -171,8 +172,10 @@ def test_pixels_in_half(tmp_path: Path) -> None:
     assert "half-pixels" not in rules_of(convert(TensorProto.FLOAT16))
     for dtype, rules in ((TensorProto.FLOAT16, {"half-pixels"}), (FLOAT, set())):
         onnx.save(ir.to_proto(convert(dtype)), str(tmp_path / "typed.onnx"))
-        assert {finding.rule for finding in check_reduced(tmp_path / "typed.onnx", spec, generation_of(10))} == rules
-    assert check_reduced(tmp_path / "no file is read.onnx", ModelSpec(spec.inputs), generation_of(10)) == []
+        assert {
+            finding.rule for finding in check_reduced(tmp_path / "typed.onnx", spec, [generation_of(10)], OnnxFiles())
+        } == rules
+    assert check_reduced(tmp_path / "no file is read.onnx", ModelSpec(spec.inputs), [], OnnxFiles()) == []
 
 
 def test_pixels_in_half_are_found_among_nodes_without_names() -> None:

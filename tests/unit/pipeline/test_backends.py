@@ -16,6 +16,7 @@ import adaptrt
 from adaptrt.errors import BuildError, PluginError, ShapeError, UsageError, VerificationError
 from adaptrt.pipeline.artifacts import Artifact, open_artifact
 from adaptrt.pipeline.cache import conversion_key
+from adaptrt.pipeline.preflight import unread_options
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.request import Request
 from adaptrt.specs import BuildOptions, ModelSpec, precision_named
@@ -110,8 +111,16 @@ def test_a_record_that_is_not_data_names_its_backend(copying: Copying, monkeypat
 def test_an_option_that_no_backend_reads_is_refused(copying: Copying, to: str, titles: str) -> None:
     with pytest.raises(UsageError, match=rf"{titles} no build option --workspace") as caught:
         convert(to=to, build_options=BuildOptions(workspace=1 << 20))
-    assert caught.value.hint == "Leave it out. Build options here: none."
+    assert caught.value.hint == (
+        "Leave it out, or build with TensorRT (--to engine) or TensorRT-RTX (--to rtx). Build options here: none."
+    )
     assert copying.requests == []
+
+
+def test_an_option_that_one_of_two_backends_reads_is_noted(copying: Copying) -> None:
+    request = Request("detector", "tiny", to=("copying", "rtx"), build=BuildOptions(workspace=1 << 20))
+    assert unread_options(request) == ["--workspace applies to TensorRT-RTX; Copying has no such option"]
+    assert unread_options(replace(request, to=("rtx",))) == []
 
 
 def test_a_backend_is_opened_with_the_options_that_it_reads(

@@ -17,7 +17,7 @@ from adaptrt.backends.tensorrt.build.log import LogNote
 from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
 from adaptrt.backends.tensorrt.manifest import Manifest, check_plan, manifest_path
 from adaptrt.errors import BuildError, DependencyError, EngineError, PluginError
-from adaptrt.pipeline.artifacts import Artifact, try_open, why_float32
+from adaptrt.pipeline.artifacts import Artifact, Runners, open_artifact, why_float32
 from adaptrt.pipeline.configure import configure_builder
 from adaptrt.pipeline.observer import Observer
 from adaptrt.request import Conversion, Request
@@ -71,11 +71,13 @@ def convert_engine(tiny: str, install_extension: Install, monkeypatch: pytest.Mo
     opened: list[PretendEngine] = []
 
     def convert(change: Any = lambda name, array, inputs: array, **options: Any) -> Report:
-        def open_it(artifact: Artifact, request: Request) -> tuple[PretendEngine, str]:
+        def open_it(artifact: Artifact, request: Request) -> Any:
+            if artifact.path.suffix != ".engine":
+                return open_artifact(artifact, request)
             opened.append(PretendEngine(artifact.path, change))
-            return opened[-1], ""
+            return opened[-1]
 
-        monkeypatch.setattr("adaptrt.pipeline.builds.try_open", open_it)
+        monkeypatch.setattr("adaptrt.pipeline.artifacts.open_artifact", open_it)
         try:
             return adaptrt.convert("detector", adapter="tiny", **{"verify": "quick", **options})
         finally:
@@ -191,7 +193,7 @@ def test_predictions_are_those_of_the_reduced_graph(
     monkeypatch.setattr(OnnxRuntimeRunner, "__init__", remember)
     monkeypatch.setattr(OnnxRuntimeRunner, "run", note)
     adaptrt.convert("detector", adapter="tiny", precision=precision, verify="quick", target="10", image=image)
-    assert seen[-1] == ("model.fp16.onnx" if precision == "fp16" else "rounded.onnx")
+    assert seen[-1] == ("model.fp16.onnx" if precision == "fp16" else "model.bf16.rounded.onnx")
 
 
 def test_float32_is_compared_strictly_whatever_the_engine_is_to_be(
@@ -257,15 +259,13 @@ def test_why_there_is_no_reduced_graph() -> None:
 def test_stripped_and_unrunnable_engines_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Artifact(name="x.engine", path=tmp_path / "x.engine", precision=FP32, backend=BACKENDS.find("tensorrt"))
     stripped = Request("a", "b", build=BuildOptions(strip_weights=True))
-    assert try_open(engine, stripped) == (None, "the plan holds no weights (--strip-weights)")
+    assert Runners().problem(engine, stripped) == "the plan holds no weights (--strip-weights)"
 
     def missing(*_: Any, **__: Any) -> None:
         raise DependencyError("TensorRT is not installed.")
 
     monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.TensorRTRunner", missing)
-    runner, why = try_open(engine, Request("a", "b"))
-    assert runner is None
-    assert why == "it cannot run here: TensorRT is not installed."
+    assert Runners().problem(engine, Request("a", "b")) == "it cannot run here: TensorRT is not installed."
 
 
 def test_configure_builder_in_the_build_process(tiny: str, install_extension: Install, tmp_path: Path) -> None:

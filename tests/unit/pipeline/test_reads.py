@@ -1,4 +1,4 @@
-"""Each ONNX file of a job is outlined once and hashed once, however many stages ask."""
+"""Each ONNX file of a job is outlined, hashed and loaded once, regardless of how many stages need it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from small_graphs import write_graph
 
 import adaptrt
 from adaptrt.onnxfile.files import OnnxFiles
+from adaptrt.pipeline.artifacts import Artifact, open_artifact
+from adaptrt.request import Request
 from adaptrt.specs.backends import BACKENDS, target_named
+from adaptrt.specs.runners import FileRunner
 
 READERS = {"reader.py": "outlined", "hashing.py": "hashed", "source_files.py": "hashed"}
 _counts: Counter[tuple[str, str]] | None = None
@@ -26,8 +29,8 @@ def _count(event: str, args: tuple[Any, ...]) -> None:
     frame = sys._getframe(1)
     while frame is not None and "adaptrt" not in frame.f_code.co_filename:
         frame = frame.f_back  # type: ignore[assignment]
-    reader = READERS.get(Path(frame.f_code.co_filename).name) if frame is not None else None
-    if reader is not None:
+    if frame is not None and "w" not in str(args[1]):
+        reader = READERS.get(Path(frame.f_code.co_filename).name, "loaded")
         _counts[reader, Path(str(args[0])).name] += 1
 
 
@@ -48,6 +51,7 @@ def test_a_conversion(tiny: str, counts: Counter[tuple[str, str]]) -> None:
         pytest.skip(reason)
     adaptrt.convert("detector", adapter="tiny", to="onnx,rtx", precision="fp16", verify="quick", html=False)
     assert counts == {
+        ("loaded", "exported.onnx"): 1,
         ("outlined", "model.onnx"): 1,
         ("hashed", "model.onnx"): 1,
         ("outlined", "model.fp16.onnx"): 1,
@@ -55,10 +59,35 @@ def test_a_conversion(tiny: str, counts: Counter[tuple[str, str]]) -> None:
     }
 
 
+def test_a_conversion_with_nms(
+    tiny: str, counts: Counter[tuple[str, str]], image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def open_it(artifact: Artifact, request: Request) -> FileRunner:
+        opened.append(artifact.path.name)
+        return open_artifact(artifact, request)
+
+    monkeypatch.setattr("adaptrt.pipeline.artifacts.open_artifact", open_it)
+    report = adaptrt.convert(
+        "detector", adapter="tiny", to="onnx", precision="fp16", target="10", nms="cluster", image=image, verify="quick"
+    )
+    assert {name: count for (reader, name), count in counts.items() if reader == "loaded"} == {"exported.onnx": 1}
+    assert report.link(5).checks
+    assert opened == [
+        "model.onnx",  # link 2
+        "model.fp16.rounded.onnx",  # link 3, emulated in float32
+        "model.fp16.onnx",  # link 3, the file itself
+        "model.nms.onnx",  # link 2 with NMS
+        "model.fp16.nms.onnx",  # link 5
+    ]
+
+
 def test_a_build(tiny: str, counts: Counter[tuple[str, str]]) -> None:
     write_graph(Path("small.onnx"))
     adaptrt.build("small.onnx", to="onnx", precision="fp16", target="10", verify="quick", html=False)
     assert counts == {
+        ("loaded", "small.onnx"): 1,
         ("outlined", "small.onnx"): 1,
         ("outlined", "model.fp16.onnx"): 1,
         ("hashed", "model.fp16.onnx"): 1,

@@ -64,6 +64,7 @@ _PRODUCTS: Mapping[ProductName, Product] = {product.name: product for product in
 class Generation(Target):
     """A TensorRT generation and the features of its builder.
 
+    - ``generation``: 8, 10 or 11, of its parser and API
     - ``sharing_preview``: several contexts on one profile need a preview feature at build
     - ``needs_strong_flag``: strong typing has to be enabled explicitly (11 is always strongly typed)
     - ``tactic_sources``: the available tactic sources
@@ -72,6 +73,7 @@ class Generation(Target):
       are requested; empty: an engine is built on the GPU that it is for
     """
 
+    generation: int
     product: Product = field(default=TENSORRT, repr=False)
     strip_plan: bool
     progress: bool
@@ -93,6 +95,8 @@ _GENERATIONS = (
     Generation(
         name="8",
         title="TensorRT 8",
+        operator_table="8",
+        efficient_nms=True,
         generation=8,
         newest_opset=17,
         strongly_typed=False,
@@ -110,6 +114,8 @@ _GENERATIONS = (
     Generation(
         name="10",
         title="TensorRT 10",
+        operator_table="10",
+        efficient_nms=True,
         generation=10,
         newest_opset=20,
         strongly_typed=True,
@@ -126,6 +132,7 @@ _GENERATIONS = (
     Generation(
         name="11",
         title="TensorRT 11",
+        operator_table="11",
         generation=11,
         newest_opset=20,
         strongly_typed=True,
@@ -142,6 +149,8 @@ _GENERATIONS = (
     Generation(
         name="rtx",
         title="TensorRT-RTX 1",
+        operator_table="rtx",
+        onnx_nms=False,
         product=RTX,
         generation=11,
         newest_opset=20,

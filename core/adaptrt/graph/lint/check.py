@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -12,7 +13,8 @@ from onnx_ir.passes import common
 from adaptrt.graph.lint.hits import Hit
 from adaptrt.graph.lint.rules import HALF_PIXELS, RULES, Graph, hits
 from adaptrt.graph.lint.source_locations import source_location_of
-from adaptrt.graph.model_file import outline_nodes, read_model
+from adaptrt.graph.model_file import graph_of, outline_nodes
+from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.node_rules import decoding_nodes, pixel_outputs
 from adaptrt.report import Finding, SourceLocation
 from adaptrt.specs import ModelSpec
@@ -56,11 +58,13 @@ def _infer_shapes(model: ir.Model) -> str:
     return failures[0] if failures else ""
 
 
-def check_reduced(path: Path, spec: ModelSpec, target: Target) -> list[Finding]:
+def check_reduced(path: Path, spec: ModelSpec, targets: Sequence[Target], files: OnnxFiles) -> list[Finding]:
     """What only the graph in its final precision shows: pixel coordinates in half."""
     if not pixel_outputs(spec):
         return []
-    return [finding for finding in check_graph(read_model(path), spec, target) if finding.rule == HALF_PIXELS]
+    graph = graph_of(path, files)
+    found = [finding for target in targets for finding in check_graph(graph, spec, target)]
+    return [finding for finding in found if finding.rule == HALF_PIXELS]
 
 
 def _finding(found: list[Hit]) -> Finding:

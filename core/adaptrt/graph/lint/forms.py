@@ -27,7 +27,7 @@ _MODES = ("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetri
 
 @dataclass(frozen=True)
 class Form:
-    """``holds``: whether a node has this form. ``refused``: the source for each target, by name."""
+    """``holds``: whether a node has this form. ``refused``: the source, by the operator table of a target."""
 
     operators: tuple[str, ...]
     name: str
@@ -38,9 +38,7 @@ class Form:
 def refused_forms(node: ir.Node, target: Target) -> Iterator[str]:
     """What the target does not take of this node, with the source."""
     for form in _BY_OPERATOR.get(node.op_type, ()):
-        source = form.refused.get(target.name) or form.refused.get(
-            str(target.generation) if target.name != "rtx" else ""
-        )
+        source = form.refused.get(target.operator_table)
         if source is not None and form.holds(node):
             yield f"{form.name} ({source})"
 

@@ -1,4 +1,4 @@
-"""Operators that a target cannot take, by the target's name.
+"""Operators that a target cannot take, in a table for each TensorRT (``Target.operator_table``).
 
 8, 10 and 11: from the tables of supported operators of onnx-tensorrt for 8.5 with the changes of 8.6, and for 10.15, which
 also stands for 11. rtx: from running TensorRT-RTX 1.7.1, without a GPU: its parser was asked for every operator of ONNX, and
@@ -105,5 +105,4 @@ _REFUSED: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 def refusal(operator: str, target: Target) -> tuple[str, str] | None:
     """The rule that a standard operator breaks for this target, with a detail; ``None`` if it is taken, or nothing is known."""
-    table = _REFUSED.get(target.name) or _REFUSED.get(str(target.generation), {})
-    return table.get(operator)
+    return _REFUSED.get(target.operator_table, {}).get(operator)

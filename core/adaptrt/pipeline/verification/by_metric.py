@@ -117,11 +117,7 @@ class MetricVerification:
         Agreement is judged only if there are no labels.
         """
         if self._reference is None:
-            opened = self.open_reference()
-            try:
-                self._reference = self._predict(opened, self.spec, "original")
-            finally:
-                opened.close()
+            self._reference = self._predict(self.open_reference(), self.spec, "original")
         converted = self._predict(runner, spec, precision.name)
         agreement = links.compare_predictions(metrics(spec, precision), self._reference.shown, converted.shown, spec)
         for check in agreement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import PatchError, VerificationError
 from adaptrt.pipeline.artifacts import Artifact
@@ -16,7 +16,9 @@ from adaptrt.report import Check, Link
 from adaptrt.request import Verify
 from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.backends import runs_onnx
-from adaptrt.specs.runners import Runner
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.job import Job
 
 # time budget in seconds of a link for batches; larger ones are then skipped, which the report notes
 BATCH_BUDGET = 30.0
@@ -69,22 +71,22 @@ class Verification:
 
 
 def verify(
-    runner: Runner,
+    job: Job,
     artifact: Artifact,
-    samples: Sequence[Sample],
     spec: ModelSpec,
-    effort: Verify,
+    samples: Sequence[Sample] | None = None,
     *,
     batches: bool = True,
     label: str = "",
 ) -> Verification:
-    """Compare an artifact with the reference on every sample, and with itself in batches.
+    """Run an artifact in its backend; compare it with the reference on every sample, and with itself in batches.
 
     In ONNX Runtime a sample's result in a batch must be the same within float32 tolerance; else within the tolerance of
-    the artifact's precision, since a backend may select other kernels for other batches. ``label`` distinguishes the
-    checks of several artifacts.
+    the artifact's precision, since a backend may select other kernels for other batches. ``samples`` are those of the job
+    if not given; ``label`` distinguishes the checks of several artifacts.
     """
-    found = Verification()
+    runner, found = job.runners.open(artifact, job.request), Verification()
+    samples = job.samples if samples is None else samples
     if is_selected(spec):
         found.checks, found.invariance, found.note = check_selected(
             runner, samples, spec, artifact.precision, batches=batches
@@ -97,7 +99,7 @@ def verify(
     if batches:
         same_kernels = runs_onnx(artifact.backend)
         found.invariance, found.note = check_batch_invariance(
-            runner.run, samples, outputs, spec, effort, None if same_kernels else artifact.precision
+            runner.run, samples, outputs, spec, job.request.verify, None if same_kernels else artifact.precision
         )
     for check in (*found.checks, *found.invariance):
         check.artifact = label

@@ -27,6 +27,7 @@ class Classify(Task[Classification]):
     prediction = Classification
     scoring = ClassScoring()
     formats = ("json", "csv")
+    whole_image = True
 
     def describe(self, prediction: Classification) -> str:
         return f"{prediction.name(0)} {prediction.scores[0]:.3f}" if len(prediction) else "nothing"

@@ -80,7 +80,7 @@ def build_plan(
     network = builder.create_network(network_flags(trt, features))
 
     stage("parse")
-    file = read_onnx(Path(message.onnx))
+    file = read_onnx(Path(message.onnx))  # this process shares no memory with the job, which has read it too
     require_precision(file, message.precision, tensorrt)
     parser = parse_onnx(tensorrt, network, logger, Path(message.onnx), file)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from adaptrt.errors import BuildError
 from adaptrt.specs import precision_named
+from adaptrt.specs.precisions import FP32
 
 _BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int32": 4, "int64": 8}
 
@@ -244,7 +245,8 @@ def _mostly_opaque(precision_report: PrecisionReport) -> bool:
 
 
 def _note(precision_report: PrecisionReport) -> str:
-    if precision_report.precision == "tf32" and not precision_report.tf32_kernels:
+    kind = precision_named(precision_report.precision)
+    if not kind.reduced and kind != FP32 and not precision_report.tf32_kernels:
         return "TF32 was allowed, but no visible kernel uses it: TensorRT found float32 at least as fast"
     wanted = _computed_in(precision_report.precision)
     shown = precision_report.weight_bytes.get(wanted or "", 0)

@@ -35,6 +35,8 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "--refit": ("trtexec", "--refittable"),
     "--staticPlugins": ("trtexec", "--plugin-lib LIB"),
     "--dynamicPlugins": ("trtexec", "--plugin-lib LIB"),
+    # detect.py of YOLOv5
+    "--save-conf": ("YOLOv5", "--save-txt, whose files always hold the scores"),
     # export.py of YOLOv5
     "--include": ("YOLOv5", "--to onnx,engine"),
     "--nms": ("YOLOv5", "predict, which applies it to the outputs"),
@@ -57,6 +59,11 @@ _SWITCHES: Mapping[str, tuple[str, str]] = {
     "half": ("--precision fp16", "nothing: float32 is the default"),
     "int8": ("--precision int8", "nothing: float32 is the default"),
     "dynamic": ("--dynamic batch,hw", "--dynamic none"),
+    "save_txt": ("--save-txt", "nothing: files are written only on request"),
+    "save_csv": ("--save-csv", "nothing: files are written only on request"),
+    "save_json": ("--save-json", "nothing: files are written only on request"),
+    "save_crop": ("--save-crop", "nothing: files are written only on request"),
+    "save_conf": ("nothing: the files of --save-txt hold the scores", "not supported: they always hold the scores"),
     "simplify": ("nothing: it is the default", "--no-simplify"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -15,10 +15,12 @@ from adaptrt.cli.framework import Command, arguments, complete_files, general_op
 from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from adaptrt.errors import ImageError
     from adaptrt.specs.executors import ImageResult
+
+F = TypeVar("F", bound="Callable[..., Any]")
 
 MODEL, RESULTS, EXECUTION = "Model", "Images and results", "Execution"
 
@@ -30,7 +32,7 @@ EXAMPLES = (
         "run on a folder, with a higher threshold and two classes",
     ),
     ("adaptrt predict best.onnx 'clips/**/*.png' --json > found.json", "print JSON; draw nothing"),
-    ("adaptrt predict best.onnx photos/ --save txt", "also write a label file for each image"),
+    ("adaptrt predict best.onnx photos/ --save-txt", "also write a label file for each image"),
     (
         "adaptrt predict any.onnx photos/ --decoder yolo --imgsz 640 --names coco.txt",
         "a file that adaptrt did not write",
@@ -84,6 +86,22 @@ def _description_of(name: str) -> list[tuple[str, str]]:
     return [(name, executor.summary), *options]
 
 
+SAVE_FLAGS = {
+    "txt": "Short for --save txt: a label file for each image, with scores.",
+    "csv": "Short for --save csv: a table of everything found.",
+    "json": "Short for --save json.",
+    "crop": "Short for --save crop: each object as an image.",
+}
+"""Ultralytics' names for ``--save FORMAT``."""
+
+
+def save_flags(command: F) -> F:
+    """``--save-txt`` and the like, which add to the formats of ``--save``."""
+    for name, text in reversed(SAVE_FLAGS.items()):
+        command = option(f"--save-{name}", is_flag=True, section=RESULTS, help=text)(command)
+    return command
+
+
 @click.command("predict", cls=_Predict, examples=EXAMPLES)
 @click.argument("model", metavar="FILE", shell_complete=complete_files)
 @click.argument("images", metavar="IMAGES...", nargs=-1, required=True, shell_complete=complete_files)
@@ -102,7 +120,8 @@ def _description_of(name: str) -> list[tuple[str, str]]:
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
 @adoption_flags
 @option("-o", "--output", metavar="PATH", section=RESULTS, help="Output folder, or file for a single image.  [default: predictions/]")  # fmt: skip
-@option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions to a folder FORMAT: json, csv, coco, txt (YOLO), png (class maps) or npz, depending on the task.")  # fmt: skip
+@option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions to a folder FORMAT: json, csv, coco, txt (YOLO), crop, dota, png (class maps) or npz, depending on the task.")  # fmt: skip
+@save_flags
 @option("--executor", metavar="NAME", default="local", show_default=True, section=EXECUTION, help="Where to run the model; executors are listed below.")  # fmt: skip
 @option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=EXECUTION, help="An option of the executor.")  # fmt: skip
 @general_options
@@ -132,6 +151,7 @@ def predict(
     verbose: int,
     quiet: bool,
     as_json: bool,
+    **saved: bool,
 ) -> None:
     """Run a FILE written by adaptrt on IMAGES (files, folders, patterns).
 
@@ -152,6 +172,7 @@ def predict(
     from adaptrt.options import parse_pairs
     from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
 
+    formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if saved[f"save_{name}"])]))
     require_formats(Path(model), formats)
     chosen = EXECUTORS.find(executor)
     options = ExecutorOptions(

@@ -214,3 +214,41 @@ def test_long_class_names_leave_the_bars_where_they_are_seen() -> None:
     assert first.startswith("  cash machine, cash dispenser, automat...  █")
     assert first.index("█") == second.index("█")
     assert second.startswith("  tabby, tabby cat ")
+
+
+def test_formats_have_the_flags_of_ultralytics(adaptrt: Any, converted: Converted, image: Path) -> None:
+    """``--save-NAME`` is ``--save NAME``: the same files, written once, and the task decides which there are."""
+    model = converted("detector")
+    short = adaptrt(
+        "predict",
+        model,
+        image,
+        "--save-txt",
+        "--save-csv",
+        "--save-json",
+        "--save-crop",
+        "--save",
+        "txt",
+        "-o",
+        "short",
+    )
+    assert short.code == 0, short.err
+    assert (
+        adaptrt(
+            "predict",
+            model,
+            image,
+            *(word for name in ("txt", "csv", "json", "crop") for word in ("--save", name)),
+            "-o",
+            "long",
+        ).code
+        == 0
+    )
+    written = {path.relative_to("short"): path.read_bytes() for path in Path("short").rglob("*") if path.is_file()}
+    assert written == {
+        path.relative_to("long"): path.read_bytes() for path in Path("long").rglob("*") if path.is_file()
+    }
+    assert {path.parts[0] for path in written} == {"image.png", "txt", "csv", "json", "crop"}
+    wrong = adaptrt("predict", converted("classifier"), image, "--save-crop")
+    assert wrong.code == 2
+    assert "--save crop: task 'classify' does not support this format." in wrong.err

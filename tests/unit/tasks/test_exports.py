@@ -64,6 +64,8 @@ def test_tables() -> None:
     classes = Classification(np.array([0.75, 0.25], np.float32), np.array([1, 0]), NAMES)
     table = files("classify", "csv", [Found("a", Path("a.jpg"), (9, 9), classes)])["predictions.csv"]
     assert rows(table)[1:] == [["a.jpg", "1", "dog, large", "1", "0.75"], ["a.jpg", "2", "cat", "0", "0.25"]]
+    lines = files("classify", "txt", [Found("a", Path("a.jpg"), (9, 9), classes)])["a.txt"]
+    assert lines.decode().splitlines() == ["0.75 dog, large", "0.25 cat"]
 
 
 def test_arrays() -> None:

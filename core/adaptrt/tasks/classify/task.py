@@ -26,7 +26,7 @@ class Classify(Task[Classification]):
     name = "classify"
     prediction = Classification
     scoring = ClassScoring()
-    formats = ("json", "csv")
+    formats = ("json", "csv", "txt")
     whole_image = True
 
     def describe(self, prediction: Classification) -> str:
@@ -67,6 +67,12 @@ class Classify(Task[Classification]):
         return Classification(scores, labels, names_of(record))
 
     def export(self, format: str, found: Sequence[Found[Classification]]) -> Iterator[tuple[str, bytes]]:  # noqa: A002
+        """``txt``: a file for each image, score and name a line, as Ultralytics writes them."""
+        if format == "txt":
+            for one in found:
+                scored = self.bars(one.prediction)
+                yield f"{one.name}.txt", "".join(f"{score:.6g} {name}\n" for name, score in scored).encode()
+            return
         if format != "csv":
             yield from super().export(format, found)
             return

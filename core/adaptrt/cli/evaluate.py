@@ -53,7 +53,7 @@ EXAMPLES = (
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
 @adoption_flags
-@option("--data", metavar="PATH", required=True, section=DATA, help="classify: a folder with one folder of images per class. detect: COCO annotations (.json) or Ultralytics' data.yaml. semantic: a folder with images/ and masks/.")  # fmt: skip
+@option("--data", metavar="PATH", required=True, section=DATA, help="classify: a folder with one folder of images per class. detect: COCO annotations (.json), Ultralytics' data.yaml, or a PASCAL VOC folder. segment, pose: COCO annotations or data.yaml. obb: a folder with images/ and labelTxt/ (DOTA), or data.yaml. semantic: a folder with images/ and masks/.")  # fmt: skip
 @option("--images", metavar="DIR", section=DATA, help="The folder of the images, for detect and semantic.  [default: images/ beside the annotations]")  # fmt: skip
 @option("--batch", type=int, metavar="N", section=DATA, help="Batch size.  [default: the model's opt size]")
 @option("--limit", type=int, metavar="N", section=DATA, help="Maximum number of images, spread over the data.")

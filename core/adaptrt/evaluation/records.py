@@ -11,13 +11,15 @@ class BackendResult:
 
     ``scores`` lie between 0 and 1, higher is better. ``same`` is the share of images on which it answers as the first
     backend does. ``per_class``: of each class, how much there is of it and its scores, where
-    the task has them. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
+    the task has them. ``figures`` are numbers that are not shares: the ``loss`` of a classifier, its mean cross entropy, and
+    the ``max difference`` of a score of any class and image from the first backend. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
     """
 
     backend: str
     file: str
     scores: dict[str, float] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
     same: float | None = None
     images: int = 0
     seconds: dict[str, float] = field(default_factory=dict)

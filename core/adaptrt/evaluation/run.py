@@ -18,6 +18,7 @@ from adaptrt.evaluation.subjects import EAGER, Subject, choose_subjects
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.reference import Origin, origin_missing, split_params
 from adaptrt.specs import Dataset, Example, Scorer, Scoring, Task, scoring_named, task_named
+from adaptrt.specs.tasks import HasFigures
 
 Progress = Callable[[str, int, int], None]
 OnPrediction = Callable[[Subject, Example, Any, Any, Task[Any]], None]
@@ -94,7 +95,7 @@ def run_evaluation(
         subject.require_backend()
     origin, params = _origin(request, subjects)
     evaluation: Evaluation | None = None
-    dataset, answers = Dataset(()), list[Any]()
+    dataset, answers, baseline = Dataset(()), list[Any](), list[Any]()
     for subject in subjects:
         with subject.open(request, origin) as model:
             scoring = scoring_named(model.spec.task)
@@ -108,16 +109,18 @@ def run_evaluation(
             given = {**scoring.params(model.spec), **params}
             progress = partial(on_progress or _silent, f"{subject.backend} {subject.path.name}")
             seen = partial(on_prediction, subject) if on_prediction else None
-            result, found, scorer = _one(model, subject, scoring, dataset, evaluation, given, progress, seen)
+            result, found, values, scorer = _one(model, subject, scoring, dataset, evaluation, given, progress, seen)
             if request.score:
                 result.scores, result.per_class = scorer.scores(), scorer.per_class()
+                result.figures = scorer.figures() if isinstance(scorer, HasFigures) else {}
             if on_records:
                 on_records(subject, scorer.records())
             if not evaluation.results:
-                answers = found
+                answers, baseline = found, values
                 evaluation.images = result.images
             else:
                 result.same = sum(a == b for a, b in zip(answers, found, strict=True)) / max(len(answers), 1)
+                result.figures |= _difference(baseline, values)
             evaluation.results.append(result)
     assert evaluation is not None
     return evaluation
@@ -134,6 +137,14 @@ def _origin(request: EvaluationRequest, subjects: Sequence[Subject]) -> tuple[Or
     return Origin(request.adapter, request.source, request.weights, options, request.trust_checkpoint), params
 
 
+def _difference(baseline: Sequence[Any], values: Sequence[Any]) -> dict[str, float]:
+    """The largest difference of any value of any image; empty where the task compares none."""
+    pairs = [(a, b) for a, b in zip(baseline, values, strict=True) if a is not None and b is not None]
+    if not pairs or any(a.shape != b.shape for a, b in pairs):
+        return {}
+    return {"max difference": max(float(abs(a - b).max(initial=0)) for a, b in pairs)}
+
+
 def _silent(title: str, done: int, total: int) -> None:
     pass
 
@@ -147,13 +158,15 @@ def _one(
     params: dict[str, Any],
     on_progress: Callable[[int, int], None],
     on_prediction: Callable[[Example, Any, Any, Task[Any]], None] | None,
-) -> tuple[BackendResult, list[Any], Scorer[Any]]:
-    """The result of one backend, its answer to each image that could be read, and the scorer that has seen them."""
+) -> tuple[BackendResult, list[Any], list[Any], Scorer[Any]]:
+    """The result of one backend, its answer to each image that could be read and the values in it, and the scorer that has
+    seen them."""
     from adaptrt.vision.images import read_image
 
     seconds = dict.fromkeys(("read", "preprocess", "run", "postprocess"), 0.0)
     result = BackendResult(subject.backend, subject.path.name, seconds=seconds)
     scorer, answers, total = scoring.scorer(model.spec, dataset), list[Any](), len(dataset.examples)
+    values: list[Any] = []
     task, done, warm = task_named(model.spec.task), 0, False
     for examples in _batches(dataset.examples, evaluation.batch):
         started = time.perf_counter()
@@ -176,6 +189,7 @@ def _one(
             for example, image, prediction in zip(readable, images, predictions, strict=True):
                 scorer.add(example.truth, prediction)
                 answers.append(scoring.answer(prediction))
+                values.append(scoring.values(prediction))
                 if on_prediction:
                     on_prediction(example, image, prediction, task)
         done += len(examples)
@@ -183,7 +197,7 @@ def _one(
     if not answers:
         raise ImageError(f"No image of {evaluation.data} can be read.", hint="See the notes: damaged files?")
     result.images = len(answers)
-    return result, answers, scorer
+    return result, answers, values, scorer
 
 
 def _limited(dataset: Dataset, limit: int | None) -> Dataset:

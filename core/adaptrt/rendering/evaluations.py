@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adaptrt.evaluation.records import Evaluation
 
+IN_A_ROW = 6
+
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
-    """A line for each backend: scores in percent, agreement with the first one, images a second."""
-    names = list(evaluation.results[0].scores)
-    head = ["backend", "file", *names, "agrees", "images/s", "model alone/s"]
+    """A line for each backend: scores in percent, agreement with the first one, images a second.
+
+    Scores beyond the first ``IN_A_ROW`` follow in tables of their own.
+    """
+    everything = list(evaluation.results[0].scores)
+    names, others = everything[:IN_A_ROW], everything[IN_A_ROW:]
+    figures = list(dict.fromkeys(name for result in evaluation.results for name in result.figures))
+    head = ["backend", "file", *names, *figures, "agrees", "images/s", "model alone/s"]
     rows = [
         [
             result.backend,
             result.file,
             *(f"{100 * result.scores[name]:.2f} %" for name in names),
+            *(f"{result.figures[name]:.4g}" if name in result.figures else "" for name in figures),
             "" if result.same is None else f"{100 * result.same:.2f} %",
             f"{result.images_per_second:.1f}",
             f"{result.runs_per_second:.1f}",
@@ -27,10 +35,23 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
     return [
         *_table([head, *rows], left=2),
         "",
+        *_more_lines(evaluation, others),
         *_class_lines(evaluation),
         f"{evaluation.images} images of {evaluation.data}, {evaluation.batch} at a time",
         *evaluation.notes,
     ]
+
+
+def _more_lines(evaluation: Evaluation, names: list[str]) -> list[str]:
+    lines = []
+    for start in range(0, len(names), IN_A_ROW):
+        part = names[start : start + IN_A_ROW]
+        rows = [
+            [result.backend, result.file, *(f"{100 * result.scores[name]:.2f} %" for name in part)]
+            for result in evaluation.results
+        ]
+        lines += [*_table([["backend", "file", *part], *rows], left=2), ""]
+    return lines
 
 
 def _class_lines(evaluation: Evaluation) -> list[str]:

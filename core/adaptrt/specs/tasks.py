@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.specs.registry import Registry
@@ -63,6 +63,15 @@ class Scorer(Protocol[Q]):
         ...
 
 
+@runtime_checkable
+class HasFigures(Protocol):
+    """A scorer that also counts numbers that are not shares, such as a loss."""
+
+    def figures(self) -> dict[str, float]:
+        """By name."""
+        ...
+
+
 class Scoring(ABC, Generic[P]):
     """How models of a task are evaluated.
 
@@ -81,6 +90,13 @@ class Scoring(ABC, Generic[P]):
 
     def answer(self, prediction: P) -> Any:
         """The part of a prediction that two backends must agree on, comparable with ``==``; ``None``: agreement is not counted."""
+        return None
+
+    def values(self, prediction: P) -> NDArray[np.float32] | None:
+        """The numbers of a prediction whose largest difference between two backends is shown; ``None``: it is not.
+
+        For all predictions of one image they have the same shape.
+        """
         return None
 
     def params(self, spec: ModelSpec) -> Mapping[str, Any]:

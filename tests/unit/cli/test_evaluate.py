@@ -27,7 +27,13 @@ def test_a_table(converted: str, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("evaluate", converted, "--data", "val", "--backend", "eager,onnxruntime", *ORIGIN)
     assert result.code == 0
     head, eager, onnx, *rest = result.out.splitlines()
-    assert head.split() == ["backend", "file", "top-1", "agrees", "images/s", "model", "alone/s"]
+    assert head.split() == [
+        *("backend", "file", "top-1", "loss", "max", "difference", "agrees", "images/s", "model", "alone/s")
+    ]
+    loss = eager.split()[4]
+    assert onnx.split()[4] == loss
+    assert float(loss) > 0
+    assert 0 <= float(onnx.split()[5]) < 1e-4
     assert eager.startswith("eager ")
     assert "100.00 %" in onnx
     assert rest[-1] == "3 images of val, 2 at a time"

@@ -71,7 +71,9 @@ def test_what_is_right_scores_1_and_what_is_off_scores_less(task: str, main: str
     scorer = scored(task, drawn)
     scores = scorer.scores()
     assert next(iter(scores)) == main
+    few = {name: scores.pop(name) for name in ("mask AR1", "mask AR10") if name in scores}
     assert all(value == pytest.approx(1, abs=1e-6) for value in scores.values()), scores
+    assert not few or 0 < few["mask AR1"] < few["mask AR10"] <= 1
     table = scorer.per_class()
     assert sum(row["objects"] for row in table.values()) == sum(len(image.labels) for image in drawn[1])
     assert json.dumps(scorer.records())
@@ -103,6 +105,87 @@ def test_ultralytics_labels_are_read_too(drawn: Any, tmp_path: Path) -> None:
     for a, b in zip(first.examples, second.examples, strict=True):
         np.testing.assert_allclose(a.truth.polygons, b.truth.polygons, atol=0.02)
         np.testing.assert_array_equal(a.truth.labels, b.truth.labels)
+
+
+def written_by_ultralytics(task: str, drawn: Any, folder: Path) -> Path:
+    """The drawn set with a data.yaml, numbered backwards, and label files in Ultralytics' format."""
+    source, images = drawn
+    (folder / "images").symlink_to(source / "images")
+    (folder / "labels").mkdir()
+    for index, image in enumerate(images):
+        height, width = image.image.shape[:2]
+        lines = []
+        for number, label in enumerate(image.labels.tolist()):
+            left, top, right, bottom = image.boxes[number].tolist()
+            box = [
+                (left + right) / 2 / width,
+                (top + bottom) / 2 / height,
+                (right - left) / width,
+                (bottom - top) / height,
+            ]
+            values = {
+                "segment": [left, top, right, top, right, bottom, left, bottom] / np.tile([width, height], 4),
+                "pose": [*box, *(image.keypoints[number] / [width, height, 1]).ravel()],
+                "obb": (image.rotated[number] / [width, height]).ravel(),
+            }[task]
+            lines.append(" ".join([str(len(LABELS) - 1 - label), *(f"{value:.7f}" for value in values)]))
+        (folder / "labels" / f"{index:06d}.txt").write_text("\n".join(lines))
+    data = folder / "data.yaml"
+    data.write_text(f"path: .\nval: images\nnames: {list(LABELS[::-1])}\nkpt_shape: [5, 3]\n")
+    return data
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_data_yaml_is_read(task: str, drawn: Any, tmp_path: Path) -> None:
+    """The same truth as in the annotations, with classes found by name; masks are polygons there."""
+    data, scoring = written_by_ultralytics(task, drawn, tmp_path), scoring_named(task)
+    dataset = scoring.read_dataset(data, spec_of(task), None)
+    assert len(dataset.examples) == COUNT
+    if task == "obb":
+        for example, image in zip(dataset.examples, drawn[1], strict=True):
+            np.testing.assert_allclose(example.truth.polygons, image.rotated, atol=0.01)
+            np.testing.assert_array_equal(example.truth.labels, image.labels)
+        return
+    found = dataset.context.document["annotations"]
+    known = scoring.read_dataset(drawn[0] / "instances.json", spec_of(task), None)
+    expected = known.context.document["annotations"]
+    model = {category: place for place, category in enumerate(dataset.context.categories)}
+    theirs = {category: place for place, category in enumerate(known.context.categories)}
+    for one, other in zip(found, expected, strict=True):
+        assert model[one["category_id"]] == theirs[other["category_id"]]
+        np.testing.assert_allclose(one["bbox"], other["bbox"], atol=0.01)
+        if task == "pose":
+            np.testing.assert_allclose(one["keypoints"], other["keypoints"], atol=0.02)
+            assert one["num_keypoints"] == other["num_keypoints"]
+        else:
+            assert one["area"] == pytest.approx(one["bbox"][2] * one["bbox"][3], rel=1e-4)
+    if task == "segment":
+        pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
+        scorer = scoring.scorer(spec_of(task), dataset)
+        for example, image in zip(dataset.examples, drawn[1], strict=True):
+            boxes = [Mask(np.ones((int(b - t), int(r - l)), bool), int(l), int(t)) for l, t, r, b in image.boxes]  # noqa: E741
+            scorer.add(example.truth, replace_masks(perfect(task, image), boxes))
+        assert scorer.scores()["mask mAP"] == pytest.approx(1)
+
+
+def replace_masks(found: Segments, masks: list[Mask]) -> Segments:
+    return Segments(found.boxes, found.scores, found.labels, found.names, tuple(masks), found.size)
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "words"),
+    [
+        ("segment", "0 0.5 0.5 0.2 0.2", "line 1: 4 numbers after the class are not a polygon"),
+        ("pose", "0 0.5 0.5 0.2 0.2 0.1 0.1 2", "5 keypoints are 19 numbers"),
+        ("obb", "0 0.5 0.5 0.2 0.2", "line 1, is not a class and four corners"),
+        ("obb", "9 0 0 0 1 1 1 1 0", "class 9 has no name"),
+    ],
+)
+def test_lines_that_cannot_be_used(task: str, line: str, words: str, drawn: Any, tmp_path: Path) -> None:
+    data = written_by_ultralytics(task, drawn, tmp_path)
+    (tmp_path / "labels" / "000000.txt").write_text(line)
+    with pytest.raises(UsageError, match=words):
+        scoring_named(task).read_dataset(data, spec_of(task), None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,16 @@ from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.specs.tasks import Dataset, Example, Scoring
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from adaptrt.predictions import Classification
     from adaptrt.specs import ModelSpec
 
 BEST = 5
+MANY = 1 << 20  # more classes than there are
+SMALLEST = 1e-12
+"""The lowest score that the loss takes a logarithm of: float32 rounds lower ones to 0."""
 
 
 def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) -> Dataset:
@@ -72,14 +79,21 @@ def _plain(name: str) -> str:
 
 
 class TopScores:
-    """Top-1, and top-5 if there are more than five classes."""
+    """Top-1, top-5 if there are more than five classes, and the loss: the mean cross entropy.
+
+    The loss needs the score of every class; without that of the right one, no loss is counted.
+    """
 
     def __init__(self, classes: int) -> None:
         self._with_best = classes > BEST or not classes
         self._seen = self._first = self._best = 0
         self._records: list[dict[str, Any]] = []
+        self._losses: list[float] = []
 
     def add(self, truth: int, prediction: Classification) -> None:
+        right = prediction.scores[prediction.labels == truth]
+        if len(right):
+            self._losses.append(-math.log(max(float(right[0]), SMALLEST)))
         best = [int(label) for label in prediction.labels[:BEST]]
         self._seen += 1
         self._first += best[:1] == [truth]
@@ -90,6 +104,11 @@ class TopScores:
     def scores(self) -> dict[str, float]:
         scores = {"top-1": self._first / max(self._seen, 1)}
         return {**scores, "top-5": self._best / max(self._seen, 1)} if self._with_best else scores
+
+    def figures(self) -> dict[str, float]:
+        if not self._seen or len(self._losses) < self._seen:
+            return {}
+        return {"loss": math.fsum(self._losses) / self._seen}
 
     def per_class(self) -> dict[str, dict[str, float]]:
         return {}
@@ -112,5 +131,14 @@ class ClassScoring(Scoring["Classification"]):
     def answer(self, prediction: Classification) -> Any:
         return int(prediction.labels[0]) if len(prediction) else None
 
+    def values(self, prediction: Classification) -> NDArray[np.float32]:
+        """The score of each class, by its number."""
+        import numpy as np
+
+        values = np.zeros(int(prediction.labels.max(initial=-1)) + 1, np.float32)
+        values[prediction.labels] = prediction.scores
+        return values
+
     def params(self, spec: ModelSpec) -> dict[str, Any]:
-        return {"top_k": BEST}
+        """The loss needs the scores of all classes."""
+        return {"top_k": len(spec.labels) or MANY}

@@ -133,8 +133,8 @@ def match_categories(
     categories: Sequence[dict[str, Any]], labels: Sequence[str]
 ) -> tuple[tuple[int, ...], tuple[str, ...], list[str]]:
     """The category id of each class: by name, else in order of the ids if there are as many."""
-    by_name = {_plain(str(category["name"])): int(category["id"]) for category in categories}
-    ids = [by_name.get(_plain(label)) for label in labels]
+    by_name = {plain_name(str(category["name"])): int(category["id"]) for category in categories}
+    ids = [by_name.get(plain_name(label)) for label in labels]
     if labels and all(number is not None for number in ids):
         others = len(categories) - len(labels)
         notes = [f"{others} categories of the annotations are not classes of this model: skipped"] if others > 0 else []
@@ -162,5 +162,6 @@ def _image_folder(file: Path, images: Path | None) -> Path:
     return beside if beside.is_dir() else file.parent
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """``Traffic_Light`` is ``traffic light``."""
     return name.replace("_", " ").strip().casefold()

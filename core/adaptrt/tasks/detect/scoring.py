@@ -13,6 +13,7 @@ from adaptrt.specs.decoders import decoder_of
 from adaptrt.specs.tasks import Dataset, Scoring
 from adaptrt.tasks.detect.average_precision import voc_average_precisions
 from adaptrt.tasks.detect.coco import CocoTruth, read_coco
+from adaptrt.tasks.detect.voc import is_voc, read_voc
 from adaptrt.tasks.detect.yolo_dataset import SUFFIXES, read_yolo
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 LOWEST = 0.001
 """The score above which boxes count: mAP needs all of them, but the number must be bounded."""
 _CONFIDENT = 0.25
+RECALL_AT = (1, 10, 100, 300, 1000)
+"""How many objects of an image count for average recall."""
 
 
 class BoxScores:
@@ -66,10 +69,11 @@ class BoxScores:
         return self._results
 
     def scores(self) -> dict[str, float]:
-        """``recall``: class-agnostic recall of proposals, 100 per image, over IoU 0.5 to 0.95."""
+        """``recall``: class-agnostic recall of proposals, 100 per image, over IoU 0.5 to 0.95; ``AR``: that of each class."""
         coco = self._evaluate()
         if coco is None:
-            return dict.fromkeys(("mAP", "mAP50", "mAP75", "VOC AP50", "recall"), 0.0)
+            names = ("mAP", "mAP50", "mAP75", "VOC AP50", "recall", *(f"AR{count}" for count in RECALL_AT))
+            return dict.fromkeys(names, 0.0)
         stats = coco.stats_as_dict
         voc = [entry["VOC AP50"] for entry in self.per_class().values() if "VOC AP50" in entry]
         proposals = self._evaluate(with_classes=False).stats_as_dict
@@ -79,7 +83,14 @@ class BoxScores:
             "mAP75": max(float(stats["AP_75"]), 0.0),
             "VOC AP50": float(np.mean(voc)) if voc else 0.0,
             "recall": max(float(proposals["AR_third"]), 0.0),
+            **self.recalls(),
         }
+
+    def recalls(self) -> dict[str, float]:
+        """COCO's AR over IoU 0.5 to 0.95 with the best 1, 10, 100, 300 and 1000 objects of each image."""
+        coco = None if not self._results else self._run(with_classes=True, counts=RECALL_AT)
+        stats = {} if coco is None else coco.stats_as_dict
+        return {f"AR{count}": max(float(stats.get(f"AR_{count}", 0.0)), 0.0) for count in RECALL_AT}
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """For every class that occurs: objects, mAP, mAP50, VOC AP50."""
@@ -113,7 +124,7 @@ class BoxScores:
             self._evaluations[with_classes] = self._run(with_classes=with_classes)
         return self._evaluations[with_classes]
 
-    def _run(self, *, with_classes: bool) -> Any:
+    def _run(self, *, with_classes: bool, counts: tuple[int, ...] = ()) -> Any:
         from faster_coco_eval import COCO, COCOeval_faster
 
         if not self._results:
@@ -128,6 +139,8 @@ class BoxScores:
         found = truth.loadRes([dict(result) for result in self._results])
         evaluation = COCOeval_faster(truth, found, self.kind, print_function=_silent, **self.settings())
         evaluation.params.useCats = int(with_classes)
+        if counts:
+            evaluation.params.maxDets = list(counts)
         evaluation.run()
         return evaluation
 
@@ -171,12 +184,13 @@ def _limits(spec: ModelSpec) -> list[str]:
 
 
 class BoxScoring(Scoring["Detections"]):
-    """COCO annotations, or Ultralytics' text files."""
+    """COCO annotations, Ultralytics' text files, or PASCAL VOC's XML files."""
 
-    layout = "a COCO annotation file (.json) or its folder, with --images as the folder of the images; or Ultralytics' data.yaml"
+    layout = "a COCO annotation file (.json) or its folder, with --images as the folder of the images; Ultralytics' data.yaml; or VOC's folder, or a list in its ImageSets/Main"
 
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
-        dataset = read_yolo(data, spec, images) if data.suffix.lower() in SUFFIXES else read_coco(data, spec, images)
+        read = read_yolo if data.suffix.lower() in SUFFIXES else read_voc if is_voc(data) else read_coco
+        dataset = read(data, spec, images)
         return replace(dataset, notes=(*dataset.notes, *_limits(spec)))
 
     def scorer(self, spec: ModelSpec, dataset: Dataset) -> BoxScores:

@@ -1,10 +1,12 @@
-"""Reads Ultralytics' data sets: a ``data.yaml``, and a text file of boxes for each image."""
+"""Reads Ultralytics' data sets: a ``data.yaml``, and a text file for each image with a line for each object."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adaptrt.errors import DependencyError, UsageError
 from adaptrt.specs.tasks import Dataset, Example
@@ -20,31 +22,55 @@ _EXAMPLE = (
 _LARGEST_FILE = 1 << 22
 
 
-def read_yolo(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+ReadLine: TypeAlias = "Callable[[Sequence[float], tuple[int, int], Mapping[str, Any]], dict[str, Any]]"
+"""The numbers behind the class, the image's (height, width), and the ``data.yaml``, to entries of a COCO annotation.
+
+It raises ``ValueError`` with what is wrong with the line.
+"""
+
+
+def box_entry(values: Sequence[float], size: tuple[int, int], _document: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of cx cy w h, or of a polygon around the object, as parts of the sides."""
+    height, width = size
+    if len(values) == 4:
+        x, y, w, h = values
+        left, top = (x - w / 2) * width, (y - h / 2) * height
+        w, h = w * width, h * height
+    elif len(values) >= 6 and len(values) % 2 == 0:
+        xs, ys = [x * width for x in values[::2]], [y * height for y in values[1::2]]
+        left, top, w, h = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    else:
+        raise ValueError(f"{len(values)} numbers after the class are neither a box nor a polygon")
+    return {"bbox": [left, top, w, h], "area": w * h}
+
+
+def read_yolo(data: Path, spec: ModelSpec, images: Path | None, read_line: ReadLine = box_entry) -> Dataset:
     """The validation images of a ``data.yaml``; context and examples are those of ``read_coco``.
 
-    A line of a label file is a class and cx cy w h, or a polygon, as parts of the sides. An image without a label file has no
-    objects. ``images`` replaces the folder that ``val`` names.
+    An image without a label file has no objects. ``images`` replaces the folder that ``val`` names. ``read_line`` reads
+    what a task writes of an object.
     """
-    from adaptrt.vision.images import find_images, read_image
+    from adaptrt.vision.images import read_image
 
-    document = _read(data)
-    names = _names(document.get("names"), data)
-    paths = find_images(images) if images is not None else _images(data, document)
+    described = read_description(data, images)
+    names = described.names
     shown: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     examples: list[Example] = []
     categories = [{"id": number, "name": name} for number, name in names.items()]
-    for number, path in enumerate(paths, start=1):
-        label_file = _label_file(path)
+    for number, path in enumerate(described.images, start=1):
+        label_file = label_file_of(path)
         height, width = read_image(path).shape[:2]
         shown.append({"id": number, "file_name": path.name, "width": width, "height": height})
         examples.append(Example(path, number))
-        for category, box in _boxes(label_file, names) if label_file.is_file() else ():
-            x, y, w, h = (part * side for part, side in zip(box, (width, height, width, height), strict=True))
+        for line, category, values in label_lines(label_file, names) if label_file.is_file() else ():
+            try:
+                entry = read_line(values, (height, width), described.document)
+            except ValueError as error:
+                raise _wrong(label_file, line, str(error)) from error
             annotations.append(
-                {"id": len(annotations) + 1, "image_id": number, "category_id": category, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0}
-            )  # fmt: skip
+                {"id": len(annotations) + 1, "image_id": number, "category_id": category, "iscrowd": 0, **entry}
+            )
     if not annotations:
         raise UsageError(f"No image of {data.name} has a label file with objects.", hint=_EXAMPLE)
     numbers, known, notes = match_categories(categories, spec.labels)
@@ -54,6 +80,25 @@ def read_yolo(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         "categories": [entry for entry in categories if entry["id"] in set(numbers)],
     }
     return Dataset(tuple(examples), tuple(notes), CocoTruth(truth, numbers, known))
+
+
+@dataclass(frozen=True)
+class Description:
+    """A ``data.yaml``: its validation images, class names by number, and the document itself."""
+
+    images: tuple[Path, ...]
+    names: Mapping[int, str]
+    document: Mapping[str, Any]
+
+
+def read_description(data: Path, images: Path | None) -> Description:
+    """``images`` replaces what ``val`` names."""
+    from adaptrt.vision.images import find_images
+
+    document = _read(data)
+    names = _names(document.get("names"), data)
+    paths = find_images(images) if images is not None else _images(data, document)
+    return Description(tuple(paths), names, document)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -106,7 +151,7 @@ def _images(data: Path, document: dict[str, Any]) -> list[Path]:
     return found
 
 
-def _label_file(image: Path) -> Path:
+def label_file_of(image: Path) -> Path:
     """``labels/`` in place of the last ``images/`` of the path, as Ultralytics looks for it."""
     parts = list(image.parts)
     for place in range(len(parts) - 2, -1, -1):
@@ -116,9 +161,8 @@ def _label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _boxes(file: Path, names: dict[int, str]) -> list[tuple[int, tuple[float, float, float, float]]]:
-    """Class, and left, top, width and height as parts of the sides."""
-    found = []
+def label_lines(file: Path, names: Mapping[int, str]) -> Iterator[tuple[int, int, list[float]]]:
+    """Number of the line, class, and the numbers behind it, of each object."""
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         words = line.split()
         if not words:
@@ -131,16 +175,11 @@ def _boxes(file: Path, names: dict[int, str]) -> list[tuple[int, tuple[float, fl
             raise _wrong(file, number, f"class {category} has no name")
         if not all(math.isfinite(value) and -1 <= value <= 2 for value in values):
             raise _wrong(file, number, "coordinates must be parts of the sides, 0 to 1")
-        if len(values) == 4:
-            x, y, w, h = values
-            found.append((category, (x - w / 2, y - h / 2, w, h)))
-        elif len(values) >= 6 and len(values) % 2 == 0:
-            xs, ys = values[::2], values[1::2]
-            found.append((category, (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))))
-        else:
-            raise _wrong(file, number, f"{len(values)} numbers after the class are neither a box nor a polygon")
-    return found
+        yield number, category, values
 
 
 def _wrong(file: Path, line: int, what: str) -> UsageError:
-    return UsageError(f"{file.name}, line {line}: {what}.", hint="A line is: class cx cy w h, as parts of the sides.")
+    return UsageError(
+        f"{file.name}, line {line}: {what}.",
+        hint="A line is: class, then what the task records, as parts of the sides; adaptrt evaluate --help names it.",
+    )

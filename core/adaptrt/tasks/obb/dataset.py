@@ -11,6 +11,9 @@ import numpy as np
 
 from adaptrt.errors import ImageError, UsageError, did_you_mean
 from adaptrt.specs.tasks import Dataset, Example
+from adaptrt.tasks.detect.coco import match_categories
+from adaptrt.tasks.detect.yolo_dataset import SUFFIXES as YAML
+from adaptrt.tasks.detect.yolo_dataset import label_file_of, label_lines, read_description
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec
 
 FOLDERS = ("labelTxt", "labels")
-LAYOUT = "data/images/a.jpg and data/labelTxt/a.txt (DOTA: four corners, class, difficulty) or data/labels/a.txt (Ultralytics)"
+LAYOUT = "data/images/a.jpg and data/labelTxt/a.txt (DOTA: four corners, class, difficulty) or data/labels/a.txt (Ultralytics), or Ultralytics' data.yaml"
 _LARGEST = 1e6  # pixels
 
 
@@ -34,8 +37,11 @@ class RotatedTruth:
 
 
 def read_rotated(data: Path, spec: ModelSpec, images: Path | None = None) -> Dataset:
-    """``data/images/**`` with a file of the same relative name in ``data/labelTxt`` or ``data/labels``."""
+    """``data/images/**`` with a file of the same relative name in ``data/labelTxt`` or ``data/labels``, or a ``data.yaml``."""
     from adaptrt.vision.images import SUFFIXES, read_image
+
+    if data.suffix.lower() in YAML:
+        return _read_yaml(data, spec, images)
 
     folder = images or data / "images"
     labels = next((data / name for name in FOLDERS if (data / name).is_dir()), None)
@@ -57,6 +63,32 @@ def read_rotated(data: Path, spec: ModelSpec, images: Path | None = None) -> Dat
         raise UsageError(f"{folder} holds no image with labels in {labels}.", hint=f"It reads {LAYOUT}.")
     notes = (f"{without} images have no label file: left out",) if without else ()
     return Dataset(tuple(examples), notes)
+
+
+def _read_yaml(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+    """The validation images of a ``data.yaml``; lines are a class and x and y of four corners, as parts of the sides."""
+    from adaptrt.vision.images import read_image
+
+    described = read_description(data, images)
+    categories = [{"id": number, "name": name} for number, name in described.names.items()]
+    numbers, _, notes = match_categories(categories, spec.labels)
+    classes = {number: index for index, number in enumerate(numbers)}
+    examples = []
+    for path in described.images:
+        file, (height, width) = label_file_of(path), read_image(path).shape[:2]
+        polygons, labels = [], []
+        for line, category, values in label_lines(file, described.names) if file.is_file() else ():
+            if len(values) != 8:
+                raise UsageError(f"{file}, line {line}, is not a class and four corners.", hint=f"It reads {LAYOUT}.")
+            if category in classes:
+                polygons.append(np.reshape(values, (4, 2)) * [width, height])
+                labels.append(classes[category])
+        corners = np.array(polygons, np.float32).reshape(-1, 4, 2)
+        truth = RotatedTruth(corners, np.array(labels, np.int64), np.zeros(len(labels), np.bool_))
+        examples.append(Example(path, truth))
+    if not any(len(example.truth.labels) for example in examples):
+        raise UsageError(f"No image of {data.name} has a label file with objects.", hint=f"It reads {LAYOUT}.")
+    return Dataset(tuple(examples), tuple(notes))
 
 
 def _read(file: Path, labels: Sequence[str], dota: bool, size: tuple[int, int]) -> RotatedTruth:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from adaptrt.errors import UsageError
 from adaptrt.specs.tasks import Dataset, Scoring
 from adaptrt.tasks.detect.coco import read_coco
 from adaptrt.tasks.detect.scoring import BoxScores, BoxScoring
+from adaptrt.tasks.detect.yolo_dataset import SUFFIXES, box_entry, read_yolo
 from adaptrt.tasks.pose.similarity import sigmas
 
 if TYPE_CHECKING:
@@ -52,11 +54,13 @@ class KeypointScores(BoxScores):
 
 
 class KeypointScoring(Scoring["Poses"]):
-    """COCO annotations with keypoints."""
+    """COCO annotations with keypoints, or Ultralytics' text files with them."""
 
-    layout = "a COCO annotation file (.json) with keypoints, or its folder; --images names the folder of the images"
+    layout = "a COCO annotation file (.json) with keypoints, or its folder, with --images as the folder of the images; or Ultralytics' data.yaml with kpt_shape, whose label files have a class, a box and keypoints a line"
 
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+        if data.suffix.lower() in SUFFIXES:
+            return read_yolo(data, spec, images, keypoint_entry)
         dataset = read_coco(data, spec, images)
         lengths = set()
         for entry in dataset.context.document["annotations"]:
@@ -83,6 +87,30 @@ class KeypointScoring(Scoring["Poses"]):
 
     def require(self) -> None:
         BoxScoring().require()
+
+
+def keypoint_entry(values: Sequence[float], size: tuple[int, int], document: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of cx cy w h, then x and y (and visibility) of each keypoint; ``kpt_shape`` of the data.yaml says how many.
+
+    Without visibility every point is visible, except one at 0, 0, which Ultralytics writes for a point that is not there.
+    """
+    shape = document.get("kpt_shape")
+    if not (
+        isinstance(shape, list) and len(shape) == 2 and all(type(one) is int for one in shape) and shape[1] in (2, 3)
+    ):
+        raise ValueError("the data.yaml has no kpt_shape: [keypoints, 2 or 3]")
+    count, numbers = shape
+    if len(values) != 4 + count * numbers:
+        raise ValueError(
+            f"a box and {count} keypoints are {4 + count * numbers} numbers after the class, not {len(values)}"
+        )
+    points: list[float] = []
+    for start in range(4, len(values), numbers):
+        x, y, *seen = values[start : start + numbers]
+        visible = seen[0] if seen else 2.0 * bool(x or y)
+        points += [x * size[1], y * size[0], visible]
+    entry = box_entry(values[:4], size, document)
+    return {**entry, "keypoints": points, "num_keypoints": sum(value > 0 for value in points[2::3])}
 
 
 def _is_number(value: Any) -> bool:

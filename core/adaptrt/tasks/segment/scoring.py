@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from adaptrt.errors import UsageError
 from adaptrt.specs.tasks import Dataset, Scoring
 from adaptrt.tasks.detect.coco import read_coco
 from adaptrt.tasks.detect.scoring import BoxScores, BoxScoring
+from adaptrt.tasks.detect.yolo_dataset import SUFFIXES, box_entry, read_yolo
 from adaptrt.tasks.segment.rle import coco_mask
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ class MaskScores(BoxScores):
 
     def scores(self) -> dict[str, float]:
         masks = {f"mask {name}": value for name, value in self.precisions().items()}
-        return masks | {f"box {name}": value for name, value in self._boxes.precisions().items()}
+        boxes = {f"box {name}": value for name, value in self._boxes.precisions().items()}
+        return masks | boxes | {f"mask {name}": value for name, value in self.recalls().items()}
 
     def per_class(self) -> dict[str, dict[str, float]]:
         """Of every class that occurs: objects, mAP and mAP50 of masks."""
@@ -44,11 +47,13 @@ class MaskScores(BoxScores):
 
 
 class MaskScoring(Scoring["Segments"]):
-    """COCO annotations with masks."""
+    """COCO annotations with masks, or Ultralytics' text files with polygons."""
 
-    layout = "a COCO annotation file (.json) with masks, or its folder; --images names the folder of the images"
+    layout = "a COCO annotation file (.json) with masks, or its folder, with --images as the folder of the images; or Ultralytics' data.yaml, whose label files have a class and a polygon a line"
 
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
+        if data.suffix.lower() in SUFFIXES:
+            return read_yolo(data, spec, images, polygon_entry)
         dataset = read_coco(data, spec, images)
         sizes = {image["id"]: (image.get("height"), image.get("width")) for image in dataset.context.document["images"]}
         for entry in dataset.context.document["annotations"]:
@@ -66,6 +71,18 @@ class MaskScoring(Scoring["Segments"]):
 
     def require(self) -> None:
         BoxScoring().require()
+
+
+def polygon_entry(values: Sequence[float], size: tuple[int, int], document: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of x and y of the points of a polygon, as parts of the sides."""
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError(f"{len(values)} numbers after the class are not a polygon of at least three points")
+    height, width = size
+    xs, ys = [x * width for x in values[::2]], [y * height for y in values[1::2]]
+    following = zip(xs[1:] + xs[:1], ys[1:] + ys[:1], strict=True)
+    twice = sum(x * v - y * u for (x, y), (u, v) in zip(zip(xs, ys, strict=True), following, strict=True))
+    points = [value for pair in zip(xs, ys, strict=True) for value in pair]
+    return {**box_entry(values, size, document), "area": abs(twice) / 2, "segmentation": [points]}
 
 
 def _require_mask(entry: dict[str, Any], size: tuple[Any, Any]) -> None:

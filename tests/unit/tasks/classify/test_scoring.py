@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptrt import Classification, InputSpec, ModelSpec, UsageError
-from adaptrt.tasks.classify.scoring import TopScores, read_class_folders
+from adaptrt.tasks.classify.scoring import ClassScoring, TopScores, read_class_folders
 
 
 def spec(*labels: str) -> ModelSpec:
@@ -88,3 +88,18 @@ def test_scores_are_what_counting_gives(classes: int, images: int, random: objec
         best += truth in order.tolist()
     expected = {"top-1": first / max(images, 1), "top-5": best / max(images, 1)}
     assert scorer.scores() == (expected if classes > 5 else {"top-1": expected["top-1"]})
+
+
+def test_the_loss_is_torchs() -> None:
+    torch = pytest.importorskip("torch", reason="needs torch")
+    logits, truths = torch.randn(7, 9, generator=torch.Generator().manual_seed(0)) * 4, list(range(7))
+    scorer, scoring = TopScores(9), ClassScoring()
+    for row, truth in zip(logits.softmax(1).numpy(), truths, strict=True):
+        order = np.argsort(-row)
+        found = Classification(row[order], order)
+        np.testing.assert_array_equal(scoring.values(found), row)
+        scorer.add(truth, found)
+    expected = float(torch.nn.functional.cross_entropy(logits, torch.tensor(truths)))
+    assert scorer.figures() == {"loss": pytest.approx(expected, rel=1e-5)}
+    scorer.add(8, Classification(np.float32([1.0]), np.array([0])))
+    assert scorer.figures() == {}, "the score of the right class is not there"

@@ -11,7 +11,7 @@ import pytest
 
 from adaptrt import Detections, InputSpec, ModelSpec, UsageError
 from adaptrt.tasks.detect.average_precision import voc_average_precisions
-from adaptrt.tasks.detect.coco import read_coco
+from adaptrt.tasks.detect.coco import CocoTruth, read_coco
 from adaptrt.tasks.detect.scoring import BoxScores, BoxScoring
 
 LABELS = ("circle", "square", "triangle", "star")
@@ -126,10 +126,25 @@ def test_perfect_wrong_and_silent_detectors(shapes: Path) -> None:
         perfect.add(image, boxes)
         wrong.add(image, Detections(boxes.boxes, boxes.scores, (boxes.labels + 1) % 4, LABELS))
         silent.add(image, detections([]))
-    assert all(value == pytest.approx(1.0) for value in perfect.scores().values())
+    scores = perfect.scores()
+    assert 0 < scores.pop("AR1") < scores.pop("AR10") <= 1
+    assert all(value == pytest.approx(1.0) for value in scores.values())
     assert wrong.scores()["recall"] == pytest.approx(1.0), "proposals have no class"
     assert wrong.scores()["mAP50"] < 0.5
     assert set(silent.scores().values()) == {0.0}
+
+
+def test_average_recall_counts_the_best_of_each_image(tmp_path: Path) -> None:
+    """By hand: 4 objects of one class; the best result is wrong, the next ones right."""
+    pytest.importorskip("faster_coco_eval", reason="requires faster-coco-eval")
+    truths = [box(20.0 * number, 0, area=100, iscrowd=0, id=number + 1) for number in range(4)]
+    document = {"images": [{"id": 1}], "annotations": truths, "categories": [{"id": 1, "name": "circle"}]}
+    scorer = BoxScores(CocoTruth(document, (1,), ("circle",)))
+    places = [500.0] + [20.0 * number for number in range(3)] + [1000.0 + 20 * number for number in range(400)] + [60.0]
+    boxes = np.array([[x, 0, x + 10, 10] for x in places], np.float32)
+    scorer.add(1, Detections(boxes, np.linspace(1, 0.1, len(boxes), dtype=np.float32), np.zeros(len(boxes), np.int64)))
+    found = {name: value for name, value in scorer.scores().items() if name.startswith("AR")}
+    assert found == pytest.approx({"AR1": 0, "AR10": 0.75, "AR100": 0.75, "AR300": 0.75, "AR1000": 1})
 
 
 def test_only_images_that_were_seen_count(shapes: Path) -> None:

@@ -39,7 +39,7 @@ class TorchOptions(LabelOptions):
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     scale: float = 1 / 255
-    resize: Literal["letterbox", "stretch", "crop"] = "stretch"
+    resize: Literal["letterbox", "stretch", "crop", "square"] = "stretch"
     colors: Literal["rgb", "bgr"] = "rgb"
     library: Literal["cv2", "pil"] = "cv2"
     interpolation: Literal["nearest", "linear", "cubic", "area"] = "linear"

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from adaptrt import CheckpointError
-from adaptrt.checkpoint import InertObject
+from adaptrt.checkpoint import InertName, InertObject
 from adaptrt_ultralytics.heads import recorded_outputs
 from adaptrt_ultralytics.unused import HOOKS, UNUSED, reason_unused
 
@@ -83,6 +83,16 @@ def recorded_forward(recorded: InertObject, kind: type[nn.Module], path: str) ->
             hint=WAYS_OUT,
         )
     return method
+
+
+def refers_to_method(value: Any, kind: str, method: str) -> bool:
+    """Whether a recorded value is a method of a class, by the names of both: how pickle writes ``Detect.forward``."""
+    if isinstance(value, InertName):
+        return value.name == f"{kind}.{method}"
+    if not isinstance(value, InertObject) or value.path != "builtins.getattr" or len(value.args) != 2:
+        return False
+    owner, name = value.args
+    return isinstance(owner, InertName) and owner.name == kind and name == method
 
 
 class Usage:

@@ -16,9 +16,19 @@ if TYPE_CHECKING:
 Family = Literal["new", "classic"]
 
 # Everything these checkpoints pickle besides tensors: replaced by stand-ins, never executed.
-INERT = ("ultralytics", "models", "utils", "yolov5", "torch.nn", "builtins.getattr", "argparse.Namespace")
+INERT = (
+    "ultralytics",
+    "models",
+    "utils",
+    "yolov5",
+    "torch.nn",
+    "torchvision.transforms",
+    "builtins.getattr",
+    "argparse.Namespace",
+)
 
 CLASSIC_MODULES = ("models.yolo", "yolov5.models.yolo")
+CLASSIC_MODELS = ("Model", "DetectionModel", "SegmentationModel", "ClassificationModel")
 MODELS = (
     "DetectionModel",
     "SegmentationModel",
@@ -37,7 +47,7 @@ OTHER_TASKS = {
 WRAPPERS = frozenset({"AutoShape", "autoShape", "DetectMultiBackend"})  # around the model, by torch.hub
 SUPPORTED = (
     "Supported: detection, segmentation, pose, oriented boxes and classification of YOLOv5 (new), v3, v8 to v12 and 26, "
-    "RT-DETR, and detection of classic YOLOv5."
+    "RT-DETR, and detection, segmentation and classification of classic YOLOv5."
 )
 
 
@@ -86,12 +96,10 @@ def _what_instead(contents: Any) -> str:
 
 def _family(path: Path, model: InertObject) -> Family:
     module, _, name = model.path.rpartition(".")
-    if name in OTHER_TASKS or (module in CLASSIC_MODULES and name in ("SegmentationModel", "ClassificationModel")):
-        raise CheckpointError(
-            f"{path} is a model for {OTHER_TASKS.get(name, f'classic {name}')}, which is not supported.", hint=SUPPORTED
-        )
+    if name in OTHER_TASKS:
+        raise CheckpointError(f"{path} is a model for {OTHER_TASKS[name]}, which is not supported.", hint=SUPPORTED)
     if module == "ultralytics.nn.tasks" and name in MODELS:
         return "new"
-    if module in CLASSIC_MODULES and name in ("Model", "DetectionModel"):
+    if module in CLASSIC_MODULES and name in CLASSIC_MODELS:
         return "classic"
     raise CheckpointError(f"{path} contains a network of an unknown class: {model.path}.", hint=SUPPORTED)

@@ -86,7 +86,7 @@ def converted(result: Any, spec: ModelSpec) -> Any:
     labels = np.asarray(found.cls, np.int64)
     if spec.task == "segment":
         masks = [] if result.masks is None else result.masks.data.cpu().numpy().astype(bool)
-        return Segments(boxes, scores, labels, names, tuple(map(_cropped, masks)), tuple(result.orig_shape))
+        return Segments(boxes, scores, labels, names, tuple(map(cropped_mask, masks)), tuple(result.orig_shape))
     if spec.task == "pose":
         given = np.asarray(result.keypoints.data.cpu(), np.float32).reshape(
             len(boxes), -1, result.keypoints.data.shape[-1]
@@ -97,7 +97,8 @@ def converted(result: Any, spec: ModelSpec) -> Any:
     return Detections(boxes, scores, labels, names)
 
 
-def _cropped(mask: Any) -> Mask:
+def cropped_mask(mask: Any) -> Mask:
+    """A mask of the whole image, bool [H, W], as the bitmap of its own extent."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return Mask(np.zeros((0, 0), np.bool_), 0, 0)

@@ -212,7 +212,10 @@ def recorded_outputs(output: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """
     outputs = list(output) if isinstance(output, (tuple, list)) else [output]
     first = list(outputs[0]) if isinstance(outputs[0], (tuple, list)) else [outputs[0]]
-    raw = outputs[1] if len(outputs) > 1 and isinstance(outputs[1], dict) else {}
+    second = outputs[1] if len(outputs) > 1 else None
+    if isinstance(second, torch.Tensor) and second.ndim == 4:  # prototypes
+        first.append(second)
+    raw = second if isinstance(second, dict) else {}
     if "one2one" in raw:
         first += [
             tensor

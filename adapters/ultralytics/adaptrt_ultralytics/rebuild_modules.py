@@ -23,6 +23,7 @@ from adaptrt_ultralytics.accounting import (
     Usage,
     missing_in,
     recorded_forward,
+    refers_to_method,
     require_accounted,
     require_no_hooks,
 )
@@ -187,6 +188,8 @@ def plain_settings(recorded: InertObject, kind: type[nn.Module]) -> dict[str, An
         hides = getattr(kind, name, None)
         if name in _KEPT or name == "forward" or isinstance(hides, property):  # a property wins over an attribute
             continue
+        if name == "detect" and not refers_to_method(value, "Detect", "forward"):
+            raise ValueError(f"its detect is {_described(value)}, and not Detect.forward")
         unused = reason_unused(recorded.name, name) is not None
         if unused and (name in STALE or callable(hides)):
             continue

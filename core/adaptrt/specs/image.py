@@ -8,7 +8,7 @@ from typing import Literal
 
 from adaptrt.errors import ShapeError
 
-Resize = Literal["letterbox", "stretch", "crop"]
+Resize = Literal["letterbox", "stretch", "crop", "square"]
 Interpolation = Literal["nearest", "linear", "cubic", "area"]
 Library = Literal["cv2", "pil"]
 
@@ -23,6 +23,7 @@ class ImageTransform:
       value; ``None`` pads with zeros after the normalization
     - ``stretch``: resize to the target size, ignoring the aspect ratio
     - ``crop``: keep the aspect ratio, resize the shorter side to target / ``crop_fraction``, then center-crop
+    - ``square``: center-crop the largest square, then resize it to the target size
 
     Then ``value * scale``, minus ``mean``, divided by ``std``, per channel, RGB in the order of ``colors``. ``mean`` and
     ``std`` have a value for each channel; values that are all the same serve any number of channels.

@@ -103,10 +103,22 @@ def _crop(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray
     return _meta(original, size, inner, (-top, -left))
 
 
+def _square(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
+    """Cut the largest centered square and resize that, as ``CenterCrop`` of the classic YOLOv5 repository."""
+    original = height, width = image.shape[0], image.shape[1]
+    side = min(original)
+    top, left = (height - side) // 2, (width - side) // 2
+    cut = image[top : top + side, left : left + side]
+    _normalize(resize(cut, size, transform.interpolation, transform.library), transform, out)
+    scale = (size[0] / side, size[1] / side)
+    return ImageMeta(original_size=original, input_size=size, scale=scale, offset=(-top * scale[0], -left * scale[1]))
+
+
 _PLACINGS: dict[str, Callable[[ImageArray, ImageTransform, Size, NDArray[np.float32]], ImageMeta]] = {
     "letterbox": _letterbox,
     "stretch": _stretch,
     "crop": _crop,
+    "square": _square,
 }
 
 

@@ -144,7 +144,8 @@ class Detect(nn.Module):
         for level, feature in enumerate(features):
             x = self.m[level](feature)
             batch, _, rows, columns = x.shape
-            x = x.view(batch, self.na, self.no, rows, columns).permute(0, 1, 3, 4, 2).sigmoid()
+            x = x.view(batch, self.na, self.no, rows, columns).permute(0, 1, 3, 4, 2)
+            x = torch.cat((x[..., : 5 + self.nc].sigmoid(), x[..., 5 + self.nc :]), -1)
             step, boxes = self.stride[level], x.clone()
             for anchor in range(self.na):
                 size = self.anchors[level, anchor].float() * step
@@ -158,14 +159,46 @@ class Detect(nn.Module):
         return torch.cat(levels, 1)
 
 
+class Proto(nn.Module):
+    def __init__(self, c1: int, hidden: int, count: int, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.cv1, self.cv2 = Conv(c1, hidden, 3, act=act), Conv(hidden, hidden, 3, act=act)
+        self.upsample, self.cv3 = nn.Upsample(scale_factor=2, mode="nearest"), Conv(hidden, count, act=act)
+
+    def forward(self, x: Any) -> Any:
+        return self.cv3(self.cv2(self.upsample(self.cv1(x))))
+
+
+class Segment(Detect):
+    def __init__(self, nc: int, anchors: Any, channels: Any, strides: Any, nm: int, npr: int, act: Any = None) -> None:
+        super().__init__(nc, anchors, channels, strides, False)
+        self.nm, self.npr, self.no = nm, npr, 5 + nc + nm
+        self.m = nn.ModuleList(nn.Conv2d(c, self.no * self.na, 1) for c in channels)
+        self.proto = Proto(channels[0], npr, nm, act)
+        self.detect = Detect.forward
+
+    def forward(self, features: Any) -> Any:
+        return self.detect(self, features), self.proto(features[0]), None
+
+
+class Classify(nn.Module):
+    def __init__(self, c1: int, c2: int, hidden: int, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv, self.pool = Conv(c1, hidden, act=act), nn.AdaptiveAvgPool2d(1)
+        self.drop, self.linear = nn.Dropout(p=0.0, inplace=True), nn.Linear(hidden, c2)
+
+    def forward(self, x: Any) -> Any:
+        return self.linear(self.drop(self.pool(self.conv(x)).flatten(1)))
+
+
 class Model(nn.Module):
     def __init__(self, layers: list[tuple[Any, nn.Module]], names: Any) -> None:
         super().__init__()
         for index, (source, layer) in enumerate(layers):
             layer.i, layer.f, layer.type = index, source, type(layer).__name__
         self.model = nn.Sequential(*(layer for _, layer in layers))
-        self.names, self.stride = names, layers[-1][1].stride
-        self.yaml = {"nc": layers[-1][1].nc, "backbone": [[-1, 1, "Conv", [8, 6, 2, 2]]]}
+        self.names, self.stride = names, getattr(layers[-1][1], "stride", torch.tensor([8.0, 16.0, 32.0]))
+        self.yaml = {"nc": getattr(layers[-1][1], "nc", 2), "backbone": [[-1, 1, "Conv", [8, 6, 2, 2]]]}
 
     def forward(self, x: Any) -> Any:
         outputs: list[Any] = []
@@ -177,9 +210,31 @@ class Model(nn.Module):
         return x
 
 
+class SegmentationModel(Model):
+    pass
+
+
+class ClassificationModel(Model):
+    pass
+
+
+class CenterCrop:
+    def __init__(self, size: int) -> None:
+        self.h = self.w = size
+
+    def __call__(self, im: Any) -> Any:
+        import cv2
+
+        height, width = im.shape[:2]
+        side = min(height, width)
+        top, left = (height - side) // 2, (width - side) // 2
+        return cv2.resize(im[top : top + side, left : left + side], (self.w, self.h), interpolation=cv2.INTER_LINEAR)
+
+
 HOMES = {
-    "models.common": (Conv, Bottleneck, C3, BottleneckCSP, SPP, SPPF, Focus, Concat),
-    "models.yolo": (Detect, Model),
+    "models.common": (Conv, Bottleneck, C3, BottleneckCSP, SPP, SPPF, Focus, Concat, Proto, Classify),
+    "models.yolo": (Detect, Segment, Model, SegmentationModel, ClassificationModel),
+    "utils.augmentations": (CenterCrop,),
 }
 
 
@@ -188,7 +243,7 @@ def repository(extra: Mapping[str, Sequence[type]] | None = None) -> Iterator[No
     """The modules, importable by the names that a pickle will have; ``extra`` classes belong to a fork."""
     more = extra or {}
     homes = {home: (*HOMES.get(home, ()), *more.get(home, ())) for home in (*HOMES, *(more.keys() - HOMES.keys()))}
-    made = {name: types.ModuleType(name) for name in ("models", *homes)}
+    made = {name: types.ModuleType(name) for name in ("models", "utils", *homes)}
     before = {kind: kind.__module__ for kinds in homes.values() for kind in kinds}
     for home, kinds in homes.items():
         for kind in kinds:
@@ -254,6 +309,39 @@ class Classic:
             conv.bias.data.normal_(0, 1)
         return model.eval()
 
+    def trained_segmenter(self) -> Any:
+        """The segmentation network trained on the drawn shapes: the detector's layers under classic names, and its head."""
+        import shapes_models
+
+        trained = shapes_models.detector()
+        layers = [(layer.f, _classic_layer(layer)) for layer in trained.model[:-1]]
+        state = shapes_models.classic_head()
+        strides, channels = [8, 16, 32], [int(state[f"m.{level}.weight"].shape[1]) for level in range(3)]
+        names = [trained.names[index] for index in range(len(trained.names))]
+        nm, hidden = state["proto.cv3.conv.weight"].shape[:2]
+        head = Segment(len(names), shapes_models.ANCHORS, channels, strides, nm, hidden)
+        missing, unexpected = head.load_state_dict(state, strict=False)
+        assert not unexpected, unexpected
+        assert all(key == "anchors" or key.endswith("num_batches_tracked") for key in missing), missing
+        layers.append((trained.model[-1].f, head))
+        for module in head.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 1e-3
+        return SegmentationModel(layers, names).eval()
+
+    def classifier(self, size: int = 64) -> Any:
+        """A classifier with made-up weights, with the transforms that training leaves in it."""
+        from torchvision import transforms
+
+        model = self.network()
+        model.model[4] = Classify(8, 4, 32, nn.SiLU())
+        layers = [(-1, layer) for layer in model.model[:5]]
+        made = ClassificationModel(layers, ["circle", "square", "triangle", "star"])
+        made.nc, made.save = 4, []
+        made.transforms = transforms.Compose([CenterCrop(size), transforms.Normalize([0.485], [0.229])])
+        made.model[4].linear.weight.data.normal_(0, 3)
+        return made.eval()
+
     def save(
         self,
         contents: Any,
@@ -273,6 +361,28 @@ class Classic:
         for parameter in last.parameters():
             parameter.data.zero_()
         return {"epoch": -1, "model": last.half(), "ema": copy.deepcopy(model).half(), "optimizer": None}
+
+
+def _classic_layer(layer: Any) -> Any:
+    """A layer of the package as the stand-in's: the same children, under the same names."""
+    kind = type(layer).__name__
+    if kind == "Conv":
+        conv = layer.conv
+        made: Any = Conv(conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0], layer.act)
+        made.conv.padding, made.bn.eps = conv.padding, layer.bn.eps
+        made.load_state_dict(layer.state_dict())
+        return made
+    if kind == "Upsample":
+        return nn.Upsample(None, layer.scale_factor, layer.mode)
+    made = {"Concat": Concat, "C3": C3, "SPPF": SPPF, "Bottleneck": Bottleneck, "Sequential": nn.Sequential}[kind]
+    made = made.__new__(made)
+    nn.Module.__init__(made)
+    for name, child in layer.named_children():
+        made.add_module(name, nn.MaxPool2d(5, 1, 2) if isinstance(child, nn.MaxPool2d) else _classic_layer(child))
+    for name in ("add", "d"):
+        if kind != "SPPF" and hasattr(layer, name):
+            setattr(made, name, getattr(layer, name))
+    return made
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The anchor head including its decoding, written so that it exports without shape arithmetic.
+"""The heads of classic networks. The anchor head includes its decoding, written so that it exports without shape arithmetic.
 
 Each cell of a level predicts ``na`` boxes of ``5 + nc`` values, each passed through a sigmoid ``s``: center
 ``(2 s - 0.5 + cell) * stride``, size ``(2 s)^2 * anchor``, objectness, classes. The formulas are published in YOLOv5's
@@ -16,10 +16,37 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class AnchorDetect(nn.Module):
-    """Feature maps, finest first, to boxes: float32 [B, N, 5 + nc].
+class Proto(nn.Module):
+    """Prototypes of masks from the finest feature map: [B, C, H, W] to [B, nm, 2 H, 2 W]."""
 
-    Columns: cx, cy, w, h in input pixels, objectness, class scores. Rows: level by level, in each anchor by anchor, in
+    cv1: nn.Module
+    upsample: nn.Module
+    cv2: nn.Module
+    cv3: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        prototypes: Tensor = self.cv3(self.cv2(self.upsample(self.cv1(x))))
+        return prototypes
+
+
+class Classify(nn.Module):
+    """A feature map to logits, [B, nc]."""
+
+    conv: nn.Module
+    pool: nn.Module
+    drop: nn.Module
+    linear: nn.Linear
+
+    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        features = x if isinstance(x, Tensor) else torch.cat(list(x), 1)
+        logits: Tensor = self.linear(self.drop(self.pool(self.conv(features)).flatten(1)))
+        return logits
+
+
+class AnchorDetect(nn.Module):
+    """Feature maps, finest first, to boxes: float32 [B, N, 5 + nc + extras].
+
+    Columns: cx, cy, w, h in input pixels, objectness, class scores, and ``extras`` as the convolution gives them. Rows: level by level, in each anchor by anchor, in
     each the cells row by row. ``anchors``: float32 [nl, na, 2], width and height in input pixels. ``stride``: [nl].
 
     With ``dynamic`` the grid is computed from the input shape inside the graph; otherwise ``constants`` fix it.
@@ -31,9 +58,10 @@ class AnchorDetect(nn.Module):
     scale: Tensor
     area: Tensor
 
-    def __init__(self, convs: Sequence[nn.Module], anchors: Tensor, stride: Tensor, nc: int) -> None:
+    def __init__(self, convs: Sequence[nn.Module], anchors: Tensor, stride: Tensor, nc: int, extras: int = 0) -> None:
         super().__init__()
-        self.nc, self.no = nc, nc + 5
+        self.nc, self.no = nc, nc + 5 + extras
+        self.extras = extras
         self.nl, self.na = anchors.shape[:2]
         self.m = nn.ModuleList(convs)
         self.dynamic = False
@@ -63,9 +91,11 @@ class AnchorDetect(nn.Module):
             offset, scale, area = kept if sizes == self.sizes else self._grids(sizes)
             boxes = torch.cat([self._rows(x, size) for x, size in zip(maps, sizes, strict=True)], 1)  # (B, N, no)
         # Pixel coordinates need float32 even in a reduced-precision network: from 512 on, float16 values are 0.5 apart.
-        boxes = boxes.sigmoid() if boxes.dtype == torch.float32 else boxes.float().sigmoid()
-        center, size, scores = boxes[..., 0:2], boxes[..., 2:4], boxes[..., 4:]
-        return torch.cat((center * scale + offset, size * size * area, scores), -1)
+        boxes = boxes if boxes.dtype == torch.float32 else boxes.float()
+        likely = boxes[..., : 5 + self.nc].sigmoid() if self.extras else boxes.sigmoid()
+        center, size, scores = likely[..., 0:2], likely[..., 2:4], likely[..., 4:]
+        rest = (boxes[..., 5 + self.nc :],) if self.extras else ()
+        return torch.cat((center * scale + offset, size * size * area, scores, *rest), -1)
 
     def _rows(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         """[B, na * no, ny, nx] to [B, na * ny * nx, no]."""
@@ -89,3 +119,15 @@ class AnchorDetect(nn.Module):
             area = anchors.reshape(1, self.na, 1, 2).expand(1, self.na, ny * nx, 2)
             areas.append(4 * area.reshape(1, -1, 2))
         return torch.cat(offsets, 1), torch.cat(scales, 1), torch.cat(areas, 1)
+
+
+class AnchorSegment(nn.Module):
+    """Feature maps to rows with mask coefficients, [B, N, 5 + nc + nm], and prototypes, [B, nm, H, W]."""
+
+    def __init__(self, detect: AnchorDetect, proto: nn.Module) -> None:
+        super().__init__()
+        self.detect = detect
+        self.proto = proto
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return self.detect(features), self.proto(features[0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 from ultralytics.nn.modules import block, conv, transformer
 
-from adaptrt_ultralytics.classic import experimental
+from adaptrt_ultralytics.classic import experimental, head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ LAYERS: Mapping[str, type[nn.Module]] = {
     "C3SPP": block.C3,
     "C3TR": block.C3TR,
     "C3x": block.C3,
+    "Classify": head.Classify,
     "Concat": conv.Concat,
     "Contract": experimental.Contract,
     "Conv": conv.Conv,
@@ -37,6 +38,7 @@ LAYERS: Mapping[str, type[nn.Module]] = {
     "GhostBottleneck": block.GhostBottleneck,
     "GhostConv": conv.GhostConv,
     "MixConv2d": experimental.MixConv2d,
+    "Proto": head.Proto,
     "SPP": block.SPP,
     "SPPF": block.SPPF,
     "Sum": experimental.Sum,

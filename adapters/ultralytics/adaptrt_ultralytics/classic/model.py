@@ -10,30 +10,44 @@ from torch import Tensor, nn
 
 from adaptrt.checkpoint import InertObject
 from adaptrt_ultralytics.checkpoints import CLASSIC_MODULES, SUPPORTED, Checkpoint, open_checkpoint
-from adaptrt_ultralytics.classic.head import AnchorDetect
+from adaptrt_ultralytics.classic.head import AnchorDetect, AnchorSegment, Classify
 from adaptrt_ultralytics.classic.layers import layer_class
-from adaptrt_ultralytics.classic.records import check_head, require_known
+from adaptrt_ultralytics.classic.records import check_head, check_masks, require_known
 from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, graft, input_channels, is_plain
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
+_HEADS = (AnchorDetect, AnchorSegment, Classify)
+MAX_PROTOTYPES = 1024
+
 
 class ClassicModel(nn.Module):
-    """Anchor-based YOLOv5: images float32 [B, C, H, W], 0..1 (RGB where C is 3), to float32 [B, N, 5 + nc] (see ``AnchorDetect``).
+    """Anchor-based YOLOv5: images float32 [B, C, H, W], 0..1 (RGB where C is 3), to what ``task`` says.
+
+    - ``detect``: float32 [B, N, 5 + nc] (see ``AnchorDetect``)
+    - ``segment``: float32 [B, N, 5 + nc + nm], and prototypes [B, nm, H / 4, W / 4]
+    - ``classify``: logits, float32 [B, nc], of normalized images (see ``classic_family``)
 
     H and W are multiples of the largest of ``stride``. ``names``: class index to name. ``yaml``: the config it was
-    trained with.
+    trained with. ``size``: height and width that a classifier was trained on, if the checkpoint says it.
     """
 
-    def __init__(self, layers: nn.Sequential, names: Mapping[int, str], yaml: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        layers: nn.Sequential,
+        names: Mapping[int, str],
+        yaml: Mapping[str, Any],
+        size: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.model = layers
         self.names = dict(names)
         self.nc = len(names)
         self.yaml = dict(yaml)
-        self.task = "detect"
+        self.task = {AnchorDetect: "detect", AnchorSegment: "segment", Classify: "classify"}[type(layers[-1])]
+        self.size = size
         self.channels = input_channels(layers)
         self.save = frozenset(
             source % len(layers) if source < 0 else source
@@ -43,16 +57,18 @@ class ClassicModel(nn.Module):
         )
 
     @property
-    def head(self) -> AnchorDetect:
+    def head(self) -> AnchorDetect | None:
+        """What decodes boxes; ``None`` for a classifier."""
         head = self.model[-1]
-        assert isinstance(head, AnchorDetect)
-        return head
+        head = head.detect if isinstance(head, AnchorSegment) else head
+        return head if isinstance(head, AnchorDetect) else None
 
     @property
     def stride(self) -> Tensor:
-        return self.head.stride
+        """Of each level; 1 for a classifier, which takes any size."""
+        return torch.ones(1) if self.head is None else self.head.stride
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         x: Any = images
         kept: dict[int, Any] = {}
         for index, layer in enumerate(self.model):
@@ -60,7 +76,7 @@ class ClassicModel(nn.Module):
             x = layer(inputs[0] if isinstance(layer.f, int) else inputs)
             if index in self.save:
                 kept[index] = x
-        return x  # type: ignore[no-any-return]
+        return x
 
 
 def load_classic(path: str | os.PathLike[str]) -> ClassicModel:
@@ -76,22 +92,37 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
     root = recorded.mapping("_modules").get("model")
     if not isinstance(root, InertObject):
         raise checkpoint.error("the network has no layers.", SUPPORTED)
-    heads = {f"{module}.Detect": _head_builder(checkpoint) for module in CLASSIC_MODULES}
+    builders = {"Detect": _head_builder(checkpoint), "Segment": _masks_builder(checkpoint)}
+    heads = {f"{module}.{name}": builder for module in CLASSIC_MODULES for name, builder in builders.items()}
     require_known(recorded)
     grafted = graft(root, layer_class, heads, path="model")
     layers = grafted.module
-    if not isinstance(layers, nn.Sequential) or len(layers) < 2 or not isinstance(layers[-1], AnchorDetect):
-        raise checkpoint.error("the network does not end in an anchor head.", SUPPORTED)
+    if not isinstance(layers, nn.Sequential) or len(layers) < 2 or type(layers[-1]) not in _HEADS:
+        raise checkpoint.error("the network does not end in a head of the repository.", SUPPORTED)
     _check_wiring(checkpoint, layers)
+    head = layers[-1].detect if isinstance(layers[-1], AnchorSegment) else layers[-1]
+    classes = int(head.linear.out_features) if isinstance(head, Classify) else head.nc
     yaml = recorded.get("yaml")
-    model = ClassicModel(layers, _names(checkpoint, layers[-1].nc), yaml if _is_config(yaml) else {})
-    head = model.head
+    model = ClassicModel(
+        layers, _names(checkpoint, classes), yaml if _is_config(yaml) else {}, _crop_of(recorded.get("transforms"))
+    )
 
     def shape(cells: int) -> tuple[int, ...]:
-        return 1, head.na * cells, head.no
+        return (1, classes) if model.head is None else (1, model.head.na * cells, model.head.no)
 
-    check_runs(model, str(checkpoint.path), head.stride, shape, layers=grafted.layers, channels=model.channels)
+    check_runs(model, str(checkpoint.path), model.stride, shape, layers=grafted.layers, channels=model.channels)
     return model.eval().requires_grad_(False)
+
+
+def _crop_of(transforms: Any) -> tuple[int, int] | None:
+    """Height and width of the ``CenterCrop`` that a classifier's checkpoint records among its transforms."""
+    steps = transforms.get("transforms") if isinstance(transforms, InertObject) else None
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, InertObject) and step.name == "CenterCrop":
+            sides = (step.get("h"), step.get("w"))
+            if all(type(side) is int and 0 < side <= 4096 for side in sides):
+                return sides
+    return None
 
 
 def _sources(layer: nn.Module) -> list[int]:
@@ -128,24 +159,47 @@ def _names(checkpoint: Checkpoint, nc: int) -> dict[int, str]:
 def _head_builder(checkpoint: Checkpoint) -> Builder:
     def build(recorded: InertObject, child: Callable[[str], nn.Module]) -> nn.Module:
         check_head(recorded)
-        convs = child("m")
-        anchors, stride = _anchors(checkpoint, recorded)
-        levels, count = anchors.shape[:2]
-        widths = {int(conv.out_channels) for conv in convs if isinstance(conv, nn.Conv2d)}  # type: ignore[attr-defined]
-        if not isinstance(convs, nn.ModuleList) or len(convs) != levels or len(widths) != 1:
-            raise ValueError(f"it has {levels} levels of anchors, but not one convolution per level")
-        width = widths.pop()
-        classes = width // count - 5
-        if width % count or classes < 1:
-            raise ValueError(f"{width} channels cannot be divided among {count} anchors")
-        for name, number in (("no", classes + 5), ("nc", classes), ("na", count), ("nl", levels)):
-            if recorded.get(name, number) != number:
-                raise ValueError(f"its {name} is {reprlib.repr(recorded.get(name))}, but its tensors require {number}")
-        head = AnchorDetect(list(convs), anchors, stride, classes)
-        head.__dict__.update(f=recorded.get("f"), i=recorded.get("i"), type=recorded.path)
+        head = _anchor_head(checkpoint, recorded, child, 0)
+        head.__dict__.update(_tags(recorded))
         return head
 
     return build
+
+
+def _masks_builder(checkpoint: Checkpoint) -> Builder:
+    def build(recorded: InertObject, child: Callable[[str], nn.Module]) -> nn.Module:
+        check_masks(recorded)
+        count = recorded.get("nm")
+        if type(count) is not int or not 0 < count <= MAX_PROTOTYPES:
+            raise ValueError(f"its number of prototypes is {reprlib.repr(count)}")
+        head = AnchorSegment(_anchor_head(checkpoint, recorded, child, count), child("proto"))
+        head.__dict__.update(_tags(recorded))
+        return head
+
+    return build
+
+
+def _tags(recorded: InertObject) -> dict[str, Any]:
+    return {"f": recorded.get("f"), "i": recorded.get("i"), "type": recorded.path}
+
+
+def _anchor_head(
+    checkpoint: Checkpoint, recorded: InertObject, child: Callable[[str], nn.Module], extras: int
+) -> AnchorDetect:
+    convs = child("m")
+    anchors, stride = _anchors(checkpoint, recorded)
+    levels, count = anchors.shape[:2]
+    widths = {int(conv.out_channels) for conv in convs if isinstance(conv, nn.Conv2d)}  # type: ignore[attr-defined]
+    if not isinstance(convs, nn.ModuleList) or len(convs) != levels or len(widths) != 1:
+        raise ValueError(f"it has {levels} levels of anchors, but not one convolution per level")
+    width = widths.pop()
+    classes = width // count - 5 - extras
+    if width % count or classes < 1:
+        raise ValueError(f"{width} channels cannot be divided among {count} anchors")
+    for name, number in (("no", classes + 5 + extras), ("nc", classes), ("na", count), ("nl", levels)):
+        if recorded.get(name, number) != number:
+            raise ValueError(f"its {name} is {reprlib.repr(recorded.get(name))}, but its tensors require {number}")
+    return AnchorDetect(list(convs), anchors, stride, classes, extras)
 
 
 def _anchors(checkpoint: Checkpoint, recorded: InertObject) -> tuple[Tensor, Tensor]:

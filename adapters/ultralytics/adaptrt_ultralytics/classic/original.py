@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adaptrt import CheckpointError, DependencyError, Detections, ModelSpec
+from adaptrt import CheckpointError, Classification, DependencyError, Detections, ModelSpec, Segments
 from adaptrt.checkpoint import InertObject, read_checkpoint
 from adaptrt_ultralytics.checkpoints import SUPPORTED, WRAPPERS
+from adaptrt_ultralytics.framework import cropped_mask
 from adaptrt_ultralytics.rebuild_modules import graft, input_channels
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _TOP = ("models", "utils")
 
 
 class OriginalClassic(nn.Module):
-    """A network of the repository's own classes, with its decoded output alone: float32 [B, N, 5 + nc]."""
+    """A network of the repository's own classes, with its decoded outputs alone, as ``ClassicModel`` gives them."""
 
     def __init__(self, network: nn.Module, source: str) -> None:
         super().__init__()
@@ -44,21 +45,25 @@ class OriginalClassic(nn.Module):
         head: Any = layers[-1]
         names = network.names
         names = dict(enumerate(names)) if isinstance(names, (list, tuple)) else dict(names)  # type: ignore[arg-type]
-        self.nc = int(head.nc)
+        self.task = "classify" if _is_classify(head) else "segment" if hasattr(head, "proto") else "detect"
+        self.nc = int(head.linear.out_features if self.task == "classify" else head.nc)
+        self.size: tuple[int, int] | None = None
         self.names: Mapping[int, str] = {index: str(names.get(index, f"class{index}")) for index in range(self.nc)}
         self.channels = input_channels(layers)
-        if not isinstance(head.stride, Tensor):
+        stride = torch.ones(1) if self.task == "classify" else head.stride
+        if not isinstance(stride, Tensor):
             raise CheckpointError(f"{source} does not say the strides of its head.")
-        self.steps = tuple(int(step) for step in head.stride)
+        self.steps = tuple(int(step) for step in stride)
 
     @property
     def stride(self) -> Tensor:
         return torch.tensor(self.steps)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         outputs = self.network(images)
-        decoded: Tensor = outputs[0] if isinstance(outputs, (tuple, list)) else outputs
-        return decoded
+        if not isinstance(outputs, (tuple, list)):
+            return outputs
+        return (outputs[0], outputs[1]) if self.task == "segment" else outputs[0]
 
 
 class UnusableRepositoryError(Exception):
@@ -85,18 +90,24 @@ def load_trusted(path: Path, repo: str | None) -> nn.Module:
 
 
 def is_classic(network: nn.Module) -> bool:
-    """Whether a network of the repository's own classes ends in an anchor head."""
+    """Whether a network of the repository's own classes ends in an anchor head, or in its classifier."""
     layers = getattr(network, "model", None)
     head = layers[-1] if isinstance(layers, nn.Sequential) and len(layers) else None
+    if head is not None and _is_classify(head):
+        return not type(head).__module__.startswith("ultralytics.")
     return isinstance(getattr(head, "anchors", None), Tensor) and hasattr(head, "na") and hasattr(head, "nc")
+
+
+def _is_classify(head: nn.Module) -> bool:
+    return type(head).__name__ == "Classify" and isinstance(getattr(head, "linear", None), nn.Linear)
 
 
 def original_predictions(
     checkpoint: Checkpoint | OriginalClassic, image: Path, spec: ModelSpec, repo: str | None
-) -> Detections | str:
-    """What the repository's own network, letterbox and NMS find; or why they cannot be used here."""
+) -> Detections | Segments | Classification | str:
+    """What the repository's own network, image transform, NMS and masks find; or why they cannot be used here."""
     if spec.image_channels != 3:
-        return "not available: the classic repository detects in images of three channels only"
+        return "not available: the classic repository takes images of three channels only"
     try:
         with _importable(repo, on_path=isinstance(checkpoint, OriginalClassic)) as prefix:
             if prefix is None:
@@ -105,7 +116,7 @@ def original_predictions(
                     "(--set repo=PATH, or pip install yolov5)"
                 )
             network = checkpoint if isinstance(checkpoint, OriginalClassic) else _network(checkpoint, prefix)
-            return _detect(network, image, spec, prefix)
+            return (_classify if spec.task == "classify" else _detect)(network, image, spec, prefix)
     except UnusableRepositoryError as missing:
         if repo is not None:
             raise DependencyError(
@@ -165,6 +176,10 @@ def _network(checkpoint: Checkpoint, prefix: str) -> OriginalClassic:
 
     network: Any = graft(checkpoint.model, class_of).module
     head = network.model[-1]
+    if _is_classify(head):
+        return OriginalClassic(network.float().eval().requires_grad_(False), str(checkpoint.path))
+    if hasattr(head, "proto"):
+        head.detect = _function(prefix, "models.yolo.Detect").forward
     head.grid = [torch.empty(0) for _ in range(head.nl)]
     if "anchor_grid" not in head._buffers:
         head.anchor_grid = [torch.empty(0) for _ in range(head.nl)]
@@ -192,39 +207,59 @@ def _function(prefix: str, *places: str) -> Any:
     raise UnusableRepositoryError(f"it has no {places[0]}")
 
 
-def _detect(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str) -> Detections:
+def _classify(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str) -> Classification:
+    import cv2
+
+    transforms = _function(prefix, "utils.augmentations.classify_transforms")(spec.image_size[0])
+    with torch.no_grad():
+        scores = network(transforms(cv2.imread(str(image)))[None].float()).softmax(1)[0].numpy()
+    best = np.argsort(-scores, kind="stable")[: (spec.decoder.params if spec.decoder else {}).get("top_k", 5)]
+    return Classification(scores[best], best.astype(np.int64), _names(network))
+
+
+def _detect(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str) -> Detections | Segments:
     import cv2
 
     _imported(f"{prefix}utils")
     letterbox = _function(prefix, "utils.augmentations.letterbox", "utils.datasets.letterbox")
     suppress = _function(prefix, "utils.general.non_max_suppression")
-    if network.nc > 1 and "multi_label" not in inspect.signature(suppress).parameters:
+    known = inspect.signature(suppress).parameters
+    if network.nc > 1 and "multi_label" not in known:
         raise UnusableRepositoryError(
             "its non_max_suppression always gives several classes a box; use version 5.0 or later"
         )
+    if spec.task == "segment" and "nm" not in known:
+        raise UnusableRepositoryError("its non_max_suppression keeps no mask coefficients; use version 7.0 or later")
     params = spec.decoder.params if spec.decoder else {}
-    wanted = {
-        "conf_thres": params.get("conf", 0.25),
-        "iou_thres": params.get("iou", 0.45),
-        "agnostic": params.get("agnostic", False),
-        "max_det": params.get("max_det", 300),
-    }
-    known = inspect.signature(suppress).parameters
     pixels = cv2.imread(str(image))
     boxed, _, (side, above) = letterbox(pixels, spec.image_size, auto=False)
     batch = np.ascontiguousarray(boxed[..., ::-1].transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
     with torch.no_grad():
         outputs = network(torch.from_numpy(batch))
-        (found,) = suppress(outputs, **{name: value for name, value in wanted.items() if name in known})
-    found = found[: wanted["max_det"]]
+        rows, prototypes = outputs if spec.task == "segment" else (outputs, None)
+        wanted = {
+            "conf_thres": params.get("conf", 0.25),
+            "iou_thres": params.get("iou", 0.45),
+            "agnostic": params.get("agnostic", False),
+            "max_det": params.get("max_det", 300),
+            "nm": 0 if prototypes is None else prototypes.shape[1],
+        }
+        (found,) = suppress(rows, **{name: value for name, value in wanted.items() if name in known})
+    found = found[: params.get("max_det", 300)]
     boxes = np.asarray(found[:, :4], np.float32)
     # its own scale_boxes ignores how its letterbox rounds, and is off by up to a pixel of the input
     for axis, pad in ((0, side), (1, above)):
         original, inner = pixels.shape[1 - axis], boxed.shape[1 - axis] - round(2 * pad)
         boxes[:, axis::2] = np.clip((boxes[:, axis::2] - round(pad - 0.1)) * original / inner, 0, original)
-    return Detections(
-        boxes,
-        np.asarray(found[:, 4], np.float32),
-        np.asarray(found[:, 5], np.int64),
-        tuple(network.names[index] for index in range(network.nc)),
-    )
+    scores, labels = np.asarray(found[:, 4], np.float32), np.asarray(found[:, 5], np.int64)
+    if prototypes is None:
+        return Detections(boxes, scores, labels, _names(network))
+    size = (pixels.shape[0], pixels.shape[1])
+    native = _function(prefix, "utils.segment.general.process_mask_native")
+    with torch.no_grad():
+        masks = native(prototypes[0], found[:, 6:], torch.from_numpy(boxes), size).bool().numpy() if len(boxes) else []
+    return Segments(boxes, scores, labels, _names(network), tuple(map(cropped_mask, masks)), size)
+
+
+def _names(network: OriginalClassic) -> tuple[str, ...]:
+    return tuple(network.names[index] for index in range(network.nc))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adaptrt import CheckpointError
-from adaptrt_ultralytics.accounting import WAYS_OUT, recorded_forward, require_no_hooks
+from adaptrt_ultralytics.accounting import WAYS_OUT, recorded_forward, refers_to_method, require_no_hooks
 from adaptrt_ultralytics.classic.head import AnchorDetect
 from adaptrt_ultralytics.unused import reason_unused
 
@@ -37,6 +37,7 @@ _MODEL = frozenset(
         "epoch",
         "git",
         "version",
+        "transforms",
     ]
 )
 _HEAD = frozenset(
@@ -60,6 +61,7 @@ _HEAD = frozenset(
         "onnx_dynamic",
     ]
 )
+_MASKS = frozenset(["proto", "nm", "npr", "detect"])
 
 
 def require_known(recorded: InertObject) -> None:
@@ -73,6 +75,16 @@ def check_head(recorded: InertObject) -> None:
     """The same for the head."""
     recorded_forward(recorded, AnchorDetect, "Detect")
     _require(recorded, "the head", _HEAD)
+
+
+def check_masks(recorded: InertObject) -> None:
+    """The same for the head of a segmentation network: what it adds to the other one."""
+    recorded_forward(recorded, AnchorDetect, "Segment")
+    if not refers_to_method(recorded.attributes.get("detect"), "Detect", "forward"):
+        raise CheckpointError(
+            "The head of the network decodes boxes with other code than Detect.forward.", hint=WAYS_OUT
+        )
+    _require(recorded, "the head", _HEAD | _MASKS)
 
 
 def _require(recorded: InertObject, what: str, known: frozenset[str]) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,6 +34,25 @@ if TYPE_CHECKING:
 _FINEST = 4  # a prototype's pixel is this many pixels of the input at most, where it is enlarged in two steps
 
 
+@dataclass(frozen=True)
+class SegmentParams(RowParams):
+    """Thresholds, the layout of the output, and how masks are enlarged.
+
+    - ``conf``: the lowest score an object may have (exclusive), 0 to 1
+    - ``iou``: objects of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
+    - ``max_det``: the most objects in one image
+    - ``agnostic``: objects of different classes suppress each other too
+    - ``classes``: only these classes, by number or label; all if not given
+    - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
+      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which needs no NMS: ``iou`` is ``null``
+    - ``enlarge``: how masks get the size of the image: ``logits``, as in the package ultralytics, interpolates sums of
+      prototypes; ``probabilities``, as in the classic YOLOv5 repository, interpolates their sigmoid, and cuts the padding at
+      whole pixels of the prototypes, so that outlines differ by up to such a pixel
+    """
+
+    enlarge: Literal["logits", "probabilities"] = "logits"
+
+
 def read(
     outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
 ) -> Mapping[str, NDArray[Any]]:
@@ -52,7 +72,7 @@ def read(
 
 
 def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: RowParams
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: SegmentParams
 ) -> Candidates:
     found, coefficients = candidates_of(outputs["raw"], params.rows, len(outputs["prototypes"]), params.conf)
     return Candidates(found.boxes, found.scores, found.labels, {"coefficients": coefficients})
@@ -61,9 +81,11 @@ def candidates(
 def predict(found: Candidates, outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
     """Objects with a mask; one whose mask is empty is skipped, as in Ultralytics."""
     prototypes = outputs["prototypes"].astype(np.float32, copy=False)
-    enlarge = _enlargements(meta, (int(prototypes.shape[1]), int(prototypes.shape[2])))
+    likely = spec.decoder is not None and spec.decoder.params.get("enlarge") == "probabilities"
+    size = (int(prototypes.shape[1]), int(prototypes.shape[2]))
+    enlarge = _classic_enlargements(meta.original_size, size) if likely else _enlargements(meta, size)
     masks = [
-        _mask(prototypes, weights, box, enlarge)
+        _mask(prototypes, weights, box, enlarge, likely)
         for weights, box in zip(found.extras["coefficients"], found.boxes, strict=True)
     ]
     kept = np.array([mask.bitmap.any() for mask in masks], np.bool_)
@@ -71,7 +93,7 @@ def predict(found: Candidates, outputs: Mapping[str, NDArray[Any]], meta: ImageM
     return Segments(found.boxes, found.scores, labels, spec.labels, tuple(masks), meta.original_size).at(kept)
 
 
-def _mask(prototypes: Floats, weights: Floats, box: Floats, enlarge: tuple[Floats, Floats]) -> Mask:
+def _mask(prototypes: Floats, weights: Floats, box: Floats, enlarge: tuple[Floats, Floats], likely: bool) -> Mask:
     """Only what its box needs is computed: pixels whose left upper corner lies inside, as Ultralytics crops."""
     left, top, right, bottom = (math.ceil(side) for side in box)
     down, across = enlarge[0][top:bottom], enlarge[1][left:right]
@@ -79,6 +101,8 @@ def _mask(prototypes: Floats, weights: Floats, box: Floats, enlarge: tuple[Float
         return Mask(np.zeros((max(bottom - top, 0), max(right - left, 0)), np.bool_), left, top)
     rows, columns = _used(down), _used(across)
     logits = np.tensordot(weights, prototypes[:, rows, columns], axes=1)  # of the prototypes' size
+    if likely:
+        logits = np.tanh(logits / 2)  # twice the probability, less 1: above 0 where it is above a half
     return Mask(down[:, rows] @ logits @ across[:, columns].T > 0, left, top)
 
 
@@ -108,6 +132,20 @@ def _enlargements(meta: ImageMeta, size: tuple[int, int]) -> tuple[Floats, Float
     return found[0], found[1]
 
 
+@functools.lru_cache(maxsize=16)
+def _classic_enlargements(original: tuple[int, int], size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """The same as the classic repository's ``process_mask_native``: the letterbox is centered, its padding cut at whole pixels."""
+    gain = min(own / side for side, own in zip(original, size, strict=True))
+    found = []
+    for side, own in zip(original, size, strict=True):
+        padding = (own - side * gain) / 2
+        start, stop = int(padding), int(own - padding)
+        matrix = np.zeros((side, own), np.float32)
+        matrix[:, start:stop] = linear_resize(stop - start, side)
+        found.append(matrix)
+    return found[0], found[1]
+
+
 def linear_resize(size: int, wanted: int) -> Floats:
     """float32 [wanted, size]: linear interpolation between pixel centers, the edge repeated, as torch's ``interpolate``."""
     centers = np.clip((np.arange(wanted) + 0.5) * (size / wanted) - 0.5, 0, size - 1)
@@ -120,4 +158,4 @@ def linear_resize(size: int, wanted: int) -> Floats:
     return matrix
 
 
-decoder = Decoder("yolo_segment", RowParams, FromCandidates(read, candidates, predict=predict), task="segment")
+decoder = Decoder("yolo_segment", SegmentParams, FromCandidates(read, candidates, predict=predict), task="segment")

@@ -21,6 +21,7 @@ FOREIGN = "Files that adaptrt did not write"
 
 EXAMPLES = (
     ("adaptrt adopt yolo11n.onnx -o better.onnx", "a file of Ultralytics: everything is in its metadata"),
+    ("adaptrt adopt end2end.onnx -o better.onnx --names coco.txt", "a file of MMDeploy, with pipeline.json beside it"),
     ("adaptrt adopt any.onnx -o better.onnx --decoder yolo --imgsz 640 --names coco.txt", "a file that says nothing"),
 )
 

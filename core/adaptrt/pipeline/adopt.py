@@ -1,4 +1,5 @@
-"""A spec for model files that adaptrt did not write: from what the user says, Ultralytics' metadata, or the outputs' names."""
+"""A spec for model files that adaptrt did not write: from what the user says, Ultralytics' metadata, MMDeploy's files, or the
+outputs' names."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import numpy as np
 from adaptrt.errors import ModelError, ShapeError, UsageError
 from adaptrt.literals import literal_value
 from adaptrt.options import fill_options, option_names
+from adaptrt.pipeline.mmdeploy import Deployed, read_deployed
 from adaptrt.pipeline.output import choose_destination, opened, output_error, publish
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec, task_named
@@ -19,6 +21,7 @@ from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.decoders import find_decoder
 from adaptrt.specs.runners import Runner
 
+MMDEPLOY = "MMDeploy's pipeline.json"
 _BATCH = Dim(1, 1, 16, "batch")
 
 
@@ -52,12 +55,18 @@ def adopt_spec(
     metadata: Mapping[str, str],
     said: Adoption,
     params: Mapping[str, Any] | None = None,
+    deployed: Deployed | None = None,
 ) -> tuple[ModelSpec, str]:
     """The spec of a file, and the source that the decoder comes from. What the user says counts before what the file says.
 
-    ``params`` are parameters of the decoder. Raises a ``ModelError`` that says what is unknown, and a hint how to say it.
+    ``params`` are parameters of the decoder, ``deployed`` what MMDeploy's files beside it say. Raises a ``ModelError`` that says what is unknown, and a hint how to say it.
     """
-    known = recognize(outputs, metadata)
+    known = recognize(outputs, metadata, deployed)
+    if said.decoder is None and known.decoder is not None and known.source == MMDEPLOY and deployed is None:
+        raise ModelError(
+            f"{file} has the outputs of MMDeploy, but the pipeline.json that says how images are prepared is not beside it.",
+            hint="Copy deploy.json and pipeline.json next to it.",
+        )
     name = said.decoder or known.decoder
     if name is None:
         raise ModelError(
@@ -73,7 +82,8 @@ def adopt_spec(
             f"Decoder {name!r} predicts nothing that can be drawn or scored.", hint="See: docs/reference/decoders.md"
         )
     tensor = _image_input(file, inputs)
-    size = _image_size(file, tensor, said.imgsz or known.imgsz)
+    fixed = all(isinstance(side, int) for side in tensor.shape[2:])
+    size = _image_size(file, tensor, said.imgsz or (None if fixed and known.source == MMDEPLOY else known.imgsz))
     batch = tensor.shape[0]
     own = known.params if name == known.decoder else None
     filled = fill_options(decoder.params, {**(own or {}), **(params or {})})
@@ -99,14 +109,24 @@ def adopt_spec(
     return ModelSpec.from_json(spec.to_json()), source
 
 
-def recognize(outputs: Sequence[TensorLike], metadata: Mapping[str, str]) -> Recognized:
-    """What Ultralytics' metadata or the names of the outputs tell; empty if neither does."""
+def recognize(
+    outputs: Sequence[TensorLike], metadata: Mapping[str, str], deployed: Deployed | None = None
+) -> Recognized:
+    """What Ultralytics' metadata, MMDeploy's files, or the names of the outputs tell; empty if none does."""
+    from adaptrt.vision.decoders import mmdeploy, mmdeploy_masks
     from adaptrt.vision.decoders.efficient_nms import schema_of
 
     schema = schema_of([output.name for output in outputs])
     names, stride = _names(metadata.get("names", "")), metadata.get("stride", "")
     if schema is not None:
         return Recognized("outputs of EfficientNMS", "efficient_nms", {}, names, _size(metadata.get("imgsz", "")))
+    present = {output.name for output in outputs}
+    if set(mmdeploy.OUTPUTS) <= present:
+        masks = mmdeploy_masks.MASKS in present
+        threshold = deployed.mask_threshold if deployed is not None and masks else None
+        own = {} if threshold is None else {"mask_threshold": threshold}
+        image, size = (None, None) if deployed is None else (deployed.image, deployed.size)
+        return Recognized(MMDEPLOY, "mmdeploy_masks" if masks else "mmdeploy", own, names, size, image)
     if not names or not stride:
         return Recognized("")
     decoder, params = _ultralytics_decoder(outputs, metadata, len(names))
@@ -262,7 +282,7 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
             f"{source.name} keeps its weights in other files ({file.external[0]}).",
             hint="Save it as a single file first.",
         )
-    spec, found = adopt_spec(source.name, file.inputs, file.outputs, file.metadata, said, params)
+    spec, found = adopt_spec(source.name, file.inputs, file.outputs, file.metadata, said, params, read_deployed(source))
     runner = onnx_backend().open(source, OpenOptions())
     try:
         try_spec(runner, spec)

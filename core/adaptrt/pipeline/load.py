@@ -144,7 +144,7 @@ def load(
 ) -> Model:
     """Open a file that adaptrt wrote, with the backend of its suffix.
 
-    Another file is opened if it says how to use it (metadata of Ultralytics, outputs of EfficientNMS), or ``adoption`` does.
+    Another file is opened if it says how to use it (metadata of Ultralytics, files of MMDeploy, outputs of EfficientNMS), or ``adoption`` does.
 
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine).
     """
@@ -173,6 +173,7 @@ def load(
 def _spec_of(runner: FileRunner, path: Path, backend: Backend, said: Adoption) -> tuple[ModelSpec, list[str]]:
     """The spec in the file; else one for a file from elsewhere, and a note about it."""
     from adaptrt.pipeline.adopt import adopt_spec, recognize
+    from adaptrt.pipeline.mmdeploy import read_deployed
 
     if runner.spec is not None:
         if said:
@@ -185,7 +186,8 @@ def _spec_of(runner: FileRunner, path: Path, backend: Backend, said: Adoption) -
     metadata = dict(metadata)
     if not outputs or (not said.decoder and recognize(outputs, metadata).decoder is None):
         raise _without_spec(path, backend)
-    spec, source = adopt_spec(path.name, inputs, outputs, metadata, said)
+    deployed = None if said.decoder else read_deployed(path)
+    spec, source = adopt_spec(path.name, inputs, outputs, metadata, said, deployed=deployed)
     assert spec.decoder is not None
     return spec, [f"{path.name} was not written by adaptrt: decoder {spec.decoder.name}, from {source}"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,116 @@ def test_outputs_of_efficient_nms(
     file = write(tmp_path / "ended.onnx", dict(zip(names, values, strict=True)))
     result = adaptrt("predict", file, photo, "--json")
     assert found(result) == [("0", CAT[1])]
+
+
+DETS = np.array([[[4, 4, 12, 12, 0.9], [10, 2, 20, 30, 0.6], [0, 0, 0, 0, 0]]], np.float32)
+LABELS = np.array([[0, 1, -1]], np.int64)
+STEPS = [
+    {"type": "LoadImageFromFile"},
+    {"type": "Resize", "keep_ratio": False, "size": [32, 32]},
+    {"type": "Normalize", "to_rgb": False, "mean": [1, 2, 3], "std": [4, 5, 6]},
+    {"type": "Pad", "size_divisor": 1},
+    {"type": "DefaultFormatBundle"},
+    {"type": "Collect", "keys": ["img"]},
+]
+
+
+def deployed(
+    folder: Path, values: dict[str, np.ndarray], steps: list[dict[str, Any]], net: str = "end2end.onnx"
+) -> Path:
+    """What MMDeploy leaves in its work folder."""
+    folder.mkdir(exist_ok=True)
+    tasks = [
+        {"type": "Task", "module": "Transform", "name": "Preprocess", "transforms": steps},
+        {"type": "Task", "module": "Net", "name": "maskrcnn"},
+        {"type": "Task", "module": "mmdet", "name": "postprocess", "params": {"mask_thr_binary": 0.4}},
+    ]
+    (folder / "pipeline.json").write_text(json.dumps({"pipeline": {"input": ["img"], "tasks": tasks}}))
+    (folder / "deploy.json").write_text(json.dumps({"version": "1.3.1", "task": "Detector", "models": [{"net": net}]}))
+    return write(folder / "end2end.onnx", values)
+
+
+def test_files_of_mmdeploy(adaptrt: Callable[..., Any], tmp_path: Path, photo: Path) -> None:
+    file = deployed(tmp_path / "work", {"dets": DETS, "labels": LABELS}, STEPS)
+    result = adaptrt("predict", file, photo, "--json")
+    assert found(result) == [("0", CAT[1]), ("1", [20.0, 4.0, 40.0, 60.0])]
+    assert "decoder mmdeploy, from MMDeploy's pipeline.json" in result.err
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    assert adaptrt("adopt", file, "-o", tmp_path / "better.onnx", "--names", tmp_path / "names.txt").code == 0
+    spec = read_onnx(tmp_path / "better.onnx").spec
+    assert spec is not None
+    assert spec.image is not None
+    image = spec.image
+    assert (image.resize, image.colors, image.scale, image.pad) == ("stretch", "bgr", 1.0, None)
+    assert (image.mean, image.std) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    assert found(adaptrt("predict", tmp_path / "better.onnx", photo, "--json", "--set", "conf=0.7")) == [CAT]
+    if pytest.importorskip("faster_coco_eval", reason="counts mAP"):
+        labels = photo.parent.parent / "labels"
+        labels.mkdir()
+        (labels / "one.txt").write_text("0 0.25 0.25 0.25 0.25\n")
+        data = photo.parent.parent / "data.yaml"
+        data.write_text("path: .\nval: images\nnames:\n  0: cat\n  1: dog\n")
+        scored = adaptrt("evaluate", file, "--data", data, "--names", tmp_path / "names.txt", "--json")
+        assert scored.code == 0, scored.err
+        assert '"mAP": 1.0' in scored.out
+
+
+def test_masks_of_mmdeploy(adaptrt: Callable[..., Any], tmp_path: Path, photo: Path) -> None:
+    """Small masks of boxes, and masks of the whole input: the left half of each object."""
+    small, whole = np.zeros((1, 3, 4, 4), np.float32), np.zeros((1, 3, 32, 32), np.float32)
+    small[:, :, :, :2] = 0.8
+    whole[0, 0, 4:12, 4:8] = whole[0, 1, 2:30, 10:15] = 1
+    areas = []
+    for name, masks in (("small", small), ("whole", whole)):
+        file = deployed(tmp_path / name, {"dets": DETS, "labels": LABELS, "masks": masks}, STEPS)
+        result = adaptrt("predict", file, photo, "--save", "json", "-o", tmp_path / f"{name}-out", "--json")
+        assert result.code == 0, result.err
+        import adaptrt as api
+
+        (prediction,) = api.load(file)(photo)
+        assert api.load(file).spec.decoder.params["mask_threshold"] == 0.4
+        areas.append([mask.area for mask in prediction.masks])
+        np.testing.assert_allclose(prediction.boxes, [[8, 8, 24, 24], [20, 4, 40, 60]])
+    halves = [16 * 8, 56 * 10]
+    for found_areas in areas:
+        np.testing.assert_allclose(found_areas, halves, rtol=0.15)
+
+
+def test_what_mmdeploy_leaves_open(adaptrt: Callable[..., Any], tmp_path: Path, photo: Path) -> None:
+    values = {"dets": DETS, "labels": LABELS}
+    alone = write(tmp_path / "alone.onnx", values)
+    assert "pipeline.json that says how images are prepared" in adaptrt("predict", alone, photo).err
+    other = deployed(tmp_path / "other", values, STEPS, net="another.onnx")
+    assert "pipeline.json that says how images are prepared" in adaptrt("predict", other, photo).err
+    strange = deployed(tmp_path / "strange", values, [*STEPS, {"type": "Rot90"}])
+    assert "its step 'Rot90' is not known here" in adaptrt("predict", strange, photo).err
+    later = deployed(tmp_path / "later", values, [*STEPS, {"type": "Pad", "pad_val": {"img": [114, 114, 114]}}])
+    assert "Pad follows Normalize" in adaptrt("predict", later, photo).err
+    (tmp_path / "later" / "pipeline.json").write_text("{")
+    assert "not valid JSON" in adaptrt("predict", later, photo).err
+    assert found(adaptrt("predict", alone, photo, "--json", "--decoder", "mmdeploy"))[0][1] == CAT[1]
+
+
+@pytest.mark.parametrize(
+    ("steps", "fields"),
+    [
+        (
+            [{"type": "Resize", "keep_ratio": True, "size": [1333, 800]}, {"type": "Normalize", "mean": [0] * 3, "std": [1] * 3}, {"type": "Pad"}],
+            {"resize": "letterbox", "center": False, "colors": "rgb", "pad": None},
+        ),
+        (
+            [{"type": "Resize", "keep_ratio": True, "size": 640}, {"type": "Pad", "pad_val": {"img": [114] * 3}}],
+            {"resize": "letterbox", "pad": 114, "scale": 1.0},
+        ),
+    ],
+)  # fmt: skip
+def test_pipelines_of_mmdeploy(steps: list[dict[str, Any]], fields: dict[str, Any], tmp_path: Path) -> None:
+    from adaptrt.pipeline.mmdeploy import read_deployed
+
+    read = read_deployed(deployed(tmp_path, {"dets": DETS, "labels": LABELS}, steps))
+    assert read is not None
+    assert {name: getattr(read.image, name) for name in fields} == fields
+    assert read.size in ((800, 1333), (640, 640))
 
 
 def shape(*sizes: int | str) -> TensorInfo:

@@ -1,0 +1,126 @@
+"""The files that MMDeploy writes beside a model, as data: ``deploy.json`` and ``pipeline.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaptrt.errors import ModelError
+from adaptrt.specs import ImageTransform
+
+DEPLOY, PIPELINE = "deploy.json", "pipeline.json"
+_LARGEST_FILE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What the files say of a model. ``size``: height and width that images are resized to, if the pipeline resizes."""
+
+    image: ImageTransform
+    size: tuple[int, int] | None
+    mask_threshold: float | None
+
+
+def read_deployed(model: Path) -> Deployed | None:
+    """Of the ``pipeline.json`` beside a model; ``None`` without one, or if ``deploy.json`` is about another file."""
+    document = _read(model.with_name(PIPELINE))
+    if document is None:
+        return None
+    models = (_read(model.with_name(DEPLOY)) or {}).get("models")
+    nets = [one.get("net") for one in models if isinstance(one, dict)] if isinstance(models, list) else []
+    if nets and model.name not in nets:
+        return None
+    pipeline = document.get("pipeline")
+    tasks = pipeline.get("tasks") if isinstance(pipeline, dict) else None
+    tasks = [task for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
+    steps = next((task.get("transforms") for task in tasks if task.get("module") == "Transform"), None)
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise _wrong("it has no transforms")
+    params = next((task.get("params") for task in tasks if task.get("name") == "postprocess"), None)
+    threshold = params.get("mask_thr_binary") if isinstance(params, dict) else None
+    image, size = _transform(steps)
+    return Deployed(image, size, float(threshold) if isinstance(threshold, float) and 0 <= threshold <= 1 else None)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    if file.stat().st_size > _LARGEST_FILE:
+        raise ModelError(f"{file.name} is too large for a description of MMDeploy.")
+    try:
+        document = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file.name} is not valid JSON: {error}.", hint="Run MMDeploy again.") from error
+    return document if isinstance(document, dict) else {}
+
+
+_SKIPPED = ("LoadImageFromFile", "DefaultFormatBundle", "Collect", "ImageToTensor")
+
+
+def _transform(steps: list[Mapping[str, Any]]) -> tuple[ImageTransform, tuple[int, int] | None]:
+    """Resize, pad and normalize, in MMDeploy's words; any other step is an error, since it would be left out."""
+    size: tuple[int, int] | None = None
+    keep = normalized = False
+    values: dict[str, Any] = {"scale": 1.0, "pad": None, "center": False}
+    for step in steps:
+        kind = step.get("type")
+        if kind in _SKIPPED:
+            continue
+        if kind == "Resize":
+            size, keep = _size(step.get("size")), bool(step.get("keep_ratio", False))
+            if step.get("interpolation", "bilinear") != "bilinear":
+                raise _wrong(f"its Resize interpolates with {step['interpolation']!r}")
+        elif kind == "Normalize":
+            normalized = True
+            values |= {
+                "mean": _channels(step, "mean"),
+                "std": _channels(step, "std"),
+                "colors": "rgb" if step.get("to_rgb", True) else "bgr",
+            }
+        elif kind == "Pad":
+            value = step.get("pad_val", 0)
+            value = value.get("img", 0) if isinstance(value, dict) else value
+            levels = value if isinstance(value, list) else [value]
+            if not levels or any(
+                level != levels[0] or not _is_number(level) or not 0 <= level <= 255 for level in levels
+            ):
+                raise _wrong(f"its Pad has the value {value!r}")
+            if normalized and levels[0]:
+                raise _wrong("its Pad follows Normalize, and is not zero")
+            values["pad"] = None if normalized else int(levels[0])
+        else:
+            raise _wrong(f"its step {kind!r} is not known here")
+    return ImageTransform(resize="letterbox" if keep else "stretch", **values), size
+
+
+def _size(found: Any) -> tuple[int, int]:
+    """Height and width; MMDeploy writes the width first."""
+    sides = [found, found] if type(found) is int else found
+    if (
+        not isinstance(sides, list)
+        or len(sides) != 2
+        or not all(type(side) is int and 0 < side < 1 << 16 for side in sides)
+    ):
+        raise _wrong(f"its Resize has the size {found!r}")
+    return sides[1], sides[0]
+
+
+def _channels(step: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    found = step.get(name)
+    if not isinstance(found, list) or len(found) not in (1, 3) or not all(map(_is_number, found)):
+        raise _wrong(f"its Normalize has the {name} {found!r}")
+    return tuple(map(float, found if len(found) == 3 else found * 3))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6
+
+
+def _wrong(what: str) -> ModelError:
+    return ModelError(
+        f"{PIPELINE} beside the model is not understood: {what}.",
+        hint="Describe the file instead: --decoder mmdeploy, in a folder without pipeline.json.",
+    )

@@ -13,7 +13,13 @@ import adaptrt
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("cv2", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "tensorrt", "torch", "ultralytics")
-SUBMODULES = ("adaptrt.checkpoint", "adaptrt.labels", "adaptrt.testing", "adaptrt.vision")
+SUBMODULES = (
+    "adaptrt.checkpoint",
+    "adaptrt.labels",
+    "adaptrt.patching.deformable",
+    "adaptrt.testing",
+    "adaptrt.vision",
+)
 FOR_EXTENSIONS = ("adaptrt.graph", "adaptrt.onnxfile", "adaptrt.rendering", "adaptrt.specs", "adaptrt.store")
 ADAPTERS = sorted((ROOT / "adapters").glob("*/adaptrt_*/**/*.py"))
 EXTENSIONS = sorted((ROOT / "extensions").glob("*/adaptrt_*/**/*.py"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from adaptrt import ModelSpec, Patch
+from adaptrt_mmdet.deformable import deformable_patches
 from adaptrt_mmdet.detr_patches import detr_patches
 from adaptrt_mmdet.query_family import MASKED, QueryDetector
 
 
 def query_patches(model: QueryDetector, spec: ModelSpec) -> list[Patch]:
-    """None for Deformable-DETR and DINO: they export as they are."""
-    return detr_patches(model, spec) if model.kind in MASKED else []
+    """Of transformers with full attention, or of deformable attention."""
+    return detr_patches(model, spec) if model.kind in MASKED else deformable_patches()

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, machine_of
 from adaptrt.backends.tensorrt.build.profiles import fit_profiles
-from adaptrt.backends.tensorrt.generations import default_target, generation_of, import_tensorrt, require_supported
+from adaptrt.backends.tensorrt.generations import (
+    TENSORRT,
+    default_target,
+    generation_of,
+    generations_of,
+    import_tensorrt,
+    require_supported,
+)
 from adaptrt.backends.tensorrt.manifest import find_manifest
 from adaptrt.backends.tensorrt.records import built_of, complete_manifest
 from adaptrt.report import Report
@@ -16,11 +23,6 @@ from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, O
 from adaptrt.specs.build import BUILD_OPTIONS
 from adaptrt.specs.descriptions import Description
 from adaptrt.specs.runners import FileRunner
-
-_TARGETS = ("11", "10", "8")
-
-# ONNX element types that a target without strong typing has a builder flag for
-_BUILDER_FLAGS: Mapping[str, tuple[str, ...]] = {"8": ("float16",)}
 
 
 class TensorRT:
@@ -35,8 +37,8 @@ class TensorRT:
 
     @property
     def targets(self) -> Mapping[str, Target]:
-        first = default_target().name
-        return {name: generation_of(name) for name in (first, *(name for name in _TARGETS if name != first))}
+        first = default_target()
+        return {one.name: one for one in (first, *reversed(generations_of(TENSORRT).values()))}
 
     def unavailable(self, target: Target, device: int = 0) -> str | None:
         return engine_unavailable_reason(generation_of(target.name), device)
@@ -50,7 +52,7 @@ class TensorRT:
             )
         if precision.form == "qdq" or target.strongly_typed:
             return Expression(graph=True)
-        if precision.onnx_type in _BUILDER_FLAGS[target.name]:
+        if precision.onnx_type in generation_of(target.name).flag_types:
             return Expression()
         return Expression(unsupported=f"{target.title} has no builder flag for {precision.name}")
 

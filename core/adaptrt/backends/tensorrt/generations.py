@@ -65,6 +65,7 @@ class Generation(Target):
     """A TensorRT generation and the features of its builder.
 
     - ``generation``: 8, 10 or 11, of its parser and API
+    - ``flag_types``: the ONNX element types that it has a builder flag for, unless it is strongly typed
     - ``sharing_preview``: several contexts on one profile need a preview feature at build
     - ``needs_strong_flag``: strong typing has to be enabled explicitly (11 is always strongly typed)
     - ``tactic_sources``: the available tactic sources
@@ -75,6 +76,7 @@ class Generation(Target):
 
     generation: int
     product: Product = field(default=TENSORRT, repr=False)
+    flag_types: tuple[str, ...] = ()
     strip_plan: bool
     progress: bool
     sharing_preview: bool
@@ -100,6 +102,7 @@ _GENERATIONS = (
         generation=8,
         newest_opset=17,
         strongly_typed=False,
+        flag_types=("float16",),
         bf16=False,
         int64=False,
         exporter="torchscript",  # it rejects parts of opset 18, the lowest that dynamo writes

@@ -169,6 +169,32 @@ def test_the_other_head_of_a_network_with_two(task_checkpoint: Callable[[str], P
         choose_branch(plain, True)
 
 
+@pytest.mark.full
+def test_rtdetr_is_exported_without_grid_sample(tmp_path: Path) -> None:
+    """A narrow decoder with random weights on the trained detector's features; link 1 compares the patched attention."""
+    import copy
+
+    import shapes_models
+    from ultralytics.nn import tasks
+
+    trained = shapes_models.detector()
+    config = copy.deepcopy(trained.yaml) | {"yaml_file": "rtdetr-narrow.yaml"}
+    config["head"][-1] = [config["head"][-1][0], 1, "RTDETRDecoder", ["nc", 64, 20, 4, 4, 2, 128]]
+    torch.manual_seed(0)
+    model: Any = tasks.RTDETRDetectionModel(config, verbose=False)
+    last = f"model.{len(model.model) - 1}."
+    shared = {name: value for name, value in trained.state_dict().items() if not name.startswith(last)}
+    model.load_state_dict(shared, strict=False)
+    model.names, model.args = trained.names, dict(trained.args) | {"model": "rtdetr-narrow.yaml"}
+    torch.save({"epoch": -1, "model": model.half(), "ema": None, "train_args": {"imgsz": 128}}, tmp_path / "narrow.pt")
+    report = adaptrt.convert(
+        tmp_path / "narrow.pt", adapter="yolo", output=tmp_path, imgsz=128, batch=(1, 2, 3), verify="quick", html=False
+    )
+    assert report.link(1).status == "passed"
+    assert "GridSample" not in report.operators["final"]
+    assert "GatherElements" in report.operators["final"]
+
+
 FAMILIES = [
     *(f"{family}-{task}" for family in ("yolov8n", "yolo11n", "yolo12n", "yolo26n") for task in ("seg", "pose", "obb", "cls")),
     "yolov9c-seg", "yolov10n", "yolo26n",

@@ -22,7 +22,7 @@ from adaptrt import (
 from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt.vision.decoders.params import DetectionParams
 from adaptrt_mmdet.dense_boxes import OWN, best_class, boxes_and_scores, clips, head_problem, joined
-from adaptrt_mmdet.images import TestImages, input_channels, read_test_images
+from adaptrt_mmdet.images import TestImages, input_channels, read_test_images, size_multiple
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
 from adaptrt_mmdet.sources import Source
@@ -93,14 +93,15 @@ def wrap_dense(source: Source, *, raw: bool = False) -> DenseDetector:
 def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
     if model.source.checkpoint is None:
         warn_of_random_weights(ctx, ctx.request.source)
-    images = read_test_images(model.source.config, stride=STRIDE)
+    stride = size_multiple(model.source.config, STRIDE)
+    images = read_test_images(model.source.config, stride=stride)
     head = model.detector.bbox_head
     outputs, decoder = _raw_outputs(head) if model.raw else _decoded_outputs(head)
     return ModelSpec(
         inputs=(_image_input(model, images),),
         outputs=outputs,
         task="detect",
-        image=images.transform("letterbox" if images.keep_ratio else "stretch", stride=STRIDE),
+        image=images.transform("letterbox" if images.keep_ratio else "stretch", stride=stride),
         decoder=decoder,
         labels=class_names(model.source.config, model.source.checkpoint, int(head.num_classes)),
         exporter="torchscript",

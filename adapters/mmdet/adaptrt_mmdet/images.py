@@ -81,6 +81,14 @@ def read_test_images(config: Config, *, stride: int) -> TestImages:
     )
 
 
+def size_multiple(config: Config, stride: int) -> int:
+    """What height and width are multiples of: ``stride`` where images are padded, else what mmdet pads them to (SSD: 1)."""
+    resize: Any = next((step for step in _flat(test_pipeline(config)) if _kind(step) == "Resize"), {})
+    if resize.get("keep_ratio", True):
+        return stride
+    return int((config.model.get("data_preprocessor") or {}).get("pad_size_divisor", 1) or 1)
+
+
 def test_pipeline(config: Config) -> list[Any]:
     """The pipeline of the test dataloader, else the config variable ``test_pipeline``."""
     loader = config.get("test_dataloader") or config.get("val_dataloader") or {}

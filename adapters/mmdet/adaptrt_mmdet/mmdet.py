@@ -46,9 +46,11 @@ def model_spec(ctx: Conversion, model: DenseDetector | TwoStageDetector) -> Mode
 
 @hookimpl
 def patches(model: DenseDetector | TwoStageDetector, spec: ModelSpec) -> Iterable[Patch]:
+    from adaptrt_mmdet.deformable_convolution import convolution_patches
     from adaptrt_mmdet.dense_family import DenseDetector, dense_patches
 
-    return dense_patches(spec) if isinstance(model, DenseDetector) else []
+    own = dense_patches(spec) if isinstance(model, DenseDetector) else []
+    return [*own, *convolution_patches(model.detector)]
 
 
 @hookimpl

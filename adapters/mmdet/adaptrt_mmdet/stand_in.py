@@ -71,6 +71,43 @@ class StandIn(ModuleType):
         size = (aligned_height, aligned_width)
         output.copy_(roi_align(input, rois, size, spatial_scale, sampling_ratio, aligned))
 
+    def deform_conv_forward(
+        self,
+        input: Any,  # noqa: A002
+        weight: Any,
+        offset: Any,
+        output: Any,
+        columns: Any,  # noqa: ARG002
+        ones: Any,  # noqa: ARG002
+        **sizes: int,
+    ) -> None:
+        """Deformable convolution, written to ``output``."""
+        from torchvision.ops import deform_conv2d
+
+        self.replaced.add("deform_conv")
+        stride, padding, dilation = ((sizes[f"{name}H"], sizes[f"{name}W"]) for name in ("d", "pad", "dilation"))
+        output.copy_(deform_conv2d(input, offset, weight, None, stride, padding, dilation))
+
+    def modulated_deform_conv_forward(
+        self,
+        input: Any,  # noqa: A002
+        weight: Any,
+        bias: Any,
+        ones: Any,  # noqa: ARG002
+        offset: Any,
+        mask: Any,
+        output: Any,
+        columns: Any,  # noqa: ARG002
+        **sizes: Any,
+    ) -> None:
+        """Deformable convolution with a factor for each sampled point, written to ``output``."""
+        from torchvision.ops import deform_conv2d
+
+        self.replaced.add("modulated_deform_conv")
+        stride, padding, dilation = ((sizes[f"{name}_h"], sizes[f"{name}_w"]) for name in ("stride", "pad", "dilation"))
+        bias = bias if sizes["with_bias"] else None
+        output.copy_(deform_conv2d(input, offset, weight, bias, stride, padding, dilation, mask))
+
 
 def missing_op(name: str) -> DependencyError:
     return DependencyError(

@@ -13,6 +13,7 @@ from adaptrt import Conversion, Detections, ImageMeta, ModelError, Request, Shap
 from adaptrt.patching import applied, require_called
 from adaptrt.plugins.facade import Contributed
 from adaptrt.vision.decoders.decode import decode
+from adaptrt.vision.transforms import transform_batch
 from adaptrt_mmdet.configs import find_config
 from adaptrt_mmdet.dense_family import dense_patches, dense_spec, wrap_dense
 from adaptrt_mmdet.framework import set_thresholds
@@ -154,26 +155,34 @@ def test_nms_of_another_kind_is_refused(tmp_path: Path) -> None:
         wrap_dense(Source(model.source.config, None, model.detector))
 
 
-def test_a_compiled_op_is_named_when_it_is_called(tmp_path: Path) -> None:
-    """A deformable convolution builds, and says what it needs when it runs."""
-    from adaptrt_mmdet.stand_in import has_compiled_ops
+@pytest.mark.parametrize(("channels", "mean"), [(1, "[100.0]"), pytest.param(5, "None", marks=pytest.mark.full)])
+def test_images_of_other_channels(channels: int, mean: str, tmp_path: Path) -> None:
+    """The number of channels is that of the first convolution; mmdet's preprocessor normalizes one or three."""
+    changes = {
+        "model.backbone.in_channels": str(channels),
+        "model.data_preprocessor.mean": mean,
+        "model.data_preprocessor.std": mean,
+        "model.data_preprocessor.bgr_to_rgb": "False",
+    }
+    shapes = ShapeRequest(imgsz=(64, 96))
+    options = MmdetOptions(cfg=changes)
+    ctx = Conversion(Request("retinanet_r18_fpn_1x_coco", "mmdet", shapes=shapes), options, tmp_path)
+    model = wrap_dense(open_source(ctx)).eval()
+    spec, _ = shapes.apply(dense_spec(ctx, model))
+    assert spec.image_channels == channels
+    assert spec.image is not None
+    assert spec.image.mean == ((100.0,) if channels == 1 else (0.0,))
+    image = np.random.default_rng(0).integers(0, 256, (48, 80, channels), np.uint8)
+    arrays, _ = transform_batch([image], spec)
+    pixels = arrays["images"]
+    assert pixels.shape == (1, channels, 64, 96)
+    with torch.inference_mode():
+        boxes, scores = model(torch.from_numpy(pixels))
+    assert boxes.shape == (1, 9 * (96 + 24 + 6 + 2 + 1), 4)
+    assert scores.shape == (*boxes.shape[:2], 80)
 
-    if has_compiled_ops():
-        pytest.skip("the compiled ops are installed")
-    import adaptrt
 
-    with pytest.raises(adaptrt.DependencyError, match="deform_conv") as caught:
-        adaptrt.convert(
-            "atss_r50_fpn_1x_coco",
-            adapter="mmdet",
-            output=tmp_path / "o.onnx",
-            imgsz=(64, 64),
-            options={
-                "cfg.model.backbone.dcn.type": "DCN",
-                "cfg.model.backbone.dcn.deform_groups": "1",
-                "cfg.model.backbone.dcn.fallback_on_stride": "False",
-                "cfg.model.backbone.stage_with_dcn": "(False,True,True,True)",
-            },
-            html=False,
-        )
-    assert "--no-build-isolation" in str(caught.value)
+def test_ssd_keeps_its_size(tmp_path: Path) -> None:
+    """It is not padded, so its size needs no stride."""
+    ctx = Conversion(Request("ssd300_coco", "mmdet"), MmdetOptions(), tmp_path)
+    assert dense_spec(ctx, wrap_dense(open_source(ctx))).image_size == (300, 300)

@@ -137,7 +137,7 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
 
     First; called once the float32 graph is verified, and after ``quantize``. ``ctx.reduced_graph`` says whether the
     graph needs casts, ``ctx.samples`` holds inputs to measure on. Keep the file's metadata, which contains the spec.
-    Default: the precision strategy of the target.
+    Default: the precision strategy of the target; what a calibrated int8 graph leaves in float becomes fp16.
     """
 
 

@@ -10,8 +10,10 @@ from adaptrt.hookspecs import hookimpl
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.request import Conversion
-from adaptrt.specs import ModelSpec, Precision
+from adaptrt.specs import ModelSpec, Precision, precision_named
 from adaptrt.specs.backends import Backend, BackendRequest, Built
+
+_REST = "fp16"  # the precision of what is not quantized
 
 
 @hookimpl(trylast=True)
@@ -48,8 +50,15 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
 
 @hookimpl(trylast=True)
 def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path:
+    """The graph with casts, where a backend takes the precision from the graph. What int8 leaves in float becomes fp16."""
     request = ctx.request
-    if precision.form != "cast" or not wants_reduced_graph(request):
+    if precision.form == "qdq":
+        if request.calibration is None or not target_of(request).strongly_typed:
+            return onnx_path  # its own types, or a builder flag
+        precision, name = precision_named(_REST), f"{precision.name}.rest"
+    elif precision.form == "cast" and wants_reduced_graph(request):
+        name = precision.name
+    else:
         return onnx_path
     if precision.onnx_type in _files(ctx).outline(onnx_path).weight_types:
         return onnx_path  # already in this precision
@@ -62,14 +71,14 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
             hint="Install it: pip install 'adaptrt[export]'",
         ) from error
 
-    sample = ctx.samples[0] if ctx.samples else None
+    sample = ctx.calibration.read(0) if ctx.calibration else ctx.samples[0] if ctx.samples else None
     if sample is None:  # no samples: nothing will be compared
         shapes = {
             tensor.name: tuple(dim.min if axis == 0 else dim.opt for axis, dim in enumerate(tensor.profiles[0]))
             for tensor in spec.inputs
         }
         sample = example_arrays(spec, shapes, request.seed, request.image)
-    path = ctx.workdir / f"model.{precision.name}.onnx"
+    path = ctx.workdir / f"model.{name}.onnx"
     typing, notes = write_reduced(
         onnx_path, path, precision, spec, _files(ctx), keep_fp32=request.keep_fp32, samples=[sample]
     )

@@ -64,6 +64,7 @@ _MOVING = frozenset(
 )
 # the first opset whose convolutions know an element type, where it is later than what exporters write
 _FIRST_OPSET = {"bfloat16": 22}
+_FIRST_OPSET_OF_SCALES = 19  # of Q/DQ nodes in half precision
 FP16_MAX = 65504.0
 # beyond a quarter of what half precision holds, another input may go over it
 RANGE_LIMIT = FP16_MAX / 4
@@ -114,8 +115,10 @@ def insert_casts(
 
 
 def raise_opset(model: ir.Model, precision: Precision) -> ir.Model:
-    """bfloat16 needs a later ONNX opset than exporters write; float16 is fine with all of them."""
+    """bfloat16, and Q/DQ nodes in half, need a later ONNX opset than exporters write; float16 is fine with all of them."""
     needed = _FIRST_OPSET.get(precision.onnx_type, 0)
+    if any(node.op_type == "QuantizeLinear" for node in model.graph):
+        needed = max(needed, _FIRST_OPSET_OF_SCALES)
     if _opset(model) >= needed:
         return model
     try:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LEVELS = 127  # of a magnitude: -128 is not used, so that the grid is symmetric
-# the smallest scale: a normal number in half precision, which the scale may be stored in
-SMALLEST_SCALE = 2.0**-14
+# the smallest scale: exact enough in half precision, which the scale may be stored in
+SMALLEST_SCALE = 2.0**-20
 
 
 def insert_qdq(model: ir.Model, placement: Placement, thresholds: Mapping[str, float]) -> None:
@@ -37,8 +37,8 @@ def channel_scales(weights: NDArray[np.float32], axis: int) -> NDArray[np.float3
     """A scale for each output channel: its largest magnitude is 127."""
     others = tuple(other for other in range(weights.ndim) if other != axis)
     largest = np.abs(weights).max(axis=others)
-    scales: NDArray[np.float32] = (np.where(largest > 0, largest, 1.0) / LEVELS).astype(np.float32)
-    return scales
+    scales: NDArray[np.float32] = np.maximum(np.where(largest > 0, largest, 1.0) / LEVELS, SMALLEST_SCALE)
+    return scales.astype(np.float32)
 
 
 def _feed(

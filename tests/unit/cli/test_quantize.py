@@ -120,6 +120,27 @@ def test_invalid_requests(adaptrt: Any, net: Path, flags: tuple[str, ...], said:
     assert said in result.err
 
 
+def test_what_stays_float_is_half_where_the_target_takes_types_from_the_graph(
+    adaptrt: Any, net: Path, calib: Path
+) -> None:
+    words = ("quantize", net, "--calib", calib, "--json", "--target")
+    typed, plain = adaptrt(*words, "10", "-o", "typed.onnx"), adaptrt(*words, "8", "-o", "plain.onnx")
+    assert typed.code == plain.code == 0, typed.err + plain.err
+    types = {}
+    for name in ("typed", "plain"):
+        model = onnx.shape_inference.infer_shapes(onnx.load(f"{name}.int8.onnx"))
+        found = {value.name: value.type.tensor_type.elem_type for value in model.graph.value_info}
+        scales = {one.name: one.data_type for one in model.graph.initializer if "int8_scale" in one.name}
+        types[name] = model.opset_import[0].version, found.get("pool"), set(scales.values())
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    assert types["plain"] == (17, single, {single})
+    assert types["typed"][:2] == (19, half)
+    assert link(typed)["checks"][0]["value"] == 1.0
+    assert any(note.startswith("fp16: ") for note in typed.json["notes"])
+    inputs = [value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)]
+    assert set(inputs) == {single}
+
+
 def test_lists_and_arrays(adaptrt: Any, net: Path, calib: Path, tmp_path: Path) -> None:
     names = sorted(path.relative_to(tmp_path) for path in calib.rglob("*.png"))
     (tmp_path / "list.txt").write_text("# images\n" + "\n".join(map(str, names[:70])) + "\n\n")

@@ -230,7 +230,9 @@ def configure(
     tf32 = kind != FP32 if options.tf32 is None else options.tf32
     (config.set_flag if tf32 else config.clear_flag)(flag.TF32)
     if not features.strongly_typed and kind.reduced:
-        config.set_flag(flag.INT8 if kind.form == "qdq" else flag.FP16)
+        config.set_flag(flag.FP16)  # with int8, for what is not quantized
+        if kind.form == "qdq":
+            config.set_flag(flag.INT8)
     if features.sharing_preview:
         config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     if options.version_compatible:

@@ -84,7 +84,7 @@ def same_as_mmdet(model: Any, pixels: torch.Tensor) -> int:
 def test_the_trained_mask_rcnn_finds_what_mmdet_finds(tmp_path: Path) -> None:
     """All that passes the config's low threshold, boxes, scores, classes and masks."""
     model, _ = opened(str(FIXTURE), tmp_path)
-    pixels = images(4)
+    pixels = images(2)
     assert same_as_mmdet(model, pixels) > 40
     with torch.inference_mode():
         scores = model(pixels)[2]

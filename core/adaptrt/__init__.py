@@ -1,7 +1,7 @@
 """adaptrt turns PyTorch vision models of any framework into verified ONNX files and TensorRT engines.
 
-``convert``, ``build`` and ``load`` are the calls; the rest is what adapters and extensions are written with. Importing this
-package imports none of torch, onnx, onnxruntime, tensorrt or OpenCV.
+``convert``, ``build`` and ``load`` are the main functions; the other names are for adapters and extensions. Importing this
+package does not import torch, onnx, onnxruntime, tensorrt or OpenCV.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The calls of the Python API."""
+"""The functions of the Python API."""
 
 from __future__ import annotations
 

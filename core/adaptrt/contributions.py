@@ -1,4 +1,4 @@
-"""What plugins contribute: patches, graph passes, metrics. Frozen data with a reason; core applies it."""
+"""Contributions of plugins: patches, graph passes and metrics. Frozen data with a reason; core applies it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Patch:
     """A change to a framework that is active only while the model is exported. Use one of the subclasses.
 
     ``target`` is ``"package.module:Class.method"``, ``"package.module:function"`` or ``"package.module:Class"``: the
-    place where it is used, since ``from x import f`` makes copies. ``requires`` is the supported version range
+    module that uses it, since ``from x import f`` makes a copy. ``requires`` is the supported version range
     (``"timm>=1.0,<2"``); any other version is an error. ``tested`` is the range it was tested with
     (``"timm>=1.0.20,<=1.0.31"``): beyond it, the conversion warns and continues only if link 1 runs and passes. Two
     patches with the same target are an error, unless one sets ``replaces`` to that target.
@@ -88,7 +88,7 @@ class Metric:
     """How well predictions agree: ``compute(reference, converted)`` over the same images, from 0 to 1.
 
     ``task`` is the name of the task whose predictions it compares, or ``any``. Below ``minimum`` the conversion fails; ``minimum=None`` only reports the value.
-    ``explain`` says what differs, for the error of a conversion that fails.
+    ``explain`` describes the differences for the error message of a failed conversion.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Every error that adaptrt raises on purpose: what happened, and what to do next.
+"""Every error that adaptrt raises intentionally: what happened, and what to do next.
 
 ::
 
@@ -13,7 +13,7 @@
     │   ├── CheckpointError       the file is damaged, of another kind, or requires running code
     │   └── ImageError            a file that is not a valid image
     ├── PatchError (5)            a patch does not apply, is never called, or changes the result
-    ├── ExportError (6)           torch.onnx.export failed, or a dynamic axis came out fixed
+    ├── ExportError (6)           torch.onnx.export failed, or fixed a dynamic axis
     ├── GraphError (7)            a graph pass failed or left an invalid graph
     ├── BuildError (8)            the build of the engine failed
     │   └── EngineError           an engine cannot be loaded or run on this machine
@@ -150,10 +150,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint with the closest known name, else with the known names, shortened if there are many."""
     known = sorted(known)
     if not known:
-        return "There are no known names."
+        return "No names are available."
     shown = known[:_READABLE]
     while len(shown) > 1 and len(", ".join(shown)) > _LONGEST:
         shown.pop()
     more = len(known) - len(shown)
     listed = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-    return nearest_name(name, known) or f"Known: {listed}."
+    return nearest_name(name, known) or f"Available: {listed}."

@@ -97,7 +97,7 @@ def example_inputs(
 def patches(  # type: ignore[empty-body]
     ctx: Conversion, model: nn.Module, spec: ModelSpec
 ) -> Iterable[Patch]:
-    """Changes to the framework's source that make the model export well; ``spec`` says which axes are dynamic.
+    """Changes to the framework's source that make the model export well; ``spec`` defines which axes are dynamic.
 
     Collected; called once, after the unpatched model produced the reference outputs. Default: none.
     """
@@ -183,8 +183,8 @@ def postprocess(
 def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | str | None:
     """The predictions of the framework's own inference pipeline for an image, which link 0 compares with.
 
-    ``spec`` holds the requested size and decoder parameters; the framework has to use the same. First; called if there
-    is an ``--image``. Text says why there are no predictions, and is reported as the reason that the link did not run.
+    ``spec`` holds the requested size and decoder parameters; the framework must use the same. First; called if there
+    is an ``--image``. Returned text is reported as the reason that the link did not run.
     Default: none, and the link reads "not available".
     """
 
@@ -204,6 +204,6 @@ def metrics(  # type: ignore[empty-body]
 def conversion_finished(ctx: Conversion, report: Report) -> None:
     """The conversion has ended, successfully or not (``report.status``). Files have their final names.
 
-    All; every plugin is called, even if another one raises. An exception undoes nothing: after a success the files stay,
-    and the error says so; after a failure it becomes a warning. Default: nothing.
+    All; every plugin is called, even if another one raises. An exception does not undo anything: after a success the files stay,
+    and the error reports them; after a failure it becomes a warning. Default: nothing.
     """

@@ -34,7 +34,8 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         reason = error.strerror if isinstance(error, OSError) else error
         hint = nearest_file(file) if isinstance(error, FileNotFoundError) else None
         raise UsageError(
-            f"The labels {path} cannot be read: {reason}.", hint=hint or "A text file with one label a line, in UTF-8."
+            f"The label file {path} cannot be read: {reason}.",
+            hint=hint or "Use a UTF-8 text file with one label per line.",
         ) from error
     if file.suffix.lower() != ".json":
         return tuple(line.strip() for line in text.splitlines() if line.strip())
@@ -43,7 +44,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         if isinstance(content, dict):
             content = [content[str(index)] for index in range(len(content))]
     except (json.JSONDecodeError, KeyError, RecursionError) as error:
-        raise UsageError(f"The labels {path} are not a JSON list of names: {error}.") from error
+        raise UsageError(f"{path} is not a JSON list of label names: {error}.") from error
     if not isinstance(content, list):
-        raise UsageError(f"The labels {path} are not a JSON list of names.")
+        raise UsageError(f"{path} is not a JSON list of label names.")
     return tuple(map(str, content))

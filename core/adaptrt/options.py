@@ -19,7 +19,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set {pair!r} is not of the form key=value.", hint="For example: --set conf=0.4")
+            raise UsageError(f"--set {pair!r} must have the form key=value.", hint="For example: --set conf=0.4")
         values[key.strip()] = value.strip()
     return values
 
@@ -50,7 +50,7 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
     filled: dict[str, Any] = {}
     for key, value in sorted(values.items(), key=lambda item: "." in item[0]):
         if not takes_option(options, key):
-            raise no_option(f"There is no option {key!r}.", key, options)
+            raise no_option(f"Unknown option {key!r}.", key, options)
         name, dot, rest = key.partition(".")
         if dot:
             filled[name] = _convert(key, {**(filled.get(name) or {}), rest: _scalar(value)}, hints[name])
@@ -59,8 +59,8 @@ def fill_options(options: type[T], values: Mapping[str, Any]) -> T:
     missing = _missing(options, filled)
     if missing:
         raise UsageError(
-            f"Options are missing: {', '.join(missing)}.",
-            hint=f"Give it: {' '.join(f'--set {name}=...' for name in missing)}",
+            f"Required options are missing: {', '.join(missing)}.",
+            hint=f"Set them: {' '.join(f'--set {name}=...' for name in missing)}",
         )
     return options(**filled)
 
@@ -122,7 +122,7 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
         return msgspec.convert(value, wanted, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"--set {key}={value!r}: {error}.".replace("..", "."), hint=f"Wanted: {_spelled(wanted)}"
+            f"--set {key}={value!r}: {error}.".replace("..", "."), hint=f"Expected: {_spelled(wanted)}"
         ) from error
 
 
@@ -135,7 +135,9 @@ def _container(key: str, text: str, wanted: Any) -> Any:
     except json.JSONDecodeError:
         pass
     if _is_dict(wanted):
-        raise UsageError(f"--set {key}={text!r} is not JSON.", hint=f"For example: --set {key}='{{\"classes\": 3}}'")
+        raise UsageError(
+            f"--set {key}={text!r} is not valid JSON.", hint=f"For example: --set {key}='{{\"classes\": 3}}'"
+        )
     return [part.strip() for part in text.split(",")]
 
 

@@ -1,4 +1,4 @@
-"""What a decoder returns, and what preprocessing remembers about an image."""
+"""Predictions that decoders return, and the image metadata from preprocessing."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ class Segments(Detections):
 class Poses(Detections):
     """Objects with keypoints, best score first.
 
-    ``keypoints``: float32 [N, K, 3], x and y in pixels of the original image, and how sure it is that the point can be
-    seen, 0 to 1 (1 where the model does not say). ``skeleton``: pairs of keypoints that are joined by a line.
+    ``keypoints``: float32 [N, K, 3], x and y in pixels of the original image, and the confidence that the point is
+    visible, 0 to 1 (1 if the model does not predict it). ``skeleton``: pairs of keypoints that are connected by a line.
     """
 
     keypoints: NDArray[np.float32] | None = None

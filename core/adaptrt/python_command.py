@@ -1,4 +1,4 @@
-"""A call of the Python API as text that runs again: what a report keeps as its command."""
+"""A call of the Python API as source text, which reports store as their command."""
 
 from __future__ import annotations
 

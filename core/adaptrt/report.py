@@ -46,9 +46,9 @@ class Check:
     ``metric``. ``artifact`` names the file that was compared where a link has several.
 
     Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that comes nearest to its
-    own, ``allows`` is the largest change of any element that would still pass. ``widened`` says by how much the limits were
-    multiplied because the model's own rounding errors exceed them (1: not at all).
-    ``detail`` says what differs, where a check fails.
+    own, ``allows`` is the largest change of any element that would still pass. ``widened`` is the factor by which the limits
+    were multiplied because the model's own rounding errors exceed them (1: not widened).
+    ``detail`` describes the difference if a check fails.
     """
 
     name: str
@@ -141,10 +141,10 @@ class ImageRecord:
 
 @dataclass
 class Verdict:
-    """How far a file is shown to compute what the model computes.
+    """To what extent a file was verified to match the model.
 
-    - ``verified``: every link that applies to it holds, on samples that exercise its outputs
-    - ``partly verified``: what ran holds, and ``missing`` says what did not run or was not exercised
+    - ``verified``: every link that applies to it passed, on samples that exercise its outputs
+    - ``partly verified``: all links that ran passed; ``missing`` lists what did not run or was not exercised
     - ``not verified``: nothing was compared
     """
 
@@ -166,7 +166,7 @@ class FileRecord:
 @dataclass
 class Exercise:
     """How far an output (or a group of one) varies over the samples: ``ratio`` is its largest variation over what is
-    accepted as equal. A model that does not vary would agree with any constant."""
+    accepted as equal. An output that does not vary would also match a constant."""
 
     name: str
     ratio: float
@@ -270,9 +270,9 @@ class Report:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            """A name that plugins may still use."""
+            """Former names that plugins may still use."""
             if name == "engine":
-                raise PluginError("report.engine is now in report.artifacts.", hint="Update the plugin.")
+                raise PluginError("report.engine was moved to report.artifacts.", hint="Update the plugin.")
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def link(self, number: int) -> Link:
@@ -302,7 +302,7 @@ class Report:
             version = raw.get("version", 1) if isinstance(raw, dict) else 1
             if isinstance(version, int) and version > cls.version:
                 raise ModelError(
-                    f"The report has version {version}; this adaptrt reads up to {cls.version}.",
+                    f"The report has version {version}; this version of adaptrt reads up to {cls.version}.",
                     hint="Update: pip install -U adaptrt",
                 )
             return msgspec.convert(_upgrade(raw), cls)

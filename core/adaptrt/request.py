@@ -57,7 +57,7 @@ class ShapeRequest:
             return
         given = f"--batch {replace(self.batch, name=None)} and --dynamic {','.join(sorted(self.dynamic)) or 'none'}"
         raise ShapeError(
-            f"{given} contradict each other: the batch is {'dynamic' if self.batch.dynamic else 'fixed'} in the first alone.",
+            f"{given} conflict: only the first makes the batch {'dynamic' if self.batch.dynamic else 'fixed'}.",
             hint="For example: --batch 1:8:16 --dynamic batch, or --batch 4 --dynamic hw",
         )
 
@@ -74,8 +74,8 @@ class ShapeRequest:
             )
         if spec.image is None and (self.imgsz or "hw" in (self.dynamic or ())):
             raise ShapeError(
-                "The model takes no image, so it has no image size.",
-                hint=f"Give complete shapes: --shape {spec.inputs[0].name}=..." if spec.inputs else None,
+                "The model has no image input, so an image size cannot be set.",
+                hint=f"Specify complete shapes: --shape {spec.inputs[0].name}=..." if spec.inputs else None,
             )
         warnings: list[str] = []
         counts = {len(shapes) for shapes in self.shapes.values() if len(shapes) > 1}
@@ -84,7 +84,7 @@ class ShapeRequest:
                 "Inputs have different numbers of profiles: "
                 + ", ".join(f"{name} {len(shapes)}" for name, shapes in self.shapes.items())
                 + ".",
-                hint="Give every input one shape, or as many as the others.",
+                hint="Specify one shape for every input, or the same number of shapes for all.",
             )
         inputs = []
         for tensor in spec.inputs:
@@ -118,7 +118,7 @@ class ShapeRequest:
         if wishes:
             given = " and ".join(f"{name}={format_shape(shape)}" for shape in profiles)
             raise ShapeError(
-                f"--shape {given} and {' and '.join(wishes)} contradict each other.",
+                f"--shape {given} and {' and '.join(wishes)} conflict.",
                 hint=f"A complete shape already defines these: omit {' and '.join(wishes)}.",
             )
 
@@ -150,7 +150,7 @@ class ShapeRequest:
 def _named_like(shape: Shape, other: Shape) -> Shape:
     if len(shape) != len(other):
         raise ShapeError(
-            f"The shape has {len(shape)} axes, the model's input has {len(other)}.",
+            f"The shape has {len(shape)} axes, but the model's input has {len(other)}.",
             hint=f"For example: {'x'.join(map(str, other))}",
         )
     fallback = ("batch", *[None] * (len(shape) - 1))
@@ -194,7 +194,7 @@ class NmsRequest:
     """NMS inside the graph.
 
     ``kind``: ``cluster`` (ordinary operators, for every runtime), ``onnx`` (NonMaxSuppression) or ``efficient`` (TensorRT's
-    plugin). The ``candidates`` with the best scores are compared. ``schema``: ``converged`` adds the output
+    plugin). The ``candidates`` highest-scoring boxes enter NMS. ``schema``: ``converged`` adds the output
     ``nms_converged`` to the four of EfficientNMS, ``efficient`` does not. ``multi_label``: a box may have several classes.
     The limits are the decoder's: ``conf``, ``iou``, ``max_det``, ``agnostic``, ``classes``.
     """
@@ -290,7 +290,7 @@ class Request:
 
 @dataclass(frozen=True)
 class BuildRequest(Request):
-    """An ONNX file to build an engine from; no adapter is involved."""
+    """A build of an engine from an ONNX file, without an adapter."""
 
     adapter: str = ""
     set_dynamic_batch: bool = False
@@ -312,7 +312,7 @@ class Conversion:
     ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is
     expressed in a reduced-precision graph; if not, it is a build option of the backend. ``samples``: the inputs that the
     result is compared on, by name; real images if there is an ``--image``; available from ``export_onnx`` on.
-    ``failed_exporters``: exporters that ``auto`` has tried in vain. ``integers``: by integer input, the lowest and highest
+    ``failed_exporters``: exporters that ``auto`` has tried without success. ``integers``: by integer input, the lowest and highest
     value that the model accepts, found by trial in the reference stage.
     ``calibration``: preprocessed inputs to measure activation ranges on, if ``--calib`` names some.
     ``onnx`` reads and hashes each ONNX file of this conversion once: ``ctx.onnx.outline(path)``.

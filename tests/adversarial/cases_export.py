@@ -92,7 +92,7 @@ FAULTS = (
         wrong=module(lambda self, x: self.linear(x.transpose(1, 2)), linear=lambda: nn.Linear(6, 6)),
         shapes=("x=1..4x6x6",), fault=attribute("Transpose", "perm", [0, 1, 2]), error="Link 2 .* fails",
     ),
-    Case(name="batch-frozen", what="The exporter fixes the batch size", wrong=LINEAR, fault=frozen_batch, error="froze it to 2", everyday=True),
+    Case(name="batch-frozen", what="The exporter fixes the batch size", wrong=LINEAR, fault=frozen_batch, error="fixed it at 2", everyday=True),
     Case(name="weight-rounded", what="The exporter rounds a weight to bfloat16", wrong=LINEAR, fault=lambda model: change_initializer(model, rounded_weight), error="Link 2 .* fails"),
     Case(name="weight-nudged", what="The exporter alters one weight by 0.01", wrong=LINEAR, fault=lambda model: change_initializer(model, nudged), error="Link 2 .* fails"),
     Case(

@@ -118,7 +118,7 @@ CASES = (
     Case(
         name="random-numbers", what="forward draws random numbers",
         wrong=module(lambda self, x: functional.dropout(self.linear(x), 0.1, training=True), linear=lambda: nn.Linear(6, 4)),
-        right=LINEAR, error="does not repeat itself: it draws random numbers", everyday=True,
+        right=LINEAR, error="is not deterministic: it draws random numbers", everyday=True,
     ),
     Case(
         name="random-module", what="One module of many draws random numbers",
@@ -128,17 +128,17 @@ CASES = (
     Case(
         name="counting-buffer", what="forward counts its calls in a buffer, and uses the count",
         wrong=module(counts_in_a_buffer, linear=lambda: nn.Linear(6, 4), calls=torch.zeros(())),
-        right=LINEAR, error="reads what its forward writes: buffer `calls`",
+        right=LINEAR, error="reads state that its forward modifies: buffer `calls`",
     ),
     Case(
         name="moving-average", what="forward updates a running average that it subtracts",
         wrong=module(moves_an_average, linear=lambda: nn.Linear(6, 4), average=torch.zeros(6)),
-        right=LINEAR, error="reads what its forward writes: buffer `average`",
+        right=LINEAR, error="reads state that its forward modifies: buffer `average`",
     ),
     Case(
         name="after-50-calls", what="The model behaves differently after 50 calls",
         wrong=module(turns_after_50_calls, linear=lambda: nn.Linear(6, 4), calls=0),
-        right=LINEAR, missing="forward writes attribute `calls`",
+        right=LINEAR, missing="forward() modifies attribute `calls`",
     ),
     Case(
         name="input-clamped", what="forward clamps its input in place, hidden from autograd",

@@ -24,7 +24,7 @@ def test_predictions_are_those_of_the_file_without(image: Path) -> None:
     ended = convert(output="nms.onnx", image=image, options={"conf": 0.05})
     assert [link.status for link in ended.links] == ["passed", "passed", "passed", "not run", "not run", "passed"]
     names = [check.name for check in ended.link(2).checks]
-    assert "NMS in the graph, identical to NMS in numpy" in names
+    assert "in-graph NMS identical to NumPy NMS" in names
     assert any(name.startswith("matched boxes") for name in names)
     assert "chains of up to 21 boxes" in " ".join(ended.notes)
     assert not {"NonMaxSuppression", "NonZero", "Loop", "If", "Shape"} & set(ended.operators["final"])
@@ -73,7 +73,7 @@ def test_the_schema_of_efficient_nms() -> None:
         ("batch", 64),
         ("batch", 64),
     ]
-    assert "do not say whether" in " ".join(report.notes)
+    assert "do not show whether" in " ".join(report.notes)
 
 
 @pytest.mark.full
@@ -103,7 +103,7 @@ def test_the_plugin(image: Path) -> None:
     report = convert(nms="efficient", target=8, image=image)
     assert report.operators["final"]["TRT.EfficientNMS_TRT"] == 1
     assert report.link(2).status == "passed"
-    assert report.link(5).reason == "ONNX Runtime cannot run the plugin EfficientNMS_TRT"
+    assert report.link(5).reason == "ONNX Runtime does not support the plugin EfficientNMS_TRT"
     assert report.verdict is not None
     assert report.verdict.word == "partly verified"
 
@@ -111,7 +111,7 @@ def test_the_plugin(image: Path) -> None:
 @pytest.mark.parametrize(
     ("net", "options", "message"),
     [
-        ("classifier", {}, "'classify' has no form inside a graph"),
+        ("classifier", {}, "'classify' is not supported in a graph"),
         ("detector", {"options": {"iou": None}}, "selects without NMS"),
         (
             "detector",
@@ -131,4 +131,4 @@ def test_what_is_refused(net: str, options: dict[str, Any], message: str) -> Non
 def test_several_classes_of_a_box(image: Path) -> None:
     report = convert(nms=NmsRequest(multi_label=True), image=image)
     assert next(check for check in report.link(2).checks if "identical" in check.name).value == 1.0
-    assert "one class for each box" in report.link(5).reason
+    assert "a single class per box" in report.link(5).reason

@@ -117,7 +117,7 @@ class TestBuild:
         again = full.build("fp32", tmp_path / "again.engine")
         assert again.code == 0, again.err
         assert again.seconds < first / 2
-        assert any("the engine comes from the cache: built " in note for note in json.loads(again.out)["notes"])
+        assert any("the engine was taken from the cache: built " in note for note in json.loads(again.out)["notes"])
         assert (tmp_path / "again.engine").read_bytes() == full.engine("fp32").read_bytes()
         assert (tmp_path / "again.engine.json").is_file()
 
@@ -338,12 +338,12 @@ class TestVersionCompatible:
         assert (refused.code, "--allow-host-code" in refused.err) == (8, True), refused.err
         agree(full.json("predict", plan, full.images, "--allow-host-code"), full.expected, pixels=0.1, score=0.002)
         facts = full.json("inspect", plan)["facts"]
-        assert facts["runs here"] == "yes; needs --allow-host-code"
+        assert facts["runs here"] == "yes; requires --allow-host-code"
         assert facts["options"] == "version-compatible"
 
     def test_a_later_lean_runtime_predicts(self, lean: Commands) -> None:
         plan = lean.engine("portable")
-        assert lean.json("inspect", plan)["facts"]["runs here"] == "yes; needs --allow-host-code"
+        assert lean.json("inspect", plan)["facts"]["runs here"] == "yes; requires --allow-host-code"
         agree(lean.json("predict", plan, lean.images, "--allow-host-code"), lean.expected, pixels=0.1, score=0.002)
 
     def test_a_later_lean_runtime_refuses_other_engines(self, lean: Commands) -> None:

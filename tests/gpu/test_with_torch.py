@@ -117,7 +117,7 @@ def test_what_torch_gives_wrongly(open_engine):
     x = torch.rand(2, 3, 64, 64, device="cuda")
     with pytest.raises(UsageError, match="contiguous"):
         runner({"images": x.to(memory_format=torch.channels_last)})
-    with pytest.raises(UsageError, match="float16; the engine takes float32"):
+    with pytest.raises(UsageError, match="float16; the engine expects float32"):
         runner({"images": x.half()})
     with pytest.raises(UsageError, match="host memory"):
         runner({"images": x.cpu()})

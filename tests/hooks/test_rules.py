@@ -47,12 +47,12 @@ def test_no_one_jumps_the_order(option: str, fake_distribution: FakeDistribution
 
 def test_the_old_kind_of_wrapper(install_extension: Install) -> None:
     warning = warning_of("@hookimpl(hookwrapper=True)\ndef metrics(): yield\n", install_extension)
-    assert "hookwrapper=True is the old form (metrics)" in warning
+    assert "hookwrapper=True is not supported (metrics)" in warning
 
 
 def test_unknown_hooks_have_a_nearest(fake_distribution: FakeDistribution, install_extension: Install) -> None:
     source = "@hookimpl\ndef graph_pases(ctx, spec): return []\n"
-    assert "there is no hook 'graph_pases'" in warning_of(source, install_extension)
+    assert "unknown hook 'graph_pases'" in warning_of(source, install_extension)
     fake_distribution(
         "adaptrt-typo",
         {"adaptrt.adapters": {"typo": "typo"}},
@@ -65,7 +65,7 @@ def test_unknown_hooks_have_a_nearest(fake_distribution: FakeDistribution, insta
 
 def test_a_wrong_signature(install_extension: Install) -> None:
     warning = warning_of("@hookimpl\ndef metrics(ctx, spec, shapes): return []\n", install_extension)
-    assert "ext (adaptrt-ext 1.0) does not match the hooks" in warning
+    assert "ext (adaptrt-ext 1.0) does not match the hook specifications" in warning
     assert "shapes" in warning
     assert "\n" not in warning
 
@@ -201,7 +201,7 @@ def test_an_adapter_that_raises_is_named(hook: str, tiny: str, fake_distribution
 def test_an_adapter_with_a_wrong_signature_is_an_error(fake_distribution: FakeDistribution) -> None:
     source = "from adaptrt import hookimpl\n@hookimpl\ndef load_model(context): pass\n"
     fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": source})
-    with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) does not match the hooks: .*context"):
+    with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) does not match the hook specifications: .*context"):
         open_session("bad")
 
 
@@ -352,7 +352,7 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
     [
         (
             "image=replace(spec.image, input='photos')",
-            "from model_spec whose image goes to 'photos', which is not an input",
+            "from model_spec whose image is assigned to 'photos', which is not an input",
         ),
         ("decoder=DecoderSpec('yollo')", "Unknown decoder 'yollo'"),
     ],

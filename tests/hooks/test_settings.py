@@ -93,7 +93,7 @@ def test_a_module_that_was_asked_for_and_is_not_there(module: str, tiny: str, tm
 
 def test_a_module_named_twice(tiny: str, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("")
-    with pytest.raises(PluginError, match=r"mine.py .* does not match the hooks"):
+    with pytest.raises(PluginError, match=r"mine.py .* does not match the hook specifications"):
         open_session("tiny", settings_file(tmp_path, "[plugins]\nmodules = ['mine.py', 'mine.py']\n"))
 
 

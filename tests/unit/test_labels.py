@@ -29,7 +29,7 @@ def test_labels(tmp_path: Path, name: str, text: str) -> None:
 @pytest.mark.parametrize("text", ["{", '"cat"', '{"cat": 0}', "[" * 100_000])
 def test_files_that_hold_no_labels(tmp_path: Path, text: str) -> None:
     (tmp_path / "labels.json").write_text(text)
-    with pytest.raises(UsageError, match="not a JSON list of names"):
+    with pytest.raises(UsageError, match="not a JSON list of label names"):
         read_labels(tmp_path / "labels.json")
 
 

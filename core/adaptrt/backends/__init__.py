@@ -1,1 +1,1 @@
-"""Where a converted model runs: one folder for each backend."""
+"""Backends that build and run converted models: one folder for each."""

@@ -73,10 +73,10 @@ def target_of(request: Request) -> Target:
     asked = target_named(request.target) if request.target else None
     if asked is not None and not any(asked.name in one.backend.targets for one in chosen):
         builder = next((one for one in BACKENDS.all() if asked.name in one.targets), None)
-        takes = "; ".join(f"{one.backend.title} takes {', '.join(sorted(one.backend.targets))}" for one in chosen)
+        takes = "; ".join(f"{one.backend.title} supports {', '.join(sorted(one.backend.targets))}" for one in chosen)
         raise UsageError(
-            f"--target {asked.name} and {_flags(chosen)} contradict each other: {takes}.",
-            hint=f"Give --to {builder.suffixes[0].split('.')[1]}, or leave out --target." if builder else None,
+            f"--target {asked.name} and {_flags(chosen)} conflict: {takes}.",
+            hint=f"Use --to {builder.suffixes[0].split('.')[1]}, or remove --target." if builder else None,
         )
     own = [target_for(one.backend, asked or next(iter(one.backend.targets.values()))) for one in chosen]
     for target in [asked] if asked is not None else own:
@@ -84,7 +84,7 @@ def target_of(request: Request) -> Target:
             return target
     each = "; ".join(f"{one.title}: opset {one.newest_opset}, {one.exporter or 'either'} exporter" for one in own)
     raise UsageError(
-        f"{_flags(chosen)} need graphs for different targets ({each}).", hint="Run a separate conversion for each."
+        f"{_flags(chosen)} require graphs for different targets ({each}).", hint="Run a separate conversion for each."
     )
 
 
@@ -105,7 +105,7 @@ def _flags(chosen: Sequence[Chosen]) -> str:
 
 
 def default_target() -> Target:
-    """What graphs are made for if nothing is requested: the first target of a default backend."""
+    """The target of graphs if none is requested: the first target of a default backend."""
     return next(target for backend in default_backends() for target in backend.targets.values())
 
 
@@ -122,7 +122,7 @@ def expressions(request: Request, precision: Precision | None = None) -> dict[st
 
 
 def wants_reduced_graph(request: Request) -> bool:
-    """Whether to write a graph with casts: some backend takes this precision from the graph."""
+    """Whether to write a graph with casts: at least one backend reads this precision from the graph."""
     precision = precision_named(request.precision)
     return precision.form == "cast" and any(one.graph for one in expressions(request, precision).values())
 

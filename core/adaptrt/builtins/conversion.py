@@ -1,4 +1,4 @@
-"""Defaults of the hooks on the way from a model to an engine."""
+"""Default hooks of a conversion."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
         from adaptrt.vision.examples import example_arrays
     except ImportError as error:
         raise DependencyError(
-            f"A graph in {precision.name} cannot be written here: {error}.",
+            f"Writing a graph in {precision.name} requires packages that are not installed: {error}.",
             hint="Install it: pip install 'adaptrt[export]'",
         ) from error
 

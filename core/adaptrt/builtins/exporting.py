@@ -1,4 +1,4 @@
-"""The default export: the exporter that was chosen, with ``auto`` the other one too where the first fails."""
+"""The default export: the chosen exporter; with ``auto``, also the other one if the first fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from adaptrt.specs import ModelSpec
 
 
 def export(ctx: Conversion, model: nn.Module, inputs: Mapping[str, torch.Tensor], spec: ModelSpec) -> Path:
-    """A valid graph whose axes are those of the spec. Tracing hazards become findings, with whether samples decide them."""
+    """A valid graph with the axes of the spec. Tracing hazards become findings, with whether the samples exercise them."""
     path = ctx.workdir / "exported.onnx"
     plan = _exporters(ctx, model, spec)
     tried: list[Exporter] = []
@@ -84,17 +84,17 @@ def _attempt(
             ctx.findings.extend(hazards.findings(at))
         other: Exporter = "dynamo" if exporter == "torchscript" else "torchscript"
         if other not in tried and (other == "torchscript" or takes_dynamo(model)):
-            error.hint = f"{error.hint or ''} Or try --exporter {other}.".strip()
+            error.hint = f"{error.hint or ''} Alternatively, try --exporter {other}.".strip()
         raise
     return hazards
 
 
 def _failure(failures: list[ExportError]) -> ExportError:
-    """The first failure is that of the exporter that suits the model best; the others are told with it."""
+    """The first failure, from the preferred exporter, with the messages of the others appended."""
     first, *others = failures
     if not others:
         return first
-    said = " ".join(f"The other exporter fails too: {other.message}" for other in others)
+    said = " ".join(f"The other exporter also fails: {other.message}" for other in others)
     hints = [failure.hint or "" for failure in failures]
-    hint = next((one for one in hints if one and not one.startswith("--debug")), first.hint)
+    hint = next((one for one in hints if one and not one.startswith("Use --debug")), first.hint)
     return ExportError(f"{first.message} {said}", hint=hint)

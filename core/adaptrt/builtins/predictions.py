@@ -1,4 +1,4 @@
-"""Defaults of the hooks around an image."""
+"""Default hooks for images: preprocessing, postprocessing and metrics."""
 
 from __future__ import annotations
 

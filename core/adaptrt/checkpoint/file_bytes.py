@@ -46,7 +46,7 @@ class FileBytes:
         while view:
             count = self.file.readinto(view)
             if not count:
-                raise PickleError("the file ends early")
+                raise PickleError("the file is truncated")
             view = view[count:]
         return start + target.nbytes
 

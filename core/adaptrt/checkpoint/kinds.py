@@ -26,7 +26,7 @@ def check_kind(path: Path) -> Literal["zip", "legacy"]:
         seen = islice(path.rglob("*"), 2000)  # it may be an entire disk
         found = sorted(str(file.relative_to(path)) for file in seen if file.suffix in CHECKPOINT_SUFFIXES)[:3]
         hint = (
-            f"Name the file in it: {', '.join(found)}"
+            f"Specify a file in it: {', '.join(found)}"
             if found
             else f"It contains no checkpoint ({', '.join(CHECKPOINT_SUFFIXES)})."
         )
@@ -71,7 +71,7 @@ def _safetensors_header(path: Path, head: bytes) -> bool:
 def _other_kind(path: Path, head: bytes) -> tuple[str, str | None] | None:
     """The kind of a file that is not a checkpoint, with a hint."""
     if _safetensors_header(path, head):
-        return "a safetensors file", "It contains weights without their network: use it where a state dict is expected."
+        return "a safetensors file", "It contains weights without a network. Use it where a state dict is expected."
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer", "Fetch the file itself: git lfs pull"
     if head[:4] in (b"ftrt", b"ptrt"):
@@ -89,11 +89,11 @@ def _other_kind(path: Path, head: bytes) -> tuple[str, str | None] | None:
     if head.startswith(b"\x89HDF"):
         return "an HDF5 file (Keras, TensorFlow)", None
     if head.startswith((b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"7z\xbc\xaf")):
-        return "a compressed archive", "Unpack it first."
+        return "a compressed archive", "Extract it first."
     if head[257:262] == b"ustar":
-        return "a tar archive", "Unpack it first, or save it again with torch 1.6 or later."
+        return "a tar archive", "Extract it first, or save it again with torch 1.6 or later."
     if _is_text(head):
-        return "a text file", "A model is a binary file; pass a config where a config is expected."
+        return "a text file", "A checkpoint is a binary file. Pass a config where a config is expected."
     return None
 
 
@@ -127,6 +127,6 @@ def zip_kind(path: Path, names: Iterable[str]) -> str:
         listed = ", ".join(names[:3]) or "nothing"
         raise CheckpointError(
             f"{path} is a zip archive, but not a checkpoint (it contains {listed}{', ...' if len(names) > 3 else ''}).",
-            hint="If the checkpoint is inside, unpack it first.",
+            hint="If the checkpoint is inside, extract it first.",
         )
     return found[0]

@@ -30,7 +30,7 @@ def _list(values: Any = ()) -> list[Any]:
 
 def _sequence(values: Any) -> Any:
     if not isinstance(values, (list, tuple, set, frozenset)):
-        raise PickleError(f"a container is made of {type(values).__name__}")
+        raise PickleError(f"a container is created from {type(values).__name__}")
     return values
 
 
@@ -52,7 +52,7 @@ def _frozenset(values: Any = ()) -> frozenset[Any]:
 def _pairs(values: Any = ()) -> list[tuple[Any, Any]]:
     pairs = list(values.items()) if isinstance(values, dict) else list(_sequence(values))
     if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
-        raise PickleError("a dict is not made of pairs")
+        raise PickleError("a dict is not created from pairs")
     return [(checked_key(key), value) for key, value in pairs]
 
 
@@ -122,7 +122,7 @@ def _new_object(kind: Any, *args: Any) -> InertObject:
 def _dtype(name: Any, *_: Any) -> np.dtype[Any]:
     dtype = np.dtype(name) if isinstance(name, str) and "," not in name else None
     if dtype is None or dtype.kind not in PLAIN_KINDS:
-        raise PickleError("a numpy dtype that is not plain")
+        raise PickleError("a numpy dtype that is not a plain type")
     return dtype
 
 

@@ -88,7 +88,7 @@ class Storages:
 
     def fill(self, keys: Any, machine: Machine, data: FileBytes) -> None:
         if not isinstance(keys, list) or {str(key) for key in keys} != set(self.roots):
-            raise PickleError("the storages listed are not the storages used")
+            raise PickleError("the listed storages differ from those in use")
         for key in keys:
             storage = self.roots[str(key)]
             count = machine.unpack(struct.Struct("<q"))

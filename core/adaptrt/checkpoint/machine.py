@@ -83,7 +83,7 @@ class Machine:
     def take(self, count: int) -> bytes:
         end = self.position + count
         if count < 0 or end > len(self.data):
-            raise PickleError("the pickle ends early")
+            raise PickleError("the pickle is truncated")
         if count > MAX_ITEM:
             raise PickleError(f"one item of the pickle has {count} bytes")
         taken = self.data[self.position : end]
@@ -93,7 +93,7 @@ class Machine:
     def line(self) -> bytes:
         end = self.data.find(b"\n", self.position)
         if end < 0:
-            raise PickleError("the pickle ends early")
+            raise PickleError("the pickle is truncated")
         taken = self.data[self.position : end]
         self.position = end + 1
         return taken
@@ -106,13 +106,13 @@ class Machine:
     def pop(self) -> Any:
         value = self.stack.pop()
         if value is Mark:
-            raise PickleError("a group is left open")
+            raise PickleError("a group is not closed")
         return value
 
     def top(self) -> Any:
         value = self.stack[-1]
         if value is Mark:
-            raise PickleError("a group is left open")
+            raise PickleError("a group is not closed")
         return value
 
     def pop_group(self) -> list[Any]:
@@ -121,7 +121,7 @@ class Machine:
                 group = self.stack[index + 1 :]
                 del self.stack[index:]
                 return group
-        raise PickleError("a group was never opened")
+        raise PickleError("a group was not opened")
 
     # names, calls, state
 
@@ -146,7 +146,7 @@ class Machine:
         # Constructors copy, and repeating a memoized argument takes only two bytes in the file.
         self.copied += sum(len(arg) for arg in args if isinstance(arg, (str, bytes, bytearray, list, tuple, dict, set)))
         if self.copied > 16 * min(len(self.data), MAX_ITEM) + 65536:
-            raise PickleError("the same data is copied again and again")
+            raise PickleError("the same data is copied too many times")
         return function.call(*args)
 
     def load_persistent(self, identity: Any) -> Any:

@@ -250,7 +250,7 @@ def next_object(machine: Machine) -> Any:
         if code == STOP:
             result = machine.pop()
             if machine.stack:
-                raise PickleError("the pickle ends with a wrong stack")
+                raise PickleError("the stack is invalid at the end of the pickle")
             return result
         operation = OPERATIONS.get(code)
         if operation is None:

@@ -58,7 +58,7 @@ def _zip(path: Path) -> Outline:
     with archive:
         info = archive.getinfo(zip_kind(path, archive.namelist()) + "data.pkl")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise PickleError("it was compressed after torch wrote it; unpack it and zip it without compression")
+            raise PickleError("it was compressed after torch wrote it; extract it and zip it without compression")
         if info.file_size > MAX_PICKLE:
             raise PickleError(f"its pickle has {info.file_size} bytes")
         machine = _Outliner(archive.read(info))
@@ -122,7 +122,7 @@ def _from_type(_function: Any, _kind: Any, args: Any, _state: Any = None) -> Any
 def _dict(values: Any = ()) -> OrderedDict[Any, Any]:
     pairs = list(values.items()) if isinstance(values, dict) else values
     if not isinstance(pairs, (list, tuple)) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):  # fmt: skip
-        raise PickleError("a dict is not made of pairs")
+        raise PickleError("a dict is not created from pairs")
     return OrderedDict((checked_key(key), value) for key, value in pairs)
 
 

@@ -23,8 +23,8 @@ def read_checkpoint(path: str | os.PathLike[str], *, inert: Sequence[str] = (), 
 
     Tensors (on the CPU, no gradient, sharing storage as saved), plain containers, numpy arrays, paths and dates are
     restored. Names that ``inert`` covers, exactly or as a dotted prefix (``"models"``), become
-    ``InertName`` and ``InertObject``. Anything else is a ``CheckpointError`` that lists every name the file wants, and
-    so is every kind of damaged or foreign file.
+    ``InertName`` and ``InertObject``. Anything else is a ``CheckpointError`` that lists every name that the file requires, as
+    is every kind of damaged or unknown file.
 
     With ``trust`` (``--trust-checkpoint``), ``torch.load`` reads the file, which runs any code in it.
     """
@@ -68,7 +68,7 @@ def _refuse(path: Path, machines: Sequence[Machine]) -> None:
     names = [name for machine in machines for name in machine.refused]
     if names:
         shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-        raise CheckpointError(f"{path} wants to import what plain weights do not need: {shown}.", hint=_hint(names))
+        raise CheckpointError(f"{path} imports names that plain weights do not require: {shown}.", hint=_hint(names))
 
 
 def _hint(names: Sequence[str]) -> str:
@@ -77,4 +77,4 @@ def _hint(names: Sequence[str]) -> str:
     if not packages:
         return TRUST
     whose = " or ".join(sorted(packages)[:3])
-    return f"If it is a model of {whose}, use that framework's adapter: adaptrt adapters. {TRUST}"
+    return f"If it is a model of {whose}, use the adapter of that framework (to list all: adaptrt adapters). {TRUST}"

@@ -1,4 +1,4 @@
-"""Modules beside what the user named: configs and model files import what lies next to them."""
+"""Module search path: configs and model files import modules next to them."""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ def _view(data: torch.Tensor, dtype: torch.dtype, offset: Any, size: Any, stride
         last += (extent - 1) * step
         count *= extent
     if (count and last >= available) or offset > available:
-        raise PickleError("a tensor reaches beyond its storage")
+        raise PickleError("a tensor extends beyond its storage")
     if count > available and count * dtype.itemsize > EXPANDED_LIMIT:
-        raise PickleError("a tensor claims far more values than the file holds")
+        raise PickleError("a tensor declares far more values than the file contains")
     typed = data[: available * dtype.itemsize].view(dtype)
     return typed.as_strided(size, stride, offset)

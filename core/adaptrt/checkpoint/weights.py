@@ -48,13 +48,13 @@ def fill_model(
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise CheckpointError(
-            f"{source} does not match {network}: {wrong[0]} is {list(tensors[wrong[0]].shape)} in the file, "
+            f"{source} does not match {network}: {wrong[0]} is {list(tensors[wrong[0]].shape)} in the file, but "
             f"{list(own[wrong[0]].shape)} in the network{more}.",
             hint=shape_hint(wrong) if shape_hint else hint,
         )
     if own and len(missing) == len(own):
         raise CheckpointError(
-            f"{source} has no tensor of {network}: it contains {_some(list(tensors))}, the network {_some(list(own))}.",
+            f"{source} contains no tensor of {network}: it has {_some(list(tensors))}, but the network has {_some(list(own))}.",
             hint=did_you_mean(missing[0], left_over) or hint,
         )
     parts = [f"{verb} {_some(names)}" for verb, names in (("lacks", missing), ("has unused", left_over)) if names]

@@ -48,7 +48,7 @@ class Storages:
     def entry(self, name: str) -> bytes:
         info = self.archive.getinfo(self.prefix + name)
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-            raise PickleError("it was compressed after torch wrote it; unpack it and zip it without compression")
+            raise PickleError("it was compressed after torch wrote it; extract it and zip it without compression")
         if info.file_size > self.budget:
             raise PickleError("its entries are declared larger than the file")
         self.budget -= info.file_size
@@ -65,7 +65,7 @@ class Storages:
             self.loaded[key] = self._read(f"data/{key}", kind.dtype)
         data = self.loaded[key]
         if count < 0 or count * kind.itemsize > len(data):
-            raise PickleError(f"storage {key} is shorter than it should be")
+            raise PickleError(f"storage {key} is truncated")
         return Storage(data[: count * kind.itemsize], kind.dtype)
 
     def _read(self, name: str, dtype: torch.dtype) -> torch.Tensor:

@@ -50,7 +50,7 @@ def installed_adapters(*, check: bool = False) -> list[dict[str, Any]]:
         others = [other.source for other in found if other.name == candidate.name and other is not candidate]
         problems = candidate.problems()
         if others:
-            problems.append(f"{candidate.name} is claimed by {' and '.join(others)} too: uninstall one")
+            problems.append(f"{candidate.name} is also claimed by {' and '.join(others)}: uninstall one of them")
         if check and not problems:
             problem = import_problem(candidate)
             problems += [problem] if problem else []
@@ -100,13 +100,13 @@ def import_problem(candidate: Candidate) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except subprocess.TimeoutExpired:
-        return "its import does not finish within 120 s"
+        return "importing it timed out after 120 s"
     if done.returncode == 0 and done.stdout.endswith(DONE):
         return None
     if done.returncode < 0:
-        return f"its import crashes Python ({signal.Signals(-done.returncode).name})"
+        return f"importing it crashes Python ({signal.Signals(-done.returncode).name})"
     lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"its import ends the process with code {done.returncode}"
+    return lines[-1] if lines else f"importing it exits with code {done.returncode}"
 
 
 def _not_installed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ EXAMPLES = (
 def adoption_flags(command: F) -> F:
     """``--decoder``, ``--imgsz`` and ``--names``."""
     for decorate in (
-        option("--names", metavar="FILE", section=FOREIGN, help="Class names, one a line, or a JSON list."),
+        option("--names", metavar="FILE", section=FOREIGN, help="Class names: one per line, or a JSON list."),
         option("--imgsz", metavar="SIZE", section=FOREIGN, help="Input size: 640, or 800x1216 (height x width).  [default: the file's]"),
         option("--decoder", metavar="NAME", section=FOREIGN, shell_complete=complete_decoders, help="How to read the outputs: yolo, yolo_anchor, efficient_nms ...  [default: recognized from the file]"),
     ):  # fmt: skip
@@ -65,10 +65,10 @@ def adopt(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Write a copy of the ONNX FILE that holds its pre- and postprocessing.
+    """Write a copy of the ONNX FILE with its pre- and postprocessing.
 
-    The copy works with predict, evaluate and build like a file that adaptrt wrote. What it computes is not verified, since
-    the model that it comes from is not known.
+    The copy works with predict, evaluate and build like a file that adaptrt wrote. Its outputs are not verified, because
+    the original model is unknown.
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.options import parse_pairs

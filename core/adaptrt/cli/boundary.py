@@ -31,7 +31,7 @@ class Terminated(BaseException):
     """A signal that asks the process to end; raised so that every caller cleans up."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"Ended by {signal.Signals(number).name}")
+        super().__init__(f"Terminated by {signal.Signals(number).name}")
         self.exit_code = 128 + number
 
 
@@ -129,7 +129,7 @@ def _failure_of(error: BaseException, name: str) -> _Failure:
         return _Failure("OutputError", f"{error.strerror}{where}.", None, OutputError.exit_code)
     if isinstance(error, MemoryError):
         return _Failure(
-            "ModelError", "Out of memory.", "The file needs more memory than is available.", ModelError.exit_code
+            "ModelError", "Out of memory.", "The file requires more memory than is available.", ModelError.exit_code
         )
     message = f"internal error: {type(error).__name__}: {error}"
     return _Failure("InternalError", message, "Run it again with --debug and report the output.", 1)

@@ -43,7 +43,7 @@ EXAMPLES = (
 @general_options
 @click.pass_context
 def build(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
-    """Build a TensorRT engine from any ONNX FILE; no adapter is needed.
+    """Build a TensorRT engine from any ONNX FILE, without an adapter.
 
     The engine's outputs are compared with those of the file in ONNX Runtime. If TensorRT is not installed, --precision
     fp16 and bf16 still write and check the graph in that precision.

@@ -16,7 +16,7 @@ _TITLE = "Commands"
 LS_EXAMPLES = (("adaptrt cache ls", "list cached results, most recently used first"),)
 PRUNE_EXAMPLES = (
     ("adaptrt cache prune", "remove everything except timing caches"),
-    ("adaptrt cache prune --older-than 30d --timing", "remove what was not used for 30 days, including timing caches"),
+    ("adaptrt cache prune --older-than 30d --timing", "remove results not used for 30 days, including timing caches"),
     ("adaptrt cache prune --max-size 5G", "keep the 5 GiB used most recently"),
 )
 _AGE = re.compile(r"(\d+)\s*([dhm])")
@@ -60,9 +60,9 @@ def ls(verbose: int, quiet: bool, as_json: bool) -> None:
 
 
 @click.command("prune", cls=Command, examples=PRUNE_EXAMPLES)
-@option("--older-than", metavar="AGE", help="Remove only what was not used for this time: 30d, 12h, 10m.")
+@option("--older-than", metavar="AGE", help="Remove only results not used for this long: 30d, 12h, 10m.")
 @option("--max-size", metavar="SIZE", help="Keep the most recently used, up to this size: 5G, 500M.")
-@option("--timing", is_flag=True, help="Also remove timing caches; the next builds measure again.")
+@option("--timing", is_flag=True, help="Also remove timing caches; later builds measure again.")
 @general_options
 def prune(older_than: str | None, max_size: str | None, timing: bool, verbose: int, quiet: bool, as_json: bool) -> None:
     """Remove cached results: all, or those not used recently."""
@@ -128,5 +128,5 @@ def _age(text: str) -> float:
 
     match = _AGE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--older-than {text!r} cannot be read.", hint="For example: 30d, 12h or 10m.")
+        raise UsageError(f"Invalid value for --older-than: {text!r}.", hint="For example: 30d, 12h or 10m.")
     return int(match[1]) * _SECONDS[match[2]]

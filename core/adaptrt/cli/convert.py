@@ -23,7 +23,7 @@ EXAMPLES = (
     ("adaptrt convert --adapter yolov5 best.pt --imgsz 800x1216 --batch 1:8:16", "another size; batches of 1 to 16"),
     (
         "adaptrt convert --adapter yolov5 best.pt --shape images=1..16@8x3x640x640 -o out/shop.onnx",
-        "the same batch, in the shape language",
+        "the same batch in shape syntax",
     ),
     ("adaptrt convert --adapter yolov5 best.pt --set conf=0.4 --dry-run", "print the plan without converting"),
 )
@@ -47,7 +47,7 @@ class ConvertCommand(Command):
 @option("--weights", "--checkpoint", metavar="FILE", section=FILES, help="Weights, if SOURCE is a configuration.")
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside SOURCE]")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=FILES, help="An option of the adapter or decoder.")  # fmt: skip
-@option("--trust-checkpoint", is_flag=True, section=FILES, help="Let the framework unpickle the file, which can run code in it.")  # fmt: skip
+@option("--trust-checkpoint", is_flag=True, section=FILES, help="Let the framework unpickle the file, which can run code contained in it.")  # fmt: skip
 @option("--dry-run", is_flag=True, section=FILES, help="Print the plan without loading the model. With -v: load it, and also print patches and graph passes.")  # fmt: skip
 @option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
 @option("--batch", "--batch-size", metavar="N", section=SHAPES, help="4, 1:16 or 1:8:16 (min:opt:max).")
@@ -70,7 +70,7 @@ class ConvertCommand(Command):
     "--simplify/--no-simplify", default=True, section=EXPORT, help="Simplify the graph with onnxsim.  [default: yes]"
 )
 @precision_flags(EXPORT)
-@option("--nms", metavar="[KIND]", is_flag=False, flag_value="cluster", section=NMS, help="End the graph in NMS (after SOURCE). cluster: ordinary operators, for every runtime; onnx: NonMaxSuppression; efficient: plugin EfficientNMS_TRT, for TensorRT 8 and 10.  [default: no NMS; without KIND: cluster]")  # fmt: skip
+@option("--nms", metavar="[KIND]", is_flag=False, flag_value="cluster", section=NMS, help="Append NMS to the graph; place this option after SOURCE. cluster: ordinary operators, for every runtime; onnx: NonMaxSuppression; efficient: plugin EfficientNMS_TRT, for TensorRT 8 and 10.  [default: no NMS; without KIND: cluster]")  # fmt: skip
 @option("--nms-rounds", type=int, metavar="N", section=NMS, help="Rounds of cluster: exact for chains of up to N+1 overlapping boxes.  [default: 20]")  # fmt: skip
 @option("--nms-candidates", type=int, metavar="N", section=NMS, help="Boxes with the best scores that are compared.  [default: 1000]")  # fmt: skip
 @option("--nms-schema", metavar="NAME", section=NMS, help="converged: also an output nms_converged; efficient: only the four of EfficientNMS.  [default: converged]")  # fmt: skip

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MODEL, DATA = "Models", "Images and results"
 
 EXAMPLES = (
-    ("adaptrt evaluate best.onnx --data val/", "top-1 and top-5; val/ has one folder per class"),
+    ("adaptrt evaluate best.onnx --data val/", "top-1 and top-5; val/ contains one folder per class"),
     (
         "adaptrt evaluate best.onnx --data val/ --backend eager,onnxruntime --adapter swin --source best.pth",
         "compared with the original model",
@@ -47,7 +47,7 @@ EXAMPLES = (
 @option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter used for the conversion.")
 @option("--source", metavar="SOURCE", section=MODEL, help="For eager: the source, as for `convert`.")
 @option("--weights", metavar="PATH", section=MODEL, help="For eager: the weights, as for `convert`.")
-@option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let its framework load the checkpoint, which may run code in it.")  # fmt: skip
+@option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let its framework load the checkpoint, which can run code contained in it.")  # fmt: skip
 @option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that contains host code.")
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
@@ -161,7 +161,7 @@ def evaluate(
         if max_loss is not None and loss > max_loss:
             raise VerificationError(
                 f"{name} loses {loss:.2f} points; at most {max_loss:g} are allowed.",
-                hint="To locate the loss, run adaptrt convert --verify full and look at the links of its report.",
+                hint="To locate the loss, run adaptrt convert --verify full and check the links in its report.",
             )
 
 
@@ -172,11 +172,13 @@ def _require_comparison(max_loss: float, subjects: list[Subject], *, counted: bo
     if math.isnan(max_loss):
         raise UsageError("--max-loss nan is not a valid number of points.", hint="For example: --max-loss 0.1")
     if not counted:
-        raise UsageError("--max-loss needs scores, and --format-only computes none.", hint="Omit one of them.")
+        raise UsageError(
+            "--max-loss requires scores, but --format-only does not compute any.", hint="Omit one of them."
+        )
     if len(subjects) < 2:
         only = f"{subjects[0].backend} {subjects[0].path.name}"
         raise UsageError(
-            f"--max-loss needs two results to compare; there is only {only}.",
+            f"--max-loss requires two results to compare; got only {only}.",
             hint="Pass two files, or for example: --backend eager,onnxruntime",
         )
 

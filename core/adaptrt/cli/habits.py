@@ -1,4 +1,4 @@
-"""Options of other tools, and what does the same here."""
+"""Options of other tools, and their equivalents in adaptrt."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ _WORDS: Mapping[str, str] = {
     "conf": "--conf",
     "iou": "--iou",
     "max_det": "--max-det",
-    "source": "the images, behind the file",
+    "source": "the list of images, after the file",
 }
 _THRESHOLDS = ("conf", "iou", "max_det")
 _SWITCHES: Mapping[str, tuple[str, str]] = {
-    "half": ("--precision fp16", "nothing: float32 is the default"),
-    "int8": ("--precision int8", "nothing: float32 is the default"),
+    "half": ("--precision fp16", "not needed: float32 is the default"),
+    "int8": ("--precision int8", "not needed: float32 is the default"),
     "dynamic": ("--dynamic batch,hw", "--dynamic none"),
     "save_txt": ("--save-txt", "nothing: files are written only on request"),
     "save_csv": ("--save-csv", "nothing: files are written only on request"),
@@ -69,20 +69,20 @@ _SWITCHES: Mapping[str, tuple[str, str]] = {
 
 
 def flag_here(flag: str) -> str:
-    """A sentence about another tool's option; empty if it is not known."""
+    """A sentence about another tool's option; empty if it is unknown."""
     if flag not in _FLAGS:
         return ""
     tool, here = _FLAGS[flag]
-    return f"{flag} of {tool} is here: {here}."
+    return f"{flag} is an option of {tool}; in adaptrt: {here}."
 
 
 def words_here(words: Sequence[str], options: Container[str]) -> str:
     """A sentence about arguments in the syntax of ``yolo`` (``format=engine half=True``); empty if none are.
 
-    ``options`` are those of the command; thresholds without an option of their own are set with ``--set``.
+    ``options`` are those of the command; thresholds without a separate option are set with ``--set``.
     """
     found = [said for word in words if (said := _word_here(word, options))]
-    return f"Arguments of yolo are options here: {'; '.join(found)}." if found else ""
+    return f"adaptrt uses options instead of yolo arguments: {'; '.join(found)}." if found else ""
 
 
 def _word_here(word: str, options: Container[str]) -> str:

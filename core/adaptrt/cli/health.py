@@ -39,7 +39,7 @@ def examine() -> dict[str, Any]:
     if not gpus:
         engines["missing"].append(f"no NVIDIA GPU: {no_gpu}")
     if not rtx["missing"] and not can_build(RTX):  # the requirements hold for one platform only
-        rtx["missing"].append(f"TensorRT-RTX needs {RTX.needs}")
+        rtx["missing"].append(f"TensorRT-RTX requires {RTX.needs}")
     broken = [
         f"adapter {adapter['name']} ({adapter['distribution']} {adapter['version']}): {problem}"
         + (f"; {adapter['install']}" if adapter["install"] else "")
@@ -73,7 +73,7 @@ def _unmet_of_extra(extra: str) -> list[str]:
     try:
         requirements = list(_requirements(extra))
     except metadata.PackageNotFoundError:  # on PYTHONPATH only
-        return ["its requirements are unknown: adaptrt is not installed, only its source files were found"]
+        return ["its requirements are unknown, because adaptrt is not installed: only its source files were found"]
     problems = []
     for requirement in requirements:
         names = (requirement.name, *_ALSO.get(requirement.name, ()))
@@ -109,10 +109,10 @@ def find_gpus() -> tuple[list[dict[str, str]], str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return [], f"nvidia-smi does not answer: {error}"
+        return [], f"nvidia-smi failed: {error}"
     rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines() if line.count(",") == 3]
     if done.returncode or not rows:
-        return [], ((done.stderr or done.stdout).strip().splitlines() or ["nvidia-smi lists none"])[0]
+        return [], ((done.stderr or done.stdout).strip().splitlines() or ["nvidia-smi lists no GPU"])[0]
     return [dict(zip(("name", "driver", "memory", "compute"), row, strict=True)) for row in rows], ""
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from adaptrt.specs.targets import Target
 
 EXAMPLES = (
-    ("adaptrt lint best.onnx", "what TensorRT would have problems with, and the line of Python that caused it"),
+    ("adaptrt lint best.onnx", "problems for TensorRT, with the line of Python code behind each"),
     ("adaptrt lint model.onnx --target 8 --fail-on warning", "for TensorRT 8.6; exit code 7 on a warning, for CI"),
     ("adaptrt lint model.onnx --target rtx", "what TensorRT-RTX rejects or cannot run"),
 )
@@ -86,5 +86,5 @@ def lint_file(path: Path, target: Target) -> list[Finding]:
     except Exception as error:  # any file can be passed, and a malformed attribute can make any rule fail
         raise GraphError(
             f"{path.name} cannot be checked: {type(error).__name__}: {error}.",
-            hint="Check it with onnx.checker; --debug shows where the check stopped.",
+            hint="Check the file with onnx.checker. Use --debug to show the full traceback.",
         ) from error

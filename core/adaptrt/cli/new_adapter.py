@@ -61,7 +61,7 @@ def write_adapter(name: str, folder: Path) -> list[Path]:
         raise UsageError(f"{name!r} is not a valid adapter name.", hint=f"Use lower case, digits and dashes: {close}")
     taken = _taken(name)
     if taken is not None:
-        raise UsageError(f"The adapter {name!r} already exists in {taken}.", hint=f"Choose another: {name}-2")
+        raise UsageError(f"The adapter {name!r} already exists in {taken}.", hint=f"Choose another name: {name}-2")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} already exists.", hint="Choose another folder with -o; nothing was written.")
     package = f"adaptrt_{name.replace('-', '_')}"

@@ -133,7 +133,7 @@ def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
             if wants_reduced_graph(request)
             else f"not run: {why_float32(request, precision_named(request.precision))}"
         )
-    return "runs if an engine is built that can run here" if number == 4 else "runs"
+    return "runs if an engine is built that this machine can run" if number == 4 else "runs"
 
 
 def hook_lines(hooks: Mapping[str, Sequence[str]], wrappers: Mapping[str, Sequence[str]]) -> list[str]:
@@ -179,7 +179,7 @@ def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
         yield f"{title:<9}{text}"
     model = plan.get("model")
     if model is None:
-        decided = [("patches and graph passes", ["known once the model is loaded; -v loads it"])]
+        decided = [("patches and graph passes", ["unknown until the model is loaded; use -v to load it"])]
     else:
         from adaptrt.cli.plan_model import model_lines
 

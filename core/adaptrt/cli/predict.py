@@ -155,7 +155,7 @@ def predict(
 ) -> None:
     """Run a FILE written by adaptrt on IMAGES (files, folders, patterns).
 
-    Neither torch nor an adapter is needed: pre- and postprocessing are defined in the file. With --json, images are
+    Neither torch nor an adapter is required: pre- and postprocessing are defined in the file. With --json, images are
     drawn only if -o is given.
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr

@@ -51,10 +51,10 @@ def nms_from_flags(flags: Mapping[str, Any]) -> NmsRequest | None:
     if flags["nms"] is None:
         if given:
             name = next(iter(given)).replace("_", "-")
-            raise UsageError(f"--nms-{name} needs --nms.", hint="Add --nms after SOURCE.")
+            raise UsageError(f"--nms-{name} requires --nms.", hint="Add --nms after SOURCE.")
         return None
     if flags["nms"] != "cluster" and "rounds" in given:
-        raise UsageError(f"--nms {flags['nms']} has no rounds.", hint="Omit --nms-rounds.")
+        raise UsageError(f"--nms-rounds does not apply to --nms {flags['nms']}.", hint="Omit --nms-rounds.")
     return NmsRequest(flags["nms"], **given)
 
 
@@ -99,7 +99,7 @@ def _shapes(flags: Mapping[str, Any]) -> dict[str, tuple[Shape, ...]]:
     for name in sides:
         if name in shapes:
             raise ShapeError(
-                f"Input {name!r} is given by --shape and by --min-shape, --opt-shape or --max-shape.",
+                f"Input {name!r} has a --shape as well as a --min-shape, --opt-shape or --max-shape.",
                 hint="Use only one of the two forms for an input.",
             )
     return {**shapes, **sides}
@@ -110,7 +110,9 @@ def _names(text: str | None, flag: str) -> tuple[str, ...]:
         return ()
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) < len(names):
-        raise UsageError(f"{flag} {text!r} holds an empty or repeated name.", hint=f"For example: {flag} images,sizes")
+        raise UsageError(
+            f"{flag} {text!r} contains an empty or repeated name.", hint=f"For example: {flag} images,sizes"
+        )
     return names
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind on request: images with what was found in them, predictions as a file."""
+"""Optional outputs of an evaluation: images with predictions drawn, and a file of predictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawer:
-    """Draws into ``folder/<file>.<backend>/``; what scores at or below ``score`` is not drawn.
+    """Draws into ``folder/<file>.<backend>/``; predictions that score at or below ``score`` are not drawn.
 
     Images of one name from different folders are numbered in the order they come. ``written``: the folders.
     """
@@ -28,7 +28,7 @@ class Drawer:
     _names: dict[Path, str] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Make the folder; an ``OutputError`` before minutes are spent."""
+        """Create the folder, so that an ``OutputError`` is raised before the evaluation starts."""
         _make(self.folder, "--show-dir")
 
     def __call__(self, subject: Subject, example: Example, image: Any, prediction: Any, task: Task[Any]) -> None:
@@ -65,19 +65,19 @@ class ResultsFile:
     written: list[Path] = field(default_factory=list)
 
     def prepare(self) -> None:
-        """Make the folder; an ``OutputError`` before minutes are spent."""
+        """Create the folder, so that an ``OutputError`` is raised before the evaluation starts."""
         if self.path.suffix.lower() not in ("", ".json"):
             raise OutputError(
-                f"--format-only writes JSON, and {self.path.name} names another format.",
+                f"--format-only writes JSON, but {self.path.name} has another suffix.",
                 hint=f"Use --format-only {self.path.with_suffix('.json')}",
             )
         if self.path.is_dir():
-            raise OutputError(f"{self.path} is a folder.", hint="Name the file: --format-only results.json")
+            raise OutputError(f"{self.path} is a folder.", hint="Specify a file: --format-only results.json")
         place = self.path.resolve()
         if place.exists() and any(one.resolve() in (place, *place.parents) for one in self.inputs):
             raise OutputError(
-                f"{self.path} is what is evaluated, and would be overwritten.",
-                hint="Name another file: --format-only results.json",
+                f"{self.path} is an input of the evaluation and would be overwritten.",
+                hint="Specify another file: --format-only results.json",
             )
         _make(self.path.parent, "--format-only")
 

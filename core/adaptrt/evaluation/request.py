@@ -47,5 +47,5 @@ class EvaluationRequest:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise UsageError(
-                f"--limit {self.limit} must be at least 1.", hint="Give --limit 1 or more, or leave it out."
+                f"--limit must be at least 1; got {self.limit}.", hint="Use a larger value, or remove --limit."
             )

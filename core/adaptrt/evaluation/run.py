@@ -195,7 +195,9 @@ def _one(
         done += len(examples)
         on_progress(done, total)
     if not answers:
-        raise ImageError(f"No image of {evaluation.data} can be read.", hint="See the notes: damaged files?")
+        raise ImageError(
+            f"No image of {evaluation.data} can be read.", hint="The notes give the reason for each image."
+        )
     result.images = len(answers)
     return result, answers, values, scorer
 
@@ -214,8 +216,8 @@ def _batch(model: Model, asked: int | None) -> int:
         return axis.opt
     if asked not in axis and asked > axis.max:
         raise ShapeError(
-            f"{model.path.name} takes up to {axis.max} images at a time, not {asked}.",
-            hint=f"--batch {axis.max}, or convert it for larger batches.",
+            f"{model.path.name} supports up to {axis.max} images per batch; got {asked}.",
+            hint=f"Use --batch {axis.max}, or convert the model for larger batches.",
         )
     if asked < 1:
         raise ShapeError(f"--batch must be at least 1; got {asked}.")

@@ -24,7 +24,7 @@ class Subject:
     path: Path
 
     def require_backend(self) -> None:
-        """A ``DependencyError`` where the backend is not installed, before other backends run for minutes."""
+        """Raise a ``DependencyError`` if the backend is not installed, before other backends run."""
         backend = BACKENDS.find(self.backend) if self.backend != EAGER else None
         if isinstance(backend, ChecksRuntime):
             backend.check_runtime()
@@ -56,7 +56,7 @@ def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subj
     for path in files:
         require_model_file(path)
     if not files:
-        raise UsageError("No file was given.", hint="Give .onnx and .engine files that adaptrt wrote.")
+        raise UsageError("No file specified.", hint="Pass .onnx or .engine files that adaptrt wrote.")
     wanted = backends or list(dict.fromkeys(_backend_of(path) for path in files))
     subjects: list[Subject] = []
     for backend in dict.fromkeys(wanted):
@@ -70,7 +70,7 @@ def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
         if not reported:
             raise UsageError(
                 f"The pre- and postprocessing of {files[0].name} are unknown: no report next to it.",
-                hint="Keep <name>.report.json beside the file, or leave eager out of --backend.",
+                hint="Copy <name>.report.json next to the file, or remove eager from --backend.",
             )
         return reported[:1]
     found = [path for path in files if _backend_of(path) == backend]
@@ -82,7 +82,7 @@ def _files_for(backend: str, files: Sequence[Path]) -> list[Path]:
     if not beside:
         raise UsageError(
             f"Backend {backend} has no file to run: no {' or '.join(suffixes)} file found.",
-            hint=f"Give one, or leave {backend} out of --backend.",
+            hint=f"Pass one, or remove {backend} from --backend.",
         )
     return list(dict.fromkeys(beside))
 

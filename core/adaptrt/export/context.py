@@ -1,4 +1,4 @@
-"""What exporting changes of torch: the result of each change is compared in eager mode first, on and off."""
+"""Changes to torch that are active during export; each is first compared in eager mode, with and without it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def depends_on_context(model: nn.Module, inputs: Sequence[torch.Tensor]) -> bool
 
 
 class _Calls(TorchFunctionMode):
-    """While it is active torch takes no fast path, and calls the function in ``_ATTENTION`` instead."""
+    """While active, torch takes no fast path, and calls the function in ``_ATTENTION`` instead."""
 
     found = False
 

@@ -1,4 +1,4 @@
-"""The reference: the model itself, eager, in the precision it is given in."""
+"""The reference: the model itself in eager mode, in its own precision."""
 
 from __future__ import annotations
 

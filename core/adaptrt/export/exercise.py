@@ -1,5 +1,5 @@
-"""Whether samples decide about a tracing hazard: the model runs again, eager, and its ways are watched where the trace
-took one of several.
+"""Whether the samples exercise a tracing hazard: the model runs again in eager mode, and the paths that it takes are
+compared with the traced one.
 
 A condition is decided by the branches taken at its line, and an integer by its values. A floating-point value differs in
 every sample; what a comparison of outputs cannot show of it is a threshold in Python, so there the way through the whole

@@ -1,4 +1,4 @@
-"""Hazards of the dynamo exporter: it silently specializes a size to a constant, or one branch for every size."""
+"""Hazards of the dynamo exporter: it can silently specialize a size to a constant, or use one branch for every size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a model does not repeat itself: random numbers, or something that its forward writes."""
+"""Why a model is not deterministic: random numbers, or state that its forward modifies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adaptrt.export.state import changed, fingerprint, written_parts
 
 
 def why_unrepeatable(model: nn.Module, run: Callable[[], Any]) -> str:
-    """What two runs with the same inputs differ by, as a clause that follows "the model"."""
+    """Why two runs with the same inputs differ, as a clause that follows "the model"."""
     parts = random_modules(model, run)
     if parts:
         return f"draws random numbers in {', '.join(parts[:3])}"
@@ -23,8 +23,8 @@ def why_unrepeatable(model: nn.Module, run: Callable[[], Any]) -> str:
     run()
     written = written_parts(changed(before, fingerprint(model)))
     if written:
-        return f"reads what its forward writes: {', '.join(written[:3])}"
-    return "depends on something besides its inputs that is not on the model: a global variable, the time, or a file"
+        return f"reads state that its forward modifies: {', '.join(written[:3])}"
+    return "depends on something other than its inputs and its own state, such as a global variable, the time or a file"
 
 
 def random_modules(model: nn.Module, run: Callable[[], Any]) -> list[str]:

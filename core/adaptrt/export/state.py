@@ -1,4 +1,4 @@
-"""What a model is made of, as values that can be compared: parameters, buffers, attributes, hooks, and its code."""
+"""The state of a model as comparable values: parameters, buffers, attributes, hooks, and code."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _DEPTH = 4  # of containers in attributes
 
 
 def fingerprint(model: nn.Module) -> Fingerprint:
-    """By name ("buffer `norm.running_mean`", "attribute `calls`", "method `Block.forward`") a value that changes where the
-    thing does.
+    """A value for each part by name ("buffer `norm.running_mean`", "attribute `calls`", "method `Block.forward`"), which
+    changes when the part does.
 
-    Objects that are no plain values count by identity: what changes inside of them is not seen.
+    Objects that are not plain values are compared by identity; changes inside them are not detected.
     """
     found: dict[str, Any] = {}
     for path, module in model.named_modules():
@@ -47,13 +47,13 @@ def fingerprint(model: nn.Module) -> Fingerprint:
 
 
 def changed(before: Fingerprint, after: Fingerprint) -> list[str]:
-    """The names of what is new, gone or different."""
+    """Names that were added, removed or changed."""
     names = dict.fromkeys([*before, *after])
     return [name for name in names if name not in before or name not in after or before[name] != after[name]]
 
 
 def written_parts(names: list[str]) -> list[str]:
-    """Of these names those that a forward may write: parameters, buffers and attributes."""
+    """The names that a forward may modify: parameters, buffers and attributes."""
     return [name for name in names if name.startswith(("parameter", "buffer", "attribute"))]
 
 
@@ -84,5 +84,5 @@ def _tensor(value: torch.Tensor) -> Any:
 
 
 def attributes(names: Iterable[str]) -> list[str]:
-    """Of these names those of attributes, which a trace may leave changed: caches, mostly."""
+    """The names of attributes, which a trace may leave changed: mostly caches."""
     return [name for name in names if name.startswith("attribute")]

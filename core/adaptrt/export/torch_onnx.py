@@ -37,7 +37,7 @@ def export_onnx(
 ) -> HazardRecorder:
     """Export ``model`` to ``path``; exactly the dynamic axes of the spec are symbolic.
 
-    Returns the locations at which tracing converted tensors to Python numbers. The hint of an ``ExportError`` names no exporter in ``tried``.
+    Returns the locations at which tracing converted tensors to Python numbers. The hint of an ``ExportError`` does not suggest an exporter in ``tried``.
     """
     flat = FlatModel(model, len(spec.outputs) or None).eval()
     export = _export_dynamo if exporter == "dynamo" else _export_torchscript
@@ -61,7 +61,7 @@ def export_onnx(
             where = f"{', '.join(hazards.lines()[:3])}: "
         raise ExportError(
             f"torch.onnx.export ({exporter}, opset {opset}) failed: {where}{_cause(error)}",
-            hint=f"{_advice(error)}{other}--debug shows the whole traceback.",
+            hint=f"{_advice(error)}{other}Use --debug to show the full traceback.",
         ) from error
     return hazards
 
@@ -142,7 +142,7 @@ def _strided(spec: ModelSpec, name: str, axis: int) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporters; problems are raised as errors, found by the checks, or recorded."""
+    """Silence the exporters: problems are raised as errors, found by the checks, or recorded."""
     disabled = logging.root.manager.disable
     log_graph = torch._C._jit_onnx_log  # with verbose, prints the whole graph, bypassing sys.stdout
     setattr(torch._C, "_jit_onnx_log", lambda *_: None)  # noqa: B010
@@ -158,7 +158,7 @@ def _quiet() -> Iterator[None]:
 
 
 def takes_dynamo(model: nn.Module) -> bool:
-    """Whether the dynamo exporter takes it: a module of Python throughout."""
+    """Whether the dynamo exporter supports it: no part is TorchScript."""
     return not any(isinstance(module, torch.jit.ScriptModule) for module in model.modules())
 
 

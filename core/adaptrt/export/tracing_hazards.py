@@ -108,7 +108,7 @@ class HazardRecorder:
 
     @property
     def questions(self) -> dict[tuple[str, int], str]:
-        """The locations, with how, at which another value or branch would have led to another graph."""
+        """The locations at which another value or branch would have led to another graph, with the kind of conversion."""
         return {
             (hazard.file, hazard.line): hazard.how
             for hazard in self.hazards
@@ -122,7 +122,7 @@ class HazardRecorder:
         return [(one.file, one.line) for one in self.hazards if one.rule == "traced-size"]
 
     def _deliberate(self, hazard: _Hazard) -> bool:
-        """Whether an adapter or extension reads a size as a number: written for export, and compared at other sizes."""
+        """Whether the code belongs to an adapter or extension: it is written for export, and compared at other sizes."""
         if hazard.rule != "traced-size" or hazard.how == _CONVERSIONS["__bool__"]:
             return False
         return any(Path(hazard.file).is_relative_to(folder) for folder in self._folders)
@@ -139,16 +139,16 @@ class HazardRecorder:
     def findings(self, at: Callable[[str, int], SourceLocation]) -> list[Finding]:
         messages = {
             "traced-value": (
-                "data-dependent control flow in Python: {} is evaluated once, on the example inputs",
+                "data-dependent Python code: {} is evaluated once, on the example inputs",
                 _ADVICE_VALUE,
             ),
             "traced-size": (
-                "the size of a dynamic axis becomes a constant: {} keeps that of the example inputs",
+                "the size of a dynamic axis becomes a constant: {} keeps the size of the example inputs",
                 _ADVICE_SIZE,
             ),
             "trace-warning": (
-                "torch's tracer warns: {}",
-                "check the line; the trace keeps the values of the example inputs",
+                "warning from torch's tracer: {}",
+                "check this line; the trace keeps the values of the example inputs",
             ),
         }
         grouped: dict[tuple[str, str, bool | None], list[SourceLocation]] = {}

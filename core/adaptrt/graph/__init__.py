@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def float32_nodes(path: Path, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()) -> list[str]:
-    """Names of the nodes that stay float32 in whatever precision: what decodes boxes, and what ``--keep-fp32`` names.
+    """Names of the nodes that stay float32 in every precision: box decoding, and nodes selected with ``--keep-fp32``.
 
-    For extensions with a ``reduce_precision`` of their own. A ``UsageError`` tells of a pattern that matches nothing.
+    For extensions that implement ``reduce_precision``. Raises a ``UsageError`` if a pattern matches nothing.
     """
     from adaptrt.onnxfile.node_rules import kept_float32
     from adaptrt.onnxfile.reader import read_onnx

@@ -1,4 +1,4 @@
-"""float32 graphs to half precision, in the types of the graph itself: what TensorRT reads from version 10 on."""
+"""Convert float32 graphs to half precision through the types of the graph, as strongly typed TensorRT 10+ expects."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ _NARROW_RANGE = frozenset({"float16"})  # holds less than float32 does
 
 @dataclass
 class CastReport:
-    """What became of a graph: how many nodes compute in half, which stayed float32 by their reason, casts added;
-    ``flushed`` counts weights that are zero in half and were not before."""
+    """The result: ``low`` nodes in half precision, names of float32 nodes by reason (``kept``), and added ``casts``;
+    ``flushed`` counts nonzero weights that are zero in half precision."""
 
     low: int = 0
     kept: dict[str, list[str]] = field(default_factory=dict)
@@ -84,7 +84,7 @@ class CastReport:
     @property
     def note(self) -> str:
         kept = ", ".join(f"{len(names)} {reason}" for reason, names in self.kept.items() if names)
-        return f"{self.low} nodes in half, float32: {kept or 'none'}; {self.casts} casts"
+        return f"{self.low} nodes in half precision; float32: {kept or 'none'}; {self.casts} casts"
 
 
 def insert_casts(
@@ -125,7 +125,7 @@ def raise_opset(model: ir.Model, precision: Precision) -> ir.Model:
         raised = ir.from_proto(onnx.version_converter.convert_version(ir.to_proto(model), needed))
     except RuntimeError as error:
         raise GraphError(
-            f"The graph cannot be brought to opset {needed}, which {precision.onnx_type} needs: {error}",
+            f"The graph cannot be converted to opset {needed}, which {precision.onnx_type} requires: {error}",
             hint="Use --precision fp16, or export with --exporter dynamo.",
         ) from error
     carried = {value.name: node.metadata_props for node in model.graph.all_nodes() for value in node.outputs}
@@ -155,7 +155,7 @@ def keep_reasons(
     reasons: dict[int, str] = {}
     for node, known in zip(nodes, outline, strict=True):
         if known.name in named:
-            reasons[id(node)] = "asked for"
+            reasons[id(node)] = "requested"
         elif known.name in decoding:
             reasons[id(node)] = "box decoding"
         elif node.op_type in SENSITIVE:
@@ -165,7 +165,7 @@ def keep_reasons(
             or any(value in captured for value in node.outputs)
             or not low_places(node, precision, opset)[0]
         ):
-            reasons[id(node)] = "without half precision"
+            reasons[id(node)] = "no half-precision form"
         elif precision.onnx_type in _NARROW_RANGE and _leaves_range(node, ranges):
             reasons[id(node)] = "out of range"
     return reasons

@@ -1,4 +1,4 @@
-"""A graph with a fixed batch made dynamic in it, as far as rewriting constants goes. Whether it worked has to be tried."""
+"""Make the fixed batch of a graph dynamic by rewriting constants. Run the result to check that it worked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AXIS = "batch"
 
 
 def set_dynamic_batch(model: ir.Model) -> int:
-    """Make the first axis of inputs and outputs symbolic, in place; the batch that it was fixed at.
+    """Make the first axis of inputs and outputs symbolic, in place; returns the previous fixed batch.
 
     Inputs that share the first one's batch get it; constants that repeat the batch (targets of Reshape and Expand, sizes
     of Resize) are rewritten to follow it.
@@ -47,7 +47,7 @@ def set_dynamic_batch(model: ir.Model) -> int:
 
 
 def write_dynamic_batch(source: Path, destination: Path) -> None:
-    """The file with its batch made dynamic; whether it still is the same function has to be tried."""
+    """Write the file with a dynamic batch; the caller checks that it still computes the same function."""
     model = read_model(source)
     with _quiet():
         set_dynamic_batch(model)
@@ -56,7 +56,7 @@ def write_dynamic_batch(source: Path, destination: Path) -> None:
     except Exception as error:
         said = " ".join(str(error).split())
         raise GraphError(
-            f"{source.name} cannot be made dynamic in its batch: {said}",
+            f"The batch of {source.name} cannot be made dynamic: {said}",
             hint="Export the model again with a dynamic batch.",
         ) from error
     onnx.save(ir.to_proto(model), str(destination))
@@ -64,7 +64,7 @@ def write_dynamic_batch(source: Path, destination: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """onnx_ir logs tracebacks of what cannot be inferred; the check that comes afterwards says it in a line."""
+    """Silence onnx_ir, which logs a traceback for each failed inference; the check that follows reports it in one line."""
     logger = logging.getLogger("onnx_ir")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -78,18 +78,16 @@ def _fixed_batch(model: ir.Model) -> int:
     first = model.graph.inputs[0] if model.graph.inputs else None
     size = first.shape[0] if first is not None and first.shape is not None and len(first.shape) else None
     if first is None or size is None:
-        raise GraphError("The graph has no input with a batch axis.", hint="Leave out --set-dynamic-batch.")
+        raise GraphError("The graph has no input with a batch axis.", hint="Remove --set-dynamic-batch.")
     if not isinstance(size, int):
-        raise GraphError(
-            f"The batch of input {first.name!r} is dynamic already.", hint="Leave out --set-dynamic-batch."
-        )
+        raise GraphError(f"The batch of input {first.name!r} is already dynamic.", hint="Remove --set-dynamic-batch.")
     return size
 
 
 def _follow(
     model: ir.Model, node: ir.Node, position: int, rewrite: Callable[[list[int], int], list[int] | None]
 ) -> bool:
-    """Replace a constant shape that repeats the batch by one that follows it; whether there was one."""
+    """Replace a constant shape that repeats the batch by one that follows it; returns whether there was one."""
     data, target = node.inputs[0], node.inputs[position]
     constant = target.const_value if target is not None else None
     if data is None or data.shape is None or not len(data.shape) or constant is None:

@@ -1,4 +1,4 @@
-"""ONNX files and what is in them: reading, checking, completing, writing."""
+"""Read, check, complete and write ONNX files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def graph_of(path: Path, files: OnnxFiles) -> ir.Model:
 
 
 def require_order(graph: onnx.GraphProto, file: str, outer: frozenset[str] = frozenset()) -> None:
-    """Refuse a graph whose nodes cannot be put in an order: one that reads what nothing defines, or a cycle."""
+    """Reject a graph whose nodes cannot be ordered: one with an undefined value, or with a cycle."""
     given = {value.name for value in graph.input} | {value.name for value in graph.initializer}
     given |= {value.values.name for value in graph.sparse_initializer} | {""}
     made = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
@@ -60,7 +60,7 @@ def require_order(graph: onnx.GraphProto, file: str, outer: frozenset[str] = fro
     for index, node in enumerate(graph.node):
         unknown = next((name for name in node.input if not (name in made or name in known)), None)
         if unknown is not None:
-            raise GraphError(f"{file}: node {node.name!r} reads {unknown!r}, which nothing defines.", hint=_REPAIR)
+            raise GraphError(f"{file}: node {node.name!r} has an undefined input {unknown!r}.", hint=_REPAIR)
         makers = {made[name] for name in node.input if name in made and name not in given}
         waiting.append(len(makers))
         for maker in makers:
@@ -76,7 +76,7 @@ def require_order(graph: onnx.GraphProto, file: str, outer: frozenset[str] = fro
         raise GraphError(f"{file}: the graph has a cycle through node {stuck.name!r}.", hint=_REPAIR)
     missing = next((value.name for value in graph.output if not (value.name in made or value.name in known)), None)
     if missing is not None:
-        raise GraphError(f"{file}: the graph's output {missing!r} is defined by nothing.", hint=_REPAIR)
+        raise GraphError(f"{file}: graph output {missing!r} is undefined.", hint=_REPAIR)
     inside = known | made.keys()
     for node in graph.node:
         for attribute in node.attribute:
@@ -84,7 +84,7 @@ def require_order(graph: onnx.GraphProto, file: str, outer: frozenset[str] = fro
                 require_order(inner, file, inside)
 
 
-_REPAIR = "Check that the file is whole; convert the model again."
+_REPAIR = "Check that the file is complete, or convert the model again."
 
 
 def check_model(model: ir.Model) -> None:
@@ -124,9 +124,9 @@ def add_constant(model: ir.Model, name: str, array: NDArray[Any]) -> ir.Value:
 
 
 def require_symbolic_axes(model: ir.Model, spec: ModelSpec) -> None:
-    """Every axis asked to be dynamic is a symbol in the file, every other one the number asked for.
+    """Check that every requested dynamic axis is symbolic in the file, and every other axis has the requested size.
 
-    Exporters can freeze a dynamic axis to the size of the example without a word.
+    Exporters can silently specialize a dynamic axis to the size of the example input.
     """
     inputs = {value.name: value for value in model.graph.inputs}
     for tensor in spec.inputs:
@@ -134,24 +134,24 @@ def require_symbolic_axes(model: ir.Model, spec: ModelSpec) -> None:
         if value is None or value.shape is None:
             raise ExportError(
                 f"The exported graph has no input {tensor.name!r} (it has {', '.join(map(str, inputs))}).",
-                hint="The model does not use it; leave it out of the spec.",
+                hint="The model does not use this input. Remove it from the spec.",
             )
         if len(value.shape) != len(tensor.dims):
             raise ExportError(
                 f"Input {tensor.name!r} has {len(tensor.dims)} axes in the spec and {len(value.shape)} in the graph.",
-                hint="The exporter changed the input; see the report for its name and version.",
+                hint="The exporter changed this input. Its name and version are in the report.",
             )
         for axis, (size, dim) in enumerate(zip(value.shape, tensor.dims, strict=True)):
             if dim.dynamic and isinstance(size, int):
                 raise ExportError(
-                    f"Axis {axis} of input {tensor.name!r} was to be dynamic ({dim}), and the exporter froze it to {size}.",
-                    hint="The model's code reads this size as a number; patch that, or ask for a fixed axis.",
+                    f"Axis {axis} of input {tensor.name!r} was requested as dynamic ({dim}), but the exporter fixed it at {size}.",
+                    hint="The model reads this size as a Python number. Patch that code, or request a fixed axis.",
                 )
             if not dim.dynamic and size != dim.opt:
                 found = size if isinstance(size, int) else "dynamic"
                 raise ExportError(
-                    f"Axis {axis} of input {tensor.name!r} is fixed at {dim.opt} in the spec and {found} in the graph.",
-                    hint="Ask for this size with --shape.",
+                    f"Axis {axis} of input {tensor.name!r} is fixed at {dim.opt} in the spec but is {found} in the graph.",
+                    hint="Request this size with --shape.",
                 )
 
 
@@ -160,8 +160,8 @@ def complete_outputs(model: ir.Model, spec: ModelSpec) -> tuple[OutputSpec, ...]
     wanted, given = [output.name for output in spec.outputs], signature(model)[1]
     if wanted != given:
         raise ExportError(
-            f"The graph's outputs are {', '.join(map(str, given))}, the spec names {', '.join(wanted)}.",
-            hint="An export_onnx hook has to use the names of the spec, in its order.",
+            f"The outputs of the graph ({', '.join(map(str, given))}) differ from those of the spec ({', '.join(wanted)}).",
+            hint="The export_onnx hook must use the output names of the spec, in the same order.",
         )
     outputs = []
     for output, value in zip(spec.outputs, model.graph.outputs, strict=True):

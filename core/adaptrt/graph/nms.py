@@ -127,7 +127,7 @@ class _Nms(NodeWriter):
         dim = value.type.tensor_type.shape.dim[axis]
         stop = part.stop if part.stop is not None else dim.dim_value
         if stop <= part.start:
-            raise GraphError(f"The number of classes in output {part.output!r} is not known.")
+            raise GraphError(f"The number of classes in output {part.output!r} is unknown.")
         found = name
         if value.type.tensor_type.elem_type != TensorProto.FLOAT:
             found = self.op("Cast", found, to=TensorProto.FLOAT)
@@ -152,7 +152,7 @@ class _Nms(NodeWriter):
         return scores, classes
 
     def allowed(self, classes: int) -> NDArray[np.float32]:
-        """1 for each class that may be found."""
+        """1 for each requested class, 0 for the others."""
         wanted = self.plan.classes
         return np.array([wanted is None or label in wanted for label in range(classes)], np.float32)
 
@@ -257,7 +257,7 @@ class _Nms(NodeWriter):
         return self.op("Mul", confident, free)
 
     def _operator(self, boxes: str, scores: str, labels: str) -> tuple[str, str]:
-        """ONNX's NonMaxSuppression, over one class of boxes that are apart already."""
+        """ONNX's NonMaxSuppression with a single class: ``_shifted`` already separates the classes."""
         row = self.column(scores, 1)
         selected = self.op(
             "NonMaxSuppression",
@@ -308,7 +308,7 @@ class _Nms(NodeWriter):
         self._replace_outputs(values, shapes)
 
     def _append_plugin(self) -> None:
-        """TensorRT's plugin; it suppresses each class of a box on its own."""
+        """TensorRT's plugin; it suppresses each class of a box separately."""
         boxes, _ = self.part(self.layout.boxes)
         if self.layout.centers:
             center, half = self.slice(boxes, 2, 0, 2), self.op("Div", self.slice(boxes, 2, 2, 4), self.number(2))

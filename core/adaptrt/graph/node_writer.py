@@ -1,4 +1,4 @@
-"""Writes nodes and constants into an ONNX graph, in the form that its opset wants."""
+"""Writes nodes and constants into an ONNX graph, in the form that its opset requires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large every value of a graph gets on an input: one run of ONNX Runtime."""
+"""Measure the largest magnitude of every value in a graph with one run of ONNX Runtime."""
 
 from __future__ import annotations
 

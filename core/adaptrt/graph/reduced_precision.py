@@ -1,4 +1,4 @@
-"""An ONNX file in half precision, written and made checkable."""
+"""Write an ONNX file in half precision, and a float32 form of it for verification."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def write_reduced(
     keep_fp32: Sequence[str] = (),
     samples: Sequence[Mapping[str, NDArray[Any]]] = (),
 ) -> tuple[CastReport, list[str]]:
-    """Write the graph in half precision beside its float32 form; what became of it, and notes about it.
+    """Write the graph in half precision; returns the cast report, and notes.
 
-    ``samples`` are inputs to measure the range of every value on; without them, or where ONNX Runtime cannot run the
-    graph, ranges are not looked at.
+    ``samples`` are inputs for measuring the range of every value; without them, or if ONNX Runtime cannot run the
+    graph, ranges are not considered.
     """
     notes = []
     ranges: dict[str, float] = {}
@@ -48,7 +48,7 @@ def write_reduced(
     except Exception as error:
         raise GraphError(
             f"The graph in {precision.name} is not valid: {error}",
-            hint="Keep the node named there in float32 (--keep-fp32), or choose another --precision.",
+            hint="Keep that node in float32 (--keep-fp32), or choose another --precision.",
         ) from error
     write_model(model, destination)
     files.hold(destination, model)

@@ -16,7 +16,7 @@ from adaptrt.report import PassRecord
 def run_passes(
     model: ir.Model, passes: Sequence[Contributed], on_pass: Callable[[str], None] = lambda _: None
 ) -> tuple[ir.Model, list[PassRecord]]:
-    """The rewritten model, and what each pass did. A pass that breaks the graph is named in a ``GraphError``."""
+    """The rewritten model, and a record of each pass. A ``GraphError`` names a pass that breaks the graph."""
     records = []
     for contributed in passes:
         found = contributed.item
@@ -28,7 +28,7 @@ def run_passes(
             model = found.run(model) or model
             check_model(model)
             if signature(model) != names:
-                raise ValueError("it changed the names of inputs or outputs")
+                raise ValueError("the names of inputs or outputs changed")
         except AdaptrtError:
             raise
         except Exception as error:
@@ -37,7 +37,7 @@ def run_passes(
                 raise full from error
             raise GraphError(
                 f"Graph pass {found.name!r} ({contributed.plugin}) broke the graph: {type(error).__name__}: {error}",
-                hint="Leave it out (--no-simplify for onnxsim, or disable its plugin), and report it.",
+                hint="Disable the pass (--no-simplify for onnxsim, else disable its plugin), and report the problem to its author.",
             ) from error
         note = model.metadata_props.pop(f"adaptrt.note.{found.name}", "")
         records.append(

@@ -18,7 +18,7 @@ class OnnxFiles:
         self._hashes: dict[Path, tuple[Identity, str]] = {}
 
     def outline(self, path: Path) -> OnnxFile:
-        """What ``read_onnx`` reads of the file."""
+        """The outline that ``read_onnx`` returns."""
         key = path.absolute()
         found = self._outlines.get(key)
         if found is None or found[0] != identity_of(path.stat()):

@@ -56,7 +56,7 @@ def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
             operators = sorted({node.operator for node in nodes})
             raise UsageError(
                 f"--keep-fp32 {pattern!r} does not match any node.",
-                hint=f"It is searched in node names ({nodes[0].name if nodes else ''} ...) and matched against "
+                hint=f"The pattern is searched in node names ({nodes[0].name if nodes else ''} ...) and matched against "
                 f"operators ({', '.join(operators)}).",
             )
         found.update(names)
@@ -64,7 +64,7 @@ def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
 
 
 def kept_float32(file: OnnxFile, spec: ModelSpec | None, patterns: Sequence[str]) -> list[str]:
-    """All nodes that stay float32 with builder flags: box decoding, and those the user selects."""
+    """All nodes that stay float32 with builder flags: box decoding, and those selected by the user."""
     kept = {
         *decoding_nodes(file.nodes, pixel_outputs(spec), file.weights),
         *matching_nodes(file.nodes, patterns),

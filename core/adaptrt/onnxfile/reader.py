@@ -235,7 +235,7 @@ def _pair(data: memoryview) -> tuple[str, str]:
 
 def _text(value: int | memoryview) -> str:
     if isinstance(value, int):
-        raise ValueError("a number where text belongs")
+        raise ValueError("expected text, found a number")
     return bytes(value).decode("utf-8")
 
 
@@ -261,7 +261,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         else:
             size = {_FIXED64: 8, _FIXED32: 4}.get(wire, -1)
         if size < 0 or position + size > end:
-            raise ValueError("a field goes beyond its message")
+            raise ValueError("a field extends beyond its message")
         yield number, data[position : position + size]
         position += size
 
@@ -276,4 +276,4 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
             return value, position
         shift += 7
         if shift > 63:
-            raise ValueError("a number is too long")
+            raise ValueError("a varint is too long")

@@ -1,4 +1,4 @@
-"""Whether a graph takes the shapes that are asked for."""
+"""Checks requested shapes against the graph."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Sizes = tuple[int, ...]
 
 
 def require_shape(subject: str, name: str, shape: Shape, sizes: Sizes) -> None:
-    """Refuse a shape that input ``name`` of a graph with these ``sizes`` (-1: dynamic) cannot have; ``subject`` begins the
+    """Reject a shape that input ``name`` of a graph with these ``sizes`` (-1: dynamic) cannot have; ``subject`` begins the
     message."""
     wanted = format_shape(shape)
     if len(shape) != len(sizes):
         raise ShapeError(
-            f"{subject}: {wanted} has {len(shape)} axes, the graph has {len(sizes)}.",
-            hint=f"The graph takes {_graph_shape(sizes)}.",
+            f"{subject}: {wanted} has {len(shape)} axes, but the graph has {len(sizes)}.",
+            hint=f"The graph accepts {_graph_shape(sizes)}.",
         )
     for axis, (dim, size) in enumerate(zip(shape, sizes, strict=True)):
         if size >= 0 and (dim.dynamic or dim.opt != size):

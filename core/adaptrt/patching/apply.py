@@ -1,4 +1,4 @@
-"""Patches a framework and a model for the length of a ``with`` block, and puts everything back."""
+"""Patches a framework and a model within a ``with`` block, and restores both afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _process_wide = threading.RLock()
 
 @contextmanager
 def applied(model: nn.Module, patches: Sequence[Contributed]) -> Iterator[list[PatchRecord]]:
-    """All patches, active inside the block; restored in reverse, also when one of them cannot be applied.
+    """All patches, active inside the block; restored in reverse order, even if one of them cannot be applied.
 
     The records' ``calls`` count as the model runs: calls of a replaced function, forward calls of a replaced
     sub-module, instances whose switches were set.
@@ -70,7 +70,7 @@ def require_called(records: Sequence[PatchRecord]) -> None:
         if record.calls == 0:
             raise PatchError(
                 f"Patch of {record.target} ({record.plugin}) was never called by this model.",
-                hint="Its target is not the place of use (from x import f makes a copy), or the model does not need it.",
+                hint="Set its target to the module that uses the function (from x import f makes a copy), or remove the patch if the model does not need it.",
             )
 
 
@@ -140,7 +140,7 @@ def _build(patch: ModulePatch, child: nn.Module, record: PatchRecord) -> nn.Modu
     except Exception as error:
         raise PatchError(
             f"Patch of {patch.target} ({record.plugin}) cannot build its replacement: {type(error).__name__}: {error}",
-            hint=f"{patch.requires} is supported; --debug shows the whole traceback.",
+            hint=f"{patch.requires} is supported. Use --debug to show the full traceback.",
         ) from error
     if not callable(getattr(replacement, "register_forward_pre_hook", None)) or isinstance(replacement, type):
         raise PatchError(
@@ -159,7 +159,7 @@ def _set_switches(patch: SwitchPatch, target: Target, model: nn.Module, record: 
             if not hasattr(module, name):
                 raise PatchError(
                     f"Patch of {patch.target} ({record.plugin}): no attribute {name!r} to set.",
-                    hint=f"{patch.requires} is supported; the framework may have renamed it.",
+                    hint=f"{patch.requires} is supported; the framework may have renamed the attribute.",
                 )
             _set(module, name, value, record, undo)
 

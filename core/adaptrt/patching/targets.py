@@ -1,4 +1,4 @@
-"""Finds what a patch's target names, and checks that the installed version is one it was written for."""
+"""Finds the target of a patch, and checks that the installed version is supported."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Target:
 
 
 def check_version(patch: Patch, plugin: str) -> str:
-    """The installed version if the patch was not tested with it, else ``""``; outside of its range is an error."""
+    """The installed version if the patch was not tested with it, else ``""``; a version outside the range is an error."""
     requirement = _requirement(patch, plugin, "requires", patch.requires)
     version = installed_version(requirement.name)
     if version is None or not requirement.specifier.contains(version, prereleases=True):
@@ -37,7 +37,7 @@ def check_version(patch: Patch, plugin: str) -> str:
     tested = _requirement(patch, plugin, "tested", patch.tested)
     if tested.name != requirement.name:
         raise PatchError(
-            f"Patch of {patch.target} ({plugin}): tested names {tested.name}, requires {requirement.name}.",
+            f"Patch of {patch.target} ({plugin}): tested names {tested.name}, but requires names {requirement.name}.",
             hint="Both must name the distribution that is patched.",
         )
     return "" if tested.specifier.contains(version, prereleases=True) else version
@@ -57,7 +57,8 @@ def resolve(patch: Patch, plugin: str) -> Target:
     module_name, colon, path = patch.target.partition(":")
     if not colon or not path:
         raise PatchError(
-            f"Patch target {patch.target!r} ({plugin}) has no attribute.", hint="Write package.module:Class.method"
+            f"Patch target {patch.target!r} ({plugin}) has no attribute.",
+            hint="Use the form package.module:Class.method",
         )
     try:
         owner: Any = importlib.import_module(module_name)

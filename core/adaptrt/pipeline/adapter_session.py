@@ -1,4 +1,4 @@
-"""An adapter, opened stage by stage as a conversion does: for plans, for the source model of a converted file, for tests."""
+"""An adapter whose stages run as in a conversion: for plans, for the source model of a converted file, and for tests."""
 
 from __future__ import annotations
 

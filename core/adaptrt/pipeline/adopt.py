@@ -38,7 +38,7 @@ class TensorLike(Protocol):
 
 @dataclass(frozen=True)
 class Recognized:
-    """What a file says about itself; ``source`` names where."""
+    """What the file itself declares; ``source`` names where."""
 
     source: str
     decoder: str | None = None
@@ -57,7 +57,7 @@ def adopt_spec(
     params: Mapping[str, Any] | None = None,
     deployed: Deployed | None = None,
 ) -> tuple[ModelSpec, str]:
-    """The spec of a file, and the source that the decoder comes from. What the user says counts before what the file says.
+    """The spec of a file, and where its decoder comes from. The user's options take precedence over the file.
 
     ``params`` are parameters of the decoder, ``deployed`` what MMDeploy's files beside it say. Raises a ``ModelError`` that says what is unknown, and a hint how to say it.
     """
@@ -72,14 +72,15 @@ def adopt_spec(
         raise ModelError(
             f"{file} has no adaptrt spec, and its outputs are not recognized: "
             f"{', '.join(_described(output) for output in outputs)}.",
-            hint="Name the decoder: --decoder yolo (and --imgsz, --names); or convert the checkpoint with adaptrt convert.",
+            hint="Specify the decoder: --decoder yolo (and --imgsz, --names), or convert the checkpoint with adaptrt convert.",
         )
     source = "--decoder" if said.decoder else known.source
     decoder = find_decoder(name)
     task = task_named(decoder.predicts)
     if not task.draws and task.scoring is None:
         raise UsageError(
-            f"Decoder {name!r} predicts nothing that can be drawn or scored.", hint="See: docs/reference/decoders.md"
+            f"Decoder {name!r} returns values that cannot be drawn or scored.",
+            hint="Choose another decoder: docs/reference/decoders.md lists them.",
         )
     tensor = _image_input(file, inputs)
     fixed = all(isinstance(side, int) for side in tensor.shape[2:])
@@ -213,8 +214,8 @@ def _image_input(file: str, inputs: Sequence[TensorLike]) -> TensorLike:
     ):
         given = ", ".join(map(_described, inputs))
         raise ModelError(
-            f"{file} takes {given}; only a single image input [B, 3, H, W] is known how to fill.",
-            hint="Run arrays instead: adaptrt.specs.backends.BACKENDS.find('onnxruntime').open(...)",
+            f"{file} has the inputs {given}; only a single image input [B, 3, H, W] is supported.",
+            hint="Pass arrays instead: adaptrt.specs.backends.BACKENDS.find('onnxruntime').open(...)",
         )
     if inputs[0].dtype != "float32":
         raise ModelError(
@@ -230,14 +231,15 @@ def _image_size(file: str, tensor: TensorLike, wanted: tuple[int, int] | None) -
         fixed = [side for side in sides if isinstance(side, int)]
         if len(fixed) < 2:
             raise ShapeError(
-                f"{file} takes images of any size, and does not say which it was trained on.",
-                hint="Give it: --imgsz 640",
+                f"{file} accepts images of any size and does not define its training size.",
+                hint="Specify it: --imgsz 640",
             )
         return fixed[0], fixed[1]
     for side, asked in zip(sides, wanted, strict=True):
         if isinstance(side, int) and side != asked:
             raise ShapeError(
-                f"{file} takes images of {sides[0]} x {sides[1]}, not {wanted[0]} x {wanted[1]}.", hint="Omit --imgsz."
+                f"{file} requires images of {sides[0]} x {sides[1]}; got {wanted[0]} x {wanted[1]}.",
+                hint="Omit --imgsz.",
             )
     return wanted
 
@@ -247,7 +249,7 @@ def _described(tensor: TensorLike) -> str:
 
 
 def try_spec(runner: Runner, spec: ModelSpec) -> None:
-    """Run a gray image and decode it: a decoder that does not fit the outputs is an error now, not at the first image."""
+    """Run and decode a gray image, so that a decoder that does not fit the outputs is an error on opening."""
     from adaptrt.vision.decoders.decode import decode
 
     tensor = spec.inputs[0]
@@ -273,13 +275,13 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
             f"-o {output}: the copy is an ONNX file.", hint=f"For example: -o {output.with_suffix('.onnx')}"
         )
     if written.exists() and written.samefile(source):
-        raise UsageError(f"{written} is FILE itself.", hint="Give -o another name.")
+        raise UsageError(f"{written} is the same file as FILE.", hint="Specify another name with -o.")
     file = read_onnx(source)
     if file.spec is not None:
         raise UsageError(f"{source.name} already has a spec.", hint=f"To see it: adaptrt inspect {source.name}")
     if file.external:
         raise UsageError(
-            f"{source.name} keeps its weights in other files ({file.external[0]}).",
+            f"{source.name} stores its weights in other files ({file.external[0]}).",
             hint="Save it as a single file first.",
         )
     spec, found = adopt_spec(source.name, file.inputs, file.outputs, file.metadata, said, params, read_deployed(source))

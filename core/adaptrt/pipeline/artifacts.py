@@ -106,10 +106,10 @@ def why_float32(request: Request, precision: Precision) -> str:
     """Why there is no reduced-precision graph to compare."""
     if precision.form == "cast" and not wants_reduced_graph(request):
         titles = [target.title for target in targets_of(request)]
-        verb = "takes" if len(titles) == 1 else "take"
-        return f"the graph stays float32: {' and '.join(titles)} {verb} {precision.name} as a build option"
+        verb = "applies" if len(titles) == 1 else "apply"
+        return f"the graph stays float32: {' and '.join(titles)} {verb} {precision.name} as a builder flag"
     if precision.form == "qdq":
-        return f"the graph keeps its types: {precision.name} comes from its own Q/DQ nodes"
+        return f"the graph keeps its types: {precision.name} is defined by its Q/DQ nodes"
     if precision.form == "cast":
         return f"the graph is already in {precision.name}"
     return "the graph stays float32"

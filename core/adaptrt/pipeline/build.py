@@ -106,8 +106,8 @@ class BuildJob:
         builders = [one for one in self.job.chosen if one.builds]
         if not builders:
             raise UsageError(
-                f"--to {words_of(self.job.chosen)} builds nothing from an ONNX file.",
-                hint="Name a backend (--to engine), or a precision that changes the graph (--precision).",
+                f"--to {words_of(self.job.chosen)} does not build anything from an ONNX file.",
+                hint="Specify a backend (--to engine), or a precision that changes the graph (--precision).",
             )
         target, device = target_of(self.job.request), self.job.request.build.device
         if all(one.backend.unavailable(target_for(one.backend, target), device) for one in builders):
@@ -129,9 +129,9 @@ class BuildJob:
         ):
             return
         raise UsageError(
-            f"{source.name} is in {self.job.precision.onnx_type} already, so --precision {self.job.precision.name} changes nothing, "
+            f"{source.name} is already in {self.job.precision.onnx_type}, so --precision {self.job.precision.name} has no effect, "
             "and no engine can be built here.",
-            hint="Build it where TensorRT is installed (adaptrt doctor), or start from the float32 file.",
+            hint="Build it on a machine with TensorRT (see adaptrt doctor), or start from the float32 file.",
         )
 
     def make_spec(self, source: Path, file: OnnxFile) -> tuple[Path, ModelSpec]:
@@ -153,7 +153,7 @@ class BuildJob:
         return source, spec
 
     def check_shapes(self, spec: ModelSpec, file: OnnxFile) -> None:
-        """Each backend refuses what the graph cannot take: those that build, then the one that runs the reference."""
+        """Let each backend reject unsupported shapes: first those that build, then the one that runs the reference."""
         inputs = {
             tensor.name: tuple(size if isinstance(size, int) else -1 for size in tensor.shape) for tensor in file.inputs
         }
@@ -167,7 +167,7 @@ class BuildJob:
             from adaptrt.graph.dynamic_batch import write_dynamic_batch
         except ImportError as error:
             raise DependencyError(
-                f"--set-dynamic-batch needs onnx: {error}.", hint="Install it: pip install 'adaptrt[export]'"
+                f"--set-dynamic-batch requires onnx: {error}.", hint="Install it: pip install 'adaptrt[export]'"
             ) from error
         path = self.job.workdir / "dynamic.onnx"
         write_dynamic_batch(source, path)
@@ -185,7 +185,7 @@ class BuildJob:
             from adaptrt.graph.passes.opset17 import write_lower_opset
         except ImportError as error:
             raise DependencyError(
-                f"{source.name} has opset {file.opset}, {target.title} supports {newest}; converting it needs onnx: {error}.",
+                f"{source.name} has opset {file.opset}, but {target.title} supports opsets up to {newest}; the conversion requires onnx: {error}.",
                 hint="Install it: pip install 'adaptrt[export]'; or export with opset 17.",
             ) from error
         path = self.job.workdir / f"opset{newest}.onnx"

@@ -57,7 +57,10 @@ class Builds:
         with self.job.timed("build") as stage:
             built = self.job.hooks.build_engine(self.job.ctx, source.path, spec, self.job.precision, backend)
             if built is None:
-                stage.note = backend.unavailable(target, self.job.request.build.device) or "no plugin built one"
+                stage.note = (
+                    backend.unavailable(target, self.job.request.build.device)
+                    or "the build_engine hook returned no file"
+                )
                 return None, stage.note
             stage.note = built.summary
         record = ArtifactRecord(
@@ -113,7 +116,7 @@ class Builds:
         """Set the status of link 4: it passes if it passes for every requested file."""
         link, records = self.job.report.link(4), self.job.report.artifacts
         if not chosen:
-            return self.job.not_run(4, "no file was built: --to requests none")
+            return self.job.not_run(4, "no file was built: none is requested with --to")
         if len(chosen) == 1:
             link.reason = reasons[0][1] if reasons else records[0].reason
         else:
@@ -143,7 +146,7 @@ class Builds:
 
 
 def _as_data(record: Any, backend: Backend) -> Any:
-    """A backend's own record as it stands in a report file."""
+    """The JSON form of a backend's record."""
     import msgspec
 
     try:
@@ -151,5 +154,5 @@ def _as_data(record: Any, backend: Backend) -> Any:
     except (TypeError, ValueError) as error:
         raise PluginError(
             f"The record of backend {backend.name!r} is not JSON data: {error}.",
-            hint="Plain values and dataclasses only: float(x) for a numpy scalar, array.tolist() for an array.",
+            hint="Use plain values and dataclasses: float(x) for a numpy scalar, array.tolist() for an array.",
         ) from error

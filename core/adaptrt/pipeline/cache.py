@@ -198,13 +198,13 @@ def _packages(folder: Path) -> list[Path]:
 
 
 def _machine(request: Request) -> dict[str, dict[str, str]]:
-    """What the files of each backend depend on here."""
+    """The machine properties that the files of each backend depend on."""
     found, graph = {}, target_of(request)
     for one in chosen_backends(request):
         if not one.builds:
             continue
         if not isinstance(one.backend, NamesMachine):
-            raise UsageError(f"{one.backend.title} does not name what of the machine its files depend on")
+            raise UsageError(f"{one.backend.title} does not declare which machine properties its files depend on")
         found[one.backend.name] = dict(one.backend.machine(target_for(one.backend, graph), request.build))
     return found
 

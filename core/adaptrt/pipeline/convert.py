@@ -80,10 +80,12 @@ class ConversionJob:
             read_images(self.job, spec, lambda: reference)
             stage.note = f"{len(self.job.samples)} samples"
             before = fingerprint(model)
-            cached = written_parts(changed(loaded, before))  # what running it leaves on the model is no change of it
+            cached = written_parts(
+                changed(loaded, before)
+            )  # running the model may leave state on it; that is not a modification
         self.job.report.spec = spec
         self.compare_with_framework(reference, spec)
-        require_untouched(before, fingerprint(model), "before they were asked for", cached)
+        require_untouched(before, fingerprint(model), "before the hook patches was called", cached)
         exported = self.export(self.exported_model(model, spec), spec, cached)
         require_untouched(before, fingerprint(model), "during the export", [*cached, *attributes(before)])
         graph, spec = self.rewrite(exported, spec)
@@ -132,11 +134,11 @@ class ConversionJob:
         with self.job.timed("cache") as stage:
             found = stored_conversion(store, entry, self.job.workdir)
             if found is None:
-                stage.note = "the cache entry is damaged: converted again"
+                stage.note = "the cache entry is damaged, converting again"
                 return False
             stored, kept = found
             files = {self.job.destination.path(suffix): path for suffix, path in kept.items()}
-            stage.note = "already converted: all files come from the cache"
+            stage.note = "already converted: all files were taken from the cache"
         names = {suffix: self.job.destination.path(suffix) for suffix in entry.files}
         same = adopt(self.job.report, stored, names, entry.created)
         page = names.get(".report.html")
@@ -221,7 +223,7 @@ class ConversionJob:
             return model
         self.narrowed = True
         self.job.report.notes.append(
-            "The model is float64, and the file is float32: the reference was taken in float64."
+            "The model is float64 and the file is float32. The reference outputs were computed in float64."
         )
         return narrowed(model)
 

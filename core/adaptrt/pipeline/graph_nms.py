@@ -41,7 +41,7 @@ _CROWDS = 4  # random sets of overlapping boxes that the appended nodes are trie
 
 
 def require_nms(request: Request, spec: ModelSpec) -> None:
-    """Refuse ``--nms`` for a model or a target that it is not made for; before anything is exported."""
+    """Reject ``--nms`` for an unsupported model or target, before anything is exported."""
     nms = request.nms
     if nms is None:
         return
@@ -50,11 +50,11 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
     if getattr(params, "iou", 0.0) is None:
         raise UsageError(
             f"--nms: decoder {name!r} selects without NMS (iou=null), as end-to-end and DETR-like models do.",
-            hint="Omit --nms: the outputs need none.",
+            hint="Omit --nms: the outputs do not need NMS.",
         )
     if not isinstance(decode, FromCandidates) or decode.layout is None:
         raise UsageError(
-            f"--nms: decoder {name!r} has no form inside a graph, which takes boxes and scores in input pixels.",
+            f"--nms: decoder {name!r} is not supported in a graph: NMS requires boxes and scores in input pixels.",
             hint="Omit --nms; adaptrt predict applies NMS after the network.",
         )
     for target in targets_of(request):
@@ -156,7 +156,7 @@ class GraphNms:
         with self.job.timed("nms vs. numpy", verifying=True) as stage:
             expected = [self.select(sample.reference, plan, layout) for sample in self.job.samples]
             if plan.kind == "efficient":
-                stage.note = "not compared: ONNX Runtime has no EfficientNMS_TRT"
+                stage.note = "not compared: ONNX Runtime does not support EfficientNMS_TRT"
             else:
                 with links.guarded(self.job.report.link(2)):
                     checks, stage.note = self.compare(expected, plan, layout)
@@ -196,19 +196,19 @@ class GraphNms:
         if unfinished:
             self.job.warn(
                 f"NMS in the graph did not converge on {unfinished} of {sum(map(len, expected))} sample images: "
-                f"try more than {plan.rounds} --nms-rounds, or a higher --set conf."
+                f"increase --nms-rounds (now {plan.rounds}), or raise --set conf."
             )
         note = f"{converged} of {total} sets of boxes" + (" converged" if plan.converged else "")
         if not converged:
             return [], note
         check = Check(
-            name="NMS in the graph, identical to NMS in numpy",
+            name="in-graph NMS identical to NumPy NMS",
             unit="share",
             value=same / converged,
             limit=1.0,
             passed=same == converged or not plan.converged,
             reason="boxes, scores, labels and order are equal on the same candidates"
-            + ("; images that did not converge are left out" if plan.converged else ""),
+            + ("; images that did not converge are ignored" if plan.converged else ""),
             samples=converged,
             higher_is_better=True,
             kind="metric",
@@ -278,14 +278,14 @@ def describe(request: NmsRequest) -> str:
             "compared there; a built engine is compared as a whole (links 4 and 5)."
         )
     if request.kind == "onnx":
-        return f"NMS in the graph: NonMaxSuppression on the {request.candidates} best candidates."
+        return f"NMS in the graph: NonMaxSuppression on the {request.candidates} highest-scoring candidates."
     limit = (
-        f"NMS in the graph: Cluster-NMS of the {request.candidates} best candidates in {request.rounds} rounds, exact for "
-        f"chains of up to {request.rounds + 1} boxes of which each overlaps the next"
+        f"NMS in the graph: Cluster-NMS on the {request.candidates} highest-scoring candidates in {request.rounds} rounds, exact for "
+        f"chains of up to {request.rounds + 1} boxes in which each box overlaps the next"
     )
     if request.schema == "efficient":
-        return f"{limit}; without nms_converged, the outputs do not say whether an image has a longer one."
-    return f"{limit}; nms_converged is 0 for an image where that was not enough."
+        return f"{limit}; without nms_converged, the outputs do not show whether an image has a longer chain."
+    return f"{limit}; nms_converged is 0 for an image with a longer chain."
 
 
 def every_class(sample: Arrays, layout: BoxLayout) -> Candidates:

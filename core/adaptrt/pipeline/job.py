@@ -212,7 +212,7 @@ class Job:
         self.observer.warning(text)
 
     def earlier_files(self) -> str:
-        """What lies under the names of this conversion: not its result."""
+        """A note on existing files with the names of this conversion: they are not its result."""
         suffixes = dict.fromkeys([".onnx", *(one.suffix for one in getattr(self, "chosen", []))])
         paths = [
             path
@@ -223,7 +223,7 @@ class Job:
             return ""
         names = ", ".join(path.name for path in paths)
         date = datetime.fromtimestamp(max(path.stat().st_mtime for path in paths)).strftime("%Y-%m-%d %H:%M")
-        return f"{names} of {date} {'is' if len(paths) == 1 else 'are'} from an earlier conversion."
+        return f"{names} ({date}) {'is' if len(paths) == 1 else 'are'} from an earlier run."
 
     def failed(self, error: BaseException) -> BaseException:
         """Record a failure; returns the exception to raise."""
@@ -240,7 +240,7 @@ class Job:
         self.report.status = "failed"
         for link in self.report.links:
             if link.status == "not run" and not link.reason:
-                link.reason = f"the conversion failed before ({self.stage})"
+                link.reason = f"an earlier stage failed ({self.stage})"
         self.report.files.clear()
         self.report.failure = Failure(type(found).__name__, message, hint, self.stage)
         if isinstance(found, AdaptrtError):
@@ -258,7 +258,7 @@ class Job:
                 self.warn(message)
                 return
             files = ", ".join(record.path for record in self.report.files.values())
-            late = PluginError(message, hint=f"The conversion itself succeeded: {files}")
+            late = PluginError(message, hint=f"The files were written: {files}")
             late.report = self.report
             raise late from error
         finally:
@@ -266,7 +266,7 @@ class Job:
 
 
 class Stages(Protocol):
-    """What a job does between its beginning and its end: a conversion, or a build."""
+    """The stages of a job: a conversion or a build."""
 
     def run(self) -> None:
         """Run all stages; publish the files at the end."""

@@ -34,7 +34,8 @@ def record_link(
     if not checks:
         link.status = "failed"
         raise error(
-            f"Link {link.number} ({link.name}) has no outputs to compare.", hint="Check the outputs of the spec."
+            f"Link {link.number} ({link.name}) has no outputs to compare.",
+            hint="Check the outputs that the spec defines.",
         )
     failed = [check for check in link.checks if not check.passed]
     link.status = "failed" if failed else "passed"
@@ -71,16 +72,16 @@ def guarded(link: Link, *, error: type[PatchError | VerificationError] = Verific
 _OTHER_EXPORTER = "the other --exporter, "
 _HINTS = {
     0: "Pre- or postprocessing differs from the framework's: letterbox, channel order, normalization or decoding.",
-    1: "A patch changes the result. Find out which with --debug and --verify full, or disable the adapter's patches.",
+    1: "A patch changes the result. Find it with --debug and --verify full, or disable the adapter's patches.",
     2: f"The exported graph computes different results: try {_OTHER_EXPORTER}--no-simplify, or a lower --opset.",
     3: "Keep more of the graph in float32 (--keep-fp32), or choose another --precision.",
     4: "The backend computes different results: try --precision fp32, then keep parts in float32 (--keep-fp32).",
-    5: "Outputs agree but predictions do not: look at the images in the report.",
+    5: "The outputs match but the predictions do not: compare the images in the report.",
 }
 
 NARROWED = (
-    "The model is float64 and the exported one float32: the difference is what float32 cannot hold. Rewrite the model so "
-    "that float32 suffices, or declare its inputs as float64 (adapter torch: --set dtypes.NAME=float64)."
+    "The model is float64 and the exported one float32: the difference comes from the lower precision. Rewrite the model so "
+    "that float32 is sufficient, or declare its inputs as float64 (adapter torch: --set dtypes.NAME=float64)."
 )
 
 _BATCH_DEPENDENT = (
@@ -90,7 +91,7 @@ _BATCH_DEPENDENT = (
 
 
 def hint_without(hint: str | None, failed_exporters: Sequence[str]) -> str | None:
-    """The hint, without the other exporter if that has failed already."""
+    """The hint, without the other exporter if it has already failed."""
     return hint.replace(_OTHER_EXPORTER, "") if hint and failed_exporters else hint
 
 

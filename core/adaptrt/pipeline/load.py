@@ -77,7 +77,7 @@ class Model:
 
     @property
     def channels(self) -> int:
-        """Channels of the images that it takes."""
+        """Number of image channels that the model expects."""
         return 3 if self.spec.image is None else self.spec.image_channels
 
     def close(self) -> None:
@@ -178,8 +178,8 @@ def _spec_of(runner: FileRunner, path: Path, backend: Backend, said: Adoption) -
     if runner.spec is not None:
         if said:
             raise UsageError(
-                f"{path.name} has a spec of its own: --decoder, --imgsz and --names are for other files.",
-                hint="To change parameters of the decoder: --set conf=0.4",
+                f"{path.name} already has a spec: --decoder, --imgsz and --names apply only to files without one.",
+                hint="Change decoder parameters with --set, for example --set conf=0.4.",
             )
         return runner.spec, []
     inputs, outputs, metadata = (getattr(runner, name, ()) for name in ("inputs", "outputs", "metadata"))
@@ -197,11 +197,11 @@ def _without_spec(path: Path, backend: Backend) -> ModelError:
     if not isinstance(backend, KeepsManifest):
         return ModelError(
             f"{path.name} has no adaptrt spec: {unknown}.",
-            hint="Convert the checkpoint with adaptrt convert; or name the decoder of its outputs: --decoder yolo (and --imgsz, "
+            hint="Convert the checkpoint with adaptrt convert; or specify the decoder of its outputs: --decoder yolo (and --imgsz, "
             "--names).",
         )
     return ModelError(
         f"{path.name} has no manifest ({path.name}.json): {unknown}.",
-        hint=f"Copy the manifest next to it, or run arrays with {backend.title}: "
+        hint=f"Copy the manifest next to it, or pass arrays to {backend.title}: "
         f"adaptrt.specs.backends.BACKENDS.find({backend.name!r}).open(...).",
     )

@@ -24,8 +24,8 @@ def name_outputs(spec: ModelSpec, wanted: Sequence[str], given: Mapping[str, str
     """The spec with the model's outputs (``given``: name to type), the adapter's descriptions and the requested names."""
     if spec.outputs and len(spec.outputs) != len(given):
         raise ModelError(
-            f"The spec names {len(spec.outputs)} outputs, the model returns {len(given)} ({', '.join(given)}).",
-            hint="The adapter's model_spec must describe all of them, or none.",
+            f"The spec defines {len(spec.outputs)} outputs, but the model returns {len(given)} ({', '.join(given)}).",
+            hint="The adapter's model_spec must define all outputs or none.",
         )
     outputs = spec.outputs or tuple(OutputSpec(name) for name in given)
     if wanted:
@@ -35,7 +35,7 @@ def name_outputs(spec: ModelSpec, wanted: Sequence[str], given: Mapping[str, str
     if taken is not None:  # value names in a graph are unique
         free = ",".join(f"{name}_out" if name == taken else name for name in names)
         raise ModelError(
-            f"{taken!r} is the name of both an input and an output.", hint=f"Name the outputs: --output-names {free}"
+            f"{taken!r} is the name of both an input and an output.", hint=f"Rename the outputs: --output-names {free}"
         )
     named = zip(outputs, names, given.values(), strict=True)
     return replace(spec, outputs=tuple(replace(output, name=name, dtype=dtype) for output, name, dtype in named))
@@ -45,8 +45,11 @@ def _check(kind: str, wanted: Sequence[str], known: Sequence[str]) -> None:
     if len(wanted) != len(known):
         raise UsageError(
             f"--{kind}-names has {len(wanted)} names; the model has {len(known)} {kind}s.",
-            hint=f"They are: {', '.join(known)}",
+            hint=f"Specify one name for each of: {', '.join(known)}",
         )
     twice = next((name for name in wanted if wanted.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"--{kind}-names has {twice!r} twice.", hint=f"One name for each of: {', '.join(known)}")
+        raise UsageError(
+            f"--{kind}-names contains {twice!r} more than once.",
+            hint=f"Specify a different name for each of: {', '.join(known)}",
+        )

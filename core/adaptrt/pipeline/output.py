@@ -173,7 +173,7 @@ def output_error(error: OSError, folder: Path, flag: str = "-o") -> OutputError:
         )
     if error.errno == errno.EFBIG:
         return OutputError(
-            f"A file in {folder} is larger than the limit of this process.", hint="Raise it: ulimit -f unlimited"
+            f"A file in {folder} is larger than the limit of this process.", hint="Raise the limit: ulimit -f unlimited"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return OutputError(f"{folder} is not writable.", hint=elsewhere)

@@ -124,8 +124,8 @@ def require_images(request: Request) -> None:
 def require_source(source: str) -> None:
     """A name with a checkpoint suffix must be an existing file; any other may be a name that the adapter knows."""
     if not source.strip():
-        raise UsageError("SOURCE is empty.", hint="Give a file or a model's name; check for an unset shell variable.")
+        raise UsageError("SOURCE is empty.", hint="Specify a file or a model name. Check for an unset shell variable.")
     path = Path(source)
     if path.suffix in FILE_SUFFIXES and not path.exists():
-        hint = nearest_file(path, FILE_SUFFIXES) or "Check the path; nothing is downloaded."
+        hint = nearest_file(path, FILE_SUFFIXES) or "Check the path. Files are never downloaded."
         raise ModelError(f"File not found: {source}.", hint=hint)

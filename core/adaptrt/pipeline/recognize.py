@@ -1,4 +1,4 @@
-"""Chooses the adapter of a source, if none is named: the source is read as data, and installed recognizers are asked."""
+"""Chooses the adapter of a source, if none is named: the source is read as data, and the installed recognizers are called."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def recognize(source: str, words: Sequence[str] = ()) -> Recognition:
 
 
 def matches_for(facts: SourceFacts) -> tuple[list[Match], list[str]]:
-    """What every recognizer says of the source, and a warning for each that cannot be loaded, fails or answers wrongly."""
+    """The results of all recognizers, and a warning for each that cannot be loaded, fails or returns an invalid result."""
     adapters = {candidate.name for candidate in find_candidates(ADAPTERS)}
     matches: list[Match] = []
     warnings: list[str] = []
@@ -60,7 +60,7 @@ def matches_for(facts: SourceFacts) -> tuple[list[Match], list[str]]:
 
 def _require_match(match: object, adapters: set[str]) -> None:
     if not isinstance(match, Match) or match.certainty not in ("exact", "likely", "none"):
-        raise PluginError(f"It returned {match!r}, which is not a Match.")
+        raise PluginError(f"It returned {match!r}; expected a Match.")
     if match.adapter not in adapters:
         raise PluginError(f"It names the adapter {match.adapter!r}, which is not installed.")
 

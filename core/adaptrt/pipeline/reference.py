@@ -81,14 +81,14 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
     if report is None or report.spec is None:
         raise ModelError(
             f"The pre- and postprocessing of {path.name} are unknown: its report is missing.",
-            hint=f"Put <name>{SUFFIX} next to the file.",
+            hint=f"Copy the report (<name>{SUFFIX}) next to the file.",
         )
     from adaptrt.export.eager import EagerRunner
 
     spec = report.spec
     if is_selected(spec):
         raise ModelError(
-            f"{path.name} ends in NMS, and the model itself does not.",
+            f"{path.name} ends in NMS, but the source model does not.",
             hint="Convert without --nms to compare with backend eager.",
         )
     with tempfile.TemporaryDirectory(prefix="adaptrt-reference-") as folder:
@@ -115,7 +115,7 @@ def origin_missing(path: Path, command: Sequence[str] = ()) -> UsageError:
     report = report_of(path)
     message = "Backend eager needs --adapter and --source; they are never taken from the report."
     if report is None:
-        return UsageError(message, hint="Give the same values as to adaptrt convert.")
+        return UsageError(message, hint="Use the values that were passed to adaptrt convert.")
     program, given = list(command[:2]) or ["adaptrt", "evaluate"], list(command[2:])
     flags = {word.partition("=")[0] for word in given}
     words: list[str] = []
@@ -128,5 +128,6 @@ def origin_missing(path: Path, command: Sequence[str] = ()) -> UsageError:
             words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     full = shlex.join([*program, *map(printable, words), *given])
     return UsageError(
-        message, hint=f"According to the report of {path.name}, this is the command. Check it before you run it: {full}"
+        message,
+        hint=f"According to the report of {path.name}, the command is as follows. Check it before you run it: {full}",
     )

@@ -18,7 +18,7 @@ def catalog_path() -> Path:
     for path in (_PACKAGE / "catalog.toml", _PACKAGE.parents[1] / "plugins.toml"):
         if path.is_file():
             return path
-    raise PluginError("The catalog of adapters is missing from this installation.", hint="Install adaptrt again.")
+    raise PluginError("The catalog of adapters is missing from this installation.", hint="Reinstall adaptrt.")
 
 
 def read_catalog() -> dict[str, CatalogEntry]:

@@ -96,7 +96,7 @@ class Hooks:
         if spec.image is not None and spec.image.input not in names:
             raise PluginError(
                 f"{self._label(self._recorder.answered('model_spec') or self._adapter)} returned a spec from model_spec "
-                f"whose image goes to {spec.image.input!r}, which is not an input.",
+                f"whose image is assigned to {spec.image.input!r}, which is not an input.",
                 hint=f"Set ImageTransform(input=...) to one of {', '.join(names)}.",
             )
         return spec

@@ -102,7 +102,7 @@ class Session:
         if "load_model" not in implemented:
             raise PluginError(
                 f"{name} ({self.adapter.source}) has no load_model hook.",
-                hint="Every adapter implements load_model(ctx), marked with @adaptrt.hookimpl.",
+                hint="Implement load_model(ctx) in the adapter, marked with @adaptrt.hookimpl.",
             )
 
     def add_extensions(self, settings: Settings, settings_path: Path | None) -> None:
@@ -141,7 +141,9 @@ class Session:
         except (pluggy.PluginValidationError, ValueError) as error:
             if self._manager.get_plugin(name) is plugin:
                 self._manager.unregister(plugin)
-            raise PluginError(f"{name} ({source}) does not match the hooks: {error}.".replace("\n", " ")) from error
+            raise PluginError(
+                f"{name} ({source}) does not match the hook specifications: {error}.".replace("\n", " ")
+            ) from error
         if not trusted:
             problem = self._problem(plugin, is_adapter=self.adapter is not None and name == self.adapter.name)
             if problem:
@@ -157,7 +159,7 @@ class Session:
                 return f"the hook {caller.name} is now called {new}.", f"Rename it: see {new} in the hook reference."
             if not caller.has_spec():
                 known = [name for name in vars(hookspecs) if getattr(getattr(hookspecs, name), "adaptrt_spec", None)]
-                return f"there is no hook {caller.name!r}.", did_you_mean(caller.name, known)
+                return f"unknown hook {caller.name!r}.", did_you_mean(caller.name, known)
             if caller.name in ADAPTER_HOOKS and not is_adapter:
                 return (
                     f"{caller.name} is called on the adapter only.",
@@ -173,7 +175,7 @@ class Session:
                     )
                 if implementation.hookwrapper:
                     return (
-                        f"hookwrapper=True is the old form ({caller.name}).",
+                        f"hookwrapper=True is not supported ({caller.name}).",
                         "Use wrapper=True: return (yield).",
                     )
         return None

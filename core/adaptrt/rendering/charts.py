@@ -82,7 +82,7 @@ def _check_row(check: Check) -> CheckRow:
         value = check.value if math.isfinite(check.value) else 0.0
         return CheckRow(check, Bar(100 * min(max(value, 0.0), 1.0), ""))
     if not math.isfinite(share):
-        return CheckRow(check, Bar(100, "beyond any"))
+        return CheckRow(check, Bar(100, "beyond any limit"))
     return CheckRow(check, Bar(100 * min(share, 1.0), _share_text(share)))
 
 

@@ -37,7 +37,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
         "",
         *_more_lines(evaluation, others),
         *_class_lines(evaluation),
-        f"{evaluation.images} images of {evaluation.data}, {evaluation.batch} at a time",
+        f"{evaluation.images} images of {evaluation.data}, batch size {evaluation.batch}",
         *evaluation.notes,
     ]
 

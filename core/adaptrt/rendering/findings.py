@@ -29,7 +29,7 @@ def print_findings(console: Console, findings: Sequence[Finding], *, hidden: int
             where.append(f"  {place.code}" if place.code else "")
             where.append(f"  ({place.count} times)" if place.count > 1 else "", style="dim")
             console.print(where, soft_wrap=True)
-        console.print(Text(f"          instead: {finding.advice}", style="dim"), soft_wrap=True)
+        console.print(Text(f"          hint: {finding.advice}", style="dim"), soft_wrap=True)
     console.print(Text(summary(findings) + (f" ({hidden} notes, shown with -v)" if hidden else "")), soft_wrap=True)
 
 

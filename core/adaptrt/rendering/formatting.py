@@ -58,7 +58,7 @@ def number(value: float) -> str:
 
 
 def used(check: Check) -> float | None:
-    """The share of the limit that a check uses, 0 to 1 if it passes; ``None`` without a limit.
+    """The fraction of its limit that a check uses, 0 to 1 if it passes; ``None`` without a limit.
 
     If higher is better: the shortfall as a share of the allowed one, 0 for a perfect value.
     """
@@ -111,12 +111,12 @@ def verdict(report: Report) -> str:
     ran = [link for link in report.links if link.status != "not run"]
     word = verdict_word(report)
     if word == "not verified":
-        return "Not verified: nothing was compared with the model."
+        return "Not verified: no output was compared with the model."
     checks = sum(len(link.checks) for link in ran)
     held = f"{len(ran)} of {len(report.links)} links ran, all {checks} checks passed"
     if word == "verified":
         return f"Verified: {held}."
-    return f"Partly verified: {held}. See what is missing."
+    return f"Partly verified: {held}. Missing checks are listed below."
 
 
 def verdict_word(report: Report) -> Word:
@@ -127,7 +127,7 @@ def verdict_word(report: Report) -> Word:
 
 
 def missing_of(report: Report) -> list[str]:
-    """What keeps the result from being verified."""
+    """What is missing for a verified result."""
     return report.verdict.missing if report.verdict is not None and report.failure is None else []
 
 
@@ -137,7 +137,7 @@ def input_shape(tensor: InputSpec) -> str:
 
 
 def output_shape(tensor: OutputSpec) -> str:
-    return " x ".join(map(str, tensor.dims)) or "not known"
+    return " x ".join(map(str, tensor.dims)) or "unknown"
 
 
 def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:

@@ -138,14 +138,14 @@ def _changes(report: Report) -> list[RenderableType]:
     tables: list[RenderableType] = []
     if report.patches:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("patch", "calls", "why"):
+        for title in ("patch", "calls", "reason"):
             table.add_column(title, overflow="fold")
         for patch in report.patches:
             table.add_row(Text(patch.target), str(patch.calls), Text(patch.reason, style="dim"))
         tables += [Text(), table]
     if report.passes:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("graph pass", "nodes", "why"):
+        for title in ("graph pass", "nodes", "reason"):
             table.add_column(title, overflow="fold")
         for record in report.passes:
             nodes = f"{record.nodes_before} → {record.nodes_after}"

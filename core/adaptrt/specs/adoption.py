@@ -1,4 +1,4 @@
-"""What the user says about a model file that adaptrt did not write."""
+"""The user's description of a model file that adaptrt did not write."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Adoption:
-    """Each field may be left out if the file itself says it.
+    """Each field may be omitted if the file itself defines it.
 
     ``decoder``: the name of the decoder of its outputs. ``imgsz``: height and width of the input, pixels. ``names``: the
     class names.

@@ -118,7 +118,7 @@ class Backend(Protocol):
     def targets(self) -> Mapping[str, Target]:
         """The targets of its graphs by name, the default first; empty if it accepts any graph.
 
-        A backend with a single target implies it: ``--to rtx`` needs no ``--target rtx``. Several backends build from one
+        A backend with a single target implies it: ``--to rtx`` does not require ``--target rtx``. Several backends build from one
         graph, made for the target of one that all of them read (``Target.reads_graph_of``).
         """
         ...
@@ -166,7 +166,7 @@ class TakesOptions(Protocol):
 
 @runtime_checkable
 class NamesMachine(Protocol):
-    """A backend that names what of this machine its files depend on. Conversions with one that does not are not cached."""
+    """A backend that declares which machine properties its files depend on. Conversions with any other are not cached."""
 
     def machine(self, target: Target, options: BuildOptions) -> Mapping[str, str]:
         """Hardware and libraries by name, such as the GPU and its driver; empty where nothing can be built."""
@@ -184,7 +184,7 @@ class ReadsSpec(Protocol):
 
 @runtime_checkable
 class ChecksShapes(Protocol):
-    """A backend that refuses shapes which a graph cannot take, before anything is built."""
+    """A backend that rejects shapes that a graph does not support, before anything is built."""
 
     def check_shapes(self, spec: ModelSpec, inputs: Mapping[str, tuple[int, ...]]) -> None:
         """Raise a ``ShapeError`` that names the input. ``inputs`` are the sizes of the graph's inputs; -1: dynamic."""
@@ -246,7 +246,7 @@ def onnx_backend() -> Backend:
 
 
 def backend_title(name: str) -> str:
-    """What a backend is called; its name where it is not installed here."""
+    """The title of a backend; its name if it is not installed."""
     return next((one.title for one in BACKENDS.all() if one.name == name), name)
 
 
@@ -292,7 +292,7 @@ def backend_named(word: str) -> tuple[Backend, str]:
     if word not in words:
         known = [*words, *(name for name in BACKENDS.names() if name not in words)]
         raise UsageError(
-            f"--to {word!r} is not a kind of file that can be written.",
+            f"--to {word!r} is not a supported output.",
             hint=did_you_mean(word, known),
         )
     return words[word]

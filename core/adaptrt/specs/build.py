@@ -29,7 +29,7 @@ class BuildOptions:
     - ``strip_weights``: omit weights from the plan; ``refittable``: they can be replaced later
     - ``plugin_libs``: shared libraries with TensorRT plugins; ``tactic_sources``: names, for example ``CUBLAS``
     - ``compute_capabilities`` that the engine is for (``8.6``), where a backend builds for other GPUs; empty: its default
-    - ``timeout``: seconds after which the build is given up
+    - ``timeout``: seconds after which the build is aborted
     """
 
     workspace: int | None = None
@@ -88,7 +88,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
     except re.error as error:
         raise UsageError(
             f"--keep-fp32 {pattern!r} is not a valid regular expression: {error}.",
-            hint="It is searched in node names and matched against operators: --keep-fp32 '/head/.*' --keep-fp32 Softmax",
+            hint="The pattern is searched in node names and matched against operators: --keep-fp32 '/head/.*' --keep-fp32 Softmax",
         ) from error
 
 
@@ -97,5 +97,5 @@ def parse_workspace(text: str, name: str = "--workspace") -> int:
     match = _WORKSPACE.fullmatch(text.strip())
     size = int(float(match["number"]) * _UNITS[match["unit"].lower()]) if match else 0
     if size < 1:
-        raise UsageError(f"{name} {text!r} cannot be read.", hint=f"For example: {name} 4 (GiB), or {name} 512M")
+        raise UsageError(f"Invalid value for {name}: {text!r}.", hint=f"For example: {name} 4 (GiB), or {name} 512M")
     return size

@@ -68,7 +68,7 @@ def find_decoder(name: str, distribution: str | None = None) -> Decoder:
     if name not in DECODERS.names():
         package = distribution or _KNOWN_DISTRIBUTIONS.get(name)
         if package and _DISTRIBUTION.fullmatch(package):
-            hint = f"{package} provides it; for prediction, pip install --no-deps {package} is enough."
+            hint = f"{package} provides it; for prediction, pip install --no-deps {package} is sufficient."
         else:
             hint = did_you_mean(name, decoder_names()) or "Install the distribution that provides it."
             hint += f" Available: {', '.join(decoder_names())}."

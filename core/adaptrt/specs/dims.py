@@ -12,7 +12,7 @@ from adaptrt.errors import ShapeError
 class Dim:
     """The sizes one axis may take, and the one to optimize for (a TensorRT profile's min, opt and max).
 
-    Axes with the same ``name`` always have the same size; a fixed axis needs none.
+    Axes with the same ``name`` always have the same size; a fixed axis does not need a name.
     """
 
     min: int
@@ -25,7 +25,7 @@ class Dim:
             raise ShapeError(f"Axis size must be at least 1; got {self.min}.", hint="Use sizes of 1 or more.")
         if not self.min <= self.opt <= self.max:
             raise ShapeError(
-                f"min {self.min}, opt {self.opt}, max {self.max} are out of order.",
+                f"min {self.min}, opt {self.opt}, max {self.max} are not in ascending order.",
                 hint="They must satisfy min <= opt <= max: {}, {}, {}.".format(*sorted((self.min, self.opt, self.max))),
             )
 

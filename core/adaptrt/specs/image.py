@@ -26,7 +26,7 @@ class ImageTransform:
     - ``square``: center-crop the largest square, then resize it to the target size
 
     Then ``value * scale``, minus ``mean``, divided by ``std``, per channel, RGB in the order of ``colors``. ``mean`` and
-    ``std`` have a value for each channel; values that are all the same serve any number of channels.
+    ``std`` have a value for each channel; if all values are equal, they apply to any number of channels.
     ``library`` is the resampling to reproduce: cv2's and PIL's differ by more than rounding.
     """
 

@@ -106,9 +106,7 @@ def parse_batch(text: str) -> Dim:
             return replace(axes[0], name=axes[0].name or "batch")
     parts = text.split(":")
     if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts) or len(parts) > 3:
-        raise ShapeError(
-            f"Batch {text!r} cannot be read.", hint="For example: --batch 4, or --batch 1:8:16 (min:opt:max)"
-        )
+        raise ShapeError(f"Invalid batch: {text!r}.", hint="For example: --batch 4, or --batch 1:8:16 (min:opt:max)")
     sizes = [int(part) for part in parts]
     try:
         return Dim(sizes[0], sizes[len(sizes) // 2], sizes[-1], "batch")
@@ -126,7 +124,7 @@ def parse_imgsz(text: str) -> tuple[int, int]:
     parts = re.split(r"[x,]", text.strip())
     if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts) or len(parts) > 2 or not all(map(int, parts)):
         raise ShapeError(
-            f"Image size {text!r} cannot be read.",
+            f"Invalid image size: {text!r}.",
             hint="For example: --imgsz 640, or --imgsz 800x1216 (height x width)",
         )
     return int(parts[0]), int(parts[-1])
@@ -137,5 +135,5 @@ def parse_dynamic(text: str) -> frozenset[str]:
     names = {name.strip() for name in text.split(",") if name.strip()}
     unknown = names - {"batch", "hw", "none"}
     if unknown or not names or ("none" in names and len(names) > 1):
-        raise ShapeError(f"--dynamic {text!r} cannot be read.", hint="Use batch, hw, batch,hw or none.")
+        raise ShapeError(f"Invalid value for --dynamic: {text!r}.", hint="Use batch, hw, batch,hw or none.")
     return frozenset(names - {"none"})

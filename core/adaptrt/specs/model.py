@@ -93,7 +93,7 @@ class ModelSpec:
     def image_size(self) -> tuple[int, int]:
         """Height and width, in pixels, that images are resized to: the opt sizes of the image input."""
         if self.image is None:
-            raise ModelError("This model takes no image.", hint="Pass arrays by input name.")
+            raise ModelError("This model has no image input.", hint="Pass arrays by input name.")
         height, width = self._image_shape()[-2:]
         return height.opt, width.opt
 
@@ -101,7 +101,7 @@ class ModelSpec:
     def image_channels(self) -> int:
         """Channels of the image input: 3 for RGB, 1 for gray, any other number for bands."""
         if self.image is None:
-            raise ModelError("This model takes no image.", hint="Give it arrays, by input name.")
+            raise ModelError("This model has no image input.", hint="Pass arrays by input name.")
         return self._image_shape()[-3].opt
 
     @property
@@ -146,7 +146,7 @@ def _refuse_later(text: str | bytes) -> None:
         return
     if isinstance(version, int) and version > ModelSpec.version:
         raise ModelError(
-            f"The spec in this file has version {version}; this adaptrt reads up to {ModelSpec.version}.",
+            f"The spec in this file has version {version}; this version of adaptrt reads up to {ModelSpec.version}.",
             hint="Update: pip install -U adaptrt",
         )
 
@@ -155,4 +155,4 @@ def _by_name(tensors: tuple[T, ...], name: str, kind: str) -> T:
     for tensor in tensors:
         if tensor.name == name:
             return tensor
-    raise ModelError(f"There is no {kind} {name!r}.", hint=did_you_mean(name, [tensor.name for tensor in tensors]))
+    raise ModelError(f"Unknown {kind} {name!r}.", hint=did_you_mean(name, [tensor.name for tensor in tensors]))

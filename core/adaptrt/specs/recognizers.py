@@ -1,4 +1,4 @@
-"""Which adapter a source belongs to: what core read from it, what a recognizer answers, and how recognizers are found."""
+"""Which adapter a source belongs to: facts read from the source, the result of a recognizer, and how recognizers are found."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Recognizer(Protocol):
     name: str
 
     def recognize(self, facts: SourceFacts) -> Iterable[Match]:
-        """A match for each adapter that may take the source; empty if it is unknown."""
+        """A match for each adapter that may support the source; empty if it is unknown."""
         ...
 
 

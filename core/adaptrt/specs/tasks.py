@@ -89,7 +89,7 @@ class Scoring(ABC, Generic[P]):
         """A new, empty scorer."""
 
     def answer(self, prediction: P) -> Any:
-        """The part of a prediction that two backends must agree on, comparable with ``==``; ``None``: agreement is not counted."""
+        """The part of a prediction that two backends must agree on, comparable with ``==``; ``None``: agreement is not measured."""
         return None
 
     def values(self, prediction: P) -> NDArray[np.float32] | None:

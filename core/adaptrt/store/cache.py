@@ -42,15 +42,15 @@ def default_timing_folder() -> Path:
 
 
 def cache_problem(folder: Path | None = None) -> str | None:
-    """Why the cache is not used, and what to do about it; ``None`` if it is used."""
+    """Why the cache is disabled, and how to enable it; ``None`` if it is enabled."""
     folder = folder or cache_folder()
     problem = folder_problem(folder, _SUBFOLDERS)
-    return f"The cache is not used: {problem}. {_remedy(folder)}" if problem is not None else None
+    return f"The cache is disabled: {problem}. {_remedy(folder)}" if problem is not None else None
 
 
 def _remedy(folder: Path) -> str:
     return (
-        f"Remove anything that others may have placed in {folder} and run chmod 700 on it, or choose another folder: "
+        f"Remove files that other users may have placed in {folder} and run chmod 700 on it, or choose another folder: "
         f"{FOLDER_VARIABLE}=/some/folder"
     )
 
@@ -176,7 +176,7 @@ class Store:
     def _require_safe(self) -> None:
         problem = folder_problem(self.folder, _SUBFOLDERS)
         if problem is not None:
-            raise OutputError(f"The cache is not used: {problem}.", hint=_remedy(self.folder))
+            raise OutputError(f"The cache is disabled: {problem}.", hint=_remedy(self.folder))
 
     def _contents(self) -> Iterator[Path]:
         for folder in self._objects.iterdir() if self._objects.is_dir() else ():

@@ -17,7 +17,7 @@ CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pth.tar", ".pt2", ".bin", ".ckpt", ".saf
 def require_model_file(path: Path) -> None:
     """Reject a missing file or a folder; the content is checked by the reader."""
     if path.is_dir():
-        raise ModelError(f"{path} is a folder.", hint=f"Give a file: {', '.join(model_suffixes())}")
+        raise ModelError(f"{path} is a folder.", hint=f"Specify a file with the suffix {', '.join(model_suffixes())}.")
     if not path.is_file():
         raise ModelError(f"File not found: {path}.", hint=nearest_file(path, model_suffixes()) or "Check the path.")
     if not os.access(path, os.R_OK):
@@ -29,7 +29,7 @@ def require_backend(path: Path) -> Backend:
     backend = backend_of(path)
     if backend is None:
         raise ModelError(
-            f"{path.name} cannot be opened: its suffix is none of {', '.join(model_suffixes())}.",
+            f"{path.name} cannot be opened. Supported suffixes: {', '.join(model_suffixes())}.",
             hint=" ".join(skipped_plugins()) or convert_first(path),
         )
     return backend
@@ -39,7 +39,7 @@ def require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
     """Reject a missing shared library; ``flag`` is the option that named it."""
     for library in libraries:
         if not Path(library).is_file():
-            raise UsageError(f"{flag}: file not found: {library}.", hint="Give the path of the shared library.")
+            raise UsageError(f"{flag}: file not found: {library}.", hint="Specify the path of the shared library.")
 
 
 def convert_first(path: Path) -> str:
@@ -53,7 +53,7 @@ def not_onnx(path: Path, detail: str = "") -> GraphError:
     if path.name.lower().endswith(CHECKPOINT_SUFFIXES):
         hint = convert_first(path)
     elif suffix != ".onnx" and backend_of(path) is not None:
-        hint = f"A built file contains no ONNX graph; adaptrt inspect {path.name} shows its contents."
+        hint = f"A built file contains no ONNX graph. To show its contents: adaptrt inspect {path.name}"
     else:
         hint = "Check that the file is complete, or convert the model again."
     return GraphError(f"{path.name} is not a readable ONNX file{detail and f': {detail}'}.", hint=hint)

@@ -1,5 +1,5 @@
-"""The source files of a result, as they were when hashed. Whether they are unchanged is checked before the result is
-cached, since the cache returns it for the same content."""
+"""The source files of a result, as they were when hashed. They are checked for changes before the result is cached,
+since the cache returns it for the same content."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _files_in(folder: Path) -> list[Path]:
 def changed_message(changed: list[Path]) -> str:
     """The message for files that changed while they were in use."""
     names = ", ".join(path.name for path in changed)
-    return f"{names} changed during the run: it is unknown which version the result was made from"
+    return f"{names} changed during the run, so the result may come from either version"
 
 
 def read_hashed(path: Path) -> tuple[Identity, str]:

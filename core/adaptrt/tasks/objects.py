@@ -28,7 +28,7 @@ class ObjectTask(Task[D], Generic[D]):
     """
 
     formats: tuple[str, ...] = ("json", "coco", "txt", "csv", "crop")
-    empty_reason = "nothing was detected in the image on either side: use an image with objects, or a lower --set conf"
+    empty_reason = "nothing was detected in the image on either side: use an image with objects, or lower --set conf"
     decoded_in_graph = True
     rows = "detections"
 

@@ -1,4 +1,4 @@
-"""What adapter authors test with: the contract that every adapter keeps, and fixtures (``adaptrt.testing.plugin``)."""
+"""Test utilities for adapter authors: the contract tests, and fixtures (``adaptrt.testing.plugin``)."""
 
 from __future__ import annotations
 

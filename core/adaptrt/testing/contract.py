@@ -26,7 +26,7 @@ _HEAVY = ("cv2", "onnx", "onnxruntime", "onnxscript", "tensorrt", "torch", "torc
 
 
 class AdapterContract:
-    """Standard tests of an adapter. A subclass says what to convert; take a model that runs in milliseconds.
+    """Standard tests of an adapter. A subclass defines what to convert; use a model that runs in milliseconds.
 
     ::
 
@@ -34,12 +34,12 @@ class AdapterContract:
             adapter = "mynet"
             source = "5"
 
-    - ``adapter``, ``source``: as on the command line; a ``source`` that has to be made is a fixture of that name
+    - ``adapter``, ``source``: as on the command line; to create the ``source`` in the test, define a fixture of that name
     - ``options``: ``--set`` pairs; ``shape``, ``imgsz``, ``batch``: as on the command line
-    - ``trust_checkpoint``: whether the model's file is a program
-    - ``not_exported_by``: an exporter that cannot do it, and why; the day it can, the test says so
+    - ``trust_checkpoint``: whether loading the model's file runs code
+    - ``not_exported_by``: exporters that do not support the model, with the reason; the test fails if one of them works
 
-    A standard test is never removed: a subclass that replaces one is refused, unless it is marked
+    Standard tests cannot be removed: a subclass may replace one only if the replacement is marked
     ``pytest.mark.xfail(reason=..., strict=True)``.
     """
 
@@ -58,8 +58,8 @@ class AdapterContract:
             own = inspect.getattr_static(cls, name)
             if own is not STANDARD_TESTS[name] and not _expected_to_fail(own):
                 raise TypeError(
-                    f"{cls.__name__} replaces or removes the standard test {name}. Every adapter passes all of them; "
-                    f"where yours cannot yet, say why: @pytest.mark.xfail(reason='...', strict=True)"
+                    f"{cls.__name__} replaces or removes the standard test {name}. Every adapter must pass all of them. "
+                    f"If yours does not yet, give the reason: @pytest.mark.xfail(reason='...', strict=True)"
                 )
 
     @pytest.fixture
@@ -98,7 +98,7 @@ class AdapterContract:
         except AdaptrtError as error:
             pytest.fail(
                 f'{error}\nDeclare it in pyproject.toml under [project.entry-points."adaptrt.adapters"] as '
-                f'{self.adapter} = "your_module", and install the package again: pip install -e .',
+                f'{self.adapter} = "your_module", and reinstall the package: pip install -e .',
                 pytrace=False,
             )
 
@@ -112,46 +112,48 @@ class AdapterContract:
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **paths}
         )
-        assert done.returncode == 0, f"import {module} fails:\n{done.stderr}"
+        assert done.returncode == 0, f"import {module} failed:\n{done.stderr}"
         loaded = done.stdout.partition("LOADED")[2].split()
-        assert not loaded, f"import {module} imports {', '.join(loaded)}: import frameworks inside the hooks"
+        assert not loaded, f"import {module} imports {', '.join(loaded)}. Import frameworks inside the hooks."
 
     def test_the_model_loads(self, opened: AdapterSession) -> None:
         import torch
 
         model = opened.model
         training = [name or "the model" for name, module in model.named_modules() if module.training]
-        assert not training, f"load_model leaves {training[0]} in training mode: return model.eval()"
+        assert not training, f"load_model returned {training[0]} in training mode. Return model.eval()."
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            assert tensor.device.type == "cpu", f"{name} is on {tensor.device}: load onto the CPU"
+            assert tensor.device.type == "cpu", f"{name} is on {tensor.device}. Load the model onto the CPU."
             whole = not tensor.is_floating_point()
-            assert whole or tensor.dtype == torch.float32, f"{name} is {tensor.dtype}: return model.float()"
+            assert whole or tensor.dtype == torch.float32, f"{name} is {tensor.dtype}. Return model.float()."
         again = opened.hooks.load_model(opened.ctx).state_dict()
         other = [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, again[name])]
         assert not other, (
-            f"load_model gives another {other[0]} each time: seed random weights, torch.manual_seed(ctx.request.seed)"
+            f"load_model returned a different {other[0]} on the second call. Seed random weights: torch.manual_seed(ctx.request.seed)."
         )
 
     def test_the_spec_is_consistent(self, opened: AdapterSession) -> None:
         from adaptrt.specs.decoders import decoder_of
 
         spec = opened.spec
-        assert ModelSpec.from_json(spec.to_json()) == spec, "the spec has to survive JSON: plain values only"
+        assert ModelSpec.from_json(spec.to_json()) == spec, (
+            "the spec changes when it is written to JSON and read back. Use plain values only."
+        )
         names = [tensor.name for tensor in spec.inputs] + [tensor.name for tensor in spec.outputs]
-        assert len(set(names)) == len(names), f"two inputs or outputs share a name: {names}"
-        assert spec.inputs, "model_spec names no input"
+        assert len(set(names)) == len(names), f"input and output names must be unique; got {names}"
+        assert spec.inputs, "model_spec defines no input"
         if spec.image is not None:
             spec.input(spec.image.input)
             height, width = spec.image_size
-            assert height > 0, "an image needs a height"
-            assert width > 0, "an image needs a width"
+            assert height > 0, "the image height must be positive"
+            assert width > 0, "the image width must be positive"
         if spec.decoder is not None:
             params = decoder_of(spec).params
             from adaptrt.options import fill_options
 
             fill_options(params, spec.decoder.params)
         first = spec.inputs[0].dims[0]
-        assert first.dynamic, f"the batch is fixed at {first.opt}: leave it dynamic in model_spec"
+        assert first.dynamic, f"the batch is fixed at {first.opt}. Make it dynamic in model_spec."
         outputs = opened.run(opened.inputs(opened.corners()["min"]))
         described = opened.completed.outputs
         for output, array in zip(described, outputs.values(), strict=True):
@@ -168,23 +170,27 @@ class AdapterContract:
 
         for corner, shapes in opened.corners().items():
             inputs = opened.inputs(shapes)  # shapes and types are checked on the way
-            assert all(torch.isfinite(tensor).all() for tensor in inputs.values()), f"not finite at {corner}"
+            assert all(torch.isfinite(tensor).all() for tensor in inputs.values()), (
+                f"example_inputs returned NaN or infinity at the {corner} shapes"
+            )
         shapes = opened.trace_shapes()
         same, again, other = (opened.inputs(shapes, seed) for seed in (1, 1, 2))
-        assert all(torch.equal(same[name], again[name]) for name in same), "example_inputs: one seed gives one sample"
+        assert all(torch.equal(same[name], again[name]) for name in same), (
+            "example_inputs returned different samples for the same seed"
+        )
         assert any(not torch.equal(same[name], other[name]) for name in same), (
-            "example_inputs gives the same sample for every seed: use the seed, else nothing is compared"
+            "example_inputs returned the same sample for every seed. Use the seed, so that samples differ."
         )
 
     def test_outputs_depend_on_inputs(self, opened: AdapterSession) -> None:
-        """A model that says the same to everything proves nothing when it is compared."""
+        """Comparing a model whose outputs are constant verifies nothing."""
         import numpy as np
 
         shapes = opened.trace_shapes()
         first, second = (opened.run(opened.inputs(shapes, seed)) for seed in (1, 2))
-        assert all(np.isfinite(array).all() for array in first.values()), "the model gives NaN or infinity"
+        assert all(np.isfinite(array).all() for array in first.values()), "the model returned NaN or infinity"
         assert any(not np.array_equal(first[name], second[name]) for name in first), (
-            "outputs are equal for different inputs: perturb the weights of the test model"
+            "the outputs are equal for different inputs. Perturb the weights of the test model."
         )
 
     def test_patches_keep_the_result(self, opened: AdapterSession) -> None:
@@ -202,21 +208,21 @@ class AdapterContract:
             require_called(records)
         wrong = [check for check in comparison.checks() if not check.passed]
         assert not wrong, (
-            f"with the patches {wrong[0].name} differs by {wrong[0].value:.3g} (at most {wrong[0].limit:.3g}): apply them "
-            "one at a time to find which one changes the result"
+            f"with the patches {wrong[0].name} differs by {wrong[0].value:.3g} (limit {wrong[0].limit:.3g}). Apply them "
+            "one at a time to find which one changes the result."
         )
 
     def test_patches_are_restored(self, opened: AdapterSession) -> None:
         from adaptrt.patching import applied
         from adaptrt.patching.targets import resolve
 
-        _ = opened.completed  # what a first run leaves on the model is no patch
+        _ = opened.completed  # state that the first run leaves on the model is not a patch
         by_hand = opened.code()
         found = opened.patches()
         touched = [name for name, value in opened.code().items() if by_hand.get(name) is not value]
         assert not touched, (
-            f"the hook patches changes {touched[0]} itself, and does not restore it: return a FunctionPatch, SwitchPatch "
-            "or ModulePatch that names it"
+            f"the hook patches modifies {touched[0]} directly. Return a FunctionPatch, SwitchPatch "
+            "or ModulePatch for it instead, which is restored after the export."
         )
 
         def state() -> list[Any]:
@@ -231,11 +237,11 @@ class AdapterContract:
         assert len(before) == len(after)
         changed = [old for old, new in zip(before, after, strict=True) if old is not new and old != new]
         assert not changed, (
-            f"after the patches {changed[0]!r:.200} is not what it was: patch through adaptrt's patches only"
+            f"{changed[0]!r:.200} was not restored after the patches. Modify it only through adaptrt's patches."
         )
 
     def test_it_converts(self, exporter: Exporter, convert: Callable[..., Report], opened: AdapterSession) -> None:
-        """Through both exporters: dynamic axes symbolic, ONNX Runtime agrees at min, opt and max, batches are honest."""
+        """Through both exporters: dynamic axes symbolic, ONNX Runtime matches at min, opt and max, also in batches."""
         import numpy as np
 
         from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
@@ -248,22 +254,22 @@ class AdapterContract:
             if why:
                 pytest.xfail(f"{why} ({error.message})")
             pytest.fail(
-                f"--exporter {exporter}: {error}\nPatch what the exporter refuses, or say why it cannot: "
+                f"--exporter {exporter}: {error}\nPatch the unsupported code, or give the reason: "
                 f"not_exported_by = {{'{exporter}': '...'}}",
                 pytrace=False,
             )
-        assert not why, f"{exporter} works now: take it out of not_exported_by"
+        assert not why, f"{exporter} now works. Remove it from not_exported_by."
         assert report.onnx is not None
         assert report.spec is not None
-        assert report.link(2).status == "passed", f"link 2 was not proved: {report.link(2).reason}"
+        assert report.link(2).status == "passed", f"link 2 did not pass: {report.link(2).reason}"
         values = [finding for finding in report.findings if finding.rule == "traced-value"]
         where = [f"{place.file}:{place.line} ({place.code})" for finding in values for place in finding.places]
         assert not where, (
-            f"a value of the input decides in Python at {where[0]}, and the graph keeps what the example gave: patch it "
-            "(torch.where, a mask)"
+            f"Python code depends on an input value at {where[0]}, so the graph keeps the result for the example input. Patch it "
+            "(torch.where, a mask)."
         )
-        honest = [check for check in report.link(2).checks if check.kind == "batch"]
-        assert honest, "no batch was checked: leave the batch dynamic"
+        batches = [check for check in report.link(2).checks if check.kind == "batch"]
+        assert batches, "no batch was checked. Make the batch dynamic."
         runner = OnnxRuntimeRunner(report.onnx)
         names = tuple(output.name for output in report.spec.outputs)
         for corner, shapes in opened.corners().items():
@@ -278,7 +284,7 @@ class AdapterContract:
             wrong = [check for check in comparison.checks() if not check.passed]
             assert not wrong, (
                 f"ONNX Runtime differs at the {corner} shapes {shapes}: {wrong[0].name} by {wrong[0].value:.3g}; "
-                "the graph holds a size of the example as a number"
+                "the graph contains a size of the example input as a constant"
             )
             for output in report.spec.outputs:
                 fixed = [size for size in output.dims if isinstance(size, int)]
@@ -288,7 +294,7 @@ class AdapterContract:
                     if isinstance(dim, int)
                 ]
                 assert np.array_equal(fixed, given), (
-                    f"{output.name} says {output.dims} and gives {outputs[output.name].shape}"
+                    f"{output.name} is declared as {output.dims} but has shape {outputs[output.name].shape}"
                 )
 
     def test_outputs_are_decoded(self, opened: AdapterSession) -> None:
@@ -301,7 +307,7 @@ class AdapterContract:
 
         spec = opened.completed
         if spec.image is None:
-            pytest.skip("the model takes no image")
+            pytest.skip("the model has no image input")
         rng = np.random.default_rng(0)
         arrays, meta = opened.hooks.preprocess(image_noise(rng, (60, 90)), spec)
         filled = fill_batch([arrays], smallest_batch(spec))
@@ -314,20 +320,20 @@ class AdapterContract:
         task = task_named(spec.task)
         for prediction in found:
             assert isinstance(prediction, task.prediction), (
-                f"task {task.name!r} has to be decoded to {task.prediction.__name__}, and {type(prediction).__name__} "
-                "comes out: name the decoder in the spec"
+                f"task {task.name!r} requires predictions of type {task.prediction.__name__}; got {type(prediction).__name__}. "
+                "Set the decoder in the spec."
             )
             problems = task.problems(prediction, spec, (60, 90))
             assert not problems, "; ".join(problems)
 
     def test_two_conversions_in_one_process(self, convert: Callable[..., Report], tmp_path: Path) -> None:
-        """The second one finds nothing of the first: no patched framework, no changed model, the same graph."""
+        """The first conversion must not affect the second one: the framework is restored, and the graph is the same."""
         exporter = next(name for name in ("torchscript", "dynamo") if name not in self.not_exported_by)
         first = convert(exporter=exporter, verify="none")
         second = convert(exporter=exporter, verify="none", output=tmp_path / "again.onnx")
         assert first.operators == second.operators, (
-            "two conversions in one process give two graphs: something of the first one is left, a patched function, a "
-            "changed default or a cached model"
+            "two conversions in one process produced different graphs: the first one left a patched function, a "
+            "changed default or a cached model."
         )
         assert first.spec == second.spec
 
@@ -345,7 +351,7 @@ class AdapterContract:
             ),
             "options": parse_pairs(self.options),
             "trust_checkpoint": self.trust_checkpoint,
-            "cache": False,  # what was done before proves nothing now
+            "cache": False,  # earlier results must not be reused
         }
         return Request(**{**given, **changes})
 

@@ -1,6 +1,6 @@
 """Pytest plugin: fixtures for the tests of adapters and extensions, and the marker ``gpu``.
 
-It is found by pytest where adaptrt is installed, and imports nothing heavy.
+pytest finds it if adaptrt is installed. It imports no heavy packages.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ FakeDistribution = Callable[..., Path]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU and TensorRT; skipped with the reason elsewhere")
+    config.addinivalue_line("markers", "gpu: requires an NVIDIA GPU and TensorRT; otherwise skipped with the reason")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``gpu`` are skipped where they cannot run, and say what is missing."""
+    """Skip tests marked ``gpu`` on machines that cannot run them, with the reason."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     reason = why_no_gpu() if marked else None
     for item in marked:
@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def why_no_gpu() -> str | None:
-    """What this machine lacks to run an engine; ``None`` if nothing."""
+    """Why this machine cannot run an engine; ``None`` if it can."""
     from adaptrt.backends.tensorrt.device import describe_device
     from adaptrt.backends.tensorrt.generations import import_tensorrt
     from adaptrt.errors import AdaptrtError
@@ -46,7 +46,7 @@ def why_no_gpu() -> str | None:
 
 @pytest.fixture
 def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDistribution]:
-    """Call it to install a distribution, without pip, until the test ends; gives the folder it lies in.
+    """Call it to install a distribution, without pip, until the test ends; returns its folder.
 
     ``fake_distribution("adaptrt-blur", {"adaptrt.extensions": {"blur": "blur"}}, modules={"blur": SOURCE})``; also
     ``version``, ``requires``, ``summary``.
@@ -96,7 +96,7 @@ def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.fixture
 def tiny_images(tmp_path: Path) -> list[Path]:
     """Two small PNG files, wide and tall: textured gray with a red and a blue rectangle, always the same."""
-    cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
+    cv2 = pytest.importorskip("cv2", reason="images require OpenCV")
     import numpy as np
 
     paths = []

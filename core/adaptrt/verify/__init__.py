@@ -1,1 +1,1 @@
-"""Proof that the converted model is the model."""
+"""Numerical comparison of a converted model with the original."""

@@ -29,8 +29,8 @@ def batched_inputs(spec: ModelSpec) -> list[str]:
 
 
 def outputs_without_batch(samples: Sequence[Arrays], references: Sequence[Arrays], spec: ModelSpec) -> list[str]:
-    """The outputs of the reference that do not have one row for each sample: constants, sums over the batch, and what
-    data decides the length of, such as the indices of ``nonzero``."""
+    """Outputs of the reference that do not have one row for each sample: constants, sums over the batch, and outputs of
+    data-dependent length, such as the indices of ``nonzero``."""
     batched = batched_inputs(spec)
     if not batched:
         return []

@@ -1,4 +1,4 @@
-"""Compares outputs group by group: one number over mixed units would mean nothing."""
+"""Compares outputs group by group: a single number over mixed units would be meaningless."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def slice_group(array: NDArray[Any], group: OutputGroup) -> NDArray[Any]:
 
 @dataclass
 class _Totals:
-    """What was seen of one group so far. ``value`` and ``limit`` are those of the element nearest to its limit."""
+    """Running totals of one group. ``value`` and ``limit`` belong to the element closest to its limit."""
 
     group: OutputGroup
     tolerance: Tolerance
@@ -109,25 +109,25 @@ class Comparison:
         ties: Mapping[str, NDArray[np.bool_]] | None = None,
         noise: Callable[[], Sequence[Arrays]] | None = None,
     ) -> None:
-        """One sample, or one batch of them. Shapes that differ, NaN and infinity count as infinitely wrong.
+        """Add one sample, or one batch of samples. Different shapes, NaN and infinity count as an infinite difference.
 
-        ``ties`` marks whole numbers that the reference itself leaves open: two candidates have the same score. ``noise``
-        gives the reference's outputs for other roundings of its weights; asked for only where a limit is exceeded by little.
+        ``ties`` marks integers that are ambiguous in the reference, since two candidates have the same score. ``noise``
+        returns the reference's outputs for other roundings of its weights; called only if a limit is slightly exceeded.
         """
         for output in self._spec.outputs:
             _require_covered(output, reference[output.name].shape)
         for output, totals, expected, actual in self._pairs(reference, converted):
             totals.samples += 1
             if actual is None or actual.shape != expected.shape:
-                given_shape = "nothing" if actual is None else f"shape {actual.shape}"
-                totals.fail(f"{given_shape} instead of {expected.shape}")
+                given_shape = "no output" if actual is None else f"shape {actual.shape}"
+                totals.fail(f"{given_shape} instead of shape {expected.shape}")
                 continue
             if not expected.size:
                 continue
             wanted = np.atleast_1d(slice_group(expected, totals.group))
             given = np.atleast_1d(slice_group(actual, totals.group))
             if not wanted.size:  # a group beyond the output would agree about nothing
-                totals.fail("the group lies beyond the output")
+                totals.fail("the group is outside the output")
             elif wanted.dtype.kind in "iub" and not (totals.group.tolerances or {}).get(self._precision.name):
                 open_ones = (ties or {}).get(output.name)
                 self._add_whole(
@@ -156,7 +156,7 @@ class Comparison:
         if self._precision.reduced and fixed.any():  # whose own sentinel may be the infinity of the type
             difference[fixed & (np.abs(given) >= 6e4) & (np.sign(given) == np.sign(wanted))] = 0.0
         if np.isnan(difference).any() or np.isinf(difference).any():
-            totals.fail("NaN or infinity where the other has a number")
+            totals.fail("NaN or infinity that does not match the reference")
         wrong = fixed & (difference != 0)
         if wrong.any():
             at = np.argmax(wrong)
@@ -187,7 +187,7 @@ class Comparison:
         given: NDArray[Any],
         open_ones: NDArray[np.bool_] | None,
     ) -> None:
-        """Whole numbers are equal or not; the value is the share that differs."""
+        """Integers are compared exactly; the value is the fraction that differs."""
         totals.whole = True
         wrong = wanted != given
         if open_ones is not None:
@@ -252,8 +252,8 @@ def _reason(totals: _Totals) -> str:
         return f"{totals.tolerance.reason}; {totals.widened:.2g} times that, since rounding errors of the model itself exceed it"
     if not totals.whole:
         return totals.tolerance.reason
-    ties = f"; {totals.ties} left out, where two candidates have the same score" if totals.ties else ""
-    return f"the share of whole numbers that differ: they are equal or not{ties}"
+    ties = f"; {totals.ties} ignored, since two candidates have the same score there" if totals.ties else ""
+    return f"fraction of integers that differ; integers are compared exactly{ties}"
 
 
 def _float_groups(references: Sequence[Arrays], name: str, group: OutputGroup) -> Iterator[NDArray[np.float64]]:
@@ -264,7 +264,7 @@ def _float_groups(references: Sequence[Arrays], name: str, group: OutputGroup) -
 
 
 def _require_covered(output: OutputSpec, shape: tuple[int, ...]) -> None:
-    """Groups along an axis leave nothing of it out: what no group holds would never be compared."""
+    """Require that the groups along an axis cover it: an index without a group would never be compared."""
     groups = groups_of(output)
     axes = {group.axis for group in groups}
     if None in axes or len(axes) != 1:
@@ -275,6 +275,6 @@ def _require_covered(output: OutputSpec, shape: tuple[int, ...]) -> None:
     missing = sorted(set(range(size)) - covered)
     if missing:
         raise PluginError(
-            f"The groups of output {output.name!r} leave out {len(missing)} of {size} along axis {axis} (the first: {missing[0]}).",
-            hint="The adapter's model_spec has to give every part of an output a group, or no groups at all.",
+            f"The groups of output {output.name!r} do not cover {len(missing)} of {size} indices along axis {axis} (first: {missing[0]}).",
+            hint="In the adapter's model_spec, define groups that cover the whole output, or none.",
         )

@@ -1,4 +1,4 @@
-"""Whether samples exercise a model: an output that hardly varies over them agrees with any constant."""
+"""Whether samples exercise a model: an output that hardly varies over them would also match a constant."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DECIDED = 1e9  # of what is equal or not; JSON has no infinity
 
 
 def variation(references: Sequence[Arrays], spec: ModelSpec, precision: Precision) -> dict[str, float]:
-    """For each group of the outputs its largest variation over the samples, in multiples of what is accepted as equal.
+    """The largest variation of each output group over the samples, in multiples of its tolerance.
 
     Element by element, among the samples and the rows of their batches. Where channels of one group differ in scale, as boxes
     beside scores, the group of channels that varies the least counts. ``DECIDED`` for whole numbers that differ, and for an

@@ -1,7 +1,7 @@
-"""What is accepted of each element: limits follow the scale of its own channel, and sentinels are compared exactly.
+"""The tolerance of each element: limits follow the scale of its channel, and sentinels are compared exactly.
 
-A tolerance says ``atol + rtol * scale``. One scale for a whole output would be that of its largest value: a masked logit
-of -1e9 or coordinates in pixels would excuse anything beside them.
+A limit is ``atol + rtol * scale``. A single scale for a whole output would be that of its largest value: a masked logit
+of -1e9, or coordinates in pixels, would hide errors in all other values.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def usual_scales(arrays: Iterable[Floats], axis: int | None) -> dict[tuple[int, 
 
 
 def sentinels(values: Floats) -> Mask:
-    """Elements that stand for no quantity: infinities, and what a mask was filled with, far above everything else."""
+    """Elements that are not quantities: infinities, and fill values of masks, far above all other values."""
     infinite: Mask = np.isinf(values)
     return np.asarray(infinite | _mask_values(_finite_magnitudes(values)))
 

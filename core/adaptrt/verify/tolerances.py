@@ -1,11 +1,11 @@
-"""What is accepted of an output, unless an adapter knows better."""
+"""The tolerance of an output: the adapter's, else the default."""
 
 from __future__ import annotations
 
 from adaptrt.specs import OutputGroup, Precision, Tolerance
 from adaptrt.specs.tensors import ANY_OTHER
 
-BATCH_INVARIANCE = Tolerance(0.0, 1e-5, "a sample does not depend on its neighbors; kernels may reorder sums")
+BATCH_INVARIANCE = Tolerance(0.0, 1e-5, "a sample must not depend on the rest of its batch; kernels may reorder sums")
 
 
 def tolerance_of(group: OutputGroup, precision: Precision) -> Tolerance:

@@ -64,7 +64,7 @@ FLOATS = ((0.0, 1.0), (2.0, 0.5), (-2.0, 0.5), (0.0, 10.0), (0.0, 0.05))
 
 
 def _lit(view: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
-    """The image in the light of its seed: 1 bright, 2 dark, as it is otherwise."""
+    """The image with the brightness of its seed: 1 bright, 2 dark, else unchanged."""
     if seed == 1:
         return (150 + view.astype(np.float32) * (105 / 255)).astype(np.uint8)
     return (view.astype(np.float32) * 0.3).astype(np.uint8) if seed == 2 else view

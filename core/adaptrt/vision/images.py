@@ -53,7 +53,7 @@ def read_image(source: Any, channels: int | None = 3) -> ImageArray:
     if pil is not None and isinstance(source, pil.Image):
         return _from_pil(source, channels)
     raise ImageError(
-        f"A {type(source).__name__} is not an image.", hint="Give a path, an RGB array uint8 [H, W, 3] or a PIL image."
+        f"A {type(source).__name__} is not an image.", hint="Pass a path, an RGB array uint8 [H, W, 3] or a PIL image."
     )
 
 
@@ -77,7 +77,7 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
         raise _missing(path)
     images = sorted(file for file in found if file.suffix.lower() in _READ and file.is_file())
     if not images:
-        raise ImageError(f"{where} contains no images.", hint=f"Looked for {', '.join(sorted(_READ))}.")
+        raise ImageError(f"{where} contains no images.", hint=f"Supported suffixes: {', '.join(sorted(_READ))}.")
     return images
 
 
@@ -134,7 +134,7 @@ def _bytes_of(path: Path) -> NDArray[np.uint8]:
 
 def _from_file(name: str, *, gray: bool = False) -> ImageArray:
     if "://" in name:
-        raise ImageError(f"{name} is a URL; nothing is downloaded.", hint="Download it and pass the file.")
+        raise ImageError(f"{name} is a URL. Files are never downloaded.", hint="Download the image and pass the file.")
     path = Path(name)
     data = _bytes_of(path)
     color = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
@@ -167,16 +167,18 @@ def _read_bands(path: Path, suffix: str) -> NDArray[Any]:
         try:
             loaded = np.load(path, allow_pickle=False, mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
-            raise ImageError(f"{path} is not an array that NumPy reads: {error}.") from error
+            raise ImageError(f"{path} is not a readable NumPy array: {error}.") from error
         if not isinstance(loaded, np.ndarray) or loaded.ndim not in (2, 3):
-            raise ImageError(f"{path} must hold one array [H, W] or [H, W, C].")
+            raise ImageError(f"{path} must contain a single array [H, W] or [H, W, C].")
         if loaded.shape[0] * loaded.shape[1] > MAX_PIXELS or loaded[:1, :1].size > MAX_CHANNELS:
-            raise ImageError(f"{path} holds an array of shape {list(loaded.shape)}, which is too large for an image.")
+            raise ImageError(
+                f"{path} contains an array of shape {list(loaded.shape)}, which is too large for an image."
+            )
         return np.array(loaded)
     data = _bytes_of(path)
     done, pages = _decoded(path, lambda: cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED))
     if not done or not pages:
-        raise ImageError(f"{path} is not an image that OpenCV reads.", hint="It must be a TIFF.")
+        raise ImageError(f"{path} is not an image that OpenCV can read.", hint="It must be a TIFF.")
     bands = [page if page.ndim == 3 else page[..., None] for page in pages]
     if len({band.shape[:2] for band in bands}) > 1:
         raise ImageError(f"The pages of {path} have different sizes.")
@@ -188,8 +190,8 @@ def _require_channels(image: ImageArray, channels: int, name: str = "") -> Image
     if image.shape[2] == channels:
         return image
     raise ImageError(
-        f"The model takes images of {channels} channels{f'; {name}' if name else ', this one'} has {image.shape[2]}.",
-        hint=f"Give a TIFF of {channels} bands, or an .npy file uint8 [H, W, {channels}].",
+        f"The model expects images with {channels} channels; {name or 'this image'} has {image.shape[2]}.",
+        hint=f"Pass a TIFF with {channels} bands, or an .npy file uint8 [H, W, {channels}].",
     )
 
 
@@ -212,7 +214,7 @@ def _from_array(array: NDArray[Any], channels: int | None = 3, name: str = "") -
         array = array[..., None]
     if array.ndim != 3 or (channels == 3 and not name and array.shape[2] not in (1, 3, 4)):
         first = array.shape[:1] == ((3,) if channels is None else (channels,))
-        hint = "The channels seem to come first: use array.transpose(1, 2, 0)." if first else None
+        hint = "The channels seem to be the first axis: use array.transpose(1, 2, 0)." if first else None
         raise ImageError(f"Images must have shape [H, W, {channels or 'C'}]; got {list(array.shape)}.", hint=hint)
     if not array.size:
         raise ImageError(f"An array of shape {list(array.shape)} has no pixels.")

@@ -1,4 +1,4 @@
-"""Rotated boxes: how much two of them overlap, and which of many to keep."""
+"""Rotated boxes: overlap and NMS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EPSILON = 1e-7
 
 
 def probabilistic_iou(first: Floats, second: Floats) -> Floats:
-    """How much Gaussians in place of boxes overlap, [N, 5] and [M, 5] (cx cy w h angle) to float32 [N, M], 0 to 1.
+    """Overlap of boxes modeled as Gaussians, [N, 5] and [M, 5] (cx cy w h angle) to float32 [N, M], 0 to 1.
 
     One minus the Hellinger distance (https://arxiv.org/abs/2106.06072), computed as Ultralytics does.
     """
@@ -51,8 +51,8 @@ def rotated_nms_by_class(
 ) -> NDArray[np.int64]:
     """The indices of the boxes to keep, best score first, at most ``max_det``. ``boxes``: float32 [N, 5].
 
-    Fast NMS, as Ultralytics does it: a box goes if any better one of its class overlaps it by a ``probabilistic_iou`` of
-    more than ``iou``, whether that one stays or not. Only the ``MAX_CANDIDATES`` best take part.
+    Fast NMS, as Ultralytics does it: a box is removed if any better one of its class overlaps it by a ``probabilistic_iou`` of
+    more than ``iou``, whether that one is kept or not. Only the ``MAX_CANDIDATES`` best are considered.
     """
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     ranked = boxes[order].astype(np.float32, copy=True)

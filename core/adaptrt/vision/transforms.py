@@ -164,7 +164,7 @@ def _of_channel(values: tuple[float, ...], channel: int, name: str) -> float:
     if len(set(values)) > 1:
         raise ShapeError(
             f"The image has more channels than {name} has values ({len(values)}).",
-            hint=f"Give {name} a value for each channel.",
+            hint=f"Specify a value of {name} for each channel.",
         )
     return values[0]
 

@@ -98,7 +98,7 @@ class OpenVINORunner:
             raise ModelError(f"The inputs do not fit: {_shapes(inputs)}.", hint=self._takes())
 
     def _takes(self) -> str:
-        return f"The file takes {', '.join(f'{info.name} {info.shape} {info.dtype}' for info in self.inputs)}."
+        return f"The file expects {', '.join(f'{info.name} {info.shape} {info.dtype}' for info in self.inputs)}."
 
 
 def _shapes(inputs: Mapping[str, NDArray[Any]]) -> str:

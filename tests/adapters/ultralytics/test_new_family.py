@@ -129,7 +129,7 @@ def test_configs_by_name(name: str) -> None:
 def test_unknown_names() -> None:
     with pytest.raises(CheckpointError, match="yolov8n"):
         load_new_family("yolv8n")
-    with pytest.raises(CheckpointError, match="nothing is downloaded"):
+    with pytest.raises(CheckpointError, match="Files are never downloaded"):
         load_new_family("/nowhere/yolov5n.pt")
 
 

@@ -163,7 +163,7 @@ def test_what_has_to_be_recorded_is_an_error_and_the_files_stay() -> None:
     with pytest.raises(PluginError, match="not recorded in MLflow") as caught:
         convert(verify="none")
     assert caught.value.hint is not None
-    assert "The conversion itself succeeded: detector.onnx" in caught.value.hint
+    assert "The files were written: detector.onnx" in caught.value.hint
     assert Path("detector.onnx").is_file()
 
 

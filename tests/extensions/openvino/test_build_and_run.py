@@ -58,7 +58,7 @@ def test_a_batch_beyond_the_spec_is_refused(small: Path, request_for: REQUEST) -
 
     with pytest.raises(ModelError, match=r"OpenVINO failed on images \(5, 3, 16, 16\)") as caught:
         opened(request_for(small)).run(some_images(5))
-    assert caught.value.hint == "The file takes images ('1..4', 3, 16, 16) float32."
+    assert caught.value.hint == "The file expects images ('1..4', 3, 16, 16) float32."
 
 
 def test_a_fixed_batch(small: Path, request_for: REQUEST) -> None:

@@ -169,7 +169,7 @@ def test_inputs_that_do_not_fit(built: Path, wrong: str) -> None:
     runner = BACKEND.open(built, OpenOptions())
     with pytest.raises(ModelError, match="The inputs do not fit") as caught:
         runner.run(given[wrong])
-    assert caught.value.hint == "The file takes images ('1..4', 3, 16, 16) float32."
+    assert caught.value.hint == "The file expects images ('1..4', 3, 16, 16) float32."
 
 
 def test_closed(built: Path) -> None:
@@ -180,7 +180,7 @@ def test_closed(built: Path) -> None:
 
 
 def test_options_that_do_not_fit(built: Path, tmp_path: Path) -> None:
-    refused(built, "run on the CPU here, not on 'cuda:0'", UsageError, device="cuda:0")
+    refused(built, "run only on the CPU; got device 'cuda:0'", UsageError, device="cuda:0")
     library = tmp_path / "lib.so"
     library.write_bytes(b"nothing")
     refused(built, "lib.so is not a library of OpenVINO operators", UsageError, plugin_libs=(library,))

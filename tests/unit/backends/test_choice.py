@@ -96,8 +96,8 @@ def test_a_single_target_is_implied(single: Single) -> None:
 @pytest.mark.parametrize(
     ("to", "target", "message"),
     [
-        (("single",), "10", "--target 10 and --to single.engine contradict each other: Single takes single"),
-        (("engine",), "single", "--target single and --to engine contradict each other: TensorRT takes 10, 11, 8"),
+        (("single",), "10", "--target 10 and --to single.engine conflict: Single supports single"),
+        (("engine",), "single", "--target single and --to engine conflict: TensorRT supports 10, 11, 8"),
     ],
 )
 def test_conflicts_are_refused(single: Single, to: tuple[str, ...], target: str | None, message: str) -> None:
@@ -124,7 +124,7 @@ def test_backends_that_read_one_graph_are_combined(single: Single) -> None:
 def test_backends_that_read_no_graph_in_common_are_refused(single: Single) -> None:
     (own,) = single.targets.values()
     single.targets = {"single": dataclasses.replace(own, newest_opset=99, exporter="dynamo")}
-    with pytest.raises(UsageError, match="--to engine and --to single.engine need graphs for different targets"):
+    with pytest.raises(UsageError, match="--to engine and --to single.engine require graphs for different targets"):
         target_of(asked("engine", "single"))
 
 

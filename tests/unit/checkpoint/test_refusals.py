@@ -69,7 +69,7 @@ def test_every_name_is_listed(write: Write) -> None:
     ],
 )
 def test_names_near_the_allow_list(write: Write, name: bytes) -> None:
-    with pytest.raises(CheckpointError, match="wants to import"):
+    with pytest.raises(CheckpointError, match="imports names"):
         read_checkpoint(write(b"\x80\x02c" + name + b"\n."))
 
 
@@ -125,7 +125,7 @@ def test_the_same_file_with_an_honest_tensor_is_read(write: Any) -> None:
 
 def test_a_storage_that_claims_more_than_the_file(write: Any) -> None:
     claimed = write.storage.replace(b"K\x04", b"J\xff\xff\xff\x7f")
-    with pytest.raises(CheckpointError, match=r"larger than the file|shorter than it should be"):
+    with pytest.raises(CheckpointError, match=r"larger than the file|is truncated"):
         read_checkpoint(write(tensor(claimed, 0, (4,), (1,)), {"0": bytes(16)}))
 
 

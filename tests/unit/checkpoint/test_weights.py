@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_named(change: dict[str, Any], message: str) -> Non
 
 
 def test_another_network() -> None:
-    with pytest.raises(CheckpointError, match=r"has no tensor of the network: it contains 0.wieght"):
+    with pytest.raises(CheckpointError, match=r"contains no tensor of the network: it has 0.wieght"):
         fill(torch.nn.Sequential(torch.nn.Linear(3, 2, bias=False)), {"0.wieght": torch.zeros(2, 3)})
 
 

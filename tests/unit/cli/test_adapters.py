@@ -54,8 +54,8 @@ def test_two_distributions_of_one_name_are_shown(adaptrt: Any, fake_distribution
     fake_distribution("adaptrt-zoo", {"adaptrt.adapters": {"zebra": "zoo"}})
     fake_distribution("adaptrt-farm", {"adaptrt.adapters": {"zebra": "farm"}}, version="4.0")
     out = adaptrt("adapters").out
-    assert "zebra is claimed by adaptrt-farm 4.0 too: uninstall one" in out
-    assert "zebra is claimed by adaptrt-zoo 1.0 too: uninstall one" in out
+    assert "zebra is also claimed by adaptrt-farm 4.0: uninstall one of them" in out
+    assert "zebra is also claimed by adaptrt-zoo 1.0: uninstall one of them" in out
 
 
 def test_none_is_imported(adaptrt: Any, fake_distribution: Any) -> None:

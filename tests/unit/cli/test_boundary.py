@@ -161,8 +161,8 @@ sys.exit(run(command, sys.argv[1:], "adaptrt"))
     ("number", "code", "message"),
     [
         (signal.SIGINT, 130, "Interrupted"),
-        (signal.SIGTERM, 143, "Ended by SIGTERM"),
-        (signal.SIGHUP, 129, "Ended by SIGHUP"),
+        (signal.SIGTERM, 143, "Terminated by SIGTERM"),
+        (signal.SIGHUP, 129, "Terminated by SIGHUP"),
     ],
 )
 def test_signals_clean_up(number: signal.Signals, code: int, message: str, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_commands_printed_last_work(adaptrt: Any, tiny: str, image: Path) ->
 
 def test_a_link_that_did_not_run_says_why(adaptrt: Any, tiny: str) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "none")
-    assert "Not verified: nothing was compared with the model." in result.out
+    assert "Not verified: no output was compared with the model." in result.out
     assert result.out.count("--verify none") >= 4
     assert "passed" not in result.out
 
@@ -156,7 +156,7 @@ def test_a_wrong_option_leaves_nothing(adaptrt: Any, tiny: str) -> None:
         (("--set", "conf=7"), 2, "conf must be between 0 and 1; got 7.0."),
         (("--set", "patched=perhaps"), 2, "--set patched='perhaps'"),
         (("--weights", "best.pth"), 4, "File not found: best.pth.\nDid you mean 'besst.pth'?"),
-        (("--weights", "a.pth"), 4, "File not found: a.pth.\nCheck the path; nothing is downloaded."),
+        (("--weights", "a.pth"), 4, "File not found: a.pth.\nCheck the path. Files are never downloaded."),
         (("--image", "street.jpg"), 4, "File not found: street.jpg."),
         (("--test-image", "street.jpg"), 4, "File not found: street.jpg."),
         (("--plugin-lib", "libops.so"), 2, "--plugin-lib: file not found: libops.so."),
@@ -248,7 +248,7 @@ def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_ex
 
 def test_dry_run_says_how_to_see_what_the_model_decides(adaptrt: Any, tiny: str) -> None:
     out = adaptrt("convert", "detector", "--adapter", tiny, "--dry-run").out
-    assert "patches and graph passes known once the model is loaded; -v loads it" in " ".join(out.split())
+    assert "patches and graph passes unknown until the model is loaded; use -v to load it" in " ".join(out.split())
 
 
 def test_a_verbose_dry_run_loads_the_model_and_shows_what_it_decides(
@@ -305,7 +305,7 @@ def test_trace_plugins_names_each_hook_and_ends_with_the_command(adaptrt: Any, t
 
 def test_dry_run_knows_that_an_old_target_takes_flags(adaptrt: Any, tiny: str) -> None:
     plan = adaptrt("convert", "detector", "--adapter", tiny, "--fp16", "--target", "8", "--dry-run", "--json").json
-    assert plan["links"]["3"] == "not run: the graph stays float32: TensorRT 8 takes fp16 as a build option"
+    assert plan["links"]["3"] == "not run: the graph stays float32: TensorRT 8 applies fp16 as a builder flag"
     assert not any("fp16" in file["path"] for file in plan["files"])
 
 

@@ -59,7 +59,7 @@ def test_sources_that_are_not_installed(adaptrt: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(metadata, "requires", requires)
     result = adaptrt("doctor")
     assert result.code == 3
-    assert "adaptrt itself: its requirements are unknown: adaptrt is not installed" in result.out
+    assert "adaptrt itself: its requirements are unknown, because adaptrt is not installed" in result.out
 
 
 def test_another_distribution_of_the_same_module_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,4 +144,4 @@ class TestOpenCV:
 def test_tensorrt_rtx_where_it_has_no_wheels(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "can_build", lambda product: False)
     monkeypatch.setattr(health, "_requirements", lambda extra: [])
-    assert purpose(adaptrt("doctor", "--json"), "RTX")["missing"] == ["TensorRT-RTX needs Linux on x86-64"]
+    assert purpose(adaptrt("doctor", "--json"), "RTX")["missing"] == ["TensorRT-RTX requires Linux on x86-64"]

@@ -103,7 +103,7 @@ def test_inspect_says_why_it_does_not_run_here(adaptrt: Any, tmp_path: Path, her
     here()
     options = BuildOptions(version_compatible=True)
     facts = adaptrt("inspect", write_engine(tmp_path, host_code=True, options=options), "--json").json["facts"]
-    assert facts["runs here"] == "yes; needs --allow-host-code"
+    assert facts["runs here"] == "yes; requires --allow-host-code"
     assert facts["options"] == "version-compatible"
 
 
@@ -113,7 +113,7 @@ def test_inspect_without_tensorrt(adaptrt: Any, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("adaptrt.backends.tensorrt.description.import_tensorrt", missing)
     assert adaptrt("inspect", write_engine(tmp_path), "--json").json["facts"]["runs here"] == (
-        "not known: TensorRT is not installed."
+        "unknown: TensorRT is not installed."
     )
 
 
@@ -132,7 +132,7 @@ def test_inspect_a_changed_and_a_foreign_engine(adaptrt: Any, tmp_path: Path) ->
     manifest_path(path).unlink()
     description = adaptrt("inspect", path, "--json").json
     assert any("No manifest" in warning for warning in description["warnings"])
-    assert description["facts"]["runs here"].startswith("not known:")
+    assert description["facts"]["runs here"].startswith("unknown:")
 
 
 def test_header_off_and_on(adaptrt: Any, tmp_path: Path) -> None:
@@ -190,7 +190,8 @@ def test_cache_ls_and_prune(adaptrt: Any, tmp_path: Path) -> None:
     wrong = adaptrt("cache", "prune", "--max-size", "much")
     assert wrong.code == 2
     assert (
-        wrong.err == "Error: --max-size 'much' cannot be read.\nFor example: --max-size 4 (GiB), or --max-size 512M\n"
+        wrong.err
+        == "Error: Invalid value for --max-size: 'much'.\nFor example: --max-size 4 (GiB), or --max-size 512M\n"
     )
 
 

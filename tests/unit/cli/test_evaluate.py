@@ -96,7 +96,7 @@ def test_a_loss_needs_something_to_lose_against(converted: str, adaptrt: Callabl
     words = ("evaluate", converted, "--data", "val", "--max-loss")
     alone = adaptrt(*words, "0.1")
     assert alone.code == 2
-    assert "--max-loss needs two results to compare; there is only onnxruntime classifier.onnx." in alone.err
+    assert "--max-loss requires two results to compare; got only onnxruntime classifier.onnx." in alone.err
     both = (*words[:-1], "--backend", "eager,onnxruntime", *ORIGIN, "--max-loss")
     assert adaptrt(*both, "nan").code == 2
     uncounted = adaptrt(*both, "0.1", "--format-only", "results.json")

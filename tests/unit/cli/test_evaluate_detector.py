@@ -80,7 +80,7 @@ def test_annotations_that_are_missing(converted: str, adaptrt: Callable[..., Any
     [
         ("set/instances.json", "would be overwritten"),
         ("./set/../set/instances.json", "would be overwritten"),
-        ("detector.onnx", "--format-only writes JSON, and detector.onnx names another format."),
+        ("detector.onnx", "--format-only writes JSON, but detector.onnx has another suffix."),
     ],
 )
 def test_results_never_replace_what_is_evaluated(

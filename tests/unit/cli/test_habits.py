@@ -10,11 +10,11 @@ import pytest
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("convert", "net.py", "--cfg-options", "a=1"), "--cfg-options of mmdet is here: --set cfg.KEY=VALUE."),
+        (("convert", "net.py", "--cfg-options", "a=1"), "--cfg-options is an option of mmdet; in adaptrt: --set cfg.KEY=VALUE."),
         (("convert", "net.py", "--skip-postprocess"), "--set raw=true"),
         (("convert", "net.py", "--dynamic-export"), "--dynamic batch,hw"),
         (("convert", "net.py", "--trt-file", "a.engine"), "-o FILE.engine"),
-        (("build", "net.onnx", "--saveEngine=a.engine"), "--saveEngine of trtexec is here: -o FILE.engine."),
+        (("build", "net.onnx", "--saveEngine=a.engine"), "--saveEngine is an option of trtexec; in adaptrt: -o FILE.engine."),
         (("build", "net.onnx", "--minShapes=x:1x3"), "--min-shape INPUT:SHAPE"),
         (("build", "--onnx=net.onnx"), "adaptrt build FILE.onnx"),
         (("convert", "best.pt", "format=engine", "half=True"), "format=engine is --to engine; half=True is --precision fp16"),

@@ -29,9 +29,9 @@ def file(tmp_path: Path) -> Path:
 def test_findings_for_people(adaptrt: Callable[..., Any], file: Path) -> None:
     done = adaptrt("lint", file)
     assert done.code == 0
-    assert "1 x Shape: sizes are read" in done.out
+    assert "1 x Shape: tensor sizes are read" in done.out
     assert "net.py:7" in done.out
-    assert "instead: int(x.shape[i])" in done.out
+    assert "hint: use int(x.shape[i])" in done.out
     assert "1 warning (1 notes, shown with -v)" in done.out
     assert "five axes" not in done.out
     assert "five axes" in adaptrt("lint", file, "-v").out

@@ -53,7 +53,7 @@ def test_a_missing_file(adaptrt: Any, command: str) -> None:
 def test_a_folder(adaptrt: Any, command: str) -> None:
     result = call(adaptrt, command, "val")
     assert result.code == 4
-    assert result.err == f"Error: val is a folder.\nGive a file: {', '.join(model_suffixes())}\n"
+    assert result.err == f"Error: val is a folder.\nSpecify a file with the suffix {', '.join(model_suffixes())}.\n"
     assert {".onnx", ".engine", ".plan", ".trt"} <= set(model_suffixes())
 
 

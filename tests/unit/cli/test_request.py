@@ -88,7 +88,7 @@ def test_shapes(words: tuple[str, ...], shapes: ShapeRequest) -> None:
         (("--precision", "fp32", "--half"), UsageError, "fp32, fp16"),
         (("--input-names", "a,,b"), UsageError, "--input-names"),
         (("--output-names", "a,a"), UsageError, "--output-names"),
-        (("--shape", "a=1x4", "--max-shape", "a:8x4"), ShapeError, "'a' is given by --shape and by"),
+        (("--shape", "a=1x4", "--max-shape", "a:8x4"), ShapeError, "'a' has a --shape as well as a --min-shape"),
         (("--batch", "0"), ShapeError, "0"),
         (("--batch", "8:4:16"), ShapeError, "8:4:16"),
         (("--imgsz", "big"), ShapeError, "big"),

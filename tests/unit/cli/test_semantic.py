@@ -81,7 +81,7 @@ def test_a_format_that_the_task_has_not(segmenter: Path, adaptrt: Callable[..., 
     result = adaptrt("predict", segmenter, "val/images", "--save", "coco")
     assert result.code == 2
     assert "--save coco: task 'semantic' does not support this format." in result.err
-    assert "Known: csv, json, png" in result.err
+    assert "Available: csv, json, png" in result.err
     assert not Path("predictions").exists()
 
 

@@ -70,7 +70,7 @@ def test_auto_tries_the_other_exporter(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_no_hint_names_an_exporter_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failing({"dynamo", "torchscript"}, monkeypatch)
-    with pytest.raises(ExportError, match="dynamo fails. The other exporter fails too: torchscript fails.") as caught:
+    with pytest.raises(ExportError, match="dynamo fails. The other exporter also fails: torchscript fails.") as caught:
         export(conversion(tmp_path, target="10"), nn.ReLU())
     assert "--exporter" not in (caught.value.hint or "")
     with pytest.raises(ExportError, match="^dynamo fails") as caught:
@@ -80,7 +80,7 @@ def test_no_hint_names_an_exporter_that_failed(tmp_path: Path, monkeypatch: pyte
 
 def test_the_hint_that_helps_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, better = (
-        ExportError("a", hint="--debug shows the whole traceback."),
+        ExportError("a", hint="Use --debug to show the full traceback."),
         ExportError("b", hint="Use --opset 19."),
     )
     failures = iter((plain, better))
@@ -166,7 +166,7 @@ DEFORM = ("DeformConv", [[1, 2, 5, 5], np.ones((2, 2, 3, 3), np.float32), [1, 18
 @pytest.mark.parametrize(
     ("node", "opset", "attributes", "said", "hints"),
     [
-        (PAD, 17, {"mode": "wrap"}, "Pad with mode wrap is of opset 19 or later", {10: "--opset 19", 8: "another --target"}),
+        (PAD, 17, {"mode": "wrap"}, "Pad with mode wrap requires opset 19 or later", {10: "--opset 19", 8: "another --target"}),
         (DEFORM, 18, {"kernel_shape": [3, 3]}, "No Op registered for DeformConv|runs DeformConv from opset 19", {}),
         (PAD, 19, {"mode": "wrap"}, "", {}),
     ],

@@ -81,7 +81,7 @@ def test_causes_are_named() -> None:
     assert random_modules(dropping, lambda: dropping(x)) == ["module `1` (Dropout)"]
     assert why_unrepeatable(dropping, lambda: dropping(x)) == "draws random numbers in module `1` (Dropout)"
     counting = Counting()
-    assert why_unrepeatable(counting, lambda: counting(x)) == "reads what its forward writes: buffer `calls`"
+    assert why_unrepeatable(counting, lambda: counting(x)) == "reads state that its forward modifies: buffer `calls`"
     steady = Block()
     assert random_modules(steady, lambda: steady(x)) == []
     assert not steady._forward_hooks

@@ -179,7 +179,7 @@ def test_box_decoding_stays_float32() -> None:
 def test_what_is_asked_for_stays_float32() -> None:
     model = network()
     typing = insert_casts(model, precision_named("fp16"), None, keep_fp32=["^/conv$", "Softmax"])
-    assert typing.kept["asked for"] == ["/conv", "/softmax"]
+    assert typing.kept["requested"] == ["/conv", "/softmax"]
     assert types_of(model)["/conv"] == "FLOAT"
     with pytest.raises(UsageError, match="'nothing' does not match any node"):
         insert_casts(network(), precision_named("fp16"), None, keep_fp32=["nothing"])
@@ -314,7 +314,7 @@ def test_operators_of_somebody_else_stay_float32() -> None:
     for value in [found.outputs[0] for found in model.graph]:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     typing = insert_casts(model, precision_named("fp16"), None)
-    assert typing.kept == {"without half precision": ["/b"]}
+    assert typing.kept == {"no half-precision form": ["/b"]}
 
 
 def test_bfloat16_needs_a_later_opset() -> None:
@@ -333,7 +333,7 @@ def test_files(tmp_path: Path) -> None:
     files = OnnxFiles()
     typing, notes = write_reduced(source, typed, precision_named("fp16"), None, files, samples=[{"x": X}])
     assert notes == []
-    assert typing.note == "6 nodes in half, float32: 2 sensitive; 6 casts"
+    assert typing.note == "6 nodes in half precision; float32: 2 sensitive; 6 casts"
     assert onnx.load(str(typed)).metadata_props[0].value == "32"
     write_emulated(typed, rounded, files)
     assert np.abs(run(ir.load(rounded), X) - run(network(), X)).max() < 5e-3
@@ -364,7 +364,7 @@ def test_a_graph_that_cannot_run_is_typed_without_ranges(tmp_path: Path) -> None
     _, notes = write_reduced(
         tmp_path / "m.onnx", tmp_path / "t.onnx", precision_named("fp16"), None, OnnxFiles(), samples=[{"x": X}]
     )
-    assert "ranges of values were not measured" in notes[0]
+    assert "value ranges were not measured" in notes[0]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

@@ -92,7 +92,7 @@ def test_a_graph_that_breaks_is_one_line(tmp_path: Path, caplog: pytest.LogCaptu
     source = reshaping(tmp_path / "fixed.onnx", [2, 0, -1], [2, 0, 0], allowzero=1)
     with caplog.at_level(logging.WARNING), pytest.raises(GraphError) as caught:
         write_dynamic_batch(source, tmp_path / "dynamic.onnx")
-    assert caught.value.message.startswith("fixed.onnx cannot be made dynamic in its batch: ")
+    assert caught.value.message.startswith("The batch of fixed.onnx cannot be made dynamic: ")
     assert "\n" not in caught.value.message
     assert not caplog.records
     assert not (tmp_path / "dynamic.onnx").exists()

@@ -203,7 +203,7 @@ class TestRawOutputs:
     def test_maps_of_several_scales(self) -> None:
         (finding,) = [one for one in check_graph(two_maps(), None, generation_of(10)) if one.rule == "raw-output"]
         assert (finding.severity, finding.count) == ("info", 2)
-        assert "large, small come straight from convolutions" in finding.message
+        assert "large, small are raw convolution outputs" in finding.message
         batch = Dim(1, 2, 4, "batch")
         inputs = (InputSpec("x", ((batch, *map(Dim.fixed, (4, 8, 8))),)),)
         (finding,) = [
@@ -252,7 +252,7 @@ class TestTypes:
         }
         assert severities == {8: [("Add", "warning"), ("", "info")], 10: [("Add", "info")]}
         (_, of_input) = check_graph(model, None, generation_of(8))
-        assert "takes input x as int32" in of_input.message
+        assert "treats input x as int32" in of_input.message
 
 
 @pytest.mark.parametrize(
@@ -375,25 +375,25 @@ ALL: set[int | str] = {8, 10, 11, "rtx"}
 @pytest.mark.parametrize(
     ("model", "targets", "source"),
     [
-        (lambda: model_of([node("Einsum", "x w", equation="...ij,jk->...ik")], {"w": np.ones((8, 3), np.float32)}), {8}, "table of 8.6"),
-        (lambda: model_of([node("Einsum", "x", equation="abii->abi")]), {8}, "table of 8.6"),
-        (lambda: model_of([node("Einsum", "x w w", equation="abij,jk,kl->abil")], {"w": np.ones((8, 8), np.float32)}), {8}, "API"),
-        (lambda: model_of([node("Einsum", "x", equation="ABIJ->ABJI")]), {8, "rtx"}, "parser of 8.6"),
+        (lambda: model_of([node("Einsum", "x w", equation="...ij,jk->...ik")], {"w": np.ones((8, 3), np.float32)}), {8}, "onnx-tensorrt 8.6"),
+        (lambda: model_of([node("Einsum", "x", equation="abii->abi")]), {8}, "onnx-tensorrt 8.6"),
+        (lambda: model_of([node("Einsum", "x w w", equation="abij,jk,kl->abil")], {"w": np.ones((8, 8), np.float32)}), {8}, "documentation of IEinsumLayer"),
+        (lambda: model_of([node("Einsum", "x", equation="ABIJ->ABJI")]), {8, "rtx"}, "parser of TensorRT 8.6"),
         (lambda: model_of([node("Einsum", "x", equation="abij->abji")]), set(), ""),
-        (lambda: model_of([node("GridSample", "x g", mode="linear")], GRID, shape=VOLUME, opset=20), {8, 10, 11}, "API"),
+        (lambda: model_of([node("GridSample", "x g", mode="linear")], GRID, shape=VOLUME, opset=20), {8, 10, 11}, "documentation of IGridSampleLayer"),
         (lambda: model_of([node("GridSample", "x g")], {"g": np.zeros((1, 3, 3, 2), np.float32)}), set(), ""),
-        (lambda: model_of([node("Pad", "x p", mode="wrap")], PADS, opset=19), {8}, "parser of 8.6"),
+        (lambda: model_of([node("Pad", "x p", mode="wrap")], PADS, opset=19), {8}, "parser of TensorRT 8.6"),
         (lambda: model_of([node("Pad", "x p", mode="reflect")], PADS), set(), ""),
-        (lambda: model_of([node("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])]), ALL, "parser of 8.6"),
+        (lambda: model_of([node("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2])]), ALL, "parser of TensorRT 8.6"),
         (lambda: model_of([node("MaxPool", "x", kernel_shape=[2, 2], dilations=[1, 1])]), set(), ""),
-        (lambda: model_of([node("Resize", "x _ s", mode="linear", antialias=1)], SCALES, opset=18), ALL, "does not read"),
-        (lambda: model_of([node("Resize", "x _ s", mode="linear", coordinate_transformation_mode="half_pixel_symmetric")], SCALES, opset=19), ALL, "table of 8.6"),
+        (lambda: model_of([node("Resize", "x _ s", mode="linear", antialias=1)], SCALES, opset=18), ALL, "ignored by the parser"),
+        (lambda: model_of([node("Resize", "x _ s", mode="linear", coordinate_transformation_mode="half_pixel_symmetric")], SCALES, opset=19), ALL, "onnx-tensorrt 8.6"),
         (lambda: model_of([node("Resize", "x _ s", mode="cubic")], SCALES), set(), ""),
-        (lambda: model_of([node("ScatterElements", "x i u", reduction="add")], UPDATES), {8, "rtx"}, "does not read"),
+        (lambda: model_of([node("ScatterElements", "x i u", reduction="add")], UPDATES), {8, "rtx"}, "ignored by the parser"),
         (lambda: model_of([node("ScatterElements", "x i u")], UPDATES), set(), ""),
-        (lambda: model_of([node("ScatterND", "x i u", reduction="add")], {"i": np.zeros((1, 1), np.int64), "u": np.zeros((1, 4, 8, 8), np.float32)}), ALL, "does not read"),
-        (lambda: model_of([node("LSTM", "x w r", hidden_size=3, layout=1)], {"w": np.ones((1, 12, 8), np.float32), "r": np.ones((1, 12, 3), np.float32)}, shape=(2, 4, 8)), {8, 10, 11}, "does not read"),
-        (lambda: model_of([node("QuantizeLinear", "x s z")], {"s": np.float32(1), "z": np.uint8(128)}, result=TensorProto.UINT8), ALL, "table of 8.6"),
+        (lambda: model_of([node("ScatterND", "x i u", reduction="add")], {"i": np.zeros((1, 1), np.int64), "u": np.zeros((1, 4, 8, 8), np.float32)}), ALL, "ignored by the parser"),
+        (lambda: model_of([node("LSTM", "x w r", hidden_size=3, layout=1)], {"w": np.ones((1, 12, 8), np.float32), "r": np.ones((1, 12, 3), np.float32)}, shape=(2, 4, 8)), {8, 10, 11}, "ignored by the parser"),
+        (lambda: model_of([node("QuantizeLinear", "x s z")], {"s": np.float32(1), "z": np.uint8(128)}, result=TensorProto.UINT8), ALL, "onnx-tensorrt 8.6"),
         (lambda: model_of([node("QuantizeLinear", "x s z")], {"s": np.float32(1), "z": np.int8(0)}, result=TensorProto.INT8), set(), ""),
         (lambda: model_of([node("ReverseSequence", "x l", batch_axis=1, time_axis=0)], {"l": np.array([1, 1, 1, 1])}), set(), ""),
     ],
@@ -405,7 +405,7 @@ def test_forms_that_a_target_does_not_take(model: Callable[[], ir.Model], target
     if 8 in targets:
         assert source in refused[8][0].message
     if "rtx" in targets:
-        assert "RTX run" in refused["rtx"][0].message
+        assert "TensorRT-RTX 1.7.1" in refused["rtx"][0].message
 
 
 @pytest.mark.parametrize(

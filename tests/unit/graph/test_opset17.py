@@ -75,8 +75,8 @@ def test_the_same_function_in_opset_17(operator: str, inputs: str, more: dict[st
 @pytest.mark.parametrize(
     ("operator", "inputs", "more", "named"),
     [
-        ("Mish", "x", {}, "Mish is a later operator"),
-        ("Pad", "x pads", {"mode": "wrap", "opset": 19}, "Pad that wraps around"),
+        ("Mish", "x", {}, "Mish was added after opset 17"),
+        ("Pad", "x pads", {"mode": "wrap", "opset": 19}, "Pad in mode wrap"),
         ("Resize", "x - scales", {"mode": "linear", "antialias": 1}, "Resize with antialias"),
         ("Split", "x", {"axis": 1, "num_outputs": 3, "outputs": "y z v"}, "Split into unequal parts"),
         ("Relu", "x", {"opset": 21}, "opset 21"),

@@ -55,12 +55,12 @@ def pretending(tmp_path: Path, body: str) -> None:
         ("os.abort()", "onnxsim ended with status -6"),
         ("os._exit(3)", "onnxsim ended with status 3"),
         ("os._exit(0)", "onnxsim ended with status 0"),
-        ("model.graph.output[0].name = 'z'; return model, True", "onnxsim changed inputs or outputs"),
+        ("model.graph.output[0].name = 'z'; return model, True", "onnxsim changed the inputs or outputs"),
         (
             "model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2; return model, True",
-            "onnxsim changed inputs or outputs",
+            "onnxsim changed the inputs or outputs",
         ),
-        ("del model.graph.input[:]; return model, True", "onnxsim changed inputs or outputs"),
+        ("del model.graph.input[:]; return model, True", "onnxsim changed the inputs or outputs"),
         ("sys.stderr.buffer.write(b'\\xff broken'); sys.exit(1)", "broken"),
     ],
 )

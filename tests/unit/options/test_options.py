@@ -121,7 +121,7 @@ def test_what_is_required_is_asked_for() -> None:
     assert fill_options(Required, {"entry": "a:b"}) == Required("a:b")
     with pytest.raises(UsageError) as caught:
         fill_options(Required, {})
-    assert caught.value.hint == "Give it: --set entry=..."
+    assert caught.value.hint == "Set them: --set entry=..."
 
 
 def test_names() -> None:

@@ -249,7 +249,7 @@ def test_a_patch_that_is_never_called_is_an_error(framework: ModuleType) -> None
         framework.double(1)
     with pytest.raises(PatchError, match=r"framework:Base.static \(tester\) was never called") as caught:
         require_called(records)
-    assert "place of use" in (caught.value.hint or "")
+    assert "module that uses the function" in (caught.value.hint or "")
 
 
 def test_one_export_at_a_time(framework: ModuleType) -> None:

@@ -109,7 +109,7 @@ def test_a_record_that_is_not_data_names_its_backend(copying: Copying, monkeypat
     ("to", "titles"), [("copying", "Copying has"), ("onnx", "ONNX Runtime has"), ("onnx,copying", "Copying has")]
 )
 def test_an_option_that_no_backend_reads_is_refused(copying: Copying, to: str, titles: str) -> None:
-    with pytest.raises(UsageError, match=rf"{titles} no build option --workspace") as caught:
+    with pytest.raises(UsageError, match=rf"{titles} not support --workspace") as caught:
         convert(to=to, build_options=BuildOptions(workspace=1 << 20))
     assert caught.value.hint == (
         "Leave it out, or build with TensorRT (--to engine) or TensorRT-RTX (--to rtx). Build options here: none."
@@ -146,7 +146,7 @@ def test_a_conversion_is_kept_for_the_machine_that_its_backend_names(
         return conversion_key(Request("detector.pt", "tiny", to=("copying",)), session, settings)
 
     Path("detector.pt").write_bytes(b"weights")
-    assert key() == (None, "Copying does not name what of the machine its files depend on")
+    assert key() == (None, "Copying does not declare which machine properties its files depend on")
     cpu = {"cpu": "one"}
     monkeypatch.setattr(copying, "machine", lambda target, options: cpu, raising=False)
     first = key()[0]

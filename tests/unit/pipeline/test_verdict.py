@@ -71,11 +71,11 @@ def test_a_traced_constant_counts_unless_samples_decide(exercised: bool | None, 
 
 def test_each_file_has_its_own_and_the_report_the_least() -> None:
     found = report(2, kinds=("onnx", "reduced", "engine", "manifest"))
-    found.artifacts = [ArtifactRecord("engine", "tensorrt", "fp16", reason="it cannot run here: no GPU")]
+    found.artifacts = [ArtifactRecord("engine", "tensorrt", "fp16", reason="it cannot run on this machine: no GPU")]
     assert word(found) == "partly verified"
     assert found.files["onnx"].verdict.word == "verified"
     assert found.files["reduced"].verdict.missing == ["link 3 did not run: not asked for"]
-    assert found.files["engine"].verdict.missing == ["link 4 did not run: it cannot run here: no GPU"]
+    assert found.files["engine"].verdict.missing == ["link 4 did not run: it cannot run on this machine: no GPU"]
     assert found.files["manifest"].verdict is None
 
 
@@ -89,7 +89,7 @@ def test_less_than_required_is_an_error() -> None:
     found = report(2, spec=IMAGES)
     record_verdicts(found)
     require_verdict(found, "")
-    with pytest.raises(VerificationError, match="partly verified, and --require verified") as caught:
+    with pytest.raises(VerificationError, match="partly verified, but --require verified") as caught:
         require_verdict(found, "verified")
     assert "no --image" in str(caught.value.hint)
     assert caught.value.exit_code == 9

@@ -93,7 +93,7 @@ def test_stages_in_words(name: str, title: str) -> None:
 
 def test_the_verdict(report: Report) -> None:
     held = "3 of 6 links ran, all 4 checks passed"
-    assert formatting.verdict(report) == f"Partly verified: {held}. See what is missing."
+    assert formatting.verdict(report) == f"Partly verified: {held}. Missing checks are listed below."
     report.verdict = Verdict("verified")
     assert formatting.verdict(report) == f"Verified: {held}."
 
@@ -110,7 +110,7 @@ def test_the_verdict_of_a_failure(failed: Report) -> None:
 def test_nothing_verified_is_not_called_verified() -> None:
     assert (
         formatting.verdict(Report("a", "b", "c", status="passed"))
-        == "Not verified: nothing was compared with the model."
+        == "Not verified: no output was compared with the model."
     )
 
 
@@ -125,7 +125,7 @@ def test_how_an_image_goes_in() -> None:
     normalized = ImageTransform(
         resize="crop", crop_fraction=0.9, library="pil", mean=(0.485, 0.456, 0.406), std=(1, 1, 2)
     )
-    assert "cropped to the middle 0.9, pil linear, RGB, x 0.00392, - (0.485, 0.456, 0.406), / (1, 1, 2)" in (
+    assert "center crop 0.9, pil linear, RGB, x 0.00392, - (0.485, 0.456, 0.406), / (1, 1, 2)" in (
         formatting.describe_transform(normalized, (224, 224))
     )
 

@@ -55,7 +55,7 @@ def test_a_manifest_of_format_1() -> None:
 
 
 def test_a_later_report_is_refused() -> None:
-    with pytest.raises(ModelError, match="version 4; this adaptrt reads up to 3") as caught:
+    with pytest.raises(ModelError, match="version 4; this version of adaptrt reads up to 3") as caught:
         Report.from_json(Report("a", "b", "c", version=4).to_json())
     assert "pip install -U" in (caught.value.hint or "")
 

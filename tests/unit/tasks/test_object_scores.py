@@ -191,10 +191,10 @@ def test_lines_that_cannot_be_used(task: str, line: str, words: str, drawn: Any,
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("1 2 3 4 5 6 7 circle 0", "is not four corners"),
-        ("1 2 3 4 5 6 7 nan circle 0", "is not four corners"),
+        ("1 2 3 4 5 6 7 circle 0", "expected four corners"),
+        ("1 2 3 4 5 6 7 nan circle 0", "expected four corners"),
         ("1 2 3 4 5 6 7 8 ship 0", "no class 'ship'"),
-        ("1 2 3 4 5 6 7 1e300 circle 0", "is not four corners"),
+        ("1 2 3 4 5 6 7 1e300 circle 0", "expected four corners"),
         ("1 2 3 4 5 6 7 8 9 0", "no class '9'"),
     ],
 )

@@ -144,12 +144,12 @@ def test_outputs_without_a_batch_are_left_to_the_comparison_of_whole_batches() -
     reference = [Sample(one, given) for one, given in zip(inputs, references, strict=True)]
     checks, note = check_batch_invariance(found, reference, references, spec, "full")
     assert [(check.title, check.passed) for check in checks] == [("y in a batch", True)]
-    assert note == "batches 2, 3, 4; places without a batch axis, compared as a whole"
+    assert note == "batches 2, 3, 4; places: no batch axis, compared as a whole"
     alone = [Sample(one, constant(one)) for one in inputs]
     checks, note = check_batch_invariance(
         constant, alone, [constant(one) for one in inputs], spec_of("B:1..4x5"), "full"
     )
-    assert (checks, note) == ([], "y without a batch axis, compared as a whole")
+    assert (checks, note) == ([], "y: no batch axis, compared as a whole")
 
 
 def test_the_whole_batch_that_is_compared() -> None:
@@ -173,7 +173,7 @@ def test_how_much_is_tried() -> None:
     assert invariance(spec_of("B:2..8x5"), pairs, samples(2, 2, 5), "quick") == ([False], "batches 3")
     assert invariance(spec_of("4x5"), honest, samples(1, 4, 5)) == (
         [],
-        "batch invariance is not checked: one sample has no other batch items",
+        "batch invariance was not checked: it requires at least two samples",
     )
 
 
@@ -183,7 +183,7 @@ def test_large_batches_are_left_out_when_they_take_too_long(monkeypatch: pytest.
     monkeypatch.setattr(verification, "BATCH_BUDGET", 0.0)
     passed, note = invariance(spec_of("B:1..8@4x5"), honest, samples(2, 1, 5))
     assert passed == [True]
-    assert note == "batches 2; batches 3, 4, 8 skipped: beyond 0 s"
+    assert note == "batches 2; batches 3, 4, 8 skipped: time budget of 0 s exceeded"
 
 
 def test_shapes_of_samples() -> None:

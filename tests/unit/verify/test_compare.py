@@ -236,7 +236,7 @@ def test_whole_numbers_are_equal_or_not() -> None:
     comparison.add({"x": classes}, {"x": wrong}, ties={"x": wrong != classes})
     (check,) = comparison.checks()
     assert check.passed
-    assert "1 left out, where two candidates have the same score" in check.reason
+    assert "1 ignored, since two candidates have the same score" in check.reason
 
 
 def test_slices() -> None:
@@ -254,7 +254,7 @@ def test_groups_that_leave_a_part_out_are_an_error_not_a_pass(start: int, stop: 
     group = OutputGroup("g", "pixels", axis=1, start=start, stop=stop)
     spec = ModelSpec(GROUPED.inputs, outputs=(OutputSpec("x", groups=(group,)),))
     x = np.ones((1, 4), np.float32)
-    with pytest.raises(PluginError, match="leave out"):
+    with pytest.raises(PluginError, match="do not cover"):
         compare(({"x": x}, {"x": x}), spec=spec)
 
 

@@ -66,7 +66,7 @@ def test_gray_alpha_and_reversed_arrays_become_contiguous_rgb() -> None:
     ("array", "says"),
     [
         (PIXELS / 255, "float64"),
-        (PIXELS.transpose(2, 0, 1), "channels seem to come first"),
+        (PIXELS.transpose(2, 0, 1), "channels seem to be the first axis"),
         (PIXELS[None], "[1, 20, 30, 3]"),
         (PIXELS[:0], "no pixels"),
         (PIXELS.astype(bool), "bool"),
@@ -89,7 +89,7 @@ def test_files_that_are_no_image(tmp_path: Path) -> None:
         "tex.jpg": "Did you mean 'text.jpg'?",
         "no/such.jpg": "File not found",
         "": "folder",
-        "https://example.com/a.jpg": "nothing is downloaded",
+        "https://example.com/a.jpg": "Files are never downloaded",
     }.items():
         with pytest.raises(ImageError) as caught:
             read_image(name if "://" in name else tmp_path / name)

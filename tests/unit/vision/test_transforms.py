@@ -90,7 +90,7 @@ def test_batch_of_different_sizes_uses_the_opt_size() -> None:
 
 
 def test_a_model_without_images_and_an_image_that_is_none() -> None:
-    with pytest.raises(ModelError, match="takes no image"):
+    with pytest.raises(ModelError, match="has no image input"):
         transform_batch([random_image(8, 8)], ModelSpec((InputSpec.image(32, 32),)))
     with pytest.raises(ImageError, match=r"float64 \[8, 8, 3\]"):
         transform_image(random_image(8, 8) / 255, ImageTransform(), (32, 32))

@@ -31,7 +31,7 @@ def require_valid(graph: ir.Model, path: Path, request: Request, target: Target)
         needed, form = lowest_opset(node) if node.domain in ("", "ai.onnx") else (0, "")
         if needed > graph.opset_imports.get("", 0):
             raise ExportError(
-                f"{node.op_type} with {form}{_at(node)} is of opset {needed} or later, and the export has opset "
+                f"{node.op_type} with {form}{_at(node)} requires opset {needed} or later, but the export has opset "
                 f"{graph.opset_imports.get('', 0)}.",
                 hint=_later_opset(needed, target),
             )
@@ -56,14 +56,14 @@ def _invalid(graph: ir.Model, said: str, target: Target, cause: AdaptrtError | N
         needed = _RUNTIME_OPSETS[late.op_type]
         opset = graph.opset_imports.get("", 0)
         return ExportError(
-            f"ONNX Runtime runs {late.op_type} from opset {needed} on, and the export has opset {opset}{_at(late)}.",
+            f"ONNX Runtime supports {late.op_type} only from opset {needed}; the export has opset {opset}{_at(late)}.",
             hint=_later_opset(needed, target),
         )
     if _BFLOAT16.search(said):
         node = next((node for node in graph.graph.all_nodes() if _makes_bfloat16(node)), None)
         return ExportError(
-            f"The model computes in bfloat16{_at(node)}, which the exported operators do not take: {said}.",
-            hint="Leave torch.autocast and .bfloat16() out of forward; --precision bf16 makes the graph bfloat16 later.",
+            f"The model computes in bfloat16{_at(node)}, which the exported operators do not support: {said}.",
+            hint="Remove torch.autocast and .bfloat16() from forward(), and use --precision bf16 instead.",
         )
     hint = cause.hint if cause is not None and "adaptrt inspect" not in (cause.hint or "") else None
     return ExportError(
@@ -73,7 +73,7 @@ def _invalid(graph: ir.Model, said: str, target: Target, cause: AdaptrtError | N
 
 def _later_opset(needed: int, target: Target) -> str:
     if needed > target.newest_opset:
-        return f"{target.title} reads opset {target.newest_opset} at most: choose another --target."
+        return f"{target.title} supports opsets up to {target.newest_opset}: choose another --target."
     return f"Use --opset {needed}."
 
 

@@ -56,7 +56,7 @@ class OnnxRuntimeRunner:
             _ = (self.inputs, self.outputs, self.metadata)
         except UnicodeDecodeError as error:
             raise ModelError(
-                f"{path.name} holds text that is not valid UTF-8.",
+                f"{path.name} contains text that is not valid UTF-8.",
                 hint="Check that the file is complete; convert the model again.",
             ) from error
 
@@ -89,7 +89,7 @@ class OnnxRuntimeRunner:
             wanted = ", ".join(f"{info.name} {info.shape} {info.dtype}" for info in self.inputs)
             raise ModelError(
                 f"ONNX Runtime failed on {shapes}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}",
-                hint=f"The file takes {wanted}.",
+                hint=f"The file expects {wanted}.",
             ) from error
         return dict(zip((info.name for info in self._session.get_outputs()), outputs, strict=True))
 

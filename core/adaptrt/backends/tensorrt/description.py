@@ -107,15 +107,15 @@ def runs_here(manifest: Manifest, path: Path) -> str:
         tensorrt = import_tensorrt(product_named(manifest.product))
         device = describe_device(0)
     except AdaptrtError as error:
-        return f"not known: {error.message}"
+        return f"unknown: {error.message}"
     libraries = [library.path for library in manifest.plugin_libs]
     here = RuntimeEnvironment(tensorrt.version, device.capability, device.name, tensorrt.flavor, manifest.product)
     try:
         warnings = check_manifest(manifest, path, here, allow_host_code=True, plugin_libs=libraries)
     except EngineError as error:
         return f"no: {error.message}"
-    needs = ["needs --allow-host-code"] if manifest.host_code else []
-    needs += [f"needs --plugin-lib {shlex.quote(printable(library))}" for library in libraries]
+    needs = ["requires --allow-host-code"] if manifest.host_code else []
+    needs += [f"requires --plugin-lib {shlex.quote(printable(library))}" for library in libraries]
     return "; ".join(["yes", *needs, *warnings])
 
 
@@ -151,14 +151,14 @@ def _tables(manifest: Manifest) -> dict[str, list[list[str]]]:
 
 def _foreign(path: Path, description: Description) -> Description:
     description.warnings.append(
-        f"No manifest ({path.name}.json) next to it: another tool built it, or the two were separated."
+        f"No manifest ({path.name}.json) found next to it: another tool built it, or the manifest was not copied."
     )
     from adaptrt.backends.tensorrt.runtime import TensorRTRunner
 
     try:
         runner = TensorRTRunner(path, contexts=1, cuda_graphs=0)
     except AdaptrtError as error:
-        description.facts["runs here"] = f"not known: {error.message}"
+        description.facts["runs here"] = f"unknown: {error.message}"
         return description
     with runner:
         description.facts["runs here"] = "yes"

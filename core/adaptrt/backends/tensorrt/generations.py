@@ -283,13 +283,13 @@ def require_supported(options: BuildOptions, precision: str, version: str, produ
     # option: whether it is requested, the field with its support, what to do instead
     wanted = {
         f"--precision {precision}": (_is_bfloat16(precision), "bf16", "Use --precision fp16"),
-        "--strip-weights": (options.strip_weights, "strip_plan", "Leave it out"),
-        "--version-compatible": (options.version_compatible, "version_compatible", "Leave it out"),
-        "--hardware-compatible ampere+": (compatible == "ampere+", "ampere_plus", "Leave it out"),
+        "--strip-weights": (options.strip_weights, "strip_plan", "Remove it"),
+        "--version-compatible": (options.version_compatible, "version_compatible", "Remove it"),
+        "--hardware-compatible ampere+": (compatible == "ampere+", "ampere_plus", "Remove it"),
         "--hardware-compatible same-cc": (
             compatible == "same-cc",
             "same_cc",
-            "Use --hardware-compatible ampere+" if features.ampere_plus else "Leave it out",
+            "Use --hardware-compatible ampere+" if features.ampere_plus else "Remove it",
         ),
     }
     for name, (asked, has, instead) in wanted.items():
@@ -315,7 +315,7 @@ def _is_bfloat16(precision: str) -> bool:
 def _require_capabilities(options: BuildOptions, precision: str, features: Generation) -> None:
     if (options.refittable or options.strip_weights) and len(capabilities_of(options, features)) > 1:
         raise UsageError(
-            f"{features.title} builds engines with replaceable weights for one compute capability each.",
+            f"{features.title} builds engines with replaceable weights for a single compute capability only.",
             hint="Specify one, for example --compute-capability 8.6, or remove --refittable and --strip-weights.",
         )
     known = ", ".join(features.compute_capabilities)

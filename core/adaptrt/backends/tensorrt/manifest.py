@@ -101,7 +101,7 @@ class Manifest:
             ) from error
         if kind.startswith("adaptrt engine "):
             raise EngineError(
-                f"The manifest has format {kind!r}; this adaptrt reads {FORMAT!r}.",
+                f"The manifest has format {kind!r}; this version of adaptrt reads {FORMAT!r}.",
                 hint="Update: pip install -U adaptrt",
             )
         raise EngineError("The .json file beside this engine is not an adaptrt manifest.", hint="Move or rename it.")
@@ -159,7 +159,9 @@ def check_manifest(
     warnings = []
     built = f"{plan.name} was built with {manifest.builder} for {manifest.made_for}"
     title = product_named(here.product).title
-    at_hand = f"here is {title} {here.tensorrt} on {_sm(here.capability)}{f' ({here.gpu})' if here.gpu else ''}"
+    at_hand = (
+        f"this machine has {title} {here.tensorrt} on {_sm(here.capability)}{f' ({here.gpu})' if here.gpu else ''}"
+    )
     hint = f"Rebuild it here with: {rebuild_line(manifest)}" if manifest.rebuild else "Build it again on this machine."
     problem = _version_problem(manifest, here) or _gpu_problem(manifest, here)
     if problem:

@@ -23,7 +23,7 @@ _LONG = 160
 
 
 def print_description(console: Console, description: Description, *, every: bool = False) -> None:
-    """Sections in the order in which one asks; long metadata is cut unless ``every``."""
+    """Print the sections, the most important first; long metadata is truncated unless ``every``."""
     console.print(Text.assemble((description.path, "bold"), f"  {description.kind}, {file_size(description.bytes)}"))
     _pairs(console, "", description.facts)
     if description.spec is not None:

@@ -1,4 +1,4 @@
-"""Holds a graph against the rules that export well to TensorRT, and points at the Python that broke one."""
+"""Checks a graph against the rules for TensorRT export, and locates the Python code that breaks one."""
 
 from adaptrt.graph.lint.check import check_graph, check_reduced
 from adaptrt.graph.lint.source_locations import annotate_sources, read_source_locations, source_location_of

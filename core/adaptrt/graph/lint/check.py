@@ -1,4 +1,4 @@
-"""From broken rules to findings: grouped, counted, with places."""
+"""Groups rule violations into findings with counts and source locations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ORDER = {name: position for position, name in enumerate(RULES)}
 
 
 def check_graph(model: ir.Model, spec: ModelSpec | None, target: Target) -> list[Finding]:
-    """What in the graph breaks a rule for this TensorRT generation, the most severe first; the graph stays as it is."""
+    """Findings for this TensorRT generation, most severe first; the graph is not modified."""
     looked_at = model.clone()
     failure = _infer_shapes(looked_at)
     graph = Graph(looked_at, spec, target, _decoding(looked_at, spec))

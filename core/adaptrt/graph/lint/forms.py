@@ -1,14 +1,14 @@
-"""Forms of operators that a target does not take although it has the operator, and the lowest opset that a form needs.
+"""Forms of a supported operator that a target does not support, and the lowest opset that a form requires.
 
 Where each entry comes from:
 
-- ``table``: ``docs/operators.md`` of onnx-tensorrt, for 8.6 and for 10.15, which also stands for 11
-- ``parser``: the source of onnx-tensorrt 8.6: an assertion, or an attribute that it never reads, so that the engine would
+- operator table: ``docs/operators.md`` of onnx-tensorrt, for 8.6 and for 10.15, which is also used for 11
+- parser: the source of onnx-tensorrt 8.6: an assertion, or an attribute that it never reads, so that the engine would
   compute something else
-- ``API``: the documentation of TensorRT's layer
-- ``RTX run``: TensorRT-RTX 1.7.1, without a GPU, refused a graph of this form. What its parser takes and its builder builds
-  for compute capability 8.6 has no entry for rtx: Einsum with an ellipsis, a diagonal or three operands, GridSample of
-  five axes, cubic Resize
+- documentation: that of the TensorRT layer
+- ``TensorRT-RTX 1.7.1``: run without a GPU, it rejected a graph of this form. Forms that it parsed and built for compute
+  capability 8.6 have no entry for rtx: Einsum with an ellipsis, a diagonal or three operands, GridSample of five axes,
+  cubic Resize
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Form:
 
 
 def refused_forms(node: ir.Node, target: Target) -> Iterator[str]:
-    """What the target does not take of this node, with the source."""
+    """Forms of this node that the target does not support, with the source."""
     for form in _BY_OPERATOR.get(node.op_type, ()):
         source = form.refused.get(target.operator_table)
         if source is not None and form.holds(node):
@@ -101,45 +101,48 @@ def _computed(index: int) -> Callable[[ir.Node], bool]:
     return computed
 
 
-_TABLE = "table of 10.15"
+_OLD_TABLE = "operator table of onnx-tensorrt 8.6"
+_TABLE = "operator table of onnx-tensorrt 10.15"
+_RTX = "rejected by TensorRT-RTX 1.7.1"
 _LATER = {"10": _TABLE, "11": _TABLE}
-_UNREAD = "the parser of 8.6 does not read it"
+_PARSER = "parser of TensorRT 8.6"
+_UNREAD = "ignored by the parser of TensorRT 8.6"
 FORMS = (
-    Form(("Einsum",), "an equation with an ellipsis", lambda node: "." in str(_attribute(node, "equation", "")), {"8": "table of 8.6"}),
-    Form(("Einsum",), "an equation with a diagonal", _diagonal, {"8": "table of 8.6"}),
-    Form(("Einsum",), "more than two operands", lambda node: len(_terms(node)) > 2, {"8": "API of IEinsumLayer"}),
+    Form(("Einsum",), "equation with an ellipsis", lambda node: "." in str(_attribute(node, "equation", "")), {"8": _OLD_TABLE}),
+    Form(("Einsum",), "equation with a diagonal", _diagonal, {"8": _OLD_TABLE}),
+    Form(("Einsum",), "more than two operands", lambda node: len(_terms(node)) > 2, {"8": "documentation of IEinsumLayer"}),
     Form(
         ("Einsum",), "upper-case labels", lambda node: bool(re.search("[A-Z]", str(_attribute(node, "equation", "")))),
-        {"8": "parser of 8.6", "rtx": "RTX run"},
+        {"8": _PARSER, "rtx": _RTX},
     ),
-    Form(("GridSample",), "an input of five axes", lambda node: _rank(node) > 4, {"8": "API of IGridSampleLayer", **_LATER}),
-    Form(("Pad",), "mode wrap", _equals("mode", "wrap"), {"8": "parser of 8.6"}),
-    Form(("MaxPool", "AveragePool", "LpPool"), "dilations", _dilated, {"8": "parser of 8.6", **_LATER, "rtx": "RTX run"}),
+    Form(("GridSample",), "5D input", lambda node: _rank(node) > 4, {"8": "documentation of IGridSampleLayer", **_LATER}),
+    Form(("Pad",), "mode wrap", _equals("mode", "wrap"), {"8": _PARSER}),
+    Form(("MaxPool", "AveragePool", "LpPool"), "dilations", _dilated, {"8": _PARSER, **_LATER, "rtx": _RTX}),
     Form(
-        ("MaxPool",), "the output of indices", lambda node: len(node.outputs) > 1 and bool(node.outputs[1].uses()),
-        {"8": "table of 8.6", **_LATER, "rtx": "RTX run"},
+        ("MaxPool",), "indices output in use", lambda node: len(node.outputs) > 1 and bool(node.outputs[1].uses()),
+        {"8": _OLD_TABLE, **_LATER, "rtx": _RTX},
     ),
-    Form(("Resize",), "antialias", _equals("antialias", 1), {"8": _UNREAD, **_LATER, "rtx": "RTX run"}),
+    Form(("Resize",), "antialias", _equals("antialias", 1), {"8": _UNREAD, **_LATER, "rtx": _RTX}),
     Form(
-        ("Resize",), "a coordinate transformation that it does not know",
+        ("Resize",), "unsupported coordinate transformation mode",
         lambda node: _attribute(node, "coordinate_transformation_mode", "half_pixel") not in _MODES,
-        {"8": "table of 8.6", **_LATER, "rtx": "RTX run"},
+        {"8": _OLD_TABLE, **_LATER, "rtx": _RTX},
     ),
     Form(
-        ("Resize",), "an aspect ratio policy other than stretch", _equals("keep_aspect_ratio_policy", "not_larger", "not_smaller"),
-        {"8": _UNREAD, **_LATER, "rtx": "RTX run"},
+        ("Resize",), "aspect ratio policy other than stretch", _equals("keep_aspect_ratio_policy", "not_larger", "not_smaller"),
+        {"8": _UNREAD, **_LATER, "rtx": _RTX},
     ),
-    Form(("ScatterND",), "a reduction", _reduces, {"8": _UNREAD, **_LATER, "rtx": "RTX run"}),
-    Form(("ScatterElements",), "a reduction", _reduces, {"8": _UNREAD, "rtx": "RTX run"}),
+    Form(("ScatterND",), "reduction", _reduces, {"8": _UNREAD, **_LATER, "rtx": _RTX}),
+    Form(("ScatterElements",), "reduction", _reduces, {"8": _UNREAD, "rtx": _RTX}),
     Form(("LSTM", "GRU", "RNN"), "layout 1", _equals("layout", 1), {"8": _UNREAD, **_LATER}),
     Form(("LSTM",), "input_forget", _equals("input_forget", 1), {"8": _UNREAD, **_LATER}),
     Form(
-        ("QuantizeLinear", "DequantizeLinear"), "a zero point that is not 0", _zero_point,
-        {"8": "table of 8.6", **_LATER, "rtx": "RTX run"},
+        ("QuantizeLinear", "DequantizeLinear"), "nonzero zero point", _zero_point,
+        {"8": _OLD_TABLE, **_LATER, "rtx": _RTX},
     ),
-    Form(("CumSum",), "an axis that is computed", _computed(1), {"8": "table of 8.6", **_LATER}),
-    Form(("OneHot",), "a depth that is computed", _computed(1), _LATER),
-    Form(("TopK",), "results that are not sorted", _equals("sorted", 0), _LATER),
+    Form(("CumSum",), "computed axis", _computed(1), {"8": _OLD_TABLE, **_LATER}),
+    Form(("OneHot",), "computed depth", _computed(1), _LATER),
+    Form(("TopK",), "unsorted results", _equals("sorted", 0), _LATER),
 )  # fmt: skip
 
 _BY_OPERATOR: dict[str, list[Form]] = {}
@@ -151,7 +154,7 @@ for _form in FORMS:
 _OPSETS: Mapping[str, tuple[tuple[int, str, Callable[[ir.Node], bool]], ...]] = {
     "Pad": ((19, "mode wrap", _equals("mode", "wrap")),),
     "GridSample": (
-        (20, "an input of five axes", lambda node: _rank(node) > 4),
+        (20, "5D input", lambda node: _rank(node) > 4),
         (20, "mode linear or cubic", _equals("mode", "linear", "cubic")),
     ),
     "Resize": (
@@ -160,10 +163,10 @@ _OPSETS: Mapping[str, tuple[tuple[int, str, Callable[[ir.Node], bool]], ...]] = 
     ),
     "ScatterND": (
         (18, "reduction max or min", _equals("reduction", "max", "min")),
-        (16, "a reduction", _equals("reduction", "add", "mul")),
+        (16, "reduction", _equals("reduction", "add", "mul")),
     ),
     "ScatterElements": (
         (18, "reduction max or min", _equals("reduction", "max", "min")),
-        (16, "a reduction", _equals("reduction", "add", "mul")),
+        (16, "reduction", _equals("reduction", "add", "mul")),
     ),
 }

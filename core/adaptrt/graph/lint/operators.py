@@ -81,19 +81,22 @@ _LATER = frozenset(
     ]
 )
 
-# rule and detail; the parser refuses these although that of 10.15 lists them, or no table does yet
-_NO_PLUGIN = ("unsupported", "the plugin that implements it is not part of TensorRT-RTX 1.7 (RTX run)")
+# rule and detail, as observed with TensorRT-RTX 1.7.1; 10.15 lists these operators, or no table does yet
+_NO_PLUGIN = ("unsupported", "implemented by a plugin that TensorRT-RTX 1.7 does not include")
 _RTX: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys(_NEVER, ("unsupported", "")),
     **dict.fromkeys(
         ["BitCast", "CausalConvWithState", "CumProd", "DeformConv", "LinearAttention", "NonZero", "SwiGLU"], _NO_PLUGIN
     ),
-    "NonMaxSuppression": ("no-kernel", "TensorRT-RTX 1.7 parses it, and the build fails (RTX run)"),
-    "RoiAlign": ("needs-device", "without a GPU the parser refuses it (RTX run)"),
+    "NonMaxSuppression": ("no-kernel", "TensorRT-RTX 1.7 parses it, but the build fails"),
+    "RoiAlign": ("needs-device", "rejected by the parser of TensorRT-RTX 1.7 without a GPU"),
 }
 
 # in the table, and implemented by a plugin that was not seen to build
-_UNPROVEN = ("unproven", "in the table of 10.15, by a plugin that is not part of TensorRT-RTX 1.7 (RTX run)")
+_UNPROVEN = (
+    "unproven",
+    "listed in the operator table of onnx-tensorrt 10.15, but implemented by a plugin that TensorRT-RTX 1.7 does not include",
+)
 
 _REFUSED: Mapping[str, Mapping[str, tuple[str, str]]] = {
     "8": dict.fromkeys(_NEVER | _LATER, ("unsupported", "")),

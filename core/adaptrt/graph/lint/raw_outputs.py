@@ -1,4 +1,4 @@
-"""The rule ``raw-output``: what leaves the engine is boxes and scores, not the raw maps that somebody has to decode outside."""
+"""The rule ``raw-output``: an engine outputs boxes and scores, not raw maps that have to be decoded outside of it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _LAYERS = frozenset(["Conv", "ConvTranspose"])
 
 
 def raw_outputs(model: ir.Model, spec: ModelSpec | None) -> Iterator[Hit]:
-    """Logits that a detector gives away, and maps of several scales straight from convolutions.
+    """Logits returned by a detector, and raw convolution outputs at several scales.
 
-    One map alone may be a segmentation, and the logits of a classifier need no decoding.
+    A single map may be a segmentation, and the logits of a classifier need no decoding.
     """
     decoded = spec is not None and task_named(spec.task).decoded_in_graph
     logits = _logits(spec) if decoded else set()
     maps: list[ir.Value] = []
     for value in model.graph.outputs:
         if value.name in logits:
-            yield Hit("raw-output", "", value.producer(), f"{value.name} are logits")
+            yield Hit("raw-output", "", value.producer(), f"output {value.name} contains logits")
         elif _rank(value) >= 4 and _from_layer(value):
             maps.append(value)
     if len({_sizes(value) for value in maps}) > 1:
@@ -34,7 +34,7 @@ def raw_outputs(model: ir.Model, spec: ModelSpec | None) -> Iterator[Hit]:
                 "raw-output",
                 "",
                 value.producer(),
-                f"{names} come straight from convolutions",
+                f"{names} are raw convolution outputs",
                 "warning" if decoded else None,
             )
 

@@ -1,4 +1,4 @@
-"""The rules: what each looks for in a graph, how grave it is, and what to write instead."""
+"""The rules: what each looks for in a graph, its severity, and what to write instead."""
 
 from __future__ import annotations
 
@@ -32,71 +32,71 @@ class Rule:
 
 RULES = {
     "shape-read": Rule(
-        "warning", "sizes are read while the graph runs",
-        "int(x.shape[i]) for each axis that is fixed; only dynamic axes stay symbolic",
+        "warning", "tensor sizes are read at run time",
+        "use int(x.shape[i]) for each fixed axis, so that only dynamic axes stay symbolic",
     ),
     "resize-by-size": Rule(
-        "warning", "a size for the interpolation is computed in the graph",
-        "interpolate(scale_factor=...) instead of a size read from a tensor",
+        "warning", "the output size of an interpolation is computed in the graph",
+        "use interpolate(scale_factor=...) instead of a size read from a tensor",
     ),
     "reshape-by-size": Rule(
         "warning", "the target shape of a reshape is computed in the graph",
-        "reshape(-1, ...) with the batch as -1 and numbers for the other axes",
+        "use reshape(-1, ...), with -1 for the batch and constants for the other axes",
     ),
     "free-axis": Rule(
-        "error", "a dynamic axis was not requested", "--dynamic, --batch or --shape name the dynamic axes"
+        "error", "an axis is dynamic without being requested", "request dynamic axes with --dynamic, --batch or --shape"
     ),
-    "opset": Rule("error", "the opset does not suit this TensorRT", "--opset, or --target for another TensorRT"),
+    "opset": Rule("error", "unsupported opset", "export with another --opset, or choose another --target"),
     "scatter": Rule(
         "warning", "values are written into a tensor (an in-place slice assignment)",
-        "build the result with torch.cat, torch.where, or a product with a mask",
+        "build the result with torch.cat, torch.where, or multiplication by a mask",
     ),
     "many-axes": Rule(
-        "info", "tensors of five axes or more", "merge axes that are not needed apart: TensorRT is quickest up to four"
+        "info", "tensors with five or more axes", "merge axes where possible: TensorRT is fastest with up to four"
     ),
     HALF_PIXELS: Rule(
-        "error", "pixel coordinates are computed in half precision, whose spacing is 0.5 px from 512 on",
+        "error", "pixel coordinates are computed in half precision, which resolves only 0.5 px above 512",
         "keep the decoding in float32: --keep-fp32 'PATTERN'",
     ),
     "raw-output": Rule(
-        "info", "what leaves the graph is not decoded yet",
-        "decode in forward, where it is cheap: boxes in pixels, sigmoid or softmax of scores; then boxes and scores leave",
+        "info", "graph outputs are not decoded",
+        "decode in forward() where it is cheap (boxes in pixels, sigmoid or softmax of scores): return boxes and scores",
     ),
     "negative-gather": Rule(
-        "warning", "indices count from the end, which TensorRT has misread", "x[:, n - 1] instead of x[:, -1]"
+        "warning", "negative indices, for which TensorRT has returned wrong results", "use x[:, n - 1] instead of x[:, -1]"
     ),
-    "int64": Rule("warning", "int64 arithmetic on data", "compute in int32 or float32: .to(torch.int32) first"),
+    "int64": Rule("warning", "int64 arithmetic on data", "convert to int32 or float32 first: .to(torch.int32)"),
     "data-dependent": Rule(
-        "warning", "the size of a result depends on data",
-        "a mask, torch.where or topk with a fixed number; thresholds and NMS belong after the engine",
+        "warning", "the output shape depends on data",
+        "use a mask, torch.where, or topk with a fixed k; apply thresholds and NMS after the engine",
     ),
-    "type": Rule("error", "a type that TensorRT does not have", "compute in float32, float16, int32 or bool"),
+    "type": Rule("error", "data type not supported by TensorRT", "use float32, float16, int32 or bool"),
     "unsupported": Rule(
-        "error", "TensorRT's parser has no such operator", "write it with operators that it has, or bring a plugin (--plugin-lib)"
+        "error", "operator not supported by TensorRT's parser", "rewrite it with supported operators, or load a plugin (--plugin-lib)"
     ),
     "no-kernel": Rule(
         "error", "the target has no kernel for this operator",
-        "leave it out of the graph; thresholds and NMS belong after the engine",
+        "remove it from the graph; apply thresholds and NMS after the engine",
     ),
     "needs-device": Rule(
         "warning", "building this operator needs a CUDA device", "build on a machine with an NVIDIA GPU"
     ),
     "shapes": Rule(
-        "warning", "shapes cannot be inferred, so rules that look at shapes find nothing",
-        "onnx.checker.check_model(path, full_check=True) names the node",
+        "warning", "shape inference failed, so rules that depend on shapes may miss problems",
+        "run onnx.checker.check_model(path, full_check=True) to find the node",
     ),
     "custom-operator": Rule(
-        "warning", "an operator outside ONNX", "TensorRT needs a plugin for it: --plugin-lib FILE"
+        "warning", "operator outside the ONNX standard", "load a TensorRT plugin for it: --plugin-lib FILE"
     ),
     "restriction": Rule(
-        "error", "a form of the operator that the target does not take",
-        "write it with operators that the target takes, or choose another --target",
+        "error", "the target does not support this form of the operator",
+        "rewrite it with supported operators, or choose another --target",
     ),
     "opset-form": Rule(
-        "error", "the form of the operator is newer than the file's opset", "export again with the --opset named"
+        "error", "this form of the operator is newer than the file's opset", "export again with the required --opset"
     ),
     "unproven": Rule(
-        "warning", "not known to be supported", "build it to find out; another --target, or operators that are known to be"
+        "warning", "support not confirmed", "build the engine to find out, or choose another --target or other operators"
     ),
 }  # fmt: skip
 
@@ -188,7 +188,7 @@ def hits(graph: Graph) -> Iterator[Hit]:
     for value in graph.model.graph.inputs:
         yield from _type(value, graph.target)
         if value.dtype == ir.DataType.INT64 and not graph.target.int64:
-            yield Hit("int64", "", detail=f"TensorRT 8 takes input {value.name} as int32", severity="info")
+            yield Hit("int64", "", detail=f"TensorRT 8 treats input {value.name} as int32", severity="info")
     for node in graph.nodes:
         name = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
         if node.domain not in ("", "ai.onnx"):
@@ -210,7 +210,7 @@ def _whole_graph(graph: Graph) -> Iterator[Hit]:
         yield Hit("opset", "", detail=f"opset {graph.opset}; at least {OLDEST_OPSET} is needed")
     elif graph.opset > newest:
         yield Hit(
-            "opset", "", detail=f"opset {graph.opset}; {graph.target.title} reads {newest} in full",
+            "opset", "", detail=f"opset {graph.opset}; {graph.target.title} fully supports opsets up to {newest}",
             severity="error" if graph.target.exporter == "torchscript" else "warning",
         )  # fmt: skip
     asked = {tensor.name: tensor.dims for tensor in graph.spec.inputs} if graph.spec is not None else {}
@@ -263,13 +263,13 @@ def _values(node: ir.Node, graph: Graph) -> Iterator[tuple[str, str]]:
 
 
 def _restrictions(node: ir.Node, graph: Graph) -> Iterable[tuple[str, str]]:
-    """Forms that the target does not take, and forms that the file's opset does not have."""
+    """Forms that the target does not support, and forms that are newer than the file's opset."""
     for detail in refused_forms(node, graph.target):
         yield "restriction", detail
     if node.op_type == "TopK":
         wanted = number(node.inputs[1]) or [0]
         if wanted[0] > 3840:
-            yield "restriction", f"k = {wanted[0]}, beyond 3840 (table of 10.15)"
+            yield "restriction", f"k = {wanted[0]} exceeds 3840 (operator table of onnx-tensorrt 10.15)"
     opset, form = lowest_opset(node)
     if opset > graph.opset:
-        yield "opset-form", f"{form} is of opset {opset}, and the file has {graph.opset}"
+        yield "opset-form", f"{form} requires opset {opset}; the file has opset {graph.opset}"

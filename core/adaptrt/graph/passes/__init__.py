@@ -19,40 +19,40 @@ from adaptrt.specs.targets import Target
 def standard_passes(
     *, with_onnxsim: bool, shapes: Mapping[str, Sequence[int]] | None = None, target: Target | None = None
 ) -> list[GraphPass]:
-    """What every graph goes through; ``shapes`` of the inputs are those that onnxsim checks itself at.
+    """The passes for every graph; onnxsim verifies its result at these input ``shapes``.
 
-    A target that reads no later opset than 17 adds what brings the graph back to it.
+    For a target that supports opsets only up to 17, a pass that lowers the opset is added.
     """
     passes = [
         GraphPass(
             name="fold",
             order=PASS_ORDER["fold"],
             run=fold_constants,
-            reason="what depends on no input is computed once",
+            reason="computes expressions that depend on no input",
         ),
         GraphPass(
             name="clean",
             order=PASS_ORDER["clean"],
             run=drop_redundant,
-            reason="equal constants, equal nodes, dead nodes",
+            reason="merges equal constants and equal nodes, removes unused nodes",
         ),
         GraphPass(
             name="gather",
             order=PASS_ORDER["gather"],
             run=make_gathers_positive,
-            reason="TensorRT misreads negative indices",
+            reason="TensorRT has returned wrong results for negative indices",
         ),
         GraphPass(
             name="shapes",
             order=PASS_ORDER["shapes"],
             run=infer_output_shapes,
-            reason="outputs say their sizes where they are known",
+            reason="sets known sizes of outputs",
         ),
         GraphPass(
             name="names",
             order=PASS_ORDER["names"],
             run=name_nodes,
-            reason="names that stay the same between conversions",
+            reason="keeps node names the same between conversions",
         ),
     ]
     if with_onnxsim:
@@ -61,7 +61,7 @@ def standard_passes(
                 name="simplify",
                 order=PASS_ORDER["simplify"],
                 run=functools.partial(simplify, shapes=shapes),
-                reason="shape arithmetic that folding leaves behind",
+                reason="simplifies shape arithmetic that folding leaves",
             )
         )
     if target is not None and target.newest_opset <= OPSET:
@@ -70,7 +70,7 @@ def standard_passes(
                 name="opset17",
                 order=PASS_ORDER["opset17"],
                 run=lower_opset,
-                reason="TensorRT 8 misreads operators of a later opset",
+                reason="TensorRT 8 misreads operators of opsets above 17",
             )
         )
     return passes

@@ -1,4 +1,4 @@
-"""Passes that keep the meaning and drop what is not needed, on libraries' own transformations."""
+"""Passes that simplify a graph without changing its result, built on transformations of onnx_ir and onnxscript."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL_CONSTANT = 1024  # elements
 
 
 def fold_constants(model: ir.Model) -> None:
-    """Compute what depends on no input; large results stay as nodes rather than grow the file."""
+    """Compute expressions that depend on no input; nodes with large results are kept, so that the file does not grow."""
     onnxscript.optimizer.fold_constants(model, should_fold=_should_fold)
     common.RemoveUnusedNodesPass()(model)
 

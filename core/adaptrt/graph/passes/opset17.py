@@ -58,7 +58,7 @@ def write_lower_opset(source: Path, destination: Path) -> None:
 def _no_older_form(problems: Sequence[str]) -> GraphError:
     named = "; ".join(dict.fromkeys(problems))
     return GraphError(
-        f"TensorRT 8 reads ONNX up to opset {OPSET}, and this graph cannot be brought back to it: {named}.",
+        f"TensorRT 8 supports ONNX opsets up to {OPSET}, and this graph cannot be converted to it: {named}.",
         hint="Use --exporter torchscript, which writes opset 17.",
     )
 
@@ -71,13 +71,13 @@ def _lower(model: ir.Model, node: ir.Node) -> str | None:
     try:
         onnx.defs.get_schema(node.op_type, OPSET, "")
     except onnx.defs.SchemaError:
-        return f"{node.op_type} is a later operator"
+        return f"{node.op_type} was added after opset {OPSET}"
     if node.op_type.startswith("Reduce") and node.op_type != "ReduceSum":
         return _axes_to_attribute(node)
     if node.op_type == "Pad":
         return _pads_of_every_axis(model, node)
     if node.op_type == "Resize" and "axes" in node.attributes:
-        return "Resize of named axes"
+        return "Resize with axes"
     if node.op_type == "Split" and len(node.inputs) < 2 and not _divides(node):
         return "Split into unequal parts"
     for name, older in _LATER.get(node.op_type, {}).items():
@@ -87,19 +87,19 @@ def _lower(model: ir.Model, node: ir.Node) -> str | None:
         node.attributes.pop(name, None)
     reduction = node.attributes.get("reduction")
     if reduction is not None and reduction.as_string() not in ("none", "add", "mul"):
-        return f"{node.op_type} with a reduction of opset 18"
+        return f"{node.op_type} with a reduction added in opset 18"
     return None
 
 
 def _axes_to_attribute(node: ir.Node) -> str | None:
     if len(node.inputs) < 2 or node.inputs[1] is None:
         if "noop_with_empty_axes" in node.attributes and node.attributes["noop_with_empty_axes"].as_int():
-            return f"{node.op_type} that may reduce nothing"
+            return f"{node.op_type} with noop_with_empty_axes"
         node.attributes.pop("noop_with_empty_axes", None)
         return None
     constant = node.inputs[1].const_value
     if constant is None:
-        return f"{node.op_type} over axes that are computed"
+        return f"{node.op_type} with computed axes"
     axes = [int(axis) for axis in constant.numpy()]
     node.attributes.pop("noop_with_empty_axes", None)
     node.attributes["axes"] = ir.AttrInt64s("axes", axes)
@@ -110,13 +110,13 @@ def _axes_to_attribute(node: ir.Node) -> str | None:
 def _pads_of_every_axis(model: ir.Model, node: ir.Node) -> str | None:
     mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
     if mode == "wrap":
-        return "Pad that wraps around"
+        return "Pad in mode wrap"
     if len(node.inputs) < 4 or node.inputs[3] is None:
         return None
     data, pads, axes = node.inputs[0], node.inputs[1], node.inputs[3]
     rank = len(data.shape) if data is not None and data.shape is not None else None
     if rank is None or pads is None or pads.const_value is None or axes.const_value is None:
-        return "Pad of axes that are not known"
+        return "Pad with computed axes or pads, or an input of unknown rank"
     sizes, positions = pads.const_value.numpy(), axes.const_value.numpy()
     whole = np.zeros((2, rank), np.int64)
     for position, axis in enumerate(positions):

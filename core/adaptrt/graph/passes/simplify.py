@@ -1,4 +1,4 @@
-"""onnxsim, where shape arithmetic is left to simplify, in a process of its own."""
+"""Run onnxsim in a separate process, if shape arithmetic is left to simplify."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ onnx.save(simplified, after)
 
 
 def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
-    """The model simplified, or as it was, with a note that says why.
+    """The simplified model, or the unchanged one with a note that gives the reason.
 
     onnxsim is native code that has crashed and broken graphs: a crash, a failed check or a different signature all end
     in the graph as it was. ``shapes`` of the inputs are those that onnxsim compares both graphs at.
     """
     if not any(node.op_type in _SHAPE_ARITHMETIC for node in model.graph.all_nodes()):
-        return _noted(model, "not needed: no shape arithmetic is left")
+        return _noted(model, "not needed: no shape arithmetic left")
     try:
         with tempfile.TemporaryDirectory(prefix="adaptrt-simplify-") as folder:
             before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
@@ -64,7 +64,7 @@ def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None)
     except OSError as error:  # no room for the copies, no process to be had
         return _noted(model, f"skipped: {error}")
     if _signature(simplified) != _signature(model):
-        return _noted(model, "skipped: onnxsim changed inputs or outputs")
+        return _noted(model, "skipped: onnxsim changed the inputs or outputs")
     return _noted(simplified, "onnxsim")
 
 

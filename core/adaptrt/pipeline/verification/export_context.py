@@ -1,4 +1,4 @@
-"""What exporting changes of torch is compared in eager mode, before anything is exported."""
+"""Compare, in eager mode, the changes to torch that are active during export; before anything is exported."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def require_same_result(model: nn.Module, samples: Sequence[Sample], spec: Model
     link.status, link.reason = "failed", "compared in eager mode, without torch's fused attention"
     limit = f", at most {failed.limit:.3g} is accepted" if failed.limit is not None else ""
     raise VerificationError(
-        f"The result depends on torch's fused attention, which no exported graph has: without it {failed.title} differs "
+        f"The result depends on torch's fused attention, which cannot be exported: without it {failed.title} differs "
         f"by {failed.value:.3g}{limit}. {_where(samples, outputs)}",
         hint="Padded positions are 0 on the fast path and computed without it. Mask them before they are used: "
         "x.masked_fill(mask.unsqueeze(-1), 0), or nn.TransformerEncoder(..., enable_nested_tensor=False).",
@@ -47,7 +47,7 @@ def require_same_result(model: nn.Module, samples: Sequence[Sample], spec: Model
 
 
 def _where(samples: Sequence[Sample], outputs: Sequence[dict[str, np.ndarray]]) -> str:
-    """Whether all that differs is 0 in the reference, as padded positions are."""
+    """A note if all values that differ are 0 in the reference, as padded positions are."""
     for sample, found in zip(samples, outputs, strict=True):
         for name, expected in sample.reference.items():
             if expected.shape != found[name].shape:
@@ -55,4 +55,4 @@ def _where(samples: Sequence[Sample], outputs: Sequence[dict[str, np.ndarray]]) 
             different = ~np.isclose(expected, found[name], rtol=1e-3, atol=1e-4, equal_nan=True)
             if different.any() and not (expected[different] == 0).all():
                 return ""
-    return "All values that differ are 0 with it; the others agree."
+    return "All values that differ are 0 with fused attention; the others match."

@@ -45,8 +45,10 @@ def check_dynamic_batch(
         try:
             outputs = dynamic.run(joined)
         except AdaptrtError as error:
-            raise GraphError(f"{count} times the fixed batch does not run. {error.message}") from error
+            raise GraphError(
+                f"The graph does not run with {count} times the fixed batch size. {error.message}"
+            ) from error
         expected = {name: np.concatenate([one[name] for one in alone[:count]]) for name in alone[0]}
         comparison.add(expected, outputs)
     batch = next(iter(shapes.values()))[0]
-    return comparison.checks(), f"batches {', '.join(str(batch * count) for count in _MULTIPLES)} against {batch}"
+    return comparison.checks(), f"batches {', '.join(str(batch * count) for count in _MULTIPLES)} compared with {batch}"

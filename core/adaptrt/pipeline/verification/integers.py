@@ -1,4 +1,4 @@
-"""Which whole numbers a model takes: found by trying, since an index has to lie within the table that it looks into."""
+"""Valid integer inputs of a model, found by trying: an index must lie within its lookup table."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LARGEST = 999  # of an input that is no index: enough to tell rounding down fro
 def find_integers(
     tables: Sequence[int], spec: ModelSpec, sample: Arrays, run: Callable[[Arrays], Arrays]
 ) -> dict[str, tuple[int, int]]:
-    """For each integer input the widest of a few ranges with whose ends the model runs and gives numbers.
+    """For each integer input, the widest of a few ranges at whose limits the model runs and returns finite values.
 
-    ``sample`` holds inputs with which it runs, ``tables`` the sizes of its embeddings. 0 to 1 is what an input gets that takes nothing wider.
+    ``sample`` holds inputs with which the model runs, ``tables`` the sizes of its embeddings. An input that accepts no wider range gets 0 to 1.
     """
     found: dict[str, tuple[int, int]] = {}
     for tensor in spec.inputs:

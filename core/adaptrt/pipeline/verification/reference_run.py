@@ -1,4 +1,4 @@
-"""The reference of a conversion: the untouched model on every sample, and what changes it outside of patches."""
+"""The reference of a conversion: the unmodified model on every sample; modifications outside of patches are errors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class ReferenceRun(SampleRun):
                 raise ShapeError(
                     f"The model does not run on {given}, whose sizes are not multiples of its stride "
                     f"{spec.image.stride}: {type(error).__name__}: {error}",
-                    hint=f"The nearest: {nearest}",
+                    hint=f"Use the nearest supported shape: {nearest}",
                 ) from error
             raise ModelError(
                 f"The model itself fails on {given}: {type(error).__name__}: {error}",
@@ -91,7 +91,7 @@ class ReferenceRun(SampleRun):
         return Sample(inputs, outputs, again=self.runner.run, rounded=rounded)
 
     def require_repeatable(self, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
-        """Also: nothing of the model is written meanwhile, and no random numbers are drawn."""
+        """Also check that running the model changes none of its state and draws no random numbers."""
         from adaptrt.export.repeatability import random_modules, random_state
         from adaptrt.export.state import changed, fingerprint, written_parts
 
@@ -118,16 +118,16 @@ class ReferenceRun(SampleRun):
 
 
 def require_untouched(before: Fingerprint, after: Fingerprint, where: str, ignored: Sequence[str] = ()) -> None:
-    """Refuse a model that was changed outside of patches: what is compared later would not be what was loaded."""
+    """Reject a model that was modified outside of patches: the model compared later would not be the one loaded."""
     from adaptrt.export.state import changed
 
     found = [name for name in changed(before, after) if name not in ignored]
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise PatchError(
-            f"The model was changed outside of patches {where}: {', '.join(found[:3])}{more}.",
-            hint="Return a FunctionPatch, ModulePatch or SwitchPatch from the hook patches instead: those are undone, and "
-            "link 1 compares what they do.",
+            f"The model was modified {where}, outside of patches: {', '.join(found[:3])}{more}.",
+            hint="Return a FunctionPatch, ModulePatch or SwitchPatch from the hook patches instead: these are undone, and "
+            "link 1 checks their effect.",
         )
 
 
@@ -138,7 +138,7 @@ def narrowed(model: nn.Module) -> nn.Module:
     except Exception as error:
         raise ModelError(
             f"The float64 model cannot be copied to float32: {type(error).__name__}: {error}",
-            hint="Return model.float() from load_model, or give its inputs the type float64.",
+            hint="Return model.float() from load_model, or declare its inputs as float64.",
         ) from error
 
 
@@ -148,8 +148,8 @@ def _random_numbers(parts: Sequence[str]) -> Finding:
         severity="warning",
         operator="",
         count=len(parts),
-        message=f"random numbers are drawn in {', '.join(parts[:3])}, and did not change the outputs of the samples",
-        advice="remove the random numbers from forward, or model.eval()",
+        message=f"random numbers are drawn in {', '.join(parts[:3])}, but did not change the outputs of the samples",
+        advice="remove the random numbers from forward(), or call model.eval()",
     )
 
 
@@ -160,8 +160,8 @@ def _state_written(parts: Sequence[str]) -> Finding:
         severity="warning",
         operator="",
         count=len(parts),
-        message=f"forward writes {', '.join(parts[:3])}{more} on every call: the file keeps what the example gave",
-        advice="leave the state out of forward, or make it an input and an output",
+        message=f"forward() modifies {', '.join(parts[:3])}{more} on every call: the file keeps the value from the export",
+        advice="remove the state from forward(), or make it an input and an output",
     )
 
 
@@ -171,6 +171,6 @@ def _input_written(name: str) -> Finding:
         severity="warning",
         operator="",
         count=1,
-        message=f"the model writes into its input {name!r}: calling it again with the same tensor gives another result",
-        advice="x = x.mul(2) instead of x.mul_(2); clone the input before writing into it",
+        message=f"the model modifies its input {name!r} in place: a second call with the same tensor returns another result",
+        advice="use x = x.mul(2) instead of x.mul_(2), or clone the input first",
     )

@@ -51,14 +51,14 @@ def require_numbers(outputs: Mapping[str, NDArray[Any]], seed: int = 0, title: s
         if not np.isfinite(array).any():
             raise ModelError(
                 f"{title} itself returns only NaN or infinity in output {name!r}.",
-                hint="Its weights are damaged, or it overflows: check it in the framework.",
+                hint="The weights are damaged, or a value overflows. Check the model in its framework.",
             )
         share = float(np.isnan(array).mean())
         if share:
             raise ModelError(
-                f"{title} itself gives NaN in output {name!r} ({100 * share:.3g} % of it) on sample {seed}.",
-                hint="Its weights are damaged, or it takes other values than the samples hold (--set ranges.NAME=[low,high] "
-                "with adapter torch, example_inputs in an adapter).",
+                f"{title} itself returns NaN in output {name!r} ({100 * share:.3g} % of it) on sample {seed}.",
+                hint="The weights are damaged, or the model expects values in another range than the samples (set it with --set "
+                "ranges.NAME=[low,high] for adapter torch, or with the hook example_inputs of an adapter).",
             )
 
 
@@ -120,7 +120,7 @@ def _shape(tensor: InputSpec, profile: int) -> Shape:
 
 
 def _alternating(spec: ModelSpec, profile: int) -> set[str]:
-    """Every second dynamic axis after the batch; axes of the same name are treated alike."""
+    """Every second dynamic axis after the batch; axes of the same name are treated the same."""
     names = [
         _axis_key(tensor, axis, dim)
         for tensor in spec.inputs

@@ -1,5 +1,5 @@
-"""Graphs that end in NMS: which box comes first, and which one just passes a limit, may differ, so that detections are
-matched as sets instead of compared number by number."""
+"""Graphs that end in NMS: the order of boxes, and boxes close to a threshold, may differ, so detections are matched as
+sets instead of compared element by element."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def is_selected(spec: ModelSpec) -> bool:
-    """Whether the outputs of a graph are detections that it has selected itself."""
+    """Whether the graph itself applies NMS, so that its outputs are final detections."""
     return spec.decoder is not None and bool(getattr(decoder_of(spec).decode, "selected", False))
 
 
@@ -36,7 +36,7 @@ def check_selected(
 ) -> tuple[list[Check], list[Check], str]:
     """Match the detections of every sample, alone and in a batch of the samples of one shape; and a note.
 
-    Images whose outputs say that NMS did not converge are left out. There are no checks, only the note, if neither side finds
+    Images for which NMS did not converge are ignored. There are no checks, only the note, if neither side finds
     anything in any sample.
     """
     task = task_named(spec.task)
@@ -46,9 +46,9 @@ def check_selected(
         pair for sample, found in zip(samples, outputs, strict=True) for pair in _pairs(sample.reference, found, spec)
     ]
     total = sum(len(_detections(sample.reference, spec)) for sample in samples)
-    notes = [f"{total - len(pairs)} of {total} images left out: NMS did not converge"] if len(pairs) < total else []
+    notes = [f"{total - len(pairs)} of {total} images ignored: NMS did not converge"] if len(pairs) < total else []
     if links.found_nothing([one for pair in pairs for one in pair], task):
-        return [], [], "; ".join([*notes, "no detections in any sample: give an --image, or a lower --set conf"])
+        return [], [], "; ".join([*notes, "no detections in any sample: pass an --image, or lower --set conf"])
     checks = _compare(metrics, pairs, spec)
     first = {name: array.shape for name, array in samples[0].inputs.items()}
     alike = [sample for sample in samples if {name: array.shape for name, array in sample.inputs.items()} == first]

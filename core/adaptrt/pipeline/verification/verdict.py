@@ -11,7 +11,7 @@ from adaptrt.report import ArtifactRecord, Finding, Link, Report, Verdict, Word
 EXERCISED = 100.0
 
 _ORDER: tuple[Word, ...] = ("verified", "partly verified", "not verified")
-# findings that leave it open what the file does for other inputs
+# findings after which the file may be wrong for other inputs
 _UNDECIDED = ("traced-value", "traced-size", "state-written", "random-numbers")
 
 
@@ -31,12 +31,14 @@ def record_verdicts(report: Report, *, from_model: bool = True) -> None:
 
 
 def require_verdict(report: Report, required: str) -> None:
-    """Refuse a result that is less than ``required``; ``""`` accepts anything."""
+    """Reject a verdict other than ``required``; ``""`` accepts any."""
     if not required or report.verdict is None or report.verdict.word == required:
         return
     raise VerificationError(
-        f"The result is {report.verdict.word}, and --require {required} asks for more.",
-        hint=f"Missing: {'; '.join(report.verdict.missing)}." if report.verdict.missing else "Leave --verify none out.",
+        f"The result is {report.verdict.word}, but --require {required} is set.",
+        hint=f"Missing: {'; '.join(report.verdict.missing)}."
+        if report.verdict.missing
+        else "No model file was written.",
     )
 
 
@@ -47,7 +49,7 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
     missing = _not_run([link for link in needed if link.status == "not run"])
     missing += [f"link {link.number}: {link.shortcoming}" for link in needed if link.shortcoming]
     missing += [
-        f"{one.name} does not vary enough over the samples: a wrong constant would agree"
+        f"{one.name} does not vary enough over the samples: a constant output would also pass"
         for one in report.exercise
         if one.ratio <= EXERCISED
     ]
@@ -88,7 +90,7 @@ def _needed_links(report: Report, kind: str, built: ArtifactRecord | None, *, fr
 
 
 def _not_run(links: Collection[Link]) -> list[str]:
-    """One sentence for the links that share a reason."""
+    """One clause for all links that share a reason."""
     reasons: dict[str, list[int]] = {}
     for link in links:
         reasons.setdefault(link.reason, []).append(link.number)

@@ -66,8 +66,8 @@ class Verification:
         count = len(self.unstable)
         samples = "every sample" if not self.checks else f"{count} samples" if count > 1 else "1 sample"
         unit = " pixels" if worst.unit == "pixels" else ""
-        moved = f"the model's own {worst.name} change by {worst.value:.2g}{unit} when its input is perturbed by one rounding error"
-        return f"{samples} skipped: there {moved}"
+        change = f"changes {worst.name} of the reference by {worst.value:.2g}{unit}"
+        return f"{samples} skipped: perturbing the input by one rounding error {change}"
 
 
 def verify(
@@ -152,7 +152,7 @@ def check_batch_invariance(
 
     references = [(sample.inputs, sample.reference) for sample in samples if sample.reference]
     whole = outputs_without_batch([given for given, _ in references], [found for _, found in references], spec)
-    note = f"{', '.join(whole)} without a batch axis, compared as a whole" if whole else ""
+    note = f"{', '.join(whole)}: no batch axis, compared as a whole" if whole else ""
     if whole:
         spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name not in whole))
         if not spec.outputs:
@@ -169,7 +169,7 @@ def check_batch_invariance(
         if axis.max == 1:
             return [], "batch invariance does not apply: the batch is fixed at 1"
         if len(inputs) < 2:
-            return [], "batch invariance is not checked: one sample has no other batch items"
+            return [], "batch invariance was not checked: it requires at least two samples"
         checks = check_other_items(run, inputs, spec, precision)
         return checks, "; ".join(filter(None, [f"batch {axis.max} with other batch items", note]))
     sizes = batch_sizes(spec)
@@ -186,7 +186,7 @@ def check_batch_invariance(
             break
         tried.append(size)
     skipped = (
-        f"batches {', '.join(map(str, sizes[len(tried) :]))} skipped: beyond {BATCH_BUDGET:.0f} s"
+        f"batches {', '.join(map(str, sizes[len(tried) :]))} skipped: time budget of {BATCH_BUDGET:.0f} s exceeded"
         if len(tried) < len(sizes)
         else ""
     )

@@ -11,7 +11,9 @@ PRECISION = Precision(
     form="cast",
     onnx_type="bfloat16",
     tolerances={
-        "pixels": Tolerance(16.0, reason="7 bits of mantissa; the worst of thousands of boxes contains no object"),
+        "pixels": Tolerance(
+            16.0, reason="7 bits of mantissa; the box with the largest error, out of thousands, contains no object"
+        ),
         "scores": Tolerance(0.2, reason=_REASON),
         "logits": Tolerance(0.1, 0.1, _REASON),
         "values": Tolerance(1e-2, 0.1, _REASON),

@@ -11,7 +11,9 @@ PRECISION = Precision(
     form="cast",
     onnx_type="float16",
     tolerances={
-        "pixels": Tolerance(4.0, reason="10 bits of mantissa; the worst of thousands of boxes contains no object"),
+        "pixels": Tolerance(
+            4.0, reason="10 bits of mantissa; the box with the largest error, out of thousands, contains no object"
+        ),
         "scores": Tolerance(0.02, reason=_REASON),
         "logits": Tolerance(0.02, 0.02, _REASON),
         "values": Tolerance(1e-3, 0.02, _REASON),

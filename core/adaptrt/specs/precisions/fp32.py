@@ -9,8 +9,8 @@ PRECISION = Precision(
     form="none",
     onnx_type="float32",
     tolerances={
-        "pixels": Tolerance(0.05, reason="a twentieth of a pixel moves no box"),
-        "scores": Tolerance(1e-4, reason="below what any threshold resolves"),
+        "pixels": Tolerance(0.05, reason="0.05 px does not move a box noticeably"),
+        "scores": Tolerance(1e-4, reason="smaller than the resolution of any threshold"),
         "logits": Tolerance(1e-4, 1e-4, "float32 sums in a different order"),
         "values": Tolerance(1e-6, 1e-4, "float32 sums in a different order, relative to the largest value"),
     },

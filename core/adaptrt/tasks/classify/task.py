@@ -107,5 +107,7 @@ def _same_class(reference: Sequence[Classification], converted: Sequence[Classif
     return sum(same) / len(same) if same else 1.0
 
 
-TOP1 = Metric(name="same top-1", task="classify", reason="the same class comes first", compute=_same_class, minimum=1.0)
+TOP1 = Metric(
+    name="same top-1", task="classify", reason="the most likely class is the same", compute=_same_class, minimum=1.0
+)
 TASK = Classify()

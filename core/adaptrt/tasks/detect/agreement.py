@@ -111,7 +111,7 @@ def matched_boxes(
     return Metric(
         name=f"matched boxes (IoU {iou:g}, score within {score:g})",
         task=task,
-        reason="the same objects, in the same places, with the same confidence",
+        reason="same objects, at the same positions, with the same confidence",
         compute=compute,
         minimum=1.0,
         explain=explain,

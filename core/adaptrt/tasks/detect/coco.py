@@ -76,7 +76,7 @@ def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         path = folder / str(image["file_name"])
         if not path.is_file():
             raise UsageError(
-                f"{file.name} lists {image['file_name']}, which is not in {folder}.",
+                f"{file.name} lists {image['file_name']}, but {folder} does not contain it.",
                 hint="Specify its folder: --images DIR",
             )
         examples.append(Example(path, image["id"]))

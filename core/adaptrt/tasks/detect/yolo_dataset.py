@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec
 
 SUFFIXES = (".yaml", ".yml")
-_EXAMPLE = (
-    "Ultralytics: path, val (a folder or a list of images) and names; labels/ beside images/ has a .txt for each image."
-)
+_EXAMPLE = "Ultralytics: path, val (a folder or a list of images) and names; labels/ next to images/ contains a .txt for each image."
 _LARGEST_FILE = 1 << 22
 
 
@@ -107,7 +105,7 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise UsageError(f"File not found: {file}.", hint=_EXAMPLE)
     if file.stat().st_size > _LARGEST_FILE:
-        raise UsageError(f"{file.name} is too large for a data set's description.", hint=_EXAMPLE)
+        raise UsageError(f"{file.name} is too large for a data set description.", hint=_EXAMPLE)
     try:
         document = msgspec.yaml.decode(file.read_bytes())
     except ImportError as error:
@@ -115,7 +113,7 @@ def _read(file: Path) -> dict[str, Any]:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise UsageError(f"{file.name} is not valid YAML: {str(error).splitlines()[0]}.", hint=_EXAMPLE) from error
     if not isinstance(document, dict):
-        raise UsageError(f"{file.name} does not describe a data set.", hint=_EXAMPLE)
+        raise UsageError(f"{file.name} is not a data set description.", hint=_EXAMPLE)
     return document
 
 
@@ -137,7 +135,7 @@ def _images(data: Path, document: dict[str, Any]) -> list[Path]:
     found: list[Path] = []
     for entry in wanted if isinstance(wanted, list) else [wanted]:
         if not isinstance(entry, str) or "\0" in entry:
-            raise UsageError(f"{data.name} does not say where the validation images are (val).", hint=_EXAMPLE)
+            raise UsageError(f"{data.name} does not specify the validation images (val).", hint=_EXAMPLE)
         place = root / entry
         if place.is_dir():
             found += [path for path in sorted(place.rglob("*")) if path.suffix.lower() in IMAGES and path.is_file()]
@@ -147,7 +145,7 @@ def _images(data: Path, document: dict[str, Any]) -> list[Path]:
         else:
             found += find_images(place)
     if not found:
-        raise UsageError(f"{data.name} names no images.", hint=_EXAMPLE)
+        raise UsageError(f"{data.name} does not list any images.", hint=_EXAMPLE)
     return found
 
 
@@ -170,7 +168,7 @@ def label_lines(file: Path, names: Mapping[int, str]) -> Iterator[tuple[int, int
         try:
             category, values = int(float(words[0])), [float(word) for word in words[1:]]
         except (ValueError, OverflowError) as error:
-            raise _wrong(file, number, "it must be numbers") from error
+            raise _wrong(file, number, "all values must be numbers") from error
         if category not in names:
             raise _wrong(file, number, f"class {category} has no name")
         if not all(math.isfinite(value) and -1 <= value <= 2 for value in values):

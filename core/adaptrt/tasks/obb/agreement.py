@@ -27,11 +27,11 @@ def match_rotated(first: RotatedDetections, second: RotatedDetections, iou: floa
 def describe_rotated(expected: RotatedDetections, actual: RotatedDetections) -> str:
     pairs = match_rotated(expected, actual, 0.5)
     if not pairs:
-        return "no boxes to match" if not len(expected) and not len(actual) else "no box has a partner"
+        return "no boxes to match" if not len(expected) and not len(actual) else "no box has a match"
     left, right = map(list, zip(*pairs, strict=True))
     apart = float(np.abs(expected.polygons[left] - actual.polygons[right]).max())
     scores = float(np.abs(expected.scores[left] - actual.scores[right]).max())
     return (
-        f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a partner, "
+        f"{len(pairs)} of {max(len(expected), len(actual))} boxes have a match, "
         f"corners within {max(apart, 0.001):.2g} px and {max(scores, 1e-6):.1g} of its score"
     )

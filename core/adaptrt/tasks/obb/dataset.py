@@ -29,7 +29,7 @@ _LARGEST = 1e6  # pixels
 
 @dataclass(frozen=True, eq=False)
 class RotatedTruth:
-    """``polygons``: [N, 4, 2], pixels. ``difficult``: neither required nor wrong."""
+    """``polygons``: [N, 4, 2], pixels. ``difficult``: ignored in scoring."""
 
     polygons: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -47,7 +47,7 @@ def read_rotated(data: Path, spec: ModelSpec, images: Path | None = None) -> Dat
     labels = next((data / name for name in FOLDERS if (data / name).is_dir()), None)
     if labels is None or not folder.is_dir():
         missing = f"{folder}" if labels is not None else " or ".join(str(data / name) for name in FOLDERS)
-        raise UsageError(f"Folder not found: {missing}.", hint=f"Rotated boxes are read from {LAYOUT}.")
+        raise UsageError(f"Folder not found: {missing}.", hint=f"Expected: {LAYOUT}.")
     dota = labels.name == "labelTxt"
     examples, without = [], 0
     for path in sorted(folder.rglob("*")):
@@ -60,8 +60,8 @@ def read_rotated(data: Path, spec: ModelSpec, images: Path | None = None) -> Dat
         size = (1, 1) if dota else read_image(path).shape[:2]
         examples.append(Example(path, _read(file, spec.labels, dota, (int(size[0]), int(size[1])))))
     if not examples:
-        raise UsageError(f"{folder} holds no image with labels in {labels}.", hint=f"It reads {LAYOUT}.")
-    notes = (f"{without} images have no label file: left out",) if without else ()
+        raise UsageError(f"{folder} has no image with labels in {labels}.", hint=f"Expected: {LAYOUT}.")
+    notes = (f"{without} images without a label file are skipped",) if without else ()
     return Dataset(tuple(examples), notes)
 
 
@@ -103,7 +103,7 @@ def _read(file: Path, labels: Sequence[str], dota: bool, size: tuple[int, int]) 
             continue
         corners, name, hard = _words(words, dota)
         if corners is None:
-            raise UsageError(f"{file}, line {number}, is not four corners and a class.", hint=f"It reads {LAYOUT}.")
+            raise UsageError(f"{file}, line {number}: expected four corners and a class.", hint=f"Expected: {LAYOUT}.")
         classes.append(_class(name, labels, f"{file}, line {number}"))
         polygons.append(corners if dota else corners * np.array([size[1], size[0]], np.float32))
         difficult.append(hard)
@@ -113,7 +113,7 @@ def _read(file: Path, labels: Sequence[str], dota: bool, size: tuple[int, int]) 
 
 
 def _words(words: list[str], dota: bool) -> tuple[NDArray[np.float32] | None, str, bool]:
-    """Corners [4, 2], class, and whether it is difficult; no corners if the line is another."""
+    """Corners [4, 2], class, and whether it is difficult; no corners if the line is invalid."""
     numbers, name = (words[:8], words[8] if len(words) > 8 else "") if dota else (words[1:9], words[0])
     try:
         values = [float(word) for word in numbers]

@@ -52,7 +52,7 @@ class RotatedBoxes(ObjectTask[RotatedDetections]):
     def read_record(self, record: Mapping[str, Any]) -> RotatedDetections:
         found, rotated = read_boxes(record), array_of(record, "rotated", np.float32, 5)
         if len(rotated) != len(found):
-            raise ModelError(f"A record holds {len(found)} boxes, and {len(rotated)} rotated ones.")
+            raise ModelError(f"A record has {len(found)} boxes but {len(rotated)} rotated boxes.")
         return RotatedDetections(found.boxes, found.scores, found.labels, found.names, rotated)
 
     def export_object_files(
@@ -83,9 +83,9 @@ class RotatedBoxes(ObjectTask[RotatedDetections]):
     def problems(self, prediction: RotatedDetections, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
         found, rotated = super().problems(prediction, spec, size), rotated_of(prediction)
         if rotated.shape != (len(prediction), 5):
-            return [*found, f"rotated boxes are [{len(prediction)}, 5]; they are {list(rotated.shape)}"]
+            return [*found, f"rotated boxes must have shape [{len(prediction)}, 5]; got {list(rotated.shape)}"]
         if not np.isfinite(rotated).all() or (rotated[:, 2:4] < 0).any():
-            found.append("rotated boxes are finite, with sides of 0 or more")
+            found.append("rotated boxes must be finite, with sides of at least 0")
         return found
 
 

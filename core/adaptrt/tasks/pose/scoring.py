@@ -32,7 +32,7 @@ class KeypointScores(BoxScores):
     def add(self, truth: Any, prediction: Poses) -> None:  # type: ignore[override]
         if len(prediction) and self._count and prediction.points.shape[1] != self._count:
             raise UsageError(
-                f"The model gives {prediction.points.shape[1]} keypoints, the annotations have {self._count}.",
+                f"The model predicts {prediction.points.shape[1]} keypoints, but the annotations have {self._count}.",
                 hint="Annotations and model must have the same keypoints, in the same order.",
             )
         super().add(truth, prediction)
@@ -67,8 +67,8 @@ class KeypointScoring(Scoring["Poses"]):
             given = entry.get("keypoints")
             if not isinstance(given, list) or len(given) % 3 or not given or not all(map(_is_number, given)):
                 raise UsageError(
-                    f"The keypoints of annotation {entry['id']} are missing or not valid.",
-                    hint="COCO: x, y and visibility (0, 1 or 2) of each keypoint.",
+                    f"The keypoints of annotation {entry['id']} are missing or invalid.",
+                    hint="COCO format: x, y and visibility (0, 1 or 2) of each keypoint.",
                 )
             entry["num_keypoints"] = sum(value > 0 for value in given[2::3])
             lengths.add(len(given))

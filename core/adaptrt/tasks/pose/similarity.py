@@ -26,7 +26,7 @@ def sigmas(count: int) -> NDArray[np.float64]:
 
 
 def keypoint_similarity(expected: Poses, actual: Poses) -> list[float]:
-    """OKS of the objects whose boxes have a partner, 0 to 1; points with no visibility on both sides are left out."""
+    """OKS of the objects whose boxes have a match, 0 to 1; points with no visibility on both sides are ignored."""
     found = []
     spread = (2 * sigmas(expected.points.shape[1])) ** 2
     for a, b in match_boxes(expected, actual, MATCHED):
@@ -40,7 +40,7 @@ def keypoint_similarity(expected: Poses, actual: Poses) -> list[float]:
 
 
 def mean_similarity(minimum: float) -> Metric:
-    """The mean OKS of objects whose boxes have a partner."""
+    """The mean OKS of objects whose boxes have a match."""
 
     def compute(reference: Sequence[Poses], converted: Sequence[Poses]) -> float:
         values = [
@@ -53,7 +53,7 @@ def mean_similarity(minimum: float) -> Metric:
     return Metric(
         name="OKS of matched objects",
         task="pose",
-        reason="the same keypoints, in the same places",
+        reason="same keypoints, at the same positions",
         compute=compute,
         minimum=minimum,
     )

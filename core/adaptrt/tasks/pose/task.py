@@ -49,14 +49,14 @@ class Pose(ObjectTask[Poses]):
         found = read_boxes(record)
         rows = record.get("keypoints")
         if not isinstance(rows, list) or len(rows) != len(found):
-            raise ModelError(f"A record holds {len(found)} boxes, and not keypoints for each.")
+            raise ModelError(f"A record with {len(found)} boxes does not have keypoints for each of them.")
         points = [array_of({"keypoints": row}, "keypoints", np.float32, 3) for row in rows]
         if len({len(row) for row in points}) > 1:
             raise ModelError("The objects of a record differ in their number of keypoints.")
         count = len(points[0]) if points else 0
         pairs = array_of(record, "skeleton", np.int64, 2)
         if count and not ((pairs >= 0) & (pairs < count)).all():
-            raise ModelError("The skeleton of a record joins keypoints that there are not.")
+            raise ModelError("The skeleton of a record refers to keypoints that do not exist.")
         keypoints = np.array(points, np.float32).reshape(len(points), count, 3)
         skeleton = tuple((int(first), int(second)) for first, second in pairs)
         return Poses(found.boxes, found.scores, found.labels, found.names, keypoints, skeleton)
@@ -100,12 +100,12 @@ class Pose(ObjectTask[Poses]):
         if points.ndim != 3 or len(points) != len(prediction) or points.shape[2] != 3:
             return [
                 *found,
-                f"keypoints are [{len(prediction)}, K, 3], x, y and visibility; they are {list(points.shape)}",
+                f"keypoints must have shape [{len(prediction)}, K, 3] (x, y, visibility); got {list(points.shape)}",
             ]
         if not np.isfinite(points).all():
             found.append("keypoints are not finite")
         elif any(not 0 <= point < points.shape[1] for pair in prediction.skeleton for point in pair):
-            found.append(f"the skeleton joins keypoints 0 to {points.shape[1] - 1}")
+            found.append(f"the skeleton must refer to keypoints 0 to {points.shape[1] - 1}")
         return found
 
 

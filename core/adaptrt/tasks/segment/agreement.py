@@ -35,12 +35,12 @@ def mask_iou(first: Mask, second: Mask) -> float:
 
 
 def matched_mask_ious(expected: Segments, actual: Segments) -> list[float]:
-    """Of the objects whose boxes have a partner."""
+    """The mask IoUs of objects whose boxes have a match."""
     return [mask_iou(expected.masks[a], actual.masks[b]) for a, b in match_boxes(expected, actual, MATCHED)]
 
 
 def mean_mask_iou(minimum: float) -> Metric:
-    """The mean IoU of the masks of objects whose boxes have a partner."""
+    """The mean IoU of the masks of objects whose boxes have a match."""
 
     def compute(reference: Sequence[Segments], converted: Sequence[Segments]) -> float:
         ious = [
@@ -53,7 +53,7 @@ def mean_mask_iou(minimum: float) -> Metric:
     return Metric(
         name="mask IoU of matched objects",
         task="segment",
-        reason="the same pixels belong to each object",
+        reason="each object covers the same pixels",
         compute=compute,
         minimum=minimum,
     )
@@ -61,4 +61,4 @@ def mean_mask_iou(minimum: float) -> Metric:
 
 def describe_masks(expected: Segments, actual: Segments) -> str:
     ious = matched_mask_ious(expected, actual)
-    return f"masks overlap by {min(ious):.4f} at least" if ious else ""
+    return f"mask IoU at least {min(ious):.4f}" if ious else ""

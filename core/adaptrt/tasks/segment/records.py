@@ -25,21 +25,21 @@ def record_masks(prediction: Segments) -> dict[str, Any]:
 
 
 def segments_from(record: Mapping[str, Any], found: Detections) -> Segments:
-    """The masks of a record, which may be anyone's; a ``ModelError`` if they are not such as belong to these boxes."""
+    """The masks of a record, which is untrusted input; raises a ``ModelError`` if they do not match these boxes."""
     size, rows = record.get("size"), record.get("masks")
     if not _are_counts(size, 2) or size[0] * size[1] > MAX_PIXELS:  # type: ignore[index]
         raise ModelError("'size' of a recorded prediction must be height and width of an image.")
     if not isinstance(rows, list) or len(rows) != len(found):
-        raise ModelError(f"A record holds {len(found)} boxes, and not a mask for each.")
+        raise ModelError(f"A record with {len(found)} boxes does not have a mask for each of them.")
     masks, pixels = [], 0
     for row in rows:
         numbers = [row.get(key) for key in ("left", "top", "height", "width")] if isinstance(row, dict) else []
         if not _are_counts(numbers, 4) or not isinstance(row.get("counts"), str):
-            raise ModelError("A recorded mask needs left, top, height, width and counts.")
+            raise ModelError("A recorded mask must have left, top, height, width and counts.")
         left, top, height, width = (int(number) for number in numbers)  # type: ignore[arg-type]
         pixels += height * width
         if pixels > MAX_PIXELS or left + width > size[1] or top + height > size[0]:  # type: ignore[index]
-            raise ModelError("A recorded mask does not lie in its image.")
+            raise ModelError("A recorded mask extends beyond its image.")
         counts = decompress(row["counts"])
         masks.append(Mask(bitmap_from(counts, (height, width)), left, top))
     return Segments(

@@ -66,7 +66,7 @@ def compress(counts: Sequence[int]) -> str:
 
 
 def decompress(text: str) -> list[int]:
-    """The inverse of ``compress``; a ``ModelError`` if the text is not one."""
+    """The inverse of ``compress``; a ``ModelError`` if the text is invalid."""
     counts: list[int] = []
     value = shift = 0
     for character in text:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adaptrt.predictions import Segments
     from adaptrt.specs import ModelSpec
 
-_EXAMPLE = "COCO: each annotation has a segmentation, polygons or run lengths."
+_EXAMPLE = "COCO format: each annotation has a segmentation (polygons or run lengths)."
 
 
 class MaskScores(BoxScores):
@@ -91,11 +91,13 @@ def _require_mask(entry: dict[str, Any], size: tuple[Any, Any]) -> None:
     given = entry.get("segmentation")
     if isinstance(given, list) and given and all(_is_polygon(part) for part in given):
         if not all(type(side) is int and 0 < side < 1 << 16 for side in size):
-            raise UsageError(f"The image of {where} has no height and width, which its polygons need.", hint=_EXAMPLE)
+            raise UsageError(
+                f"The image of {where} has no height and width, which are required for polygons.", hint=_EXAMPLE
+            )
         return
     if isinstance(given, dict) and _are_run_lengths(given, size):
         return
-    raise UsageError(f"The segmentation of {where} is missing or not valid.", hint=_EXAMPLE)
+    raise UsageError(f"The segmentation of {where} is missing or invalid.", hint=_EXAMPLE)
 
 
 def _is_polygon(part: Any) -> bool:

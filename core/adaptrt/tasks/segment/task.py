@@ -78,15 +78,15 @@ class Segment(ObjectTask[Segments]):
     def problems(self, prediction: Segments, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
         found = super().problems(prediction, spec, size)
         if len(prediction.masks) != len(prediction):
-            return [*found, f"there are {len(prediction)} objects and {len(prediction.masks)} masks"]
+            return [*found, f"{len(prediction)} objects but {len(prediction.masks)} masks"]
         if prediction.size != size:
-            found.append(f"size is {list(prediction.size)}; the image is {list(size)}")
+            found.append(f"size is {list(prediction.size)} but the image size is {list(size)}")
         for mask in prediction.masks:
             height, width = mask.bitmap.shape
             if mask.bitmap.dtype != bool or not (
                 0 <= mask.top <= mask.top + height <= size[0] and 0 <= mask.left <= mask.left + width <= size[1]
             ):
-                found.append("a mask is a boolean bitmap inside of the image")
+                found.append("a mask must be a boolean bitmap inside the image")
                 break
         return found
 

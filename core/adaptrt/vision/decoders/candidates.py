@@ -74,9 +74,9 @@ class FromCandidates:
     - ``predict(found, outputs, meta, spec)``: the prediction from the selected candidates, boxes in the original image
     - ``class_offset``: how NMS separates classes, see ``select``
     - ``suppress``: NMS for boxes that are not upright, see ``select``
-    - ``layout(spec)``: where the outputs hold boxes and scores, for NMS inside the graph (``convert --nms``); without it
-      that is refused
-    - ``selected``: the graph has selected already, so that results are compared as sets
+    - ``layout(spec)``: where the outputs hold boxes and scores, for NMS inside the graph (``convert --nms``); without it,
+      ``--nms`` is an error
+    - ``selected``: the graph already applies NMS, so results are compared as sets
     """
 
     read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]

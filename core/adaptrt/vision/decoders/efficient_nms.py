@@ -38,7 +38,7 @@ CONVERGED = "nms_converged"
 class EfficientNmsParams(DetectionParams):
     """Selection of the detections that the graph returns.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; one below the graph's own adds nothing
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; a value below the graph's own has no effect
     - ``iou``: always ``null``, since NMS is in the graph
     - ``max_det``: the most detections in one image
     - ``agnostic``: has no effect, since NMS is in the graph
@@ -94,7 +94,7 @@ def candidates(
     count = int(outputs["count"][0])
     scores = outputs["scores"]
     if not 0 <= count <= len(scores):
-        raise ModelError(f"The graph returns {count} detections, but has room for {len(scores)}.")
+        raise ModelError(f"The graph returns {count} detections, but its outputs have only {len(scores)} rows.")
     labels = outputs["labels"][:count].astype(np.int64)
     if spec.labels and count and not 0 <= labels.min() <= labels.max() < len(spec.labels):
         raise ModelError(
@@ -117,7 +117,7 @@ def problems(outputs: Mapping[str, NDArray[Any]]) -> list[str]:
         "" if len(outputs[CONVERGED]) == 1 else f" of image {', '.join(str(one + 1) for one in open_ones)} of the batch"
     )
     return [
-        f"NMS in the graph did not converge{which}: boxes may be missing or doubled. Convert again with more --nms-rounds."
+        f"NMS in the graph did not converge{which}: boxes may be missing or duplicated. Convert again with more --nms-rounds."
     ]
 
 

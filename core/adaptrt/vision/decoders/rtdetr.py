@@ -1,4 +1,4 @@
-"""Ultralytics' contract for RT-DETR: one output, [B, Q, 6], cx cy w h as parts of the input's sides, score, class."""
+"""Ultralytics' contract for RT-DETR: one output, [B, Q, 6], cx cy w h relative to the input size, score, class."""
 
 from __future__ import annotations
 

@@ -44,12 +44,12 @@ def decode(
         raise ModelError(
             f"Output {name!r} is {values.dtype} {list(values.shape)}; decoder 'semantic' expects logits "
             f"[{len(metas)}, {classes}, h, w] of at least two classes, or class indices [{len(metas)}, h, w].",
-            hint="Give one label for each class.",
+            hint="Specify one label per class.",
         )
     if indices and spec.labels and not 0 <= values.min() <= values.max() < len(spec.labels):
         raise ModelError(
             f"Output {name!r} contains classes {values.min()} to {values.max()}, but the spec has {len(spec.labels)} labels.",
-            hint="Give one label for each class.",
+            hint="Specify one label per class.",
         )
     dtype = np.uint8 if (len(spec.labels) if indices else values.shape[1]) in range(1, 257) else np.int32
     decode_one = _nearest if indices else _best_linear if params.resize == "linear" else _best_nearest

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EndToEndParams(DetectionParams):
-    """What is kept of the boxes that the model gives.
+    """Selection of the boxes that the model returns.
 
     - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
     - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; none if not given

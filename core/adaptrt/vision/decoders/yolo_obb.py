@@ -1,6 +1,6 @@
 """Ultralytics' contract for rotated boxes.
 
-One output of rows (``yolo_rows``) with one number more, the angle in radians. Boxes are center x and y, width and height
+One output of rows (``yolo_rows``) with one additional number, the angle in radians. Boxes are center x and y, width and height
 in every layout, in input pixels; the width lies along the angle.
 """
 

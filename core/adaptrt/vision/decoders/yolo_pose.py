@@ -1,6 +1,6 @@
-"""Ultralytics' contract for keypoints: one output of rows (``yolo_rows``), with ``K * D`` numbers more for each box.
+"""Ultralytics' contract for keypoints: one output of rows (``yolo_rows``), with ``K * D`` additional numbers for each box.
 
-A keypoint is x and y in input pixels and, where ``D`` is 3, how sure it is that it can be seen.
+A keypoint is x and y in input pixels and, if ``D`` is 3, the confidence that it is visible.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class PoseParams(RowParams):
     - ``agnostic``: objects of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given
     - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
-      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which needs no NMS: ``iou`` is ``null``
-    - ``keypoints``: how many keypoints an object has, and numbers of each: 2 (x, y) or 3 (x, y, visibility)
-    - ``skeleton``: pairs of keypoints, counted from 0, that drawings join
+      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which does not require NMS: ``iou`` is ``null``
+    - ``keypoints``: number of keypoints per object, and numbers per keypoint: 2 (x, y) or 3 (x, y, visibility)
+    - ``skeleton``: pairs of keypoints, counted from 0, that are connected in drawings
     """
 
     keypoints: tuple[int, int] = (17, 3)
@@ -56,12 +56,12 @@ class PoseParams(RowParams):
         count, numbers = self.keypoints
         if count < 1 or numbers not in (2, 3):
             raise UsageError(
-                f"keypoints is {list(self.keypoints)}, and must be a count and 2 or 3.",
+                f"keypoints must be a count and 2 or 3; got {list(self.keypoints)}.",
                 hint="For example: --set keypoints=17,3",
             )
         for pair in self.skeleton:
             if not all(0 <= point < count for point in pair):
-                raise UsageError(f"skeleton joins {list(pair)}; there are keypoints 0 to {count - 1}.")
+                raise UsageError(f"skeleton must refer to keypoints 0 to {count - 1}; got {list(pair)}.")
 
 
 def read(

@@ -1,4 +1,4 @@
-"""The layouts in which YOLO networks give boxes, scores, and what a task adds to them.
+"""The layouts in which YOLO networks return boxes, scores, and the additional numbers of a task.
 
 - ``dense`` [4 + nc + E, N]: center x and y, width, height in input pixels, a score for each class (v5u, v8, v11, v12)
 - ``anchor`` [N, 5 + nc + E]: the same with an objectness before the scores (classic YOLOv5)
@@ -35,14 +35,14 @@ class RowParams(DetectionParams):
     - ``agnostic``: objects of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given
     - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
-      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which needs no NMS: ``iou`` is ``null``
+      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which does not require NMS: ``iou`` is ``null``
     """
 
     rows: Rows = "dense"
 
 
 def check_rows(name: str, shape: tuple[int, ...], rows: Rows, classes: int, extras: int, decoder: str) -> None:
-    """A ``ModelError`` if an output of this shape, batch first, is not such rows of so many extras."""
+    """Raise a ``ModelError`` if this shape, batch first, is not that of rows with this number of extras."""
     before = {"dense": 4, "anchor": 5, "end2end": 6}[rows]
     width = before + extras + (0 if rows == "end2end" else classes)
     axis = 1 if rows == "dense" else 2
@@ -53,8 +53,10 @@ def check_rows(name: str, shape: tuple[int, ...], rows: Rows, classes: int, extr
     wanted = f"[B, {numbers}, N]" if axis == 1 else f"[B, N, {numbers}]"
     hint = None
     if len(shape) == 3 and rows != "end2end" and classes:
-        hint = f"It would fit {shape[axis] - before - extras} classes, the spec has {classes} labels."
-    raise ModelError(f"Output {name!r} is {list(shape)}; decoder {decoder!r} reads {wanted} (rows={rows}).", hint=hint)
+        hint = f"It has {shape[axis] - before - extras} classes, but the spec has {classes} labels."
+    raise ModelError(
+        f"Decoder {decoder!r} expects {wanted} (rows={rows}); output {name!r} is {list(shape)}.", hint=hint
+    )
 
 
 def candidates_of(

@@ -58,7 +58,7 @@ def read(
 ) -> Mapping[str, NDArray[Any]]:
     if len(outputs) < 2:
         raise ModelError(
-            f"Decoder 'yolo_segment' reads boxes and prototypes; this model gives {', '.join(outputs) or 'nothing'}."
+            f"Decoder 'yolo_segment' expects boxes and prototypes; this model has {', '.join(outputs) or 'no outputs'}."
         )
     (name, raw), (second, prototypes) = list(outputs.items())[:2]
     if raw.ndim == 4 and prototypes.ndim == 3:
@@ -66,7 +66,7 @@ def read(
     check_batch(name, raw, metas)
     check_batch(second, prototypes, metas)
     if prototypes.ndim != 4:
-        raise ModelError(f"Output {second!r} is {list(prototypes.shape)}; prototypes are [B, nm, h, w].")
+        raise ModelError(f"Output {second!r} is {list(prototypes.shape)}; prototypes must be [B, nm, h, w].")
     check_rows(name, raw.shape, rows_of(spec), len(spec.labels), prototypes.shape[1], "yolo_segment")
     return {"raw": raw, "prototypes": prototypes}
 
@@ -113,7 +113,7 @@ def _used(matrix: Floats) -> slice:
 
 @functools.lru_cache(maxsize=16)
 def _enlargements(meta: ImageMeta, size: tuple[int, int]) -> tuple[Floats, Floats]:
-    """What makes of prototypes' rows (and columns) those of the original image: [H, h] and [W, w].
+    """Matrices that resize the rows and columns of the prototypes to the original image: [H, h] and [W, w].
 
     Twice linear, as Ultralytics' ``process_mask_native``: the prototypes are enlarged so far that the padding of the
     letterbox is whole pixels of them, cut to the image, and enlarged to it.

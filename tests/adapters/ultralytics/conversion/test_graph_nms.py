@@ -24,7 +24,7 @@ def test_it_is_numpys_nms_on_a_trained_networks_outputs(tmp_path: Path) -> None:
         image=next((tmp_path / "images").iterdir()), verify="quick", options={"conf": 0.01}, html=False,
         nms=True,
     )  # fmt: skip
-    (check,) = [one for one in report.link(2).checks if "identical to NMS in numpy" in one.name]
+    (check,) = [one for one in report.link(2).checks if "identical to NumPy NMS" in one.name]
     assert check.passed
     assert check.value == 1.0
     assert check.samples >= 2

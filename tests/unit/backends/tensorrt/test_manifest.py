@@ -66,7 +66,7 @@ def test_another_version_and_gpu_say_how_to_rebuild(plan: Path) -> None:
     with pytest.raises(EngineError) as caught:
         check_manifest(manifest(), plan, RuntimeEnvironment("10.16.1", "8.9", "NVIDIA L4"))
     assert caught.value.message.startswith(
-        "best.engine was built with TensorRT 8.6.0 for sm_90 (NVIDIA H200); here is TensorRT 10.16.1 on sm_89 (NVIDIA L4)"
+        "best.engine was built with TensorRT 8.6.0 for sm_90 (NVIDIA H200); this machine has TensorRT 10.16.1 on sm_89 (NVIDIA L4)"
     )
     assert caught.value.hint == "Rebuild it here with: adaptrt build best.onnx --precision fp16"
 
@@ -200,7 +200,9 @@ def test_no_foreign_and_broken_manifests(plan: Path) -> None:
     with pytest.raises(EngineError, match="cannot be read"):
         find_manifest(plan)
     manifest_path(plan).write_text('{"format": "adaptrt engine 9"}')
-    with pytest.raises(EngineError, match="'adaptrt engine 9'; this adaptrt reads 'adaptrt engine 2'") as caught:
+    with pytest.raises(
+        EngineError, match="'adaptrt engine 9'; this version of adaptrt reads 'adaptrt engine 2'"
+    ) as caught:
         find_manifest(plan)
     assert "pip install -U adaptrt" in str(caught.value.hint)
     manifest_path(plan).write_text('{"format": "adaptrt engine 1"}')

@@ -116,7 +116,7 @@ def test_opaque_parts_are_named_and_measured() -> None:
 def test_one_visible_layer_does_not_speak_for_opaque_parts() -> None:
     small, large = (precision_report([FOREIGN, conv("Half", 5)], plan=plan) for plan in (210, 410))
     assert small.evidence == (
-        "1 of 1 visible layers compute in fp16, and the plan is 0.53 of the float32 weights, which float32 would not fit into"
+        "1 of 1 visible layers compute in fp16, and the plan is 0.53 of the float32 weights, too small to hold float32"
     )
     assert small.note == ""
     assert large.evidence == "1 of 1 visible layers compute in fp16"

@@ -32,7 +32,7 @@ def test_profiles_against_the_parsed_network() -> None:
     assert "Use images=2x3x8x8" in str(caught.value.hint)
     with pytest.raises(ShapeError, match="axis 2 is fixed at 16"):
         fit_profiles(spec, {"images": (-1, 3, 16, 8)})
-    with pytest.raises(ShapeError, match="has 4 axes, the graph has 2"):
+    with pytest.raises(ShapeError, match="has 4 axes, but the graph has 2"):
         fit_profiles(spec, {"images": (-1, 3)})
     with pytest.raises(BuildError, match="The shape of graph input 'mask' is unknown") as unknown:
         fit_profiles(spec, {"images": (-1, 3, 8, 8), "mask": (-1, 8)})

@@ -149,7 +149,7 @@ def test_a_precision_that_the_graph_does_not_hold(
     network: Callable[..., Path], request_for: Callable[..., Any]
 ) -> None:
     with pytest.raises(
-        BuildError, match=r"TensorRT-RTX 1\.\S+ takes the precision from the graph.* no float16 weights"
+        BuildError, match=r"TensorRT-RTX 1\.\S+ reads the precision from the graph.* no float16 weights"
     ):
         BACKEND.build(request_for(network(), precision="fp16"))
 
@@ -166,8 +166,8 @@ def test_shapes_that_the_graph_does_not_take(network: Callable[..., Path], reque
         (BuildOptions(hardware_compatible="ampere+"), r"TensorRT-RTX 1 does not support hardware-compatible ampere\+"),
         (BuildOptions(hardware_compatible="same-cc"), "does not support hardware-compatible same-cc"),
         (BuildOptions(tactic_sources=("CUBLAS",)), "has no tactic source 'CUBLAS'"),
-        (BuildOptions(refittable=True), "replaceable weights for one compute capability"),
-        (BuildOptions(strip_weights=True), "replaceable weights for one compute capability"),
+        (BuildOptions(refittable=True), "replaceable weights for a single compute capability"),
+        (BuildOptions(strip_weights=True), "replaceable weights for a single compute capability"),
         (BuildOptions(compute_capabilities=("8.6", "9.0")), r"does not support compute capability 9\.0"),
     ],
 )

@@ -30,7 +30,7 @@ def test_an_engine_that_other_machines_run() -> None:
     if no_gpu_reason() is not None:
         assert (report.links[4].status, report.links[4].reason) == (
             "not run",
-            "it cannot run here: No NVIDIA GPU is visible.",
+            "it cannot run on this machine: No NVIDIA GPU is visible.",
         )
 
 

@@ -54,8 +54,8 @@ def require_precision(file: OnnxFile, precision: str, tensorrt: TensorRT) -> Non
     wanted = kind.onnx_type if kind.form == "cast" else None
     if wanted and tensorrt.generation.strongly_typed and wanted not in file.weight_types:
         raise BuildError(
-            f"{tensorrt.title} takes the precision from the graph, but this graph has no {wanted} weights.",
-            hint=f"adaptrt build model.onnx --precision {precision} writes the reduced-precision graph and builds it.",
+            f"{tensorrt.title} reads the precision from the graph, but this graph has no {wanted} weights.",
+            hint=f"Write the reduced-precision graph and build it: adaptrt build model.onnx --precision {precision}",
         )
 
 
@@ -182,7 +182,7 @@ def parse_onnx(tensorrt: TensorRT, network: Any, logger: Any, path: Path, file: 
     hint = next((hint for marker, hint in _PARSER_HINTS if any(marker in problem for problem in problems)), None)
     raise BuildError(
         f"{tensorrt.product.title} cannot read {path.name}: " + "; ".join(problems or ["no reason is given"]),
-        hint=hint or "Another --exporter or --opset, or a patch of that line, may avoid this operator.",
+        hint=hint or "To avoid this operator, try another --exporter or --opset, or patch that line of the model.",
     )
 
 
@@ -211,7 +211,7 @@ def describe_parser_error(error: Any, nodes: Sequence[Node]) -> str:
         return text
     where = f"node {node.name} ({node.operator})"
     if node.source:
-        where += f", made by {node.source}"
+        where += f", created by {node.source}"
     return f"{where}: {text}"
 
 

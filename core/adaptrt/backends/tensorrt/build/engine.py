@@ -172,7 +172,7 @@ def build_artifact(request: BackendRequest, suffix: str = ".engine") -> Built:
     ``suffix`` is the file suffix of these engines.
     """
     manifest, cached = build_engine(request, watcher=_RequestWatcher(request))
-    notes = [f"the engine comes from the cache: built {manifest.created}"] if cached else []
+    notes = [f"the engine was taken from the cache: built {manifest.created}"] if cached else []
     notes.append(f"precision report: {manifest.precision_report.summary}; {manifest.precision_report.evidence}")
     if manifest.precision_report.note:
         request.warn(f"Precision: {manifest.precision_report.note}.")

@@ -38,7 +38,7 @@ CLASSES = (
     LogClass(
         "int64 clamped",
         r"outside the range of INT32 was clamped",
-        "An int64 value beyond the int32 range was clamped; exporters write such values for 'to the end' in slices.",
+        "An int64 value beyond the int32 range was clamped; exporters write such values for open-ended slices.",
         "Harmless in slices; in other cases the comparison with the reference shows the effect.",
     ),
     LogClass(

@@ -217,7 +217,7 @@ def _evidence(precision_report: PrecisionReport) -> str:
         of = f"{count} of {sum(precision_report.layers.values())} layers of the strongly typed network"
         said = f"the builder reports weights of {precision_report.plan_share:.2f} of float32"
         return f"{of} compute in {wanted}, and {said}; the engine itself was not inspected" if count else ""
-    size = f"the plan is {precision_report.plan_share:.2f} of the float32 weights, which float32 would not fit into"
+    size = f"the plan is {precision_report.plan_share:.2f} of the float32 weights, too small to hold float32"
     if count:
         visible = f"{count} of {sum(precision_report.layers.values())} visible layers compute in {wanted}"
         return f"{visible}, and {size}" if _mostly_opaque(precision_report) and _smaller(precision_report) else visible
@@ -255,7 +255,7 @@ def _note(precision_report: PrecisionReport) -> str:
         return f"most weights of visible layers are not {precision_report.precision}"
     if wanted is not None and _mostly_opaque(precision_report) and not _smaller(precision_report):
         return (
-            f"{precision_report.opaque_share:.0%} of the weights are in opaque parts, and float32 would fit into the plan: "
-            f"nothing shows that those parts are in {precision_report.precision}"
+            f"{precision_report.opaque_share:.0%} of the weights are in opaque parts, and the plan is large enough for float32: "
+            f"there is no evidence that those parts are in {precision_report.precision}"
         )
     return ""

@@ -133,7 +133,7 @@ def _failure(event: Event, logged: list[str], tail: str) -> AdaptrtError:
     kind = getattr(errors, event.error, None)
     if kind is not None and logged and event.hint is None:
         return BuildError(
-            f"{event.text} {logged[-1]}", hint=explain_failure(logged) or "-v shows all of TensorRT's messages."
+            f"{event.text} {logged[-1]}", hint=explain_failure(logged) or "Use -v to show all of TensorRT's messages."
         )
     if kind is not None:
         error: AdaptrtError = kind(event.text, hint=event.hint)
@@ -162,7 +162,7 @@ def _death(status: int, logged: list[str], tail: str) -> BuildError:
         )
     return BuildError(
         f"The build process exited with status {status} without a result.{said}",
-        hint=tail.strip()[-400:] or "-v shows all of TensorRT's messages.",
+        hint=tail.strip()[-400:] or "Use -v to show all of TensorRT's messages.",
     )
 
 

@@ -30,7 +30,7 @@ def profiles_of(inputs: Sequence[InputSpec]) -> list[Profile]:
     if odd is not None:
         raise ShapeError(
             f"Input {odd.name!r} has {len(odd.profiles)} profiles, but another input has {count}.",
-            hint="Give every input one shape, or as many as the others.",
+            hint="Specify one shape for every input, or the same number of shapes for all.",
         )
     return [
         Profile(

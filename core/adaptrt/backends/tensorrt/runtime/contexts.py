@@ -41,7 +41,7 @@ def new_plan(engine: Engine, shapes: tuple[Sizes, ...], host_values: tuple[bytes
     named = {tensor.name: shape for tensor, shape in zip(engine.inputs, shapes, strict=True)}
     plan = ShapePlan(choose_profile(engine.profiles, named), shapes, host_values)
     if host_values:
-        plan.no_graph = "an input is read on the host"
+        plan.no_graph = "TensorRT reads an input on the host"
     return plan
 
 

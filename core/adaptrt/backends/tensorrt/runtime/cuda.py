@@ -53,11 +53,11 @@ class Cuda:
         if before == self.device:
             yield
             return
-        self.check(self.api.cudaSetDevice(self.device), f"use cuda:{self.device}")
+        self.check(self.api.cudaSetDevice(self.device), f"select cuda:{self.device}")
         try:
             yield
         finally:
-            self.check(self.api.cudaSetDevice(before), f"go back to cuda:{before}")
+            self.check(self.api.cudaSetDevice(before), f"switch back to cuda:{before}")
 
     def check(self, answer: tuple[Any, ...], doing: str) -> tuple[Any, ...]:
         """What a call returned after its error code; an ``EngineError`` if that is not success."""
@@ -182,7 +182,7 @@ class Cuda:
 
     def device_of(self, pointer: int) -> int:
         """The device of this memory; -1 for host memory unknown to CUDA."""
-        (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "ask where an input is")
+        (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "determine where an input is stored")
         return -1 if found.type == self.api.cudaMemoryType.cudaMemoryTypeUnregistered else int(found.device)
 
     def freed(self, answer: tuple[Any, ...], doing: str) -> None:

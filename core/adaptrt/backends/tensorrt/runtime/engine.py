@@ -100,7 +100,7 @@ class Engine:
         """Bytes of each output at the maxima of the profiles; 0 where values decide."""
         if self.data_dependent and not self._runs_in_10(built_with, allow_host_code):
             raise EngineError(
-                f"{name}: only the data decides the size of output {min(self.data_dependent)!r}, and TensorRT 8, "
+                f"{name}: the size of output {min(self.data_dependent)!r} depends on the data, and TensorRT 8, "
                 "here or in the plan, reports the size of an earlier run or crashes (seen with 8.6.0).",
                 hint="Remove that part (NonZero, NMS) from the graph, or build with TensorRT 10.",
             )
@@ -141,7 +141,7 @@ class Engine:
             if context is None:
                 raise EngineError(
                     f"TensorRT cannot create a context for {self.name}: {self.reason()}",
-                    hint=f"It needs {format_bytes(self.scratch_bytes)} and more on the GPU.",
+                    hint=f"It requires more than {format_bytes(self.scratch_bytes)} of GPU memory.",
                 )
             if not self._select(context, profile, stream):
                 raise EngineError(
@@ -244,7 +244,7 @@ class Engine:
             return found
         raise EngineError(
             f"{self.name}: tensor {name!r} is {kind.name}, which adaptrt does not support for inputs and outputs.",
-            hint="Keep inputs and outputs in float32 or float16 when the graph is made.",
+            hint="Export the graph with inputs and outputs in float32 or float16.",
         )
 
     def _range(self, tensor: EngineTensor, profile: int) -> ShapeRange:

@@ -66,8 +66,8 @@ def _no_profile(profiles: Sequence[Profile], shapes: Shapes) -> ShapeError:
         axes = {len(profile[name].min) for profile in profiles}
         if len(shape) not in axes:
             return ShapeError(
-                f"Input {name!r} has {len(shape)} axes, {format_sizes(shape)}; the engine takes {axes.pop()}.",
-                hint=f"Its shape is {_ranges(profiles, name)}.",
+                f"Input {name!r} has {len(shape)} axes, {format_sizes(shape)}; the engine expects {axes.pop()}.",
+                hint=f"Pass a shape in {_ranges(profiles, name)}.",
             )
 
     def total_distance(profile: Profile) -> float:
@@ -80,7 +80,7 @@ def _no_profile(profiles: Sequence[Profile], shapes: Shapes) -> ShapeError:
     takes = "; ".join(f"{name} {_ranges(profiles, name)}" for name in wrong)
     return ShapeError(
         f"The engine was not built for {what}; the nearest supported shape is {nearest}.",
-        hint=f"It takes {takes}. Build it for other shapes with --batch, --imgsz or --shape.",
+        hint=f"It accepts {takes}. Build it for other shapes with --batch, --imgsz or --shape.",
     )
 
 

@@ -180,12 +180,12 @@ class TensorRTRunner:
             view = view_input(tensor.name, given, stream, self._cuda)
             if view.dtype != tensor.dtype:
                 raise UsageError(
-                    f"Input {tensor.name!r} is {view.dtype}; the engine takes {tensor.dtype}.",
+                    f"Input {tensor.name!r} is {view.dtype}; the engine expects {tensor.dtype}.",
                     hint=f"Convert it: x.astype({str(tensor.dtype)!r}), or x.to(torch.{tensor.dtype})",
                 )
             if tensor.on_host and not view.on_host:
                 raise UsageError(
-                    f"Input {tensor.name!r} is read on the host.", hint="Give a numpy array: x.cpu().numpy()"
+                    f"TensorRT reads input {tensor.name!r} on the host.", hint="Pass a numpy array: x.cpu().numpy()"
                 )
             views.append(view)
         if len(inputs) != len(views):
@@ -213,7 +213,7 @@ class TensorRTRunner:
         missing = [name for name in self._names if name not in inputs]
         if unknown:
             return UsageError(f"The engine has no input {unknown[0]!r}.", hint=did_you_mean(unknown[0], self._names))
-        return UsageError(f"Input {missing[0]!r} is missing.", hint=f"The engine takes {', '.join(self._names)}.")
+        return UsageError(f"Input {missing[0]!r} is missing.", hint=f"The engine expects {', '.join(self._names)}.")
 
 
 def _info(tensor: EngineTensor) -> TensorInfo:

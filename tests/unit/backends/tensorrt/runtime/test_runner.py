@@ -315,7 +315,7 @@ class TestErrors:
             runner.run({"images": np.zeros((3, 8, 8), np.float32)})
 
     def test_types(self, bench, images):
-        with pytest.raises(UsageError, match="float64; the engine takes float32"):
+        with pytest.raises(UsageError, match="float64; the engine expects float32"):
             bench.open().run({"images": images().astype(np.float64)})
 
     def test_names(self, bench, images):

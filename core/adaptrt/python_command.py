@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-# callbacks and what they show; they are no part of the result
-_LEFT_OUT = ("observer",)
+# callbacks and what they show; they do not affect the result
+_OMITTED = ("observer",)
 
 
 def python_command(name: str, given: Mapping[str, Any], function: Callable[..., Any]) -> str:
@@ -17,7 +17,7 @@ def python_command(name: str, given: Mapping[str, Any], function: Callable[..., 
     words = []
     for parameter in inspect.signature(function).parameters.values():
         value = given[parameter.name]
-        if parameter.name in _LEFT_OUT or (parameter.default is not parameter.empty and value == parameter.default):
+        if parameter.name in _OMITTED or (parameter.default is not parameter.empty and value == parameter.default):
             continue
         text = _literal(value)
         words.append(text if parameter.kind is parameter.POSITIONAL_OR_KEYWORD else f"{parameter.name}={text}")

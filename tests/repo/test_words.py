@@ -50,6 +50,32 @@ WORDS = {
 }
 """Regular expression, in any case and with spaces for underscores, to what to write instead."""
 
+PHRASES = {
+    r"(?<!there )\b(?:is|are|be) no (?!longer\b|more\b|less\b|fewer\b|faster\b|slower\b)\w+": "is not a file, is not an index",
+    r"\bleave\b[^.\n\"]{0,30}\bout\b": "Remove the option, omit the value",
+    r"\b(?:is|are|was|were) left out\b": "X is skipped, X is ignored",
+    r"\brepeats? itself\b": "The model is not deterministic",
+    r"\bgives? (?:only )?NaN\b": "returns NaN",
+    r"\basks? for more\b": "but --require verified is set",
+    r"\bdefined by nothing\b|\bwhich nothing defines\b": "is undefined",
+    r"\bwas to be\b": "was requested as",
+    r"\bwithout a word\b": "silently",
+    r"\bhow sure\b": "the confidence that",
+    r"\bcontradict each other\b": "conflict",
+    r"\btakes? no image\b": "has no image input",
+    r"\bthere (?:is|are) no (?:option|hook|known)\b": "Unknown option 'x'",
+    r"\b(?:has|have) a partner\b": "has a match",
+    r"\bparts of the sides\b": "relative to the image size",
+    r"\bthis adaptrt\b": "this version of adaptrt",
+    r"\bin a process of its own\b": "in a separate process",
+    r"\bdecides in Python\b": "Python code depends on an input value",
+    r"\bof the form module\b": "must have the form module:attribute",
+    r"\bwants? to import\b": "imports",
+    r"\bone (?:\w+ )?a line\b": "one per line",
+    r"hint=f?\"(?:Give|Leave|Put) ": "start with Specify, Pass, Remove or Copy",
+}
+"""The same, in what users read: core, adapters, extensions and docs."""
+
 EXEMPT = {
     "tests/repo/test_words.py": "says them",
     "CHANGELOG.md": "names what was renamed",
@@ -60,6 +86,7 @@ OLD_NAMES = {
     ("core/adaptrt/hookspecs.py", "typed onnx"): "the old name of a hook is an error that says the new one",
 }
 SUFFIXES = {".py", ".md", ".toml", ".html", ".jinja", ".css"}
+READ = ("core/", "adapters/", "extensions/", "docs/", "README.md")
 NAME = re.compile(r"\s*(?:async )?(?:def|class) (\w+)")
 FOLDERS = (
     "core",
@@ -104,3 +131,15 @@ def test_a_word_stays_away(word: str) -> None:
         if (name, match[0]) not in OLD_NAMES
     ]
     assert not found, f"write {WORDS[word]!r} instead:\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_a_phrase_stays_away(phrase: str) -> None:
+    pattern = re.compile(phrase, re.IGNORECASE)
+    found = [
+        f"{name}:{text.count(chr(10), 0, match.start()) + 1}: {match[0]}"
+        for name, text in texts()
+        if name.startswith(READ)
+        for match in pattern.finditer(text)
+    ]
+    assert not found, f"write {PHRASES[phrase]!r} instead:\n" + "\n".join(found)

@@ -31,7 +31,7 @@ SCHEMA = ("num_dets", "det_boxes", "det_scores", "det_classes")
 CONVERGED = "nms_converged"
 PLUGIN = "EfficientNMS_TRT"
 _PLUGIN_DOMAIN = "TRT"
-_EXCLUDED = -1.0  # the score of what is no candidate; the lowest confidence limit is 0
+_EXCLUDED = -1.0  # the score of boxes that are not candidates; the lowest confidence limit is 0
 
 
 @dataclass(frozen=True, kw_only=True)

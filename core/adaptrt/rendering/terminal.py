@@ -96,7 +96,7 @@ def print_graph_check(console: Console, report: Report, *, every: bool = False) 
 
 
 def checks_table(report: Report, *, every: bool = False) -> Table:
-    """Each link with its worst check, or with each of its checks, in a row of its own below it."""
+    """Each link with its worst check, or with each of its checks, in a separate row below it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
     table.add_column("link and worst check" if not every else "link and checks", overflow="fold")
     table.add_column("", no_wrap=True)

@@ -54,7 +54,7 @@ def union(shapes: Sequence[Shape]) -> Shape:
     if len({len(shape) for shape in shapes}) != 1:
         raise ShapeError(
             f"Profiles of one input differ in their number of axes: {', '.join(map(format_shape, shapes))}.",
-            hint="Give each profile the same number of axes.",
+            hint="Specify the same number of axes in each profile.",
         )
     return tuple(
         replace(

@@ -54,8 +54,8 @@ class _Totals:
     samples: int = 0
     ties: int = 0
     rounding: float = 0.0  # the model's own rounding errors, in multiples of the limits
-    widened: float = 1.0  # by how much the limits were multiplied
-    whole: bool = False  # whole numbers: equal or not
+    widened: float = 1.0  # factor by which the limits were multiplied
+    whole: bool = False  # integers, which are compared exactly
     problem: str = ""  # why the difference is infinite
 
     def fail(self, problem: str) -> None:
@@ -77,7 +77,7 @@ class Comparison:
     """Collects differences over samples; ``checks`` gives one check for each group.
 
     ``kind`` is that of the checks; ``tolerance`` overrides those of the groups; ``usual`` are references whose scale counts
-    too, so that what is small by chance in one sample is not held to that.
+    too, so that a value that happens to be small in one sample does not tighten its limit.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ def variation(references: Sequence[Arrays], spec: ModelSpec, precision: Precisio
     """The largest variation of each output group over the samples, in multiples of its tolerance.
 
     Element by element, among the samples and the rows of their batches. Where channels of one group differ in scale, as boxes
-    beside scores, the group of channels that varies the least counts. ``DECIDED`` for whole numbers that differ, and for an
+    beside scores, the group of channels that varies the least counts. ``DECIDED`` for integers that differ, and for an
     output whose shape the values decide.
     """
     return {

@@ -76,8 +76,8 @@ def element_limits(
     """The largest accepted difference of each element of ``reference`` [batch, ...].
 
     ``axis`` is that of the channels if it is known; else every axis is looked at, and an element follows the smallest
-    scale of those that it belongs to. ``usual`` are the scales of other samples: a channel that is small by chance in this
-    one has its usual scale.
+    scale of those that it belongs to. ``usual`` are the scales of other samples: a channel that happens to be small in
+    this one has its usual scale.
     """
     if not tolerance.rtol:
         return np.full(reference.shape, tolerance.atol)

@@ -27,7 +27,7 @@ def transform_batch(
     images: Sequence[ImageArray], spec: ModelSpec
 ) -> tuple[dict[str, NDArray[np.float32]], list[ImageMeta]]:
     """Images, uint8 [H, W, C] of any sizes, to ``{input: float32 [N, C, h, w]}`` and where each lies in it."""
-    height, width = spec.image_size  # raises where the model takes no image
+    height, width = spec.image_size  # raises if the model has no image input
     assert spec.image is not None
     batch = np.empty((len(images), spec.image_channels, height, width), np.float32)
     metas = [

@@ -44,7 +44,7 @@ def refused_forms(node: ir.Node, target: Target) -> Iterator[str]:
 
 
 def lowest_opset(node: ir.Node) -> tuple[int, str]:
-    """The lowest opset that has this form of a standard operator, with its name; 0 where nothing is known of it."""
+    """The lowest opset that has this form of a standard operator, with its name; 0 if unknown."""
     found = [(opset, name) for opset, name, holds in _OPSETS.get(node.op_type, ()) if holds(node)]
     return max(found, default=(0, ""))
 

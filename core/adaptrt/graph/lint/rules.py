@@ -122,7 +122,7 @@ _ARITHMETIC = frozenset(
     ]
 )
 _DATA_DEPENDENT = frozenset(["Compress", "NonMaxSuppression", "NonZero", "Unique"])
-# what the parser's tables leave out: of every generation, and what came with TensorRT 9 and 10
+# types missing from the parser's tables: of every generation, and what came with TensorRT 9 and 10
 _NO_TYPES = frozenset(
     ir.DataType[name] for name in ("INT16", "UINT16", "UINT32", "UINT64", "STRING", "COMPLEX64", "COMPLEX128")
 )
@@ -200,7 +200,7 @@ def hits(graph: Graph) -> Iterator[Hit]:
         for value in node.outputs:
             yield from _type(value, graph.target, node)
         for rule, detail in (*_shapes(node), *_values(node, graph), *_restrictions(node, graph)):
-            # later generations compute in int64 as they are told, only slower
+            # later generations do compute in int64, only slower
             yield Hit(rule, name, node, detail, "info" if rule == "int64" and graph.target.int64 else None)
 
 

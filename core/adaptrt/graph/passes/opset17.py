@@ -129,7 +129,7 @@ def _pads_of_every_axis(model: ir.Model, node: ir.Node) -> str | None:
 
 
 def _divides(node: ir.Node) -> bool:
-    """Whether parts are equal: opset 17 can only split equally without being told the sizes."""
+    """Whether parts are equal: without sizes, opset 17 can only split equally."""
     axis = node.attributes["axis"].as_int() if "axis" in node.attributes else 0
     data = node.inputs[0]
     size = data.shape[axis] if data is not None and data.shape is not None else None

@@ -38,8 +38,8 @@ onnx.save(simplified, after)
 def simplify(model: ir.Model, shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
     """The simplified model, or the unchanged one with a note that gives the reason.
 
-    onnxsim is native code that has crashed and broken graphs: a crash, a failed check or a different signature all end
-    in the graph as it was. ``shapes`` of the inputs are those that onnxsim compares both graphs at.
+    onnxsim is native code that has crashed and broken graphs: a crash, a failed check or a different signature leave
+    the graph unchanged. ``shapes`` of the inputs are those that onnxsim compares both graphs at.
     """
     if not any(node.op_type in _SHAPE_ARITHMETIC for node in model.graph.all_nodes()):
         return _noted(model, "not needed: no shape arithmetic left")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-_LARGEST = 999  # of an input that is no index: enough to tell rounding down from rounding towards zero
+_LARGEST = 999  # for an input that is not an index: enough to tell rounding down from rounding towards zero
 
 
 def find_integers(

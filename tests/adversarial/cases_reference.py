@@ -159,8 +159,8 @@ CASES = (
         wrong=double(module(lambda self, x: self.linear((x + 1e8) - 1e8), linear=lambda: nn.Linear(6, 4))),
         right=double(LINEAR), error="The model is float64 and the exported one float32",
     ),
-    Case(name="nan-bias", what="One bias is NaN", wrong=nan_bias, right=LINEAR, error="gives NaN in output"),
-    Case(name="mostly-nan", what="Most of an output is NaN", wrong=module(mostly_nan), right=LINEAR, error="gives NaN in output|only NaN or infinity in output"),
+    Case(name="nan-bias", what="One bias is NaN", wrong=nan_bias, right=LINEAR, error="returns NaN in output"),
+    Case(name="mostly-nan", what="Most of an output is NaN", wrong=module(mostly_nan), right=LINEAR, error="returns NaN in output|only NaN or infinity in output"),
     *(
         Case(
             name=f"masked-logit{index}", what=f"A logit masked with {value:.3g} hides an error of the others",

@@ -127,7 +127,7 @@ def _read_data(path: Path) -> dict[str, Any]:
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ModelError(
-            f"Config {path.name} cannot be read: {error}", hint="Give the config as a .py file."
+            f"Config {path.name} cannot be read: {error}", hint="Pass the config as a .py file."
         ) from error
     if not isinstance(values, dict):
         raise ModelError(
@@ -135,7 +135,7 @@ def _read_data(path: Path) -> dict[str, Any]:
         )
     if not _is_bounded(values):
         raise ModelError(
-            f"Config {path.name} is nested too deeply, or too large.", hint="Give the config as a .py file."
+            f"Config {path.name} is nested too deeply, or too large.", hint="Pass the config as a .py file."
         )
     return values
 

@@ -50,7 +50,7 @@ def find_object(source: str) -> Any:
     """The object of ``module:attribute`` or ``file.py:attribute``; importing it runs the user's own code."""
     place, colon, attribute = source.rpartition(":")
     if not colon or not place or not attribute:
-        raise UsageError(f"{source!r} is not of the form module:attribute or file.py:attribute.", hint=EXAMPLE)
+        raise UsageError(f"{source!r} must have the form module:attribute or file.py:attribute.", hint=EXAMPLE)
     module = _module_of_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
     found: Any = module
     for name in attribute.split("."):

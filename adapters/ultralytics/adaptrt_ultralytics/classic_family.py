@@ -75,7 +75,7 @@ def classic_patches(model: ClassicModel | OriginalClassic, spec: ModelSpec) -> l
             raise ShapeError(
                 "Height and width cannot be dynamic for a classic network loaded with --trust-checkpoint: its own head "
                 "keeps the grid of one size.",
-                hint="Fix the size with --imgsz, or leave --trust-checkpoint out: the rebuilt head has a dynamic grid.",
+                hint="Set a fixed size with --imgsz, or omit --trust-checkpoint: the rebuilt head supports a dynamic size.",
             )
         return []
     if model.head is None:

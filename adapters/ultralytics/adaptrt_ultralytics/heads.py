@@ -60,13 +60,13 @@ def choose_branch(network: Any, end2end: bool | None) -> None:
     if end2end and not there:
         raise UsageError(
             f"end2end=true: {type(head).__name__} of this network has no end-to-end branch.",
-            hint="YOLOv10 and YOLO26 have one. Leave the option out.",
+            hint="Only YOLOv10 and YOLO26 have one. Remove the option.",
         )
     if there:
         if end2end is False and head.cv2 is None:
             raise UsageError(
                 "end2end=false: this checkpoint was fused and kept only its end-to-end branch.",
-                hint="Leave the option out.",
+                hint="Remove the option.",
             )
         head.end2end = end2end is not False
 

@@ -25,5 +25,5 @@ class Yolov5Options:
         if self.repo is not None and not (Path(self.repo) / "models" / "yolo.py").is_file():
             raise UsageError(
                 f"repo={self.repo} is not a checkout of a YOLOv5 repository: it has no models/yolo.py.",
-                hint="Give its top folder: --set repo=PATH",
+                hint="Specify its top-level folder: --set repo=PATH",
             )

@@ -13,7 +13,7 @@ class Settings:
 
     ``data_max`` and ``init_max``: nodes with larger values, or larger weights, stay float32. ``nodes_to_exclude``
     (regular expressions) and ``op_types_to_exclude`` stay float32 too, besides box decoding and ``--keep-fp32``.
-    ``max_depth_of_reduction``: longer sums stay float32; 0 is no limit.
+    ``max_depth_of_reduction``: longer sums stay float32; 0 means no limit.
     """
 
     samples: int = 4

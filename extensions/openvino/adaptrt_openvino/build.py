@@ -40,7 +40,7 @@ def build(request: BackendRequest) -> Built:
     if request.keep_fp32 and precision == "bf16":
         raise UsageError(
             "OpenVINO computes the whole model in bf16: it cannot keep single nodes in float32.",
-            hint="Leave out --keep-fp32, or use another --precision.",
+            hint="Remove --keep-fp32, or use another --precision.",
         )
     quantized = quantized_products(request.onnx_path, request.onnx) if precision == "int8" else 0
     if precision == "int8" and not quantized:

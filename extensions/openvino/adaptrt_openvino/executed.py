@@ -30,7 +30,7 @@ class Executed:
 
 
 def executed_precision(compiled: Any) -> Executed:
-    """What the layers of a compiled model compute in; those that only prepare weights are left out.
+    """The precisions that the layers of a compiled model compute in, without layers that only prepare weights.
 
     OpenVINO names a layer after all of its inputs, so that weights stored in float16 make ``f16`` of a float32 layer.
     A layer computes in 16 bits if data comes in or goes out in 16 bits.

@@ -29,7 +29,7 @@ class OpenVINORunner:
     def __init__(self, path: Path, options: OpenOptions) -> None:
         if options.device not in (None, "cpu"):
             raise UsageError(
-                f"OpenVINO models run on the CPU here, not on {options.device!r}.", hint="Leave out the device."
+                f"OpenVINO models run only on the CPU; got device {options.device!r}.", hint="Remove the device."
             )
         core = new_core()
         for library in options.plugin_libs:

@@ -60,7 +60,7 @@ def test_random_weights_depend_on_the_seed_alone(conversion: Make) -> None:
         ("nets.py", "nets.py does not say which object to convert", "nets.py:Net"),
         ("nothing_here:Net", "No module named 'nothing_here'", "Install its package"),
         ("torhc.nn:Linear", "No module named 'torhc'", "Did you mean 'torch'?"),
-        ("justaname", "is not of the form", "net.py:Net"),
+        ("justaname", "must have the form", "net.py:Net"),
         ("nets.py:number", "got int", "returns only the module"),
         ("nets.py:build", "missing a required argument: 'classes'", "build(classes)"),
         ("nets.py:NETS_HAVE_NO_SUCH", "has no", ""),

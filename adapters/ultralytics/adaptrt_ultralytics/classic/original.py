@@ -121,7 +121,7 @@ def original_predictions(
         if repo is not None:
             raise DependencyError(
                 f"The repository {repo} cannot be used: {missing}.",
-                hint="Install what its requirements.txt names, or leave --set repo out.",
+                hint="Install the packages in its requirements.txt, or omit --set repo.",
             ) from missing
         return f"not available: the package {_PACKAGE} cannot be used: {missing}"
 

@@ -81,6 +81,6 @@ def test_a_report_of_version_2_had_an_engine_beside_its_files() -> None:
 
 
 def test_the_old_name_of_the_engine_is_a_clear_error() -> None:
-    with pytest.raises(PluginError, match=r"report\.engine is now in report\.artifacts"):
+    with pytest.raises(PluginError, match=r"report\.engine was moved to report\.artifacts"):
         getattr(Report("tiny", "net", "convert"), "engine")  # noqa: B009
     assert not hasattr(Report("tiny", "net", "convert"), "other")

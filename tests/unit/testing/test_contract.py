@@ -82,15 +82,15 @@ def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str
     [
         ("test_the_model_loads", "def make():\n    import torch\n    class M(torch.nn.Conv2d):\n        def eval(self): return self\n    return M(3, 2, 3)", "model.eval"),
         ("test_the_model_loads", "def make():\n    import torch\n    return torch.nn.Conv2d(3, 2, 3).half()", "model.float"),
-        ("test_the_model_loads", "def make():\n    import torch\n    torch.seed()\n    return torch.nn.Conv2d(3, 2, 3)", "seed random weights"),
+        ("test_the_model_loads", "def make():\n    import torch\n    torch.seed()\n    return torch.nn.Conv2d(3, 2, 3)", "Seed random weights"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    s = InputSpec.image(8, 8)\n    return ModelSpec(inputs=(s,), image=ImageTransform(), outputs=(OutputSpec('y', groups=(OutputGroup('g', 'values', axis=1, start=0, stop=9),)),))", "which has 2 entries"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), decoder=DecoderSpec('yolo', {'confidence': 1}))", "no option 'confidence'"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    import pathlib\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), metadata={'file': pathlib.Path('x')})", r"str\(path\) for a path"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), outputs=(OutputSpec('images'),))", "names must be unique"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(input='photos'))", "goes to 'photos', which is not an input"),
         ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.rand(shape) * float('nan') for name, shape in shapes.items()}", "NaN or infinity at the min shapes"),
-        ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.ones(shape) for name, shape in shapes.items()}", "use the seed"),
-        ("test_outputs_depend_on_inputs", "def make():\n    import torch\n    class M(torch.nn.Module):\n        def forward(self, x): return x * 0\n    return M()", "perturb the weights"),
+        ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.ones(shape) for name, shape in shapes.items()}", "Use the seed"),
+        ("test_outputs_depend_on_inputs", "def make():\n    import torch\n    class M(torch.nn.Module):\n        def forward(self, x): return x * 0\n    return M()", "Perturb the weights"),
         ("test_patches_keep_the_result", "@hookimpl\ndef patches():\n    return [FunctionPatch(target='torch.nn.modules.conv:Conv2d.forward', replacement=lambda original, self, x: original(self, x) + 1, reason='r', requires='torch>=2')]", "which one changes the result"),
     ],
 )  # fmt: skip

@@ -120,7 +120,7 @@ def test_one_visible_layer_does_not_speak_for_opaque_parts() -> None:
     )
     assert small.note == ""
     assert large.evidence == "1 of 1 visible layers compute in fp16"
-    assert large.note.startswith("95% of the weights are in opaque parts, and float32 would fit into the plan")
+    assert large.note.startswith("95% of the weights are in opaque parts, and the plan is large enough for float32")
 
 
 def test_opaque_and_as_large_as_float32_fails() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class BackendResult:
     """One backend on all images.
 
-    ``scores`` lie between 0 and 1, higher is better. ``same`` is the share of images on which it answers as the first
+    ``scores`` lie between 0 and 1, higher is better. ``same`` is the share of images with the same answer as the first
     backend does. ``per_class``: of each class, how much there is of it and its scores, where
     the task has them. ``figures`` are numbers that are not shares: the ``loss`` of a classifier, its mean cross entropy, and
     the ``max difference`` of a score of any class and image from the first backend. ``seconds`` are those of reading the files, preprocessing, running and postprocessing.
@@ -31,13 +31,13 @@ class BackendResult:
 
     @property
     def runs_per_second(self) -> float:
-        """Images a second of the model alone."""
+        """Images per second of the model alone."""
         return self.images / max(self.seconds.get("run", 0.0), 1e-9)
 
 
 @dataclass
 class Evaluation:
-    """All backends on the same images, in the order asked for; ``notes`` list what was skipped or assumed."""
+    """All backends on the same images, in the requested order; ``notes`` list what was skipped or assumed."""
 
     data: str
     task: str

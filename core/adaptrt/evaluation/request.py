@@ -13,16 +13,16 @@ from adaptrt.specs.adoption import Adoption
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """One evaluation as the user asked for it.
+    """One evaluation as the user requested it.
 
     - ``backends``: names, the first is the baseline; empty: those of the files
-    - ``batch``: images at a time; ``None``: the spec's optimum. ``limit``: at most so many images, spread over the data
+    - ``batch``: batch size; ``None``: the spec's opt size. ``limit``: maximum number of images, spread over the data
     - ``params`` of the decoder and, for eager, of the adapter
-    - ``adapter``, ``source``, ``weights`` and ``trust_checkpoint``, for eager: what ``convert`` was given
-    - ``adoption``: what the user says about files that adaptrt did not write
+    - ``adapter``, ``source``, ``weights`` and ``trust_checkpoint``, for eager: as passed to ``convert``
+    - ``adoption``: the user's description of files that adaptrt did not write
     - ``images``: the folder of the images, if the task's data set has them elsewhere
     - ``plugin_libs`` and ``custom_ops``: libraries for TensorRT and for ONNX Runtime
-    - ``score``: whether scores are counted
+    - ``score``: whether scores are computed
     """
 
     files: tuple[Path, ...]

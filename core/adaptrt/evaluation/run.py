@@ -48,17 +48,19 @@ def evaluate(
     on_records: OnRecords | None = None,
     score: bool = True,
 ) -> Evaluation:
-    """Every backend on the labeled images of ``data``, the same ones in the same batches.
+    """Evaluate every backend on the labeled images of ``data``: the same images in the same batches.
 
-    ``backends`` are eager, onnxruntime, tensorrt or another backend's name; those of the files unless given. ``batch``: images at a time, the
-    spec's optimal batch unless given. ``limit``: at most so many images, spread evenly over the data. eager needs
-    ``adapter`` and ``source``, and takes ``weights`` and ``trust_checkpoint``, as ``convert`` was given them: what a report
-    names is not loaded. ``params`` are the decoder's and, for eager, the adapter's (``--set``).
-    ``on_progress(title, done, total)`` is called as images are done,
-    ``on_prediction(subject, example, image, prediction, task)`` for each, and ``on_records`` gets all predictions of a
-    backend in the task's exchange format (detection: COCO results). ``images``: the folder of the images, where
-    the task's data set has them elsewhere. ``plugin_libs`` and ``custom_ops`` are libraries for TensorRT and ONNX Runtime. Without ``score`` nothing is
-    counted.
+    - ``backends``: eager, onnxruntime, tensorrt or the name of another backend; default: those of the files
+    - ``batch``: batch size; default: the spec's opt size. ``limit``: maximum number of images, spread evenly over the data
+    - ``adapter``, ``source``, ``weights``, ``trust_checkpoint``: for eager, as passed to ``convert``; names in a report are
+      never loaded
+    - ``params``: parameters of the decoder and, for eager, options of the adapter (``--set``)
+    - ``images``: the folder of the images, if the task's data set has them elsewhere
+    - ``plugin_libs``, ``custom_ops``: libraries for TensorRT and ONNX Runtime
+    - ``score``: without it, scores are not computed
+    - ``on_progress(title, done, total)`` is called as images are done,
+      ``on_prediction(subject, example, image, prediction, task)`` for each image, and ``on_records`` with all predictions of a
+      backend in the task's exchange format (detection: COCO results)
     """
     request = EvaluationRequest(
         files=tuple(map(Path, files)),

@@ -45,7 +45,7 @@ class Subject:
 
 
 def choose_subjects(files: Sequence[Path], backends: Sequence[str]) -> list[Subject]:
-    """Each backend on each file it can run, backends in the order asked for; without any, those of the files.
+    """Each backend on each file it can run, backends in the requested order; by default, those of the files.
 
     A file that was not given is searched next to the others: the engine's ONNX file, the ONNX file's engine.
     """

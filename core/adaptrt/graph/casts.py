@@ -317,7 +317,7 @@ def _leaves_range(node: ir.Node, ranges: Mapping[str, float]) -> bool:
 
 
 def _spare_moves(model: ir.Model, reasons: dict[int, str]) -> None:
-    """What only moves numbers between two float32 nodes stays float32 too: casts around it would serve nothing."""
+    """Keep nodes that only move data between two float32 nodes in float32 as well, since casts around them are useless."""
     for node in reversed(list(model.graph)):
         if node.op_type not in _MOVING or id(node) in reasons:
             continue

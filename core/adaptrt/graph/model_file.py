@@ -116,7 +116,7 @@ def signature(model: ir.Model) -> tuple[list[str | None], list[str | None]]:
 
 
 def add_constant(model: ir.Model, name: str, array: NDArray[Any]) -> ir.Value:
-    """A new initializer, for nodes to read."""
+    """Add an initializer."""
     tensor = ir.tensor(array, name=name)
     value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
     model.graph.register_initializer(value)

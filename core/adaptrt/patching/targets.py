@@ -53,7 +53,7 @@ def _requirement(patch: Patch, plugin: str, field: str, text: str) -> Requiremen
 
 
 def resolve(patch: Patch, plugin: str) -> Target:
-    """The target of a patch; a ``PatchError`` says which part of the path is missing."""
+    """The target of a patch; a ``PatchError`` names the missing part of the path."""
     module_name, colon, path = patch.target.partition(":")
     if not colon or not path:
         raise PatchError(

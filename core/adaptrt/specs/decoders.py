@@ -22,7 +22,7 @@ class Decoder:
     """Turns raw outputs into predictions, with numpy only. Found by ``name`` under the entry-point group ``adaptrt.decoders``.
 
     ``params`` is a frozen dataclass whose fields all have defaults: what ``--set`` and the spec may change. Its optional
-    ``RENAMED`` (old name to new) makes an old name an error that gives the new one; its optional class method
+    ``RENAMED`` (old name to new) makes an old name an error that names the new one; its optional class method
     ``upgrade(params)`` converts the parameters of a version-1 spec to the current ones.
 
     ``decode(outputs, metas, spec, params)`` gets a whole batch (outputs by name, in the order of ``spec.outputs``) with
@@ -32,7 +32,7 @@ class Decoder:
     ``task`` names the task of these predictions; it may be omitted for a ``FromCandidates`` (``detect``) and for
     ``values``. An adapter that takes any decoder by name gets the task from it.
 
-    ``problems(outputs)`` says what the outputs of a batch report about themselves, such as an NMS that did not converge;
+    ``problems(outputs)`` returns problems that the outputs of a batch report, such as NMS that did not converge;
     ``predict`` shows it as a warning.
     """
 

@@ -23,10 +23,10 @@ def _ignore(text: str) -> None: ...
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorOptions:
-    """How the model is opened and run: what ``adaptrt.load`` and a call of the model take.
+    """How the model is opened and run: the arguments of ``adaptrt.load`` and of a call of the model.
 
     ``params`` are parameters of the decoder as text, ``own`` an instance of the executor's ``options`` (``None`` if
-    it has none). ``adoption``: what the user says about a file that adaptrt did not write. ``warn`` receives warnings for the user.
+    it has none). ``adoption``: the user's description of a file that adaptrt did not write. ``warn`` receives warnings for the user.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)

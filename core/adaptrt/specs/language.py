@@ -106,7 +106,7 @@ def parse_batch(text: str) -> Dim:
             return replace(axes[0], name=axes[0].name or "batch")
     parts = text.split(":")
     if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts) or len(parts) > 3:
-        raise ShapeError(f"Invalid batch: {text!r}.", hint="For example: --batch 4, or --batch 1:8:16 (min:opt:max)")
+        raise ShapeError(f"Batch {text!r} is invalid.", hint="For example: --batch 4, or --batch 1:8:16 (min:opt:max)")
     sizes = [int(part) for part in parts]
     try:
         return Dim(sizes[0], sizes[len(sizes) // 2], sizes[-1], "batch")
@@ -124,7 +124,7 @@ def parse_imgsz(text: str) -> tuple[int, int]:
     parts = re.split(r"[x,]", text.strip())
     if not all(re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts) or len(parts) > 2 or not all(map(int, parts)):
         raise ShapeError(
-            f"Invalid image size: {text!r}.",
+            f"Image size {text!r} is invalid.",
             hint="For example: --imgsz 640, or --imgsz 800x1216 (height x width)",
         )
     return int(parts[0]), int(parts[-1])

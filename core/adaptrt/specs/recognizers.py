@@ -59,7 +59,7 @@ class Match:
 class Recognizer(Protocol):
     """Recognizes the sources of a distribution's adapters; found by name under ``adaptrt.recognizers``.
 
-    Its module must not import the framework, and is asked for every source without ``--adapter``: it should take less
+    Its module must not import the framework, and is called for every source without ``--adapter``: it should take less
     than 50 ms.
     """
 

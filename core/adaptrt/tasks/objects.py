@@ -102,7 +102,7 @@ class ObjectTask(Task[D], Generic[D]):
         return ["x1", "y1", "x2", "y2"]
 
     def columns(self, prediction: D, index: int) -> list[Any]:
-        """What a table says of one object, beside its class and score; pixels of the image."""
+        """Table columns of one object besides its class and score; pixels of the image."""
         return [round(float(side), 3) for side in prediction.boxes[index]]
 
     def problems(self, prediction: D, spec: ModelSpec, size: tuple[int, int]) -> list[str]:

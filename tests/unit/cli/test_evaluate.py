@@ -101,7 +101,7 @@ def test_a_loss_needs_something_to_lose_against(converted: str, adaptrt: Callabl
     assert adaptrt(*both, "nan").code == 2
     uncounted = adaptrt(*both, "0.1", "--format-only", "results.json")
     assert uncounted.code == 2
-    assert "--format-only computes none" in uncounted.err
+    assert "--format-only does not compute any" in uncounted.err
     assert not Path("results.json").exists()
 
 

@@ -110,10 +110,10 @@ def test_text_that_does_not_fit_names_option_and_type(key: str, text: str, wante
 
 
 def test_unknown_options_are_refused_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match="no option 'cofn'") as caught:
+    with pytest.raises(UsageError, match="Unknown option 'cofn'") as caught:
         fill_options(Options, {"cofn": "1"})
     assert caught.value.hint == "Did you mean 'conf'?"
-    with pytest.raises(UsageError, match="no option 'conf.x'"):
+    with pytest.raises(UsageError, match="Unknown option 'conf.x'"):
         fill_options(Options, {"conf.x": "1"})
 
 

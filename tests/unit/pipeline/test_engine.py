@@ -252,7 +252,7 @@ def test_why_there_is_no_reduced_graph() -> None:
 
     assert why(None, "fp32") == "the graph stays float32"
     assert why("10", "fp16") == "the graph is already in fp16"
-    assert "build option" in why("8", "fp16")
+    assert "builder flag" in why("8", "fp16")
     assert "Q/DQ" in why("10", "int8")
 
 

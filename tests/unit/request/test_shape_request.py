@@ -58,7 +58,7 @@ def test_what_was_asked_for(request_: ShapeRequest, expected: str) -> None:
 )
 def test_a_whole_shape_beside_a_wish_that_it_does_not_fulfill(other: dict[str, Any], said: str) -> None:
     request = ShapeRequest(shapes=parse_shapes(["images=1..2x3x64x64"]), **other)
-    with pytest.raises(ShapeError, match=f"{said} contradict") as caught:
+    with pytest.raises(ShapeError, match=f"{said} conflict") as caught:
         request.apply(SPEC)
     assert f"omit {said}" in (caught.value.hint or "")
 
@@ -188,10 +188,10 @@ def test_an_input_without_axes() -> None:
 @pytest.mark.parametrize(
     ("batch", "dynamic", "message"),
     [
-        (Dim.fixed(4), {"batch"}, "--batch 4 and --dynamic batch contradict"),
-        (Dim.fixed(4), {"batch", "hw"}, "--batch 4 and --dynamic batch,hw contradict"),
-        (Dim(1, 8, 16, "batch"), {"hw"}, "--batch 1..16@8 and --dynamic hw contradict"),
-        (Dim(1, 8, 16, "batch"), set(), "--batch 1..16@8 and --dynamic none contradict"),
+        (Dim.fixed(4), {"batch"}, "--batch 4 and --dynamic batch conflict"),
+        (Dim.fixed(4), {"batch", "hw"}, "--batch 4 and --dynamic batch,hw conflict"),
+        (Dim(1, 8, 16, "batch"), {"hw"}, "--batch 1..16@8 and --dynamic hw conflict"),
+        (Dim(1, 8, 16, "batch"), set(), "--batch 1..16@8 and --dynamic none conflict"),
     ],
 )
 def test_a_batch_that_contradicts_the_dynamic_axes(batch: Dim, dynamic: set[str], message: str) -> None:

@@ -140,10 +140,10 @@ def test_a_later_version_may_have_changed_types() -> None:
 
 def test_names_of_tensors() -> None:
     assert SPEC.input("images").name == "images"
-    with pytest.raises(ModelError, match="no input 'image'") as caught:
+    with pytest.raises(ModelError, match="Unknown input 'image'") as caught:
         SPEC.input("image")
     assert caught.value.hint == "Did you mean 'images'?"
-    with pytest.raises(ModelError, match="no output 'x'"):
+    with pytest.raises(ModelError, match="Unknown output 'x'"):
         SPEC.output("x")
 
 

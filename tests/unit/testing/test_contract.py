@@ -84,7 +84,7 @@ def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str
         ("test_the_model_loads", "def make():\n    import torch\n    return torch.nn.Conv2d(3, 2, 3).half()", "model.float"),
         ("test_the_model_loads", "def make():\n    import torch\n    torch.seed()\n    return torch.nn.Conv2d(3, 2, 3)", "Seed random weights"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    s = InputSpec.image(8, 8)\n    return ModelSpec(inputs=(s,), image=ImageTransform(), outputs=(OutputSpec('y', groups=(OutputGroup('g', 'values', axis=1, start=0, stop=9),)),))", "which has 2 entries"),
-        ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), decoder=DecoderSpec('yolo', {'confidence': 1}))", "no option 'confidence'"),
+        ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), decoder=DecoderSpec('yolo', {'confidence': 1}))", "Unknown option 'confidence'"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    import pathlib\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), metadata={'file': pathlib.Path('x')})", r"str\(path\) for a path"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), outputs=(OutputSpec('images'),))", "names must be unique"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(input='photos'))", "goes to 'photos', which is not an input"),

@@ -53,7 +53,7 @@ def test_what_the_outputs_say_about_themselves() -> None:
 def test_what_is_no_such_output() -> None:
     with pytest.raises(ModelError, match="expects num_dets, det_boxes"):
         decode({"raw": np.zeros((2, 7, 9), np.float32)}, [META, META], spec())
-    with pytest.raises(ModelError, match="room for 3"):
+    with pytest.raises(ModelError, match="only 3 rows"):
         decode(outputs(counts=(4, 0)), [META, META], spec())
     with pytest.raises(ModelError, match="class 7"):
         decode(outputs(counts=(3, 0)), [META, META], spec())

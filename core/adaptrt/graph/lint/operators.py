@@ -1,7 +1,7 @@
 """Operators that a target cannot take, in a table for each TensorRT (``Target.operator_table``).
 
 8, 10 and 11: from the tables of supported operators of onnx-tensorrt for 8.5 with the changes of 8.6, and for 10.15, which
-also stands for 11. rtx: from running TensorRT-RTX 1.7.1, without a GPU: its parser was asked for every operator of ONNX, and
+also stands for 11. rtx: from running TensorRT-RTX 1.7.1, without a GPU: its parser was queried for every operator of ONNX, and
 each single-node test of ONNX was parsed and built for compute capability 8.6.
 """
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def coco_file(found: Sequence[Found[Any]], more: Callable[[Any, int], dict[str, Any]] | None = None) -> bytes:
     """COCO results: ``image_id`` is the file's name as a number if it is one, ``category_id`` the class.
 
-    ``more(prediction, index)`` adds what a task says of an object.
+    ``more(prediction, index)`` adds the entries of a task for an object.
     """
     results = []
     for one in found:

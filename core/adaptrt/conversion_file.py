@@ -65,7 +65,7 @@ def read_conversion(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} does not exist.", hint="--config takes a TOML file of options.") from error
     except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(
-            f"{path} cannot be read as TOML: {error}.", hint='It consists of options: adapter = "yolov5"'
+            f"{path} is not valid TOML: {error}.", hint='Write one option per line, for example: adapter = "yolov5"'
         ) from error
     return content
 

@@ -29,7 +29,7 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     defaults: dict[str, Any] = {}
     for name, value in content.items():
         if name == NEVER:
-            raise UsageError(f"{path}: {NEVER} is accepted only on the command line.", hint=f"Add --{NEVER} there.")
+            raise UsageError(f"{path}: {NEVER} is accepted only on the command line.", hint=f"Pass --{NEVER} there.")
         parameter = known.get(name)
         if parameter is None or parameter.name is None:
             raise UsageError(f"{path}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))

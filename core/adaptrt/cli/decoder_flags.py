@@ -1,4 +1,4 @@
-"""The thresholds of ``predict`` and ``evaluate`` as options of their own: short forms of ``--set``."""
+"""The thresholds of ``predict`` and ``evaluate`` as separate options: short forms of ``--set``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def decoder_params(pairs: tuple[str, ...], flags: Mapping[str, Any]) -> dict[str
         if params.setdefault(name, text) != text:
             option_name = "--" + name.replace("_", "-")
             raise UsageError(
-                f"{option_name} {value} and --set {name}={params[name]} contradict each other.",
+                f"{option_name} {value} and --set {name}={params[name]} conflict.",
                 hint=f"Omit --set {name}.",
             )
     return params

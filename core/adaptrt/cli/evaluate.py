@@ -111,9 +111,7 @@ def evaluate(
 
     params = decoder_params(pairs, {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes})
     if score_thr is not None and params.setdefault("conf", str(score_thr)) != str(score_thr):
-        raise UsageError(
-            f"--score-thr {score_thr} and --conf {params['conf']} contradict each other.", hint="Specify one of them."
-        )
+        raise UsageError(f"--score-thr {score_thr} and --conf {params['conf']} conflict.", hint="Specify one of them.")
     subjects = choose_subjects([Path(file) for file in files], _names(backends))
     for subject in subjects:
         if subject.backend == "eager" and (adapter is None or source is None):

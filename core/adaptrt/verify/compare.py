@@ -249,7 +249,7 @@ def _rounding_errors(
 
 def _reason(totals: _Totals) -> str:
     if not totals.whole and totals.widened > 1:
-        return f"{totals.tolerance.reason}; {totals.widened:.2g} times that, since rounding errors of the model itself exceed it"
+        return f"{totals.tolerance.reason}; widened by a factor of {totals.widened:.2g}, since rounding errors of the model itself exceed it"
     if not totals.whole:
         return totals.tolerance.reason
     ties = f"; {totals.ties} ignored, since two candidates have the same score there" if totals.ties else ""

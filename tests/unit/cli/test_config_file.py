@@ -68,7 +68,7 @@ def test_the_report_contains_a_file_that_repeats_the_conversion(adaptrt: Any, ti
         ('imgsz = true', "imgsz must be text or a number"),
         ('set = "conf=0.4"', "set must be a table"),
         ("versions = 3", "[versions] must map"),
-        ("batch = ", "cannot be read as TOML"),
+        ("batch = ", "is not valid TOML"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_named_with_its_key(adaptrt: Any, text: str, message: str) -> None:

@@ -68,7 +68,7 @@ def test_a_graph_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
         tmp_path / "random.onnx", onnx.helper.make_node("RandomNormalLike", ["x"], ["r"]), node("Add", "x", "r")
     )
     with pytest.raises(
-        ModelError, match=r"The ONNX file does not repeat itself: it draws random numbers \(RandomNormalLike\)"
+        ModelError, match=r"The ONNX file is not deterministic: it draws random numbers \(RandomNormalLike\)"
     ):
         build(path, verify="quick", **SHAPE)
 

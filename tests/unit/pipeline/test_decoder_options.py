@@ -78,9 +78,9 @@ def test_shapes_that_cannot_be_are_told_before_the_model_is_loaded() -> None:
         split(Images, shapes=parse_shapes(["image=1x3x64x64"]))
     assert caught.value.hint == "Did you mean 'images'?"
     for own, name in ((Images, "images"), (Anything, "x")):
-        with pytest.raises(ShapeError, match="--imgsz 32x32 contradict"):
+        with pytest.raises(ShapeError, match="--imgsz 32x32 conflict"):
             split(own, shapes=parse_shapes([f"{name}=1x3x64x64"]), imgsz=(32, 32))
-        with pytest.raises(ShapeError, match="--batch 4 contradict"):
+        with pytest.raises(ShapeError, match="--batch 4 conflict"):
             split(own, shapes=parse_shapes([f"{name}=1x3x64x64"]), batch=Dim.fixed(4))
         split(own, shapes=parse_shapes([f"{name}=1x3x64x64"]), imgsz=(64, 64))
     split(Anything, shapes=parse_shapes(["a=1x3x64x64", "b=1x3x64x64"]), imgsz=(32, 32))  # either may be the image

@@ -52,7 +52,7 @@ class FileReference(SampleRun):
         random = sorted(_RANDOM & set(self.operators))
         if random:
             return f"draws random numbers ({', '.join(random)})"
-        return "gives another result for the same inputs in ONNX Runtime"
+        return "returns different results for the same inputs in ONNX Runtime"
 
     def sample(self, inputs: Arrays, outputs: Arrays) -> Sample:
         return Sample(inputs, outputs, again=self.runner.run)

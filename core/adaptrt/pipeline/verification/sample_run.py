@@ -1,4 +1,4 @@
-"""A reference on every sample, and whether it is one: it repeats itself, gives numbers, and varies with its inputs."""
+"""Run the reference on every sample, and check that it is deterministic, returns finite values, and varies with its inputs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SampleRun(ABC):
-    """The part of a job that runs its reference. What the reference is (a model, a file) is a subclass."""
+    """The part of a job that runs its reference: a model or a file, as defined by a subclass."""
 
     job: Job
 
@@ -54,14 +54,14 @@ class SampleRun(ABC):
 
     @abstractmethod
     def why_unrepeatable(self, inputs: Arrays) -> str:
-        """What two runs with the same inputs differ by, as a clause that follows the title."""
+        """Why two runs with the same inputs differ, as a clause that follows the title."""
 
     def with_outputs(self, spec: ModelSpec, outputs: Arrays) -> ModelSpec:  # noqa: ARG002 - for subclasses
-        """The spec, with the outputs that the first sample has shown."""
+        """The spec with the outputs of the first sample."""
         return spec
 
     def tables(self) -> Sequence[int]:
-        """The sizes of the tables that integer inputs may look into, where they are known."""
+        """The sizes of the lookup tables for integer inputs, if known."""
         return ()
 
     def sample(self, inputs: Arrays, outputs: Arrays) -> Sample:
@@ -101,7 +101,7 @@ class SampleRun(ABC):
         return spec
 
     def require_repeatable(self, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
-        """The same inputs once more, at once: the same outputs."""
+        """Run the same inputs again, immediately: the outputs must be the same."""
         self.require_same(spec, inputs, outputs)
 
     def require_same(self, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
@@ -117,8 +117,8 @@ class SampleRun(ABC):
         if all(check.passed for check in comparison.checks()) and not self.draws_random_numbers(inputs):
             return
         raise ModelError(
-            f"{self.title} does not repeat itself: it {self.why_unrepeatable(inputs)}.",
-            hint="There is nothing that a file could be compared with. Remove the randomness or the state from forward, "
+            f"{self.title} is not deterministic: it {self.why_unrepeatable(inputs)}.",
+            hint="Converted files cannot be compared with it. Remove the randomness or the state from forward(), "
             "or make the state an input and an output.",
         )
 

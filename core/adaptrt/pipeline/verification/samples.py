@@ -32,7 +32,7 @@ class Sample:
     _noise: list[Mapping[str, NDArray[Any]]] = field(default_factory=list)
 
     def noise(self) -> list[Mapping[str, NDArray[Any]]]:
-        """The reference's outputs for a few other roundings of its weights and inputs; empty where it cannot tell."""
+        """The reference's outputs for a few other roundings of its weights and inputs; empty if not available."""
         if self.rounded is not None and not self._noise:
             self._noise = [self.rounded(seed) for seed in range(_ROUNDINGS)]
         return self._noise

@@ -55,8 +55,8 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
     ]
     widened = _widened(report)
     missing += [
-        f"{one.name} varies by {one.ratio / widened[one.name]:.3g} times what is accepted, which is more than usual: rounding "
-        "errors of the model itself exceed the limit"
+        f"{one.name} varies by only {one.ratio / widened[one.name]:.3g} times its limit, which was widened because rounding "
+        "errors of the model itself exceed it"
         for one in report.exercise
         if one.ratio > EXERCISED >= one.ratio / widened.get(one.name, 1.0)
     ]
@@ -69,7 +69,7 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
 
 
 def _widened(report: Report) -> dict[str, float]:
-    """By output group, by how much its limit was multiplied at most."""
+    """For each output group, the largest factor by which its limit was multiplied."""
     found: dict[str, float] = {}
     for check in (check for link in report.links for check in link.checks if check.kind != "metric"):
         found[check.name] = max(check.widened, found.get(check.name, 1.0))

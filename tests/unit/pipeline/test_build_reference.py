@@ -75,5 +75,5 @@ def test_a_graph_that_draws_random_numbers_is_refused(tmp_path: Path) -> None:
 
 def test_nan_in_the_file_itself_ends_the_build(tmp_path: Path) -> None:
     path = graph(tmp_path / "nan.onnx", node("Mul", "x", "w"), w=[1, float("nan"), 1, 1])
-    with pytest.raises(ModelError, match="The ONNX file itself gives NaN in output 'y'"):
+    with pytest.raises(ModelError, match="The ONNX file itself returns NaN in output 'y'"):
         build(path, verify="quick", **SHAPE)

@@ -138,7 +138,7 @@ def exercise_of(samples: Sequence[Sample], spec: ModelSpec) -> list[Exercise]:
     """How far each group of the outputs varies over the samples, and within their batches."""
     from adaptrt.verify.exercise import variation
 
-    if is_selected(spec):  # whether NMS converged is no result: images where it did not are left out
+    if is_selected(spec):  # nms_converged is a status, not a result: images with 0 are ignored
         spec = replace(spec, outputs=tuple(output for output in spec.outputs if output.name != CONVERGED))
     references = [sample.reference for sample in samples]
     return [Exercise(name, ratio) for name, ratio in variation(references, spec, FP32).items()]

@@ -18,7 +18,7 @@ _REST = "fp16"  # the precision of what is not quantized
 
 @hookimpl(trylast=True)
 def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path:
-    """The graph with Q/DQ nodes calibrated on ``--calib``; without it, the graph as it is, if it holds such nodes."""
+    """The graph with Q/DQ nodes calibrated on ``--calib``; without it, the unchanged graph, if it has such nodes."""
     request = ctx.request
     if ctx.calibration is None or request.calibration is None:
         require_quantized(_files(ctx).outline(onnx_path), precision)
@@ -27,7 +27,8 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
         from adaptrt.quantization import write_quantized
     except ImportError as error:
         raise DependencyError(
-            f"The graph cannot be quantized here: {error}.", hint="Install it: pip install 'adaptrt[export]'"
+            f"Quantizing a graph requires packages that are not installed: {error}.",
+            hint="Install it: pip install 'adaptrt[export]'",
         ) from error
     path = ctx.workdir / f"model.{precision.name}.onnx"
     found = write_quantized(

@@ -57,7 +57,8 @@ def _found(folder: Path) -> list[Path]:
 
     if not folder.is_dir():
         raise UsageError(
-            f"{folder} is not a folder, a .txt file or an .npz file.", hint="Name a folder of images: --calib images/"
+            f"{folder} is not a folder, a .txt file or an .npz file.",
+            hint="Specify a folder of images: --calib images/",
         )
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
@@ -71,7 +72,7 @@ def _listed(path: Path) -> list[Path]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeError) as error:
         raise UsageError(
-            f"{path} cannot be read: {error}.", hint="A text file has one image path on each line."
+            f"{path} cannot be read: {error}.", hint="Use a text file with one image path per line."
         ) from error
     names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     files = [path.parent / name for name in dict.fromkeys(names)]
@@ -79,7 +80,7 @@ def _listed(path: Path) -> list[Path]:
         if not file.is_file():
             raise UsageError(f"{path} lists {file.name}, which does not exist.", hint=f"Looked for {file}.")
     if not files:
-        raise UsageError(f"{path} lists no images.", hint="A text file has one image path on each line.")
+        raise UsageError(f"{path} lists no images.", hint="Use a text file with one image path per line.")
     return files
 
 
@@ -99,7 +100,7 @@ def calibration_data(
     largest = spec.inputs[0].dims[0].max if spec.inputs and spec.inputs[0].dims else 1
     if request.batch > largest:
         raise UsageError(
-            f"--calib-batch {request.batch} is more than the {largest} images that the model takes at a time.",
+            f"--calib-batch {request.batch} exceeds the model's largest batch of {largest}.",
             hint=f"Use --calib-batch {largest} or less.",
         )
     smallest = smallest_batch(spec)
@@ -108,8 +109,8 @@ def calibration_data(
         return _from_arrays(request, spec, size, smallest, hold_back=hold_back)
     if spec.image is None:
         raise UsageError(
-            "The model takes no image, so it cannot be calibrated on images.",
-            hint="Give its inputs as arrays, by name, with a row for each sample: --calib inputs.npz",
+            "The model has no image input, so it cannot be calibrated on images.",
+            hint="Pass its inputs as arrays, by name, with one row per sample: --calib inputs.npz",
         )
 
     def inputs_of(paths: Sequence[Path]) -> Inputs:
@@ -191,7 +192,7 @@ def _arrays(path: Path, spec: ModelSpec) -> dict[str, NDArray[Any]]:
         if not fits or str(array.dtype) != tensor.dtype or len(array) != rows or not rows:
             sizes = "x".join(["N", *(str(dim) for dim in tensor.dims[1:])])
             raise UsageError(
-                f"Array {tensor.name!r} of {path} is {array.dtype} {array.shape}, and the model takes {tensor.dtype} {sizes}.",
-                hint="Rows are preprocessed inputs, as many for each input.",
+                f"Array {tensor.name!r} of {path} is {array.dtype} {array.shape}, but the model expects {tensor.dtype} {sizes}.",
+                hint="Each row is a preprocessed sample; all inputs must have the same number of rows.",
             )
     return {name: found[name] for name in wanted}

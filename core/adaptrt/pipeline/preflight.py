@@ -45,7 +45,7 @@ def _require_image_sets(request: Request) -> None:
         if given is not None and not given.source.exists():
             raise UsageError(f"Not found: {given.source}.", hint=f"{flag} names {what}.")
     if request.data is not None and request.verify == "none":
-        raise UsageError("--data and --verify none contradict each other.", hint="Omit one of them.")
+        raise UsageError("--data conflicts with --verify none.", hint="Omit one of them.")
 
 
 def require_supported(request: Request, backend: Backend, target: Target) -> None:

@@ -1,4 +1,4 @@
-"""Thresholds of an earlier calibration, kept in a file that says what they were measured on."""
+"""Thresholds of an earlier calibration, stored in a file with the key of their inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Calibration:
 
 
 def read_calibration(path: Path) -> Calibration | None:
-    """The calibration in a file, ``None`` if there is no file; a ``UsageError`` if it is not one."""
+    """The calibration in a file; ``None`` if the file does not exist. Raises a ``UsageError`` if it is invalid."""
     import msgspec
 
     if not path.exists():
@@ -45,7 +45,8 @@ def read_calibration(path: Path) -> Calibration | None:
         found = msgspec.json.decode(path.read_bytes(), type=Calibration)
     except (OSError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise UsageError(
-            f"{path} is not a calibration cache: {error}.", hint="Name another file with --calib-cache, or remove it."
+            f"{path} is not a calibration cache: {error}.",
+            hint="Specify another file with --calib-cache, or remove this one.",
         ) from error
     if found.version != _VERSION:
         raise UsageError(f"{path} has version {found.version} of calibration caches.", hint="Remove the file.")
@@ -63,5 +64,5 @@ def write_calibration(path: Path, calibration: Calibration, workdir: Path) -> No
     except OSError as error:
         raise OutputError(
             f"The calibration cache {path} cannot be written: {error.strerror or error}.",
-            hint="Name a file in an existing folder with --calib-cache.",
+            hint="Specify a file in an existing folder with --calib-cache.",
         ) from error

@@ -82,13 +82,13 @@ def place(model: ir.Model, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()
         axis = _channel_axis(node)
         reason = None
         if known.name in asked:
-            reason = "asked for"
+            reason = "requested"
         elif known.name in hinted:
             reason = "named by the spec"
         elif known.name in decoding or known.name.startswith(NMS_SCOPE):
             reason = "decoding"
         elif axis is None:
-            reason = "without an int8 form"
+            reason = "no int8 form"
         elif weights[str(node.inputs[1].name)] <= ARITHMETIC_WEIGHTS:  # type: ignore[union-attr]
             reason = "arithmetic"
         elif known.name in last:

@@ -78,14 +78,14 @@ def write_quantized(
         calibration = _measure(activations, data, key, progress)
         if cache is not None:
             write_calibration(cache, calibration, destination.parent)
-    _leave_out_constants(calibration.ranges, found)
+    _drop_constants(calibration.ranges, found)
     _warn_of_data(activations, calibration, data, found)
     insert_qdq(model, placement, calibration.thresholds)
     try:
         check_model(model)
     except Exception as error:
         raise GraphError(
-            f"The int8 graph is not valid: {error}", hint="Keep the node named there in float (--keep-fp32)."
+            f"The int8 graph is invalid: {error}", hint="Keep that node in float (--keep-fp32)."
         ) from error
     write_model(model, destination)
     files.hold(destination, model)
@@ -97,13 +97,13 @@ def require_float(model: ir.Model, file: str) -> None:
     """Reject a graph that is quantized already, or whose opset has no scale for each channel."""
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph):
         raise UsageError(
-            f"{file} has QuantizeLinear and DequantizeLinear nodes already.",
+            f"{file} already has QuantizeLinear and DequantizeLinear nodes.",
             hint="Omit --calib to use them, or start from the float32 file.",
         )
     opset = model.graph.opset_imports.get("", 0)
     if opset < 13:
         raise GraphError(
-            f"{file} has opset {opset}; scales for each channel exist from opset 13 on.",
+            f"{file} has opset {opset}; per-channel scales require opset 13 or later.",
             hint="Export the model again with opset 17.",
         )
 
@@ -121,9 +121,9 @@ def _from_cache(cache: Path | None, key: CalibrationKey, found: Quantized) -> Ca
     differences = calibration.key.differences(key)
     missing = [name for name in found.placement.activations if name not in calibration.thresholds]
     if differences or missing:
-        other = f"another {' and other '.join(differences)}" if differences else "other layers"
+        other = ", ".join(differences) or "layers"
         found.warnings.append(
-            f"The calibration cache {cache} is stale, it is of {other}: calibrated again, file replaced."
+            f"The calibration cache {cache} is stale (different {other}): calibrated again and replaced the file."
         )
         return None
     found.notes.append(f"int8: ranges from the calibration cache {cache} ({calibration.images} images)")
@@ -146,8 +146,8 @@ def _measure(activations: Activations, data: CalibrationData, key: CalibrationKe
     return Calibration(key, ranges, thresholds, data.count)
 
 
-def _leave_out_constants(ranges: Mapping[str, Range], found: Quantized) -> None:
-    """An activation that never varies tells nothing about its range: its layers stay float."""
+def _drop_constants(ranges: Mapping[str, Range], found: Quantized) -> None:
+    """The range of an activation that never varies is unknown: its layers stay float."""
     constant = [name for name in found.placement.activations if not ranges[name].low < ranges[name].high]
     for layer in list(found.placement.layers):
         if layer.activation.name in constant:
@@ -156,7 +156,7 @@ def _leave_out_constants(ranges: Mapping[str, Range], found: Quantized) -> None:
         more = f" and {len(constant) - 3} more" if len(constant) > 3 else ""
         found.warnings.append(
             f"{len(constant)} activations have the same value on all calibration images ({', '.join(constant[:3])}{more}): "
-            "their layers stay float. Are the images those that the model is used on?"
+            "their layers stay float. Check that the images are representative."
         )
 
 

@@ -94,7 +94,7 @@ def test_images_in_both_sets_are_counted(adaptrt: Any, net: Path, calib: Path, t
         (calib / f"copy-{path.name}").write_bytes(path.read_bytes())
     result = adaptrt("quantize", net, "--calib", calib, "--data", tmp_path / "val")
     assert result.code == 2
-    assert "3 of 30 verification images are calibration images too" in result.err
+    assert "3 of 30 verification images are also calibration images" in result.err
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_images_in_both_sets_are_counted(adaptrt: Any, net: Path, calib: Path, t
         (("--calib", ".", "--data-limit", "5"), "--data-limit needs --data"),
         (("--calib-batch", "5"), "--calib-batch needs --calib"),
         (("--calib", ".", "--data", "nowhere"), "Not found: nowhere."),
-        (("--calib", ".", "--data", ".", "--verify", "none"), "--data and --verify none contradict each other"),
+        (("--calib", ".", "--data", ".", "--verify", "none"), "--data conflicts with --verify none"),
     ],
 )
 def test_invalid_requests(adaptrt: Any, net: Path, flags: tuple[str, ...], said: str) -> None:
@@ -165,7 +165,7 @@ def test_lists_and_arrays(adaptrt: Any, net: Path, calib: Path, tmp_path: Path) 
     assert "link 3 did not run: no images beside those of the calibration" in result.json["verdict"]["missing"][0]
     np.savez("rows.npz", rows.astype(np.float64))
     assert (
-        "is float64 (70, 3, 16, 16), and the model takes float32 Nx3x16x16"
+        "is float64 (70, 3, 16, 16), but the model expects float32 Nx3x16x16"
         in adaptrt("quantize", net, "--calib", "rows.npz").err
     )
     np.savez("rows.npz", a=rows, b=rows)
@@ -187,7 +187,7 @@ def test_build_quantizes_too(adaptrt: Any, net: Path, calib: Path) -> None:
     assert "--int8 --calib FOLDER" in refused.err
     assert "--calib is for int8, and the precision is fp16" in adaptrt("build", net, "--fp16", "--calib", calib).err
     again = adaptrt("build", "net.int8.onnx", "--int8", "--calib", calib)
-    assert "has QuantizeLinear and DequantizeLinear nodes already" in again.err
+    assert "already has QuantizeLinear and DequantizeLinear nodes" in again.err
 
 
 def test_a_file_without_preprocessing_says_what_to_do(adaptrt: Any, net: Path, calib: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_cache(adaptrt: Any, net: Path, calib: Path) -> None:
     assert "int8: ranges from the calibration cache ranges.json (80 images)" in second.json["notes"]
     assert Path("net.int8.onnx").read_bytes() == written
     next(calib.rglob("*.png")).unlink()
-    assert "ranges.json is stale, it is of another images" in adaptrt(*words).json["warnings"][0]
+    assert "ranges.json is stale (different images)" in adaptrt(*words).json["warnings"][0]
 
 
 def test_convert_compares_with_the_model_itself(adaptrt: Any, tiny: str, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_an_activation_of_several_layers_has_one_pair(source: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "kept"),
     [
-        ({"keep_fp32": ("^body$",)}, {"asked for": ["body"], "output layers": ["head"]}),
+        ({"keep_fp32": ("^body$",)}, {"requested": ["body"], "output layers": ["head"]}),
         (
             {"spec": replace(SPEC, float_nodes=("^bo", "absent"))},
             {"named by the spec": ["body"], "output layers": ["head"]},
@@ -184,7 +184,7 @@ def test_the_cache_repeats_a_run_exactly_and_names_what_is_stale(source: Path, t
     assert found.notes[0] == f"int8: ranges from the calibration cache {cache} (64 images)"
     _, other = quantized(source, cache=cache, data=data_of(some(64, seed=3), digest="b"))
     assert other.warnings == [
-        f"The calibration cache {cache} is stale, it is of another images: calibrated again, file replaced."
+        f"The calibration cache {cache} is stale (different images): calibrated again and replaced the file."
     ]
     assert cache.read_bytes() != kept
     _, other = quantized(source, cache=cache, data=data_of(some(64), digest="b"), method="percentile")
@@ -209,7 +209,7 @@ def test_another_file_as_the_cache_is_refused(source: Path, tmp_path: Path, cont
 
 def test_graphs_that_cannot_be_quantized(source: Path, tmp_path: Path) -> None:
     quantized(source)
-    with pytest.raises(UsageError, match="has QuantizeLinear and DequantizeLinear nodes already"):
+    with pytest.raises(UsageError, match="already has QuantizeLinear and DequantizeLinear nodes"):
         quantized(source.with_name("net.int8.onnx"))
     with pytest.raises(GraphError, match="has opset 12"):
         quantized(write_convnet(tmp_path / "old.onnx", opset=12))

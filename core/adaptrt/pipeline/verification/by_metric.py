@@ -85,9 +85,9 @@ def require_disjoint(calibration: Sequence[Path], verification: Sequence[Path]) 
     shared = [path for path in verification if file_sha256(path) in known]
     if shared:
         raise UsageError(
-            f"{len(shared)} of {len(verification)} verification images are calibration images too ({shared[0].name} ...): "
-            "the result would be too good.",
-            hint="Give --calib images that are not in --data, for example from the training set.",
+            f"{len(shared)} of {len(verification)} verification images are also calibration images ({shared[0].name} ...), "
+            "which would bias the result.",
+            hint="Use --calib images that are not in --data, for example from the training set.",
         )
 
 

@@ -173,7 +173,7 @@ def test_lists_and_arrays(adaptrt: Any, net: Path, calib: Path, tmp_path: Path) 
     Path("rows.npz").write_bytes(b"no")
     assert "is not an .npz file" in adaptrt("quantize", net, "--calib", "rows.npz").err
     assert (
-        "--calib-batch 5 is more than the 4 images"
+        "--calib-batch 5 exceeds the model's largest batch of 4"
         in adaptrt("quantize", net, "--calib", calib, "--calib-batch", 5).err
     )
 

@@ -116,7 +116,7 @@ def test_the_plugin(image: Path) -> None:
         (
             "detector",
             {"nms": "efficient", "target": 11},
-            "TensorRT 11 does not have the plugin",
+            "TensorRT 11 does not include the plugin",
         ),
         ("detector", {"nms": "onnx", "target": "rtx"}, "no kernel"),
         ("detector", {"nms": "soft"}, "Unknown NMS kind"),

@@ -20,7 +20,9 @@ DOWNLOAD_AGAIN = "Copy or download it again, and compare its size or checksum wi
 def check_kind(path: Path) -> Literal["zip", "legacy"]:
     """Which of torch's two formats this is; for other files, a ``CheckpointError`` names their kind."""
     if not path.exists():
-        hint = nearest_file(path, CHECKPOINT_SUFFIXES) or "Give the path of a checkpoint; nothing is downloaded."
+        hint = (
+            nearest_file(path, CHECKPOINT_SUFFIXES) or "Specify the path of a checkpoint. Files are never downloaded."
+        )
         raise CheckpointError(f"File not found: {path}.", hint=hint)
     if path.is_dir():
         seen = islice(path.rglob("*"), 2000)  # it may be an entire disk

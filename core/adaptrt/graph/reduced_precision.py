@@ -40,7 +40,7 @@ def write_reduced(
             ranges = measure_ranges(graph_of(source, files), samples, destination.parent)
         except Exception as error:  # ONNX Runtime raises many kinds; the graph may hold operators of somebody's own
             reason = str(error).strip().splitlines()[0]
-            notes.append(f"ranges of values were not measured, since ONNX Runtime cannot run the graph: {reason}")
+            notes.append(f"value ranges were not measured because ONNX Runtime cannot run the graph: {reason}")
     model = raise_opset(graph_of(source, files), precision)
     typing = insert_casts(model, precision, spec, keep_fp32=keep_fp32, ranges=ranges)
     try:

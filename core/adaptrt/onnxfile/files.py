@@ -10,7 +10,7 @@ from adaptrt.store.source_files import Identity, identity_of, read_hashed
 
 
 class OnnxFiles:
-    """Outlines, hashes and graphs by path. A file that was written again, by its identity, is read again."""
+    """Outlines, hashes and graphs by path. A file that was rewritten is read again."""
 
     def __init__(self) -> None:
         self._graphs: dict[Path, tuple[Identity, Any]] = {}

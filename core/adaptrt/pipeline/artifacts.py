@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A file that is the model in some form: ``precision`` sets the tolerances, ``name`` is used in reports.
+    """A file that holds a form of the model: ``precision`` sets the tolerances, ``name`` is used in reports.
 
     ``optimize=False``: its backend runs the graph node by node.
     """
@@ -59,7 +59,7 @@ def open_artifact(artifact: Artifact, request: Request) -> FileRunner:
 
 
 class Runners:
-    """The artifacts of a job that are open: each file is opened once, by the first check that runs it."""
+    """The artifacts of a job that are open: each file is opened once, by the first check that uses it."""
 
     def __init__(self) -> None:
         self._open: dict[Path, FileRunner] = {}
@@ -73,11 +73,11 @@ class Runners:
     def problem(self, artifact: Artifact, request: Request) -> str:
         """The reason why the file cannot run here; empty if it can."""
         if request.build.strip_weights and "strip_weights" in build_options_of(artifact.backend):
-            return "the plan holds no weights (--strip-weights)"
+            return "the plan contains no weights (--strip-weights)"
         try:
             self.open(artifact, request)
         except DependencyError as error:
-            return f"it cannot run here: {error.message}"
+            return f"it cannot run on this machine: {error.message}"
         return ""
 
     def close(self) -> None:

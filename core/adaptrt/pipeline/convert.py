@@ -354,9 +354,9 @@ class ConversionJob:
         if self.job.request.verify == "none":
             return self.job.not_run(5, "--verify none")
         if nms is not None and nms.multi_label:
-            return self.job.not_run(5, "--nms-multi-label: predictions of the model itself have one class for each box")
+            return self.job.not_run(5, "--nms-multi-label: the model's own predictions have a single class per box")
         if not results:
-            return self.job.not_run(5, "ONNX Runtime cannot run the plugin EfficientNMS_TRT")
+            return self.job.not_run(5, "ONNX Runtime does not support the plugin EfficientNMS_TRT")
         images = self.job.images()
         if not images:
             return self.job.not_run(5, "no --image")

@@ -61,14 +61,14 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
         if nms.kind == "efficient" and not target.efficient_nms:
             able = [one for one in all_targets().values() if one.efficient_nms]
             raise UsageError(
-                f"--nms efficient: {target.title} does not have the plugin EfficientNMS_TRT, only "
-                f"{' and '.join(one.title for one in able)} {'have' if len(able) > 1 else 'has'} it.",
-                hint=f"Use --nms, which needs no plugin; or --target {' or '.join(one.name for one in able)}.",
+                f"--nms efficient: {target.title} does not include the plugin EfficientNMS_TRT; only "
+                f"{' and '.join(one.title for one in able)} {'do' if len(able) > 1 else 'does'}.",
+                hint=f"Use --nms, which does not require a plugin, or --target {' or '.join(one.name for one in able)}.",
             )
         if nms.kind == "onnx" and not target.onnx_nms:
             raise UsageError(
                 f"--nms onnx: {target.title} has no kernel for NonMaxSuppression.",
-                hint="Use --nms, which consists of other operators.",
+                hint="Use --nms, which uses only supported operators.",
             )
 
 

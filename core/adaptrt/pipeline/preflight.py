@@ -72,8 +72,8 @@ def require_options_taken(request: Request, backends: Sequence[Backend]) -> None
             able = sorted((one for one in BACKENDS.all() if name in build_options_of(one)), key=lambda one: one.title)
             instead = " or ".join(f"{one.title} (--to {one.suffixes[0].split('.')[1]})" for one in able)
             raise UsageError(
-                f"{titles} {'has' if len(backends) == 1 else 'have'} no build option {FLAGS[name]}.",
-                hint=f"Leave it out, or build with {instead}. Build options here: {known or 'none'}.",
+                f"{titles} {'does' if len(backends) == 1 else 'do'} not support {FLAGS[name]}.",
+                hint=f"Remove it, or build with {instead}. Supported build options: {known or 'none'}.",
             )
 
 

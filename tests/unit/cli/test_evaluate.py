@@ -36,7 +36,7 @@ def test_a_table(converted: str, adaptrt: Callable[..., Any]) -> None:
     assert 0 <= float(onnx.split()[5]) < 1e-4
     assert eager.startswith("eager ")
     assert "100.00 %" in onnx
-    assert rest[-1] == "3 images of val, 2 at a time"
+    assert rest[-1] == "3 images of val, batch size 2"
 
 
 def test_json(converted: str, adaptrt: Callable[..., Any]) -> None:

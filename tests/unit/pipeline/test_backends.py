@@ -112,7 +112,7 @@ def test_an_option_that_no_backend_reads_is_refused(copying: Copying, to: str, t
     with pytest.raises(UsageError, match=rf"{titles} not support --workspace") as caught:
         convert(to=to, build_options=BuildOptions(workspace=1 << 20))
     assert caught.value.hint == (
-        "Leave it out, or build with TensorRT (--to engine) or TensorRT-RTX (--to rtx). Build options here: none."
+        "Remove it, or build with TensorRT (--to engine) or TensorRT-RTX (--to rtx). Supported build options: none."
     )
     assert copying.requests == []
 

@@ -259,13 +259,13 @@ def test_why_there_is_no_reduced_graph() -> None:
 def test_stripped_and_unrunnable_engines_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = Artifact(name="x.engine", path=tmp_path / "x.engine", precision=FP32, backend=BACKENDS.find("tensorrt"))
     stripped = Request("a", "b", build=BuildOptions(strip_weights=True))
-    assert Runners().problem(engine, stripped) == "the plan holds no weights (--strip-weights)"
+    assert Runners().problem(engine, stripped) == "the plan contains no weights (--strip-weights)"
 
     def missing(*_: Any, **__: Any) -> None:
         raise DependencyError("TensorRT is not installed.")
 
     monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.TensorRTRunner", missing)
-    assert Runners().problem(engine, Request("a", "b")) == "it cannot run here: TensorRT is not installed."
+    assert Runners().problem(engine, Request("a", "b")) == "it cannot run on this machine: TensorRT is not installed."
 
 
 def test_configure_builder_in_the_build_process(tiny: str, install_extension: Install, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def _infer_shapes(model: ir.Model) -> str:
 
 
 def check_reduced(path: Path, spec: ModelSpec, targets: Sequence[Target], files: OnnxFiles) -> list[Finding]:
-    """What only the graph in its final precision shows: pixel coordinates in half."""
+    """Findings that only the reduced-precision graph can have: pixel coordinates in half precision."""
     if not pixel_outputs(spec):
         return []
     graph = graph_of(path, files)

@@ -1,4 +1,4 @@
-"""Operators that a target cannot take, in a table for each TensorRT (``Target.operator_table``).
+"""Operators that a target does not support, in a table for each TensorRT (``Target.operator_table``).
 
 8, 10 and 11: from the tables of supported operators of onnx-tensorrt for 8.5 with the changes of 8.6, and for 10.15, which
 also stands for 11. rtx: from running TensorRT-RTX 1.7.1, without a GPU: its parser was queried for every operator of ONNX, and

@@ -20,9 +20,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 FOREIGN = "Files that adaptrt did not write"
 
 EXAMPLES = (
-    ("adaptrt adopt yolo11n.onnx -o better.onnx", "a file of Ultralytics: everything is in its metadata"),
-    ("adaptrt adopt end2end.onnx -o better.onnx --names coco.txt", "a file of MMDeploy, with pipeline.json beside it"),
-    ("adaptrt adopt any.onnx -o better.onnx --decoder yolo --imgsz 640 --names coco.txt", "a file that says nothing"),
+    ("adaptrt adopt yolo11n.onnx -o better.onnx", "a file from Ultralytics, described by its metadata"),
+    (
+        "adaptrt adopt end2end.onnx -o better.onnx --names coco.txt",
+        "a file from MMDeploy, with pipeline.json next to it",
+    ),
+    ("adaptrt adopt any.onnx -o better.onnx --decoder yolo --imgsz 640 --names coco.txt", "a file without metadata"),
 )
 
 

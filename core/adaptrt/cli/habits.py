@@ -59,12 +59,15 @@ _SWITCHES: Mapping[str, tuple[str, str]] = {
     "half": ("--precision fp16", "not needed: float32 is the default"),
     "int8": ("--precision int8", "not needed: float32 is the default"),
     "dynamic": ("--dynamic batch,hw", "--dynamic none"),
-    "save_txt": ("--save-txt", "nothing: files are written only on request"),
-    "save_csv": ("--save-csv", "nothing: files are written only on request"),
-    "save_json": ("--save-json", "nothing: files are written only on request"),
-    "save_crop": ("--save-crop", "nothing: files are written only on request"),
-    "save_conf": ("nothing: the files of --save-txt hold the scores", "not supported: they always hold the scores"),
-    "simplify": ("nothing: it is the default", "--no-simplify"),
+    "save_txt": ("--save-txt", "not needed: files are written only on request"),
+    "save_csv": ("--save-csv", "not needed: files are written only on request"),
+    "save_json": ("--save-json", "not needed: files are written only on request"),
+    "save_crop": ("--save-crop", "not needed: files are written only on request"),
+    "save_conf": (
+        "not needed: the files of --save-txt contain the scores",
+        "not supported: they always contain the scores",
+    ),
+    "simplify": ("not needed: it is the default", "--no-simplify"),
 }
 
 

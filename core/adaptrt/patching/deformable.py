@@ -21,7 +21,7 @@ def deformable_attention(value: Tensor, sizes: Sequence[tuple[int, int]], locati
     """Samples of feature maps at ``locations``, weighted: float32 [B, Q, heads * d].
 
     ``value``: [B, S, heads, d], the cells of every level one after another, row by row. ``sizes``: rows and columns of each
-    level. ``locations``: [B, Q, heads, L * P, 2], x and y as parts of the sides, the points of a level together.
+    level. ``locations``: [B, Q, heads, L * P, 2], x and y as fractions of the sides, the points of a level together.
     ``weights``: [B, Q, heads, L * P]. Cells outside of a map are zero. The batch may be symbolic, all else is fixed.
     """
     cells, heads, width = (int(size) for size in value.shape[1:])

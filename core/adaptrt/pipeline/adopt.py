@@ -1,5 +1,5 @@
-"""A spec for model files that adaptrt did not write: from what the user says, Ultralytics' metadata, MMDeploy's files, or the
-outputs' names."""
+"""A spec for model files that adaptrt did not write: from the user's options, Ultralytics' metadata, MMDeploy's files, or
+output names."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def adopt_spec(
 ) -> tuple[ModelSpec, str]:
     """The spec of a file, and where its decoder comes from. The user's options take precedence over the file.
 
-    ``params`` are parameters of the decoder, ``deployed`` what MMDeploy's files beside it say. Raises a ``ModelError`` that says what is unknown, and a hint how to say it.
+    ``params`` are parameters of the decoder, ``deployed`` the content of MMDeploy's files next to it. Raises a ``ModelError`` that names what is unknown, with a hint on how to specify it.
     """
     known = recognize(outputs, metadata, deployed)
     if said.decoder is None and known.decoder is not None and known.source == MMDEPLOY and deployed is None:
@@ -113,7 +113,7 @@ def adopt_spec(
 def recognize(
     outputs: Sequence[TensorLike], metadata: Mapping[str, str], deployed: Deployed | None = None
 ) -> Recognized:
-    """What Ultralytics' metadata, MMDeploy's files, or the names of the outputs tell; empty if none does."""
+    """What Ultralytics' metadata, MMDeploy's files, or the output names define; empty if none is recognized."""
     from adaptrt.vision.decoders import mmdeploy, mmdeploy_masks
     from adaptrt.vision.decoders.efficient_nms import schema_of
 

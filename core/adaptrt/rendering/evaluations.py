@@ -12,14 +12,14 @@ IN_A_ROW = 6
 
 
 def evaluation_lines(evaluation: Evaluation) -> list[str]:
-    """A line for each backend: scores in percent, agreement with the first one, images a second.
+    """A line for each backend: scores in percent, agreement with the first one, images per second.
 
-    Scores beyond the first ``IN_A_ROW`` follow in tables of their own.
+    Scores beyond the first ``IN_A_ROW`` follow in separate tables.
     """
     everything = list(evaluation.results[0].scores)
     names, others = everything[:IN_A_ROW], everything[IN_A_ROW:]
     figures = list(dict.fromkeys(name for result in evaluation.results for name in result.figures))
-    head = ["backend", "file", *names, *figures, "agrees", "images/s", "model alone/s"]
+    head = ["backend", "file", *names, *figures, "agrees", "images/s", "model only/s"]
     rows = [
         [
             result.backend,

@@ -145,8 +145,8 @@ def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:
     resize = {
         "letterbox": f"letterbox, {'centered' if image.center else 'top left'}, padded with {'zeros' if image.pad is None else image.pad}",
         "stretch": "stretched",
-        "square": "cropped to the middle square",
-        "crop": f"cropped to the middle {image.crop_fraction:.3g}",
+        "square": "center crop to a square",
+        "crop": f"center crop {image.crop_fraction:.3g}",
     }[image.resize]
     values = f"x {number(image.scale)}"
     if any(image.mean) or any(side != 1 for side in image.std):

@@ -28,7 +28,7 @@ It raises ``ValueError`` with what is wrong with the line.
 
 
 def box_entry(values: Sequence[float], size: tuple[int, int], _document: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of cx cy w h, or of a polygon around the object, as parts of the sides."""
+    """A line of cx cy w h, or of a polygon around the object, relative to the image size."""
     height, width = size
     if len(values) == 4:
         x, y, w, h = values
@@ -38,7 +38,7 @@ def box_entry(values: Sequence[float], size: tuple[int, int], _document: Mapping
         xs, ys = [x * width for x in values[::2]], [y * height for y in values[1::2]]
         left, top, w, h = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
     else:
-        raise ValueError(f"{len(values)} numbers after the class are neither a box nor a polygon")
+        raise ValueError(f"{len(values)} numbers after the class do not form a box or a polygon")
     return {"bbox": [left, top, w, h], "area": w * h}
 
 
@@ -172,12 +172,12 @@ def label_lines(file: Path, names: Mapping[int, str]) -> Iterator[tuple[int, int
         if category not in names:
             raise _wrong(file, number, f"class {category} has no name")
         if not all(math.isfinite(value) and -1 <= value <= 2 for value in values):
-            raise _wrong(file, number, "coordinates must be parts of the sides, 0 to 1")
+            raise _wrong(file, number, "coordinates must be relative to the image size, 0 to 1")
         yield number, category, values
 
 
 def _wrong(file: Path, line: int, what: str) -> UsageError:
     return UsageError(
         f"{file.name}, line {line}: {what}.",
-        hint="A line is: class, then what the task records, as parts of the sides; adaptrt evaluate --help names it.",
+        hint="Expected: a class and the values of the task, relative to the image size. See adaptrt evaluate --help.",
     )

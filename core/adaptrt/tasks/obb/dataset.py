@@ -66,7 +66,7 @@ def read_rotated(data: Path, spec: ModelSpec, images: Path | None = None) -> Dat
 
 
 def _read_yaml(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
-    """The validation images of a ``data.yaml``; lines are a class and x and y of four corners, as parts of the sides."""
+    """The validation images of a ``data.yaml``; lines are a class and x and y of four corners, relative to the image size."""
     from adaptrt.vision.images import read_image
 
     described = read_description(data, images)
@@ -79,7 +79,7 @@ def _read_yaml(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         polygons, labels = [], []
         for line, category, values in label_lines(file, described.names) if file.is_file() else ():
             if len(values) != 8:
-                raise UsageError(f"{file}, line {line}, is not a class and four corners.", hint=f"It reads {LAYOUT}.")
+                raise UsageError(f"{file}, line {line}, is not a class and four corners.", hint=f"Expected: {LAYOUT}.")
             if category in classes:
                 polygons.append(np.reshape(values, (4, 2)) * [width, height])
                 labels.append(classes[category])
@@ -87,7 +87,7 @@ def _read_yaml(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         truth = RotatedTruth(corners, np.array(labels, np.int64), np.zeros(len(labels), np.bool_))
         examples.append(Example(path, truth))
     if not any(len(example.truth.labels) for example in examples):
-        raise UsageError(f"No image of {data.name} has a label file with objects.", hint=f"It reads {LAYOUT}.")
+        raise UsageError(f"No image of {data.name} has a label file with objects.", hint=f"Expected: {LAYOUT}.")
     return Dataset(tuple(examples), tuple(notes))
 
 

@@ -74,7 +74,7 @@ class MaskScoring(Scoring["Segments"]):
 
 
 def polygon_entry(values: Sequence[float], size: tuple[int, int], document: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of x and y of the points of a polygon, as parts of the sides."""
+    """A line of x and y of the points of a polygon, relative to the image size."""
     if len(values) < 6 or len(values) % 2:
         raise ValueError(f"{len(values)} numbers after the class are not a polygon of at least three points")
     height, width = size

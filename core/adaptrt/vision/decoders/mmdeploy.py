@@ -31,7 +31,7 @@ OUTPUTS = ("dets", "labels")
 class MmdeployParams(EfficientNmsParams):
     """Selection of the detections that the graph returns.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; one below the graph's own adds nothing
+    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; a value below the graph's own has no effect
     - ``iou``: always ``null``, since NMS is in the graph
     - ``max_det``: the most detections in one image
     - ``agnostic``: has no effect, since NMS is in the graph

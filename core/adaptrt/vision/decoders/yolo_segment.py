@@ -44,7 +44,7 @@ class SegmentParams(RowParams):
     - ``agnostic``: objects of different classes suppress each other too
     - ``classes``: only these classes, by number or label; all if not given
     - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
-      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which needs no NMS: ``iou`` is ``null``
+      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which does not require NMS: ``iou`` is ``null``
     - ``enlarge``: how masks get the size of the image: ``logits``, as in the package ultralytics, interpolates sums of
       prototypes; ``probabilities``, as in the classic YOLOv5 repository, interpolates their sigmoid, and cuts the padding at
       whole pixels of the prototypes, so that outlines differ by up to such a pixel

@@ -188,7 +188,7 @@ def test_the_cache_repeats_a_run_exactly_and_names_what_is_stale(source: Path, t
     ]
     assert cache.read_bytes() != kept
     _, other = quantized(source, cache=cache, data=data_of(some(64), digest="b"), method="percentile")
-    assert "another method" in other.warnings[0]
+    assert "different method" in other.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_graphs_that_cannot_be_quantized(source: Path, tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="has opset 12"):
         quantized(write_convnet(tmp_path / "old.onnx", opset=12))
     with pytest.raises(
-        GraphError, match="has no layer to compute in int8 .0 layers in int8, float: 3 asked for, 1 output layers"
+        GraphError, match="has no layer to compute in int8 .0 layers in int8, float: 3 requested, 1 output layers"
     ):
         quantized(source, keep_fp32=("stem|body|mixer",))
     with pytest.raises(GraphError, match="is not finite on calibration batch 2"):

@@ -53,12 +53,20 @@ def _exporters(ctx: Conversion, model: nn.Module, spec: ModelSpec) -> list[tuple
     """What to try, in order, with the opset of each."""
     request, target = ctx.request, target_of(ctx.request)
     first = choose_exporter(request.exporter, spec, target)
+    if request.exporter == "auto" and first == "dynamo" and _unrolls(model, spec):
+        first = "torchscript"
     order = [(first, choose_opset(request.opset, first, target))]
     other: Exporter = "dynamo" if first == "torchscript" else "torchscript"
     if request.exporter == "auto" and (other == "torchscript" or takes_dynamo(model)):
         with suppress(UsageError):  # it does not write the opset that was asked for
             order.append((other, choose_opset(request.opset, other, target)))
     return order
+
+
+def _unrolls(model: nn.Module, spec: ModelSpec) -> bool:
+    """Whether dynamo would unroll a recurrent layer over an axis of unknown length, which it rejects after minutes."""
+    dynamic = any(dim.dynamic for tensor in spec.inputs for dim in tensor.dims[1:])
+    return dynamic and any(isinstance(module, nn.RNNBase) for module in model.modules())
 
 
 def _attempt(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.evaluation.request import EvaluationRequest
+from adaptrt.pipeline.beside import report_of
 from adaptrt.pipeline.load import Model, load
-from adaptrt.pipeline.reference import Origin, load_reference, report_of
+from adaptrt.pipeline.reference import Origin, load_reference
 from adaptrt.specs.backends import BACKENDS, ChecksRuntime, runs_on
 from adaptrt.store.model_files import require_backend, require_model_file
 

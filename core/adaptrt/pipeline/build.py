@@ -81,6 +81,8 @@ class BuildJob:
         builds = Builds(self.job)
         builds.build(reduced, float32, spec)
         builds.add_files(float32)
+        if not self.job.files:
+            raise self.nothing_changes(source)
         self.job.finish()
 
     def require_quantizable(self, source: Path) -> None:
@@ -128,7 +130,10 @@ class BuildJob:
             )
         ):
             return
-        raise UsageError(
+        raise self.nothing_changes(source)
+
+    def nothing_changes(self, source: Path) -> UsageError:
+        return UsageError(
             f"{source.name} is already in {self.job.precision.onnx_type}, so --precision {self.job.precision.name} has no effect, "
             "and no engine can be built here.",
             hint="Build it on a machine with TensorRT (see adaptrt doctor), or start from the float32 file.",

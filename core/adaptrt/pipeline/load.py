@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from adaptrt.errors import AdaptrtError, ModelError, UsageError
 from adaptrt.options import fill_options, no_option, takes_option
+from adaptrt.pipeline.beside import mismatch
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
@@ -166,7 +167,7 @@ def load(
         runner.close()
         raise
     model = Model(runner, spec, path, plugins_file=Path(plugins_file) if plugins_file else None)
-    model.warnings += [*runner.warnings, *note]
+    model.warnings += [*runner.warnings, *note, *filter(None, [mismatch(path)])]
     return model
 
 

@@ -13,14 +13,11 @@ from typing import Any
 from adaptrt.errors import ModelError, UsageError, printable
 from adaptrt.options import takes_option
 from adaptrt.pipeline.adapter_session import AdapterSession
+from adaptrt.pipeline.beside import SUFFIX, report_of
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.selected import is_selected
-from adaptrt.report import Report
 from adaptrt.request import Request, ShapeRequest
-from adaptrt.store.hashing import file_sha256
-
-SUFFIX = ".report.json"
 
 
 @dataclass(frozen=True)
@@ -36,31 +33,6 @@ class Origin:
     weights: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     trust_checkpoint: bool = False
-
-
-def report_of(path: Path) -> Report | None:
-    """The report of the conversion that wrote this file; ``None`` if it is not next to the file.
-
-    Raises a ``ModelError`` if the report describes a different file.
-    """
-    stem = path.name
-    while "." in stem:
-        stem = stem.rpartition(".")[0]
-        candidate = path.with_name(stem + SUFFIX)
-        if candidate.is_file():
-            report = Report.from_json(candidate.read_bytes())
-            _require_described(report, candidate, path)
-            return report
-    return None
-
-
-def _require_described(report: Report, beside: Path, path: Path) -> None:
-    hashes = [record.sha256 for record in report.files.values() if Path(record.path).name == path.name]
-    if hashes and path.is_file() and file_sha256(path) not in hashes:
-        raise ModelError(
-            f"{beside.name} describes a different {path.name}: one of the two was changed or replaced.",
-            hint="Convert the model again, or restore the file that belongs to the report.",
-        )
 
 
 def split_params(

@@ -14,6 +14,7 @@ from adaptrt import BuildOptions, CalibrationRequest, LabeledData, Report
 from adaptrt.cli.convert import convert
 from adaptrt.cli.request import request_from_flags
 from adaptrt.conversion_file import conversion_text
+from adaptrt.errors import UsageError
 from adaptrt.request import NmsRequest, Request, ShapeRequest
 from adaptrt.specs import Dim, parse_shape
 
@@ -114,7 +115,9 @@ requests = st.builds(
     precision=st.sampled_from(["fp32", "fp16", "int8"]),
     to=st.sampled_from([(), ("onnx",), ("onnx", "engine")]),
     keep_fp32=st.lists(plain, max_size=2).map(tuple),
-    options=st.dictionaries(plain.map(lambda key: key.replace("=", "")), texts.map(str.strip), max_size=3),
+    options=st.dictionaries(
+        plain.map(lambda key: key.replace("=", "")), texts.map(str.strip).filter(lambda text: text.strip("./")), max_size=3
+    ),
     nms=st.none() | st.builds(NmsRequest, rounds=st.integers(1, 99), multi_label=st.booleans()),
     build=st.builds(
         BuildOptions,
@@ -134,7 +137,32 @@ requests = st.builds(
 @given(requests)
 def test_what_is_written_is_what_was_requested(tmp_path_factory: pytest.TempPathFactory, request_: Request) -> None:
     path = tmp_path_factory.mktemp("config") / "conversion.toml"
-    assert requested(path, conversion_text(request_, {}, 0, "")) == request_
+    libraries = [word for library in request_.build.plugin_libs for word in ("--plugin-lib", library)]
+    assert requested(path, conversion_text(request_, {}, 0, ""), *libraries) == request_
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('source = "shop.models:build"', ["shop.models:build"]),
+        ('source = "config.py"', ["config.py"]),
+        ('plugins = "plugins.toml"', ["--plugins", "plugins.toml"]),
+        ('plugin-lib = ["a.so", "b.so"]', ["--plugin-lib=a.so", "--plugin-lib", "b.so"]),
+        ('ort-custom-ops = ["ops.so"]', ["--ort-custom-ops", "ops.so"]),
+        ('[set]\nrepo = "checkout"', ["--set", "repo=checkout"]),
+    ],
+)
+def test_code_that_only_the_file_names_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("checkout").mkdir()
+    path = tmp_path / "conversion.toml"
+    source = [] if text.startswith("source") else ["best.pt"]
+    with pytest.raises(UsageError, match="names code") as caught:
+        requested(path, text, *source)
+    assert words[-1] in str(caught.value.hint) or words[0].partition("=")[2] in str(caught.value.hint)
+    assert requested(path, text, *source, *words).source
 
 
 def test_a_switch_can_be_turned_off_on_the_command_line(tmp_path: Path) -> None:

@@ -112,6 +112,74 @@ def test_a_single_image_can_be_given_a_name(adaptrt: Any, converted: Converted, 
     assert Path("sub/found.jpg").is_file()
 
 
+def four_bands(path: Path) -> Path:
+    """A classifier of images with four bands: the mean of each band decides."""
+    onnx = pytest.importorskip("onnx", reason="makes a graph")
+    from adaptrt import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputGroup, OutputSpec
+    from adaptrt.specs import METADATA_KEY
+
+    helper = onnx.helper
+    spec = ModelSpec(
+        (InputSpec.image(8, 8, channels=4, batch=Dim(1, 1, 4, "batch")),),
+        (OutputSpec("scores", ("batch", 4), groups=(OutputGroup("scores", "scores"),)),),
+        task="classify",
+        image=ImageTransform(resize="stretch"),
+        decoder=DecoderSpec("classify", {"top_k": 1}),
+        labels=("blue", "green", "red", "infrared"),
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("GlobalAveragePool", ["images"], ["pool"]),
+            helper.make_node("Flatten", ["pool"], ["flat"]),
+            helper.make_node("Softmax", ["flat"], ["scores"]),
+        ],
+        "bands",
+        [helper.make_tensor_value_info("images", 1, ["batch", 4, 8, 8])],
+        [helper.make_tensor_value_info("scores", 1, ["batch", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.save(model, str(path))
+    return path
+
+
+def test_images_of_four_bands(adaptrt: Any) -> None:
+    import cv2
+
+    model = four_bands(Path("bands.onnx"))
+    pixels = np.zeros((6, 9, 4), np.uint8)
+    pixels[..., 3] = 200
+    np.save("bands.npy", pixels)
+    assert cv2.imwritemulti("bands.tif", [pixels[..., band] for band in range(4)])
+    cv2.imwrite("three.png", pixels[..., :3])
+    for name in ("bands.npy", "bands.tif"):
+        result = adaptrt("predict", model, name, "--json")
+        assert result.code == 0, result.err
+        assert "infrared" in str(result.json["images"][0])
+    result = adaptrt("predict", model, "bands.npy", "bands.tif", "-o", "found")
+    assert result.code == 0, result.err
+    assert len(list(Path("found").iterdir())) == 2
+    refused = adaptrt("predict", model, "three.png")
+    assert refused.code == 4
+    assert "The model takes images of 4 channels" in refused.err
+
+
+def test_a_file_that_its_report_does_not_describe(adaptrt: Any) -> None:
+    """A run that was killed between two renames leaves a new file beside the old report."""
+    from adaptrt.report import FileRecord, Report
+    from adaptrt.store.hashing import file_sha256
+
+    model = four_bands(Path("bands.onnx"))
+    np.save("bands.npy", np.full((6, 9, 4), 9, np.uint8))
+    report = Report("tiny", "best.pt", "adaptrt convert best.pt")
+    for digest, warned in ((file_sha256(model), False), ("0" * 64, True)):
+        report.files["onnx"] = FileRecord(str(model), 3, digest)
+        Path("bands.report.json").write_text(report.to_json())
+        result = adaptrt("predict", model, "bands.npy", "--json")
+        assert result.code == 0, result.err
+        assert ("Warning: bands.report.json describes a different bands.onnx" in result.err) is warned
+
+
 def test_one_name_for_two_images_is_refused(adaptrt: Any, converted: Converted, image: Path) -> None:
     other = image.with_name("other.png")
     other.write_bytes(image.read_bytes())

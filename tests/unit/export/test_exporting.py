@@ -184,3 +184,21 @@ def test_forms_and_their_opsets(
         with pytest.raises(ExportError, match=said) as caught:
             require_valid(model, path, Request("net", "torch"), generation_of(target))
         assert hints.get(target, "") in (caught.value.hint or "")
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(3, 4, bidirectional=True, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        return self.rnn(x.mean(2).transpose(1, 2))[0]
+
+
+def test_recurrent_layers_over_a_dynamic_length_go_to_torchscript_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dynamo unrolls them, with symbols for each step: it fails after minutes."""
+    seen = failing(set(), monkeypatch)
+    export(conversion(tmp_path), Recurrent())
+    assert seen == ["torchscript"]

@@ -12,7 +12,7 @@ onnx = pytest.importorskip("onnx", reason="needs onnx")
 from small_graphs import write_graph  # noqa: E402
 
 import adaptrt  # noqa: E402
-from adaptrt.errors import ModelError  # noqa: E402
+from adaptrt.errors import ModelError, UsageError  # noqa: E402
 
 
 def build(path: Path, **options: Any) -> adaptrt.Report:
@@ -77,3 +77,27 @@ def test_nan_in_the_file_itself_ends_the_build(tmp_path: Path) -> None:
     path = graph(tmp_path / "nan.onnx", node("Mul", "x", "w"), w=[1, float("nan"), 1, 1])
     with pytest.raises(ModelError, match="The ONNX file itself returns NaN in output 'y'"):
         build(path, verify="quick", **SHAPE)
+
+
+def half(path: Path) -> Path:
+    """``x`` [B, 4] to ``y``, weights, inputs and outputs in half precision."""
+    import numpy as np
+
+    helper = onnx.helper
+    made = helper.make_graph(
+        [node("Mul", "x", "w")],
+        "net",
+        [helper.make_tensor_value_info("x", 10, ["B", 4])],
+        [helper.make_tensor_value_info("y", 10, ["B", 4])],
+        [onnx.numpy_helper.from_array(np.float16([1, 2, 3, 4]), "w")],
+    )
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
+    return path
+
+
+def test_a_file_in_half_precision_is_not_reduced_again(tmp_path: Path) -> None:
+    """It exited with 0, and had written and compared nothing."""
+    path = half(tmp_path / "half.onnx")
+    with pytest.raises(UsageError, match="is already in float16, so --precision fp16 has no effect"):
+        build(path, verify="quick", **SHAPE)
+    assert sorted(file.name for file in tmp_path.glob("half*")) == ["half.onnx"]

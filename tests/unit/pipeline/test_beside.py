@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adaptrt.errors import ModelError
-from adaptrt.pipeline.reference import report_of
+from adaptrt.pipeline.beside import report_of
 from adaptrt.report import FileRecord, Report
 from adaptrt.store.hashing import file_sha256
 

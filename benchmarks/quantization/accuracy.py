@@ -82,7 +82,7 @@ def measure(model: Model, folder: Path, calib: int, images: int, methods: list[s
             "scores": loss.reason,
             "agreement": {check.name: round(check.value, 4) for check in others if check.kind == "metric"},
             "distances": {check.name: round(check.value, 4) for check in others if check.kind != "metric"},
-            "note": next(note for note in report.notes if note.startswith("int8: ")),
+            "notes": [note.replace(str(folder), "") for note in report.notes],
             "seconds": round(time.perf_counter() - started, 1),
         }
         table(("method", "loss (points)"), [(name, row["loss"]) for name, row in rows.items()])

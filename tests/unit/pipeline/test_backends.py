@@ -106,7 +106,7 @@ def test_a_record_that_is_not_data_names_its_backend(copying: Copying, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("to", "titles"), [("copying", "Copying does"), ("onnx", "ONNX Runtime does"), ("onnx,copying", "Copying has")]
+    ("to", "titles"), [("copying", "Copying does"), ("onnx", "ONNX Runtime does"), ("onnx,copying", "Copying does")]
 )
 def test_an_option_that_no_backend_reads_is_refused(copying: Copying, to: str, titles: str) -> None:
     with pytest.raises(UsageError, match=rf"{titles} not support --workspace") as caught:

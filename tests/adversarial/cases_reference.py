@@ -138,7 +138,7 @@ CASES = (
     Case(
         name="after-50-calls", what="The model behaves differently after 50 calls",
         wrong=module(turns_after_50_calls, linear=lambda: nn.Linear(6, 4), calls=0),
-        right=LINEAR, missing="forward() modifies attribute `calls`",
+        right=LINEAR, missing=r"forward\(\) modifies attribute `calls`",
     ),
     Case(
         name="input-clamped", what="forward clamps its input in place, hidden from autograd",

@@ -67,9 +67,10 @@ def convert(
     ``UsageError`` lists them and nothing is converted.
     ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are those of
     the adapter and the decoder (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` also writes the
-    report as a page; ``nms`` appends NMS to the graph (``True``, a kind as for ``--nms``, or a ``NmsRequest``). For int8,
-    ``calib`` names images to quantize with, or is a ``CalibrationRequest``; ``data`` names labeled images to score the result
-    on, or is ``LabeledData``. Values are written as for ``adaptrt convert``. Raises an ``AdaptrtError``; its ``report`` holds the results up to the failure.
+    report as an HTML page; ``nms`` appends NMS to the graph (``True``, a kind as for ``--nms``, or an ``NmsRequest``). For
+    int8, ``calib`` names images to quantize with, or is a ``CalibrationRequest``; ``data`` names labeled images to score the
+    result on, or is ``LabeledData``. Values have the same form as for ``adaptrt convert``. Raises an ``AdaptrtError``, whose
+    ``report`` has the results up to the failure.
     """
     from adaptrt.python_command import python_command
     from adaptrt.request import Request

@@ -147,7 +147,7 @@ def printable(text: str) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint with the closest known name, else with the known names, shortened if there are many."""
+    """A hint with the closest known name or, if none is close, with the known names (shortened if there are many)."""
     known = sorted(known)
     if not known:
         return "No names are available."

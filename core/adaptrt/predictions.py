@@ -28,7 +28,7 @@ class ImageMeta:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Objects found in one image, best score first.
+    """Objects found in one image, sorted by descending score.
 
     ``boxes``: float32 [N, 4], x1 y1 x2 y2, pixels of the original image. ``scores``: float32 [N]. ``labels``: int64 [N].
     """
@@ -57,9 +57,9 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """The pixels of one object: a bitmap as large as its box.
+    """The pixels of one object: a bitmap of the size of its box.
 
-    ``bitmap``: bool [h, w]. ``left``, ``top``: where its upper left pixel lies in the original image.
+    ``bitmap``: bool [h, w]. ``left``, ``top``: position of its upper left pixel in the original image.
     """
 
     bitmap: NDArray[np.bool_]
@@ -83,9 +83,9 @@ class Mask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segments(Detections):
-    """Objects with their pixels, best score first.
+    """Objects with instance masks, sorted by descending score.
 
-    ``masks``: one for each, inside of its box. ``size``: height and width of the original image, pixels.
+    ``masks``: one for each object, inside its box. ``size``: height and width of the original image, in pixels.
     """
 
     masks: tuple[Mask, ...] = ()
@@ -97,10 +97,10 @@ class Segments(Detections):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Poses(Detections):
-    """Objects with keypoints, best score first.
+    """Objects with keypoints, sorted by descending score.
 
-    ``keypoints``: float32 [N, K, 3], x and y in pixels of the original image, and the confidence that the point is
-    visible, 0 to 1 (1 if the model does not predict it). ``skeleton``: pairs of keypoints that are connected by a line.
+    ``keypoints``: float32 [N, K, 3], x and y in pixels of the original image, and the visibility, 0 to 1 (1 if the model
+    does not provide it). ``skeleton``: pairs of keypoints that are connected by lines.
     """
 
     keypoints: NDArray[np.float32] | None = None
@@ -119,7 +119,7 @@ class Poses(Detections):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RotatedDetections(Detections):
-    """Objects in rotated boxes, best score first.
+    """Objects in rotated boxes, sorted by descending score.
 
     ``rotated``: float32 [N, 5], center x and y, width, height in pixels of the original image, and the angle in radians
     from the x axis to the width, clockwise in the image. ``boxes`` are the upright boxes around them, clipped to the image.
@@ -143,7 +143,7 @@ class RotatedDetections(Detections):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classification:
-    """The classes of one image, most likely first. ``scores``: float32 [K]. ``labels``: int64 [K]."""
+    """The classes of one image, sorted by descending score. ``scores``: float32 [K]. ``labels``: int64 [K]."""
 
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]

@@ -45,9 +45,9 @@ class Check:
     ``kind``: ``samples`` each alone, samples in a ``batch``, the reduced-precision ``file`` itself in ONNX Runtime, or a
     ``metric``. ``artifact`` names the file that was compared where a link has several.
 
-    Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that comes nearest to its
-    own, ``allows`` is the largest change of any element that would still pass. ``widened`` is the factor by which the limits
-    were multiplied because the model's own rounding errors exceed them (1: not widened).
+    Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that is closest to its
+    limit; ``allows`` is the largest difference of any element that would still pass. ``widened`` is the factor by which the
+    limits were multiplied because the model's own rounding errors exceed them (1: not widened).
     ``detail`` describes the difference if a check fails.
     """
 
@@ -165,8 +165,8 @@ class FileRecord:
 
 @dataclass
 class Exercise:
-    """How far an output (or a group of one) varies over the samples: ``ratio`` is its largest variation over what is
-    accepted as equal. An output that does not vary would also match a constant."""
+    """How much an output (or a group of it) varies over the samples: ``ratio`` is its largest variation divided by its
+    limit. An output that does not vary would agree with any constant."""
 
     name: str
     ratio: float
@@ -196,7 +196,9 @@ class ArtifactRecord:
 
 @dataclass
 class SourceLocation:
-    """A line of Python, and how many nodes it made; ``file`` is below site-packages or the folder of the conversion."""
+    """A line of Python, and the number of nodes it created; ``file`` is relative to site-packages or to the folder of the
+    conversion.
+    """
 
     file: str
     line: int

@@ -193,10 +193,10 @@ def nearest_shape(spec: ModelSpec) -> str:
 class NmsRequest:
     """NMS inside the graph.
 
-    ``kind``: ``cluster`` (ordinary operators, for every runtime), ``onnx`` (NonMaxSuppression) or ``efficient`` (TensorRT's
-    plugin). The ``candidates`` highest-scoring boxes enter NMS. ``schema``: ``converged`` adds the output
+    ``kind``: ``cluster`` (standard operators, for every runtime), ``onnx`` (NonMaxSuppression) or ``efficient`` (TensorRT's
+    plugin). ``candidates``: number of highest-scoring boxes that enter NMS. ``schema``: ``converged`` adds the output
     ``nms_converged`` to the four of EfficientNMS, ``efficient`` does not. ``multi_label``: a box may have several classes.
-    The limits are the decoder's: ``conf``, ``iou``, ``max_det``, ``agnostic``, ``classes``.
+    Thresholds are the decoder's parameters: ``conf``, ``iou``, ``max_det``, ``agnostic``, ``classes``.
     """
 
     kind: NmsKind = "cluster"
@@ -312,8 +312,8 @@ class Conversion:
     ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is
     expressed in a reduced-precision graph; if not, it is a build option of the backend. ``samples``: the inputs that the
     result is compared on, by name; real images if there is an ``--image``; available from ``export_onnx`` on.
-    ``failed_exporters``: exporters that ``auto`` has tried without success. ``integers``: by integer input, the lowest and highest
-    value that the model accepts, found by trial in the reference stage.
+    ``failed_exporters``: exporters that ``auto`` tried without success. ``integers``: the lowest and highest value that the
+    model accepts, for each integer input, determined in the reference stage.
     ``calibration``: preprocessed inputs to measure activation ranges on, if ``--calib`` names some.
     ``onnx`` reads and hashes each ONNX file of this conversion once: ``ctx.onnx.outline(path)``.
     """

@@ -176,7 +176,7 @@ CASES = (
         fault=lambda model: append_node(model, 0, "Xor", True), error=LINK_2,
     ),
     Case(
-        name="scores-beside-pixels", what="Scores off by 0.02 stand beside boxes in pixels, and nothing names the groups",
+        name="scores-beside-pixels", what="Scores are off by 0.02 in an output that also has boxes in pixels, without groups",
         wrong=module(raw_detections, **CONV), shapes=IMAGE, options={"image": "none"},
         fault=lambda model: append_node(model, 0, "Add", SCORES), error=LINK_2,
     ),
@@ -198,7 +198,7 @@ CASES = (
         wrong=module(lambda self, x: self.linear(0 * x), linear=lambda: nn.Linear(6, 4)), right=LINEAR, missing="does not vary enough",
     ),
     Case(
-        name="constant-scores", what="Boxes move, and all scores are 0.25 whatever the input",
+        name="constant-scores", what="Boxes vary with the input, but all scores are always 0.25",
         wrong=module(constant_scores, **CONV), right=module(raw_detections, **CONV), shapes=IMAGE, options={"image": "none"},
         missing="does not vary enough",
     ),

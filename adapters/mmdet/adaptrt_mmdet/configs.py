@@ -102,7 +102,7 @@ def importable(folder: Path | None) -> contextlib.AbstractContextManager[None]:
 
 
 def deepest_cause(error: BaseException) -> BaseException:
-    """What happened first: mmengine wraps it more than once, with advice that need not fit."""
+    """The original exception: mmengine wraps it several times, with advice that may be wrong."""
     seen = {id(error)}
     while (cause := error.__cause__ or error.__context__) is not None and id(cause) not in seen:
         error = cause
@@ -111,7 +111,7 @@ def deepest_cause(error: BaseException) -> BaseException:
 
 
 def executed_config(source: str) -> Path | None:
-    """The Python file that reading this config executes, where it is the user's own and not one of mmdet's."""
+    """The Python file that reading this config executes, if it is the user's own and not one of mmdet's."""
     if is_checkpoint_name(source):
         return None
     path = find_config(source)

@@ -66,9 +66,9 @@ def classic_spec(ctx: Conversion, model: ClassicModel | OriginalClassic) -> Mode
 
 
 def classic_patches(model: ClassicModel | OriginalClassic, spec: ModelSpec) -> list[Patch]:
-    """Our own head follows the export rules; all it has to know is whether height and width stay open.
+    """The rebuilt head follows the export rules; it only needs to know whether height and width are dynamic.
 
-    The repository's own head keeps the grid of the last size, so that its sizes are fixed.
+    The repository's own head keeps the grid of the last size, so its sizes are fixed.
     """
     if not isinstance(model, ClassicModel):
         if spec.dynamic_size:
@@ -81,9 +81,9 @@ def classic_patches(model: ClassicModel | OriginalClassic, spec: ModelSpec) -> l
     if model.head is None:
         return []
     if spec.dynamic_size:
-        values, reason = {"dynamic": True}, "the grid follows the size of the input inside the graph"
+        values, reason = {"dynamic": True}, "the grid is computed from the input size inside the graph"
     else:
-        values, reason = model.head.constants(*spec.image_size), "the grid of a fixed size is a constant"
+        values, reason = model.head.constants(*spec.image_size), "for a fixed input size, the grid is a constant"
     return [
         SwitchPatch(
             target="adaptrt_ultralytics.classic.head:AnchorDetect",

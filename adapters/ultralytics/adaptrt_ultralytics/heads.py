@@ -1,4 +1,4 @@
-"""What the last layer of a network of the package says: its task, its outputs, and what decodes them."""
+"""Task, outputs and decoder of a network of the package, determined by its last layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """``task`` is Ultralytics' word and ours, ``model`` its class, ``decoder`` ours for rows that need NMS."""
+    """``task`` is the name in Ultralytics and in adaptrt, ``model`` Ultralytics' class, ``decoder`` the decoder before NMS."""
 
     task: str
     model: type[nn.Module]
@@ -46,14 +46,14 @@ def kind_of(head: nn.Module) -> Kind | None:
 
 
 def is_end_to_end(head: nn.Module) -> bool:
-    """Whether the output needs no NMS: rows of corners, score and class, the best first."""
+    """Whether the output needs no NMS: rows of corners, score and class, sorted by score."""
     return bool(getattr(head, "end2end", False))
 
 
 def choose_branch(network: Any, end2end: bool | None) -> None:
-    """Take the end-to-end branch of the head where there is one, unless ``end2end`` is false.
+    """Select the end-to-end branch of the head if it has one, unless ``end2end`` is false.
 
-    Ultralytics decides at every call (``nms=False``) and records nothing. A ``UsageError`` if there is no such branch.
+    Ultralytics decides in each call (``nms=False``) and records nothing. Raises a ``UsageError`` if the branch is missing.
     """
     head = network.model[-1]
     there = getattr(head, "one2one_cv2", None) is not None
@@ -65,14 +65,14 @@ def choose_branch(network: Any, end2end: bool | None) -> None:
     if there:
         if end2end is False and head.cv2 is None:
             raise UsageError(
-                "end2end=false: this checkpoint was fused and kept only its end-to-end branch.",
+                "end2end=false: this checkpoint was fused and contains only its end-to-end branch.",
                 hint="Remove the option.",
             )
         head.end2end = end2end is not False
 
 
 def extras_of(head: Any) -> int:
-    """How many numbers the task adds to each box."""
+    """The number of values that the task adds to each box."""
     kind = kind_of(head)
     if kind is None:
         return 0
@@ -90,7 +90,7 @@ def outputs_of(head: Any, classes: int) -> tuple[OutputSpec, ...]:
     if kind.task == "classify":
         return (OutputSpec("output0", groups=(OutputGroup("probabilities", "scores"),)),)
     if kind.decoder == "rtdetr":
-        exact = Tolerance(1e-4, reason="1e-4 of a side: far below what an IoU resolves")
+        exact = Tolerance(1e-4, reason="1e-4 of a side: too small to affect an IoU")
         boxes = OutputGroup("boxes", "values", 2, 0, 4, tolerances={"fp32": exact}, rank_sensitive=True)
         return (OutputSpec("output0", groups=(boxes, *_ranked(classes))),)
     extras = extras_of(head)
@@ -112,9 +112,11 @@ def _pixels(name: str, axis: int, start: int, stop: int, *, ranked: bool = False
 
 
 def _ranked(classes: int) -> tuple[OutputGroup, OutputGroup]:
-    """Score and class of rows in the order of their scores: where two are nearly equal, they may change places."""
-    ties = Tolerance(float(classes), reason="two rows with nearly the same score may change places; link 5 counts them")
-    same = Tolerance(0.0, reason="the same class")
+    """Score and class of rows that are sorted by score: two rows with nearly equal scores may swap."""
+    ties = Tolerance(
+        float(classes), reason="two rows with nearly equal scores may swap; link 5 compares the detections"
+    )
+    same = Tolerance(0.0, reason="same class")
     labels = {"fp32": same, **dict.fromkeys(("tf32", "fp16", "bf16", "int8"), ties)}
     return (
         OutputGroup("scores", "scores", 2, 4, 5, rank_sensitive=True),
@@ -130,7 +132,7 @@ def _extra_groups(head: Any, axis: int, start: int, extras: int, *, ranked: bool
     if kind.task == "segment":
         return [OutputGroup("coefficients", "values", axis, start, start + extras, rank_sensitive=ranked)]
     if kind.task == "obb":
-        exact = Tolerance(1e-3, reason="radians: a thousandth moves the end of a side of 600 pixels by a third of one")
+        exact = Tolerance(1e-3, reason="radians: 0.001 moves the end of a side of 600 pixels by 0.3 pixels")
         return [
             OutputGroup("angles", "values", axis, start, start + 1, tolerances={"fp32": exact}, rank_sensitive=ranked)
         ]
@@ -138,7 +140,7 @@ def _extra_groups(head: Any, axis: int, start: int, extras: int, *, ranked: bool
 
 
 def decoder_of(network: Any) -> DecoderSpec:
-    """Our decoder, with what it has to know of this network."""
+    """The decoder, with its parameters for this network."""
     head = network.model[-1]
     kind = kind_of(head)
     assert kind is not None
@@ -157,7 +159,7 @@ def decoder_of(network: Any) -> DecoderSpec:
 
 
 def skeleton_of(network: Any, keypoints: int) -> tuple[tuple[int, int], ...]:
-    """Pairs of keypoints to join: those that the config names, a person's where there are 17, else none."""
+    """Pairs of connected keypoints: those in the config, those of a person if there are 17, else none."""
     named = network.yaml.get("skeleton") if isinstance(getattr(network, "yaml", None), dict) else None
     if isinstance(named, (list, tuple)) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in named):
         pairs = tuple((int(first), int(second)) for first, second in named)
@@ -167,7 +169,7 @@ def skeleton_of(network: Any, keypoints: int) -> tuple[tuple[int, int], ...]:
 
 
 def transform_of(network: Any, stride: int) -> ImageTransform:
-    """How Ultralytics' predictor for this head prepares images, at a fixed size."""
+    """The preprocessing of Ultralytics' predictor for this head, at a fixed size."""
     kind = kind_of(network.model[-1])
     assert kind is not None
     if kind.task == "classify":
@@ -176,7 +178,7 @@ def transform_of(network: Any, stride: int) -> ImageTransform:
 
 
 def expected_shape(head: Any, cells: int) -> list[int]:
-    """Of ``output0`` for one image whose levels have so many cells."""
+    """The shape of ``output0`` for one image, given the number of cells of all levels."""
     kind = kind_of(head)
     assert kind is not None
     if kind.task == "classify":
@@ -190,7 +192,7 @@ def expected_shape(head: Any, cells: int) -> list[int]:
 
 
 def decoded(outputs: Any) -> Any:
-    """What a network gives in eval, or with its export switch on, without the raw predictions beside it.
+    """The output of a network in eval mode, or with its export switch on, without the raw predictions.
 
     One tensor, or rows and prototypes.
     """
@@ -206,9 +208,9 @@ def decoded(outputs: Any) -> Any:
 
 
 def recorded_outputs(output: Any) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """The first output of a network, and all that may depend on what was recorded.
+    """The first output of a network, and all outputs that may depend on the recorded state.
 
-    Of a network with two heads, both count: which one is exported is decided later.
+    For a network with two heads, these are the outputs of both, because the exported head is chosen later.
     """
     outputs = list(output) if isinstance(output, (tuple, list)) else [output]
     first = list(outputs[0]) if isinstance(outputs[0], (tuple, list)) else [outputs[0]]

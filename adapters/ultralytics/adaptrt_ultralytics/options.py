@@ -11,10 +11,10 @@ from adaptrt import UsageError
 
 @dataclass(frozen=True)
 class Yolov5Options:
-    """What the adapter can be told about a classic checkpoint.
+    """Options for classic checkpoints.
 
-    - ``repo``: a checkout of the repository that trained it (``ultralytics/yolov5`` or a fork). Its code runs, and link 0
-      compares the rebuilt network with it. Without it the installed package ``yolov5`` is used, if there is one
+    - ``repo``: a checkout of the repository that trained it (``ultralytics/yolov5`` or a fork). Its code is executed, and
+      link 0 compares the rebuilt network with it. Default: the package ``yolov5``, if it is installed
     """
 
     INPUTS: ClassVar[tuple[str, ...]] = ("images",)

@@ -25,9 +25,9 @@ def _require_paths(given: Any, *names: str) -> None:
 
 @dataclass(frozen=True)
 class CalibrationRequest:
-    """What activation ranges for int8 are measured on, and how.
+    """The images on which activation ranges for int8 are measured, and the method.
 
-    ``source`` is a folder of images, a text file with a path on each line, or an ``.npz`` file with preprocessed inputs. At
+    ``source`` is a folder of images, a text file with one path per line, or an ``.npz`` file with preprocessed inputs. At
     most ``images`` of it are used, spread evenly, ``batch`` at a time. ``cache`` keeps the ranges for identical runs.
     """
 
@@ -51,10 +51,10 @@ class CalibrationRequest:
 
 @dataclass(frozen=True)
 class LabeledData:
-    """Labeled images that an int8 model is compared with the original on, as for ``adaptrt evaluate``.
+    """Labeled images to score an int8 model and the original on, as for ``adaptrt evaluate``.
 
-    ``images`` is their folder, if the data set has them elsewhere. The task's main score may be ``max_loss`` points (of 100)
-    below the original's. At most ``limit`` images are used, spread evenly.
+    ``images`` is the folder of the images, if it is not that of the labels. The task's main score may be at most ``max_loss``
+    points (of 100) below that of the original. At most ``limit`` images are used, spread evenly.
     """
 
     source: Path

@@ -15,7 +15,7 @@ Library = Literal["cv2", "pil"]
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """From an image, uint8 [H, W, C], to one input, float32 [C, h, w]: RGB where C is 3, gray where it is 1, else bands.
+    """From an image, uint8 [H, W, C], to one input, float32 [C, h, w]. C is 3 for RGB, 1 for grayscale; other values: bands.
 
     The target size is the opt size of the last two axes of ``input``. ``resize``:
 
@@ -26,7 +26,7 @@ class ImageTransform:
     - ``square``: center-crop the largest square, then resize it to the target size
 
     Then ``value * scale``, minus ``mean``, divided by ``std``, per channel, RGB in the order of ``colors``. ``mean`` and
-    ``std`` have a value for each channel; if all values are equal, they apply to any number of channels.
+    ``std`` have one value per channel; if all values are equal, they apply to any number of channels.
     ``library`` is the resampling to reproduce: cv2's and PIL's differ by more than rounding.
     """
 

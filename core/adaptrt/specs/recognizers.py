@@ -21,11 +21,11 @@ class SourceFacts:
     JSON or YAML file (``config``), a file of ``torch.save`` (``checkpoint``), safetensors (``weights``), a
     ``torchscript`` file or a ``program`` of torch.export. ``path`` is the file or folder.
 
-    ``content``: what was passed to ``torch.save``; every object in it is an ``InertObject`` or ``InertName`` of
-    ``adaptrt.checkpoint``, every tensor a ``TensorShape``. ``classes``: the dotted names that the checkpoint refers to.
-    ``tensors``: weights by name, with their shapes. ``config``: the literals of a ``.py`` file by name, or the content of a JSON
-    file (of a folder its ``config.json``, of weights the JSON file of the same name beside them). ``definitions``: functions and
-    classes of a ``.py`` file. ``text``: the text of a ``python`` or ``config`` file.
+    ``content``: the object passed to ``torch.save``, with every object replaced by an ``InertObject`` or ``InertName`` of
+    ``adaptrt.checkpoint``, and every tensor by a ``TensorShape``. ``classes``: the dotted names that the checkpoint refers to.
+    ``tensors``: shapes of the weights by name. ``config``: the literals of a ``.py`` file by name, or the content of a JSON
+    file (for a folder, its ``config.json``; for weights, the JSON file of the same name next to them). ``definitions``:
+    functions and classes of a ``.py`` file. ``text``: the text of a ``python`` or ``config`` file.
     """
 
     source: str
@@ -41,7 +41,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """An adapter, how certain it is that the source is one of its models, and the reason, in a few words.
+    """An adapter, whether the source is one of its models, and the reason in a few words.
 
     ``exact``: this adapter, and no other of the same distribution. ``likely``: something is missing or ambiguous.
     ``none``: not supported, with the reason. ``arguments`` complete the command that is shown for a likely match
@@ -59,7 +59,7 @@ class Match:
 class Recognizer(Protocol):
     """Recognizes the sources of a distribution's adapters; found by name under ``adaptrt.recognizers``.
 
-    Its module must not import the framework, and is called for every source without ``--adapter``: it should take less
+    Its module must not import the framework. It is called for every source without ``--adapter``, and should return in less
     than 50 ms.
     """
 

@@ -28,7 +28,7 @@ Q = TypeVar("Q", contravariant=True)
 
 @dataclass(frozen=True)
 class Example:
-    """An image and its label, in the task's own terms."""
+    """An image and its label, in a form that the task defines."""
 
     path: Path
     truth: Any

@@ -44,7 +44,10 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Every ``|converted - reference|`` at most ``atol + rtol * max|reference|`` of the group, with the reason for these limits."""
+    """The accepted difference: ``|converted - reference| <= atol + rtol * scale`` for every element, with the reason.
+
+    ``scale`` is the largest absolute reference value in the channel of the element.
+    """
 
     atol: float
     rtol: float = 0.0

@@ -1,6 +1,6 @@
-"""Records each conversion in MLflow: what was asked for, what was measured, the report. See ``[settings.mlflow]``.
+"""Records each conversion in MLflow: the request, the measured values, the report. See ``[settings.mlflow]``.
 
-MLflow is imported when a conversion ends, and only where plugins.toml has that table.
+MLflow is imported when a conversion ends, and only if plugins.toml has that table.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from adaptrt_mlflow.settings import settings_of
 
 @hookimpl(wrapper=True)
 def model_spec(ctx: Conversion) -> Generator[None, ModelSpec, ModelSpec]:
-    """Adds nothing: a mistake in the settings should be known before minutes are spent."""
+    """Checks the settings, so that an invalid one is reported before the conversion runs. Changes nothing."""
     settings_of(ctx)
     return (yield)
 
 
 @hookimpl
 def conversion_finished(ctx: Conversion, report: Report) -> None:
-    """Record it. What goes wrong here is a warning, since the conversion is not the worse for it, unless ``required``."""
+    """Record the conversion. A failure is only a warning, because the conversion itself succeeded, unless ``required``."""
     required = False
     try:
         settings = settings_of(ctx)
@@ -34,10 +34,10 @@ def conversion_finished(ctx: Conversion, report: Report) -> None:
         reason = (
             f"{error.message} {error.hint or ''}".strip() if isinstance(error, AdaptrtError) else _first_line(error)
         )
-        message = f"This conversion is not recorded in MLflow: {reason}"
+        message = f"The conversion was not recorded in MLflow: {reason}"
         if required:
             raise PluginError(
-                message, hint="Without required = true in [settings.mlflow] this is a warning."
+                message, hint="To make this a warning, remove required = true from [settings.mlflow]."
             ) from error
         ctx.warn(message)
 

@@ -1,4 +1,4 @@
-"""A report in MLflow's terms: parameters, metrics, tags. Knows nothing of MLflow."""
+"""A report as MLflow parameters, metrics and tags. Does not import MLflow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LENGTH = 250  # of a key, in every MLflow
 
 
 def params_of(request: Request, report: Report) -> dict[str, str]:
-    """What was asked for, and what that came to."""
+    """The request, and the values that were chosen for it."""
     params: dict[str, object] = {
         "adapter": report.adapter,
         "source": report.source,
@@ -44,7 +44,7 @@ def metrics_of(report: Report) -> dict[str, float]:
 
 
 def tags_of(report: Report) -> dict[str, str]:
-    """How it ended, which links hold, who took part."""
+    """The status of the conversion and of each link, and the active plugins."""
     tags = {
         "adaptrt.status": report.status,
         "adaptrt.command": report.command,
@@ -63,13 +63,13 @@ def tags_of(report: Report) -> dict[str, str]:
 
 
 def _numbers(record: Any) -> list[tuple[str, float]]:
-    """The numbers that a backend records of its file, whatever they are."""
+    """All numbers that a backend recorded for its file."""
     items = record.items() if isinstance(record, Mapping) else ()
     return [(str(key), value) for key, value in items if type(value) in (int, float)]
 
 
 def _distinct(found: list[tuple[str, float]]) -> dict[str, float]:
-    """Names that are one to MLflow get numbers."""
+    """Append numbers to names that MLflow would treat as the same."""
     metrics: dict[str, float] = {}
     for name, value in found:
         key, number = name[:_LENGTH], 2
@@ -84,5 +84,5 @@ def _key(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Letters, digits, and what every MLflow takes in a name; no slash, which makes a group."""
+    """Only characters that every MLflow version accepts in a name; no slash, which creates a group."""
     return re.sub(r"\s+", " ", re.sub(r"[^\w.\- ]", " ", name, flags=re.ASCII)).strip(" .") or "unnamed"

@@ -9,12 +9,12 @@ from adaptrt import Conversion, fill_settings
 
 @dataclass(frozen=True)
 class Settings:
-    """Where runs go, and what they hold.
+    """Where runs are stored, and what they contain.
 
-    ``tracking_uri``: where; MLflow's own default (``MLFLOW_TRACKING_URI``, else ``sqlite:///mlflow.db``) if empty.
-    ``artifacts``: folder or address for the artifacts of an experiment that does not exist yet; MLflow's default if
-    empty. ``files``: whether the converted files are kept too. ``required``: whether a conversion fails that cannot be
-    recorded. ``tags``: added to each run.
+    ``tracking_uri``: a database or server; empty: MLflow's default (``MLFLOW_TRACKING_URI``, else
+    ``sqlite:///mlflow.db``). ``artifacts``: folder or address for the artifacts of a new experiment; empty: MLflow's
+    default. ``files``: whether to store the converted files too. ``required``: whether a conversion that cannot be
+    recorded fails. ``tags``: added to each run.
     """
 
     tracking_uri: str = ""
@@ -26,6 +26,6 @@ class Settings:
 
 
 def settings_of(ctx: Conversion) -> Settings | None:
-    """The settings of this conversion; ``None`` where there is no such table, and nothing is to be recorded."""
+    """The settings of this conversion; ``None`` if plugins.toml has no such table, so that nothing is recorded."""
     table = ctx.settings.get("mlflow")
     return None if table is None else fill_settings(Settings, table, "settings.mlflow")

@@ -1,4 +1,4 @@
-"""One conversion to one run of MLflow, by its client: whatever run the caller has open stays as it is."""
+"""Writes a conversion to an MLflow run with MLflow's client, so that an active run of the caller is not affected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BATCH = 100  # parameters and tags that MLflow takes at once
 
 
 def record(settings: Settings, request: Request, report: Report) -> str:
-    """Write the run; experiment and id of it."""
+    """Write the run; returns its experiment and id."""
     # read at import: disables telemetry unless the user enabled it
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     try:
@@ -56,7 +56,7 @@ def record(settings: Settings, request: Request, report: Report) -> str:
 
 
 def status_of(report: Report) -> str:
-    """MLflow's word for how it ended."""
+    """The status of the run in MLflow."""
     if report.status == "passed":
         return "FINISHED"
     return "KILLED" if report.failure is not None and report.failure.kind == "KeyboardInterrupt" else "FAILED"

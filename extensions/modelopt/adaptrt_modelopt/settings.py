@@ -1,4 +1,4 @@
-"""``[settings.modelopt]`` of plugins.toml: what AutoCast is told, under its own names."""
+"""``[settings.modelopt]`` of plugins.toml: AutoCast's options, under the same names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adaptrt import Conversion, SettingsError, fill_settings
 
 @dataclass(frozen=True)
 class Settings:
-    """``samples``: how many inputs of the verification ranges are measured on.
+    """``samples``: number of verification samples to measure ranges on.
 
     ``data_max`` and ``init_max``: nodes with larger values, or larger weights, stay float32. ``nodes_to_exclude``
     (regular expressions) and ``op_types_to_exclude`` stay float32 too, besides box decoding and ``--keep-fp32``.
@@ -33,5 +33,5 @@ class Settings:
 
 
 def settings_of(ctx: Conversion) -> Settings:
-    """The settings of this conversion; a ``SettingsError`` names the key that is wrong."""
+    """The settings of this conversion; a ``SettingsError`` names the invalid key."""
     return fill_settings(Settings, ctx.settings.get("modelopt", {}), "settings.modelopt")

@@ -1,4 +1,4 @@
-"""The backend ``openvino``, as adaptrt finds it. OpenVINO itself is imported in the methods."""
+"""The backend ``openvino``, the target of the entry point. OpenVINO itself is imported inside the methods."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ TARGET = Target(
 
 
 class OpenVINOBackend:
-    """Models of OpenVINO on a CPU.
+    """OpenVINO models on a CPU.
 
-    The files are float32 except for int8, which the ONNX graph holds. The other precisions are settings: bf16 for the
-    whole model, on a CPU that has it; fp16 stores weights in half precision and computes in float32.
+    Files are float32, except for int8, which is part of the ONNX graph. The other precisions are settings: bf16 for the
+    whole model, if the CPU supports it; fp16 stores weights in half precision and computes in float32.
     """
 
     name = "openvino"
@@ -70,7 +70,7 @@ class OpenVINOBackend:
         return Expression(graph=precision.form == "qdq")
 
     def build(self, request: BackendRequest) -> Built:
-        """Write ``NAME.openvino.xml`` and ``NAME.openvino.bin``, and read back what precision they compute in."""
+        """Write ``NAME.openvino.xml`` and ``NAME.openvino.bin``, and check the precision that the model computes in."""
         from adaptrt_openvino.build import build
 
         reason = self.unavailable(request.target) or self.express(request.precision, request.target).unsupported
@@ -84,14 +84,14 @@ class OpenVINOBackend:
         return OpenVINORunner(path, options)
 
     def machine(self, target: Target, options: BuildOptions) -> Mapping[str, str]:  # noqa: ARG002
-        """The CPU: which precisions it computes in decides what is built and how it is compiled."""
+        """The CPU: its supported precisions determine what is built and how it is compiled."""
         if self.unavailable(target) is not None:
             return {}
         core = new_core()
         return {"cpu": cpu_name(core), "computes": ", ".join(cpu_capabilities(core)), "openvino": openvino_version()}
 
     def check_runtime(self, *, builder: bool = False) -> None:  # noqa: ARG002
-        """A ``DependencyError`` where OpenVINO, which builds and runs, is not installed."""
+        """Raises a ``DependencyError`` if OpenVINO is not installed."""
         new_core()
 
     def read_spec(self, path: Path) -> ModelSpec | None:

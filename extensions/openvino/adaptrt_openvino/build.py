@@ -1,4 +1,4 @@
-"""An ONNX file to an OpenVINO model: shapes, files, and the precision that it really computes in."""
+"""Converts an ONNX file to an OpenVINO model: shapes, files, and the precision that the model computes in."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _STAGES = ("read the ONNX file", "write the model", "compile it")
 
 
 def build(request: BackendRequest) -> Built:
-    """Write both files; the model is compiled from them once, so that what is written is known to run."""
+    """Write both files, and compile the model from them once, to verify that it runs."""
     precision = mode_of(request.precision)
     assert precision is not None  # the backend refuses others
     if request.keep_fp32 and precision == "bf16":
         raise UsageError(
-            "OpenVINO computes the whole model in bf16: it cannot keep single nodes in float32.",
+            "OpenVINO computes the whole model in bf16 and cannot keep individual nodes in float32.",
             hint="Remove --keep-fp32, or use another --precision.",
         )
     quantized = quantized_products(request.onnx_path, request.onnx) if precision == "int8" else 0
@@ -62,7 +62,7 @@ def build(request: BackendRequest) -> Built:
         if wrong:
             raise BuildError(
                 f"OpenVINO does not compute this model in {precision} on {cpu_name(core)}: {wrong}.",
-                hint="Choose another --precision, or build where the model runs.",
+                hint="Choose another --precision, or build on the machine that will run the model.",
             )
         record = BuildRecord(
             precision=precision,
@@ -113,14 +113,14 @@ def read_onnx_model(core: Any, path: Path, spec: ModelSpec) -> Any:
         model.reshape(shapes)
     except Exception as error:
         raise BuildError(
-            f"OpenVINO cannot give this graph the shapes of its spec: {first_line(error)}",
+            f"OpenVINO does not accept the shapes of the spec for this graph: {first_line(error)}",
             hint="Choose other shapes: --batch, --imgsz or --shape.",
         ) from error
     return model
 
 
 def note(precision: str, executed: Executed, quantized: int) -> str:
-    """What the precision means here, in a sentence for the report."""
+    """A sentence for the report on what the precision means in OpenVINO."""
     if precision == "fp16":
         return "OpenVINO fp16 is weight compression: weights are stored in float16, and the model computes in float32"
     if precision == "int8":

@@ -1,4 +1,4 @@
-"""What ``adaptrt inspect`` shows of an OpenVINO model; it is read and not compiled."""
+"""The output of ``adaptrt inspect`` for an OpenVINO model, which is read but not compiled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The precision that a compiled model computes in: read from its layers, because OpenVINO may choose another one."""
+"""The precision that a compiled model computes in, read from its layers: OpenVINO may not use the requested one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Executed:
 def executed_precision(compiled: Any) -> Executed:
     """The precisions that the layers of a compiled model compute in, without layers that only prepare weights.
 
-    OpenVINO names a layer after all of its inputs, so that weights stored in float16 make ``f16`` of a float32 layer.
-    A layer computes in 16 bits if data comes in or goes out in 16 bits.
+    OpenVINO's type of a layer includes all inputs, so a float32 layer with float16 weights is reported as ``f16``. Here,
+    a layer counts as 16-bit only if its input or output data is 16-bit.
     """
     layers: Counter[str] = Counter()
     products: Counter[str] = Counter()
@@ -57,7 +57,7 @@ def executed_precision(compiled: Any) -> Executed:
 
 
 def quantized_products(onnx_path: Path, onnx: OnnxFiles | None = None) -> int:
-    """How many convolutions and matrix products of a graph take Q/DQ nodes on both sides."""
+    """The number of convolutions and matrix products in a graph with Q/DQ nodes on both inputs."""
     nodes = (onnx or OnnxFiles()).outline(onnx_path).nodes
     makers = {output: node.operator for node in nodes for output in node.outputs}
     return sum(
@@ -67,10 +67,11 @@ def quantized_products(onnx_path: Path, onnx: OnnxFiles | None = None) -> int:
 
 
 def mismatch(precision: str, executed: Executed, quantized: int = 0) -> str:
-    """How what is computed differs from ``precision``; empty if it does not.
+    """How the executed precision differs from ``precision``; empty if it does not.
 
     fp32, and fp16, which only stores weights in half precision: no layer computes in 16 bits. bf16: most convolutions and
-    matrix products do. int8: most of those that the graph quantizes do, and in no other precision does one.
+    matrix products compute in bf16. int8: most of those that the graph quantizes compute in int8; in other precisions,
+    none does.
     """
     int8 = sum(executed.products.get(kind, 0) for kind in _INT8)
     if precision == "int8":

@@ -1,4 +1,4 @@
-"""``best.openvino.xml`` and ``best.openvino.bin``: written whole, and read with what adaptrt left in them."""
+"""Writes ``best.openvino.xml`` and ``best.openvino.bin`` atomically, and reads them with the spec and the build record."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BUILD_KEY = "adaptrt.build"
 
 @dataclass(frozen=True)
 class BuildRecord:
-    """How a file was built: it travels in the .xml and goes into the report.
+    """How a file was built; stored in the .xml and in the report.
 
-    ``precision`` is OpenVINO's mode, which need not be the name of the precision that was asked for.
-    ``layers`` and ``products`` count layers by the precision they compute in; ``quantized`` is how many products the ONNX
-    graph quantizes; ``weights`` is the SHA-256 of the .bin.
+    ``precision`` is OpenVINO's mode, which may differ from the name of the requested precision. ``layers`` and ``products``
+    count layers by the precision they compute in; ``quantized`` is the number of products that the ONNX graph quantizes;
+    ``weights`` is the SHA-256 of the .bin.
     """
 
     precision: str
@@ -41,13 +41,13 @@ class BuildRecord:
 
 
 def weights_beside(path: Path) -> Path:
-    """The .bin of an .xml."""
+    """The .bin file that belongs to an .xml file."""
     return path.with_suffix(".bin")
 
 
 @contextmanager
 def written_aside(output: Path) -> Iterator[Path]:
-    """A path for the .xml, in a folder beside ``output``; at the end both files take their names, after an error none does."""
+    """A temporary path for the .xml next to ``output``. Both files are renamed at the end, or removed after an error."""
     with tempfile.TemporaryDirectory(prefix=f".{output.name[:100]}.", dir=output.parent) as folder:
         aside = Path(folder) / output.name
         yield aside
@@ -57,24 +57,26 @@ def written_aside(output: Path) -> Iterator[Path]:
 
 
 def write_model(model: Any, path: Path, *, half_weights: bool) -> None:
-    """Both files. OpenVINO's own default is to store weights in float16."""
+    """Write both files. By default, OpenVINO would store the weights in float16."""
     try:
         import_openvino().save_model(model, path, compress_to_fp16=half_weights)
     except RuntimeError as error:
-        raise OutputError(f"{path.name} cannot be written: {first_line(error)}", hint="Is there space left?") from error
+        raise OutputError(
+            f"{path.name} cannot be written: {first_line(error)}", hint="Check the permissions and the free disk space."
+        ) from error
 
 
 def attach(model: Any, spec: ModelSpec, record: BuildRecord | None = None) -> None:
-    """Let spec and record travel in the .xml."""
+    """Store the spec and the record in the .xml."""
     model.set_rt_info(spec.to_json(), [METADATA_KEY])
     if record is not None:
         model.set_rt_info(msgspec.json.encode(record).decode(), [BUILD_KEY])
 
 
 def open_model(core: Any, path: Path) -> tuple[Any, ModelSpec | None, BuildRecord | None]:
-    """The model, its spec, and how it was built, as far as adaptrt wrote it.
+    """The model, with its spec and build record if adaptrt wrote the file.
 
-    A ``ModelError`` if the .bin is missing or belongs to another .xml: its weights would fit and be wrong.
+    Raises a ``ModelError`` if the .bin is missing or belongs to another .xml, since wrong weights may have the same shapes.
     """
     weights = weights_beside(path)
     if not weights.is_file():
@@ -92,8 +94,8 @@ def open_model(core: Any, path: Path) -> tuple[Any, ModelSpec | None, BuildRecor
     record = _read_record(built, path) if built else None
     if record is not None and record.weights != file_sha256(weights):
         raise ModelError(
-            f"{weights.name} does not belong to {path.name}: it holds other weights.",
-            hint="Copy both files of one conversion, or convert the model again.",
+            f"{weights.name} does not belong to {path.name}: its weights are from another conversion.",
+            hint="Copy both files of the same conversion, or convert the model again.",
         )
     return model, spec, record
 

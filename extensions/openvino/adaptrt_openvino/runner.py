@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class OpenVINORunner:
-    """Runs a model file, in the precision that it was built for. ``run`` may be called from several threads at once."""
+    """Runs a model file in the precision that it was built for. ``run`` may be called from multiple threads."""
 
     backend = "openvino"
 
@@ -44,7 +44,8 @@ class OpenVINORunner:
         self.warnings = (WARNING,) if precision == "int8" and int8_saturates(core) else ()
         if precision == "bf16" and not computes_bf16(core):
             raise DependencyError(
-                f"{path.name} computes in bf16, which {cpu_name(core)} cannot.", hint="Build it with --precision fp32."
+                f"{path.name} requires bf16, which {cpu_name(core)} does not support.",
+                hint="Build it with --precision fp32.",
             )
         try:
             self._compiled: Any = compile_model(core, model, precision)
@@ -56,7 +57,7 @@ class OpenVINORunner:
         wrong = mismatch(precision, self.executed, self.record.quantized if self.record else 0)
         if wrong:
             raise DependencyError(
-                f"{path.name} was built for {precision}, and does not compute in it on {cpu_name(core)}: {wrong}.",
+                f"{path.name} was built for {precision}, but does not compute in {precision} on {cpu_name(core)}: {wrong}.",
                 hint="Build it again on this machine.",
             )
         self.inputs = tuple(tensor_info(port, self.spec) for port in self._compiled.inputs)
@@ -89,13 +90,13 @@ class OpenVINORunner:
         self._idle.clear()
 
     def _require_fitting(self, inputs: Mapping[str, NDArray[Any]]) -> None:
-        """OpenVINO itself takes zeros for an input that is missing, and casts a type that differs."""
+        """Reject missing inputs and other types: OpenVINO itself uses zeros for the former and casts the latter."""
         known = {info.name: info for info in self.inputs}
         fits = inputs.keys() == known.keys() and all(
             str(array.dtype) == known[name].dtype for name, array in inputs.items()
         )
         if not fits:
-            raise ModelError(f"The inputs do not fit: {_shapes(inputs)}.", hint=self._takes())
+            raise ModelError(f"The inputs do not match the model: {_shapes(inputs)}.", hint=self._takes())
 
     def _takes(self) -> str:
         return f"The file expects {', '.join(f'{info.name} {info.shape} {info.dtype}' for info in self.inputs)}."
@@ -106,7 +107,7 @@ def _shapes(inputs: Mapping[str, NDArray[Any]]) -> str:
 
 
 def tensor_info(port: Any, spec: ModelSpec | None) -> TensorInfo:
-    """A tensor may have several names, such as those of an Identity's two ends: the spec's is taken."""
+    """The input or output of a port. A tensor may have several names, such as both ends of an Identity; prefers the spec's."""
     names = port.get_names()
     known = [*(one.name for one in spec.inputs), *(one.name for one in spec.outputs)] if spec else []
     name = next((one for one in known if one in names), None) or port.get_any_name()

@@ -1,4 +1,4 @@
-"""OpenVINO itself: imported late and without its telemetry, and compiling with the precision that was asked for."""
+"""OpenVINO itself: imported late and without its telemetry, and compiling with the requested precision."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from adaptrt.specs.precisions import FP32, Precision
 _TELEMETRY = "openvino_telemetry"
 _INSTALL = "Install it: pip install 'adaptrt-openvino[openvino]'"
 
-# The modes of OpenVINO on a CPU, and what it is told to compute floats in. Its own default is bfloat16 on a CPU that has it.
+# The modes of OpenVINO on a CPU, and the type of floating-point layers in each. The default is bfloat16, if supported.
 _HINTS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "f32"}
 MODES = tuple(_HINTS)
 _CASTS = {"float16": "fp16", "bfloat16": "bf16"}
 
 
 def mode_of(precision: Precision) -> str | None:
-    """The mode that a precision is computed in, by what it is and not by its name; ``None`` if there is none."""
+    """The OpenVINO mode for a precision, by its properties, not its name; ``None`` if there is none."""
     if precision.form == "qdq":
         return "int8" if precision.bits == 8 else None
     if precision.form == "cast":
@@ -32,12 +32,12 @@ def mode_of(precision: Precision) -> str | None:
 
 
 def installed() -> bool:
-    """Whether OpenVINO is installed; nothing is imported."""
+    """Whether OpenVINO is installed. Imports nothing."""
     return importlib.util.find_spec("openvino") is not None
 
 
 def import_openvino() -> Any:
-    """The module ``openvino``; a ``DependencyError`` where it is missing or cannot be loaded."""
+    """The module ``openvino``; raises a ``DependencyError`` if it is missing or cannot be imported."""
     if not installed():
         raise DependencyError("OpenVINO is not installed.", hint=_INSTALL)
     try:
@@ -48,7 +48,7 @@ def import_openvino() -> Any:
 
 
 def new_core() -> Any:
-    """A ``Core`` with a CPU; a ``DependencyError`` where it has none."""
+    """A ``Core`` with a CPU device; raises a ``DependencyError`` if there is none."""
     core = import_openvino().Core()
     if "CPU" not in core.available_devices:
         raise DependencyError("This OpenVINO has no CPU device.", hint=_INSTALL)
@@ -56,7 +56,7 @@ def new_core() -> Any:
 
 
 def cpu_capabilities(core: Any) -> list[str]:
-    """What the CPU computes in without emulation: ``FP32``, ``BF16``, ``INT8`` ..."""
+    """The types that the CPU computes in natively: ``FP32``, ``BF16``, ``INT8`` ..."""
     return list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
@@ -73,16 +73,16 @@ def cpu_name(core: Any) -> str:
 
 
 def compile_model(core: Any, model: Any, mode: str) -> Any:
-    """The model for the CPU, its floats computed in what ``mode`` says.
+    """The model, compiled for the CPU to compute floating-point layers in ``mode``.
 
-    Weights that are stored in 8 bits are not a reason to round activations too, which is OpenVINO's default.
+    By default, OpenVINO also quantizes activations if weights are stored in 8 bits; this is disabled.
     """
     settings = {"INFERENCE_PRECISION_HINT": _HINTS[mode], "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
     return core.compile_model(model, "CPU", settings)
 
 
 def first_line(error: Exception) -> str:
-    """What OpenVINO said, without where in its source."""
+    """OpenVINO's error message, without the location in its source code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
     return (said or lines or [type(error).__name__])[0]
@@ -90,7 +90,7 @@ def first_line(error: Exception) -> str:
 
 @contextmanager
 def _without_telemetry() -> Iterator[None]:
-    """Hide OpenVINO's telemetry package while it is imported: it sends a report for each import."""
+    """Hide OpenVINO's telemetry package during the import, because every import sends a report."""
     if "openvino" in sys.modules or _TELEMETRY in sys.modules:
         yield
         return

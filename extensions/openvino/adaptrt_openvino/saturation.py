@@ -1,4 +1,4 @@
-"""Whether int8 convolutions of this CPU saturate: without VNNI, sums of two products are cut off at 16 bits."""
+"""Tests whether int8 convolutions saturate on this CPU: without VNNI, sums of two products saturate at 16 bits."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from adaptrt_openvino.runtime import compile_model, import_openvino
 
 WARNING = (
-    "int8 convolutions saturate on this CPU, which has no VNNI: large values are cut off, and results differ from those of "
-    "CPUs that have it"
+    "int8 convolutions saturate on this CPU, which does not support VNNI: large values are clipped, and results differ from "
+    "those on CPUs with VNNI"
 )
 _CHANNELS = 16
 
 
 def int8_saturates(core: Any) -> bool:
-    """Computes a convolution of the largest 8-bit values, and compares it with its exact result."""
+    """Computes a convolution of the largest 8-bit values, and compares it with the exact result."""
     openvino = import_openvino()
     ops = openvino.opset13
     image = ops.parameter([1, _CHANNELS, 8, 8], np.float32)

@@ -154,13 +154,13 @@ def test_what_cannot_be_recorded_is_a_warning() -> None:
     assert report.status == "passed"
     assert Path("detector.onnx").is_file()
     (warning,) = report.warnings
-    assert warning.startswith("This conversion is not recorded in MLflow: MlflowException: The filesystem tracking")
+    assert warning.startswith("The conversion was not recorded in MLflow: MlflowException: The filesystem tracking")
 
 
 @pytest.mark.usefixtures("no_store")
 def test_what_has_to_be_recorded_is_an_error_and_the_files_stay() -> None:
     settings("required = true\n")
-    with pytest.raises(PluginError, match="not recorded in MLflow") as caught:
+    with pytest.raises(PluginError, match="was not recorded in MLflow") as caught:
         convert(verify="none")
     assert caught.value.hint is not None
     assert "The files were written: detector.onnx" in caught.value.hint
@@ -199,5 +199,5 @@ def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     settings()
     monkeypatch.setitem(sys.modules, "mlflow", None)
     (warning,) = convert(verify="none").warnings
-    assert warning.startswith("This conversion is not recorded in MLflow: MLflow cannot be imported: ")
+    assert warning.startswith("The conversion was not recorded in MLflow: MLflow cannot be imported: ")
     assert warning.endswith("Install it: pip install 'adaptrt-mlflow[mlflow]'")

@@ -1,7 +1,7 @@
-"""Classic networks by the code that trained them: a checkout of the repository, or the package ``yolov5``.
+"""Runs classic networks with their original code: a checkout of the repository, or the package ``yolov5``.
 
-That code runs only where the user named it (``--set repo``, ``--trust-checkpoint``) or installed it. Except with
-``--trust-checkpoint`` the pickle is still read as data: its classes are taken from the repository, and nothing else.
+This code runs only if the user specified it (``--set repo``, ``--trust-checkpoint``) or installed it. Without
+``--trust-checkpoint``, the pickle is still read as data; only its classes are taken from the repository.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOP = ("models", "utils")
 
 
 class OriginalClassic(nn.Module):
-    """A network of the repository's own classes, with its decoded outputs alone, as ``ClassicModel`` gives them."""
+    """A network of the repository's own classes, which returns only its decoded outputs, like ``ClassicModel``."""
 
     def __init__(self, network: nn.Module, source: str) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class OriginalClassic(nn.Module):
         self.channels = input_channels(layers)
         stride = torch.ones(1) if self.task == "classify" else head.stride
         if not isinstance(stride, Tensor):
-            raise CheckpointError(f"{source} does not say the strides of its head.")
+            raise CheckpointError(f"The head of {source} has no strides.")
         self.steps = tuple(int(step) for step in stride)
 
     @property
@@ -71,21 +71,21 @@ class UnusableRepositoryError(Exception):
 
 
 def load_trusted(path: Path, repo: str | None) -> nn.Module:
-    """What the pickle holds, unpickled by torch: its code runs, so only on the user's word (``--trust-checkpoint``)."""
+    """The network in the pickle, unpickled by torch, which runs its code: only with ``--trust-checkpoint``."""
     with _importable(repo, keep=True):
         try:
             contents: Any = read_checkpoint(path, trust=True)
         except CheckpointError as error:
             raise CheckpointError(
                 error.message,
-                hint="Its classes have to be importable under the names that they had when it was saved: put the "
-                "repository that made it on PYTHONPATH, or give it with --set repo=PATH (adapter yolov5).",
+                hint="Its classes must be importable under the names that they had when the file was saved: add the "
+                "repository to PYTHONPATH, or use --set repo=PATH (adapter yolov5).",
             ) from error
     model = (contents.get("ema") or contents.get("model")) if isinstance(contents, dict) else contents
     while type(model).__name__ in WRAPPERS:
         model = model.model
     if not isinstance(model, nn.Module):
-        raise CheckpointError(f"{path} does not hold a network, but {type(model).__name__}.", hint=SUPPORTED)
+        raise CheckpointError(f"{path} contains a {type(model).__name__}, not a network.", hint=SUPPORTED)
     return model.float().eval().requires_grad_(False)
 
 
@@ -105,14 +105,14 @@ def _is_classify(head: nn.Module) -> bool:
 def original_predictions(
     checkpoint: Checkpoint | OriginalClassic, image: Path, spec: ModelSpec, repo: str | None
 ) -> Detections | Segments | Classification | str:
-    """What the repository's own network, image transform, NMS and masks find; or why they cannot be used here."""
+    """Predictions of the repository's own network, image transform, NMS and masks; or the reason why they cannot be used."""
     if spec.image_channels != 3:
-        return "not available: the classic repository takes images of three channels only"
+        return "not available: the classic repository supports only images with three channels"
     try:
         with _importable(repo, on_path=isinstance(checkpoint, OriginalClassic)) as prefix:
             if prefix is None:
                 return (
-                    "not available: the network was rebuilt from class names, and the code of its repository is not here "
+                    "not available: the network was rebuilt from class names, and its original code is not installed "
                     "(--set repo=PATH, or pip install yolov5)"
                 )
             network = checkpoint if isinstance(checkpoint, OriginalClassic) else _network(checkpoint, prefix)
@@ -128,10 +128,10 @@ def original_predictions(
 
 @contextmanager
 def _importable(repo: str | None, *, on_path: bool = False, keep: bool = False) -> Iterator[str | None]:
-    """Make the repository importable; gives what stands before ``models`` in its module names, None without one.
+    """Make the repository importable; yields the prefix of ``models`` in its module names, or None if there is none.
 
-    Without ``repo`` it is the installed package, or with ``on_path`` whatever Python finds as ``models``. The top-level
-    names of a checkout (``models``, ``utils``) are common ones, so they are forgotten again unless ``keep``.
+    Without ``repo``, this is the installed package or, with ``on_path``, whatever Python finds as ``models``. The top-level
+    names of a checkout (``models``, ``utils``) are common, so they are removed from ``sys.modules`` again unless ``keep``.
     """
     os.environ.setdefault("YOLOv5_AUTOINSTALL", "False")
     if repo is None:
@@ -156,7 +156,7 @@ def _importable(repo: str | None, *, on_path: bool = False, keep: bool = False) 
 
 
 def _is_installed() -> bool:
-    """Whether the package is installed: a folder of its name in the current one is not."""
+    """Whether the package is installed; a folder of that name in the current folder does not count."""
     try:
         version(_PACKAGE)
     except PackageNotFoundError:
@@ -165,7 +165,7 @@ def _is_installed() -> bool:
 
 
 def _network(checkpoint: Checkpoint, prefix: str) -> OriginalClassic:
-    """The network of the checkpoint out of the repository's classes, without unpickling it."""
+    """The network of the checkpoint, built from the repository's classes without unpickling."""
 
     def class_of(recorded: InertObject) -> type[nn.Module] | None:
         module, _, name = recorded.path.removeprefix(f"{_PACKAGE}.").rpartition(".")
@@ -197,7 +197,7 @@ def _imported(name: str) -> Any:
 
 
 def _function(prefix: str, *places: str) -> Any:
-    """The first of ``module.name`` that the repository has: they moved between its versions."""
+    """The first ``module.name`` that exists in the repository: functions moved between its versions."""
     for place in places:
         module, _, name = place.rpartition(".")
         if importlib.util.find_spec(prefix + module) is not None:
@@ -226,7 +226,7 @@ def _detect(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str)
     known = inspect.signature(suppress).parameters
     if network.nc > 1 and "multi_label" not in known:
         raise UnusableRepositoryError(
-            "its non_max_suppression always gives several classes a box; use version 5.0 or later"
+            "its non_max_suppression always allows several classes per box; use version 5.0 or later"
         )
     if spec.task == "segment" and "nm" not in known:
         raise UnusableRepositoryError("its non_max_suppression keeps no mask coefficients; use version 7.0 or later")

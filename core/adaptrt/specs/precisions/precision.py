@@ -14,11 +14,11 @@ from adaptrt.specs.tensors import Tolerance, Unit
 class Precision:
     """The precision that a model is computed in. Found by name under the entry-point group ``adaptrt.precisions``.
 
-    - ``bits`` of a number in the bulk of the network
-    - ``form``: how an ONNX graph holds it: by ``cast`` nodes, by Q/DQ nodes (``qdq``), or not at all (``none``)
-    - ``onnx_type``: the element type of what is not quantized, as numpy and ml_dtypes name it
+    - ``bits``: bits per value in most of the network
+    - ``form``: how an ONNX graph expresses it: by ``cast`` nodes, by Q/DQ nodes (``qdq``), or not at all (``none``)
+    - ``onnx_type``: the element type of tensors that are not quantized, as named in numpy and ml_dtypes
     - ``tolerances``: accepted differences of outputs, by unit, unless an adapter defines its own
-    - ``limits`` of the tasks' metrics of agreement, by their keys (``box_iou``, ``score`` ...); a task has defaults
+    - ``limits``: limits of the tasks' metrics, by key (``box_iou``, ``score`` ...); tasks have defaults
     - ``perturbation``: one rounding error, relative to the largest value of an input
     """
 

@@ -1,7 +1,7 @@
-"""Detections of a graph that ends in NMS, each with a small mask of its box, as two-stage detectors return them.
+"""Detections of a graph that ends in NMS, each with a low-resolution mask of its box, as returned by two-stage detectors.
 
-The outputs of ``efficient_nms``, and ``det_masks`` [B, M, h, w]: the probability that a part of the box is the object. The
-masks are enlarged to their boxes as in mmdet and detectron2: linearly, zero outside of the box.
+The outputs of ``efficient_nms``, and ``det_masks`` [B, M, h, w]: the probability of the object in each cell of its box. The
+masks are resized to their boxes as in mmdet and detectron2: linear interpolation, zero outside the box.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ MASKS = "det_masks"
 class BoxMasksParams(EfficientNmsParams):
     """Selection of the detections that the graph returns.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; a value below the graph's own has no effect
-    - ``iou``: always ``null``, since NMS is in the graph
-    - ``max_det``: the most detections in one image
-    - ``agnostic``: has no effect, since NMS is in the graph
-    - ``classes``: only these classes, by number or label; all if not given
-    - ``mask_threshold``: the lowest probability of a pixel of an object, 0 to 1
+    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept. Values below the graph's
+      threshold have no effect
+    - ``iou``: always ``null``, because NMS is part of the graph
+    - ``max_det``: maximum number of detections per image
+    - ``agnostic``: has no effect, because NMS is part of the graph
+    - ``classes``: keep only these classes, by index or label; default: all
+    - ``mask_threshold``: minimum probability of a mask's pixels, 0 to 1
     """
 
     mask_threshold: float = 0.5

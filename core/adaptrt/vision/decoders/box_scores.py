@@ -1,6 +1,6 @@
-"""Boxes in input pixels and a score for every class, before NMS: what EfficientNMS takes, and many detectors can return.
+"""Boxes in input pixels and a score for every class, before NMS: the input format of EfficientNMS, which many detectors can return.
 
-Two outputs, with these names or of these shapes: ``boxes`` [B, N, 4] x1 y1 x2 y2, ``scores`` [B, N, C] between 0 and 1.
+Two outputs, with these names or shapes: ``boxes`` [B, N, 4] x1 y1 x2 y2, ``scores`` [B, N, C] between 0 and 1.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _OUTPUTS = ("boxes", "scores")
 class BoxScoresParams(DetectionParams):
     """Selection of the pairs of box and class.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
-    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
-    - ``max_det``: the most detections in one image
-    - ``agnostic``: boxes of different classes suppress each other too
-    - ``classes``: only these classes, by number or label; all if not given
+    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept
+    - ``iou``: IoU threshold of NMS, 0 to 1; ``null``: no NMS
+    - ``max_det``: maximum number of detections per image
+    - ``agnostic``: apply NMS across classes instead of within each class
+    - ``classes``: keep only these classes, by index or label; default: all
     - ``best_class``: use only the best class of a box; otherwise every class above ``conf``
-    - ``clip``: clip boxes to the image before NMS, and drop those outside of it, as mmdet does
+    - ``clip``: clip boxes to the image before NMS, and drop boxes outside it, as in mmdet
     """
 
     best_class: bool = False

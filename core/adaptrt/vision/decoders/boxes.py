@@ -32,11 +32,11 @@ _OUTPUTS = ("scores", "labels", "boxes")
 class BoxesParams(DetectionParams):
     """Selection of the boxes that the model returns.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
-    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; none if not given
-    - ``max_det``: the most detections in one image
-    - ``agnostic``: with ``iou``, boxes of different classes suppress each other too
-    - ``classes``: only these classes, by number or label; all if not given
+    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept
+    - ``iou``: IoU threshold of NMS, 0 to 1; default: no NMS
+    - ``max_det``: maximum number of detections per image
+    - ``agnostic``: with ``iou``, apply NMS across classes instead of within each class
+    - ``classes``: keep only these classes, by index or label; default: all
     """
 
     iou: float | None = None

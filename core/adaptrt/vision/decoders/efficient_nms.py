@@ -1,8 +1,8 @@
 """Detections of a graph that ends in NMS, in the output schema of TensorRT's EfficientNMS.
 
 Outputs by name: ``num_dets`` int [B, 1], ``det_boxes`` [B, M, 4] x1 y1 x2 y2 in input pixels, ``det_scores`` [B, M],
-``det_classes`` int [B, M], the best first; rows beyond ``num_dets`` are padding. ``nms_converged`` int [B, 1] is optional:
-0 where Cluster-NMS stopped before its result was final. The names of EfficientNMS itself are read too
+``det_classes`` int [B, M], sorted by descending score; rows beyond ``num_dets`` are padding. ``nms_converged`` int [B, 1] is optional:
+0 if Cluster-NMS stopped before its result was final. The names of EfficientNMS itself are read too
 (``num_detections``, ``detection_boxes``, ``detection_scores``, ``detection_classes``).
 """
 
@@ -38,11 +38,12 @@ CONVERGED = "nms_converged"
 class EfficientNmsParams(DetectionParams):
     """Selection of the detections that the graph returns.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; a value below the graph's own has no effect
-    - ``iou``: always ``null``, since NMS is in the graph
-    - ``max_det``: the most detections in one image
-    - ``agnostic``: has no effect, since NMS is in the graph
-    - ``classes``: only these classes, by number or label; all if not given
+    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept. Values below the graph's
+      threshold have no effect
+    - ``iou``: always ``null``, because NMS is part of the graph
+    - ``max_det``: maximum number of detections per image
+    - ``agnostic``: has no effect, because NMS is part of the graph
+    - ``classes``: keep only these classes, by index or label; default: all
     """
 
     conf: float = 0.0

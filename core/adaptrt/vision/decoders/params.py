@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class DetectionParams:
     """Thresholds, with the defaults of Ultralytics' predict.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1
-    - ``iou``: boxes of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
-    - ``max_det``: the most detections in one image
-    - ``agnostic``: boxes of different classes suppress each other too
-    - ``classes``: only these classes, by number or label; all if not given
+    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept
+    - ``iou``: IoU threshold of NMS, 0 to 1; ``null``: no NMS
+    - ``max_det``: maximum number of detections per image
+    - ``agnostic``: apply NMS across classes instead of within each class
+    - ``classes``: keep only these classes, by index or label; default: all
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {"nms": "iou"}

@@ -1,4 +1,4 @@
-"""Ultralytics' contract for RT-DETR: one output, [B, Q, 6], cx cy w h relative to the input size, score, class."""
+"""Ultralytics' output format for RT-DETR: one output, [B, Q, 6], cx cy w h relative to the input size, score, class."""
 
 from __future__ import annotations
 

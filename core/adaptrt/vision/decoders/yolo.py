@@ -1,4 +1,4 @@
-"""Ultralytics' contract for detection without objectness (YOLOv5u, v8, v11, v12).
+"""Ultralytics' output format for detection without objectness (YOLOv5u, v8, v11, v12).
 
 One output, [B, 4 + nc, N]: center x, center y, width, height in input pixels, then a score for each class.
 """

@@ -1,7 +1,7 @@
-"""Ultralytics' contract for rotated boxes.
+"""Ultralytics' output format for rotated boxes.
 
-One output of rows (``yolo_rows``) with one additional number, the angle in radians. Boxes are center x and y, width and height
-in every layout, in input pixels; the width lies along the angle.
+One output of rows (``yolo_rows``) with one additional value, the angle in radians. In every layout, boxes are center x and y,
+width and height, in input pixels; the angle is the direction of the width.
 """
 
 from __future__ import annotations

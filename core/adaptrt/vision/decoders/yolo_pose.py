@@ -1,6 +1,6 @@
-"""Ultralytics' contract for keypoints: one output of rows (``yolo_rows``), with ``K * D`` additional numbers for each box.
+"""Ultralytics' output format for keypoints: one output of rows (``yolo_rows``), with ``K * D`` additional values for each box.
 
-A keypoint is x and y in input pixels and, if ``D`` is 3, the confidence that it is visible.
+A keypoint is x and y in input pixels and, if ``D`` is 3, its visibility, 0 to 1.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ COCO_SKELETON = (
 
 @dataclass(frozen=True)
 class PoseParams(RowParams):
-    """Thresholds, the layout of the output, and what its keypoints are.
+    """Thresholds, the layout of the output, and its keypoints.
 
-    - ``conf``: the lowest score an object may have (exclusive), 0 to 1
-    - ``iou``: objects of one class whose boxes overlap a better one by more than this are dropped, 0 to 1; ``null``: none
-    - ``max_det``: the most objects in one image
-    - ``agnostic``: objects of different classes suppress each other too
-    - ``classes``: only these classes, by number or label; all if not given
+    - ``conf``: score threshold, 0 to 1; objects with higher scores are kept
+    - ``iou``: IoU threshold of NMS on the boxes, 0 to 1; ``null``: no NMS
+    - ``max_det``: maximum number of objects per image
+    - ``agnostic``: apply NMS across classes instead of within each class
+    - ``classes``: keep only these classes, by index or label; default: all
     - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
-      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which does not require NMS: ``iou`` is ``null``
-    - ``keypoints``: number of keypoints per object, and numbers per keypoint: 2 (x, y) or 3 (x, y, visibility)
-    - ``skeleton``: pairs of keypoints, counted from 0, that are connected in drawings
+      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which needs no NMS: ``iou`` is ``null``
+    - ``keypoints``: number of keypoints of an object, and values of each: 2 (x, y) or 3 (x, y, visibility)
+    - ``skeleton``: pairs of keypoints, counted from 0, that are connected by lines when drawn
     """
 
     keypoints: tuple[int, int] = (17, 3)

@@ -1,7 +1,7 @@
-"""Ultralytics' contract for instance segmentation.
+"""Ultralytics' output format for instance segmentation.
 
 Two outputs: rows (``yolo_rows``) with a coefficient for each prototype, and the prototypes, [B, nm, h, w]. The mask of an
-object is where the sum of the prototypes, each times its coefficient, is above 0, inside of its box.
+object is the area inside its box in which the sum of the prototypes, weighted by the coefficients, is above 0.
 """
 
 from __future__ import annotations

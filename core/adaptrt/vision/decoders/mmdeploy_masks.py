@@ -35,9 +35,9 @@ MASKS = "masks"
 class MmdeployMasksParams(MmdeployParams):
     """Selection of the detections that the graph returns.
 
-    - ``conf``: the lowest score a detection may have (exclusive), 0 to 1; a value below the graph's own has no effect
+    - ``conf``: score threshold, 0 to 1; values below the graph's threshold have no effect
     - ``iou``: always ``null``, since NMS is in the graph
-    - ``max_det``: the most detections in one image
+    - ``max_det``: maximum number of detections per image
     - ``agnostic``: has no effect, since NMS is in the graph
     - ``classes``: only these classes, by number or label; all if not given
     - ``mask_threshold``: the lowest probability of a pixel of an object, 0 to 1

@@ -49,6 +49,9 @@ class Case:
     task: str
     end2end: bool = False
     words: tuple[str, ...] = ()
+    adapter: str = "yolo"
+    fixture: str = ""  # a source of tests/fixtures, with its weights
+    weights: str = ""
     scored: bool = True  # evaluating needs the untouched outputs for eager, and one class for each box
     compared: bool = True  # timed beside eager torch
 
@@ -58,9 +61,27 @@ CASES = (
     Case("pose", "pose"),
     Case("obb", "obb"),
     Case("end2end", "detect", end2end=True),
-    Case("detect", "detect"),
-    Case("detect_nms", "detect", words=("--nms", "cluster"), scored=False),
-    Case("detect_nms_efficient", "detect", words=("--nms", "efficient"), scored=False, compared=False),
+    Case("detect", "detect", adapter="yolov5", fixture="yolov5n_shapes.pt"),
+    Case(
+        "detect_nms", "detect", words=("--nms", "cluster"), adapter="yolov5", fixture="yolov5n_shapes.pt", scored=False
+    ),
+    Case(
+        "detect_nms_efficient",
+        "detect",
+        words=("--nms", "efficient"),
+        adapter="yolov5",
+        fixture="yolov5n_shapes.pt",
+        scored=False,
+        compared=False,
+    ),
+    Case(
+        "mask_rcnn",
+        "segment",
+        adapter="mmdet",
+        fixture="mask_rcnn_shapes.py",
+        weights="mask_rcnn_shapes.pth",
+        compared=False,
+    ),
 )
 
 
@@ -75,13 +96,19 @@ def rows(work: Work, done: str) -> list[tuple[str, Case, str]]:
 
 
 def source_of(work: Work, case: Case) -> Path:
-    if case.task == "detect" and not case.end2end:
-        return FIXTURES / "yolov5n_shapes.pt"
+    if case.fixture:
+        return FIXTURES / case.fixture
     use_fixtures()
     from shapes_models import write_checkpoint
 
     path = work.folder / "onnx" / f"{case.name}.pt"
     return path if path.exists() else write_checkpoint(case.task, path, end2end=case.end2end)
+
+
+def _model(work: Work, case: Case, *flag: str) -> list[object]:
+    """The options that name the model; ``flag`` stands before the source."""
+    weights = ["--weights", FIXTURES / case.weights] if case.weights else []
+    return [*flag, source_of(work, case), "--adapter", case.adapter, *weights]
 
 
 def data_of(work: Work, task: str) -> Path:
@@ -112,7 +139,7 @@ def convert(work: Work) -> None:
 def _convert(work: Work, name: str, case: Case, precision: str) -> None:
     data = data_of(work, case.task)
     image = sorted(((data if data.is_dir() else data.parent) / "images").glob("*.png"))[0]
-    words: list[object] = ["convert", source_of(work, case), "--adapter", "yolov5" if case.task == "detect" else "yolo"]
+    words: list[object] = ["convert", *_model(work, case)]
     words += ["-o", work.engine(name), "--to", "onnx,engine", "--precision", precision, "--batch", "1:8:32"]
     words += ["--exporter", "torchscript", "--opset", "17", "--target", "8", "--image", image]
     words += ["--opt-level", compared_level(work, precision), "--tactic-sources", work.options.tactics]
@@ -152,7 +179,7 @@ def evaluate(work: Work) -> None:
         if not case.scored or not work.engine(name).exists():
             continue
         words: list[object] = ["evaluate", work.engine(name), "--backend", "eager,tensorrt"]
-        words += ["--adapter", "yolov5" if case.task == "detect" else "yolo", "--source", source_of(work, case)]
+        words += _model(work, case, "--source")
         words += ["--data", data_of(work, case.task), "--batch", 8, "--json"]
         try:
             found = json.loads(adaptrt(work, f"evaluate_{name}", words))
@@ -187,8 +214,10 @@ def _time(work: Work, name: str, case: Case, precision: str) -> dict[str, Any]:
         network = network.half()
     with TensorRTRunner(work.engine(name)) as runner, torch.inference_mode():
         result["backend"] = runner.backend
+        assert runner.spec is not None
+        sizes = [dim.opt for dim in runner.spec.inputs[0].dims[1:]]  # channels, height, width
         for batch in BATCHES:
-            images = torch.rand(batch, 3, 640, 640, device="cuda")
+            images = torch.rand(batch, *sizes, device="cuda")
             given = images.half() if precision == "fp16" else images
 
             def engine(images: Any = images) -> Any:

@@ -105,12 +105,12 @@ def HOOK:
 @pytest.mark.parametrize(
     ("hook", "change", "result", "said"),
     [
-        ("patches(ctx, model)", "model[0].weight.data.mul_(2)", "[]", r"by the hook patches: parameter `0\.weight`"),
+        ("patches(ctx, model)", "model[0].weight.data.mul_(2)", "[]", r"by the hook patches, outside of patches: parameter `0\.weight`"),
         pytest.param(
             "patches(ctx, model)",
             "model[0].register_forward_hook(print)",
             "[]",
-            r"by the hook patches: hooks of `0`",
+            r"by the hook patches, outside of patches: hooks of `0`",
             marks=pytest.mark.full,
         ),
         pytest.param(
@@ -126,7 +126,7 @@ def HOOK:
             "torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=['x'], output_names=['y'], dynamo=False, "
             "dynamic_axes={'x': {0: 'batch'}, 'y': {0: 'batch'}})",
             "path",
-            r"during the export: parameter `0\.bias`",
+            r"during the export, outside of patches: parameter `0\.bias`",
         ),
     ],
 )

@@ -36,7 +36,7 @@ def test_all_that_fits_is_loaded() -> None:
             {"0.bias": None, "a": torch.zeros(1), "b": torch.zeros(1), "c": torch.zeros(1), "d": torch.zeros(1)},
             "it lacks 0.bias and has unused a, b, c, ... (4 in all).",
         ),
-        ({"0.weight": torch.zeros(4, 3)}, "0.weight is [4, 3] in the file, [2, 3] in the network."),
+        ({"0.weight": torch.zeros(4, 3)}, "0.weight is [4, 3] in the file, but [2, 3] in the network."),
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, Any], message: str) -> None:

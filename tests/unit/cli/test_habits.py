@@ -20,7 +20,7 @@ import pytest
         (("convert", "best.pt", "format=engine", "half=True"), "format=engine is --to engine; half=True is --precision fp16"),
         (("convert", "model=best.pt", "imgsz=640", "device=0"), "model=best.pt is best.pt, the first argument; imgsz=640 is --imgsz 640; device=0 is --device cuda:0"),
         (("convert", "best.pt", "dynamic=False", "conf=0.3"), "dynamic=False is --dynamic none; conf=0.3 is --set conf=0.3"),
-        (("predict", "best.onnx", "bus.jpg", "--save-conf"), "--save-conf of YOLOv5 is here: --save-txt"),
+        (("predict", "best.onnx", "bus.jpg", "--save-conf"), "--save-conf is an option of YOLOv5; in adaptrt: --save-txt"),
     ],
 )  # fmt: skip
 def test_options_of_other_tools(adaptrt: Any, words: tuple[str, ...], said: str) -> None:

@@ -87,7 +87,7 @@ def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), decoder=DecoderSpec('yolo', {'confidence': 1}))", "Unknown option 'confidence'"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    import pathlib\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), metadata={'file': pathlib.Path('x')})", r"str\(path\) for a path"),
         ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(), outputs=(OutputSpec('images'),))", "names must be unique"),
-        ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(input='photos'))", "goes to 'photos', which is not an input"),
+        ("test_the_spec_is_consistent", "@hookimpl\ndef model_spec():\n    return ModelSpec(inputs=(InputSpec.image(8, 8),), image=ImageTransform(input='photos'))", "assigned to 'photos', which is not an input"),
         ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.rand(shape) * float('nan') for name, shape in shapes.items()}", "NaN or infinity at the min shapes"),
         ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.ones(shape) for name, shape in shapes.items()}", "Use the seed"),
         ("test_outputs_depend_on_inputs", "def make():\n    import torch\n    class M(torch.nn.Module):\n        def forward(self, x): return x * 0\n    return M()", "Perturb the weights"),

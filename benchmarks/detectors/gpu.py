@@ -157,7 +157,7 @@ def _convert(work: Work, name: str, case: Case, precision: str) -> None:
             "seconds": round(time.perf_counter() - started, 1),
             "verdict": report["verdict"],
             "links": [_link(link) for link in report["links"]],
-            "receipt": precision_report_of(work.engine(name)),
+            "precision_report": precision_report_of(work.engine(name)),
             "build_seconds": manifest_of(work.engine(name))["build_seconds"],
             "level": compared_level(work, precision),
             "tactic_sources": work.options.tactics,
@@ -220,11 +220,11 @@ def _time(work: Work, name: str, case: Case, precision: str) -> dict[str, Any]:
             images = torch.rand(batch, *sizes, device="cuda")
             given = images.half() if precision == "fp16" else images
 
-            def engine(images: Any = images) -> Any:
-                found = runner({"images": images}, outputs="borrowed")
-                return [torch.from_dlpack(value) for value in found.values()]
+            def engine(images: Any = images) -> None:
+                for value in runner({"images": images}, outputs="borrowed").values():
+                    value.synchronize()
 
-            sides = {"engine": finished(engine)}
+            sides = {"engine": engine}
             if network is not None:
                 sides["eager"] = finished(lambda given=given: network(given))  # type: ignore[misc]
             one: dict[str, Any] = in_turns(sides)

@@ -160,7 +160,7 @@ def manifest_of(engine: Path) -> dict[str, Any]:
 
 def precision_report_of(engine: Path) -> dict[str, Any]:
     """What the manifest says of the precision, without the list of layers."""
-    return {name: value for name, value in manifest_of(engine)["receipt"].items() if name != "table"}
+    return {name: value for name, value in manifest_of(engine)["precision_report"].items() if name != "table"}
 
 
 def facts_of(engine: Path) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def test_wrong_numbers_of_names(names: dict[str, list[str]], message: str) -> No
 
 
 def test_one_name_twice() -> None:
-    with pytest.raises(UsageError, match="'x' twice"):
+    with pytest.raises(UsageError, match="'x' more than once"):
         convert("two_inputs", input_names=["x", "x"])
 
 

@@ -105,7 +105,12 @@ def HOOK:
 @pytest.mark.parametrize(
     ("hook", "change", "result", "said"),
     [
-        ("patches(ctx, model)", "model[0].weight.data.mul_(2)", "[]", r"by the hook patches, outside of patches: parameter `0\.weight`"),
+        (
+            "patches(ctx, model)",
+            "model[0].weight.data.mul_(2)",
+            "[]",
+            r"by the hook patches, outside of patches: parameter `0\.weight`",
+        ),
         pytest.param(
             "patches(ctx, model)",
             "model[0].register_forward_hook(print)",

@@ -95,7 +95,7 @@ def test_a_file_without_a_config_says_what_to_give(
 
 def test_another_number_of_classes_is_told(weights: dict[str, torch.Tensor], saved: Callable[[Any], Path]) -> None:
     config = load_config(str(CONFIG), {**NARROW, "model.bbox_head.num_classes": "7"})
-    with pytest.raises(CheckpointError, match=r"fc_cls.weight is \[5, 96\] in the file, \[8, 96\]") as caught:
+    with pytest.raises(CheckpointError, match=r"fc_cls.weight is \[5, 96\] in the file, but \[8, 96\]") as caught:
         build_detector(config, open_checkpoint(saved({"state_dict": weights})))
     assert str(caught.value).endswith("--set cfg.model.bbox_head.num_classes=4")
 

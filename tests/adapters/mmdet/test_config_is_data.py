@@ -21,7 +21,7 @@ from adaptrt_mmdet import detr, mmdet
 from adaptrt_mmdet.build import build_detector
 from adaptrt_mmdet.configs import load_config
 from adaptrt_mmdet.framework import predict
-from adaptrt_mmdet.options import DetrOptions, MmdetOptions
+from adaptrt_mmdet.options import DetrOptions, OneAndTwoStageOptions
 from adaptrt_mmdet.registered import LAYERS, READERS, _within, registered_values
 from adaptrt_mmdet.sources import open_source
 
@@ -96,7 +96,7 @@ def convert(adapter: Any, path: Path, folder: Path, *, trust: bool = False) -> N
     import cv2
     import numpy as np
 
-    options = DetrOptions() if adapter is detr else MmdetOptions()
+    options = DetrOptions() if adapter is detr else OneAndTwoStageOptions()
     ctx = Conversion(Request(str(path), "detr", trust_checkpoint=trust), options, folder, warn=print)
     model = adapter.load_model(ctx)
     adapter.model_spec(ctx, model)

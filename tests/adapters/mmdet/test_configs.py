@@ -11,7 +11,7 @@ from narrow_detr import CONFIG, FIXTURE
 
 from adaptrt import Conversion, ModelError, Request, UsageError
 from adaptrt_mmdet.configs import find_config, load_config, without_downloads
-from adaptrt_mmdet.options import DetrOptions, MmdetOptions
+from adaptrt_mmdet.options import DetrOptions, OneAndTwoStageOptions
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,9 @@ def test_random_weights_of_a_one_stage_detector_are_told(tmp_path: Path) -> None
     from adaptrt_mmdet import mmdet
 
     said: list[str] = []
-    ctx = Conversion(Request("rtmdet_tiny_8xb32-300e_coco", "mmdet"), MmdetOptions(), tmp_path, warn=said.append)
+    ctx = Conversion(
+        Request("rtmdet_tiny_8xb32-300e_coco", "mmdet"), OneAndTwoStageOptions(), tmp_path, warn=said.append
+    )
     mmdet.model_spec(ctx, mmdet.load_model(ctx))
     assert len(said) == 1
     assert "--weights" in said[0]

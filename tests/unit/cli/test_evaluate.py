@@ -28,7 +28,7 @@ def test_a_table(converted: str, adaptrt: Callable[..., Any]) -> None:
     assert result.code == 0
     head, eager, onnx, *rest = result.out.splitlines()
     assert head.split() == [
-        *("backend", "file", "top-1", "loss", "max", "difference", "agrees", "images/s", "model", "alone/s")
+        *("backend", "file", "top-1", "loss", "max", "difference", "agrees", "images/s", "model", "only/s")
     ]
     loss = eager.split()[4]
     assert onnx.split()[4] == loss

@@ -46,7 +46,10 @@ def test_scores_images_and_classes(converted: str, adaptrt: Callable[..., Any]) 
     classes = next(line for line in alone if line.startswith("class "))
     assert classes.split() == ["class", "objects", "mAP", "mAP50", "VOC", "AP50"]
     data = json.loads(adaptrt("evaluate", converted, "--data", "set/instances.json", "--json").out)
-    assert set(data["results"][0]["scores"]) == {"mAP", "mAP50", "mAP75", "VOC AP50", "recall"}
+    assert set(data["results"][0]["scores"]) == {
+        *("mAP", "mAP50", "mAP75", "VOC AP50", "recall"),
+        *("AR1", "AR10", "AR100", "AR300", "AR1000"),
+    }
     assert data["results"][0]["per_class"]
 
 

@@ -161,7 +161,7 @@ def test_images_of_four_bands(adaptrt: Any) -> None:
     assert len(list(Path("found").iterdir())) == 2
     refused = adaptrt("predict", model, "three.png")
     assert refused.code == 4
-    assert "The model takes images of 4 channels" in refused.err
+    assert "The model expects images with 4 channels" in refused.err
 
 
 def test_a_file_that_its_report_does_not_describe(adaptrt: Any) -> None:

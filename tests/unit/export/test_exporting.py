@@ -167,7 +167,7 @@ DEFORM = ("DeformConv", [[1, 2, 5, 5], np.ones((2, 2, 3, 3), np.float32), [1, 18
     ("node", "opset", "attributes", "said", "hints"),
     [
         (PAD, 17, {"mode": "wrap"}, "Pad with mode wrap requires opset 19 or later", {10: "--opset 19", 8: "another --target"}),
-        (DEFORM, 18, {"kernel_shape": [3, 3]}, "No Op registered for DeformConv|runs DeformConv from opset 19", {}),
+        (DEFORM, 18, {"kernel_shape": [3, 3]}, "No Op registered for DeformConv|DeformConv only from opset 19", {}),
         (PAD, 19, {"mode": "wrap"}, "", {}),
     ],
 )  # fmt: skip

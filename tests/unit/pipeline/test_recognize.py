@@ -80,10 +80,10 @@ def test_what_is_unknown_says_why(declare: Declare) -> None:
     ("body", "said"),
     [
         ("raise RuntimeError('no stripes')", "RuntimeError: no stripes"),
-        ("return ['zebra']", "not a Match"),
+        ("return ['zebra']", "expected a Match"),
         ("return None", "TypeError"),
         (answer("unicorn", "exact"), "'unicorn', which is not installed"),
-        (answer("broken", "surely"), "not a Match"),
+        (answer("broken", "surely"), "expected a Match"),
         ("import missing_framework", "missing_framework"),
     ],
 )

@@ -260,7 +260,7 @@ TRACED = (
         wrong=lambda: EndPadded(nested=True).eval(), right=lambda: EndPadded(nested=False).eval(),
         shapes=("x=B:1..5x8x16",), error="fused attention", everyday=True,
     ),
-    Case(name="branch-on-brightness", what="A branch on the mean is taken once", wrong=linear(brightness), right=linear(brightness_kept), missing="data-dependent control flow"),
+    Case(name="branch-on-brightness", what="A branch on the mean is taken once", wrong=linear(brightness), right=linear(brightness_kept), missing="data-dependent Python code: a condition"),
     Case(name="numpy-branch", what="A branch on a NumPy array is taken once", wrong=linear(by_numpy), right=LINEAR, missing="NumPy array", everyday=True),
     Case(name="asarray-branch", what="The same through np.asarray", wrong=linear(by_asarray), right=LINEAR, missing="NumPy array"),
     Case(name="threshold", what="A value from item() is used in a later condition", wrong=linear(by_threshold), right=LINEAR, missing=r"item\(\)"),
@@ -277,7 +277,7 @@ TRACED = (
     Case(name="autocast", what="forward computes in bfloat16", wrong=conv(in_bfloat16), right=CONV, shapes=IMAGE, error="computes in bfloat16"),
     Case(
         name="other-exporter", what="dynamo rejects a branch, and TorchScript traces one side of it",
-        wrong=linear(brightness), right=LINEAR, request={"exporter": "auto"}, missing="data-dependent control flow",
+        wrong=linear(brightness), right=LINEAR, request={"exporter": "auto"}, missing="data-dependent Python code: a condition",
     ),
 )  # fmt: skip
 

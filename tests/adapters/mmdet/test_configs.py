@@ -153,8 +153,8 @@ def test_custom_imports_beside_the_config(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from adaptrt import Conversion, Request\n"
         "from adaptrt_mmdet import mmdet\n"
-        "from adaptrt_mmdet.options import MmdetOptions\n"
-        "ctx = Conversion(Request(sys.argv[1], 'mmdet'), MmdetOptions(), Path())\n"
+        "from adaptrt_mmdet.options import OneAndTwoStageOptions\n"
+        "ctx = Conversion(Request(sys.argv[1], 'mmdet'), OneAndTwoStageOptions(), Path())\n"
         "print('NECK', type(mmdet.load_model(ctx).detector.neck).__name__, len(ctx.notes))\n"
     )
     done = subprocess.run(

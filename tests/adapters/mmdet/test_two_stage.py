@@ -134,7 +134,8 @@ def test_a_whole_conversion(tmp_path: Path) -> None:
     operators = Counter(node.op_type for node in onnx.load(str(tmp_path / "out.onnx")).graph.node)
     assert not FORBIDDEN & set(operators)
     assert any("torchvision" in note for note in report.notes)
-    (found,) = adaptrt.load(tmp_path / "out.onnx").predict([image])
+    with adaptrt.load(tmp_path / "out.onnx") as model:
+        (found,) = model([image])
     assert len(found.masks) == len(found) > 3
 
 

@@ -49,5 +49,5 @@ def test_trained_networks(adapter: str, precision: str, batch: Any, image: Path,
     )
     assert [report.link(number).status for number in (2, 4, 5)] == ["passed"] * 3, report.link(4).reason
     (artifact,) = report.artifacts
-    assert artifact.record.layers.keys() <= {"f32", "i32"}
+    assert artifact.record["layers"].keys() <= {"f32", "i32"}
     assert (tmp_path / "out.openvino.xml").exists()

@@ -202,7 +202,7 @@ FAMILIES = [
 # their random weights amplify rounding: links 1 and 2 see up to some pixels. Weights trained briefly would decide
 UNDECIDED = {
     "yolo11n-seg", "yolo11n-obb", "yolo12n-seg", "yolo12n-pose", "yolo12n-obb", "yolo26n-seg", "yolo26n-obb",
-    "yolov9c-seg", "yolo26n",
+    "yolov9c-seg", "yolov10n", "yolo26n",
 }  # fmt: skip
 
 

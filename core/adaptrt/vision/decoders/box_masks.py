@@ -75,16 +75,26 @@ def candidates(
     return Candidates(found.boxes, found.scores, found.labels, extras)
 
 
-def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+def mask_threshold(spec: ModelSpec) -> float:
+    """That of the spec's decoder, or the default."""
     default = BoxMasksParams.mask_threshold
-    threshold = spec.decoder.params.get("mask_threshold", default) if spec.decoder else default
+    return float(spec.decoder.params.get("mask_threshold", default)) if spec.decoder else default
+
+
+def whole_boxes(found: Candidates, meta: ImageMeta) -> NDArray[np.float32]:
+    """Boxes in pixels of the original image, float32 [N, 4]; not clipped, since a mask belongs to its whole box."""
     (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
     offset = np.array([offset_x, offset_y, offset_x, offset_y], np.float32)
-    # not clipped: a mask belongs to its whole box
-    boxes = (found.extras["whole"] - offset) / np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
+    scale = np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
+    boxes: NDArray[np.float32] = (found.extras["whole"] - offset) / scale
+    return boxes
+
+
+def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
+    threshold = mask_threshold(spec)
     masks = tuple(
         paste(mask.astype(np.float32, copy=False), box, meta.original_size, threshold)
-        for mask, box in zip(found.extras["masks"], boxes, strict=True)
+        for mask, box in zip(found.extras["masks"], whole_boxes(found, meta), strict=True)
     )
     labels = found.labels.astype(np.int64, copy=False)
     return Segments(found.boxes, found.scores, labels, spec.labels, masks, meta.original_size)

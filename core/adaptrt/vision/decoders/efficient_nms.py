@@ -97,14 +97,19 @@ def candidates(
     if not 0 <= count <= len(scores):
         raise ModelError(f"The graph returns {count} detections, but its outputs have only {len(scores)} rows.")
     labels = outputs["labels"][:count].astype(np.int64)
-    if spec.labels and count and not 0 <= labels.min() <= labels.max() < len(spec.labels):
+    require_labels(labels, spec)
+    return Candidates(
+        outputs["boxes"][:count].astype(np.float32, copy=False), scores[:count].astype(np.float32, copy=False), labels
+    )
+
+
+def require_labels(labels: NDArray[np.int64], spec: ModelSpec) -> None:
+    """Reject classes that the spec has no label for."""
+    if spec.labels and len(labels) and not 0 <= labels.min() <= labels.max() < len(spec.labels):
         raise ModelError(
             f"The model predicts class {labels.max()}, but the spec has {len(spec.labels)} labels.",
             hint="Specify one label per class.",
         )
-    return Candidates(
-        outputs["boxes"][:count].astype(np.float32, copy=False), scores[:count].astype(np.float32, copy=False), labels
-    )
 
 
 def problems(outputs: Mapping[str, NDArray[Any]]) -> list[str]:

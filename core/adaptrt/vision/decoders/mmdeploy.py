@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from adaptrt.errors import ModelError
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams
+from adaptrt.vision.decoders.efficient_nms import EfficientNmsParams, require_labels
 from adaptrt.vision.decoders.outputs import check_batch
 
 if TYPE_CHECKING:
@@ -25,18 +24,6 @@ if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec
 
 OUTPUTS = ("dets", "labels")
-
-
-@dataclass(frozen=True)
-class MmdeployParams(EfficientNmsParams):
-    """Selection of the detections that the graph returns.
-
-    - ``conf``: score threshold, 0 to 1; values below the graph's threshold have no effect
-    - ``iou``: always ``null``, since NMS is in the graph
-    - ``max_det``: maximum number of detections per image
-    - ``agnostic``: has no effect, since NMS is in the graph
-    - ``classes``: only these classes, by number or label; all if not given
-    """
 
 
 def read(
@@ -55,16 +42,12 @@ def read(
 
 
 def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, spec: ModelSpec, _params: MmdeployParams
+    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams
 ) -> Candidates:
     kept = np.flatnonzero(outputs["labels"] >= 0)
     rows, labels = outputs["dets"][kept].astype(np.float32, copy=False), outputs["labels"][kept].astype(np.int64)
-    if spec.labels and len(labels) and labels.max() >= len(spec.labels):
-        raise ModelError(
-            f"The model predicts class {labels.max()}, but the spec has {len(spec.labels)} labels.",
-            hint="Specify one label per class.",
-        )
+    require_labels(labels, spec)
     return Candidates(rows[:, :4], rows[:, 4], labels, {"row": kept})
 
 
-decoder = Decoder("mmdeploy", MmdeployParams, FromCandidates(read, candidates, selected=True))
+decoder = Decoder("mmdeploy", EfficientNmsParams, FromCandidates(read, candidates, selected=True))

@@ -5,7 +5,6 @@ Those of ``mmdeploy``, and ``masks`` [B, N, h, w]: probabilities, small ones of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +13,9 @@ from adaptrt.errors import ModelError
 from adaptrt.predictions import Mask, Segments
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders import mmdeploy
+from adaptrt.vision.decoders.box_masks import BoxMasksParams, mask_threshold, whole_boxes
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
-from adaptrt.vision.decoders.mmdeploy import MmdeployParams
 from adaptrt.vision.decoders.outputs import check_batch
-from adaptrt.vision.decoders.params import check_fraction
 from adaptrt.vision.pasted_masks import paste
 
 if TYPE_CHECKING:
@@ -29,25 +27,6 @@ if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec
 
 MASKS = "masks"
-
-
-@dataclass(frozen=True)
-class MmdeployMasksParams(MmdeployParams):
-    """Selection of the detections that the graph returns.
-
-    - ``conf``: score threshold, 0 to 1; values below the graph's threshold have no effect
-    - ``iou``: always ``null``, since NMS is in the graph
-    - ``max_det``: maximum number of detections per image
-    - ``agnostic``: has no effect, since NMS is in the graph
-    - ``classes``: only these classes, by number or label; all if not given
-    - ``mask_threshold``: the lowest probability of a pixel of an object, 0 to 1
-    """
-
-    mask_threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        MmdeployParams.__post_init__(self)
-        check_fraction("mask_threshold", self.mask_threshold)
 
 
 def read(
@@ -63,7 +42,7 @@ def read(
 
 
 def candidates(
-    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec, params: MmdeployMasksParams
+    outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec, params: BoxMasksParams
 ) -> Candidates:
     found = mmdeploy.candidates(outputs, meta, spec, params)
     extras = {"masks": outputs["masks"][found.extras["row"]], "whole": found.boxes}
@@ -71,13 +50,10 @@ def candidates(
 
 
 def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: ImageMeta, spec: ModelSpec) -> Segments:
-    default = MmdeployMasksParams.mask_threshold
-    threshold = spec.decoder.params.get("mask_threshold", default) if spec.decoder else default
+    threshold = mask_threshold(spec)
     (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
     height, width = meta.original_size
-    # not clipped: a mask belongs to its whole box
-    offset, scale = [offset_x, offset_y, offset_x, offset_y], [scale_x, scale_y, scale_x, scale_y]
-    boxes = (found.extras["whole"] - np.array(offset, np.float32)) / np.array(scale, np.float32)
+    boxes = whole_boxes(found, meta)
     whole = np.array([-offset_x / scale_x, -offset_y / scale_y, 0, 0], np.float32)
     whole[2:] = whole[:2] + np.array([meta.input_size[1] / scale_x, meta.input_size[0] / scale_y], np.float32)
     masks = []
@@ -99,7 +75,7 @@ def _cut(mask: Mask, box: NDArray[np.float32]) -> Mask:
 
 decoder = Decoder(
     "mmdeploy_masks",
-    MmdeployMasksParams,
+    BoxMasksParams,
     FromCandidates(read, candidates, predict=predict, selected=True),
     task="segment",
 )

@@ -12,6 +12,8 @@ from adaptrt.cli.output import echo, echo_json
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from adaptrt.specs.registry import Registry
+
 EXAMPLES = (
     ("adaptrt completion bash > ~/.local/share/bash-completion/completions/adaptrt", "bash, for new shells"),
     ("adaptrt completion zsh > ~/.zfunc/_adaptrt", "zsh, with ~/.zfunc in fpath"),
@@ -39,20 +41,22 @@ def completion(ctx: click.Context, /, *, shell: str, as_json: bool, **_: Any) ->
 
 def complete_precisions(_ctx: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """The names of the installed precisions."""
-    from click.shell_completion import CompletionItem
-
     from adaptrt.specs.precisions import PRECISIONS
 
-    return [CompletionItem(name) for name in PRECISIONS.names() if name.startswith(text)]
+    return _beginning(text, PRECISIONS)
 
 
 def complete_decoders(_ctx: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:
     """The names of the installed decoders."""
-    from click.shell_completion import CompletionItem
-
     from adaptrt.specs.decoders import DECODERS
 
-    return [CompletionItem(name) for name in DECODERS.names() if name.startswith(text)]
+    return _beginning(text, DECODERS)
+
+
+def _beginning(text: str, registry: Registry[Any]) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(name) for name in registry.names() if name.startswith(text)]
 
 
 def complete_adapters(_ctx: click.Context, _parameter: click.Parameter, text: str) -> list[CompletionItem]:

@@ -205,11 +205,11 @@ def _one(
 
 
 def _limited(dataset: Dataset, limit: int | None) -> Dataset:
-    count = len(dataset.examples)
-    if limit is None or limit >= count:
+    chosen = dataset.limited(limit)
+    if chosen is dataset:
         return dataset
-    chosen = tuple(dataset.examples[index * count // limit] for index in range(limit))
-    return replace(dataset, examples=chosen, notes=(*dataset.notes, f"{limit} of {count} images, spread evenly"))
+    note = f"{limit} of {len(dataset.examples)} images, spread evenly"
+    return replace(chosen, notes=(*dataset.notes, note))
 
 
 def _batch(model: Model, asked: int | None) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.pipeline.verification.batching import fill_batch, smallest_batch
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, Inputs
+from adaptrt.spread import spread
 from adaptrt.store.hashing import file_sha256
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ class CalibrationImages:
     used: tuple[Path, ...] = ()
     others: tuple[Path, ...] = ()
 
+    @cached_property
+    def hashes(self) -> list[str]:
+        """Of the content of those to calibrate on."""
+        return [file_sha256(path) for path in self.used]
+
 
 def choose_images(request: CalibrationRequest, *, hold_back: bool) -> CalibrationImages:
     """The images of ``--calib``, at most as many as requested, spread evenly over the set.
@@ -45,22 +52,21 @@ def choose_images(request: CalibrationRequest, *, hold_back: bool) -> Calibratio
     if hold_back and len(files) <= request.images and len(files) >= _FEWEST_TO_HOLD_BACK:
         kept = files[_HELD_BACK - 1 :: _HELD_BACK]
     rest = [path for path in files if path not in set(kept)]
-    count = min(request.images, len(rest))
-    used = [rest[index * len(rest) // count] for index in range(count)]
+    used = spread(rest, request.images)
     chosen = {*used}
     return CalibrationImages(tuple(used), tuple(kept or [path for path in rest if path not in chosen]))
 
 
 def _found(folder: Path) -> list[Path]:
     """All images in a folder and the folders inside it, by path."""
-    from adaptrt.vision.images import SUFFIXES
+    from adaptrt.vision.images import SUFFIXES, images_below
 
     if not folder.is_dir():
         raise UsageError(
             f"{folder} is not a folder, a .txt file or an .npz file.",
             hint="Specify a folder of images: --calib images/",
         )
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = images_below(folder)
     if not files:
         raise UsageError(f"{folder} contains no images.", hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
     return files
@@ -119,15 +125,15 @@ def calibration_data(
         rows = [preprocess(read_image(path, spec.image_channels), spec)[0] for path in paths]
         return fill_batch(rows, smallest)
 
-    used = images.used
+    used, others = images.used, spread(probes, PROBES)
     return CalibrationData(
         count=len(used),
         batches=-(-len(used) // size),
         read=lambda index: inputs_of(used[index * size : (index + 1) * size]),
-        digest=_digest([file_sha256(path) for path in used], spec, size),
+        digest=_digest(images.hashes, spec, size),
         title=f"{len(used)} images of {request.source}",
-        probes=min(len(probes), PROBES),
-        probe=lambda index: inputs_of([probes[index * len(probes) // min(len(probes), PROBES)]]),
+        probes=len(others),
+        probe=lambda index: inputs_of([others[index]]),
     )
 
 
@@ -146,21 +152,21 @@ def _from_arrays(
     rows = list(range(len(next(iter(arrays.values())))))
     kept = rows[_HELD_BACK - 1 :: _HELD_BACK] if hold_back and len(rows) >= _FEWEST_TO_HOLD_BACK else []
     rest = [row for row in rows if row not in set(kept)]
-    count = min(request.images, len(rest))
-    chosen = [rest[index * len(rest) // count] for index in range(count)]
+    chosen = spread(rest, request.images)
+    count = len(chosen)
 
     def inputs_of(part: Sequence[int]) -> Inputs:
         return fill_batch([{name: array[row : row + 1] for name, array in arrays.items()} for row in part], smallest)
 
-    probes = min(len(kept), PROBES)
+    probes = spread(kept, PROBES)
     return CalibrationData(
         count=count,
         batches=-(-count // size),
         read=lambda index: inputs_of(chosen[index * size : (index + 1) * size]),
         digest=_digest([file_sha256(request.source), *map(str, chosen)], spec, size),
         title=f"{count} rows of {request.source}",
-        probes=probes,
-        probe=lambda index: inputs_of([kept[index * len(kept) // probes]]),
+        probes=len(probes),
+        probe=lambda index: inputs_of([probes[index]]),
     )
 
 

@@ -44,7 +44,7 @@ def read_images(job: Job, spec: ModelSpec, open_reference: Callable[[], Runner])
         if by_predictions and calibration.others:
             images = unlabeled_images(calibration.others)
     if images is not None:
-        require_disjoint(calibration.used, images.paths)
+        require_disjoint(calibration.hashes, images.paths)
         job.judge = MetricVerification(images, job.hooks, spec, open_reference, job.observer.stage_progress)
     if request.calibration is not None:
         probes = images.paths if images is not None else ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.specs.registry import Registry
+from adaptrt.spread import spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,12 @@ class Dataset:
     examples: tuple[Example, ...]
     notes: tuple[str, ...] = ()
     context: Any = None
+
+    def limited(self, limit: int | None) -> Dataset:
+        """At most ``limit`` of the examples, spread evenly."""
+        if limit is None or limit >= len(self.examples):
+            return self
+        return replace(self, examples=tuple(spread(self.examples, limit)))
 
 
 class Scorer(Protocol[Q]):

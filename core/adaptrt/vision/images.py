@@ -81,6 +81,11 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     return images
 
 
+def images_below(folder: Path) -> list[Path]:
+    """The images in a folder and in those inside it, sorted; may be empty."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
 def encode_image(rgb: ImageArray, suffix: str = ".png", *, quality: int = 92) -> bytes:
     """The image encoded as a file of this type; ``quality`` is for JPEG and WebP, 1 to 100."""
     if suffix.lower() not in SUFFIXES:

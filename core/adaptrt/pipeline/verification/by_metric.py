@@ -63,25 +63,17 @@ def labeled_images(data: LabeledData, spec: ModelSpec) -> VerificationImages:
     scoring = scoring_named(spec.task)
     scoring.require()
     dataset = scoring.read_dataset(data.source, spec, data.images)
-    return VerificationImages(_limited(dataset, data.limit), data)
+    return VerificationImages(dataset.limited(data.limit), data)
 
 
 def unlabeled_images(paths: Sequence[Path]) -> VerificationImages:
     dataset = Dataset(tuple(Example(path, None) for path in paths))
-    return VerificationImages(_limited(dataset, MOST_WITHOUT_LABELS))
+    return VerificationImages(dataset.limited(MOST_WITHOUT_LABELS))
 
 
-def _limited(dataset: Dataset, limit: int | None) -> Dataset:
-    count = len(dataset.examples)
-    if limit is None or limit >= count:
-        return dataset
-    chosen = tuple(dataset.examples[index * count // limit] for index in range(limit))
-    return Dataset(chosen, dataset.notes, dataset.context)
-
-
-def require_disjoint(calibration: Sequence[Path], verification: Sequence[Path]) -> None:
-    """Reject images that are in both sets, by their content."""
-    known = {file_sha256(path) for path in calibration}
+def require_disjoint(calibration: Sequence[str], verification: Sequence[Path]) -> None:
+    """Reject images that are in both sets, by their content; ``calibration`` are the hashes of that set."""
+    known = set(calibration)
     shared = [path for path in verification if file_sha256(path) in known]
     if shared:
         raise UsageError(

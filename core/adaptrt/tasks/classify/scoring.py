@@ -30,6 +30,8 @@ def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) 
     Folders with other names are matched to classes in alphabetical order, as training tools number them, if there are as
     many folders as classes.
     """
+    from adaptrt.vision.images import images_below
+
     if images is not None:
         raise UsageError(
             "--images does not apply to classification.", hint="Classification reads data/<class>/<image>.jpg"
@@ -37,7 +39,7 @@ def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) 
     if not data.is_dir():
         raise UsageError(f"{data} is not a folder.", hint="Specify a folder with one subfolder of images per class.")
     folders = sorted(path for path in data.iterdir() if path.is_dir() and not path.name.startswith("."))
-    inside = {folder: _images(folder) for folder in folders}
+    inside = {folder: images_below(folder) for folder in folders}
     folders = [folder for folder in folders if inside[folder]]
     if not folders:
         raise UsageError(f"{data} has no subfolder with images.", hint="Classification reads data/<class>/<image>.jpg")
@@ -46,12 +48,6 @@ def read_class_folders(data: Path, spec: ModelSpec, images: Path | None = None) 
         Example(path, number) for folder, number in zip(folders, classes, strict=True) for path in inside[folder]
     ]
     return Dataset(tuple(examples), (note,) if note else ())
-
-
-def _images(folder: Path) -> list[Path]:
-    from adaptrt.vision.images import SUFFIXES
-
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _numbers(names: Sequence[str], labels: Sequence[str]) -> tuple[list[int], str]:

@@ -69,7 +69,7 @@ def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
     """
     file = _annotation_file(data)
     document = _read(file)
-    categories, names, notes = match_categories(document["categories"], spec.labels)
+    truth, notes = truth_of({**document, "annotations": list(map(_with_area, document["annotations"]))}, spec)
     folder = _image_folder(file, images)
     examples = []
     for image in document["images"]:
@@ -80,10 +80,18 @@ def read_coco(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
                 hint="Specify its folder: --images DIR",
             )
         examples.append(Example(path, image["id"]))
+    return Dataset(tuple(examples), tuple(notes), truth)
+
+
+def truth_of(document: dict[str, Any], spec: ModelSpec) -> tuple[CocoTruth, list[str]]:
+    """Annotations in COCO's form, reduced to the model's classes, and notes about how these were found."""
+    categories, names, notes = match_categories(document["categories"], spec.labels)
     wanted = set(categories)
-    kept = [_with_area(entry) for entry in document["annotations"] if entry["category_id"] in wanted]
-    truth = {**document, "annotations": kept, "categories": [c for c in document["categories"] if c["id"] in wanted]}
-    return Dataset(tuple(examples), tuple(notes), CocoTruth(truth, categories, names))
+    kept = {
+        "annotations": [entry for entry in document["annotations"] if entry["category_id"] in wanted],
+        "categories": [entry for entry in document["categories"] if entry["id"] in wanted],
+    }
+    return CocoTruth({**document, **kept}, categories, names), notes
 
 
 def _annotation_file(data: Path) -> Path:

@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.specs.tasks import Dataset, Example
-from adaptrt.tasks.detect.coco import CocoTruth, match_categories, plain_name
+from adaptrt.tasks.detect.coco import plain_name, truth_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,13 +65,8 @@ def read_voc(data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         for index, (image, name, box, difficult) in enumerate(found)
     ]
     categories = [{"id": number, "name": name} for name, number in numbers.items()]
-    ids, names, notes = match_categories(categories, spec.labels)
-    truth = {
-        "images": shown,
-        "annotations": [entry for entry in annotations if entry["category_id"] in set(ids)],
-        "categories": [entry for entry in categories if entry["id"] in set(ids)],
-    }
-    return Dataset(tuple(examples), tuple(notes), CocoTruth(truth, ids, names))
+    truth, notes = truth_of({"images": shown, "annotations": annotations, "categories": categories}, spec)
+    return Dataset(tuple(examples), tuple(notes), truth)
 
 
 def _categories(labels: Sequence[str], names: Sequence[str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from adaptrt.errors import DependencyError, UsageError
 from adaptrt.specs.tasks import Dataset, Example
-from adaptrt.tasks.detect.coco import CocoTruth, match_categories
+from adaptrt.tasks.detect.coco import truth_of
 
 if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec
@@ -71,13 +71,8 @@ def read_yolo(data: Path, spec: ModelSpec, images: Path | None, read_line: ReadL
             )
     if not annotations:
         raise UsageError(f"No image of {data.name} has a label file with objects.", hint=_EXAMPLE)
-    numbers, known, notes = match_categories(categories, spec.labels)
-    truth = {
-        "images": shown,
-        "annotations": [entry for entry in annotations if entry["category_id"] in set(numbers)],
-        "categories": [entry for entry in categories if entry["id"] in set(numbers)],
-    }
-    return Dataset(tuple(examples), tuple(notes), CocoTruth(truth, numbers, known))
+    truth, notes = truth_of({"images": shown, "annotations": annotations, "categories": categories}, spec)
+    return Dataset(tuple(examples), tuple(notes), truth)
 
 
 @dataclass(frozen=True)

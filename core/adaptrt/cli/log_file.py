@@ -16,7 +16,9 @@ def open_log(ctx: click.Context, path: str) -> None:
     try:
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
-        raise OutputError(f"--log-file {path} cannot be written: {error.strerror}.") from error
+        raise OutputError(
+            f"--log-file {path} cannot be written: {error.strerror}.", hint="Specify a file in an existing folder."
+        ) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("adaptrt")
     level, propagate = logger.level, logger.propagate

@@ -181,7 +181,7 @@ def test_int8_needs_a_quantized_graph(adaptrt: Any, converted: Convert, monkeypa
     result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick", "--json")
     assert result.code == 8
     assert "QuantizeLinear and DequantizeLinear" in result.err
-    assert [stage["name"] for stage in result.json["stages"]] == [], "nobody is here who could quantize it"
+    assert [stage["name"] for stage in result.json["stages"]] == [], "no plugin is installed that quantizes"
 
 
 def test_a_plugin_that_replaces_reduce_precision_may_quantize(

@@ -62,7 +62,7 @@ def test_a_mask_belongs_to_its_whole_box() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_enlarging_is_grid_sample(seed: int) -> None:
     """As mmdet and detectron2 paste a mask: pixels agree except for values within a rounding error of the threshold."""
-    torch = pytest.importorskip("torch", reason="the yardstick is torch's grid_sample")
+    torch = pytest.importorskip("torch", reason="compares with torch's grid_sample")
     rng = np.random.default_rng(seed)
     mask = rng.random((28, 28)).astype(np.float32)
     start = rng.uniform(-20, 60, 2)

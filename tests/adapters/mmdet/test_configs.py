@@ -103,7 +103,7 @@ def test_nothing_is_downloaded() -> None:
     assert model["pretrained"], "the config itself stays as it is"
 
 
-@pytest.mark.parametrize("weights", [None, FIXTURE])
+@pytest.mark.parametrize("weights", [pytest.param(None, marks=pytest.mark.full), FIXTURE])
 def test_random_weights_are_told(weights: Path | None, tmp_path: Path) -> None:
     """A config alone is a network that has learned nothing; its numbers agree all the same."""
     from adaptrt_mmdet import detr

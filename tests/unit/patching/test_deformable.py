@@ -61,7 +61,7 @@ def test_sizes_that_do_not_fit() -> None:
         deformable_attention(value, SIZES[:2], locations, weights)
 
 
-@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_both_exporters(dynamo: bool, tmp_path: Path) -> None:
     """At a dynamic batch, with ordinary operators only."""
     onnx = pytest.importorskip("onnx", reason="writes the graph")

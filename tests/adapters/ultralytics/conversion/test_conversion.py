@@ -175,6 +175,7 @@ def test_the_framework_is_asked_with_the_same_parameters(
     assert "classes" not in options or set(labels) <= {0, 3}
 
 
+@pytest.mark.full
 def test_names_can_be_changed(trained: Path, shapes_image: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         trained,

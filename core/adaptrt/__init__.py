@@ -37,6 +37,7 @@ from adaptrt.errors import (
 from adaptrt.hookspecs import hookimpl
 from adaptrt.options import fill_options, fill_settings
 from adaptrt.pipeline.observer import Observer
+from adaptrt.pipeline.predictor import Predictor
 from adaptrt.predictions import (
     Classification,
     Detections,
@@ -121,6 +122,7 @@ __all__ = [
     "Poses",
     "Precision",
     "Predictions",
+    "Predictor",
     "Recognizer",
     "Report",
     "Request",

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from adaptrt.errors import AdaptrtError, ModelError, UsageError
 from adaptrt.options import fill_options, no_option, takes_option
 from adaptrt.pipeline.beside import mismatch
-from adaptrt.pipeline.sessions import open_session
+from adaptrt.pipeline.processing import Processing
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
-from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.predictions import ImageMeta, Predictions
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
@@ -46,11 +45,9 @@ class Model:
         self.path = path
         self.spec = spec
         self.runner = runner
-        installed = [candidate.name for candidate in find_candidates(ADAPTERS)] if spec.adapter else []
-        session, _ = open_session(spec.adapter if spec.adapter in installed else None, plugins_file)
-        self.warnings = list(session.warnings)
+        self._processing = Processing(spec, plugins_file=plugins_file)
+        self.warnings = list(self._processing.warnings)
         self.last_warnings: tuple[str, ...] = ()
-        self._hooks = session.hooks
         if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401
             from adaptrt.vision.decoders import decode  # noqa: F401
@@ -97,7 +94,7 @@ class Model:
         arrays: list[Any] = []
         metas: list[ImageMeta] = []
         for image in images:
-            inputs, meta = self._hooks.preprocess(read_image(image, self.channels), spec)
+            inputs, meta = self._processing.preprocess(read_image(image, self.channels), spec)
             arrays.append(inputs)
             metas.append(meta)
         batch = fill_batch(arrays, smallest_batch(self.spec))
@@ -105,7 +102,7 @@ class Model:
         outputs = self.runner.run(batch)
         marks.append(time.perf_counter())
         outputs = first_rows(outputs, len(metas), smallest_batch(self.spec))
-        predictions = self._hooks.postprocess(outputs, metas, spec)
+        predictions = self._processing.postprocess(outputs, metas, spec)
         self.last_warnings += self._problems(outputs)
         marks.append(time.perf_counter())
         return predictions, np.diff(marks)
@@ -142,12 +139,14 @@ def load(
     plugin_libs: Sequence[str | Path] = (),
     plugins_file: str | Path | None = None,
     adoption: Adoption | None = None,
+    threads: int | None = None,
 ) -> Model:
     """Open a file that adaptrt wrote, with the backend of its suffix.
 
     Another file is opened if it says how to use it (metadata of Ultralytics, files of MMDeploy, outputs of EfficientNMS), or ``adoption`` does.
 
-    ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine).
+    ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine). ``threads`` limits the CPU threads, with a
+    backend that runs on a CPU.
     """
     path = Path(path)
     require_model_file(path)
@@ -159,6 +158,7 @@ def load(
         custom_ops=tuple(map(Path, custom_ops)),
         plugin_libs=tuple(map(Path, plugin_libs)),
         allow_host_code=allow_host_code,
+        threads=threads,
     )
     runner = backend.open(path, options)
     try:

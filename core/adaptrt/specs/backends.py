@@ -41,7 +41,8 @@ class OpenOptions:
 
     ``device`` is ``cpu`` or ``cuda:0``; ``None``: the backend's default. ``custom_ops`` are shared libraries with
     operators for ONNX Runtime, ``plugin_libs`` those for any other backend: code, named by the user. ``allow_host_code``: the file may contain host code.
-    ``optimize=False`` runs the graph node by node, without optimizations.
+    ``optimize=False`` runs the graph node by node, without optimizations. ``threads`` limits the CPU threads of one model; ``None``:
+    the backend's default.
     """
 
     device: str | None = None
@@ -49,6 +50,7 @@ class OpenOptions:
     plugin_libs: tuple[Path, ...] = ()
     allow_host_code: bool = False
     optimize: bool = True
+    threads: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,6 +177,10 @@ class Task(ABC, Generic[P]):
         """The prediction as JSON data: what ``predict --json`` prints."""
         return {"found": self.describe(prediction)}
 
+    def row(self, prediction: P) -> dict[str, Any]:
+        """The whole prediction as JSON data, with the same keys for each: what batch jobs and servers write."""
+        return self.data(prediction)
+
     def record(self, prediction: P) -> dict[str, Any]:
         """The prediction as stored in reports: compact JSON data."""
         return {}

@@ -28,6 +28,10 @@ class RawValues(Task[Values]):
         }
         return {"values": described}
 
+    def row(self, prediction: Values) -> dict[str, Any]:
+        """The arrays as nested lists."""
+        return {"values": {name: array.tolist() for name, array in prediction.arrays.items()}}
+
     def record(self, prediction: Values) -> dict[str, Any]:
         """Shapes and types only: the arrays are too large for a report."""
         return self.data(prediction)["values"]  # type: ignore[no-any-return]

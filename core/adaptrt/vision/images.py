@@ -57,6 +57,19 @@ def read_image(source: Any, channels: int | None = 3) -> ImageArray:
     )
 
 
+def decode_image(data: bytes, channels: int | None = 3, name: str = "image") -> ImageArray:
+    """The content of an image file as uint8 [H, W, ``channels``]: the pixels that ``read_image`` reads from the file.
+
+    ``name`` is for messages; it does not tell the format. For other numbers of channels than 3 and 1, ``data`` is a TIFF.
+    """
+    if not data:
+        raise ImageError(f"{name} is empty.", hint="Send the content of an image file.")
+    array = np.frombuffer(data, np.uint8)
+    if channels not in (1, 3):
+        return _from_array(_bands_in(array, name), channels, name)
+    return _require_channels(_decode(array, name, gray=channels == 1), channels, name)
+
+
 def for_display(image: ImageArray) -> ImageArray:
     """RGB to look at: gray three times, or the first three of other bands."""
     if image.shape[2] == 3:
@@ -141,12 +154,15 @@ def _from_file(name: str, *, gray: bool = False) -> ImageArray:
     if "://" in name:
         raise ImageError(f"{name} is a URL. Files are never downloaded.", hint="Download the image and pass the file.")
     path = Path(name)
-    data = _bytes_of(path)
+    return _decode(_bytes_of(path), str(path), gray=gray)
+
+
+def _decode(data: NDArray[np.uint8], name: str, *, gray: bool) -> ImageArray:
     color = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
-    bgr = _decoded(path, lambda: cv2.imdecode(data, color | cv2.IMREAD_ANYDEPTH))
+    bgr = _decoded(name, lambda: cv2.imdecode(data, color | cv2.IMREAD_ANYDEPTH))
     if bgr is None:
         raise ImageError(
-            f"{path} is not an image that OpenCV can read.", hint="Supported formats: JPEG, PNG, WebP, BMP and TIFF."
+            f"{name} is not an image that OpenCV can read.", hint="Supported formats: JPEG, PNG, WebP, BMP and TIFF."
         )
     bgr = _to_uint8(bgr)
     if gray:
@@ -155,12 +171,12 @@ def _from_file(name: str, *, gray: bool = False) -> ImageArray:
     return rgb
 
 
-def _decoded(path: Path, decode: Callable[[], Any]) -> Any:
+def _decoded(name: str, decode: Callable[[], Any]) -> Any:
     try:
         return decode()
     except cv2.error as error:
         raise ImageError(
-            f"{path} cannot be decoded: {error.err}.", hint=f"The maximum size is {MAX_PIXELS:,} pixels."
+            f"{name} cannot be decoded: {error.err}.", hint=f"The maximum size is {MAX_PIXELS:,} pixels."
         ) from error
 
 
@@ -180,13 +196,16 @@ def _read_bands(path: Path, suffix: str) -> NDArray[Any]:
                 f"{path} contains an array of shape {list(loaded.shape)}, which is too large for an image."
             )
         return np.array(loaded)
-    data = _bytes_of(path)
-    done, pages = _decoded(path, lambda: cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED))
+    return _bands_in(_bytes_of(path), str(path))
+
+
+def _bands_in(data: NDArray[np.uint8], name: str) -> NDArray[Any]:
+    done, pages = _decoded(name, lambda: cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED))
     if not done or not pages:
-        raise ImageError(f"{path} is not an image that OpenCV can read.", hint="It must be a TIFF.")
+        raise ImageError(f"{name} is not an image that OpenCV can read.", hint="It must be a TIFF.")
     bands = [page if page.ndim == 3 else page[..., None] for page in pages]
     if len({band.shape[:2] for band in bands}) > 1:
-        raise ImageError(f"The pages of {path} have different sizes.")
+        raise ImageError(f"The pages of {name} have different sizes.")
     stacked: NDArray[Any] = bands[0] if len(bands) == 1 else np.concatenate(bands, axis=2)
     return stacked
 

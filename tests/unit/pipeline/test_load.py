@@ -110,6 +110,6 @@ def test_a_model_used_for_long_remembers_little(tmp_path: Path) -> None:
     image = plain(1, 2, 3)
     for _ in range(600):
         model(image)
-    recorder = model._hooks._recorder
+    recorder = model._processing._hooks._recorder
     assert len(recorder.calls) <= 1000
     assert len(recorder._contributed) == 0

@@ -50,7 +50,11 @@ class OnnxRuntime:
         from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 
         return OnnxRuntimeRunner(
-            path, device=options.device or "cpu", custom_ops=options.custom_ops, optimize=options.optimize
+            path,
+            device=options.device or "cpu",
+            custom_ops=options.custom_ops,
+            optimize=options.optimize,
+            threads=options.threads,
         )
 
     def read_spec(self, path: Path) -> ModelSpec | None:

@@ -26,14 +26,23 @@ _DTYPES = {"float": "float32", "double": "float64", "float16": "float16"}
 
 
 class OnnxRuntimeRunner:
-    """Runs an ONNX file. ``device`` is ``cpu``, ``cuda`` or ``cuda:1``; without ``optimize``, graph optimizations are off."""
+    """Runs an ONNX file. ``device`` is ``cpu``, ``cuda`` or ``cuda:1``; without ``optimize``, graph optimizations are off.
+    ``threads``: CPU threads of an operator; ``None``: ONNX Runtime's default, one per core."""
 
     def __init__(
-        self, path: Path, *, device: str = "cpu", custom_ops: Sequence[Path] = (), optimize: bool = True
+        self,
+        path: Path,
+        *,
+        device: str = "cpu",
+        custom_ops: Sequence[Path] = (),
+        optimize: bool = True,
+        threads: int | None = None,
     ) -> None:
         self.backend = "onnxruntime" if device == "cpu" else f"onnxruntime ({device})"
         options = ort.SessionOptions()
         options.log_severity_level = 4  # errors are raised as exceptions; do not repeat them on stderr
+        if threads is not None:
+            options.intra_op_num_threads = threads
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         for library in custom_ops:

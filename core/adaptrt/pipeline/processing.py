@@ -1,0 +1,43 @@
+"""The pre- and postprocessing that a spec describes, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.pipeline.sessions import open_session
+from adaptrt.plugins.discovery import ADAPTERS, find_candidates
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta, Predictions
+    from adaptrt.specs import ModelSpec
+    from adaptrt.vision.images import ImageArray
+
+
+class Processing:
+    """Calls the hooks ``preprocess`` and ``postprocess`` of core, of the spec's adapter if it is installed, and of extensions.
+
+    ``warnings`` names extensions that were skipped. The methods take another ``spec`` for other decoder parameters.
+    """
+
+    def __init__(self, spec: ModelSpec, *, plugins_file: Path | None = None) -> None:
+        installed = [candidate.name for candidate in find_candidates(ADAPTERS)] if spec.adapter else []
+        session, _ = open_session(spec.adapter if spec.adapter in installed else None, plugins_file)
+        self.spec = spec
+        self.warnings = list(session.warnings)
+        self._hooks = session.hooks
+
+    def preprocess(
+        self, image: ImageArray, spec: ModelSpec | None = None
+    ) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:
+        """An image, uint8 [H, W, C], as inputs of batch 1, and its position in them."""
+        return self._hooks.preprocess(image, spec or self.spec)
+
+    def postprocess(
+        self, outputs: dict[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec | None = None
+    ) -> Sequence[Predictions]:
+        """The prediction of each image of a batch."""
+        return self._hooks.postprocess(outputs, metas, spec or self.spec)

@@ -95,7 +95,7 @@ def lively(config: str, folder: Path) -> tuple[Path, Path]:
             norm.train()
             norm.momentum, norm.track_running_stats = 1.0, True
         features = detector.extract_feat(batch)
-        if MODELS_BY_CONFIG[config] == "mmdet":
+        if MODELS_BY_CONFIG.get(config, "mmdet") == "mmdet":
             detector.bbox_head(features)
         for norm in norms:
             norm.eval()

@@ -92,7 +92,13 @@ class PatchError(AdaptrtError):
 
 
 class ExportError(AdaptrtError):
+    """``general_hint``: the hint suits every failure, so that of another attempt is more helpful."""
+
     exit_code = 6
+
+    def __init__(self, message: str, *, hint: str | None = None, general_hint: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.general_hint = general_hint
 
 
 class GraphError(AdaptrtError):

@@ -103,6 +103,5 @@ def _failure(failures: list[ExportError]) -> ExportError:
     if not others:
         return first
     said = " ".join(f"The other exporter also fails: {other.message}" for other in others)
-    hints = [failure.hint or "" for failure in failures]
-    hint = next((one for one in hints if one and not one.startswith("Use --debug")), first.hint)
+    hint = next((one.hint for one in failures if one.hint and not one.general_hint), first.hint)
     return ExportError(f"{first.message} {said}", hint=hint)

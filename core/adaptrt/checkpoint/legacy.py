@@ -8,11 +8,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from adaptrt.checkpoint.file_bytes import MAGIC, PROTOCOL, FileBytes
 from adaptrt.checkpoint.known import KNOWN, SETTERS
 from adaptrt.checkpoint.machine import Machine, PickleError
+from adaptrt.checkpoint.memory import TensorMemory
 from adaptrt.checkpoint.opcodes import next_object
 from adaptrt.checkpoint.tensors import Storage, StorageType
 from adaptrt.errors import CheckpointError
@@ -28,7 +27,7 @@ def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
 
 
 def _read(path: Path, data: FileBytes, inert: Sequence[str], machines: list[Machine]) -> Any:
-    storages = Storages(len(data))
+    storages = Storages(len(data), TensorMemory(path))
     machine = Machine(data, KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
     machines.append(machine)
     if next_object(machine) != MAGIC:
@@ -52,8 +51,9 @@ def _read(path: Path, data: FileBytes, inert: Sequence[str], machines: list[Mach
 class Storages:
     """Storages are named before their bytes: memory is allocated first and filled at the end, never more than the file's size."""
 
-    def __init__(self, budget: int) -> None:
+    def __init__(self, budget: int, memory: TensorMemory) -> None:
         self.budget = budget
+        self.memory = memory
         self.roots: dict[str, Storage] = {}
 
     def load(self, identity: Any) -> Any:
@@ -83,7 +83,7 @@ class Storages:
         if size > self.budget:
             raise PickleError("its tensors are declared larger than the file")
         self.budget -= size
-        self.roots[key] = Storage(torch.empty(size, dtype=torch.uint8), kind.dtype)
+        self.roots[key] = Storage(self.memory.allocate(size), kind.dtype)
         return self.roots[key]
 
     def fill(self, keys: Any, machine: Machine, data: FileBytes) -> None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import zipfile
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Any, cast
 
 from adaptrt.checkpoint.kinds import cut_off, zip_kind
 from adaptrt.checkpoint.known import KNOWN, SETTERS
 from adaptrt.checkpoint.machine import Machine, PickleError
+from adaptrt.checkpoint.memory import TensorMemory
 from adaptrt.checkpoint.opcodes import next_object
 from adaptrt.checkpoint.tensors import Storage, StorageType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    import torch
+
+PIECE = 1 << 20  # bytes read at a time
 
 
 def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
@@ -26,7 +28,7 @@ def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
         raise cut_off(path) from error
     with archive:
         prefix = zip_kind(path, archive.namelist())
-        storages = Storages(archive, prefix, path.stat().st_size)
+        storages = Storages(archive, prefix, path)
         machine = Machine(storages.entry("data.pkl"), KNOWN, inert=inert, setters=SETTERS, persistent=storages.load)
         machines.append(machine)
         return next_object(machine)
@@ -35,10 +37,11 @@ def read(path: Path, inert: Sequence[str], machines: list[Machine]) -> Any:
 class Storages:
     """Reads each storage once. Their total size never exceeds the file's, since nothing is compressed."""
 
-    def __init__(self, archive: zipfile.ZipFile, prefix: str, budget: int) -> None:
+    def __init__(self, archive: zipfile.ZipFile, prefix: str, path: Path) -> None:
         self.archive = archive
         self.prefix = prefix
-        self.budget = budget
+        self.budget = path.stat().st_size
+        self.memory = TensorMemory(path)
         self.loaded: dict[str, torch.Tensor] = {}
         self.swapped = "byteorder" in self._names() and self.entry("byteorder") == b"big"
 
@@ -46,13 +49,16 @@ class Storages:
         return {name.removeprefix(self.prefix) for name in self.archive.namelist()}
 
     def entry(self, name: str) -> bytes:
+        return self.archive.read(self._stored(name))
+
+    def _stored(self, name: str) -> zipfile.ZipInfo:
         info = self.archive.getinfo(self.prefix + name)
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise PickleError("it was compressed after torch wrote it; extract it and zip it without compression")
         if info.file_size > self.budget:
             raise PickleError("its entries are declared larger than the file")
         self.budget -= info.file_size
-        return self.archive.read(info)
+        return info
 
     def load(self, identity: Any) -> Any:
         """The storage for ``("storage", type, key, location, count)``."""
@@ -69,9 +75,12 @@ class Storages:
         return Storage(data[: count * kind.itemsize], kind.dtype)
 
     def _read(self, name: str, dtype: torch.dtype) -> torch.Tensor:
-        raw = self.entry(name)
-        data = torch.empty(len(raw), dtype=torch.uint8)  # torch's own memory: aligned for every dtype
-        data.numpy()[:] = np.frombuffer(raw, dtype=np.uint8)
+        info = self._stored(name)
+        data = self.memory.allocate(info.file_size)
+        view = memoryview(cast("Any", data.numpy()))
+        with self.archive.open(info) as file:
+            for start in range(0, info.file_size, PIECE):
+                view[start : start + PIECE] = file.read(PIECE)  # of another length, if truncated: an error
         width = dtype.itemsize // 2 if dtype.is_complex else dtype.itemsize
         if self.swapped and width > 1:
             data = data.view(-1, width).flip(1).reshape(-1)

@@ -62,6 +62,7 @@ def export_onnx(
         raise ExportError(
             f"torch.onnx.export ({exporter}, opset {opset}) failed: {where}{_cause(error)}",
             hint=f"{_advice(error)}{other}Use --debug to show the full traceback.",
+            general_hint=not (_advice(error) or other),
         ) from error
     return hazards
 

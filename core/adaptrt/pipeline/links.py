@@ -66,14 +66,15 @@ def guarded(link: Link, *, error: type[PatchError | VerificationError] = Verific
     except Exception as found:
         reason = found.message if isinstance(found, AdaptrtError) else f"{type(found).__name__}: {found}"
         link.status, link.reason = "failed", reason
-        raise error(f"Link {link.number} ({link.name}) fails: {reason}", hint=_HINTS[link.number]) from found
+        hint = found.hint if isinstance(found, VerificationError) else None
+        raise error(f"Link {link.number} ({link.name}) fails: {reason}", hint=hint or _HINTS[link.number]) from found
 
 
-_OTHER_EXPORTER = "the other --exporter, "
+OTHER_EXPORTER = "the other --exporter, "
 _HINTS = {
     0: "Pre- or postprocessing differs from the framework's: letterbox, channel order, normalization or decoding.",
     1: "A patch changes the result. Find it with --debug and --verify full, or disable the adapter's patches.",
-    2: f"The exported graph computes different results: try {_OTHER_EXPORTER}--no-simplify, or a lower --opset.",
+    2: f"The exported graph computes different results: try {OTHER_EXPORTER}a lower --opset, or --no-simplify.",
     3: "Keep more of the graph in float32 (--keep-fp32), or choose another --precision.",
     4: "The backend computes different results: try --precision fp32, then keep parts in float32 (--keep-fp32).",
     5: "The outputs match but the predictions do not: compare the images in the report.",
@@ -92,7 +93,7 @@ _BATCH_DEPENDENT = (
 
 def hint_without(hint: str | None, failed_exporters: Sequence[str]) -> str | None:
     """The hint, without the other exporter if it has already failed."""
-    return hint.replace(_OTHER_EXPORTER, "") if hint and failed_exporters else hint
+    return hint.replace(OTHER_EXPORTER, "") if hint and failed_exporters else hint
 
 
 def hint_with_hazards(hint: str | None, findings: Sequence[Finding]) -> str | None:

@@ -119,13 +119,17 @@ class AdapterContract:
     def test_the_model_loads(self, opened: AdapterSession) -> None:
         import torch
 
+        from adaptrt.export.eager import is_float64
+
         model = opened.model
+        dtype = torch.float64 if is_float64(model) else torch.float32
         training = [name or "the model" for name, module in model.named_modules() if module.training]
         assert not training, f"load_model returned {training[0]} in training mode. Return model.eval()."
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
             assert tensor.device.type == "cpu", f"{name} is on {tensor.device}. Load the model onto the CPU."
-            whole = not tensor.is_floating_point()
-            assert whole or tensor.dtype == torch.float32, f"{name} is {tensor.dtype}. Return model.float()."
+            assert not tensor.is_floating_point() or tensor.dtype == dtype, (
+                f"{name} is {tensor.dtype}. Return model.float(), or a model that is float64 throughout."
+            )
         again = opened.hooks.load_model(opened.ctx).state_dict()
         other = [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, again[name])]
         assert not other, (

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from adaptrt.report import Check
 from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.precisions import FP32
-from adaptrt.verify.compare import Comparison
+from adaptrt.verify.compare import Comparison, rank_sensitive_groups
+from adaptrt.verify.leeway import Leeway, row_of
 from adaptrt.verify.tolerances import BATCH_INVARIANCE
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -50,9 +51,9 @@ def stack(samples: Sequence[Arrays], batched: Sequence[str]) -> dict[str, NDArra
 
 
 def split_rows(
-    samples: Sequence[Arrays], outputs: Sequence[Arrays], spec: ModelSpec
-) -> tuple[list[Arrays], list[Arrays]]:
-    """Samples of the smallest batch, and their outputs, row by row; neighbors come from different samples."""
+    samples: Sequence[Arrays], outputs: Sequence[Arrays], leeways: Sequence[Leeway], spec: ModelSpec
+) -> tuple[list[Arrays], list[Arrays], list[Leeway]]:
+    """Samples of the smallest batch, their outputs and leeways, row by row; neighbors come from different samples."""
     batched = batched_inputs(spec)
     whole = _whole_outputs(spec)
     size = len(samples[0][batched[0]])
@@ -62,11 +63,11 @@ def split_rows(
         for sample in samples
     ]
     alone: list[Arrays] = [
-        {name: array if name in whole else _row(array, position, size) for name, array in given.items()}
+        {name: array if name in whole else row_of(array, position, size) for name, array in given.items()}
         for position in range(size)
         for given in outputs
     ]
-    return rows, alone
+    return rows, alone, [leeway.row(position, size) for position in range(size) for leeway in leeways]
 
 
 def check_batches(
@@ -76,29 +77,37 @@ def check_batches(
     spec: ModelSpec,
     sizes: Sequence[int],
     precision: Precision | None = None,
-) -> list[Check]:
-    """Batches of these sizes, samples cycled and in changing positions, each row compared with the sample run alone.
+    leeways: Sequence[Leeway] = (),
+) -> tuple[list[Check], int]:
+    """Batches of these sizes, samples cycled and in changing positions, each row compared with the sample run alone. Also
+    returns how many rows were skipped, since the reference itself is unstable there.
 
     ``samples`` have batch 1, ``alone`` are their outputs from the same ``run`` (rows of the smallest batch where a
     sample cannot run alone). With ``precision`` its tolerance holds:
-    an engine may take other kernels for other batches.
+    an engine may take other kernels for other batches. ``leeways`` are those of the samples.
     """
     batched = batched_inputs(spec)
     whole = _whole_outputs(spec)
     comparison = _comparison(spec, precision, alone)
+    skipped = 0
     for size in sizes:
         order = [(size + position) % len(samples) for position in range(size)]
         outputs = run(stack([samples[index] for index in order], batched))
         for position, index in enumerate(order):
-            row = {name: array if name in whole else _row(array, position, size) for name, array in outputs.items()}
-            comparison.add(alone[index], row)
-    return comparison.checks()
+            row = {name: array if name in whole else row_of(array, position, size) for name, array in outputs.items()}
+            skipped += not _added(comparison, alone[index], row, leeways[index] if leeways else Leeway())
+    return comparison.checks(), skipped
 
 
 def check_other_items(
-    run: Run, batches: Sequence[Arrays], spec: ModelSpec, precision: Precision | None = None
-) -> list[Check]:
-    """For a fixed batch: every row stays the same when its other items change.
+    run: Run,
+    batches: Sequence[Arrays],
+    spec: ModelSpec,
+    precision: Precision | None = None,
+    leeway: Leeway | None = None,
+) -> tuple[list[Check], int]:
+    """For a fixed batch: every row stays the same when its other items change. ``leeway`` is that of the first batch. Also
+    returns how many rows were skipped, since the reference itself is unstable there.
 
     Rows are exchanged by the digits of their number in base 2, so that any two of them are told apart within twice as many
     runs as there are digits.
@@ -108,6 +117,7 @@ def check_other_items(
     size = len(first[batched[0]])
     before = run(first)
     comparison = _comparison(spec, precision, [before])
+    skipped = 0
     rows = np.arange(size)
     for digit in range(max(1, (size - 1).bit_length())):
         for kept in (0, 1):
@@ -119,11 +129,24 @@ def check_other_items(
                 mixed[name] = np.where(stay.reshape(-1, *[1] * (first[name].ndim - 1)), first[name], second[name])
             after = run(mixed)
             for position in map(int, np.flatnonzero(stay)):
-                comparison.add(
-                    {name: _row(array, position, size) for name, array in before.items()},
-                    {name: _row(array, position, size) for name, array in after.items()},
+                skipped += not _added(
+                    comparison,
+                    {name: row_of(array, position, size) for name, array in before.items()},
+                    {name: row_of(array, position, size) for name, array in after.items()},
+                    (leeway or Leeway()).row(position, size),
                 )
-    return comparison.checks()
+    return comparison.checks(), skipped
+
+
+def _added(comparison: Comparison, alone: Arrays, row: Arrays, leeway: Leeway) -> bool:
+    """Add a row, unless it differs only in its ranks and the reference itself does not determine them."""
+    sensitive = rank_sensitive_groups(comparison.spec)
+    if sensitive:
+        failed = comparison.failing(alone, row, leeway)
+        if failed and failed <= sensitive and leeway.unstable():
+            return False
+    comparison.add(alone, row, leeway)
+    return True
 
 
 def _comparison(spec: ModelSpec, precision: Precision | None, usual: Sequence[Arrays]) -> Comparison:
@@ -134,8 +157,3 @@ def _comparison(spec: ModelSpec, precision: Precision | None, usual: Sequence[Ar
 def _whole_outputs(spec: ModelSpec) -> set[str]:
     """Outputs whose first axis is a fixed number in the graph: no row of a dynamic batch, whatever its size."""
     return {output.name for output in spec.outputs if output.dims and isinstance(output.dims[0], int)}
-
-
-def _row(array: NDArray[Any], position: int, size: int) -> NDArray[Any]:
-    """One sample of a batch, batch axis kept; an output that lost its batch axis comes back whole, and differs."""
-    return array[position : position + 1] if array.ndim and array.shape[0] == size else array

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from adaptrt.errors import PluginError
 from adaptrt.report import Check, CheckKind
 from adaptrt.specs import ModelSpec, OutputGroup, OutputSpec, Precision, Tolerance
+from adaptrt.verify.leeway import Leeway
 from adaptrt.verify.scales import Scales, element_limits, sentinels, usual_scales
 from adaptrt.verify.tolerances import tolerance_of
 
 Arrays = Mapping[str, NDArray[Any]]
 
 # A result that is off by no more than a few times what rounding its weights differently changes of the model's own result
-# is right. An error of this many times the limit is one, however the model amplifies rounding errors.
+# is right. An error of this many times the limit of its precision is one, however the model amplifies rounding errors.
 _ROUNDING_ERRORS, _MOST_WIDENED = 4.0, 8.0
+_TINY = 1e-300  # of a limit of 0, that of an output that is 0 throughout
 
 
 def groups_of(output: OutputSpec) -> tuple[OutputGroup, ...]:
@@ -91,6 +93,8 @@ class Comparison:
     ) -> None:
         self._kind = kind
         self._precision = precision
+        self._tolerance = tolerance
+        self._usual = usual
         self._totals = {
             (output.name, group.name): _Totals(
                 group,
@@ -100,21 +104,21 @@ class Comparison:
             for output in spec.outputs
             for group in groups_of(output)
         }
-        self._spec = spec
+        self.spec = spec
 
-    def add(
-        self,
-        reference: Arrays,
-        converted: Arrays,
-        ties: Mapping[str, NDArray[np.bool_]] | None = None,
-        noise: Callable[[], Sequence[Arrays]] | None = None,
-    ) -> None:
+    def failing(self, reference: Arrays, converted: Arrays, leeway: Leeway | None = None) -> set[str]:
+        """The names of the checks that fail for one sample alone."""
+        one = Comparison(self.spec, self._precision, kind=self._kind, tolerance=self._tolerance, usual=self._usual)
+        one.add(reference, converted, leeway)
+        return {check.name for check in one.checks() if not check.passed}
+
+    def add(self, reference: Arrays, converted: Arrays, leeway: Leeway | None = None) -> None:
         """Add one sample, or one batch of samples. Different shapes, NaN and infinity count as an infinite difference.
 
-        ``ties`` marks integers that are ambiguous in the reference, since two candidates have the same score. ``noise``
-        returns the reference's outputs for other roundings of its weights; called only if a limit is slightly exceeded.
+        ``leeway`` is what rounding leaves open of the sample's result, measured only if a limit is exceeded.
         """
-        for output in self._spec.outputs:
+        leeway = leeway or Leeway()
+        for output in self.spec.outputs:
             _require_covered(output, reference[output.name].shape)
         for output, totals, expected, actual in self._pairs(reference, converted):
             totals.samples += 1
@@ -129,16 +133,14 @@ class Comparison:
             if not wanted.size:  # a group beyond the output would agree about nothing
                 totals.fail("the group is outside the output")
             elif wanted.dtype.kind in "iub" and not (totals.group.tolerances or {}).get(self._precision.name):
-                open_ones = (ties or {}).get(output.name)
-                self._add_whole(
-                    totals, wanted, given, None if open_ones is None else slice_group(open_ones, totals.group)
-                )
+                self._add_whole(totals, wanted, given, output.name, leeway)
             else:
                 self._add_floats(
                     totals,
                     wanted.astype(np.float64, copy=False),
                     given.astype(np.float64, copy=False),
-                    None if noise is None else lambda: (one.get(output.name) for one in noise()),  # noqa: B023
+                    output.name,
+                    leeway,
                 )
 
     def _add_floats(
@@ -146,7 +148,8 @@ class Comparison:
         totals: _Totals,
         wanted: NDArray[np.float64],
         given: NDArray[np.float64],
-        noise: Callable[[], Iterable[NDArray[Any] | None]] | None = None,
+        name: str,
+        leeway: Leeway,
     ) -> None:
         limits = element_limits(wanted, totals.tolerance, totals.group.axis, totals.usual)
         with np.errstate(invalid="ignore"):
@@ -164,13 +167,13 @@ class Comparison:
         with np.errstate(divide="ignore", invalid="ignore"):
             used = np.where(difference > 0, difference / limits, 0.0)
         worst = int(np.argmax(used))
-        if noise is not None and not self._precision.reduced and float(used.flat[worst]) > 1.0:
-            roundings = (slice_group(one, totals.group) for one in noise() if one is not None)
-            totals.rounding = max(totals.rounding, _rounding_errors(wanted, limits, roundings))
-            factor = min(max(1.0, _ROUNDING_ERRORS * totals.rounding), _MOST_WIDENED)
-            if float(used.flat[worst]) <= factor:
-                totals.widened = max(totals.widened, factor)
-                limits, used = limits * factor, used / factor
+        if not self._precision.reduced and float(used.flat[worst]) > 1.0:
+            deviations = [slice_group(one[name], totals.group) for one in leeway.deviations() if name in one]
+            wider = self._widened(totals, wanted, limits, [np.atleast_1d(one) for one in deviations])
+            if (difference <= wider).all():
+                totals.widened = max(totals.widened, float((wider / np.maximum(limits, _TINY)).max()))
+                limits, used = wider, np.where(difference > 0, difference / np.maximum(wider, _TINY), 0.0)
+                worst = int(np.argmax(used))
         if float(used.flat[worst]) > totals.used:
             totals.used, totals.value = float(used.flat[worst]), float(difference.flat[worst])
             totals.limit = float(limits.flat[worst])
@@ -180,19 +183,33 @@ class Comparison:
         totals.total += float(difference.sum())
         totals.count += difference.size
 
-    def _add_whole(
+    def _widened(
         self,
         totals: _Totals,
-        wanted: NDArray[Any],
-        given: NDArray[Any],
-        open_ones: NDArray[np.bool_] | None,
-    ) -> None:
+        wanted: NDArray[np.float64],
+        limits: NDArray[np.float64],
+        deviations: Sequence[NDArray[np.float64]],
+    ) -> NDArray[np.float64]:
+        """The limits, widened where the model's own rounding errors exceed them, but not without end."""
+        own = tolerance_of(totals.group, self._precision)
+        most = limits
+        if own is not totals.tolerance:
+            most = np.maximum(limits, element_limits(wanted, own, totals.group.axis, totals.usual))
+        rounding = _rounding_errors(wanted, limits, deviations)
+        totals.rounding = max(totals.rounding, rounding)
+        if not np.isfinite(rounding):
+            return np.asarray(_MOST_WIDENED * most)
+        return np.asarray(np.minimum(limits * max(1.0, _ROUNDING_ERRORS * rounding), _MOST_WIDENED * most))
+
+    def _add_whole(self, totals: _Totals, wanted: NDArray[Any], given: NDArray[Any], name: str, leeway: Leeway) -> None:
         """Integers are compared exactly; the value is the fraction that differs."""
         totals.whole = True
         wrong = wanted != given
-        if open_ones is not None:
-            totals.ties += int((wrong & np.atleast_1d(open_ones)).sum())
-            wrong = wrong & ~np.atleast_1d(open_ones)
+        ties = leeway.ties().get(name) if wrong.any() else None
+        if ties is not None:
+            undecided = np.atleast_1d(slice_group(ties, totals.group))
+            totals.ties += int((wrong & undecided).sum())
+            wrong = wrong & ~undecided
         share = float(wrong.mean())
         # reduced precision moves scores, and with them the largest one
         totals.limit = 1 - self._precision.limits.get("pixel_accuracy", 1.0) if self._precision.reduced else 0.0
@@ -225,26 +242,32 @@ class Comparison:
     def _pairs(
         self, reference: Arrays, converted: Arrays
     ) -> Iterator[tuple[OutputSpec, _Totals, NDArray[Any], NDArray[Any] | None]]:
-        for output in self._spec.outputs:
+        for output in self.spec.outputs:
             for group in groups_of(output):
                 totals = self._totals[output.name, group.name]
                 yield output, totals, reference[output.name], converted.get(output.name)
 
 
 def _rounding_errors(
-    wanted: NDArray[np.float64], limits: NDArray[np.float64], roundings: Iterable[NDArray[Any]]
+    wanted: NDArray[np.float64], limits: NDArray[np.float64], deviations: Sequence[NDArray[np.float64]]
 ) -> float:
-    """The largest difference of other roundings of the model, in multiples of the limits."""
+    """The largest deviation by other roundings of the model, in multiples of the limits."""
+    ordinary = ~sentinels(wanted)
     largest = 0.0
-    fixed = sentinels(wanted)
-    for other in roundings:
-        if np.atleast_1d(other).shape != wanted.shape:  # its values decide its shape: it says nothing about this one
-            continue
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratios = np.abs(np.atleast_1d(other).astype(np.float64) - wanted) / limits
-        ratios[fixed | (wanted == other)] = 0.0
-        largest = max(largest, float(np.nan_to_num(ratios, nan=np.inf).max(initial=0.0)))
+    for one in deviations:
+        if one.shape == wanted.shape:
+            largest = max(largest, float((one / np.maximum(limits, _TINY))[ordinary].max(initial=0.0)))
     return largest
+
+
+def rank_sensitive_groups(spec: ModelSpec) -> set[str]:
+    """The names of the checks of outputs whose order or selection depends on a ranking."""
+    return {
+        check_name(output.name, group.name)
+        for output in spec.outputs
+        for group in groups_of(output)
+        if group.rank_sensitive
+    }
 
 
 def _reason(totals: _Totals) -> str:

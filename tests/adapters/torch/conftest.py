@@ -48,6 +48,25 @@ class Nested(nn.Module):
         return batch["image"] * self.scale + batch["extra"] + pair[0] - pair[1]
 
 
+class Reads(nn.Module):
+    """A line of text: images [B, 1, H, W] to logits [B, W / 4, 5], by a recurrent network of two layers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.AdaptiveAvgPool2d((1, None))
+        )
+        self.rnn = nn.LSTM(8, 8, 2, bidirectional=True)
+        self.head = nn.Linear(16, 5)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.5)
+
+    def forward(self, images):
+        steps = self.features(images).squeeze(2).permute(2, 0, 1)
+        return self.head(self.rnn(steps)[0]).permute(1, 0, 2)
+
+
 class Positions(nn.Module):
     """x [B, N, 6] and one position for each of the N, which has no batch."""
 

@@ -98,6 +98,23 @@ def test_outputs_whose_shape_depends_on_the_inputs(folder: Path, exporter: Any) 
     assert "data-dependent" in {finding.rule for finding in report.findings}
 
 
+@pytest.mark.full
+def test_a_recurrent_network_over_a_dynamic_width(folder: Path) -> None:
+    """``auto`` starts with TorchScript: dynamo unrolls the recurrence, and rejects the unknown length after minutes."""
+    report = adaptrt.convert("nets.py:Reads", adapter="torch", shape="images=B:1..3x1x16xW:16..64@32")
+    assert (report.exporter, report.link(2).status) == ("torchscript", "passed")
+    assert report.verdict is not None
+    assert report.verdict.word == "verified", report.verdict.missing
+    assert report.operators["final"]["LSTM"] == 2
+    runner, rng = adaptrt.load(report.onnx).runner, np.random.default_rng(0)
+    with importable("nets.py:Reads"), torch.no_grad():
+        model = find_object("nets.py:Reads")().eval()
+        for batch, width in ((1, 16), (3, 52), (2, 64)):
+            images = rng.random((batch, 1, 16, width), dtype=np.float32)
+            (found,) = runner.run({"images": images}).values()
+            assert np.allclose(found, model(torch.from_numpy(images)), atol=1e-5)
+
+
 def test_a_model_that_fails_itself_says_what_may_be_wrong_with_its_inputs(folder: Path) -> None:
     with pytest.raises(adaptrt.ModelError, match="The model itself fails on x") as caught:
         adaptrt.convert("nets.py:Tokens", adapter="torch", shape=("x=1..4x3x6", "ids=1..4x3"))
@@ -109,6 +126,7 @@ def test_a_failure_is_told_in_one_voice_and_leaves_its_report(folder: Path, capf
     with pytest.raises(adaptrt.VerificationError, match="Expand") as caught:
         adaptrt.convert("nets.py:Bakes", adapter="torch", shape="x=1..4x3", exporter="torchscript", output="new/b.onnx")
     assert "recorded constants from the example inputs at nets.py:" in (caught.value.hint or "")
+    assert "right only for batch = 2, as in the example inputs" in (caught.value.hint or "")
     assert capfd.readouterr() == ("", "")
     assert (folder / "new" / "b.failed.report.json").is_file()
 

@@ -124,7 +124,7 @@ class Concat(nn.Module):
 
 
 class Detect(nn.Module):
-    """The head, cell by cell as the formulas say it, without a thought for speed."""
+    """The head, as the published formulas say it."""
 
     def __init__(self, nc: int, anchors: list[list[float]], channels: list[int], strides: list[int], old: bool) -> None:
         super().__init__()
@@ -146,15 +146,10 @@ class Detect(nn.Module):
             batch, _, rows, columns = x.shape
             x = x.view(batch, self.na, self.no, rows, columns).permute(0, 1, 3, 4, 2)
             x = torch.cat((x[..., : 5 + self.nc].sigmoid(), x[..., 5 + self.nc :]), -1)
-            step, boxes = self.stride[level], x.clone()
-            for anchor in range(self.na):
-                size = self.anchors[level, anchor].float() * step
-                for row in range(rows):
-                    for column in range(columns):
-                        s = x[:, anchor, row, column]
-                        cell = torch.tensor([column, row], dtype=torch.float32)
-                        boxes[:, anchor, row, column, 0:2] = (2 * s[:, 0:2] - 0.5 + cell) * step
-                        boxes[:, anchor, row, column, 2:4] = (2 * s[:, 2:4]) ** 2 * size
+            step = self.stride[level]
+            cells = torch.stack(torch.meshgrid(torch.arange(columns), torch.arange(rows), indexing="xy"), -1).float()
+            sizes = self.anchors[level].float().view(1, self.na, 1, 1, 2) * step
+            boxes = torch.cat(((2 * x[..., 0:2] - 0.5 + cells) * step, (2 * x[..., 2:4]) ** 2 * sizes, x[..., 4:]), -1)
             levels.append(boxes.reshape(batch, -1, self.no))
         return torch.cat(levels, 1)
 

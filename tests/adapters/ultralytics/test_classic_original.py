@@ -113,6 +113,32 @@ def test_a_fork_loads_by_its_own_code_on_the_users_word(classic: Any, repo: Path
             yolov5.patches(loaded, dynamic)
 
 
+@pytest.mark.full
+def test_a_trusted_fork_is_converted_from_end_to_end(classic: Any, repo: Path, image: Path) -> None:
+    """``--trust-checkpoint`` with the repository on the path: a layer that is not rebuilt, and link 0 by the fork's own code."""
+    common = repo / "models" / "common.py"
+    common.write_text(
+        common.read_text().replace(
+            "class SPPF", "class Doubled(nn.Module):\n    def forward(self, x):\n        return 2 * x\n\n\nclass SPPF"
+        )
+    )
+
+    doubled = type("Doubled", (torch.nn.Module,), {"forward": lambda _, x: 2 * x})
+    model = classic.network()
+    model.model[2].m.append(doubled())
+    for conv in model.model[-1].m:
+        conv.weight.data *= 10  # so that outputs vary over the samples as those of a trained network do
+    path = classic.save({"model": model}, extra={"models.common": (doubled,)})
+    with forgotten(), pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(repo))
+        report = convert(path, image, trust_checkpoint=True)
+    assert {link.number: link.status for link in report.links if link.number in (0, 2, 5)} == {
+        0: "passed", 2: "passed", 5: "passed",
+    }  # fmt: skip
+    assert report.verdict is not None
+    assert report.verdict.word == "verified", report.verdict.missing
+
+
 class forgotten:
     """What ``--trust-checkpoint`` leaves importable for the rest of a command, taken back."""
 

@@ -12,7 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hostile.case import CANARY, MODEL, RUNS, Case, convert
-from hostile.pickles import call, colliding_keys, integer, legacy, model_with, name, sparse, text, zipped
+from hostile.pickles import (
+    SPARSE,
+    call,
+    colliding_keys,
+    integer,
+    large_storage,
+    legacy,
+    model_with,
+    name,
+    sparse,
+    sparse_tensor,
+    text,
+    zipped,
+)  # fmt: skip
 
 YOLO, TIMM, MMDET = ("ultralytics",), ("timm",), ("mmdet",)
 
@@ -161,6 +174,7 @@ CASES = [
     Case("zip-with-a-lying-size", _lying_size, EVIL, (MODEL,), needs=YOLO, megabytes=300),
     Case("legacy-sparse", _saved(b"N", sparse), EVIL, (MODEL,), needs=YOLO, megabytes=300, seconds=10),
     Case("legacy-sparse-string", _saved(b"\x8d" + struct.pack("<Q", 4 << 30), sparse), EVIL, (MODEL,), needs=YOLO, megabytes=300, seconds=10),
+    Case("legacy-sparse-tensor", _saved(large_storage(SPARSE), sparse_tensor), EVIL, (MODEL,), says="Not enough memory", needs=YOLO, megabytes=300, seconds=10),
     Case("colliding-keys", _saved(colliding_keys(60_000)), EVIL, (MODEL,), needs=YOLO, seconds=10),
     Case("colliding-keys-legacy", _saved(colliding_keys(60_000), legacy), EVIL, (MODEL,), needs=YOLO, seconds=10),
     Case("memo-index", _saved(b"Nr\xff\xff\xff\xff"), EVIL, (MODEL,), needs=YOLO, megabytes=300),

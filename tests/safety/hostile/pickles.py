@@ -6,6 +6,7 @@ import io
 import pickle
 import struct
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -39,12 +40,12 @@ def zipped(path: Path, data: bytes, **options: int) -> None:
         archive.writestr("archive/version", b"3\n")
 
 
-def legacy(path: Path, data: bytes) -> None:
+def legacy(path: Path, data: bytes, storages: Sequence[str] = ()) -> None:
     out = io.BytesIO()
     for head in (MAGIC, PROTOCOL, {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {}}):
         pickle.dump(head, out, protocol=2)
     out.write(data)
-    pickle.dump([], out, protocol=2)
+    pickle.dump(list(storages), out, protocol=2)
     path.write_bytes(out.getvalue())
 
 
@@ -53,6 +54,22 @@ def sparse(path: Path, data: bytes) -> None:
     legacy(path, data)
     with path.open("r+b") as file:
         file.truncate(SPARSE)
+
+
+def large_storage(size: int) -> bytes:
+    """A tensor whose storage has this many bytes."""
+    storage = b"(" + text("storage") + name("torch.ByteStorage") + text("0") + text("cpu") + integer(size) + b"NtQ"
+    one = b"(" + integer(size) + b"t" + b"(" + integer(1) + b"t"
+    return name("torch._utils._rebuild_tensor_v2") + b"(" + storage + integer(0) + one + b"\x89}tR"
+
+
+def sparse_tensor(path: Path, data: bytes) -> None:
+    """A legacy file of gigabytes that are one tensor, all zeros."""
+    legacy(path, data, ["0"])
+    with path.open("r+b") as file:
+        end = file.seek(0, 2)
+        file.write(struct.pack("<q", SPARSE))
+        file.truncate(end + 8 + SPARSE)
 
 
 def colliding_keys(count: int) -> bytes:

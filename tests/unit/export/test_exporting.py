@@ -80,7 +80,7 @@ def test_no_hint_names_an_exporter_that_failed(tmp_path: Path, monkeypatch: pyte
 
 def test_the_hint_that_helps_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, better = (
-        ExportError("a", hint="Use --debug to show the full traceback."),
+        ExportError("a", hint="Show the traceback.", general_hint=True),
         ExportError("b", hint="Use --opset 19."),
     )
     failures = iter((plain, better))

@@ -100,6 +100,14 @@ def test_a_failure_says_what_to_do(bad: Callable[[str], AdapterSession], test: s
         getattr(AdapterContract(), test)(opened)
 
 
+def test_a_model_may_be_float64_throughout(bad: Callable[[str], AdapterSession]) -> None:
+    """As ``load_model`` documents it."""
+    opened = bad(
+        "def make():\n    from torch import nn\n    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2)).double()\n"
+    )
+    AdapterContract().test_the_model_loads(opened)
+
+
 def test_patches_that_stay_are_found(bad: Callable[[str], AdapterSession]) -> None:
     opened = bad(
         "@hookimpl\n"

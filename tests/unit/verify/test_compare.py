@@ -15,6 +15,7 @@ from adaptrt.report import Check
 from adaptrt.specs import InputSpec, ModelSpec, OutputGroup, OutputSpec, Tolerance, precision_named
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.verify.compare import Comparison, slice_group
+from adaptrt.verify.leeway import Leeway
 from adaptrt.verify.tolerances import tolerance_of
 
 GROUPED = ModelSpec(
@@ -233,7 +234,7 @@ def test_whole_numbers_are_equal_or_not() -> None:
     check = compare(({"x": classes}, {"x": wrong}), spec=spec)["x"]
     assert (check.passed, check.value, check.unit) == (False, 0.001, "share")
     comparison = Comparison(spec, precision_named("fp32"))
-    comparison.add({"x": classes}, {"x": wrong}, ties={"x": wrong != classes})
+    comparison.add({"x": classes}, {"x": wrong}, Leeway(ties=lambda: {"x": wrong != classes}))
     (check,) = comparison.checks()
     assert check.passed
     assert "1 ignored, since two candidates have the same score" in check.reason

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptrt.errors import AdaptrtError, ModelError, PatchError, ShapeError
@@ -87,8 +86,7 @@ class ReferenceRun(SampleRun):
         return [part.num_embeddings for part in self.model.modules() if isinstance(part, Embedding)]
 
     def sample(self, inputs: Arrays, outputs: Arrays) -> Sample:
-        rounded = partial(self.runner.rounded_differently, inputs)
-        return Sample(inputs, outputs, again=self.runner.run, rounded=rounded)
+        return Sample(inputs, outputs, again=self.runner.run, rounded=self.runner.rounded_differently)
 
     def require_repeatable(self, spec: ModelSpec, inputs: Arrays, outputs: Arrays) -> None:
         """Also check that running the model changes none of its state and draws no random numbers."""

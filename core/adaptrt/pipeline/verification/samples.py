@@ -16,26 +16,18 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 
-_ROUNDINGS = 3
 _SPAN = 256  # how far above its min an odd size of an axis is looked for
 
 
 @dataclass
 class Sample:
-    """Inputs and the reference's outputs; ``again`` runs the reference on other inputs, ``rounded`` on these with weights
-    and inputs that are rounded differently (the argument is a seed)."""
+    """Inputs and the reference's outputs; ``again`` runs the reference on other inputs, ``rounded`` with weights and inputs
+    that are rounded differently (by a seed)."""
 
     inputs: Mapping[str, NDArray[Any]]
     reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     again: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]] | None = None
-    rounded: Callable[[int], Mapping[str, NDArray[Any]]] | None = None
-    _noise: list[Mapping[str, NDArray[Any]]] = field(default_factory=list)
-
-    def noise(self) -> list[Mapping[str, NDArray[Any]]]:
-        """The reference's outputs for a few other roundings of its weights and inputs; empty if not available."""
-        if self.rounded is not None and not self._noise:
-            self._noise = [self.rounded(seed) for seed in range(_ROUNDINGS)]
-        return self._noise
+    rounded: Callable[[Mapping[str, NDArray[Any]], int], Mapping[str, NDArray[Any]]] | None = None
 
 
 def require_numbers(outputs: Mapping[str, NDArray[Any]], seed: int = 0, title: str = "The model") -> None:

@@ -1,14 +1,16 @@
-"""Whether a sample is usable: a model that ranks or selects is unstable if two candidates are nearly equal."""
+"""What float32 leaves open of a sample: ties, ranks that change, and rounding errors that the model amplifies."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptrt.specs import ModelSpec, Precision
-from adaptrt.verify.compare import Comparison, check_name, groups_of
+from adaptrt.verify.compare import Comparison, rank_sensitive_groups
+from adaptrt.verify.leeway import Leeway, deviations
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 _TRIES = 4
+_ROUNDINGS = 3
 
 
 def reference_instability(sample: Sample, converted: Arrays, spec: ModelSpec, precision: Precision) -> Check | None:
@@ -28,7 +31,28 @@ def reference_instability(sample: Sample, converted: Arrays, spec: ModelSpec, pr
     stable.
     """
     failed = {check.name for check in _checks(sample.reference, converted, spec, precision) if not check.passed}
-    if not failed or sample.again is None or not failed <= _rank_sensitive(spec):
+    if not failed or not failed <= rank_sensitive_groups(spec):
+        return None
+    return _instability(sample, spec, precision)
+
+
+def leeway_of(sample: Sample, spec: ModelSpec, precision: Precision) -> Leeway:
+    """What rounding leaves open of the reference's outputs for this sample; measured when it is asked for."""
+    return Leeway(
+        cache(lambda: _deviations(sample)),
+        cache(lambda: _ties(sample, precision)),
+        cache(lambda: _instability(sample, spec, precision) is not None),
+    )
+
+
+def _deviations(sample: Sample) -> list[dict[str, NDArray[np.float64]]]:
+    if sample.rounded is None:
+        return []
+    return [deviations(sample.reference, sample.rounded(sample.inputs, seed)) for seed in range(_ROUNDINGS)]
+
+
+def _instability(sample: Sample, spec: ModelSpec, precision: Precision) -> Check | None:
+    if sample.again is None:
         return None
     rng = np.random.default_rng(0)
     for _ in range(_TRIES):
@@ -39,24 +63,19 @@ def reference_instability(sample: Sample, converted: Arrays, spec: ModelSpec, pr
     return None
 
 
-def integer_ties(sample: Sample, converted: Arrays, precision: Precision) -> dict[str, NDArray[np.bool_]]:
+def _ties(sample: Sample, precision: Precision) -> dict[str, NDArray[np.bool_]]:
     """The integers that the reference itself changes when its input is perturbed by one rounding error: two candidates have
-    the same score there. Only outputs that differ are looked into."""
-    differ = [
-        name
-        for name, array in sample.reference.items()
-        if array.dtype.kind in "iub" and name in converted and converted[name].shape == array.shape
-        and not np.array_equal(array, converted[name])
-    ]  # fmt: skip
-    if not differ or sample.again is None:
+    the same score there."""
+    integers = {name: array for name, array in sample.reference.items() if array.dtype.kind in "iub"}
+    if not integers or sample.again is None:
         return {}
     rng = np.random.default_rng(0)
-    ties = {name: np.zeros(sample.reference[name].shape, np.bool_) for name in differ}
+    ties = {name: np.zeros(array.shape, np.bool_) for name, array in integers.items()}
     for _ in range(2 * _TRIES):
         moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.inputs.items()})
-        for name in differ:
-            if moved[name].shape == ties[name].shape:
-                ties[name] |= moved[name] != sample.reference[name]
+        for name, array in integers.items():
+            if moved[name].shape == array.shape:
+                ties[name] |= moved[name] != array
     return ties
 
 
@@ -64,15 +83,6 @@ def _checks(reference: Arrays, other: Arrays, spec: ModelSpec, precision: Precis
     comparison = Comparison(spec, precision)
     comparison.add(reference, other)
     return comparison.checks()
-
-
-def _rank_sensitive(spec: ModelSpec) -> set[str]:
-    return {
-        check_name(output.name, group.name)
-        for output in spec.outputs
-        for group in groups_of(output)
-        if group.rank_sensitive
-    }
 
 
 def _nudged(array: NDArray[Any], precision: Precision, rng: np.random.Generator) -> NDArray[Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import PatchError, VerificationError
 from adaptrt.pipeline.artifacts import Artifact
 from adaptrt.pipeline.links import record_link
+from adaptrt.pipeline.verification.frozen_sizes import hint_of, moved_sizes, naming_frozen_sizes
 from adaptrt.pipeline.verification.samples import Sample, batch_axis, batch_sizes
 from adaptrt.pipeline.verification.selected import check_selected, is_selected
 from adaptrt.report import Check, Link
@@ -18,6 +19,8 @@ from adaptrt.specs import ModelSpec, Precision
 from adaptrt.specs.backends import runs_onnx
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from adaptrt.pipeline.job import Job
 
 # time budget in seconds of a link for batches; larger ones are then skipped, which the report notes
@@ -95,11 +98,15 @@ def verify(
         for check in (*found.checks, *found.invariance):
             check.artifact = label
         return found
-    found.checks, outputs = compare_samples(runner.run, samples, spec, artifact.precision, found.unstable)
+    run = naming_frozen_sizes(runner.run, spec) if runs_onnx(artifact.backend) else runner.run
+    found.checks, outputs = compare_samples(run, samples, spec, artifact.precision, found.unstable)
+    moved = moved_sizes(samples, outputs, spec) if runs_onnx(artifact.backend) else {}
+    if moved:
+        found.hint = hint_of(moved)
     if batches:
         same_kernels = runs_onnx(artifact.backend)
         found.invariance, found.note = check_batch_invariance(
-            runner.run, samples, outputs, spec, job.request.verify, None if same_kernels else artifact.precision
+            run, samples, outputs, spec, job.request.verify, None if same_kernels else artifact.precision
         )
     for check in (*found.checks, *found.invariance):
         check.artifact = label
@@ -117,7 +124,7 @@ def compare_samples(
 
     With ``unstable``, samples for which the reference itself is unstable are skipped; their failed checks are added there.
     """
-    from adaptrt.pipeline.verification.stability import integer_ties, reference_instability
+    from adaptrt.pipeline.verification.stability import leeway_of, reference_instability
     from adaptrt.verify.compare import Comparison
 
     comparison = Comparison(spec, precision, usual=[sample.reference for sample in samples])
@@ -126,8 +133,7 @@ def compare_samples(
         outputs.append(run(sample.inputs))
         failed = None if unstable is None else reference_instability(sample, outputs[-1], spec, precision)
         if unstable is None or failed is None:
-            ties = integer_ties(sample, outputs[-1], precision)
-            comparison.add(sample.reference, outputs[-1], ties, sample.noise)
+            comparison.add(sample.reference, outputs[-1], leeway_of(sample, spec, precision))
         else:
             unstable.append(failed)
     return comparison.checks(), outputs
@@ -142,6 +148,8 @@ def check_batch_invariance(
     precision: Precision | None = None,
 ) -> tuple[list[Check], str]:
     """Check batch invariance on the samples of equal shape; also returns a note. ``precision`` sets the tolerance."""
+    from adaptrt.pipeline.verification.stability import leeway_of
+    from adaptrt.specs.precisions import FP32
     from adaptrt.verify.batch_invariance import (
         batched_inputs,
         check_batches,
@@ -163,15 +171,17 @@ def check_batch_invariance(
         for index, sample in enumerate(samples)
         if {name: array.shape for name, array in sample.inputs.items()} == first
     ]
-    inputs = [samples[index].inputs for index in alike]
+    alike_samples = [samples[index] for index in alike]
+    inputs = [sample.inputs for sample in alike_samples]
     axis = batch_axis(spec)
     if not axis.dynamic:
         if axis.max == 1:
             return [], "batch invariance does not apply: the batch is fixed at 1"
         if len(inputs) < 2:
             return [], "batch invariance was not checked: it requires at least two samples"
-        checks = check_other_items(run, inputs, spec, precision)
-        return checks, "; ".join(filter(None, [f"batch {axis.max} with other batch items", note]))
+        leeway = leeway_of(alike_samples[0], spec, precision or FP32)
+        checks, ignored = check_other_items(run, inputs, spec, precision, leeway)
+        return checks, "; ".join(filter(None, [f"batch {axis.max} with other batch items", _ignored(ignored), note]))
     sizes = batch_sizes(spec)
     if effort == "quick":
         sizes = sizes[:1]
@@ -193,8 +203,23 @@ def check_batch_invariance(
     outputs = [alone[index] for index in alike]
     shared = {tensor.name for tensor in spec.inputs} - set(batched_inputs(spec))
     if shared:  # a batch has one of these, so every sample must have had the same one alone
-        inputs = [{**sample, **{name: inputs[0][name] for name in shared}} for sample in inputs]
+        alike_samples = [_with_shared(sample, {name: inputs[0][name] for name in shared}) for sample in alike_samples]
+        inputs = [sample.inputs for sample in alike_samples]
         outputs = [run(sample) for sample in inputs]
-    rows, rows_alone = split_rows(inputs, outputs, spec)
-    checks = check_batches(run, rows, rows_alone, spec, tried, precision)
-    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", skipped, note]))
+    leeways = [leeway_of(sample, spec, precision or FP32) for sample in alike_samples]
+    rows, rows_alone, row_leeways = split_rows(inputs, outputs, leeways, spec)
+    checks, ignored = check_batches(run, rows, rows_alone, spec, tried, precision, row_leeways)
+    return checks, "; ".join(filter(None, [f"batches {', '.join(map(str, tried))}", skipped, _ignored(ignored), note]))
+
+
+def _with_shared(sample: Sample, shared: Mapping[str, NDArray[Any]]) -> Sample:
+    """The sample with other values of the inputs that a whole batch shares."""
+    inputs = {**sample.inputs, **shared}
+    if sample.again is None:
+        return replace(sample, inputs=inputs)
+    return replace(sample, inputs=inputs, reference=sample.again(inputs))
+
+
+def _ignored(rows: int) -> str:
+    plural = "s" if rows > 1 else ""
+    return f"{rows} row{plural} of batches skipped: the reference is unstable there" if rows else ""

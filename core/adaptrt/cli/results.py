@@ -18,7 +18,7 @@ from adaptrt.store.model_files import require_backend, require_model_file
 from adaptrt.vision.images import SUFFIXES, find_images, for_display, read_image, write_image
 
 if TYPE_CHECKING:
-    from adaptrt.pipeline.load import Timing
+    from adaptrt.pipeline.batches import Timing
     from adaptrt.specs.executors import ImageResult
 
 BAR, NAME = 24, 40

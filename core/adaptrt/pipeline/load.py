@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adaptrt.errors import AdaptrtError, ModelError, UsageError
 from adaptrt.options import fill_options, no_option, takes_option
+from adaptrt.pipeline.batches import BatchPipeline, Timing
 from adaptrt.pipeline.beside import mismatch
 from adaptrt.pipeline.processing import Processing
-from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
-from adaptrt.predictions import ImageMeta, Predictions
+from adaptrt.predictions import Predictions
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backends import Backend, KeepsManifest, OpenOptions
 from adaptrt.specs.runners import FileRunner, Runner
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Seconds of one call, over all its images."""
-
-    preprocess: float
-    run: float
-    postprocess: float
 
 
 class Model:
@@ -48,6 +36,7 @@ class Model:
         self._processing = Processing(spec, plugins_file=plugins_file)
         self.warnings = list(self._processing.warnings)
         self.last_warnings: tuple[str, ...] = ()
+        self._pipeline = BatchPipeline(runner, self._processing)
         if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401
             from adaptrt.vision.decoders import decode  # noqa: F401
@@ -56,7 +45,10 @@ class Model:
         return self.timed(images, **params)[0]
 
     def timed(self, images: Any, **params: Any) -> tuple[list[Predictions], Timing]:
-        """The predictions and the time of each step; reading files counts as preprocessing."""
+        """The predictions and the time of each step; reading files counts as preprocessing.
+
+        A list of more images than the largest batch is cut into batches, whose steps overlap.
+        """
         spec = self._spec_with(params)
         batch = (
             [images]
@@ -67,10 +59,11 @@ class Model:
         predictions: list[Predictions] = []
         self.last_warnings = ()
         seconds = np.zeros(3)
-        for start in range(0, len(batch), largest):
-            found, spent = self._predict(batch[start : start + largest], spec)
-            predictions.extend(found)
-            seconds += spent
+        chunks = (batch[start : start + largest] for start in range(0, len(batch), largest))
+        for result in self._pipeline.results(chunks, spec):
+            predictions.extend(result.predictions)
+            self.last_warnings += result.problems
+            seconds += (result.timing.preprocess, result.timing.run, result.timing.postprocess)
         return predictions, Timing(*map(float, seconds))
 
     @property
@@ -86,32 +79,6 @@ class Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _predict(self, images: Sequence[Any], spec: ModelSpec) -> tuple[Sequence[Predictions], NDArray[np.float64]]:
-        from adaptrt.vision.images import read_image
-
-        marks = [time.perf_counter()]
-        arrays: list[Any] = []
-        metas: list[ImageMeta] = []
-        for image in images:
-            inputs, meta = self._processing.preprocess(read_image(image, self.channels), spec)
-            arrays.append(inputs)
-            metas.append(meta)
-        batch = fill_batch(arrays, smallest_batch(self.spec))
-        marks.append(time.perf_counter())
-        outputs = self.runner.run(batch)
-        marks.append(time.perf_counter())
-        outputs = first_rows(outputs, len(metas), smallest_batch(self.spec))
-        predictions = self._processing.postprocess(outputs, metas, spec)
-        self.last_warnings += self._problems(outputs)
-        marks.append(time.perf_counter())
-        return predictions, np.diff(marks)
-
-    def _problems(self, outputs: dict[str, NDArray[Any]]) -> tuple[str, ...]:
-        from adaptrt.specs.decoders import decoder_of
-
-        problems = decoder_of(self.spec).problems
-        return () if problems is None else tuple(problems(outputs))
 
     def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
         if not params:

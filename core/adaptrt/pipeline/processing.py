@@ -30,6 +30,11 @@ class Processing:
         self.warnings = list(session.warnings)
         self._hooks = session.hooks
 
+    @property
+    def is_core(self) -> bool:
+        """Whether preprocessing is core's alone, no plugin changes or watches it."""
+        return self._hooks.only_core("preprocess")
+
     def preprocess(
         self, image: ImageArray, spec: ModelSpec | None = None
     ) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:

@@ -50,6 +50,12 @@ class Hooks:
         self._sources = sources
         self._adapter = adapter
 
+    def only_core(self, hook: str) -> bool:
+        """Whether core's default is the only implementation, and no one listens to calls: it may then be called directly."""
+        implementations = getattr(self._manager.hook, hook).get_hookimpls()
+        core = all(self._sources[one.plugin_name] == "adaptrt" for one in implementations)
+        return core and not self._recorder.listening
+
     def adapter_options(self) -> type[Any] | None:
         options = self._call("adapter_options", adapter_only=True)
         if options is not None and not (isinstance(options, type) and dataclasses.is_dataclass(options)):

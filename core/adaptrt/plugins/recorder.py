@@ -42,6 +42,11 @@ class Recorder:
         # the objects are kept, since an id is only theirs while they live
         self._contributed: dict[int, tuple[object, str]] = {}
 
+    @property
+    def listening(self) -> bool:
+        """Whether calls are reported to a callback."""
+        return self._on_call is not None
+
     def stand_in(self, manager: pluggy.PluginManager, plugin: object, name: str) -> object:
         """An object with the hooks of a plugin, each of which records its calls; it is registered under this name."""
         recorded = _StandIn()

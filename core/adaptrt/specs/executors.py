@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from adaptrt.errors import ImageError
-    from adaptrt.pipeline.load import Timing
+    from adaptrt.pipeline.batches import Timing
 
 
 def _ignore(text: str) -> None: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,4 +44,16 @@ class FileRunner(Runner, Protocol):
     @property
     def warnings(self) -> Sequence[str]:
         """Warnings about running the file on this machine."""
+        ...
+
+
+@runtime_checkable
+class AllocatesInputs(Protocol):
+    """A runner with memory of its own for inputs, such as page-locked memory: arrays in it are not copied on the host.
+
+    A runner may also have ``concurrent_calls``, how many calls of ``run`` should overlap; the default is 1.
+    """
+
+    def input_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """An uninitialized array, which may be reused for another call as soon as ``run`` has returned."""
         ...

@@ -270,7 +270,7 @@ def test_a_device_that_does_not_exist_is_refused(adaptrt: Any, converted: Conver
 def test_long_class_names_leave_the_bars_where_they_are_seen() -> None:
     """ImageNet's names are lists of synonyms, up to 130 characters."""
     from adaptrt.cli.results import Result, describe_result
-    from adaptrt.pipeline.load import Timing
+    from adaptrt.pipeline.batches import Timing
     from adaptrt.predictions import Classification
     from adaptrt.specs import task_named
 

@@ -189,8 +189,10 @@ class Lane:
                 addresses.append(view.pointer)
                 continue
             size = tensor.bytes_of(view.shape)
-            block = self._pinned.allocate(size)
-            np.copyto(block.array(view.shape, tensor.dtype), view.owner)
+            block = self._pinned.block_of(view.owner)
+            if block is None:
+                block = self._pinned.allocate(size)
+                np.copyto(block.array(view.shape, tensor.dtype), view.owner)
             pointer = self._static_inputs()[index].pointer
             if size:
                 self._cuda.copy(pointer, block.pointer, size, self._cuda.to_device, stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections import deque
 from typing import Any
 
@@ -205,6 +206,7 @@ class PinnedPool:
         self._kept = 0
         self._lent = 0
         self._free: dict[int, list[int]] = {}
+        self._inputs: dict[int, weakref.ref[PinnedBlock]] = {}
         self._lock = threading.Lock()
 
     def allocate(self, size: int) -> PinnedBlock:
@@ -221,7 +223,22 @@ class PinnedPool:
         array = block.array(shape, dtype)
         return array.copy() if self._lent > self._limit else array
 
+    def input_array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array to write an input into, which ``block_of`` finds again; pageable if too much pinned memory is lent."""
+        size = math.prod(shape) * dtype.itemsize
+        if not size or self._lent + size > self._limit:
+            return np.empty(shape, dtype)
+        block = self.allocate(size)
+        self._inputs[block.pointer] = weakref.ref(block)
+        return block.array(shape, dtype)
+
+    def block_of(self, array: NDArray[Any]) -> PinnedBlock | None:
+        """The block of a dense array that starts where an ``input_array`` does."""
+        found = self._inputs.get(array.__array_interface__["data"][0])
+        return None if found is None or not array.flags.c_contiguous else found()
+
     def give(self, pointer: int, room: int) -> None:
+        self._inputs.pop(pointer, None)
         with self._lock:
             self._lent -= room
             keep = self._kept + room <= self._limit
@@ -240,7 +257,7 @@ class PinnedPool:
 class PinnedBlock:
     """Pinned memory that returns to its pool with the last array that uses it."""
 
-    __slots__ = ("_pool", "_room", "pointer")
+    __slots__ = ("__weakref__", "_pool", "_room", "pointer")
 
     def __init__(self, pool: PinnedPool, pointer: int, room: int) -> None:
         self._pool, self.pointer, self._room = pool, pointer, room

@@ -93,6 +93,7 @@ class TensorRTRunner:
         self._device_pool = DevicePool(self._cuda)
         self._pinned = PinnedPool(self._cuda)
         self._graphs = cuda_graphs
+        self.concurrent_calls = min(contexts, 2)  # one copies while the other computes
         self._plans: dict[tuple[Any, ...], ShapePlan] = {}
         self._names = tuple(tensor.name for tensor in self._engine.inputs)
         self._reads_values = any(tensor.on_host for tensor in self._engine.inputs)
@@ -117,6 +118,10 @@ class TensorRTRunner:
         """Limitations of this engine on this machine, found while it ran."""
         said = [*self._warnings, *self._pool.warnings, *(text for lane in self._pool.lanes for text in lane.warnings)]
         return tuple(dict.fromkeys(said))
+
+    def input_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+        """An uninitialized array in page-locked memory; ``run`` copies it to the device without another copy."""
+        return self._pinned.input_array(shape, np.dtype(dtype))
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run on numpy arrays and wait for the result; the caller owns the outputs."""

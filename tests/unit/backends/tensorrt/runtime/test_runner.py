@@ -37,6 +37,36 @@ def test_a_transposed_numpy_array_is_taken(bench, images):
     np.testing.assert_array_equal(bench.open().run({"images": x})["output0"], 2 * x + 1)
 
 
+def test_an_input_in_page_locked_memory_is_not_copied_on_the_host(bench, images, monkeypatch):
+    runner = bench.open()
+    x = images(2, 8)
+    mine = runner.input_array(x.shape, x.dtype)
+    mine[:] = x
+    runner.run({"images": x})
+    allocated = []
+    monkeypatch.setattr(
+        type(runner._pinned), "allocate", _noting(type(runner._pinned).allocate, allocated), raising=True
+    )
+    np.testing.assert_array_equal(runner.run({"images": mine})["output0"], 2 * x + 1)
+    inside = len(allocated)
+    np.testing.assert_array_equal(runner.run({"images": x})["output0"], 2 * x + 1)
+    assert len(allocated) == 2 * inside + 1  # one block more: for the copy
+    np.testing.assert_array_equal(runner.run({"images": mine[:1]})["output0"], 2 * x[:1] + 1)
+    flipped = mine.transpose(0, 1, 3, 2)  # starts at the same address
+    np.testing.assert_array_equal(runner.run({"images": flipped})["output0"], 2 * flipped + 1)
+    del mine, flipped
+    gc.collect()
+    assert not runner._pinned._inputs
+
+
+def _noting(function, calls):
+    def noting(self, size):
+        calls.append(size)
+        return function(self, size)
+
+    return noting
+
+
 def test_a_graph_never_sees_stale_inputs(bench, images):
     runner = bench.open()
     for seed in range(12):

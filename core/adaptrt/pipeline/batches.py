@@ -1,0 +1,253 @@
+"""The way of images through a model: preprocessing on several threads, the run, postprocessing.
+
+The next batch is preprocessed, and the previous one postprocessed, while a batch runs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from adaptrt.errors import ShapeError
+from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
+from adaptrt.specs.runners import AllocatesInputs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from adaptrt.pipeline.processing import Processing
+    from adaptrt.predictions import ImageMeta, Predictions
+    from adaptrt.specs import ModelSpec
+    from adaptrt.specs.runners import Runner
+
+_THREADS = 8
+_KEPT = 3  # one batch runs, one is filled, one is between the two
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call, over all its images.
+
+    Steps of different batches overlap: their sum can be larger than the time of the call.
+    """
+
+    preprocess: float
+    run: float
+    postprocess: float
+
+
+class BatchResult(NamedTuple):
+    """The predictions for a batch, and what its outputs reported about themselves."""
+
+    images: Sequence[Any]
+    predictions: Sequence[Predictions]
+    timing: Timing
+    problems: tuple[str, ...]
+
+
+class _Prepared(NamedTuple):
+    inputs: Mapping[str, NDArray[Any]]
+    metas: list[ImageMeta]
+    seconds: float
+    buffer: NDArray[Any] | None
+
+
+class _Ran(NamedTuple):
+    outputs: dict[str, NDArray[Any]]
+    seconds: float
+
+
+class BatchPipeline:
+    """Takes batches of images through one model."""
+
+    def __init__(self, runner: Runner, processing: Processing) -> None:
+        self._runner = runner
+        self._processing = processing
+        self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
+
+    def results(
+        self, batches: Iterable[Sequence[Any]], spec: ModelSpec, *, ahead: bool = True
+    ) -> Iterator[BatchResult]:
+        """The result of each batch, in order. Hooks of plugins are called in this thread only.
+
+        ``ahead=False``: the next batch is requested only after the result of the last has been used.
+        """
+        rest = iter(batches)
+        if ahead:
+            first = list(_up_to(rest, 2))
+            if len(first) == 2:
+                yield from self._overlapped(chain(first, rest), spec)
+                return
+            rest = iter(first)
+        for images in rest:
+            prepared = self._prepare(images, spec)
+            yield self._finish(images, prepared, self._run(prepared), spec)
+
+    def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
+        lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))
+        running: deque[tuple[Sequence[Any], _Prepared, Future[_Ran]]] = deque()
+        with ThreadPoolExecutor(lanes, thread_name_prefix="adaptrt-run") as runs:
+            try:
+                for images in batches:
+                    try:
+                        prepared = self._prepare(images, spec)
+                    except Exception:
+                        for _, _, future in running:
+                            future.result()  # the error of an earlier batch comes first
+                        raise
+                    running.append((images, prepared, runs.submit(self._run, prepared)))
+                    if len(running) > lanes:
+                        yield self._finish_next(running, spec)
+                while running:
+                    yield self._finish_next(running, spec)
+            finally:
+                for _, _, future in running:
+                    future.cancel()
+
+    def _finish_next(
+        self, running: deque[tuple[Sequence[Any], _Prepared, Future[_Ran]]], spec: ModelSpec
+    ) -> BatchResult:
+        images, prepared, future = running.popleft()
+        return self._finish(images, prepared, future.result(), spec)
+
+    def _prepare(self, images: Sequence[Any], spec: ModelSpec) -> _Prepared:
+        started = time.perf_counter()
+        if not self._fills_buffer(spec):
+            return self._prepare_by_hooks(images, spec, started)
+        assert spec.image is not None
+        rows = max(len(images), smallest_batch(spec))
+        shape = (rows, spec.image_channels, *spec.image_size)
+        try:
+            buffer = self._buffers.take(shape)
+        except MemoryError as error:
+            raise ShapeError(
+                f"Not enough memory for a batch of shape {list(shape)}.", hint="Pass fewer images at once."
+            ) from error
+        metas = _on_threads(lambda index: _fill(images[index], spec, buffer[index]), len(images))
+        buffer[len(images) :] = buffer[len(images) - 1]
+        return _Prepared({spec.image.input: buffer}, metas, time.perf_counter() - started, buffer)
+
+    def _fills_buffer(self, spec: ModelSpec) -> bool:
+        """Whether preprocessing is core's alone: it then writes into one buffer, on several threads."""
+        if spec.image is None or [tensor.name for tensor in spec.inputs] != [spec.image.input]:
+            return False
+        return self._processing.is_core
+
+    def _prepare_by_hooks(self, images: Sequence[Any], spec: ModelSpec, started: float) -> _Prepared:
+        from adaptrt.vision.images import read_image
+
+        channels = 3 if spec.image is None else spec.image_channels
+        arrays: list[Mapping[str, NDArray[Any]]] = []
+        metas: list[ImageMeta] = []
+        for image in images:
+            inputs, meta = self._processing.preprocess(read_image(image, channels), spec)
+            arrays.append(inputs)
+            metas.append(meta)
+        inputs = fill_batch(arrays, smallest_batch(spec))
+        return _Prepared(inputs, metas, time.perf_counter() - started, None)
+
+    def _run(self, prepared: _Prepared) -> _Ran:
+        started = time.perf_counter()
+        outputs = self._runner.run(prepared.inputs)
+        return _Ran(outputs, time.perf_counter() - started)
+
+    def _finish(self, images: Sequence[Any], prepared: _Prepared, ran: _Ran, spec: ModelSpec) -> BatchResult:
+        started = time.perf_counter()
+        buffer = prepared.buffer
+        if buffer is not None and not any(np.may_share_memory(buffer, array) for array in ran.outputs.values()):
+            self._buffers.give(buffer)
+        outputs = first_rows(ran.outputs, len(prepared.metas), smallest_batch(spec))
+        predictions = self._processing.postprocess(outputs, prepared.metas, spec)
+        problems = _problems(outputs, spec)
+        timing = Timing(prepared.seconds, ran.seconds, time.perf_counter() - started)
+        return BatchResult(images, predictions, timing, problems)
+
+
+class _Buffers:
+    """Batch buffers to reuse: new memory of this size costs as much as preprocessing."""
+
+    def __init__(self, allocate: Callable[[tuple[int, ...], Any], NDArray[Any]]) -> None:
+        self._allocate = allocate
+        self._free: list[NDArray[Any]] = []
+        self._lock = threading.Lock()
+
+    def take(self, shape: tuple[int, ...]) -> NDArray[Any]:
+        with self._lock:
+            for index, buffer in enumerate(self._free):
+                if buffer.shape == shape:
+                    return self._free.pop(index)
+        return self._allocate(shape, np.float32)
+
+    def give(self, buffer: NDArray[Any]) -> None:
+        with self._lock:
+            self._free.append(buffer)
+            del self._free[:-_KEPT]
+
+
+def _up_to(batches: Iterator[Sequence[Any]], count: int) -> Iterator[Sequence[Any]]:
+    for _, batch in zip(range(count), batches, strict=False):
+        yield batch
+
+
+def _fill(image: Any, spec: ModelSpec, out: NDArray[Any]) -> ImageMeta:
+    from adaptrt.vision.images import read_image
+    from adaptrt.vision.transforms import transform_image
+
+    assert spec.image is not None
+    return transform_image(read_image(image, len(out)), spec.image, spec.image_size, out=out)[1]
+
+
+def _problems(outputs: dict[str, NDArray[Any]], spec: ModelSpec) -> tuple[str, ...]:
+    from adaptrt.specs.decoders import decoder_of
+
+    problems = decoder_of(spec).problems
+    return () if problems is None else tuple(problems(outputs))
+
+
+_pool_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+
+
+def _on_threads(work: Callable[[int], ImageMeta], count: int) -> list[ImageMeta]:
+    """``work`` for each index, all of them finished; the first error in order is raised."""
+    if count == 1:
+        return [work(0)]
+    pool = _threads()
+    futures = [pool.submit(work, index) for index in range(count)]
+    wait(futures)  # also after an error, and before an interrupt is passed on: they write into the buffer
+    return [future.result() for future in futures]
+
+
+def _threads() -> ThreadPoolExecutor:
+    """The threads of this process for images: OpenCV and numpy release the interpreter lock."""
+    global _pool
+    with _pool_lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(min(_THREADS, _cores()), thread_name_prefix="adaptrt-images")
+        return _pool
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # fewer than cpu_count() in a container that is limited to some
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _forget_threads() -> None:
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # a forked process has no threads
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -1,0 +1,190 @@
+"""Lists of images: batches overlap, and every value stays the same as one step after another."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
+
+import numpy as np  # noqa: E402
+
+from adaptrt.errors import ImageError, ModelError  # noqa: E402
+from adaptrt.pipeline.load import Model  # noqa: E402
+from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, ModelSpec, parse_batch  # noqa: E402
+from adaptrt.vision.transforms import transform_batch  # noqa: E402
+
+
+def spec(batch: str = "1:4", **transform: Any) -> ModelSpec:
+    return ModelSpec(
+        (InputSpec.image(24, 32, batch=parse_batch(batch)),),
+        image=ImageTransform(**transform),
+        decoder=DecoderSpec("raw"),
+    )
+
+
+class Echo:
+    """Returns its input, as a copy, and remembers who called with what."""
+
+    backend = "echo"
+
+    def __init__(self, answer: Callable[[Any], Any] = np.array) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.threads: set[int] = set()
+        self._answer = answer
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        self.shapes.append(inputs["images"].shape)
+        self.threads.add(threading.get_ident())
+        return {"y": self._answer(inputs["images"])}
+
+    def close(self) -> None: ...
+
+
+def photos(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(count)
+    return [rng.integers(0, 256, (9 + 5 * index, 40 + index, 3), np.uint8) for index in range(count)]
+
+
+def values(model: Model, images: Any) -> np.ndarray:
+    return np.stack([one.arrays["y"] for one in model(images)])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("batch", ["1", "1:4", "3", "2:16"])
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 11])
+def test_lists_have_the_values_of_transform_batch(batch: str, count: int) -> None:
+    wanted = spec(batch, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    model = Model(Echo(), wanted, Path("net"))
+    images = photos(count)
+    expected = transform_batch(images, wanted)[0]["images"]
+    for _ in range(3):  # buffers are reused from the second call on
+        assert np.array_equal(values(model, images), expected)
+
+
+def test_outputs_that_are_views_of_the_input_stay_valid() -> None:
+    model = Model(Echo(lambda array: array[:]), spec(), Path("net"))
+    first, second = photos(4), photos(5)
+    expected = transform_batch(first, spec())[0]["images"]
+    kept = model(first)
+    model(second)
+    assert np.array_equal(np.stack([one.arrays["y"] for one in kept]), expected)  # type: ignore[union-attr]
+
+
+def test_one_batch_runs_in_the_calling_thread_and_the_buffer_is_reused() -> None:
+    addresses = []
+
+    def answer(array: np.ndarray) -> np.ndarray:
+        addresses.append(array.ctypes.data)
+        return array.copy()
+
+    runner = Echo(answer)
+    model = Model(runner, spec(), Path("net"))
+    for _ in range(5):
+        model(photos(3))
+    assert runner.threads == {threading.get_ident()}
+    assert len(set(addresses)) == 1
+
+
+def test_the_next_batch_is_prepared_while_one_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from adaptrt.vision import transforms
+
+    prepared, original = threading.Event(), transforms.transform_image
+
+    def transform(image: Any, *args: Any, **options: Any) -> Any:
+        if image.shape[0] == 200:
+            prepared.set()
+        return original(image, *args, **options)
+
+    monkeypatch.setattr(transforms, "transform_image", transform)
+    seen = []
+
+    def answer(array: np.ndarray) -> np.ndarray:
+        seen.append(prepared.wait(30))
+        return array.copy()
+
+    second = np.zeros((200, 200, 3), np.uint8)
+    Model(Echo(answer), spec("1"), Path("net"))([photos(1)[0], second])
+    assert seen == [True, True]
+
+
+def test_the_first_error_is_raised(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "b.png").touch()
+    model = Model(Echo(), spec(), Path("net"))
+    images = [photos(1)[0], tmp_path / "b.png", tmp_path / "a.png"]
+    with pytest.raises(ImageError, match=r"b\.png is empty"):
+        model(images)
+    assert len(model(photos(3))) == 3
+
+    def fail(array: np.ndarray) -> np.ndarray:
+        raise ModelError(f"run {len(runner.shapes)}")
+
+    runner = Echo(fail)
+    with pytest.raises(ModelError, match="run 1"):
+        Model(runner, spec(), Path("net"))([*photos(4), tmp_path / "a.png"])
+
+
+def test_hooks_of_plugins_run_in_the_calling_thread(install_extension: Callable[..., str]) -> None:
+    module = install_extension(
+        "invert",
+        """
+        import threading
+        threads = set()
+
+        @hookimpl(wrapper=True)
+        def preprocess(image, spec):
+            threads.add(threading.get_ident())
+            arrays, meta = yield
+            return {name: 1 - array for name, array in arrays.items()}, meta
+
+        @hookimpl(wrapper=True)
+        def postprocess(outputs, metas, spec):
+            threads.add(threading.get_ident())
+            return (yield)
+        """,
+    )
+    import sys
+
+    images = photos(9)
+    runner = Echo()
+    found = values(Model(runner, spec(), Path("net")), images)
+    assert np.array_equal(found, 1 - transform_batch(images, spec())[0]["images"])
+    assert sys.modules[module].threads == {threading.get_ident()}
+    assert threading.get_ident() not in runner.threads
+
+
+def test_a_runner_that_allocates_its_inputs_gets_them_back() -> None:
+    class Allocating(Echo):
+        concurrent_calls = 2
+        made: list[np.ndarray] = []  # noqa: RUF012
+
+        def input_array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+            self.made.append(np.full(shape, np.nan, dtype))
+            return self.made[-1]
+
+        def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+            assert any(inputs["images"] is array for array in self.made)
+            return super().run(inputs)
+
+    runner = Allocating()
+    images = photos(40)
+    assert np.array_equal(
+        values(Model(runner, spec(), Path("net")), images), transform_batch(images, spec())[0]["images"]
+    )
+    assert len(runner.made) <= 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_its_own_threads() -> None:
+    model = Model(Echo(), spec(), Path("net"))
+    model(photos(4))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if len(model(photos(4))) == 4 else 1)
+    assert os.waitpid(child, 0)[1] == 0

@@ -38,6 +38,7 @@ from adaptrt.hookspecs import hookimpl
 from adaptrt.options import fill_options, fill_settings
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.predictor import Predictor
+from adaptrt.pipeline.processing import Processing
 from adaptrt.predictions import (
     Classification,
     Detections,
@@ -123,6 +124,7 @@ __all__ = [
     "Precision",
     "Predictions",
     "Predictor",
+    "Processing",
     "Recognizer",
     "Report",
     "Request",

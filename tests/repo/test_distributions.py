@@ -18,7 +18,7 @@ else:
 ROOT = Path(__file__).parents[2]
 PROJECTS = sorted((ROOT / "adapters").glob("*/pyproject.toml"))
 EXTENSIONS = sorted((ROOT / "extensions").glob("*/pyproject.toml"))
-GROUPS = ("adaptrt.extensions", "adaptrt.backends")
+GROUPS = ("adaptrt.extensions", "adaptrt.backends", "adaptrt.executors", "adaptrt.packagers")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ INSPECT = _command("inspect", "inspect_model:inspect_model", "Show the contents 
 LINT = _command("lint", "lint:lint", "Check a graph against the rules for TensorRT.", _MODELS, 16)
 ENGINE = _command("engine", "engine:engine", "Remove or add the Ultralytics header of an engine.", _MODELS, 17)
 ADOPT = _command("adopt", "adopt:adopt", "Make an ONNX file from elsewhere usable.", _MODELS, 18)
+PACKAGE = _command("package", "package:package", "Write files for Triton and other servers.", _MODELS, 19)
 ADAPTERS = _command("adapters", "adapters:adapters", "List the frameworks that can be converted.", _SETUP, 20)
 PLUGINS = _command("plugins", "plugins:plugins", "List the active plugins and their hooks.", _SETUP, 21)
 CACHE = _command("cache", "cache:cache", "List or remove cached results.", _SETUP, 22)

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from adaptrt.errors import AdaptrtError, ModelError, UsageError
-from adaptrt.options import fill_options, no_option, takes_option
 from adaptrt.pipeline.batches import BatchPipeline, Timing
 from adaptrt.pipeline.beside import mismatch
-from adaptrt.pipeline.processing import Processing
+from adaptrt.pipeline.processing import Processing, spec_with_params
 from adaptrt.predictions import Predictions
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
@@ -49,7 +48,7 @@ class Model:
 
         A list of more images than the largest batch is cut into batches, whose steps overlap.
         """
-        spec = self._spec_with(params)
+        spec = spec_with_params(self.spec, params)
         batch = (
             [images]
             if isinstance(images, (str, Path, np.ndarray)) or not isinstance(images, Iterable)
@@ -79,18 +78,6 @@ class Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
-        if not params:
-            return self.spec
-        from adaptrt.specs.decoders import decoder_of
-
-        decoder = decoder_of(self.spec)
-        for key in params:
-            if not takes_option(decoder.params, key):
-                raise no_option(f"Decoder {decoder.name!r} has no option {key!r}.", key, decoder.params)
-        filled = fill_options(decoder.params, params)
-        return self.spec.with_decoder_params(**{key: getattr(filled, key) for key in params})
 
     def _largest_batch(self) -> int:
         axes = self.spec.inputs[0].dims if self.spec.inputs else ()  # a non-image model may have no inputs or axes

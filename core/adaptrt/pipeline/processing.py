@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.pipeline.sessions import open_session
-from adaptrt.plugins.discovery import ADAPTERS, find_candidates
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -18,12 +15,16 @@ if TYPE_CHECKING:
 
 
 class Processing:
-    """Calls the hooks ``preprocess`` and ``postprocess`` of core, of the spec's adapter if it is installed, and of extensions.
+    """Pre- and postprocessing of a spec, for servers that run the network themselves.
 
+    Calls the hooks ``preprocess`` and ``postprocess`` of core, of the spec's adapter if it is installed, and of extensions;
     ``warnings`` names extensions that were skipped. The methods take another ``spec`` for other decoder parameters.
     """
 
     def __init__(self, spec: ModelSpec, *, plugins_file: Path | None = None) -> None:
+        from adaptrt.pipeline.sessions import open_session
+        from adaptrt.plugins.discovery import ADAPTERS, find_candidates
+
         installed = [candidate.name for candidate in find_candidates(ADAPTERS)] if spec.adapter else []
         session, _ = open_session(spec.adapter if spec.adapter in installed else None, plugins_file)
         self.spec = spec
@@ -32,7 +33,7 @@ class Processing:
 
     @property
     def is_core(self) -> bool:
-        """Whether preprocessing is core's alone, no plugin changes or watches it."""
+        """Whether preprocessing uses core only: no plugin changes or watches it."""
         return self._hooks.only_core("preprocess")
 
     def preprocess(
@@ -46,3 +47,18 @@ class Processing:
     ) -> Sequence[Predictions]:
         """The prediction of each image of a batch."""
         return self._hooks.postprocess(outputs, metas, spec or self.spec)
+
+
+def spec_with_params(spec: ModelSpec, params: Mapping[str, Any]) -> ModelSpec:
+    """The spec with other decoder parameters, given as text or values; a ``UsageError`` names one that is unknown or invalid."""
+    if not params:
+        return spec
+    from adaptrt.options import fill_options, no_option, takes_option
+    from adaptrt.specs.decoders import decoder_of
+
+    decoder = decoder_of(spec)
+    for key in params:
+        if not takes_option(decoder.params, key):
+            raise no_option(f"Decoder {decoder.name!r} has no option {key!r}.", key, decoder.params)
+    filled = fill_options(decoder.params, params)
+    return spec.with_decoder_params(**{key: getattr(filled, key) for key in params})

@@ -1,0 +1,1 @@
+"""Files of converted models for other servers and pipelines: ``adaptrt package``."""

@@ -1,0 +1,187 @@
+"""Prepare a converted model for a packager, and put what it writes in place."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import ImageError, ModelError, OutputError, UsageError, nearest_file
+from adaptrt.pipeline.output import output_error
+from adaptrt.pipeline.processing import Processing, spec_with_params
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.backends import Backend, ReadsSpec, runs_onnx
+from adaptrt.specs.packagers import Package, Packager, PackageRequest
+from adaptrt.store.model_files import require_backend, require_model_file
+from adaptrt.store.workspace import workspace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NOISE_SEED = 3
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """The keys of an engine's manifest that tell what it needs."""
+
+    product: str = ""
+    tensorrt: str = ""
+
+
+def package(
+    packager: Packager,
+    model: Path,
+    output: Path,
+    *,
+    options: Any = None,
+    name: str = "",
+    image: Path | None = None,
+    params: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+) -> Package:
+    """Write a package into the folder ``output``; what is there under other names stays.
+
+    ``params`` change the decoder's defaults, ``image`` is the sample. Without ``overwrite``, existing files are an ``OutputError``. Nothing is written if the packager fails.
+    """
+    request = prepare(model, options=options, name=name, image=image, params=params or {})
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with workspace(output, f"{request.name}.package") as aside:
+            folder = aside / "package"
+            folder.mkdir()
+            written = packager.write(request, folder)
+            _move(folder, output, overwrite=overwrite)
+    except OSError as error:
+        raise output_error(error, output) from error
+    return written
+
+
+def prepare(model: Path, *, options: Any, name: str, image: Path | None, params: Mapping[str, str]) -> PackageRequest:
+    """Read what a packager needs; the model is not run, so neither a GPU nor its libraries are needed."""
+    require_model_file(model)
+    backend = require_backend(model)
+    spec = spec_with_params(_spec_of(model, backend), params)
+    sample, content = _sample(spec, image)
+    return PackageRequest(
+        spec=spec,
+        files=_files_of(model, backend),
+        name=_safe_name(name or model.name.partition(".")[0]),
+        backend=backend.name,
+        built_with=_built_with(model),
+        sample=sample,
+        image=content,
+        options=options,
+    )
+
+
+def _spec_of(model: Path, backend: Backend) -> ModelSpec:
+    spec = backend.read_spec(model) if isinstance(backend, ReadsSpec) else None
+    if spec is None:
+        raise ModelError(
+            f"{model.name} has no adaptrt spec: its pre- and postprocessing are unknown.",
+            hint=f"Add one with adaptrt adopt {model.name}, or convert the checkpoint with adaptrt convert.",
+        )
+    if not spec.outputs or any(not output.dims for output in spec.outputs):
+        if not runs_onnx(backend):
+            raise ModelError(f"The spec of {model.name} has no output shapes.", hint="Build the engine again.")
+        spec = replace(spec, outputs=_outputs_in(model, spec))
+    return spec
+
+
+def _outputs_in(model: Path, spec: ModelSpec) -> tuple[Any, ...]:
+    """The outputs of the graph, with what the spec says of those that it knows."""
+    from adaptrt.onnxfile.reader import read_onnx
+    from adaptrt.specs import OutputSpec
+
+    known = {output.name: output for output in spec.outputs}
+    return tuple(
+        replace(
+            known.get(tensor.name, OutputSpec(tensor.name)),
+            dims=tuple(f"axis_{index}" if dim is None else dim for index, dim in enumerate(tensor.shape)),
+            dtype=tensor.dtype,
+        )
+        for tensor in read_onnx(model).outputs
+    )
+
+
+def _files_of(model: Path, backend: Backend) -> tuple[Path, ...]:
+    if not runs_onnx(backend):
+        manifest = model.with_name(f"{model.name}.json")
+        return (model, manifest) if manifest.is_file() else (model,)
+    from adaptrt.onnxfile.reader import read_onnx
+
+    return (model, *(model.parent / name for name in read_onnx(model).external))
+
+
+def _built_with(model: Path) -> str:
+    """The version of TensorRT in an engine's manifest; empty for other files."""
+    import msgspec
+
+    manifest = model.with_name(f"{model.name}.json")
+    if not manifest.is_file():
+        return ""
+    try:
+        return msgspec.json.decode(manifest.read_bytes(), type=_Builder).tensorrt
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{manifest.name} cannot be read: {error}.", hint="Build the engine again.") from error
+
+
+def _sample(spec: ModelSpec, image: Path | None) -> tuple[dict[str, NDArray[Any]], bytes | None]:
+    """One sample of each input, and the image file it was made from; seeded noise if there is no image."""
+    from adaptrt.vision.examples import example_arrays
+
+    if image is not None and spec.image is None:
+        raise UsageError("This model has no image input.", hint="Omit --image.")
+    shapes = {
+        tensor.name: tuple(
+            dim.min if spec.is_batch(axis, dim) else dim.opt for axis, dim in enumerate(tensor.profiles[0])
+        )
+        for tensor in spec.inputs
+    }
+    if spec.image is None:
+        return example_arrays(spec, shapes, NOISE_SEED), None
+    import numpy as np
+
+    from adaptrt.vision.images import decode_image, encode_image
+
+    if image is None:
+        height, width = spec.image_size
+        noise = np.random.default_rng(NOISE_SEED).integers(0, 256, (height, width, spec.image_channels), np.uint8)
+        if spec.image_channels != 3:
+            return example_arrays(spec, shapes, NOISE_SEED), None
+        content = encode_image(noise, ".png")
+    else:
+        if not image.is_file():
+            raise ImageError(f"File not found: {image}.", hint=nearest_file(image) or "Check the path to the image.")
+        content = image.read_bytes()
+    pixels = decode_image(content, spec.image_channels, str(image or "sample"))
+    inputs, _ = Processing(spec).preprocess(pixels)
+    batch = shapes[spec.image.input][0]
+    return {name: np.concatenate([array] * batch) if batch > 1 else array for name, array in inputs.items()}, content
+
+
+def _safe_name(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._-")
+    if not name:
+        raise UsageError(f"{text!r} is not usable as a model name.", hint="Specify one with --name.")
+    return name
+
+
+def _move(folder: Path, output: Path, *, overwrite: bool) -> None:
+    entries = sorted(folder.iterdir())
+    taken = [entry.name for entry in entries if (output / entry.name).exists()]
+    if taken and not overwrite:
+        raise OutputError(
+            f"{output} already contains {', '.join(taken)}.", hint="Add --overwrite, or choose another folder with -o."
+        )
+    for entry in entries:
+        target = output / entry.name
+        if target.is_dir() and not target.is_symlink():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+        entry.replace(target)

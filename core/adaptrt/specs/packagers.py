@@ -1,0 +1,67 @@
+"""What ``adaptrt package NAME`` writes for other servers and pipelines: the protocol of packagers, and how they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from adaptrt.specs.registry import Registry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.specs.model import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageRequest:
+    """A converted model to package.
+
+    ``spec`` has the shape of every output. ``files``: the model file, then those that it needs, such as external weights. ``name``
+    is safe as a folder's. ``backend`` opens the file in adaptrt; ``built_with`` is the version of TensorRT that an engine needs, if known.
+    ``sample``: by input, one real sample of batch 1 (or the fixed batch) at the opt shapes. ``image``: the content of the image
+    file that it was made from; ``None`` if the spec has no image input. ``options``: an instance of the packager's ``options``.
+    """
+
+    spec: ModelSpec
+    files: tuple[Path, ...]
+    name: str
+    backend: str
+    built_with: str = ""
+    sample: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    image: bytes | None = None
+    options: Any = None
+
+    @property
+    def model(self) -> Path:
+        return self.files[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """What was written: ``files``, relative to the folder, and ``notes`` for the user, such as what was not checked."""
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Packager(Protocol):
+    """Writes files for another program; found by name under the entry-point group ``adaptrt.packagers``.
+
+    ``options`` is a frozen dataclass, or ``None``. Each of its fields becomes an option of the command: a ``bool`` is a flag,
+    ``metadata`` has ``help``, and may have ``metavar`` and ``choices``.
+    """
+
+    name: str
+    summary: str
+    options: type[Any] | None
+
+    def write(self, request: PackageRequest, folder: Path) -> Package:
+        """Write into an empty folder. Raises a ``UsageError`` if the model cannot be packaged this way."""
+        ...
+
+
+PACKAGERS: Registry[Packager] = Registry("adaptrt.packagers", "package format", Packager, core_first=True)

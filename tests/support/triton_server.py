@@ -1,0 +1,142 @@
+"""The Triton server of the wheel ``nvidia-pytriton``, in an environment of its own, on addresses of this machine only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from patience import HANG
+
+ROOT = Path(__file__).parents[2]
+SERVER = "nvidia-pytriton==0.7.0"
+# the Python backend of this server returns empty outputs with numpy 2, without an error
+REQUIREMENTS = ["numpy<2", "onnxruntime<1.24", "opencv-python<4.12", "tritonclient[grpc,http]==2.73.0", "pillow"]
+
+
+@dataclass(frozen=True)
+class TritonEnvironment:
+    """``python`` has adaptrt and tritonclient; ``backends`` are the server's, with the stub for this Python."""
+
+    folder: Path
+    python: Path
+    package: Path
+    backends: Path
+
+
+@dataclass(frozen=True)
+class Server:
+    """``http`` and ``grpc``: host and port."""
+
+    http: str
+    grpc: str
+    log_file: Path
+
+    def log(self) -> str:
+        return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+
+def make_environment(folder: Path) -> TritonEnvironment | str:
+    """The environment, or the reason why it cannot be made."""
+    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+    if uv is None or not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
+        return "the server's wheel needs uv, and Linux on x86-64"
+    library = Path(sysconfig.get_config_var("LIBDIR") or "") / (sysconfig.get_config_var("LDLIBRARY") or "")
+    if library.suffix != ".so" and ".so." not in library.name:
+        return "Triton's Python backend needs a Python with a shared library"
+    python = folder / "bin" / "python"
+    install = [uv, "pip", "install", "--quiet", "--python", python]
+    for command in (
+        [sys.executable, "-m", "venv", "--without-pip", folder],
+        [*install, *REQUIREMENTS],
+        [*install, "--no-deps", SERVER],  # what else it requires is for its own Python API
+        [*install, ROOT],
+    ):
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"{command[-1]} cannot be installed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ''}"
+    (site,) = (folder / "lib").glob("python3*/site-packages")
+    package = site / "pytriton" / "tritonserver"
+    stub = (
+        package / "python_backend_stubs" / f"{sys.version_info[0]}.{sys.version_info[1]}" / "triton_python_backend_stub"
+    )
+    if not stub.is_file():
+        return f"the server has no stub for Python {sys.version_info[0]}.{sys.version_info[1]}"
+    backends = folder / "backends"
+    shutil.copytree(package / "backends", backends)
+    shutil.copy(stub, backends / "python")
+    for program in (backends / "python" / stub.name, package / "bin" / "tritonserver"):
+        program.chmod(0o755)
+    return TritonEnvironment(folder, python, package, backends)
+
+
+@contextmanager
+def running_server(environment: TritonEnvironment, repository: Path) -> Iterator[Server]:
+    """Start the server, wait until its models are ready, and end it afterwards."""
+    ports = _free_ports(3)
+    site = environment.package.parents[1]
+    names = ("http", "grpc", "metrics")
+    command = [
+        environment.package / "bin" / "tritonserver",
+        f"--model-repository={repository}",
+        f"--backend-directory={environment.backends}",
+        f"--cache-directory={environment.package / 'caches'}",
+        "--allow-gpu-metrics=false",
+        *(f"--{name}-address=127.0.0.1" for name in names),
+        *(f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)),
+    ]
+    libraries = f"{site / 'nvidia_pytriton.libs'}{os.pathsep}{sysconfig.get_config_var('LIBDIR')}"
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    # the Python backend takes the Python that is first on the path
+    variables |= {
+        "LD_LIBRARY_PATH": libraries,
+        "PATH": f"{environment.python.parent}{os.pathsep}{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    log = environment.folder / "server.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(list(map(str, command)), env=variables, stdout=file, stderr=subprocess.STDOUT)
+        server = Server(f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", log)
+        try:
+            _wait_until_ready(process, server)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], server: Server) -> None:
+    end = time.monotonic() + HANG
+    while time.monotonic() < end:
+        assert process.poll() is None, server.log()
+        try:
+            with urllib.request.urlopen(f"http://{server.http}/v2/health/ready"):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.2)
+    raise AssertionError(server.log())
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

@@ -11,7 +11,7 @@ import os
 # ONNX Runtime reads this when it is loaded: nothing is sent, and no .ses file stays in the temporary folder
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from adaptrt.api import build, convert, load
+from adaptrt.api import build, compare, convert, load
 from adaptrt.contributions import PASS_ORDER, FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
 from adaptrt.errors import (
     AdaptrtError,
@@ -36,6 +36,7 @@ from adaptrt.errors import (
 )
 from adaptrt.hookspecs import hookimpl
 from adaptrt.options import fill_options, fill_settings
+from adaptrt.pipeline.layers.records import LayerComparison
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.predictor import Predictor
 from adaptrt.pipeline.processing import Processing
@@ -106,6 +107,7 @@ __all__ = [
     "ImageTransform",
     "InputSpec",
     "LabeledData",
+    "LayerComparison",
     "Mask",
     "Match",
     "Metric",
@@ -145,6 +147,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "build",
+    "compare",
     "convert",
     "did_you_mean",
     "fill_options",

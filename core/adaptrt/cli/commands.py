@@ -17,6 +17,7 @@ QUANTIZE = _command("quantize", "quantize:quantize", "Quantize an ONNX file to i
 PREDICT = _command("predict", "predict:predict", "Detect or classify with a converted model.", _MODELS, 13)
 EVALUATE = _command("evaluate", "evaluate:evaluate", "Score converted models on labeled images.", _MODELS, 14)
 INSPECT = _command("inspect", "inspect_model:inspect_model", "Show the contents of a model file.", _MODELS, 15)
+COMPARE = _command("compare", "compare:compare", "Find the first tensor that differs between two forms.", _MODELS, 19)
 LINT = _command("lint", "lint:lint", "Check a graph against the rules for TensorRT.", _MODELS, 16)
 ENGINE = _command("engine", "engine:engine", "Remove or add the Ultralytics header of an engine.", _MODELS, 17)
 ADOPT = _command("adopt", "adopt:adopt", "Make an ONNX file from elsewhere usable.", _MODELS, 18)

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import ModelError, UsageError, printable
 from adaptrt.options import takes_option
@@ -18,6 +18,10 @@ from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.selected import is_selected
 from adaptrt.request import Request, ShapeRequest
+from adaptrt.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,14 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
     from adaptrt.export.eager import EagerRunner
 
     spec = report.spec
+    model = load_network(path, spec, origin, plugins_file=plugins_file)
+    return Model(
+        EagerRunner(model, tuple(output.name for output in spec.outputs)), spec, path, plugins_file=plugins_file
+    )
+
+
+def load_network(path: Path, spec: ModelSpec, origin: Origin, *, plugins_file: Path | None = None) -> nn.Module:
+    """The unpatched model at the shapes of ``spec``, that of the converted file ``path``."""
     if is_selected(spec):
         raise ModelError(
             f"{path.name} ends in NMS, but the source model does not.",
@@ -73,10 +85,7 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
             trust_checkpoint=origin.trust_checkpoint,
             plugins_file=plugins_file,
         )
-        model = AdapterSession(request, Path(folder)).model.eval()
-    return Model(
-        EagerRunner(model, tuple(output.name for output in spec.outputs)), spec, path, plugins_file=plugins_file
-    )
+        return AdapterSession(request, Path(folder)).model.eval()
 
 
 def origin_missing(path: Path, command: Sequence[str] = ()) -> UsageError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.rendering.tables import aligned_rows
+
 if TYPE_CHECKING:
     from adaptrt.evaluation.records import Evaluation
 
@@ -33,7 +35,7 @@ def evaluation_lines(evaluation: Evaluation) -> list[str]:
         for result in evaluation.results
     ]
     return [
-        *_table([head, *rows], left=2),
+        *aligned_rows([head, *rows], left=2),
         "",
         *_more_lines(evaluation, others),
         *_class_lines(evaluation),
@@ -50,7 +52,7 @@ def _more_lines(evaluation: Evaluation, names: list[str]) -> list[str]:
             [result.backend, result.file, *(f"{100 * result.scores[name]:.2f} %" for name in part)]
             for result in evaluation.results
         ]
-        lines += [*_table([["backend", "file", *part], *rows], left=2), ""]
+        lines += [*aligned_rows([["backend", "file", *part], *rows], left=2), ""]
     return lines
 
 
@@ -73,19 +75,7 @@ def _class_lines(evaluation: Evaluation) -> list[str]:
         ]
         for name, entry in first.items()
     ]
-    return [*_table([head, *rows], left=1), ""]
-
-
-def _table(rows: list[list[str]], *, left: int) -> list[str]:
-    """Columns aligned: the first ``left`` to the left, the others, numbers, to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return [*aligned_rows([head, *rows], left=1), ""]
 
 
 def evaluation_data(evaluation: Evaluation) -> dict[str, Any]:

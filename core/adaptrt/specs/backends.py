@@ -218,6 +218,25 @@ class KeepsManifest(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class BuildOrigin:
+    """What a file was built from: the name of the ONNX file (beside it, unless it was moved), and how."""
+
+    onnx: str
+    precision: str
+    options: BuildOptions
+    keep_fp32: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class KnowsOrigin(Protocol):
+    """A backend that records what its files were built from."""
+
+    def origin_of(self, path: Path) -> BuildOrigin | None:
+        """``None`` if nothing is recorded."""
+        ...
+
+
 BACKENDS: Registry[Backend] = Registry("adaptrt.backends", "backend", Backend)
 
 

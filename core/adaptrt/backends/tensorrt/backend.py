@@ -16,10 +16,10 @@ from adaptrt.backends.tensorrt.generations import (
     require_supported,
 )
 from adaptrt.backends.tensorrt.manifest import find_manifest
-from adaptrt.backends.tensorrt.records import built_of, complete_manifest
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest, origin_of
 from adaptrt.report import Report
 from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
-from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
+from adaptrt.specs.backends import Backend, BackendRequest, BuildOrigin, Built, Expression, OpenOptions
 from adaptrt.specs.build import BUILD_OPTIONS
 from adaptrt.specs.descriptions import Description
 from adaptrt.specs.runners import FileRunner
@@ -92,6 +92,9 @@ class TensorRT:
     def read_spec(self, path: Path) -> ModelSpec | None:
         manifest = find_manifest(path)
         return manifest.spec if manifest else None
+
+    def origin_of(self, path: Path) -> BuildOrigin | None:
+        return origin_of(path)
 
     def describe(self, path: Path) -> Description:
         from adaptrt.backends.tensorrt.description import describe

@@ -10,7 +10,7 @@ from adaptrt.backends.tensorrt.manifest import Manifest, find_manifest, manifest
 from adaptrt.backends.tensorrt.rebuild import rebuild_command
 from adaptrt.quantities import duration, file_size
 from adaptrt.report import Report
-from adaptrt.specs.backends import Built
+from adaptrt.specs.backends import BuildOrigin, Built
 
 
 @dataclass
@@ -49,6 +49,16 @@ def built_of(plan: Path, suffix: str = ".engine") -> Built:
         facts=_facts(manifest),
         layers=manifest.precision_report.layers,
         messages=[str(note) for note in manifest.messages],
+    )
+
+
+def origin_of(plan: Path) -> BuildOrigin | None:
+    """What the manifest says about the build."""
+    manifest = find_manifest(plan)
+    if manifest is None:
+        return None
+    return BuildOrigin(
+        onnx=manifest.onnx, precision=manifest.precision, options=manifest.options, keep_fp32=tuple(manifest.keep_fp32)
     )
 
 

@@ -11,11 +11,11 @@ from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.backends.tensorrt.device import identify_device
 from adaptrt.backends.tensorrt.generations import RTX, generation_of, generations_of, import_tensorrt, require_supported
 from adaptrt.backends.tensorrt.manifest import capability_problem, find_manifest
-from adaptrt.backends.tensorrt.records import built_of, complete_manifest
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest, origin_of
 from adaptrt.errors import DependencyError
 from adaptrt.report import Report
 from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
-from adaptrt.specs.backends import Backend, BackendRequest, Built, Expression, OpenOptions
+from adaptrt.specs.backends import Backend, BackendRequest, BuildOrigin, Built, Expression, OpenOptions
 from adaptrt.specs.build import BUILD_OPTIONS
 from adaptrt.specs.descriptions import Description
 from adaptrt.specs.runners import FileRunner
@@ -102,6 +102,9 @@ class TensorRTRTX:
     def read_spec(self, path: Path) -> ModelSpec | None:
         manifest = find_manifest(path)
         return manifest.spec if manifest else None
+
+    def origin_of(self, path: Path) -> BuildOrigin | None:
+        return origin_of(path)
 
     def describe(self, path: Path) -> Description:
         from adaptrt.backends.tensorrt.description import describe

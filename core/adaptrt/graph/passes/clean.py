@@ -120,7 +120,7 @@ def name_nodes(model: ir.Model) -> None:
     """Names that stay the same from one conversion to the next: the module path where the exporter wrote it, a count."""
     seen: Counter[str] = Counter()
     for node in model.graph.all_nodes():
-        scope = _scope(node)
+        scope = scope_of(node)
         base = f"{scope}/{node.op_type}" if scope else node.op_type
         node.name = f"{base}_{seen[base]}" if seen[base] else base
         seen[base] += 1
@@ -128,7 +128,8 @@ def name_nodes(model: ir.Model) -> None:
     common.NameFixPass()(model)
 
 
-def _scope(node: ir.Node) -> str:
+def scope_of(node: ir.Node) -> str:
+    """The module path of a node, parts separated by slashes: from the exporter's metadata, else from the name."""
     scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
     if scopes:
         parts = re.findall(r"'([^']*)'", scopes)

@@ -1,0 +1,110 @@
+"""``adaptrt compare``."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
+from adaptrt.cli.inside_flags import (
+    input_flags,
+    inputs_from_flags,
+    names_of,
+    opening_flags,
+    opening_from_flags,
+)
+from adaptrt.cli.output import echo, echo_json_text
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.layers.request import CompareRequest
+
+WHAT, SOURCE, RESULTS = "What to compare", "The source model, for eager", "Results"
+
+EXAMPLES = (
+    ("adaptrt compare best.onnx best.fp16.onnx", "every tensor inside, on one sample"),
+    ("adaptrt compare best.onnx best.engine --image street.jpg", "the first tensor that differs, by bisection"),
+    (
+        "adaptrt compare eager best.onnx --adapter yolov5 --source best.pt",
+        "what each module of the model returns, and the graph",
+    ),
+    (
+        "adaptrt compare results.json best.onnx --inputs inputs.json",
+        "with results that polygraphy run --save-outputs wrote",
+    ),
+)
+
+
+@click.command("compare", cls=Command, examples=EXAMPLES)
+@click.argument("files", metavar="A B [C]...", nargs=-1, required=True, shell_complete=complete_files)
+@option("--outputs", metavar="all|bisect|NAMES", section=WHAT, help="Tensors inside: all of them, a bisection for the first that differs, or names of tensors, nodes or modules.  [default: all; bisect if a file has to be built for it]")  # fmt: skip
+@option("--at-once", type=click.IntRange(min=1), default=8, metavar="N", section=WHAT, help="Tensors that each round of a bisection compares.  [default: 8]")  # fmt: skip
+@option("--onnx", metavar="FILE", section=WHAT, help="The ONNX file that an engine was built from.  [default: as recorded beside it]")  # fmt: skip
+@option("--precision", metavar="NAME", section=WHAT, help="The precision of the files that are compared with A, which sets the limits.  [default: that of each file]")  # fmt: skip
+@option("--adapter", metavar="NAME", section=SOURCE, help="The adapter used for the conversion.")
+@option("--source", metavar="SOURCE", section=SOURCE, help="The source, as for `convert`.")
+@option("--weights", metavar="PATH", section=SOURCE, help="The weights, as for `convert`.")
+@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=SOURCE, help="An option of the adapter.")
+@option("--trust-checkpoint", is_flag=True, section=SOURCE, help="Let its framework load the checkpoint, which can run code contained in it.")  # fmt: skip
+@option("--plugins", "plugins_file", metavar="FILE", section=SOURCE, help="A plugins.toml; its modules are loaded.")
+@input_flags
+@opening_flags
+@option("--save-inputs", metavar="FILE", section=RESULTS, help="Write the inputs as JSON for polygraphy run --load-inputs.")  # fmt: skip
+@option("--save-results", metavar="FILE", section=RESULTS, help="Write the compared tensors as JSON for polygraphy run --load-outputs.")  # fmt: skip
+@general_options
+@click.pass_context
+def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
+    """Compare the tensors inside several forms of a model with those of A.
+
+    A form is an ONNX file, an engine or another built file, JSON results of Polygraphy, or (as A) the word eager: the model
+    that a file was converted from. Tensors are matched through renames, and judged with the limits of links 2 to 4. An engine
+    is built again to see inside: with few outputs at a time, since each output keeps TensorRT from fusing across it.
+
+    Exit code 9 if an output of a file is beyond its limit.
+    """
+    from adaptrt.cli.output import redirect_stdout_to_stderr
+    from adaptrt.errors import VerificationError
+    from adaptrt.pipeline.layers.compare import compare as run
+    from adaptrt.rendering.layers import comparison_lines
+
+    request = request_from_flags(flags, f"adaptrt compare {shlex.join(arguments(ctx))}")
+    with redirect_stdout_to_stderr(verbose):
+        found = run(request)
+    if as_json:
+        echo_json_text(found.to_json())
+    elif not quiet:
+        echo("\n".join(comparison_lines(found, every=bool(verbose))))
+    if not found.outputs_agree:
+        ctx.exit(VerificationError.exit_code)
+
+
+def request_from_flags(flags: dict[str, Any], command: str) -> CompareRequest:
+    from adaptrt.options import parse_pairs
+    from adaptrt.pipeline.layers.request import CompareRequest
+    from adaptrt.pipeline.reference import Origin
+
+    origin = None
+    if flags["adapter"] is not None and flags["source"] is not None:
+        origin = Origin(
+            flags["adapter"],
+            flags["source"],
+            Path(flags["weights"]) if flags["weights"] else None,
+            parse_pairs(flags["pairs"]),
+            flags["trust_checkpoint"],
+        )
+    return CompareRequest(
+        files=tuple(flags["files"]),
+        outputs=names_of(flags["outputs"]),
+        inputs=inputs_from_flags(flags),
+        origin=origin,
+        onnx=Path(flags["onnx"]) if flags["onnx"] else None,
+        precision=flags["precision"],
+        at_once=flags["at_once"],
+        options=opening_from_flags(flags),
+        plugins_file=Path(flags["plugins_file"]) if flags["plugins_file"] else None,
+        save_inputs=Path(flags["save_inputs"]) if flags["save_inputs"] else None,
+        save_results=Path(flags["save_results"]) if flags["save_results"] else None,
+        command=command,
+    )

@@ -1,0 +1,224 @@
+"""The tensors inside a graph: which node makes each, and the same ones in another form of the graph."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.graph.lint.source_locations import source_location_of
+from adaptrt.graph.model_file import node_name, write_model
+from adaptrt.graph.passes.clean import scope_of
+from adaptrt.report import SourceLocation
+from adaptrt.specs import METADATA_KEY
+
+# nodes that a precision adds: the same tensor in another type
+_TYPES_ONLY = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear"})
+
+
+@dataclass(frozen=True)
+class GraphTensor:
+    """A tensor that a node makes. ``module`` is the path of the module, ``sources`` are the tensors it is computed from.
+
+    ``dtype`` is a numpy name, empty if unknown; ``place`` is the output of the node, 0 for the first.
+    """
+
+    name: str
+    operator: str = ""
+    node: str = ""
+    module: str = ""
+    source: SourceLocation | None = None
+    sources: tuple[str, ...] = ()
+    dtype: str = ""
+    place: int = 0
+
+    @property
+    def computes(self) -> bool:
+        """Whether the node computes, rather than changes a type."""
+        return self.operator not in _TYPES_ONLY
+
+
+def graph_tensors(model: ir.Model) -> list[GraphTensor]:
+    """The tensors of the main graph that depend on an input, in the order of the graph. The types are inferred in place."""
+    common.ShapeInferencePass()(model)
+    wrapped = METADATA_KEY in model.metadata_props  # adaptrt exports a model inside another module
+    known = {str(value.name) for value in model.graph.inputs if value.name not in model.graph.initializers}
+    found = []
+    for node in model.graph:
+        sources = tuple(dict.fromkeys(name for name in _read(node) if name in known))
+        if not sources:
+            continue
+        for place, value in enumerate(node.outputs):
+            if not value.name:
+                continue
+            known.add(value.name)
+            found.append(
+                GraphTensor(
+                    value.name,
+                    node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}",
+                    node_name(node),
+                    module_of(node, wrapped=wrapped),
+                    source_location_of(node),
+                    sources,
+                    _dtype(value),
+                    place,
+                )
+            )
+    return found
+
+
+def _dtype(value: ir.Value) -> str:
+    if value.dtype is None or value.dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED):
+        return ""
+    return str(value.dtype.numpy().name)
+
+
+def _read(node: ir.Node) -> list[str]:
+    """The names of everything that a node reads, also inside its branches."""
+    inside = [
+        str(value.name)
+        for attribute in node.attributes.values()
+        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+        for graph in ([attribute.as_graph()] if attribute.type == ir.AttributeType.GRAPH else attribute.as_graphs())
+        for one in graph.all_nodes()
+        for value in one.inputs
+        if value is not None
+    ]
+    return [*(str(value.name) for value in node.inputs if value is not None), *inside]
+
+
+def module_of(node: ir.Node, *, wrapped: bool) -> str:
+    """The path of a node's module, as ``named_modules`` writes it; ``wrapped``: without the module around the model."""
+    parts: list[str] = []
+    for part in scope_of(node).split("/"):
+        if parts and part.startswith(f"{parts[-1]}."):  # TorchScript repeats the name of a container
+            parts.pop()
+        parts.append(part)
+    path = ".".join(part for part in parts if part)
+    return path.removeprefix("model").removeprefix(".") if wrapped and path.split(".")[0] == "model" else path
+
+
+def with_outputs(model: ir.Model, names: Sequence[str], path: Path) -> Path:
+    """Write a copy of the graph whose outputs are these tensors, in this order."""
+    copy: ir.Model = model.clone()
+    values = {str(value.name): value for value in copy.graph.outputs}
+    values |= {str(value.name): value for node in copy.graph for value in node.outputs}
+    copy.graph.outputs[:] = [values[name] for name in names]
+    common.RemoveUnusedNodesPass()(copy)
+    copy.metadata_props.pop(METADATA_KEY, None)  # the spec describes the old outputs
+    write_model(copy, path)
+    return path
+
+
+def require_tensors(wanted: Iterable[str], tensors: Sequence[GraphTensor], file: str) -> list[str]:
+    """The names of tensors of the graph; a node's name or a module's path stands for what it makes last."""
+    named: dict[str, str] = {}
+    for tensor in tensors:
+        if tensor.module:
+            named[tensor.module] = tensor.name
+    for tensor in tensors:
+        named[tensor.node] = tensor.name
+    named.update({tensor.name: tensor.name for tensor in tensors})
+    found = []
+    for name in wanted:
+        if name not in named:
+            raise UsageError(
+                f"{file} has no tensor, node or module {name!r}.",
+                hint=f"{did_you_mean(name, list(named))} To list them: adaptrt inspect {file} --graph",
+            )
+        found.append(named[name])
+    return list(dict.fromkeys(found))
+
+
+def align(reference: Sequence[GraphTensor], subject: Sequence[GraphTensor]) -> dict[str, str]:
+    """The tensors of ``subject`` that are also in ``reference``: their names there, by their names in ``subject``.
+
+    By name; else by the name of the node. A name that is only a number must come from the same operator, since exporters count.
+    """
+    by_name = {tensor.name: tensor for tensor in reference}
+    by_node = {(tensor.node, tensor.place): tensor for tensor in reference}
+    found: dict[str, str] = {}
+    for tensor in subject:
+        same = by_name.get(tensor.name)
+        if same is not None and not (same.name.isdigit() and same.operator != tensor.operator):
+            found[tensor.name] = same.name
+    taken = set(found.values())
+    for tensor in subject:
+        same = by_node.get((tensor.node, tensor.place))
+        if tensor.name in found or same is None or same.name in taken or same.operator != tensor.operator:
+            continue
+        found[tensor.name] = same.name
+        taken.add(same.name)
+    return found
+
+
+def align_structure(reference: ir.Model, subject: ir.Model) -> dict[str, str]:
+    """The same for graphs in which everything was renamed: tensors that are computed by the same operators from the same
+    inputs and weights, where there is only one of them."""
+    first, second = _fingerprints(reference), _fingerprints(subject)
+    once = {mark for mark, count in Counter(first.values()).items() if count == 1}
+    once &= {mark for mark, count in Counter(second.values()).items() if count == 1}
+    names = {mark: name for name, mark in first.items() if mark in once}
+    return {name: names[mark] for name, mark in second.items() if mark in names}
+
+
+def _fingerprints(model: ir.Model) -> dict[str, str]:
+    """A hash of how each tensor of the main graph is computed; inputs count by position."""
+    marks: dict[str, str] = {"None": ""}
+    for name, value in model.graph.initializers.items():
+        array = value.const_value.numpy() if value.const_value is not None else None
+        marks[name] = _mark("weights", str(array.shape), str(array.dtype), array.tobytes()) if array is not None else ""
+    for position, value in enumerate(model.graph.inputs):
+        if value.name not in model.graph.initializers:
+            marks[str(value.name)] = _mark("input", str(position))
+    found: dict[str, str] = {}
+    for node in model.graph:
+        attributes = ",".join(f"{name}={_attribute(one)}" for name, one in sorted(node.attributes.items()))
+        read = [
+            marks.get(name, "") for name in (str(value.name) if value is not None else "None" for value in node.inputs)
+        ]
+        for place, value in enumerate(node.outputs):
+            mark = _mark(node.domain, node.op_type, attributes, str(place), *read)
+            marks[str(value.name)] = found[str(value.name)] = mark
+    return found
+
+
+def _attribute(attribute: ir.Attr) -> str:
+    if attribute.type == ir.AttributeType.TENSOR:
+        return _mark("tensor", attribute.as_tensor().numpy().tobytes())
+    return str(attribute.value)
+
+
+def _mark(*parts: str | bytes) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def module_tensors(tensors: Sequence[GraphTensor], outputs: Iterable[str]) -> Mapping[str, str]:
+    """The tensor that leaves each module, by the path of the module; only of modules that a single tensor leaves."""
+    ends = set(outputs)
+    readers: dict[str, list[GraphTensor]] = {}
+    for tensor in tensors:
+        for name in tensor.sources:
+            readers.setdefault(name, []).append(tensor)
+    leaving: dict[str, list[str]] = {}
+    for tensor in tensors:
+        parts = tensor.module.split(".") if tensor.module else []
+        for depth in range(len(parts), 0, -1):
+            path = ".".join(parts[:depth])
+            outside = any(
+                not (reader.module == path or reader.module.startswith(f"{path}."))
+                for reader in readers.get(tensor.name, ())
+            )
+            if tensor.name in ends or outside:
+                leaving.setdefault(path, []).append(tensor.name)
+    return {path: names[0] for path, names in leaving.items() if len(names) == 1}

@@ -1,0 +1,1 @@
+"""Tensors inside a model: compared between its forms, and returned."""

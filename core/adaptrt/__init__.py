@@ -11,7 +11,7 @@ import os
 # ONNX Runtime reads this when it is loaded: nothing is sent, and no .ses file stays in the temporary folder
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from adaptrt.api import build, compare, convert, load
+from adaptrt.api import build, compare, convert, load, tune
 from adaptrt.contributions import PASS_ORDER, FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
 from adaptrt.errors import (
     AdaptrtError,
@@ -157,4 +157,5 @@ __all__ = [
     "load",
     "nearest_file",
     "nearest_name",
+    "tune",
 ]

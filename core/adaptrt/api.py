@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Request,
         Require,
         ShapeRequest,
+        TuneRequest,
         Verify,
     )
     from adaptrt.specs import BuildOptions
@@ -48,6 +49,8 @@ def convert(
     target: str | int | None = None,
     precision: str = "fp32",
     keep_fp32: str | Sequence[str] = (),
+    keep_fp16: str | Sequence[str] = (),
+    quantize_also: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     nms: bool | str | NmsRequest = False,
     calib: StrPath | CalibrationRequest | None = None,
@@ -70,7 +73,7 @@ def convert(
     the adapter and the decoder (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` also writes the
     report as an HTML page; ``nms`` appends NMS to the graph (``True``, a kind as for ``--nms``, or an ``NmsRequest``). For
     int8, ``calib`` names images to quantize with, or is a ``CalibrationRequest``; ``data`` names labeled images to score the
-    result on, or is ``LabeledData``. Values have the same form as for ``adaptrt convert``. Raises an ``AdaptrtError``, whose
+    result on, or is ``LabeledData``; ``keep_fp16`` excludes layers from int8, ``quantize_also`` adds operators. Values have the same form as for ``adaptrt convert``. Raises an ``AdaptrtError``, whose
     ``report`` has the results up to the failure.
     """
     from adaptrt.python_command import python_command
@@ -97,6 +100,8 @@ def convert(
         target=None if target is None else str(target),
         precision=precision,
         keep_fp32=_texts(keep_fp32),
+        keep_fp16=_texts(keep_fp16),
+        quantize_also=_texts(quantize_also),
         build=build_options or BuildOptions(),
         nms=_nms(nms),
         calibration=_calibration(calib),
@@ -160,6 +165,8 @@ def build(
     target: str | int | None = None,
     precision: str = "fp32",
     keep_fp32: str | Sequence[str] = (),
+    keep_fp16: str | Sequence[str] = (),
+    quantize_also: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     calib: StrPath | CalibrationRequest | None = None,
     data: StrPath | LabeledData | None = None,
@@ -191,6 +198,8 @@ def build(
         target=None if target is None else str(target),
         precision=precision,
         keep_fp32=_texts(keep_fp32),
+        keep_fp16=_texts(keep_fp16),
+        quantize_also=_texts(quantize_also),
         build=build_options or BuildOptions(),
         calibration=_calibration(calib),
         data=_data(data),
@@ -203,6 +212,66 @@ def build(
         command=command,
     )
     return run_build(request, html=html, observer=observer)
+
+
+def tune(
+    source: StrPath,
+    *,
+    data: StrPath | LabeledData | None = None,
+    images: StrPath | None = None,
+    calib: StrPath | CalibrationRequest | None = None,
+    max_loss: float = 1.0,
+    precision: str = "int8",
+    output: StrPath | None = None,
+    blocks: int = 24,
+    sensitivity_images: int = 8,
+    target: str | int | None = None,
+    keep_fp32: str | Sequence[str] = (),
+    keep_fp16: str | Sequence[str] = (),
+    latency: bool = True,
+    ort_custom_ops: StrPath | Sequence[StrPath] = (),
+    plugins_file: StrPath | None = None,
+    html: bool = True,
+    observer: Observer | None = None,
+) -> Report:
+    """Find out what of an ONNX file has to stay in a higher precision so that at most ``max_loss`` points are lost on ``data``
+    (labeled images) or ``images`` (a folder); ``report.tuning`` has the tables.
+
+    Writes a recipe, a TOML file that ``convert`` and ``build`` repeat with ``--recipe``. Values are written as for ``adaptrt tune``.
+    """
+    from adaptrt.python_command import python_command
+    from adaptrt.request import TuneRequest
+
+    command = python_command("tune", locals(), tune)
+    recipe = _path(output)
+    request = TuneRequest(
+        source=os.fspath(source),
+        output=recipe.parent if recipe is not None else None,
+        recipe=recipe,
+        target=None if target is None else str(target),
+        precision=precision,
+        keep_fp32=_texts(keep_fp32),
+        keep_fp16=_texts(keep_fp16),
+        calibration=_calibration(calib),
+        data=_data(data),
+        images=_path(images),
+        max_loss=max_loss,
+        blocks=blocks,
+        sensitivity_images=sensitivity_images,
+        latency=latency,
+        ort_custom_ops=_paths(ort_custom_ops),
+        plugins_file=_path(plugins_file),
+        command=command,
+    )
+    return run_tune(request, html=html, observer=observer)
+
+
+def run_tune(request: TuneRequest, *, html: bool = True, observer: Observer | None = None) -> Report:
+    """Run a prepared search. Also writes ``<stem>.tune.report.json`` and ``.html``."""
+    from adaptrt.pipeline.tuning.tune import tune as run
+    from adaptrt.rendering.documents import page_of
+
+    return run(request, observer, page_of if html else None)
 
 
 def run_build(request: BuildRequest, *, html: bool = True, observer: Observer | None = None) -> Report:

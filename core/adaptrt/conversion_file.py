@@ -90,6 +90,8 @@ def _requested(request: Request, opset: int, exporter: str) -> dict[str, Any]:
         "to": ",".join(request.to),
         "precision": request.precision,
         "keep-fp32": list(request.keep_fp32),
+        "keep-fp16": list(request.keep_fp16),
+        "quantize-also": list(request.quantize_also),
         "verify": request.verify,
         "require": request.require,
         "image": request.image,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adaptrt.errors import AdaptrtError, ModelError, PluginError
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.tuning import Tuning
 from adaptrt.specs.versions import entries, rename, upgrade_spec
 
 Status = Literal["passed", "failed", "not run"]
@@ -238,7 +239,8 @@ class Report:
     ``cached`` is the time of the earlier conversion that the results were taken from. ``source``, ``weights`` and
     ``options`` (``--set``) record what was converted; nothing is loaded from them, since a report is untrusted.
     ``verdict`` is that of the least verified file; ``None`` in reports of failures and of older versions.
-    ``conversion``: a TOML file that repeats the conversion (``--config``); empty for builds and failures."""
+    ``conversion``: a TOML file that repeats the conversion (``--config``); empty for builds and failures.
+    ``tuning``: what ``adaptrt tune`` measured."""
 
     adapter: str
     source: str
@@ -267,6 +269,7 @@ class Report:
     exercise: list[Exercise] = field(default_factory=list)
     verdict: Verdict | None = None
     conversion: str = ""
+    tuning: Tuning | None = None
     version: int = 3
 
     if not TYPE_CHECKING:

@@ -223,7 +223,8 @@ class NmsRequest:
 class Request:
     """One conversion as the user requested it.
 
-    ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns for the names of nodes that stay float32. ``to`` names
+    ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns for the names of nodes that stay float32, ``keep_fp16``
+    those of layers that are not quantized, and ``quantize_also`` those of further operators that are. ``to`` names
     the files to write (``("onnx", "engine")``), empty: an ONNX file and, if TensorRT can build one here, an engine.
     ``target`` is the name of the target that the graph is made for, also as a number. ``nms``: NMS inside the graph.
     ``calibration``: how the graph is quantized; ``data``: the labeled images that a quantized graph is judged on.
@@ -245,6 +246,8 @@ class Request:
     to: tuple[str, ...] = ()
     precision: str = FP32.name
     keep_fp32: tuple[str, ...] = ()
+    keep_fp16: tuple[str, ...] = ()
+    quantize_also: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
     nms: NmsRequest | None = None
     calibration: CalibrationRequest | None = None
@@ -276,12 +279,17 @@ class Request:
             raise UsageError(
                 f"Opset {self.opset} is too old.", hint="Use 11 or later; every TensorRT since 8.6 supports 17."
             )
-        for pattern in self.keep_fp32:
+        for pattern in (*self.keep_fp32, *self.keep_fp16, *self.quantize_also):
             compile_pattern(pattern)
 
     def _require_quantizing(self, precision: Precision) -> None:
         """Reject calibration and labeled data for a precision that is not quantized: they would have no effect."""
-        for flag, given in (("--calib", self.calibration), ("--data", self.data)):
+        for flag, given in (
+            ("--calib", self.calibration),
+            ("--data", self.data),
+            ("--keep-fp16", self.keep_fp16 or None),
+            ("--quantize-also", self.quantize_also or None),
+        ):
             if given is not None and precision.form != "qdq":
                 raise UsageError(
                     f"{flag} is for int8, and the precision is {precision.name}.", hint=f"Add --int8, or omit {flag}."
@@ -294,6 +302,46 @@ class BuildRequest(Request):
 
     adapter: str = ""
     set_dynamic_batch: bool = False
+
+
+@dataclass(frozen=True)
+class TuneRequest(BuildRequest):
+    """A search for the layers of an ONNX file that have to stay in a higher precision.
+
+    The loss is that of the main score on ``data``, or, with ``images`` (a folder), the share of predictions that differ,
+    in points; ``max_loss`` points are allowed. ``calibration`` may be missing: then a part of the images is used.
+    ``blocks``: about how many parts the graph is divided into; ``sensitivity_images`` measure each part alone.
+    ``recipe`` is the file to write. ``latency``: build and time engines where it is possible.
+    """
+
+    images: Path | None = None
+    max_loss: float = 1.0
+    blocks: int = 24
+    sensitivity_images: int = 8
+    recipe: Path | None = None
+    latency: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.data is None) == (self.images is None):
+            raise UsageError(
+                "tune needs labeled images (--data) or a folder of images (--images), one of them.",
+                hint="For example: --data val/instances.json",
+            )
+        if not 0 <= self.max_loss <= 100:
+            raise UsageError(
+                f"--max-loss must be between 0 and 100 points; got {self.max_loss:g}.", hint="For example: 0.5"
+            )
+        for flag, count in (("--blocks", self.blocks), ("--sensitivity-images", self.sensitivity_images)):
+            if count < 1:
+                raise UsageError(f"{flag} must be at least 1; got {count}.", hint=f"For example: {flag} 16")
+
+    def _require_quantizing(self, precision: Precision) -> None:
+        if not precision.reduced or precision.name not in TUNED:
+            raise UsageError(f"tune does not search for {precision.name}.", hint=f"Available: {', '.join(TUNED)}.")
+
+
+TUNED = ("int8", "fp16")
 
 
 def silent(*_: Any) -> None:

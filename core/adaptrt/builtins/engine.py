@@ -39,6 +39,8 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
         method=request.calibration.method,
         cache=request.calibration.cache,
         keep_fp32=request.keep_fp32,
+        keep_fp16=request.keep_fp16,
+        also=request.quantize_also,
         custom_ops=request.ort_custom_ops,
         files=ctx.onnx,
         progress=ctx.progress,

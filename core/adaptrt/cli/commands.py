@@ -14,6 +14,7 @@ def _command(name: str, target: str, summary: str, section: str, order: int) -> 
 CONVERT = _command("convert", "convert:convert", "Convert a model and verify the result.", _MODELS, 10)
 BUILD = _command("build", "build:build", "Build an engine from any ONNX file.", _MODELS, 11)
 QUANTIZE = _command("quantize", "quantize:quantize", "Quantize an ONNX file to int8.", _MODELS, 12)
+TUNE = _command("tune", "tune:tune", "Find out what has to stay in a higher precision.", _MODELS, 12)
 PREDICT = _command("predict", "predict:predict", "Detect or classify with a converted model.", _MODELS, 13)
 EVALUATE = _command("evaluate", "evaluate:evaluate", "Score converted models on labeled images.", _MODELS, 14)
 INSPECT = _command("inspect", "inspect_model:inspect_model", "Show the contents of a model file.", _MODELS, 15)

@@ -63,6 +63,12 @@ def precision_flags(section: str) -> Callable[[F], F]:
             section=section,
             help="Nodes (by name) or operators to keep in float32.",
         ),
+        option(
+            "--recipe",
+            metavar="FILE",
+            section=section,
+            help="Precision, and what stays in a higher one, as adaptrt tune found it.",
+        ),
     )
 
 
@@ -94,6 +100,20 @@ def calibration_flags(command: F) -> F:
             metavar="FILE",
             section=INT8,
             help="Keep the ranges in FILE, and reuse them for the same graph and images.",
+        ),
+        option(
+            "--keep-fp16",
+            metavar="REGEX",
+            multiple=True,
+            section=INT8,
+            help="Layers (by name) or operators to exclude from int8; they compute in fp16.",
+        ),
+        option(
+            "--quantize-also",
+            metavar="REGEX",
+            multiple=True,
+            section=INT8,
+            help="Other operators, or nodes by name, to quantize the inputs of: MatMul (attention), Softmax ...",
         ),
         option(
             "--data",
@@ -210,6 +230,30 @@ def precision_from_flags(flags: Mapping[str, Any]) -> str:
             f"Conflicting precisions: {', '.join(asked)}.", hint="Specify one; each engine is a separate file."
         )
     return asked[0] if asked else FP32.name
+
+
+def precisions_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """The precision of a request with everything that stays in another one; ``--recipe`` adds to the options."""
+    from adaptrt.errors import UsageError
+    from adaptrt.specs.precisions import FP32
+    from adaptrt.specs.recipe import Recipe, read_recipe
+
+    precision = precision_from_flags(flags)
+    recipe = Recipe(precision)
+    if flags["recipe"] is not None:
+        recipe = read_recipe(Path(flags["recipe"]))
+        if precision not in (recipe.precision, FP32.name):
+            raise UsageError(
+                f"{flags['recipe']} is a recipe for {recipe.precision}, and --precision is {precision}.",
+                hint=f"Omit --precision, or the recipe: each engine has one precision. For {precision}: adaptrt tune FILE --precision {precision}",
+            )
+    return {
+        "precision": recipe.precision,
+        **{
+            name: (*flags[name], *(one for one in getattr(recipe, name) if one not in flags[name]))
+            for name in ("keep_fp32", "keep_fp16", "quantize_also")
+        },
+    }
 
 
 def calibration_from_flags(flags: Mapping[str, Any]) -> CalibrationRequest | None:

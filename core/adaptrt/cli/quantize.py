@@ -7,7 +7,12 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.engine_flags import calibration_flags, calibration_from_flags, data_from_flags
+from adaptrt.cli.engine_flags import (
+    calibration_flags,
+    calibration_from_flags,
+    data_from_flags,
+    precisions_from_flags,
+)
 from adaptrt.cli.framework import Command, arguments, general_options, option
 
 FILES, PROOF = "Files", "Verification"
@@ -30,6 +35,7 @@ EXAMPLES = (
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=FILES, help="images=1..16@8x3x640x640 (min..max@opt), for files without a spec.")  # fmt: skip
 @option("--target", metavar="NAME", section=FILES, help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]")  # fmt: skip
 @option("--keep-fp32", metavar="REGEX", multiple=True, section=FILES, help="Layers (by name) or operators to leave in float.")  # fmt: skip
+@option("--recipe", metavar="FILE", section=FILES, help="What stays in a higher precision, as adaptrt tune found it.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=FILES, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")
 @calibration_flags
@@ -62,8 +68,7 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
         shapes=ShapeRequest(shapes=parse_shapes(flags["shape"])),
         target=flags["target"],
         to=("onnx",),
-        precision="int8",
-        keep_fp32=tuple(flags["keep_fp32"]),
+        **precisions_from_flags({**flags, "precision": "int8", "int8": False, "fp16": False, "bf16": False}),
         calibration=calibration,
         data=data_from_flags(flags),
         verify=flags["verify"],

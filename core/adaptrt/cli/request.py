@@ -10,7 +10,7 @@ from adaptrt.cli.engine_flags import (
     build_from_flags,
     calibration_from_flags,
     data_from_flags,
-    precision_from_flags,
+    precisions_from_flags,
 )
 from adaptrt.errors import ShapeError, UsageError
 from adaptrt.options import parse_pairs
@@ -81,8 +81,7 @@ def _common(flags: Mapping[str, Any]) -> dict[str, Any]:
         "require": flags["require"] or "",
         "to": tuple(word.strip() for word in (flags["to"] or "").split(",") if word.strip()),
         "target": flags["target"],
-        "precision": precision_from_flags(flags),
-        "keep_fp32": tuple(flags["keep_fp32"]),
+        **precisions_from_flags(flags),
         "build": build_from_flags(flags),
         "calibration": calibration_from_flags(flags),
         "data": data_from_flags(flags),

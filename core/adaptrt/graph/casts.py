@@ -44,7 +44,7 @@ SENSITIVE = frozenset(
     }
 )
 # only move numbers about: they take the type of what surrounds them
-_MOVING = frozenset(
+MOVING = frozenset(
     {
         "Concat",
         "DepthToSpace",
@@ -319,7 +319,7 @@ def _leaves_range(node: ir.Node, ranges: Mapping[str, float]) -> bool:
 def _spare_moves(model: ir.Model, reasons: dict[int, str]) -> None:
     """Keep nodes that only move data between two float32 nodes in float32 as well, since casts around them are useless."""
     for node in reversed(list(model.graph)):
-        if node.op_type not in _MOVING or id(node) in reasons:
+        if node.op_type not in MOVING or id(node) in reasons:
             continue
         makers = [value.producer() for value in node.inputs if value is not None and value.dtype == ir.DataType.FLOAT]
         users = [user for value in node.outputs for user in value.consumers()]

@@ -46,8 +46,8 @@ def decoding_nodes(nodes: Sequence[Node], outputs: Sequence[str], weights: Mappi
     return [node.name for node in nodes if node.name in found]
 
 
-def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
-    """Names of the nodes that match a pattern of ``--keep-fp32``; a pattern without a match is an error."""
+def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str], flag: str = "--keep-fp32") -> list[str]:
+    """Names of the nodes that match a pattern of ``--keep-fp32``, or of another ``flag``; a pattern without a match is an error."""
     found: set[str] = set()
     for pattern in patterns:
         compiled = compile_pattern(pattern)
@@ -55,7 +55,7 @@ def matching_nodes(nodes: Sequence[Node], patterns: Sequence[str]) -> list[str]:
         if not names:
             operators = sorted({node.operator for node in nodes})
             raise UsageError(
-                f"--keep-fp32 {pattern!r} does not match any node.",
+                f"{flag} {pattern!r} does not match any node.",
                 hint=f"The pattern is searched in node names ({nodes[0].name if nodes else ''} ...) and matched against "
                 f"operators ({', '.join(operators)}).",
             )

@@ -1,5 +1,5 @@
 """int8 graphs: where Q/DQ nodes go, and the ranges that their scales come from."""
 
-from adaptrt.quantization.quantize import Quantized, write_quantized
+from adaptrt.quantization.quantize import Calibrated, Quantized, calibrate, write_quantized
 
-__all__ = ["Quantized", "write_quantized"]
+__all__ = ["Calibrated", "Quantized", "calibrate", "write_quantized"]

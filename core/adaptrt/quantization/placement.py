@@ -1,4 +1,7 @@
-"""Which layers compute in int8: convolutions and products with trained weights, except those that outputs come from."""
+"""Which layers compute in int8: convolutions and products with trained weights, except those that outputs come from.
+
+Other operators are quantized only if they are named: products of two activations (attention), Softmax, normalizations.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from adaptrt.graph.model_file import outline_nodes
+from adaptrt.graph.model_file import node_name, outline_nodes
 from adaptrt.onnxfile.node_rules import ARITHMETIC_WEIGHTS, NMS_SCOPE, decoding_nodes, matching_nodes, pixel_outputs
 from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import ModelSpec
@@ -18,22 +21,26 @@ _LAYERS = ("Conv", "Gemm", "MatMul")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer to quantize: inputs 0 (one scale) and 1 (a scale for each output channel, along ``axis``)."""
+    """A layer to quantize: its ``activations`` by position (one scale each), and weights at position 1 if there is an
+    ``axis``, that of their output channels (a scale for each)."""
 
     node: ir.Node
-    axis: int
+    axis: int | None
+    positions: tuple[int, ...] = (0,)
 
     @property
-    def activation(self) -> ir.Value:
-        value = self.node.inputs[0]
-        assert value is not None
-        return value
+    def activations(self) -> list[tuple[int, ir.Value]]:
+        return [(position, _input(self.node, position)) for position in self.positions]
 
     @property
-    def weight(self) -> ir.Value:
-        value = self.node.inputs[1]
-        assert value is not None
-        return value
+    def weight(self) -> ir.Value | None:
+        return None if self.axis is None else _input(self.node, 1)
+
+
+def _input(node: ir.Node, position: int) -> ir.Value:
+    value = node.inputs[position]
+    assert value is not None
+    return value
 
 
 @dataclass
@@ -45,7 +52,7 @@ class Placement:
 
     @property
     def activations(self) -> list[str]:
-        return list(dict.fromkeys(str(layer.activation.name) for layer in self.layers))
+        return list(dict.fromkeys(str(value.name) for layer in self.layers for _, value in layer.activations))
 
     @property
     def note(self) -> str:
@@ -58,12 +65,19 @@ class Placement:
         self.kept.setdefault(reason, []).append(str(layer.node.name))
 
 
-def place(model: ir.Model, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()) -> Placement:
+def place(
+    model: ir.Model,
+    spec: ModelSpec | None,
+    keep_fp32: Sequence[str] = (),
+    keep_fp16: Sequence[str] = (),
+    also: Sequence[str] = (),
+) -> Placement:
     """Inputs of convolutions and of products with constant weights are quantized, outputs and biases are not.
 
     Float stay: layers with no other layer behind them (output layers, whose error nothing averages out), box decoding,
     arithmetic with few constants, products of two activations (attention), transposed convolutions, what the spec names
-    (``float_nodes``), and what ``keep_fp32`` matches.
+    (``float_nodes``), and what ``keep_fp32`` and ``keep_fp16`` match. ``also`` names further operators or nodes to quantize the inputs
+    of; all are patterns as for ``--keep-fp32``.
     """
     outline = outline_nodes(model.graph)
     weights = {
@@ -72,14 +86,19 @@ def place(model: ir.Model, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()
         if value.const_value is not None
     }
     decoding = set(decoding_nodes(outline, pixel_outputs(spec), weights))
-    asked = set(matching_nodes(outline, keep_fp32))
+    asked = {*matching_nodes(outline, keep_fp32), *matching_nodes(outline, keep_fp16, "--keep-fp16")}
+    more = set(matching_nodes(outline, also, "--quantize-also"))
     hinted = _hinted(outline, spec)
     last = output_layers(outline, weights)
     placement = Placement()
     for node, known in zip(model.graph, outline, strict=True):
-        if node.op_type not in (*_LAYERS, "ConvTranspose") or node.domain not in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx"):
             continue
-        axis = _channel_axis(node)
+        axis = _channel_axis(node) if node.op_type in _LAYERS else None
+        positions = _activations(node) if axis is None and known.name in more else (0,)
+        if node.op_type not in (*_LAYERS, "ConvTranspose") and (known.name not in more or not positions):
+            continue
+        further = axis is None and known.name in more and bool(positions)
         reason = None
         if known.name in asked:
             reason = "requested"
@@ -87,6 +106,8 @@ def place(model: ir.Model, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()
             reason = "named by the spec"
         elif known.name in decoding or known.name.startswith(NMS_SCOPE):
             reason = "decoding"
+        elif further:
+            reason = None
         elif axis is None:
             reason = "no int8 form"
         elif weights[str(node.inputs[1].name)] <= ARITHMETIC_WEIGHTS:  # type: ignore[union-attr]
@@ -94,8 +115,7 @@ def place(model: ir.Model, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()
         elif known.name in last:
             reason = "output layers"
         if reason is None:
-            assert axis is not None
-            placement.layers.append(Layer(node, axis))
+            placement.layers.append(Layer(node, axis, positions))
         else:
             placement.kept.setdefault(reason, []).append(known.name)
     return placement
@@ -115,6 +135,29 @@ def output_layers(nodes: Sequence[Node], weights: Mapping[str, int]) -> set[str]
         if trained or leads:
             before_layer.update(node.inputs)
     return found
+
+
+def products(model: ir.Model) -> list[str]:
+    """Names of the products of two activations."""
+    return [
+        node_name(node)
+        for node in model.graph
+        if node.op_type == "MatMul" and node.domain in ("", "ai.onnx") and _activations(node) == (0, 1)
+    ]
+
+
+def _activations(node: ir.Node) -> tuple[int, ...]:
+    """The positions of the inputs of an operator without an int8 form of its own that can be quantized: both of a product
+    or a sum, else the first. Constants are not."""
+    count = 2 if node.op_type in ("MatMul", "Add", "Mul", "Sub") else 1
+    return tuple(
+        position
+        for position, value in enumerate(node.inputs[:count])
+        if value is not None
+        and not value.is_initializer()
+        and value.dtype in (None, ir.DataType.FLOAT)
+        and node.op_type not in ("Constant", "ConstantOfShape", "Shape", "Cast")
+    )
 
 
 def _hinted(nodes: Sequence[Node], spec: ModelSpec | None) -> set[str]:

@@ -49,38 +49,24 @@ def write_quantized(
     method: CalibrationMethod = "minmax",
     cache: Path | None = None,
     keep_fp32: Sequence[str] = (),
+    keep_fp16: Sequence[str] = (),
+    also: Sequence[str] = (),
     custom_ops: Sequence[Path] = (),
     files: OnnxFiles | None = None,
     progress: Progress = silent,
 ) -> Quantized:
     """Write ``source`` with Q/DQ nodes around the inputs of its layers; opset, metadata and names stay.
 
-    ``cache`` is read if it was written for the same graph, images and method, and written otherwise.
+    ``cache`` is read if it was written for the same graph, images and method, and written otherwise. ``keep_fp32`` and
+    ``keep_fp16`` are patterns of layers that stay float, ``also`` of further operators to quantize.
     """
     files = files or OnnxFiles()
-    model = graph_of(source, files)
-    require_float(model, source.name)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    graph_hash = hash_of(model)
-    common.ShapeInferencePass()(model)
-    placement = place(model, spec, keep_fp32)
-    if not placement.layers:
-        raise GraphError(
-            f"{source.name} has no layer to compute in int8 ({placement.note}).",
-            hint="Convolutions and matrix products with constant weights are quantized, except the last ones before an "
-            "output. Use --precision fp16.",
-        )
-    found = Quantized(placement)
-    activations = Activations(model, placement.activations, destination.parent, custom_ops)
-    key = CalibrationKey(graph_hash, data.digest, method)
-    calibration = _from_cache(cache, key, found)
-    if calibration is None:
-        calibration = _measure(activations, data, key, progress)
-        if cache is not None:
-            write_calibration(cache, calibration, destination.parent)
-    _drop_constants(calibration.ranges, found)
-    _warn_of_data(activations, calibration, data, found)
-    insert_qdq(model, placement, calibration.thresholds)
+    calibrated = calibrate(
+        source, spec, data, destination.parent, method=method, cache=cache, keep_fp32=keep_fp32, keep_fp16=keep_fp16,
+        also=also, custom_ops=custom_ops, files=files, progress=progress,
+    )  # fmt: skip
+    model, found = calibrated.model, calibrated.found
+    insert_qdq(model, found.placement, calibrated.thresholds)
     try:
         check_model(model)
     except Exception as error:
@@ -89,8 +75,58 @@ def write_quantized(
         ) from error
     write_model(model, destination)
     files.hold(destination, model)
-    found.notes.append(f"int8: {placement.note}; {method} over {data.title}")
+    found.notes.append(f"int8: {found.placement.note}; {method} over {data.title}")
     return found
+
+
+@dataclass
+class Calibrated:
+    """A float32 graph with its layers to quantize, and the threshold of each activation by name."""
+
+    model: ir.Model
+    found: Quantized
+    thresholds: Mapping[str, float]
+
+
+def calibrate(
+    source: Path,
+    spec: ModelSpec | None,
+    data: CalibrationData,
+    workdir: Path,
+    *,
+    method: CalibrationMethod = "minmax",
+    cache: Path | None = None,
+    keep_fp32: Sequence[str] = (),
+    keep_fp16: Sequence[str] = (),
+    also: Sequence[str] = (),
+    custom_ops: Sequence[Path] = (),
+    files: OnnxFiles | None = None,
+    progress: Progress = silent,
+) -> Calibrated:
+    """Choose the layers of a graph, and measure the ranges of what they read."""
+    model = graph_of(source, files or OnnxFiles())
+    require_float(model, source.name)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    graph_hash = hash_of(model)
+    common.ShapeInferencePass()(model)
+    placement = place(model, spec, keep_fp32, keep_fp16, also)
+    if not placement.layers:
+        raise GraphError(
+            f"{source.name} has no layer to compute in int8 ({placement.note}).",
+            hint="Convolutions and matrix products with constant weights are quantized, except the last ones before an "
+            "output. Use --precision fp16.",
+        )
+    found = Quantized(placement)
+    activations = Activations(model, placement.activations, workdir, custom_ops)
+    key = CalibrationKey(graph_hash, data.digest, method)
+    calibration = _from_cache(cache, key, found)
+    if calibration is None:
+        calibration = _measure(activations, data, key, progress)
+        if cache is not None:
+            write_calibration(cache, calibration, workdir)
+    _drop_constants(calibration.ranges, found)
+    _warn_of_data(activations, calibration, data, found)
+    return Calibrated(model, found, calibration.thresholds)
 
 
 def require_float(model: ir.Model, file: str) -> None:
@@ -150,7 +186,7 @@ def _drop_constants(ranges: Mapping[str, Range], found: Quantized) -> None:
     """The range of an activation that never varies is unknown: its layers stay float."""
     constant = [name for name in found.placement.activations if not ranges[name].low < ranges[name].high]
     for layer in list(found.placement.layers):
-        if layer.activation.name in constant:
+        if any(value.name in constant for _, value in layer.activations):
             found.placement.keep(layer, "with a constant input")
     if constant:
         more = f" and {len(constant) - 3} more" if len(constant) > 3 else ""

@@ -26,11 +26,13 @@ def insert_qdq(model: ir.Model, placement: Placement, thresholds: Mapping[str, f
     """
     pairs: dict[tuple[str, int | None], ir.Value] = {}
     for layer in placement.layers:
-        activation, weight = layer.activation, layer.weight
-        scale = np.array(max(thresholds[str(activation.name)] / LEVELS, SMALLEST_SCALE), np.float32)
-        _feed(model, layer, 0, pairs, scale, None)
-        assert weight.const_value is not None
-        _feed(model, layer, 1, pairs, channel_scales(weight.const_value.numpy(), layer.axis), layer.axis)
+        for position, activation in layer.activations:
+            scale = np.array(max(thresholds[str(activation.name)] / LEVELS, SMALLEST_SCALE), np.float32)
+            _feed(model, layer, position, pairs, scale, None)
+        weight, axis = layer.weight, layer.axis
+        if weight is not None and axis is not None:
+            assert weight.const_value is not None
+            _feed(model, layer, 1, pairs, channel_scales(weight.const_value.numpy(), axis), axis)
 
 
 def channel_scales(weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

@@ -73,6 +73,12 @@ class Activations:
                 progress(done, 0)
         return found
 
+    def sizes(self, inputs: Inputs) -> dict[str, int]:
+        """The number of elements of each value in a run."""
+        outputs = [f"{_PREFIX}size_{index}" for index in range(len(self.names))]
+        results = _run(self._session("sizes", _with_sizes), outputs, inputs)
+        return {name: int(size) for name, size in zip(self.names, results, strict=True)}
+
     def histograms(
         self,
         batches: Sequence[Inputs] | Iterable[Inputs],
@@ -123,6 +129,16 @@ def _with_extrema(model: ir.Model, names: Sequence[str]) -> None:
             node.outputs[0].type = ir.TensorType(dtype)
             model.graph.append(node)
             model.graph.outputs.append(node.outputs[0])
+
+
+def _with_sizes(model: ir.Model, names: Sequence[str]) -> None:
+    values = _values(model)
+    del model.graph.outputs[:]
+    for index, name in enumerate(names):
+        node = ir.node("Size", [values[name]], version=model.graph.opset_imports.get("", 18))
+        node.outputs[0].name, node.outputs[0].type = f"{_PREFIX}size_{index}", ir.TensorType(ir.DataType.INT64)
+        model.graph.append(node)
+        model.graph.outputs.append(node.outputs[0])
 
 
 def _with_values(model: ir.Model, names: Sequence[str]) -> None:

@@ -24,6 +24,10 @@ _STAGES = {
     "export": "Export to ONNX",
     "passes": "Rewrite the graph",
     "write": "Write the file",
+    "calibrate": "Calibrate",
+    "blocks": "Divide the graph into blocks",
+    "sensitivity": "Measure each block alone",
+    "search": "Search within the limit of the loss",
     "types": "Apply the precision",
     "build": "Build the engine",
 }

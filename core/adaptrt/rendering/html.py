@@ -13,6 +13,7 @@ from adaptrt import quantities
 from adaptrt.errors import OutputError
 from adaptrt.rendering import charts, formatting
 from adaptrt.rendering.figures import image_figures
+from adaptrt.rendering.tuning import pareto_plot
 from adaptrt.specs.backends import backend_title
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def render_html(report: Report) -> str:
             figures=image_figures(report),
             operators=charts.operator_rows(report),
             stages=charts.stage_rows(report),
+            tuning=report.tuning,
+            pareto=pareto_plot(report.tuning) if report.tuning is not None else None,
         )
     )
 

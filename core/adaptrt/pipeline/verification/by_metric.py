@@ -121,7 +121,27 @@ class MetricVerification:
         loss, note = self._loss(self._reference.scored, converted.scored, self.images.data)
         return [loss, *agreement], note
 
-    def _predict(self, runner: Runner, spec: ModelSpec, title: str) -> _Predictions:
+    def loss(
+        self,
+        runner: Runner,
+        spec: ModelSpec,
+        precision: Precision,
+        metrics: Callable[[ModelSpec, Precision], list[Metric]],
+    ) -> float:
+        """Points of the task's main score that are lost, without its interval; without labels, the share of predictions that
+        differ from the original's, in points."""
+        if self._reference is None:
+            self._reference = self._predict(self.open_reference(), self.spec, "original")
+        converted = self._predict(runner, spec, precision.name, shown=self.images.data is None)
+        if self.images.data is None:
+            agreement = links.compare_predictions(
+                metrics(spec, precision), self._reference.shown, converted.shown, spec
+            )
+            return 100 * (1 - min(check.value for check in agreement))
+        every = range(len(self._reference.scored))
+        return 100 * (self._score(self._reference.scored, every)[1] - self._score(converted.scored, every)[1])
+
+    def _predict(self, runner: Runner, spec: ModelSpec, title: str, *, shown: bool = True) -> _Predictions:
         from adaptrt.vision.images import read_image
 
         labeled = self.images.data is not None
@@ -133,7 +153,8 @@ class MetricVerification:
             image = read_image(example.path, spec.image_channels)
             arrays, meta = self.hooks.preprocess(image, spec)
             outputs = first_rows(dict(runner.run(fill_batch([arrays], smallest))), 1, smallest)
-            found.shown.append(self.hooks.postprocess(outputs, [meta], spec)[0])
+            if shown:
+                found.shown.append(self.hooks.postprocess(outputs, [meta], spec)[0])
             if labeled:
                 found.scored.append(self.hooks.postprocess(outputs, [meta], scored_spec)[0])
             self.progress(done, total, f"predict with {title}")

@@ -1,0 +1,132 @@
+"""Parts of a graph that get their precision together: nodes of one module, products of activations, single operators."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from adaptrt.graph.model_file import node_name
+from adaptrt.quantization.placement import Placement
+
+SINGLE = ("Softmax", "LayerNormalization")
+"""Operators that are measured in int8 as one block each, and never quantized: they would not become faster."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """``layers`` are those with an int8 form, ``nodes`` those with a half-precision form, by name.
+
+    ``operations``: multiply-adds of its layers, and an operation for each value that its other nodes give, in one run.
+    ``quantizable``: whether int8 can make it faster.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    nodes: tuple[str, ...]
+    operations: float
+    quantizable: bool = True
+
+
+def make_blocks(
+    model: ir.Model, placement: Placement, half: Sequence[str], elements: Mapping[str, int], most: int
+) -> list[Block]:
+    """At most about ``most`` blocks by module, in the order of the graph, then those of attention and of ``SINGLE``.
+
+    ``elements``: the number of elements of each value in one run.
+    """
+    known = {node_name(node): node for node in model.graph}
+    order = {name: index for index, name in enumerate(known)}
+    layers = {node_name(layer.node): layer for layer in placement.layers}
+    trained = [name for name, layer in layers.items() if layer.axis is not None]
+    single = {kind: [name for name in known if known[name].op_type == kind] for kind in SINGLE}
+    products = [name for name in layers if name not in trained and known[name].op_type == "MatMul"]
+    operations = {name: _operations(node, elements) for name, node in known.items()}
+
+    def total(names: Collection[str]) -> float:
+        return float(sum(operations[name] for name in names))
+
+    blocks = []
+    chosen, computing = set(trained), set(half)
+    for title, names in grouped([name for name in known if name in chosen | computing - set(products)], most).items():
+        parts = tuple(name for name in names if name in chosen)
+        halves = tuple(name for name in names if name in computing)
+        blocks.append(Block(title, parts, halves, total(names), bool(parts)))
+    for title, names in grouped(products, max(1, most // 4)).items():
+        halves = tuple(name for name in names if name in computing)
+        blocks.append(Block(f"attention in {title}" if title else "attention", tuple(names), halves, total(names)))
+    blocks.sort(key=lambda block: min(order[name] for name in (*block.layers, *block.nodes)))
+    for kind, names in single.items():
+        found = tuple(name for name in names if name in layers)
+        if found:
+            blocks.append(Block(f"every {kind}", found, (), total(found), quantizable=False))
+    return blocks
+
+
+def grouped(names: Sequence[str], most: int) -> dict[str, list[str]]:
+    """Names by their path (``/backbone/layer1/conv``): the largest group is divided until there would be more than
+    ``most``. Names without a path are divided into runs of equal length."""
+    groups: dict[str, list[str]] = {"": list(names)} if names else {}
+    whole: set[str] = set()
+    while True:
+        divisible = [key for key, members in groups.items() if len(members) > 1 and key not in whole]
+        if not divisible:
+            break
+        key = max(divisible, key=lambda one: len(groups[one]))
+        parts: dict[str, list[str]] = {}
+        for name in groups[key]:
+            parts.setdefault(_next(name, key), []).append(name)
+        if len(parts) == 1 and next(iter(parts)) != key:
+            groups = {next(iter(parts)) if one == key else one: members for one, members in groups.items()}
+        elif len(parts) == 1 or len(groups) - 1 + len(parts) > most:
+            whole.add(key)
+        else:
+            groups = {
+                title: members
+                for one, kept in groups.items()
+                for title, members in (parts.items() if one == key else [(one, kept)])
+            }
+    if len(groups) == 1 and len(names) > 1 and most > 1:
+        size = -(-len(names) // most)
+        runs = [list(names[at : at + size]) for at in range(0, len(names), size)]
+        return {run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}": run for run in runs}
+    return groups
+
+
+def _next(name: str, prefix: str) -> str:
+    """The prefix of ``name`` that is one component longer; a name that ends there is a group alone."""
+    rest = name[len(prefix) :]
+    if not rest:
+        return prefix
+    start = 1 if rest[0] == "/" else 0
+    end = rest.find("/", start)
+    return prefix + (rest if end < 0 else rest[:end])
+
+
+def pattern_of(names: Sequence[str], others: Collection[str], prefix: str = "") -> str:
+    """A regular expression that finds exactly these names among all: by the prefix they share, or each by name."""
+    if prefix:
+        short = f"^{re.escape(prefix)}(/|$)"
+        compiled = re.compile(short)
+        if all(map(compiled.search, names)) and not any(compiled.search(name) for name in set(others) - set(names)):
+            return short
+    return f"^({'|'.join(map(re.escape, names))})$"
+
+
+def _operations(node: ir.Node, elements: Mapping[str, int]) -> float:
+    made = sum(elements.get(str(value.name), 0) for value in node.outputs)
+    if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.inputs) > 1 and node.inputs[1] is not None:
+        weight = node.inputs[1]
+        if weight.const_value is not None and len(weight.const_value.shape) > 1:
+            shape = weight.const_value.numpy().shape
+            transposed = node.op_type == "Gemm" and bool(node.attributes.get_int("transB", 0))
+            channels = shape[0] if node.op_type == "Conv" or transposed else shape[-1]
+            return float(made * math.prod(shape) / max(channels, 1))
+        given = node.inputs[0]
+        if node.op_type == "MatMul" and given is not None and given.shape is not None:
+            inner = given.shape[-1]
+            return float(made) * (inner if isinstance(inner, int) else 1)
+    return float(made)

@@ -1,0 +1,48 @@
+"""What ``adaptrt tune`` measured, as records of the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class BlockRecord:
+    """A block of ``adaptrt tune``: the error of the outputs if it alone is in int8 or fp16 (``None``: not measured), relative to
+    how much they vary; ``precision`` is what the recipe gives it. ``operations``: its share of all."""
+
+    name: str
+    layers: int
+    nodes: int
+    operations: float
+    int8: float | None
+    fp16: float | None
+    precision: str
+
+
+@dataclass
+class PointRecord:
+    """A configuration that was measured: names of the ``kept`` blocks, its ``loss`` in points, and its ``cost``, operations
+    weighted by precision, relative to fp16. ``chosen``: it is the recipe."""
+
+    title: str
+    precision: str
+    kept: list[str]
+    loss: float
+    cost: float
+    chosen: bool = False
+    milliseconds: float | None = None
+
+
+@dataclass
+class Tuning:
+    """What ``adaptrt tune`` measured. ``loss_of`` says what ``loss`` counts, ``cost_of`` what ``cost`` stands for;
+    ``holds``: whether the limit is met."""
+
+    limit: float
+    holds: bool
+    loss_of: str
+    cost_of: str
+    images: int
+    blocks: list[BlockRecord] = field(default_factory=list)
+    points: list[PointRecord] = field(default_factory=list)
+    recipe: str = ""

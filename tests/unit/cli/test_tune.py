@@ -1,0 +1,189 @@
+"""``adaptrt tune`` finds the layer that loses int8 its score, and its recipe is repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from small_convnet import write_convnet, write_images
+
+FACTOR = 400
+
+
+def write_outlier(path: Path) -> Path:
+    """The convolutional network with one channel ``FACTOR`` times larger up to ``mixer``, which computes the same."""
+    write_convnet(path)
+    model = onnx.load(path)
+    for one in model.graph.initializer:
+        array = numpy_helper.to_array(one).copy()
+        if one.name == "stem.weight":
+            array[15] *= FACTOR
+        elif one.name == "body.weight":
+            array[15] *= FACTOR
+            array[:, 15] /= FACTOR
+        elif one.name == "mixer.weight":
+            array[15] /= FACTOR
+        one.CopyFrom(numpy_helper.from_array(array, one.name))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    write_images(tmp_path / "calib", 64)
+    write_images(tmp_path / "val", 40, seed=1)
+    return write_outlier(Path("net.onnx"))
+
+
+def test_the_layer_that_loses_the_score_stays_float(adaptrt: Any, net: Path, tmp_path: Path) -> None:
+    calib, val = tmp_path / "calib", tmp_path / "val"
+    result = adaptrt("quantize", net, "--calib", calib, "--data", val, "--max-loss", 2)
+    assert result.code == 9  # the fixture is sensitive
+    result = adaptrt("tune", net, "--calib", calib, "--data", val, "--max-loss", 2, "--json")
+    assert result.code == 0, result.err
+    tuning = result.json["tuning"]
+    assert {block["name"]: block["precision"] for block in tuning["blocks"]}["mixer"] == "fp16"
+    assert "int8" in {block["precision"] for block in tuning["blocks"]}
+    chosen = next(point for point in tuning["points"] if point["chosen"])
+    assert chosen["loss"] <= 2 < max(point["loss"] for point in tuning["points"])
+    assert chosen["cost"] < 1
+    assert sorted(path.name for path in Path().iterdir()) == [
+        "net.onnx", "net.recipe.toml", "net.tune.report.html", "net.tune.report.json",
+    ]  # fmt: skip
+    page = Path("net.tune.report.html").read_text()
+    assert "<svg" in page
+    assert "<circle" in page
+    assert Path("net.recipe.toml").read_text() == tuning["recipe"]
+
+    result = adaptrt("quantize", net, "--recipe", "net.recipe.toml", "--calib", calib, "--data", val, "--max-loss", 2)
+    assert result.code == 0, result.err
+    model = onnx.load("net.int8.onnx")
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    mixer = next(node for node in model.graph.node if node.name == "mixer")
+    assert "DequantizeLinear" not in {makers.get(name) for name in mixer.input}
+    assert "DequantizeLinear" in makers.values()
+
+
+@pytest.mark.full
+def test_without_labels_predictions_stay_the_same(adaptrt: Any, net: Path, tmp_path: Path) -> None:
+    result = adaptrt("tune", net, "--images", tmp_path / "calib", "--max-loss", 2, "-o", "found.toml")
+    assert result.code == 0, result.err
+    assert "mixer" in result.out
+    assert "no labels" in result.out
+    assert "calibrated on 12 of the images" in result.out
+    assert Path("found.toml").is_file()
+
+
+@pytest.mark.full
+def test_half_precision_is_searched_alone(adaptrt: Any, net: Path, tmp_path: Path) -> None:
+    result = adaptrt("tune", net, "--images", tmp_path / "calib", "--precision", "fp16", "--json")
+    assert result.code == 0, result.err
+    assert {point["precision"] for point in result.json["tuning"]["points"]} == {"fp16"}
+    assert result.json["tuning"]["recipe"].startswith('precision = "fp16"\n')
+
+
+@pytest.fixture
+def copying(fake_distribution: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    from copying_backend import BACKEND
+
+    from adaptrt.specs.backends import BACKENDS
+    from adaptrt.specs.registry import forget_declared
+
+    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
+    forget_declared()
+    for name, value in (("requests", []), ("missing", None), ("shift", 0.0), ("opened", [])):
+        monkeypatch.setattr(BACKEND, name, value)
+    yield BACKEND
+    BACKENDS._found.pop("copying", None)
+    monkeypatch.undo()
+    forget_declared()
+
+
+@pytest.mark.full
+def test_engines_are_timed_where_they_can_be_built(
+    net: Path, copying: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptrt.api import run_tune
+    from adaptrt.pipeline.tuning import latency
+    from adaptrt.request import TuneRequest
+    from adaptrt.specs.calibration import CalibrationRequest
+
+    times = iter([1.0, 5.0, 3.0])
+    monkeypatch.setattr(latency, "_median", lambda *_: next(times))
+    request = TuneRequest(
+        source=str(net), precision="int8", to=("copying",), images=tmp_path / "val", max_loss=2.0,
+        calibration=CalibrationRequest(tmp_path / "calib"), target="8",
+    )  # fmt: skip
+    report = run_tune(request)
+    assert report.tuning is not None
+    timed = {point.title: point.milliseconds for point in report.tuning.points if point.milliseconds is not None}
+    assert list(timed.values()) == [1.0, 5.0, 3.0]
+    assert [request.precision.name for request in copying.requests] == ["fp16", "int8", "int8"]
+    assert any("takes 3.000 ms and fp16 1.000 ms, so it is not recommended" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "one of them"),
+        (("--images", "a", "--data", "b"), "one of them"),
+        (("--images", "a", "--max-loss", "-1"), "--max-loss must be between"),
+        (("--images", "a", "--blocks", "0"), "--blocks must be at least 1"),
+        (("--images", "a", "-o", "a.onnx"), "a recipe is a .toml file"),
+        (("--images", "a", "--calib-images", "9"), "--calib-images needs --calib"),
+    ],
+)
+def test_invalid_requests_are_rejected(adaptrt: Any, net: Path, words: tuple[str, ...], message: str) -> None:
+    result = adaptrt("tune", net, *words)
+    assert result.code in (2, 6)
+    assert message in result.err
+
+
+def test_a_limit_that_nothing_meets_leaves_no_recipe(adaptrt: Any, net: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    from adaptrt.pipeline.verification.by_metric import MetricVerification
+
+    monkeypatch.setattr(MetricVerification, "loss", lambda *_, **__: 7.5)
+    result = adaptrt("tune", net, "--images", tmp_path / "calib", "--max-loss", 2)
+    assert result.code == 9
+    assert "the least is 7.50" in result.err
+    assert [path.name for path in Path().iterdir()] == ["net.onnx"]
+
+
+def test_a_recipe_for_another_precision_is_refused(adaptrt: Any, net: Path) -> None:
+    Path("a.toml").write_text('precision = "fp16"\n')
+    result = adaptrt("build", net, "--recipe", "a.toml", "--int8")
+    assert result.code == 2
+    assert "is a recipe for fp16" in result.err
+
+
+def test_attention_is_quantized_only_if_it_is_named(tmp_path: Path) -> None:
+    import onnx_ir as ir
+
+    from adaptrt.quantization.placement import place
+
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["q"], name="query"),
+        onnx.helper.make_node("MatMul", ["q", "q"], ["scores"], name="attention"),
+        onnx.helper.make_node("Softmax", ["scores"], ["p"], name="softmax"),
+        onnx.helper.make_node("MatMul", ["p", "w2"], ["y"], name="last"),
+    ]
+    info = onnx.helper.make_tensor_value_info
+    weights = [numpy_helper.from_array(np.eye(8, dtype=np.float32), name) for name in ("w", "w2")]
+    graph = onnx.helper.make_graph(
+        nodes, "a", [info("x", 1, [8, 8])], [info("y", 1, [8, 8])], weights
+    )  # fmt: skip
+    model = ir.from_proto(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]))
+    assert [layer.node.name for layer in place(model, None).layers] == ["query"]
+    found = place(model, None, also=("MatMul", "Softmax")).layers
+    assert [(layer.node.name, layer.axis, layer.positions) for layer in found] == [
+        ("query", 1, (0,)),
+        ("attention", None, (0, 1)),
+        ("softmax", None, (0,)),
+    ]

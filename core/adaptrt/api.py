@@ -7,6 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.pipeline.request_values import (
+    StrPath,
+    calibration_of,
+    data_of,
+    nms_of,
+    path_of,
+    paths_of,
+    shapes_of,
+    texts_of,
+    words_of,
+)
+
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.records import LayerComparison
     from adaptrt.pipeline.load import Model
@@ -18,14 +30,11 @@ if TYPE_CHECKING:
         NmsRequest,
         Request,
         Require,
-        ShapeRequest,
         TuneRequest,
         Verify,
     )
     from adaptrt.specs import BuildOptions
     from adaptrt.specs.calibration import CalibrationRequest, LabeledData
-
-StrPath = str | os.PathLike[str]
 
 
 def convert(
@@ -86,33 +95,33 @@ def convert(
     request = Request(
         source=os.fspath(source),
         adapter=adapter,
-        output=_path(output),
-        weights=_path(weights),
-        shapes=_shapes(imgsz, batch, dynamic, shape),
-        input_names=_texts(input_names),
-        output_names=_texts(output_names),
+        output=path_of(output),
+        weights=path_of(weights),
+        shapes=shapes_of(imgsz, batch, dynamic, shape),
+        input_names=texts_of(input_names),
+        output_names=texts_of(output_names),
         opset=opset,
         exporter=exporter,
         simplify=simplify,
         verify=verify,
         require=require,
-        to=_words(to),
+        to=words_of(to),
         target=None if target is None else str(target),
         precision=precision,
-        keep_fp32=_texts(keep_fp32),
-        keep_fp16=_texts(keep_fp16),
-        quantize_also=_texts(quantize_also),
+        keep_fp32=texts_of(keep_fp32),
+        keep_fp16=texts_of(keep_fp16),
+        quantize_also=texts_of(quantize_also),
         build=build_options or BuildOptions(),
-        nms=_nms(nms),
-        calibration=_calibration(calib),
-        data=_data(data),
+        nms=nms_of(nms),
+        calibration=calibration_of(calib),
+        data=data_of(data),
         cache=cache,
-        image=_path(image),
-        test_image=_path(test_image),
+        image=path_of(image),
+        test_image=path_of(test_image),
         options=dict(options or {}),
         trust_checkpoint=trust_checkpoint,
-        ort_custom_ops=_paths(ort_custom_ops),
-        plugins_file=_path(plugins_file),
+        ort_custom_ops=paths_of(ort_custom_ops),
+        plugins_file=path_of(plugins_file),
         command=command,
     )
     return run_request(request, html=html, observer=observer)
@@ -131,26 +140,6 @@ def _recognized(source: str, observer: Observer | None) -> str:
             observer.warning(warning)
     logger.info("adapter %s: %s", recognition.match.adapter, recognition.match.reason)
     return recognition.match.adapter
-
-
-def _nms(given: bool | str | NmsRequest) -> NmsRequest | None:
-    from adaptrt.request import NmsRequest
-
-    if isinstance(given, NmsRequest) or not given:
-        return given or None
-    return NmsRequest() if given is True else NmsRequest(given)  # type: ignore[arg-type]
-
-
-def _calibration(given: StrPath | CalibrationRequest | None) -> CalibrationRequest | None:
-    from adaptrt.specs.calibration import CalibrationRequest
-
-    return given if given is None or isinstance(given, CalibrationRequest) else CalibrationRequest(Path(given))
-
-
-def _data(given: StrPath | LabeledData | None) -> LabeledData | None:
-    from adaptrt.specs.calibration import LabeledData
-
-    return given if given is None or isinstance(given, LabeledData) else LabeledData(Path(given))
 
 
 def build(
@@ -191,23 +180,23 @@ def build(
     command = python_command("build", locals(), build)
     request = BuildRequest(
         source=os.fspath(source),
-        output=_path(output),
-        shapes=_shapes(imgsz, batch, None, shape),
+        output=path_of(output),
+        shapes=shapes_of(imgsz, batch, None, shape),
         set_dynamic_batch=set_dynamic_batch,
-        to=_words(to),
+        to=words_of(to),
         target=None if target is None else str(target),
         precision=precision,
-        keep_fp32=_texts(keep_fp32),
-        keep_fp16=_texts(keep_fp16),
-        quantize_also=_texts(quantize_also),
+        keep_fp32=texts_of(keep_fp32),
+        keep_fp16=texts_of(keep_fp16),
+        quantize_also=texts_of(quantize_also),
         build=build_options or BuildOptions(),
-        calibration=_calibration(calib),
-        data=_data(data),
+        calibration=calibration_of(calib),
+        data=data_of(data),
         verify=verify,
         require=require,
-        image=_path(image),
-        ort_custom_ops=_paths(ort_custom_ops),
-        plugins_file=_path(plugins_file),
+        image=path_of(image),
+        ort_custom_ops=paths_of(ort_custom_ops),
+        plugins_file=path_of(plugins_file),
         cache=cache,
         command=command,
     )
@@ -243,24 +232,24 @@ def tune(
     from adaptrt.request import TuneRequest
 
     command = python_command("tune", locals(), tune)
-    recipe = _path(output)
+    recipe = path_of(output)
     request = TuneRequest(
         source=os.fspath(source),
         output=recipe.parent if recipe is not None else None,
         recipe=recipe,
         target=None if target is None else str(target),
         precision=precision,
-        keep_fp32=_texts(keep_fp32),
-        keep_fp16=_texts(keep_fp16),
-        calibration=_calibration(calib),
-        data=_data(data),
-        images=_path(images),
+        keep_fp32=texts_of(keep_fp32),
+        keep_fp16=texts_of(keep_fp16),
+        calibration=calibration_of(calib),
+        data=data_of(data),
+        images=path_of(images),
         max_loss=max_loss,
         blocks=blocks,
         sensitivity_images=sensitivity_images,
         latency=latency,
-        ort_custom_ops=_paths(ort_custom_ops),
-        plugins_file=_path(plugins_file),
+        ort_custom_ops=paths_of(ort_custom_ops),
+        plugins_file=path_of(plugins_file),
         command=command,
     )
     return run_tune(request, html=html, observer=observer)
@@ -349,29 +338,29 @@ def compare(
 
     origin = None
     if adapter is not None and source is not None:
-        origin = Origin(adapter, os.fspath(source), _path(weights), dict(options or {}), trust_checkpoint)
+        origin = Origin(adapter, os.fspath(source), path_of(weights), dict(options or {}), trust_checkpoint)
     return run(
         CompareRequest(
             files=tuple(os.fspath(file) for file in files),
-            outputs=_words(outputs),
+            outputs=words_of(outputs),
             inputs=InputRequest(
-                image=_path(image),
-                file=_path(inputs),
+                image=path_of(image),
+                file=path_of(inputs),
                 samples=samples,
                 seed=seed,
-                shapes=ShapeRequest(shapes=parse_shapes(_texts(shape))),
+                shapes=ShapeRequest(shapes=parse_shapes(texts_of(shape))),
             ),
             origin=origin,
-            onnx=_path(onnx),
+            onnx=path_of(onnx),
             precision=precision,
             at_once=at_once,
             options=OpenOptions(
                 device=device,
-                custom_ops=_paths(custom_ops),
-                plugin_libs=_paths(plugin_libs),
+                custom_ops=paths_of(custom_ops),
+                plugin_libs=paths_of(plugin_libs),
                 allow_host_code=allow_host_code,
             ),
-            plugins_file=_path(plugins_file),
+            plugins_file=path_of(plugins_file),
         )
     )
 
@@ -399,49 +388,8 @@ def load(
     return open_model(
         Path(path),
         device=device,
-        custom_ops=_paths(custom_ops),
+        custom_ops=paths_of(custom_ops),
         allow_host_code=allow_host_code,
-        plugin_libs=_paths(plugin_libs),
-        plugins_file=_path(plugins_file),
+        plugin_libs=paths_of(plugin_libs),
+        plugins_file=path_of(plugins_file),
     )
-
-
-def _path(value: StrPath | None) -> Path | None:
-    return None if value is None else Path(value)
-
-
-def _texts(value: str | Sequence[str]) -> tuple[str, ...]:
-    """A single string counts as one item, not as a sequence of characters."""
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _words(value: str | Sequence[str]) -> tuple[str, ...]:
-    """``"onnx,engine"``, or a sequence of its parts."""
-    return tuple(word.strip() for text in _texts(value) for word in text.split(",") if word.strip())
-
-
-def _paths(value: StrPath | Sequence[StrPath]) -> tuple[Path, ...]:
-    return (Path(value),) if isinstance(value, (str, os.PathLike)) else tuple(map(Path, value))
-
-
-def _shapes(
-    imgsz: int | tuple[int, int] | str | None,
-    batch: int | tuple[int, ...] | str | None,
-    dynamic: str | Iterable[str] | None,
-    shape: str | Sequence[str],
-) -> ShapeRequest:
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_batch, parse_dynamic, parse_imgsz, parse_shapes
-
-    return ShapeRequest(
-        imgsz=None if imgsz is None else parse_imgsz(_text(imgsz, "x")),
-        batch=None if batch is None else parse_batch(_text(batch, ":")),
-        dynamic=None if dynamic is None else parse_dynamic(_text(dynamic, ",")),
-        shapes=parse_shapes(_texts(shape)),
-    )
-
-
-def _text(value: Any, separator: str) -> str:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return str(value)
-    return separator.join(map(str, value))

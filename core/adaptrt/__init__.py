@@ -11,7 +11,7 @@ import os
 # ONNX Runtime reads this when it is loaded: nothing is sent, and no .ses file stays in the temporary folder
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from adaptrt.api import build, compare, convert, load, tune
+from adaptrt.api import build, convert, load, tune
 from adaptrt.contributions import PASS_ORDER, FunctionPatch, GraphPass, Metric, ModulePatch, Patch, SwitchPatch
 from adaptrt.errors import (
     AdaptrtError,
@@ -36,6 +36,7 @@ from adaptrt.errors import (
 )
 from adaptrt.hookspecs import hookimpl
 from adaptrt.options import fill_options, fill_settings
+from adaptrt.pipeline.layers.calls import clean, compare
 from adaptrt.pipeline.layers.records import LayerComparison
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.predictor import Predictor
@@ -147,6 +148,7 @@ __all__ = [
     "VerificationError",
     "__version__",
     "build",
+    "clean",
     "compare",
     "convert",
     "did_you_mean",

@@ -20,7 +20,6 @@ from adaptrt.pipeline.request_values import (
 )
 
 if TYPE_CHECKING:
-    from adaptrt.pipeline.layers.records import LayerComparison
     from adaptrt.pipeline.load import Model
     from adaptrt.pipeline.observer import Observer
     from adaptrt.report import Report
@@ -298,71 +297,6 @@ def run_request(request: Request, *, html: bool = True, observer: Observer | Non
     for suffix in (".json", ".html"):
         destination.path(FAILED + suffix).unlink(missing_ok=True)
     return report
-
-
-def compare(
-    *files: StrPath,
-    outputs: str | Sequence[str] = (),
-    image: StrPath | None = None,
-    inputs: StrPath | None = None,
-    samples: int = 1,
-    seed: int = 0,
-    shape: str | Sequence[str] = (),
-    adapter: str | None = None,
-    source: StrPath | None = None,
-    weights: StrPath | None = None,
-    options: Mapping[str, Any] | None = None,
-    trust_checkpoint: bool = False,
-    onnx: StrPath | None = None,
-    precision: str | None = None,
-    at_once: int = 8,
-    device: str | None = None,
-    custom_ops: StrPath | Sequence[StrPath] = (),
-    allow_host_code: bool = False,
-    plugin_libs: StrPath | Sequence[StrPath] = (),
-    plugins_file: StrPath | None = None,
-) -> LayerComparison:
-    """Compare the tensors inside several forms of a model with those of the first.
-
-    ``files`` are ONNX files, engines or other built files, JSON results of Polygraphy, or (as the first) ``"eager"``, with
-    ``adapter`` and ``source`` as for ``convert``. ``outputs`` is ``"all"``, ``"bisect"``, or names of tensors, nodes or modules;
-    all of them unless a file has to be built to see inside. Each pair of the result has ``rows`` in the order of the graph, and
-    ``first``: the first tensor beyond its limit. Values have the same form as for ``adaptrt compare``.
-    """
-    from adaptrt.pipeline.layers.compare import compare as run
-    from adaptrt.pipeline.layers.request import CompareRequest, InputRequest
-    from adaptrt.pipeline.reference import Origin
-    from adaptrt.request import ShapeRequest
-    from adaptrt.specs import parse_shapes
-    from adaptrt.specs.backends import OpenOptions
-
-    origin = None
-    if adapter is not None and source is not None:
-        origin = Origin(adapter, os.fspath(source), path_of(weights), dict(options or {}), trust_checkpoint)
-    return run(
-        CompareRequest(
-            files=tuple(os.fspath(file) for file in files),
-            outputs=words_of(outputs),
-            inputs=InputRequest(
-                image=path_of(image),
-                file=path_of(inputs),
-                samples=samples,
-                seed=seed,
-                shapes=ShapeRequest(shapes=parse_shapes(texts_of(shape))),
-            ),
-            origin=origin,
-            onnx=path_of(onnx),
-            precision=precision,
-            at_once=at_once,
-            options=OpenOptions(
-                device=device,
-                custom_ops=paths_of(custom_ops),
-                plugin_libs=paths_of(plugin_libs),
-                allow_host_code=allow_host_code,
-            ),
-            plugins_file=path_of(plugins_file),
-        )
-    )
 
 
 def load(

@@ -120,8 +120,9 @@ def require_tensors(wanted: Iterable[str], tensors: Sequence[GraphTensor], file:
     """The names of tensors of the graph; a node's name or a module's path stands for what it makes last."""
     named: dict[str, str] = {}
     for tensor in tensors:
-        if tensor.module:
-            named[tensor.module] = tensor.name
+        parts = tensor.module.split(".") if tensor.module else []
+        named.update({".".join(parts[:depth]): tensor.name for depth in range(1, len(parts) + 1)})
+    named.update(module_tensors(tensors, ()))
     for tensor in tensors:
         named[tensor.node] = tensor.name
     named.update({tensor.name: tensor.name for tensor in tensors})

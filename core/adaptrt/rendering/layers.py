@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from adaptrt.rendering.formatting import number
 from adaptrt.rendering.tables import aligned_rows
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from adaptrt.pipeline.layers.records import LayerComparison, PairComparison, TensorRow
 
 SHOWN = 24  # rows of a pair, unless all of them are requested
@@ -91,6 +93,27 @@ def share(used: float) -> str:
     if used >= 10:
         return f"{used:,.0f} times"
     return f"{100 * used:.2g} %" if used < 1 else f"{100 * used:.0f} %"
+
+
+def tensor_facts(arrays: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """Name, shape, type and range of each array; ``None`` without a finite number. ``not_finite`` counts NaN and infinity."""
+    import numpy as np
+
+    facts = []
+    for name, array in arrays.items():
+        values = array.astype(np.float64)
+        finite = values[np.isfinite(values)]
+        figures = (float(one) for one in (finite.min(), finite.max(), finite.mean())) if finite.size else (None,) * 3
+        facts.append(
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "dtype": str(array.dtype),
+                **dict(zip(("min", "max", "mean"), figures, strict=True)),
+                "not_finite": int(values.size - finite.size),
+            }
+        )
+    return facts
 
 
 def _cut(name: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-MODEL, RESULTS, EXECUTION = "Model", "Images and results", "Execution"
+MODEL, RESULTS, STREAMS, EXECUTION = "Model", "Images and results", "Videos and streams", "Execution"
 
 EXAMPLES = (
     ("adaptrt predict best.onnx bus.jpg", "write predictions/bus.jpg with the predictions drawn"),
@@ -32,6 +32,11 @@ EXAMPLES = (
         "run on a folder, with a higher threshold and two classes",
     ),
     ("adaptrt predict best.onnx 'clips/**/*.png' --json > found.json", "print JSON; draw nothing"),
+    ("adaptrt predict best.onnx clip.mp4", "write predictions/clip.mp4 with the predictions drawn"),
+    (
+        "adaptrt predict best.onnx 0 rtsp://camera/1 --stream",
+        "two live sources in one batch; a line of JSON for each frame",
+    ),
     ("adaptrt predict best.onnx photos/ --save-txt", "also write a label file for each image"),
     (
         "adaptrt predict any.onnx photos/ --decoder yolo --imgsz 640 --names coco.txt",
@@ -104,7 +109,7 @@ def save_flags(command: F) -> F:
 
 @click.command("predict", cls=_Predict, examples=EXAMPLES)
 @click.argument("model", metavar="FILE", shell_complete=complete_files)
-@click.argument("images", metavar="IMAGES...", nargs=-1, required=True, shell_complete=complete_files)
+@click.argument("images", metavar="SOURCES...", nargs=-1, required=True, shell_complete=complete_files)
 @decoder_flags(MODEL)
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="Any parameter of the decoder: conf=0.4, agnostic=true, top_k=3 ...")  # fmt: skip
 @option(
@@ -120,8 +125,14 @@ def save_flags(command: F) -> F:
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
 @adoption_flags
 @option("-o", "--output", metavar="PATH", section=RESULTS, help="Output folder, or file for a single image.  [default: predictions/]")  # fmt: skip
-@option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions to a folder FORMAT: json, csv, coco, txt (YOLO), crop, dota, png (class maps) or npz, depending on the task.")  # fmt: skip
+@option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions to a folder FORMAT: json, csv, coco, txt (YOLO), crop, dota, png (class maps) or npz, depending on the task; or video.")  # fmt: skip
 @save_flags
+@option(
+    "--stream", is_flag=True, section=STREAMS, help="Print a line of JSON for each frame as soon as it is available."
+)
+@option("--show", is_flag=True, section=STREAMS, help="Show each frame in a window; q or Esc ends.")
+@option("--batch", type=click.IntRange(min=1), metavar="N", section=STREAMS, help="Frames that run at once.  [default: one of each source]")  # fmt: skip
+@option("--max-frames", type=click.IntRange(min=1), metavar="N", section=STREAMS, help="Stop after N frames.")
 @option("--executor", metavar="NAME", default="local", show_default=True, section=EXECUTION, help="Where to run the model; executors are listed below.")  # fmt: skip
 @option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=EXECUTION, help="An option of the executor.")  # fmt: skip
 @general_options
@@ -146,6 +157,10 @@ def predict(
     names: str | None,
     output: str | None,
     formats: tuple[str, ...],
+    stream: bool,
+    show: bool,
+    batch: int | None,
+    max_frames: int | None,
     executor: str,
     executor_pairs: tuple[str, ...],
     verbose: int,
@@ -153,7 +168,10 @@ def predict(
     as_json: bool,
     **saved: bool,
 ) -> None:
-    """Run a FILE written by adaptrt on IMAGES (files, folders, patterns).
+    """Run a FILE written by adaptrt on SOURCES.
+
+    Sources are image and video files, folders, patterns, .txt lists of files, http(s) URLs of an image or video,
+    cameras (0, 1 ...) and rtsp:// streams. Of live sources, the newest frame is used and dropped frames are counted.
 
     Neither torch nor an adapter is required: pre- and postprocessing are defined in the file. With --json, images are
     drawn only if -o is given.
@@ -165,15 +183,16 @@ def predict(
         export_results,
         find_targets,
         folder_of,
+        listed_images,
         require_formats,
         write_results,
     )
-    from adaptrt.errors import ImageError
+    from adaptrt.errors import ImageError, UsageError
     from adaptrt.options import parse_pairs
     from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
 
     formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if saved[f"save_{name}"])]))
-    require_formats(Path(model), formats)
+    require_formats(Path(model), [name for name in formats if name != "video"])
     chosen = EXECUTORS.find(executor)
     options = ExecutorOptions(
         params=decoder_params(pairs, {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes}),
@@ -186,7 +205,26 @@ def predict(
         own=_own_options(executor, chosen.options, parse_pairs(executor_pairs)),
         warn=lambda text: echo(f"Warning: {text}", err=True),
     )
-    targets = find_targets(images, output or (None if as_json else "predictions"))
+    from adaptrt.cli.streams import StreamRequest, is_stream, predict_stream
+
+    if stream or show or batch or max_frames or "video" in formats or is_stream(images):
+        if executor != "local":
+            raise UsageError(f"The executor {executor!r} runs still images only.", hint="Omit --executor.")
+        request = StreamRequest(
+            model=model,
+            sources=images,
+            output=output,
+            formats=formats,
+            stream=stream,
+            show=show,
+            batch=batch,
+            max_frames=max_frames,
+            as_json=as_json,
+            quiet=quiet,
+            verbose=verbose,
+        )
+        ctx.exit(predict_stream(request, options))
+    targets = find_targets(listed_images(images), output or (None if as_json else "predictions"))
     records: list[dict[str, Any]] = []
     failed: list[ImageError] = []
     kept: list[Result] = []

@@ -11,6 +11,7 @@ from adaptrt.errors import ImageError, OutputError, UsageError, did_you_mean
 from adaptrt.pipeline.output import require_folder
 from adaptrt.predictions import Predictions
 from adaptrt.rendering.formatting import display_path
+from adaptrt.sources.find import read_list
 from adaptrt.specs import Found, Task, task_named
 from adaptrt.specs.backends import ReadsSpec
 from adaptrt.specs.tasks import TASKS
@@ -53,6 +54,15 @@ class Result:
             "milliseconds": milliseconds,
             "output": str(self.output) if self.output else None,
         }
+
+
+def listed_images(sources: Sequence[str]) -> list[str]:
+    """The sources, with the images of ``.txt`` lists in place of the lists."""
+    found: list[str] = []
+    for source in sources:
+        is_list = source.lower().endswith(".txt") and Path(source).is_file()
+        found += [str(path) for path in read_list(Path(source))] if is_list else [source]
+    return found
 
 
 def find_targets(sources: Sequence[str], output: str | None) -> list[ImageTarget]:

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain
@@ -78,7 +78,7 @@ class BatchPipeline:
 
     def results(
         self, batches: Iterable[Sequence[Any]], spec: ModelSpec, *, ahead: bool = True
-    ) -> Iterator[BatchResult]:
+    ) -> Generator[BatchResult, None, None]:
         """The result of each batch, in order. Hooks of plugins are called in this thread only.
 
         ``ahead=False``: the next batch is requested only after the result of the last has been used.

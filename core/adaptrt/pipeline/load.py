@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,11 @@ from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backends import Backend, KeepsManifest, OpenOptions
 from adaptrt.specs.runners import FileRunner, Runner
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.streaming import FrameResult
+    from adaptrt.sources import SourceOptions
+    from adaptrt.sources.find import Named
 
 
 class Model:
@@ -64,6 +70,31 @@ class Model:
             self.last_warnings += result.problems
             seconds += (result.timing.preprocess, result.timing.run, result.timing.postprocess)
         return predictions, Timing(*map(float, seconds))
+
+    def predict(
+        self,
+        source: Named | Sequence[Named],
+        *,
+        batch: int | None = None,
+        options: SourceOptions | None = None,
+        **params: Any,
+    ) -> Generator[FrameResult, None, None]:
+        """Read sources and yield a result for each frame: files, folders, patterns, ``.txt`` lists, URLs, videos, cameras
+        (``0``) and ``rtsp://`` streams.
+
+        ``batch`` is how many frames run at once, by default one of each source. With files, every frame is used and the next batch is
+        read while one runs. With a camera or stream, the newest frame of each is used. A frame that cannot be read has an
+        ``error``. Closing the generator closes the sources.
+        """
+        from adaptrt.pipeline.streaming import stream_results
+        from adaptrt.sources import SourceOptions, find_sources
+
+        spec = spec_with_params(self.spec, params)
+        found = find_sources(source, replace(options or SourceOptions(), channels=self.channels))
+        largest = self._largest_batch()
+        if batch is not None and not 1 <= batch <= largest:
+            raise UsageError(f"batch must be 1 to {largest} for {self.path.name}; got {batch}.")
+        return stream_results(self._pipeline, spec, found, min(batch or len(found), largest))
 
     @property
     def channels(self) -> int:

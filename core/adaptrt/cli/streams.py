@@ -1,0 +1,264 @@
+"""``adaptrt predict`` on videos, cameras, streams and URLs: frame after frame."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.cli.output import echo, echo_json, echo_json_text, redirect_stdout_to_stderr
+from adaptrt.cli.results import make_folder
+from adaptrt.errors import DependencyError, ImageError, UsageError
+from adaptrt.sources import SourceOptions, find_sources
+from adaptrt.sources.download import file_name
+from adaptrt.vision.images import SUFFIXES, for_display, write_image
+from adaptrt.vision.video import VideoWriter
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.load import Model
+    from adaptrt.pipeline.streaming import FrameResult
+    from adaptrt.sources import Source
+    from adaptrt.specs import Task
+    from adaptrt.specs.executors import ExecutorOptions
+    from adaptrt.vision.images import ImageArray
+
+WINDOW = "adaptrt (q ends)"
+_ENDS = (ord("q"), 27)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamRequest:
+    """The options of ``adaptrt predict`` that apply to frames."""
+
+    model: str
+    sources: Sequence[str]
+    output: str | None
+    formats: Sequence[str]
+    stream: bool
+    show: bool
+    batch: int | None
+    max_frames: int | None
+    as_json: bool
+    quiet: bool
+    verbose: int
+
+
+def is_stream(named: Sequence[str]) -> bool:
+    """Whether any of the sources is not a still image in a file."""
+    try:
+        return not all(source.still for source in find_sources(named))
+    except ImageError:
+        return False  # reported where still images are looked for
+
+
+def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
+    """Run on every frame, print and write as requested; the exit code."""
+    from adaptrt.pipeline.load import load
+    from adaptrt.specs import task_named
+
+    sources = find_sources(request.sources, SourceOptions(warn=options.warn))
+    _require_possible(request, sources)
+    folder = _folder(request, sources)
+    records: list[dict[str, Any]] = []
+    errors: list[ImageError] = []
+    done = dropped = 0
+    with ExitStack() as stack:
+        with redirect_stdout_to_stderr(request.verbose):
+            opened = stack.enter_context(
+                load(
+                    request.model,
+                    device=options.device,
+                    custom_ops=options.custom_ops,
+                    allow_host_code=options.allow_host_code,
+                    plugin_libs=options.plugin_libs,
+                    plugins_file=options.plugins_file,
+                    adoption=options.adoption,
+                )
+            )
+        for warning in opened.warnings:
+            options.warn(warning)
+        task = task_named(opened.spec.task)
+        writers = stack.enter_context(_Writers(folder, request.output))
+        shown = stack.enter_context(_window()) if request.show else None
+        for result in stack.enter_context(closing(_results(opened, request, options))):
+            frame = result.frame
+            if frame.error is not None:
+                errors.append(frame.error)
+                if not request.stream:
+                    echo(f"Skipped: {frame.error.message}", err=True)
+            else:
+                done += 1
+            for warning in result.warnings:
+                options.warn(f"{frame.source}: {warning}")
+            dropped = max(dropped, frame.dropped)
+            if request.stream:
+                echo_json_text(json.dumps(_record(result, task), ensure_ascii=False))
+                sys.stdout.flush()
+            elif request.as_json:
+                records.append(_record(result, task))
+            elif not request.quiet and frame.error is None:
+                echo(_line(result, task))
+            if task.draws and frame.pixels is not None and (folder is not None or shown is not None):
+                drawn = task.draw(for_display(frame.pixels), result.prediction)
+                writers.write(result, drawn)
+                if shown is not None and shown(drawn):
+                    break
+            if request.max_frames is not None and done >= request.max_frames:
+                break
+        written = writers.close()
+    if request.as_json:
+        echo_json({"model": request.model, "images": records, "written": [str(path) for path in written]})
+    elif not request.quiet and not request.stream:
+        if dropped:
+            echo(f"{dropped} frames were dropped, because newer ones had arrived.")
+        if written:
+            echo(f"Written: {', '.join(map(str, written[:3]))}{' ...' if len(written) > 3 else ''}")
+    if errors and not done:
+        raise errors[0]
+    return ImageError.exit_code if errors else 0
+
+
+def _results(model: Model, request: StreamRequest, options: ExecutorOptions) -> Generator[FrameResult, None, None]:
+    """Each result, computed with standard output redirected, so that libraries cannot print there."""
+    settings = SourceOptions(warn=options.warn)
+    found = model.predict(request.sources, batch=request.batch, options=settings, **options.params)
+    with closing(found):
+        while True:
+            with redirect_stdout_to_stderr(request.verbose):
+                one = next(found, None)
+            if one is None:
+                return
+            yield one
+
+
+def _require_possible(request: StreamRequest, sources: Sequence[Source]) -> None:
+    others = [name for name in request.formats if name != "video"]
+    if others:
+        raise UsageError(
+            f"--save {others[0]} is for image files, without --stream, --show, --batch and --max-frames.",
+            hint="Use --stream for a line of JSON for each frame.",
+        )
+    if request.stream and request.as_json:
+        raise UsageError(
+            "--stream and --json exclude each other.", hint="--stream prints a line of JSON for each frame."
+        )
+    if request.as_json and any(source.live for source in sources) and request.max_frames is None:
+        raise UsageError("--json prints at the end, which a live source does not have.", hint="Use --stream.")
+    if request.show:
+        _require_display()
+
+
+def _require_display() -> None:
+    from adaptrt.vision.opencv import cv2
+
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise UsageError("--show needs a display, and there is none.", hint="Use --save video, or --stream.")
+    if not hasattr(cv2, "imshow"):
+        raise DependencyError("This OpenCV has no windows.", hint="pip install opencv-python")
+
+
+@contextmanager
+def _window() -> Iterator[Any]:
+    """Shows a frame; true once the user has ended it."""
+    from adaptrt.vision.opencv import cv2
+
+    def show(rgb: ImageArray) -> bool:
+        cv2.imshow(WINDOW, rgb[..., ::-1])
+        return (cv2.waitKey(1) & 0xFF) in _ENDS
+
+    try:
+        yield show
+    except cv2.error as error:
+        raise UsageError(f"No window can be opened: {error.err}.", hint="Use --save video, or --stream.") from error
+    finally:
+        cv2.destroyAllWindows()
+
+
+def _folder(request: StreamRequest, sources: Sequence[Source]) -> Path | None:
+    """Where drawn frames are written. Without -o or --save video: frames of files, unless they are printed as JSON or shown."""
+    if request.output is not None:
+        place = Path(request.output)
+        return place.parent if place.suffix else place
+    live = any(source.live for source in sources)
+    if "video" in request.formats or not (live or request.stream or request.as_json or request.show):
+        return Path("predictions")
+    return None
+
+
+class _Writers:
+    """A video for each source of frames, and an image for each still one."""
+
+    def __init__(self, folder: Path | None, output: str | None) -> None:
+        self._folder = folder
+        self._single = Path(output).name if output is not None and Path(output).suffix else None
+        self._videos: dict[str, VideoWriter] = {}
+        self._names: dict[str, Path] = {}
+        self._images: list[Path] = []
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, result: FrameResult, drawn: ImageArray) -> None:
+        if self._folder is None:
+            return
+        source = result.frame.source
+        if result.still:
+            path = self._path(source, "")
+            make_folder(path.parent)
+            self._images.append(write_image(path, drawn))
+            return
+        if source not in self._videos:
+            self._videos[source] = VideoWriter(self._path(source, ".mp4"), result.fps)
+        self._videos[source].write(drawn)
+
+    def close(self) -> list[Path]:
+        """Complete every file, also after an error in one; the files written."""
+        with ExitStack() as stack:
+            for writer in self._videos.values():
+                stack.callback(writer.close)
+        return [*self._images, *(path for writer in self._videos.values() for path in writer.written)]
+
+    def _path(self, source: str, suffix: str) -> Path:
+        assert self._folder is not None
+        name = file_name(source) if "://" in source else Path(source).name
+        stem, own = Path(name).stem.replace(":", ""), Path(name).suffix
+        suffix = suffix or (own if own.lower() in SUFFIXES else ".png")
+        if self._single is not None:
+            stem = Path(self._single).stem
+        path, count = self._folder / f"{stem}{suffix}", 2
+        while path in self._names.values():
+            path, count = self._folder / f"{stem}-{count}{suffix}", count + 1
+        if path.exists() and Path(source).exists() and path.samefile(source):
+            raise UsageError(f"-o would overwrite {source} itself.", hint="Choose another folder or name.")
+        self._names[source] = path
+        return path
+
+
+def _record(result: FrameResult, task: Task[Any]) -> dict[str, Any]:
+    frame = result.frame
+    about: dict[str, Any] = {"source": frame.source, "frame": frame.index, "timestamp": frame.timestamp, "dropped": frame.dropped}  # fmt: skip
+    if frame.error is not None:
+        return {**about, "error": frame.error.message}
+    assert frame.pixels is not None
+    milliseconds = {name: round(1000 * seconds, 3) for name, seconds in vars(result.timing).items()}
+    return {
+        **about,
+        "height": frame.pixels.shape[0],
+        "width": frame.pixels.shape[1],
+        **task.data(result.prediction),
+        "milliseconds": milliseconds,
+    }
+
+
+def _line(result: FrameResult, task: Task[Any]) -> str:
+    frame = result.frame
+    position = "" if frame.timestamp is None else f" frame {frame.index} ({frame.timestamp:.2f} s)"
+    return f"{frame.source}{position}: {task.describe(result.prediction)}"

@@ -1,0 +1,77 @@
+"""Predictions for the frames of sources, one after another."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.pipeline.batches import Timing
+from adaptrt.sources import FrameStream
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.batches import BatchPipeline, BatchResult
+    from adaptrt.predictions import Predictions
+    from adaptrt.sources import Frame, Source
+    from adaptrt.specs import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameResult:
+    """The prediction for a frame; ``None`` if ``frame.error`` says why it could not be read.
+
+    ``timing`` is the frame's share of its batch. ``fps``: frames per second of its source, if known; ``still``: it is a separate image.
+    ``warnings``: what the outputs reported about themselves.
+    """
+
+    frame: Frame
+    prediction: Predictions | None = None
+    timing: Timing | None = None
+    fps: float | None = None
+    still: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def stream_results(
+    pipeline: BatchPipeline, spec: ModelSpec, sources: Sequence[Source], size: int
+) -> Generator[FrameResult, None, None]:
+    """A result for each frame, in the order in which they were read."""
+    stream = FrameStream(sources)
+    about = {source.name: source for source in sources}
+    waiting: deque[list[Frame]] = deque()
+
+    def images() -> Iterator[list[Any]]:
+        with closing(stream):
+            for frames in stream.batches(size):
+                waiting.append(frames)
+                readable = [frame.pixels for frame in frames if frame.error is None]
+                if readable:
+                    yield readable
+
+    def result_of(frame: Frame, **found: Any) -> FrameResult:
+        source = about.get(frame.source)  # the images of one source have their own names
+        if source is None:
+            return FrameResult(frame=frame, still=True, **found)
+        return FrameResult(frame=frame, fps=source.fps, still=source.still, **found)
+
+    def unreadable() -> Iterator[FrameResult]:
+        while waiting and all(frame.error is not None for frame in waiting[0]):
+            for frame in waiting.popleft():
+                yield result_of(frame)
+
+    def found_in(result: BatchResult) -> Iterator[FrameResult]:
+        predictions, count = iter(result.predictions), len(result.images)
+        share = Timing(*(seconds / count for seconds in vars(result.timing).values()))
+        for frame in waiting.popleft():
+            if frame.error is not None:
+                yield result_of(frame)
+            else:
+                yield result_of(frame, prediction=next(predictions), timing=share, warnings=result.problems)
+
+    with closing(stream), closing(pipeline.results(images(), spec, ahead=not stream.live)) as results:
+        for result in results:
+            yield from unreadable()
+            yield from found_in(result)
+        yield from unreadable()

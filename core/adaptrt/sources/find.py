@@ -1,0 +1,136 @@
+"""From what a user names, as in ``adaptrt predict``, to sources."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adaptrt.errors import ImageError, UsageError
+from adaptrt.sources import capture, download
+from adaptrt.sources.capture import LiveSource, VideoSource
+from adaptrt.sources.frames import Source
+from adaptrt.sources.images import ImageSource
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
+)
+NETWORK_SCHEMES = ("rtsp", "rtsps", "rtmp")
+_LARGEST_LIST = 1 << 24
+
+
+def _ignore(text: str) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """How sources are read.
+
+    ``channels``: of the images, as for ``read_image``. ``url_bytes`` and ``url_seconds`` limit a download. ``tries``: how often a lost
+    live source is opened again before it is given up. ``warn`` receives warnings for the user.
+    """
+
+    channels: int | None = 3
+    url_bytes: int = download.MAX_BYTES
+    url_seconds: float = download.MAX_SECONDS
+    tries: int = capture.TRIES
+    warn: Callable[[str], None] = field(default=_ignore)
+
+
+Named = str | os.PathLike[str] | int | Source
+
+
+def find_sources(named: Named | Sequence[Named], options: SourceOptions | None = None) -> list[Source]:
+    """Sources for a file, folder, pattern, ``.txt`` list, URL, camera index (``0`` or ``camera:0``) or ``rtsp://`` stream, or several.
+
+    All still images together are one source. Nothing is opened, and URLs are downloaded when their frames are read.
+    A list names a file in each line, relative to its folder.
+    """
+    options = options or SourceOptions()
+    several = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
+    found: list[Source] = []
+    images: list[Path] = []
+    for one in several:
+        for source in _sources_of(one, options):
+            if not isinstance(source, Path):
+                found.append(source)
+            elif source.suffix.lower() in VIDEO_SUFFIXES:
+                found.append(VideoSource(source, options.channels))
+            else:
+                images.append(source)
+    if images:
+        found.insert(0, ImageSource(list(dict.fromkeys(images)), options.channels))
+    return found
+
+
+def _sources_of(named: Named, options: SourceOptions) -> Sequence[Source | Path]:
+    if isinstance(named, int):
+        return [_camera(named, options)]
+    if not isinstance(named, (str, os.PathLike)):
+        return [named]
+    text = os.fspath(named)
+    if re.fullmatch(r"camera:\d+|\d+", text) and not Path(text).exists():
+        return [_camera(int(text.rpartition(":")[2]), options)]
+    scheme = text.partition("://")[0].lower() if "://" in text else ""
+    if scheme in NETWORK_SCHEMES:
+        return [LiveSource(text, options.channels, tries=options.tries, warn=options.warn)]
+    if scheme in ("http", "https"):
+        from adaptrt.sources.url import UrlSource
+
+        return [UrlSource(text, options)]
+    if scheme:
+        raise UsageError(f"Unsupported address: {text}.", hint=f"Supported: http, https, {', '.join(NETWORK_SCHEMES)}.")
+    if Path(text).suffix.lower() == ".txt" and Path(text).is_file():
+        return read_list(Path(text))
+    return files_of(text)
+
+
+def _camera(index: int, options: SourceOptions) -> LiveSource:
+    return LiveSource(index, options.channels, tries=options.tries, warn=options.warn)
+
+
+def files_of(text: str) -> list[Path]:
+    """The images and videos of a file, folder or pattern, sorted; never an empty list."""
+    from adaptrt.vision.images import find_images
+
+    path = Path(text)
+    videos = []
+    if not path.is_file():
+        matching = glob.glob(text, recursive=True) if glob.has_magic(text) else []  # noqa: PTH207
+        names = path.iterdir() if path.is_dir() else map(Path, matching)
+        videos = [name for name in names if name.suffix.lower() in VIDEO_SUFFIXES and name.is_file()]
+    try:
+        return sorted([*find_images(text), *videos])
+    except ImageError:
+        if not videos:
+            raise
+        return sorted(videos)
+
+
+def read_list(path: Path) -> list[Path]:
+    """The files that a list names. URLs and cameras are not among them: only the user's own words open those."""
+    if path.stat().st_size > _LARGEST_LIST:
+        raise UsageError(f"{path} is too large for a list of files.")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not valid UTF-8 text.", hint="A list names one image or video per line."
+        ) from error
+    found: list[Path] = []
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        if "://" in text or "\0" in text:
+            raise UsageError(
+                f"{path}:{number}: {text!r} is not a file.", hint="Specify URLs and streams on the command line, not in a list."
+            )  # fmt: skip
+        file = path.parent / text
+        found += [file] if not glob.has_magic(text) and not file.is_dir() else files_of(str(file))
+    if not found:
+        raise UsageError(f"{path} names no files.", hint="A list names one image or video per line.")
+    return found

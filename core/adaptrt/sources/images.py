@@ -1,0 +1,43 @@
+"""Still images, one file after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from adaptrt.errors import ImageError
+from adaptrt.sources.frames import Frame
+
+
+class ImageSource:
+    """Files of still images; each frame is named after its file. ``names`` are other names for files, such as their URL."""
+
+    live = False
+    still = True
+    fps = None
+
+    def __init__(
+        self, paths: Sequence[Path], channels: int | None = 3, names: Mapping[Path, str] | None = None
+    ) -> None:
+        self.paths = tuple(paths)
+        self.name = str(paths[0]) if len(paths) == 1 else f"{len(paths)} images"
+        self._channels = channels
+        self._names = dict(names or {})
+        self._closed = False
+
+    def frames(self) -> Iterator[Frame]:
+        from adaptrt.vision.images import read_image
+
+        for path in self.paths:
+            if self._closed:
+                return
+            name = self._names.get(path, str(path))
+            try:
+                pixels = read_image(path, self._channels)
+            except ImageError as error:
+                yield Frame(source=name, error=error)
+                continue
+            yield Frame(source=name, pixels=pixels)
+
+    def close(self) -> None:
+        self._closed = True

@@ -1,0 +1,142 @@
+"""``adaptrt predict`` on videos and cameras: lines of JSON, drawn videos, what ends them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
+
+from videos import Camera, frames_in, gray_frame, write_video  # noqa: E402
+
+Converted = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> Camera:
+    from adaptrt.sources import capture
+
+    device = Camera([gray_frame(index) for index in range(3)])
+    original = capture.open_capture
+    monkeypatch.setattr(capture, "open_capture", lambda target: device if target == 0 else original(target))
+    return device
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_video_is_drawn_and_has_a_line_of_json_for_each_frame(adaptrt: Any, converted: Converted) -> None:
+    model = converted("detector")
+    clip = write_video(Path("clip.mp4"), 5)
+    plain = adaptrt("predict", model, clip)
+    assert plain.code == 0, plain.err
+    assert len(plain.out.splitlines()) == 6
+    assert "clip.mp4 frame 4 (0.40 s): " in plain.out
+    assert plain.out.endswith("Written: predictions/clip.mp4\n")
+    assert frames_in(Path("predictions/clip.mp4")) == 5
+    streamed = adaptrt("predict", model, clip, "--stream", "--batch", "2", "--save", "video", "-o", "found")
+    assert streamed.code == 0, streamed.err
+    found = lines(streamed.out)
+    assert [one["frame"] for one in found] == [0, 1, 2, 3, 4]
+    assert found[2]["timestamp"] == pytest.approx(0.2, abs=0.01)
+    assert {"source", "dropped", "height", "width", "detections", "milliseconds"} <= set(found[0])
+    assert frames_in(Path("found/clip.mp4")) == 5
+    limited = adaptrt("predict", model, clip, "--json", "--max-frames", "2").json
+    assert [one["frame"] for one in limited["images"]] == [0, 1]
+
+
+def test_frames_have_the_predictions_of_images(converted: Converted) -> None:
+    import adaptrt as api
+
+    clip = write_video(Path("clip.avi"), 5)
+    with api.load(converted("detector")) as model:
+        found = list(model.predict(clip, batch=2, conf=0.1))
+        assert [one.frame.index for one in found] == list(range(5))
+        for one in found:
+            (expected,) = model(one.frame.pixels, conf=0.1)
+            np.testing.assert_allclose(one.prediction.boxes, expected.boxes, atol=1e-4)
+        with pytest.raises(api.UsageError, match="batch must be 1 to"):
+            model.predict(clip, batch=1000)
+
+
+def test_a_frame_that_cannot_be_read_leaves_a_whole_video(adaptrt: Any, converted: Converted) -> None:
+    clip = write_video(Path("clip.avi"), 40)
+    clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    result = adaptrt("predict", converted("detector"), clip, "--stream", "--save", "video")
+    assert result.code == 4
+    *good, last = lines(result.out)
+    assert "the rest cannot be decoded" in last["error"]
+    assert frames_in(Path("predictions/clip.mp4")) == len(good) > 0
+
+
+def test_an_interrupt_leaves_a_whole_video(adaptrt: Any, converted: Converted, monkeypatch: pytest.MonkeyPatch) -> None:
+    from adaptrt.cli import streams
+
+    original, seen = streams._line, []
+
+    def interrupted(*args: Any) -> str:
+        seen.append(args)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(streams, "_line", interrupted)
+    result = adaptrt("predict", converted("detector"), write_video(Path("clip.mp4"), 9))
+    assert result.code == 130
+    assert frames_in(Path("predictions/clip.mp4")) == 3
+    assert [path.name for path in Path("predictions").iterdir()] == ["clip.mp4"]
+
+
+def test_a_camera(adaptrt: Any, converted: Converted, camera: Camera) -> None:
+    model = converted("detector")
+    result = adaptrt("predict", model, "0", "--stream", "--max-frames", "1", "--save", "video")
+    assert result.code == 0, result.err
+    (one,) = lines(result.out)
+    assert one["source"] == "camera:0"
+    assert one["dropped"] == one["frame"]
+    assert frames_in(Path("predictions/camera0.mp4")) == 1
+    assert camera.released
+    assert adaptrt("predict", model, "0", "--json").code == 2
+
+
+def test_images_and_lists_go_on_as_before(adaptrt: Any, converted: Converted, image: Path) -> None:
+    Path("list.txt").write_text(f"{image}\n")
+    model = converted("detector")
+    listed, named = (adaptrt("predict", model, source, "--json").json["images"][0] for source in ("list.txt", image))
+    for one in (listed, named):
+        one.pop("milliseconds")
+    assert listed == named
+    (line,) = lines(adaptrt("predict", model, image, "--stream").out)
+    assert line["detections"] == named["detections"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--save", "csv"], "--save csv is for image files"),
+        (["--stream", "--json"], "exclude each other"),
+        (["--show"], "needs a display"),
+    ],
+)
+def test_what_does_not_go_together(
+    adaptrt: Any, converted: Converted, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(variable, raising=False)
+    result = adaptrt("predict", converted("detector"), write_video(Path("clip.mp4"), 1), *options)
+    assert result.code == 2
+    assert message in result.err
+    assert not Path("predictions").exists()

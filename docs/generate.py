@@ -140,7 +140,7 @@ def errors_page() -> str:
         "",
         "Exit code 1 is an internal error in adaptrt: please report it. 130 is Ctrl-C; 143 is SIGTERM. Some commands print their",
         "full output and then exit with the code of an error: `lint` with 7 (`--fail-on`), `evaluate` with 9 (`--max-loss`),",
-        "`adapters --check` and `doctor` with 3, and `predict` with 4 if one of several images could not be read.",
+        "`adapters --check` and `doctor` with 3, and `predict` and `batch` with 4 if an image could not be read.",
     ]
     return "\n".join(lines) + "\n"
 

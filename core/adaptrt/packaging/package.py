@@ -131,7 +131,7 @@ def _built_with(model: Path) -> str:
 
 
 def _sample(spec: ModelSpec, image: Path | None) -> tuple[dict[str, NDArray[Any]], bytes | None]:
-    """One sample of each input, and the image file it was made from; seeded noise if there is no image."""
+    """One sample of each input, and the image file it was made from; seeded noise without an image."""
     from adaptrt.vision.examples import example_arrays
 
     if image is not None and spec.image is None:

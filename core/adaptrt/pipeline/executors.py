@@ -28,6 +28,7 @@ class LocalExecutor:
             plugin_libs=options.plugin_libs,
             plugins_file=options.plugins_file,
             adoption=options.adoption,
+            threads=options.threads,
         ) as opened:
             for warning in opened.warnings:
                 options.warn(warning)

@@ -26,7 +26,8 @@ class ExecutorOptions:
     """How the model is opened and run: the arguments of ``adaptrt.load`` and of a call of the model.
 
     ``params`` are parameters of the decoder as text, ``own`` an instance of the executor's ``options`` (``None`` if
-    it has none). ``adoption``: the user's description of a file that adaptrt did not write. ``warn`` receives warnings for the user.
+    it has none). ``adoption``: the user's description of a file that adaptrt did not write. ``threads`` limits the CPU threads of
+    each copy of the model. ``warn`` receives warnings for the user.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -36,6 +37,7 @@ class ExecutorOptions:
     plugin_libs: tuple[str, ...] = ()
     plugins_file: str | None = None
     adoption: Adoption | None = None
+    threads: int | None = None
     own: Any = None
     warn: Callable[[str], None] = _ignore
 

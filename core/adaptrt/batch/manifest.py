@@ -1,0 +1,107 @@
+"""``job.json``: what a batch job computes, so that it is only ever resumed as the same job."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from adaptrt.errors import UsageError
+from adaptrt.store.hashing import file_sha256
+
+NAME = "job.json"
+FORMAT = "adaptrt batch 1"
+
+
+@dataclass(frozen=True)
+class JobManifest:
+    """``model``: hash by file name. ``options``: what changes results. ``sources``: number and hash of the list of images."""
+
+    model: dict[str, str]
+    options: dict[str, Any]
+    sources: int
+    sources_sha256: str
+    form: str
+    part_size: int
+    format: str = FORMAT
+
+    def to_json(self) -> bytes:
+        return msgspec.json.format(msgspec.json.encode(self), indent=2)
+
+
+def manifest_of(
+    model: Path, options: Mapping[str, Any], sources: Sequence[Path], *, form: str, part_size: int
+) -> JobManifest:
+    """Hashes the model file, the manifest beside an engine, and the external weights of an ONNX file."""
+    files = [model, model.with_name(f"{model.name}.json"), *_external(model)]
+    digest = hashlib.sha256()
+    for path in sources:
+        digest.update(os.fsencode(path) + b"\0")
+    return JobManifest(
+        model={path.name: file_sha256(path) for path in files if path.is_file()},
+        options=dict(options),
+        sources=len(sources),
+        sources_sha256=digest.hexdigest(),
+        form=form,
+        part_size=part_size,
+    )
+
+
+def _external(model: Path) -> list[Path]:
+    if model.suffix.lower() != ".onnx":
+        return []
+    from adaptrt.onnxfile.reader import read_onnx
+
+    return [model.parent / name for name in read_onnx(model).external]
+
+
+def open_job(folder: Path, manifest: JobManifest) -> bool:
+    """Start a job in a folder, or continue the one in it; whether it is continued.
+
+    Raises a ``UsageError`` that names what differs, if the folder holds another job.
+    """
+    path = folder / NAME
+    if not path.exists():
+        aside = folder / f".{NAME}.aside"
+        aside.write_bytes(manifest.to_json())
+        aside.replace(path)
+        return False
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=JobManifest)
+    except msgspec.DecodeError as error:
+        raise UsageError(
+            f"{path} is not the manifest of a batch job: {error}.", hint="Choose another folder with -o."
+        ) from error
+    differences = _differences(found, manifest)
+    if differences:
+        raise UsageError(
+            f"{folder} contains another job: {'; '.join(differences)}.",
+            hint="Resume with the same model, options and images, or choose another folder with -o.",
+        )
+    return True
+
+
+def _differences(old: JobManifest, new: JobManifest) -> list[str]:
+    found = []
+    if old.format != new.format:
+        found.append(f"its format is {old.format!r}")
+    if old.model != new.model:
+        changed = [name for name in {**old.model, **new.model} if old.model.get(name) != new.model.get(name)]
+        found.append(f"the model differs ({', '.join(changed)})")
+    for key in sorted({*old.options, *new.options}):
+        before, now = old.options.get(key), new.options.get(key)
+        if before != now:
+            found.append(f"{key} was {before!r} and is {now!r}")
+    if old.sources != new.sources:
+        found.append(f"it has {old.sources} images, not {new.sources}")
+    elif old.sources_sha256 != new.sources_sha256:
+        found.append("the list of images differs")
+    for key, title in (("form", "the format"), ("part_size", "the part size")):
+        if getattr(old, key) != getattr(new, key):
+            found.append(f"{title} was {getattr(old, key)} and is {getattr(new, key)}")
+    return found

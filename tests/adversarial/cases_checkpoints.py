@@ -105,6 +105,9 @@ def foreign_layer(model: Any) -> None:
     model.model[2].m[0] = nn.LSTM(8, 8)
 
 
+SHARED = "gate-in-a-known-class"  # all siblings are the trained checkpoint as it is
+
+
 def _case(name: str, what: str, change: Change, error: str, **more: Any) -> Case:
     return Case(
         name=name,
@@ -113,6 +116,7 @@ def _case(name: str, what: str, change: Change, error: str, **more: Any) -> Case
         source=checkpoint(change),
         request={"image": "image.png", "batch": (1, 2, 3), "verify": "quick"},
         error=error,
+        sibling="" if name == SHARED else SHARED,
         **more,
     )
 
@@ -123,7 +127,7 @@ CASES = (
         "forward-pre-hook", "A layer has a forward pre-hook", register("register_forward_pre_hook"), "forward pre hook"
     ),
     _case(
-        "gate-in-a-known-class",
+        SHARED,
         "A fork's layer has the name of a known class, and a gate that its forward uses",
         lambda model: setattr(model.model[2], "se", gate(16)),
         r"model\.2 \(C3\) has se",

@@ -44,6 +44,7 @@ class Case:
     - ``adapter``, ``source``: another adapter than ``torch``. ``source(folder, wrong)`` writes what is converted into the
       folder and returns the source; ``wrong`` and ``right`` are then left out
     - ``everyday``: run every day, not only in the full suite
+    - ``sibling``: the name of the case that has the same sibling, which is then converted once
     """
 
     name: str
@@ -59,6 +60,7 @@ class Case:
     adapter: str = "torch"
     source: Callable[[Path, bool], str] | None = None
     everyday: bool = False
+    sibling: str = ""
 
     def __post_init__(self) -> None:
         assert bool(self.error) != bool(self.missing), f"{self.name}: give either error or missing"

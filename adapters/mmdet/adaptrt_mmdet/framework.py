@@ -13,6 +13,7 @@ from adaptrt import Conversion, Detections, Mask, ModelSpec, Segments
 from adaptrt.vision.decoders.candidates import Candidates
 from adaptrt.vision.decoders.params import class_filter
 from adaptrt.vision.decoders.select import select
+from adaptrt.vision.images import bgr_pixels, frameworks_read
 from adaptrt_mmdet.build import quiet
 from adaptrt_mmdet.images import test_pipeline
 from adaptrt_mmdet.labels import class_names
@@ -37,7 +38,10 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
     dense = spec.decoder is not None and spec.decoder.name in ("dense", "box_scores")
     if dense:
         set_thresholds(source.detector.bbox_head, params)
-    found = predict(source, [image], spec.image_size, stretch=spec.image.resize == "stretch")[0]
+    channels = spec.image_channels
+    # mmdet reads color images; it takes the pixels of others
+    given = image if channels == 3 and frameworks_read(image, channels) else bgr_pixels(image, channels)
+    found = predict(source, [given], spec.image_size, stretch=spec.image.resize == "stretch")[0]
     note_replaced_ops(ctx)
     kept = select(
         Candidates(found.boxes, found.scores, found.labels),
@@ -71,9 +75,13 @@ def set_thresholds(head: Any, params: Mapping[str, Any]) -> None:
 
 
 def predict(
-    source: Source, images: Sequence[Path], size: tuple[int, int] | None = None, *, stretch: bool = False
+    source: Source,
+    images: Sequence[Path | NDArray[np.uint8]],
+    size: tuple[int, int] | None = None,
+    *,
+    stretch: bool = False,
 ) -> list[Detections]:
-    """mmdet's ``test_step`` on image files, one by one.
+    """mmdet's ``test_step`` on image files (or all on arrays uint8 [H, W, channels], BGR), one by one.
 
     ``size`` (height, width) replaces the pipeline's, and the tensor is padded to it; ``None`` leaves all to mmdet.
     """
@@ -86,9 +94,11 @@ def predict(
     with quiet(), only_registered(source.config), DefaultScope.overwrite_default_scope("mmdet"):
         import mmdet.datasets.transforms  # noqa: F401  # registers them
 
-        pipeline = Compose(adjusted_pipeline(source, size, stretch=stretch))
-        for path in images:
-            sample = pipeline({"img_path": str(path), "img_id": 0, "instances": []})
+        arrays = any(isinstance(image, np.ndarray) for image in images)
+        pipeline = Compose(adjusted_pipeline(source, size, stretch=stretch, arrays=arrays))
+        for image in images:
+            given = {"img": image} if arrays else {"img_path": str(image)}
+            sample = pipeline({**given, "img_id": 0, "instances": []})
             samples = [sample] if size is None else [sample, blank_sample(sample, size)]
             result = test_step(detector, {key: [sample[key] for sample in samples] for key in sample})[0]
             found.append(detections_of(result, names))
@@ -134,8 +144,10 @@ def test_step(detector: nn.Module, data: dict[str, Any]) -> list[Any]:
 test_step.__test__ = False  # type: ignore[attr-defined]
 
 
-def adjusted_pipeline(source: Source, size: tuple[int, int] | None, *, stretch: bool) -> list[Any]:
-    """The config's test pipeline without annotations, resizing to ``size``."""
+def adjusted_pipeline(
+    source: Source, size: tuple[int, int] | None, *, stretch: bool, arrays: bool = False
+) -> list[Any]:
+    """The config's test pipeline without annotations, resizing to ``size``; with ``arrays`` it is given pixels, not files."""
     steps = []
     for step in copy.deepcopy(test_pipeline(source.config)):
         kind = str(step["type"]).rpartition(".")[2]
@@ -144,6 +156,8 @@ def adjusted_pipeline(source: Source, size: tuple[int, int] | None, *, stretch: 
         if kind == "LoadImageFromFile":  # the image is a local file, regardless of the storage used in training
             step.pop("backend_args", None)
             step.pop("file_client_args", None)
+            if arrays:
+                step = {"type": "LoadImageFromNDArray", "to_float32": step.get("to_float32", False)}
         if size is not None and kind == "Resize":
             step["scale"] = (size[1], size[0])
             step.pop("scale_factor", None)

@@ -26,6 +26,7 @@ from adaptrt import (
     UsageError,
 )
 from adaptrt.checkpoint import warn_of_random_weights
+from adaptrt.vision.images import frameworks_read, read_image
 from adaptrt_timm.loading import constructor_args, image_size, is_fixed, labels_of, requested_size
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
@@ -109,8 +110,6 @@ def timm_predictions(
     ctx: Conversion, model: nn.Module, source: Source, image: Path, *, stride: int = 1
 ) -> Classification | str:
     """The five most likely classes by timm's own transform and model on one image; or the reason why there are none."""
-    from PIL import Image
-
     if hasattr(model, "feature_names") or model.num_classes == 0:
         return "not available: timm has an inference pipeline for classes only, not for features"
     config = data_config(ctx, model, source, stride)
@@ -118,8 +117,7 @@ def timm_predictions(
     if channels not in (1, 3):
         return f"not available: timm has no inference pipeline for images with {channels} channels"
     transform = create_transform(**config)
-    with Image.open(image) as image:
-        pixels = transform(image.convert("L" if channels == 1 else "RGB"))
+    pixels = transform(_pillow_image(image, channels))
     with torch.inference_mode():
         scores = model(pixels[None])[0].softmax(-1)
     best = scores.topk(min(5, len(scores)))
@@ -128,6 +126,16 @@ def timm_predictions(
         best.indices.numpy().astype(np.int64),
         labels_of(model, ctx.options or TimmOptions(), source),
     )
+
+
+def _pillow_image(image: Path, channels: int) -> Any:
+    from PIL import Image
+
+    if not frameworks_read(image, channels):
+        pixels = read_image(image, channels)
+        return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    with Image.open(image) as opened:
+        return opened.convert("L" if channels == 1 else "RGB")
 
 
 def _image_transform(ctx: Conversion, config: dict[str, Any], stride: int, channels: int) -> ImageTransform | None:

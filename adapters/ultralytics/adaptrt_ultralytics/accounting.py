@@ -9,9 +9,10 @@ setting must be used in that run, or be listed in ``UNUSED`` with the reason why
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,56 +97,84 @@ def refers_to_method(value: Any, kind: str, method: str) -> bool:
 
 
 class Usage:
-    """Which of their attributes the modules of a network read while it runs, and which parameters and buffers affect its
-    output. Parameters are tested by their gradients, buffers of layers that are not from ``torch.nn`` by changing them."""
+    """Which of their attributes the modules of a network read while it runs, and what affects its output.
+
+    Parameters and results of modules are tested by their gradients. Buffers and floating-point settings of layers that are
+    not from ``torch.nn`` are tested by changing them. Other settings (flags, integers, text) count as used once they are
+    read: changing them would build another network.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.reads: dict[int, set[str]] = {id(module): set() for module in model.modules()}
         self.unreached: set[int] = set()
+        self.idle: set[tuple[int, str]] = set()
 
     def run(self, images: torch.Tensor) -> torch.Tensor:
         """The output for these images. Exceptions of the network are not caught."""
         parameters = [parameter for parameter in self.model.parameters() if parameter.is_floating_point()]
+        results: list[tuple[int, torch.Tensor]] = []
         for parameter in parameters:
             parameter.requires_grad_(True)
         try:
-            with torch.enable_grad(), _recorded_reads(self.reads):
+            with torch.enable_grad(), _recorded_results(self.model, results), _recorded_reads(self.reads):
                 output = self.model(images)
                 shown, counted = recorded_outputs(output)
-            if any(tensor.requires_grad for tensor in counted):
-                total = sum((tensor.sum() for tensor in counted if tensor.requires_grad), torch.zeros(()))
-                gradients = torch.autograd.grad(total, parameters, allow_unused=True)
-            else:
-                gradients = (None,) * len(parameters)
+            self._follow_gradients([one for one in counted if one.requires_grad], parameters, results)
         finally:
             for parameter in parameters:
                 parameter.requires_grad_(False)
-        self.unreached = {
-            id(parameter) for parameter, gradient in zip(parameters, gradients, strict=True) if gradient is None
-        }
+        with torch.inference_mode():
+            outputs = recorded_outputs(self.model(images))[1]
         for module in self.model.modules():
             if not type(module).__module__.startswith("torch.nn."):
-                for name, buffer in module._buffers.items():
-                    if buffer is not None and name in self.reads[id(module)] and not self._influences(buffer, images):
-                        self.unreached.add(id(buffer))
+                self._change_numbers(module, images, outputs)
         return shown.detach()
 
-    def _influences(self, buffer: torch.Tensor, images: torch.Tensor) -> bool:
-        """Whether the outputs change with the values of the buffer."""
-        kept = buffer.clone()
+    def _follow_gradients(
+        self, outputs: list[torch.Tensor], parameters: list[nn.Parameter], results: list[tuple[int, torch.Tensor]]
+    ) -> None:
+        """Record the parameters, and the modules with results, that no output has a gradient for."""
+        tensors = [*parameters, *(result for _, result in results)]
+        gradients: Sequence[torch.Tensor | None] = (None,) * len(tensors)
+        if outputs:
+            total = sum((one.sum() for one in outputs), torch.zeros(()))
+            gradients = torch.autograd.grad(total, tensors, allow_unused=True)
+        keys = [*(id(one) for one in parameters), *(key for key, _ in results)]
+        reached = {key for key, gradient in zip(keys, gradients, strict=True) if gradient is not None}
+        self.unreached = set(keys) - reached
+
+    def _change_numbers(self, module: nn.Module, images: torch.Tensor, outputs: Sequence[torch.Tensor]) -> None:
+        """Record the buffers and floating-point settings whose values do not change the outputs."""
+        read = self.reads[id(module)]
+        for name, buffer in module._buffers.items():
+            if buffer is not None and name in read:
+                kept = buffer.clone()
+                if not self._changes(
+                    images, outputs, buffer.copy_, kept + 1 if kept.dtype != torch.bool else ~kept, kept
+                ):
+                    self.unreached.add(id(buffer))
+        for name, value in list(vars(module).items()):
+            if type(value) is float and name in read:
+                assign = partial(module.__dict__.__setitem__, name)
+                if not self._changes(images, outputs, assign, value * 1.5 + 0.25, value):
+                    self.idle.add((id(module), name))
+
+    def _changes(
+        self, images: torch.Tensor, outputs: Sequence[torch.Tensor], assign: Callable[[Any], Any], other: Any, kept: Any
+    ) -> bool:
+        """Whether the outputs change with another value."""
         try:
             with torch.inference_mode():
-                before = recorded_outputs(self.model(images))[1]
-                buffer.copy_(kept + 1 if buffer.dtype != torch.bool else ~kept)
+                assign(other)
                 after = recorded_outputs(self.model(images))[1]
         except Exception:  # it decides about more than numbers
             return True
         finally:
             with torch.inference_mode():
-                buffer.copy_(kept)
+                assign(kept)
         return any(
-            one.shape != other.shape or not torch.equal(one, other) for one, other in zip(before, after, strict=True)
+            one.shape != other.shape or not torch.equal(one, other) for one, other in zip(outputs, after, strict=True)
         )
 
     def unaccounted(self, layer: Rebuilt) -> list[str]:
@@ -154,15 +183,16 @@ class Usage:
         reads, kind = self.reads.get(id(module), set()), recorded.name
         names = []
         for name, child in recorded.mapping("_modules").items():
-            if child is not None and not self.reads.get(id(module._modules.get(name))):
+            own = id(module._modules.get(name))
+            if child is not None and (not self.reads.get(own) or own in self.unreached):
                 names.append(name)
         for tensors in (recorded.mapping("_parameters"), recorded.mapping("_buffers")):
             for name, tensor in tensors.items():
-                own = module._parameters.get(name, module._buffers.get(name))
-                if tensor is not None and (name not in reads or id(own) in self.unreached):
+                value = module._parameters.get(name, module._buffers.get(name))
+                if tensor is not None and (name not in reads or id(value) in self.unreached):
                     names.append(name)
         if not layer.settled:
-            names += [name for name in recorded.attributes if name not in reads]
+            names += [name for name in recorded.attributes if name not in reads or (id(module), name) in self.idle]
         return [name for name in dict.fromkeys(names) if reason_unused(kind, name) is None]
 
 
@@ -185,6 +215,30 @@ def _recorded_reads(reads: Mapping[int, set[str]]) -> Iterator[None]:
             yield
         finally:
             del nn.Module.__getattribute__
+
+
+@contextmanager
+def _recorded_results(model: nn.Module, results: list[tuple[int, torch.Tensor]]) -> Iterator[None]:
+    """Record the tensors that each module returns and that have a gradient, with the module's id."""
+
+    def note(module: nn.Module, _: Any, output: Any) -> None:
+        results.extend((id(module), tensor) for tensor in tensors_in(output) if tensor.requires_grad)
+
+    removals = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for removal in removals:
+            removal.remove()
+
+
+def tensors_in(output: Any) -> Iterator[torch.Tensor]:
+    """The tensors in nested tuples, lists and dicts."""
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, (tuple, list, dict)):
+        for one in output.values() if isinstance(output, dict) else output:
+            yield from tensors_in(one)
 
 
 def require_accounted(usage: Usage, layers: Sequence[Rebuilt], source: str) -> None:

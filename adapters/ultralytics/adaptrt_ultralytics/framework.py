@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt import Classification, Detections, Mask, ModelSpec, Poses, RotatedDetections, Segments
-from adaptrt.vision.images import read_image
+from adaptrt.vision.images import bgr_pixels, frameworks_read
 from adaptrt_ultralytics.heads import is_end_to_end
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) 
     ends = is_end_to_end(model.network.model[-1])
     predictor = _predictor(spec)(overrides={**_overrides(spec), **({"nms": False} if ends else {})})
     predictor.setup_model(model=model.network, verbose=False)
-    # Ultralytics reads gray and color from a file; other bands it takes as an array
-    source: Any = str(image) if spec.image_channels in (1, 3) else read_image(image, spec.image_channels)
+    channels = spec.image_channels
+    source: Any = str(image) if frameworks_read(image, channels) else bgr_pixels(image, channels)
     return converted(next(iter(predictor(source=source, stream=True))), spec)
 
 

@@ -60,6 +60,8 @@ UNUSED: Mapping[str, Mapping[str, str]] = {
     "MSDeformAttn": {"im2col_step": "a parameter of the compiled kernel"},
     "RTDETRDecoder": {
         "denoising_class_embed": _TRAINING,
+        "label_noise_ratio": _TRAINING,
+        "box_noise_scale": _TRAINING,
         "enc_score_head": "ranks the queries, which has no gradient",
         "dec_score_head": "only its last layer is used in inference",
         "hidden_dim": _SIZE,

@@ -57,6 +57,17 @@ def read_image(source: Any, channels: int | None = 3) -> ImageArray:
     )
 
 
+def frameworks_read(image: Path, channels: int) -> bool:
+    """Whether frameworks read the file themselves: gray and color images. Of others they take the pixels."""
+    return channels in (1, 3) and image.suffix.lower() != ".npy"
+
+
+def bgr_pixels(image: Path, channels: int) -> ImageArray:
+    """The pixels of a file in OpenCV's order: BGR for three channels, others as they are."""
+    pixels = read_image(image, channels)
+    return np.ascontiguousarray(pixels[..., ::-1]) if channels == 3 else pixels
+
+
 def decode_image(data: bytes, channels: int | None = 3, name: str = "image") -> ImageArray:
     """The content of an image file as uint8 [H, W, ``channels``]: the pixels that ``read_image`` reads from the file.
 

@@ -186,6 +186,46 @@ def test_images_of_other_channels(channels: int, mean: str, tmp_path: Path) -> N
     assert scores.shape == (*boxes.shape[:2], 80)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize(("channels", "mean"), [(1, "[100.0]"), (4, "None")])
+def test_a_network_for_other_channels_is_converted(channels: int, mean: str, tmp_path: Path) -> None:
+    """A narrow one, whole: mmdet itself gets the pixels of an ``.npy`` file in link 0."""
+    import adaptrt
+
+    narrow = {
+        "model.backbone.in_channels": str(channels),
+        "model.backbone.base_channels": "8",
+        "model.neck.in_channels": "[8,16,32,64]",
+        "model.neck.out_channels": "16",
+        "model.bbox_head.in_channels": "16",
+        "model.bbox_head.feat_channels": "16",
+        "model.bbox_head.stacked_convs": "1",
+        "model.bbox_head.num_classes": "3",
+        "model.data_preprocessor.mean": mean,
+        "model.data_preprocessor.std": mean,
+        "model.data_preprocessor.bgr_to_rgb": "False",
+    }
+    image = np.random.default_rng(0).integers(0, 256, (48, 80, channels), np.uint8)
+    np.save(tmp_path / "image.npy", image)
+    report = adaptrt.convert(
+        "retinanet_r18_fpn_1x_coco",
+        adapter="mmdet",
+        imgsz=(64, 96),
+        batch=(1, 2, 3),
+        image=tmp_path / "image.npy",
+        exporter="torchscript",
+        verify="quick",
+        html=False,
+        output=tmp_path,
+        options={"cfg": narrow, "conf": 0.0, "max_det": 5},
+    )
+    assert [report.link(number).status for number in (0, 2, 5)] == ["passed"] * 3
+    assert report.spec is not None
+    assert report.spec.image_channels == channels
+    (found,) = adaptrt.load(report.onnx)(tmp_path / "image.npy")
+    assert len(found) == 5
+
+
 def test_ssd_keeps_its_size(tmp_path: Path) -> None:
     """It is not padded, so its size needs no stride."""
     ctx = Conversion(Request("ssd300_coco", "mmdet"), MmdetOptions(), tmp_path)

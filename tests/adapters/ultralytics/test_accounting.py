@@ -228,6 +228,34 @@ def test_a_buffer_that_is_read_and_changes_nothing_is_unaccounted(factor: float)
     assert torch.equal(module.shift, torch.ones(2, 1, 1))
 
 
+class Idle(nn.Module):
+    """Reads everything, and uses half of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.used, self.dropped, self.pool = nn.SiLU(), nn.Sigmoid(), nn.MaxPool2d(3, 1, 1)
+        self.scale, self.slope, self.flag = 0.5, 0.5, True
+
+    def forward(self, x: Any) -> Any:
+        y = self.pool(self.conv(x))
+        self.dropped(y)
+        assert self.slope > 0
+        return self.used(y) * self.scale if self.flag else y
+
+
+def test_what_is_read_but_changes_nothing_is_unaccounted() -> None:
+    torch.manual_seed(0)
+    module = Idle()
+    usage = Usage(module.eval())
+    usage.run(torch.rand(1, 3, 8, 8))
+    state = {name: module.__dict__[name] for name in ("_modules", "scale", "slope", "flag")}
+    recorded = InertObject(InertName("models.common", "Idle"), state=state)
+    assert usage.unaccounted(Rebuilt("", module, recorded)) == ["dropped", "slope"]
+    assert (module.scale, module.slope) == (0.5, 0.5)
+    assert not any(each._forward_hooks for each in module.modules())
+
+
 class SplitAAttn(nn.Module):
     """Area attention with the queries and keys apart from the values, cell by cell as the paper says it."""
 

@@ -6,7 +6,15 @@ import pytest
 from PIL import Image
 
 from adaptrt.errors import ImageError, OutputError
-from adaptrt.vision.images import encode_image, encode_jpeg, find_images, read_image, write_image
+from adaptrt.vision.images import (
+    bgr_pixels,
+    encode_image,
+    encode_jpeg,
+    find_images,
+    frameworks_read,
+    read_image,
+    write_image,
+)  # fmt: skip
 from adaptrt.vision.opencv import cv2
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -144,6 +152,17 @@ def test_bands_of_files_and_arrays(tmp_path: Path, channels: int) -> None:
     assert cv2.imwritemulti(str(tmp_path / "bands.tif"), [pixels[..., band] for band in range(channels)])
     assert np.array_equal(read_image(tmp_path / "bands.tif", channels), pixels)
     assert tmp_path / "bands.npy" in find_images(tmp_path)
+
+
+def test_what_a_framework_gets_of_a_file(tmp_path: Path) -> None:
+    color = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
+    np.save(tmp_path / "color.npy", color)
+    np.save(tmp_path / "four.npy", color[..., [0, 1, 2, 2]])
+    assert np.array_equal(bgr_pixels(tmp_path / "color.npy", 3), color[..., ::-1])
+    assert np.array_equal(bgr_pixels(tmp_path / "four.npy", 4), color[..., [0, 1, 2, 2]])
+    assert [frameworks_read(Path(name), channels) for name, channels in (("a.npy", 3), ("a.tif", 4), ("a.png", 1))] == [
+        False, False, True,
+    ]  # fmt: skip
 
 
 def test_gray_is_read_from_any_image(tmp_path: Path) -> None:

@@ -22,12 +22,15 @@ from torch import Tensor, nn
 
 from adaptrt import CheckpointError, Classification, DependencyError, Detections, ModelSpec, Segments
 from adaptrt.checkpoint import InertObject, read_checkpoint
+from adaptrt.vision.images import bgr_pixels, frameworks_read
 from adaptrt_ultralytics.checkpoints import SUPPORTED, WRAPPERS
 from adaptrt_ultralytics.framework import cropped_mask
 from adaptrt_ultralytics.rebuild_modules import graft, input_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from adaptrt_ultralytics.checkpoints import Checkpoint
 
@@ -208,18 +211,21 @@ def _function(prefix: str, *places: str) -> Any:
 
 
 def _classify(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str) -> Classification:
-    import cv2
-
     transforms = _function(prefix, "utils.augmentations.classify_transforms")(spec.image_size[0])
     with torch.no_grad():
-        scores = network(transforms(cv2.imread(str(image)))[None].float()).softmax(1)[0].numpy()
+        scores = network(transforms(_pixels(image))[None].float()).softmax(1)[0].numpy()
     best = np.argsort(-scores, kind="stable")[: (spec.decoder.params if spec.decoder else {}).get("top_k", 5)]
     return Classification(scores[best], best.astype(np.int64), _names(network))
 
 
-def _detect(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str) -> Detections | Segments:
+def _pixels(image: Path) -> NDArray[np.uint8]:
+    """uint8 [H, W, 3], BGR."""
     import cv2
 
+    return cv2.imread(str(image)) if frameworks_read(image, 3) else bgr_pixels(image, 3)
+
+
+def _detect(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str) -> Detections | Segments:
     _imported(f"{prefix}utils")
     letterbox = _function(prefix, "utils.augmentations.letterbox", "utils.datasets.letterbox")
     suppress = _function(prefix, "utils.general.non_max_suppression")
@@ -231,7 +237,7 @@ def _detect(network: OriginalClassic, image: Path, spec: ModelSpec, prefix: str)
     if spec.task == "segment" and "nm" not in known:
         raise UnusableRepositoryError("its non_max_suppression keeps no mask coefficients; use version 7.0 or later")
     params = spec.decoder.params if spec.decoder else {}
-    pixels = cv2.imread(str(image))
+    pixels = _pixels(image)
     boxed, _, (side, above) = letterbox(pixels, spec.image_size, auto=False)
     batch = np.ascontiguousarray(boxed[..., ::-1].transpose(2, 0, 1)[None], dtype=np.float32) / np.float32(255)
     with torch.no_grad():

@@ -176,6 +176,26 @@ def test_the_framework_is_asked_with_the_same_parameters(
 
 
 @pytest.mark.full
+def test_an_image_that_the_framework_does_not_read(trained: Path, shapes_image: Path, tmp_path: Path) -> None:
+    """Ultralytics gets the pixels of an ``.npy`` file."""
+    import cv2
+
+    np.save(tmp_path / "image.npy", cv2.imread(str(shapes_image))[..., ::-1])
+    report = adaptrt.convert(
+        trained,
+        adapter="yolov5",
+        output=tmp_path,
+        image=tmp_path / "image.npy",
+        batch=1,
+        imgsz=320,
+        verify="quick",
+        html=False,
+    )
+    assert [report.link(number).status for number in (0, 2, 5)] == ["passed"] * 3
+    assert len(report.images[0].predictions["framework"].data["scores"]) > 2
+
+
+@pytest.mark.full
 def test_names_can_be_changed(trained: Path, shapes_image: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         trained,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -199,20 +200,17 @@ FAMILIES = [
     *(f"{family}-{task}" for family in ("yolov8n", "yolo11n", "yolo12n", "yolo26n") for task in ("seg", "pose", "obb", "cls")),
     "yolov9c-seg", "yolov10n", "yolo26n",
 ]  # fmt: skip
-# their random weights amplify rounding: links 1 and 2 see up to some pixels. Weights trained briefly would decide
+# Their random weights amplify rounding: float32 does not determine the result within the limit, nor within 8 times it, beyond
+# which a difference counts as an error however the model amplifies. Weights trained briefly would decide.
 UNDECIDED = {
-    "yolo11n-seg", "yolo11n-obb", "yolo12n-seg", "yolo12n-pose", "yolo12n-obb", "yolo26n-seg", "yolo26n-obb",
+    "yolo11n-seg", "yolo11n-pose", "yolo11n-obb", "yolo12n-seg", "yolo12n-pose", "yolo12n-obb", "yolo26n-seg", "yolo26n-obb",
     "yolov9c-seg", "yolov10n", "yolo26n",
 }  # fmt: skip
-
-
-def _family(name: str) -> Any:
-    amplified = pytest.mark.xfail(strict=False, reason="random weights amplify rounding errors")
-    return pytest.param(name, marks=amplified if name in UNDECIDED else ())
+AMPLIFIED = re.compile(r"Rounding errors of the model itself reach (\S+) times the limit")
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("name", map(_family, FAMILIES))
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_passes(name: str, crowded: list[Path], tmp_path: Path) -> None:
     """Links 1 and 2 at dynamic batch, with random weights that see."""
     import cv2
@@ -225,9 +223,21 @@ def test_every_family_passes(name: str, crowded: list[Path], tmp_path: Path) -> 
     yolo: Any = YOLO(f"{name}.yaml")
     calibrate(yolo.model, images)
     yolo.save(tmp_path / "ours.pt")
-    report = adaptrt.convert(
-        tmp_path / "ours.pt", adapter="yolo", output=tmp_path, imgsz=size, batch=(1, 2, 3), verify="quick", html=False
-    )
+    try:
+        report = adaptrt.convert(
+            tmp_path / "ours.pt",
+            adapter="yolo",
+            output=tmp_path,
+            imgsz=size,
+            batch=(1, 2, 3),
+            verify="quick",
+            html=False,
+        )
+    except (adaptrt.PatchError, adaptrt.VerificationError) as error:
+        amplified = AMPLIFIED.search(str(error.hint)) if name in UNDECIDED else None
+        if amplified is None or float(amplified[1]) <= 2:  # up to twice the limit, 4 times as much still passes
+            raise
+        pytest.xfail(f"random weights: {error.message} {amplified[0]}")
     assert [report.link(number).status for number in (1, 2)] == ["passed", "passed"]
     assert not SHAPE_ARITHMETIC & set(report.operators["final"])
 

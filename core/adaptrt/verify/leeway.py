@@ -50,7 +50,7 @@ def row_of(array: NDArray[Any], position: int, size: int) -> NDArray[Any]:
 
 
 def deviations(reference: Arrays, other: Arrays) -> dict[str, NDArray[np.float64]]:
-    """Absolute differences of floats, infinite where only one side is a number. Outputs of other shapes are left out: their
+    """Absolute differences of floats, infinite where only one side is a number. Outputs of other shapes are omitted: their
     values decide their shape, so they say nothing about this one."""
     found = {}
     for name, expected in reference.items():

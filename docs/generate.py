@@ -32,6 +32,7 @@ sys.path.append(str(ROOT))
 
 import adversarial  # noqa: E402
 import catalog  # noqa: E402
+import known_issues  # noqa: E402
 import measurements  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
 from benchmarks.swin import tables as swin_tables  # noqa: E402
@@ -343,6 +344,7 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "tasks.md": tasks_page,
     REFERENCE + "errors.md": errors_page,
     REFERENCE + "hooks.md": hooks_page,
+    REFERENCE + "known-issues.md": lambda: head("Known issues", known_issues.SOURCE) + known_issues.table(),
     REFERENCE + "measurements.md": measurements.measurements_page,
     REFERENCE + "plugins-toml.md": settings_page,
     REFERENCE + "report.md": report_page,

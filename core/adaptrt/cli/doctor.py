@@ -6,22 +6,26 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import Command, general_options
+from adaptrt.cli.framework import Command, complete_files, general_options
 from adaptrt.cli.output import echo
 
 
 @click.command("doctor", cls=Command)
 @general_options
+@click.argument("model", metavar="[FILE.onnx]", required=False, shell_complete=complete_files)
 @click.pass_context
-def doctor(ctx: click.Context, /, verbose: int, quiet: bool, as_json: bool) -> None:
+def doctor(ctx: click.Context, /, model: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
     """Check this installation: versions, what is missing for each purpose, and the command that installs it.
 
-    The exit code is 0 unless an installed component is broken.
+    With an ONNX file, also name TensorRT's known issues with its operators: those of the installed version, or of every
+    version if none is installed. The exit code is 0 unless an installed component is broken.
     """
     from adaptrt.cli.health import examine
     from adaptrt.errors import DependencyError
 
     health = examine()
+    if model is not None:
+        health["known issues"] = _issues_of(model)
     if as_json:
         from adaptrt.cli.output import echo_json
 
@@ -32,6 +36,42 @@ def doctor(ctx: click.Context, /, verbose: int, quiet: bool, as_json: bool) -> N
         if quiet and not as_json:
             echo("\n".join(health["broken"]), err=True)
         ctx.exit(DependencyError.exit_code)
+
+
+def _issues_of(model: str) -> list[dict[str, Any]]:
+    """The known issues that a file matches, for TensorRT and TensorRT-RTX."""
+    from pathlib import Path
+
+    from adaptrt.errors import DependencyError
+    from adaptrt.store.model_files import require_model_file
+
+    require_model_file(Path(model))
+    try:
+        from adaptrt.graph.known_issues import Platform, matching_issues
+        from adaptrt.graph.model_file import read_model
+    except ImportError as error:
+        raise DependencyError(
+            f"Reading a graph requires a package that is not installed: {error}.",
+            hint="Install it: pip install 'adaptrt[export]'",
+        ) from error
+    from adaptrt.backends.tensorrt.availability import issue_platform
+    from adaptrt.backends.tensorrt.generations import generation_of, installed_version
+
+    graph = read_model(Path(model))
+    version = installed_version()
+    platforms = [
+        Platform(**issue_platform(generation_of(version))) if version else Platform(),
+        Platform(**issue_platform(generation_of("rtx"))),
+    ]
+    return [
+        {
+            "name": issue.name, "nodes": nodes, "symptom": issue.symptom, "product": issue.product,
+            "versions": issue.tensorrt, "fixed": issue.fixed, "precision": list(issue.precision),
+            "capability": list(issue.capability), "advice": issue.advice, "source": issue.source, "text": issue.text,
+        }
+        for platform in platforms
+        for issue, nodes in matching_issues(graph, platform)
+    ]  # fmt: skip
 
 
 def _show(health: dict[str, Any], *, verbose: bool) -> None:
@@ -57,3 +97,13 @@ def _show(health: dict[str, Any], *, verbose: bool) -> None:
         echo(f"{click.style('Broken: ', fg='red', bold=True)}{problem}", styled=True)
     for note in health["notes"]:
         echo(f"{click.style('Note: ', fg='yellow')}{note}", styled=True)
+    for issue in health.get("known issues", []):
+        where = ", ".join(filter(None, [*issue["precision"], *(f"sm {one}" for one in issue["capability"])]))
+        echo()
+        echo(f"{click.style('Known issue ' + issue['name'], fg='yellow')}: {issue['nodes'][0]}", styled=True)
+        echo(f"  {issue['text']}{f' ({where})' if where else ''}")
+        echo(f"  {issue['advice']}")
+        echo(f"  {issue['source']}")
+    if health.get("known issues") == []:
+        echo()
+        echo("No known issue matches the operators of this file.")

@@ -11,6 +11,7 @@ from adaptrt.backends.choice import Chosen, expressions, target_for, target_of
 from adaptrt.errors import PluginError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, BuiltArtifact
+from adaptrt.pipeline.issues import name_known_issues
 from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.quantizing import judged
 from adaptrt.pipeline.verification.verify import verify
@@ -32,6 +33,7 @@ class Builds:
     def build(self, reduced: Artifact, float32: Artifact, spec: ModelSpec) -> list[BuiltArtifact]:
         """Build with each backend and check link 4; returns the files that run here."""
         chosen = [one for one in self.job.chosen if one.builds]
+        name_known_issues(self.job, chosen, reduced.path)
         self.job.onnx.release()
         reasons, run = [], []
         for one in chosen:

@@ -176,6 +176,16 @@ class NamesMachine(Protocol):
 
 
 @runtime_checkable
+class KnowsIssues(Protocol):
+    """A backend that the list of known issues is about."""
+
+    def issue_platform(self, target: Target, device: int = 0) -> dict[str, str]:
+        """``product`` (``tensorrt`` or ``rtx``), the installed ``version`` and the GPU's compute ``capability``; empty
+        values are not known."""
+        ...
+
+
+@runtime_checkable
 class ReadsSpec(Protocol):
     """A backend that reads the spec of a file without opening it to run."""
 

@@ -145,3 +145,36 @@ def test_tensorrt_rtx_where_it_has_no_wheels(adaptrt: Any, monkeypatch: pytest.M
     monkeypatch.setattr(health, "can_build", lambda product: False)
     monkeypatch.setattr(health, "_requirements", lambda extra: [])
     assert purpose(adaptrt("doctor", "--json"), "RTX")["missing"] == ["TensorRT-RTX requires Linux on x86-64"]
+
+
+def write_nms(path: Path) -> Path:
+    """A graph of one NonMaxSuppression."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    given = [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 8, 4])]
+    given += [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 2, 8])]
+    made = [helper.make_tensor_value_info("chosen", TensorProto.INT64, ["n", 3])]
+    node = helper.make_node("NonMaxSuppression", ["boxes", "scores"], ["chosen"], name="nms")
+    model = helper.make_model(helper.make_graph([node], "nms", given, made))
+    onnx.save(model, path)
+    return path
+
+
+def test_a_file_is_checked_for_known_issues(adaptrt: Any, tmp_path: Path) -> None:
+    path = write_nms(tmp_path / "nms.onnx")
+    result = adaptrt("doctor", path)
+    assert result.code == 0, result.err
+    assert "Known issue nms-slow: nms" in result.out
+    assert "TensorRT >=10.0, not known to be fixed" in result.out
+    assert "https://github.com/NVIDIA/TensorRT/issues/4248" in result.out
+    (found,) = adaptrt("doctor", path, "--json").json["known issues"]
+    assert (found["name"], found["nodes"], found["fixed"]) == ("nms-slow", ["nms"], "not known to be fixed")
+
+
+def test_a_file_without_known_issues(adaptrt: Any, tmp_path: Path) -> None:
+    from small_convnet import write_convnet
+
+    result = adaptrt("doctor", write_convnet(tmp_path / "net.onnx"))
+    assert "No known issue matches the operators of this file." in result.out
+    assert adaptrt("doctor", tmp_path / "missing.onnx").code != 0

@@ -38,6 +38,18 @@ def no_gpu_reason(device: int = 0) -> str | None:
     return None
 
 
+def issue_platform(target: Generation, device: int = 0) -> dict[str, str]:
+    """The product, its installed version and the compute capability, as known issues name them."""
+    from adaptrt.backends.tensorrt.generations import installed_version
+
+    machine = machine_of(target, device)
+    return {
+        "product": target.product.name,
+        "version": installed_version(target.product) or "",
+        "capability": machine.get("capability", ""),
+    }
+
+
 def machine_of(target: Generation, device: int = 0) -> dict[str, str]:
     """What an engine and its verification depend on: the GPU, its compute capability, the driver."""
     if not can_build(target.product):

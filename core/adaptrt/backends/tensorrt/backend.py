@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, machine_of
+from adaptrt.backends.tensorrt.availability import engine_unavailable_reason, issue_platform, machine_of
 from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.backends.tensorrt.generations import (
     TENSORRT,
@@ -58,6 +58,9 @@ class TensorRT:
 
     def machine(self, target: Target, options: BuildOptions) -> Mapping[str, str]:
         return machine_of(generation_of(target.name), options.device)
+
+    def issue_platform(self, target: Target, device: int = 0) -> dict[str, str]:
+        return issue_platform(generation_of(target.name), device)
 
     def check_shapes(self, spec: ModelSpec, inputs: Mapping[str, tuple[int, ...]]) -> None:
         fit_profiles(spec, inputs)

@@ -247,7 +247,7 @@ class TuneJob:
 
     def measure(self, spec: ModelSpec, name: str, kept: frozenset[str]) -> float:
         """The loss of a configuration on every image: ``kept`` blocks float32 in fp16, or fp16 in int8."""
-        quantizes = name == "int8"
+        quantizes = precision_named(name).form == "qdq"
         float32 = self.float32 if quantizes else kept
         layers, half = self.names_of(float32, kept if quantizes else None)
         precision: Precision = precision_named(name)
@@ -292,12 +292,12 @@ class TuneJob:
         products = set(self.product_names())
         keep32, keep16, also = [], [], []
         for block in self.blocks:
-            found = self.precision_of(block, self.float32, self.not_int8 if quantizes else None)
-            if found == "fp32":
+            found = precision_named(self.precision_of(block, self.float32, self.not_int8 if quantizes else None))
+            if not found.reduced:
                 keep32.append(pattern_of((*block.layers, *block.nodes), self.all_names, block.name))
-            elif quantizes and found == "int8" and set(block.layers) <= products:
+            elif found.form == "qdq" and set(block.layers) <= products:
                 also.append(pattern_of(block.layers, self.all_names))
-            elif quantizes and found == "fp16" and set(block.layers) & trained - products:
+            elif quantizes and found.form == "cast" and set(block.layers) & trained - products:
                 keep16.append(pattern_of(block.layers, trained, block.name))
         final = self.points[-1] if not holds else self.chosen()
         return Recipe(
@@ -333,7 +333,7 @@ class TuneJob:
         chosen, found = self.chosen(), []
         for point in self.points:
             if point is chosen or not point.kept:
-                quantizes = point.precision == "int8"
+                quantizes = precision_named(point.precision).form == "qdq"
                 float32 = self.float32 if quantizes else frozenset(point.kept)
                 layers, _ = self.names_of(float32, frozenset(point.kept) if quantizes else None)
                 keep = recipe.keep_fp32 if quantizes or point is chosen else self.request.keep_fp32
@@ -342,7 +342,11 @@ class TuneJob:
 
     def warn_if_slower(self) -> None:
         """Name a recipe that is not faster than fp16."""
-        half = [point.milliseconds for point in self.points if point.milliseconds and point.precision == "fp16"]
+        half = [
+            point.milliseconds
+            for point in self.points
+            if point.milliseconds and precision_named(point.precision).form == "cast"
+        ]
         mine = self.chosen().milliseconds
         if self.job.precision.form == "qdq" and half and mine is not None and mine >= min(half):
             self.job.warn(

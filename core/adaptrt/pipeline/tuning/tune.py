@@ -231,7 +231,7 @@ class TuneJob:
         fp16 = [
             Candidate(block.name, self.errors[block.name]["fp16"], block.operations)
             for block in self.blocks
-            if "fp16" in self.errors[block.name]
+            if block.nodes
         ]
         self.float32, holds = search(fp16, lambda kept: self.measure(spec, "fp16", kept), self.request.max_loss)
         if self.job.precision.form != "qdq" or not holds:

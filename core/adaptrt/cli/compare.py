@@ -25,6 +25,7 @@ WHAT, SOURCE, RESULTS = "What to compare", "The source model, for eager", "Resul
 
 EXAMPLES = (
     ("adaptrt compare best.onnx best.fp16.onnx", "every tensor inside, on one sample"),
+    ("adaptrt compare best.onnx best.fp16.onnx --html layers.html", "a page with a plot over depth"),
     ("adaptrt compare best.onnx best.engine --image street.jpg", "the first tensor that differs, by bisection"),
     (
         "adaptrt compare eager best.onnx --adapter yolov5 --source best.pt",
@@ -51,6 +52,7 @@ EXAMPLES = (
 @option("--plugins", "plugins_file", metavar="FILE", section=SOURCE, help="A plugins.toml; its modules are loaded.")
 @input_flags
 @opening_flags
+@option("--html", metavar="FILE", section=RESULTS, help="Write a page with a plot over depth and every tensor.")
 @option("--save-inputs", metavar="FILE", section=RESULTS, help="Write the inputs as JSON for polygraphy run --load-inputs.")  # fmt: skip
 @option("--save-results", metavar="FILE", section=RESULTS, help="Write the compared tensors as JSON for polygraphy run --load-outputs.")  # fmt: skip
 @general_options
@@ -72,10 +74,17 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
     request = request_from_flags(flags, f"adaptrt compare {shlex.join(arguments(ctx))}")
     with redirect_stdout_to_stderr(verbose):
         found = run(request)
+    page = None
+    if flags["html"]:
+        from adaptrt.rendering.layers_page import write_page
+
+        page = write_page(found, Path(flags["html"]))
     if as_json:
         echo_json_text(found.to_json())
     elif not quiet:
         echo("\n".join(comparison_lines(found, every=bool(verbose))))
+        if page is not None:
+            echo(f"Written: {page}")
     if not found.outputs_agree:
         ctx.exit(VerificationError.exit_code)
 

@@ -21,7 +21,7 @@ INPUTS, OPENING = "Inputs", "Opening files"
 
 
 def input_flags(command: F) -> F:
-    """``--image``, ``--inputs``, ``--samples``, ``--seed``, ``--imgsz``, ``--batch`` and ``--shape``."""
+    """``--image``, ``--inputs``, ``--samples``, ``--seed`` and ``--shape``."""
     for add in (
         option("--shape", metavar="INPUT=SHAPE", multiple=True, section=INPUTS, help="images=1x3x640x640, for files without a spec, or another size."),
         option("--seed", type=int, default=0, metavar="N", section=INPUTS, help="Seed of the samples.  [default: 0]"),

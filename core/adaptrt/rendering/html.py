@@ -46,6 +46,11 @@ def render_html(report: Report) -> str:
     )
 
 
+def render_template(name: str, **values: object) -> str:
+    """A template of this package with these values; text in them is escaped."""
+    return _environment().get_template(name).render(**values)
+
+
 def write_html(report: Report, path: Path) -> Path:
     """Write the page; it appears under its name only when it is complete."""
     return write_whole(path, render_html(report))

@@ -64,6 +64,20 @@ def test_the_first_difference_is_shown_with_its_line(adaptrt: Any, net: Path) ->
     assert adaptrt("compare", net, other, "-q").out == ""
 
 
+def test_the_page_shows_every_tensor_over_depth(adaptrt: Any, net: Path) -> None:
+    other = weaken(net, "body.weight", "<b>other.onnx")
+    result = adaptrt("compare", net, other, "--html", "layers.html")
+    assert result.code == 9
+    assert "Written: layers.html" in result.out
+    page = Path("layers.html").read_text()
+    assert page.count("<circle") == page.count("<tr class") == 8
+    assert page.count('class="bad') == 6 + 6  # dots and rows
+    assert "<b>other" not in page
+    assert "&lt;b&gt;other.onnx" in page
+    assert "http://" not in page
+    assert "<script" not in page
+
+
 def test_a_built_file_is_built_again_to_see_inside(adaptrt: Any, net: Path, copying: Copying) -> None:
     """The other ONNX file is what the built file was made from, so the difference lies before the build."""
     other = weaken(net, "mixer.weight", "other.onnx")

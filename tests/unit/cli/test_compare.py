@@ -96,7 +96,10 @@ def test_how_a_file_was_built_is_taken_from_its_record(
     adaptrt: Any, net: Path, copying: Copying, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origin = BuildOrigin(
-        onnx="net.onnx", precision="tf32", options=BuildOptions(optimization_level=1), keep_fp32=("x",)
+        onnx="net.onnx",
+        precision="tf32",
+        options=BuildOptions(optimization_level=1, plugin_libs=("evil.so",)),
+        keep_fp32=("x",),
     )
     monkeypatch.setattr(Copying, "origin_of", lambda self, path: origin, raising=False)
     Path("engine.copy.bin").write_bytes(net.read_bytes())
@@ -106,6 +109,7 @@ def test_how_a_file_was_built_is_taken_from_its_record(
     assert (pair["builds"], pair["precision"], len(pair["rows"])) == (1, "tf32", 8)
     (request,) = copying.requests
     assert (request.precision.name, request.options.optimization_level, request.keep_fp32) == ("tf32", 1, ("x",))
+    assert request.options.plugin_libs == ()  # code, which only --plugin-lib names
 
 
 def test_without_the_onnx_file_it_has_to_be_named(adaptrt: Any, net: Path, copying: Copying) -> None:

@@ -239,11 +239,12 @@ class BuiltSubject(GraphSubject):
                 precision=self.precision,
                 target=target_for(self._backend, default_target()),
                 keep_fp32=self._origin.keep_fp32,
-                options=self._origin.options,
+                # a record is data: libraries, which are code, are those that the caller names
+                options=replace(self._origin.options, plugin_libs=tuple(map(str, self._options.plugin_libs))),
                 cache=False,
             )
         )
-        return self._backend.open(next(iter(built.files.values())), self._options)
+        return self._backend.open(next(iter(built.files.values())), replace(self._options, allow_host_code=True))
 
     def close(self) -> None:
         for runner in (self._file, self._probe[1] if self._probe else None):

@@ -180,6 +180,20 @@ def test_the_command_of_a_manifest_is_quoted_anew(recorded: str, shown: str) -> 
     assert rebuild_line(manifest(rebuild=recorded)) == shown
 
 
+def test_what_an_engine_was_built_from(plan: Path) -> None:
+    from adaptrt.specs.backends import KnowsOrigin, backend_of
+
+    backend = backend_of(plan)
+    assert isinstance(backend, KnowsOrigin)
+    assert backend.origin_of(plan) is None
+    made = manifest(options=BuildOptions(optimization_level=2), keep_fp32=("/head/",))
+    manifest_path(plan).write_text(made.to_json())
+    found = backend.origin_of(plan)
+    assert found is not None
+    assert (found.onnx, found.precision, found.keep_fp32) == ("best.onnx", "fp16", ("/head/",))
+    assert found.options.optimization_level == 2
+
+
 def test_a_plugin_library_that_lies_elsewhere_now(plan: Path, tmp_path: Path) -> None:
     made = manifest(plugin_libs=[LibraryRecord("/built/there/my.so", hashlib.sha256(b"1").hexdigest())])
     other, moved = tmp_path / "other.so", tmp_path / "my.so"

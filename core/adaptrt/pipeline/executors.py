@@ -1,16 +1,21 @@
-"""Core's own executor: one image after another, in this process."""
+"""Core's own executor: one image after another, in this process; the next is read while one runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from adaptrt.errors import ImageError
 from adaptrt.specs.executors import ExecutorOptions, ImageResult
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.load import Model
+    from adaptrt.pipeline.streaming import FrameResult
 
 
 class LocalExecutor:
-    """Opens the model once and calls it for each image."""
+    """Opens the model once and runs each image alone, so that results do not depend on the others."""
 
     name = "local"
     summary = "one image after another, in this process"
@@ -18,7 +23,7 @@ class LocalExecutor:
 
     def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
         from adaptrt.pipeline.load import load
-        from adaptrt.vision.images import for_display, read_image
+        from adaptrt.sources.images import ImageSource
 
         with load(
             model,
@@ -32,24 +37,27 @@ class LocalExecutor:
         ) as opened:
             for warning in opened.warnings:
                 options.warn(warning)
-            for path in sources:
-                try:
-                    pixels = read_image(path, opened.channels)
-                except ImageError as error:
-                    yield ImageResult(path=path, error=error)
-                    continue
-                (found,), timing = opened.timed([pixels], **options.params)
-                for warning in opened.last_warnings:
-                    options.warn(f"{path.name}: {warning}")
-                size = (pixels.shape[0], pixels.shape[1])
-                yield ImageResult(
-                    path=path,
-                    task=opened.spec.task,
-                    size=size,
-                    prediction=found,
-                    timing=timing,
-                    pixels=for_display(pixels),
-                )
+            images = ImageSource(sources, opened.channels)
+            with closing(opened.predict(images, batch=1, **options.params)) as results:
+                for result in results:
+                    yield self._result(result, opened, options)
+
+    def _result(self, result: FrameResult, opened: Model, options: ExecutorOptions) -> ImageResult:
+        from adaptrt.vision.images import for_display
+
+        path, pixels = Path(result.frame.source), result.frame.pixels
+        if pixels is None:
+            return ImageResult(path=path, error=result.frame.error)
+        for warning in result.warnings:
+            options.warn(f"{path.name}: {warning}")
+        return ImageResult(
+            path=path,
+            task=opened.spec.task,
+            size=(pixels.shape[0], pixels.shape[1]),
+            prediction=result.prediction,
+            timing=result.timing,
+            pixels=for_display(pixels),
+        )
 
 
 LOCAL = LocalExecutor()

@@ -34,6 +34,7 @@ import adversarial  # noqa: E402
 import catalog  # noqa: E402
 import known_issues  # noqa: E402
 import measurements  # noqa: E402
+import mmdet_families  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
 from benchmarks.swin import tables as swin_tables  # noqa: E402
 
@@ -346,6 +347,7 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "hooks.md": hooks_page,
     REFERENCE + "known-issues.md": lambda: head("Known issues", known_issues.SOURCE) + known_issues.table(),
     REFERENCE + "measurements.md": measurements.measurements_page,
+    REFERENCE + "mmdet-families.md": mmdet_families.families_page,
     REFERENCE + "plugins-toml.md": settings_page,
     REFERENCE + "report.md": report_page,
     "docs/explanation/detr-patches.md": detr_tables.page,

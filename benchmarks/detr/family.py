@@ -54,6 +54,8 @@ SIZES = {
     "yolov3_d53_8xb8-ms-608-273e_coco": (608, 608),
     "ssd300_coco": (300, 300),
 }
+# mmdet keeps the best 1000 of each level before the objectness counts; random weights have more
+OVERRIDES = {"yolov3_d53_8xb8-ms-608-273e_coco": {"model.test_cfg.nms_pre": "1000000"}}
 LOWEST = 0.05
 CLASS_LAYERS = (
     "cls",
@@ -87,6 +89,8 @@ def lively(config: str, folder: Path) -> tuple[Path, Path]:
     settings = load_config(config, {})
     if settings.model.data_preprocessor.get("mean"):  # YOLOX takes pixels as they are
         batch = (batch - batch.mean()) / batch.std()
+        if settings.model.data_preprocessor.std[0] == 1:  # SSD only subtracts the mean
+            batch *= 58
     detector: Any = build_detector(settings, None)
     norms = [module for module in detector.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
     generator = torch.Generator().manual_seed(1)
@@ -124,6 +128,11 @@ def lively(config: str, folder: Path) -> tuple[Path, Path]:
                 module.bias.view(3, -1)[:, 4:] += 3.0
             if "rtm_reg" in parts:  # distances that are not exponentials would start near zero
                 module.bias += 1.5
+        if type(detector.bbox_head).__name__ == "SSDHead":  # without normalization, its scores would all be 0 or 1
+            maps = detector.bbox_head(detector.extract_feat(batch))[0]
+            for layers, level in zip(detector.bbox_head.cls_convs, maps, strict=True):
+                for parameter in layers[-1].parameters():
+                    parameter *= 3 / level.std()
     torch.save({"state_dict": detector.state_dict()}, folder / "weights.pth")
     return folder / "weights.pth", folder / "image.png"
 
@@ -136,7 +145,7 @@ def threshold(adapter: str, config: str, weights: Path, image: Path) -> float:
     from adaptrt_mmdet.framework import predict
     from adaptrt_mmdet.sources import Source
 
-    checkpoint, settings = open_checkpoint(weights), load_config(config, {})
+    checkpoint, settings = open_checkpoint(weights), load_config(config, OVERRIDES.get(config, {}))
     source = Source(settings, checkpoint, build_detector(settings, checkpoint))
     scores = sorted(
         predict(source, [image], SIZES.get(config, SIZE), stretch=adapter == "detr")[0].scores.tolist(), reverse=True
@@ -166,7 +175,11 @@ def measure(name: str, exporter: str) -> dict[str, Any]:
                 exporter=exporter,  # type: ignore[arg-type]
                 image=image,
                 # mmdet's YOLOX keeps everything that passes its NMS
-                options={"conf": str(conf), **({"max_det": "3000"} if name.startswith("YOLOX") else {})},
+                options={
+                    "conf": str(conf),
+                    **({"max_det": "3000"} if name.startswith("YOLOX") else {}),
+                    **{f"cfg.{key}": value for key, value in OVERRIDES.get(config, {}).items()},
+                },
                 html=False,
             )
         except adaptrt.AdaptrtError as error:

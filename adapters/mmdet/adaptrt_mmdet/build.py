@@ -7,7 +7,7 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from adaptrt import ModelError, did_you_mean
 from adaptrt.checkpoint import fill_model
@@ -40,6 +40,7 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
     # types without a scope are mmdet's
     with (
         quiet(),
+        without_remote_weights(),
         only_registered(config),
         DefaultScope.overwrite_default_scope("mmdet"),
         torch.random.fork_rng(devices=[]),
@@ -47,6 +48,8 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
         torch.manual_seed(0)
         try:
             detector: Any = MODELS.build(described)
+        except ModelError:
+            raise
         except Exception as error:  # constructors of mmdet may raise anything
             raise ModelError(
                 f"mmdet cannot build {kind}: {type(error).__name__}: {error}",
@@ -84,6 +87,26 @@ def _class_hint(detector: Any, wrong: Sequence[str], given: Mapping[str, Any]) -
     rows, own = given[wrong[0]].shape[0], detector.state_dict()[wrong[0]].shape[0]
     classes = rows - (own - known) if own - known in (0, 1) else rows * known // own
     return f"Its number of classes differs: --set cfg.model.bbox_head.num_classes={classes}"
+
+
+@contextlib.contextmanager
+def without_remote_weights() -> Iterator[None]:
+    """Raise a ``ModelError`` where a constructor would download weights, as those of distilled detectors do for a teacher."""
+    from mmengine.runner.checkpoint import CheckpointLoader
+
+    def refuse(filename: str, *_: Any, **__: Any) -> NoReturn:
+        raise ModelError(
+            f"The config loads weights from {filename} when the network is built; nothing is downloaded.",
+            hint="Download the file, and name it in the config: --set cfg.model.teacher_ckpt=FILE, or =None.",
+        )
+
+    schemes = CheckpointLoader._schemes  # there is no public way to list or replace them
+    originals = dict(schemes)
+    schemes.update({prefix: refuse for prefix in originals if prefix})
+    try:
+        yield
+    finally:
+        schemes.update(originals)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import torch
 
 from adaptrt import ModelError
 
-OWN = ("GFLHead", "LDHead", "YOLOXHead", "YOLOV3Head")
+OWN = ("GFLHead", "LDHead", "YOLOXHead", "YOLOV3Head", "PAAHead")
 """Supported heads that override mmdet's generic decoding."""
 CODERS = ("DeltaXYWHBBoxCoder", "DistancePointBBoxCoder", "TBLRBBoxCoder")
 _GENERIC = ("predict", "predict_by_feat", "_predict_by_feat_single", "_bbox_post_process")
@@ -26,6 +26,11 @@ def head_problem(head: Any) -> str | None:
     name = type(head).__name__
     if not isinstance(head, BaseDenseHead):
         return "it is not a dense head"
+    if name == "PAAHead" and head.with_score_voting:
+        return (
+            "its score voting averages boxes after NMS, and is not part of the graph; --set cfg.model.bbox_head.score_voting=False "
+            "turns it off"
+        )
     if name in OWN:
         return None
     changed = [method for method in _GENERIC if getattr(type(head), method) is not getattr(BaseDenseHead, method)]
@@ -79,6 +84,8 @@ def boxes_and_scores(
     scores = logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[..., :-1]
     if len(maps) > 2:
         scores = scores * joined(maps[2], 1, static=static).sigmoid()
+    if name == "PAAHead":
+        scores = scores.sqrt()
     if name in ("GFLHead", "LDHead"):
         bins = int(head.reg_max) + 1
         raw = joined(maps[1], 4 * bins, static=static)

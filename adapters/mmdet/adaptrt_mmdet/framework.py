@@ -35,6 +35,7 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
     """
     assert spec.image is not None
     source, params = open_source(ctx), spec.decoder.params if spec.decoder else {}
+    note_completed_head(ctx, source.detector)
     dense = spec.decoder is not None and spec.decoder.name in ("dense", "box_scores")
     if dense:
         set_thresholds(source.detector.bbox_head, params)
@@ -60,6 +61,28 @@ def note_replaced_ops(ctx: Conversion) -> None:
     note = f"mmcv's compiled ops ({', '.join(ops)}) are not installed; torchvision's functions were used instead."
     if ops and note not in ctx.notes:
         ctx.notes.append(note)
+
+
+def complete_head(detector: Any) -> bool:
+    """Make mmdet's own decoding run for a head without ``loss_cls``, which mmdet 3.3 reads of every head; whether it had to.
+
+    ``SSDHead`` has no such module; ``None`` selects the default activation.
+    """
+    head = getattr(detector, "bbox_head", None)
+    if head is None or hasattr(head, "loss_cls"):
+        return False
+    head.loss_cls = None
+    return True
+
+
+def note_completed_head(ctx: Conversion, detector: Any) -> None:
+    """The report says that mmdet's own decoding does not run as it is."""
+    if complete_head(detector):
+        name = type(detector.bbox_head).__name__
+        ctx.notes.append(
+            f"mmdet 3.3 cannot decode {name}: BaseDenseHead reads loss_cls, which {name} does not have. For the comparison "
+            "with mmdet's own inference, loss_cls was set to None, which selects the default activation."
+        )
 
 
 def set_thresholds(head: Any, params: Mapping[str, Any]) -> None:
@@ -89,6 +112,7 @@ def predict(
     from mmengine.registry import DefaultScope
 
     detector: Any = source.detector
+    complete_head(detector)
     names = class_names(source.config, source.checkpoint, class_count(detector))
     found: list[Detections] = []
     with quiet(), only_registered(source.config), DefaultScope.overwrite_default_scope("mmdet"):

@@ -27,7 +27,7 @@ def load_model(ctx: Conversion) -> DenseDetector | TwoStageDetector:
 
     source, options = open_source(ctx), ctx.options
     if is_two_stage(source.detector):
-        return wrap_two_stage(source, options).eval()
+        return wrap_two_stage(source, options, ctx.request.nms).eval()
     for name in ("nms_rounds", "nms_candidates"):
         if getattr(options, name) is not None:
             raise UsageError(

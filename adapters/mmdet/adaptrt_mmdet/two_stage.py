@@ -22,7 +22,7 @@ class TwoStageDetector(nn.Module):
     """Images float32 [B, 3, H, W] to detections, the best first; rows beyond ``num_dets`` are zeros.
 
     ``num_dets`` int32 [B, 1]; ``det_boxes`` [B, M, 4], x1 y1 x2 y2 in pixels; ``det_scores`` [B, M]; ``det_classes`` int32
-    [B, M]; ``nms_converged`` int32 [B, 1], 0 if an NMS needs more than ``rounds``; with masks ``det_masks`` [B, M, h, w],
+    [B, M]; if ``converged``, ``nms_converged`` int32 [B, 1], 0 if an NMS needs more than ``rounds``; with masks ``det_masks`` [B, M, h, w],
     the probability that a part of the box is the object. Of an RPN alone, the detections are its proposals.
 
     ``candidates``: how many pairs of proposal and class enter the last NMS, the best. ``padded``: zeros at the bottom and
@@ -30,12 +30,18 @@ class TwoStageDetector(nn.Module):
     """
 
     def __init__(
-        self, source: Source, *, rounds: int = ROUNDS, candidates: int = CANDIDATES, padded: bool = False
+        self,
+        source: Source,
+        *,
+        rounds: int = ROUNDS,
+        candidates: int = CANDIDATES,
+        padded: bool = False,
+        converged: bool = True,
     ) -> None:
         super().__init__()
         self.detector: Any = source.detector
         self.source = source
-        self.rounds, self.candidates, self.padded = rounds, candidates, padded
+        self.rounds, self.candidates, self.padded, self.converged = rounds, candidates, padded, converged
 
     @property
     def rpn(self) -> Any:
@@ -67,12 +73,16 @@ class TwoStageDetector(nn.Module):
         proposals, objectness, converged = self.proposals(features, limits)
         if self.roi_head is None:
             labels = torch.zeros_like(objectness)
-            return *_padded(proposals, objectness, labels), converged.to(torch.int32)
+            return *_padded(proposals, objectness, labels), *self.final(converged)
         boxes, scores, labels, settled = self.detections(features, proposals, (objectness > 0).to(images.dtype), limits)
-        outputs = (*_padded(boxes, scores, labels), (converged * settled).to(torch.int32))
+        outputs = (*_padded(boxes, scores, labels), *self.final(converged * settled))
         if not self.mask_stages:
             return outputs
         return *outputs, self.masks(features, outputs[1], labels, (scores > 0).to(images.dtype))
+
+    def final(self, converged: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The output ``nms_converged``, if it is wanted."""
+        return (converged.to(torch.int32),) if self.converged else ()
 
     def proposals(self, features: Any, limits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Boxes [B, P, 4], their scores [B, P], 0 where there are fewer, and whether NMS is final, float32 [B, 1]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from adaptrt import (
@@ -11,6 +12,7 @@ from adaptrt import (
     InputSpec,
     ModelError,
     ModelSpec,
+    NmsRequest,
     OutputGroup,
     OutputSpec,
     UsageError,
@@ -26,7 +28,7 @@ from adaptrt_mmdet.sources import Source
 from adaptrt_mmdet.two_stage import CANDIDATES, ROUNDS, TwoStageDetector
 
 PARTS = {
-    "RoI head": ("StandardRoIHead", "CascadeRoIHead"),
+    "RoI head": ("StandardRoIHead", "CascadeRoIHead", "DynamicRoIHead", "PISARoIHead"),
     "box head": ("BBoxHead", "ConvFCBBoxHead", "Shared2FCBBoxHead", "Shared4Conv1FCBBoxHead"),
     "mask head": ("FCNMaskHead",),
     "RoI extractor": ("SingleRoIExtractor",),
@@ -43,18 +45,27 @@ def is_two_stage(detector: Any) -> bool:
     return getattr(detector, "roi_head", None) is not None or type(detector).__name__ == "RPN"
 
 
-def wrap_two_stage(source: Source, options: OneAndTwoStageOptions) -> TwoStageDetector:
-    """Wrap the detector; unsupported parts raise an error that names them."""
+def wrap_two_stage(source: Source, options: OneAndTwoStageOptions, nms: NmsRequest | None = None) -> TwoStageDetector:
+    """Wrap the detector; unsupported parts raise an error that names them.
+
+    ``nms``: that of ``--nms``, whose rounds, candidates and schema hold for the NMS that the network has anyway; options win.
+    """
     if options.raw:
         raise UsageError(
             "raw=true is not supported for a two-stage detector: its second stage needs decoded boxes.",
             hint="Omit it: the outputs are detections.",
         )
     detector = source.detector
+    if getattr(detector, "roi_head", None) is not None and getattr(detector, "rpn_head", None) is None:
+        raise ModelError(
+            f"{type(detector).__name__} is not supported: it has no RPN, and reads its proposals from a file.",
+            hint="Supported are detectors that compute their proposals, such as Faster R-CNN.",
+        )
     model = TwoStageDetector(
         source,
-        rounds=options.nms_rounds or ROUNDS,
-        candidates=options.nms_candidates or CANDIDATES,
+        rounds=options.nms_rounds or (nms.rounds if nms else ROUNDS),
+        candidates=options.nms_candidates or (nms.candidates if nms else CANDIDATES),
+        converged=nms is None or nms.schema == "converged",
         padded=_recognizable_padding(source),
     )
     for part, module in _parts(model):
@@ -81,19 +92,23 @@ def _recognizable_padding(source: Source) -> bool:
     return images.keep_ratio and images.pad is None and any(value != round(value) for value in images.mean)
 
 
-def _parts(model: TwoStageDetector) -> list[tuple[str, Any]]:
+def _parts(model: TwoStageDetector) -> Iterator[tuple[str, Any]]:
+    """Outer parts first: what is in an unsupported part may be missing."""
     rpn = model.rpn
-    found = [("RPN", rpn), ("prior generator", rpn.prior_generator), ("box coder", rpn.bbox_coder)]
+    yield "RPN", rpn
+    yield "prior generator", rpn.prior_generator
+    yield "box coder", rpn.bbox_coder
     if model.roi_head is None:
-        return found
-    found.append(("RoI head", model.roi_head))
+        return
+    yield "RoI head", model.roi_head
     for kind, stages in (("box head", model.stages), ("mask head", model.mask_stages)):
         for extractor, head in stages:
-            found += [("RoI extractor", extractor), (kind, head)]
-            found += [("RoI layer", layer) for layer in getattr(extractor, "roi_layers", ())]
+            yield "RoI extractor", extractor
+            yield kind, head
+            for layer in getattr(extractor, "roi_layers", ()):
+                yield "RoI layer", layer
             if kind == "box head":
-                found.append(("box coder", head.bbox_coder))
-    return found
+                yield "box coder", head.bbox_coder
 
 
 def two_stage_spec(ctx: Conversion, model: TwoStageDetector) -> ModelSpec:
@@ -110,8 +125,9 @@ def two_stage_spec(ctx: Conversion, model: TwoStageDetector) -> ModelSpec:
         OutputSpec("det_boxes", groups=(OutputGroup("boxes", "pixels"),)),
         OutputSpec("det_scores", groups=(OutputGroup("scores", "scores"),)),
         OutputSpec("det_classes", dtype="int32"),
-        OutputSpec("nms_converged", dtype="int32"),
     ]
+    if model.converged:
+        outputs.append(OutputSpec("nms_converged", dtype="int32"))
     if model.mask_stages:
         outputs.append(OutputSpec("det_masks", groups=(OutputGroup("masks", "scores"),)))
         params["mask_threshold"] = float(test.mask_thr_binary)
@@ -130,9 +146,15 @@ def two_stage_spec(ctx: Conversion, model: TwoStageDetector) -> ModelSpec:
             "A two-stage detector requires a fixed height and width: the number of its proposals depends on them.",
             hint="Make only the batch dynamic (--imgsz HxW), and run a conversion for each size.",
         )
+    final = (
+        "nms_converged is 0 for images that need more rounds."
+        if model.converged
+        else f"exact for chains of up to {model.rounds + 1} boxes in which each box overlaps the next; without nms_converged, "
+        "the outputs do not show whether an image has a longer chain."
+    )
     ctx.notes.append(
         f"NMS in the graph: Cluster-NMS in {model.rounds} rounds, for proposals and for the {model.candidates} "
-        "highest-scoring detections; nms_converged is 0 for images that need more rounds."
+        f"highest-scoring detections; {final}"
     )
     return spec
 

@@ -24,7 +24,7 @@ from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, 
 from adaptrt.pipeline.verification.samples import trace_shapes
 from adaptrt.pipeline.verification.verify import Verification, compare_samples, verify
 from adaptrt.report import Report
-from adaptrt.request import Request
+from adaptrt.request import NmsRequest, Request
 from adaptrt.specs import ModelSpec, task_named
 from adaptrt.specs.backends import KeepsManifest
 from adaptrt.specs.precisions import FP32
@@ -55,6 +55,7 @@ class ConversionJob:
     job: Job
 
     narrowed: bool = False  # whether a float64 model is exported as float32
+    nms: NmsRequest | None = None  # what is appended to the graph
 
     def run(self) -> None:
         self.job.begin()
@@ -95,7 +96,7 @@ class ConversionJob:
 
             write_model(graph, float32.path, spec)
             self.job.onnx.release()
-            if self.job.ctx.reduced_graph or self.job.precision.form == "qdq" or self.job.request.nms is not None:
+            if self.job.ctx.reduced_graph or self.job.precision.form == "qdq" or self.nms is not None:
                 self.job.onnx.hold(float32.path, graph)
             if self.job.writes_onnx:
                 self.job.add_file("onnx", float32.path, ".onnx")
@@ -104,7 +105,7 @@ class ConversionJob:
         self.verify_onnx(float32, spec)
         reduced = ReducedPrecision(self.job).write(float32, spec)
         raw, runs = spec, True
-        if self.job.request.nms is not None:
+        if self.nms is not None:
             from adaptrt.pipeline.graph_nms import GraphNms
 
             float32, reduced, spec = GraphNms(self.job, raw).append(float32, reduced)
@@ -183,9 +184,10 @@ class ConversionJob:
         spec = name_inputs(spec, self.job.request.input_names)
         spec = with_decoder_options(spec, decoder_options, self.job.hooks, self.job.request)
         if self.job.request.nms is not None:
-            from adaptrt.pipeline.graph_nms import require_nms
+            from adaptrt.pipeline.graph_nms import appended_nms, require_nms
 
             require_nms(self.job.request, spec)
+            self.nms = appended_nms(self.job.request, spec)
         return spec
 
     def compare_with_framework(self, reference: EagerRunner, spec: ModelSpec) -> None:
@@ -332,7 +334,7 @@ class ConversionJob:
 
     def verify_selection(self, float32: Artifact, spec: ModelSpec) -> bool:
         """Part of link 2: ONNX Runtime on the file that ends in NMS. Returns whether it can run it."""
-        nms = self.job.request.nms
+        nms = self.nms
         if self.job.request.verify == "none" or nms is None or nms.kind == "efficient":
             return False
         with self.job.timed("link 2 with NMS", verifying=True) as stage:
@@ -350,7 +352,7 @@ class ConversionJob:
 
         ``raw`` is the spec of the reference, whose outputs are other ones if the converted model ends in NMS.
         """
-        nms = self.job.request.nms
+        nms = self.nms
         if self.job.request.verify == "none":
             return self.job.not_run(5, "--verify none")
         if nms is not None and nms.multi_label:

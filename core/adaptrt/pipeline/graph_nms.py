@@ -24,6 +24,7 @@ from adaptrt.specs import DecoderSpec, ModelSpec, OutputGroup, OutputSpec
 from adaptrt.specs.backends import all_targets
 from adaptrt.specs.decoders import decoder_of
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.efficient_nms import schema_of
 from adaptrt.vision.decoders.params import DetectionParams, class_filter
 from adaptrt.vision.decoders.select import select
 from adaptrt.vision.nms import largest_float32_up_to
@@ -44,6 +45,13 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
     """Reject ``--nms`` for an unsupported model or target, before anything is exported."""
     nms = request.nms
     if nms is None:
+        return
+    if ends_in_nms(spec):
+        if nms.kind != "cluster":
+            raise UsageError(
+                f"--nms {nms.kind}: the network itself ends in Cluster-NMS.",
+                hint="Use --nms, whose rounds and candidates hold for it, or omit it.",
+            )
         return
     decode, params = _decoding(spec)
     name = spec.decoder.name if spec.decoder else "raw"
@@ -70,6 +78,16 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
                 f"--nms onnx: {target.title} has no kernel for NonMaxSuppression.",
                 hint="Use --nms, which uses only supported operators.",
             )
+
+
+def ends_in_nms(spec: ModelSpec) -> bool:
+    """Whether the network itself returns detections in the schema of EfficientNMS, as two-stage detectors do."""
+    return schema_of([output.name for output in spec.outputs]) is not None
+
+
+def appended_nms(request: Request, spec: ModelSpec) -> NmsRequest | None:
+    """The NMS that a conversion appends to the graph; ``None`` without ``--nms``, and if the network ends in NMS."""
+    return None if ends_in_nms(spec) else request.nms
 
 
 @dataclass

@@ -13,6 +13,17 @@ from adaptrt.specs import ImageTransform
 
 DEPLOY, PIPELINE = "deploy.json", "pipeline.json"
 _LARGEST_FILE = 1 << 20
+_OTHER_TASKS = {
+    "Classifier": "a classifier",
+    "RotatedDetector": "a detector of rotated boxes",
+    "Segmentor": "semantic segmentation",
+    "PoseDetector": "pose estimation",
+    "Restorer": "super resolution",
+    "TextDetector": "text detection",
+    "TextRecognizer": "text recognition",
+    "VideoRecognizer": "video recognition",
+}
+"""The class names of MMDeploy's SDK for other tasks."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +40,12 @@ def read_deployed(model: Path) -> Deployed | None:
     document = _read(model.with_name(PIPELINE))
     if document is None:
         return None
-    models = (_read(model.with_name(DEPLOY)) or {}).get("models")
+    described = _read(model.with_name(DEPLOY)) or {}
+    models = described.get("models")
     nets = [one.get("net") for one in models if isinstance(one, dict)] if isinstance(models, list) else []
     if nets and model.name not in nets:
         return None
+    _require_detector(model.name, described.get("task"))
     pipeline = document.get("pipeline")
     tasks = pipeline.get("tasks") if isinstance(pipeline, dict) else None
     tasks = [task for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
@@ -43,6 +56,15 @@ def read_deployed(model: Path) -> Deployed | None:
     threshold = params.get("mask_thr_binary") if isinstance(params, dict) else None
     image, size = _transform(steps)
     return Deployed(image, size, float(threshold) if isinstance(threshold, float) and 0 <= threshold <= 1 else None)
+
+
+def _require_detector(file: str, task: Any) -> None:
+    """``task``: MMDeploy's class for the model, in ``deploy.json``; other tasks have other outputs and postprocessing."""
+    if task in _OTHER_TASKS:
+        raise ModelError(
+            f"{file} is {_OTHER_TASKS[task]} of MMDeploy ({task}), which is not supported.",
+            hint="Of MMDeploy's files, detectors and instance segmentation are read. Convert the network itself: adaptrt convert",
+        )
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -103,6 +103,17 @@ def test_nothing_is_downloaded() -> None:
     assert model["pretrained"], "the config itself stays as it is"
 
 
+def test_a_teacher_is_not_downloaded() -> None:
+    """Distilled detectors load its weights in their constructor."""
+    import torch
+    from mmengine.runner import load_checkpoint
+
+    from adaptrt_mmdet.build import quiet, without_remote_weights
+
+    with quiet(), without_remote_weights(), pytest.raises(ModelError, match="loads weights from https://a.org/t.pth"):
+        load_checkpoint(torch.nn.Identity(), "https://a.org/t.pth")
+
+
 @pytest.mark.parametrize("weights", [pytest.param(None, marks=pytest.mark.full), FIXTURE])
 def test_random_weights_are_told(weights: Path | None, tmp_path: Path) -> None:
     """A config alone is a network that has learned nothing; its numbers agree all the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from adaptrt.vision.decoders.decode import decode
 from adaptrt.vision.transforms import transform_batch
 from adaptrt_mmdet.configs import find_config
 from adaptrt_mmdet.dense_family import dense_patches, dense_spec, wrap_dense
-from adaptrt_mmdet.framework import set_thresholds
+from adaptrt_mmdet.framework import complete_head, note_completed_head, set_thresholds
 from adaptrt_mmdet.options import MmdetOptions
 from adaptrt_mmdet.sources import Source, open_source
 
@@ -39,6 +40,7 @@ DECODED = {
     "fsaf_r50_fpn_1x_coco": SMALL,
     "autoassign_r50-caffe_fpn_1x_coco": SMALL,
     "freeanchor_r50_fpn_1x_coco": SMALL,
+    "paa_r50_fpn_1x_coco": {**SMALL, "model.bbox_head.score_voting": "False"},
 }
 """Their boxes and scores are decoded in the graph; the raw outputs of ``CONFIGS`` in numpy."""
 EVERYDAY = {"retinanet_r18_fpn_1x_coco", "rtmdet_tiny_8xb32-300e_coco"}
@@ -74,8 +76,7 @@ def random_maps(model: Any, size: tuple[int, int]) -> list[list[torch.Tensor]]:
 def mmdet_results(head: Any, maps: list[list[torch.Tensor]], params: dict[str, Any], size: tuple[int, int]) -> Any:
     """Decoding of all candidates: mmdet's limit for each level ranks before it multiplies with the factors."""
     set_thresholds(head, params)
-    if not hasattr(head, "loss_cls"):  # SSD's own predict fails in mmdet 3.3, which reads this of every head
-        head.loss_cls = None
+    complete_head(SimpleNamespace(bbox_head=head))
     head.test_cfg["nms_pre"] = 10**9
     head.test_cfg["conf_thr"] = -1
     metas = [{"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)}] * 2
@@ -142,7 +143,7 @@ def test_a_fixed_size_is_counted_before_the_export(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("detr_r50_8xb2-150e_coco", "belongs to the DETR family"),
-        ("paa_r50_fpn_1x_coco", "PAAHead is not supported: it overrides the decoding of boxes"),
+        ("paa_r50_fpn_1x_coco", "PAAHead is not supported: its score voting averages boxes after NMS"),
         ("solo_r50_fpn_1x_coco", "SOLO is not supported"),
     ],
 )
@@ -230,3 +231,14 @@ def test_ssd_keeps_its_size(tmp_path: Path) -> None:
     """It is not padded, so its size needs no stride."""
     ctx = Conversion(Request("ssd300_coco", "mmdet"), MmdetOptions(), tmp_path)
     assert dense_spec(ctx, wrap_dense(open_source(ctx))).image_size == (300, 300)
+
+
+def test_a_head_that_mmdet_cannot_decode_is_completed_and_the_report_says_so(tmp_path: Path) -> None:
+    """SSDHead has no loss_cls; mmdet 3.3 reads it of every head."""
+    ctx = Conversion(Request("ssd300_coco", "mmdet"), MmdetOptions(), tmp_path)
+    detector = SimpleNamespace(bbox_head=torch.nn.Identity())
+    note_completed_head(ctx, detector)
+    note_completed_head(ctx, detector)
+    assert [note for note in ctx.notes if "cannot decode Identity" in note] == ctx.notes
+    assert len(ctx.notes) == 1
+    assert detector.bbox_head.loss_cls is None

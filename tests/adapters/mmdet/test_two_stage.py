@@ -100,6 +100,7 @@ def test_the_trained_mask_rcnn_finds_what_mmdet_finds(tmp_path: Path) -> None:
         ("cascade-rcnn_r50_fpn_1x_coco", SMALL),
         ("cascade-mask-rcnn_r50_fpn_1x_coco", SMALL),
         ("rpn_r50_fpn_1x_coco", SMALL),
+        ("dynamic-rcnn_r50_fpn_1x_coco", SMALL),
         (
             "faster-rcnn_r50-caffe_c4-1x_coco",
             {"model.test_cfg.rpn.nms_pre": "100", "model.test_cfg.rpn.max_per_img": "20"},
@@ -159,6 +160,19 @@ SCALES = {"rpn_cls": 0.3, "fc_cls": 0.3, "rpn_reg": 0.02, "fc_reg": 0.02}
 def test_other_parts_are_refused_by_name(changes: dict[str, str], words: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=words):
         opened(str(CONFIG), tmp_path, cfg=changes)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("fast-rcnn_r50_fpn_1x_coco", "FastRCNN is not supported: it has no RPN"),
+        ("ga-faster-rcnn_r50_fpn_1x_coco", r"GARPNHead \(RPN\) is not supported"),
+    ],
+)
+def test_detectors_with_other_proposals_are_refused_by_name(config: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=words):
+        opened(config, tmp_path)
 
 
 def test_a_dynamic_size_and_raw_outputs_are_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ onnx = pytest.importorskip("onnx", reason="makes the files")
 pytest.importorskip("onnxruntime", reason="runs them")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from adaptrt.errors import ModelError  # noqa: E402
 from adaptrt.onnxfile.reader import read_onnx  # noqa: E402
 from adaptrt.pipeline.adopt import recognize  # noqa: E402
 from adaptrt.specs.runners import TensorInfo  # noqa: E402
@@ -145,7 +146,11 @@ STEPS = [
 
 
 def deployed(
-    folder: Path, values: dict[str, np.ndarray], steps: list[dict[str, Any]], net: str = "end2end.onnx"
+    folder: Path,
+    values: dict[str, np.ndarray],
+    steps: list[dict[str, Any]],
+    net: str = "end2end.onnx",
+    task: str = "Detector",
 ) -> Path:
     """What MMDeploy leaves in its work folder."""
     folder.mkdir(exist_ok=True)
@@ -155,7 +160,7 @@ def deployed(
         {"type": "Task", "module": "mmdet", "name": "postprocess", "params": {"mask_thr_binary": 0.4}},
     ]
     (folder / "pipeline.json").write_text(json.dumps({"pipeline": {"input": ["img"], "tasks": tasks}}))
-    (folder / "deploy.json").write_text(json.dumps({"version": "1.3.1", "task": "Detector", "models": [{"net": net}]}))
+    (folder / "deploy.json").write_text(json.dumps({"version": "1.3.1", "task": task, "models": [{"net": net}]}))
     return write(folder / "end2end.onnx", values)
 
 
@@ -218,6 +223,22 @@ def test_what_mmdeploy_leaves_open(adaptrt: Callable[..., Any], tmp_path: Path, 
     (tmp_path / "later" / "pipeline.json").write_text("{")
     assert "not valid JSON" in adaptrt("predict", later, photo).err
     assert found(adaptrt("predict", alone, photo, "--json", "--decoder", "mmdeploy"))[0][1] == CAT[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "words"),
+    [
+        ("RotatedDetector", {"dets": np.zeros((1, 3, 6), np.float32), "labels": LABELS}, "is a detector of rotated boxes of MMDeploy"),
+        ("Classifier", {"output": np.zeros((1, 2), np.float32)}, "is a classifier of MMDeploy"),
+    ],
+)  # fmt: skip
+def test_other_tasks_of_mmdeploy_are_refused_by_name(
+    task: str, values: dict[str, np.ndarray], words: str, tmp_path: Path
+) -> None:
+    from adaptrt.pipeline.mmdeploy import read_deployed
+
+    with pytest.raises(ModelError, match=words):
+        read_deployed(deployed(tmp_path, values, STEPS, task=task))
 
 
 @pytest.mark.parametrize(

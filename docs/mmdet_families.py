@@ -1,0 +1,55 @@
+"""The page on the families of mmdet: a row for each folder of configurations in its wheel."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from benchmarks.common.results import markdown, read
+from benchmarks.detectors.families import verdict
+
+MEANING = {
+    "converted": "the graph equals the network in ONNX Runtime (link 2), with random weights at a small size",
+    "same parts": "accepted; every class of layer occurs in a converted network",
+    "accepted": "accepted; the listed layers occur in no converted network",
+    "fails": "accepted, but the conversion fails",
+    "refused": "rejected before the export; the reason is the error message",
+    "error": "the adapter fails where it should reject",
+    "no model": "the folder defines no network",
+}
+
+
+def families_page() -> str:
+    """Every folder with its configuration, adapter and verdict."""
+    kept = read("mmdet_families")
+    rows, counts = [], Counter[str]()
+    for name, one in sorted(kept["folders"].items()):
+        word, reason = verdict(name, kept)
+        counts[word] += 1
+        detector = f"{one.get('detector', '')}{', ' + one['kind'] if 'kind' in one else ''}"
+        adapter = f"`{one['adapter']}`" if "adapter" in one else ""
+        rows.append([f"`{name}`", one.get("config", ""), detector, adapter, word, _cell(reason)])
+    place = kept["machine"]
+    versions = ", ".join(f"{package} {place[package]}" for package in ("mmdet", "torch", "torchvision", "onnxruntime"))
+    lines = [
+        "<!-- Written by `make docs` out of benchmarks/results/mmdet_families.json: run benchmarks/detectors/families.py. -->",
+        "# The families of MMDetection",
+        "",
+        f"One configuration of each of the {len(rows)} folders in mmdet's wheel, built on the meta device and given to the adapters `detr` and",
+        f"`mmdet`; up to five are tried until one is accepted. Classified by `python -m benchmarks.detectors.families`, {place['date']}, with",
+        f"{versions}. `--convert` converts accepted ones, those with the most new layers first; both can be stopped and resumed.",
+        "",
+        *markdown(
+            ["verdict", "folders", "meaning"],
+            [[word, counts[word], meaning] for word, meaning in MEANING.items() if counts[word]],
+        ),
+        "",
+        "A configuration of a family that is rejected may need a package that is not installed; such reasons hold for this installation.",
+        "",
+        *markdown(["folder", "configuration", "detector", "adapter", "verdict", "details"], rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    text = " ".join(text.replace("|", "/").split())
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,70 @@
+"""Whole conversions: SSD with mmdet's own predict, and --nms of two-stage detectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from draw_shapes import draw_detection_image
+from train_mask_rcnn import CONFIG, FIXTURE, HELD_OUT_SEED, LOOK
+
+import adaptrt
+from adaptrt import Conversion, NmsRequest, Request, UsageError
+
+for module in ("onnx", "onnxruntime"):
+    pytest.importorskip(module, reason=f"a conversion needs {module}")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("schema", ["converged", "efficient"])
+def test_nms_of_two_stages_is_the_networks_own(schema: str, tmp_path: Path) -> None:
+    """``--nms`` sets its rounds and its schema; every detection of the trained fixture is mmdet's."""
+    import cv2
+
+    from adaptrt.tasks.segment.agreement import mean_mask_iou
+    from adaptrt_mmdet.framework import predict
+    from adaptrt_mmdet.options import OneAndTwoStageOptions
+    from adaptrt_mmdet.sources import open_source
+
+    paths = []
+    for index in range(4):
+        paths.append(tmp_path / f"{index}.png")
+        cv2.imwrite(str(paths[-1]), draw_detection_image(HELD_OUT_SEED, index, LOOK).image)
+    report = adaptrt.convert(
+        FIXTURE,
+        adapter="mmdet",
+        output=tmp_path / "out.onnx",
+        image=paths[0],
+        nms=NmsRequest(rounds=30, schema=schema),  # type: ignore[arg-type]
+        verify="quick",
+        html=False,
+    )
+    assert [report.link(number).status for number in (0, 2, 5)] == ["passed"] * 3
+    assert any("in 30 rounds" in note for note in report.notes)
+    assert report.spec is not None
+    names = [output.name for output in report.spec.outputs]
+    assert ("nms_converged" in names) == (schema == "converged")
+    source = open_source(Conversion(Request(str(FIXTURE), "mmdet"), OneAndTwoStageOptions(), tmp_path))
+    theirs = [found.at(found.scores > 0.25) for found in predict(source, paths)]
+    with adaptrt.load(tmp_path / "out.onnx") as model:
+        ours: Any = model(paths, conf=0.25)
+    assert min(map(len, theirs)) >= 2
+    assert [len(found) for found in ours] == [len(found) for found in theirs]
+    assert mean_mask_iou(0.99).compute(theirs, ours) >= 0.99
+
+
+def test_another_nms_of_two_stages_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--nms onnx: the network itself ends in Cluster-NMS"):
+        adaptrt.convert(CONFIG, adapter="mmdet", output=tmp_path / "o.onnx", nms="onnx", html=False)
+
+
+@pytest.mark.full
+def test_ssd_at_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 x 300: mmdet's predict (link 0), the graph alone and in batches (link 2), link 5."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
+    from benchmarks.detr.family import measure
+
+    result = measure("SSD300", "torchscript")
+    assert result["passed"], result
+    assert result["boxes"] >= 5

@@ -45,6 +45,7 @@ def test_the_wrong_one_is_not_verified(case: Case, tmp_path: Path, monkeypatch: 
     assert re.search(case.missing, "\n".join(verdict.missing)), verdict
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("case", SIBLINGS)
 def test_its_sibling_is_verified(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

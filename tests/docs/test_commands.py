@@ -45,7 +45,6 @@ PAGES = [
     *sorted((ROOT / "adapters").glob("*/README.md")),
     *sorted((ROOT / "extensions").glob("*/README.md")),
 ]
-EVERYDAY_PAGES = (ROOT / "README.md",)
 ALL = [block for page in PAGES for block in blocks_of(page)]
 
 
@@ -57,10 +56,11 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "images"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, id=str(page.relative_to(ROOT)), marks=() if page in EVERYDAY_PAGES else pytest.mark.full)
+        pytest.param(page, id=str(page.relative_to(ROOT)))
         for page in PAGES
         if EXAMPLES not in page.parents and any(block.page == page and block.runs for block in ALL)
     ],

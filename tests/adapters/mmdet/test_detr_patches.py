@@ -124,7 +124,7 @@ def test_the_positions_are_mmdets_own(tmp_path: Path) -> None:
         ("ConditionalDETR", "none"),
         pytest.param("ConditionalDETR", "mask", marks=pytest.mark.full),
         pytest.param("DABDETR", "none", marks=pytest.mark.full),
-        ("DABDETR", "mask"),
+        pytest.param("DABDETR", "mask", marks=pytest.mark.full),
     ],
 )
 def test_the_family_is_patched_to_the_same_result(tmp_path: Path, kind: str, padding: str) -> None:

@@ -6,10 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from adaptrt.request import Exporter
 from adaptrt.testing import AdapterContract
 
 
-class TestSwin(AdapterContract):
+class TorchScriptEveryday:
+    """The everyday suite exports by torchscript; by dynamo, tests/unit/testing exports a smaller network."""
+
+    @pytest.fixture(params=["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
+    def exporter(self, request: pytest.FixtureRequest) -> Exporter:
+        name: Exporter = request.param
+        return name
+
+
+class TestSwin(TorchScriptEveryday, AdapterContract):
     adapter = "swin"
 
     @pytest.fixture
@@ -17,7 +27,7 @@ class TestSwin(AdapterContract):
         return micro_file
 
 
-class TestAnyModel(AdapterContract):
+class TestAnyModel(TorchScriptEveryday, AdapterContract):
     adapter = "timm"
     source = "test_resnet"
     imgsz = "32"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 CANARY = "PWNED"  # every payload names it: the file it leaves, or the word in a call that the audit hook sees
@@ -32,6 +32,18 @@ class Case:
     seconds: float = 30.0
     megabytes: int = 1024
     everyday: bool = True
+
+
+def in_turn(cases: Sequence[Case], forms: int) -> Iterator[Case]:
+    """Each run of ``forms`` cases is one hostile file in other forms: the everyday suite meets one form of each, in turn."""
+    for index, case in enumerate(cases):
+        yield replace(case, everyday=index % forms == index // forms % forms)
+
+
+def thinned(cases: Sequence[Case], step: int = 3) -> Iterator[Case]:
+    """Cases that take the same way through the code: the everyday suite meets every ``step``-th."""
+    for index, case in enumerate(cases):
+        yield replace(case, everyday=index % step == 0)
 
 
 def convert(adapter: str, file: str, *words: str) -> tuple[str, ...]:

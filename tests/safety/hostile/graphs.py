@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hostile.case import ANY, GRAPH, MODEL, USAGE, Case
+from hostile.case import ANY, GRAPH, MODEL, USAGE, Case, in_turn
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31mred\r\u202e"
 MARKUP = "[bold red]x[/]<script>alert(1)</script>[link=https://x.invalid]y[/link]"
@@ -234,31 +234,34 @@ GRAPHS = {
     "data-escapes": external(ESCAPES), "data-fifo": external("."),
 }  # fmt: skip
 CASES = [
-    *(Case(f"spec-{key}-predict", make, PREDICT, ANY, needs=NEEDS) for key, make in SPECS.items()),
-    *(Case(f"spec-{key}-inspect", make, INSPECT, ANY, needs=NEEDS) for key, make in SPECS.items()),
+    *in_turn([
+        Case(f"spec-{key}-{command[0]}", make, command, ANY, needs=NEEDS)
+        for key, make in SPECS.items()
+        for command in (PREDICT, INSPECT)
+    ], 2),
     *(Case(f"spec-{key}-build", SPECS[key], ("build", "evil.onnx"), ANY, needs=NEEDS) for key in ("no-inputs", "no-axes", "stride-zero", "huge-axes")),
     *(Case(f"spec-{key}-evaluate", SPECS[key], ("evaluate", "evil.onnx", "--data", "set"), ANY, needs=NEEDS) for key in ("no-inputs", "no-axes", "stride-zero", "two-axes")),
     *(Case(f"spec-{key}-lint", SPECS[key], LINT, ANY, needs=NEEDS) for key in ("no-inputs", "no-axes", "stride-zero")),
-    *(
+    *in_turn([
         Case(f"graph-{key}-{command[0]}", spoiled(change), command, ANY, needs=NEEDS)
         for key, change in GRAPHS.items()
         for command in (LINT, INSPECT, PREDICT)
-    ),
+    ], 3),
     Case("graph-cycle-is-named", spoiled(cycle), LINT, (GRAPH,), says="cycle", needs=NEEDS),
     Case("data-through-a-symlink", symlinked_data, PREDICT, ANY, needs=NEEDS),
-    *(
+    *in_turn([
         Case(f"names-{kind}-{key}", hostile_names(text), command, ANY, needs=NEEDS)
-        for kind, text in (("escapes", ESCAPES), ("markup", MARKUP))
         for key, command in SHOWING.items()
-    ),
+        for kind, text in (("escapes", ESCAPES), ("markup", MARKUP))
+    ], 2),
     Case("markup-is-shown-as-it-is", hostile_names(MARKUP), PREDICT, (0,), says="[bold red]x[/]", needs=NEEDS),
     Case("file-names", hostile_file_name, ("predict", "evil.onnx", "images"), (0, MODEL), needs=NEEDS),
     Case("png-bomb", png_bomb, ("predict", "evil.onnx", "bomb.png"), (MODEL,), says="pixels", needs=NEEDS, megabytes=300),
-    *(
+    *in_turn([
         Case(f"not-utf8-{text.decode()}-{command[0]}", mutated(text), command, ANY, needs=NEEDS)
         for text in MUTATIONS
         for command in (LINT, INSPECT, PREDICT)
-    ),
+    ], 3),
     Case("truncated", lambda folder: (folder / "evil.onnx").write_bytes(b"\x08\x08\x12\x07"), LINT, (GRAPH,), needs=NEEDS),
     Case("output-name-too-long", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "image.png", "-o", "x" * 300 + ".png"), (USAGE,), needs=NEEDS),
     Case("output-very-deep", lambda folder: model(folder, SPEC), ("predict", "evil.onnx", "image.png", "-o", "d/" * 3000), (USAGE,), needs=NEEDS),

@@ -199,7 +199,7 @@ def test_questions_that_have_one_answer_are_none(tmp_path: Path) -> None:
     assert findings(Asks(), tmp_path, N, "dynamo") == []
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
 def test_attention_of_torch_is_exported_and_its_own_checks_are_no_hazards(tmp_path: Path, exporter: str) -> None:
     layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
     assert findings(layer, tmp_path, N, exporter) == []

@@ -62,6 +62,7 @@ def test_the_dynamo_exporter_gives_a_clean_graph_too(trained: Path, tmp_path: Pa
     assert sum(report.operators["final"].values()) <= 261
 
 
+@pytest.mark.full
 def test_height_and_width_can_be_dynamic(trained: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         trained, adapter="yolov5", output=tmp_path, shape="images=1..2@1x3x192..384@256x192..448@320", verify="full"

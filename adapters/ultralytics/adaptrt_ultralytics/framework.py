@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,29 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from adaptrt import Conversion
     from adaptrt_ultralytics.new_family import DecodedOutput
+
+
+def scales_each_axis() -> bool:
+    """Whether this Ultralytics scales boxes back by the factor of each axis, as the letterbox rounded it."""
+    import ultralytics
+
+    return tuple(int(part) for part in re.findall(r"\d+", ultralytics.__version__)[:3]) >= (8, 4, 174)
+
+
+def warn_of_scaling(ctx: Conversion, image: Path) -> None:
+    """Warn if Ultralytics' own boxes are inexact on this image."""
+    import ultralytics
+
+    from adaptrt.vision.images import read_image
+
+    height, width = read_image(image, None).shape[:2]
+    if height != width and not scales_each_axis():
+        ctx.warn(
+            f"ultralytics {ultralytics.__version__} scales boxes back with one factor for both axes: they are up to a pixel off "
+            f"on {image.name}, which is not square, and link 0 may fail. Use ultralytics 8.4.174 or later, or a square image."
+        )
 
 
 def ultralytics_predictions(model: DecodedOutput, image: Path, spec: ModelSpec) -> Any:

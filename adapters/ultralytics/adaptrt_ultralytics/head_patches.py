@@ -17,8 +17,8 @@ from adaptrt import FunctionPatch, ModelSpec, Patch, SwitchPatch
 from adaptrt_ultralytics.anchors import anchor_points, cell_counts
 from adaptrt_ultralytics.task_patches import task_patches
 
-REQUIRES = "ultralytics>=8.4.124,<9"
-TESTED = "ultralytics>=8.4.124,<=8.4.190"
+REQUIRES = "ultralytics>=8.4.9,<9"
+TESTED = "ultralytics>=8.4.9,<=8.4.190"
 _BLOCK = "ultralytics.nn.modules.block"
 _HEAD = "ultralytics.nn.modules.head"
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from adaptrt import ModelSpec
 
-REQUIRES = "ultralytics>=8.4.124,<9"
-TESTED = "ultralytics>=8.4.124,<=8.4.190"
+REQUIRES = "ultralytics>=8.4.9,<9"
+TESTED = "ultralytics>=8.4.9,<=8.4.190"
 
 
 def rtdetr_patches(model: nn.Module, spec: ModelSpec) -> list[Patch]:

@@ -12,8 +12,8 @@ from ultralytics.nn.modules.head import OBB, OBB26, Detect, Pose, Pose26, Segmen
 from adaptrt import FunctionPatch, Patch
 from adaptrt_ultralytics.anchors import anchor_points, cell_counts
 
-REQUIRES = "ultralytics>=8.4.124,<9"
-TESTED = "ultralytics>=8.4.124,<=8.4.190"
+REQUIRES = "ultralytics>=8.4.9,<9"
+TESTED = "ultralytics>=8.4.9,<=8.4.190"
 _HEAD = "ultralytics.nn.modules.head"
 
 

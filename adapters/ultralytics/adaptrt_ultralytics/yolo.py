@@ -42,7 +42,8 @@ def patches(model: DecodedOutput, spec: ModelSpec) -> Iterable[Patch]:
 
 @hookimpl
 def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Any:
-    from adaptrt_ultralytics.framework import ultralytics_predictions
+    from adaptrt_ultralytics.framework import ultralytics_predictions, warn_of_scaling
     from adaptrt_ultralytics.load import load_new
 
+    warn_of_scaling(ctx, image)
     return ultralytics_predictions(load_new(ctx), image, spec)

@@ -55,12 +55,13 @@ def patches(model: Network, spec: ModelSpec) -> Iterable[Patch]:
 
 @hookimpl
 def framework_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Any:
-    from adaptrt_ultralytics.framework import ultralytics_predictions
+    from adaptrt_ultralytics.framework import ultralytics_predictions, warn_of_scaling
     from adaptrt_ultralytics.load import load_any, repo_of
     from adaptrt_ultralytics.new_family import DecodedOutput
 
     model = load_any(ctx)
     if isinstance(model, DecodedOutput):
+        warn_of_scaling(ctx, image)
         return ultralytics_predictions(model, image, spec)
     from adaptrt_ultralytics.checkpoints import open_checkpoint
     from adaptrt_ultralytics.classic.original import OriginalClassic, original_predictions

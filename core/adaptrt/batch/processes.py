@@ -174,8 +174,10 @@ def _work(connection: Connection, model: Path, options: ExecutorOptions) -> None
 
     try:
         told = replace(options, warn=lambda text: connection.send(("warning", text)))
-        for result in LOCAL.run(model, paths(), told):  # type: ignore[arg-type] # it only iterates
-            connection.send(("result", replace(result, pixels=None)))
+        with LOCAL.open(model, told) as opened:
+            for path in paths():  # one at a time: the other end may wait for this result before it sends another path
+                for result in LOCAL.results(opened, [path], told):
+                    connection.send(("result", replace(result, pixels=None)))
     except (BrokenPipeError, ConnectionResetError):
         return  # the parent is gone
     except AdaptrtError as error:

@@ -99,7 +99,9 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
 def _require_text(args: Sequence[str]) -> None:
     """Reject arguments that are not text; the shell passes any bytes."""
     for arg in args:
-        if "\0" in arg or any("\ud800" <= character <= "\udfff" for character in arg):
+        if "\0" in arg:
+            raise UsageError(f"The argument {arg!r} contains a NUL character.", hint="Retype it.")
+        if any("\ud800" <= character <= "\udfff" for character in arg):
             raise UsageError(f"The argument {arg!r} is not valid UTF-8 text.", hint="Rename the file, or retype it.")
 
 

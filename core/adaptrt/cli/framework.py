@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adaptrt.cli.habits import flag_here, words_here
+from adaptrt.cli.habits import command_here, flag_here, words_here
 from adaptrt.cli.output import echo
 from adaptrt.errors import AdaptrtError, PluginError, did_you_mean
 from adaptrt.specs.commands import COMMANDS
@@ -59,7 +59,7 @@ class Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            here = flag_here(error.option_name)
+            here = flag_here(error.option_name, self._flags())
             if here:
                 raise click.NoSuchOption(error.option_name, f"{error.message} {here}", ctx=ctx) from error
             others = _commands_with(error.option_name, ctx.find_root())
@@ -68,10 +68,13 @@ class Command(click.Command):
                 raise click.NoSuchOption(error.option_name, message, ctx=ctx) from error
             raise
         except click.UsageError as error:
-            here = words_here(ctx.meta[_ARGUMENTS], {name for one in self.params for name in one.opts})
+            here = words_here(ctx.meta[_ARGUMENTS], self._flags())
             if here and "argument" in error.message:
                 raise click.UsageError(f"{error.message} {here}", ctx=ctx) from error
             raise
+
+    def _flags(self) -> set[str]:
+        return {name for parameter in self.params for name in parameter.opts}
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -183,9 +186,8 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not args[0].startswith("-") and self.find(args[0]) is None:
-            raise click.UsageError(
-                f"Unknown command {args[0]!r}. {did_you_mean(args[0], self.list_commands(ctx))}", ctx
-            )
+            here = command_here(args[0], args[1:]) or did_you_mean(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"Unknown command {args[0]!r}. {here}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -1,7 +1,8 @@
-"""Options of other tools, and their equivalents in adaptrt."""
+"""Commands, options and arguments of other tools, and their equivalents in adaptrt."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Container, Mapping, Sequence
 
 _FLAGS: Mapping[str, tuple[str, str]] = {
@@ -37,9 +38,22 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "--dynamicPlugins": ("trtexec", "--plugin-lib LIB"),
     # detect.py of YOLOv5
     "--save-conf": ("YOLOv5", "--save-txt, whose files always hold the scores"),
-    # export.py of YOLOv5
+    # export.py of YOLOv5, and yolo
+    "--format": ("yolo", "--to onnx,engine"),
+    "--half": ("YOLOv5", "--precision fp16"),
     "--include": ("YOLOv5", "--to onnx,engine"),
     "--nms": ("YOLOv5", "predict, which applies it to the outputs"),
+}
+_COMMANDS: Mapping[str, tuple[str, str]] = {
+    "export": ("yolo", "convert"),
+    "val": ("yolo", "evaluate"),
+    "detect": ("YOLOv5", "predict"),
+    "test": ("mmdet", "evaluate"),
+    "deploy": ("MMDeploy", "convert"),
+    "pytorch2onnx": ("MMDeploy", "convert"),
+    "onnx2tensorrt": ("MMDeploy", "build"),
+    "trtexec": ("TensorRT", "build"),
+    "surgeon": ("Polygraphy", "clean"),
 }
 _WORDS: Mapping[str, str] = {
     "model": "SOURCE",
@@ -71,8 +85,23 @@ _SWITCHES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def flag_here(flag: str) -> str:
-    """A sentence about another tool's option; empty if it is unknown."""
+def command_here(name: str, rest: Sequence[str]) -> str:
+    """A sentence about another tool's command, with ``rest`` as what followed it; empty if it is unknown."""
+    if name not in _COMMANDS:
+        return ""
+    tool, here = _COMMANDS[name]
+    plain = [word for word in rest if not word.startswith("-") and "=" not in word]
+    return f"{name} is a command of {tool}; in adaptrt: {' '.join(['adaptrt', here, *map(shlex.quote, plain[:1])])}."
+
+
+def flag_here(flag: str, options: Container[str] = ()) -> str:
+    """A sentence about another tool's option; empty if it is unknown.
+
+    ``options`` are those of the command; thresholds without a separate option are set with ``--set``.
+    """
+    name = flag.removeprefix("--").replace("-", "_")
+    if name in _THRESHOLDS and "--set" in options:
+        return f"In this command: --set {name}=VALUE, which is stored in the file."
     if flag not in _FLAGS:
         return ""
     tool, here = _FLAGS[flag]
@@ -84,6 +113,10 @@ def words_here(words: Sequence[str], options: Container[str]) -> str:
 
     ``options`` are those of the command; thresholds without a separate option are set with ``--set``.
     """
+    if "--imgsz" in words:
+        sides = [word for word in words[words.index("--imgsz") + 1 :][:2] if word.isdecimal()]
+        if len(sides) == 2:
+            return f"Height and width are one value: --imgsz {sides[0]}x{sides[1]}."
     found = [said for word in words if (said := _word_here(word, options))]
     return f"adaptrt uses options instead of yolo arguments: {'; '.join(found)}." if found else ""
 

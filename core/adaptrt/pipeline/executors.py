@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,13 @@ class LocalExecutor:
     options = None
 
     def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
+        with self.open(model, options) as opened:
+            yield from self.results(opened, sources, options)
+
+    @contextmanager
+    def open(self, model: Path, options: ExecutorOptions) -> Iterator[Model]:
+        """The model, with its warnings passed on."""
         from adaptrt.pipeline.load import load
-        from adaptrt.sources.images import ImageSource
 
         with load(
             model,
@@ -37,10 +42,16 @@ class LocalExecutor:
         ) as opened:
             for warning in opened.warnings:
                 options.warn(warning)
-            images = ImageSource(sources, opened.channels)
-            with closing(opened.predict(images, batch=1, **options.params)) as results:
-                for result in results:
-                    yield self._result(result, opened, options)
+            yield opened
+
+    def results(self, opened: Model, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
+        """The result of each image, in order; images are read ahead."""
+        from adaptrt.sources.images import ImageSource
+
+        images = ImageSource(sources, opened.channels)
+        with closing(opened.predict(images, batch=1, **options.params)) as results:
+            for result in results:
+                yield self._result(result, opened, options)
 
     def _result(self, result: FrameResult, opened: Model, options: ExecutorOptions) -> ImageResult:
         from adaptrt.vision.images import for_display

@@ -271,3 +271,23 @@ def test_channels_come_from_the_first_convolution(tmp_path: Path, channels: int)
     assert torch.equal(model(images), output_of(original.half().float(), images))
     if channels != 1:  # Ultralytics takes gray from an image file
         assert yolo.framework_predictions(ctx, tmp_path / "image.npy", spec).names == spec.labels
+
+
+@pytest.mark.parametrize(
+    ("version", "size", "warns"),
+    [("8.4.173", (48, 64), True), ("8.4.173", (64, 64), False), ("8.4.174", (48, 64), False)],
+)
+def test_inexact_boxes_of_an_old_ultralytics_are_told(
+    version: str, size: tuple[int, int], warns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import cv2
+    import ultralytics
+
+    from adaptrt_ultralytics.framework import warn_of_scaling
+
+    monkeypatch.setattr(ultralytics, "__version__", version)
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.zeros((*size, 3), np.uint8))
+    said: list[str] = []
+    warn_of_scaling(Conversion(Request("yolov8n", "yolo"), None, tmp_path, warn=said.append), image)
+    assert ["8.4.174 or later" in text for text in said] == [True] * warns

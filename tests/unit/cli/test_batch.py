@@ -180,9 +180,8 @@ def killed_until_done(command: list[str], folder: Path, kills: int, count: int, 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SIGKILL")
-@pytest.mark.parametrize(
-    ("count", "part", "kills"), [(40, 4, 1), pytest.param(2000, 50, 3, marks=pytest.mark.full)], ids=["small", "large"]
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("count", "part", "kills"), [(40, 4, 1), (2000, 50, 3)], ids=["small", "large"])
 def test_killed_jobs_lose_and_double_nothing(
     adaptrt: Any, converted: Converted, image: Path, tmp_path: Path, count: int, part: int, kills: int
 ) -> None:

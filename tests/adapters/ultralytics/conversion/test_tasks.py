@@ -99,6 +99,10 @@ def check(checkpoint: Path, images: list[Path], output: Path, **options: Any) ->
 def test_predictions_are_ultralytics_own(
     name: str, task_checkpoint: Callable[[str], Path], crowded: list[Path], tmp_path: Path
 ) -> None:
+    from adaptrt_ultralytics.framework import scales_each_axis
+
+    if not scales_each_axis():
+        pytest.skip("ultralytics before 8.4.174 scales boxes back with one factor for both axes")
     report = check(task_checkpoint(name), crowded, tmp_path / "ours.onnx", batch=(1, 2, 3))
     assert report.spec is not None
     assert report.spec.outputs[0].dims[0] == "batch"

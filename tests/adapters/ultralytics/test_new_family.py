@@ -281,8 +281,10 @@ def test_inexact_boxes_of_an_old_ultralytics_are_told(
     version: str, size: tuple[int, int], warns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import cv2
+    import numpy as np
     import ultralytics
 
+    from adaptrt import Conversion, Request
     from adaptrt_ultralytics.framework import warn_of_scaling
 
     monkeypatch.setattr(ultralytics, "__version__", version)

@@ -141,7 +141,7 @@ def errors_page() -> str:
         "conversion failed, `report`.",
         "",
         "Exit code 1 is an internal error in adaptrt: please report it. 130 is Ctrl-C; 143 is SIGTERM. Some commands print their",
-        "full output and then exit with the code of an error: `lint` with 7 (`--fail-on`), `evaluate` with 9 (`--max-loss`),",
+        "full output and then exit with the code of an error: `lint` with 7 (`--fail-on`), `evaluate` with 9 (`--max-loss`), `bench` with 9 (`--max-regression`),",
         "`adapters --check` and `doctor` with 3, and `predict` and `batch` with 4 if an image could not be read.",
     ]
     return "\n".join(lines) + "\n"
@@ -292,7 +292,9 @@ def signature(function: ast.FunctionDef) -> str:
     first_default = len(parts) - len(arguments.defaults)
     for index, default in enumerate(arguments.defaults):
         parts[first_default + index] += f" = {ast.unparse(default)}"
-    if arguments.kwonlyargs:
+    if arguments.vararg is not None:
+        parts.append(f"*{ast.unparse(arguments.vararg)}")
+    elif arguments.kwonlyargs:
         parts.append("*")
     for argument, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         parts.append(ast.unparse(argument) + (f" = {ast.unparse(value)}" if value else ""))

@@ -36,6 +36,8 @@ from adaptrt.errors import (
 )
 from adaptrt.hookspecs import hookimpl
 from adaptrt.options import fill_options, fill_settings
+from adaptrt.pipeline.bench.calls import bench
+from adaptrt.pipeline.bench.records import Benchmark
 from adaptrt.pipeline.layers.calls import clean, compare
 from adaptrt.pipeline.layers.records import LayerComparison
 from adaptrt.pipeline.observer import Observer
@@ -82,6 +84,7 @@ from adaptrt.version import __version__
 __all__ = [
     "PASS_ORDER",
     "AdaptrtError",
+    "Benchmark",
     "BuildError",
     "BuildOptions",
     "CalibrationRequest",
@@ -147,6 +150,7 @@ __all__ = [
     "Values",
     "VerificationError",
     "__version__",
+    "bench",
     "build",
     "clean",
     "compare",

@@ -15,8 +15,6 @@ from adaptrt.cli.output import echo
 from adaptrt.cli.predict import _known_device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from adaptrt.evaluation.subjects import Subject
 
 MODEL, DATA = "Models", "Images and results"
@@ -101,6 +99,7 @@ def evaluate(
     it with `--adapter` and `--source`. The report next to the file is data; nothing that it names is loaded.
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
+    from adaptrt.cli.progress import Bars
     from adaptrt.errors import UsageError, VerificationError
     from adaptrt.evaluation.files import Drawer, ResultsFile
     from adaptrt.evaluation.request import EvaluationRequest
@@ -148,7 +147,7 @@ def evaluate(
         plugins_file=Path(plugins_file) if plugins_file else None,
         score=results is None,
     )
-    with redirect_stdout_to_stderr(verbose), _Bars(quiet=quiet or as_json) as bars:
+    with redirect_stdout_to_stderr(verbose), Bars(quiet=quiet or as_json) as bars:
         evaluation = run_evaluation(request, on_progress=bars, on_prediction=drawer, on_records=results)
     written = [str(path) for output in outputs for path in output.written]
     if as_json:
@@ -183,46 +182,3 @@ def _require_comparison(max_loss: float, subjects: list[Subject], *, counted: bo
 
 def _names(backends: str | None) -> list[str]:
     return [name.strip() for name in (backends or "").split(",") if name.strip()]
-
-
-class _Bars:
-    """A progress bar for each backend on a terminal; otherwise nothing."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._update: Callable[[str, int, int], None] | None = None
-
-    def __enter__(self) -> _Bars:
-        if not self._quiet:
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            from adaptrt.rendering.terminal import stderr_console
-
-            console = stderr_console()
-            if console.is_terminal:
-                self._progress = Progress(
-                    TextColumn("{task.description}", markup=False),
-                    BarColumn(),
-                    MofNCompleteColumn(),
-                    TimeRemainingColumn(),
-                    console=console,
-                    transient=True,
-                )
-                self._progress.start()
-                tasks = {}
-
-                def update(title: str, done: int, total: int) -> None:
-                    if title not in tasks:
-                        tasks[title] = self._progress.add_task(title, total=total)
-                    self._progress.update(tasks[title], completed=done)
-
-                self._update = update
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._update is not None:
-            self._progress.stop()
-
-    def __call__(self, title: str, done: int, total: int) -> None:
-        if self._update is not None:
-            self._update(title, done, total)

@@ -11,6 +11,8 @@ from adaptrt.pipeline.observer import Observer
 from adaptrt.rendering.formatting import stage_title
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
@@ -112,3 +114,46 @@ class LiveObserver(Observer, AbstractContextManager["LiveObserver"]):
         if self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
+
+
+class Bars:
+    """A progress bar for each title on a terminal; otherwise nothing."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._update: Callable[[str, int, int], None] | None = None
+
+    def __enter__(self) -> Bars:
+        if not self._quiet:
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            from adaptrt.rendering.terminal import stderr_console
+
+            console = stderr_console()
+            if console.is_terminal:
+                self._progress = Progress(
+                    TextColumn("{task.description}", markup=False),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TimeRemainingColumn(),
+                    console=console,
+                    transient=True,
+                )
+                self._progress.start()
+                tasks = {}
+
+                def update(title: str, done: int, total: int) -> None:
+                    if title not in tasks:
+                        tasks[title] = self._progress.add_task(title, total=total)
+                    self._progress.update(tasks[title], completed=done)
+
+                self._update = update
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._update is not None:
+            self._progress.stop()
+
+    def __call__(self, title: str, done: int, total: int) -> None:
+        if self._update is not None:
+            self._update(title, done, total)

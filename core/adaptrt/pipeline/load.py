@@ -125,13 +125,14 @@ def load(
     plugins_file: str | Path | None = None,
     adoption: Adoption | None = None,
     threads: int | None = None,
+    cuda_graphs: bool = True,
 ) -> Model:
     """Open a file that adaptrt wrote, with the backend of its suffix.
 
     Another file is opened if it says how to use it (metadata of Ultralytics, files of MMDeploy, outputs of EfficientNMS), or ``adoption`` does.
 
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine). ``threads`` limits the CPU threads, with a
-    backend that runs on a CPU.
+    backend that runs on a CPU. ``cuda_graphs=False`` enqueues every call of an engine.
     """
     path = Path(path)
     require_model_file(path)
@@ -144,6 +145,7 @@ def load(
         plugin_libs=tuple(map(Path, plugin_libs)),
         allow_host_code=allow_host_code,
         threads=threads,
+        cuda_graphs=cuda_graphs,
     )
     runner = backend.open(path, options)
     try:

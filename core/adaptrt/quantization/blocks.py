@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from adaptrt.graph.model_file import node_name
+from adaptrt.graph.work import multiply_adds
 from adaptrt.quantization.placement import Placement
 
 SINGLE = ("Softmax", "LayerNormalization")
@@ -117,16 +117,5 @@ def pattern_of(names: Sequence[str], others: Collection[str], prefix: str = "") 
 
 
 def _operations(node: ir.Node, elements: Mapping[str, int]) -> float:
-    made = sum(elements.get(str(value.name), 0) for value in node.outputs)
-    if node.op_type in ("Conv", "Gemm", "MatMul") and len(node.inputs) > 1 and node.inputs[1] is not None:
-        weight = node.inputs[1]
-        if weight.const_value is not None and len(weight.const_value.shape) > 1:
-            shape = weight.const_value.numpy().shape
-            transposed = node.op_type == "Gemm" and bool(node.attributes.get_int("transB", 0))
-            channels = shape[0] if node.op_type == "Conv" or transposed else shape[-1]
-            return float(made * math.prod(shape) / max(channels, 1))
-        given = node.inputs[0]
-        if node.op_type == "MatMul" and given is not None and given.shape is not None:
-            inner = given.shape[-1]
-            return float(made) * (inner if isinstance(inner, int) else 1)
-    return float(made)
+    products = multiply_adds(node, elements)
+    return float(sum(elements.get(str(value.name), 0) for value in node.outputs)) if products is None else products

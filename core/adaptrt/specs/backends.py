@@ -42,7 +42,7 @@ class OpenOptions:
     ``device`` is ``cpu`` or ``cuda:0``; ``None``: the backend's default. ``custom_ops`` are shared libraries with
     operators for ONNX Runtime, ``plugin_libs`` those for any other backend: code, named by the user. ``allow_host_code``: the file may contain host code.
     ``optimize=False`` runs the graph node by node, without optimizations. ``threads`` limits the CPU threads of one model; ``None``:
-    the backend's default.
+    the backend's default. ``cuda_graphs=False`` enqueues every call, with a backend that replays CUDA graphs.
     """
 
     device: str | None = None
@@ -51,6 +51,7 @@ class OpenOptions:
     allow_host_code: bool = False
     optimize: bool = True
     threads: int | None = None
+    cuda_graphs: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +226,16 @@ class KeepsManifest(Protocol):
 
         ``onnx`` is the name of the file that this one was built from, ``float32`` that of the float32 graph.
         """
+        ...
+
+
+@runtime_checkable
+class ReplaysGraphs(Protocol):
+    """A backend that reads ``OpenOptions.cuda_graphs``."""
+
+    @property
+    def cuda_graphs(self) -> bool:
+        """Whether repeated calls are replayed as CUDA graphs."""
         ...
 
 

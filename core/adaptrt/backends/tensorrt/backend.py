@@ -34,6 +34,7 @@ class TensorRT:
     by_default = True
     devices = ("cuda",)
     build_options = BUILD_OPTIONS
+    cuda_graphs = True
 
     @property
     def targets(self) -> Mapping[str, Target]:
@@ -84,12 +85,14 @@ class TensorRT:
 
     def open(self, path: Path, options: OpenOptions) -> FileRunner:
         from adaptrt.backends.tensorrt.runtime import TensorRTRunner
+        from adaptrt.backends.tensorrt.runtime.runner import KEPT_GRAPHS
 
         return TensorRTRunner(
             path,
             device=options.device or 0,
             allow_host_code=options.allow_host_code,
             plugin_libs=options.plugin_libs,
+            cuda_graphs=KEPT_GRAPHS if options.cuda_graphs else 0,
         )
 
     def read_spec(self, path: Path) -> ModelSpec | None:

@@ -26,6 +26,7 @@ from adaptrt.specs import ModelSpec
 from adaptrt.specs.runners import TensorInfo
 
 _PLANS = 512
+KEPT_GRAPHS = 8  # CUDA graphs of a context, by default
 
 
 class TensorRTRunner:
@@ -54,7 +55,7 @@ class TensorRTRunner:
         *,
         device: str | int = 0,
         contexts: int = 4,
-        cuda_graphs: int = 8,
+        cuda_graphs: int = KEPT_GRAPHS,
         outputs: Ownership = "owned",
         allow_host_code: bool = False,
         plugin_libs: Sequence[str | Path] = (),

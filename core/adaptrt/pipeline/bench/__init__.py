@@ -1,0 +1,1 @@
+"""Latency and throughput of several files, measured in turns in one process."""

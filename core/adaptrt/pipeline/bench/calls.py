@@ -1,0 +1,76 @@
+"""``adaptrt.bench``: the call of the Python API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from adaptrt.pipeline.request_values import StrPath, path_of, paths_of, texts_of
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.bench.records import Benchmark
+
+
+def bench(
+    *files: StrPath,
+    batch: int | Sequence[int] = (),
+    threads: int | Sequence[int] = 1,
+    image: StrPath | None = None,
+    shape: str | Sequence[str] = (),
+    seconds: float = 2.0,
+    turns: int = 20,
+    cuda_graphs: Literal["on", "off", "both"] = "on",
+    gpu_peak: tuple[float, float] | None = None,
+    adapter: str | None = None,
+    source: StrPath | None = None,
+    weights: StrPath | None = None,
+    options: Mapping[str, Any] | None = None,
+    trust_checkpoint: bool = False,
+    cpu_threads: int | None = None,
+    device: str | None = None,
+    custom_ops: StrPath | Sequence[StrPath] = (),
+    allow_host_code: bool = False,
+    plugin_libs: StrPath | Sequence[StrPath] = (),
+    plugins_file: StrPath | None = None,
+) -> Benchmark:
+    """Measure files side by side, in turns; the first is the baseline of ``comparisons``.
+
+    ``files`` are files that a backend opens, or ``"eager"`` with ``adapter`` and ``source`` as for ``convert``. ``batch`` and
+    ``threads`` are one or several sizes; ``threads`` call the model at the same time, ``cpu_threads`` limits those of one call.
+    ``gpu_peak`` is what the GPU is able to do, in TFLOPS and GB/s. Each row of the result has the call (``model(images)``) and the
+    file alone. Values have the same form as for ``adaptrt bench``.
+    """
+    from adaptrt.pipeline.bench.records import Peak
+    from adaptrt.pipeline.bench.request import BenchRequest
+    from adaptrt.pipeline.bench.run import run_bench
+    from adaptrt.pipeline.reference import Origin
+    from adaptrt.request import ShapeRequest
+    from adaptrt.specs import parse_shapes
+    from adaptrt.specs.backends import OpenOptions
+
+    origin = None
+    if adapter is not None and source is not None:
+        origin = Origin(adapter, os.fspath(source), path_of(weights), dict(options or {}), trust_checkpoint)
+    return run_bench(
+        BenchRequest(
+            files=tuple(os.fspath(file) for file in files),
+            batches=(batch,) if isinstance(batch, int) else tuple(batch),
+            threads=(threads,) if isinstance(threads, int) else tuple(threads),
+            image=path_of(image),
+            shapes=ShapeRequest(shapes=parse_shapes(texts_of(shape))),
+            seconds=seconds,
+            turns=turns,
+            cuda_graphs=cuda_graphs,
+            origin=origin,
+            gpu_peak=None if gpu_peak is None else Peak(gpu_peak[0] * 1e12, gpu_peak[1] * 1e9, "gpu_peak"),
+            options=OpenOptions(
+                device=device,
+                custom_ops=paths_of(custom_ops),
+                plugin_libs=paths_of(plugin_libs),
+                allow_host_code=allow_host_code,
+                threads=cpu_threads,
+            ),
+            plugins_file=path_of(plugins_file),
+        )
+    )

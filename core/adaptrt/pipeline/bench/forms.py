@@ -1,0 +1,192 @@
+"""The files of a benchmark, opened, with what they run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.errors import AdaptrtError, ModelError, ShapeError
+from adaptrt.onnxfile.graph_spec import spec_of_graph
+from adaptrt.onnxfile.reader import read_onnx
+from adaptrt.pipeline.bench.records import Form
+from adaptrt.pipeline.bench.request import EAGER, BenchRequest
+from adaptrt.pipeline.load import Model, load
+from adaptrt.specs.backends import Backend, KnowsOrigin, ReplaysGraphs, runs_on, runs_onnx
+from adaptrt.specs.runners import AllocatesInputs, Runner
+from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
+from adaptrt.vision.examples import example_arrays, image_noise
+from adaptrt.vision.images import ImageArray, read_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from adaptrt.specs import InputSpec, ModelSpec
+
+NOISE_SIZE = (720, 1280)
+
+
+@dataclass(frozen=True)
+class OpenForm:
+    """An open file. ``model``: with pre- and postprocessing, if it takes images; ``onnx``: what its work is counted from.
+
+    ``restore`` is called when it is closed.
+    """
+
+    form: Form
+    runner: Runner
+    spec: ModelSpec
+    model: Model | None
+    onnx: Path | None
+    restore: Callable[[], object] | None = None
+
+    def image(self, request: BenchRequest) -> ImageArray:
+        channels = 3 if self.model is None else self.model.channels
+        if request.image is not None:
+            return read_image(request.image, channels)
+        return image_noise(np.random.default_rng(0), NOISE_SIZE, channels)
+
+    def shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        """The shape of each input; a ``ShapeError`` if the file does not support the batch."""
+        return {tensor.name: self._shape(index, tensor, batch) for index, tensor in enumerate(self.spec.inputs)}
+
+    def _shape(self, index: int, tensor: InputSpec, batch: int) -> tuple[int, ...]:
+        profile = next((one for one in tensor.profiles if one and batch in one[0]), tensor.profiles[0])
+        if not profile or not (index == 0 or self.spec.is_batch(0, profile[0])):
+            return tuple(axis.opt for axis in profile)
+        if batch not in profile[0]:
+            if index and not profile[0].dynamic:  # an input without a batch axis
+                return tuple(axis.opt for axis in profile)
+            axis = tensor.dims[0]
+            raise ShapeError(
+                f"{self.form.name} supports a batch of {axis.min}{f' to {axis.max}' if axis.dynamic else ''}; got {batch}.",
+                hint=f"Use --batch {axis.max}, or convert the model for other batches.",
+            )
+        return (batch, *(axis.opt for axis in profile[1:]))
+
+    def arrays(self, batch: int, image: Path | None) -> Mapping[str, NDArray[Any]]:
+        """Inputs for the file alone, in the runner's own memory if it has some; every row is the same."""
+        shapes = self.shapes(batch)
+        single = {name: (1, *shape[1:]) if shape and shape[0] == batch else shape for name, shape in shapes.items()}
+        arrays = example_arrays(self.spec, single, 0, image if self.spec.image is not None else None)
+        filled = {}
+        for name, array in arrays.items():
+            held = (
+                self.runner.input_array(shapes[name], array.dtype)
+                if isinstance(self.runner, AllocatesInputs)
+                else np.empty(shapes[name], array.dtype)
+            )
+            held[...] = array
+            filled[name] = held
+        return filled
+
+    def close(self) -> None:
+        self.runner.close()
+        if self.restore is not None:
+            self.restore()
+
+
+def open_forms(request: BenchRequest) -> list[OpenForm]:
+    """All files, open; an engine twice if it is measured with and without CUDA graphs."""
+    for file in request.files:
+        if file != EAGER:
+            require_model_file(Path(file))
+            require_backend(Path(file))
+    require_libraries("--plugin-lib", request.options.plugin_libs)
+    require_libraries("--ort-custom-ops", request.options.custom_ops)
+    opened: list[OpenForm] = []
+    try:
+        for number, file in enumerate(request.files):
+            name = _name(request.files, number)
+            if file == EAGER:
+                opened.append(_eager(request))
+                continue
+            backend = require_backend(Path(file))
+            replays = isinstance(backend, ReplaysGraphs) and backend.cuda_graphs
+            for graphs in _settings(request) if replays else (True,):
+                title = f"{name}, CUDA graphs {'on' if graphs else 'off'}" if replays else name
+                opened.append(_open(Path(file), title, backend, request, cuda_graphs=graphs))
+    except BaseException:
+        for one in opened:
+            one.close()
+        raise
+    return opened
+
+
+def _settings(request: BenchRequest) -> tuple[bool, ...]:
+    return {"on": (True,), "off": (False,), "both": (True, False)}[request.cuda_graphs]
+
+
+def _name(files: tuple[str, ...], number: int) -> str:
+    """The file name, or the path where names are the same; numbered if the same file is given twice."""
+    file, names = files[number], [Path(one).name for one in files]
+    short = Path(file).name if names.count(Path(file).name) == 1 else file
+    return short if files.count(file) == 1 else f"{short} ({files[: number + 1].count(file)})"
+
+
+def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cuda_graphs: bool) -> OpenForm:
+    options = replace(request.options, cuda_graphs=cuda_graphs)
+    if options.device is not None and not runs_on(backend, options.device):
+        options = replace(options, device=None)
+    on_cpu = (options.device or backend.devices[0]).partition(":")[0] == "cpu"
+    try:
+        model = load(
+            path,
+            device=options.device,
+            custom_ops=options.custom_ops,
+            allow_host_code=options.allow_host_code,
+            plugin_libs=options.plugin_libs,
+            plugins_file=request.plugins_file,
+            threads=options.threads,
+            cuda_graphs=cuda_graphs,
+        )
+    except ModelError as without:
+        if not runs_onnx(backend):
+            raise
+        runner = backend.open(path, options)  # a damaged file fails here as well
+        try:
+            spec = spec_of_graph(read_onnx(path), request.shapes)
+        except AdaptrtError:
+            runner.close()
+            raise
+        form = Form(name, str(path), runner.backend, on_cpu, path.name, (without.message,))
+        return OpenForm(form, runner, spec, None, path)
+    onnx, work = _counted_from(path, backend)
+    form = Form(name, str(path), model.runner.backend, on_cpu, work, tuple(model.warnings))
+    return OpenForm(form, model.runner, model.spec, model if model.spec.image is not None else None, onnx)
+
+
+def _eager(request: BenchRequest) -> OpenForm:
+    from adaptrt.pipeline.reference import load_reference, origin_missing
+
+    path = Path(next(file for file in request.files if file != EAGER))
+    if request.origin is None:
+        raise origin_missing(path, ("adaptrt", "bench", *request.files))
+    model = load_reference(path, request.origin, plugins_file=request.plugins_file)
+    restore = None
+    if request.options.threads is not None:
+        import torch
+
+        restore = partial(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(request.options.threads)
+    onnx, work = _counted_from(path, require_backend(path))
+    form = Form(EAGER, request.origin.source, model.runner.backend, True, work)
+    return OpenForm(form, model.runner, model.spec, model if model.spec.image is not None else None, onnx, restore)
+
+
+def _counted_from(path: Path, backend: Backend) -> tuple[Path | None, str]:
+    """The ONNX file that operations are counted from, and its name or why there is none."""
+    if find_spec("onnx") is None:
+        return None, "unknown: onnx is not installed"
+    if runs_onnx(backend):
+        return path, path.name
+    origin = backend.origin_of(path) if isinstance(backend, KnowsOrigin) else None
+    if origin is None:
+        return None, "unknown: what the file was built from is not recorded"
+    found = path.with_name(Path(origin.onnx).name)
+    return (found, found.name) if found.is_file() else (None, f"unknown: {found.name} is not beside the file")

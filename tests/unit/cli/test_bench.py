@@ -1,0 +1,176 @@
+"""``adaptrt bench``: the table, JSON, the page, exit codes, and how files are opened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from copying_backend import BACKEND, Copying
+from small_convnet import write_convnet
+
+import adaptrt as package
+from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
+from adaptrt.backends.tensorrt.backend import BACKEND as TENSORRT
+from adaptrt.pipeline.bench import run
+from adaptrt.pipeline.bench.records import Peak
+from adaptrt.specs.backends import BACKENDS, OpenOptions
+
+QUICK = ("--seconds", "0.01", "--turns", "6", "--cpu-threads", "1")
+
+
+@pytest.fixture(autouse=True)
+def quick_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "measure_cpu_peak", lambda: Peak(1e9, 1e9, "of a test"))
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    monkeypatch.chdir(tmp_path)
+    return write_convnet(Path("a.onnx")), write_convnet(Path("b.onnx"))
+
+
+@pytest.fixture
+def copying(fake_distribution: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Copying]:
+    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
+    monkeypatch.setattr(BACKEND, "cuda_graphs", True, raising=False)
+    monkeypatch.setattr(BACKEND, "opened", [])
+    yield BACKEND
+    BACKENDS._found.pop("copying", None)
+
+
+def slow_down(monkeypatch: pytest.MonkeyPatch, name: str, seconds: float) -> None:
+    """Runs of the file with this name take longer."""
+    start, go = OnnxRuntimeRunner.__init__, OnnxRuntimeRunner.run
+
+    def init(self: Any, path: Path, **options: Any) -> None:
+        start(self, path, **options)
+        self.slow = Path(path).name == name
+
+    def delayed(self: Any, inputs: Any) -> Any:
+        if self.slow:
+            time.sleep(seconds)
+        return go(self, inputs)
+
+    monkeypatch.setattr(OnnxRuntimeRunner, "__init__", init)
+    monkeypatch.setattr(OnnxRuntimeRunner, "run", delayed)
+
+
+def test_files_side_by_side(adaptrt: Any, files: tuple[Path, Path]) -> None:
+    result = adaptrt("bench", *files, "--batch", "1,4", "--threads", "2", *QUICK, "-o", "bench.html")
+    assert result.code == 0, result.err
+    rows = [line.split() for line in result.out.splitlines()]
+    for name in ("a.onnx", "b.onnx"):
+        for batch in ("1", "4"):
+            assert any(row[:4] == [name, "call", batch, "2"] for row in rows)
+            assert any(row[:5] == [name, "file", "alone", batch, "2"] for row in rows)
+            assert any(row[:4] == [name, "preprocessing", batch, "2"] for row in rows)
+    assert "compared with a.onnx" in result.out
+    assert result.out.endswith("Written: bench.html\n")
+    page = Path("bench.html").read_text()
+    assert page.count("<polyline") == 2 * 2 * 2  # batches, files, call and file alone
+    assert "<script" not in page
+
+
+def test_json_has_the_work_and_the_limit(adaptrt: Any, files: tuple[Path, Path]) -> None:
+    found = adaptrt("bench", files[0], "--batch", "2", *QUICK, "--json").json
+    (row,) = found["rows"]
+    assert row["batch"] == 2
+    assert row["operations"] == 2 * 2 * (256 * 16 * 3 + 256 * 16 * 16 * 9 + 16 * 16 + 16 * 4)
+    assert row["limit"] == pytest.approx(row["operations"] / 1e9 * 1000)
+    assert row["limited_by"] == "arithmetic"
+    assert row["limit_share"] == pytest.approx(row["limit"] / row["file"]["p50"])
+    assert len(row["call"]["turns"]) == 6
+    assert row["call"]["p50"] > row["preprocess"] > 0
+    assert found["comparisons"] == []
+
+
+def test_a_slower_file_ends_with_9(adaptrt: Any, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_down(monkeypatch, "b.onnx", 0.01)
+    result = adaptrt("bench", *files, *QUICK, "--max-regression", "50%")
+    assert result.code == 9
+    assert "Slower than allowed (50 %): b.onnx +" in result.err
+    assert "file alone, batch 1, 1 thread: p50 " in result.err
+    assert "compared with a.onnx" in result.out
+    assert adaptrt("bench", *reversed(files), *QUICK, "--max-regression", "50%").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a.onnx", "--max-regression", "3%"], "--max-regression requires two files"),
+        (["a.onnx", "b.onnx", "--max-regression", "fast"], "'fast' is not a percentage"),
+        (["a.onnx", "b.onnx", "--max-regression", "-1"], "'-1' is not a percentage"),
+        (["a.onnx", "--batch", "5"], "a.onnx supports a batch of 1 to 4; got 5."),
+        (["a.onnx", "--batch", "0"], "--batch must be at least 1; got 0."),
+        (["a.onnx", "--batch", "many"], "'many' is not a list of numbers"),
+        (["a.onnx", "--seconds", "nan"], "--seconds must be above 0"),
+        (["a.onnx", "--turns", "0"], "--turns must be at least 1"),
+        (["a.onnx", "--gpu-peak", "900"], "'900' is not TFLOPS,GB/s"),
+        (["a.onnx", "-o", "bench.txt"], "the page is an .html file"),
+        (["eager"], "eager requires a file"),
+        (["eager", "a.onnx"], "Backend eager needs --adapter and --source"),
+    ],
+)
+def test_invalid_requests(adaptrt: Any, files: tuple[Path, Path], words: list[str], message: str) -> None:
+    result = adaptrt("bench", *words)
+    assert result.code == 2
+    assert message in result.err
+
+
+def test_a_file_without_a_spec_is_measured_alone(adaptrt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_convnet(Path("plain.onnx"), None)
+    assert adaptrt("bench", "plain.onnx").code == 2  # the batch is dynamic, and no size is given
+    found = adaptrt("bench", "plain.onnx", "--shape", "images=1..4x3x16x16", "--batch", "4", *QUICK, "--json").json
+    (row,) = found["rows"]
+    assert row["call"] is None
+    assert row["file"]["calls"] >= 6
+    assert "pre- and postprocessing are unknown" in found["forms"][0]["warnings"][0]
+
+
+def test_cuda_graphs_on_and_off(adaptrt: Any, files: tuple[Path, Path], copying: Copying) -> None:
+    files[0].rename("net.copy.bin")
+    found = adaptrt("bench", "net.copy.bin", "--cuda-graphs", "both", *QUICK, "--json").json
+    assert [form["name"] for form in found["forms"]] == [
+        "net.copy.bin, CUDA graphs on",
+        "net.copy.bin, CUDA graphs off",
+    ]
+    assert [options.cuda_graphs for options in copying.opened] == [True, False]
+    assert found["forms"][0]["work"] == "unknown: what the file was built from is not recorded"
+    assert found["rows"][0]["operations"] is None
+    text = adaptrt("bench", "net.copy.bin", *QUICK).out
+    assert any(line.split()[-4:] == ["unknown"] * 4 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_tensorrt_reads_the_option(monkeypatch: pytest.MonkeyPatch, graphs: bool) -> None:
+    import adaptrt.backends.tensorrt.runtime as runtime
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(runtime, "TensorRTRunner", lambda path, **options: given.update(options))
+    TENSORRT.open(Path("x.engine"), OpenOptions(cuda_graphs=graphs))
+    assert bool(given["cuda_graphs"]) is graphs
+
+
+def test_from_python(files: tuple[Path, Path]) -> None:
+    found = package.bench(*files, batch=2, seconds=0.01, turns=2, cpu_threads=1)
+    assert [row.form for row in found.rows] == ["a.onnx", "b.onnx"]
+    assert {one.what for one in found.comparisons} == {"call", "file alone"}
+    assert found.regressions(1e9) == []
+
+
+@pytest.mark.full
+def test_the_source_model_beside_its_file(adaptrt: Any, converted: Callable[[str], Path], tiny: str) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    path = converted("detector")
+    package.convert("detector", adapter=tiny, output=path, verify="none", html=False)
+    result = adaptrt("bench", "eager", path, "--adapter", tiny, "--source", "detector", *QUICK, "--json")
+    assert result.code == 0, result.err
+    assert [row["form"] for row in result.json["rows"]] == ["eager", "detector.onnx"]
+    assert result.json["forms"][0]["backend"] == "eager"
+    assert torch.get_num_threads() == before

@@ -15,7 +15,7 @@ from adaptrt.store.model_files import not_onnx
 
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # products whose multiply-adds are not counted, and nodes with graphs inside
-_UNCOUNTED = ("ConvInteger", "DeformConv", "Einsum", "GRU", "If", "LSTM", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN", "Scan")  # fmt: skip
+_UNCOUNTED = ("Attention", "ConvInteger", "DeformConv", "Einsum", "GRU", "If", "LSTM", "Loop", "MatMulInteger", "QLinearConv", "QLinearMatMul", "RNN", "Scan")  # fmt: skip
 _VIEWS = ("Constant", "Flatten", "Identity", "Reshape", "Shape", "Squeeze", "Unsqueeze")
 
 
@@ -39,6 +39,9 @@ def count_work(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Work:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         raise not_onnx(path) from error
+    unknown = sorted({_operator(node) for node in proto.graph.node if not _is_counted(node)})
+    if unknown:
+        raise GraphError(f"{path.name} has operators that are not counted: {', '.join(unknown)}.")
     for tensor in proto.graph.input:
         if tensor.name in shapes:
             axes = tensor.type.tensor_type.shape
@@ -51,9 +54,6 @@ def count_work(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Work:
         model = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
     except Exception as error:
         raise GraphError(f"The shapes in {path.name} cannot be inferred: {error}") from error
-    unknown = sorted({node.op_type for node in model.graph if node.op_type in _UNCOUNTED})
-    if unknown:
-        raise GraphError(f"{path.name} has operators that are not counted: {', '.join(unknown)}.")
     sizes = ((str(value.name), _elements(value)) for value in _values(model))
     elements = {name: size for name, size in sizes if size is not None}
     operations = 0.0
@@ -98,6 +98,16 @@ def multiply_adds(node: ir.Node, elements: Mapping[str, int]) -> float | None:
         inner = weight[0] if weight else given[-1] if given else _last(node.inputs[0])
         return None if inner is None else float(made * inner)
     return None
+
+
+def _is_counted(node: onnx.NodeProto) -> bool:
+    """Operators of other domains, and functions in the file, can be products; NMS is not."""
+    standard = node.domain in ("", "ai.onnx")
+    return node.op_type not in _UNCOUNTED if standard else "NMS" in node.op_type
+
+
+def _operator(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def _values(model: ir.Model) -> list[ir.Value]:

@@ -11,9 +11,9 @@ from adaptrt.rendering.benchmarks import change_text, work_cells
 from adaptrt.rendering.html import render_template, write_whole
 
 if TYPE_CHECKING:
-    from adaptrt.pipeline.bench.records import Benchmark, Measured, Row
+    from adaptrt.pipeline.bench.records import Benchmark, Row
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1040, 240, 64, 16, 14, 34
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1040, 240, 84, 16, 14, 34
 COLORS = 6  # that the page has
 
 
@@ -61,20 +61,22 @@ class Section:
 def sections(found: Benchmark) -> list[Section]:
     """A section for each batch size and number of threads."""
     colors = {form.name: index % COLORS for index, form in enumerate(found.forms)}
-    highest = max((_shown(row).per_second for row in found.rows), default=1.0) or 1.0
+    calls = shows_calls(found)
+    rates = {id(row): (row.call if calls and row.call is not None else row.file).per_second for row in found.rows}
+    highest = max(rates.values(), default=1.0) or 1.0
     result = []
     for batch, threads in dict.fromkeys((row.batch, row.threads) for row in found.rows):
         rows = tuple(row for row in found.rows if (row.batch, row.threads) == (batch, threads))
         bars = tuple(
-            Bar(row, colors[row.form], round(100 * _shown(row).per_second / highest, 1), _shown(row).per_second)
-            for row in rows
+            Bar(row, colors[row.form], round(100 * rates[id(row)] / highest, 1), rates[id(row)]) for row in rows
         )
         result.append(Section(batch, threads, rows, bars, turns_plot(rows, colors)))
     return result
 
 
-def _shown(row: Row) -> Measured:
-    return row.call or row.file
+def shows_calls(found: Benchmark) -> bool:
+    """Whether the throughput of calls is shown: the same for every file, so that bars can be compared."""
+    return all(row.call is not None for row in found.rows)
 
 
 def turns_plot(rows: Sequence[Row], colors: dict[str, int]) -> TurnsPlot:
@@ -111,6 +113,7 @@ def render_page(found: Benchmark) -> str:
         "bench.html.j2",
         found=found,
         sections=sections(found),
+        calls=shows_calls(found),
         width=WIDTH,
         height=HEIGHT,
         left=LEFT,

@@ -71,6 +71,7 @@ def test_files_side_by_side(adaptrt: Any, files: tuple[Path, Path]) -> None:
     assert result.out.endswith("Written: bench.html\n")
     page = Path("bench.html").read_text()
     assert page.count("<polyline") == 2 * 2 * 2  # batches, files, call and file alone
+    assert page.count("Images per second, call") == 2
     assert "<script" not in page
 
 
@@ -124,8 +125,11 @@ def test_a_file_without_a_spec_is_measured_alone(adaptrt: Any, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     write_convnet(Path("plain.onnx"), None)
     assert adaptrt("bench", "plain.onnx").code == 2  # the batch is dynamic, and no size is given
-    found = adaptrt("bench", "plain.onnx", "--shape", "images=1..4x3x16x16", "--batch", "4", *QUICK, "--json").json
-    (row,) = found["rows"]
+    write_convnet(Path("a.onnx"))
+    words = ("bench", "plain.onnx", "a.onnx", "--shape", "images=1..4x3x16x16", "--batch", "4", *QUICK)
+    found = adaptrt(*words, "--json", "-o", "bench.html").json
+    assert "Images per second, file alone" in Path("bench.html").read_text()  # of both, so that bars can be compared
+    row = found["rows"][0]
     assert row["call"] is None
     assert row["file"]["calls"] >= 6
     assert "pre- and postprocessing are unknown" in found["forms"][0]["warnings"][0]

@@ -60,7 +60,12 @@ def test_one_node(tmp_path: Path, operator: str, shapes: list, weight: tuple | N
     assert count_work(path, {}).operations == 2 * multiply_adds
 
 
-def test_what_is_not_counted_is_an_error(tmp_path: Path) -> None:
-    path = write_node(tmp_path / "one.onnx", "Einsum", [(2, 3), (3, 4)], equation="ij,jk->ik")
-    with pytest.raises(GraphError, match="not counted: Einsum"):
+@pytest.mark.parametrize(
+    ("operator", "domain", "name"),
+    [("Einsum", "", "Einsum"), ("FusedConv", "com.microsoft", "com.microsoft.FusedConv")],
+)
+def test_what_is_not_counted_is_an_error(tmp_path: Path, operator: str, domain: str, name: str) -> None:
+    more = {"equation": "ij,jk->ik"} if not domain else {"domain": domain}
+    path = write_node(tmp_path / "one.onnx", operator, [(2, 3), (3, 4)], **more)
+    with pytest.raises(GraphError, match=f"not counted: {name}"):
         count_work(path, {})

@@ -43,6 +43,8 @@ class AdaptrtError(Exception):
     report: Report | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        if message.endswith("..") and not message.endswith("..."):  # a quoted error ended in a period too
+            message = message[:-1]
         super().__init__(message)
         self.message = message
         self.hint = hint

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from adaptrt import did_you_mean, nearest_file, nearest_name
+from adaptrt.errors import UsageError
 
 
 def test_a_hint_names_the_nearest_or_what_one_can_read() -> None:
@@ -32,3 +35,10 @@ def test_a_missing_file_is_looked_for_beside(tmp_path: Path) -> None:
     assert nearest_file(tmp_path / "bust.pt", [".pt", ".pth"]) == "Did you mean 'robust.PT'?"
     assert nearest_file(tmp_path / "bust.pt", [".onnx"]) is None
     assert nearest_file(tmp_path / "nowhere" / "best.pt") is None
+
+
+@pytest.mark.parametrize(
+    ("message", "said"), [("It fails: no..", "It fails: no."), ("And so on ...", "And so on ..."), ("No.", "No.")]
+)
+def test_a_message_ends_in_one_period(message: str, said: str) -> None:
+    assert UsageError(message).message == said

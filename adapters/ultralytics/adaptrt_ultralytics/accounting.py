@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from math import isnan, nan
 from typing import Any
 
 import torch
@@ -145,7 +146,10 @@ class Usage:
         self.unreached = set(keys) - reached
 
     def _change_numbers(self, module: nn.Module, images: torch.Tensor, outputs: Sequence[torch.Tensor]) -> None:
-        """Record the buffers and floating-point settings whose values do not change the outputs."""
+        """Record the buffers and floating-point settings whose values do not change the outputs.
+
+        NaN reaches every output that a number takes part in, also where the change of its value is rounded away.
+        """
         read = self.reads[id(module)]
         for name, buffer in module._buffers.items():
             if buffer is not None and name in read:
@@ -157,7 +161,7 @@ class Usage:
         for name, value in list(vars(module).items()):
             if type(value) is float and name in read:
                 assign = partial(module.__dict__.__setitem__, name)
-                if not self._changes(images, outputs, assign, value * 1.5 + 0.25, value):
+                if not any(self._changes(images, outputs, assign, other, value) for other in (value * 1.5 + 0.25, nan)):
                     self.idle.add((id(module), name))
 
     def _changes(
@@ -168,8 +172,8 @@ class Usage:
             with torch.inference_mode():
                 assign(other)
                 after = recorded_outputs(self.model(images))[1]
-        except Exception:  # it decides about more than numbers
-            return True
+        except Exception:  # it decides about more than numbers; NaN fails a check of any range
+            return not (isinstance(other, float) and isnan(other))
         finally:
             with torch.inference_mode():
                 assign(kept)

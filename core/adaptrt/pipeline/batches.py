@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from adaptrt.errors import ShapeError
+from adaptrt.errors import AdaptrtError, PluginError, ShapeError
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.specs.runners import AllocatesInputs
 
@@ -134,7 +134,15 @@ class BatchPipeline:
             raise ShapeError(
                 f"Not enough memory for a batch of shape {list(shape)}.", hint="Pass fewer images at once."
             ) from error
-        metas = _on_threads(lambda index: _fill(images[index], spec, buffer[index]), len(images))
+        try:
+            metas = _on_threads(lambda index: _fill(images[index], spec, buffer[index]), len(images))
+        except AdaptrtError:
+            raise
+        except Exception as error:  # OpenCV's own, for a transform that it cannot compute
+            raise PluginError(
+                f"core failed in preprocess: {type(error).__name__}: {error}",
+                hint="Use --debug to show the full traceback.",
+            ) from error
         buffer[len(images) :] = buffer[len(images) - 1]
         return _Prepared({spec.image.input: buffer}, metas, time.perf_counter() - started, buffer)
 

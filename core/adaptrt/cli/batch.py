@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.adopt import adoption_flags, adoption_of
-from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
 from adaptrt.cli.framework import Command, complete_files, general_options, option
 from adaptrt.cli.output import echo
-from adaptrt.cli.predict import _known_device, _own_options
+from adaptrt.cli.running_flags import executor_from_flags, running_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,14 +31,7 @@ EXAMPLES = (
 @click.command("batch", cls=Command, examples=EXAMPLES)
 @click.argument("model", metavar="FILE", shell_complete=complete_files)
 @click.argument("images", metavar="IMAGES...", nargs=-1, required=True, shell_complete=complete_files)
-@decoder_flags(MODEL)
-@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="Any parameter of the decoder.")
-@option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0.  [default: cpu; for an engine: cuda:0]")  # fmt: skip
-@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that contains host code.")
-@option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
-@option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@adoption_flags
+@running_flags(MODEL)
 @option("-o", "--output", metavar="DIR", required=True, section=RESULTS, help="Folder of the job: its manifest and its parts.")  # fmt: skip
 @option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True, section=RESULTS, help="Format of the parts; Parquet requires pyarrow.")  # fmt: skip
 @option("--part-size", type=click.IntRange(min=1), metavar="N", default=1000, show_default=True, section=RESULTS, help="Images in a part.")  # fmt: skip
@@ -54,28 +45,14 @@ def batch(
     /,
     model: str,
     images: tuple[str, ...],
-    conf: float | None,
-    iou: float | None,
-    max_det: int | None,
-    classes: str | None,
-    pairs: tuple[str, ...],
-    device: str | None,
-    allow_host_code: bool,
-    plugin_libs: tuple[str, ...],
-    ort_custom_ops: tuple[str, ...],
-    plugins_file: str | None,
-    decoder: str | None,
-    imgsz: str | None,
-    names: str | None,
     output: str,
     form: str,
     part_size: int,
     retry_failed: bool,
-    executor: str,
-    executor_pairs: tuple[str, ...],
     verbose: int,
     quiet: bool,
     as_json: bool,
+    **_: Any,
 ) -> None:
     """Run a converted FILE on any number of IMAGES (files, folders, patterns, .txt lists), resumable.
 
@@ -86,29 +63,17 @@ def batch(
     from adaptrt.batch.run import BatchRequest, run_batch
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.errors import ImageError
-    from adaptrt.options import parse_pairs
     from adaptrt.quantities import duration
-    from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
     from adaptrt.store.model_files import require_model_file
 
     require_model_file(Path(model))
-    chosen = EXECUTORS.find(executor)
+    chosen, options = executor_from_flags(ctx.params)
     request = BatchRequest(
         model=Path(model),
         sources=list_images(images),
         output=Path(output),
         executor=chosen,
-        options=ExecutorOptions(
-            params=decoder_params(pairs, {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes}),
-            device=device,
-            custom_ops=ort_custom_ops,
-            allow_host_code=allow_host_code,
-            plugin_libs=plugin_libs,
-            plugins_file=plugins_file,
-            adoption=adoption_of(decoder, imgsz, names),
-            own=_own_options(executor, chosen.options, parse_pairs(executor_pairs)),
-            warn=lambda text: echo(f"Warning: {text}", err=True),
-        ),
+        options=options,
         form=form,
         part_size=part_size,
         retry_failed=retry_failed,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
-from adaptrt.cli.inside_flags import opening_flags, opening_from_flags
+from adaptrt.cli.inside_flags import opening_flags, opening_from_flags, origin_from_flags
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.bench.records import Benchmark, Peak
@@ -135,21 +135,10 @@ def _page_path(output: str | None) -> Path | None:
 def request_from_flags(flags: dict[str, Any], command: str) -> BenchRequest:
     from dataclasses import replace
 
-    from adaptrt.options import parse_pairs
     from adaptrt.pipeline.bench.request import BenchRequest
-    from adaptrt.pipeline.reference import Origin
     from adaptrt.request import ShapeRequest
     from adaptrt.specs import parse_shapes
 
-    origin = None
-    if flags["adapter"] is not None and flags["source"] is not None:
-        origin = Origin(
-            flags["adapter"],
-            flags["source"],
-            Path(flags["weights"]) if flags["weights"] else None,
-            parse_pairs(flags["pairs"]),
-            flags["trust_checkpoint"],
-        )
     return BenchRequest(
         files=tuple(flags["files"]),
         batches=flags["batches"],
@@ -159,7 +148,7 @@ def request_from_flags(flags: dict[str, Any], command: str) -> BenchRequest:
         seconds=flags["seconds"],
         turns=flags["turns"],
         cuda_graphs=flags["cuda_graphs"],
-        origin=origin,
+        origin=origin_from_flags(flags),
         gpu_peak=flags["gpu_peak"],
         options=replace(opening_from_flags(flags), threads=flags["cpu_threads"]),
         plugins_file=Path(flags["plugins_file"]) if flags["plugins_file"] else None,

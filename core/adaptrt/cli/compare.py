@@ -15,6 +15,7 @@ from adaptrt.cli.inside_flags import (
     names_of,
     opening_flags,
     opening_from_flags,
+    origin_from_flags,
 )
 from adaptrt.cli.output import echo, echo_json_text
 
@@ -69,16 +70,19 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.errors import VerificationError
     from adaptrt.pipeline.layers.compare import compare as run
+    from adaptrt.pipeline.output import require_folder
     from adaptrt.rendering.layers import comparison_lines
 
+    page = Path(flags["html"]) if flags["html"] else None
+    if page is not None:
+        require_folder(page.parent)
     request = request_from_flags(flags, f"adaptrt compare {shlex.join(arguments(ctx))}")
     with redirect_stdout_to_stderr(verbose):
         found = run(request)
-    page = None
-    if flags["html"]:
+    if page is not None:
         from adaptrt.rendering.layers_page import write_page
 
-        page = write_page(found, Path(flags["html"]))
+        write_page(found, page)
     if as_json:
         echo_json_text(found.to_json())
     elif not quiet:
@@ -90,24 +94,13 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
 
 
 def request_from_flags(flags: dict[str, Any], command: str) -> CompareRequest:
-    from adaptrt.options import parse_pairs
     from adaptrt.pipeline.layers.request import CompareRequest
-    from adaptrt.pipeline.reference import Origin
 
-    origin = None
-    if flags["adapter"] is not None and flags["source"] is not None:
-        origin = Origin(
-            flags["adapter"],
-            flags["source"],
-            Path(flags["weights"]) if flags["weights"] else None,
-            parse_pairs(flags["pairs"]),
-            flags["trust_checkpoint"],
-        )
     return CompareRequest(
         files=tuple(flags["files"]),
         outputs=names_of(flags["outputs"]),
         inputs=inputs_from_flags(flags),
-        origin=origin,
+        origin=origin_from_flags(flags),
         onnx=Path(flags["onnx"]) if flags["onnx"] else None,
         precision=flags["precision"],
         at_once=flags["at_once"],

@@ -12,7 +12,7 @@ from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
 from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 from adaptrt.cli.output import echo
-from adaptrt.cli.predict import _known_device
+from adaptrt.cli.running_flags import known_device
 
 if TYPE_CHECKING:
     from adaptrt.evaluation.subjects import Subject
@@ -41,7 +41,7 @@ EXAMPLES = (
 @option("--backend", "backends", metavar="NAMES", section=MODEL, help="Backends to compare: eager, onnxruntime, tensorrt or another one; the first is the baseline.  [default: those of the files]")  # fmt: skip
 @decoder_flags(MODEL)
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, also an option of the adapter.")  # fmt: skip
-@option("--device", metavar="NAME", section=MODEL, callback=_known_device, help="cpu or cuda:0, for the files that run there.  [default: that of each backend]")  # fmt: skip
+@option("--device", metavar="NAME", section=MODEL, callback=known_device, help="cpu or cuda:0, for the files that run there.  [default: that of each backend]")  # fmt: skip
 @option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter used for the conversion.")
 @option("--source", metavar="SOURCE", section=MODEL, help="For eager: the source, as for `convert`.")
 @option("--weights", metavar="PATH", section=MODEL, help="For eager: the weights, as for `convert`.")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from adaptrt.cli.framework import option
-from adaptrt.cli.predict import _known_device
+from adaptrt.cli.running_flags import known_device
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.request import InputRequest
+    from adaptrt.pipeline.reference import Origin
     from adaptrt.specs.backends import OpenOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,7 +40,7 @@ def opening_flags(command: F) -> F:
         option("--ort-custom-ops", metavar="LIB", multiple=True, section=OPENING, help="Library of custom operators for ONNX Runtime."),
         option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=OPENING, help="Library of TensorRT plugins."),
         option("--allow-host-code", is_flag=True, section=OPENING, help="Load an engine that contains host code."),
-        option("--device", metavar="NAME", section=OPENING, callback=_known_device, help="cpu or cuda:0, for the files that run there.  [default: that of each backend]"),
+        option("--device", metavar="NAME", section=OPENING, callback=known_device, help="cpu or cuda:0, for the files that run there.  [default: that of each backend]"),
     ):  # fmt: skip
         command = add(command)
     return command
@@ -71,6 +72,16 @@ def opening_from_flags(flags: Mapping[str, Any]) -> OpenOptions:
         plugin_libs=tuple(map(Path, flags["plugin_libs"])),
         allow_host_code=flags["allow_host_code"],
     )
+
+
+def origin_from_flags(flags: Mapping[str, Any]) -> Origin | None:
+    """The original model, for ``eager``, if ``--adapter`` and ``--source`` name it."""
+    from adaptrt.options import parse_pairs
+    from adaptrt.pipeline.reference import Origin
+
+    weights = Path(flags["weights"]) if flags["weights"] else None
+    options = parse_pairs(flags["pairs"])
+    return Origin.named(flags["adapter"], flags["source"], weights, options, flags["trust_checkpoint"])
 
 
 def names_of(text: str | None) -> tuple[str, ...]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adaptrt.cli.adopt import adoption_flags, adoption_of
-from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
 from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 from adaptrt.cli.output import echo
+from adaptrt.cli.running_flags import executor_from_flags, running_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -43,12 +41,6 @@ EXAMPLES = (
         "a file that adaptrt did not write",
     ),
 )
-
-
-def _known_device(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise click.BadParameter(f"{name!r} is not a device: use cpu, cuda or cuda:0.")
-    return name
 
 
 class _Predict(Command):
@@ -110,20 +102,7 @@ def save_flags(command: F) -> F:
 @click.command("predict", cls=_Predict, examples=EXAMPLES)
 @click.argument("model", metavar="FILE", shell_complete=complete_files)
 @click.argument("images", metavar="SOURCES...", nargs=-1, required=True, shell_complete=complete_files)
-@decoder_flags(MODEL)
-@option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="Any parameter of the decoder: conf=0.4, agnostic=true, top_k=3 ...")  # fmt: skip
-@option(
-    "--device",
-    metavar="NAME",
-    section=MODEL,
-    callback=_known_device,
-    help="cpu or cuda:0.  [default: cpu; for an engine: cuda:0]",
-)
-@option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that contains host code.")
-@option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
-@option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
-@option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
-@adoption_flags
+@running_flags(MODEL)
 @option("-o", "--output", metavar="PATH", section=RESULTS, help="Output folder, or file for a single image.  [default: predictions/]")  # fmt: skip
 @option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions to a folder FORMAT: json, csv, coco, txt (YOLO), crop, dota, png (class maps) or npz, depending on the task; or video.")  # fmt: skip
 @save_flags
@@ -142,19 +121,6 @@ def predict(
     /,
     model: str,
     images: tuple[str, ...],
-    conf: float | None,
-    iou: float | None,
-    max_det: int | None,
-    classes: str | None,
-    pairs: tuple[str, ...],
-    device: str | None,
-    allow_host_code: bool,
-    plugin_libs: tuple[str, ...],
-    ort_custom_ops: tuple[str, ...],
-    plugins_file: str | None,
-    decoder: str | None,
-    imgsz: str | None,
-    names: str | None,
     output: str | None,
     formats: tuple[str, ...],
     stream: bool,
@@ -162,11 +128,10 @@ def predict(
     batch: int | None,
     max_frames: int | None,
     executor: str,
-    executor_pairs: tuple[str, ...],
     verbose: int,
     quiet: bool,
     as_json: bool,
-    **saved: bool,
+    **flags: Any,
 ) -> None:
     """Run a FILE written by adaptrt on SOURCES.
 
@@ -188,23 +153,10 @@ def predict(
         write_results,
     )
     from adaptrt.errors import ImageError, UsageError
-    from adaptrt.options import parse_pairs
-    from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
 
-    formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if saved[f"save_{name}"])]))
+    formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if flags[f"save_{name}"])]))
     require_formats(Path(model), [name for name in formats if name != "video"])
-    chosen = EXECUTORS.find(executor)
-    options = ExecutorOptions(
-        params=decoder_params(pairs, {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes}),
-        device=device,
-        custom_ops=ort_custom_ops,
-        allow_host_code=allow_host_code,
-        plugin_libs=plugin_libs,
-        plugins_file=plugins_file,
-        adoption=adoption_of(decoder, imgsz, names),
-        own=_own_options(executor, chosen.options, parse_pairs(executor_pairs)),
-        warn=lambda text: echo(f"Warning: {text}", err=True),
-    )
+    chosen, options = executor_from_flags(ctx.params)
     from adaptrt.cli.streams import StreamRequest, is_stream, predict_stream
 
     if stream or show or batch or max_frames or "video" in formats or is_stream(images):
@@ -267,12 +219,3 @@ def predict(
     if failed:
         echo(f"{len(failed)} of {len(targets)} images could not be read.", err=True)
         ctx.exit(ImageError.exit_code)
-
-
-def _own_options(executor: str, kind: type[Any] | None, values: dict[str, str]) -> Any:
-    from adaptrt.errors import UsageError
-    from adaptrt.options import fill_options
-
-    if kind is None and values:
-        raise UsageError(f"The executor {executor!r} has no options.", hint="Omit --executor-set.")
-    return None if kind is None else fill_options(kind, values)

@@ -38,6 +38,20 @@ class Origin:
     options: Mapping[str, Any] = field(default_factory=dict)
     trust_checkpoint: bool = False
 
+    @classmethod
+    def named(
+        cls,
+        adapter: str | None,
+        source: str | None,
+        weights: Path | None,
+        options: Mapping[str, Any],
+        trust_checkpoint: bool,
+    ) -> Origin | None:
+        """``None`` unless both the adapter and the source are given."""
+        if adapter is None or source is None:
+            return None
+        return cls(adapter, source, weights, options, trust_checkpoint)
+
 
 def split_params(
     adapter: str, params: Mapping[str, Any], plugins_file: Path | None

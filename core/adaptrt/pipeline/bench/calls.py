@@ -49,9 +49,8 @@ def bench(
     from adaptrt.specs import parse_shapes
     from adaptrt.specs.backends import OpenOptions
 
-    origin = None
-    if adapter is not None and source is not None:
-        origin = Origin(adapter, os.fspath(source), path_of(weights), dict(options or {}), trust_checkpoint)
+    given = None if source is None else os.fspath(source)
+    origin = Origin.named(adapter, given, path_of(weights), dict(options or {}), trust_checkpoint)
     return run_bench(
         BenchRequest(
             files=tuple(os.fspath(file) for file in files),

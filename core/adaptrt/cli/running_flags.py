@@ -1,0 +1,74 @@
+"""Options of the commands that run a file on images: its decoder, how it is opened, and the executor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from adaptrt.cli.adopt import adoption_flags, adoption_of
+from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
+from adaptrt.cli.framework import option
+from adaptrt.cli.output import echo
+
+if TYPE_CHECKING:
+    from adaptrt.specs.executors import Executor, ExecutorOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def known_device(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    """Reject what is no device, before anything is opened."""
+    if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise click.BadParameter(f"{name!r} is not a device: use cpu, cuda or cuda:0.")
+    return name
+
+
+def running_flags(section: str) -> Callable[[F], F]:
+    """Thresholds, ``--set``, ``--device``, libraries, ``--plugins``, and the options of files from elsewhere."""
+
+    def decorate(command: F) -> F:
+        command = adoption_flags(command)
+        for add in (
+            option("--plugins", "plugins_file", metavar="FILE", section=section, help="A plugins.toml; its modules are loaded."),
+            option("--ort-custom-ops", metavar="LIB", multiple=True, section=section, help="Library of custom operators for ONNX Runtime."),
+            option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=section, help="Library of TensorRT plugins."),
+            option("--allow-host-code", is_flag=True, section=section, help="Load an engine that contains host code."),
+            option("--device", metavar="NAME", section=section, callback=known_device, help="cpu or cuda:0.  [default: cpu; for an engine: cuda:0]"),
+            option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=section, help="Any parameter of the decoder: conf=0.4, agnostic=true, top_k=3 ..."),
+        ):  # fmt: skip
+            command = add(command)
+        return decoder_flags(section)(command)
+
+    return decorate
+
+
+def executor_from_flags(flags: Mapping[str, Any]) -> tuple[Executor, ExecutorOptions]:
+    """The executor of ``--executor``, and what it runs with; ``flags`` are the parameters of the command by name."""
+    from adaptrt.options import parse_pairs
+    from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
+
+    name = flags["executor"]
+    chosen = EXECUTORS.find(name)
+    return chosen, ExecutorOptions(
+        params=decoder_params(flags["pairs"], flags),
+        device=flags["device"],
+        custom_ops=flags["ort_custom_ops"],
+        allow_host_code=flags["allow_host_code"],
+        plugin_libs=flags["plugin_libs"],
+        plugins_file=flags["plugins_file"],
+        adoption=adoption_of(flags["decoder"], flags["imgsz"], flags["names"]),
+        own=_own_options(name, chosen.options, parse_pairs(flags["executor_pairs"])),
+        warn=lambda text: echo(f"Warning: {text}", err=True),
+    )
+
+
+def _own_options(executor: str, kind: type[Any] | None, values: dict[str, str]) -> Any:
+    from adaptrt.errors import UsageError
+    from adaptrt.options import fill_options
+
+    if kind is None and values:
+        raise UsageError(f"The executor {executor!r} has no options.", hint="Omit --executor-set.")
+    return None if kind is None else fill_options(kind, values)

@@ -24,18 +24,18 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
         require_quantized(_files(ctx).outline(onnx_path), precision)
         return onnx_path
     try:
-        from adaptrt.quantization import write_quantized
+        from adaptrt.quantization import calibrate, write_quantized
     except ImportError as error:
         raise DependencyError(
             f"Quantizing a graph requires packages that are not installed: {error}.",
             hint="Install it: pip install 'adaptrt[export]'",
         ) from error
     path = ctx.workdir / f"model.{precision.name}.onnx"
-    found = write_quantized(
+    calibrated = calibrate(
         onnx_path,
-        path,
         spec,
         ctx.calibration,
+        path.parent,
         method=request.calibration.method,
         cache=request.calibration.cache,
         keep_fp32=request.keep_fp32,
@@ -45,9 +45,10 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
         files=ctx.onnx,
         progress=ctx.progress,
     )
-    for warning in found.warnings:
+    write_quantized(calibrated, path, ctx.onnx)
+    for warning in calibrated.found.warnings:
         ctx.warn(warning)
-    ctx.notes.extend(found.notes)
+    ctx.notes.extend(calibrated.found.notes)
     return path
 
 

@@ -23,10 +23,8 @@ from adaptrt.specs import ModelSpec
 from adaptrt.specs.calibration import CalibrationData, CalibrationMethod
 
 FEWEST_IMAGES = 64  # fewer are a warning: benchmarks/quantization measures with as many
-_BEYOND, _SHARE = (
-    2.0,
-    0.1,
-)  # activations that exceed their range by this factor, and the share of them that is a warning
+# activations that exceed their range by this factor, and the share of them that is a warning
+_BEYOND, _SHARE = 2.0, 0.1
 
 Progress = Callable[[int, int, str], None]
 
@@ -38,45 +36,6 @@ class Quantized:
     placement: Placement
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-
-
-def write_quantized(
-    source: Path,
-    destination: Path,
-    spec: ModelSpec | None,
-    data: CalibrationData,
-    *,
-    method: CalibrationMethod = "minmax",
-    cache: Path | None = None,
-    keep_fp32: Sequence[str] = (),
-    keep_fp16: Sequence[str] = (),
-    also: Sequence[str] = (),
-    custom_ops: Sequence[Path] = (),
-    files: OnnxFiles | None = None,
-    progress: Progress = silent,
-) -> Quantized:
-    """Write ``source`` with Q/DQ nodes around the inputs of its layers; opset, metadata and names stay.
-
-    ``cache`` is read if it was written for the same graph, images and method, and written otherwise. ``keep_fp32`` and
-    ``keep_fp16`` are patterns of layers that stay float, ``also`` of further operators to quantize.
-    """
-    files = files or OnnxFiles()
-    calibrated = calibrate(
-        source, spec, data, destination.parent, method=method, cache=cache, keep_fp32=keep_fp32, keep_fp16=keep_fp16,
-        also=also, custom_ops=custom_ops, files=files, progress=progress,
-    )  # fmt: skip
-    model, found = calibrated.model, calibrated.found
-    insert_qdq(model, found.placement, calibrated.thresholds)
-    try:
-        check_model(model)
-    except Exception as error:
-        raise GraphError(
-            f"The int8 graph is invalid: {error}", hint="Keep that node in float (--keep-fp32)."
-        ) from error
-    write_model(model, destination)
-    files.hold(destination, model)
-    found.notes.append(f"int8: {found.placement.note}; {method} over {data.title}")
-    return found
 
 
 @dataclass
@@ -103,7 +62,11 @@ def calibrate(
     files: OnnxFiles | None = None,
     progress: Progress = silent,
 ) -> Calibrated:
-    """Choose the layers of a graph, and measure the ranges of what they read."""
+    """Choose the layers of a graph, and measure the ranges of what they read.
+
+    ``cache`` is read if it was written for the same graph, images and method, and written otherwise. ``keep_fp32`` and
+    ``keep_fp16`` are patterns of layers that stay float, ``also`` of further operators to quantize.
+    """
     model = graph_of(source, files or OnnxFiles())
     require_float(model, source.name)
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -126,7 +89,22 @@ def calibrate(
             write_calibration(cache, calibration, workdir)
     _drop_constants(calibration.ranges, found)
     _warn_of_data(activations, calibration, data, found)
+    found.notes.append(f"int8: {placement.note}; {method} over {data.title}")
     return Calibrated(model, found, calibration.thresholds)
+
+
+def write_quantized(calibrated: Calibrated, destination: Path, files: OnnxFiles | None = None) -> None:
+    """Write the graph with Q/DQ nodes around the inputs of its layers; opset, metadata and names stay."""
+    model = calibrated.model
+    insert_qdq(model, calibrated.found.placement, calibrated.thresholds)
+    try:
+        check_model(model)
+    except Exception as error:
+        raise GraphError(
+            f"The int8 graph is invalid: {error}", hint="Keep that node in float (--keep-fp32)."
+        ) from error
+    write_model(model, destination)
+    (files or OnnxFiles()).hold(destination, model)
 
 
 def require_float(model: ir.Model, file: str) -> None:

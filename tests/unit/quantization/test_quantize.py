@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from small_convnet import SIDE, SPEC, write_convnet
 
 from adaptrt.errors import GraphError, UsageError
-from adaptrt.quantization import Quantized, write_quantized
+from adaptrt.quantization import Quantized, calibrate, write_quantized
 from adaptrt.specs import METADATA_KEY
 from adaptrt.specs.calibration import CalibrationData
 
@@ -46,8 +46,9 @@ def source(tmp_path: Path) -> Path:
 def quantized(source: Path, arrays: list[Any] | None = None, **options: Any) -> tuple[onnx.ModelProto, Quantized]:
     data = options.pop("data", None) or data_of(arrays or some(64))
     target = source.with_name("net.int8.onnx")
-    found = write_quantized(source, target, options.pop("spec", SPEC), data, **options)
-    return onnx.load(target), found
+    calibrated = calibrate(source, options.pop("spec", SPEC), data, target.parent, **options)
+    write_quantized(calibrated, target)
+    return onnx.load(target), calibrated.found
 
 
 def values_of(model: onnx.ModelProto) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from adaptrt.rendering.layers import chosen_rows, share
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.records import LayerComparison, PairComparison, TensorRow
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1040, 260, 64, 16, 14, 34
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 1040, 260, 72, 16, 14, 34
 _LOWEST, _HIGHEST = -6, 3  # powers of ten of the share of the limit that the plot can show
 
 

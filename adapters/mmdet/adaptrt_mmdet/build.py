@@ -100,7 +100,7 @@ def without_remote_weights() -> Iterator[None]:
             hint="Download the file, and name it in the config: --set cfg.model.teacher_ckpt=FILE, or =None.",
         )
 
-    schemes = CheckpointLoader._schemes  # there is no public way to list or replace them
+    schemes = CheckpointLoader._schemes  # private: mmengine has no public API to list or replace them
     originals = dict(schemes)
     schemes.update({prefix: refuse for prefix in originals if prefix})
     try:

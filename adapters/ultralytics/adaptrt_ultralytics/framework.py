@@ -32,8 +32,10 @@ def warn_of_scaling(ctx: Conversion, image: Path) -> None:
 
     from adaptrt.vision.images import read_image
 
+    if scales_each_axis():
+        return
     height, width = read_image(image, None).shape[:2]
-    if height != width and not scales_each_axis():
+    if height != width:
         ctx.warn(
             f"ultralytics {ultralytics.__version__} scales boxes back with one factor for both axes: they are up to a pixel off "
             f"on {image.name}, which is not square, and link 0 may fail. Use ultralytics 8.4.174 or later, or a square image."

@@ -34,7 +34,7 @@ class Work:
 
 
 def count_work(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Work:
-    """The work of an ONNX file. A ``GraphError`` says what cannot be counted; weights in other files are not read."""
+    """The work of an ONNX file. Raises a ``GraphError`` for an operator that cannot be counted; external data is not read."""
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:

@@ -27,7 +27,7 @@ _SIDE, _COPIED, _REPEATS = 1024, 1 << 26, 3  # of the matrix product, bytes of t
 
 
 class GpuSensors:
-    """Reads the sensors with nvidia-smi until the context ends. ``note`` says why there are no readings."""
+    """Samples the GPU sensors with nvidia-smi until the context exits; ``note`` has the reason if nothing was read."""
 
     def __init__(self, index: int = 0) -> None:
         self.note = ""

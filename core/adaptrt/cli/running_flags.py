@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def known_device(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    """Reject what is no device, before anything is opened."""
+    """Reject what is not the name of a device, before anything is opened."""
     if name is not None and not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise click.BadParameter(f"{name!r} is not a device: use cpu, cuda or cuda:0.")
     return name

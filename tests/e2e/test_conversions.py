@@ -189,13 +189,12 @@ def test_a_frozen_batch_is_found_after_a_trace() -> None:
     assert caught.value.report.link(2).status == "failed"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "shapes",
     [
         pytest.param({"batch": (2, 3, 4)}, id="never alone"),
-        pytest.param(
-            {"shape": ["images=1x3x64x64", "images=1..4x3x32x32"]}, id="a profile of one", marks=pytest.mark.full
-        ),
+        pytest.param({"shape": ["images=1x3x64x64", "images=1..4x3x32x32"]}, id="a profile of one"),
     ],
 )
 def test_a_frozen_batch_is_found_whatever_the_smallest_batch_and_the_first_profile(shapes: dict[str, Any]) -> None:

@@ -279,12 +279,13 @@ def test_names_that_mmengine_writes(narrow: dict[str, Any], save: Save, tmp_path
     convert(detr, save(text_of(values)), tmp_path)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("name", "adapter"),
     [
         pytest.param(str(CONFIG), detr, id="DETR"),
-        pytest.param("retinanet_r18_fpn_1x_coco", mmdet, id="RetinaNet", marks=pytest.mark.full),
-        pytest.param("rtmdet_tiny_8xb32-300e_coco", mmdet, id="RTMDet", marks=pytest.mark.full),
+        pytest.param("retinanet_r18_fpn_1x_coco", mmdet, id="RetinaNet"),
+        pytest.param("rtmdet_tiny_8xb32-300e_coco", mmdet, id="RTMDet"),
     ],
 )
 def test_what_mmengines_runner_writes_converts(name: str, adapter: Any, tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def test_a_teacher_is_not_downloaded() -> None:
         load_checkpoint(torch.nn.Identity(), "https://a.org/t.pth")
 
 
-@pytest.mark.parametrize("weights", [pytest.param(None, marks=pytest.mark.full), FIXTURE])
+@pytest.mark.full
+@pytest.mark.parametrize("weights", [None, FIXTURE])
 def test_random_weights_are_told(weights: Path | None, tmp_path: Path) -> None:
     """A config alone is a network that has learned nothing; its numbers agree all the same."""
     from adaptrt_mmdet import detr

@@ -195,6 +195,7 @@ def test_what_timm_saves_needs_no_trust(
     assert any_model.model_spec(ctx, loaded).labels == ("red", "green", "blue")
 
 
+@pytest.mark.full
 def test_a_saved_folder_converts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = timm.create_model("resnet10t", num_classes=10)

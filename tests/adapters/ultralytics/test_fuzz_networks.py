@@ -78,6 +78,7 @@ def rebuilt(files: dict[str, bytes], data: bytes, path: Path) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("family", ["new", "classic"])
 def test_changed_settings(family: str, archives: dict[str, Any], classic: Any, tmp_path: Path) -> None:
     files = archives["new"] if family == "new" else entries(classic.save({"model": classic.network()}))

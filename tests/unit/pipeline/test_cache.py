@@ -231,6 +231,7 @@ def test_plugins_hear_of_the_end(checkpoint: Path, install_extension: Install) -
     assert sys.modules[module].calls == [("passed", False, True), ("passed", True, True)]
 
 
+@pytest.mark.full
 def test_a_hit_imports_no_framework_and_is_quick(checkpoint: Path, tmp_path: Path) -> None:
     program = dedent(
         """
@@ -298,7 +299,7 @@ def replace_and_back(path: Path) -> None:
     ],
     ids=["other content", "same content", "in place", "removed", "and back"],
 )
-@pytest.mark.parametrize("stage", ["load", "write"])
+@pytest.mark.parametrize("stage", [pytest.param("load", marks=pytest.mark.full), "write"])
 def test_a_source_that_changes_meanwhile_is_not_kept(
     checkpoint: Path, action: Callable[[Path], object], stage: str
 ) -> None:
@@ -354,7 +355,7 @@ def entry_file() -> Path:
     return path
 
 
-@pytest.mark.parametrize("missing", [".report.json", ".onnx"])
+@pytest.mark.parametrize("missing", [pytest.param(".report.json", marks=pytest.mark.full), ".onnx"])
 def test_an_entry_without_a_file_is_converted_again(checkpoint: Path, missing: str) -> None:
     run()
     entry = json.loads(entry_file().read_text())

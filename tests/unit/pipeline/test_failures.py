@@ -70,7 +70,7 @@ class Interrupting(Observer):
 
 
 @pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("at", ["start", "end"])
+@pytest.mark.parametrize("at", [pytest.param("start", marks=pytest.mark.full), "end"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_interrupted_in_any_stage(stage: str, at: str, image: Path) -> None:
     observer = Interrupting(stage, at)
@@ -87,7 +87,7 @@ HOOKS = (
 
 
 @pytest.mark.usefixtures("restored")
-@pytest.mark.parametrize("wrapper", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("wrapper", [pytest.param(False, marks=pytest.mark.full), True], ids=["before", "after"])
 @pytest.mark.parametrize("hook", HOOKS[2:])
 def test_interrupted_in_any_hook(hook: str, wrapper: bool, image: Path, install_extension: Install) -> None:
     body = "yield\n    raise KeyboardInterrupt" if wrapper else "raise KeyboardInterrupt"

@@ -40,6 +40,7 @@ def test_only_the_batch_is_symbolic(converted: Report) -> None:
     assert converted.spec.outputs[0].dims == ("batch", 8, 8400)
 
 
+@pytest.mark.full
 def test_every_patch_is_needed(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the function patches the graph of a fixed size reads shapes: when upstream mends that, they can go."""
     from adaptrt_ultralytics import head_patches
@@ -84,6 +85,7 @@ def test_relatives_pass(name: str, make_checkpoint: Callable[[str], Path], tmp_p
     assert not SHAPE_ARITHMETIC & set(report.operators["final"])
 
 
+@pytest.mark.full
 def test_a_name_of_a_config_is_converted_with_random_weights(tmp_path: Path) -> None:
     report = adaptrt.convert("yolov5n", adapter="yolov5", output=tmp_path, imgsz=320, verify="quick", batch=1)
     assert report.onnx == tmp_path / "yolov5n.onnx"
@@ -153,9 +155,8 @@ def test_options_reach_decoder_and_framework(trained: Path, shapes_image: Path, 
     assert len(report.images[0].predictions["onnxruntime"].data["scores"]) <= 2
 
 
-@pytest.mark.parametrize(
-    "options", [{"classes": "circle,3"}, pytest.param({"agnostic": "1", "iou": "0.5"}, marks=pytest.mark.full)]
-)
+@pytest.mark.full
+@pytest.mark.parametrize("options", [{"classes": "circle,3"}, {"agnostic": "1", "iou": "0.5"}])
 def test_the_framework_is_asked_with_the_same_parameters(
     options: dict[str, str], trained: Path, shapes_image: Path, tmp_path: Path
 ) -> None:
@@ -214,6 +215,7 @@ def test_names_can_be_changed(trained: Path, shapes_image: Path, tmp_path: Path)
     assert len(found) > 2
 
 
+@pytest.mark.full
 def test_sizes_are_rounded_up_to_the_stride(trained: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(trained, adapter="yolov5", output=tmp_path, imgsz=(250, 310), verify="none")
     assert report.spec is not None

@@ -86,15 +86,9 @@ def check(checkpoint: Path, images: list[Path], output: Path, **options: Any) ->
     return report
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
-    "name",
-    [
-        "segment",
-        *(
-            pytest.param(name, marks=pytest.mark.full)
-            for name in ("pose", "obb", "detect-end2end", "segment-end2end", "pose-end2end", "obb-end2end")
-        ),
-    ],
+    "name", ["segment", "pose", "obb", "detect-end2end", "segment-end2end", "pose-end2end", "obb-end2end"]
 )
 def test_predictions_are_ultralytics_own(
     name: str, task_checkpoint: Callable[[str], Path], crowded: list[Path], tmp_path: Path

@@ -48,11 +48,19 @@ def running_flags(section: str) -> Callable[[F], F]:
 def executor_from_flags(flags: Mapping[str, Any]) -> tuple[Executor, ExecutorOptions]:
     """The executor of ``--executor``, and what it runs with; ``flags`` are the parameters of the command by name."""
     from adaptrt.options import parse_pairs
-    from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
+    from adaptrt.specs.executors import EXECUTORS
 
     name = flags["executor"]
     chosen = EXECUTORS.find(name)
-    return chosen, ExecutorOptions(
+    own = _own_options(name, chosen.options, parse_pairs(flags["executor_pairs"]))
+    return chosen, options_from_flags(flags, own)
+
+
+def options_from_flags(flags: Mapping[str, Any], own: Any = None) -> ExecutorOptions:
+    """How a model is opened and run, from the options of ``running_flags``; ``own``: the options of the executor."""
+    from adaptrt.specs.executors import ExecutorOptions
+
+    return ExecutorOptions(
         params=decoder_params(flags["pairs"], flags),
         device=flags["device"],
         custom_ops=flags["ort_custom_ops"],
@@ -60,7 +68,7 @@ def executor_from_flags(flags: Mapping[str, Any]) -> tuple[Executor, ExecutorOpt
         plugin_libs=flags["plugin_libs"],
         plugins_file=flags["plugins_file"],
         adoption=adoption_of(flags["decoder"], flags["imgsz"], flags["names"]),
-        own=_own_options(name, chosen.options, parse_pairs(flags["executor_pairs"])),
+        own=own,
         warn=lambda text: echo(f"Warning: {text}", err=True),
     )
 

@@ -60,7 +60,7 @@ class Model:
             if isinstance(images, (str, Path, np.ndarray)) or not isinstance(images, Iterable)
             else list(images)
         )
-        largest = self._largest_batch()
+        largest = self.largest_batch
         predictions: list[Predictions] = []
         self.last_warnings = ()
         seconds = np.zeros(3)
@@ -91,7 +91,7 @@ class Model:
 
         spec = spec_with_params(self.spec, params)
         found = find_sources(source, replace(options or SourceOptions(), channels=self.channels))
-        largest = self._largest_batch()
+        largest = self.largest_batch
         if batch is not None and not 1 <= batch <= largest:
             raise UsageError(f"batch must be 1 to {largest} for {self.path.name}; got {batch}.")
         return stream_results(self._pipeline, spec, found, min(batch or len(found), largest))
@@ -101,6 +101,12 @@ class Model:
         """Number of image channels that the model expects."""
         return 3 if self.spec.image is None else self.spec.image_channels
 
+    @property
+    def largest_batch(self) -> int:
+        """Number of images that the model takes at most at once."""
+        axes = self.spec.inputs[0].dims if self.spec.inputs else ()  # a non-image model may have no inputs or axes
+        return axes[0].max if axes else 1
+
     def close(self) -> None:
         self.runner.close()
 
@@ -109,10 +115,6 @@ class Model:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _largest_batch(self) -> int:
-        axes = self.spec.inputs[0].dims if self.spec.inputs else ()  # a non-image model may have no inputs or axes
-        return axes[0].max if axes else 1
 
 
 def load(

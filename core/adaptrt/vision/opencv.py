@@ -12,8 +12,10 @@ from adaptrt.errors import DependencyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_PIXELS = 1 << 27  # a small file can declare any size; this many pixels take 400 MB
 _VARIABLE = "OPENCV_IO_MAX_IMAGE_PIXELS"
+_DEFAULT = 1 << 27  # a small file can declare any size; this many pixels take 400 MB
+_GIVEN = os.environ.get(_VARIABLE, "")
+MAX_PIXELS = int(_GIVEN) if _GIVEN.isascii() and _GIVEN.isdecimal() else _DEFAULT
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""A converted model behind a plain HTTP server, for trying it out."""

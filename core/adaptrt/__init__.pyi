@@ -30,6 +30,7 @@ from .pipeline.layers.records import LayerComparison
 from .pipeline.observer import Observer
 from .pipeline.predictor import Predictor
 from .pipeline.processing import Processing
+from .prediction_base import Prediction
 from .predictions import (
     Classification,
     Detections,
@@ -67,6 +68,7 @@ from .specs.commands import Command
 from .specs.decoders import Decoder, find_decoder
 from .specs.recognizers import Match, Recognizer, SourceFacts
 from .version import __version__
+from .vision.images import read_image, write_image
 
 __all__ = [
     "PASS_ORDER",
@@ -115,6 +117,7 @@ __all__ = [
     "PluginError",
     "Poses",
     "Precision",
+    "Prediction",
     "Predictions",
     "Predictor",
     "Processing",
@@ -150,5 +153,7 @@ __all__ = [
     "load",
     "nearest_file",
     "nearest_name",
+    "read_image",
     "tune",
+    "write_image",
 ]

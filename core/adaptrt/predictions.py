@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from adaptrt.prediction_base import Prediction
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -27,7 +29,7 @@ class ImageMeta:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Detections:
+class Detections(Prediction):
     """Objects found in one image, sorted by descending score.
 
     ``boxes``: float32 [N, 4], x1 y1 x2 y2, pixels of the original image. ``scores``: float32 [N]. ``labels``: int64 [N].
@@ -40,6 +42,39 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    @property
+    def xyxy(self) -> NDArray[np.float32]:
+        """``boxes``, by the name in supervision and Ultralytics."""
+        return self.boxes
+
+    @property
+    def xywh(self) -> NDArray[np.float32]:
+        """Center x and y, width and height, float32 [N, 4], as in Ultralytics."""
+        import numpy as np
+
+        low, high = self.boxes[:, :2], self.boxes[:, 2:]
+        return np.concatenate([(low + high) / 2, high - low], 1)
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """``scores``, by the name in supervision."""
+        return self.scores
+
+    @property
+    def conf(self) -> NDArray[np.float32]:
+        """``scores``, by the name in Ultralytics."""
+        return self.scores
+
+    @property
+    def class_id(self) -> NDArray[np.int64]:
+        """``labels``, by the name in supervision."""
+        return self.labels
+
+    @property
+    def cls(self) -> NDArray[np.int64]:
+        """``labels``, by the name in Ultralytics."""
+        return self.labels
 
     def name(self, index: int) -> str:
         return name_of(int(self.labels[index]), self.names)
@@ -128,6 +163,11 @@ class RotatedDetections(Detections):
     rotated: NDArray[np.float32] | None = None
 
     @property
+    def xyxyxyxy(self) -> NDArray[np.float32]:
+        """``polygons``, by the name in supervision and Ultralytics."""
+        return self.polygons
+
+    @property
     def polygons(self) -> NDArray[np.float32]:
         """Corners, float32 [N, 4, 2], x and y; they may lie outside of the image."""
         import numpy as np
@@ -142,7 +182,7 @@ class RotatedDetections(Detections):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Classification:
+class Classification(Prediction):
     """The classes of one image, sorted by descending score. ``scores``: float32 [K]. ``labels``: int64 [K]."""
 
     scores: NDArray[np.float32]
@@ -152,19 +192,34 @@ class Classification:
     def __len__(self) -> int:
         return len(self.scores)
 
+    @property
+    def top1(self) -> int:
+        """The most likely class, by the name in Ultralytics."""
+        return int(self.labels[0])
+
+    @property
+    def top1conf(self) -> float:
+        """Its score."""
+        return float(self.scores[0])
+
+    @property
+    def top5(self) -> list[int]:
+        """The five most likely classes; fewer if the decoder returns fewer."""
+        return [int(label) for label in self.labels[:5]]
+
     def name(self, index: int) -> str:
         return name_of(int(self.labels[index]), self.names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Values:
+class Values(Prediction):
     """Raw outputs for one sample, by name, the batch axis removed."""
 
     arrays: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SemanticMap:
+class SemanticMap(Prediction):
     """The class of each pixel of one image.
 
     ``labels``: uint8 or int32 [H, W], pixels of the original image. ``scores``: float32 [C], the mean score of each class

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.pipeline.batches import Timing
+from adaptrt.prediction_base import Prediction
 from adaptrt.sources import FrameStream
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.batches import BatchPipeline, BatchResult
     from adaptrt.predictions import Predictions
     from adaptrt.sources import Frame, Source
-    from adaptrt.specs import ModelSpec
+    from adaptrt.specs import ModelSpec, Task
+    from adaptrt.vision.images import ImageArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,6 +34,27 @@ class FrameResult:
     fps: float | None = None
     still: bool = False
     warnings: tuple[str, ...] = ()
+
+    def plot(self) -> ImageArray:
+        """The frame with its prediction, uint8 [H, W, 3] RGB; raises the error of a frame that could not be read."""
+        from adaptrt.vision.images import for_display
+
+        if self.frame.error is not None:
+            raise self.frame.error
+        assert self.frame.pixels is not None
+        image = for_display(self.frame.pixels)
+        task = _task_of(self.prediction)
+        return image if task is None or not task.draws else task.draw(image, self.prediction)
+
+    def _repr_png_(self) -> bytes | None:
+        """The drawn frame, for notebooks."""
+        from adaptrt.vision.images import encode_image
+
+        return None if self.frame.pixels is None else encode_image(self.plot())
+
+
+def _task_of(prediction: Predictions | None) -> Task[Any] | None:
+    return prediction.task if isinstance(prediction, Prediction) else None
 
 
 def stream_results(

@@ -199,6 +199,18 @@ class Task(ABC, Generic[P]):
         rows = [{"image": str(one.path), **self.data(one.prediction)} for one in found]
         yield "predictions.json", json.dumps(rows).encode()
 
+    def tabulate(self, prediction: P) -> tuple[list[str], list[list[Any]]]:
+        """Column names and rows: what ``to_pandas`` and notebooks show."""
+        raise UsageError(f"Predictions of task {self.name!r} are not a table.")
+
+    def coco_entries(self, prediction: P, image_id: int | str) -> list[dict[str, Any]]:
+        """COCO results, one for each object; ``category_id`` is the class."""
+        raise UsageError(f"Predictions of task {self.name!r} cannot be written as COCO results.")
+
+    def to_supervision(self, prediction: P, supervision: Any) -> Any:
+        """The prediction as an object of ``supervision``, the imported package."""
+        raise UsageError(f"Predictions of task {self.name!r} have no counterpart in supervision.")
+
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         """How well predictions agree (links 0 and 5), as strict as the precision allows; empty: nothing is compared."""
         return []

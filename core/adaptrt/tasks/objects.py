@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", bound=Detections)
 
+# of every table of objects; a task adds its own
+COLUMNS = ("label", "class", "score")
+
 
 class ObjectTask(Task[D], Generic[D]):
     """A task whose predictions are ``Detections``, or a subclass of it.
@@ -82,28 +85,66 @@ class ObjectTask(Task[D], Generic[D]):
         """Files in one of the formats that are the task's own."""
         raise NotImplementedError
 
+    def tabulate(self, prediction: D) -> tuple[list[str], list[list[Any]]]:
+        return [*COLUMNS, *self.header([prediction])], self._table_rows(prediction)
+
     def table(self, found: Sequence[Found[D]]) -> bytes:
         """A row for each object: image, class, score, and the columns of ``columns``."""
-        rows = [
-            [
-                str(one.path),
-                one.prediction.name(index),
-                int(one.prediction.labels[index]),
-                round(float(one.prediction.scores[index]), 6),
-                *self.columns(one.prediction, index),
-            ]
-            for one in found
-            for index in range(len(one.prediction))
-        ]
-        return csv_file(["image", "label", "class", "score", *self.header(found)], rows)
+        rows = [[str(one.path), *row] for one in found for row in self._table_rows(one.prediction)]
+        return csv_file(["image", *COLUMNS, *self.header([one.prediction for one in found])], rows)
 
-    def header(self, found: Sequence[Found[D]]) -> list[str]:
+    def _table_rows(self, prediction: D) -> list[list[Any]]:
+        return [
+            [
+                prediction.name(index),
+                int(prediction.labels[index]),
+                round(float(prediction.scores[index]), 6),
+                *self.columns(prediction, index),
+            ]
+            for index in range(len(prediction))
+        ]
+
+    def header(self, predictions: Sequence[D]) -> list[str]:
         """Names of ``columns``."""
         return ["x1", "y1", "x2", "y2"]
 
     def columns(self, prediction: D, index: int) -> list[Any]:
         """Table columns of one object besides its class and score; pixels of the image."""
         return [round(float(side), 3) for side in prediction.boxes[index]]
+
+    def coco_entries(self, prediction: D, image_id: int | str) -> list[dict[str, Any]]:
+        if "coco" not in self.formats:
+            return super().coco_entries(prediction, image_id)
+        entries = []
+        for index in range(len(prediction)):
+            left, top, right, bottom = (round(float(side), 3) for side in prediction.boxes[index])
+            box = [left, top, right - left, bottom - top]
+            entry = {"image_id": image_id, "category_id": int(prediction.labels[index]), "bbox": box}
+            score = round(float(prediction.scores[index]), 6)
+            entries.append({**entry, "score": score, **self.coco_object(prediction, index)})
+        return entries
+
+    def coco_object(self, prediction: D, index: int) -> dict[str, Any]:
+        """What the COCO entry of one object contains besides its box."""
+        return {}
+
+    def to_supervision(self, prediction: D, supervision: Any) -> Any:
+        names = np.array([prediction.name(index) for index in range(len(prediction))], dtype=str)
+        return supervision.Detections(
+            xyxy=prediction.boxes,
+            confidence=prediction.scores,
+            class_id=prediction.labels,
+            mask=self.supervision_masks(prediction),
+            data={"class_name": names, **self.supervision_data(prediction)},
+        )
+
+    def supervision_masks(self, prediction: D) -> Any:
+        """bool [N, H, W], or ``None``."""
+        return None
+
+    def supervision_data(self, prediction: D) -> dict[str, Any]:
+        """Entries of ``supervision.Detections.data`` besides the class names."""
+        return {}
 
     def problems(self, prediction: D, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
         count, (height, width) = len(prediction), size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,15 @@ def test_the_library_logs_and_prints_nothing(
         package.convert("detector", adapter=tiny, verify="quick", html=False, cache=False)
     assert any(record.getMessage().startswith("stage export") for record in caplog.records)
     assert capfd.readouterr() == ("", "")
+
+
+def test_only_the_commands_write_to_standard_output() -> None:
+    """``print`` is ruff's T20; these are the other ways. A child that builds an engine reports to its parent."""
+    folder = Path(package.__file__).parent
+    direct = re.compile(r"sys\.(__)?stdout(__)?\.write|click\.echo|sys\.(__)?stderr(__)?\.write|logging\.basicConfig")
+    found = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if path.relative_to(folder).parts[0] != "cli" and direct.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {"pipeline/configure.py"}

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from adaptrt.vision.images import ImageArray
 
 
+COLUMNS = ("rank", "label", "class", "score")
+
+
 class Classify(Task[Classification]):
     """The classes of an image, the most likely first."""
 
@@ -76,18 +79,23 @@ class Classify(Task[Classification]):
         if format != "csv":
             yield from super().export(format, found)
             return
+        rows = [[str(one.path), *row] for one in found for row in self.tabulate(one.prediction)[1]]
+        yield "predictions.csv", csv_file(["image", *COLUMNS], rows)
+
+    def tabulate(self, prediction: Classification) -> tuple[list[str], list[list[Any]]]:
         rows = [
             [
-                str(one.path),
                 index + 1,
-                one.prediction.name(index),
-                int(one.prediction.labels[index]),
-                round(float(one.prediction.scores[index]), 6),
+                prediction.name(index),
+                int(prediction.labels[index]),
+                round(float(prediction.scores[index]), 6),
             ]
-            for one in found
-            for index in range(len(one.prediction))
+            for index in range(len(prediction))
         ]
-        yield "predictions.csv", csv_file(["image", "rank", "label", "class", "score"], rows)
+        return list(COLUMNS), rows
+
+    def to_supervision(self, prediction: Classification, supervision: Any) -> Any:
+        return supervision.Classifications(class_id=prediction.labels, confidence=prediction.scores)
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         return [TOP1]

@@ -8,24 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptrt.predictions import Detections
-    from adaptrt.specs.tasks import Found
+    from adaptrt.specs.tasks import Found, Task
 
 
-def coco_file(found: Sequence[Found[Any]], more: Callable[[Any, int], dict[str, Any]] | None = None) -> bytes:
-    """COCO results: ``image_id`` is the file's name as a number if it is one, ``category_id`` the class.
-
-    ``more(prediction, index)`` adds the entries of a task for an object.
-    """
+def coco_file(found: Sequence[Found[Any]], task: Task[Any]) -> bytes:
+    """COCO results of all images: ``image_id`` is the file's name as a number if it is one."""
     results = []
     for one in found:
-        image_id = int(one.name) if one.name.isdecimal() else one.name
-        for index, (box, score, label) in enumerate(
-            zip(one.prediction.boxes, one.prediction.scores, one.prediction.labels, strict=True)
-        ):
-            left, top, right, bottom = (round(float(side), 3) for side in box)
-            entry = {"image_id": image_id, "category_id": int(label), "bbox": [left, top, right - left, bottom - top]}
-            added = more(one.prediction, index) if more else {}
-            results.append({**entry, "score": round(float(score), 6), **added})
+        results += task.coco_entries(one.prediction, int(one.name) if one.name.isdecimal() else one.name)
     return json.dumps(results).encode()
 
 

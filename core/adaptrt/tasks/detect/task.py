@@ -44,7 +44,7 @@ class Detect(ObjectTask[Detections]):
         found: Sequence[Found[Detections]],
     ) -> Iterator[tuple[str, bytes]]:
         if format == "coco":
-            yield "predictions.json", coco_file(found)
+            yield "predictions.json", coco_file(found, self)
         else:
             yield from yolo_files(found)
 

@@ -67,8 +67,11 @@ class RotatedBoxes(ObjectTask[RotatedDetections]):
         else:
             yield from yolo_files(found, _corners)
 
-    def header(self, found: Sequence[Found[RotatedDetections]]) -> list[str]:
-        return [*super().header(found), "center_x", "center_y", "width", "height", "angle"]
+    def supervision_data(self, prediction: RotatedDetections) -> dict[str, Any]:
+        return {"xyxyxyxy": prediction.polygons}
+
+    def header(self, predictions: Sequence[RotatedDetections]) -> list[str]:
+        return [*super().header(predictions), "center_x", "center_y", "width", "height", "angle"]
 
     def columns(self, prediction: RotatedDetections, index: int) -> list[Any]:
         return [*super().columns(prediction, index), *_numbers(rotated_of(prediction)[index])]

@@ -68,14 +68,28 @@ class Pose(ObjectTask[Poses]):
     ) -> Iterator[tuple[str, bytes]]:
         """``txt``: keypoints behind the box, as Ultralytics writes them."""
         if format == "coco":
-            yield "predictions.json", coco_file(found, _coco_entry)
+            yield "predictions.json", coco_file(found, self)
         else:
             yield from yolo_files(found, _numbers)
 
-    def header(self, found: Sequence[Found[Poses]]) -> list[str]:
-        count = max((one.prediction.points.shape[1] for one in found), default=0)
+    def coco_object(self, prediction: Poses, index: int) -> dict[str, Any]:
+        return {"keypoints": [value for point in _rounded(prediction, index) for value in point]}
+
+    def to_supervision(self, prediction: Poses, supervision: Any) -> Any:
+        names = np.array([prediction.name(index) for index in range(len(prediction))], dtype=str)
+        points = prediction.points
+        return supervision.KeyPoints(
+            xy=points[..., :2],
+            class_id=prediction.labels,
+            keypoint_confidence=points[..., 2],
+            detection_confidence=prediction.scores,
+            data={"class_name": names},
+        )
+
+    def header(self, predictions: Sequence[Poses]) -> list[str]:
+        count = max((prediction.points.shape[1] for prediction in predictions), default=0)
         points = [f"{name}{index}" for index in range(count) for name in ("x_", "y_", "visible_")]
-        return [*super().header(found), *points]
+        return [*super().header(predictions), *points]
 
     def columns(self, prediction: Poses, index: int) -> list[Any]:
         return [
@@ -111,10 +125,6 @@ class Pose(ObjectTask[Poses]):
 
 def _rounded(prediction: Poses, index: int) -> list[list[float]]:
     return [[round(float(x), 3), round(float(y), 3), round(float(seen), 6)] for x, y, seen in prediction.points[index]]
-
-
-def _coco_entry(prediction: Poses, index: int) -> dict[str, Any]:
-    return {"keypoints": [value for point in _rounded(prediction, index) for value in point]}
 
 
 def _numbers(prediction: Poses, index: int, size: tuple[int, int]) -> list[float]:

@@ -54,12 +54,21 @@ class Segment(ObjectTask[Segments]):
     ) -> Iterator[tuple[str, bytes]]:
         """``txt``: an outline in place of the box, as Ultralytics writes it."""
         if format == "coco":
-            yield "predictions.json", coco_file(found, _coco_entry)
+            yield "predictions.json", coco_file(found, self)
         else:
             yield from yolo_files(found, _outline)
 
-    def header(self, found: Sequence[Found[Segments]]) -> list[str]:
-        return [*super().header(found), "pixels"]
+    def coco_object(self, prediction: Segments, index: int) -> dict[str, Any]:
+        return {"segmentation": coco_mask(prediction.masks[index], prediction.size)}
+
+    def supervision_masks(self, prediction: Segments) -> Any:
+        import numpy as np
+
+        masks = [mask.in_image(prediction.size) for mask in prediction.masks]
+        return np.stack(masks) if masks else np.zeros((0, *prediction.size), np.bool_)
+
+    def header(self, predictions: Sequence[Segments]) -> list[str]:
+        return [*super().header(predictions), "pixels"]
 
     def columns(self, prediction: Segments, index: int) -> list[Any]:
         return [*super().columns(prediction, index), prediction.masks[index].area]
@@ -89,10 +98,6 @@ class Segment(ObjectTask[Segments]):
                 found.append("a mask must be a boolean bitmap inside the image")
                 break
         return found
-
-
-def _coco_entry(prediction: Segments, index: int) -> dict[str, Any]:
-    return {"segmentation": coco_mask(prediction.masks[index], prediction.size)}
 
 
 def _outline(prediction: Segments, index: int, size: tuple[int, int]) -> list[float]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 NAMED = 5  # maximum number of classes in a description
 
 
+COLUMNS = ("label", "class", "pixels", "share")
+
+
 class Semantic(Task[SemanticMap]):
     """The class of each pixel."""
 
@@ -67,14 +70,13 @@ class Semantic(Task[SemanticMap]):
             for one in found:
                 yield f"{one.name}.png", _png(one.prediction)
         elif format == "csv":
-            rows = [
-                [str(one.path), row["label"], row["class"], row["pixels"], row["share"]]
-                for one in found
-                for row in self.data(one.prediction)["areas"]
-            ]
-            yield "predictions.csv", csv_file(["image", "label", "class", "pixels", "share"], rows)
+            rows = [[str(one.path), *row] for one in found for row in self.tabulate(one.prediction)[1]]
+            yield "predictions.csv", csv_file(["image", *COLUMNS], rows)
         else:
             yield from super().export(format, found)
+
+    def tabulate(self, prediction: SemanticMap) -> tuple[list[str], list[list[Any]]]:
+        return list(COLUMNS), [[row[name] for name in COLUMNS] for row in self.data(prediction)["areas"]]
 
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         limits = precision.limits

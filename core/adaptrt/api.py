@@ -61,6 +61,7 @@ def convert(
     quantize_also: str | Sequence[str] = (),
     build_options: BuildOptions | None = None,
     nms: bool | str | NmsRequest = False,
+    embed_preprocess: bool = False,
     calib: StrPath | CalibrationRequest | None = None,
     data: StrPath | LabeledData | None = None,
     cache: bool = True,
@@ -79,7 +80,8 @@ def convert(
     ``UsageError`` lists them and nothing is converted.
     ``imgsz`` is 640 or (height, width); ``batch`` is 4, (1, 16) or (1, 8, 16) (min, opt, max); ``options`` are those of
     the adapter and the decoder (``--set``); ``to`` names the files to write (``"onnx,engine"``); ``html`` also writes the
-    report as an HTML page; ``nms`` appends NMS to the graph (``True``, a kind as for ``--nms``, or an ``NmsRequest``). For
+    report as an HTML page; ``nms`` appends NMS to the graph (``True``, a kind as for ``--nms``, or an ``NmsRequest``);
+    ``embed_preprocess`` makes the input pixels, uint8 [N, h, w, C], that the graph normalizes. For
     int8, ``calib`` names images to quantize with, or is a ``CalibrationRequest``; ``data`` names labeled images to score the
     result on, or is ``LabeledData``; ``keep_fp16`` excludes layers from int8, ``quantize_also`` adds operators. Values have the same form as for ``adaptrt convert``. Raises an ``AdaptrtError``, whose
     ``report`` has the results up to the failure.
@@ -112,6 +114,7 @@ def convert(
         quantize_also=texts_of(quantize_also),
         build=build_options or BuildOptions(),
         nms=nms_of(nms),
+        embed_preprocess=embed_preprocess,
         calibration=calibration_of(calib),
         data=data_of(data),
         cache=cache,

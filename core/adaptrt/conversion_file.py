@@ -89,6 +89,7 @@ def _requested(request: Request, opset: int, exporter: str) -> dict[str, Any]:
         "target": request.target,
         "to": ",".join(request.to),
         "precision": request.precision,
+        "embed-preprocess": request.embed_preprocess or None,
         "keep-fp32": list(request.keep_fp32),
         "keep-fp16": list(request.keep_fp16),
         "quantize-also": list(request.quantize_also),

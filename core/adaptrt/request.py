@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from adaptrt.onnxfile.files import OnnxFiles
     from adaptrt.report import Finding
+    from adaptrt.specs import ImageTransform
     from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, LabeledData
 
 Verify = Literal["full", "quick", "none"]
@@ -91,19 +92,21 @@ class ShapeRequest:
             is_image = spec.image is not None and tensor.name == spec.image.input
             profiles = self.shapes.get(tensor.name)
             if profiles is None:
-                profiles = tuple(self._requested(shape, is_image) for shape in tensor.profiles)
+                sides = spec.image.axes[:2] if is_image and spec.image is not None else None
+                profiles = tuple(self._requested(shape, sides) for shape in tensor.profiles)
             else:
                 profiles = tuple(_named_like(shape, tensor.profiles[0]) for shape in profiles)
-                self.require_same(tensor.name, profiles, is_image=is_image)
+                sides = spec.image.axes[:2] if is_image and spec.image is not None else None
+                self.require_same(tensor.name, profiles, sides)
             if is_image and spec.image is not None and tensor.name not in self.shapes:
-                profiles = tuple(_rounded(shape, spec.image.stride, warnings) for shape in profiles)
+                profiles = tuple(_rounded(shape, spec.image, warnings) for shape in profiles)
             inputs.append(replace(tensor, profiles=profiles))
         return replace(spec, inputs=tuple(inputs)), warnings
 
-    def require_same(self, name: str, profiles: tuple[Shape, ...], *, is_image: bool) -> None:
-        """Reject a ``shape`` that contradicts another option."""
-        axes = union(profiles)
-        size = "x".join(str(axis.opt) for axis in axes[-2:])
+    def require_same(self, name: str, profiles: tuple[Shape, ...], sides: tuple[int, int] | None) -> None:
+        """Reject a ``shape`` that contradicts another option; ``sides`` are the axes of an image's height and width."""
+        axes, is_image = union(profiles), sides is not None
+        size = "x".join(str(axes[side].opt) for side in sides or ())
         wishes = []
         if self.batch is not None and replace(self.batch, name=None) != replace(axes[0], name=None):
             wishes.append(f"--batch {replace(self.batch, name=None)}")
@@ -111,7 +114,7 @@ class ShapeRequest:
             wishes.append("--imgsz {}x{}".format(*self.imgsz))
         if self.dynamic is not None:
             dynamic = {"batch"} if axes[0].dynamic else set()
-            if is_image and any(axis.dynamic for axis in axes[-2:]):
+            if any(axes[side].dynamic for side in sides or ()):
                 dynamic.add("hw")
             if dynamic != (self.dynamic if is_image else self.dynamic & {"batch"}):
                 wishes.append(f"--dynamic {','.join(sorted(self.dynamic)) or 'none'}")
@@ -122,7 +125,7 @@ class ShapeRequest:
                 hint=f"A complete shape already defines these: omit {' and '.join(wishes)}.",
             )
 
-    def _requested(self, shape: Shape, is_image: bool) -> Shape:
+    def _requested(self, shape: Shape, sides: tuple[int, int] | None) -> Shape:
         axes = list(shape)
         if self.dynamic is not None:
             # another input may share the image's axes, a mask say; its adapter has them as the image's
@@ -130,9 +133,9 @@ class ShapeRequest:
             axes = [axis if axis.name in shared else Dim.fixed(axis.opt) for axis in axes]
         if axes:
             axes[0] = self._batch(shape[0])
-        if is_image:
-            sizes = self.imgsz or (axes[-2].opt, axes[-1].opt)
-            for axis, size, name in zip((-2, -1), sizes, ("height", "width"), strict=True):
+        if sides is not None:
+            sizes = self.imgsz or (axes[sides[0]].opt, axes[sides[1]].opt)
+            for axis, size, name in zip(sides, sizes, ("height", "width"), strict=True):
                 if self.dynamic is not None and "hw" in self.dynamic:
                     axes[axis] = Dim(max(1, size // 2), size, size * 2, name)
                 elif self.imgsz:
@@ -160,9 +163,9 @@ def _named_like(shape: Shape, other: Shape) -> Shape:
     )
 
 
-def _rounded(shape: Shape, stride: int, warnings: list[str]) -> Shape:
-    axes = list(shape)
-    for axis, name in ((-2, "height"), (-1, "width")):
+def _rounded(shape: Shape, image: ImageTransform, warnings: list[str]) -> Shape:
+    axes, stride = list(shape), image.stride
+    for axis, name in zip(image.axes, ("height", "width"), strict=False):
         dim = axes[axis]
         low, opt, high = (-(-size // stride) * stride for size in (dim.min, dim.opt, dim.max))
         rounded = Dim(low, opt, high, dim.name)
@@ -182,7 +185,7 @@ def nearest_shape(spec: ModelSpec) -> str:
     if spec.image is None:
         return ""
     tensor = spec.input(spec.image.input)
-    rounded = [_rounded(shape, spec.image.stride, []) for shape in tensor.profiles]
+    rounded = [_rounded(shape, spec.image, []) for shape in tensor.profiles]
     if rounded == list(tensor.profiles):
         return ""
     plain = (tuple(replace(axis, name=None) for axis in shape) for shape in rounded)
@@ -227,6 +230,7 @@ class Request:
     those of layers that are not quantized, and ``quantize_also`` those of further operators that are. ``to`` names
     the files to write (``("onnx", "engine")``), empty: an ONNX file and, if TensorRT can build one here, an engine.
     ``target`` is the name of the target that the graph is made for, also as a number. ``nms``: NMS inside the graph.
+    ``embed_preprocess``: the graph takes pixels, uint8 [N, h, w, C], and normalizes them itself.
     ``calibration``: how the graph is quantized; ``data``: the labeled images that a quantized graph is judged on.
     """
 
@@ -250,6 +254,7 @@ class Request:
     quantize_also: tuple[str, ...] = ()
     build: BuildOptions = field(default_factory=BuildOptions)
     nms: NmsRequest | None = None
+    embed_preprocess: bool = False
     calibration: CalibrationRequest | None = None
     data: LabeledData | None = None
     cache: bool = True

@@ -58,6 +58,7 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
             "target": request.target,
             "precision": request.precision,
             "simplify": request.simplify,
+            "embed_preprocess": request.embed_preprocess,
             "nms": request.nms.kind if request.nms is not None else None,
         },
         "links": {str(number): _link(number, request, hooks) for number in LINKS},
@@ -173,6 +174,7 @@ def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
         ("export", f"exporter {export['exporter']}, opset {export['opset'] or 'chosen by target and exporter'}, "
                    f"target {export['target'] or 'from the files and the installed TensorRT'}, {export['precision']}"
                    f"{'' if export['simplify'] else ', not simplified'}"
+                   + (", takes pixels" if export["embed_preprocess"] else "")
                    + (f", ends in NMS ({export['nms']})" if export["nms"] else "")),
     ]  # fmt: skip
     for title, text in rows:

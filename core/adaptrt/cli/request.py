@@ -34,6 +34,7 @@ def request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int =
         test_image=_path(flags["test_image"]),
         options=parse_pairs(flags["pairs"]),
         nms=nms_from_flags(flags),
+        embed_preprocess=flags["embed_preprocess"],
         trust_checkpoint=flags["trust_checkpoint"],
         command=command,
         verbose=verbose,

@@ -16,6 +16,9 @@ _QUANTIZED = {"QuantizeLinear", "DequantizeLinear"}
 NMS_SCOPE = "adaptrt_nms/"
 """Names of the nodes of NMS inside the graph begin with this: all of them compute in float32."""
 
+PREPROCESSING_SCOPE = "adaptrt_preprocessing/"
+"""Names of the nodes of embedded preprocessing begin with this."""
+
 # a convolution or product this small is arithmetic (an expected value, a matrix of coordinates), not a trained layer
 ARITHMETIC_WEIGHTS = 32
 

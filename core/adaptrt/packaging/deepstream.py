@@ -71,6 +71,11 @@ def config_of(request: PackageRequest) -> tuple[str, list[str]]:
     assert isinstance(options, DeepStreamOptions)
     if spec.image is None:
         raise UsageError("DeepStream runs models with an image input.", hint="Use another package format.")
+    if spec.image.embedded:
+        raise UsageError(
+            "nvinfer normalizes images itself, and so does this model (--embed-preprocess).",
+            hint="Convert it without --embed-preprocess.",
+        )
     notes = [NOT_RUN]
     properties = {"gpu-id": "0", **_preprocessing(spec, spec.image, notes), **_model(request, notes)}
     properties |= _parsing(spec, options, notes)

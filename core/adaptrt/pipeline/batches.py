@@ -126,10 +126,11 @@ class BatchPipeline:
         if not self._fills_buffer(spec):
             return self._prepare_by_hooks(images, spec, started)
         assert spec.image is not None
-        rows = max(len(images), smallest_batch(spec))
-        shape = (rows, spec.image_channels, *spec.image_size)
+        from adaptrt.vision.transforms import batch_form
+
+        shape, dtype = batch_form(spec, max(len(images), smallest_batch(spec)))
         try:
-            buffer = self._buffers.take(shape)
+            buffer = self._buffers.take(shape, dtype)
         except MemoryError as error:
             raise ShapeError(
                 f"Not enough memory for a batch of shape {list(shape)}.", hint="Pass fewer images at once."
@@ -190,12 +191,12 @@ class _Buffers:
         self._free: list[NDArray[Any]] = []
         self._lock = threading.Lock()
 
-    def take(self, shape: tuple[int, ...]) -> NDArray[Any]:
+    def take(self, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
         with self._lock:
             for index, buffer in enumerate(self._free):
-                if buffer.shape == shape:
+                if buffer.shape == shape and buffer.dtype == dtype:
                     return self._free.pop(index)
-        return self._allocate(shape, np.float32)
+        return self._allocate(shape, dtype)
 
     def give(self, buffer: NDArray[Any]) -> None:
         with self._lock:
@@ -213,7 +214,7 @@ def _fill(image: Any, spec: ModelSpec, out: NDArray[Any]) -> ImageMeta:
     from adaptrt.vision.transforms import transform_image
 
     assert spec.image is not None
-    return transform_image(read_image(image, len(out)), spec.image, spec.image_size, out=out)[1]
+    return transform_image(read_image(image, spec.image_channels), spec.image, spec.image_size, out=out)[1]
 
 
 def _problems(outputs: dict[str, NDArray[Any]], spec: ModelSpec) -> tuple[str, ...]:

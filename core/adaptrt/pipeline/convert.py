@@ -13,6 +13,7 @@ from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, emulated, onnx_artifact, runs_as_it_is
 from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
+from adaptrt.pipeline.embedding import EmbeddedPreprocessing, require_embeddable
 from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.names import name_inputs
 from adaptrt.pipeline.observer import Observer
@@ -20,6 +21,7 @@ from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.preflight import require_images
 from adaptrt.pipeline.quantizing import read_images
 from adaptrt.pipeline.reduced import ReducedPrecision
+from adaptrt.pipeline.verification.extended import verify_extended
 from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, require_untouched
 from adaptrt.pipeline.verification.samples import trace_shapes
 from adaptrt.pipeline.verification.verify import Verification, compare_samples, verify
@@ -81,9 +83,8 @@ class ConversionJob:
             read_images(self.job, spec, lambda: reference)
             stage.note = f"{len(self.job.samples)} samples"
             before = fingerprint(model)
-            cached = written_parts(
-                changed(loaded, before)
-            )  # running the model may leave state on it; that is not a modification
+            # running the model may leave state on it; that is not a modification
+            cached = written_parts(changed(loaded, before))
         self.job.report.spec = spec
         self.compare_with_framework(reference, spec)
         require_untouched(before, fingerprint(model), "before the hook patches was called", cached)
@@ -96,7 +97,12 @@ class ConversionJob:
 
             write_model(graph, float32.path, spec)
             self.job.onnx.release()
-            if self.job.ctx.reduced_graph or self.job.precision.form == "qdq" or self.nms is not None:
+            if (
+                self.job.ctx.reduced_graph
+                or self.job.precision.form == "qdq"
+                or self.nms is not None
+                or self.job.request.embed_preprocess
+            ):
                 self.job.onnx.hold(float32.path, graph)
             if self.job.writes_onnx:
                 self.job.add_file("onnx", float32.path, ".onnx")
@@ -105,10 +111,13 @@ class ConversionJob:
         self.verify_onnx(float32, spec)
         reduced = ReducedPrecision(self.job).write(float32, spec)
         raw, runs = spec, True
+        if self.job.request.embed_preprocess:
+            float32, reduced, spec = EmbeddedPreprocessing(self.job, raw).embed(float32, reduced)
+            verify_extended(self.job, float32, spec, "preprocessing")
         if self.nms is not None:
             from adaptrt.pipeline.graph_nms import GraphNms
 
-            float32, reduced, spec = GraphNms(self.job, raw).append(float32, reduced)
+            float32, reduced, spec = GraphNms(self.job, spec).append(float32, reduced)
             runs = self.verify_selection(float32, spec)
         builds = Builds(self.job)
         results: Sequence[Artifact] = builds.build(reduced, float32, spec)
@@ -188,6 +197,7 @@ class ConversionJob:
 
             require_nms(self.job.request, spec)
             self.nms = appended_nms(self.job.request, spec)
+        require_embeddable(self.job, spec)
         return spec
 
     def compare_with_framework(self, reference: EagerRunner, spec: ModelSpec) -> None:
@@ -334,16 +344,10 @@ class ConversionJob:
 
     def verify_selection(self, float32: Artifact, spec: ModelSpec) -> bool:
         """Part of link 2: ONNX Runtime on the file that ends in NMS. Returns whether it can run it."""
-        nms = self.nms
-        if self.job.request.verify == "none" or nms is None or nms.kind == "efficient":
-            return False
-        with self.job.timed("link 2 with NMS", verifying=True) as stage:
-            with links.guarded(self.job.report.link(2)):
-                found = verify(self.job, float32, spec)
-            stage.note = found.note
-            if found.checks:
-                links.record_link(self.job.report.link(2), [*found.checks, *found.invariance])
-        return True
+        runs = self.job.request.verify != "none" and self.nms is not None and self.nms.kind != "efficient"
+        if runs:
+            verify_extended(self.job, float32, spec, "NMS")
+        return runs
 
     def compare_predictions(
         self, reference: EagerRunner, results: Sequence[Artifact], raw: ModelSpec, spec: ModelSpec
@@ -352,10 +356,9 @@ class ConversionJob:
 
         ``raw`` is the spec of the reference, whose outputs are other ones if the converted model ends in NMS.
         """
-        nms = self.nms
         if self.job.request.verify == "none":
             return self.job.not_run(5, "--verify none")
-        if nms is not None and nms.multi_label:
+        if self.nms is not None and self.nms.multi_label:
             return self.job.not_run(5, "--nms-multi-label: the model's own predictions have a single class per box")
         if not results:
             return self.job.not_run(5, "ONNX Runtime does not support the plugin EfficientNMS_TRT")

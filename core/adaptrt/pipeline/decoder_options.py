@@ -49,7 +49,7 @@ def _require_shapes(shapes: ShapeRequest, own: type[Any] | None) -> None:
     images = [name for name, profiles in shapes.shapes.items() if len(profiles[0]) == 4]
     image = known[0] if known else images[0] if len(images) == 1 else None
     if image is not None and image in shapes.shapes:
-        shapes.require_same(image, shapes.shapes[image], is_image=True)
+        shapes.require_same(image, shapes.shapes[image], (-2, -1))
 
 
 def _require_decoder_options(name: str, left: Mapping[str, Any], adapter: str, own: type[Any] | None) -> None:

@@ -91,7 +91,7 @@ def _compare_rows(job: Job, runner: Runner, artifact: Artifact, spec: ModelSpec)
     reference = job.open_reference()
     for sample in job.held_rows:
         if not sample.reference:
-            sample.reference = reference.run(sample.inputs)
+            sample.reference = reference.run(sample.given)
     checks, _ = compare_samples(runner.run, job.held_rows, spec, artifact.precision)
     for check in checks:
         check.name = f"{check.name} on rows held back"

@@ -156,7 +156,8 @@ def describe_transform(image: ImageTransform, size: tuple[int, int]) -> str:
     if any(image.mean) or any(side != 1 for side in image.std):
         values += f", - ({_plain(image.mean)}), / ({_plain(image.std)})"
     kind = f"{image.library} {image.interpolation}"
-    return f"{size[0]}x{size[1]} (height x width), {resize}, {kind}, {image.colors.upper()}, {values}"
+    inside = " in the graph" if image.embedded else ""
+    return f"{size[0]}x{size[1]} (height x width), {resize}, {kind}, {image.colors.upper()}, {values}{inside}"
 
 
 def describe_decoder(decoder: DecoderSpec) -> str:

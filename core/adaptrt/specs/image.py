@@ -17,7 +17,8 @@ Library = Literal["cv2", "pil"]
 class ImageTransform:
     """From an image, uint8 [H, W, C], to one input, float32 [C, h, w]. C is 3 for RGB, 1 for grayscale; other values: bands.
 
-    The target size is the opt size of the last two axes of ``input``. ``resize``:
+    The target size is the opt size of the last two axes of ``input``. If ``embedded``, the graph itself normalizes: ``input`` is
+    uint8 [h, w, C], and only ``resize`` and ``pad`` are done before it. ``resize``:
 
     - ``letterbox``: keep the aspect ratio, fit inside (centered if ``center``, else top left), pad with ``pad``, a pixel
       value; ``None`` pads with zeros after the normalization
@@ -42,6 +43,12 @@ class ImageTransform:
     center: bool = True
     crop_fraction: float = 1.0
     stride: int = 1
+    embedded: bool = False
+
+    @property
+    def axes(self) -> tuple[int, int, int]:
+        """Height, width and channels among the axes of the input."""
+        return (-3, -2, -1) if self.embedded else (-2, -1, -3)
 
     def __post_init__(self) -> None:
         if self.stride < 1:
@@ -52,5 +59,7 @@ class ImageTransform:
             raise ShapeError("scale, mean and std must be finite, and std must not be 0.")
         if not self.mean or not self.std:
             raise ShapeError("mean and std must have a value for each channel.")
+        if self.embedded and self.pad is None:
+            raise ShapeError("Embedded preprocessing pads with a pixel value; pad must not be None.")
         if self.pad is not None and not 0 <= self.pad <= 255:
             raise ShapeError(f"pad must be a pixel value, 0 to 255; got {self.pad}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from adaptrt.errors import AdaptrtError, ModelError, did_you_mean
-from adaptrt.specs.dims import Dim, Shape
+from adaptrt.specs.dims import Dim
 from adaptrt.specs.image import ImageTransform
 from adaptrt.specs.tensors import InputSpec, OutputSpec
 from adaptrt.specs.versions import upgrade_spec
@@ -54,16 +54,18 @@ class ModelSpec:
 
     def _require_bounded_image(self) -> None:
         if self.image is not None:
-            height, width = self._image_shape()[-2:]
+            height, width, _ = self._image_axes()
             if height.opt * width.opt > MAX_IMAGE_PIXELS:
                 raise ModelError(f"An image input of {height.opt} x {width.opt} pixels is too large.")
 
-    def _image_shape(self) -> Shape:
+    def _image_axes(self) -> tuple[Dim, Dim, Dim]:
+        """Height, width and channels of the first profile."""
         assert self.image is not None
         tensor = next((one for one in self.inputs if one.name == self.image.input), None)
         if tensor is None or len(tensor.profiles[0]) != 4:
             raise ModelError(f"The image input {self.image.input!r} must be an input of the spec with 4 axes.")
-        return tensor.profiles[0]
+        height, width, channels = (tensor.profiles[0][axis] for axis in self.image.axes)
+        return height, width, channels
 
     def input(self, name: str) -> InputSpec:
         return _by_name(self.inputs, name, "input")
@@ -94,7 +96,7 @@ class ModelSpec:
         """Height and width, in pixels, that images are resized to: the opt sizes of the image input."""
         if self.image is None:
             raise ModelError("This model has no image input.", hint="Pass arrays by input name.")
-        height, width = self._image_shape()[-2:]
+        height, width, _ = self._image_axes()
         return height.opt, width.opt
 
     @property
@@ -102,12 +104,15 @@ class ModelSpec:
         """Channels of the image input: 3 for RGB, 1 for gray, any other number for bands."""
         if self.image is None:
             raise ModelError("This model has no image input.", hint="Pass arrays by input name.")
-        return self._image_shape()[-3].opt
+        return self._image_axes()[2].opt
 
     @property
     def dynamic_size(self) -> bool:
         """Whether height or width of the image are dynamic."""
-        return self.image is not None and any(axis.dynamic for axis in self.input(self.image.input).dims[-2:])
+        if self.image is None:
+            return False
+        dims = self.input(self.image.input).dims
+        return any(dims[axis].dynamic for axis in self.image.axes[:2])
 
     def to_json(self) -> str:
         import msgspec

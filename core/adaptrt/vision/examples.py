@@ -38,8 +38,9 @@ def example_arrays(
         shape = shapes[tensor.name]
         dtype = np.dtype(tensor.dtype)
         if spec.image is not None and tensor.name == spec.image.input and len(shape) == 4:
-            channels, size = shape[1], (shape[2], shape[3])
-            batch = np.empty(shape, np.float32)
+            height, width, channels = (shape[axis] for axis in spec.image.axes)
+            size = (height, width)
+            batch = np.empty(shape, np.uint8 if spec.image.embedded else np.float32)
             pixels = None if image is None else read_image(image, channels)
             for row in range(shape[0]):
                 if pixels is None:

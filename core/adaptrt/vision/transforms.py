@@ -2,140 +2,129 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptrt.errors import ImageError, ShapeError
-from adaptrt.predictions import ImageMeta
 from adaptrt.vision.opencv import cv2
+from adaptrt.vision.placement import Placement, Size, place
 from adaptrt.vision.resampling import resize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ImageTransform, ModelSpec
     from adaptrt.vision.images import ImageArray
 
-Size = tuple[int, int]
 
+def transform_batch(images: Sequence[ImageArray], spec: ModelSpec) -> tuple[dict[str, NDArray[Any]], list[ImageMeta]]:
+    """Images, uint8 [H, W, C] of any sizes, to ``{input: float32 [N, C, h, w]}`` and where each lies in it.
 
-def transform_batch(
-    images: Sequence[ImageArray], spec: ModelSpec
-) -> tuple[dict[str, NDArray[np.float32]], list[ImageMeta]]:
-    """Images, uint8 [H, W, C] of any sizes, to ``{input: float32 [N, C, h, w]}`` and where each lies in it."""
-    height, width = spec.image_size  # raises if the model has no image input
+    If preprocessing is embedded in the graph, the input is uint8 [N, h, w, C].
+    """
+    batch = new_batch(spec, len(images))
     assert spec.image is not None
-    batch = np.empty((len(images), spec.image_channels, height, width), np.float32)
-    metas = [
-        transform_image(image, spec.image, (height, width), out=slot)[1]
-        for image, slot in zip(images, batch, strict=True)
-    ]
+    size = spec.image_size
+    metas = [transform_image(image, spec.image, size, out=slot)[1] for image, slot in zip(images, batch, strict=True)]
     return {spec.image.input: batch}, metas
 
 
+def new_batch(spec: ModelSpec, count: int, size: Size | None = None) -> NDArray[Any]:
+    """An uninitialized image input for ``count`` images, of the spec's size (h, w) unless given."""
+    shape, dtype = batch_form(spec, count, size)
+    return np.empty(shape, dtype)
+
+
+def batch_form(spec: ModelSpec, count: int, size: Size | None = None) -> tuple[tuple[int, ...], type[np.generic]]:
+    """Shape and element type of the image input: a ``ModelError`` if the model has none."""
+    height, width = size or spec.image_size
+    if spec.image is not None and spec.image.embedded:
+        return (count, height, width, spec.image_channels), np.uint8
+    return (count, spec.image_channels, height, width), np.float32
+
+
 def transform_image(
-    image: ImageArray, transform: ImageTransform, size: Size, *, out: NDArray[np.float32] | None = None
-) -> tuple[NDArray[np.float32], ImageMeta]:
-    """An image, uint8 [H, W, C], to float32 [C, h, w] of ``size`` (h, w), written into ``out`` if given.
+    image: ImageArray, transform: ImageTransform, size: Size, *, out: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], ImageMeta]:
+    """An image, uint8 [H, W, C], to float32 [C, h, w] of ``size`` (h, w), or uint8 [h, w, C] if the rest is embedded in the graph;
+    written into ``out`` if given.
 
     Without ``out`` C is 3, RGB.
     """
-    channels = 3 if out is None else len(out)
+    channels = 3 if out is None else out.shape[-1] if transform.embedded else len(out)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != channels or not image.size:
         raise ImageError(
             f"Images must be uint8 [H, W, {channels}]; got {image.dtype} {list(image.shape)}.",
             hint="Use adaptrt.vision.images.read_image.",
         )
     if out is None:
-        out = np.empty((channels, *size), np.float32)
-    return out, _PLACINGS[transform.resize](image, transform, size, out)
-
-
-def _letterbox(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
-    """Keep the aspect ratio and pad the rest; sizes and offsets round as in ``ultralytics.data.augment.LetterBox``."""
-    (height, width), original = size, (image.shape[0], image.shape[1])
-    ratio = min(height / original[0], width / original[1])
-    inner = (max(round(original[0] * ratio), 1), max(round(original[1] * ratio), 1))
-    top = left = 0
-    if transform.center:
-        top, left = (round((outer - used) / 2 - 0.1) for outer, used in zip(size, inner, strict=True))
-    bottom, right = top + inner[0], left + inner[1]
-
-    if inner != size:
-        pad = _normalized_pad(transform, len(out))
-        for channel, value in zip(out, pad, strict=True):
-            channel[:top] = value
-            channel[bottom:] = value
-            channel[top:bottom, :left] = value
-            channel[top:bottom, right:] = value
-    resized = resize(image, inner, transform.interpolation, transform.library)
-    _normalize(resized, transform, out[:, top:bottom, left:right])
-    return _meta(original, size, inner, (top, left))
-
-
-def _stretch(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
-    _normalize(resize(image, size, transform.interpolation, transform.library), transform, out)
-    return _meta((image.shape[0], image.shape[1]), size, size, (0, 0))
-
-
-def _crop(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
-    """Resize with the aspect ratio kept, then center-crop; sizes round as in ``timm.data.transforms_factory``, crop_mode center."""
-    if not 0 < transform.crop_fraction <= 1:
-        raise ShapeError(
-            f"crop_fraction must be in (0, 1]; got {transform.crop_fraction}.", hint="For example: crop_fraction=0.875"
-        )
-    original = height, width = image.shape[0], image.shape[1]
-    wanted_h, wanted_w = (math.floor(side / transform.crop_fraction) for side in size)
-    if wanted_h != wanted_w:  # timm's ResizeKeepRatio
-        ratio = min(height / wanted_h, width / wanted_w)
-        inner = (round(height / ratio), round(width / ratio))
-    elif width <= height:  # torchvision's Resize
-        inner = (int(wanted_w * height / width), wanted_w)
-    else:
-        inner = (wanted_h, int(wanted_h * width / height))
-    resized = resize(image, inner, transform.interpolation, transform.library)
-    top, left = (round((used - cut) / 2) for used, cut in zip(inner, size, strict=True))
-    _normalize(resized[top : top + size[0], left : left + size[1]], transform, out)
-    return _meta(original, size, inner, (-top, -left))
-
-
-def _square(image: ImageArray, transform: ImageTransform, size: Size, out: NDArray[np.float32]) -> ImageMeta:
-    """Cut the largest centered square and resize that, as ``CenterCrop`` of the classic YOLOv5 repository."""
-    original = height, width = image.shape[0], image.shape[1]
-    side = min(original)
-    top, left = (height - side) // 2, (width - side) // 2
-    cut = image[top : top + side, left : left + side]
-    _normalize(resize(cut, size, transform.interpolation, transform.library), transform, out)
-    scale = (size[0] / side, size[1] / side)
-    return ImageMeta(original_size=original, input_size=size, scale=scale, offset=(-top * scale[0], -left * scale[1]))
-
-
-_PLACINGS: dict[str, Callable[[ImageArray, ImageTransform, Size, NDArray[np.float32]], ImageMeta]] = {
-    "letterbox": _letterbox,
-    "stretch": _stretch,
-    "crop": _crop,
-    "square": _square,
-}
-
-
-def _meta(original: Size, size: Size, inner: Size, offset: Size) -> ImageMeta:
-    return ImageMeta(
-        original_size=original,
-        input_size=size,
-        scale=(inner[0] / original[0], inner[1] / original[1]),
-        offset=(float(offset[0]), float(offset[1])),
+        out = np.empty((*size, channels), np.uint8) if transform.embedded else np.empty((channels, *size), np.float32)
+    placement = place((image.shape[0], image.shape[1]), transform, size)
+    top, left, height, width = placement.source
+    resized = resize(
+        image[top : top + height, left : left + width], placement.inner, transform.interpolation, transform.library
     )
+    (rows, columns), (down, right) = placement.covered, placement.offset
+    visible = resized[rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
+    (_write_pixels if transform.embedded else _write_normalized)(visible, placement, transform, out)
+    return out, placement.meta
+
+
+def _write_pixels(pixels: ImageArray, placement: Placement, transform: ImageTransform, out: NDArray[Any]) -> None:
+    """Into uint8 [h, w, C]: the graph normalizes."""
+    rows, columns = placement.covered
+    if not placement.is_covered:
+        out[: rows.start] = out[rows.stop :] = transform.pad
+        out[rows, : columns.start] = out[rows, columns.stop :] = transform.pad
+    out[rows, columns] = pixels
+
+
+def _write_normalized(pixels: ImageArray, placement: Placement, transform: ImageTransform, out: NDArray[Any]) -> None:
+    """Into float32 [C, h, w]."""
+    rows, columns = placement.covered
+    if not placement.is_covered:
+        for channel, value in zip(out, _normalized_pad(transform, len(out)), strict=True):
+            channel[: rows.start] = value
+            channel[rows.stop :] = value
+            channel[rows, : columns.start] = value
+            channel[rows, columns.stop :] = value
+    _normalize(pixels, transform, out[:, rows, columns])
+
+
+def normalize_pixels(pixels: NDArray[np.uint8], transform: ImageTransform) -> NDArray[np.float32]:
+    """uint8 [N, h, w, C] to float32 [N, C, h, w]: what a graph with embedded preprocessing computes."""
+    count, height, width, channels = pixels.shape
+    out = np.empty((count, channels, height, width), np.float32)
+    for image, slot in zip(pixels, out, strict=True):
+        _normalize(image, transform, slot)
+    return out
+
+
+def pixels_of(values: NDArray[Any], transform: ImageTransform) -> NDArray[np.uint8]:
+    """float [N, C, h, w] to uint8 [N, h, w, C]: the pixels whose normalized values are nearest to these."""
+    mean, std = (
+        np.array(channel_values(given, values.shape[1], name)).reshape(-1, 1, 1)
+        for given, name in ((transform.mean, "mean"), (transform.std, "std"))
+    )
+    planes = np.rint((values * std + mean) / transform.scale).clip(0, 255).astype(np.uint8)
+    if swaps_channels(transform, values.shape[1]):
+        planes = planes[:, ::-1]
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+
+
+def swaps_channels(transform: ImageTransform, channels: int) -> bool:
+    """Whether the network takes BGR: images are RGB."""
+    return transform.colors == "bgr" and channels == 3
 
 
 def _normalize(pixels: ImageArray, transform: ImageTransform, out: NDArray[np.float32]) -> None:
     """uint8 [h, w, C] to float32 [C, h, w], RGB in the channel order that ``transform`` wants."""
     planes = cv2.split(pixels)
-    swapped = transform.colors == "bgr" and len(planes) == 3
-    for channel, plane in enumerate(planes[::-1] if swapped else planes):
+    for channel, plane in enumerate(planes[::-1] if swaps_channels(transform, len(planes)) else planes):
         _normalize_plane(plane, transform, channel, out[channel])
 
 
@@ -144,10 +133,10 @@ def _normalize_plane(plane: ImageArray, transform: ImageTransform, channel: int,
 
     Scales such as 1/255 are divisions: ``x * float32(1 / 255)`` differs from ``x / 255`` in the last bit.
     """
-    divisor = 1 / transform.scale
-    if transform.scale == 1:
+    divisor = divisor_of(transform.scale)
+    if divisor == 1:
         np.copyto(out, plane)
-    elif divisor.is_integer():
+    elif divisor is not None:
         np.divide(plane, np.float32(divisor), out=out, dtype=np.float32)
     else:
         np.multiply(plane, np.float32(transform.scale), out=out, dtype=np.float32)
@@ -156,6 +145,17 @@ def _normalize_plane(plane: ImageArray, transform: ImageTransform, channel: int,
         np.subtract(out, np.float32(mean), out=out)
     if std != 1:
         np.divide(out, np.float32(std), out=out)
+
+
+def divisor_of(scale: float) -> float | None:
+    """The integer that pixels are divided by; ``None``: they are multiplied by ``scale``."""
+    divisor = 1 / scale if scale else 0.5
+    return divisor if divisor.is_integer() else None
+
+
+def channel_values(values: tuple[float, ...], channels: int, name: str) -> list[float]:
+    """The mean or standard deviation of each channel."""
+    return [_of_channel(values, channel, name) for channel in range(channels)]
 
 
 def _of_channel(values: tuple[float, ...], channel: int, name: str) -> float:

@@ -22,12 +22,18 @@ _SPAN = 256  # how far above its min an odd size of an axis is looked for
 @dataclass
 class Sample:
     """Inputs and the reference's outputs; ``again`` runs the reference on other inputs, ``rounded`` with weights and inputs
-    that are rounded differently (by a seed)."""
+    that are rounded differently (by a seed). These take ``given``: ``inputs`` as the reference has them, which differ if the file
+    normalizes images itself (``normalized``)."""
 
     inputs: Mapping[str, NDArray[Any]]
     reference: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     again: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]] | None = None
     rounded: Callable[[Mapping[str, NDArray[Any]], int], Mapping[str, NDArray[Any]]] | None = None
+    normalized: Mapping[str, NDArray[Any]] | None = None
+
+    @property
+    def given(self) -> Mapping[str, NDArray[Any]]:
+        return self.inputs if self.normalized is None else self.normalized
 
 
 def require_numbers(outputs: Mapping[str, NDArray[Any]], seed: int = 0, title: str = "The model") -> None:
@@ -151,7 +157,7 @@ def _strides(spec: ModelSpec) -> dict[str, int]:
         _axis_key(tensor, axis, dim): spec.image.stride
         for shape in tensor.profiles
         for axis, dim in enumerate(shape)
-        if axis >= 2
+        if axis - len(shape) in spec.image.axes[:2]
     }
 
 

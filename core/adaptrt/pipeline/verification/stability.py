@@ -48,7 +48,7 @@ def leeway_of(sample: Sample, spec: ModelSpec, precision: Precision) -> Leeway:
 def _deviations(sample: Sample) -> list[dict[str, NDArray[np.float64]]]:
     if sample.rounded is None:
         return []
-    return [deviations(sample.reference, sample.rounded(sample.inputs, seed)) for seed in range(_ROUNDINGS)]
+    return [deviations(sample.reference, sample.rounded(sample.given, seed)) for seed in range(_ROUNDINGS)]
 
 
 def _instability(sample: Sample, spec: ModelSpec, precision: Precision) -> Check | None:
@@ -56,7 +56,7 @@ def _instability(sample: Sample, spec: ModelSpec, precision: Precision) -> Check
         return None
     rng = np.random.default_rng(0)
     for _ in range(_TRIES):
-        moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.inputs.items()})
+        moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.given.items()})
         for check in _checks(sample.reference, moved, spec, precision):
             if not check.passed:
                 return check
@@ -72,7 +72,7 @@ def _ties(sample: Sample, precision: Precision) -> dict[str, NDArray[np.bool_]]:
     rng = np.random.default_rng(0)
     ties = {name: np.zeros(array.shape, np.bool_) for name, array in integers.items()}
     for _ in range(2 * _TRIES):
-        moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.inputs.items()})
+        moved = sample.again({name: _nudged(array, precision, rng) for name, array in sample.given.items()})
         for name, array in integers.items():
             if moved[name].shape == array.shape:
                 ties[name] |= moved[name] != array

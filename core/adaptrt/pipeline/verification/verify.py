@@ -215,9 +215,9 @@ def check_batch_invariance(
 def _with_shared(sample: Sample, shared: Mapping[str, NDArray[Any]]) -> Sample:
     """The sample with other values of the inputs that a whole batch shares."""
     inputs = {**sample.inputs, **shared}
-    if sample.again is None:
-        return replace(sample, inputs=inputs)
-    return replace(sample, inputs=inputs, reference=sample.again(inputs))
+    normalized = None if sample.normalized is None else {**sample.normalized, **shared}
+    moved = replace(sample, inputs=inputs, normalized=normalized)
+    return moved if sample.again is None else replace(moved, reference=sample.again(moved.given))
 
 
 def _ignored(rows: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from adaptrt.graph.grouping import grouped
 from adaptrt.graph.model_file import node_name
 from adaptrt.graph.work import multiply_adds
 from adaptrt.quantization.placement import Placement
@@ -64,46 +65,6 @@ def make_blocks(
         if found:
             blocks.append(Block(f"every {kind}", found, (), total(found), quantizable=False))
     return blocks
-
-
-def grouped(names: Sequence[str], most: int) -> dict[str, list[str]]:
-    """Names by their path (``/backbone/layer1/conv``): the largest group is divided until there would be more than
-    ``most``. Names without a path are divided into runs of equal length."""
-    groups: dict[str, list[str]] = {"": list(names)} if names else {}
-    whole: set[str] = set()
-    while True:
-        divisible = [key for key, members in groups.items() if len(members) > 1 and key not in whole]
-        if not divisible:
-            break
-        key = max(divisible, key=lambda one: len(groups[one]))
-        parts: dict[str, list[str]] = {}
-        for name in groups[key]:
-            parts.setdefault(_next(name, key), []).append(name)
-        if len(parts) == 1 and next(iter(parts)) != key:
-            groups = {next(iter(parts)) if one == key else one: members for one, members in groups.items()}
-        elif len(parts) == 1 or len(groups) - 1 + len(parts) > most:
-            whole.add(key)
-        else:
-            groups = {
-                title: members
-                for one, kept in groups.items()
-                for title, members in (parts.items() if one == key else [(one, kept)])
-            }
-    if len(groups) == 1 and len(names) > 1 and most > 1:
-        size = -(-len(names) // most)
-        runs = [list(names[at : at + size]) for at in range(0, len(names), size)]
-        return {run[0] if len(run) == 1 else f"{run[0]} to {run[-1]}": run for run in runs}
-    return groups
-
-
-def _next(name: str, prefix: str) -> str:
-    """The prefix of ``name`` that is one component longer; a name that ends there is a group alone."""
-    rest = name[len(prefix) :]
-    if not rest:
-        return prefix
-    start = 1 if rest[0] == "/" else 0
-    end = rest.find("/", start)
-    return prefix + (rest if end < 0 else rest[:end])
 
 
 def pattern_of(names: Sequence[str], others: Collection[str], prefix: str = "") -> str:

@@ -258,6 +258,18 @@ class KnowsOrigin(Protocol):
         ...
 
 
+@runtime_checkable
+class ShowsLayers(Protocol):
+    """A backend that records the layers of its files."""
+
+    def layers_of(self, path: Path) -> Sequence[tuple[str, str]] | None:
+        """Name and precision of each layer, empty where it is not shown; ``None`` if nothing is recorded.
+
+        The names contain those of the nodes that a layer computes.
+        """
+        ...
+
+
 BACKENDS: Registry[Backend] = Registry("adaptrt.backends", "backend", Backend)
 
 

@@ -57,3 +57,12 @@ class AllocatesInputs(Protocol):
     def input_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """An uninitialized array, which may be reused for another call as soon as ``run`` has returned."""
         ...
+
+
+@runtime_checkable
+class TimesLayers(Protocol):
+    """A runner that measures the layers of its file."""
+
+    def layer_times(self, inputs: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
+        """Mean seconds of each layer over ``runs``, by name. The names contain those of the nodes that a layer computes."""
+        ...

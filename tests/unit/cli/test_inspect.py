@@ -151,3 +151,26 @@ def test_what_cannot_be_inspected(adaptrt: Any, tmp_path: Path, name: str, messa
 
 def test_a_near_name_is_proposed(adaptrt: Any, foreign: Path) -> None:
     assert "Did you mean 'foreign.onnx'?" in adaptrt("inspect", foreign.with_name("foriegn.onnx")).err
+
+
+def test_the_graph_is_drawn_beside_the_file(
+    adaptrt: Any, converted: Converted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/netron" if name == "netron" else None)
+    path = converted("detector")
+    result = adaptrt("inspect", path, "--graph", "svg")
+    assert result.code == 0, result.err
+    assert path.with_name("detector.onnx.graph.svg").read_text().startswith("<svg")
+    assert f"netron {path}" in result.out
+    found = adaptrt("inspect", path, "--graph", "html", "-o", "graph.html", "--json").json
+    assert found["written"] == "graph.html"
+    assert found["blocks"][-1]["kind"] == "output"
+    assert found["blocks"][-1]["reads"]
+
+
+def test_graph_alone_prints_the_nodes_wherever_it_stands(adaptrt: Any, converted: Converted) -> None:
+    path = converted("detector")
+    assert adaptrt("inspect", "--graph", path).out == adaptrt("inspect", path, "--graph").out
+    result = adaptrt("inspect", path, "--color", "time")
+    assert result.code == 2
+    assert "--graph svg" in result.err

@@ -1,4 +1,4 @@
-"""How a graph is divided, and patterns that find the parts again."""
+"""Patterns that find the parts of a graph again."""
 
 from __future__ import annotations
 
@@ -6,24 +6,9 @@ import re
 
 import pytest
 
-from adaptrt.quantization.blocks import grouped, pattern_of
+from adaptrt.quantization.blocks import pattern_of
 
 PATHS = ["/net/a/conv1/Conv", "/net/a/conv2/Conv", "/net/b/Conv", "/net/b_1/Conv", "/head/Conv"]
-
-
-def test_the_largest_group_is_divided_first() -> None:
-    assert list(grouped(PATHS, 2)) == ["/net", "/head"]
-    assert list(grouped(PATHS, 4)) == ["/net/a", "/net/b", "/net/b_1", "/head"]
-    assert sum(map(len, grouped(PATHS, 3).values())) == len(PATHS)
-    assert len(grouped(PATHS, 9)) == 5
-    assert grouped([], 3) == {}
-
-
-def test_names_without_a_path_are_divided_into_runs() -> None:
-    names = [f"node_{index}" for index in range(7)]
-    found = grouped(names, 3)
-    assert [len(run) for run in found.values()] == [3, 3, 1]
-    assert next(iter(found)) == "node_0 to node_2"
 
 
 @pytest.mark.parametrize("prefix", ["/net/b", "/net/a", ""])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,21 +41,9 @@ class OnnxRuntimeRunner:
         threads: int | None = None,
     ) -> None:
         self.backend = "onnxruntime" if device == "cpu" else f"onnxruntime ({device})"
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # errors are raised as exceptions; do not repeat them on stderr
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        if not optimize:
-            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        for library in custom_ops:
-            try:
-                # a bare name would be searched on the library path, not in the current folder
-                options.register_custom_ops_library(str(library.resolve()))
-            except Exception as error:
-                raise UsageError(
-                    f"{library} is not a custom operator library: {error}",
-                    hint="Check the path, and that it was built for this ONNX Runtime.",
-                ) from error
+        self._path, self._device = path, device
+        self._options: Callable[[], Any] = lambda: _session_options(custom_ops, optimize=optimize, threads=threads)
+        options = self._options()
         try:
             self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
         except Exception as error:
@@ -102,8 +92,43 @@ class OnnxRuntimeRunner:
             ) from error
         return dict(zip((info.name for info in self._session.get_outputs()), outputs, strict=True))
 
+    def layer_times(self, inputs: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
+        """Mean seconds of each node that ONNX Runtime executes over ``runs``, in another session."""
+        with tempfile.TemporaryDirectory(prefix="adaptrt-profile-") as folder:
+            options = self._options()
+            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))
+            session = ort.InferenceSession(str(self._path), options, providers=_providers(self._device))
+            for _ in range(runs + 1):  # the first run allocates
+                session.run(None, dict(inputs))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        names: dict[str, list[float]] = {}
+        for event in events:
+            name, ending, _ = event["name"].partition("_kernel_time")
+            if event["cat"] == "Node" and ending:
+                names.setdefault(name, []).append(event["dur"] / 1e6)
+        return {name: sum(times[len(times) // (runs + 1) :]) / runs for name, times in names.items()}
+
     def close(self) -> None:
         """No-op: every runner can be closed."""
+
+
+def _session_options(custom_ops: Sequence[Path], *, optimize: bool, threads: int | None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # errors are raised as exceptions; do not repeat them on stderr
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    for library in custom_ops:
+        try:
+            # a bare name would be searched on the library path, not in the current folder
+            options.register_custom_ops_library(str(library.resolve()))
+        except Exception as error:
+            raise UsageError(
+                f"{library} is not a custom operator library: {error}",
+                hint="Check the path, and that it was built for this ONNX Runtime.",
+            ) from error
+    return options
 
 
 _LOAD_FAILURES = (

@@ -16,7 +16,7 @@ from adaptrt.backends.tensorrt.generations import (
     require_supported,
 )
 from adaptrt.backends.tensorrt.manifest import find_manifest
-from adaptrt.backends.tensorrt.records import built_of, complete_manifest, origin_of
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest, layers_of, origin_of
 from adaptrt.report import Report
 from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
 from adaptrt.specs.backends import Backend, BackendRequest, BuildOrigin, Built, Expression, OpenOptions
@@ -101,6 +101,9 @@ class TensorRT:
 
     def origin_of(self, path: Path) -> BuildOrigin | None:
         return origin_of(path)
+
+    def layers_of(self, path: Path) -> list[tuple[str, str]] | None:
+        return layers_of(path)
 
     def describe(self, path: Path) -> Description:
         from adaptrt.backends.tensorrt.description import describe

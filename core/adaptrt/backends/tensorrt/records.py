@@ -62,6 +62,12 @@ def origin_of(plan: Path) -> BuildOrigin | None:
     )
 
 
+def layers_of(plan: Path) -> list[tuple[str, str]] | None:
+    """The layers of the precision report."""
+    manifest = find_manifest(plan)
+    return None if manifest is None else [(one.name, one.precision) for one in manifest.precision_report.table]
+
+
 def _facts(manifest: Manifest) -> dict[str, str]:
     found = manifest.precision_report
     gpu = manifest.gpu or manifest.made_for

@@ -11,7 +11,7 @@ from adaptrt.backends.tensorrt.build.profiles import fit_profiles
 from adaptrt.backends.tensorrt.device import identify_device
 from adaptrt.backends.tensorrt.generations import RTX, generation_of, generations_of, import_tensorrt, require_supported
 from adaptrt.backends.tensorrt.manifest import capability_problem, find_manifest
-from adaptrt.backends.tensorrt.records import built_of, complete_manifest, origin_of
+from adaptrt.backends.tensorrt.records import built_of, complete_manifest, layers_of, origin_of
 from adaptrt.errors import DependencyError
 from adaptrt.report import Report
 from adaptrt.specs import BuildOptions, ModelSpec, Precision, Target
@@ -108,6 +108,9 @@ class TensorRTRTX:
 
     def origin_of(self, path: Path) -> BuildOrigin | None:
         return origin_of(path)
+
+    def layers_of(self, path: Path) -> list[tuple[str, str]] | None:
+        return layers_of(path)
 
     def describe(self, path: Path) -> Description:
         from adaptrt.backends.tensorrt.description import describe

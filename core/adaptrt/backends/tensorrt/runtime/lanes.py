@@ -56,7 +56,7 @@ class Lane:
         self._borrowed: BorrowedBuffers | None = None
         self._reads_values = len(self._device_inputs) < len(engine.inputs)
         self.warnings: list[str] = []
-        self._context(0)
+        self.bound_context(0)
 
     def run_host(self, plan: ShapePlan, inputs: _Inputs) -> dict[str, NDArray[Any]]:
         """Takes numpy arrays (or device arrays); returns numpy arrays owned by the caller."""
@@ -120,6 +120,23 @@ class Lane:
         self._cuda.synchronize(self.stream.handle)
         self._held.release()
 
+    def bound_context(self, profile: int) -> BoundContext:
+        """The context of a profile, created on first use."""
+        context = self._contexts.get(profile)
+        if context is None:
+            bare = self.engine.new_context(profile, self.stream.handle, self._scratch.pointer)
+            if bare is None:
+                raise NoSharingError(f"{self.engine.name} allows one context per profile.")
+            context = self._contexts[profile] = BoundContext(self.engine, bare, profile)
+        return context
+
+    def drop_context(self, profile: int) -> None:
+        """Close the context of a profile, once its work is done; the next call creates another."""
+        with self._cuda.current():
+            self.wait()
+            if profile in self._contexts:
+                self._contexts.pop(profile).close()
+
     def close(self) -> None:
         with self._cuda.current():
             self.wait()
@@ -163,7 +180,7 @@ class Lane:
         self, plan: ShapePlan, inputs: _Inputs, stream: int, *, owned: bool
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
         """Run; returns the addresses of the outputs, their shapes, and the objects that must live until the run is done."""
-        context = self._context(plan.profile)
+        context = self.bound_context(plan.profile)
         kept: dict[str, Any] = {}
         if self._reads_values:
             pairs = zip(self.engine.inputs, inputs, strict=True)
@@ -260,7 +277,7 @@ class Lane:
         if graph is None:
             plan.copies = False
             return
-        context = self._context(plan.profile)
+        context = self.bound_context(plan.profile)
         context.take_shapes(plan)
         outputs = tuple(buffer.pointer for buffer in self._static_outputs())
 
@@ -354,15 +371,6 @@ class Lane:
             if size:
                 self._cuda.copy(block.pointer, pointers[index], size, self._cuda.on_device, stream)
             kept[tensor.name] = block
-
-    def _context(self, profile: int) -> BoundContext:
-        context = self._contexts.get(profile)
-        if context is None:
-            bare = self.engine.new_context(profile, self.stream.handle, self._scratch.pointer)
-            if bare is None:
-                raise NoSharingError(f"{self.engine.name} allows one context per profile.")
-            context = self._contexts[profile] = BoundContext(self.engine, bare, profile)
-        return context
 
     def _static_inputs(self) -> list[DeviceBuffer]:
         if not self._inputs:

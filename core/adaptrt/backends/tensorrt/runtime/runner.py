@@ -19,6 +19,7 @@ from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
 from adaptrt.backends.tensorrt.runtime.cuda import Cuda, device_index, stream_handle
 from adaptrt.backends.tensorrt.runtime.engine import Engine, EngineTensor
 from adaptrt.backends.tensorrt.runtime.lanes import Lane, Ownership
+from adaptrt.backends.tensorrt.runtime.layer_times import layer_times
 from adaptrt.backends.tensorrt.runtime.memory import DevicePool, Events, PinnedPool
 from adaptrt.backends.tensorrt.runtime.pool import LanePool
 from adaptrt.errors import ModelError, UsageError, did_you_mean
@@ -160,6 +161,15 @@ class TensorRTRunner:
                 self._pool.lend(lane, loan)
             else:
                 self._pool.release(lane)
+
+    def layer_times(self, inputs: Mapping[str, NDArray[Any]], runs: int) -> dict[str, float]:
+        """Mean seconds of each layer over ``runs``, without CUDA graphs."""
+        lane = self._pool.acquire()
+        try:
+            views = self._views(inputs, lane.stream.handle)
+            return layer_times(lane, self._plan(views), views, runs)
+        finally:
+            self._pool.release(lane)
 
     def close(self) -> None:
         """Wait for calls in progress, then free everything. May be called more than once."""

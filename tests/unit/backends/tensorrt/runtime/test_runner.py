@@ -32,6 +32,18 @@ def test_outputs_of_run_belong_to_the_caller(bench, images):
     assert first.flags.writeable
 
 
+def test_layers_are_timed_and_later_calls_are_not(bench, images):
+    """Times in milliseconds from TensorRT become seconds of one run, and graphs are captured again afterwards."""
+    runner, x = bench.open(contexts=1), {"images": images()}
+    for _ in range(3):
+        runner.run(x)
+    assert runner.layer_times(x, 4) == pytest.approx({"layer of output0": 0.0005, "layer of sums": 0.001})
+    for seed in range(3):
+        x = images(seed=seed)
+        np.testing.assert_array_equal(runner.run({"images": x})["output0"], 2 * x + 1)
+    assert runner.layer_times({"images": images(1, 4)}, 1).keys() == {"layer of output0", "layer of sums"}
+
+
 def test_a_transposed_numpy_array_is_taken(bench, images):
     x = images().transpose(0, 1, 3, 2)
     np.testing.assert_array_equal(bench.open().run({"images": x})["output0"], 2 * x + 1)

@@ -19,7 +19,7 @@ export YOLO_AUTOINSTALL := False
 export YOLO_OFFLINE := True
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-oldest test-newest check style types layers pages format docs gpu constraints clean
+.PHONY: help setup demo test test-full test-oldest test-newest check style types layers pages format docs dist test-wheels licenses gpu constraints clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,17 @@ format: $(READY)  ## fix and format the code with ruff
 
 docs: $(READY)  ## regenerate docs/reference and the generated tables
 	$(BIN)/python docs/generate.py
+
+dist: $(READY)  ## build the wheels and sources of every distribution, in dist/
+	tools/build-distributions $(BIN) dist
+
+test-wheels: dist  ## install those wheels in a bare environment, .venv-wheels, and run the demo with them
+	rm -rf .venv-wheels
+	tools/test-wheels $(BIN)/uv dist .venv-wheels
+
+licenses: $(READY)  ## write an SBOM and a table of licenses of the environment of make setup, in build/licenses/
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --group release
+	tools/bill-of-materials $(BIN) $(BIN)/python build/licenses
 
 gpu: $(READY)  ## run the tests that need an NVIDIA GPU
 	$(BIN)/pytest -m gpu tests/gpu $(ARGS)

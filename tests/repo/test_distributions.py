@@ -25,6 +25,8 @@ def read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
+# the core versions that a distribution works with: those of one minor release
+CORE = ">=0.1.dev0,<0.2"
 CATALOG = read(ROOT / "plugins.toml")["adapters"]
 
 
@@ -63,7 +65,7 @@ def test_an_extension_is_named_after_its_folder(path: Path) -> None:
     assert group in GROUPS
     assert list(points) == [name]
     assert points[name].partition(":")[0].split(".")[0] == f"adaptrt_{name}"
-    assert project["dependencies"] == ["adaptrt"], "its framework is an extra"
+    assert project["dependencies"] == [f"adaptrt{CORE}"], "its framework is an extra"
     assert project["license"] == "Apache-2.0"
     assert (path.parent / "LICENSE").read_bytes() == (ROOT / "adapters" / "timm" / "LICENSE").read_bytes()
 
@@ -87,12 +89,49 @@ def test_what_is_installed_is_pinned(path: Path) -> None:
     assert {name for name in names if not name.startswith("adaptrt")} <= pinned, "run make constraints"
 
 
-def test_one_version_for_all() -> None:
+def test_one_version_in_one_file() -> None:
+    for path in [ROOT / "pyproject.toml", *PROJECTS, *EXTENSIONS]:
+        content = read(path)
+        assert "version" in content["project"]["dynamic"], path
+        source = path.parent / content["tool"]["hatch"]["version"]["path"]
+        assert source.resolve() == ROOT / "core" / "adaptrt" / "version.py", path
+
+
+def test_the_core_that_is_required_is_this_one() -> None:
     import adaptrt
 
-    projects = [ROOT / "pyproject.toml", *PROJECTS, *EXTENSIONS]
-    versions = {read(path)["project"]["version"] for path in projects}
-    assert versions == {adaptrt.__version__}
+    for path in [*PROJECTS, *EXTENSIONS]:
+        (required,) = (
+            one for text in read(path)["project"]["dependencies"] if (one := Requirement(text)).name == "adaptrt"
+        )
+        assert str(required.specifier) == str(Requirement(f"adaptrt{CORE}").specifier), path
+        assert required.specifier.contains(adaptrt.__version__, prereleases=True), path
+    extras = read(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
+    adapters = {Requirement(extras[name][0]).name for name in ("timm", "mmdet", "torch", "yolo")}
+    assert adapters == {entry["distribution"] for entry in CATALOG.values()}
+
+
+def test_all_is_permissively_licensed() -> None:
+    extras = read(ROOT / "pyproject.toml")["project"]["optional-dependencies"]
+    (everything,) = (Requirement(text) for text in extras["all"])
+    distributions = {Requirement(extras[name][0]).name for name in everything.extras}
+    licenses = {
+        name: {entry["license"] for entry in CATALOG.values() if entry["distribution"] == name}
+        for name in distributions
+    }
+    assert set().union(*licenses.values()) == {"Apache-2.0"}
+    others = {entry["distribution"] for entry in CATALOG.values() if entry["license"] != "Apache-2.0"}
+    assert {Requirement(extras["yolo"][0]).name} == others
+
+
+def test_authors_and_addresses() -> None:
+    core = read(ROOT / "pyproject.toml")["project"]
+    assert core["authors"]
+    for path in [*PROJECTS, *EXTENSIONS]:
+        project = read(path)["project"]
+        assert project["authors"] == core["authors"], path
+        same = ("Homepage", "Repository", "Issues", "Changelog")
+        assert {name: project["urls"][name] for name in same} == {name: core["urls"][name] for name in same}, path
 
 
 def test_one_opencv() -> None:

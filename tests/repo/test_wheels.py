@@ -6,6 +6,7 @@ import configparser
 import email
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -19,6 +20,7 @@ import pytest
 from installed import require_distributions
 from packaging.requirements import Requirement
 
+from adaptrt import __version__
 from adaptrt.plugins.settings import read_settings
 
 require_distributions("hatchling", "pip", reason="wheels are built with them, and nothing is downloaded")
@@ -35,6 +37,13 @@ class Wheel(NamedTuple):
     metadata: email.message.Message
     entry_points: dict[str, dict[str, str]]
     files: list[str]
+
+
+def relative_links(wheel: Wheel) -> list[str]:
+    """Links and images of the README that lead nowhere on a package index."""
+    text = str(wheel.metadata.get_payload())
+    assert text.startswith("# adaptrt")
+    return re.findall(r"\]\((?!https://|#)[^)]*\)", text)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +104,8 @@ def test_the_core_is_whole(core: Wheel) -> None:
     assert sources <= set(core.files)
     assert core.entry_points["console_scripts"].keys() == {"adaptrt", "convert"}
     assert core.metadata["License-Expression"] == "Apache-2.0"
+    assert core.metadata["Version"] == __version__
+    assert not relative_links(core)
 
 
 @pytest.mark.full
@@ -112,6 +123,19 @@ def test_the_cores_sources_hold_nothing_of_other_distributions(tmp_path: Path) -
 
 
 @pytest.mark.full
+def test_a_wheel_is_built_from_its_sources_alone(build: Callable[[Path], Wheel], tmp_path: Path) -> None:
+    """Without git, and without the file of the version, which lies in the core."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", tmp_path]
+    subprocess.run(command, cwd=ROOT / "adapters" / "timm", capture_output=True, check=True)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    wheel = build(tmp_path / f"adaptrt_timm-{__version__}")
+    assert wheel.metadata["Version"] == __version__
+    assert not relative_links(wheel)
+
+
+@pytest.mark.full
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_a_distribution_is_what_the_catalog_says(distribution: str, build: Callable[[Path], Wheel]) -> None:
     entries = {name: entry for name, entry in CATALOG.items() if entry.distribution == distribution}
@@ -124,7 +148,10 @@ def test_a_distribution_is_what_the_catalog_says(distribution: str, build: Calla
     for entry in entries.values():
         assert str(Requirement(entry.framework)) in required
         assert entry.examples
-    assert "adaptrt[export]" in required
+    assert any(text.startswith("adaptrt[export]<0.2,>=0.1") for text in required)
+    assert wheel.metadata["Version"] == __version__
+    assert wheel.metadata["Author"]
+    assert not relative_links(wheel), "the package index shows the README, but no file beside it"
     for points in wheel.entry_points.values():
         for target in points.values():
             module = target.partition(":")[0].replace(".", "/")
@@ -137,6 +164,8 @@ def test_an_extension_is_whole(name: str, build: Callable[[Path], Wheel]) -> Non
     wheel = build(ROOT / "extensions" / name)
     assert wheel.metadata["Name"] == f"adaptrt-{name}"
     assert wheel.metadata["License-Expression"] == "Apache-2.0"
+    assert wheel.metadata["Version"] == __version__
+    assert not relative_links(wheel)
     assert wheel.metadata.get_all("License-File")
     objects = {  # extensions that take part in no hook
         "openvino": {"adaptrt.backends": {name: f"adaptrt_{name}.backend:BACKEND"}},

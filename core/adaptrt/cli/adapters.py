@@ -61,12 +61,24 @@ def installed_adapters(*, check: bool = False) -> list[dict[str, Any]]:
                 "version": candidate.version,
                 "module": candidate.module,
                 "summary": candidate.summary,
+                "license": _license_of(candidate),
                 "frameworks": _frameworks(candidate),
                 "problems": problems,
                 "install": f"pip install --upgrade {candidate.distribution}" if problems and not others else None,
             }
         )
     return rows
+
+
+def _license_of(candidate: Candidate) -> str | None:
+    """As the distribution's metadata states it."""
+    from importlib import metadata
+
+    try:
+        found = metadata.metadata(candidate.distribution)
+    except metadata.PackageNotFoundError:
+        return None
+    return found["License-Expression"] or found["License"]
 
 
 def _frameworks(candidate: Candidate) -> list[dict[str, str | None]]:
@@ -134,7 +146,8 @@ def _show(rows: list[dict[str, Any]], missing: list[dict[str, Any]], *, hint_at_
     width = max((len(row["name"]) for row in [*rows, *missing]), default=0)
     for source in dict.fromkeys((row["distribution"], row["version"]) for row in rows):
         own = [row for row in rows if (row["distribution"], row["version"]) == source]
-        echo(f"{click.style(' '.join(source), bold=True)}  {own[0]['summary']}", styled=True)
+        title = click.style(" ".join(source), bold=True)
+        echo("  ".join(filter(None, [title, own[0]["license"], own[0]["summary"]])), styled=True)
         for framework in own[0]["frameworks"]:
             here = f"{framework['installed']} installed" if framework["installed"] else "not installed"
             echo(f"  for {framework['requires']} ({here})")

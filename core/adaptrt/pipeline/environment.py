@@ -41,7 +41,9 @@ def described_packages() -> list[str]:
 def conversion_versions(report: Report) -> dict[str, str]:
     """What of the environment decides a conversion: adaptrt, its extras and numpy, the plugins, and the requirements of
     the adapter."""
-    names = {"adaptrt", "numpy", *_required(text for text in metadata.requires("adaptrt") or () if "extra ==" in text)}
+    extras = _required(text for text in metadata.requires("adaptrt") or () if "extra ==" in text)
+    # the extras that are adapters have no part in the conversions of others
+    names = {"adaptrt", "numpy", *(name for name in extras if not name.startswith("adaptrt-"))}
     names |= {canonicalize_name(source.rpartition(" ")[0]) for source in report.plugins.values()}
     for candidate in find_candidates(ADAPTERS):
         if candidate.name == report.adapter:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from installed import require_distributions
 
 from adaptrt.plugins.catalog import catalog_path, read_catalog
 
@@ -186,3 +187,11 @@ def test_with_no_adapter_at_all_the_catalog_is_the_next_step(
     result = adaptrt("convert", "best.pt")
     assert result.code == 2
     assert "adaptrt adapters --all" in result.err
+
+
+def test_licenses_are_shown(adaptrt: Any) -> None:
+    require_distributions("adaptrt-ultralytics", reason="its license is shown")
+    shown = adaptrt("adapters")
+    assert "AGPL-3.0-or-later" in shown.out
+    rows = adaptrt("adapters", "--json").json["installed"]
+    assert {row["license"] for row in rows if row["distribution"] == "adaptrt-ultralytics"} == {"AGPL-3.0-or-later"}

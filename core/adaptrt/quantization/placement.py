@@ -17,6 +17,9 @@ from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import ModelSpec
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
+# an int8 convolution of TensorRT computes with 32 input channels at least: on an image it takes longer than fp16
+# (YOLOv5m, H200: 1.67 ms of 0.74), and for ResNet's TensorRT 8.6 has none (benchmarks/quantization/gpu.py)
+_FEW_CHANNELS = 4
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def place(
 ) -> Placement:
     """Inputs of convolutions and of products with constant weights are quantized, outputs and biases are not.
 
-    Float stay: layers with no other layer behind them (output layers, whose error nothing averages out), box decoding,
+    Float stay: convolutions of images, layers with no other layer behind them (output layers, whose error nothing averages out), box decoding,
     arithmetic with few constants, products of two activations (attention), transposed convolutions, what the spec names
     (``float_nodes``), and what ``keep_fp32`` and ``keep_fp16`` match. ``also`` names further operators or nodes to quantize the inputs
     of; all are patterns as for ``--keep-fp32``.
@@ -114,6 +117,8 @@ def place(
             reason = "arithmetic"
         elif known.name in last:
             reason = "output layers"
+        elif _reads_image(node) and known.name not in more:
+            reason = "image layers"
         if reason is None:
             placement.layers.append(Layer(node, axis, positions))
         else:
@@ -158,6 +163,12 @@ def _activations(node: ir.Node) -> tuple[int, ...]:
         and value.dtype in (None, ir.DataType.FLOAT)
         and node.op_type not in ("Constant", "ConstantOfShape", "Shape", "Cast")
     )
+
+
+def _reads_image(node: ir.Node) -> bool:
+    """Whether a convolution has few input channels; those with a group for each channel (depthwise) are others."""
+    weight = node.inputs[1] if node.op_type == "Conv" else None
+    return weight is not None and node.attributes.get_int("group", 1) == 1 and int(weight.shape[1]) <= _FEW_CHANNELS  # type: ignore[index, arg-type]
 
 
 def _hinted(nodes: Sequence[Node], spec: ModelSpec | None) -> set[str]:

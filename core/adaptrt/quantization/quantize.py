@@ -76,8 +76,8 @@ def calibrate(
     if not placement.layers:
         raise GraphError(
             f"{source.name} has no layer to compute in int8 ({placement.note}).",
-            hint="Convolutions and matrix products with constant weights are quantized, except the last ones before an "
-            "output. Use --precision fp16.",
+            hint="Convolutions and matrix products with constant weights are quantized, except those of images and the last "
+            "ones before an output. Use --precision fp16; or name layers: --quantize-also Conv",
         )
     found = Quantized(placement)
     activations = Activations(model, placement.activations, workdir, custom_ops)

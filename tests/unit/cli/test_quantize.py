@@ -50,7 +50,7 @@ def test_without_labels_predictions_are_compared_on_images_held_back(adaptrt: An
     assert agreement["samples"] == 16  # a fifth of 80
     assert all(check["limit"] is None and check["passed"] for check in distances)
     assert result.json["verdict"] == {"word": "partly verified", "missing": ["link 3: no labels (--data)"]}
-    assert f"int8: 3 layers in int8, float: 1 output layers; minmax over 64 images of {calib}" in result.json["notes"]
+    assert f"int8: 2 layers in int8, float: 1 image layers, 1 output layers; minmax over 64 images of {calib}" in result.json["notes"]
     assert result.json["warnings"] == []
 
 
@@ -218,7 +218,7 @@ def test_the_cache(adaptrt: Any, net: Path, calib: Path) -> None:
 def test_convert_compares_with_the_model_itself(adaptrt: Any, tiny: str, tmp_path: Path) -> None:
     write_images(tmp_path / "calib", 20)
     words = ("convert", "detector", "--adapter", tiny, "--calib", tmp_path / "calib", "--verify", "quick", "--json")
-    result = adaptrt(*words, "--int8", "--calib-images", 12)
+    result = adaptrt(*words, "--int8", "--calib-images", 12, "--quantize-also", "Conv")
     assert result.code == 0, result.err
     agreement, *_ = link(result)["checks"]
     assert (agreement["kind"], agreement["samples"]) == ("metric", 8)

@@ -44,7 +44,9 @@ def source(tmp_path: Path) -> Path:
 
 
 def quantized(source: Path, arrays: list[Any] | None = None, **options: Any) -> tuple[onnx.ModelProto, Quantized]:
+    """With the convolution of the image in int8 too, unless the options say otherwise."""
     data = options.pop("data", None) or data_of(arrays or some(64))
+    options.setdefault("also", ["^stem$"])
     target = source.with_name("net.int8.onnx")
     calibrated = calibrate(source, options.pop("spec", SPEC), data, target.parent, **options)
     write_quantized(calibrated, target)
@@ -74,6 +76,12 @@ def test_inputs_of_layers_are_quantized_and_nothing_else(source: Path) -> None:
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 6
     assert found.notes == ["int8: 3 layers in int8, float: 1 output layers; minmax over arrays"]
     assert found.warnings == []
+
+
+def test_a_convolution_of_an_image_stays_float(source: Path) -> None:
+    """With few input channels it is slower in int8, or TensorRT has none."""
+    _, found = quantized(source, also=[])
+    assert found.placement.kept == {"image layers": ["stem"], "output layers": ["head"]}
 
 
 def test_scales_are_symmetric_and_of_channels_for_weights(source: Path) -> None:

@@ -38,6 +38,8 @@ EXAMPLES = (
 @option("--retry-failed", is_flag=True, section=RESULTS, help="Also process the images again whose rows have an error.")
 @option("--executor", metavar="NAME", default="processes", show_default=True, section=EXECUTION, help="Where to run the model; see adaptrt predict --help.")  # fmt: skip
 @option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=EXECUTION, help="An option of the executor: workers=4 ...")  # fmt: skip
+@option("--gpus", type=click.IntRange(min=1), metavar="N", section=EXECUTION, help="Short for --executor-set gpus=N, with an executor that has this option.")  # fmt: skip
+@option("--address", metavar="ADDRESS", section=EXECUTION, help="Short for --executor-set address=ADDRESS: the cluster to run on.")  # fmt: skip
 @general_options
 @click.pass_context
 def batch(
@@ -49,6 +51,9 @@ def batch(
     form: str,
     part_size: int,
     retry_failed: bool,
+    executor_pairs: tuple[str, ...],
+    gpus: int | None,
+    address: str | None,
     verbose: int,
     quiet: bool,
     as_json: bool,
@@ -59,18 +64,19 @@ def batch(
     Results are those of predict, one row for each image, in parts that appear when they are complete. The same command
     again continues an interrupted job. An image that cannot be read is a row with its error; the exit code is then 4.
     """
-    from adaptrt.batch.listing import list_images
     from adaptrt.batch.run import BatchRequest, run_batch
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.errors import ImageError
     from adaptrt.quantities import duration
+    from adaptrt.sources.find import image_files
     from adaptrt.store.model_files import require_model_file
 
     require_model_file(Path(model))
-    chosen, options = executor_from_flags(ctx.params)
+    short = [f"{name}={value}" for name, value in (("gpus", gpus), ("address", address)) if value is not None]
+    chosen, options = executor_from_flags({**ctx.params, "executor_pairs": (*executor_pairs, *short)})
     request = BatchRequest(
         model=Path(model),
-        sources=list_images(images),
+        sources=image_files(images),
         output=Path(output),
         executor=chosen,
         options=options,

@@ -79,7 +79,7 @@ def calibration_flags(command: F) -> F:
             "--calib",
             metavar="PATH",
             section=INT8,
-            help="Images to measure ranges on: a folder, a .txt file with a path on each line, or an .npz file of inputs.",
+            help="Images to measure ranges on: a folder, a pattern, a .txt list, or an .npz file of inputs.",
         ),
         option(
             "--calib-images",

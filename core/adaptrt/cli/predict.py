@@ -148,7 +148,6 @@ def predict(
         export_results,
         find_targets,
         folder_of,
-        listed_images,
         require_formats,
         write_results,
     )
@@ -176,7 +175,7 @@ def predict(
             verbose=verbose,
         )
         ctx.exit(predict_stream(request, options))
-    targets = find_targets(listed_images(images), output or (None if as_json else "predictions"))
+    targets = find_targets(images, output or (None if as_json else "predictions"))
     records: list[dict[str, Any]] = []
     failed: list[ImageError] = []
     kept: list[Result] = []

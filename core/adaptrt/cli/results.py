@@ -11,12 +11,12 @@ from adaptrt.errors import ImageError, OutputError, UsageError, did_you_mean
 from adaptrt.pipeline.output import require_folder
 from adaptrt.predictions import Predictions
 from adaptrt.rendering.formatting import display_path
-from adaptrt.sources.find import read_list
+from adaptrt.sources.find import image_files
 from adaptrt.specs import Found, Task, task_named
 from adaptrt.specs.backends import ReadsSpec
 from adaptrt.specs.tasks import TASKS
 from adaptrt.store.model_files import require_backend, require_model_file
-from adaptrt.vision.images import SUFFIXES, find_images, for_display, read_image, write_image
+from adaptrt.vision.images import SUFFIXES, for_display, read_image, write_image
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.batches import Timing
@@ -56,21 +56,12 @@ class Result:
         }
 
 
-def listed_images(sources: Sequence[str]) -> list[str]:
-    """The sources, with the images of ``.txt`` lists in place of the lists."""
-    found: list[str] = []
-    for source in sources:
-        is_list = source.lower().endswith(".txt") and Path(source).is_file()
-        found += [str(path) for path in read_list(Path(source))] if is_list else [source]
-    return found
-
-
 def find_targets(sources: Sequence[str], output: str | None) -> list[ImageTarget]:
-    """Every image that the sources name, once, each with its own path in the output folder.
+    """Every image that files, folders, patterns and lists name, once, each with its own path in the output folder.
 
     ``output`` is a folder, or a file name if there is only one image; ``None`` writes nothing.
     """
-    paths = list(dict.fromkeys(path for source in sources for path in find_images(source)))
+    paths = image_files(sources)
     if output is None:
         return [ImageTarget(path, None) for path in paths]
     place = Path(output)

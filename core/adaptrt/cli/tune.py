@@ -38,7 +38,7 @@ EXAMPLES = (
 @option("--target", metavar="NAME", section=SEARCH, help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]")  # fmt: skip
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=SEARCH, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=SEARCH, help="A plugins.toml; its modules are loaded.")
-@option("--calib", metavar="PATH", section=CALIBRATION, help="Images to measure ranges on: a folder, a .txt file or an .npz file.  [default: a fifth of the images]")  # fmt: skip
+@option("--calib", metavar="PATH", section=CALIBRATION, help="Images to measure ranges on: a folder, a pattern, a .txt list or an .npz file.  [default: a fifth of the images]")  # fmt: skip
 @option("--calib-images", type=int, metavar="N", section=CALIBRATION, help="Use at most N images, spread evenly.  [default: 256]")  # fmt: skip
 @option("--calib-batch", type=int, metavar="N", section=CALIBRATION, help="Images at a time.  [default: 1]")
 @option("--calib-method", metavar="NAME", section=CALIBRATION, help="minmax, entropy or percentile.  [default: minmax]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +48,7 @@ def choose_images(request: CalibrationRequest, *, hold_back: bool) -> Calibratio
     """
     if request.source.suffix.lower() == ".npz":
         return CalibrationImages()
-    files = _listed(request.source) if request.source.suffix.lower() == ".txt" else _found(request.source)
+    files = _found(request.source)
     kept: list[Path] = []
     if hold_back and len(files) <= request.images and len(files) >= _FEWEST_TO_HOLD_BACK:
         kept = files[_HELD_BACK - 1 :: _HELD_BACK]
@@ -57,36 +58,25 @@ def choose_images(request: CalibrationRequest, *, hold_back: bool) -> Calibratio
     return CalibrationImages(tuple(used), tuple(kept or [path for path in rest if path not in chosen]))
 
 
-def _found(folder: Path) -> list[Path]:
-    """All images in a folder and the folders inside it, by path."""
+def _found(source: Path) -> list[Path]:
+    """The images of a folder and the folders inside it, by path; or of a list, pattern or file, as for ``adaptrt predict``."""
+    from adaptrt.sources.find import image_files
     from adaptrt.vision.images import SUFFIXES, images_below
 
-    if not folder.is_dir():
+    if source.is_dir():
+        files = images_below(source)
+        if not files:
+            raise UsageError(f"{source} contains no images.", hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
+        return files
+    if source.suffix.lower() != ".txt" and not glob.has_magic(str(source)):
         raise UsageError(
-            f"{folder} is not a folder, a .txt file or an .npz file.",
+            f"{source} is not a folder, a pattern, a .txt file or an .npz file.",
             hint="Specify a folder of images: --calib images/",
         )
-    files = images_below(folder)
-    if not files:
-        raise UsageError(f"{folder} contains no images.", hint=f"Looked for {', '.join(sorted(SUFFIXES))}.")
-    return files
-
-
-def _listed(path: Path) -> list[Path]:
-    """The images that a text file lists, relative to its folder; empty lines and those that begin with # are skipped."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}.", hint="Use a text file with one image path per line."
-        ) from error
-    names = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    files = [path.parent / name for name in dict.fromkeys(names)]
+    files = image_files([str(source)])
     for file in files:
         if not file.is_file():
-            raise UsageError(f"{path} lists {file.name}, which does not exist.", hint=f"Looked for {file}.")
-    if not files:
-        raise UsageError(f"{path} lists no images.", hint="Use a text file with one image path per line.")
+            raise UsageError(f"{source} lists {file.name}, which does not exist.", hint=f"Looked for {file}.")
     return files
 
 

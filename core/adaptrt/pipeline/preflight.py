@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,11 +40,12 @@ def require_possible(request: Request) -> None:
 def _require_image_sets(request: Request) -> None:
     """Reject a missing --calib or --data, and labeled images that would not be looked at."""
     for flag, given, what in (
-        ("--calib", request.calibration, "a folder of images, a .txt file that lists them, or an .npz file"),
+        ("--calib", request.calibration, "a folder of images, a pattern, a .txt file that lists them, or an .npz file"),
         ("--data", request.data, "labeled images, as adaptrt evaluate reads them"),
     ):
-        if given is not None and not given.source.exists():
-            raise UsageError(f"Not found: {given.source}.", hint=f"{flag} names {what}.")
+        if given is None or given.source.exists() or (flag == "--calib" and glob.has_magic(str(given.source))):
+            continue
+        raise UsageError(f"Not found: {given.source}.", hint=f"{flag} names {what}.")
     if request.data is not None and request.verify == "none":
         raise UsageError("--data conflicts with --verify none.", hint="Omit one of them.")
 

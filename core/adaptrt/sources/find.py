@@ -47,7 +47,7 @@ def find_sources(named: Named | Sequence[Named], options: SourceOptions | None =
     """Sources for a file, folder, pattern, ``.txt`` list, URL, camera index (``0`` or ``camera:0``) or ``rtsp://`` stream, or several.
 
     All still images together are one source. Nothing is opened, and URLs are downloaded when their frames are read.
-    A list names a file in each line, relative to its folder.
+    A list names a file, folder or pattern in each line, relative to its folder.
     """
     options = options or SourceOptions()
     several = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
@@ -83,9 +83,7 @@ def _sources_of(named: Named, options: SourceOptions) -> Sequence[Source | Path]
         return [UrlSource(text, options)]
     if scheme:
         raise UsageError(f"Unsupported address: {text}.", hint=f"Supported: http, https, {', '.join(NETWORK_SCHEMES)}.")
-    if Path(text).suffix.lower() == ".txt" and Path(text).is_file():
-        return read_list(Path(text))
-    return files_of(text)
+    return read_list(Path(text)) if _is_list(text) else files_of(text)
 
 
 def _camera(index: int, options: SourceOptions) -> LiveSource:
@@ -110,15 +108,39 @@ def files_of(text: str) -> list[Path]:
         return sorted(videos)
 
 
-def read_list(path: Path) -> list[Path]:
-    """The files that a list names. URLs and cameras are not among them: only the user's own words open those."""
-    if path.stat().st_size > _LARGEST_LIST:
-        raise UsageError(f"{path} is too large for a list of files.")
+def image_files(named: Sequence[str]) -> list[Path]:
+    """The still images that files, folders, patterns and ``.txt`` lists name, each once.
+
+    Folders and patterns name existing images. A line of a list can be a file that does not exist: reading it is an error.
+    """
+    from adaptrt.vision.images import find_images
+
+    found: dict[Path, None] = {}
+    for one in named:
+        found.update(dict.fromkeys(read_list(Path(one), find_images) if _is_list(one) else find_images(one)))
+    return list(found)
+
+
+def _is_list(text: str) -> bool:
+    return Path(text).suffix.lower() == ".txt" and Path(text).is_file()
+
+
+def read_list(path: Path, find: Callable[[str], list[Path]] = files_of) -> list[Path]:
+    """The files that a list names: a file, folder or pattern in each line, relative to the list; ``#`` starts a comment.
+
+    ``find`` returns those of a folder or pattern. URLs and cameras are rejected: only the user's own words open those.
+    """
     try:
+        if path.stat().st_size > _LARGEST_LIST:
+            raise UsageError(f"{path} is too large for a list of files.")
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UsageError(
             f"{path} is not valid UTF-8 text.", hint="A list names one image or video per line."
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}.", hint="Check the path to the list."
         ) from error
     found: list[Path] = []
     for number, line in enumerate(lines, 1):
@@ -130,7 +152,7 @@ def read_list(path: Path) -> list[Path]:
                 f"{path}:{number}: {text!r} is not a file.", hint="Specify URLs and streams on the command line, not in a list."
             )  # fmt: skip
         file = path.parent / text
-        found += [file] if not glob.has_magic(text) and not file.is_dir() else files_of(str(file))
+        found += [file] if file.is_file() or not (glob.has_magic(text) or file.is_dir()) else find(str(file))
     if not found:
         raise UsageError(f"{path} names no files.", hint="A list names one image or video per line.")
     return found

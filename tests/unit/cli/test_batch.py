@@ -102,9 +102,13 @@ def test_another_job_is_not_resumed(
 
 
 def test_lists_and_missing_images(adaptrt: Any, converted: Converted, image: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.txt").write_text("image.png\nmissing.png\n\nimage.png\n")
-    words = ["batch", converted("classifier"), tmp_path / "list.txt", "-o", tmp_path / "results", "--executor", "local"]
+    (tmp_path / "list.txt").write_text("# two\nimage.png\nmissing.png\n\nimage.png\n")
+    model = converted("classifier")
+    words = ["batch", model, tmp_path / "list.txt", "-o", tmp_path / "results", "--executor", "local"]
     assert adaptrt(*words).code == 4
+    predicted = adaptrt("predict", model, tmp_path / "list.txt", "--json")
+    assert predicted.code == 4
+    assert [row["path"] for row in predicted.json["images"]] == [row["path"] for row in rows_in(tmp_path / "results")]
     first, second = rows_in(tmp_path / "results")
     assert first["path"] == str(image)
     assert first["classes"]
@@ -218,6 +222,14 @@ def test_workers_end_with_a_killed_job(converted: Converted, image: Path, tmp_pa
     while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < end:
         time.sleep(0.02)
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_options_that_the_executor_lacks_are_named(
+    adaptrt: Any, converted: Converted, image: Path, tmp_path: Path
+) -> None:
+    result = adaptrt("batch", converted("classifier"), image, "-o", tmp_path / "results", "--gpus", 2)
+    assert result.code == 2
+    assert "gpus" in result.err
 
 
 def test_jobs_do_not_run_twice_at_the_same_time(

@@ -102,7 +102,7 @@ def test_images_in_both_sets_are_counted(adaptrt: Any, net: Path, calib: Path, t
     [
         ((), "quantize needs images"),
         (("--calib", "nowhere"), "Not found: nowhere."),
-        (("--calib", "net.onnx"), "is not a folder, a .txt file or an .npz file"),
+        (("--calib", "net.onnx"), "is not a folder, a pattern, a .txt file or an .npz file"),
         (("--calib", "."), ". contains no images."),
         (("--calib", ".", "--calib-images", "0"), "--calib-images must be at least 1"),
         (("--calib", ".", "--calib-method", "magic"), "Unknown calibration method 'magic'"),

@@ -18,6 +18,7 @@ from videos import Camera, gray_frame, index_of, write_video  # noqa: E402
 from adaptrt.errors import ImageError, UsageError  # noqa: E402
 from adaptrt.sources import Frame, FrameStream, SourceOptions, capture, find_sources  # noqa: E402
 from adaptrt.sources.capture import LiveSource, VideoSource  # noqa: E402
+from adaptrt.sources.find import image_files  # noqa: E402
 from adaptrt.sources.images import ImageSource  # noqa: E402
 
 
@@ -47,6 +48,38 @@ def test_what_a_user_can_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     Path("0").mkdir()
     cv2.imwrite("0/c.png", gray_frame(1))
     assert find_sources("0")[0].still  # a folder goes before a camera
+
+
+def test_one_rule_for_lists_of_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``predict``, ``batch`` and ``--calib`` find the same files: relative to the list, once each, without videos."""
+    from adaptrt.cli.results import find_targets
+    from adaptrt.pipeline.calibration import choose_images
+    from adaptrt.specs.calibration import CalibrationRequest
+
+    folder = tmp_path / "data"
+    for name in ("b.png", "a.png", "more/c.png", "more/[d].png"):
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        cv2.imwrite(str(folder / name), gray_frame(1))
+    write_video(folder / "more" / "clip.mp4", 2)
+    lines = ["# images", "b.png", "", "  *.png ", "more", "more/[d].png", "b.png"]
+    (folder / "list.txt").write_text("\n".join(lines), encoding="utf-8-sig")
+    monkeypatch.chdir(tmp_path)
+    found = image_files(["data/list.txt", "data/b.png"])
+    names = [str(path.relative_to("data")) for path in found]
+    assert names == ["b.png", "a.png", "more/[d].png", "more/c.png"]
+    assert [target.path for target in find_targets(["data/list.txt"], None)] == found
+    chosen = choose_images(CalibrationRequest(Path("data/list.txt")), hold_back=False)
+    assert sorted(chosen.used) == sorted(found)
+    pattern = choose_images(CalibrationRequest(Path("data/**/*.png")), hold_back=False)
+    assert sorted(pattern.used) == sorted(found)
+
+    with Path("data/list.txt").open("a") as file:
+        file.write("\nabsent.png")
+    assert [path.name for path in image_files(["data/list.txt"])][-1] == "absent.png"
+    with pytest.raises(UsageError, match="lists absent.png, which does not exist"):
+        choose_images(CalibrationRequest(Path("data/list.txt")), hold_back=False)
+    with pytest.raises(ImageError, match="not found|contains no images"):
+        image_files(["data/none*.png"])
 
 
 @pytest.mark.parametrize(

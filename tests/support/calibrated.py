@@ -1,4 +1,5 @@
-"""Networks of Ultralytics with random weights that still see: activations of a sane size, scores that depend on the image.
+"""Networks of Ultralytics with random weights that still see: activations of a sane size, scores that depend on the image, and
+rounding errors that stay small.
 
 For shapes and graphs alone: what such a network finds means nothing.
 """
@@ -11,6 +12,9 @@ import torch
 from torch import nn
 
 SPREAD, LOWEST = 2.0, -3.0  # of the logits: far enough apart that a last bit does not change their order
+SHIFT = 2.0
+"""Of every BatchNorm, so that SiLU works where it is nearly linear. Around 0, a deep network of random weights amplifies a
+rounding error a hundred times as much, and float32 does not determine what it finds."""
 
 
 @torch.no_grad()
@@ -20,6 +24,7 @@ def calibrate(model: Any, images: torch.Tensor) -> Any:
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
+        norm.bias.fill_(SHIFT)
         norm.momentum = None  # the mean over what it sees
         norm.train()
     model(images)

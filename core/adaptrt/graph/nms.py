@@ -2,7 +2,10 @@
 
 ``cluster`` is Cluster-NMS from ordinary operators with static shapes: the best candidates, a matrix of which box suppresses
 which, and a fixed number of rounds of ``keep = confident and no kept better box overlaps``. A state that one more round
-does not change is the result of greedy NMS, since that recurrence has a single fixed point.
+does not change is the result of greedy NMS, since that recurrence has a single fixed point. Rotated boxes need one round: their
+NMS is Fast NMS.
+
+Mask coefficients, keypoints and other numbers of a box are gathered with it; prototypes of masks stay outputs.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 SCHEMA = ("num_dets", "det_boxes", "det_scores", "det_classes")
 CONVERGED = "nms_converged"
 PLUGIN = "EfficientNMS_TRT"
+EPSILON = 1e-7
+"""Of ``adaptrt.vision.rotated``."""
 _PLUGIN_DOMAIN = "TRT"
 _EXCLUDED = -1.0  # the score of boxes that are not candidates; the lowest confidence limit is 0
 
@@ -98,6 +103,7 @@ class _Nms(NodeWriter):
         super().__init__(model, NMS_SCOPE)
         self.layout, self.plan = layout, plan
         self.renamed = renamed or {}
+        self.padding = 0
         self.outputs = {value.name: value for value in self.graph.output}
         self.batch = self.graph.output[0].type.tensor_type.shape.dim[0]
 
@@ -105,13 +111,15 @@ class _Nms(NodeWriter):
         if self.plan.kind == "efficient":
             self._append_plugin()
             return
-        boxes, scores, labels, index, size = self._candidates()
+        boxes, scores, labels, index, box, size = self._candidates()
         better = self._better(scores, index)
-        if self.plan.kind == "cluster":
+        if self.layout.angle is not None:
+            kept, converged = self._fast(scores, self._rotated_suppressions(boxes, labels, better))
+        elif self.plan.kind == "cluster":
             kept, converged = self._cluster(scores, self._suppressions(boxes, scores, labels, better))
         else:
             kept, converged = self._operator(boxes, scores, labels)
-        self._write(boxes, scores, labels, kept, better, size, converged)
+        self._write(boxes, scores, labels, box, kept, better, size, converged)
 
     # from the network's outputs to the best candidates
 
@@ -156,9 +164,12 @@ class _Nms(NodeWriter):
         wanted = self.plan.classes
         return np.array([wanted is None or label in wanted for label in range(classes)], np.float32)
 
-    def _candidates(self) -> tuple[str, str, str, str, int]:
-        """The best: boxes [B, K, 4] x1 y1 x2 y2, scores [B, K], labels and indices int64 [B, K], and K."""
-        boxes, _ = self.part(self.layout.boxes)
+    def _candidates(self) -> tuple[str, str, str, str, str, int]:
+        """The best: boxes [B, K, 4] x1 y1 x2 y2, or rotated ones [B, K, 5]; scores [B, K]; labels, indices, and which box
+        of the network, int64 [B, K]; and K."""
+        boxes, width = self.part(self.layout.boxes)
+        if self.layout.angle is not None:
+            boxes, width = self.op("Concat", boxes, self.part(self.layout.angle)[0], axis=2), width + 1
         scores, classes = self.scores()
         count = self.boxes_in_graph()
         labels = ""
@@ -181,7 +192,8 @@ class _Nms(NodeWriter):
         size = min(self.plan.candidates, count or self.plan.candidates)
         if count is None:  # a small image may have fewer boxes than candidates
             scores = self.op("Pad", scores, self.integers([0, 0, 0, size]), self.number(_EXCLUDED))
-            boxes = self.op("Pad", boxes, self.integers([0, 0, 0, 0, size, 0]), self.number(0))
+            self.padding = size
+            boxes = self.padded(boxes)
             labels = labels and self.op("Pad", labels, self.integers([0, 0, 0, size]))
         best, index = self.ops("TopK", scores, self.integers([size]), outputs=2, axis=1, largest=1, sorted=1)
         box = index
@@ -190,11 +202,17 @@ class _Nms(NodeWriter):
         else:
             box = self.op("Div", index, self.integers([classes]))
             labels = self.op("Sub", index, self.op("Mul", box, self.integers([classes])))
-        boxes = self.rows(boxes, box)
-        if self.layout.centers:
+        boxes = self.rows(boxes, box, width)
+        if self.layout.centers and self.layout.angle is None:
             center, half = self.slice(boxes, 2, 0, 2), self.op("Div", self.slice(boxes, 2, 2, 4), self.number(2))
             boxes = self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
-        return boxes, best, labels, index, size
+        return boxes, best, labels, index, box, size
+
+    def padded(self, rows: str) -> str:
+        """Rows [B, N, C] with zeros below, if the candidates have them."""
+        if not self.padding:
+            return rows
+        return self.op("Pad", rows, self.integers([0, 0, 0, 0, self.padding, 0]), self.number(0))
 
     # which box suppresses which
 
@@ -239,7 +257,62 @@ class _Nms(NodeWriter):
         numbers = self.op("Cast", self.column(labels, 2), to=TensorProto.FLOAT)
         return self.op("Add", boxes, self.op("Mul", numbers, offset))
 
+    def _rotated_suppressions(self, boxes: str, labels: str, better: str) -> str:
+        """float32 [B, K, K]: whether box j (row) removes box i (column), by ``adaptrt.vision.rotated.probabilistic_iou``, in
+        the order of its operations."""
+        if not self.plan.agnostic:
+            assert self.plan.class_offset is not None
+            numbers = self.op("Cast", self.column(labels, 2), to=TensorProto.FLOAT)
+            moved = self.op(
+                "Add", self.slice(boxes, 2, 0, 2), self.op("Mul", numbers, self.number(self.plan.class_offset))
+            )
+            boxes = self.op("Concat", moved, self.slice(boxes, 2, 2, 5), axis=2)
+        x1, y1, *first = self._gaussians(boxes)  # [B, K, 1]
+        x2, y2, *second = (self.op("Transpose", one, perm=[0, 2, 1]) for one in (x1, y1, *first))  # [B, 1, K]
+        eps = self.number(EPSILON)
+        dx, dy = self.op("Sub", x2, x1), self.op("Sub", y1, y2)
+        a, b, c = (self.op("Add", one, other) for one, other in zip(first[:3], second[:3], strict=True))
+        determinant = self.op("Sub", self.op("Mul", a, b), self.op("Mul", c, c))
+        below = self.op("Add", determinant, eps)
+        squares = self.op("Add", self.product(a, dy, dy), self.product(b, dx, dx))
+        apart = self.op("Div", self.op("Div", squares, below), self.number(4))
+        mixed = self.op("Div", self.op("Div", self.product(c, dx, dy), below), self.number(2))
+        root = self.op("Sqrt", self.op("Mul", first[3], second[3]))
+        ratio = self.op("Div", determinant, self.op("Add", self.op("Mul", root, self.number(4)), eps))
+        spread = self.op("Div", self.op("Log", self.op("Add", ratio, eps)), self.number(2))
+        apart = self.op("Add", self.op("Add", apart, mixed), spread)
+        apart = self.op("Min", self.op("Max", apart, eps), self.number(100))
+        near = self.op("Exp", self.op("Neg", apart))
+        far = self.op("Sqrt", self.op("Add", self.op("Sub", self.number(1), near), eps))
+        overlap = self.op("Sub", self.number(1), far)
+        return self.floats("And", self.op("Greater", overlap, self.number(self.plan.iou)), better)
+
+    def _gaussians(self, boxes: str) -> list[str]:
+        """Of boxes [B, K, 5]: center x and y, the variances in x and y, the covariance, and the determinant, [B, K, 1]."""
+        x, y, width, height, angle = (self.slice(boxes, 2, side, side + 1) for side in range(5))
+        across, along = (self.op("Div", self.op("Mul", side, side), self.number(12)) for side in (width, height))
+        cos, sin = self.op("Cos", angle), self.op("Sin", angle)
+        a = self.op("Add", self.product(across, cos, cos), self.product(along, sin, sin))
+        b = self.op("Add", self.product(across, sin, sin), self.product(along, cos, cos))
+        c = self.product(self.op("Sub", across, along), cos, sin)
+        determinant = self.op("Sub", self.op("Mul", a, b), self.op("Mul", c, c))
+        return [x, y, a, b, c, self.op("Max", determinant, self.number(0))]
+
+    def product(self, first: str, second: str, third: str) -> str:
+        return self.op("Mul", self.op("Mul", first, second), third)
+
     # what is kept, float32 [B, 1, K]
+
+    def _fast(self, scores: str, over: str) -> tuple[str, str]:
+        """Fast NMS, as Ultralytics does it for rotated boxes: removed boxes remove others too, so that one round is exact."""
+        confident = self.floats("Greater", self.column(scores, 1), self.number(self.plan.conf))
+        return self._round(confident, confident, over), self._always(confident)
+
+    def _always(self, values: str) -> str:
+        """bool [B, 1], true, of the batch of values [B, 1, K] from 0 to 1."""
+        if not self.plan.converged:
+            return ""
+        return self.op("Greater", self.reduce("ReduceSum", values, 2, keepdims=0), self.number(-1))
 
     def _cluster(self, scores: str, over: str) -> tuple[str, str]:
         confident = self.floats("Greater", self.column(scores, 1), self.number(self.plan.conf))
@@ -274,13 +347,12 @@ class _Nms(NodeWriter):
             "Add", self.op("Mul", self.op("Cast", first, to=TensorProto.FLOAT), self.number(0)), self.number(1)
         )
         kept = self.op("ScatterND", zeros, selected, ones)
-        if not self.plan.converged:
-            return kept, ""
-        always = self.op("Greater", self.reduce("ReduceSum", zeros, 2, keepdims=0), self.number(-1))
-        return kept, always
+        return kept, self._always(zeros)
 
-    def _write(self, boxes: str, scores: str, labels: str, kept: str, better: str, size: int, converged: str) -> None:
-        """The best of what is kept, padded with zeros."""
+    def _write(
+        self, boxes: str, scores: str, labels: str, box: str, kept: str, better: str, size: int, converged: str
+    ) -> None:
+        """The best of what is kept, padded with zeros, with its extras."""
         most = min(self.plan.max_det, size)
         rank = self.reduce(
             "ReduceSum", self.op("Cast", better, to=TensorProto.FLOAT), 1, keepdims=1
@@ -294,14 +366,23 @@ class _Nms(NodeWriter):
         classes = self.op(
             "Where", valid, self.op("GatherElements", labels, at, axis=1), self.constant(np.array(0, np.int64))
         )
-        boxes = self.op("Where", self.column(valid, 2), self.rows(boxes, at), self.number(0))
+        width = 4 if self.layout.angle is None else 5
+        real = self.column(valid, 2)
+        boxes = self.op("Where", real, self.rows(boxes, at, width), self.number(0))
         values = [
             self.named("Cast", count, output=SCHEMA[0], to=TensorProto.INT32),
             self.named("Identity", boxes, output=SCHEMA[1]),
             self.named("Identity", scores, output=SCHEMA[2]),
             self.named("Cast", classes, output=SCHEMA[3], to=TensorProto.INT32),
         ]
-        shapes: list[list[int]] = [[1], [most, 4], [most], [most]]
+        shapes: list[list[int]] = [[1], [most, width], [most], [most]]
+        if self.layout.extras:
+            box = self.op("GatherElements", box, at, axis=1)  # of what is kept, in the network's outputs
+        for extra in self.layout.extras:
+            numbers, width = self.part(extra.part)
+            found = self.op("Where", real, self.rows(self.padded(numbers), box, width), self.number(0))
+            values.append(self.named("Identity", found, output=extra.output))
+            shapes.append([most, width])
         if converged:
             values.append(self.named("Cast", converged, output=CONVERGED, to=TensorProto.INT32))
             shapes.append([1])
@@ -349,9 +430,11 @@ class _Nms(NodeWriter):
         clash = [name for name in names if name in taken]
         if clash:
             raise GraphError(f"The graph already has a value named {clash[0]!r}.", hint="Rename it: --output-names")
-        old = list(self.graph.output)
+        kept = [value for value in self.graph.output if value.name in self.layout.kept]
+        old = [value for value in self.graph.output if value.name not in self.layout.kept]
         del self.graph.output[:]
         self.graph.value_info.extend(old)
         for name, shape in zip(names, shapes, strict=True):
-            kind = TensorProto.FLOAT if name in (SCHEMA[1], SCHEMA[2]) else TensorProto.INT32
+            kind = TensorProto.INT32 if name in (SCHEMA[0], SCHEMA[3], CONVERGED) else TensorProto.FLOAT
             self.graph.output.append(helper.make_tensor_value_info(name, kind, [batch, *shape]))
+        self.graph.output.extend(kept)

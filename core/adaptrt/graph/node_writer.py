@@ -54,10 +54,11 @@ class NodeWriter:
             return self.op("Unsqueeze", value, self.integers([axis]))
         return self.op("Unsqueeze", value, axes=[axis])
 
-    def rows(self, boxes: str, index: str) -> str:
-        """Boxes [B, N, 4] at indices [B, K]."""
+    def rows(self, boxes: str, index: str, width: int = 4) -> str:
+        """Rows [B, N, width], such as boxes, at indices [B, K]."""
         column = self.column(index, 2)
-        return self.op("GatherElements", boxes, self.op("Concat", *[column] * 4, axis=2), axis=1)
+        wide = column if width == 1 else self.op("Concat", *[column] * width, axis=2)
+        return self.op("GatherElements", boxes, wide, axis=1)
 
     def slice(self, value: str, axis: int, start: int, stop: int) -> str:
         return self.op("Slice", value, self.integers([start]), self.integers([stop]), self.integers([axis]))

@@ -23,7 +23,7 @@ from adaptrt.request import NmsRequest, Request
 from adaptrt.specs import DecoderSpec, ModelSpec, OutputGroup, OutputSpec
 from adaptrt.specs.backends import all_targets
 from adaptrt.specs.decoders import decoder_of
-from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
+from adaptrt.vision.decoders.candidates import Candidates, FromCandidates, detections
 from adaptrt.vision.decoders.efficient_nms import schema_of
 from adaptrt.vision.decoders.params import DetectionParams, class_filter
 from adaptrt.vision.decoders.select import select
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
     from adaptrt.graph.nms import NmsPlan
     from adaptrt.pipeline.job import Job
     from adaptrt.specs.layouts import BoxLayout, Part
+    from adaptrt.specs.tensors import Unit
 
     Arrays = Mapping[str, NDArray[Any]]
 
+NEARBY = 1e-4
+"""Of an overlap of rotated boxes: what rounding may change, enlarged by long and thin boxes."""
 _CROWDS = 4  # random sets of overlapping boxes that the appended nodes are tried on
 
 
@@ -65,6 +68,14 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
             f"--nms: decoder {name!r} is not supported in a graph: NMS requires boxes and scores in input pixels.",
             hint="Omit --nms; adaptrt predict applies NMS after the network.",
         )
+    if nms.kind == "efficient" and decode.predict is not detections:
+        raise UsageError(
+            f"--nms efficient: the plugin does not support decoder {name!r}: it takes upright boxes, and does not return which it "
+            "keeps, so that masks and keypoints are lost.",
+            hint="Use --nms.",
+        )
+    if nms.kind == "onnx" and decode.suppress is not None:
+        raise UsageError("--nms onnx: NonMaxSuppression compares upright boxes, not rotated ones.", hint="Use --nms.")
     for target in targets_of(request):
         if nms.kind == "efficient" and not target.efficient_nms:
             able = [one for one in all_targets().values() if one.efficient_nms]
@@ -116,7 +127,7 @@ class GraphNms:
             stage.note = f"{plan.kind}, {plan.candidates} candidates"
             for target in targets_of(self.job.request):
                 self.job.add_findings(check_graph(graph, spec, target))
-            self.job.report.notes.append(describe(request))
+            self.job.report.notes.append(describe(request, layout))
         self.job.report.spec = spec
         self.verify(spec, layout, plan)
         return ended, smaller, spec
@@ -133,14 +144,22 @@ class GraphNms:
         batch: int | str = self.raw.outputs[0].dims[0] if self.raw.outputs[0].dims else "batch"
         rows = boxes_returned([(output.name, output.dims) for output in self.raw.outputs], layout, plan)
         count, boxes, scores, labels = SCHEMA
+        rotated = layout.angle is not None
+        boxed = OutputGroup("boxes", "pixels") if not rotated else OutputGroup("boxes", "pixels", 2, 0, 4)
+        turned = (OutputGroup("angles", "values", 2, 4, 5),) if rotated else ()
         outputs = [
             OutputSpec(count, (batch, 1), "int32"),
-            OutputSpec(boxes, (batch, rows, 4), groups=(OutputGroup("boxes", "pixels"),)),
+            OutputSpec(boxes, (batch, rows, 5 if rotated else 4), groups=(boxed, *turned)),
             OutputSpec(scores, (batch, rows), groups=(OutputGroup("scores", "scores"),)),
             OutputSpec(labels, (batch, rows), "int32"),
         ]
+        for extra in layout.extras:
+            unit: Unit = "pixels" if extra.name == "keypoints" else "values"
+            width = _width(self.raw, extra.part)
+            outputs.append(OutputSpec(extra.output, (batch, rows, width), groups=(OutputGroup(extra.name, unit),)))
         if plan.converged:
             outputs.append(OutputSpec(CONVERGED, (batch, 1), "int32"))
+        outputs += [self.raw.output(name) for name in layout.kept]
         _, given = _decoding(self.raw)
         params = {
             "conf": given.conf,
@@ -148,8 +167,9 @@ class GraphNms:
             "max_det": given.max_det,
             "agnostic": given.agnostic,
             "classes": None,
+            **layout.params,
         }
-        return replace(self.raw, outputs=tuple(outputs), decoder=DecoderSpec("efficient_nms", params))
+        return replace(self.raw, outputs=tuple(outputs), decoder=DecoderSpec(layout.decoder, params))
 
     def write(
         self, artifact: Artifact, spec: ModelSpec, layout: BoxLayout, plan: NmsPlan, kind: str, suffix: str
@@ -180,9 +200,12 @@ class GraphNms:
                     checks, stage.note = self.compare(expected, plan, layout)
                 if checks:
                     links.record_link(self.job.report.link(2), checks)
-            rows = spec.output("det_scores").dims[1]
             for sample, found in zip(self.job.samples, expected, strict=True):
-                sample.reference, sample.again = _as_outputs(found, int(rows), converged=plan.converged), None
+                kept = {name: sample.reference[name] for name in layout.kept}
+                sample.reference, sample.again = (
+                    {**_as_outputs(found, spec, layout, converged=plan.converged), **kept},
+                    None,
+                )
 
     def compare(
         self, expected: Sequence[list[Candidates]], plan: NmsPlan, layout: BoxLayout
@@ -191,7 +214,7 @@ class GraphNms:
 
         from adaptrt.graph.nms import nms_alone
 
-        names = {part.output for part in (layout.boxes, layout.scores, layout.objectness) if part is not None}
+        names = {part.output for part in layout.parts}
         shapes = [(name, _symbols(self.raw.output(name).dims)) for name in sorted(names)]
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -199,9 +222,13 @@ class GraphNms:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         given = [sample.reference for sample in self.job.samples]
         crowds = [crowded(self.job.samples[0].reference, layout, seed) for seed in range(_CROWDS)]
+        everything = [*given, *crowds]
         wanted = [*expected, *(self.select(crowd, plan, layout) for crowd in crowds)]
         total = converged = same = unfinished = 0
-        for number, (arrays, images) in enumerate(zip([*given, *crowds], wanted, strict=True)):
+        for number, (arrays, images) in enumerate(zip(everything, wanted, strict=True)):
+            bounds = []
+            if layout.angle is not None:
+                bounds = [self.select(arrays, plan, layout, nearby=side * NEARBY) for side in (-1, 1)]
             inputs = {name: np.ascontiguousarray(arrays[name], np.float32) for name in names}
             outputs = dict(zip([one.name for one in session.get_outputs()], session.run(None, inputs), strict=True))
             for row, found in enumerate(images):
@@ -210,7 +237,10 @@ class GraphNms:
                     unfinished += number < len(given)
                     continue
                 converged += 1
-                same += _is_same(outputs, row, found)
+                if bounds:
+                    same += is_between(outputs, row, bounds[0][row], bounds[1][row], plan.max_det)
+                else:
+                    same += _is_same(outputs, row, found, layout)
         if unfinished:
             self.job.warn(
                 f"NMS in the graph did not converge on {unfinished} of {sum(map(len, expected))} sample images: "
@@ -225,7 +255,12 @@ class GraphNms:
             value=same / converged,
             limit=1.0,
             passed=same == converged or not plan.converged,
-            reason="boxes, scores, labels and order are equal on the same candidates"
+            reason=(
+                "boxes, scores, labels and order are equal on the same candidates"
+                if layout.angle is None
+                else f"the same boxes and order, except boxes that overlap a better one by iou within {NEARBY}: cos, sin, exp and log "
+                "are rounded differently by each library"
+            )
             + ("; images that did not converge are ignored" if plan.converged else ""),
             samples=converged,
             higher_is_better=True,
@@ -235,9 +270,11 @@ class GraphNms:
             check.limit = None
         return [check], note
 
-    def select(self, outputs: Arrays, plan: NmsPlan, layout: BoxLayout) -> list[Candidates]:
-        """NMS in numpy on the best candidates of a batch, one result for each image."""
+    def select(self, outputs: Arrays, plan: NmsPlan, layout: BoxLayout, *, nearby: float = 0.0) -> list[Candidates]:
+        """NMS in numpy on the best candidates of a batch, one result for each image. ``nearby``: with another ``iou``, that
+        much higher, and without ``max_det``."""
         decode, params = _decoding(self.raw)
+        assert params.iou is not None
         assert isinstance(decode, FromCandidates)
         classes = class_filter(params.classes, self.raw.labels)
         own = layout.multi_label == plan.multi_label  # else another choice of classes than the decoder's
@@ -255,10 +292,11 @@ class GraphNms:
             kept = select(
                 best,
                 conf=params.conf,
-                iou=params.iou,
-                max_det=params.max_det,
+                iou=params.iou + nearby,
+                max_det=plan.candidates if nearby else params.max_det,
                 agnostic=params.agnostic,
                 class_offset=decode.class_offset,
+                suppress=decode.suppress,
             )
             found.append(best.at(kept))
         return found
@@ -276,7 +314,7 @@ def plan_nms(request: NmsRequest, spec: ModelSpec) -> tuple[BoxLayout, NmsPlan]:
     return layout, NmsPlan(
         kind=request.kind,
         conf=params.conf,
-        iou=float(largest_float32_up_to(params.iou if params.iou is not None else 1.0)),
+        iou=_float32_iou(params.iou if params.iou is not None else 1.0, rotated=layout.angle is not None),
         max_det=params.max_det,
         candidates=max(request.candidates, params.max_det),
         rounds=request.rounds,
@@ -288,8 +326,18 @@ def plan_nms(request: NmsRequest, spec: ModelSpec) -> tuple[BoxLayout, NmsPlan]:
     )
 
 
-def describe(request: NmsRequest) -> str:
+def _float32_iou(iou: float, *, rotated: bool) -> float:
+    """The float32 that overlaps are compared with: numpy compares those of rotated boxes in float32."""
+    return float(np.float32(iou)) if rotated else float(largest_float32_up_to(iou))
+
+
+def describe(request: NmsRequest, layout: BoxLayout) -> str:
     """What the appended NMS guarantees, for the report."""
+    if layout.angle is not None:
+        return (
+            f"NMS in the graph: Fast NMS of rotated boxes on the {request.candidates} highest-scoring candidates, as in Ultralytics; "
+            "one round is exact."
+        )
     if request.kind == "efficient":
         return (
             "NMS in the graph: plugin EfficientNMS_TRT. ONNX Runtime cannot run it, so only the outputs before it are "
@@ -311,18 +359,23 @@ def every_class(sample: Arrays, layout: BoxLayout) -> Candidates:
     boxes, scores = _part(sample, layout.boxes), _part(sample, layout.scores)
     if layout.objectness is not None:
         scores = scores * _part(sample, layout.objectness)
-    if layout.centers:
+    if layout.centers and layout.angle is None:
         half = boxes[:, 2:] / np.float32(2)
         boxes = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1)
     classes = scores.shape[1]
     labels = np.tile(np.arange(classes, dtype=np.int64), len(boxes))
-    return Candidates(np.repeat(boxes, classes, axis=0), scores.reshape(-1), labels)
+    extras = {extra.name: np.repeat(_part(sample, extra.part), classes, axis=0) for extra in layout.extras}
+    if layout.angle is not None:
+        rotated = np.concatenate([_part(sample, layout.boxes), _part(sample, layout.angle)], 1)
+        extras["rotated"] = np.repeat(rotated, classes, axis=0)
+    return Candidates(np.repeat(boxes, classes, axis=0), scores.reshape(-1), labels, extras)
 
 
 def crowded(like: Arrays, layout: BoxLayout, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Outputs of this shape with overlapping boxes around random centers, and scores of which many are equal."""
+    """Outputs of this shape with overlapping boxes around random centers, scores of which many are equal, and random numbers
+    elsewhere, such as angles."""
     rng = np.random.default_rng(seed)
-    outputs = {name: np.zeros(array.shape, np.float32) for name, array in like.items()}
+    outputs = {name: rng.standard_normal(array.shape, np.float32) for name, array in like.items()}
     boxes = _part(outputs, layout.boxes, batched=True)  # views: written in place
     batch, count, _ = boxes.shape
     centers = rng.uniform(40, 600, (max(count // 16, 1), 2))[rng.integers(0, max(count // 16, 1), (batch, count))]
@@ -357,30 +410,63 @@ def _symbols(dims: Sequence[int | str]) -> list[int | str]:
     return [size if isinstance(size, int) else str(size) for size in dims]
 
 
-def _is_same(outputs: Arrays, row: int, found: Candidates) -> bool:
+def _columns(found: Candidates, layout: BoxLayout) -> dict[str, NDArray[Any]]:
+    """Candidates under the names of the graph's outputs; extras as rows of numbers."""
+    boxes = found.boxes if layout.angle is None else found.extras["rotated"]
+    columns = {"det_boxes": boxes, "det_scores": found.scores, "det_classes": found.labels}
+    for extra in layout.extras:
+        columns[extra.output] = found.extras[extra.name].reshape(len(found), -1)
+    return columns
+
+
+def _is_same(outputs: Arrays, row: int, found: Candidates, layout: BoxLayout) -> bool:
     count = int(outputs["num_dets"][row, 0])
     if count != len(found):
         return False
-    return (
-        np.array_equal(outputs["det_boxes"][row, :count], found.boxes)
-        and np.array_equal(outputs["det_scores"][row, :count], found.scores)
-        and np.array_equal(outputs["det_classes"][row, :count], found.labels)
-    )
+    columns = _columns(found, layout).items()
+    return all(np.array_equal(outputs[name][row, :count], column) for name, column in columns)
 
 
-def _as_outputs(found: Sequence[Candidates], rows: int, *, converged: bool) -> dict[str, NDArray[Any]]:
+def is_between(outputs: Arrays, row: int, sure: Candidates, possible: Candidates, max_det: int) -> bool:
+    """Whether the detections of an image, best first, are among the possible ones, and no better sure one is missing."""
+    count = int(outputs["num_dets"][row, 0])
+    found = [outputs[name][row, :count] for name in ("det_boxes", "det_scores", "det_classes")]
+    rows = _numbers(*found)
+    wanted, allowed = (_numbers(one.extras["rotated"], one.scores, one.labels) for one in (sure, possible))
+    scores = found[1]
+    if set(rows) - set(allowed) or count > max_det or (np.diff(scores) > 0).any():
+        return False
+    lowest = scores[-1] if count == max_det else -np.inf
+    missing = set(wanted) - set(rows)
+    return not any(one in missing and score > lowest for one, score in zip(wanted, sure.scores, strict=True))
+
+
+def _numbers(boxes: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any]) -> list[tuple[float, ...]]:
+    """The numbers of each detection, to be found again."""
+    rows = np.concatenate([boxes, scores[:, None], labels[:, None]], 1).astype(np.float64)
+    return [tuple(row) for row in rows.tolist()]
+
+
+def _width(spec: ModelSpec, part: Part) -> int:
+    if part.stop is not None:
+        return part.stop - part.start
+    return int(spec.output(part.output).dims[1 if part.channels_first else 2]) - part.start
+
+
+def _as_outputs(
+    found: Sequence[Candidates], spec: ModelSpec, layout: BoxLayout, *, converged: bool
+) -> dict[str, NDArray[Any]]:
     """Detections in the schema of the graph's outputs."""
-    outputs: dict[str, NDArray[Any]] = {
-        "num_dets": np.array([[min(len(one), rows)] for one in found], np.int32),
-        "det_boxes": np.zeros((len(found), rows, 4), np.float32),
-        "det_scores": np.zeros((len(found), rows), np.float32),
-        "det_classes": np.zeros((len(found), rows), np.int32),
-    }
+    rows = int(spec.output("det_scores").dims[1])
+    outputs: dict[str, NDArray[Any]] = {"num_dets": np.array([[min(len(one), rows)] for one in found], np.int32)}
+    names = ["det_boxes", "det_scores", "det_classes", *(extra.output for extra in layout.extras)]
+    for name in names:
+        output = spec.output(name)
+        outputs[name] = np.zeros((len(found), *map(int, output.dims[1:])), output.dtype or np.float32)
     for row, one in enumerate(found):
-        count = min(len(one), rows)
-        outputs["det_boxes"][row, :count] = one.boxes[:count]
-        outputs["det_scores"][row, :count] = one.scores[:count]
-        outputs["det_classes"][row, :count] = one.labels[:count]
+        for name, column in _columns(one, layout).items():
+            count = min(len(one), rows)
+            outputs[name][row, :count] = column[:count]
     if converged:
         outputs["nms_converged"] = np.ones((len(found), 1), np.int32)
     return outputs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -16,6 +18,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Extra:
+    """Further numbers of each box: ``part`` of an output of the network becomes ``output`` [B, M, E] of the graph with NMS.
+
+    ``name`` is that of the candidates' extra in numpy, whose first axis is the box.
+    """
+
+    name: str
+    output: str
+    part: Part
+
+
+@dataclass(frozen=True)
 class BoxLayout:
     """The boxes of a network in input pixels, and their scores between 0 and 1.
 
@@ -23,6 +37,10 @@ class BoxLayout:
     - ``scores``: one for each class
     - ``objectness``: a factor of all scores of a box, if the network has one
     - ``multi_label``: a box may have several classes; else only the best one counts
+    - ``angle``: of rotated boxes, in radians; their NMS is ``adaptrt.vision.rotated.rotated_nms_by_class``
+    - ``extras``: numbers that go with their box through NMS
+    - ``kept``: outputs of the network that stay outputs, such as the prototypes of masks
+    - ``decoder``, ``params``: that reads the graph with NMS, and its parameters beyond the thresholds
     """
 
     boxes: Part
@@ -30,3 +48,14 @@ class BoxLayout:
     objectness: Part | None = None
     centers: bool = False
     multi_label: bool = False
+    angle: Part | None = None
+    extras: tuple[Extra, ...] = ()
+    kept: tuple[str, ...] = ()
+    decoder: str = "efficient_nms"
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Everything that NMS reads."""
+        found = (self.boxes, self.scores, self.objectness, self.angle, *(extra.part for extra in self.extras))
+        return tuple(part for part in found if part is not None)

@@ -43,9 +43,11 @@ def check_selected(
     metrics = task.metrics(spec, precision)
     outputs = [runner.run(sample.inputs) for sample in samples]
     pairs = [
-        pair for sample, found in zip(samples, outputs, strict=True) for pair in _pairs(sample.reference, found, spec)
+        pair
+        for sample, found in zip(samples, outputs, strict=True)
+        for pair in _pairs(sample.reference, found, spec, sample.inputs)
     ]
-    total = sum(len(_detections(sample.reference, spec)) for sample in samples)
+    total = sum(len(_detections(sample.reference, spec, sample.inputs)) for sample in samples)
     notes = [f"{total - len(pairs)} of {total} images ignored: NMS did not converge"] if len(pairs) < total else []
     if links.found_nothing([one for pair in pairs for one in pair], task):
         return [], [], "; ".join([*notes, "no detections in any sample: pass an --image, or lower --set conf"])
@@ -60,7 +62,7 @@ def check_selected(
     reference = {
         name: np.concatenate([sample.reference[name] for sample in alike[:size]]) for name in alike[0].reference
     }
-    invariance = _compare(metrics, _pairs(reference, runner.run(joined), spec), spec)
+    invariance = _compare(metrics, _pairs(reference, runner.run(joined), spec, joined), spec)
     for check in invariance:
         check.kind = "batch"
     return checks, invariance, "; ".join([*notes, f"detections matched as sets; batch {size * rows}"])
@@ -70,19 +72,22 @@ def _compare(metrics: Sequence[Metric], pairs: Sequence[tuple[Any, Any]], spec: 
     return links.compare_predictions(metrics, [one for one, _ in pairs], [other for _, other in pairs], spec)
 
 
-def _pairs(reference: Arrays, converted: Arrays, spec: ModelSpec) -> list[tuple[Any, Any]]:
+def _pairs(reference: Arrays, converted: Arrays, spec: ModelSpec, inputs: Arrays) -> list[tuple[Any, Any]]:
     """Detections of the reference and of the converted model, of each image that converged."""
-    pairs = zip(_detections(reference, spec), _detections(converted, spec), strict=True)
+    pairs = zip(_detections(reference, spec, inputs), _detections(converted, spec, inputs), strict=True)
     if CONVERGED not in converted:
         return list(pairs)
     flags = converted[CONVERGED].reshape(-1)
     return [pair for pair, flag in zip(pairs, flags, strict=True) if flag]
 
 
-def _detections(outputs: Arrays, spec: ModelSpec) -> Sequence[Any]:
-    """In input pixels."""
+def _detections(outputs: Arrays, spec: ModelSpec, inputs: Arrays) -> Sequence[Any]:
+    """In input pixels; clipped to the input only if the decoder needs its size."""
     from adaptrt.vision.decoders.decode import decode
 
     count = len(next(iter(outputs.values())))
-    size = (1 << 16, 1 << 16)  # nothing is clipped
+    size = (1 << 16, 1 << 16)
+    if getattr(decoder_of(spec).decode, "sized", False):
+        height, width = inputs[spec.inputs[0].name].shape[2:]
+        size = (int(height), int(width))
     return decode(dict(outputs), [ImageMeta(size, size)] * count, spec)

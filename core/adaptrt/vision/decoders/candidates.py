@@ -77,6 +77,7 @@ class FromCandidates:
     - ``layout(spec)``: where the outputs hold boxes and scores, for NMS inside the graph (``convert --nms``); without it,
       ``--nms`` is an error
     - ``selected``: the graph already applies NMS, so results are compared as sets
+    - ``sized``: predictions depend on the size of the input, as masks made of prototypes do, which cover it
     """
 
     read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
@@ -87,6 +88,7 @@ class FromCandidates:
     suppress: Suppress | None = None
     layout: Callable[[ModelSpec], BoxLayout] | None = None
     selected: bool = False
+    sized: bool = False
 
     @property
     def task(self) -> str:

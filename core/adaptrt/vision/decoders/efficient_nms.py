@@ -64,12 +64,19 @@ def schema_of(names: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
 ) -> Mapping[str, NDArray[Any]]:
+    return read_rows(outputs, metas, spec.decoder.name if spec.decoder else "efficient_nms")
+
+
+def read_rows(
+    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], decoder: str, width: int = 4
+) -> Mapping[str, NDArray[Any]]:
+    """``count``, ``boxes``, ``scores`` and ``labels``, by whichever names; ``width``: how many numbers a box has."""
     schema = schema_of(list(outputs))
     if schema is None:
         raise ModelError(
-            f"Decoder 'efficient_nms' expects {', '.join(SCHEMAS[0])}; this model has {', '.join(outputs) or 'no outputs'}."
+            f"Decoder {decoder!r} expects {', '.join(SCHEMAS[0])}; this model has {', '.join(outputs) or 'no outputs'}."
         )
     found = {short: outputs[name] for short, name in zip(("count", "boxes", "scores", "labels"), schema, strict=True)}
     for short, name in zip(found, schema, strict=True):
@@ -79,11 +86,11 @@ def read(
         count.size != len(metas)
         or scores.ndim != 2
         or labels.shape != scores.shape
-        or boxes.shape != (*scores.shape, 4)
+        or boxes.shape != (*scores.shape, width)
     ):
         shapes = ", ".join(f"{name} {list(outputs[name].shape)}" for name in schema)
         raise ModelError(
-            f"Decoder 'efficient_nms' expects {schema[0]} [B, 1], {schema[1]} [B, M, 4], {schema[2]} and {schema[3]} [B, M]; "
+            f"Decoder {decoder!r} expects {schema[0]} [B, 1], {schema[1]} [B, M, {width}], {schema[2]} and {schema[3]} [B, M]; "
             f"got {shapes}."
         )
     return {**found, "count": count.reshape(-1, 1)}
@@ -101,6 +108,18 @@ def candidates(
     return Candidates(
         outputs["boxes"][:count].astype(np.float32, copy=False), scores[:count].astype(np.float32, copy=False), labels
     )
+
+
+def rows_like(outputs: Mapping[str, NDArray[Any]], name: str, decoder: str, scores: NDArray[Any]) -> NDArray[Any]:
+    """An output [B, M, E] with as many rows as the scores."""
+    rows = outputs.get(name)
+    if rows is None:
+        raise ModelError(f"Decoder {decoder!r} expects an output {name!r}; this model has {', '.join(outputs)}.")
+    if rows.ndim != 3 or rows.shape[:2] != scores.shape:
+        raise ModelError(
+            f"Decoder {decoder!r} expects {name} [B, M, E] with the rows of det_scores; got {list(rows.shape)}."
+        )
+    return rows
 
 
 def require_labels(labels: NDArray[np.int64], spec: ModelSpec) -> None:

@@ -6,6 +6,7 @@ width and height, in input pixels; the angle is the direction of the width.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from adaptrt.predictions import RotatedDetections, corners_of
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.outputs import check_batch, first_output
-from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows
+from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, layout_of
 from adaptrt.vision.rotated import rotated_nms_by_class
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.layouts import BoxLayout
 
 
 def read(
@@ -40,7 +42,7 @@ def candidates(
 ) -> Candidates:
     found, angles = candidates_of(outputs["raw"], params.rows, 1, params.conf, centers=True)
     rotated = np.concatenate((found.boxes, angles), axis=1)  # [n, 5]
-    return Candidates(_upright(rotated), found.scores, found.labels, {"rotated": rotated})
+    return Candidates(upright(rotated), found.scores, found.labels, {"rotated": rotated})
 
 
 def suppress(found: Candidates, iou: float, max_det: int, agnostic: bool) -> NDArray[np.int64]:
@@ -57,20 +59,28 @@ def predict(
     rotated = found.extras["rotated"] - np.array([offset_x, offset_y, 0, 0, 0], np.float32)
     rotated /= np.array([scale_x, scale_y, scale_x, scale_y, 1], np.float32)
     height, width = meta.original_size
-    boxes = np.clip(_upright(rotated), 0, np.array([width, height, width, height], np.float32))
+    boxes = np.clip(upright(rotated), 0, np.array([width, height, width, height], np.float32))
     return RotatedDetections(boxes, found.scores, found.labels.astype(np.int64, copy=False), spec.labels, rotated)
+
+
+def layout(spec: ModelSpec) -> BoxLayout:
+    found, angle = layout_of(spec, rows_of(spec), 1)
+    return replace(found, angle=angle, decoder="nms_obb")
 
 
 def rows_of(spec: ModelSpec) -> Any:
     return spec.decoder.params.get("rows", "dense") if spec.decoder else "dense"
 
 
-def _upright(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
+def upright(rotated: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [n, 4], x1 y1 x2 y2, around rotated boxes."""
     corners = corners_of(rotated)
     return np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
 
 
 decoder = Decoder(
-    "yolo_obb", RowParams, FromCandidates(read, candidates, predict=predict, suppress=suppress), task="obb"
+    "yolo_obb",
+    RowParams,
+    FromCandidates(read, candidates, predict=predict, suppress=suppress, layout=layout),
+    task="obb",
 )

@@ -16,7 +16,7 @@ from adaptrt.predictions import Poses
 from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.outputs import check_batch, first_output
-from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows
+from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, with_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.layouts import BoxLayout
 
 COCO_SKELETON = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10),
@@ -53,21 +54,24 @@ class PoseParams(RowParams):
 
     def __post_init__(self) -> None:
         RowParams.__post_init__(self)
-        count, numbers = self.keypoints
-        if count < 1 or numbers not in (2, 3):
-            raise UsageError(
-                f"keypoints must be a count and 2 or 3; got {list(self.keypoints)}.",
-                hint="For example: --set keypoints=17,3",
-            )
-        for pair in self.skeleton:
-            if not all(0 <= point < count for point in pair):
-                raise UsageError(f"skeleton must refer to keypoints 0 to {count - 1}; got {list(pair)}.")
+        check_keypoints(self.keypoints, self.skeleton)
+
+
+def check_keypoints(keypoints: tuple[int, int], skeleton: tuple[tuple[int, int], ...]) -> None:
+    count, numbers = keypoints
+    if count < 1 or numbers not in (2, 3):
+        raise UsageError(
+            f"keypoints must be a count and 2 or 3; got {list(keypoints)}.", hint="For example: --set keypoints=17,3"
+        )
+    for pair in skeleton:
+        if not all(0 <= point < count for point in pair):
+            raise UsageError(f"skeleton must refer to keypoints 0 to {count - 1}; got {list(pair)}.")
 
 
 def read(
     outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec
 ) -> Mapping[str, NDArray[Any]]:
-    params = _params(spec)
+    params = params_of(spec)
     name, raw = first_output(outputs, "yolo_pose")
     check_batch(name, raw, metas)
     count, numbers = params.keypoints
@@ -93,11 +97,20 @@ def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: Image
     points[..., :2] /= np.array(meta.scale[::-1], np.float32)
     points[..., :2] = np.clip(points[..., :2], 0, np.array([width, height], np.float32))
     labels = found.labels.astype(np.int64, copy=False)
-    return Poses(found.boxes, found.scores, labels, spec.labels, points, _params(spec).skeleton)
+    return Poses(found.boxes, found.scores, labels, spec.labels, points, params_of(spec).skeleton)
 
 
-def _params(spec: ModelSpec) -> PoseParams:
+def layout(spec: ModelSpec) -> BoxLayout:
+    params = params_of(spec)
+    count, numbers = params.keypoints
+    given = {"keypoints": params.keypoints, "skeleton": params.skeleton}
+    return with_extra(spec, params.rows, count * numbers, "keypoints", decoder="nms_pose", params=given)
+
+
+def params_of(spec: ModelSpec) -> PoseParams:
     return fill_options(PoseParams, spec.decoder.params if spec.decoder else {})
 
 
-decoder = Decoder("yolo_pose", PoseParams, FromCandidates(read, candidates, predict=predict), task="pose")
+decoder = Decoder(
+    "yolo_pose", PoseParams, FromCandidates(read, candidates, predict=predict, layout=layout), task="pose"
+)

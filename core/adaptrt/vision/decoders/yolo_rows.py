@@ -9,18 +9,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from adaptrt.errors import ModelError
+from adaptrt.specs.layouts import BoxLayout, Extra, Part
 from adaptrt.vision.boxes import corners_from_centers
 from adaptrt.vision.decoders.candidates import Candidates
 from adaptrt.vision.decoders.params import DetectionParams
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from adaptrt.specs import ModelSpec
 
 Rows: TypeAlias = Literal["dense", "anchor", "end2end"]
 
@@ -84,3 +87,22 @@ def candidates_of(
     best = by_class.argmax(axis=1) if len(by_class) else np.empty(0, np.int64)
     boxes = found[:, :4] if centers else corners_from_centers(found[:, :4])
     return Candidates(boxes, by_class[np.arange(len(best)), best], best), found[:, last:]
+
+
+def layout_of(spec: ModelSpec, rows: Rows, extras: int) -> tuple[BoxLayout, Part]:
+    """Where the first output holds boxes and scores, and where the ``extras`` of each box; not for ``end2end``."""
+    output, first = spec.outputs[0], rows == "dense"
+    before = 4 if first else 5
+    last = before + (len(spec.labels) or int(output.dims[1 if first else 2]) - before - extras)
+    boxes, scores, rest = (
+        Part(output.name, start, stop, channels_first=first)
+        for start, stop in ((0, 4), (before, last), (last, last + extras))
+    )
+    objectness = None if first else Part(output.name, 4, 5)
+    return BoxLayout(boxes, scores, objectness, centers=True), rest
+
+
+def with_extra(spec: ModelSpec, rows: Rows, count: int, name: str, **changes: Any) -> BoxLayout:
+    """The layout of rows whose extras go through NMS as the output ``det_<name>``."""
+    layout, part = layout_of(spec, rows, count)
+    return replace(layout, extras=(Extra(name, f"det_{name}", part),), **changes)

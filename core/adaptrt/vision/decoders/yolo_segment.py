@@ -19,7 +19,7 @@ from adaptrt.specs.decoders import Decoder
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.outputs import check_batch
 from adaptrt.vision.decoders.yolo_obb import rows_of
-from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows
+from adaptrt.vision.decoders.yolo_rows import RowParams, candidates_of, check_rows, with_extra
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
+    from adaptrt.specs.layouts import BoxLayout
 
     Floats = NDArray[np.float32]
 
@@ -158,4 +159,16 @@ def linear_resize(size: int, wanted: int) -> Floats:
     return matrix
 
 
-decoder = Decoder("yolo_segment", SegmentParams, FromCandidates(read, candidates, predict=predict), task="segment")
+def layout(spec: ModelSpec) -> BoxLayout:
+    prototypes = spec.outputs[1]
+    given = {"enlarge": spec.decoder.params.get("enlarge", "logits") if spec.decoder else "logits"}
+    changes = {"decoder": "nms_segment", "params": given, "kept": (prototypes.name,)}
+    return with_extra(spec, rows_of(spec), int(prototypes.dims[1]), "coefficients", **changes)
+
+
+decoder = Decoder(
+    "yolo_segment",
+    SegmentParams,
+    FromCandidates(read, candidates, predict=predict, layout=layout, sized=True),
+    task="segment",
+)

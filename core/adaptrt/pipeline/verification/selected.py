@@ -87,7 +87,7 @@ def _detections(outputs: Arrays, spec: ModelSpec, inputs: Arrays) -> Sequence[An
 
     count = len(next(iter(outputs.values())))
     size = (1 << 16, 1 << 16)
-    if getattr(decoder_of(spec).decode, "sized", False):
-        height, width = inputs[spec.inputs[0].name].shape[2:]
-        size = (int(height), int(width))
+    if spec.image is not None and getattr(decoder_of(spec).decode, "sized", False):
+        shape = inputs[spec.image.input].shape
+        size = (int(shape[spec.image.axes[0]]), int(shape[spec.image.axes[1]]))
     return decode(dict(outputs), [ImageMeta(size, size)] * count, spec)

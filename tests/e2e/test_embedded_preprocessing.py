@@ -11,7 +11,8 @@ import pytest
 
 import adaptrt
 from adaptrt import Report, UsageError
-from adaptrt.pipeline.embedding import embedded_spec
+from adaptrt.pipeline.embedding import embedded_spec, network_spec
+from adaptrt.pipeline.reference import Origin, load_reference
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -73,6 +74,18 @@ def test_the_file_builds_and_compares_as_others_do(image: Path) -> None:
 
 
 @pytest.mark.full
+def test_the_source_model_takes_the_values_of_its_network(image: Path) -> None:
+    embedded = convert(output="pixels.onnx", image=image)
+    assert embedded.onnx is not None
+    origin = Origin("tiny", "detector", None, {}, False)
+    with adaptrt.load(embedded.onnx) as model:
+        (expected,) = load_reference(embedded.onnx, origin)(image)
+        (actual,) = model(image)
+    assert len(actual) > 0
+    np.testing.assert_allclose(actual.boxes, expected.boxes, atol=1e-3)
+
+
+@pytest.mark.full
 def test_a_classifier(image: Path) -> None:
     embedded = convert("classifier", output="pixels.onnx", image=image, options={})
     assert embedded.link(2).status == embedded.link(5).status == "passed"
@@ -87,6 +100,7 @@ def test_preprocessing_that_a_graph_cannot_repeat_is_refused() -> None:
     with pytest.raises(UsageError, match="no pixel value becomes zero"):
         embedded_spec(spec)
     assert spec.image is not None
-    zeros = embedded_spec(replace(spec, image=replace(spec.image, mean=(0.0,)))).image
-    assert zeros is not None
-    assert zeros.pad == 0
+    zeros = embedded_spec(replace(spec, image=replace(spec.image, mean=(0.0,))))
+    assert zeros.image is not None
+    assert zeros.image.pad == 0
+    assert network_spec(zeros).inputs == spec.inputs

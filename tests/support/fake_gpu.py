@@ -207,7 +207,17 @@ class Gpu:
             known = any(
                 start <= pointer < start + size and kind == "device" for start, (_, size, kind) in self.blocks.items()
             )
-        return Code.cudaSuccess, SimpleNamespace(type=self.cudaMemoryType(2 if known else 0), device=0)
+            pinned = any(
+                start <= pointer < start + size and kind == "host" for start, (_, size, kind) in self.blocks.items()
+            )
+        return Code.cudaSuccess, SimpleNamespace(type=self.cudaMemoryType(2 if known else 1 if pinned else 0), device=0)
+
+    def cudaMemsetAsync(self, pointer: int, value: int, size: int, stream: int) -> Any:
+        def clear() -> None:
+            self.view(pointer, size)[:] = value
+
+        self.submit(int(stream), clear)
+        return (Code.cudaSuccess,)
 
     def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: Any, stream: int) -> Any:
         self._count(f"copy {kind.name}")
@@ -491,6 +501,7 @@ class PretendEngine:
             "float32": "FLOAT",
             "float16": "HALF",
             "int32": "INT32",
+            "uint8": "UINT8",
             "bool": "BOOL",
             "bfloat16": "BF16",
             "fp8": "FP8",

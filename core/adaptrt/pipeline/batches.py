@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from adaptrt.errors import AdaptrtError, PluginError, ShapeError
+from adaptrt.errors import AdaptrtError, ImageError, PluginError, ShapeError
+from adaptrt.pipeline.box_filter import box_filter
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
-from adaptrt.specs.runners import AllocatesInputs
+from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +58,7 @@ class BatchResult(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    inputs: Mapping[str, NDArray[Any]]
+    run: Callable[[], dict[str, NDArray[Any]]]
     metas: list[ImageMeta]
     seconds: float
     buffer: NDArray[Any] | None
@@ -125,18 +126,8 @@ class BatchPipeline:
         started = time.perf_counter()
         if not self._fills_buffer(spec):
             return self._prepare_by_hooks(images, spec, started)
-        assert spec.image is not None
-        from adaptrt.vision.transforms import batch_form
-
-        shape, dtype = batch_form(spec, max(len(images), smallest_batch(spec)))
         try:
-            buffer = self._buffers.take(shape, dtype)
-        except MemoryError as error:
-            raise ShapeError(
-                f"Not enough memory for a batch of shape {list(shape)}.", hint="Pass fewer images at once."
-            ) from error
-        try:
-            metas = _on_threads(lambda index: _fill(images[index], spec, buffer[index]), len(images))
+            return self._prepare_by_runner(images, spec, started) or self._prepare_buffer(images, spec, started)
         except AdaptrtError:
             raise
         except Exception as error:  # OpenCV's own, for a transform that it cannot compute
@@ -144,8 +135,35 @@ class BatchPipeline:
                 f"core failed in preprocess: {type(error).__name__}: {error}",
                 hint="Use --debug to show the full traceback.",
             ) from error
+
+    def _prepare_by_runner(self, images: Sequence[Any], spec: ModelSpec, started: float) -> _Prepared | None:
+        """The runner takes images and preprocesses them; ``None`` if it cannot."""
+        runner = self._runner
+        if not isinstance(runner, PreparesImages):
+            return None
+        batch = runner.image_batch(spec, max(len(images), smallest_batch(spec)))
+        if batch is None:
+            return None
+        metas = _on_threads(lambda index: batch.write(index, images[index]), len(images))
+        batch.fill(len(images))
+        boxes = box_filter(spec, self._processing)
+        return _Prepared(lambda: runner.run_images(batch, boxes), metas, time.perf_counter() - started, None)
+
+    def _prepare_buffer(self, images: Sequence[Any], spec: ModelSpec, started: float) -> _Prepared:
+        from adaptrt.vision.transforms import batch_form
+
+        assert spec.image is not None
+        shape, dtype = batch_form(spec, max(len(images), smallest_batch(spec)))
+        try:
+            buffer = self._buffers.take(shape, dtype)
+        except MemoryError as error:
+            raise ShapeError(
+                f"Not enough memory for a batch of shape {list(shape)}.", hint="Pass fewer images at once."
+            ) from error
+        metas = _on_threads(lambda index: _fill(images[index], spec, buffer[index]), len(images))
         buffer[len(images) :] = buffer[len(images) - 1]
-        return _Prepared({spec.image.input: buffer}, metas, time.perf_counter() - started, buffer)
+        inputs = {spec.image.input: buffer}
+        return _Prepared(lambda: self._runner.run(inputs), metas, time.perf_counter() - started, buffer)
 
     def _fills_buffer(self, spec: ModelSpec) -> bool:
         """Whether preprocessing is core's alone: it then writes into one buffer, on several threads."""
@@ -164,11 +182,11 @@ class BatchPipeline:
             arrays.append(inputs)
             metas.append(meta)
         inputs = fill_batch(arrays, smallest_batch(spec))
-        return _Prepared(inputs, metas, time.perf_counter() - started, None)
+        return _Prepared(lambda: self._runner.run(inputs), metas, time.perf_counter() - started, None)
 
     def _run(self, prepared: _Prepared) -> _Ran:
         started = time.perf_counter()
-        outputs = self._runner.run(prepared.inputs)
+        outputs = prepared.run()
         return _Ran(outputs, time.perf_counter() - started)
 
     def _finish(self, images: Sequence[Any], prepared: _Prepared, ran: _Ran, spec: ModelSpec) -> BatchResult:
@@ -214,6 +232,11 @@ def _fill(image: Any, spec: ModelSpec, out: NDArray[Any]) -> ImageMeta:
     from adaptrt.vision.transforms import transform_image
 
     assert spec.image is not None
+    if is_on_device(image):
+        raise ImageError(
+            "The image is in GPU memory, and images of this model are preprocessed on the CPU.",
+            hint="Copy it to the host first, for example with image.cpu().numpy().",
+        )
     return transform_image(read_image(image, spec.image_channels), spec.image, spec.image_size, out=out)[1]
 
 

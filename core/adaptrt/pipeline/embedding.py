@@ -58,6 +58,15 @@ def embedded_spec(spec: ModelSpec) -> ModelSpec:
     return replace(spec, image=image, inputs=inputs)
 
 
+def network_spec(spec: ModelSpec) -> ModelSpec:
+    """The spec of the network inside a graph with embedded preprocessing; others as they are."""
+    if spec.image is None or not spec.image.embedded:
+        return spec
+    image = replace(spec.image, embedded=False)
+    inputs = tuple(_as_values(one) if one.name == image.input else one for one in spec.inputs)
+    return replace(spec, image=image, inputs=inputs)
+
+
 @dataclass
 class EmbeddedPreprocessing:
     """The stage of a conversion that prepends preprocessing."""
@@ -159,6 +168,14 @@ def _as_pixels(tensor: InputSpec) -> InputSpec:
         return batch, height, width, channels
 
     return replace(tensor, profiles=tuple(map(moved, tensor.profiles)), dtype="uint8")
+
+
+def _as_values(tensor: InputSpec) -> InputSpec:
+    def moved(shape: Shape) -> Shape:
+        batch, height, width, channels = shape
+        return batch, channels, height, width
+
+    return replace(tensor, profiles=tuple(map(moved, tensor.profiles)), dtype="float32")
 
 
 def _pad_pixel(image: ImageTransform) -> int:

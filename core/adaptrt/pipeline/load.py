@@ -17,7 +17,7 @@ from adaptrt.predictions import Predictions
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backends import Backend, KeepsManifest, OpenOptions
-from adaptrt.specs.runners import FileRunner, Runner
+from adaptrt.specs.runners import FileRunner, Runner, is_on_device
 from adaptrt.store.model_files import require_backend, require_libraries, require_model_file
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class Model:
     """A file that adaptrt wrote, with its pre- and postprocessing.
 
-    Calling it with a path, an array (uint8 [H, W, 3] RGB) or a list of them returns a list of predictions; keyword
+    Calling it with a path, an array (uint8 [H, W, 3] RGB; with an engine also in GPU memory, of any library) or a list of them
+    returns a list of predictions; keyword
     arguments change the decoder's parameters for this call (``conf=0.4``). ``last_warnings`` is what the outputs of the
     last call reported about themselves. Use it as a context manager, or ``close``.
     """
@@ -57,7 +58,7 @@ class Model:
         spec = spec_with_params(self.spec, params)
         batch = (
             [images]
-            if isinstance(images, (str, Path, np.ndarray)) or not isinstance(images, Iterable)
+            if isinstance(images, (str, Path, np.ndarray)) or not isinstance(images, Iterable) or _is_array(images)
             else list(images)
         )
         largest = self.largest_batch
@@ -117,6 +118,11 @@ class Model:
         self.close()
 
 
+def _is_array(image: Any) -> bool:
+    """Whether it is one image in the memory of a GPU, although it can be iterated over; a batch [N, H, W, C] is not."""
+    return is_on_device(image) and len(image.shape if hasattr(image, "shape") else ()) == 3
+
+
 def load(
     path: str | Path,
     *,
@@ -128,13 +134,15 @@ def load(
     adoption: Adoption | None = None,
     threads: int | None = None,
     cuda_graphs: bool = True,
+    cpu_images: bool = False,
 ) -> Model:
     """Open a file that adaptrt wrote, with the backend of its suffix.
 
     Another file is opened if it says how to use it (metadata of Ultralytics, files of MMDeploy, outputs of EfficientNMS), or ``adoption`` does.
 
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine). ``threads`` limits the CPU threads, with a
-    backend that runs on a CPU. ``cuda_graphs=False`` enqueues every call of an engine.
+    backend that runs on a CPU. ``cuda_graphs=False`` enqueues every call of an engine; ``cpu_images=True`` preprocesses all images on
+    the CPU, also where the GPU could.
     """
     path = Path(path)
     require_model_file(path)
@@ -148,6 +156,7 @@ def load(
         allow_host_code=allow_host_code,
         threads=threads,
         cuda_graphs=cuda_graphs,
+        cpu_images=cpu_images,
     )
     runner = backend.open(path, options)
     try:

@@ -36,6 +36,11 @@ class Processing:
         """Whether preprocessing uses core only: no plugin changes or watches it."""
         return self._hooks.only_core("preprocess")
 
+    @property
+    def decodes_in_core(self) -> bool:
+        """Whether postprocessing uses core only."""
+        return self._hooks.only_core("postprocess")
+
     def preprocess(
         self, image: ImageArray, spec: ModelSpec | None = None
     ) -> tuple[Mapping[str, NDArray[Any]], ImageMeta]:

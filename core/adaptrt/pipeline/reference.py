@@ -14,6 +14,7 @@ from adaptrt.errors import ModelError, UsageError, printable
 from adaptrt.options import takes_option
 from adaptrt.pipeline.adapter_session import AdapterSession
 from adaptrt.pipeline.beside import SUFFIX, report_of
+from adaptrt.pipeline.embedding import network_spec
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.selected import is_selected
@@ -75,7 +76,7 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
         )
     from adaptrt.export.eager import EagerRunner
 
-    spec = report.spec
+    spec = network_spec(report.spec)
     model = load_network(path, spec, origin, plugins_file=plugins_file)
     return Model(
         EagerRunner(model, tuple(output.name for output in spec.outputs)), spec, path, plugins_file=plugins_file

@@ -43,6 +43,7 @@ class OpenOptions:
     operators for ONNX Runtime, ``plugin_libs`` those for any other backend: code, named by the user. ``allow_host_code``: the file may contain host code.
     ``optimize=False`` runs the graph node by node, without optimizations. ``threads`` limits the CPU threads of one model; ``None``:
     the backend's default. ``cuda_graphs=False`` enqueues every call, with a backend that replays CUDA graphs.
+    ``cpu_images``: images are preprocessed on the CPU, with a backend that otherwise does it on the GPU.
     """
 
     device: str | None = None
@@ -52,6 +53,7 @@ class OpenOptions:
     optimize: bool = True
     threads: int | None = None
     cuda_graphs: bool = True
+    cpu_images: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,3 +59,11 @@ class BoxLayout:
         """Everything that NMS reads."""
         found = (self.boxes, self.scores, self.objectness, self.angle, *(extra.part for extra in self.extras))
         return tuple(part for part in found if part is not None)
+
+
+@dataclass(frozen=True)
+class BoxFilter:
+    """Boxes of which no score is above ``conf`` are not needed."""
+
+    layout: BoxLayout
+    conf: float

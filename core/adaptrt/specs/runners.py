@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.specs.layouts import BoxFilter
     from adaptrt.specs.model import ModelSpec
 
 
@@ -45,6 +47,42 @@ class FileRunner(Runner, Protocol):
     def warnings(self) -> Sequence[str]:
         """Warnings about running the file on this machine."""
         ...
+
+
+class ImageBatch(Protocol):
+    """Images of one call, on the way to the input of a model."""
+
+    def write(self, index: int, image: Any) -> ImageMeta:
+        """Take an image into a row, and return where it lies in the input; safe from several threads, for different rows."""
+        ...
+
+    def fill(self, count: int) -> None:
+        """Repeat the last of ``count`` images in the rows after it."""
+        ...
+
+
+@runtime_checkable
+class PreparesImages(Protocol):
+    """A runner that preprocesses images itself, with the values of core's own preprocessing, bit for bit."""
+
+    def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
+        """Memory for the images of one call; ``None``: pass arrays to ``run``."""
+        ...
+
+    def run_images(self, batch: ImageBatch, boxes: BoxFilter | None = None) -> dict[str, NDArray[Any]]:
+        """The outputs. With ``boxes``, outputs may lack boxes that the filter excludes; their order stays."""
+        ...
+
+
+def is_on_device(image: Any) -> bool:
+    """Whether an array of any library is in the memory of a GPU."""
+    if hasattr(image, "__cuda_array_interface__"):
+        return True
+    device = getattr(image, "__dlpack_device__", None)
+    return callable(device) and int(device()[0]) in _CUDA
+
+
+_CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 
 @runtime_checkable

@@ -64,14 +64,18 @@ def transform_image(
     if out is None:
         out = np.empty((*size, channels), np.uint8) if transform.embedded else np.empty((channels, *size), np.float32)
     placement = place((image.shape[0], image.shape[1]), transform, size)
-    top, left, height, width = placement.source
-    resized = resize(
-        image[top : top + height, left : left + width], placement.inner, transform.interpolation, transform.library
-    )
-    (rows, columns), (down, right) = placement.covered, placement.offset
-    visible = resized[rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
+    visible = visible_pixels(image, placement, transform)
     (_write_pixels if transform.embedded else _write_normalized)(visible, placement, transform, out)
     return out, placement.meta
+
+
+def visible_pixels(image: ImageArray, placement: Placement, transform: ImageTransform) -> ImageArray:
+    """The resized image, as far as the input shows it."""
+    top, left, height, width = placement.source
+    cut = image[top : top + height, left : left + width]
+    resized = resize(cut, placement.inner, transform.interpolation, transform.library)
+    (rows, columns), (down, right) = placement.covered, placement.offset
+    return resized[rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
 
 
 def _write_pixels(pixels: ImageArray, placement: Placement, transform: ImageTransform, out: NDArray[Any]) -> None:
@@ -114,6 +118,16 @@ def pixels_of(values: NDArray[Any], transform: ImageTransform) -> NDArray[np.uin
     if swaps_channels(transform, values.shape[1]):
         planes = planes[:, ::-1]
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
+
+
+def value_table(transform: ImageTransform, channels: int) -> NDArray[np.float32]:
+    """float32 [channels, 257]: the input value of every pixel value in each channel, and of padding."""
+    table = np.empty((channels, 257), np.float32)
+    every = np.arange(256, dtype=np.uint8)
+    for channel, values in enumerate(table):
+        _normalize_plane(every, transform, channel, values[:256])
+    table[:, 256] = _normalized_pad(transform, channels)
+    return table
 
 
 def swaps_channels(transform: ImageTransform, channels: int) -> bool:

@@ -50,7 +50,10 @@ def test_without_labels_predictions_are_compared_on_images_held_back(adaptrt: An
     assert agreement["samples"] == 16  # a fifth of 80
     assert all(check["limit"] is None and check["passed"] for check in distances)
     assert result.json["verdict"] == {"word": "partly verified", "missing": ["link 3: no labels (--data)"]}
-    assert f"int8: 2 layers in int8, float: 1 image layers, 1 output layers; minmax over 64 images of {calib}" in result.json["notes"]
+    assert (
+        f"int8: 2 layers in int8, float: 1 image layers, 1 output layers; minmax over 64 images of {calib}"
+        in result.json["notes"]
+    )
     assert result.json["warnings"] == []
 
 

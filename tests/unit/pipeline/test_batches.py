@@ -15,8 +15,10 @@ cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
 import numpy as np  # noqa: E402
 
 from adaptrt.errors import ImageError, ModelError  # noqa: E402
+from adaptrt.pipeline.batches import BatchPipeline  # noqa: E402
 from adaptrt.pipeline.load import Model  # noqa: E402
-from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, ModelSpec, parse_batch  # noqa: E402
+from adaptrt.pipeline.processing import Processing  # noqa: E402
+from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_batch  # noqa: E402
 from adaptrt.vision.transforms import transform_batch  # noqa: E402
 
 
@@ -188,3 +190,65 @@ def test_a_forked_process_has_its_own_threads() -> None:
     if child == 0:
         os._exit(0 if len(model(photos(4))) == 4 else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+class PreparingRunner:
+    """Takes images itself, and returns only the boxes that the filter keeps, as an engine on a GPU does."""
+
+    backend = "preparing"
+
+    def __init__(self, values: np.ndarray[Any, Any]) -> None:
+        self.values, self.filters = values, []
+
+    def image_batch(self, spec: ModelSpec, rows: int) -> Any:
+        self.batch = [None] * rows
+        self.spec = spec
+        return self
+
+    def write(self, index: int, image: Any) -> Any:
+        self.batch[index] = image
+        return transform_batch([image], self.spec)[1][0]
+
+    def fill(self, count: int) -> None:
+        self.count = count
+
+    def run_images(self, batch: Any, boxes: Any = None) -> dict[str, Any]:
+        self.filters.append(boxes)
+        raw = self.values[: len(self.batch)]
+        kept = [np.flatnonzero((one[4:] > boxes.conf).any(0)) for one in raw]
+        found = np.zeros((len(raw), raw.shape[1], max(map(len, kept))), np.float32)
+        for row, places in enumerate(kept):
+            found[row, :, : len(places)] = raw[row][:, places]
+        return {"output0": found}
+
+    def run(self, inputs: Any) -> dict[str, Any]:
+        return {"output0": self.values[: len(inputs["images"])]}
+
+    def close(self) -> None:
+        pass
+
+
+def test_predictions_do_not_depend_on_boxes_that_stay_on_the_device() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random((2, 7, 500), np.float32)
+    values[:, :2] *= 64
+    values[:, 2:4] = values[:, 2:4] * 20 + 2
+    detector = ModelSpec(
+        inputs=(InputSpec.image(64, 64),),
+        outputs=(OutputSpec("output0", ("batch", 7, 500)),),
+        task="detect",
+        image=ImageTransform(),
+        decoder=DecoderSpec("yolo", {"conf": 0.9}),
+        labels=("a", "b", "c"),
+    )
+    images = [rng.integers(0, 256, (40, 60, 3), np.uint8) for _ in range(2)]
+    runner = PreparingRunner(values)
+    filtered = next(iter(BatchPipeline(runner, Processing(detector)).results([images], detector)))
+    assert runner.filters[0].conf == 0.9
+    whole = type("Whole", (), {"backend": "whole", "run": runner.run, "close": runner.close})()
+    expected = next(iter(BatchPipeline(whole, Processing(detector)).results([images], detector)))
+    for one, other in zip(filtered.predictions, expected.predictions, strict=True):
+        assert len(one) > 10
+        np.testing.assert_array_equal(one.boxes, other.boxes)
+        np.testing.assert_array_equal(one.scores, other.scores)
+        np.testing.assert_array_equal(one.labels, other.labels)

@@ -93,6 +93,7 @@ class TensorRT:
             allow_host_code=options.allow_host_code,
             plugin_libs=options.plugin_libs,
             cuda_graphs=KEPT_GRAPHS if options.cuda_graphs else 0,
+            images="cpu" if options.cpu_images else "gpu",
         )
 
     def read_spec(self, path: Path) -> ModelSpec | None:

@@ -131,6 +131,11 @@ def _eager(request: CompareRequest) -> EagerSubject:
                 hint="Compare with a file that adaptrt convert wrote.",
             )
         spec = request.inputs.shapes.apply(spec)[0]
+        if spec.image is not None and spec.image.embedded:
+            raise UsageError(
+                f"{path.name} takes pixels, but the source model does not.",
+                hint="Convert without --embed-preprocess to compare with the source model.",
+            )
         return EagerSubject(load_network(path, spec, request.origin, plugins_file=request.plugins_file), spec)
     raise UsageError(
         "eager is compared with a file that was converted from it.", hint="For example: adaptrt compare eager best.onnx"

@@ -185,6 +185,14 @@ class Cuda:
         (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "determine where an input is stored")
         return -1 if found.type == self.api.cudaMemoryType.cudaMemoryTypeUnregistered else int(found.device)
 
+    def is_pinned(self, pointer: int) -> bool:
+        """Whether this host memory is page-locked."""
+        error, found = self.api.cudaPointerGetAttributes(pointer)
+        return bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
+
+    def clear(self, pointer: int, size: int, stream: int) -> None:
+        self.check(self.api.cudaMemsetAsync(pointer, 0, size, stream), "clear device memory")
+
     def freed(self, answer: tuple[Any, ...], doing: str) -> None:
         """Like ``check``, but ignores errors at process exit, when CUDA may be unloaded before its objects."""
         if answer[0] != self.api.cudaError_t.cudaErrorCudartUnloading:

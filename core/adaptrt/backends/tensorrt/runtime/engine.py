@@ -254,6 +254,10 @@ class Engine:
         return ShapeRange(low, opt, high)
 
 
+class NoSharingError(EngineError):
+    """The plan allows one context per profile, and another lane holds it."""
+
+
 class Messages:
     """TensorRT's latest error messages, the only source of the reason for a failure."""
 

@@ -22,7 +22,10 @@ class CaptureError(EngineError):
 class Graph:
     """A captured run of a context, which it owns; addresses and shapes are fixed in the graph."""
 
-    def __init__(self, cuda: Cuda, context: BoundContext, stream: int) -> None:
+    def __init__(
+        self, cuda: Cuda, context: BoundContext, stream: int, work: Callable[[BoundContext, int], None] | None = None
+    ) -> None:
+        """``work`` is what is captured, by default the context alone."""
         api = cuda.api
         self._cuda = cuda
         self._context = context
@@ -33,7 +36,10 @@ class Graph:
         )
         problem: EngineError | None = None
         try:
-            context.enqueue(stream)
+            if work is None:
+                context.enqueue(stream)
+            else:
+                work(context, stream)
         except EngineError as error:
             problem = error
         code, graph = api.cudaStreamEndCapture(stream)

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from adaptrt.backends.tensorrt.runtime.arrays import BorrowedBuffers, DeviceArray, InputView, Loan
 from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
 from adaptrt.backends.tensorrt.runtime.cuda import LEGACY_STREAM, PER_THREAD_STREAM
-from adaptrt.backends.tensorrt.runtime.engine import Engine
-from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph, GraphCache, fastest
+from adaptrt.backends.tensorrt.runtime.engine import Engine, NoSharingError
+from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph, GraphCache, Key, fastest
+from adaptrt.backends.tensorrt.runtime.image_runs import ImageRuns
+from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 from adaptrt.backends.tensorrt.runtime.memory import (
     Completion,
     DeviceBuffer,
@@ -22,6 +24,7 @@ from adaptrt.backends.tensorrt.runtime.memory import (
     HeldInputs,
     PinnedPool,
     Stream,
+    arrays_on_host,
 )
 from adaptrt.errors import EngineError
 
@@ -29,10 +32,6 @@ Ownership = Literal["owned", "borrowed"]
 _DEFAULT_STREAMS = (LEGACY_STREAM, PER_THREAD_STREAM)
 _CAPTURES = 3
 _Inputs = tuple[InputView, ...]
-
-
-class NoSharingError(EngineError):
-    """The plan allows one context per profile, and another lane holds it."""
 
 
 class Lane:
@@ -43,41 +42,42 @@ class Lane:
     """
 
     def __init__(self, engine: Engine, events: Events, pool: DevicePool, pinned: PinnedPool, graphs: int) -> None:
-        self.engine, self._cuda, self._events, self._pool, self._pinned = engine, engine.cuda, events, pool, pinned
+        self.engine, self.cuda, self._events, self._pool, self.pinned = engine, engine.cuda, events, pool, pinned
         self.stream = Stream(engine.cuda)
         self._scratch = DeviceBuffer(engine.cuda, engine.scratch_bytes, f"the engine's activations ({engine.name})")
         self._contexts: dict[int, BoundContext] = {}
         self._device_inputs = [tensor for tensor in engine.inputs if not tensor.on_host]
         self._inputs: list[DeviceBuffer] = []
         self._outputs: list[DeviceBuffer] = []
-        self._graphs = GraphCache(graphs, self.wait)
+        self.graphs = GraphCache(graphs, self.wait)
         self._held = HeldInputs()
         self._last: Completion | None = None
         self._borrowed: BorrowedBuffers | None = None
         self._reads_values = len(self._device_inputs) < len(engine.inputs)
+        self._image_runs: ImageRuns | None = None
         self.warnings: list[str] = []
         self.bound_context(0)
 
     def run_host(self, plan: ShapePlan, inputs: _Inputs) -> dict[str, NDArray[Any]]:
         """Takes numpy arrays (or device arrays); returns numpy arrays owned by the caller."""
-        with self._cuda.current():
+        with self.cuda.current():
             stream = self.stream.handle
             pointers, shapes, staged = self._start(plan, inputs, stream, owned=False)
-            blocks = []
-            for tensor, pointer, shape in zip(self.engine.outputs, pointers, shapes, strict=True):
-                size = tensor.bytes_of(shape)
-                block = self._pinned.allocate(size)
-                if size:
-                    self._cuda.copy(block.pointer, pointer, size, self._cuda.to_host, stream)
-                blocks.append(block)
-            self._cuda.synchronize(stream)
-            self._held.release()
-            self._last = None
+            found = arrays_on_host(self.pinned, self.engine.outputs, pointers, shapes, stream)
+            self.finished()
             del staged
-            return {
-                tensor.name: self._pinned.array(block, shape, tensor.dtype)
-                for tensor, block, shape in zip(self.engine.outputs, blocks, shapes, strict=True)
-            }
+            return found
+
+    def image_runs(self, images: DeviceImages) -> ImageRuns:
+        """Calls on images, in this lane."""
+        if self._image_runs is None:
+            self._image_runs = ImageRuns(self, images)
+        return self._image_runs
+
+    def finished(self) -> None:
+        """Nothing of the last call is running."""
+        self._held.release()
+        self._last = None
 
     def run_device(
         self, plan: ShapePlan, inputs: _Inputs, given: int | None, end_of_loan: Callable[[], None] | None = None
@@ -86,7 +86,7 @@ class Lane:
 
         With ``end_of_loan`` they are borrowed, and it is called when no references are left; else the caller owns them.
         """
-        with self._cuda.current():
+        with self.cuda.current():
             stream = self._run_stream(given)
             if given is not None and given != stream:
                 Completion(self._events, given).wait_on(stream)
@@ -102,14 +102,11 @@ class Lane:
                 loan = Loan(self._borrowed, end_of_loan)
             arrays = {}
             for tensor, pointer, shape in zip(self.engine.outputs, pointers, shapes, strict=True):
+                holder: Any = loan or staged[tensor.name]
                 if loan is None:
-                    holder = staged[tensor.name]
-                    holder.completion = completion
-                    pointer = holder.pointer
-                else:
-                    holder = loan
+                    holder.completion, pointer = completion, holder.pointer
                 arrays[tensor.name] = DeviceArray(
-                    tensor.name, pointer, shape, tensor.dtype, holder, completion, self._pinned
+                    tensor.name, pointer, shape, tensor.dtype, holder, completion, self.pinned
                 )
             return arrays
 
@@ -117,7 +114,7 @@ class Lane:
         """Wait until all work of this lane is done."""
         if self._last is not None:
             self._last.synchronize()
-        self._cuda.synchronize(self.stream.handle)
+        self.cuda.synchronize(self.stream.handle)
         self._held.release()
 
     def bound_context(self, profile: int) -> BoundContext:
@@ -132,28 +129,29 @@ class Lane:
 
     def drop_context(self, profile: int) -> None:
         """Close the context of a profile, once its work is done; the next call creates another."""
-        with self._cuda.current():
+        with self.cuda.current():
             self.wait()
             if profile in self._contexts:
                 self._contexts.pop(profile).close()
 
     def close(self) -> None:
-        with self._cuda.current():
+        with self.cuda.current():
             self.wait()
             if self._borrowed is not None:
                 self._borrowed.valid = False
-            self._graphs.clear()
+            self.graphs.clear()
             for context in self._contexts.values():
                 context.close()
             self._contexts.clear()
             for buffer in (*self._inputs, *self._outputs, self._scratch):
                 buffer.free()
+            self._image_runs = None
 
     def _run_stream(self, given: int | None) -> int:
         """TensorRT synchronizes the device on each enqueue on a default stream, so our stream runs between two of its events."""
         return self.stream.handle if given is None or given in _DEFAULT_STREAMS else given
 
-    def _take_over(self, stream: int) -> None:
+    def take_over(self, stream: int) -> None:
         """Scratch and static buffers pass from the last call, and from readers of borrowed outputs, to this one."""
         self._pool.tidy()
         if self._last is not None:
@@ -169,11 +167,11 @@ class Lane:
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
         """Launch; after an error, no work that uses memory about to be freed is left running."""
         try:
-            self._take_over(stream)
+            self.take_over(stream)
             return self._launch(plan, inputs, stream, owned=owned)
         except BaseException:
-            self._cuda.synchronize(stream)
-            self._cuda.synchronize(self.stream.handle)
+            self.cuda.synchronize(stream)
+            self.cuda.synchronize(self.stream.handle)
             raise
 
     def _launch(
@@ -192,8 +190,8 @@ class Lane:
         graph = None if plan.no_graph else self._graph_for(plan, addresses, stream)
         if graph is not None:
             graph.launch(stream)
-            return self._from_static(plan, stream, kept, owned)
-        return self._enqueue(context, plan, addresses, stream, kept, owned)
+            return self.from_static(plan, stream, kept, owned)
+        return self.enqueue(context, plan, addresses, stream, kept, owned)
 
     def _place(self, inputs: _Inputs, stream: int, kept: dict[str, Any]) -> tuple[int, ...]:
         """Device addresses of the inputs; host inputs are copied into the static buffers."""
@@ -206,13 +204,13 @@ class Lane:
                 addresses.append(view.pointer)
                 continue
             size = tensor.bytes_of(view.shape)
-            block = self._pinned.block_of(view.owner)
+            block = self.pinned.block_of(view.owner)
             if block is None:
-                block = self._pinned.allocate(size)
+                block = self.pinned.allocate(size)
                 np.copyto(block.array(view.shape, tensor.dtype), view.owner)
             pointer = self._static_inputs()[index].pointer
             if size:
-                self._cuda.copy(pointer, block.pointer, size, self._cuda.to_device, stream)
+                self.cuda.copy(pointer, block.pointer, size, self.cuda.to_device, stream)
             kept[f"input {index}"] = block
             addresses.append(pointer)
         return tuple(addresses)
@@ -220,79 +218,87 @@ class Lane:
     def _graph_for(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> Graph | None:
         """The graph to launch, its inputs in place; ``None``: enqueue."""
         key = (plan, addresses)
-        graph = self._graphs.find(key)
+        graph = self.graphs.find(key)
         if graph is not None:
             return graph
         try:
-            if self._graphs.due(key):
-                return self._captured(plan, addresses, stream)
-            if plan.calls > 1 and plan.copies is None and self._graphs.limit:
+            if self.graphs.due(key):
+                return self.captured(plan, addresses, stream)
+            if plan.calls > 1 and plan.copies is None and self.graphs.limit:
                 self._measure(plan, addresses, stream)
             if plan.copies:
-                static = self._static_addresses()
-                graph = self._graphs.find((plan, static)) or self._captured(plan, static, stream)
+                static = self.static_addresses()
+                graph = self.graphs.find((plan, static)) or self.captured(plan, static, stream)
                 self._copy_in(plan, addresses, stream)
                 return graph
         except CaptureError as error:
-            plan.failed_captures += (
-                1  # a capture fails if another thread synchronizes the device; run without a graph then
-            )
-            if plan.failed_captures >= _CAPTURES:
-                plan.no_graph = error.message
-                self.warnings.append(f"{self.engine.name} runs without CUDA graphs: {error.message}")
+            self.count_failed_capture(plan, error)
         return None
 
-    def _captured(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> Graph | None:
+    def count_failed_capture(self, plan: ShapePlan, error: CaptureError) -> None:
+        """A capture fails if another thread synchronizes the device; after some, calls run without a graph."""
+        plan.failed_captures += 1
+        if plan.failed_captures >= _CAPTURES:
+            plan.no_graph = error.message
+            self.warnings.append(f"{self.engine.name} runs without CUDA graphs: {error.message}")
+
+    def captured(
+        self,
+        plan: ShapePlan,
+        addresses: tuple[int, ...],
+        stream: int,
+        key: Key | None = None,
+        work: Callable[[BoundContext, int], None] | None = None,
+    ) -> Graph | None:
         """A graph with a separate context: later calls with other shapes or addresses must not affect it."""
         bare = self.engine.new_context(plan.profile, self.stream.handle, self._scratch.pointer)
         if bare is None:
-            self._graphs.limit = 0
-            self.warnings.append(
-                f"{self.engine.name} was built without profile sharing: one context per profile, and no CUDA graphs."
-            )
+            self.graphs.limit = 0
+            name = self.engine.name
+            self.warnings.append(f"{name} was built without profile sharing: one context per profile, no CUDA graphs.")
             return None
         context = BoundContext(self.engine, bare, plan.profile)
         context.take_shapes(plan)
-        context.bind(addresses, tuple(buffer.pointer for buffer in self._static_outputs()))
+        context.bind(addresses, tuple(buffer.pointer for buffer in self.static_outputs()))
         # TensorRT's setup on the first run cannot be captured
         own = self.stream.handle
         if stream != own:
             Completion(self._events, stream).wait_on(own)
         context.enqueue(own)
-        self._cuda.synchronize(own)
+        self.cuda.synchronize(own)
         try:
-            graph = Graph(self._cuda, context, own)
+            graph = Graph(self.cuda, context, own, work)
         except EngineError:
             context.close()
             raise
-        self._graphs.keep((plan, addresses), graph)
+        self.graphs.keep(key or (plan, addresses), graph)
         return graph
 
     def _measure(self, plan: ShapePlan, addresses: tuple[int, ...], stream: int) -> None:
         """Once per shape: is a copy into static inputs plus a replay faster than an enqueue?"""
-        static = self._static_addresses()
+        static = self.static_addresses()
         if addresses == static:
             return
-        graph = self._captured(plan, static, stream)
+        graph = self.captured(plan, static, stream)
         if graph is None:
             plan.copies = False
             return
         context = self.bound_context(plan.profile)
         context.take_shapes(plan)
-        outputs = tuple(buffer.pointer for buffer in self._static_outputs())
+        outputs = tuple(buffer.pointer for buffer in self.static_outputs())
 
         def copy_and_replay() -> None:
             self._copy_in(plan, addresses, stream)
             graph.launch(stream)
-            self._cuda.synchronize(stream)
+            self.cuda.synchronize(stream)
 
         def enqueue() -> None:
             context.bind(static, outputs)
             context.bind(addresses, outputs)
             context.enqueue(stream)
-            self._cuda.synchronize(stream)
+            self.cuda.synchronize(stream)
 
-        self._cuda.synchronize(stream)
+        self.cuda.synchronize(stream)
         runs: dict[str, Callable[[], None]] = {"copy": copy_and_replay, "enqueue": enqueue}
         plan.copies = fastest(runs, time.perf_counter) == "copy"
 
@@ -304,18 +310,18 @@ class Lane:
         ]
         for buffer, address, size in zip(self._static_inputs(), addresses, sizes, strict=True):
             if address != buffer.pointer and size:
-                self._cuda.copy(buffer.pointer, address, size, self._cuda.on_device, stream)
+                self.cuda.copy(buffer.pointer, address, size, self.cuda.on_device, stream)
 
-    def _from_static(
+    def from_static(
         self, plan: ShapePlan, stream: int, kept: dict[str, Any], owned: bool
     ) -> tuple[tuple[int, ...], list[tuple[int, ...]], dict[str, Any]]:
-        pointers = tuple(buffer.pointer for buffer in self._static_outputs())
+        pointers = tuple(buffer.pointer for buffer in self.static_outputs())
         shapes = [shape or () for shape in plan.outputs]
         if owned:
             self._copy_out(pointers, shapes, stream, kept)
         return pointers, shapes, kept
 
-    def _enqueue(
+    def enqueue(
         self,
         context: BoundContext,
         plan: ShapePlan,
@@ -337,7 +343,7 @@ class Lane:
                 kept[tensor.name] = block
                 pointers.append(block.pointer)
             else:
-                pointers.append(self._static_outputs(index, tensor.bytes_of(shape))[index].pointer)
+                pointers.append(self.static_outputs(index, tensor.bytes_of(shape))[index].pointer)
         context.bind(addresses, tuple(pointers))
         context.enqueue(stream)
         shapes = [shape or () for shape in plan.outputs]
@@ -369,26 +375,26 @@ class Lane:
             size = tensor.bytes_of(shapes[index])
             block = self._pool.allocate(size, stream, f"output {tensor.name}")
             if size:
-                self._cuda.copy(block.pointer, pointers[index], size, self._cuda.on_device, stream)
+                self.cuda.copy(block.pointer, pointers[index], size, self.cuda.on_device, stream)
             kept[tensor.name] = block
 
     def _static_inputs(self) -> list[DeviceBuffer]:
         if not self._inputs:
             for tensor in self._device_inputs:
                 largest = max(tensor.bytes_of(profile[tensor.name].max) for profile in self.engine.profiles)
-                self._inputs.append(DeviceBuffer(self._cuda, largest, f"input {tensor.name}"))
+                self._inputs.append(DeviceBuffer(self.cuda, largest, f"input {tensor.name}"))
         return self._inputs
 
-    def _static_addresses(self) -> tuple[int, ...]:
+    def static_addresses(self) -> tuple[int, ...]:
         return tuple(buffer.pointer for buffer in self._static_inputs())
 
-    def _static_outputs(self, index: int = 0, needed: int = 0) -> list[DeviceBuffer]:
+    def static_outputs(self, index: int = 0, needed: int = 0) -> list[DeviceBuffer]:
         """One per output; if values on the host determine its size, it grows on demand."""
         if not self._outputs:
             for tensor, size in zip(self.engine.outputs, self.engine.largest_outputs, strict=True):
-                self._outputs.append(DeviceBuffer(self._cuda, size, f"output {tensor.name}"))
+                self._outputs.append(DeviceBuffer(self.cuda, size, f"output {tensor.name}"))
         if self._outputs[index].size < needed:
             self.wait()
             self._outputs[index].free()
-            self._outputs[index] = DeviceBuffer(self._cuda, needed, f"output {self.engine.outputs[index].name}")
+            self._outputs[index] = DeviceBuffer(self.cuda, needed, f"output {self.engine.outputs[index].name}")
         return self._outputs

@@ -6,12 +6,17 @@ import math
 import threading
 import weakref
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.cuda import LEGACY_STREAM, PER_THREAD_STREAM, Cuda
+
+if TYPE_CHECKING:
+    from adaptrt.backends.tensorrt.runtime.engine import EngineTensor
 
 _LASTING = (LEGACY_STREAM, PER_THREAD_STREAM)
 _CALLS_AHEAD = 64  # limit on pending inputs and outputs: how far the host may run ahead of the GPU
@@ -269,6 +274,44 @@ class PinnedBlock:
 
     def __del__(self) -> None:
         self._pool.give(self.pointer, self._room)
+
+
+def arrays_on_host(
+    pinned: PinnedPool,
+    tensors: Sequence[EngineTensor],
+    pointers: Sequence[int],
+    shapes: Sequence[tuple[int, ...]],
+    stream: int,
+) -> dict[str, NDArray[Any]]:
+    """Copies of outputs in page-locked memory, owned by the caller; waits for the stream."""
+    cuda, blocks = pinned.cuda, []
+    for tensor, pointer, shape in zip(tensors, pointers, shapes, strict=True):
+        size = tensor.bytes_of(shape)
+        block = pinned.allocate(size)
+        if size:
+            cuda.copy(block.pointer, pointer, size, cuda.to_host, stream)
+        blocks.append(block)
+    cuda.synchronize(stream)
+    return {
+        tensor.name: pinned.array(block, shape, tensor.dtype)
+        for tensor, block, shape in zip(tensors, blocks, shapes, strict=True)
+    }
+
+
+class SmallOutputs:
+    """Page-locked memory at a fixed address for all outputs of a lane, and the caller's copies of it."""
+
+    def __init__(self, pinned: PinnedPool, largest: Sequence[int]) -> None:
+        ends = list(accumulate(-(-size // 256) * 256 for size in largest))
+        self.offsets = [0, *ends[:-1]]
+        self.block = pinned.allocate(ends[-1])
+        self._bytes = self.block.array((ends[-1],), np.dtype(np.uint8))
+
+    def copies(self, outputs: Sequence[EngineTensor], shapes: Sequence[tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+        return {
+            tensor.name: self._bytes[offset : offset + tensor.bytes_of(shape)].view(tensor.dtype).reshape(shape).copy()
+            for tensor, shape, offset in zip(outputs, shapes, self.offsets, strict=True)
+        }
 
 
 class _View:

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from adaptrt.backends.tensorrt.runtime.lanes import Lane, NoSharingError
+from adaptrt.backends.tensorrt.runtime.engine import NoSharingError
+from adaptrt.backends.tensorrt.runtime.lanes import Lane
 from adaptrt.errors import EngineError
 
 _PATIENCE = 60.0

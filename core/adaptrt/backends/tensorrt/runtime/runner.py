@@ -11,19 +11,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptrt.backends.tensorrt.device import describe_device
+from adaptrt.backends.tensorrt.device import describe_device, identify_device
 from adaptrt.backends.tensorrt.generations import TENSORRT, Product, import_tensorrt
 from adaptrt.backends.tensorrt.manifest import RuntimeEnvironment, check_manifest, check_plan, find_manifest
 from adaptrt.backends.tensorrt.runtime.arrays import DeviceArray, InputView, view_input
 from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
 from adaptrt.backends.tensorrt.runtime.cuda import Cuda, device_index, stream_handle
 from adaptrt.backends.tensorrt.runtime.engine import Engine, EngineTensor
+from adaptrt.backends.tensorrt.runtime.images import DeviceImages, ImageBatch
 from adaptrt.backends.tensorrt.runtime.lanes import Lane, Ownership
 from adaptrt.backends.tensorrt.runtime.layer_times import layer_times
 from adaptrt.backends.tensorrt.runtime.memory import DevicePool, Events, PinnedPool
 from adaptrt.backends.tensorrt.runtime.pool import LanePool
 from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.layouts import BoxFilter
 from adaptrt.specs.runners import TensorInfo
 
 _PLANS = 512
@@ -41,6 +43,7 @@ class TensorRTRunner:
     - ``allow_host_code``: load an engine that contains host code (version-compatible engines do)
     - ``plugin_libs``: libraries with TensorRT plugins; they are code, so those named in the manifest are loaded only if
       given here
+    - ``images``: where ``image_batch`` prepares images
     - ``product``: the library that built it, TensorRT or TensorRT-RTX
 
     A graph is captured when the same shapes and addresses occur for the second time. During the capture, a few
@@ -61,6 +64,7 @@ class TensorRTRunner:
         allow_host_code: bool = False,
         plugin_libs: Sequence[str | Path] = (),
         product: Product = TENSORRT,
+        images: Literal["gpu", "cpu"] = "gpu",
     ) -> None:
         path = Path(path)
         if contexts < 1:
@@ -99,6 +103,9 @@ class TensorRTRunner:
         self._plans: dict[tuple[Any, ...], ShapePlan] = {}
         self._names = tuple(tensor.name for tensor in self._engine.inputs)
         self._reads_values = any(tensor.on_host for tensor in self._engine.inputs)
+        self._images: DeviceImages | None = None
+        if images == "gpu":
+            self._images = DeviceImages(self._engine, self._events, self._pinned, identify_device(self._cuda.device)[1])
         self._pool = LanePool(self._new_lane, contexts, path.name)
         self._pool.release(self._pool.acquire())  # create one lane now, so that a broken engine fails immediately
 
@@ -118,12 +125,38 @@ class TensorRTRunner:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Limitations of this engine on this machine, found while it ran."""
-        said = [*self._warnings, *self._pool.warnings, *(text for lane in self._pool.lanes for text in lane.warnings)]
+        prepared = self._images.warnings if self._images is not None else []
+        said = [
+            *self._warnings,
+            *prepared,
+            *self._pool.warnings,
+            *(text for lane in self._pool.lanes for text in lane.warnings),
+        ]
         return tuple(dict.fromkeys(said))
 
     def input_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """An uninitialized array in page-locked memory; ``run`` copies it to the device without another copy."""
         return self._pinned.input_array(shape, np.dtype(dtype))
+
+    def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
+        """Memory for ``rows`` images, which ``run_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""
+        return self._images.batch(spec, rows) if self._images is not None else None
+
+    def run_images(self, batch: ImageBatch, boxes: BoxFilter | None = None) -> dict[str, NDArray[Any]]:
+        """Run on images; the values of the input are those of core's preprocessing on the CPU, bit for bit.
+
+        With ``boxes``, only boxes above a score leave the device where an output of many boxes allows it.
+        """
+        assert self._images is not None
+        form, tensor = batch.form, self._engine.inputs[0]
+        area = (form.height, form.width)
+        shape = (form.rows, *area, form.channels) if form.transform.embedded else (form.rows, form.channels, *area)
+        lane = self._pool.acquire()
+        try:
+            plan = self._plan([InputView(0, shape, tensor.dtype, None)])
+            return lane.image_runs(self._images).run(plan, batch, boxes)
+        finally:
+            self._pool.release(lane)
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run on numpy arrays and wait for the result; the caller owns the outputs."""
@@ -174,6 +207,8 @@ class TensorRTRunner:
     def close(self) -> None:
         """Wait for calls in progress, then free everything. May be called more than once."""
         self._pool.close()
+        if self._images is not None:
+            self._images.close()
         self._engine.close()
 
     def __enter__(self) -> TensorRTRunner:

@@ -12,7 +12,7 @@ import pytest
 from patience import HANG
 
 from adaptrt.backends.tensorrt.runtime import pool as pools
-from adaptrt.backends.tensorrt.runtime.lanes import NoSharingError
+from adaptrt.backends.tensorrt.runtime.engine import NoSharingError
 from adaptrt.errors import EngineError
 
 

@@ -1,0 +1,157 @@
+"""Compiles the kernels of this package with NVRTC, once for each architecture; the result is kept on disk."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import importlib
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from adaptrt.backends.tensorrt.runtime.cuda import Cuda
+from adaptrt.errors import DependencyError, EngineError
+from adaptrt.store.cache import cache_folder
+from adaptrt.store.private_folder import folder_problem, make_private, read_regular
+
+NAMES = ("preprocess", "keep", "gather")
+_OPTIONS = ("--std=c++14", "--fmad=false")  # a product is rounded before it is compared, as in NumPy
+_LARGEST = 16 << 20
+_lock = threading.Lock()
+_loaded: dict[tuple[int, str], Kernels] = {}
+
+# a value of a kernel's parameter and its type
+Argument = tuple[Any, Any]
+pointer, integer, long, single = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong, ctypes.c_float
+
+
+class Kernels:
+    """The kernels, loaded on one device."""
+
+    def __init__(self, cuda: Cuda, binary: bytes) -> None:
+        self._cuda, self._driver = cuda, _driver()
+        with cuda.current():
+            self._module = self._checked(self._driver.cuModuleLoadData(binary), "load kernels")
+            self._functions = {
+                name: self._checked(
+                    self._driver.cuModuleGetFunction(self._module, name.encode()), f"find kernel {name}"
+                )
+                for name in NAMES
+            }
+
+    def launch(
+        self,
+        name: str,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        arguments: Sequence[Argument],
+        stream: int,
+    ) -> None:
+        values = (tuple(value for value, _ in arguments), tuple(kind for _, kind in arguments))
+        self._checked(
+            self._driver.cuLaunchKernel(self._functions[name], *grid, *block, 0, stream, values, 0), f"launch {name}"
+        )
+
+    def _checked(self, answer: tuple[Any, ...], doing: str) -> Any:
+        error, *values = answer
+        if int(error) != 0:
+            raise EngineError(f"CUDA failed to {doing}: {getattr(error, 'name', error)}.")
+        return values[0] if values else None
+
+
+def kernels_for(cuda: Cuda, capability: str) -> Kernels:
+    """The kernels on this device. A ``DependencyError`` if they are not compiled yet and NVRTC is missing."""
+    architecture = f"sm_{capability.replace('.', '')}"
+    with _lock:
+        key = (cuda.device, architecture)
+        if key not in _loaded:
+            _loaded[key] = Kernels(cuda, binary_for(architecture))
+        return _loaded[key]
+
+
+def binary_for(architecture: str) -> bytes:
+    """The kernels for ``sm_90``, from the cache if they were compiled before."""
+    folder = cache_folder() / "kernels"
+    path = folder / f"{_digest()}-{architecture}.cubin"
+    trusted = folder_problem(folder.parent, [folder.name]) is None
+    known = read_regular(path, _LARGEST) if trusted else None
+    if known:
+        return known
+    binary = compile_kernels(architecture)
+    if trusted:
+        try:
+            make_private(folder)
+            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
+            with os.fdopen(handle, "wb") as file:
+                file.write(binary)
+            Path(temporary).replace(path)
+        except OSError:  # a read-only cache: the next process compiles again
+            return binary
+    return binary
+
+
+def compile_kernels(architecture: str) -> bytes:
+    nvrtc = _nvrtc()
+    program = _compiled(nvrtc.nvrtcCreateProgram(source().encode(), b"kernels.cu", 0, [], []), "create a program")
+    options = [f"--gpu-architecture={architecture}".encode(), *(option.encode() for option in _OPTIONS)]
+    (error,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+    if int(error) != 0:
+        size = _compiled(nvrtc.nvrtcGetProgramLogSize(program), "read the log")
+        log = b" " * size
+        nvrtc.nvrtcGetProgramLog(program, log)
+        said = log.decode(errors="replace").strip(" \0\n").splitlines()
+        raise EngineError(f"NVRTC cannot compile the kernels for {architecture}: {said[0] if said else error.name}")
+    size = _compiled(nvrtc.nvrtcGetCUBINSize(program), "compile")
+    binary = b" " * size
+    _compiled(nvrtc.nvrtcGetCUBIN(program, binary), "compile")
+    nvrtc.nvrtcDestroyProgram(program)
+    return bytes(binary)
+
+
+@lru_cache(maxsize=1)
+def source() -> str:
+    return Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _digest() -> str:
+    return hashlib.sha256("\0".join([source(), *_OPTIONS]).encode()).hexdigest()[:16]
+
+
+def _compiled(answer: tuple[Any, ...], doing: str) -> Any:
+    error, *values = answer
+    if int(error) != 0:
+        raise EngineError(f"NVRTC failed to {doing}: {getattr(error, 'name', error)}.")
+    return values[0] if values else None
+
+
+def _nvrtc() -> Any:
+    reason = "cuda-python does not contain it"
+    for name in ("cuda.bindings.nvrtc", "cuda.nvrtc"):
+        try:
+            found = importlib.import_module(name)
+            error, _, _ = found.nvrtcVersion()
+        except ModuleNotFoundError:
+            continue
+        except Exception as missing:  # the bindings raise several kinds if the library is not found
+            reason = str(missing).partition("\n")[0]
+            continue
+        if int(error) == 0:
+            return found
+    raise DependencyError(
+        f"NVRTC, CUDA's compiler library, cannot be loaded: {reason}.",
+        hint="Install it: pip install nvidia-cuda-nvrtc-cu12, or nvidia-cuda-nvrtc for CUDA 13.",
+    )
+
+
+def _driver() -> Any:
+    for name in ("cuda.bindings.driver", "cuda.cuda"):
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise DependencyError("cuda-python has no driver API.", hint="Install it: pip install 'adaptrt[trt]'")

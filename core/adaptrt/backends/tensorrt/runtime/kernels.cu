@@ -1,0 +1,128 @@
+// Kernels around an engine: images to its input, and the boxes above a score out of its outputs. Compiled by NVRTC; with HOST
+// defined, a C++ compiler makes functions of them that tests call. Integer arithmetic and table lookups only, but for one product
+// and one comparison: results do not depend on the compiler.
+#ifdef HOST
+#define KERNEL
+#else
+#define KERNEL extern "C" __global__
+#endif
+
+typedef unsigned char byte;
+typedef long long int64;
+
+// An image of a batch. The fields are those of IMAGE in images.py.
+struct Image {
+    int64 pixels;    // address, or offset from the start of the batch if relative
+    int64 relative;
+    int64 pitch;     // bytes from row to row
+    int64 top, left; // of the resized image in the input
+    int64 height, width;  // of the resized image
+    int64 taps;      // 1: copied, 2: OpenCV's linear
+    int64 rows, columns;  // offsets of the tables of taps from the start of the batch
+};
+
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+int sample(const byte* pixels, int64 pitch, const int* row, const int* column, int taps, int channels, int channel) {
+    if (taps == 1) return pixels[row[0] * pitch + column[0] * channels + channel];
+    const byte* first = pixels + row[0] * pitch + channel;
+    const byte* second = pixels + row[2] * pitch + channel;
+    int upper = first[column[0] * channels] * column[1] + first[column[2] * channels] * column[3];
+    int lower = second[column[0] * channels] * column[1] + second[column[2] * channels] * column[3];
+    return (((row[1] * (upper >> 4)) >> 16) + ((row[3] * (lower >> 4)) >> 16) + 2) >> 2;
+}
+
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+void pixel(const byte* batch, void* out, const float* values, int height, int width, int channels, int swapped, int bytes,
+           int pad, int index, int y, int x) {
+    const Image image = ((const Image*)batch)[index];
+    const byte* pixels = image.relative ? batch + image.pixels : (const byte*)image.pixels;
+    int64 row = y - image.top, column = x - image.left;
+    bool inside = row >= 0 && row < image.height && column >= 0 && column < image.width;
+    int taps = (int)image.taps;
+    const int* rows = (const int*)(batch + image.rows) + row * taps * 2;
+    const int* columns = (const int*)(batch + image.columns) + column * taps * 2;
+    int64 area = (int64)height * width, at = (int64)y * width + x;
+    for (int channel = 0; channel < channels; ++channel) {
+        int source = swapped ? channels - 1 - channel : channel;
+        int value = inside ? sample(pixels, image.pitch, rows, columns, taps, channels, source) : 256;
+        if (bytes) ((byte*)out)[(index * area + at) * channels + channel] = (byte)(inside ? value : pad);
+        else ((float*)out)[((int64)index * channels + channel) * area + at] = values[channel * 257 + value];
+    }
+}
+
+// values: [channels][257], the input value of every pixel value, and of padding. bytes: the input is uint8 [n, height, width,
+// channels], and padding is pad.
+KERNEL void preprocess(const byte* batch, void* out, const float* values, int height, int width, int channels, int swapped,
+                       int bytes, int pad
+#ifdef HOST
+                       , int count) {
+    for (int index = 0; index < count; ++index)
+        for (int y = 0; y < height; ++y)
+            for (int x = 0; x < width; ++x)
+                pixel(batch, out, values, height, width, channels, swapped, bytes, pad, index, y, x);
+}
+#else
+                       ) {
+    int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    if (x < width && y < height) pixel(batch, out, values, height, width, channels, swapped, bytes, pad, blockIdx.z, y, x);
+}
+#endif
+
+// Part of an output: element (image, box, number) is at start + image * per_image + box * per_box + number * per_number.
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+bool is_kept(const float* scores, int64 per_image, int64 per_box, int64 per_number, int classes, const float* factors,
+             int64 factors_per_image, int64 factors_per_box, float limit, int image, int box) {
+    const float* own = scores + image * per_image + box * per_box;
+    float factor = factors ? factors[image * factors_per_image + box * factors_per_box] : 1.0f;
+    for (int number = 0; number < classes; ++number)
+        if (own[number * per_number] * factor > limit) return true;
+    return false;
+}
+
+// counts[image] boxes have a score above the limit; found[place * images + image] are their numbers, in any order.
+KERNEL void keep(const float* scores, int64 per_image, int64 per_box, int64 per_number, int classes, const float* factors,
+                 int64 factors_per_image, int64 factors_per_box, float limit, int boxes, int images, int* counts, int* found) {
+#ifdef HOST
+    for (int image = 0; image < images; ++image)
+        for (int box = boxes - 1; box >= 0; --box)
+            if (is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, limit, image, box))
+                found[(int64)(counts[image]++) * images + image] = box;
+#else
+    int box = blockIdx.x * blockDim.x + threadIdx.x, image = blockIdx.y;
+    if (box < boxes && is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, limit, image, box))
+        found[(int64)atomicAdd(counts + image, 1) * images + image] = box;
+#endif
+}
+
+// rows[(place * images + image) * numbers + number]: every number of the boxes that were found.
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+void move(const float* output, int64 per_image, int64 per_box, int64 per_number, int numbers, int images, const int* found,
+          float* rows, int64 place, int image) {
+    const float* own = output + image * per_image + found[place * images + image] * per_box;
+    float* row = rows + (place * images + image) * numbers;
+    for (int number = 0; number < numbers; ++number) row[number] = own[number * per_number];
+}
+
+KERNEL void gather(const float* output, int64 per_image, int64 per_box, int64 per_number, int numbers, int boxes, int images,
+                   const int* counts, const int* found, float* rows) {
+#ifdef HOST
+    for (int image = 0; image < images; ++image)
+        for (int place = 0; place < counts[image]; ++place)
+            move(output, per_image, per_box, per_number, numbers, images, found, rows, place, image);
+#else
+    int place = blockIdx.x * blockDim.x + threadIdx.x, image = blockIdx.y;
+    if (place < counts[image]) move(output, per_image, per_box, per_number, numbers, images, found, rows, place, image);
+#endif
+}

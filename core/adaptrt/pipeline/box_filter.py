@@ -1,0 +1,22 @@
+"""Which boxes of a detector's raw outputs its decoder needs: a runner may leave the others on the device."""
+
+from __future__ import annotations
+
+from adaptrt.options import fill_options
+from adaptrt.pipeline.processing import Processing
+from adaptrt.specs import ModelSpec
+from adaptrt.specs.decoders import decoder_of
+from adaptrt.specs.layouts import BoxFilter
+from adaptrt.vision.decoders.candidates import FromCandidates
+
+
+def box_filter(spec: ModelSpec, processing: Processing) -> BoxFilter | None:
+    """The filter of the spec's decoder; ``None`` if it needs the whole outputs, or a plugin may."""
+    if not processing.decodes_in_core or not spec.outputs:
+        return None
+    decoder = decoder_of(spec)
+    decode = decoder.decode
+    if not isinstance(decode, FromCandidates) or decode.layout is None:
+        return None
+    params = fill_options(decoder.params, spec.decoder.params if spec.decoder else {})
+    return BoxFilter(decode.layout(spec), params.conf)

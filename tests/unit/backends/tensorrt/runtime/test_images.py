@@ -1,0 +1,269 @@
+"""Images prepared by the kernel: the values are those of the CPU, whatever memory the images are in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import fake_gpu
+import host_kernels
+import numpy as np
+import pytest
+
+from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
+from adaptrt.backends.tensorrt.runtime import compiled
+from adaptrt.backends.tensorrt.runtime.boxes import filters
+from adaptrt.errors import DependencyError, ImageError
+from adaptrt.specs.layouts import BoxFilter, BoxLayout, Part
+from adaptrt.vision.taps import taps_of
+from adaptrt.vision.transforms import transform_batch
+
+IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+SIZES = [(50, 90), (64, 32), (97, 13), (32, 48)]
+
+
+@pytest.fixture
+def tensorrt_version() -> str:
+    return "10.16.1"  # images do not depend on the generation
+
+
+def spec_of(**transform: Any) -> ModelSpec:
+    image = ImageTransform(**transform)
+    sizes = [Dim.fixed(32), Dim.fixed(48)]
+    axes = [*sizes, Dim.fixed(3)] if image.embedded else [Dim.fixed(3), *sizes]
+    shape = (Dim(1, 2, 8, "batch"), *axes)
+    return ModelSpec(inputs=(InputSpec("images", (shape,), "uint8" if image.embedded else "float32"),), image=image)
+
+
+def plan_of(*, embedded: bool = False, large: bool = False) -> fake_gpu.Plan:
+    """Returns its input, and with ``large`` more than a graph copies."""
+    tail = (32, 48, 3) if embedded else (3, 32, 48)
+    dtype = "uint8" if embedded else "float32"
+    images = fake_gpu.Tensor("images", dtype, [((1, *tail), (2, *tail), (8, *tail))])
+    outputs = [fake_gpu.Tensor("same", dtype, shape=lambda x: x, compute=lambda x: x)]
+    if large:
+        outputs.append(fake_gpu.Tensor("wide", shape=lambda x: (x[0], 1 << 18), compute=_wide))
+    return fake_gpu.Plan([images], outputs)
+
+
+def _wide(images: Any) -> Any:
+    return np.full((len(images), 1 << 18), 3, np.float32)
+
+
+def pixels(seed: int = 0, sizes: list[tuple[int, int]] = SIZES) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+
+
+def run(runner: Any, spec: ModelSpec, images: list[Any], rows: int = 0) -> tuple[dict[str, Any], list[Any]]:
+    batch = runner.image_batch(spec, rows or len(images))
+    assert batch is not None, runner.warnings
+    metas = [batch.write(index, image) for index, image in enumerate(images)]
+    batch.fill(len(images))
+    return runner.run_images(batch), metas
+
+
+@pytest.fixture
+def engine(
+    make_bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Any, Any, list[str]]]:
+    def make(**options: Any) -> tuple[Any, Any, list[str]]:
+        bench = make_bench(plan_of(**options))
+        launched = host_kernels.install(monkeypatch, bench.gpu)
+        return bench, bench.open(), launched
+
+    return make
+
+
+@pytest.mark.parametrize("resize", ["letterbox", "stretch", "crop", "square"])
+@pytest.mark.parametrize("memory", ["host", "pinned", "device"])
+def test_values_and_places_are_those_of_the_cpu(engine: Any, on_device: Any, memory: str, resize: str) -> None:
+    bench, runner, launched = engine()
+    spec = spec_of(resize=resize, colors="bgr", **IMAGENET)
+    images = pixels()
+    expected, metas = transform_batch(images, spec)
+    given = {"host": lambda x: x, "pinned": lambda x: pinned(runner, x), "device": lambda x: on_device(bench.gpu, x)}
+    outputs, found = run(runner, spec, [given[memory](image) for image in images])
+    np.testing.assert_array_equal(outputs["same"], expected["images"])
+    assert found == metas
+    assert "preprocess" in launched
+    assert not runner.warnings
+
+
+def pinned(runner: Any, image: Any) -> Any:
+    array = runner.input_array(image.shape, np.uint8)
+    array[...] = image
+    return array
+
+
+def test_pixels_for_a_graph_that_normalizes(engine: Any, on_device: Any) -> None:
+    bench, runner, _ = engine(embedded=True)
+    spec = spec_of(embedded=True, pad=99)
+    images = pixels()
+    expected, _ = transform_batch(images, spec)
+    outputs, _ = run(runner, spec, [images[0], *(on_device(bench.gpu, image) for image in images[1:])])
+    np.testing.assert_array_equal(outputs["same"], expected["images"])
+
+
+def test_resampling_that_the_kernel_lacks_stays_on_the_cpu(engine: Any, on_device: Any) -> None:
+    bench, runner, _ = engine()
+    spec = spec_of(resize="stretch", library="pil", interpolation="cubic")
+    images = pixels()
+    outputs, _ = run(runner, spec, [on_device(bench.gpu, image) for image in images])
+    np.testing.assert_array_equal(outputs["same"], transform_batch(images, spec)[0]["images"])
+    assert "does not compute pil cubic" in " ".join(runner.warnings)
+
+
+def test_a_batch_is_filled_with_its_last_image(engine: Any) -> None:
+    _, runner, _ = engine()
+    images = pixels()[:2]
+    outputs, _ = run(runner, spec_of(), images, rows=4)
+    expected, _ = transform_batch([*images, images[1], images[1]], spec_of())
+    np.testing.assert_array_equal(outputs["same"], expected["images"])
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_calls_are_one_graph_once_shapes_repeat(engine: Any, large: bool) -> None:
+    bench, runner, _ = engine(large=large)
+    spec = spec_of()
+    for seed in range(5):
+        images = pixels(seed, SIZES[seed % 2 :] + SIZES[: seed % 2])
+        outputs, _ = run(runner, spec, images)
+        np.testing.assert_array_equal(outputs["same"], transform_batch(images, spec)[0]["images"])
+        if large:
+            assert (outputs["wide"] == 3).all()
+    assert bench.gpu.counts["instantiate"] == 1
+    assert bench.gpu.counts["launch"] == 4
+
+
+def test_arrays_and_images_share_an_engine(engine: Any) -> None:
+    _, runner, _ = engine()
+    spec, images = spec_of(), pixels()
+    arrays, _ = transform_batch(images, spec)
+    for _ in range(3):
+        np.testing.assert_array_equal(run(runner, spec, images)[0]["same"], arrays["images"])
+        np.testing.assert_array_equal(runner.run(arrays)["same"], arrays["images"])
+
+
+def test_results_stay_when_memory_is_used_again(engine: Any) -> None:
+    _, runner, _ = engine()
+    spec = spec_of()
+    kept = [(images, run(runner, spec, images)[0]["same"]) for images in (pixels(seed) for seed in range(6))]
+    for images, found in kept:
+        np.testing.assert_array_equal(found, transform_batch(images, spec)[0]["images"])
+
+
+def test_without_nvrtc_images_are_prepared_on_the_cpu(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, runner, _ = engine()
+
+    def missing(architecture: str) -> bytes:
+        raise DependencyError("NVRTC cannot be loaded.")
+
+    monkeypatch.setattr(compiled, "binary_for", missing)
+    assert runner.image_batch(spec_of(), 2) is None
+    assert "images are prepared on the CPU: NVRTC cannot be loaded." in " ".join(runner.warnings)
+
+
+def test_a_kernel_with_other_values_is_not_used(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, runner, _ = engine()
+    zeros = np.zeros((3, 257), np.float32)
+    monkeypatch.setattr("adaptrt.vision.transforms.value_table", lambda transform, channels: zeros)
+    assert runner.image_batch(spec_of(), 2) is None
+    assert "other values" in " ".join(runner.warnings)
+
+
+def test_an_opencv_with_other_pixels_resizes_on_the_cpu(
+    engine: Any, on_device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version may resample otherwise: images on the device are then copied to the host."""
+    from adaptrt.backends.tensorrt.runtime import images as module
+
+    nearest = ImageTransform(interpolation="nearest")
+    monkeypatch.setattr(module, "taps_of", lambda transform, *sizes: taps_of(nearest, *sizes))
+    bench, runner, _ = engine()
+    images = pixels()
+    outputs, _ = run(runner, spec_of(), [on_device(bench.gpu, image) for image in images])
+    np.testing.assert_array_equal(outputs["same"], transform_batch(images, spec_of())[0]["images"])
+    assert "this OpenCV gives other pixels" in " ".join(runner.warnings)
+
+
+def test_images_on_the_device_are_bytes_in_rows(engine: Any, on_device: Any) -> None:
+    bench, runner, _ = engine()
+    batch = runner.image_batch(spec_of(), 1)
+    with pytest.raises(ImageError, match=r"\[H, W, 3\]"):
+        batch.write(0, on_device(bench.gpu, np.zeros((3, 8, 8), np.uint8)))
+    with pytest.raises(ImageError, match="float32"):
+        batch.write(0, on_device(bench.gpu, np.zeros((8, 8, 3), np.float32)))
+
+
+def test_a_slow_producer_is_waited_for(engine: Any, on_device: Any) -> None:
+    bench, runner, _ = engine()
+    spec, (image, *_) = spec_of(), pixels()
+    run(runner, spec, [image])
+    stream = int(bench.gpu.cudaStreamCreateWithFlags(1)[1])
+    outputs, _ = run(runner, spec, [on_device(bench.gpu, image, stream)])
+    np.testing.assert_array_equal(outputs["same"], transform_batch([image], spec)[0]["images"])
+
+
+LAYOUTS = {
+    "yolo": (BoxLayout(Part("raw", 0, 4, True), Part("raw", 4, None, True), centers=True), {"raw": (2, 9, 4000)}),
+    "anchor": (BoxLayout(Part("raw", 0, 4), Part("raw", 5), Part("raw", 4, 5)), {"raw": (2, 4000, 10)}),
+    "two outputs": (BoxLayout(Part("boxes"), Part("scores")), {"boxes": (2, 4000, 4), "scores": (2, 4000, 3)}),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_only_boxes_above_the_score_are_copied(make_bench: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    layout, shapes = LAYOUTS[name]
+    rng = np.random.default_rng(0)
+    values = {key: rng.random(shape, np.float32) for key, shape in shapes.items()}
+    tail = (3, 32, 48)
+    outputs = [
+        fake_gpu.Tensor(
+            key, shape=lambda x, key=key: (x[0], *shapes[key][1:]), compute=lambda x, key=key: values[key][: len(x)]
+        )
+        for key in shapes
+    ]
+    plan = fake_gpu.Plan([fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])], outputs)
+    # more than a graph copies
+    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
+    bench = make_bench(plan)
+    launched = host_kernels.install(monkeypatch, bench.gpu)
+    runner, spec = bench.open(), spec_of()
+    for conf in (0.97, 0.5, 1.0):
+        batch = runner.image_batch(spec, 2)
+        for index, image in enumerate(pixels()[:2]):
+            batch.write(index, image)
+        batch.fill(2)
+        found = runner.run_images(batch, BoxFilter(layout, conf))
+        assert list(found) == list(shapes)
+        for image in range(2):
+            wanted = boxes_above(values, layout, conf, image)
+            for part in layout.parts:
+                rows, whole = (
+                    array[part.output][image].T if part.channels_first else array[part.output][image]
+                    for array in (found, values)
+                )
+                np.testing.assert_array_equal(rows[: len(wanted)], whole[wanted])
+                assert not rows[len(wanted) :].any()
+    assert {"keep", "gather"} <= set(launched)
+
+
+def boxes_above(values: dict[str, Any], layout: BoxLayout, conf: float, image: int) -> Any:
+    def part(one: Part) -> Any:
+        array = values[one.output][image].T if one.channels_first else values[one.output][image]
+        return array[:, one.start : one.stop]
+
+    scores = part(layout.scores)
+    if layout.objectness is not None:
+        scores = scores * part(layout.objectness)
+    return np.flatnonzero((scores > np.float32(conf) * (1 - 2.0**-20)).any(1))
+
+
+def test_a_filter_needs_outputs_of_boxes_only() -> None:
+    boxes = BoxFilter(LAYOUTS["yolo"][0], 0.5)
+    single = {"raw": np.dtype(np.float32), "masks": np.dtype(np.float32)}
+    assert filters(boxes, {"raw": (2, 9, 4000)}, single)
+    assert not filters(boxes, {"raw": (2, 9, 4000), "masks": (2, 32, 80)}, single)
+    assert not filters(boxes, {"raw": (2, 9, 4000)}, {"raw": np.dtype(np.float16)})
+    assert not filters(boxes, {"raw": (1, 9, 10)}, single)

@@ -76,7 +76,10 @@ def _import_before_forks(cases: list[Case]) -> None:
     from adaptrt.cli.main import cli
     from adaptrt.specs.commands import COMMANDS
 
-    for name in sorted({name for case in cases for name in case.needs} | {"adaptrt.rendering.terminal"}):
+    needs = {name for case in cases for name in case.needs}
+    if "cv2" in needs:
+        importlib.import_module("adaptrt.vision.opencv")  # first, as in a command: it limits the size of images
+    for name in sorted(needs | {"adaptrt.rendering.terminal"}):
         importlib.import_module(name)
     for case in cases:
         importlib.import_module(COMMANDS.find(case.command[0]).target.partition(":")[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -29,8 +30,19 @@ def cli() -> None:
     """Turn a PyTorch vision model of any framework into a verified ONNX file and TensorRT engine."""
 
 
+# a missing camera or a damaged file is reported once, by adaptrt; a user's own settings stay
+_LIBRARY_LOGS = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
+
+
+def _silence_libraries() -> None:
+    """Turn off messages that OpenCV and FFmpeg print themselves; they read the level when they are loaded."""
+    for name, level in _LIBRARY_LOGS.items():
+        os.environ.setdefault(name, level)
+
+
 def main() -> int:
     """The console script ``adaptrt``."""
+    _silence_libraries()
     return run(cli, sys.argv[1:] or ["--help"], "adaptrt")
 
 
@@ -38,4 +50,5 @@ def convert() -> int:
     """The console script ``convert``: the ``convert`` command as a separate script."""
     from adaptrt.cli.convert import convert as command
 
+    _silence_libraries()
     return run(command, sys.argv[1:] or ["--help"], "convert")

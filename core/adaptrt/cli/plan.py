@@ -14,6 +14,7 @@ from adaptrt.pipeline.artifacts import why_float32
 from adaptrt.pipeline.decoder_options import split_request_options
 from adaptrt.pipeline.output import destination_of, require_folder
 from adaptrt.pipeline.preflight import require_images, require_possible
+from adaptrt.pipeline.recognize import wrong_adapter
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.quantities import file_size
 from adaptrt.rendering.formatting import display_path
@@ -36,13 +37,15 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
     require_images(request)
     options = session.hooks.adapter_options()
     split_request_options(session.hooks, request)
+    warnings = [*session.warnings, *filter(None, [wrong_adapter(request.source, request.adapter)])]
+    model = _model_plan(request) if load else None
     return {
         "source": request.source,
         "source_bytes": Path(request.source).stat().st_size if Path(request.source).is_file() else None,
         "weights": str(request.weights) if request.weights else None,
         "adapter": request.adapter,
         "plugins": dict(session.sources),
-        "warnings": list(session.warnings),
+        "warnings": [*warnings, *(model.pop("warnings") if model else ())],
         "options": {
             key: {
                 "value": value,
@@ -52,6 +55,7 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
         },
         "adapter_options": _defaults(options) if options is not None else {},
         "shapes": _shapes(request),
+        "unchecked": [] if load else _unchecked(request, options),
         "export": {
             "exporter": request.exporter,
             "opset": request.opset,
@@ -68,7 +72,7 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
             {"path": str(path), "exists": path.exists(), "condition": condition}
             for path, condition in ((destination.path(suffix), when) for suffix, when in _files(request).items())
         ],
-        **({"model": _model_plan(request)} if load else {}),
+        **({"model": model} if model else {}),
     }
 
 
@@ -115,6 +119,14 @@ def _shapes(request: Request) -> dict[str, str]:
     if asked.dynamic is not None:
         found["dynamic axes"] = ", ".join(sorted(asked.dynamic)) or "none"
     return found
+
+
+def _unchecked(request: Request, options: type[Any] | None) -> list[str]:
+    """What of the requested shapes only the model can tell: names, if the adapter's options do not list them, and sizes."""
+    asked = request.shapes
+    sizes = bool(asked.shapes or asked.imgsz or "hw" in (asked.dynamic or ()))
+    names = bool(asked.shapes) and not getattr(options, "INPUTS", ())
+    return [what for what, applies in (("input names", names), ("sizes", sizes)) if applies]
 
 
 def _link(number: int, request: Request, hooks: dict[str, list[str]]) -> str:
@@ -171,6 +183,7 @@ def _plan_lines(plan: dict[str, Any]) -> Iterator[str]:
         ("options", ", ".join(f"{key}={one['value']} ({one['of']})" for key, one in plan["options"].items()) or "none"),
         *([("takes", ", ".join(f"{k} [{v}]" for k, v in plan["adapter_options"].items()))] if plan["adapter_options"] else []),
         ("shapes", ", ".join(f"{name} {shape}" for name, shape in plan["shapes"].items()) or "from the adapter's spec"),
+        *([("", f"not checked: {' and '.join(plan['unchecked'])}, until the model is loaded; use -v to load it")] if plan["unchecked"] else []),
         ("export", f"exporter {export['exporter']}, opset {export['opset'] or 'chosen by target and exporter'}, "
                    f"target {export['target'] or 'from the files and the installed TensorRT'}, {export['precision']}"
                    f"{'' if export['simplify'] else ', not simplified'}"

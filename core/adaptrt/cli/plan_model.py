@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.pipeline.adapter_session import AdapterSession
-from adaptrt.request import Request
-from adaptrt.specs import format_shape
+from adaptrt.request import Request, nearest_shape
+from adaptrt.specs import ModelSpec, format_shape
 
 
 def model_plan(request: Request) -> dict[str, Any]:
@@ -19,6 +19,7 @@ def model_plan(request: Request) -> dict[str, Any]:
         patches = opened.patches()
         passes = opened.hooks.graph_passes(opened.ctx, spec)
         return {
+            "warnings": [*opened.warnings, *_unrounded(spec)],
             "name": type(opened.model).__name__,
             "task": spec.task,
             "inputs": {
@@ -41,6 +42,18 @@ def model_plan(request: Request) -> dict[str, Any]:
                 for one in passes
             ],
         }
+
+
+def _unrounded(spec: ModelSpec) -> list[str]:
+    """A warning about a complete shape with other sizes than multiples of the stride."""
+    nearest = nearest_shape(spec)
+    if not nearest:
+        return []
+    assert spec.image is not None
+    return [
+        f"Sizes of --shape {spec.image.input} are not all multiples of the stride {spec.image.stride}: the conversion uses "
+        f"them as they are, and fails if the model does not run at one of them. Multiples: {nearest}"
+    ]
 
 
 def model_lines(model: dict[str, Any]) -> list[tuple[str, list[str]]]:

@@ -152,6 +152,7 @@ def predict(
         write_results,
     )
     from adaptrt.errors import ImageError, UsageError
+    from adaptrt.sources.find import readable_images
 
     formats = tuple(dict.fromkeys([*formats, *(name for name in SAVE_FLAGS if flags[f"save_{name}"])]))
     require_formats(Path(model), [name for name in formats if name != "video"])
@@ -175,11 +176,21 @@ def predict(
             verbose=verbose,
         )
         ctx.exit(predict_stream(request, options))
-    targets = find_targets(images, output or (None if as_json else "predictions"))
+    paths, missing = readable_images(images)
+    targets = find_targets(paths, output or (None if as_json else "predictions"))
     records: list[dict[str, Any]] = []
     failed: list[ImageError] = []
     kept: list[Result] = []
     written: list[Path] = []
+
+    def skip(name: str, error: ImageError) -> None:
+        failed.append(error)
+        if len(targets) + len(missing) > 1:
+            echo(f"Skipped: {error.message}", err=True)
+            records.append({"path": name, "error": error.message})
+
+    for name, error in missing.items():
+        skip(name, error)
 
     def results() -> Generator[ImageResult, None, None]:
         """Compute each result with standard output redirected, so that the executor and its libraries cannot print there."""
@@ -194,10 +205,7 @@ def predict(
     with contextlib.closing(results()) as found:
         for image, result in write_results(found, targets, formats):
             if isinstance(result, ImageError):
-                failed.append(result)
-                if len(targets) > 1:
-                    echo(f"Skipped: {result.message}", err=True)
-                    records.append({"path": str(image.path), "error": result.message})
+                skip(str(image.path), result)
                 continue
             if formats:
                 kept.append(result)
@@ -207,7 +215,7 @@ def predict(
                 echo(describe_result(result))
     for name in formats if kept else ():
         written += export_results(kept[0].task, name, kept, folder_of(output))
-    if failed and len(targets) == 1:
+    if failed and len(targets) + len(missing) == 1:
         raise failed[0]
     if as_json:
         echo_json(
@@ -216,5 +224,5 @@ def predict(
     elif written and not quiet:
         echo(f"Written: {', '.join(str(path) for path in written[:3])}{' ...' if len(written) > 3 else ''}")
     if failed:
-        echo(f"{len(failed)} of {len(targets)} images could not be read.", err=True)
+        echo(f"{len(failed)} of {len(targets) + len(missing)} images could not be read.", err=True)
         ctx.exit(ImageError.exit_code)

@@ -11,7 +11,6 @@ from adaptrt.errors import ImageError, OutputError, UsageError, did_you_mean
 from adaptrt.pipeline.output import require_folder
 from adaptrt.predictions import Predictions
 from adaptrt.rendering.formatting import display_path
-from adaptrt.sources.find import image_files
 from adaptrt.specs import Found, Task, task_named
 from adaptrt.specs.backends import ReadsSpec
 from adaptrt.specs.tasks import TASKS
@@ -56,12 +55,11 @@ class Result:
         }
 
 
-def find_targets(sources: Sequence[str], output: str | None) -> list[ImageTarget]:
-    """Every image that files, folders, patterns and lists name, once, each with its own path in the output folder.
+def find_targets(paths: Sequence[Path], output: str | None) -> list[ImageTarget]:
+    """Each image with its own path in the output folder.
 
     ``output`` is a folder, or a file name if there is only one image; ``None`` writes nothing.
     """
-    paths = image_files(sources)
     if output is None:
         return [ImageTarget(path, None) for path in paths]
     place = Path(output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
 from adaptrt.pipeline.names import name_inputs, name_outputs
+from adaptrt.pipeline.recognize import load_model
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.samples import Shapes, sample_shapes, trace_shapes
 from adaptrt.request import Conversion, Request
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class AdapterSession:
-    """Calls ``hooks`` outside of a conversion; ``model`` and ``spec`` are created on first use."""
+    """Calls ``hooks`` outside of a conversion; ``model`` and ``spec`` are created on first use.
+
+    ``warnings``: of the spec, about sizes that were rounded.
+    """
 
     request: Request
     workdir: Path
     ctx: Conversion = field(init=False)
+    warnings: list[str] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self._session, settings = open_session(self.request.adapter, self.request.plugins_file)
@@ -40,12 +45,12 @@ class AdapterSession:
 
     @cached_property
     def model(self) -> nn.Module:
-        return self.hooks.load_model(self.ctx)
+        return load_model(self.hooks, self.ctx)
 
     @cached_property
     def spec(self) -> ModelSpec:
         """The adapter's spec with the requested shapes and names applied; outputs may still be missing."""
-        spec, _ = self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))
+        spec, self.warnings = self.request.shapes.apply(self.hooks.model_spec(self.ctx, self.model))
         spec = name_inputs(spec, self.request.input_names)
         return with_decoder_options(spec, self._left, self.hooks, self.request)
 

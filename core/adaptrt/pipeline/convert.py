@@ -20,6 +20,7 @@ from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.preflight import require_images
 from adaptrt.pipeline.quantizing import read_images
+from adaptrt.pipeline.recognize import load_model
 from adaptrt.pipeline.reduced import ReducedPrecision
 from adaptrt.pipeline.verification.extended import verify_extended
 from adaptrt.pipeline.verification.reference_run import ReferenceRun, narrowed, require_untouched
@@ -70,7 +71,7 @@ class ConversionJob:
         from adaptrt.export.state import attributes, changed, fingerprint, written_parts
 
         with self.job.timed("load") as stage:
-            model = self.job.hooks.load_model(self.job.ctx)
+            model = load_model(self.job.hooks, self.job.ctx)
             if any(module.training for module in model.modules()):
                 model.eval()
             stage.note = type(model).__name__

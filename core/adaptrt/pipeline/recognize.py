@@ -1,16 +1,26 @@
-"""Chooses the adapter of a source, if none is named: the source is read as data, and the installed recognizers are called."""
+"""Chooses the adapter of a source, if none is named, and names the right one for a wrong one.
+
+The source is read as data, and the installed recognizers are called.
+"""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from adaptrt.checkpoint.source_facts import read_facts
-from adaptrt.errors import AdaptrtError, PluginError, UsageError, printable
+from adaptrt.errors import AdaptrtError, ModelError, PluginError, UsageError, printable
 from adaptrt.plugins.catalog import read_catalog
 from adaptrt.plugins.discovery import ADAPTERS, find_candidates
 from adaptrt.specs.recognizers import RECOGNIZERS, Match, SourceFacts
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from adaptrt.plugins.facade import Hooks
+    from adaptrt.request import Conversion
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,44 @@ def recognize(source: str, words: Sequence[str] = ()) -> Recognition:
     if warnings:
         error.hint = "\n".join([error.hint or "", *warnings]).strip()
     raise error
+
+
+def load_model(hooks: Hooks, ctx: Conversion) -> nn.Module:
+    """The adapter's model; if it rejects a source that another adapter recognizes, the error names that one."""
+    try:
+        return hooks.load_model(ctx)
+    except (ModelError, UsageError) as error:
+        other = recognized_by_another(ctx.request.source, ctx.request.adapter)
+        if other is not None:
+            error.hint = f"{_named(ctx.request.source, other)} {error.hint or ''}".rstrip()
+        raise
+
+
+def wrong_adapter(source: str, adapter: str) -> str | None:
+    """A warning about a source that belongs to an adapter of another distribution; without loading it."""
+    other = recognized_by_another(source, adapter)
+    if other is None:
+        return None
+    owners = {one.name: one.distribution for one in find_candidates(ADAPTERS)}
+    return None if owners.get(other.adapter) == owners.get(adapter) else _named(source, other)
+
+
+def recognized_by_another(source: str, adapter: str) -> Match | None:
+    """The one exact match of a source that this adapter does not recognize; ``None`` if it cannot be read."""
+    try:
+        matches, _ = matches_for(read_facts(source))
+    except AdaptrtError:
+        return None
+    exact = [match for match in matches if match.certainty == "exact"]
+    supported = any(match.adapter == adapter and match.certainty != "none" for match in matches)
+    return exact[0] if len(exact) == 1 and not supported and exact[0].adapter != adapter else None
+
+
+def _named(source: str, match: Match) -> str:
+    return (
+        f"{printable(source)} is a model of adapter {match.adapter} ({printable(match.reason)}): "
+        f"use --adapter {match.adapter}."
+    )
 
 
 def matches_for(facts: SourceFacts) -> tuple[list[Match], list[str]]:

@@ -13,7 +13,7 @@ from adaptrt.errors import ImageError, UsageError
 from adaptrt.sources import capture, download
 from adaptrt.sources.capture import LiveSource, VideoSource
 from adaptrt.sources.frames import Source
-from adaptrt.sources.images import ImageSource
+from adaptrt.sources.images import ImageSource, Unreadable
 
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
@@ -47,14 +47,15 @@ def find_sources(named: Named | Sequence[Named], options: SourceOptions | None =
     """Sources for a file, folder, pattern, ``.txt`` list, URL, camera index (``0`` or ``camera:0``) or ``rtsp://`` stream, or several.
 
     All still images together are one source. Nothing is opened, and URLs are downloaded when their frames are read.
-    A list names a file, folder or pattern in each line, relative to its folder.
+    A list names a file, folder or pattern in each line, relative to its folder. One of several that is missing or has no
+    images becomes a source whose only frame is the error; a single one raises it.
     """
     options = options or SourceOptions()
     several = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
     found: list[Source] = []
     images: list[Path] = []
     for one in several:
-        for source in _sources_of(one, options):
+        for source in _sources_of(one, options) if len(several) == 1 else _sources_or_error(one, options):
             if not isinstance(source, Path):
                 found.append(source)
             elif source.suffix.lower() in VIDEO_SUFFIXES:
@@ -86,6 +87,13 @@ def _sources_of(named: Named, options: SourceOptions) -> Sequence[Source | Path]
     return read_list(Path(text)) if _is_list(text) else files_of(text)
 
 
+def _sources_or_error(named: Named, options: SourceOptions) -> Sequence[Source | Path]:
+    try:
+        return _sources_of(named, options)
+    except ImageError as error:
+        return [Unreadable(str(named), error)]
+
+
 def _camera(index: int, options: SourceOptions) -> LiveSource:
     return LiveSource(index, options.channels, tries=options.tries, warn=options.warn)
 
@@ -111,7 +119,7 @@ def files_of(text: str) -> list[Path]:
 def image_files(named: Sequence[str]) -> list[Path]:
     """The still images that files, folders, patterns and ``.txt`` lists name, each once.
 
-    Folders and patterns name existing images. A line of a list can be a file that does not exist: reading it is an error.
+    Folders and patterns name existing images. A line of a list can name what does not exist: reading it is an error.
     """
     from adaptrt.vision.images import find_images
 
@@ -119,6 +127,20 @@ def image_files(named: Sequence[str]) -> list[Path]:
     for one in named:
         found.update(dict.fromkeys(read_list(Path(one), find_images) if _is_list(one) else find_images(one)))
     return list(found)
+
+
+def readable_images(named: Sequence[str]) -> tuple[list[Path], dict[str, ImageError]]:
+    """``image_files``, and the error of each name that is missing or has no images; without any image, an error."""
+    found: dict[Path, None] = {}
+    failed: dict[str, ImageError] = {}
+    for one in named:
+        try:
+            found.update(dict.fromkeys(image_files([one])))
+        except ImageError as error:
+            failed[one] = error
+    if not found:
+        raise next(iter(failed.values()))
+    return list(found), failed
 
 
 def _is_list(text: str) -> bool:
@@ -152,7 +174,10 @@ def read_list(path: Path, find: Callable[[str], list[Path]] = files_of) -> list[
                 f"{path}:{number}: {text!r} is not a file.", hint="Specify URLs and streams on the command line, not in a list."
             )  # fmt: skip
         file = path.parent / text
-        found += [file] if file.is_file() or not (glob.has_magic(text) or file.is_dir()) else find(str(file))
+        try:
+            found += [file] if file.is_file() or not (glob.has_magic(text) or file.is_dir()) else find(str(file))
+        except ImageError:
+            found.append(file)  # reported when it is read: the others are still used
     if not found:
         raise UsageError(f"{path} names no files.", hint="A list names one image or video per line.")
     return found

@@ -1,4 +1,4 @@
-"""Still images, one file after another."""
+"""Still images, one file after another, and what is named but cannot be read."""
 
 from __future__ import annotations
 
@@ -41,3 +41,20 @@ class ImageSource:
 
     def close(self) -> None:
         self._closed = True
+
+
+class Unreadable:
+    """What is missing or has no images: it fails when it is read, so that the sources beside it do not."""
+
+    live = False
+    still = True
+    fps = None
+
+    def __init__(self, name: str, error: ImageError) -> None:
+        self.name = name
+        self._error = error
+
+    def frames(self) -> Iterator[Frame]:
+        raise self._error
+
+    def close(self) -> None: ...

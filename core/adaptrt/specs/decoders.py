@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import ModelError, PluginError, did_you_mean
+from adaptrt.errors import ModelError, PluginError, nearest_name
 from adaptrt.specs.registry import Registry
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def find_decoder(name: str, distribution: str | None = None) -> Decoder:
         if package and _DISTRIBUTION.fullmatch(package):
             hint = f"{package} provides it; for prediction, pip install --no-deps {package} is sufficient."
         else:
-            hint = did_you_mean(name, decoder_names()) or "Install the distribution that provides it."
-            hint += f" Available: {', '.join(decoder_names())}."
+            near = nearest_name(name, decoder_names()) or "Install the distribution that provides it."
+            hint = f"{near} Available: {', '.join(decoder_names())}."
         raise PluginError(f"Unknown decoder {name!r}.", hint=hint)
     return DECODERS.find(name)
 

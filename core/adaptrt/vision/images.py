@@ -169,12 +169,11 @@ def _from_file(name: str, *, gray: bool = False) -> ImageArray:
 
 
 def _decode(data: NDArray[np.uint8], name: str, *, gray: bool) -> ImageArray:
+    _require_bounded(data, name)
     color = cv2.IMREAD_GRAYSCALE if gray else cv2.IMREAD_COLOR
     bgr = _decoded(name, lambda: cv2.imdecode(data, color | cv2.IMREAD_ANYDEPTH))
     if bgr is None:
-        raise ImageError(
-            f"{name} is not an image that OpenCV can read.", hint="Supported formats: JPEG, PNG, WebP, BMP and TIFF."
-        )
+        raise _undecodable(data, name)
     bgr = _to_uint8(bgr)
     if gray:
         return bgr[..., None]
@@ -186,9 +185,36 @@ def _decoded(name: str, decode: Callable[[], Any]) -> Any:
     try:
         return decode()
     except cv2.error as error:
-        raise ImageError(
-            f"{name} cannot be decoded: {error.err}.", hint=f"The maximum size is {MAX_PIXELS:,} pixels."
-        ) from error
+        if "IMAGE_PIXELS" in error.err:
+            raise _too_large(name) from error
+        if error.code == cv2.Error.StsNoMem:
+            raise ImageError(f"Not enough memory to decode {name}.", hint="Cut or resize it first.") from error
+        raise ImageError(f"{name} cannot be decoded: {error.err}.", hint="Copy or download it again.") from error
+
+
+def _too_large(name: str) -> ImageError:
+    return ImageError(f"{name} is too large: the maximum is {MAX_PIXELS:,} pixels.", hint="Cut or resize it first.")
+
+
+def _require_bounded(data: NDArray[np.uint8], name: str) -> None:
+    """The limit for PNG, of which a kilobyte can declare any size, also where OpenCV was loaded before it could be set."""
+    head = bytes(data[:24])
+    if head.startswith(_PNG) and int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big") > MAX_PIXELS:
+        raise _too_large(name)
+
+
+# what files of the supported formats begin with
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BEGINNINGS = (b"\xff\xd8\xff", _PNG, b"BM", b"II*\0", b"MM\0*")
+
+
+def _undecodable(data: NDArray[np.uint8], name: str) -> ImageError:
+    head = bytes(data[:12])
+    if head.startswith(_BEGINNINGS) or (head[:4], head[8:]) == (b"RIFF", b"WEBP"):
+        return ImageError(f"{name} is damaged and cannot be decoded.", hint="Copy or download it again.")
+    return ImageError(
+        f"{name} is not an image that OpenCV can read.", hint="Supported formats: JPEG, PNG, WebP, BMP and TIFF."
+    )
 
 
 def _read_bands(path: Path, suffix: str) -> NDArray[Any]:
@@ -211,9 +237,10 @@ def _read_bands(path: Path, suffix: str) -> NDArray[Any]:
 
 
 def _bands_in(data: NDArray[np.uint8], name: str) -> NDArray[Any]:
+    _require_bounded(data, name)
     done, pages = _decoded(name, lambda: cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED))
     if not done or not pages:
-        raise ImageError(f"{name} is not an image that OpenCV can read.", hint="It must be a TIFF.")
+        raise _undecodable(data, name)
     bands = [page if page.ndim == 3 else page[..., None] for page in pages]
     if len({band.shape[:2] for band in bands}) > 1:
         raise ImageError(f"The pages of {name} have different sizes.")

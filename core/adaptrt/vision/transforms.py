@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import ImageError, ShapeError
-from adaptrt.vision.opencv import cv2
+from adaptrt.vision.opencv import MAX_PIXELS, cv2
 from adaptrt.vision.placement import Placement, Size, place
 from adaptrt.vision.resampling import resize
 
@@ -72,6 +72,12 @@ def transform_image(
 def visible_pixels(image: ImageArray, placement: Placement, transform: ImageTransform) -> ImageArray:
     """The resized image, as far as the input shows it."""
     top, left, height, width = placement.source
+    if placement.inner[0] * placement.inner[1] > MAX_PIXELS:
+        raise ImageError(
+            f"An image of {height} x {width} pixels would be resized to "
+            f"{placement.inner[0]:.4g} x {placement.inner[1]:.4g}: too large.",
+            hint=f"The maximum is {MAX_PIXELS:,} pixels. Cut the image to a less extreme shape first.",
+        )
     cut = image[top : top + height, left : left + width]
     resized = resize(cut, placement.inner, transform.interpolation, transform.library)
     (rows, columns), (down, right) = placement.covered, placement.offset

@@ -272,3 +272,13 @@ def test_the_module_is_the_command() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("Error: Unknown command 'no-such'")
     assert "adaptrt --help" in done.stderr
+
+
+def test_libraries_do_not_print_beside_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV and FFmpeg report a missing camera or a damaged video themselves unless these are set before they are loaded."""
+    from adaptrt.cli import main
+
+    monkeypatch.setattr(main, "run", lambda *_: 0)
+    monkeypatch.setattr(os, "environ", {"OPENCV_FFMPEG_LOGLEVEL": "56"})
+    main.main()
+    assert os.environ == {"OPENCV_FFMPEG_LOGLEVEL": "56", "OPENCV_LOG_LEVEL": "SILENT"}  # the user's own stays

@@ -251,6 +251,33 @@ def test_dry_run_says_how_to_see_what_the_model_decides(adaptrt: Any, tiny: str)
     assert "patches and graph passes unknown until the model is loaded; use -v to load it" in " ".join(out.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--shape", "image=1x3x300..600@400x320"), "image 1x3x300..600@400x320 not checked: input names and sizes,"),
+        (("--imgsz", "300"), "height x width 300x300 not checked: sizes,"),
+        (("--batch", "1:4"), "batch 1..4@4 export"),
+    ],
+)
+def test_a_plan_says_which_shapes_it_did_not_check(adaptrt: Any, tiny: str, words: tuple[str, ...], said: str) -> None:
+    out = adaptrt("convert", "detector", "--adapter", tiny, *words, "--dry-run").out
+    assert said in " ".join(out.split())
+
+
+def test_a_verbose_plan_checks_shapes(adaptrt: Any, tiny: str) -> None:
+    words = ("convert", "detector", "--adapter", tiny, "--dry-run", "-v")
+    wrong = adaptrt(*words, "--shape", "image=1x3x64x64")
+    assert wrong.code == 2
+    assert "The model has no input 'image'." in wrong.err
+    rounded = adaptrt(*words, "--imgsz", "60x64")
+    assert "Warning: height 60 is not a multiple of the stride 8: rounded up to 64." in rounded.err
+    ranges = adaptrt(*words, "--shape", "images=1x3x60..80@64x64")
+    assert ranges.code == 0
+    assert "Warning: Sizes of --shape images are not all multiples of the stride 8" in ranges.err
+    assert "--shape images=1x3x64..80@64x64" in ranges.err
+    assert "not checked" not in ranges.out
+
+
 def test_a_verbose_dry_run_loads_the_model_and_shows_what_it_decides(
     adaptrt: Any, tiny: str, install_extension: Any
 ) -> None:

@@ -209,6 +209,22 @@ def test_a_broken_image_stops_only_itself(adaptrt: Any, converted: Converted, im
     assert [("error" in one) for one in found.json["images"]] == [True, False]
 
 
+def test_a_missing_image_stops_only_itself(adaptrt: Any, converted: Converted, image: Path) -> None:
+    """Also one that a list names, a pattern without images, and an empty folder."""
+    Path("empty").mkdir()
+    Path("list.txt").write_text("gone.png\nno*.png\n")
+    result = adaptrt("predict", converted("detector"), "imag.png", "empty", "list.txt", image, "--json")
+    assert result.code == 4
+    found = result.json["images"]
+    assert [one["path"] for one in found] == ["imag.png", "empty", "gone.png", "no*.png", str(image)]
+    assert [("error" in one) for one in found] == [True] * 4 + [False]
+    assert found[0]["error"] == "File not found: imag.png."
+    assert found[1]["error"] == "The folder empty contains no images."
+    assert found[3]["error"] == "File not found: no*.png."
+    assert "Skipped: File not found: gone.png." in result.err
+    assert "4 of 5 images could not be read." in result.err
+
+
 def test_a_single_broken_image_is_an_error(adaptrt: Any, converted: Converted) -> None:
     Path("broken.png").write_bytes(b"not an image")
     result = adaptrt("predict", converted("detector"), "broken.png", "--json")

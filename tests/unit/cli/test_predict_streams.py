@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
 
+from patience import HANG  # noqa: E402
 from videos import Camera, frames_in, gray_frame, write_video  # noqa: E402
 
 Converted = Callable[[str], Path]
@@ -140,3 +144,17 @@ def test_what_does_not_go_together(
     assert result.code == 2
     assert message in result.err
     assert not Path("predictions").exists()
+
+
+@pytest.mark.full
+def test_a_missing_camera_is_one_error(converted: Converted) -> None:
+    """OpenCV prints ten lines about it, unless its log is off."""
+    words = [sys.executable, "-m", "adaptrt", "predict", str(converted("detector")), "63", "--stream"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENCV_")}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=HANG, env=environment)
+    assert done.returncode == 4
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == (
+        "Error: camera:63 cannot be opened.\n"
+        "Check that the camera is connected, not in use, and that you may read it; try another index.\n"
+    )

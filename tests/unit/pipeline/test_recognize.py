@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 import adaptrt
-from adaptrt import UsageError
-from adaptrt.pipeline.recognize import recognize
+from adaptrt import Conversion, Request, UsageError
+from adaptrt.pipeline.recognize import load_model, recognize, wrong_adapter
 from adaptrt.specs import registry
 
 RECOGNIZER = """
@@ -110,3 +111,42 @@ def test_python_lists_them_too(declare: Declare) -> None:
     declare("zebra", answer("zebra", "likely"))
     with pytest.raises(UsageError, match="with certainty"):
         adaptrt.convert("stripes")
+
+
+@pytest.mark.parametrize(("certainty", "named"), [("exact", True), ("likely", False)])
+def test_the_right_adapter_is_named_when_a_wrong_one_fails(
+    declare: Declare, tmp_path: Path, certainty: str, named: bool
+) -> None:
+    declare("zebra", answer("zebra", certainty))
+    declare("horse", "return []")
+
+    def fails(_: Conversion) -> Any:
+        raise adaptrt.ModelError("There is no horse.", hint="Look again.")
+
+    ctx = Conversion(Request("stripes", "horse"), None, tmp_path)
+    with pytest.raises(adaptrt.ModelError) as caught:
+        load_model(cast("Any", SimpleNamespace(load_model=fails)), ctx)
+    hint = "stripes is a model of adapter zebra (stripes in stripes): use --adapter zebra. " if named else ""
+    assert caught.value.hint == f"{hint}Look again."
+    assert wrong_adapter("stripes", "horse") == (hint.strip() or None)
+    assert wrong_adapter("stripes", "zebra") is None
+
+
+def test_an_adapter_that_recognizes_the_source_too_is_not_wrong(declare: Declare) -> None:
+    declare("zebra", answer("zebra", "exact"))
+    declare("horse", answer("horse", "likely"))
+    assert wrong_adapter("stripes", "horse") is None
+
+
+@pytest.mark.full
+def test_conversions_and_plans_name_it(declare: Declare, tiny: str, tmp_path: Path) -> None:
+    from adaptrt.pipeline.adapter_session import AdapterSession
+
+    declare("zebra", answer("zebra", "exact"))
+    for load in (
+        lambda: adaptrt.convert("stripes", adapter=tiny, output=tmp_path),
+        lambda: AdapterSession(Request("stripes", tiny), tmp_path).model,
+    ):
+        with pytest.raises(adaptrt.ModelError, match="stripes") as caught:
+            load()
+        assert "use --adapter zebra." in str(caught.value.hint)

@@ -18,7 +18,7 @@ from videos import Camera, gray_frame, index_of, write_video  # noqa: E402
 from adaptrt.errors import ImageError, UsageError  # noqa: E402
 from adaptrt.sources import Frame, FrameStream, SourceOptions, capture, find_sources  # noqa: E402
 from adaptrt.sources.capture import LiveSource, VideoSource  # noqa: E402
-from adaptrt.sources.find import image_files  # noqa: E402
+from adaptrt.sources.find import image_files, readable_images  # noqa: E402
 from adaptrt.sources.images import ImageSource  # noqa: E402
 
 
@@ -67,7 +67,7 @@ def test_one_rule_for_lists_of_images(tmp_path: Path, monkeypatch: pytest.Monkey
     found = image_files(["data/list.txt", "data/b.png"])
     names = [str(path.relative_to("data")) for path in found]
     assert names == ["b.png", "a.png", "more/[d].png", "more/c.png"]
-    assert [target.path for target in find_targets(["data/list.txt"], None)] == found
+    assert [target.path for target in find_targets(readable_images(["data/list.txt"])[0], None)] == found
     chosen = choose_images(CalibrationRequest(Path("data/list.txt")), hold_back=False)
     assert sorted(chosen.used) == sorted(found)
     pattern = choose_images(CalibrationRequest(Path("data/**/*.png")), hold_back=False)
@@ -313,3 +313,16 @@ def test_urls_that_are_refused_leave_nothing(
 
     assert re.search(message, frame.error.message), frame.error.message
     assert list(own.iterdir()) == []
+
+
+def test_a_missing_source_stops_only_itself(tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", 2)
+    frames = [frame for batch in read([tmp_path / "clp.mp4", clip, tmp_path / "no*.png"]) for frame in batch]
+    assert sorted(frame.source for frame in frames if frame.error is None) == [str(clip)] * 2
+    errors = {frame.source: frame.error.message for frame in frames if frame.error is not None}
+    assert errors == {
+        str(tmp_path / "clp.mp4"): f"File not found: {tmp_path / 'clp.mp4'}.",
+        str(tmp_path / "no*.png"): f"The pattern {tmp_path / 'no*.png'} contains no images.",
+    }
+    with pytest.raises(ImageError, match="File not found"):
+        find_sources(tmp_path / "clp.mp4")

@@ -76,7 +76,7 @@ def test_a_distributions_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     ("points", "name", "says"),
     [
         ([], "yollo", ["'yollo'", "Did you mean 'yolo'?"]),
-        ([], "nothing_like_it", ["Available: boxes, classify"]),
+        ([], "nothing_like_it", ["provides it. Available: boxes, classify"]),
         ([], "dense", ["pip install --no-deps adaptrt-mmdet"]),
         ([("mine", "a", "external"), ("mine", "b", "external")], "mine", ["a and by b"]),
         ([("yolo", "shadow", "external")], "yolo", ["adaptrt and by shadow", "pip uninstall shadow"]),

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,16 @@ from adaptrt.vision.images import (
 from adaptrt.vision.opencv import cv2
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def _png(side: int) -> bytes:
+    """A gray image of one bit that declares this size and has no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def test_written_and_read_image_has_the_same_pixels_in_rgb_order(tmp_path: Path) -> None:
@@ -90,10 +102,14 @@ def test_files_that_are_no_image(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "cut.png").write_bytes(encode_image(PIXELS, ".png")[:30])
+    (tmp_path / "cut.tif").write_bytes(encode_image(PIXELS, ".tif")[:30])
+    (tmp_path / "large.png").write_bytes(_png(20_000))
     for name, says in {
         "text.jpg": "not an image",
         "empty.jpg": "empty",
-        "cut.png": "not an image",
+        "cut.png": "damaged",
+        "cut.tif": "damaged",
+        "large.png": "too large: the maximum is 134,217,728 pixels",
         "tex.jpg": "Did you mean 'text.jpg'?",
         "no/such.jpg": "File not found",
         "": "folder",

@@ -70,6 +70,11 @@ def test_crop_keeps_the_middle() -> None:
     assert meta.offset == (-25, -75)
     assert array[:, 20:30, 20:30].min() == 1
     assert array.sum() == 3 * 100
+    for shape, fraction in (((1, 1 << 21, 3), 1.0), ((50, 50, 3), 1e-300)):  # a thin image, a hostile spec
+        with pytest.raises(ImageError, match="too large"):
+            transform_image(
+                np.zeros(shape, np.uint8), ImageTransform(resize="crop", crop_fraction=fraction), (224, 224)
+            )
     with pytest.raises(ShapeError, match="crop_fraction"):
         transform_image(image, ImageTransform(resize="crop", crop_fraction=1.5), (50, 50))
 

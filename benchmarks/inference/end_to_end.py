@@ -1,0 +1,417 @@
+"""From decoded images to predictions, compared with the model file alone and with other tools, in turns in one process.
+
+::
+
+    python -m benchmarks.inference.end_to_end all --file best.engine [--wrapped for_ultralytics.engine] [--work FOLDER] [--keep]
+
+Every measurement is a file in the work folder, so that a run that was interrupted goes on where it ended. Stages:
+
+- ``alone``: the file on inputs that lie where it reads them: no copies, no pre- and postprocessing
+- ``bus``: copies from page-locked memory to the GPU and back (of numpy on a CPU)
+- ``calls``: batch 1 as latency of a call, 8 and 32 as steady throughput of a stream, of 720p, 1080p and 4K images in pageable,
+  page-locked and GPU memory
+- ``jpeg``: decoding alone, and batches of JPEG files
+- ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays
+- ``threads``: one call at a time from 1 to 8 threads
+- ``memory``: of the process and the GPU over many calls
+- ``report``: the targets, and what of them holds
+
+The bound of a row is the larger of the file alone and the copy of its bytes for a stream, and their sum for a call. Where the bound is
+more than the target, the target is 1.2 times the bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import adaptrt
+from adaptrt.specs.runners import AllocatesInputs
+from benchmarks.common.results import FOLDER, machine, table
+
+SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
+BATCHES, MEMORIES = (1, 8, 32), ("pageable", "pinned", "device")
+TARGETS = {"device": 1.3, "pinned": 1.5, "pageable": 1.5}
+LATENCY_TARGET, SLACK = 2.0, 1.2
+STAGES = ("alone", "bus", "calls", "jpeg", "peers", "threads", "memory", "report")
+Call = Callable[[], Any]
+
+
+class Work:
+    """The model, the options, and what was measured before."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.folder: Path = options.work
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.model = adaptrt.load(options.file, allow_host_code=True)
+        self.gpu = "TensorRT" in self.model.runner.backend
+        self.batches = [batch for batch in BATCHES if batch <= self.model.largest_batch]
+
+    def once(self, name: str, measure: Callable[[], Any]) -> Any:
+        """What ``measure`` returned in this or an earlier run."""
+        path = self.folder / f"{name.replace(' ', '_')}.json"
+        if not path.exists():
+            found = measure()
+            path.write_text(json.dumps(found))
+            print(time.strftime("%H:%M:%S"), name, json.dumps(found)[:240], flush=True)
+        return json.loads(path.read_text())
+
+    def images(self, size: str, memory: str, count: int) -> list[Any]:
+        rng = np.random.default_rng(0)
+        small = rng.integers(0, 256, (SIZES[size][0] // 8, SIZES[size][1] // 8, 3), np.uint8)
+        whole = [np.kron(np.roll(small, index, 1), np.ones((8, 8, 1), np.uint8)) for index in range(min(count, 8))]
+        whole = [whole[index % len(whole)] for index in range(count)]
+        return [self.placed(image, memory) for image in whole] if memory != "pageable" else whole
+
+    def placed(self, image: np.ndarray, memory: str) -> Any:
+        if memory == "pinned":
+            array = self.model.runner.input_array(image.shape, np.uint8)  # type: ignore[attr-defined]
+            array[...] = image
+            return array
+        from adaptrt.backends.tensorrt.device import import_cudart
+        from benchmarks.gpu.timing import Memory
+
+        return Memory(import_cudart(), image)
+
+
+def seconds_of(call: Call, work: Work, least: int = 5) -> list[float]:
+    """Of each call, for ``--seconds``, after some that do not count."""
+    for _ in range(3):
+        call()
+    times: list[float] = []
+    until = time.perf_counter() + work.options.seconds
+    while len(times) < least or time.perf_counter() < until:
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return times
+
+
+def turns(sides: Mapping[str, Call], work: Work) -> dict[str, dict[str, float]]:
+    """Milliseconds of each side; they are called one after another, in reversed order every other time."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for call in sides.values():
+        for _ in range(3):
+            call()
+    until, number = time.perf_counter() + work.options.seconds * len(sides), 0
+    while number < 5 or time.perf_counter() < until:
+        for name in sides if number % 2 else reversed(sides):
+            started = time.perf_counter()
+            sides[name]()
+            times[name].append(time.perf_counter() - started)
+        number += 1
+    return {name: milliseconds(values) for name, values in times.items()}
+
+
+def milliseconds(values: list[float]) -> dict[str, float]:
+    p50, p90, p99 = (1e3 * float(value) for value in np.percentile(values, (50, 90, 99)))
+    return {"p50": p50, "p90": p90, "p99": p99, "calls": len(values)}
+
+
+def alone(work: Work) -> None:
+    for batch in work.batches:
+        work.once(f"alone {batch}", lambda: milliseconds(seconds_of(file_alone(work, batch), work)))  # noqa: B023
+
+
+def file_alone(work: Work, batch: int) -> Call:
+    """The file without any copy that it does not need."""
+    from adaptrt.vision.transforms import batch_form
+
+    shape, dtype = batch_form(work.model.spec, batch)
+    values = (np.random.default_rng(0).random(shape) * (255 if dtype == np.uint8 else 1)).astype(dtype)
+    assert work.model.spec.image is not None
+    name, runner = work.model.spec.image.input, work.model.runner
+    if not work.gpu:
+        return lambda: runner.run({name: values})
+    from adaptrt.backends.tensorrt.device import import_cudart
+    from benchmarks.gpu.timing import Memory
+
+    given = Memory(import_cudart(), values)
+
+    def call() -> None:
+        outputs = runner({name: given}, outputs="borrowed")  # type: ignore[operator]
+        next(iter(outputs.values())).synchronize()
+
+    return call
+
+
+def bus(work: Work) -> None:
+    work.once("bus", lambda: gpu_bus() if work.gpu else host_copy())
+
+
+def host_copy() -> dict[str, float]:
+    source = np.zeros(64 << 20, np.uint8)
+    target = np.ones_like(source)
+    best = min(timed(lambda: np.copyto(target, source)) for _ in range(10))
+    return {"to device": source.nbytes / best / 1e9, "to host": source.nbytes / best / 1e9, "bytes": source.nbytes}
+
+
+def gpu_bus() -> dict[str, float]:
+    """GB/s of 64 MiB in page-locked memory; the best of 10."""
+    from adaptrt.backends.tensorrt.device import import_cudart
+    from benchmarks.gpu.timing import ok
+
+    cudart, size = import_cudart(), 64 << 20
+    host, device = int(ok(cudart.cudaHostAlloc(size, 0))), int(ok(cudart.cudaMalloc(size)))
+    kinds = cudart.cudaMemcpyKind
+
+    def copy(to_device: bool) -> None:
+        if to_device:
+            ok(cudart.cudaMemcpy(device, host, size, kinds.cudaMemcpyHostToDevice))
+        else:
+            ok(cudart.cudaMemcpy(host, device, size, kinds.cudaMemcpyDeviceToHost))
+
+    for _ in range(3):
+        copy(True)
+    best = [min(timed(lambda: copy(one)) for _ in range(10)) for one in (True, False)]  # noqa: B023
+    ok(cudart.cudaFree(device))
+    ok(cudart.cudaFreeHost(host))
+    return {"to device": size / best[0] / 1e9, "to host": size / best[1] / 1e9, "bytes": size}
+
+
+def timed(call: Call) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def calls(work: Work) -> None:
+    for size in SIZES:
+        for memory in MEMORIES if work.gpu else ("pageable",):
+            images = work.images(size, memory, 8)
+            for batch in work.batches:
+                name = f"calls {size} {memory} {batch}"
+                work.once(name, lambda: of_images(work, images, batch))  # noqa: B023
+
+
+def of_images(work: Work, images: list[Any], batch: int) -> dict[str, float]:
+    """Milliseconds of a call with one image, or of a batch within a stream of batches."""
+    if batch == 1:
+        return milliseconds(seconds_of(lambda: work.model(images[0]), work))
+    return stream(work, [images[index % len(images)] for index in range(batch)])
+
+
+def stream(work: Work, images: list[Any]) -> dict[str, float]:
+    """Milliseconds between results of batches, when the next one is always ready."""
+    warm = work.options.stream // 4 + 4
+    pipeline, spec = work.model._pipeline, work.model.spec
+
+    def batches() -> Iterator[list[Any]]:
+        for _ in range(work.options.stream + warm):
+            yield images
+
+    ends = []
+    for _ in pipeline.results(batches(), spec):
+        ends.append(time.perf_counter())
+    return milliseconds(list(np.diff(ends[warm:])))
+
+
+def jpeg(work: Work) -> None:
+    from adaptrt.vision.images import read_image, write_image
+
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as folder:
+            files = [
+                write_image(Path(folder) / f"{index}.jpg", image)
+                for index, image in enumerate(work.images(size, "pageable", 8))
+            ]
+            work.once(f"jpeg {size} decode", lambda: milliseconds(seconds_of(lambda: read_image(files[0]), work)))  # noqa: B023
+            for batch in work.batches:
+                work.once(f"jpeg {size} {batch}", lambda: of_images(work, files, batch))  # noqa: B023
+
+
+def peers(work: Work) -> None:
+    for size in ("720p", "1080p"):
+        for batch in [one for one in work.batches if one <= 8]:
+            work.once(f"peers ultralytics {size} {batch}", lambda: beside_ultralytics(work, size, batch))  # noqa: B023
+    for batch in [one for one in work.batches if one <= 8]:
+        work.once(f"peers arrays {batch}", lambda: beside_array_runners(work, batch))  # noqa: B023
+
+
+def beside_ultralytics(work: Work, size: str, batch: int) -> dict[str, Any]:
+    """Lists of images: both get the same pixels, in the order of channels that each takes."""
+    source = work.options.wrapped or (None if work.gpu else work.options.file)
+    if source is None:
+        return {"not run": "--wrapped FILE is missing (adaptrt engine wrap best.engine -o FILE)"}
+    try:
+        from ultralytics import YOLO
+    except ImportError as error:
+        return {"not run": str(error)}
+    images = work.images(size, "pageable", batch)
+    bgr = [np.ascontiguousarray(image[..., ::-1]) for image in images]
+    yolo = YOLO(str(source), task="detect")
+    height, width = work.model.spec.image_size
+    given: Any = images if batch > 1 else images[0]
+
+    def theirs() -> None:
+        yolo.predict(bgr if batch > 1 else bgr[0], imgsz=[height, width], rect=False, verbose=False, batch=batch)
+
+    return turns({"adaptrt": lambda: work.model(given), "Ultralytics": theirs}, work)
+
+
+def beside_array_runners(work: Work, batch: int) -> dict[str, Any]:
+    """Arrays in host memory to arrays in host memory."""
+    from adaptrt.vision.transforms import batch_form
+
+    shape, dtype = batch_form(work.model.spec, batch)
+    values = np.random.default_rng(0).random(shape).astype(dtype)
+    assert work.model.spec.image is not None
+    name, runner = work.model.spec.image.input, work.model.runner
+    sides: dict[str, Call] = {"adaptrt": lambda: runner.run({name: values})}
+    if isinstance(runner, AllocatesInputs):
+        held = runner.input_array(shape, dtype)
+        held[...] = values
+        sides["adaptrt, page-locked input"] = lambda: runner.run({name: held})
+    missing = {}
+    for peer, opened in (("Polygraphy", polygraphy_call), ("trtutils", trtutils_call)):
+        try:
+            sides[peer] = opened(work, name, values)
+        except Exception as error:  # a peer that is not installed, or does not load the file, is a row that says so
+            missing[peer] = f"not run: {type(error).__name__}: {str(error)[:160]}"
+    return {**turns(sides, work), **missing}
+
+
+def polygraphy_call(work: Work, name: str, values: np.ndarray) -> Call:
+    if not work.gpu:
+        from polygraphy.backend.onnxrt import OnnxrtRunner, SessionFromOnnx
+
+        runner = OnnxrtRunner(SessionFromOnnx(str(work.options.file)))
+    else:
+        from polygraphy.backend.common import BytesFromPath
+        from polygraphy.backend.trt import EngineFromBytes, TrtRunner
+
+        runner = TrtRunner(EngineFromBytes(BytesFromPath(str(work.options.file))))
+    runner.activate()
+    return lambda: runner.infer({name: values}, check_inputs=False)
+
+
+def trtutils_call(work: Work, name: str, values: np.ndarray) -> Call:  # noqa: ARG001 - as the other
+    if not work.gpu:
+        raise ImportError("trtutils runs engines only")
+    from trtutils import TRTEngine
+
+    engine = TRTEngine(str(work.options.file), warmup=False)
+    return lambda: engine.execute([values])
+
+
+def threads(work: Work) -> None:
+    """Calls per second on one image of 720p; each thread waits for its own result."""
+    image = work.images("720p", "pageable", 1)[0]
+    for count in (1, 2, 4, 8):
+        work.once(f"threads {count}", lambda: {"calls per second": rate(work, image, count)})  # noqa: B023
+
+
+def rate(work: Work, image: Any, count: int) -> float:
+    work.model(image)
+    done, until = [0] * count, time.perf_counter() + work.options.seconds
+    started = time.perf_counter()
+
+    def loop(index: int) -> None:
+        while time.perf_counter() < until:
+            work.model(image)
+            done[index] += 1
+
+    running = [threading.Thread(target=loop, args=(index,)) for index in range(count)]
+    for one in running:
+        one.start()
+    for one in running:
+        one.join()
+    return sum(done) / (time.perf_counter() - started)
+
+
+def memory(work: Work) -> None:
+    work.once("memory", lambda: memory_over(work))
+
+
+def memory_over(work: Work) -> dict[str, Any]:
+    """MiB of the process and the GPU after a tenth of the calls, and at the end."""
+    images = work.images("720p", "pageable", min(8, max(work.batches)))
+    total = work.options.calls
+    found = []
+    for call in range(total + 1):
+        work.model(images[: 1 + call % len(images)])
+        if call in (total // 10, total // 2, total):
+            found.append({"calls": call, **used(work)})
+    growth = {key: found[-1][key] - found[0][key] for key in found[0] if key != "calls"}
+    return {"samples": found, "growth": growth}
+
+
+def used(work: Work) -> dict[str, float]:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    sizes = {"process": pages * os.sysconf("SC_PAGE_SIZE") / 2**20}
+    if work.gpu:
+        from adaptrt.backends.tensorrt.device import import_cudart
+
+        _, free, whole = import_cudart().cudaMemGetInfo()
+        sizes["gpu"] = (whole - free) / 2**20
+    return sizes
+
+
+def report(work: Work) -> None:
+    kept = {path.stem: json.loads(path.read_text()) for path in sorted(work.folder.glob("*.json"))}
+    kept.pop("report", None)
+    rows = [row for row in map(lambda item: judged(work, kept, *item), kept.items()) if row]  # noqa: C417
+    table(["images", "memory", "batch", "ms", "alone, ms", "ratio", "bound, ms", "target, ms", "holds"], rows)
+    result = {
+        **machine("numpy", "opencv-python" if not work.gpu else "opencv-python-headless"),
+        "backend": work.model.runner.backend,
+        "file": Path(work.options.file).name,
+        "warnings": list(getattr(work.model.runner, "warnings", ())),
+        "measured": kept,
+        "rows": rows,
+    }
+    text = json.dumps(result, indent=1) + "\n"
+    (work.folder / "report.json").write_text(text)
+    if work.options.keep:
+        (FOLDER / f"end_to_end_{'gpu' if work.gpu else 'cpu'}.json").write_text(text)
+    print("\n".join(f"{name}: {json.dumps(value)}" for name, value in kept.items() if not name.startswith("calls")))
+
+
+def judged(work: Work, kept: Mapping[str, Any], name: str, found: Any) -> list[Any] | None:
+    """A row of the table, with its bound and target."""
+    kind, *parts = name.split("_")
+    if kind != "calls" or "bus" not in kept or f"alone_{parts[2]}" not in kept:
+        return None
+    size, place, batch = parts[0], parts[1], int(parts[2])
+    least = kept[f"alone_{batch}"]["p50"]
+    height, width = work.model.spec.image_size
+    pixels = {"device": 0, "pageable": height * width, "pinned": SIZES[size][0] * SIZES[size][1]}[place]
+    copy = 1e3 * 3 * pixels * batch / (kept["bus"]["to device"] * 1e9)
+    bound = least + copy if batch == 1 else max(least, copy)
+    target = least * (LATENCY_TARGET if batch == 1 else TARGETS[place])
+    target = max(target, SLACK * bound) if bound > target else target
+    spent = found["p50"]
+    return [size, place, batch, spent, least, spent / least, bound, target, spent <= target]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["all", *STAGES], nargs="+")
+    parser.add_argument("--file", required=True, help="an engine, or an ONNX file to try the script on a CPU")
+    parser.add_argument("--wrapped", help="the same engine with Ultralytics' header")
+    parser.add_argument("--work", type=Path, default=Path("build/end_to_end"))
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--stream", type=int, default=60, help="batches of a stream")
+    parser.add_argument("--calls", type=int, default=10_000, help="calls of the stage memory")
+    parser.add_argument("--keep", action="store_true", help="report: write to benchmarks/results")
+    work = Work(parser.parse_args())
+    stages: dict[str, Callable[[Work], None]] = {
+        "alone": alone, "bus": bus, "calls": calls, "jpeg": jpeg, "peers": peers, "threads": threads, "memory": memory,
+        "report": report,
+    }  # fmt: skip
+    for name in STAGES if "all" in work.options.stage else work.options.stage:
+        stages[name](work)
+
+
+if __name__ == "__main__":
+    main()

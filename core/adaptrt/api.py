@@ -53,6 +53,7 @@ def convert(
     simplify: bool = True,
     verify: Verify = "full",
     require: Require = "",
+    diagnose: bool = False,
     to: str | Sequence[str] = (),
     target: str | int | None = None,
     precision: str = "fp32",
@@ -83,7 +84,7 @@ def convert(
     report as an HTML page; ``nms`` appends NMS to the graph (``True``, a kind as for ``--nms``, or an ``NmsRequest``);
     ``embed_preprocess`` makes the input pixels, uint8 [N, h, w, C], that the graph normalizes. For
     int8, ``calib`` names images to quantize with, or is a ``CalibrationRequest``; ``data`` names labeled images to score the
-    result on, or is ``LabeledData``; ``keep_fp16`` excludes layers from int8, ``quantize_also`` adds operators. Values have the same form as for ``adaptrt convert``. Raises an ``AdaptrtError``, whose
+    result on, or is ``LabeledData``; ``diagnose`` compares the tensors inside if a link fails; ``keep_fp16`` excludes layers from int8, ``quantize_also`` adds operators. Values have the same form as for ``adaptrt convert``. Raises an ``AdaptrtError``, whose
     ``report`` has the results up to the failure.
     """
     from adaptrt.python_command import python_command
@@ -106,6 +107,7 @@ def convert(
         simplify=simplify,
         verify=verify,
         require=require,
+        diagnose=diagnose,
         to=words_of(to),
         target=None if target is None else str(target),
         precision=precision,
@@ -163,6 +165,7 @@ def build(
     data: StrPath | LabeledData | None = None,
     verify: Verify = "full",
     require: Require = "",
+    diagnose: bool = False,
     image: StrPath | None = None,
     ort_custom_ops: StrPath | Sequence[StrPath] = (),
     plugins_file: StrPath | None = None,
@@ -196,6 +199,7 @@ def build(
         data=data_of(data),
         verify=verify,
         require=require,
+        diagnose=diagnose,
         image=path_of(image),
         ort_custom_ops=paths_of(ort_custom_ops),
         plugins_file=path_of(plugins_file),

@@ -227,10 +227,15 @@ class Finding:
 
 @dataclass
 class Failure:
+    """``command`` finds the first tensor that differs, after a failed link 2, 3 or 4; ``comparison``: what ``--diagnose``
+    found, as ``adaptrt compare --json`` prints it."""
+
     kind: str
     message: str
     hint: str | None
     stage: str
+    command: str = ""
+    comparison: dict[str, Any] | None = None
 
 
 @dataclass

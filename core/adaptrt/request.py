@@ -232,6 +232,7 @@ class Request:
     ``target`` is the name of the target that the graph is made for, also as a number. ``nms``: NMS inside the graph.
     ``embed_preprocess``: the graph takes pixels, uint8 [N, h, w, C], and normalizes them itself.
     ``calibration``: how the graph is quantized; ``data``: the labeled images that a quantized graph is judged on.
+    ``diagnose``: if link 2, 3 or 4 fails, compare the tensors inside.
     """
 
     source: str
@@ -258,6 +259,7 @@ class Request:
     calibration: CalibrationRequest | None = None
     data: LabeledData | None = None
     cache: bool = True
+    diagnose: bool = False
     image: Path | None = None
     test_image: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)

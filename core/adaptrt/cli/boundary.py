@@ -153,6 +153,12 @@ def _show_checks(report: Report) -> None:
         console = stderr_console()
         console.print()
         console.print(checks_table(report))
+    found = report.failure.comparison if report.failure is not None else None
+    if found is not None:
+        from adaptrt.pipeline.layers.records import LayerComparison
+        from adaptrt.rendering.layers import comparison_lines
+
+        echo("\n".join(["", *comparison_lines(LayerComparison.from_json(json.dumps(found)))]), err=True)
 
 
 def _echo_json(failure: _Failure) -> None:

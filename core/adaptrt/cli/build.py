@@ -36,6 +36,7 @@ EXAMPLES = (
 @calibration_flags
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to compare with ONNX Runtime.  [default: full]")  # fmt: skip
+@option("--diagnose", is_flag=True, section=PROOF, help="If ONNX Runtime or a built file differs, compare the tensors inside and name the first that differs.")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to compare on.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=PROOF, help="Library of custom operators for ONNX Runtime.")  # fmt: skip

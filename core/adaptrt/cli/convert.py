@@ -79,6 +79,7 @@ class ConvertCommand(Command):
 @calibration_flags
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to verify.  [default: full]")  # fmt: skip
+@option("--diagnose", is_flag=True, section=PROOF, help="If ONNX Runtime or a built file differs, compare the tensors inside and name the first that differs.")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless every file is verified.")  # fmt: skip
 @option("--image", metavar="FILE", section=PROOF, help="A real image to trace, verify and draw on.")
 @option("--test-image", metavar="FILE", section=PROOF, help="Another image to verify on.")

@@ -87,6 +87,7 @@ def _common(flags: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": calibration_from_flags(flags),
         "data": data_from_flags(flags),
         "cache": flags["cache"],
+        "diagnose": flags["diagnose"],
         "image": _path(flags["image"]),
         "ort_custom_ops": tuple(map(Path, flags["ort_custom_ops"])),
         "plugins_file": _path(flags["plugins_file"]),

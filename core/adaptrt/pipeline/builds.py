@@ -11,6 +11,7 @@ from adaptrt.backends.choice import Chosen, expressions, target_for, target_of
 from adaptrt.errors import PluginError
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, BuiltArtifact
+from adaptrt.pipeline.diagnosis import Compared
 from adaptrt.pipeline.issues import name_known_issues
 from adaptrt.pipeline.output import kind_of
 from adaptrt.pipeline.quantizing import judged
@@ -95,6 +96,7 @@ class Builds:
             record.reason = job.why_unverified
             return False
         link = job.report.link(4)
+        job.compared = Compared(4, form.source, form.path, onnx=form.source)
         with job.timed("link 4", verifying=True) as stage:
             with links.guarded(link):
                 problem = job.runners.problem(form, job.request)

@@ -37,7 +37,7 @@ _FORMAT = 1
 # a distribution: a configuration inherits from others
 _DATA = {*CHECKPOINT_SUFFIXES, ".onnx"}
 # fields of a request that the result does not depend on
-_APART = {"require", "output", "command", "cache", "verbose"}
+_APART = {"diagnose", "require", "output", "command", "cache", "verbose"}
 _FILES = {"weights", "image", "test_image", "plugins_file"}
 _REPORT, _HTML = ".report.json", ".report.html"
 

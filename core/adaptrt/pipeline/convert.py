@@ -13,6 +13,7 @@ from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, emulated, onnx_artifact, runs_as_it_is
 from adaptrt.pipeline.builds import Builds
 from adaptrt.pipeline.decoder_options import split_request_options, with_decoder_options
+from adaptrt.pipeline.diagnosis import Compared
 from adaptrt.pipeline.embedding import EmbeddedPreprocessing, require_embeddable
 from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.names import name_inputs
@@ -336,6 +337,7 @@ class ConversionJob:
         if self.job.request.verify == "none":
             return self.job.not_run(2, "--verify none")
         with self.job.timed("link 2", verifying=True) as stage:
+            self.job.compared = Compared(2, None, float32.path)
             self.job.runners.open(float32, self.job.request)  # if it cannot be loaded, nothing was compared
             with links.guarded(self.job.report.link(2)):
                 found = verify(self.job, float32, spec)

@@ -17,6 +17,7 @@ from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Runners
 from adaptrt.pipeline.cache import KIND, conversion_key, watch_sources
+from adaptrt.pipeline.diagnosis import Compared, record_diagnosis
 from adaptrt.pipeline.environment import conversion_versions, describe_environment, inductor_cache
 from adaptrt.pipeline.observer import LoggingObserver, Observer
 from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish
@@ -73,6 +74,7 @@ class Job:
     open_reference: Callable[[], Runner] | None = None
     why_unverified: str = "--verify none"
     report_suffix: str = ".report"
+    compared: Compared | None = None  # what the last link compares
     from_model: bool = True  # whether the reference is the model itself
 
     @property
@@ -244,6 +246,7 @@ class Job:
         self.report.files.clear()
         self.report.failure = Failure(type(found).__name__, message, hint, self.stage)
         if isinstance(found, AdaptrtError):
+            record_diagnosis(self, found)
             found.report = self.report
         return found
 

@@ -10,6 +10,7 @@ from adaptrt.errors import PluginError
 from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact, emulated, runs_as_it_is, why_float32
+from adaptrt.pipeline.diagnosis import Compared
 from adaptrt.pipeline.quantizing import judged
 from adaptrt.pipeline.verification.verify import Verification, verify
 from adaptrt.specs import ModelSpec
@@ -57,6 +58,7 @@ class ReducedPrecision:
         if job.request.verify == "none":
             job.not_run(3, job.why_unverified)
             return reduced
+        job.compared = Compared(3, float32.path, path)
         with job.timed("link 3", verifying=True), links.guarded(job.report.link(3)):
             found = self.verify(reduced, spec)
         found.record(job.report.link(3))

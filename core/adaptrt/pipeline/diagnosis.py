@@ -1,0 +1,151 @@
+"""What to do about a failed link 2, 3 or 4: the command that finds the first tensor that differs, or its result."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.errors import AdaptrtError, OutputError
+from adaptrt.pipeline.layers.request import EAGER, InputRequest
+
+if TYPE_CHECKING:
+    from adaptrt.pipeline.job import Job
+    from adaptrt.pipeline.layers.records import LayerComparison
+    from adaptrt.pipeline.layers.request import CompareRequest
+    from adaptrt.report import Report
+    from adaptrt.request import Request
+
+FOLDER = "unverified"
+_WITHOUT = {"--diagnose": 0, "--verify": 1, "--require": 1}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The files that a link compares; ``reference`` is ``None`` for the model itself. ``onnx``: what ``subject`` was built
+    from, if it is not an ONNX file."""
+
+    link: int
+    reference: Path | None
+    subject: Path
+    onnx: Path | None = None
+
+
+def diagnosis_command(job: Job) -> str:
+    """Two commands: one writes the files of the failed job without verification, the other compares them."""
+    words = _again(job.report)
+    compared = job.compared
+    if not words or compared is None:
+        return ""
+    if not job.writes_onnx:
+        words += ["--to", ",".join(("onnx", *job.request.to))]
+    folder = Path(FOLDER)
+
+    def name(path: Path) -> str:
+        """The path of a file once it is written; a file that is read stays where it is."""
+        if path.parent != job.workdir:
+            return str(path)
+        final = next((name for name, staged in job.files.items() if staged == path), None)
+        if final is None:  # staged after the last check
+            reduced = job.report.files.get("reduced") is None and path.name.endswith(f".{job.precision.name}.onnx")
+            final = job.destination.path(f".{job.precision.name}.onnx" if reduced else _suffix(path))
+        return str(folder / final.name)
+
+    files = [EAGER if compared.reference is None else name(compared.reference), name(compared.subject)]
+    origin = _origin_flags(job.request) if compared.reference is None else []
+    onnx = ["--onnx", name(compared.onnx)] if compared.onnx is not None and compared.onnx != compared.reference else []
+    image = ["--image", str(job.request.image)] if job.request.image is not None else []
+    return f"{shlex.join(words)} && {shlex.join(['adaptrt', 'compare', *files, *onnx, *origin, *image])}"
+
+
+def diagnose(job: Job) -> LayerComparison:
+    """Compare the tensors inside the files of a failed link, which are not written. Raises what ``compare`` raises."""
+    from adaptrt.pipeline.layers.compare import compare
+
+    return compare(_request(job), lambda text, done, total: job.observer.stage_progress(done, total, text))
+
+
+def _request(job: Job) -> CompareRequest:
+    from adaptrt.pipeline.layers.request import CompareRequest
+    from adaptrt.pipeline.reference import Origin
+    from adaptrt.specs.backends import OpenOptions
+
+    compared, request = job.compared, job.request
+    assert compared is not None
+    origin = None
+    if compared.reference is None:
+        origin = Origin(request.adapter, request.source, request.weights, request.options, request.trust_checkpoint)
+    return CompareRequest(
+        files=(EAGER if compared.reference is None else str(compared.reference), str(compared.subject)),
+        inputs=InputRequest(image=request.image, samples=max(1, len(job.samples)), seed=request.seed),
+        origin=origin,
+        onnx=compared.onnx,
+        precision=job.precision.name if compared.onnx is not None else None,
+        options=OpenOptions(
+            custom_ops=request.ort_custom_ops,
+            plugin_libs=tuple(map(Path, request.build.plugin_libs)),
+            allow_host_code=True,
+        ),
+        plugins_file=request.plugins_file,
+    )
+
+
+def record_diagnosis(job: Job, error: AdaptrtError) -> None:
+    """Add to a failure of link 2, 3 or 4 how to find where the difference starts, or what was found."""
+    failure, compared = job.report.failure, job.compared
+    if failure is None or compared is None or job.report.link(compared.link).status != "failed":
+        return
+    if not job.request.diagnose:
+        command = diagnosis_command(job)
+        if command:
+            failure.command = command
+            error.hint = f"{error.hint or ''} To find the first tensor that differs: {command}".strip()
+        else:
+            error.hint = f"{error.hint or ''} To find the first tensor that differs: diagnose=True".strip()
+        failure.hint = error.hint
+        return
+    try:
+        with job.timed("diagnosis"):
+            failure.comparison = json.loads(diagnose(job).to_json())
+    except (AdaptrtError, OSError) as found:
+        reason = found.message if isinstance(found, AdaptrtError) else str(OutputError(str(found)))
+        job.warn(f"The diagnosis failed: {reason}")
+
+
+def _suffix(path: Path) -> str:
+    from adaptrt.specs.backends import suffix_of
+
+    found = suffix_of(path)
+    return found[1] if found is not None else path.suffix
+
+
+def _again(report: Report) -> list[str]:
+    """The command line of the job, so that it writes its files without verifying them; empty for a call in Python."""
+    try:
+        words = shlex.split(report.command)
+    except ValueError:
+        return []
+    if not words or words[0].startswith("adaptrt."):
+        return []
+    kept: list[str] = []
+    skip = 0
+    for word in words:
+        flag = word.partition("=")[0]
+        if skip:
+            skip -= 1
+        elif flag in _WITHOUT:
+            skip = _WITHOUT[flag] if "=" not in word else 0
+        else:
+            kept.append(word)
+    return [*kept, "--verify", "none", "-o", f"{FOLDER}/"]
+
+
+def _origin_flags(request: Request) -> list[str]:
+    words = ["--adapter", request.adapter, "--source", request.source]
+    words += ["--weights", str(request.weights)] if request.weights is not None else []
+    for key, value in request.options.items():
+        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    words += ["--trust-checkpoint"] if request.trust_checkpoint else []
+    return words + (["--plugins", str(request.plugins_file)] if request.plugins_file is not None else [])

@@ -1,0 +1,112 @@
+"""A failed link is followed to the first tensor that differs: by the command that is printed, or at once."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_convnet import write_convnet
+
+import adaptrt
+from adaptrt import VerificationError
+from adaptrt.cli.boundary import run
+from adaptrt.cli.main import cli
+
+Install = Callable[..., str]
+SPOILS = """
+    @hookimpl
+    def {hook}:
+        import onnx
+        model = onnx.load(str(onnx_path))
+        for weight in model.graph.initializer:
+            if weight.name == "body.weight":
+                array = onnx.numpy_helper.to_array(weight)
+                weight.CopyFrom(onnx.numpy_helper.from_array(array * 30, weight.name))
+        path = ctx.workdir / "spoiled.onnx"
+        onnx.save(model, str(path))
+        return path
+"""
+BUILD = ("build", "net.onnx", "--precision", "fp16", "--target", "10", "--to", "onnx")
+
+
+@pytest.fixture
+def spoiled(install_extension: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    install_extension("spoils", SPOILS.format(hook="reduce_precision(ctx, onnx_path, spec)"))
+    return write_convnet(Path("net.onnx"))
+
+
+def called(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capsys.readouterr()
+    code = run(cli, words, "adaptrt")
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_the_printed_command_finds_where_link_3_goes_wrong(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = called(list(BUILD), capsys)
+    assert code == 9
+    found = re.search(r"first tensor that differs: (adaptrt build .* && adaptrt compare .*)", text)
+    assert found is not None, text
+    first, second = (shlex.split(part)[1:] for part in found[1].split(" && "))
+    assert called(first, capsys)[0] == 0
+    code, text = called(second, capsys)
+    assert code == 9
+    assert re.search(r"tensor +body\b", text), text
+
+
+def test_diagnose_compares_at_once_and_writes_nothing_else(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path.name for path in Path().iterdir()}
+    code, text = called([*BUILD, "--diagnose"], capsys)
+    assert code == 9
+    assert re.search(r"tensor +body\b", text), text
+    assert "unverified" not in text
+    assert not any(path.suffix == ".onnx" for path in Path().iterdir() if path.name not in before)
+    with pytest.raises(VerificationError) as caught:
+        adaptrt.build("net.onnx", precision="fp16", target="10", to="onnx", diagnose=True, html=False)
+    assert caught.value.report is not None
+    assert caught.value.report.failure is not None
+    comparison = caught.value.report.failure.comparison
+    assert comparison is not None
+    assert comparison["pairs"][0]["rows"]
+
+
+def test_in_python_the_argument_is_named(spoiled: Path) -> None:
+    with pytest.raises(VerificationError, match="Link 3") as caught:
+        adaptrt.build("net.onnx", precision="fp16", target="10", to="onnx", html=False)
+    assert "diagnose=True" in str(caught.value.hint)
+
+
+@pytest.mark.full
+def test_link_2_is_compared_with_the_model_itself(
+    tiny: str, install_extension: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A graph pass that computes something else; the command names the model as the user did."""
+    install_extension(
+        "spoils",
+        """
+        @hookimpl
+        def graph_passes(ctx, spec):
+            def spoil(model):
+                node = next(one for one in model.graph if one.op_type == "Conv")
+                weight = node.inputs[1].const_value.numpy()
+                import onnx_ir
+                node.inputs[1].const_value = onnx_ir.tensor(weight * 1.5, name=node.inputs[1].name)
+            return [GraphPass(name="spoil", order=900, reason="to see it fail", run=spoil)]
+        """,
+    )
+    words = ["convert", "--adapter", "tiny", "detector", "--verify", "quick", "--to", "onnx", "--no-cache"]
+    code, text = called(words, capsys)
+    assert code == 9, text
+    found = re.search(r"first tensor that differs: (adaptrt convert .* && adaptrt compare .*)", text)
+    assert found is not None, text
+    first, second = (shlex.split(part)[1:] for part in found[1].split(" && "))
+    assert second[:3] == ["compare", "eager", "unverified/detector.onnx"]
+    assert called(first, capsys)[0] == 0
+    assert called(second, capsys)[0] == 9
+    code, text = called([*words, "--diagnose"], capsys)
+    assert code == 9
+    assert "compared with eager" in text

@@ -154,6 +154,8 @@ def build(
     batch: int | tuple[int, ...] | str | None = None,
     shape: str | Sequence[str] = (),
     set_dynamic_batch: bool = False,
+    decoder: str | None = None,
+    names: Sequence[str] = (),
     to: str | Sequence[str] = (),
     target: str | int | None = None,
     precision: str = "fp32",
@@ -175,12 +177,13 @@ def build(
 ) -> Report:
     """Build a TensorRT engine from any ONNX file; its outputs are compared with those of the file in ONNX Runtime.
 
-    ``set_dynamic_batch`` makes a fixed batch dynamic first, if possible; ``calib`` and ``data`` quantize, as for ``convert``. Values are written as for ``adaptrt build`` and
+    ``set_dynamic_batch`` makes a fixed batch dynamic first, if possible; ``decoder`` (and ``names`` of the classes) say how the outputs of a file without a spec are read; ``calib`` and ``data`` quantize, as for ``convert``. Values are written as for ``adaptrt build`` and
     ``convert``.
     """
     from adaptrt.python_command import python_command
     from adaptrt.request import BuildRequest
     from adaptrt.specs import BuildOptions
+    from adaptrt.specs.adoption import Adoption
 
     command = python_command("build", locals(), build)
     request = BuildRequest(
@@ -188,6 +191,7 @@ def build(
         output=path_of(output),
         shapes=shapes_of(imgsz, batch, None, shape),
         set_dynamic_batch=set_dynamic_batch,
+        adoption=Adoption(decoder, names=tuple(names)),
         to=words_of(to),
         target=None if target is None else str(target),
         precision=precision,
@@ -295,7 +299,7 @@ def run_request(request: Request, *, html: bool = True, observer: Observer | Non
         if error.report is not None:
             try:
                 details = write_failed_report(error.report, destination.path(FAILED), html=html)
-                error.hint = " ".join(filter(None, (error.hint, f"Details: {details}")))
+                error.hint = " ".join(filter(None, (error.hint, f"Details: {details}"))).replace("\n ", "\n")
             except OutputError as late:  # never hides why the conversion failed
                 error.report.warnings.append(late.message)
                 if observer is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from adaptrt.errors import PluginError, ShapeError, UsageError, did_you_mean
 from adaptrt.specs import BuildOptions, Dim, ModelSpec, Precision, Shape, format_shape, precision_named
+from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backends import backend_named, target_named
 from adaptrt.specs.build import compile_pattern
 from adaptrt.specs.dims import union
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from adaptrt.onnxfile.files import OnnxFiles
     from adaptrt.report import Finding
     from adaptrt.specs import ImageTransform
-    from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, LabeledData
+from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, LabeledData
 
 Verify = Literal["full", "quick", "none"]
 Exporter = Literal["auto", "dynamo", "torchscript"]
@@ -305,10 +306,11 @@ class Request:
 
 @dataclass(frozen=True)
 class BuildRequest(Request):
-    """A build of an engine from an ONNX file, without an adapter."""
+    """A build of an engine from an ONNX file, without an adapter. ``adoption`` describes a file without a spec."""
 
     adapter: str = ""
     set_dynamic_batch: bool = False
+    adoption: Adoption = field(default_factory=Adoption)
 
 
 @dataclass(frozen=True)

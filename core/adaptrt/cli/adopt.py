@@ -31,9 +31,14 @@ EXAMPLES = (
 
 def adoption_flags(command: F) -> F:
     """``--decoder``, ``--imgsz`` and ``--names``."""
+    size = option("--imgsz", metavar="SIZE", section=FOREIGN, help="Input size: 640, or 800x1216 (height x width).  [default: the file's]")  # fmt: skip
+    return decoder_and_names(size(command))
+
+
+def decoder_and_names(command: F) -> F:
+    """``--decoder`` and ``--names``."""
     for decorate in (
         option("--names", metavar="FILE", section=FOREIGN, help="Class names: one per line, or a JSON list."),
-        option("--imgsz", metavar="SIZE", section=FOREIGN, help="Input size: 640, or 800x1216 (height x width).  [default: the file's]"),
         option("--decoder", metavar="NAME", section=FOREIGN, shell_complete=complete_decoders, help="How to read the outputs: yolo, yolo_anchor, efficient_nms ...  [default: recognized from the file]"),
     ):  # fmt: skip
         command = decorate(command)

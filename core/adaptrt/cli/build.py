@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from adaptrt.cli.adopt import decoder_and_names
 from adaptrt.cli.engine_flags import build_flags, calibration_flags, precision_flags
 from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
 
@@ -32,6 +33,7 @@ EXAMPLES = (
 @option("--batch", "--batch-size", metavar="N", section=SHAPES, help="4, 1:16 or 1:8:16 (min:opt:max).")
 @option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
 @option("--set-dynamic-batch", is_flag=True, section=SHAPES, help="Make a fixed batch dynamic, if possible.")
+@decoder_and_names
 @precision_flags(PRECISION)
 @calibration_flags
 @build_flags

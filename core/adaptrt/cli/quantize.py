@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.engine_flags import (
     calibration_flags,
     calibration_from_flags,
@@ -21,6 +22,10 @@ EXAMPLES = (
     (
         "adaptrt quantize best.onnx --calib images/ -o best.int8.onnx",
         "calibrated on 256 of the images, checked on others",
+    ),
+    (
+        "adaptrt quantize any.onnx --decoder yolo --names names.txt --calib images/",
+        "a file that adaptrt did not write",
     ),
     (
         "adaptrt quantize best.onnx --calib train/ --data val/instances.json --max-loss 0.3",
@@ -38,6 +43,7 @@ EXAMPLES = (
 @option("--recipe", metavar="FILE", section=FILES, help="What stays in a higher precision, as adaptrt tune found it.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=FILES, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")
+@adoption_flags
 @calibration_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to compare with FILE.  [default: full]")  # fmt: skip
 @option("--require", type=click.Choice(["verified"]), section=PROOF, help="Exit with 9, and write nothing, unless the file is verified.")  # fmt: skip
@@ -66,6 +72,7 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
         source=flags["source"],
         output=Path(flags["output"]) if flags["output"] is not None else None,
         shapes=ShapeRequest(shapes=parse_shapes(flags["shape"])),
+        adoption=adoption_of(flags["decoder"], flags["imgsz"], flags["names"]),
         target=flags["target"],
         to=("onnx",),
         **precisions_from_flags({**flags, "precision": "int8", "int8": False, "fp16": False, "bf16": False}),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.cli.adopt import adoption_of
 from adaptrt.cli.engine_flags import (
     build_from_flags,
     calibration_from_flags,
@@ -62,7 +63,11 @@ def nms_from_flags(flags: Mapping[str, Any]) -> NmsRequest | None:
 def build_request_from_flags(flags: Mapping[str, Any], *, command: str, verbose: int = 0) -> BuildRequest:
     """The same for ``build``."""
     return BuildRequest(
-        set_dynamic_batch=flags["set_dynamic_batch"], command=command, verbose=verbose, **_common(flags)
+        set_dynamic_batch=flags["set_dynamic_batch"],
+        adoption=adoption_of(flags["decoder"], None, flags["names"]),
+        command=command,
+        verbose=verbose,
+        **_common(flags),
     )
 
 

@@ -264,10 +264,6 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
 
     ``output`` is the file or its folder, as with ``convert -o``; returns the file, its spec, and where the decoder comes from.
     """
-    from adaptrt.onnxfile.reader import read_onnx
-    from adaptrt.specs import METADATA_KEY
-    from adaptrt.specs.backends import OpenOptions, onnx_backend
-
     destination = choose_destination(str(source), output)
     written = destination.path(".onnx")
     if output.suffix and not output.is_dir() and written != output:
@@ -276,6 +272,22 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
         )
     if written.exists() and written.samefile(source):
         raise UsageError(f"{written} is the same file as FILE.", hint="Specify another name with -o.")
+    with opened(destination) as workdir:
+        adopted = workdir / "adopted.onnx"
+        try:
+            spec, found = add_spec(source, adopted, said, params)
+            publish({written: adopted}, workdir)
+        except OSError as error:
+            raise output_error(error, destination.folder) from error
+    return written, spec, found
+
+
+def add_spec(source: Path, path: Path, said: Adoption, params: Mapping[str, Any]) -> tuple[ModelSpec, str]:
+    """Write such a copy to ``path``; returns its spec, and where the decoder comes from."""
+    from adaptrt.onnxfile.reader import read_onnx
+    from adaptrt.specs import METADATA_KEY
+    from adaptrt.specs.backends import OpenOptions, onnx_backend
+
     file = read_onnx(source)
     if file.spec is not None:
         raise UsageError(f"{source.name} already has a spec.", hint=f"To see it: adaptrt inspect {source.name}")
@@ -295,10 +307,5 @@ def write_adopted(source: Path, output: Path, said: Adoption, params: Mapping[st
 
     model = onnx.load(str(source))
     helper.set_model_props(model, {**file.metadata, METADATA_KEY: spec.to_json()})
-    with opened(destination) as workdir:
-        try:
-            onnx.save(model, str(workdir / "adopted.onnx"))
-            publish({written: workdir / "adopted.onnx"}, workdir)
-        except OSError as error:
-            raise output_error(error, destination.folder) from error
-    return written, spec, found
+    onnx.save(model, str(path))
+    return spec, found

@@ -22,6 +22,7 @@ from adaptrt.pipeline.reduced import ReducedPrecision
 from adaptrt.report import Report
 from adaptrt.request import DEFAULT_BATCH, BuildRequest
 from adaptrt.specs import ModelSpec
+from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backends import ChecksShapes
 from adaptrt.specs.precisions import FP32
 
@@ -39,7 +40,7 @@ def build(request: BuildRequest, observer: Observer | None = None, documents: Do
     Raises an ``AdaptrtError`` whose ``report`` attribute holds the results so far.
     """
     return run_job(
-        lambda job: BuildJob(job=job, set_dynamic_batch=request.set_dynamic_batch),
+        lambda job: BuildJob(job=job, set_dynamic_batch=request.set_dynamic_batch, adoption=request.adoption),
         request,
         observer,
         documents,
@@ -55,6 +56,7 @@ class BuildJob:
 
     job: Job
     set_dynamic_batch: bool
+    adoption: Adoption
 
     def run(self) -> None:
         self.job.begin()
@@ -62,6 +64,7 @@ class BuildJob:
         for link, reason in _NOT_A_LINK.items():
             self.job.not_run(link, reason)
         self.job.require_possible()
+        source = self.described(source)
         self.require_quantizable(source)
         self.require_something_to_do()
         with self.job.timed("read") as stage:
@@ -85,6 +88,20 @@ class BuildJob:
             raise self.nothing_changes(source)
         self.job.finish()
 
+    def described(self, source: Path) -> Path:
+        """The file, or a copy that contains the spec that ``--decoder`` and ``--names`` describe."""
+        if not self.adoption:
+            return source
+        from adaptrt.pipeline.adopt import add_spec
+
+        path, said = self.job.workdir / "described.onnx", self.adoption
+        if said.imgsz is None:
+            said = replace(said, imgsz=self.job.request.shapes.imgsz)
+        spec, found = add_spec(source, path, said, {})
+        assert spec.decoder is not None
+        self.job.report.notes.append(f"{source.name} has no spec: decoder {spec.decoder.name}, from {found}")
+        return path
+
     def require_quantizable(self, source: Path) -> None:
         """For int8: Q/DQ nodes in the file, or something to calibrate on that its preprocessing is known for."""
         if self.job.precision.form != "qdq":
@@ -93,8 +110,8 @@ class BuildJob:
         if calibration is not None and file.spec is None and calibration.source.suffix.lower() != ".npz":
             raise UsageError(
                 f"{source.name} holds no preprocessing, so it cannot be calibrated on images.",
-                hint=f"Write a copy that does: adaptrt adopt {source.name} -o new.onnx; or give preprocessed inputs: "
-                "--calib inputs.npz",
+                hint="Name the decoder of its outputs (--decoder yolo), or write a copy that holds it: adaptrt adopt "
+                f"{source.name} -o new.onnx; or give preprocessed inputs: --calib inputs.npz",
             )
         if calibration is None and not self.job.session.others("quantize"):
             require_quantized(file, self.job.precision)

@@ -16,6 +16,7 @@ from adaptrt.pipeline.verification.by_metric import (
 )
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.verify import Verification, compare_samples
+from adaptrt.specs.backends import runs_onnx
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.artifacts import Artifact
@@ -32,6 +33,7 @@ def read_images(job: Job, spec: ModelSpec, open_reference: Callable[[], Runner])
     """
     request = job.request
     if request.calibration is None and request.data is None:
+        job.open_reference = open_reference
         return
     verifies = request.verify != "none"
     images = labeled_images(request.data, spec) if request.data is not None else None
@@ -61,14 +63,23 @@ def judged(job: Job, artifact: Artifact, spec: ModelSpec, found: Verification) -
     """The verification of an int8 artifact. Predictions on images decide; distances on samples (``found``), which may be
     noise, are only reported. Without images, distances on rows of the calibration set that were held back decide.
     """
-    if artifact.precision.form != "qdq" or (job.judge is None and job.calibration is None):
+    if artifact.precision.form != "qdq":
         return found
+    if job.judge is None and job.calibration is None:
+        if not is_judged_by_metric(artifact.precision, spec):
+            return found
+        judge_by_own_images(job, spec)
     runner = job.runners.open(artifact, job.request)
-    for check in found.checks:
+    for check in (*found.checks, *found.invariance):
         check.limit, check.passed = None, True
     if job.judge is not None:
-        checks, note = job.judge.checks(runner, spec, artifact.precision, job.metrics)
+        built = not runs_onnx(artifact.backend)
+        checks, note = job.judge.checks(runner, spec, artifact.precision, job.metrics, built=built)
         shortcoming = job.judge.images.shortcoming
+    elif job.calibration is None:
+        found.note = "; ".join(filter(None, [found.note, "predictions were not compared: no --data or --image"]))
+        found.shortcoming = "no images to compare predictions on (--data or --image)"
+        return found
     elif job.held_rows:
         checks, note, shortcoming = (
             _compare_rows(job, runner, artifact, spec),
@@ -84,6 +95,13 @@ def judged(job: Job, artifact: Artifact, spec: ModelSpec, found: Verification) -
         hint=HINT,
         shortcoming=shortcoming,
     )
+
+
+def judge_by_own_images(job: Job, spec: ModelSpec) -> None:
+    """For a Q/DQ graph that is only built: compare predictions with the graph's own on ``--image``, if it is given."""
+    if job.images() and job.open_reference is not None:
+        images = unlabeled_images(job.images())
+        job.judge = MetricVerification(images, job.hooks, spec, job.open_reference, job.observer.stage_progress)
 
 
 def _compare_rows(job: Job, runner: Runner, artifact: Artifact, spec: ModelSpec) -> list[Check]:

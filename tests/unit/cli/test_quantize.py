@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,72 @@ def test_convert_compares_with_the_model_itself(adaptrt: Any, tiny: str, tmp_pat
     assert "link 3: no labels (--data)" in files["reduced"]["verdict"]["missing"]
     assert "link 3: no labels (--data)" not in files["onnx"]["verdict"]["missing"]
     assert adaptrt(*words).code == 2  # without --int8
+
+
+@pytest.fixture
+def copying(fake_distribution: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A backend whose file is a copy of the ONNX file; ``shift`` is added to its outputs."""
+    from copying_backend import BACKEND
+
+    from adaptrt.specs.backends import BACKENDS
+    from adaptrt.specs.registry import forget_declared
+
+    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
+    forget_declared()
+    for name, value in (("requests", []), ("missing", None), ("shift", 0.0), ("opened", [])):
+        monkeypatch.setattr(BACKEND, name, value)
+    yield BACKEND
+    BACKENDS._found.pop("copying", None)
+    monkeypatch.undo()
+    forget_declared()
+
+
+def test_a_built_file_agrees_with_the_graph_and_in_batches(adaptrt: Any, net: Path, calib: Path, copying: Any) -> None:
+    """Link 4: predictions as the Q/DQ graph's, as the original's, and the same in a batch; distances are only reported."""
+    words = ("build", net, "--int8", "--calib", calib, "--to", "onnx,copying", "--verify", "quick", "--json")
+    result = adaptrt(*words)
+    assert result.code == 0, result.err
+    checks = link(result, 4)["checks"]
+    assert [check["name"] for check in checks if check["limit"] is not None] == [
+        "same top-1, with the Q/DQ graph", "same top-1", "same top-1, in a batch of 4",
+    ]  # fmt: skip
+    assert {check["kind"] for check in checks if check["limit"] is None} == {"samples", "batch"}
+
+
+def test_a_graph_that_is_quantized_already_is_not_judged_by_distances(
+    adaptrt: Any, net: Path, calib: Path, copying: Any
+) -> None:
+    """A constant on every logit is far beyond any distance, and changes no prediction."""
+    assert adaptrt("quantize", net, "--calib", calib, "--verify", "none", "-o", "q.int8.onnx").code == 0
+    copying.shift = 50.0
+    words = ("build", "q.int8.onnx", "--int8", "--to", "copying", "--verify", "quick", "--json")
+    result = adaptrt(*words)
+    assert result.code == 0, result.err
+    assert all(check["limit"] is None for check in link(result, 4)["checks"])
+    assert "link 4: no images to compare predictions on (--data or --image)" in str(result.json)
+    image = next(calib.rglob("*.png"))
+    seen = adaptrt(*words, "--image", image)
+    assert seen.code == 0, seen.err
+    assert [check["name"] for check in link(seen, 4)["checks"] if check["limit"] is not None] == ["same top-1"]
+
+
+@pytest.mark.parametrize("command", ["quantize", "build"])
+def test_a_decoder_is_enough_for_a_file_without_a_spec(
+    adaptrt: Any, net: Path, calib: Path, tmp_path: Path, command: str
+) -> None:
+    """Calibrated through the preprocessing of that decoder's task; the spec is in the file that is written."""
+    from adaptrt.onnxfile.reader import read_onnx
+
+    write_convnet(net, spec=None)
+    (tmp_path / "names.txt").write_text("red\ngreen\nblue\ngray\n")
+    words = ("--decoder", "classify", "--names", tmp_path / "names.txt", "--calib", calib, "--json")
+    words += ("--int8", "--to", "onnx") if command == "build" else ()
+    result = adaptrt(command, net, *words)
+    assert result.code == 0, result.err
+    spec = read_onnx(Path("net.int8.onnx")).spec
+    assert spec is not None
+    assert (spec.task, spec.labels) == ("classify", ("red", "green", "blue", "gray"))
+    assert link(result)["checks"][0]["name"] == "same top-1"
+    assert any("decoder classify, from --decoder" in note for note in result.json["notes"])
+    again = adaptrt(command, "net.int8.onnx", *words)
+    assert "already has a spec" in again.err

@@ -33,6 +33,13 @@ def write_outlier(path: Path) -> Path:
     return path
 
 
+def quantized(path: str) -> set[str]:
+    """The layers of a graph that read dequantized values."""
+    nodes = onnx.load(path).graph.node
+    made = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    return {node.name for node in nodes if made & set(node.input)}
+
+
 @pytest.fixture
 def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "work").mkdir()
@@ -64,11 +71,25 @@ def test_the_layer_that_loses_the_score_stays_float(adaptrt: Any, net: Path, tmp
 
     result = adaptrt("quantize", net, "--recipe", "net.recipe.toml", "--calib", calib, "--data", val, "--max-loss", 2)
     assert result.code == 0, result.err
-    model = onnx.load("net.int8.onnx")
-    makers = {name: node.op_type for node in model.graph.node for name in node.output}
-    mixer = next(node for node in model.graph.node if node.name == "mixer")
-    assert "DequantizeLinear" not in {makers.get(name) for name in mixer.input}
-    assert "DequantizeLinear" in makers.values()
+    assert "mixer" not in quantized("net.int8.onnx") != set()
+    words = ("--recipe", "net.recipe.toml", "--calib", calib, "--data", val, "--max-loss", 2, "--to", "onnx")
+    result = adaptrt("build", net, *words, "-o", "built.onnx")
+    assert result.code == 0, result.err
+    assert Path("built.int8.onnx").read_bytes() == Path("net.int8.onnx").read_bytes()
+
+
+@pytest.mark.full
+def test_convert_repeats_a_recipe(adaptrt: Any, tiny: str, tmp_path: Path) -> None:
+    """The graph that ``convert`` writes has the int8 layers of the one that ``quantize`` writes with the same recipe."""
+    write_images(tmp_path / "calib", 20)
+    Path("a.toml").write_text('precision = "int8"\nquantize-also = ["Conv"]\n')
+    convert = ("convert", "detector", "--adapter", tiny, "--to", "onnx", "--verify", "none", "--no-cache")
+    words = ("--recipe", "a.toml", "--calib", tmp_path / "calib", "--calib-images", 16, "--verify", "none")
+    repeated = adaptrt(*convert, *words, "-o", "again.onnx")
+    assert repeated.code == 0, repeated.err
+    quantize = adaptrt("quantize", "again.onnx", *words, "-o", "q.int8.onnx")
+    assert quantize.code == 0, quantize.err
+    assert quantized("again.int8.onnx") == quantized("q.int8.onnx") != set()
 
 
 @pytest.mark.full

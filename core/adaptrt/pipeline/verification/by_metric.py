@@ -96,6 +96,7 @@ class MetricVerification:
     open_reference: Callable[[], Runner]
     progress: Callable[[int, int, str], None]
     _reference: _Predictions | None = field(default=None, init=False)
+    _graph: _Predictions | None = field(default=None, init=False)
 
     def checks(
         self,
@@ -103,23 +104,53 @@ class MetricVerification:
         spec: ModelSpec,
         precision: Precision,
         metrics: Callable[[ModelSpec, Precision], list[Metric]],
+        *,
+        built: bool = False,
     ) -> tuple[list[Check], str]:
         """The loss of the task's main score if there are labels, the agreement of predictions, and a note about them.
 
-        Agreement is judged only if there are no labels.
+        Agreement with the original is judged only if there are no labels. A file that was built (``built``) also has to
+        agree with the Q/DQ graph that it was built from, if that was judged before.
         """
         if self._reference is None:
             self._reference = self._predict(self.open_reference(), self.spec, "original")
         converted = self._predict(runner, spec, precision.name)
         agreement = links.compare_predictions(metrics(spec, precision), self._reference.shown, converted.shown, spec)
         for check in agreement:
-            check.limit = None if self.images.data else LEAST_AGREEMENT
-            check.passed = check.limit is None or check.value >= check.limit
-            check.reason = check.reason if check.limit is None else "no labels: less means a broken calibration"
+            _require_agreement(check, None if self.images.data else "no labels: less means a broken calibration")
+        if built and self._graph is not None:
+            same = links.compare_predictions(metrics(spec, precision), self._graph.shown, converted.shown, spec)
+            for check in same:
+                check.name = f"{check.name}, with the Q/DQ graph"
+                _require_agreement(check, "less means that the backend computes something else")
+            agreement = [*same, *agreement]
+        agreement += self._in_a_batch(runner, spec, converted, metrics(spec, precision)) if built else []
+        if not built:
+            self._graph = converted
         if self.images.data is None:
             return agreement, f"{len(self.images.examples)} images without labels"
         loss, note = self._loss(self._reference.scored, converted.scored, self.images.data)
         return [loss, *agreement], note
+
+    def _in_a_batch(
+        self, runner: Runner, spec: ModelSpec, alone: _Predictions, metrics: Sequence[Metric]
+    ) -> list[Check]:
+        """The first images in one batch, compared with the same ones alone: other kernels run there."""
+        from adaptrt.vision.images import read_image
+
+        paths = self.images.paths[: max(tensor.dims[0].max for tensor in spec.inputs if tensor.dims)]
+        if len(paths) < 2:
+            return []
+        prepared = [self.hooks.preprocess(read_image(path, spec.image_channels), spec) for path in paths]
+        smallest = smallest_batch(spec)
+        outputs = runner.run(fill_batch([arrays for arrays, _ in prepared], smallest))
+        rows = first_rows(dict(outputs), len(paths), max(len(paths), smallest))
+        together = self.hooks.postprocess(rows, [meta for _, meta in prepared], spec)
+        checks = links.compare_predictions(metrics, alone.shown[: len(paths)], together, spec)
+        for check in checks:
+            check.name = f"{check.name}, in a batch of {len(paths)}"
+            _require_agreement(check, "less means that a result depends on the others in its batch")
+        return checks
 
     def loss(
         self,
@@ -211,6 +242,13 @@ class MetricVerification:
             apart.append(half - loss)
         low, high = np.quantile(apart, [0.025, 0.975])
         return loss - float(high), loss - float(low)
+
+
+def _require_agreement(check: Check, reason: str | None) -> None:
+    """Judge a share of equal predictions by ``LEAST_AGREEMENT``; without a reason it is only reported."""
+    check.limit = None if reason is None else LEAST_AGREEMENT
+    check.passed = check.limit is None or check.value >= check.limit
+    check.reason = reason or check.reason
 
 
 @dataclass

@@ -34,6 +34,8 @@ class Kernels:
 
     def __init__(self, cuda: Cuda, binary: bytes) -> None:
         self._cuda, self._driver = cuda, _driver()
+        self._threads = threading.local()
+        self._bind()
         with cuda.current():
             self._module = self._checked(self._driver.cuModuleLoadData(binary), "load kernels")
             self._functions = {
@@ -51,10 +53,17 @@ class Kernels:
         arguments: Sequence[Argument],
         stream: int,
     ) -> None:
+        self._bind()
         values = (tuple(value for value, _ in arguments), tuple(kind for _, kind in arguments))
         self._checked(
             self._driver.cuLaunchKernel(self._functions[name], *grid, *block, 0, stream, values, 0), f"launch {name}"
         )
+
+    def _bind(self) -> None:
+        """Make the device's context current in this thread: the driver's functions do not do it themselves."""
+        if not getattr(self._threads, "bound", False):
+            self._cuda.check(self._cuda.api.cudaSetDevice(self._cuda.device), f"select cuda:{self._cuda.device}")
+            self._threads.bound = True
 
     def _checked(self, answer: tuple[Any, ...], doing: str) -> Any:
         error, *values = answer

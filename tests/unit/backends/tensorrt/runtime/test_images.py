@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import fake_gpu
@@ -203,6 +204,16 @@ def test_a_slow_producer_is_waited_for(engine: Any, on_device: Any) -> None:
     stream = int(bench.gpu.cudaStreamCreateWithFlags(1)[1])
     outputs, _ = run(runner, spec, [on_device(bench.gpu, image, stream)])
     np.testing.assert_array_equal(outputs["same"], transform_batch([image], spec)[0]["images"])
+
+
+def test_any_thread_may_call(engine: Any) -> None:
+    """The driver knows no context in a thread that never selected a device."""
+    _, runner, _ = engine()
+    spec, images = spec_of(), pixels()
+    expected, _ = transform_batch(images, spec)
+    with ThreadPoolExecutor(4) as threads:
+        for found, _ in threads.map(lambda _: run(runner, spec, images), range(8)):
+            np.testing.assert_array_equal(found["same"], expected["images"])
 
 
 LAYOUTS = {

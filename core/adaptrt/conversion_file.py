@@ -48,12 +48,16 @@ def conversion_text(request: Request, versions: Mapping[str, str], opset: int, e
 
     Callbacks, ``--trust-checkpoint`` and the caches of this machine are not part of it.
     """
-    table = _requested(request, opset, exporter)
+    return toml_text({**_requested(request, opset, exporter), VERSIONS: versions})
+
+
+def toml_text(table: Mapping[str, Any]) -> str:
+    """Options by name as TOML; mappings become tables at the end."""
     groups = {name: value for name, value in table.items() if isinstance(value, Mapping)}
-    lines = [f"{name} = {_value(value)}" for name, value in table.items() if name not in groups]
-    for name, group in {**groups, VERSIONS: versions}.items():
+    lines = [f"{_key(name)} = {_value(value)}" for name, value in table.items() if name not in groups]
+    for name, group in groups.items():
         if group:
-            lines += ["", f"[{name}]", *(f"{_key(key)} = {_value(value)}" for key, value in group.items())]
+            lines += ["", f"[{_key(name)}]", *(f"{_key(key)} = {_value(value)}" for key, value in group.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -18,6 +18,7 @@ TUNE = _command("tune", "tune:tune", "Find out what has to stay in a higher prec
 PREDICT = _command("predict", "predict:predict", "Detect or classify with a converted model.", _MODELS, 13)
 EVALUATE = _command("evaluate", "evaluate:evaluate", "Score converted models on labeled images.", _MODELS, 14)
 BATCH = _command("batch", "batch:batch", "Run a converted model on any number of images.", _MODELS, 13)
+SWEEP = _command("sweep", "sweep:sweep", "Run many conversions, and compare their results.", _MODELS, 12)
 SERVE = _command("serve", "serve:serve", "Answer HTTP requests with a converted model.", _MODELS, 13)
 BENCH = _command("bench", "bench:bench", "Measure latency and throughput side by side.", _MODELS, 14)
 INSPECT = _command("inspect", "inspect_model:inspect_model", "Show the contents of a model file.", _MODELS, 15)

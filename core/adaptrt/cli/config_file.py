@@ -50,7 +50,7 @@ def _require_repeated(path: str, content: Mapping[str, Any], words: Sequence[str
     """Refuse code that only the file names: a file from elsewhere must not decide what runs here."""
     from adaptrt.errors import UsageError
 
-    for name, value in _code_in(content):
+    for name, value in code_in(content):
         if not any(word == value or word.endswith(f"={value}") for word in words):
             given = f"--set {name.removeprefix('set.')}={value}" if name.startswith("set.") else f"--{name} {value}"
             raise UsageError(
@@ -59,7 +59,7 @@ def _require_repeated(path: str, content: Mapping[str, Any], words: Sequence[str
             )
 
 
-def _code_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def code_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys and values that name code: libraries, plugins, Python, and folders of it."""
     for name in _LIBRARIES:
         found = content.get(name, [])

@@ -1,0 +1,121 @@
+"""``adaptrt sweep``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.output import echo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adaptrt.sweep.plan import Cell
+
+PLAN, RUN = "Plan", "Execution"
+
+EXAMPLES = (
+    ("adaptrt sweep sweep.toml -o sweep/ --jobs 2", "two conversions at a time; sweep/index.html shows all results"),
+    ("adaptrt sweep sweep.toml -o sweep/ --jobs 2", "the same command again: resume after an interruption"),
+    (
+        "adaptrt sweep sweep.toml -o sweep/ --gpus 0,1 --memory 8",
+        "one conversion on each GPU, with 8 GB available to each",
+    ),
+    ("adaptrt sweep sweep.toml --dry-run", "list the conversions"),
+)
+
+
+@click.command("sweep", cls=Command, examples=EXAMPLES)
+@click.argument("file", metavar="SWEEP.toml", shell_complete=complete_files)
+@option("-o", "--output", metavar="DIR", default="sweep", show_default=True, section=PLAN, help="Folder of the results: one folder for each conversion, and index.html.")  # fmt: skip
+@option("--dry-run", is_flag=True, section=PLAN, help="List the conversions, and run none.")
+@option("--code", metavar="VALUE", multiple=True, section=PLAN, help="A value of the file that names code, such as net.py:Net, repeated as your consent.")  # fmt: skip
+@option("--jobs", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, section=RUN, help="Conversions at a time.")  # fmt: skip
+@option("--memory", type=click.FloatRange(min=0), metavar="GB", default=0.0, section=RUN, help="Start another conversion only if this much memory is available.")  # fmt: skip
+@option("--gpus", metavar="LIST", default="", section=RUN, help="GPUs to use, one for each conversion at a time: 0,1.")
+@option("--retry-failed", is_flag=True, section=RUN, help="Also run the conversions again that failed.")
+@general_options
+@click.pass_context
+def sweep(
+    ctx: click.Context,
+    /,
+    file: str,
+    output: str,
+    dry_run: bool,
+    code: tuple[str, ...],
+    jobs: int,
+    memory: float,
+    gpus: str,
+    retry_failed: bool,
+    quiet: bool,
+    as_json: bool,
+    **_: Any,
+) -> None:
+    """Run every conversion that a file describes, each in a process with its log, and compare the results.
+
+    The file has [options] of adaptrt convert, [[models]] with a source each, and [axes]: lists of values for options, of which every
+    combination runs. The same command again runs only conversions without a result, and those that changed. The
+    exit code is 9 if any failed.
+    """
+    from adaptrt.cli.output import echo_json
+    from adaptrt.conversion_file import read_conversion
+    from adaptrt.errors import VerificationError
+    from adaptrt.rendering.sweeps import sweep_table, write_sweep
+    from adaptrt.sweep.plan import cells_of
+    from adaptrt.sweep.run import SweepRequest, run_sweep
+    from adaptrt.sweep.table import rows_of
+
+    cells = cells_of(read_conversion(Path(file)), file)
+    words = {cell.name: _repeated_code(cell, code, file) for cell in cells}
+    if dry_run:
+        if as_json:
+            echo_json([{"name": cell.name, "options": dict(cell.options)} for cell in cells])
+        else:
+            for cell in cells:
+                echo(cell.name)
+        return
+    request = SweepRequest(
+        cells=cells,
+        output=Path(output),
+        jobs=jobs,
+        memory=round(memory * 1e9),
+        gpus=tuple(word.strip() for word in gpus.split(",") if word.strip()),
+        retry_failed=retry_failed,
+        words=words,
+        progress=(lambda _: None) if quiet else lambda text: echo(text, err=True),
+    )
+    rows = rows_of(run_sweep(request))
+    write_sweep(rows, Path(output) / "index.html", Path(file).name)
+    if as_json:
+        echo_json([{**vars(row), "values": dict(row.values)} for row in rows])
+    elif not quiet:
+        from adaptrt.rendering.terminal import stdout_console
+
+        stdout_console().print(sweep_table(rows))
+        echo(f"Written: {Path(output) / 'index.html'}")
+    failed = [row for row in rows if row.status == "failed"]
+    if failed:
+        echo(f"{len(failed)} of {len(rows)} conversions failed: {failed[0].name}: {failed[0].text}", err=True)
+        ctx.exit(VerificationError.exit_code)
+
+
+def _repeated_code(cell: Cell, code: Sequence[str], file: str) -> list[str]:
+    """What the command line of a conversion has to name again; a ``UsageError`` if ``--code`` does not."""
+    from adaptrt.cli.config_file import code_in
+    from adaptrt.errors import UsageError
+
+    words = []
+    for name, value in code_in(cell.options):
+        if value not in code:
+            raise UsageError(
+                f"{file}: {name} names code, {value!r}, which is accepted only if the command line names it too.",
+                hint=f"If you trust it, add --code {value}",
+            )
+        if name.startswith("set."):
+            words.append(f"--set={name.removeprefix('set.')}={value}")
+        else:
+            words.append(value if name == "source" else f"--{name}={value}")
+    return words

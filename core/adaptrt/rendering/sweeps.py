@@ -1,0 +1,57 @@
+"""The results of a sweep as a table in the terminal and as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptrt.quantities import duration, file_size
+from adaptrt.rendering.html import render_template, write_whole
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from adaptrt.sweep.table import Row
+
+NONE = "-"
+
+
+def cells_of(row: Row) -> list[str]:
+    """The columns after the axes."""
+    return [
+        row.status,
+        NONE if row.nodes is None else str(row.nodes),
+        NONE if row.difference is None else f"{row.difference:.3g}",
+        NONE if row.metric is None else f"{row.metric:.4g}",
+        NONE if row.bytes is None else file_size(row.bytes),
+        duration(row.seconds),
+    ]
+
+
+COLUMNS = ("result", "nodes", "difference / limit", "lowest metric", "size", "time")
+
+
+def headings_of(rows: Sequence[Row]) -> list[str]:
+    return ["model", *(rows[0].values if rows else ()), *COLUMNS]
+
+
+def sweep_table(rows: Sequence[Row]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings_of(rows):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(row.model, *row.values.values(), *cells_of(row))
+    return table
+
+
+def render_sweep(rows: Sequence[Row], title: str) -> str:
+    lines = [(row, [row.model, *row.values.values(), *cells_of(row)]) for row in rows]
+    failed = sum(row.status == "failed" for row in rows)
+    return render_template("sweep.html.j2", headings=headings_of(rows), lines=lines, title=title, failed=failed)
+
+
+def write_sweep(rows: Sequence[Row], path: Path, title: str) -> None:
+    write_whole(path, render_sweep(rows, title))

@@ -1,0 +1,1 @@
+"""Many conversions: every combination of models and options, each in a process with its log."""

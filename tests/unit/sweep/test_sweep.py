@@ -1,0 +1,199 @@
+"""``adaptrt sweep``: every combination, several at a time, resumable; results side by side."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from patience import HANG, wait_until
+
+from adaptrt.errors import OutputError, UsageError
+from adaptrt.sweep.plan import cells_of
+from adaptrt.sweep.run import SweepRequest, run_sweep
+from adaptrt.sweep.table import rows_of
+
+CONTENT = {
+    "options": {"verify": "quick"},
+    "models": [
+        {"name": "one", "source": "a/one.pt", "adapter": "torch"},
+        {"source": "b/two.pt", "set": {"conf": "0.4"}},
+    ],
+    "axes": {"imgsz": [64, "64x96"], "precision": ["fp32", "fp16"]},
+}
+FAKE = """
+import json, os, sys, time
+from pathlib import Path
+words = sys.argv[1:]
+folder = Path(words[words.index("-o") + 1])
+config = Path(words[words.index("--config") + 1]).read_text()
+print("working", file=sys.stderr)
+(folder / "starts").open("a").write(f"{time.monotonic()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
+for _ in range(int(os.environ.get("STEPS", "1"))):
+    time.sleep(0.01)
+(folder / "ends").write_text(str(time.monotonic()))
+if "fp16" in config and "64x96" in config:
+    print(json.dumps({"error": {"message": "no memory"}}))
+    sys.exit(8)
+print(json.dumps({"verdict": {"word": "verified"}, "operators": {"export": {"Add": 9}, "final": {"Add": 3, "Mul": 2}},
+    "files": {"onnx": {"bytes": 1000}}, "links": [
+    {"number": 2, "checks": [{"value": 1.0, "limit": 4.0, "kind": "samples"}, {"value": 1.0, "limit": 2.0, "kind": "batch"}]},
+    {"number": 5, "checks": [{"value": 0.9, "limit": 0.8, "kind": "metric"}]}]}))
+"""  # fmt: skip
+
+
+def request(folder: Path, **changed: Any) -> SweepRequest:
+    fake = folder / "fake.py"
+    fake.write_text(FAKE)
+    given: dict[str, Any] = {
+        "cells": cells_of(CONTENT, "s.toml"),
+        "output": folder / "out",
+        "command": (sys.executable, "-S", str(fake)),
+    }
+    return SweepRequest(**{**given, **changed})
+
+
+def starts(folder: Path) -> dict[str, int]:
+    return {path.parent.name: len(path.read_text().splitlines()) for path in (folder / "out").glob("*/starts")}
+
+
+def test_every_combination() -> None:
+    cells = cells_of(CONTENT, "s.toml")
+    assert [cell.name for cell in cells] == [
+        "one-64-fp32", "one-64-fp16", "one-64x96-fp32", "one-64x96-fp16", "two-64-fp32", "two-64-fp16", "two-64x96-fp32", "two-64x96-fp16",
+    ]  # fmt: skip
+    assert cells[1].options == {
+        "verify": "quick",
+        "source": "a/one.pt",
+        "adapter": "torch",
+        "imgsz": 64,
+        "precision": "fp16",
+    }
+    assert cells[7].values == {"imgsz": "64x96", "precision": "fp16"}
+    assert cells_of({"models": [{"source": "resnet18", "name": "../x y"}]}, "s.toml")[0].name == "_x_y"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"model": []}, "unknown key 'model'"),
+        ({"models": []}, "lists no models"),
+        ({"models": [{"name": "x"}]}, "has no source"),
+        ({"models": [{"source": "x"}], "axes": {"imgsz": 64}}, r"\[axes\] imgsz must be a list"),
+        ({"models": [{"source": "x", "imgsz": 64}], "axes": {"imgsz": [64]}}, "both an option and an axis"),
+        ({"models": [{"source": "x"}], "options": {"output": "y"}}, "'output' is set by the sweep"),
+        ({"models": [{"source": "a/x.pt"}, {"source": "b/x.pt"}]}, "two conversions are named 'x'"),
+        ({"models": [{"source": "x"}], "axes": {"a": [0] * 200, "b": [0] * 200}}, "40,000 conversions"),
+    ],
+)
+def test_invalid_files_are_named(content: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        cells_of(content, "s.toml")
+
+
+def test_results_side_by_side_and_resumed(tmp_path: Path) -> None:
+    lines: list[str] = []
+    rows = rows_of(run_sweep(request(tmp_path, jobs=3, gpus=("0", "1"), progress=lines.append)))
+    assert [row.status for row in rows] == (["verified"] * 3 + ["failed"]) * 2
+    good, bad = rows[0], rows[3]
+    assert (good.nodes, good.difference, good.metric, good.bytes) == (5, 0.5, 0.9, 1000)
+    assert (bad.text, bad.nodes) == ("no memory", None)
+    assert lines[-1].startswith("8/8 ")
+    assert (tmp_path / "out" / "one-64-fp32" / "log.txt").read_text() == "working\n"
+    runs = [(path.parent, *path.read_text().split()) for path in (tmp_path / "out").glob("*/starts")]
+    assert {gpu for _, _, gpu in runs} == {"0", "1"}
+    for index in ("0", "1"):  # one conversion at a time on each
+        spans = sorted(
+            (float(start), float((folder / "ends").read_text())) for folder, start, gpu in runs if gpu == index
+        )
+        assert all(end <= following for (_, end), (following, _) in itertools.pairwise(spans))
+
+    assert rows_of(run_sweep(request(tmp_path))) == rows
+    assert set(starts(tmp_path).values()) == {1}, "nothing ran again"
+    run_sweep(request(tmp_path, retry_failed=True, jobs=2))
+    assert {name for name, count in starts(tmp_path).items() if count == 2} == {"one-64x96-fp16", "two-64x96-fp16"}
+    changed = {**CONTENT, "options": {"verify": "full"}}
+    run_sweep(request(tmp_path, cells=cells_of(changed, "s.toml")[:1]))
+    assert starts(tmp_path)["one-64-fp32"] == 2, "other options, another conversion"
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_killed_sweep_is_continued(tmp_path: Path) -> None:
+    """Conversions with a result are kept; those that ran are run again; Ctrl-C ends them."""
+    program = (
+        "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path; import test_sweep as t\n"
+        "from adaptrt.sweep.run import run_sweep\n"
+        "run_sweep(t.request(Path(sys.argv[1]), jobs=2))\n"
+    )
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "support")]
+    command = [sys.executable, "-c", program, str(tmp_path), *folders]
+    for number in (signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen(command, env={"STEPS": "20"}, stderr=subprocess.DEVNULL)
+        enough = len(list((tmp_path / "out").glob("*/result.json"))) + 2
+        wait_until(lambda enough=enough: len(list((tmp_path / "out").glob("*/result.json"))) >= enough, "results")
+        process.send_signal(number)
+        process.wait(HANG)
+    done = {path.parent.name for path in (tmp_path / "out").glob("*/result.json")}
+    assert 4 <= len(done) < 8
+    before = starts(tmp_path)
+    time.sleep(0.3)  # conversions of the killed sweep end by themselves
+    rows = rows_of(run_sweep(request(tmp_path)))
+    assert len(rows) == 8
+    assert all(starts(tmp_path)[name] == before[name] for name in done)
+
+
+def test_one_sweep_at_a_time(tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "out").mkdir()
+    with FileLock(tmp_path / "out" / ".sweep.lock"), pytest.raises(OutputError, match="Another process"):
+        run_sweep(request(tmp_path))
+
+
+def test_the_page_links_every_log(tmp_path: Path) -> None:
+    from adaptrt.rendering.sweeps import render_sweep
+
+    rows = rows_of(run_sweep(request(tmp_path, jobs=4)))
+    page = render_sweep(rows, "s.toml <x>")
+    assert "s.toml &lt;x&gt;" in page
+    assert all(f'href="{row.name}/log.txt"' in page for row in rows)
+    assert "2 failed" in page
+    assert "no memory" in page
+
+
+NET = "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x.mean((2, 3)) * 2\n"
+
+
+@pytest.mark.full
+def test_real_conversions(tmp_path: Path) -> None:
+    pytest.importorskip("adaptrt_torch", reason="the adapter of the test")
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "sweep.toml").write_text(
+        '[options]\nadapter = "torch"\nto = "onnx"\nverify = "quick"\n'
+        '[[models]]\nname = "net"\nsource = "net.py:Net"\n'
+        '[axes]\nshape = [{x = "1x3x8x8"}, {x = "1x3x8"}]\n'
+    )
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "adaptrt", "sweep", "sweep.toml", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    refused = run("--dry-run")
+    assert refused.returncode == 2
+    assert "--code net.py:Net" in refused.stderr
+    done = run("--code", "net.py:Net", "--jobs", "2", "--json")
+    assert done.returncode == 9, done.stderr
+    good, bad = json.loads(done.stdout)
+    assert good["status"] in ("verified", "partly verified"), good
+    assert good["nodes"] >= 1
+    assert good["difference"] <= 1
+    assert (bad["status"], bad["nodes"]) == ("failed", None)
+    assert bad["text"]
+    assert (tmp_path / "sweep" / "index.html").exists()

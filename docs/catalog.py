@@ -121,11 +121,22 @@ jobs:
       - run: pip install $CONSTRAINTS -e '.[export]' -e adapters/${{ matrix.folder }} $TOOLS
       - run: adaptrt adapters --check
       - run: pytest tests/adapters/${{ matrix.folder }}
+
+  ray:
+    name: adaptrt-ray, with Ray
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with: {python-version: "3.11"}
+      - run: $LIBRARIES
+      - run: pip install -e '.[onnx]' -e 'extensions/ray[ray]' onnx $TOOLS
+      - run: pytest tests/extensions/ray
 """
 
 
 def workflow() -> str:
-    """One job per distribution with only its own requirements, one for core, and one for everything."""
+    """One job per adapter with only its own requirements, one for core, one for Ray, and one for everything."""
     jobs = [
         f"          - {{distribution: {distribution}, folder: {folder_of(distribution)}}}  # {', '.join(adapters)}"
         for distribution, adapters in by_distribution().items()

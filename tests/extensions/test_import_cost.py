@@ -13,6 +13,7 @@ import pytest
     [
         ("adaptrt_mlflow", {"mlflow", "sqlalchemy", "torch", "onnx", "numpy", "jinja2"}),
         ("adaptrt_modelopt", {"modelopt", "torch", "onnx", "numpy"}),
+        ("adaptrt_ray", {"ray", "pyarrow", "torch", "onnx", "numpy"}),
         ("adaptrt_triton", {"tritonclient", "google.protobuf", "torch", "onnx", "numpy"}),
         ("adaptrt_openvino.backend", {"openvino", "torch", "onnx", "numpy"}),
     ],

@@ -1,0 +1,145 @@
+"""A job of Ray Data: paths in, results out, as they are computed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt.errors import AdaptrtError, DependencyError, PluginError
+from adaptrt.specs.executors import ExecutorOptions, ImageResult
+
+if TYPE_CHECKING:
+    from adaptrt_ray import RayOptions
+
+CONNECT = 10.0  # seconds
+MOST_BLOCKS = 2000  # more cost Ray more time than they save
+
+
+def run_job(model: Path, sources: Sequence[Path], options: ExecutorOptions, own: RayOptions) -> Iterator[ImageResult]:
+    """A result for each image, in the order in which actors answer.
+
+    ``model`` and the images must be at the same paths on every machine of the cluster.
+    """
+    ray = _ray()
+    with _connected(ray, own.address):
+        count = own.gpus or own.actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        count = min(count, len(sources))
+        blocks = min(max(count, -(-len(sources) // own.images)), MOST_BLOCKS, len(sources))
+        paths = ray.data.from_items([{"path": str(path)} for path in sources], override_num_blocks=blocks)
+        found = paths.map_batches(
+            Actor,
+            fn_constructor_args=(str(model.absolute()), replace(options, own=None, warn=_no_warning)),
+            compute=ray.data.ActorPoolStrategy(size=count),
+            batch_size=own.images,
+            **({"num_gpus": 1} if own.gpus else {"num_cpus": 1}),
+        )
+        warned = set[str]()
+        for batch in _batches(found):
+            for data in batch["result"]:
+                result, warnings = pickle.loads(data)  # made by an actor of this job
+                for text in warnings:
+                    if text not in warned:
+                        warned.add(text)
+                        options.warn(text)
+                if isinstance(result, AdaptrtError):
+                    raise result
+                yield result
+
+
+class Actor:
+    """Opens the model at its first batch; runs one image at a time with core's own executor."""
+
+    def __init__(self, model: str, options: ExecutorOptions) -> None:
+        self._model, self._warnings = Path(model), list[str]()
+        self._options = replace(options, threads=options.threads or 1, warn=self._warnings.append)
+        self._opened: Any = None
+
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[bytes]]:
+        return {"result": [pickle.dumps(one) for one in self._results([Path(str(path)) for path in batch["path"]])]}
+
+    def _results(self, paths: Sequence[Path]) -> Iterator[tuple[ImageResult | AdaptrtError, list[str]]]:
+        """Each result with the warnings that it came with; an error that ends the job is a result too."""
+        from adaptrt.pipeline.executors import LOCAL
+
+        try:
+            if self._opened is None:
+                self._opened = LOCAL.open(self._model, self._options).__enter__()
+            for result in LOCAL.results(self._opened, paths, self._options):
+                yield replace(result, pixels=None), self._take_warnings()
+        except AdaptrtError as error:
+            yield error, self._take_warnings()
+
+    def _take_warnings(self) -> list[str]:
+        taken = list(self._warnings)
+        self._warnings.clear()
+        return taken
+
+
+def _no_warning(text: str) -> None: ...
+
+
+def _batches(found: Any) -> Iterator[Mapping[str, Any]]:
+    from ray.exceptions import RayError
+
+    try:
+        yield from found.iter_batches(batch_size=None, batch_format="numpy")
+    except RayError as error:
+        raise PluginError(
+            f"The Ray job failed: {str(error).strip().splitlines()[-1]}",
+            hint="Finished parts are kept. Find the cause with --executor local.",
+        ) from error
+
+
+@contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
+    """Connected to a cluster, or to Ray on this machine; disconnected at the end, unless the program was connected before."""
+    if ray.is_initialized():
+        yield
+        return
+    _require_reachable(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its authors
+    local = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(address=address or None, log_to_driver=False, logging_level="warning", **local)
+    except Exception as error:  # Ray raises this class itself when it cannot start
+        raise PluginError(
+            f"Ray at {address or 'this machine'} cannot be used: {error}.",
+            hint="ray status shows whether a cluster runs.",
+        ) from error
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Reject the address of a cluster that does not answer; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "://" in address:
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT).close()
+    except OSError as error:
+        raise PluginError(
+            f"Ray at {address} cannot be used: {error.strerror or error}.",
+            hint="ray status shows whether a cluster runs.",
+        ) from error
+
+
+def _ray() -> Any:
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise DependencyError(
+            f"The executor 'ray' requires Ray, which cannot be imported: {error}.",
+            hint="pip install 'adaptrt-ray[ray]'",
+        ) from error
+    return ray

@@ -22,13 +22,16 @@ SMALLEST_SCALE = 2.0**-20
 def insert_qdq(model: ir.Model, placement: Placement, thresholds: Mapping[str, float]) -> None:
     """A pair of QuantizeLinear and DequantizeLinear for each activation and for each weight, shared by its readers.
 
-    Weights stay float32 initializers before their pair, which every version of TensorRT folds; biases have none.
+    Weights stay float32 initializers before their pair, which every version of TensorRT folds; biases have none. An
+    addition of a residual reads what the convolution reads, so that no second copy of it is needed in float.
     """
     pairs: dict[tuple[str, int | None], ir.Value] = {}
     for layer in placement.layers:
         for position, activation in layer.activations:
             scale = np.array(max(thresholds[str(activation.name)] / LEVELS, SMALLEST_SCALE), np.float32)
             _feed(model, layer, position, pairs, scale, None)
+            if layer.node.op_type == "Conv" and activation.producer() is not None:
+                _feed_additions(activation, pairs[str(activation.name), None])
         weight, axis = layer.weight, layer.axis
         if weight is not None and axis is not None:
             assert weight.const_value is not None
@@ -57,6 +60,12 @@ def _feed(
     if key not in pairs:
         pairs[key] = _pair(model, value, scale, axis, layer.node)
     layer.node.replace_input_with(position, pairs[key])
+
+
+def _feed_additions(value: ir.Value, dequantized: ir.Value) -> None:
+    for reader, position in list(value.uses()):
+        if reader.op_type == "Add" and all(one is not None and not one.is_initializer() for one in reader.inputs):
+            reader.replace_input_with(position, dequantized)
 
 
 def _pair(model: ir.Model, value: ir.Value, scale: NDArray[np.float32], axis: int | None, reader: ir.Node) -> ir.Value:

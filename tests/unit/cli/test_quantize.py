@@ -265,6 +265,7 @@ def test_a_built_file_agrees_with_the_graph_and_in_batches(adaptrt: Any, net: Pa
     assert {check["kind"] for check in checks if check["limit"] is None} == {"samples", "batch"}
 
 
+@pytest.mark.full
 def test_a_graph_that_is_quantized_already_is_not_judged_by_distances(
     adaptrt: Any, net: Path, calib: Path, copying: Any
 ) -> None:
@@ -282,7 +283,7 @@ def test_a_graph_that_is_quantized_already_is_not_judged_by_distances(
     assert [check["name"] for check in link(seen, 4)["checks"] if check["limit"] is not None] == ["same top-1"]
 
 
-@pytest.mark.parametrize("command", ["quantize", "build"])
+@pytest.mark.parametrize("command", ["quantize", pytest.param("build", marks=pytest.mark.full)])
 def test_a_decoder_is_enough_for_a_file_without_a_spec(
     adaptrt: Any, net: Path, calib: Path, tmp_path: Path, command: str
 ) -> None:

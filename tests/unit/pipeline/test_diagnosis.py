@@ -46,6 +46,7 @@ def called(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, s
     return code, printed.out + printed.err
 
 
+@pytest.mark.full
 def test_the_printed_command_finds_where_link_3_goes_wrong(spoiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = called(list(BUILD), capsys)
     assert code == 9
@@ -74,6 +75,7 @@ def test_diagnose_compares_at_once_and_writes_nothing_else(spoiled: Path, capsys
     assert comparison["pairs"][0]["rows"]
 
 
+@pytest.mark.full
 def test_in_python_the_argument_is_named(spoiled: Path) -> None:
     with pytest.raises(VerificationError, match="Link 3") as caught:
         adaptrt.build("net.onnx", precision="fp16", target="10", to="onnx", html=False)

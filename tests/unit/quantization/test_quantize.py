@@ -73,7 +73,7 @@ def test_inputs_of_layers_are_quantized_and_nothing_else(source: Path) -> None:
         readers["stem"] == readers["body"] == readers["mixer"] == ["DequantizeLinear"] * 2
     )  # not the bias of the first
     assert "DequantizeLinear" not in readers["head"] + readers["pool"]
-    assert readers["add"] == ["DequantizeLinear", "Conv"]  # the residual as the convolution reads it, what it adds in float
+    assert readers["add"] == ["DequantizeLinear", "Conv"]  # the residual as "body" reads it, what it adds in float
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 6
     assert found.notes == ["int8: 3 layers in int8, float: 1 output layers; minmax over arrays"]
     assert found.warnings == []

@@ -43,6 +43,16 @@ DECODED = {
     "paa_r50_fpn_1x_coco": {**SMALL, "model.bbox_head.score_voting": "False"},
 }
 """Their boxes and scores are decoded in the graph; the raw outputs of ``CONFIGS`` in numpy."""
+NARROW = {
+    "model.backbone.base_channels": "8",
+    "model.neck.in_channels": "[8,16,32,64]",
+    "model.neck.out_channels": "16",
+    "model.bbox_head.in_channels": "16",
+    "model.bbox_head.feat_channels": "16",
+    "model.bbox_head.stacked_convs": "1",
+    "model.bbox_head.num_classes": "3",
+}
+"""RetinaNet, small enough to be converted whole."""
 EVERYDAY = {"retinanet_r18_fpn_1x_coco", "rtmdet_tiny_8xb32-300e_coco"}
 """With anchors and without; the others in the full suite."""
 
@@ -193,15 +203,8 @@ def test_a_network_for_other_channels_is_converted(channels: int, mean: str, tmp
     """A narrow one, whole: mmdet itself gets the pixels of an ``.npy`` file in link 0."""
     import adaptrt
 
-    narrow = {
+    own = {
         "model.backbone.in_channels": str(channels),
-        "model.backbone.base_channels": "8",
-        "model.neck.in_channels": "[8,16,32,64]",
-        "model.neck.out_channels": "16",
-        "model.bbox_head.in_channels": "16",
-        "model.bbox_head.feat_channels": "16",
-        "model.bbox_head.stacked_convs": "1",
-        "model.bbox_head.num_classes": "3",
         "model.data_preprocessor.mean": mean,
         "model.data_preprocessor.std": mean,
         "model.data_preprocessor.bgr_to_rgb": "False",
@@ -218,13 +221,35 @@ def test_a_network_for_other_channels_is_converted(channels: int, mean: str, tmp
         verify="quick",
         html=False,
         output=tmp_path,
-        options={"cfg": narrow, "conf": 0.0, "max_det": 5},
+        options={"cfg": {**NARROW, **own}, "conf": 0.0, "max_det": 5},
     )
     assert [report.link(number).status for number in (0, 2, 5)] == ["passed"] * 3
     assert report.spec is not None
     assert report.spec.image_channels == channels
     (found,) = adaptrt.load(report.onnx)(tmp_path / "image.npy")
     assert len(found) == 5
+
+
+@pytest.mark.full
+def test_dynamic_sizes_are_no_hazard_of_the_adapters_own_code(tmp_path: Path) -> None:
+    """Its decoding was said to trace a size."""
+    import adaptrt
+
+    report = adaptrt.convert(
+        "retinanet_r18_fpn_1x_coco",
+        adapter="mmdet",
+        imgsz=64,
+        batch=(1, 2, 3),
+        dynamic="batch,hw",
+        exporter="torchscript",
+        verify="none",
+        html=False,
+        output=tmp_path,
+        options={"cfg": NARROW},
+    )
+    assert report.spec is not None
+    assert all(axis.dynamic for axis in report.spec.inputs[0].dims[-2:])
+    assert [found for found in report.findings if found.rule.startswith("traced-")] == []
 
 
 def test_ssd_keeps_its_size(tmp_path: Path) -> None:

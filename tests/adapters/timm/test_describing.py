@@ -69,6 +69,19 @@ def test_the_prediction_of_timm_is_that_of_its_transform_and_model(
     np.testing.assert_allclose(found.scores, scores.topk(5).values.numpy(), rtol=1e-5)
 
 
+@pytest.mark.full
+def test_timm_gets_the_pixels_of_a_file_that_pillow_does_not_read(
+    micro_file: Path, conversion: Make, image: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "image.npy", np.asarray(Image.open(image).convert("RGB")))
+    ctx = conversion(micro_file)
+    model = swin.load_model(ctx)
+    swin.model_spec(ctx, model)
+    found, expected = (swin.framework_predictions(ctx, path) for path in (tmp_path / "image.npy", image))
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+
+
 def test_what_the_user_says_about_cutting(micro_file: Path, conversion: Make) -> None:
     ctx = conversion(micro_file, {"crop_pct": 0.8})
     spec = swin.model_spec(ctx, swin.load_model(ctx))

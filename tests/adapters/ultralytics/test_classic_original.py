@@ -63,6 +63,20 @@ def test_link_0_compares_with_the_repository(classic: Any, repo: Path, image: Pa
     assert str(repo) not in sys.path
 
 
+@pytest.mark.full
+def test_the_repository_gets_the_pixels_of_an_npy_file(classic: Any, repo: Path, image: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    from adaptrt.vision.images import read_image
+
+    np.save(tmp_path / "image.npy", read_image(image))
+    report = convert(
+        classic.save(classic.as_trained(classic.network())), tmp_path / "image.npy", options={"repo": str(repo)}
+    )
+    assert report.link(0).status == "passed", report.link(0).reason
+    assert report.link(0).checks
+
+
 def test_another_forward_in_the_repository_is_found(classic: Any, repo: Path, image: Path) -> None:
     """The checkpoint says nothing of it: only the original code can."""
     common = repo / "models" / "common.py"

@@ -19,7 +19,7 @@ export YOLO_AUTOINSTALL := False
 export YOLO_OFFLINE := True
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-oldest test-newest check style types layers pages format docs dist test-wheels licenses gpu constraints clean
+.PHONY: help setup demo test test-full test-oldest test-newest check style types layers pages format docs site dist test-wheels licenses gpu constraints clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -67,6 +67,11 @@ format: $(READY)  ## fix and format the code with ruff
 
 docs: $(READY)  ## regenerate docs/reference and the generated tables
 	$(BIN)/python docs/generate.py
+
+site: $(READY)  ## build the documentation site in build/site; broken links are errors
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --group site
+	$(BIN)/python docs/site_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file build/mkdocs.yml
 
 dist: $(READY)  ## build the wheels and sources of every distribution, in dist/
 	tools/build-distributions $(BIN) dist

@@ -93,6 +93,18 @@ jobs:
       - run: $LIBRARIES
       - run: .ci/run
 
+  site:
+    name: documentation site, with its links
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with: {python-version: "3.11"}
+      - run: $LIBRARIES
+      - run: make site
+      - uses: actions/upload-artifact@v4
+        with: {name: site, path: build/site}
+
   core:
     name: core, without any framework
     runs-on: ubuntu-latest

@@ -35,6 +35,7 @@ import catalog  # noqa: E402
 import known_issues  # noqa: E402
 import measurements  # noqa: E402
 import mmdet_families  # noqa: E402
+import other_tools  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
 from benchmarks.swin import tables as swin_tables  # noqa: E402
 
@@ -346,6 +347,7 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "decoders.md": decoders_page,
     REFERENCE + "tasks.md": tasks_page,
     REFERENCE + "errors.md": errors_page,
+    REFERENCE + "other-tools.md": other_tools.other_tools_page,
     REFERENCE + "hooks.md": hooks_page,
     REFERENCE + "known-issues.md": lambda: head("Known issues", known_issues.SOURCE) + known_issues.table(),
     REFERENCE + "measurements.md": measurements.measurements_page,

@@ -35,3 +35,7 @@ CACHE = _command("cache", "cache:cache", "List or remove cached results.", _SETU
 DOCTOR = _command("doctor", "doctor:doctor", "Check versions and report what is missing.", _SETUP, 23)
 COMPLETION = _command("completion", "completion:completion", "Complete commands and options in your shell.", _SETUP, 24)
 NEW_ADAPTER = _command("new-adapter", "new_adapter:new_adapter", "Create a new adapter from a template.", _AUTHORS, 30)
+NEW_EXTENSION = _command(
+    "new-extension", "new_extension:new_extension", "Create a new extension from a template.", _AUTHORS, 31
+)
+NEW_BACKEND = _command("new-backend", "new_backend:new_backend", "Create a new backend from a template.", _AUTHORS, 32)

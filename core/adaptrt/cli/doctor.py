@@ -6,15 +6,24 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import Command, complete_files, general_options
+from adaptrt.cli.framework import Command, complete_files, general_options, option
 from adaptrt.cli.output import echo
 
+EXAMPLES = (
+    ("adaptrt doctor", "what is ready, and what to install for the rest"),
+    ("adaptrt doctor best.onnx", "TensorRT's known issues with the operators of this file"),
+    ("adaptrt doctor --report report.md", "what a bug report needs, without secrets and paths"),
+)
 
-@click.command("doctor", cls=Command)
+
+@click.command("doctor", cls=Command, examples=EXAMPLES)
+@option("--report", metavar="FILE", help="Also write what a bug report needs to FILE, in Markdown.")
 @general_options
 @click.argument("model", metavar="[FILE.onnx]", required=False, shell_complete=complete_files)
 @click.pass_context
-def doctor(ctx: click.Context, /, model: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
+def doctor(
+    ctx: click.Context, /, model: str | None, report: str | None, verbose: int, quiet: bool, as_json: bool
+) -> None:
     """Check this installation: versions, what is missing for each purpose, and the command that installs it.
 
     With an ONNX file, also name TensorRT's known issues with its operators: those of the installed version, or of every
@@ -26,12 +35,18 @@ def doctor(ctx: click.Context, /, model: str | None, verbose: int, quiet: bool, 
     health = examine()
     if model is not None:
         health["known issues"] = _issues_of(model)
+    if report is not None:
+        from adaptrt.cli.bug_report import write_bug_report
+
+        write_bug_report(report, health)
     if as_json:
         from adaptrt.cli.output import echo_json
 
         echo_json(health)
     elif not quiet:
         _show(health, verbose=bool(verbose))
+    if report is not None and not quiet and not as_json:
+        echo(f"\nWrote {report}: read it before you attach it to an issue.")
     if health["broken"]:
         if quiet and not as_json:
             echo("\n".join(health["broken"]), err=True)

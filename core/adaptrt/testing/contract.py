@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,11 +15,10 @@ from adaptrt.report import Report
 from adaptrt.request import Exporter, Request, ShapeRequest
 from adaptrt.specs import ModelSpec, parse_batch, parse_imgsz, parse_shapes
 from adaptrt.specs.precisions import FP32
+from adaptrt.testing.imports import heavy_imports
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.adapter_session import AdapterSession
-
-_HEAVY = ("cv2", "onnx", "onnxruntime", "onnxscript", "tensorrt", "torch", "torchvision")
 
 
 class AdapterContract:
@@ -107,13 +103,7 @@ class AdapterContract:
         from adaptrt.plugins.session import find_adapter
 
         module = find_adapter(self.adapter).module.partition(":")[0]
-        program = f"import sys; import {module}; print('LOADED', *sorted(set({_HEAVY!r}) & set(sys.modules)))"
-        paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # distributions of this test too
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **paths}
-        )
-        assert done.returncode == 0, f"import {module} failed:\n{done.stderr}"
-        loaded = done.stdout.partition("LOADED")[2].split()
+        loaded = heavy_imports(module)
         assert not loaded, f"import {module} imports {', '.join(loaded)}. Import frameworks inside the hooks."
 
     def test_the_model_loads(self, opened: AdapterSession) -> None:

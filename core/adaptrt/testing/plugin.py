@@ -15,12 +15,26 @@ import pytest
 FakeDistribution = Callable[..., Path]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("adaptrt")
+    group.addoption("--contract-badge", metavar="FILE", help="write an SVG badge with the result of the contract tests")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: requires an NVIDIA GPU and TensorRT; otherwise skipped with the reason")
+    path = config.getoption("--contract-badge", default=None)
+    if path and not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to the one that started it
+        from adaptrt.testing.badge import ContractBadge
+
+        config.pluginmanager.register(ContractBadge(Path(path)), "adaptrt-contract-badge")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests marked ``gpu`` on machines that cannot run them, with the reason."""
+    """Skip tests marked ``gpu`` on machines that cannot run them, with the reason; mark those of a contract."""
+    for item in items:
+        kind = getattr(item, "cls", None)
+        if kind is not None and any(base.__module__.startswith("adaptrt.testing.") for base in kind.__mro__):
+            item.user_properties.append(("adaptrt_contract", item.nodeid))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     reason = why_no_gpu() if marked else None
     for item in marked:

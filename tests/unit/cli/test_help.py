@@ -62,8 +62,11 @@ def test_every_command_says_what_it_does(adaptrt: Any, name: str) -> None:
 def test_examples_are_commands_that_parse(name: str) -> None:
     command = command_of(name)
     assert isinstance(command, Command)
+    assert command.examples, "every help shows an example"
     for line, meaning in command.examples:
         words = shlex.split(re.split(r"[|>]", line)[0])
+        if words[0] == "curl":  # a client of adaptrt serve
+            continue
         count = len(name.split()) + 1
         assert words[:count] == ["adaptrt", *name.split()]
         command.make_context(name, words[count:])

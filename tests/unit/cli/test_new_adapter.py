@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+
+import adaptrt as package
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,19 +62,54 @@ def test_nothing_is_overwritten(adaptrt: Callable[..., Any], tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.full
-def test_its_own_tests_pass(adaptrt: Callable[..., Any], tmp_path: Path) -> None:
+KINDS = [
+    pytest.param("adapter", ("--task", "classify"), id="classify", marks=pytest.mark.full),
+    pytest.param("adapter", ("--task", "detect"), id="detect", marks=pytest.mark.full),
+    pytest.param("adapter", ("--task", "segment"), id="segment", marks=pytest.mark.full),
+    pytest.param("extension", (), id="extension", marks=pytest.mark.full),
+    pytest.param("backend", (), id="backend", marks=pytest.mark.full),
+]
+TARGETS = {"adapter": "adaptrt_mynet", "extension": "adaptrt_mynet", "backend": "adaptrt_mynet.backend:BACKEND"}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_each_kind_is_declared(adaptrt: Callable[..., Any], tmp_path: Path, kind: str) -> None:
+    done = adaptrt(f"new-{kind}", "mynet", "--json")
+    assert done.code == 0, done.err
+    project = tomllib.loads((tmp_path / "adaptrt-mynet" / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"] == {f"adaptrt.{kind}s": {"mynet": TARGETS[kind]}}
+    assert Requirement(project["dependencies"][0]).specifier.contains(package.__version__)
+    for path in (tmp_path / "adaptrt-mynet").rglob("*.py"):
+        compile(path.read_text(), path.name, "exec")
+    assert adaptrt(f"new-{kind}", "../mynet").code == 2
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
+def test_its_own_tests_pass(adaptrt: Callable[..., Any], tmp_path: Path, kind: str, options: tuple[str, ...]) -> None:
     pytest.importorskip("torch", reason="a conversion needs torch")
     pytest.importorskip("onnxruntime", reason="a conversion is proved with ONNX Runtime")
-    assert adaptrt("new-adapter", "mynet", "-o", "here", "-q").out == ""
+    assert adaptrt(f"new-{kind}", "mynet", *options, "-o", "here", "-q").out == ""
     folder = tmp_path / "here"
     info = folder / "adaptrt_mynet-0.1.0.dist-info"  # what pip install -e leaves for discovery to find
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: adaptrt-mynet\nVersion: 0.1.0\n")
-    (info / "entry_points.txt").write_text("[adaptrt.adapters]\nmynet = adaptrt_mynet\n")
+    (info / "entry_points.txt").write_text(f"[adaptrt.{kind}s]\nmynet = {TARGETS[kind]}\n")
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--contract-badge",
+        "contract.svg",
+        "tests",
+    ]
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     assert "failed" not in done.stdout
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert f"{passed[1]} of {passed[1]} passed" in (folder / "contract.svg").read_text()

@@ -1,0 +1,33 @@
+"""The reference page of other tools' commands and options, and their equivalents."""
+
+from __future__ import annotations
+
+from adaptrt.cli import habits
+
+
+def other_tools_page() -> str:
+    """What the command line answers to the commands and options of other tools."""
+    lines = [
+        "<!-- Written by `make docs` out of core/adaptrt/cli/habits.py: change it there. -->\n",
+        "# Options of other tools\n",
+        "`adaptrt` answers these with its own command or option. See [Coming from another tool](../how-to/coming-from.md).",
+        "",
+        "| command | of | in adaptrt |",
+        "|---|---|---|",
+        *(f"| `{name}` | {tool} | `adaptrt {here}` |" for name, (tool, here) in habits._COMMANDS.items()),
+        "",
+        "| option | of | in adaptrt |",
+        "|---|---|---|",
+        *(f"| `{flag}` | {tool} | {quoted(here)} |" for flag, (tool, here) in habits._FLAGS.items()),
+        "",
+        "| argument of `yolo` | in adaptrt |",
+        "|---|---|",
+        *(f"| `{word}=` | {quoted(here)} |" for word, here in habits._WORDS.items()),
+        *(f"| `{word}=True` | {quoted(on)} |" for word, (on, _) in habits._SWITCHES.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def quoted(here: str) -> str:
+    """An option as code; a sentence stays one."""
+    return f"`{here}`" if here.startswith(("--", "adaptrt ", "-o")) and "," not in here else here

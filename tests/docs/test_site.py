@@ -1,0 +1,51 @@
+"""The documentation site: which pages it has, and where links that leave it lead. ``make site`` builds it and checks all links."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
+assert spec is not None
+assert spec.loader is not None
+site = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(site)
+
+PAGES = {path for path in site.tracked() if site.is_page(path)}
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("[a](how-to/use-in-ci.md#x)", "[a](how-to/use-in-ci.md#x)"),
+        ("[a](../core/adaptrt/report.py)", f"[a]({site.REPOSITORY}/blob/main/core/adaptrt/report.py)"),
+        ("[a](../tests/hooks)", f"[a]({site.REPOSITORY}/tree/main/tests/hooks)"),
+        ("[a](https://example.org)", "[a](https://example.org)"),
+        ("[a](no-such.md)", "[a](no-such.md)"),  # the build names it
+        ("```text\n[a](../LICENSE)\n```", "```text\n[a](../LICENSE)\n```"),
+    ],
+)
+def test_links(link: str, expected: str) -> None:
+    assert site.on_site(link, Path("docs/README.md"), PAGES) == expected
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    listed = re.findall(r"'([^']+\.md)'", repr(site.navigation(sorted(PAGES))))
+    pages = {path.as_posix() for path in PAGES if path.suffix == ".md"}
+    assert sorted(listed) == sorted(pages - {"docs/README.md", "README.md", "CONTRIBUTING.md", "CHANGELOG.md"}) or (
+        set(listed) == pages and len(listed) == len(pages)
+    )
+
+
+def test_every_page_of_the_documentation_is_listed_on_its_start_page() -> None:
+    text = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    missing = [
+        page for page in PAGES
+        if page.suffix == ".md" and page.parts[0] == "docs" and page.parts[1] in ("tutorial", "how-to", "reference", "explanation")
+        and page.relative_to("docs").as_posix() not in text
+    ]  # fmt: skip
+    assert missing == []

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import AdaptrtError, DependencyError, PluginError
+from adaptrt.errors import AdaptrtError, DependencyError, ImageError, PluginError
 from adaptrt.specs.executors import ExecutorOptions, ImageResult
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ def run_job(model: Path, sources: Sequence[Path], options: ExecutorOptions, own:
         count = own.gpus or own.actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
         count = min(count, len(sources))
         blocks = min(max(count, -(-len(sources) // own.images)), MOST_BLOCKS, len(sources))
-        paths = ray.data.from_items([{"path": str(path)} for path in sources], override_num_blocks=blocks)
+        names = {str(path.absolute()): path for path in sources}  # actors have another current folder
+        paths = ray.data.from_items([{"path": name} for name in names], override_num_blocks=blocks)
         found = paths.map_batches(
             Actor,
-            fn_constructor_args=(str(model.absolute()), replace(options, own=None, warn=_no_warning)),
+            fn_constructor_args=(str(model.absolute()), _for_actors(options)),
             compute=ray.data.ActorPoolStrategy(size=count),
             batch_size=own.images,
             **({"num_gpus": 1} if own.gpus else {"num_cpus": 1}),
@@ -49,7 +50,27 @@ def run_job(model: Path, sources: Sequence[Path], options: ExecutorOptions, own:
                         options.warn(text)
                 if isinstance(result, AdaptrtError):
                     raise result
-                yield result
+                yield as_named(result, names[str(result.path)])
+
+
+def as_named(result: ImageResult, path: Path) -> ImageResult:
+    """The result under the path as it was given, also in the message of its error."""
+    error = result.error
+    if error is not None:
+        error = ImageError(error.message.replace(str(result.path), str(path)), hint=error.hint)
+    return replace(result, path=path, error=error)
+
+
+def _for_actors(options: ExecutorOptions) -> ExecutorOptions:
+    """What actors open the model with; its files by absolute paths."""
+    return replace(
+        options,
+        custom_ops=tuple(str(Path(library).absolute()) for library in options.custom_ops),
+        plugin_libs=tuple(str(Path(library).absolute()) for library in options.plugin_libs),
+        plugins_file=None if options.plugins_file is None else str(Path(options.plugins_file).absolute()),
+        own=None,
+        warn=_no_warning,
+    )
 
 
 class Actor:

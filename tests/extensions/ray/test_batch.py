@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from adaptrt.errors import ModelError, UsageError
-from adaptrt.specs.executors import EXECUTORS, ExecutorOptions
+from adaptrt.errors import ImageError, ModelError, UsageError
+from adaptrt.specs.executors import EXECUTORS, ExecutorOptions, ImageResult
 from adaptrt_ray import RayOptions
 
 pytestmark = pytest.mark.full
 
 
-def run(*words: object) -> tuple[int, str, str]:
+def run(*words: object, folder: Path | None = None) -> tuple[int, str, str]:
     command = [sys.executable, "-m", "adaptrt", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -29,16 +29,18 @@ def rows_in(folder: Path) -> list[dict[str, Any]]:
 
 def test_rows_equal_those_of_the_local_executor(model: Path, images: Path, tmp_path: Path) -> None:
     """The command starts Ray, ends it, and continues a job of another executor."""
-    words = ["batch", model, images, "--part-size", 8, "--set", "top_k=2", "--json"]
-    code, out, err = run(*words, "-o", tmp_path / "ray", "--executor", "ray", "--executor-set", "images=4")
+    words = ["batch", model, images.name, "--part-size", 8, "--set", "top_k=2", "--json"]
+    code, out, err = run(
+        *words, "-o", tmp_path / "ray", "--executor", "ray", "--executor-set", "images=4", folder=images.parent
+    )
     assert (code, json.loads(out)["processed"], json.loads(out)["failed"]) == (4, 24, 1), err
-    assert run(*words, "-o", tmp_path / "local", "--executor", "local")[0] == 4
+    assert run(*words, "-o", tmp_path / "local", "--executor", "local", folder=images.parent)[0] == 4
     assert rows_in(tmp_path / "ray") == rows_in(tmp_path / "local")
     names = [sorted(path.name for path in (tmp_path / name).glob("part-*")) for name in ("ray", "local")]
     assert names[0] == names[1]
 
     next((tmp_path / "ray").glob("part-000001*")).unlink()
-    code, out, err = run(*words, "-o", tmp_path / "ray", "--executor", "local")
+    code, out, err = run(*words, "-o", tmp_path / "ray", "--executor", "local", folder=images.parent)
     assert (code, json.loads(out)["processed"]) == (4, 8)
     assert rows_in(tmp_path / "ray") == rows_in(tmp_path / "local")
 
@@ -63,6 +65,18 @@ def test_closing_early_ends_the_job(cluster: Any, model: Path, images: Path) -> 
     next(iter(found))
     found.close()  # type: ignore[attr-defined]
     assert cluster.is_initialized()
+
+
+def test_results_have_the_paths_that_were_given() -> None:
+    """Actors see absolute paths."""
+    from adaptrt_ray.job import as_named
+
+    absolute = Path("images/a.jpg").absolute()
+    broken = ImageResult(path=absolute, error=ImageError(f"{absolute} is empty.", hint="Copy it."))
+    found = as_named(broken, Path("images/a.jpg"))
+    assert found.path == Path("images/a.jpg")
+    assert found.error is not None
+    assert (found.error.message, found.error.hint) == ("images/a.jpg is empty.", "Copy it.")
 
 
 def test_invalid_options_are_named() -> None:

@@ -43,7 +43,10 @@ IMAGES, SEED = 64, 1003
 
 @dataclass(frozen=True)
 class Case:
-    """A network with trained weights; ``task`` and ``end2end`` choose its head, ``words`` are further options."""
+    """A network; ``task`` and ``end2end`` choose its head, ``words`` are further options.
+
+    Weights are trained, except with ``config``: one of mmdet's wheel, with the perturbed weights of benchmarks/detr/family.py.
+    """
 
     name: str
     task: str
@@ -52,6 +55,7 @@ class Case:
     adapter: str = "yolo"
     fixture: str = ""  # a source of tests/fixtures, with its weights
     weights: str = ""
+    config: str = ""
     scored: bool = True  # evaluating needs the untouched outputs for eager, and one class for each box
     compared: bool = True  # timed beside eager torch
 
@@ -82,6 +86,16 @@ CASES = (
         weights="mask_rcnn_shapes.pth",
         compared=False,
     ),
+    Case("faster_rcnn", "detect", adapter="mmdet", compared=False),
+    Case("retinanet", "detect", adapter="mmdet", config="retinanet_r18_fpn_1x_coco", scored=False, compared=False),
+    Case(
+        "deformable_detr",
+        "detect",
+        adapter="detr",
+        config="deformable-detr_r50_16xb2-50e_coco",
+        scored=False,
+        compared=False,
+    ),
 )
 
 
@@ -95,9 +109,13 @@ def rows(work: Work, done: str) -> list[tuple[str, Case, str]]:
     ]
 
 
-def source_of(work: Work, case: Case) -> Path:
+def source_of(work: Work, case: Case) -> Path | str:
+    if case.config:
+        return case.config
     if case.fixture:
         return FIXTURES / case.fixture
+    if case.name == "faster_rcnn":
+        return _faster_rcnn(work)[0]
     use_fixtures()
     from shapes_models import write_checkpoint
 
@@ -105,10 +123,46 @@ def source_of(work: Work, case: Case) -> Path:
     return path if path.exists() else write_checkpoint(case.task, path, end2end=case.end2end)
 
 
+def weights_of(work: Work, case: Case) -> Path | None:
+    if case.config:
+        return _lively(work, case)[0]
+    if case.name == "faster_rcnn":
+        return _faster_rcnn(work)[1]
+    return FIXTURES / case.weights if case.weights else None
+
+
+def _faster_rcnn(work: Work) -> tuple[Path, Path]:
+    """The trained Mask R-CNN without its masks: config and weights."""
+    import torch
+
+    config, weights = (work.folder / "onnx" / f"faster_rcnn{suffix}" for suffix in (".py", ".pth"))
+    if not weights.exists():
+        given = torch.load(FIXTURES / "mask_rcnn_shapes.pth", map_location="cpu", weights_only=True)
+        kept = given.get("state_dict", given)
+        torch.save({"state_dict": {name: value for name, value in kept.items() if "mask_head" not in name}}, weights)
+        text = (FIXTURES / "mask_rcnn_shapes.py").read_text(encoding="utf-8")
+        removed = "".join(f'del model["roi_head"]["{part}"]\n' for part in ("mask_head", "mask_roi_extractor"))
+        config.write_text(f'{text}\nmodel["type"] = "FasterRCNN"\n{removed}', encoding="utf-8")
+    return config, weights
+
+
+def _lively(work: Work, case: Case) -> tuple[Path, Path, float]:
+    """Perturbed weights, an image in which they find something, and a confidence that no box is near."""
+    from benchmarks.detr.family import lively, threshold
+
+    folder = work.folder / "onnx" / case.name
+    kept = folder / "conf.json"
+    if not kept.exists():
+        folder.mkdir(exist_ok=True)
+        weights, image = lively(case.config, folder)
+        kept.write_text(json.dumps(threshold(case.adapter, case.config, weights, image)))
+    return folder / "weights.pth", folder / "image.png", float(json.loads(kept.read_text()))
+
+
 def _model(work: Work, case: Case, *flag: str) -> list[object]:
     """The options that name the model; ``flag`` stands before the source."""
-    weights = ["--weights", FIXTURES / case.weights] if case.weights else []
-    return [*flag, source_of(work, case), "--adapter", case.adapter, *weights]
+    weights = weights_of(work, case)
+    return [*flag, source_of(work, case), "--adapter", case.adapter, *(["--weights", weights] if weights else [])]
 
 
 def data_of(work: Work, task: str) -> Path:
@@ -128,10 +182,11 @@ def data_of(work: Work, task: str) -> Path:
 
 def convert(work: Work) -> None:
     """The engines, with the report of their conversion; several at a time."""
-    for case in CASES:
+    waiting = rows(work, "convert")
+    for _, case, _ in waiting:  # before the threads: written once
+        weights_of(work, case)
         source_of(work, case)
         data_of(work, case.task)
-    waiting = rows(work, "convert")
     with ThreadPoolExecutor(work.options.jobs) as threads:
         list(threads.map(lambda row: _convert(work, *row), waiting))
 
@@ -140,6 +195,11 @@ def _convert(work: Work, name: str, case: Case, precision: str) -> None:
     data = data_of(work, case.task)
     image = sorted(((data if data.is_dir() else data.parent) / "images").glob("*.png"))[0]
     words: list[object] = ["convert", *_model(work, case)]
+    if case.config:
+        from benchmarks.detr.family import SIZE
+
+        _, image, conf = _lively(work, case)
+        words += ["--imgsz", "x".join(map(str, SIZE)), "--set", f"conf={conf}"]
     words += ["-o", work.engine(name), "--to", "onnx,engine", "--precision", precision, "--batch", "1:8:32"]
     words += ["--exporter", "torchscript", "--opset", "17", "--target", "8", "--image", image]
     words += ["--opt-level", compared_level(work, precision), "--tactic-sources", work.options.tactics]

@@ -107,7 +107,9 @@ def converted(result: Any, spec: ModelSpec) -> Any:
         corners = np.asarray(found.xyxy, np.float32)
         return RotatedDetections(np.clip(corners, 0, [width, height] * 2), scores, labels, names, rotated)
     found = result.boxes.cpu().numpy()
-    boxes, scores = np.asarray(found.xyxy, np.float32), np.asarray(found.conf, np.float32)
+    height, width = result.orig_shape
+    corners = np.asarray(found.xyxy, np.float32)  # RT-DETR's predictor does not clip them to the image, the others do
+    boxes, scores = np.clip(corners, 0, [width, height] * 2).astype(np.float32), np.asarray(found.conf, np.float32)
     labels = np.asarray(found.cls, np.int64)
     if spec.task == "segment":
         masks = [] if result.masks is None else result.masks.data.cpu().numpy().astype(bool)

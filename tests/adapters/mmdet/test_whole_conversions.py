@@ -54,6 +54,37 @@ def test_nms_of_two_stages_is_the_networks_own(schema: str, tmp_path: Path) -> N
     assert mean_mask_iou(0.99).compute(theirs, ours) >= 0.99
 
 
+@pytest.mark.full
+def test_trained_faster_rcnn_at_dynamic_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixture without its masks: mmdet's own predict (link 0), alone and in a batch (link 2), as a static graph."""
+    from types import SimpleNamespace
+
+    import cv2
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
+    from benchmarks.detectors.gpu import CASES, source_of, weights_of
+    from benchmarks.gpu.work import Work
+
+    work: Any = Work(SimpleNamespace(work=tmp_path))  # type: ignore[arg-type]
+    (case,) = (case for case in CASES if case.name == "faster_rcnn")
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), draw_detection_image(HELD_OUT_SEED, 0, LOOK).image)
+    report = adaptrt.convert(
+        source_of(work, case),
+        adapter="mmdet",
+        weights=weights_of(work, case),
+        output=tmp_path / "out.onnx",
+        image=image,
+        batch="1:2:2",
+        verify="quick",
+        html=False,
+    )
+    assert [report.link(number).status for number in (0, 2, 5)] == ["passed"] * 3
+    assert report.link(2).reason == "detections matched as sets; batch 2"
+    assert not {"NonMaxSuppression", "NonZero", "Loop", "If"} & set(report.operators["final"])
+    assert len(report.images[0].predictions["framework"].data["scores"]) >= 5
+
+
 def test_another_nms_of_two_stages_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--nms onnx: the network itself ends in Cluster-NMS"):
         adaptrt.convert(CONFIG, adapter="mmdet", output=tmp_path / "o.onnx", nms="onnx", html=False)

@@ -22,6 +22,7 @@ from adaptrt.pipeline.request_values import (
 if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
     from adaptrt.pipeline.observer import Observer
+    from adaptrt.pipeline.tuning.request import TuneRequest
     from adaptrt.report import Report
     from adaptrt.request import (
         BuildRequest,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
         NmsRequest,
         Request,
         Require,
-        TuneRequest,
         Verify,
     )
     from adaptrt.specs import BuildOptions
@@ -238,8 +238,8 @@ def tune(
 
     Writes a recipe, a TOML file that ``convert`` and ``build`` repeat with ``--recipe``. Values are written as for ``adaptrt tune``.
     """
+    from adaptrt.pipeline.tuning.request import TuneRequest
     from adaptrt.python_command import python_command
-    from adaptrt.request import TuneRequest
 
     command = python_command("tune", locals(), tune)
     recipe = path_of(output)

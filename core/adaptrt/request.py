@@ -313,46 +313,6 @@ class BuildRequest(Request):
     adoption: Adoption = field(default_factory=Adoption)
 
 
-@dataclass(frozen=True)
-class TuneRequest(BuildRequest):
-    """A search for the layers of an ONNX file that have to stay in a higher precision.
-
-    The loss is that of the main score on ``data``, or, with ``images`` (a folder), the share of predictions that differ,
-    in points; ``max_loss`` points are allowed. ``calibration`` may be missing: then a part of the images is used.
-    ``blocks``: about how many parts the graph is divided into; ``sensitivity_images`` measure each part alone.
-    ``recipe`` is the file to write. ``latency``: build and time engines where it is possible.
-    """
-
-    images: Path | None = None
-    max_loss: float = 1.0
-    blocks: int = 24
-    sensitivity_images: int = 8
-    recipe: Path | None = None
-    latency: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if (self.data is None) == (self.images is None):
-            raise UsageError(
-                "tune needs labeled images (--data) or a folder of images (--images), one of them.",
-                hint="For example: --data val/instances.json",
-            )
-        if not 0 <= self.max_loss <= 100:
-            raise UsageError(
-                f"--max-loss must be between 0 and 100 points; got {self.max_loss:g}.", hint="For example: 0.5"
-            )
-        for flag, count in (("--blocks", self.blocks), ("--sensitivity-images", self.sensitivity_images)):
-            if count < 1:
-                raise UsageError(f"{flag} must be at least 1; got {count}.", hint=f"For example: {flag} 16")
-
-    def _require_quantizing(self, precision: Precision) -> None:
-        if not precision.reduced or precision.name not in TUNED:
-            raise UsageError(f"tune does not search for {precision.name}.", hint=f"Available: {', '.join(TUNED)}.")
-
-
-TUNED = ("int8", "fp16")
-
-
 def silent(*_: Any) -> None:
     """No-op callback."""
 

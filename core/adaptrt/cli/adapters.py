@@ -78,7 +78,7 @@ def _license_of(candidate: Candidate) -> str | None:
         found = metadata.metadata(candidate.distribution)
     except metadata.PackageNotFoundError:
         return None
-    return found["License-Expression"] or found["License"]
+    return next((found[name] for name in ("License-Expression", "License") if name in found), None)
 
 
 def _frameworks(candidate: Candidate) -> list[dict[str, str | None]]:

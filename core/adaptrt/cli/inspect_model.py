@@ -36,10 +36,9 @@ class _Inspect(Command):
     """``--graph`` alone prints the nodes: its value is optional, and a file name after it is not its value."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        following = [*args[1:], ""]
         plain = [
-            f"--graph={_TEXT}" if one == "--graph" and after not in _FORMS else one
-            for one, after in zip(args, following, strict=True)
+            f"--graph={_TEXT}" if one == "--graph" and not {*args[index + 1 : index + 2]} & {*_FORMS} else one
+            for index, one in enumerate(args)
         ]
         return super().parse_args(ctx, plain)
 

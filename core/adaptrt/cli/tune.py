@@ -58,8 +58,8 @@ def tune(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **f
     from adaptrt.cli.output import echo, echo_json_text, redirect_stdout_to_stderr
     from adaptrt.cli.progress import choose_observer
     from adaptrt.errors import OutputError
+    from adaptrt.pipeline.tuning.request import TuneRequest
     from adaptrt.rendering.tuning import tuning_lines
-    from adaptrt.request import TuneRequest
 
     recipe = Path(flags["output"]) if flags["output"] is not None else None
     if recipe is not None and (recipe.suffix.lower() != ".toml" or recipe.is_dir()):

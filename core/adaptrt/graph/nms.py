@@ -10,16 +10,15 @@ Mask coefficients, keypoints and other numbers of a box are gathered with it; pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from adaptrt.errors import GraphError
-from adaptrt.graph.node_writer import NodeWriter
+from adaptrt.graph.nms_overlaps import NmsPlan, OverlapWriter
 from adaptrt.onnxfile.node_rules import NMS_SCOPE
 from adaptrt.specs import METADATA_KEY, ModelSpec
 
@@ -33,31 +32,8 @@ if TYPE_CHECKING:
 SCHEMA = ("num_dets", "det_boxes", "det_scores", "det_classes")
 CONVERGED = "nms_converged"
 PLUGIN = "EfficientNMS_TRT"
-EPSILON = 1e-7
-"""Of ``adaptrt.vision.rotated``."""
 _PLUGIN_DOMAIN = "TRT"
 _EXCLUDED = -1.0  # the score of boxes that are not candidates; the lowest confidence limit is 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class NmsPlan:
-    """What is appended to a graph.
-
-    ``candidates`` with the best scores are compared (fewer if the network has fewer), ``max_det`` are kept. ``iou`` is
-    exact in float32 (``adaptrt.vision.nms.largest_float32_up_to``). ``class_offset`` separates classes as in ``adaptrt.vision.decoders.select``. ``converged``: write the output ``nms_converged``.
-    """
-
-    kind: Literal["cluster", "onnx", "efficient"] = "cluster"
-    conf: float
-    iou: float
-    max_det: int
-    candidates: int
-    rounds: int
-    agnostic: bool
-    multi_label: bool
-    class_offset: float | None
-    classes: tuple[int, ...] | None = None
-    converged: bool = True
 
 
 def append_nms(
@@ -94,14 +70,14 @@ def nms_alone(outputs: Sequence[tuple[str, Sequence[int | str]]], layout: BoxLay
     return model
 
 
-class _Nms(NodeWriter):
+class _Nms(OverlapWriter):
     """Adds NMS to a model."""
 
     def __init__(
         self, model: onnx.ModelProto, layout: BoxLayout, plan: NmsPlan, renamed: dict[str, str] | None = None
     ) -> None:
-        super().__init__(model, NMS_SCOPE)
-        self.layout, self.plan = layout, plan
+        super().__init__(model, plan)
+        self.layout = layout
         self.renamed = renamed or {}
         self.padding = 0
         self.outputs = {value.name: value for value in self.graph.output}
@@ -114,9 +90,9 @@ class _Nms(NodeWriter):
         boxes, scores, labels, index, box, size = self._candidates()
         better = self._better(scores, index)
         if self.layout.angle is not None:
-            kept, converged = self._fast(scores, self._rotated_suppressions(boxes, labels, better))
+            kept, converged = self._fast(scores, self.rotated_suppressions(boxes, labels, better))
         elif self.plan.kind == "cluster":
-            kept, converged = self._cluster(scores, self._suppressions(boxes, scores, labels, better))
+            kept, converged = self._cluster(scores, self.suppressions(boxes, scores, labels, better))
         else:
             kept, converged = self._operator(boxes, scores, labels)
         self._write(boxes, scores, labels, box, kept, better, size, converged)
@@ -225,81 +201,6 @@ class _Nms(NodeWriter):
         earlier = self.op("Less", self.column(index, 2), self.column(index, 1))
         tied = self.op("And", self.op("Equal", row, column), earlier)
         return self.op("Or", self.op("Greater", row, column), tied)
-
-    def _suppressions(self, boxes: str, scores: str, labels: str, better: str) -> str:
-        """float32 [B, K, K]: whether box j (row), if it is kept, removes box i (column)."""
-        shifted = self._shifted(boxes, scores, labels)
-        columns = self.op("Transpose", shifted, perm=[0, 2, 1])  # [B, 4, K]
-        x1, y1, x2, y2 = (self.slice(shifted, 2, side, side + 1) for side in range(4))  # [B, K, 1]
-        u1, v1, u2, v2 = (self.slice(columns, 1, side, side + 1) for side in range(4))  # [B, 1, K]
-        area = self.op("Mul", self.op("Sub", x2, x1), self.op("Sub", y2, y1))
-        other = self.op("Mul", self.op("Sub", u2, u1), self.op("Sub", v2, v1))
-        zero = self.number(0)
-        width = self.op("Max", self.op("Sub", self.op("Min", x2, u2), self.op("Max", x1, u1)), zero)
-        height = self.op("Max", self.op("Sub", self.op("Min", y2, v2), self.op("Max", y1, v1)), zero)
-        shared = self.op("Mul", width, height)
-        union = self.op("Sub", self.op("Add", area, other), shared)
-        # the division of torchvision, in its order: a product could round to the other side of the limit
-        over = self.op("Greater", self.op("Div", shared, union), self.number(self.plan.iou))
-        return self.floats("And", over, better)
-
-    def _shifted(self, boxes: str, scores: str, labels: str) -> str:
-        """Boxes of different classes apart, as ``select`` does it."""
-        if self.plan.agnostic:
-            return boxes
-        if self.plan.class_offset is None:
-            confident = self.op("Greater", self.column(scores, 2), self.number(self.plan.conf))
-            lowest = self.number(float(np.finfo(np.float32).min))
-            largest = self.reduce("ReduceMax", self.op("Where", confident, boxes, lowest), 1, 2, keepdims=1)
-            offset = self.op("Add", largest, self.number(1))
-        else:
-            offset = self.number(self.plan.class_offset)
-        numbers = self.op("Cast", self.column(labels, 2), to=TensorProto.FLOAT)
-        return self.op("Add", boxes, self.op("Mul", numbers, offset))
-
-    def _rotated_suppressions(self, boxes: str, labels: str, better: str) -> str:
-        """float32 [B, K, K]: whether box j (row) removes box i (column), by ``adaptrt.vision.rotated.probabilistic_iou``, in
-        the order of its operations."""
-        if not self.plan.agnostic:
-            assert self.plan.class_offset is not None
-            numbers = self.op("Cast", self.column(labels, 2), to=TensorProto.FLOAT)
-            moved = self.op(
-                "Add", self.slice(boxes, 2, 0, 2), self.op("Mul", numbers, self.number(self.plan.class_offset))
-            )
-            boxes = self.op("Concat", moved, self.slice(boxes, 2, 2, 5), axis=2)
-        x1, y1, *first = self._gaussians(boxes)  # [B, K, 1]
-        x2, y2, *second = (self.op("Transpose", one, perm=[0, 2, 1]) for one in (x1, y1, *first))  # [B, 1, K]
-        eps = self.number(EPSILON)
-        dx, dy = self.op("Sub", x2, x1), self.op("Sub", y1, y2)
-        a, b, c = (self.op("Add", one, other) for one, other in zip(first[:3], second[:3], strict=True))
-        determinant = self.op("Sub", self.op("Mul", a, b), self.op("Mul", c, c))
-        below = self.op("Add", determinant, eps)
-        squares = self.op("Add", self.product(a, dy, dy), self.product(b, dx, dx))
-        apart = self.op("Div", self.op("Div", squares, below), self.number(4))
-        mixed = self.op("Div", self.op("Div", self.product(c, dx, dy), below), self.number(2))
-        root = self.op("Sqrt", self.op("Mul", first[3], second[3]))
-        ratio = self.op("Div", determinant, self.op("Add", self.op("Mul", root, self.number(4)), eps))
-        spread = self.op("Div", self.op("Log", self.op("Add", ratio, eps)), self.number(2))
-        apart = self.op("Add", self.op("Add", apart, mixed), spread)
-        apart = self.op("Min", self.op("Max", apart, eps), self.number(100))
-        near = self.op("Exp", self.op("Neg", apart))
-        far = self.op("Sqrt", self.op("Add", self.op("Sub", self.number(1), near), eps))
-        overlap = self.op("Sub", self.number(1), far)
-        return self.floats("And", self.op("Greater", overlap, self.number(self.plan.iou)), better)
-
-    def _gaussians(self, boxes: str) -> list[str]:
-        """Of boxes [B, K, 5]: center x and y, the variances in x and y, the covariance, and the determinant, [B, K, 1]."""
-        x, y, width, height, angle = (self.slice(boxes, 2, side, side + 1) for side in range(5))
-        across, along = (self.op("Div", self.op("Mul", side, side), self.number(12)) for side in (width, height))
-        cos, sin = self.op("Cos", angle), self.op("Sin", angle)
-        a = self.op("Add", self.product(across, cos, cos), self.product(along, sin, sin))
-        b = self.op("Add", self.product(across, sin, sin), self.product(along, cos, cos))
-        c = self.product(self.op("Sub", across, along), cos, sin)
-        determinant = self.op("Sub", self.op("Mul", a, b), self.op("Mul", c, c))
-        return [x, y, a, b, c, self.op("Max", determinant, self.number(0))]
-
-    def product(self, first: str, second: str, third: str) -> str:
-        return self.op("Mul", self.op("Mul", first, second), third)
 
     # what is kept, float32 [B, 1, K]
 

@@ -17,6 +17,7 @@ from adaptrt.errors import UsageError
 from adaptrt.options import fill_options
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact
+from adaptrt.pipeline.nms_detections import as_outputs, crowded, every_class, is_between, is_same
 from adaptrt.predictions import ImageMeta
 from adaptrt.report import Check
 from adaptrt.request import NmsRequest, Request
@@ -32,7 +33,7 @@ from adaptrt.vision.nms import largest_float32_up_to
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from adaptrt.graph.nms import NmsPlan
+    from adaptrt.graph.nms_overlaps import NmsPlan
     from adaptrt.pipeline.job import Job
     from adaptrt.specs.layouts import BoxLayout, Part
     from adaptrt.specs.tensors import Unit
@@ -203,7 +204,7 @@ class GraphNms:
             for sample, found in zip(self.job.samples, expected, strict=True):
                 kept = {name: sample.reference[name] for name in layout.kept}
                 sample.reference, sample.again = (
-                    {**_as_outputs(found, spec, layout, converged=plan.converged), **kept},
+                    {**as_outputs(found, spec, layout, converged=plan.converged), **kept},
                     None,
                 )
 
@@ -240,7 +241,7 @@ class GraphNms:
                 if bounds:
                     same += is_between(outputs, row, bounds[0][row], bounds[1][row], plan.max_det)
                 else:
-                    same += _is_same(outputs, row, found, layout)
+                    same += is_same(outputs, row, found, layout)
         if unfinished:
             self.job.warn(
                 f"NMS in the graph did not converge on {unfinished} of {sum(map(len, expected))} sample images: "
@@ -304,7 +305,7 @@ class GraphNms:
 
 def plan_nms(request: NmsRequest, spec: ModelSpec) -> tuple[BoxLayout, NmsPlan]:
     """Where the outputs hold boxes and scores, and what is done with them, from the parameters of the spec's decoder."""
-    from adaptrt.graph.nms import NmsPlan
+    from adaptrt.graph.nms_overlaps import NmsPlan
 
     decode, params = _decoding(spec)
     assert isinstance(decode, FromCandidates)
@@ -354,52 +355,6 @@ def describe(request: NmsRequest, layout: BoxLayout) -> str:
     return f"{limit}; nms_converged is 0 for an image with a longer chain."
 
 
-def every_class(sample: Arrays, layout: BoxLayout) -> Candidates:
-    """A candidate for each box and class, in the order box, class."""
-    boxes, scores = _part(sample, layout.boxes), _part(sample, layout.scores)
-    if layout.objectness is not None:
-        scores = scores * _part(sample, layout.objectness)
-    if layout.centers and layout.angle is None:
-        half = boxes[:, 2:] / np.float32(2)
-        boxes = np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], 1)
-    classes = scores.shape[1]
-    labels = np.tile(np.arange(classes, dtype=np.int64), len(boxes))
-    extras = {extra.name: np.repeat(_part(sample, extra.part), classes, axis=0) for extra in layout.extras}
-    if layout.angle is not None:
-        rotated = np.concatenate([_part(sample, layout.boxes), _part(sample, layout.angle)], 1)
-        extras["rotated"] = np.repeat(rotated, classes, axis=0)
-    return Candidates(np.repeat(boxes, classes, axis=0), scores.reshape(-1), labels, extras)
-
-
-def crowded(like: Arrays, layout: BoxLayout, seed: int) -> dict[str, NDArray[np.float32]]:
-    """Outputs of this shape with overlapping boxes around random centers, scores of which many are equal, and random numbers
-    elsewhere, such as angles."""
-    rng = np.random.default_rng(seed)
-    outputs = {name: rng.standard_normal(array.shape, np.float32) for name, array in like.items()}
-    boxes = _part(outputs, layout.boxes, batched=True)  # views: written in place
-    batch, count, _ = boxes.shape
-    centers = rng.uniform(40, 600, (max(count // 16, 1), 2))[rng.integers(0, max(count // 16, 1), (batch, count))]
-    centers += rng.normal(0, 10, centers.shape)
-    sizes = rng.uniform(20, 90, (batch, count, 2))
-    if layout.centers:
-        boxes[..., :2], boxes[..., 2:] = centers, sizes
-    else:
-        boxes[..., :2], boxes[..., 2:] = centers - sizes / 2, centers + sizes / 2
-    scores = _part(outputs, layout.scores, batched=True)
-    scores[...] = np.round(rng.random(scores.shape) ** 2 * 64) / 64
-    if layout.objectness is not None:
-        factor = _part(outputs, layout.objectness, batched=True)
-        factor[...] = np.round(rng.uniform(0.5, 1, factor.shape) * 16) / 16
-    return outputs
-
-
-def _part(outputs: Arrays, part: Part, *, batched: bool = False) -> NDArray[np.float32]:
-    array = outputs[part.output]
-    if part.channels_first:
-        array = array.transpose(0, 2, 1) if batched else array.T
-    return array[..., part.start : part.stop]
-
-
 def _decoding(spec: ModelSpec) -> tuple[Any, DetectionParams]:
     decoder = decoder_of(spec)
     params = fill_options(decoder.params, spec.decoder.params if spec.decoder else {})
@@ -410,63 +365,7 @@ def _symbols(dims: Sequence[int | str]) -> list[int | str]:
     return [size if isinstance(size, int) else str(size) for size in dims]
 
 
-def _columns(found: Candidates, layout: BoxLayout) -> dict[str, NDArray[Any]]:
-    """Candidates under the names of the graph's outputs; extras as rows of numbers."""
-    boxes = found.boxes if layout.angle is None else found.extras["rotated"]
-    columns = {"det_boxes": boxes, "det_scores": found.scores, "det_classes": found.labels}
-    for extra in layout.extras:
-        columns[extra.output] = found.extras[extra.name].reshape(len(found), -1)
-    return columns
-
-
-def _is_same(outputs: Arrays, row: int, found: Candidates, layout: BoxLayout) -> bool:
-    count = int(outputs["num_dets"][row, 0])
-    if count != len(found):
-        return False
-    columns = _columns(found, layout).items()
-    return all(np.array_equal(outputs[name][row, :count], column) for name, column in columns)
-
-
-def is_between(outputs: Arrays, row: int, sure: Candidates, possible: Candidates, max_det: int) -> bool:
-    """Whether the detections of an image, best first, are among the possible ones, and no better sure one is missing."""
-    count = int(outputs["num_dets"][row, 0])
-    found = [outputs[name][row, :count] for name in ("det_boxes", "det_scores", "det_classes")]
-    rows = _numbers(*found)
-    wanted, allowed = (_numbers(one.extras["rotated"], one.scores, one.labels) for one in (sure, possible))
-    scores = found[1]
-    if set(rows) - set(allowed) or count > max_det or (np.diff(scores) > 0).any():
-        return False
-    lowest = scores[-1] if count == max_det else -np.inf
-    missing = set(wanted) - set(rows)
-    return not any(one in missing and score > lowest for one, score in zip(wanted, sure.scores, strict=True))
-
-
-def _numbers(boxes: NDArray[Any], scores: NDArray[Any], labels: NDArray[Any]) -> list[tuple[float, ...]]:
-    """The numbers of each detection, to be found again."""
-    rows = np.concatenate([boxes, scores[:, None], labels[:, None]], 1).astype(np.float64)
-    return [tuple(row) for row in rows.tolist()]
-
-
 def _width(spec: ModelSpec, part: Part) -> int:
     if part.stop is not None:
         return part.stop - part.start
     return int(spec.output(part.output).dims[1 if part.channels_first else 2]) - part.start
-
-
-def _as_outputs(
-    found: Sequence[Candidates], spec: ModelSpec, layout: BoxLayout, *, converged: bool
-) -> dict[str, NDArray[Any]]:
-    """Detections in the schema of the graph's outputs."""
-    rows = int(spec.output("det_scores").dims[1])
-    outputs: dict[str, NDArray[Any]] = {"num_dets": np.array([[min(len(one), rows)] for one in found], np.int32)}
-    names = ["det_boxes", "det_scores", "det_classes", *(extra.output for extra in layout.extras)]
-    for name in names:
-        output = spec.output(name)
-        outputs[name] = np.zeros((len(found), *map(int, output.dims[1:])), output.dtype or np.float32)
-    for row, one in enumerate(found):
-        for name, column in _columns(one, layout).items():
-            count = min(len(one), rows)
-            outputs[name][row, :count] = column[:count]
-    if converged:
-        outputs["nms_converged"] = np.ones((len(found), 1), np.int32)
-    return outputs

@@ -17,8 +17,8 @@ from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import ModelSpec
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
-# an int8 convolution of TensorRT computes with 32 input channels at least: on an image it takes longer than fp16
-# (YOLOv5m, H200: 1.67 ms of 0.74), and for ResNet's TensorRT 8.6 has none (benchmarks/quantization/gpu.py)
+# for the first convolution of the DETR fixture, TensorRT 8.6 has no int8 implementation; YOLOv5m takes 0.94 of the time of fp16
+# either way (benchmarks/results/gpu_int8.json and gpu_int8_h100.json)
 _FEW_CHANNELS = 4
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptrt.errors import UsageError
+from adaptrt import UsageError
 from adaptrt.specs.executors import ExecutorOptions, ImageResult
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.errors import AdaptrtError, DependencyError, ImageError, PluginError
+from adaptrt import AdaptrtError, DependencyError, ImageError, PluginError
 from adaptrt.specs.executors import ExecutorOptions, ImageResult
 
 if TYPE_CHECKING:
@@ -86,12 +86,13 @@ class Actor:
 
     def _results(self, paths: Sequence[Path]) -> Iterator[tuple[ImageResult | AdaptrtError, list[str]]]:
         """Each result with the warnings that it came with; an error that ends the job is a result too."""
-        from adaptrt.pipeline.executors import LOCAL
+        from adaptrt.specs.executors import EXECUTORS
 
+        local: Any = EXECUTORS.find("local")
         try:
             if self._opened is None:
-                self._opened = LOCAL.open(self._model, self._options).__enter__()
-            for result in LOCAL.results(self._opened, paths, self._options):
+                self._opened = local.open(self._model, self._options).__enter__()
+            for result in local.results(self._opened, paths, self._options):
                 yield replace(result, pixels=None), self._take_warnings()
         except AdaptrtError as error:
             yield error, self._take_warnings()

@@ -72,6 +72,7 @@ def test_a_request() -> None:
         "image": None, "require": None, "ort_custom_ops": (), "plugins_file": None, "calib": None, "calib_images": None,
         "calib_batch": None, "calib_method": None, "calib_cache": None, "data": None, "data_images": None,
         "data_limit": None, "max_loss": None, "recipe": None, "keep_fp16": (), "quantize_also": (),
+        "decoder": None, "names": None, "diagnose": False,
     }  # fmt: skip
     request = build_request_from_flags(flags, command="adaptrt build a.onnx")
     assert (request.source, request.adapter, request.precision, request.target) == ("a.onnx", "", "fp16", "10")

@@ -128,7 +128,8 @@ def test_a_command_that_cannot_be_imported_is_named(
 
 def test_help_lists_executors_and_imports_only_the_one_that_is_named(adaptrt: Any, counting: None) -> None:
     text = adaptrt("predict", "--help").out
-    assert "  local      adaptrt\n  processes  adaptrt\n  reversed   adaptrt-counting\n" in text
+    assert "  local      adaptrt\n  processes  adaptrt\n" in text
+    assert "  reversed   adaptrt-counting\n" in text
     assert "reversed_executor" not in sys.modules
     for words in (("--executor", "reversed"), ("--executor=reversed",)):
         text = adaptrt("predict", *words, "--help").out

@@ -13,7 +13,8 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptrt.graph.nms import NmsPlan, nms_alone
+from adaptrt.graph.nms import nms_alone
+from adaptrt.graph.nms_overlaps import NmsPlan
 from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.nms import largest_float32_up_to
 

@@ -12,7 +12,8 @@ import pytest
 
 from adaptrt import DecoderSpec, InputSpec, ModelSpec, NmsRequest, OutputSpec, UsageError
 from adaptrt.graph.nms import nms_alone
-from adaptrt.pipeline.graph_nms import GraphNms, is_between, plan_nms, require_nms
+from adaptrt.pipeline.graph_nms import GraphNms, plan_nms, require_nms
+from adaptrt.pipeline.nms_detections import is_between
 from adaptrt.predictions import ImageMeta
 from adaptrt.request import Request
 from adaptrt.vision.decoders.candidates import Candidates

@@ -17,6 +17,7 @@ from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.tuning.latency import Configuration, measure_latencies
 from adaptrt.pipeline.tuning.measuring import divided, relative_error
+from adaptrt.pipeline.tuning.request import TuneRequest
 from adaptrt.pipeline.tuning.search import Candidate, search
 from adaptrt.pipeline.verification.batching import fill_batch, smallest_batch
 from adaptrt.pipeline.verification.by_metric import (
@@ -29,7 +30,6 @@ from adaptrt.pipeline.verification.by_metric import (
     unlabeled_images,
 )
 from adaptrt.report import FileRecord, Report
-from adaptrt.request import TuneRequest
 from adaptrt.specs import ModelSpec, precision_named
 from adaptrt.specs.calibration import CalibrationRequest
 from adaptrt.specs.precisions import FP32

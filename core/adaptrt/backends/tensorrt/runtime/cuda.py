@@ -181,9 +181,10 @@ class Cuda:
         self.freed(self.api.cudaFreeAsync(pointer, stream), "free device memory")
 
     def device_of(self, pointer: int) -> int:
-        """The device of this memory; -1 for host memory unknown to CUDA."""
+        """The device of this memory; -1 for host memory, page-locked or not."""
         (found,) = self.check(self.api.cudaPointerGetAttributes(pointer), "determine where an input is stored")
-        return -1 if found.type == self.api.cudaMemoryType.cudaMemoryTypeUnregistered else int(found.device)
+        kinds = self.api.cudaMemoryType
+        return -1 if found.type in (kinds.cudaMemoryTypeUnregistered, kinds.cudaMemoryTypeHost) else int(found.device)
 
     def is_pinned(self, pointer: int) -> bool:
         """Whether this host memory is page-locked."""

@@ -78,7 +78,7 @@ def test_patches_make_the_graph_better_and_change_nothing(image: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("exporter", [pytest.param("torchscript", marks=pytest.mark.full), "dynamo"])
+@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
 def test_two_inputs_and_a_nest_of_outputs(exporter: str) -> None:
     report = convert("two_inputs", exporter=exporter)
     session = session_of(report)

@@ -62,14 +62,8 @@ def test_the_check_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not spent(110, 0).failed
 
 
-@pytest.mark.parametrize(
-    ("seconds", "quiet", "code"),
-    [
-        pytest.param(600, 0.1, 0, marks=pytest.mark.full),
-        (0.01, 2, 1),
-        pytest.param(0.01, -1, 0, marks=pytest.mark.full),
-    ],
-)
+@pytest.mark.full
+@pytest.mark.parametrize(("seconds", "quiet", "code"), [(600, 0.1, 0), (0.01, 2, 1), (0.01, -1, 0)])
 def test_a_run(seconds: float, quiet: float, code: int, tmp_path: Path) -> None:
     """``quiet`` above 1: no machine counts as busy; below 0: every one does. The time of workers counts."""
     (tmp_path / "conftest.py").write_text(f"import budget\nbudget.QUIET = {quiet}\n{CONFTEST}")

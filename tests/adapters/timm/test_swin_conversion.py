@@ -89,7 +89,8 @@ def test_every_link(micro_file: Path, tmp_path: Path, image: Path) -> None:
     assert prediction.name(0) in "abcdefg"
 
 
-@pytest.mark.parametrize("exporter", ["torchscript", pytest.param("dynamo", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
 def test_swin_tiny_takes_fewer_nodes_than_any_unpatched_route(exporter: str, tmp_path: Path) -> None:
     """529 nodes is the best of those, dynamo and onnxslim; a quarter of the channels changes none."""
     report = adaptrt.convert(

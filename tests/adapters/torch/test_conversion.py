@@ -15,7 +15,7 @@ from adaptrt_torch.sources import find_object, importable
 TOKENS = ("mask=B:1..4xN:2..5", "ids=B:1..4xN:2..5", "x=B:1..4xN:2..5x6")
 
 
-@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+@pytest.mark.parametrize("exporter", [pytest.param("dynamo", marks=pytest.mark.full), "torchscript"])
 def test_several_inputs_with_shared_axes(folder: Path, exporter: Any) -> None:
     report = adaptrt.convert(
         "nets.py:Tokens",

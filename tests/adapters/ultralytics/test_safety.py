@@ -203,6 +203,7 @@ def test_a_classic_checkpoint(classic: Any) -> None:
     assert not Path("pwned").exists()
 
 
+@pytest.mark.full
 def test_ultralytics_installs_nothing() -> None:
     """It reads the variable when it is imported, which loading a checkpoint does."""
     program = "import adaptrt_ultralytics.load, ultralytics.utils as utils; print(utils.AUTOINSTALL)"

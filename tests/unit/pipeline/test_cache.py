@@ -87,6 +87,7 @@ def test_the_page_is_made_again_where_it_tells_of_other_names(checkpoint: Path) 
     assert not Path("bare.report.html").exists()
 
 
+@pytest.mark.full
 def test_the_key_holds_what_the_result_depends_on(checkpoint: Path, image: Path, tmp_path: Path) -> None:
     base = key()
     assert base

@@ -138,6 +138,7 @@ def test_the_file_runs_in_ultralytics_itself(
     assert result.names == {0: "circle", 1: "square", 2: "triangle", 3: "star"}
 
 
+@pytest.mark.full
 def test_options_reach_decoder_and_framework(trained: Path, shapes_image: Path, tmp_path: Path) -> None:
     report = adaptrt.convert(
         trained,

@@ -307,6 +307,7 @@ def detectors() -> list[str]:
         f"(TensorRT {place['tensorrt']}, tactic sources {sources}). The verdict is that of the conversion: links 0, 1, 2, 4 and 5 against eager.",
         "Scores of eager and the engine are on 64 held-out images. Times are microseconds (p50) of one call on images in device memory, with the",
         "ratio to eager in the same precision (float32 without TF32). Engines of level 0 are not tuned for speed.",
+        "mask_rcnn is the trained Mask R-CNN of tests/fixtures, faster_rcnn the same without masks; both were built on an H100.",
         "",
         *markdown(
             ["model", "precision", "level", "verdict", "eager", "engine", "batch 1", "batch 8", "batch 32"], rows

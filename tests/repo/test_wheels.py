@@ -169,6 +169,7 @@ def test_an_extension_is_whole(name: str, build: Callable[[Path], Wheel]) -> Non
     assert wheel.metadata.get_all("License-File")
     objects = {  # extensions that take part in no hook
         "openvino": {"adaptrt.backends": {name: f"adaptrt_{name}.backend:BACKEND"}},
+        "ray": {"adaptrt.executors": {name: f"adaptrt_{name}:EXECUTOR"}},
         "triton": {"adaptrt.packagers": {name: f"adaptrt_{name}:PACKAGER"}},
     }
     if name in objects:

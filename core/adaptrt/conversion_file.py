@@ -61,15 +61,17 @@ def toml_text(table: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_conversion(path: Path) -> dict[str, Any]:
-    """The content of such a file; a ``UsageError`` says why it cannot be read."""
+def read_conversion(
+    path: Path, takes: str = "--config takes a TOML file of options.", example: str = 'adapter = "yolov5"'
+) -> dict[str, Any]:
+    """The content of such a file; a ``UsageError`` says why it cannot be read, what is expected, and an example."""
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(f"{path} does not exist.", hint="--config takes a TOML file of options.") from error
+        raise UsageError(f"{path} does not exist.", hint=takes) from error
     except (OSError, UnicodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(
-            f"{path} is not valid TOML: {error}.", hint='Write one option per line, for example: adapter = "yolov5"'
+            f"{path} is not valid TOML: {error}.", hint=f"Write one option per line, for example: {example}"
         ) from error
     return content
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from adaptrt.batch.manifest import manifest_of, open_job
 from adaptrt.batch.parts import FORMATS, Part, Row, find_parts, require_format, write_part
-from adaptrt.errors import OutputError, PluginError, UsageError, did_you_mean
+from adaptrt.errors import PluginError, UsageError, did_you_mean
 from adaptrt.pipeline.output import output_error
 from adaptrt.specs import task_named
 from adaptrt.specs.executors import Executor, ExecutorOptions, ImageResult
+from adaptrt.store.folder_lock import only_process
 
 LOCK = ".job.lock"
 
@@ -62,7 +61,7 @@ def run_batch(request: BatchRequest) -> BatchSummary:
     _check(request)
     try:
         request.output.mkdir(parents=True, exist_ok=True)
-        with _only_run(request.output):
+        with only_process(request.output, LOCK, "the job"):
             return _Job(request).run()
     except OSError as error:
         raise output_error(error, request.output) from error
@@ -74,19 +73,6 @@ def _check(request: BatchRequest) -> None:
     if request.part_size < 1:
         raise UsageError(f"The part size must be at least 1; got {request.part_size}.")
     require_format(request.form)
-
-
-@contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0.2)
-    except Timeout as error:
-        raise OutputError(f"Another process is running the job in {folder}.", hint="Wait until it ends.") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Job:

@@ -68,7 +68,10 @@ def sweep(
     from adaptrt.sweep.run import SweepRequest, run_sweep
     from adaptrt.sweep.table import rows_of
 
-    cells = cells_of(read_conversion(Path(file)), file)
+    content = read_conversion(
+        Path(file), "adaptrt sweep takes a TOML file of models and options.", '[[models]], then source = "best.pt"'
+    )
+    cells = cells_of(content, file)
     words = {cell.name: _repeated_code(cell, code, file) for cell in cells}
     if dry_run:
         if as_json:

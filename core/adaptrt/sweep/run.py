@@ -8,20 +8,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
 from adaptrt.conversion_file import toml_text
-from adaptrt.errors import OutputError
+from adaptrt.pipeline.output import output_error
+from adaptrt.store.folder_lock import only_process
 from adaptrt.store.hashing import file_sha256
 from adaptrt.sweep.plan import Cell
 
 LOG, REPORT, RESULT, CONFIG = "log.txt", "report.json", "result.json", "conversion.toml"
+LOCK = ".sweep.lock"
 POLL = 0.1  # seconds
 
 
@@ -54,28 +55,20 @@ class Outcome:
 
 def run_sweep(request: SweepRequest) -> list[Outcome]:
     """Every result, in the order of the conversions. Conversions that run are ended if this is interrupted."""
-    request.output.mkdir(parents=True, exist_ok=True)
-    with _only_run(request.output):
-        left = [cell for cell in request.cells if _finished(request, cell) is None]
+    try:
+        request.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, request.output) from error
+    with only_process(request.output, LOCK, "the sweep"):
+        digests = digests_of(request.cells)
+        found = {cell.name: _finished(request, cell, digests[cell.name]) for cell in request.cells}
+        left = [cell for cell in request.cells if found[cell.name] is None]
         done = len(request.cells) - len(left)
         if done:
             request.progress(f"{done} of {len(request.cells)} conversions have a result")
-        _run_all(request, left, done)
-        outcomes = [_finished(request, cell, any_failure=True) for cell in request.cells]
-    return [outcome for outcome in outcomes if outcome is not None]
-
-
-@contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".sweep.lock")
-    try:
-        lock.acquire(timeout=0.2)
-    except Timeout as error:
-        raise OutputError(f"Another process is running the sweep in {folder}.", hint="Wait until it ends.") from error
-    try:
-        yield
-    finally:
-        lock.release()
+        with closing(_run_all(request, left, digests)) as outcomes:
+            found |= {outcome.cell.name: outcome for outcome in outcomes}
+    return [outcome for cell in request.cells if (outcome := found[cell.name]) is not None]
 
 
 @dataclass
@@ -87,8 +80,9 @@ class _Running:
     log: IO[bytes]
 
 
-def _run_all(request: SweepRequest, left: Sequence[Cell], done: int) -> None:
+def _run_all(request: SweepRequest, left: Sequence[Cell], digests: Mapping[str, str]) -> Generator[Outcome]:
     waiting, running = list(left), list[_Running]()
+    done = len(request.cells) - len(left)
     free = list(request.gpus)
     jobs = min(request.jobs, len(request.gpus)) if request.gpus else request.jobs
     try:
@@ -101,9 +95,10 @@ def _run_all(request: SweepRequest, left: Sequence[Cell], done: int) -> None:
                 if one.gpu is not None:
                     free.append(one.gpu)
                 done += 1
-                outcome = _record(request, one)
+                outcome = _record(request, one, digests[one.cell.name])
                 word = "passed" if outcome.code == 0 else f"failed, exit code {outcome.code}"
                 request.progress(f"{done}/{len(request.cells)} {one.cell.name}: {word} ({outcome.seconds:.0f} s)")
+                yield outcome
             if not ended:
                 time.sleep(POLL)
     finally:
@@ -133,12 +128,12 @@ def _start(request: SweepRequest, cell: Cell, gpu: str | None) -> _Running:
     return _Running(cell, process, time.monotonic(), gpu, log)
 
 
-def _record(request: SweepRequest, one: _Running) -> Outcome:
+def _record(request: SweepRequest, one: _Running, digest: str) -> Outcome:
     """Write ``result.json``, which makes the conversion finished."""
     one.log.close()
     folder = request.output / one.cell.name
     result = {
-        "digest": digest_of(one.cell),
+        "digest": digest,
         "exit_code": one.process.returncode,
         "seconds": round(time.monotonic() - one.started, 2),
     }
@@ -148,16 +143,16 @@ def _record(request: SweepRequest, one: _Running) -> Outcome:
     return _outcome(folder, one.cell, result)
 
 
-def _finished(request: SweepRequest, cell: Cell, *, any_failure: bool = False) -> Outcome | None:
+def _finished(request: SweepRequest, cell: Cell, digest: str) -> Outcome | None:
     """The result of an earlier run of the same conversion."""
     folder = request.output / cell.name
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    if not isinstance(result, dict) or result.get("digest") != digest_of(cell):
+    if not isinstance(result, dict) or result.get("digest") != digest:
         return None
-    if result["exit_code"] and request.retry_failed and not any_failure:
+    if result["exit_code"] and request.retry_failed:
         return None
     return _outcome(folder, cell, result)
 
@@ -170,14 +165,17 @@ def _outcome(folder: Path, cell: Cell, result: Mapping[str, Any]) -> Outcome:
     return Outcome(cell, int(result["exit_code"]), float(result["seconds"]), report if isinstance(report, dict) else {})
 
 
-def digest_of(cell: Cell) -> str:
-    """Of the options, and of the content of the files that they name."""
-    files = {
-        str(value): file_sha256(Path(str(value)))
-        for key, value in cell.options.items()
-        if key in ("source", "weights") and Path(str(value)).is_file()
-    }
-    return hashlib.sha256(json.dumps([dict(cell.options), files], sort_keys=True, default=str).encode()).hexdigest()
+def digests_of(cells: Sequence[Cell]) -> dict[str, str]:
+    """By conversion: of its options, and of the content of the files that they name, as they are before it runs. A file that many
+    conversions name is read once."""
+    content = cache(file_sha256)
+
+    def digest_of(cell: Cell) -> str:
+        named = (Path(str(value)) for key, value in cell.options.items() if key in ("source", "weights"))
+        files = {str(path): content(path) for path in named if path.is_file()}
+        return hashlib.sha256(json.dumps([dict(cell.options), files], sort_keys=True, default=str).encode()).hexdigest()
+
+    return {cell.name: digest_of(cell) for cell in cells}
 
 
 def _available() -> int:

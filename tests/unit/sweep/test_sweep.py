@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,32 @@ def test_a_killed_sweep_is_continued(tmp_path: Path) -> None:
     rows = rows_of(run_sweep(request(tmp_path)))
     assert len(rows) == 8
     assert all(starts(tmp_path)[name] == before[name] for name in done)
+
+
+def test_a_source_counts_as_it_was_before_it_was_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaced meanwhile, it is converted again. It is read once, however many conversions name it."""
+    from adaptrt.sweep import run
+
+    read: list[Path] = []
+    monkeypatch.setattr(run, "file_sha256", lambda path: read.append(path) or path.read_text())
+    source = tmp_path / "one.pt"
+    source.write_text("0")
+    cells = cells_of({"models": [{"source": str(source)}], "axes": {"imgsz": [64, 96]}}, "s.toml")
+    first = request(tmp_path, cells=cells)
+    retrain = tmp_path / "retrain.py"
+    retrain.write_text(f"{FAKE}\nPath({str(source)!r}).write_text('1')\n")
+    run_sweep(replace(first, command=(sys.executable, "-S", str(retrain))))
+    assert read == [source]
+    run_sweep(first)
+    assert set(starts(tmp_path).values()) == {2}
+
+
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(OutputError) as caught:
+        run_sweep(request(tmp_path))
+    assert "out" in caught.value.message
+    assert caught.value.hint
 
 
 def test_one_sweep_at_a_time(tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_a_source_counts_as_it_was_before_it_was_converted(tmp_path: Path, monke
     assert set(starts(tmp_path).values()) == {2}
 
 
-def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
+def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(OutputError) as caught:
         run_sweep(request(tmp_path))

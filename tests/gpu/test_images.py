@@ -9,7 +9,7 @@ import pytest
 
 from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
 from adaptrt.backends.tensorrt.runtime import compiled
-from adaptrt.backends.tensorrt.runtime.boxes import BoxRows
+from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, limit_of
 from adaptrt.errors import DependencyError
 from adaptrt.specs.layouts import BoxFilter, BoxLayout, Part
 from adaptrt.vision.transforms import transform_batch
@@ -39,7 +39,7 @@ def pixels(seed=0, sizes=SIZES):
 def run(runner, spec, images):
     batch = runner.image_batch(spec, len(images))
     assert batch is not None, runner.warnings
-    metas = [batch.write(index, image) for index, image in enumerate(images)]
+    metas = [batch.take(index, image) or batch.write(index, image) for index, image in enumerate(images)]
     batch.fill(len(images))
     return runner.run_images(batch)["output0"], metas
 
@@ -133,10 +133,13 @@ def test_boxes_above_a_score(open_engine, on_device, channels_first):
     try:
         stream = lane.stream.handle
         for conf in (0.9, 0.25, 0.999):
-            rows = BoxRows(runner._cuda, runner._pinned)
-            found = rows.read(
-                runner._images.kernels, BoxFilter(layout, conf), {"raw": memory.pointer}, {"raw": shape}, stream
-            )["raw"]
+            limit = on_device(np.array([limit_of(BoxFilter(layout, conf))], np.float32))
+            rows = BoxRows(
+                runner._images.kernels, runner._pinned, layout, {"raw": memory.pointer}, {"raw": shape}, limit.pointer
+            )
+            rows.launch(stream)
+            runner._cuda.synchronize(stream)
+            found = rows.read(stream)["raw"]
             for image in range(4):
                 whole, kept = (array[image].T if channels_first else array[image] for array in (values, found))
                 limit = np.float32(np.float32(conf) * (1 - 2.0**-20))

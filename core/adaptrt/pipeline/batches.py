@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.processing import Processing
     from adaptrt.predictions import ImageMeta, Predictions
     from adaptrt.specs import ModelSpec
-    from adaptrt.specs.runners import Runner
+    from adaptrt.specs.layouts import BoxFilter
+    from adaptrt.specs.runners import ImageBatch, Runner, StartedRun
 
 _THREADS = 8
 _KEPT = 3  # one batch runs, one is filled, one is between the two
@@ -64,6 +65,24 @@ class _Prepared(NamedTuple):
     buffer: NDArray[Any] | None
 
 
+class _Written(NamedTuple):
+    """Images on the way into a batch of the runner; threads may still write some of them."""
+
+    images: Sequence[Any]
+    batch: ImageBatch
+    metas: list[Any]
+    writing: _Spread | None
+    started: float
+
+
+class _Started(NamedTuple):
+    images: Sequence[Any]
+    run: StartedRun
+    metas: list[ImageMeta]
+    seconds: float
+    started: float
+
+
 class _Ran(NamedTuple):
     outputs: dict[str, NDArray[Any]]
     seconds: float
@@ -74,8 +93,10 @@ class BatchPipeline:
 
     def __init__(self, runner: Runner, processing: Processing) -> None:
         self._runner = runner
+        self._preparer = runner if isinstance(runner, PreparesImages) else None
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
+        self._filter: tuple[ModelSpec | None, BoxFilter | None] = (None, None)
 
     def results(
         self, batches: Iterable[Sequence[Any]], spec: ModelSpec, *, ahead: bool = True
@@ -85,6 +106,13 @@ class BatchPipeline:
         ``ahead=False``: the next batch is requested only after the result of the last has been used.
         """
         rest = iter(batches)
+        if self._preparer is not None and self._fills_buffer(spec):
+            first = list(_up_to(rest, 1))
+            written = self._write(self._preparer, first[0], spec) if first else None
+            if written is not None:
+                yield from self._on_runner(self._preparer, written, rest, spec, ahead)
+                return
+            rest = chain(first, rest)
         if ahead:
             first = list(_up_to(rest, 2))
             if len(first) == 2:
@@ -94,6 +122,75 @@ class BatchPipeline:
         for images in rest:
             prepared = self._prepare(images, spec)
             yield self._finish(images, prepared, self._run(prepared), spec)
+
+    def _on_runner(
+        self,
+        runner: PreparesImages,
+        written: _Written | None,
+        rest: Iterator[Sequence[Any]],
+        spec: ModelSpec,
+        ahead: bool,
+    ) -> Iterator[BatchResult]:
+        """The runner preprocesses images, and runs while this thread, which is the only one, decodes and takes other images."""
+        most = max(1, int(getattr(runner, "concurrent_images", 1))) if ahead else 1
+        running: deque[_Started] = deque()
+        boxes = self._boxes(spec)
+        try:
+            while written is not None:
+                while len(running) >= most:
+                    yield self._decoded(running.popleft(), spec)
+                metas = [*written.metas] if written.writing is None else written.writing.finished()
+                written.batch.fill(len(metas))
+                launched = time.perf_counter()
+                while (run := runner.start_images(written.batch, boxes, wait=not running)) is None:
+                    yield self._decoded(running.popleft(), spec)
+                running.append(_Started(written.images, run, metas, launched - written.started, launched))
+                written = None
+                while not ahead and running:
+                    yield self._decoded(running.popleft(), spec)
+                for images in rest:
+                    written = self._write(runner, images, spec)
+                    break
+            while running:
+                yield self._decoded(running.popleft(), spec)
+        except Exception:
+            while running:  # the error of an earlier batch comes first
+                running.popleft().run.result()
+            raise
+        finally:
+            if written is not None and written.writing is not None:
+                written.writing.wait()
+            for one in running:
+                one.run.close()
+
+    def _write(self, runner: PreparesImages, images: Sequence[Any], spec: ModelSpec) -> _Written | None:
+        """Begin to write images into a batch of the runner; ``None`` if the CPU has to preprocess them."""
+        started = time.perf_counter()
+        batch = runner.image_batch(spec, max(len(images), smallest_batch(spec)))
+        if batch is None:
+            return None
+        try:
+            metas: list[Any] = [batch.take(index, image) for index, image in enumerate(images)]
+        except AdaptrtError:
+            raise
+        except Exception as error:
+            raise _core_failed(error) from error
+        left = [index for index, meta in enumerate(metas) if meta is None]
+        writing = _Spread(lambda index: batch.write(index, images[index]), metas, left) if left else None
+        return _Written(images, batch, metas, writing, started)
+
+    def _boxes(self, spec: ModelSpec) -> BoxFilter | None:
+        known, found = self._filter
+        if known is not spec:
+            found = box_filter(spec, self._processing)
+            self._filter = (spec, found)
+        return found
+
+    def _decoded(self, started: _Started, spec: ModelSpec) -> BatchResult:
+        outputs = started.run.result()
+        ran = time.perf_counter()
+        seconds = ran - started.started
+        return self._predicted(started.images, outputs, started.metas, (started.seconds, seconds), ran, spec)
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
         lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))
@@ -127,27 +224,11 @@ class BatchPipeline:
         if not self._fills_buffer(spec):
             return self._prepare_by_hooks(images, spec, started)
         try:
-            return self._prepare_by_runner(images, spec, started) or self._prepare_buffer(images, spec, started)
+            return self._prepare_buffer(images, spec, started)
         except AdaptrtError:
             raise
-        except Exception as error:  # OpenCV's own, for a transform that it cannot compute
-            raise PluginError(
-                f"core failed in preprocess: {type(error).__name__}: {error}",
-                hint="Use --debug to show the full traceback.",
-            ) from error
-
-    def _prepare_by_runner(self, images: Sequence[Any], spec: ModelSpec, started: float) -> _Prepared | None:
-        """The runner takes images and preprocesses them; ``None`` if it cannot."""
-        runner = self._runner
-        if not isinstance(runner, PreparesImages):
-            return None
-        batch = runner.image_batch(spec, max(len(images), smallest_batch(spec)))
-        if batch is None:
-            return None
-        metas = _on_threads(lambda index: batch.write(index, images[index]), len(images))
-        batch.fill(len(images))
-        boxes = box_filter(spec, self._processing)
-        return _Prepared(lambda: runner.run_images(batch, boxes), metas, time.perf_counter() - started, None)
+        except Exception as error:
+            raise _core_failed(error) from error
 
     def _prepare_buffer(self, images: Sequence[Any], spec: ModelSpec, started: float) -> _Prepared:
         from adaptrt.vision.transforms import batch_form
@@ -160,7 +241,10 @@ class BatchPipeline:
             raise ShapeError(
                 f"Not enough memory for a batch of shape {list(shape)}.", hint="Pass fewer images at once."
             ) from error
-        metas = _on_threads(lambda index: _fill(images[index], spec, buffer[index]), len(images))
+        count = len(images)
+        metas = _Spread(
+            lambda index: _fill(images[index], spec, buffer[index]), [None] * count, range(count)
+        ).finished()
         buffer[len(images) :] = buffer[len(images) - 1]
         inputs = {spec.image.input: buffer}
         return _Prepared(lambda: self._runner.run(inputs), metas, time.perf_counter() - started, buffer)
@@ -194,11 +278,22 @@ class BatchPipeline:
         buffer = prepared.buffer
         if buffer is not None and not any(np.may_share_memory(buffer, array) for array in ran.outputs.values()):
             self._buffers.give(buffer)
-        outputs = first_rows(ran.outputs, len(prepared.metas), smallest_batch(spec))
-        predictions = self._processing.postprocess(outputs, prepared.metas, spec)
+        seconds = (prepared.seconds, ran.seconds)
+        return self._predicted(images, ran.outputs, prepared.metas, seconds, started, spec)
+
+    def _predicted(
+        self,
+        images: Sequence[Any],
+        outputs: dict[str, NDArray[Any]],
+        metas: list[ImageMeta],
+        seconds: tuple[float, float],
+        started: float,
+        spec: ModelSpec,
+    ) -> BatchResult:
+        outputs = first_rows(outputs, len(metas), smallest_batch(spec))
+        predictions = self._processing.postprocess(outputs, metas, spec)
         problems = _problems(outputs, spec)
-        timing = Timing(prepared.seconds, ran.seconds, time.perf_counter() - started)
-        return BatchResult(images, predictions, timing, problems)
+        return BatchResult(images, predictions, Timing(*seconds, time.perf_counter() - started), problems)
 
 
 class _Buffers:
@@ -251,23 +346,65 @@ _pool_lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 
 
-def _on_threads(work: Callable[[int], ImageMeta], count: int) -> list[ImageMeta]:
-    """``work`` for each index, all of them finished; the first error in order is raised."""
-    if count == 1:
-        return [work(0)]
-    pool = _threads()
-    futures = [pool.submit(work, index) for index in range(count)]
-    wait(futures)  # also after an error, and before an interrupt is passed on: they write into the buffer
-    return [future.result() for future in futures]
+class _Spread:
+    """``work`` for each of these indices, on several threads (a single one in the calling thread); its results go to ``results``."""
+
+    def __init__(self, work: Callable[[int], Any], results: list[Any], indices: Sequence[int]) -> None:
+        self._work, self._results = work, results
+        self._left = deque(indices)
+        self._errors: dict[int, Exception] = {}
+        self._tasks: list[Future[None]] = []
+        if len(indices) == 1:
+            self._loop()
+            return
+        pool, count = _threads()
+        self._tasks = [pool.submit(self._loop) for _ in range(min(count, len(indices)))]
+
+    def wait(self) -> None:
+        wait(self._tasks)
+
+    def finished(self) -> list[Any]:
+        """The results; the first error in order is raised, once all work has ended: it writes into memory that others use."""
+        try:
+            for task in self._tasks:
+                task.result()
+        except BaseException:
+            self.wait()
+            raise
+        if self._errors:
+            error = self._errors[min(self._errors)]
+            if isinstance(error, AdaptrtError):
+                raise error
+            raise _core_failed(error) from error
+        return self._results
+
+    def _loop(self) -> None:
+        while True:
+            try:
+                index = self._left.popleft()
+            except IndexError:
+                return
+            try:
+                self._results[index] = self._work(index)
+            except Exception as error:
+                self._errors[index] = error
 
 
-def _threads() -> ThreadPoolExecutor:
-    """The threads of this process for images: OpenCV and numpy release the interpreter lock."""
+def _core_failed(error: Exception) -> PluginError:
+    """OpenCV's own error, for a transform that it cannot compute."""
+    return PluginError(
+        f"core failed in preprocess: {type(error).__name__}: {error}", hint="Use --debug to show the full traceback."
+    )
+
+
+def _threads() -> tuple[ThreadPoolExecutor, int]:
+    """The threads of this process for images, and how many: OpenCV and numpy release the interpreter lock."""
     global _pool
     with _pool_lock:
+        count = min(_THREADS, _cores())
         if _pool is None:
-            _pool = ThreadPoolExecutor(min(_THREADS, _cores()), thread_name_prefix="adaptrt-images")
-        return _pool
+            _pool = ThreadPoolExecutor(count, thread_name_prefix="adaptrt-images")
+        return _pool, count
 
 
 def _cores() -> int:

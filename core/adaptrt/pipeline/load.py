@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from adaptrt.sources.find import Named
 
 
+_SPECS = 32
+
+
 class Model:
     """A file that adaptrt wrote, with its pre- and postprocessing.
 
@@ -43,6 +46,7 @@ class Model:
         self.warnings = list(self._processing.warnings)
         self.last_warnings: tuple[str, ...] = ()
         self._pipeline = BatchPipeline(runner, self._processing)
+        self._specs: dict[Any, tuple[ModelSpec, ModelSpec]] = {}
         if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401
             from adaptrt.vision.decoders import decode  # noqa: F401
@@ -55,7 +59,7 @@ class Model:
 
         A list of more images than the largest batch is cut into batches, whose steps overlap.
         """
-        spec = spec_with_params(self.spec, params)
+        spec = self._spec_with(params)
         batch = (
             [images]
             if isinstance(images, (str, Path, np.ndarray)) or not isinstance(images, Iterable) or _is_array(images)
@@ -90,12 +94,28 @@ class Model:
         from adaptrt.pipeline.streaming import stream_results
         from adaptrt.sources import SourceOptions, find_sources
 
-        spec = spec_with_params(self.spec, params)
+        spec = self._spec_with(params)
         found = find_sources(source, replace(options or SourceOptions(), channels=self.channels))
         largest = self.largest_batch
         if batch is not None and not 1 <= batch <= largest:
             raise UsageError(f"batch must be 1 to {largest} for {self.path.name}; got {batch}.")
         return stream_results(self._pipeline, spec, found, min(batch or len(found), largest))
+
+    def _spec_with(self, params: dict[str, Any]) -> ModelSpec:
+        """The same object for the same parameters: much is remembered for a spec."""
+        if not params:
+            return self.spec
+        key = tuple((name, type(value), value) for name, value in params.items())
+        try:
+            base, known = self._specs.get(key, (None, None))
+        except TypeError:  # a list
+            return spec_with_params(self.spec, params)
+        if known is None or base is not self.spec:
+            known = spec_with_params(self.spec, params)
+            if len(self._specs) >= _SPECS:
+                self._specs.clear()
+            self._specs[key] = (self.spec, known)
+        return known
 
     @property
     def channels(self) -> int:

@@ -51,6 +51,10 @@ class Processing:
         self, outputs: dict[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec | None = None
     ) -> Sequence[Predictions]:
         """The prediction of each image of a batch."""
+        if self.decodes_in_core:
+            from adaptrt.vision.decoders.decode import decode
+
+            return decode(outputs, metas, spec or self.spec)
         return self._hooks.postprocess(outputs, metas, spec or self.spec)
 
 

@@ -52,8 +52,12 @@ class FileRunner(Runner, Protocol):
 class ImageBatch(Protocol):
     """Images of one call, on the way to the input of a model."""
 
+    def take(self, index: int, image: Any) -> ImageMeta | None:
+        """Take an image into a row without work on its pixels, and return where it lies in the input; ``None``: ``write`` it."""
+        ...
+
     def write(self, index: int, image: Any) -> ImageMeta:
-        """Take an image into a row, and return where it lies in the input; safe from several threads, for different rows."""
+        """Write an image into a row, and return where it lies in the input; safe from several threads, for different rows."""
         ...
 
     def fill(self, count: int) -> None:
@@ -61,16 +65,36 @@ class ImageBatch(Protocol):
         ...
 
 
+class StartedRun(Protocol):
+    """A run in progress."""
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """Wait for the outputs; once."""
+        ...
+
+    def close(self) -> None:
+        """Give the run up, unless it has ended."""
+        ...
+
+
 @runtime_checkable
 class PreparesImages(Protocol):
-    """A runner that preprocesses images itself, with the values of core's own preprocessing, bit for bit."""
+    """A runner that preprocesses images itself, with the values of core's own preprocessing, bit for bit.
+
+    It may also have ``concurrent_images``, how many runs should be in progress at once; the default is 1.
+    """
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
         """Memory for the images of one call; ``None``: pass arrays to ``run``."""
         ...
 
-    def run_images(self, batch: ImageBatch, boxes: BoxFilter | None = None) -> dict[str, NDArray[Any]]:
-        """The outputs. With ``boxes``, outputs may lack boxes that the filter excludes; their order stays."""
+    def start_images(
+        self, batch: ImageBatch, boxes: BoxFilter | None = None, *, wait: bool = True
+    ) -> StartedRun | None:
+        """Start a run. With ``boxes``, outputs may lack boxes that the filter excludes; their order stays.
+
+        ``None``, only without ``wait``: no run can start before another one has ended.
+        """
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from adaptrt.errors import PluginError, ShapeError
@@ -32,7 +33,7 @@ class InputSpec:
         batch = batch or Dim(1, 8, 16, "batch")
         return cls(name, ((batch, Dim.fixed(channels), Dim.fixed(height), Dim.fixed(width)),))
 
-    @property
+    @cached_property
     def dims(self) -> Shape:
         """The axes over all profiles: what the exported graph must accept."""
         return union(self.profiles)

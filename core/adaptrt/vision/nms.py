@@ -36,8 +36,25 @@ def nms_by_class(
     ranked = boxes[order]
     if not agnostic and len(boxes):
         offset = boxes.max() + np.float32(1) if class_offset is None else np.float32(class_offset)
-        ranked = ranked + labels[order, None].astype(np.float32) * offset
+        ranked = moved_by_class(ranked, labels[order], offset)
     return order[_keep_ranked(ranked, largest_float32_up_to(iou), max_det)]
+
+
+def moved_by_class(boxes: NDArray[np.float32], labels: NDArray[np.int64], offset: np.float32) -> NDArray[np.float32]:
+    """So that boxes of different classes do not overlap."""
+    return boxes + labels[:, None].astype(np.float32) * offset
+
+
+def nms_of_ranked(boxes: NDArray[np.float32], counts: NDArray[np.intp], widest: int, iou: float) -> NDArray[np.bool_]:
+    """Which boxes to keep, bool [N]: ``counts`` boxes of each image, image by image, sorted by score; ``widest`` is the largest count."""
+    used = np.arange(widest) < counts[:, None]  # [images, widest]
+    padded = np.zeros((len(counts), widest, 4), np.float32)
+    padded[used] = boxes
+    corners = np.ascontiguousarray(np.moveaxis(padded, 2, 0))  # [4, images, widest]
+    above = np.triu(_overlaps(corners, corners, largest_float32_up_to(iou)), 1)
+    for rank in np.flatnonzero(above.any(axis=(0, 2))):  # a box that stays removes later ones
+        used[:, rank + 1 :] &= ~(above[:, rank, rank + 1 :] & used[:, rank, None])
+    return used[np.arange(widest) < counts[:, None]]
 
 
 def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> NDArray[np.int64]:
@@ -69,13 +86,14 @@ def _choose_greedily(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _overlaps(a: NDArray[np.float32], b: NDArray[np.float32], iou: np.float32) -> NDArray[np.bool_]:
-    """bool [A, B] for corners [4, A] and [4, B]: is the intersection over union above ``iou``? All in float32."""
+    """bool [..., A, B] for corners [4, ..., A] and [4, ..., B]: is the intersection over union above ``iou``? All in float32."""
     areas_a, areas_b = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    width = np.minimum(a[2, :, None], b[2]) - np.maximum(a[0, :, None], b[0])
-    height = np.minimum(a[3, :, None], b[3]) - np.maximum(a[1, :, None], b[1])
+    first, second = a[..., :, None], b[..., None, :]
+    width = np.minimum(first[2], second[2]) - np.maximum(first[0], second[0])
+    height = np.minimum(first[3], second[3]) - np.maximum(first[1], second[1])
     shared = np.maximum(width, 0, out=width)
     shared *= np.maximum(height, 0, out=height)
-    union = areas_a[:, None] + areas_b
+    union = areas_a[..., :, None] + areas_b[..., None, :]
     union -= shared
     with np.errstate(divide="ignore", invalid="ignore"):  # boxes without area
         above: NDArray[np.bool_] = np.divide(shared, union, out=shared) > iou

@@ -35,6 +35,17 @@ def resize(image: ImageArray, size: tuple[int, int], interpolation: Interpolatio
     return resized[..., None] if resized.ndim == 2 else resized  # OpenCV drops an axis of one channel
 
 
+def resize_into(image: ImageArray, interpolation: Interpolation, out: ImageArray) -> None:
+    """Resize uint8 [H, W, C] with OpenCV to the size of ``out``, uint8 [h, w, C] and C-contiguous, and write it there."""
+    if image.shape == out.shape:
+        np.copyto(out, image)
+        return
+    target = out[..., 0] if out.shape[2] == 1 else out
+    found = cv2.resize(image, (out.shape[1], out.shape[0]), dst=target, interpolation=_CV2[interpolation])
+    if found is not target:  # OpenCV takes other memory if the result does not fit
+        np.copyto(target, found)
+
+
 def _resize_pil(image: ImageArray, size: tuple[int, int], interpolation: Interpolation) -> ImageArray:
     try:
         from PIL import Image

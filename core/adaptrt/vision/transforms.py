@@ -9,7 +9,7 @@ import numpy as np
 from adaptrt.errors import ImageError, ShapeError
 from adaptrt.vision.opencv import MAX_PIXELS, cv2
 from adaptrt.vision.placement import Placement, Size, place
-from adaptrt.vision.resampling import resize
+from adaptrt.vision.resampling import resize, resize_into
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,21 @@ def transform_image(
 
 def visible_pixels(image: ImageArray, placement: Placement, transform: ImageTransform) -> ImageArray:
     """The resized image, as far as the input shows it."""
+    (rows, columns), (down, right) = placement.covered, placement.offset
+    resized = resize(_source(image, placement), placement.inner, transform.interpolation, transform.library)
+    return resized[rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
+
+
+def write_visible(image: ImageArray, placement: Placement, transform: ImageTransform, out: ImageArray) -> None:
+    """Like ``visible_pixels``, written into ``out``, uint8 [h, w, C] and C-contiguous."""
+    if out.shape[:2] == placement.inner and transform.library == "cv2":
+        resize_into(_source(image, placement), transform.interpolation, out)
+    else:
+        np.copyto(out, visible_pixels(image, placement, transform))
+
+
+def _source(image: ImageArray, placement: Placement) -> ImageArray:
+    """The part that is resized; an ``ImageError`` if the result would be too large."""
     top, left, height, width = placement.source
     if placement.inner[0] * placement.inner[1] > MAX_PIXELS:
         raise ImageError(
@@ -78,10 +93,7 @@ def visible_pixels(image: ImageArray, placement: Placement, transform: ImageTran
             f"{placement.inner[0]:.4g} x {placement.inner[1]:.4g}: too large.",
             hint=f"The maximum is {MAX_PIXELS:,} pixels. Cut the image to a less extreme shape first.",
         )
-    cut = image[top : top + height, left : left + width]
-    resized = resize(cut, placement.inner, transform.interpolation, transform.library)
-    (rows, columns), (down, right) = placement.covered, placement.offset
-    return resized[rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
+    return image[top : top + height, left : left + width]
 
 
 def _write_pixels(pixels: ImageArray, placement: Placement, transform: ImageTransform, out: NDArray[Any]) -> None:

@@ -205,6 +205,9 @@ class PreparingRunner:
         self.spec = spec
         return self
 
+    def take(self, index: int, image: Any) -> Any:
+        return None
+
     def write(self, index: int, image: Any) -> Any:
         self.batch[index] = image
         return transform_batch([image], self.spec)[1][0]
@@ -212,7 +215,12 @@ class PreparingRunner:
     def fill(self, count: int) -> None:
         self.count = count
 
-    def run_images(self, batch: Any, boxes: Any = None) -> dict[str, Any]:
+    def start_images(self, batch: Any, boxes: Any = None, *, wait: bool = True) -> Any:
+        self.boxes = boxes
+        return self
+
+    def result(self) -> dict[str, Any]:
+        boxes = self.boxes
         self.filters.append(boxes)
         raw = self.values[: len(self.batch)]
         kept = [np.flatnonzero((one[4:] > boxes.conf).any(0)) for one in raw]

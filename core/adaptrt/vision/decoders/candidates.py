@@ -15,6 +15,7 @@ import numpy as np
 from adaptrt.predictions import Detections, ImageMeta
 from adaptrt.specs.layouts import BoxLayout
 from adaptrt.vision.boxes import boxes_to_original, corners_from_centers
+from adaptrt.vision.decoders.batch import boxes_in_images, select_in_batch
 from adaptrt.vision.decoders.params import DetectionParams, class_filter
 from adaptrt.vision.decoders.select import Suppress, select
 from adaptrt.vision.nms import CLASS_OFFSET
@@ -45,8 +46,8 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def at(self, places: NDArray[Any]) -> Candidates:
-        """Those at these indices, or where a mask is true."""
+    def at(self, places: NDArray[Any] | slice) -> Candidates:
+        """Those at these indices, in a slice, or where a mask is true."""
         extras = {name: values[places] for name, values in self.extras.items()}
         return Candidates(self.boxes[places], self.scores[places], self.labels[places], extras, self.mapped)
 
@@ -78,6 +79,8 @@ class FromCandidates:
       ``--nms`` is an error
     - ``selected``: the graph already applies NMS, so results are compared as sets
     - ``sized``: predictions depend on the size of the input, as masks made of prototypes do, which cover it
+    - ``batched(outputs, spec, params)``: the candidates of all images of a batch, image by image, and the image of each, int [N].
+      They are those of ``candidates``; without ``predict``, ``prepare`` and ``suppress``, all images are then decoded at once
     """
 
     read: Callable[[Outputs, Sequence[ImageMeta], ModelSpec], Outputs]
@@ -89,6 +92,7 @@ class FromCandidates:
     layout: Callable[[ModelSpec], BoxLayout] | None = None
     selected: bool = False
     sized: bool = False
+    batched: Callable[[Outputs, ModelSpec, Any], tuple[Candidates, NDArray[np.intp]]] | None = None
 
     @property
     def task(self) -> str:
@@ -100,6 +104,8 @@ class FromCandidates:
     ) -> list[Any]:
         batch = self.read(outputs, metas, spec)
         wanted = class_filter(params.classes, spec.labels)
+        if self.batched is not None and self.predict is detections and self.prepare is None and self.suppress is None:
+            return self._decoded_at_once(self.batched, batch, metas, spec, params, wanted)
         found = []
         for place, meta in enumerate(metas):
             sample = {name: array[place] for name, array in batch.items()}
@@ -118,6 +124,37 @@ class FromCandidates:
             )
             found.append(self.predict(candidates.at(kept).in_image(meta), sample, meta, spec))
         return found
+
+    def _decoded_at_once(
+        self,
+        batched: Callable[[Outputs, ModelSpec, Any], tuple[Candidates, NDArray[np.intp]]],
+        batch: Outputs,
+        metas: Sequence[ImageMeta],
+        spec: ModelSpec,
+        params: DetectionParams,
+        wanted: NDArray[np.int64] | None,
+    ) -> list[Any]:
+        candidates, image = batched(batch, spec, params)
+        kept, counts = select_in_batch(
+            candidates,
+            image,
+            len(metas),
+            conf=params.conf,
+            iou=params.iou,
+            max_det=params.max_det,
+            agnostic=params.agnostic,
+            classes=wanted,
+            class_offset=self.class_offset,
+        )
+        found = candidates.at(kept)
+        boxes = found.boxes if found.mapped else boxes_in_images(found.boxes, counts, metas)
+        scores, labels, names = found.scores, found.labels.astype(np.int64, copy=False), spec.labels
+        results, start = [], 0
+        for count in counts.tolist():
+            part = slice(start, start + count)
+            results.append(Detections(boxes[part], scores[part], labels[part], names))
+            start += count
+        return results
 
 
 def best_class(centers: NDArray[np.float32], scores: NDArray[np.float32]) -> Candidates:

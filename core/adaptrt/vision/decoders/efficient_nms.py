@@ -110,6 +110,20 @@ def candidates(
     )
 
 
+def batched(
+    outputs: Mapping[str, NDArray[Any]], spec: ModelSpec, _params: EfficientNmsParams
+) -> tuple[Candidates, NDArray[np.intp]]:
+    counts, scores = outputs["count"].astype(np.int64), outputs["scores"]  # [B, 1], [B, M]
+    most = scores.shape[1]
+    for count in counts[(counts < 0) | (counts > most)].tolist()[:1]:
+        raise ModelError(f"The graph returns {count} detections, but its outputs have only {most} rows.")
+    image, place = np.nonzero(np.arange(most) < counts)
+    labels = outputs["labels"][image, place].astype(np.int64)
+    require_labels(labels, spec)
+    boxes, found = (outputs[name][image, place].astype(np.float32, copy=False) for name in ("boxes", "scores"))
+    return Candidates(boxes, found, labels), image
+
+
 def rows_like(outputs: Mapping[str, NDArray[Any]], name: str, decoder: str, scores: NDArray[Any]) -> NDArray[Any]:
     """An output [B, M, E] with as many rows as the scores."""
     rows = outputs.get(name)
@@ -147,5 +161,8 @@ def problems(outputs: Mapping[str, NDArray[Any]]) -> list[str]:
 
 
 decoder = Decoder(
-    "efficient_nms", EfficientNmsParams, FromCandidates(read, candidates, selected=True), problems=problems
+    "efficient_nms",
+    EfficientNmsParams,
+    FromCandidates(read, candidates, selected=True, batched=batched),
+    problems=problems,
 )

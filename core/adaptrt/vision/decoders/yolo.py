@@ -43,6 +43,15 @@ def candidates(
     return best_class(rows[:, :4], rows[:, 4:])
 
 
+def batched(
+    outputs: Mapping[str, NDArray[Any]], _spec: ModelSpec, params: DetectionParams
+) -> tuple[Candidates, NDArray[np.intp]]:
+    raw = outputs["raw"]  # [B, 4 + nc, N]
+    image, place = np.nonzero(raw[:, 4:].max(axis=1) > params.conf)
+    rows = raw[image, :, place].astype(np.float32, order="C")  # [n, 4 + nc]
+    return best_class(rows[:, :4], rows[:, 4:]), image
+
+
 def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
     if len(shape) == 3 and (shape[1] == 4 + classes if classes else shape[1] >= 5):
         return
@@ -63,4 +72,4 @@ def layout(spec: ModelSpec) -> BoxLayout:
     return BoxLayout(Part(name, 0, 4, channels_first=True), Part(name, 4, channels_first=True), centers=True)
 
 
-decoder = Decoder("yolo", DetectionParams, FromCandidates(read, candidates, layout=layout))
+decoder = Decoder("yolo", DetectionParams, FromCandidates(read, candidates, layout=layout, batched=batched))

@@ -45,6 +45,15 @@ def candidates(
     return best_class(rows[:, :4], rows[:, 5:] * rows[:, 4:5])
 
 
+def batched(
+    outputs: Mapping[str, NDArray[Any]], _spec: ModelSpec, params: DetectionParams
+) -> tuple[Candidates, NDArray[np.intp]]:
+    raw = outputs["raw"]  # [B, N, 5 + nc]
+    image, place = np.nonzero(raw[..., 4] > params.conf)
+    rows = raw[image, place].astype(np.float32, copy=False)  # [n, 5 + nc]
+    return best_class(rows[:, :4], rows[:, 5:] * rows[:, 4:5]), image
+
+
 def _check_shape(name: str, shape: tuple[int, ...], classes: int) -> None:
     if len(shape) == 3 and (shape[2] == 5 + classes if classes else shape[2] >= 6):
         return
@@ -65,4 +74,4 @@ def layout(spec: ModelSpec) -> BoxLayout:
     return BoxLayout(Part(name, 0, 4), Part(name, 5), objectness=Part(name, 4, 5), centers=True)
 
 
-decoder = Decoder("yolo_anchor", DetectionParams, FromCandidates(read, candidates, layout=layout))
+decoder = Decoder("yolo_anchor", DetectionParams, FromCandidates(read, candidates, layout=layout, batched=batched))

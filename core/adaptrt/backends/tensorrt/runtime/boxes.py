@@ -1,23 +1,24 @@
-"""Copies only the boxes above a score from the device: a detector's raw outputs are megabytes, of which a decoder uses a few rows."""
+"""Brings only the boxes above a score to the host: a detector's raw outputs are megabytes, of which a decoder uses a few rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptrt.backends.tensorrt.runtime.compiled import Argument, Kernels, integer, long, pointer, single
-from adaptrt.backends.tensorrt.runtime.cuda import Cuda
-from adaptrt.backends.tensorrt.runtime.memory import DeviceBuffer, PinnedPool
-from adaptrt.specs.layouts import BoxFilter, Part
+from adaptrt.backends.tensorrt.runtime.compiled import Argument, Kernels, integer, long, pointer
+from adaptrt.backends.tensorrt.runtime.memory import DeviceBuffer, PinnedBlock, PinnedPool
+from adaptrt.specs.layouts import BoxFilter, BoxLayout, Part
 
 Shapes = Mapping[str, tuple[int, ...]]
 _THREADS = 256
 _WORTHWHILE = 1 << 16  # bytes of outputs: below, a plain copy takes as long
 _SLACK = 1 - 2.0**-20  # the decoder compares again
+_MOST = 512  # boxes of an image that the kernel writes to the host; more need another launch and a copy
+_WARPS, _BLOCKS = 8, 8  # of a block, and blocks of an image, that gather
 
 
 def filters(boxes: BoxFilter, shapes: Shapes, types: Mapping[str, np.dtype[Any]]) -> bool:
@@ -33,87 +34,113 @@ def filters(boxes: BoxFilter, shapes: Shapes, types: Mapping[str, np.dtype[Any]]
     return len(counts) == 1 and same and 4 * sum(map(math.prod, shapes.values())) > _WORTHWHILE
 
 
+def limit_of(boxes: BoxFilter) -> float:
+    """The score that the kernel compares with."""
+    return float(np.float32(boxes.conf)) * _SLACK
+
+
+class _Rows(NamedTuple):
+    """One output: its numbers of each box, in page-locked memory that the kernel writes to."""
+
+    part: Part
+    numbers: int
+    block: PinnedBlock
+    values: NDArray[np.float32]
+    """[images, most, numbers]."""
+
+
 class BoxRows:
-    """The device memory in which one lane collects rows."""
+    """The rows of one output shape, for the calls of one lane. ``launch`` can be captured; ``read`` once its work is done.
 
-    def __init__(self, cuda: Cuda, pinned: PinnedPool) -> None:
-        self._cuda, self._pinned = cuda, pinned
-        self._buffers: dict[str, DeviceBuffer] = {}
+    ``limit``: the address on the device of what ``limit_of`` gives.
+    """
 
-    def read(
-        self, kernels: Kernels, boxes: BoxFilter, pointers: Mapping[str, int], shapes: Shapes, stream: int
-    ) -> dict[str, NDArray[Any]]:
-        """Outputs with only the boxes whose score is above the limit, in their order; images with fewer are filled with zeros."""
-        layout = boxes.layout
-        images, count = _counts(layout.scores, shapes[layout.scores.output])
-        counts = self._buffer("counts", 4 * images)
-        found = self._buffer("found", 4 * images * count)
-        self._cuda.clear(counts, 4 * images, stream)
-        limit = float(np.float32(boxes.conf)) * _SLACK
-        arguments = [
+    def __init__(
+        self,
+        kernels: Kernels,
+        pinned: PinnedPool,
+        layout: BoxLayout,
+        pointers: Mapping[str, int],
+        shapes: Shapes,
+        limit: int,
+    ) -> None:
+        self._kernels, self._pinned, self._cuda = kernels, pinned, pinned.cuda
+        self._pointers, self._shapes = pointers, shapes
+        self._images, self._boxes = _counts(layout.scores, shapes[layout.scores.output])
+        self._lists = DeviceBuffer(self._cuda, 4 * self._images * (self._boxes + 1), "boxes")
+        self._counts, self._found = self._lists.pointer, self._lists.pointer + 4 * self._images
+        self._total_block = pinned.allocate(4 * self._images)
+        self._totals = self._total_block.array((self._images,), np.dtype(np.int32))
+        self._rows: dict[str, _Rows] = {}
+        for part in layout.parts:
+            if part.output not in self._rows:
+                whole = Part(part.output, channels_first=part.channels_first)
+                self._rows[part.output] = self._new_rows(whole, min(self._boxes, _MOST))
+        factors = (
+            _part(pointers, shapes, layout.objectness) if layout.objectness else [(0, pointer), (0, long), (0, long)]
+        )
+        self._keep: list[Argument] = [
             *_part(pointers, shapes, layout.scores, numbers=True),
             (_numbers(layout.scores, shapes), integer),
-            *(
-                _part(pointers, shapes, layout.objectness)
-                if layout.objectness
-                else [(0, pointer), (0, long), (0, long)]
-            ),
-            (limit, single),
-            (count, integer),
-            (images, integer),
-            (counts, pointer),
-            (found, pointer),
+            *factors,
+            (limit, pointer),
+            (self._boxes, integer),
+            (self._images, integer),
+            (self._counts, pointer),
+            (self._found, pointer),
         ]
-        grid = (-(-count // _THREADS), images, 1)
-        kernels.launch("keep", grid, (_THREADS, 1, 1), arguments, stream)
-        whole = {part.output: Part(part.output, channels_first=part.channels_first) for part in layout.parts}
-        for name, part in whole.items():
-            numbers = _numbers(part, shapes)
-            rows = self._buffer(name, 4 * images * count * numbers)
-            arguments = [
-                *_part(pointers, shapes, part, numbers=True),
-                (numbers, integer),
-                (count, integer),
-                (images, integer),
-                (counts, pointer),
-                (found, pointer),
-                (rows, pointer),
-            ]
-            kernels.launch("gather", grid, (_THREADS, 1, 1), arguments, stream)
-        kept = self._copied(counts, (images,), np.int32, stream)
-        most = max(int(kept.max(initial=0)), 1)
-        order = self._copied(found, (most, images), np.int32, stream)
-        result = {}
-        for name, part in whole.items():
-            numbers = _numbers(part, shapes)
-            copied = self._copied(self._buffers[name].pointer, (most, images, numbers), np.float32, stream)
-            result[name] = _sorted(copied, order, kept, part)
-        return {name: result[name] for name in shapes}
+        self._gather = [self._gathering(rows, rows.block.pointer) for rows in self._rows.values()]
 
-    def _buffer(self, name: str, size: int) -> int:
-        """Grown on demand, between calls: nothing of this lane is running."""
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.size < size:
-            if buffer is not None:
-                buffer.free()
-            buffer = self._buffers[name] = DeviceBuffer(self._cuda, size, f"boxes ({name})")
-        return buffer.pointer
+    def launch(self, stream: int) -> None:
+        """Find the boxes, and write the first of each image, and how many there are, to the host."""
+        self._cuda.clear(self._counts, 4 * self._images, stream)
+        grid = (-(-self._boxes // _THREADS), self._images, 1)
+        self._kernels.launch("keep", grid, (_THREADS, 1, 1), self._keep, stream)
+        for arguments in self._gather:
+            self._launch_gather(arguments, stream)
 
-    def _copied(self, address: int, shape: tuple[int, ...], dtype: Any, stream: int) -> NDArray[Any]:
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        block = self._pinned.allocate(size)
-        self._cuda.copy(block.pointer, address, size, self._cuda.to_host, stream)
+    def read(self, stream: int) -> dict[str, NDArray[Any]]:
+        """Outputs with only the boxes whose score is above the limit, in their order; images with fewer are filled with zeros."""
+        totals = self._totals.copy()
+        most = max(int(totals.max(initial=0)), 1)
+        found = {}
+        for name, rows in self._rows.items():
+            values = rows.values[:, :most].copy() if most <= _MOST else self._copied(rows, most, stream)
+            if int(totals.min(initial=0)) < most:
+                values[np.arange(most) >= totals[:, None]] = 0
+            found[name] = values.transpose(0, 2, 1) if rows.part.channels_first else values
+        return {name: found[name] for name in self._shapes}
+
+    def _new_rows(self, part: Part, most: int) -> _Rows:
+        numbers = _numbers(part, self._shapes)
+        block = self._pinned.allocate(4 * self._images * most * numbers)
+        return _Rows(part, numbers, block, block.array((self._images, most, numbers), np.dtype(np.float32)))
+
+    def _gathering(self, rows: _Rows, target: int) -> list[Argument]:
+        return [
+            *_part(self._pointers, self._shapes, rows.part, numbers=True),
+            (rows.numbers, integer),
+            (rows.values.shape[1], integer),
+            (self._images, integer),
+            (self._counts, pointer),
+            (self._found, pointer),
+            (target, pointer),
+            (self._total_block.pointer, pointer),
+        ]
+
+    def _launch_gather(self, arguments: list[Argument], stream: int) -> None:
+        self._kernels.launch("gather", (_BLOCKS, self._images, 1), (32, _WARPS, 1), arguments, stream)
+
+    def _copied(self, rows: _Rows, most: int, stream: int) -> NDArray[Any]:
+        """More rows than the kernel writes to the host: they are collected on the device, then copied."""
+        more = self._new_rows(rows.part, most)
+        size = more.values.nbytes
+        target = DeviceBuffer(self._cuda, size, "rows of boxes")
+        self._launch_gather(self._gathering(more, target.pointer), stream)
+        self._cuda.copy(more.block.pointer, target.pointer, size, self._cuda.to_host, stream)
         self._cuda.synchronize(stream)
-        return block.array(shape, np.dtype(dtype))
-
-
-def _sorted(rows: NDArray[Any], order: NDArray[Any], kept: NDArray[Any], part: Part) -> NDArray[Any]:
-    """[most, B, C] in any order to [B, most, C], or [B, C, most], in the order of the boxes."""
-    most, images, numbers = rows.shape
-    result = np.zeros((images, most, numbers), rows.dtype)
-    for image, count in enumerate(kept):
-        result[image, :count] = rows[np.argsort(order[:count, image]), image]
-    return np.ascontiguousarray(result.transpose(0, 2, 1)) if part.channels_first else result
+        target.free()
+        return more.values
 
 
 def _counts(part: Part, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -26,7 +26,7 @@ _loaded: dict[tuple[int, str], Kernels] = {}
 
 # a value of a kernel's parameter and its type
 Argument = tuple[Any, Any]
-pointer, integer, long, single = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong, ctypes.c_float
+pointer, integer, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
 
 
 class Kernels:

@@ -1,23 +1,38 @@
-"""One lane's calls on images: preprocessing, the engine and the copies of small outputs, in one CUDA graph once shapes repeat."""
+"""One lane's calls on images: preprocessing, the engine and what brings its outputs to the host, as one CUDA graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, filters
+from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, filters, limit_of
 from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
 from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph
 from adaptrt.backends.tensorrt.runtime.images import DeviceImages, ImageBatch
-from adaptrt.backends.tensorrt.runtime.memory import DeviceBuffer, SmallOutputs, arrays_on_host
-from adaptrt.specs.layouts import BoxFilter
+from adaptrt.backends.tensorrt.runtime.memory import DeviceBuffer, SmallOutputs, copies_to_host
+from adaptrt.specs.layouts import BoxFilter, BoxLayout
 
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.lanes import Lane
 
 _SMALL = 1 << 20  # bytes of outputs that a graph copies to the host; larger ones are not copied twice
+
+_PLANS = 8  # whose rows have memory
+
+Read = Callable[[], dict[str, NDArray[Any]]]
+"""The outputs, once the work of a call is done."""
+
+
+class _Rows(NamedTuple):
+    """What finds the boxes of one plan, for a layout and an address of the limit; ``rows`` is ``None`` if none can."""
+
+    layout: BoxLayout
+    limit: int
+    rows: BoxRows | None
+    number: int
 
 
 class ImageRuns:
@@ -27,65 +42,112 @@ class ImageRuns:
         self._lane, self._images = lane, images
         self._memory: DeviceBuffer | None = None
         self._small: SmallOutputs | None = None
-        self._rows = BoxRows(lane.cuda, lane.pinned)
+        self._rows: dict[ShapePlan, _Rows] = {}
+        self._number = 0
 
-    def run(self, plan: ShapePlan, batch: ImageBatch, boxes: BoxFilter | None) -> dict[str, NDArray[Any]]:
-        """The outputs; waits for the GPU, also after an error."""
+    def start(self, plan: ShapePlan, batch: ImageBatch, boxes: BoxFilter | None) -> Read:
+        """Launch a call. The function returned waits for it, also after an error, and gives the outputs."""
         lane = self._lane
         stream = lane.stream.handle
         with lane.cuda.current():
             try:
                 lane.take_over(stream)
                 base = self._memory_of(batch.device_bytes)
+                limit = base + batch.limit_scores(limit_of(boxes)) if boxes is not None else 0
                 batch.send(base, stream)
-                found = self._run(plan, batch, base, stream, boxes)
+                read = self._launch(plan, batch, base, stream, boxes, limit)
             except BaseException:
                 lane.cuda.synchronize(stream)
                 raise
-            lane.finished()
-            return found
+        return partial(self._finish, read, batch)
 
-    def _run(
-        self, plan: ShapePlan, batch: ImageBatch, base: int, stream: int, boxes: BoxFilter | None
-    ) -> dict[str, NDArray[Any]]:
+    def _finish(self, read: Read, batch: ImageBatch) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - it lives until here
+        lane = self._lane
+        with lane.cuda.current():
+            lane.cuda.synchronize(lane.stream.handle)
+            found = read()
+            lane.finished()
+        return found
+
+    def _launch(
+        self, plan: ShapePlan, batch: ImageBatch, base: int, stream: int, boxes: BoxFilter | None, limit: int
+    ) -> Read:
         lane, outputs = self._lane, self._lane.engine.outputs
         static, context = lane.static_addresses(), lane.bound_context(plan.profile)
         if not plan.outputs:
             context.take_shapes(plan)
         small = self._small_outputs(plan)
+        rows = self._rows_of(plan, boxes, limit) if boxes is not None and small is None else None
 
         def work(context: BoundContext, stream: int) -> None:
             self._images.launch(batch.form, base, static[0], stream)
             context.enqueue(stream)
             if small is not None:
-                buffers = lane.static_outputs()
-                for tensor, shape, buffer, offset in zip(outputs, plan.outputs, buffers, small.offsets, strict=True):
-                    size = tensor.bytes_of(shape or ())
-                    lane.cuda.copy(small.block.pointer + offset, buffer.pointer, size, lane.cuda.to_host, stream)
+                self._copy_small(plan, small, stream)
+            elif rows is not None and rows.rows is not None:
+                rows.rows.launch(stream)
 
         plan.calls += 1
-        graph = None if plan.no_graph else self._graph(plan, work, (base, *static), stream)
-        if graph is None:
+        number = 0 if rows is None else rows.number
+        graph = None if plan.no_graph else self._graph(plan, work, (base, *static), number, stream)
+        if graph is not None:
+            graph.launch(stream)
+            if small is not None:
+                return partial(small.copies, outputs, plan.outputs)  # type: ignore[arg-type]
+            pointers, shapes, _ = lane.from_static(plan, stream, {}, owned=False)
+        else:
             self._images.launch(batch.form, base, static[0], stream)
             pointers, shapes, _ = lane.enqueue(context, plan, static, stream, {}, owned=False)
-        else:
-            graph.launch(stream)
-            pointers, shapes, _ = lane.from_static(plan, stream, {}, owned=False)
-            if small is not None:
-                lane.cuda.synchronize(stream)
-                return small.copies(outputs, shapes)
-        names = [tensor.name for tensor in outputs]
-        by_name = dict(zip(names, shapes, strict=True))
-        if boxes is not None and filters(boxes, by_name, {tensor.name: tensor.dtype for tensor in outputs}):
-            addresses = dict(zip(names, pointers, strict=True))
-            return self._rows.read(self._images.kernels, boxes, addresses, by_name, stream)
-        return arrays_on_host(lane.pinned, outputs, pointers, shapes, stream)
+            if rows is not None and rows.rows is not None:
+                rows.rows.launch(stream)
+        if rows is not None and rows.rows is not None:
+            return partial(rows.rows.read, stream)
+        return copies_to_host(lane.pinned, outputs, pointers, shapes, stream)
+
+    def _copy_small(self, plan: ShapePlan, small: SmallOutputs, stream: int) -> None:
+        lane = self._lane
+        buffers = lane.static_outputs()
+        for tensor, shape, buffer, offset in zip(
+            lane.engine.outputs, plan.outputs, buffers, small.offsets, strict=True
+        ):
+            size = tensor.bytes_of(shape or ())
+            lane.cuda.copy(small.block.pointer + offset, buffer.pointer, size, lane.cuda.to_host, stream)
+
+    def _rows_of(self, plan: ShapePlan, boxes: BoxFilter, limit: int) -> _Rows:
+        found = self._rows.get(plan)
+        if (
+            found is not None
+            and found.limit == limit
+            and (found.layout is boxes.layout or found.layout == boxes.layout)
+        ):
+            return found
+        lane, tensors = self._lane, self._lane.engine.outputs
+        rows = None
+        if not plan.data_dependent:
+            shapes = {tensor.name: shape or () for tensor, shape in zip(tensors, plan.outputs, strict=True)}
+            if filters(boxes, shapes, {tensor.name: tensor.dtype for tensor in tensors}):
+                pointers = {
+                    tensor.name: lane.static_outputs(index, tensor.bytes_of(shapes[tensor.name]))[index].pointer
+                    for index, tensor in enumerate(tensors)
+                }
+                rows = BoxRows(self._images.kernels, lane.pinned, boxes.layout, pointers, shapes, limit)
+        self._rows.pop(plan, None)
+        if len(self._rows) >= _PLANS:
+            self._rows.pop(next(iter(self._rows)))
+        self._number += 1
+        found = self._rows[plan] = _Rows(boxes.layout, limit, rows, self._number)
+        return found
 
     def _graph(
-        self, plan: ShapePlan, work: Callable[[BoundContext, int], None], fixed: tuple[int, ...], stream: int
+        self,
+        plan: ShapePlan,
+        work: Callable[[BoundContext, int], None],
+        fixed: tuple[int, ...],
+        number: int,
+        stream: int,
     ) -> Graph | None:
         """The graph of ``work`` with these addresses, captured when they repeat; ``None``: enqueue."""
-        lane, key = self._lane, (plan, (-1, *fixed))  # never the key of a graph of the engine alone
+        lane, key = self._lane, (plan, (-1, number, *fixed))  # never the key of a graph of the engine alone
         graph = lane.graphs.find(key)
         if graph is not None or not lane.graphs.due(key):
             return graph

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +23,12 @@ from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ImageTransform, ModelSpec
 from adaptrt.specs.runners import is_on_device
 from adaptrt.vision.placement import Placement, place
-from adaptrt.vision.taps import Taps, taps_of
+from adaptrt.vision.taps import taps_of
 
 IMAGE = np.dtype([(name, np.int64) for name in ("pixels", "relative", "pitch", "top", "left", "height", "width", "taps", "rows", "columns")])  # fmt: skip
 _ALIGNED = 256
+_SIZES = 256  # of images, whose places and taps are kept: up to 20 KB each at 640 x 640
+_SPECS = 32
 _BLOCK = (32, 8, 1)
 
 
@@ -41,46 +42,85 @@ class ImageForm(NamedTuple):
     rows: int
 
 
-@dataclass(frozen=True)
 class Layout:
-    """Offsets in the memory of a batch: a record for each image, tables of taps, then pixels. Sizes in bytes."""
+    """Offsets in the memory of a batch: a record for each image, a limit of scores, tables of taps, then pixels. Sizes in bytes."""
 
-    form: ImageForm
-
-    @property
-    def identity(self) -> int:
-        return self.form.rows * IMAGE.itemsize
-
-    def taps(self, index: int) -> int:
-        return self.identity + 8 * max(self.form.height, self.form.width) + index * self._taps_each
-
-    @property
-    def head(self) -> int:
-        """Everything but pixels."""
-        return -(-self.taps(self.form.rows) // _ALIGNED) * _ALIGNED
+    def __init__(self, form: ImageForm) -> None:
+        self.limit = form.rows * IMAGE.itemsize
+        self.identity = self.limit + 8
+        self.taps = self.identity + 8 * max(form.height, form.width)
+        self.taps_each = 16 * (form.height + form.width)
+        self.head = -(-(self.taps + form.rows * self.taps_each) // _ALIGNED) * _ALIGNED
+        self.pixels_each = form.height * form.width * form.channels
+        self.size = self.head + form.rows * self.pixels_each
 
     def pixels(self, index: int) -> int:
-        return self.head + index * self.form.height * self.form.width * self.form.channels
+        return self.head + index * self.pixels_each
 
-    @property
-    def size(self) -> int:
-        return self.pixels(self.form.rows)
 
-    @property
-    def _taps_each(self) -> int:
-        return 16 * (self.form.height + self.form.width)
+class Placed(NamedTuple):
+    """Where images of one size lie in the input.
+
+    ``taps``: the bytes of the tables for rows and columns if the kernel resizes. ``record``: the fields of IMAGE but addresses.
+    ``first``: bytes from the start of the image to its first pixel that is used.
+    """
+
+    placement: Placement
+    taps: NDArray[np.uint8] | None
+    record: tuple[int, ...]
+    first: int
+    rows_bytes: int
+
+
+class Prepared:
+    """What batches of one form share: the layout, the table that copies, and the sizes of images seen lately."""
+
+    def __init__(self, form: ImageForm) -> None:
+        self.form, self.layout = form, Layout(form)
+        longest = max(form.height, form.width)
+        identity = np.empty((longest, 2), np.int32)
+        identity[:, 0], identity[:, 1] = np.arange(longest), 1
+        self.identity = identity.reshape(-1).view(np.uint8)
+        self._sizes: dict[tuple[int, int], Placed] = {}
+
+    def placed(self, size: tuple[int, int]) -> Placed:
+        """For images of a size (height, width)."""
+        found = self._sizes.get(size)
+        if found is None:
+            found = self._place(size)
+            if len(self._sizes) >= _SIZES:
+                self._sizes.clear()
+            self._sizes[size] = found
+        return found
+
+    def _place(self, size: tuple[int, int]) -> Placed:
+        form = self.form
+        placement = place(size, form.transform, (form.height, form.width))
+        (rows, columns), (down, right) = placement.covered, placement.offset
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        taps = taps_of(form.transform, placement.source[2:], placement.inner, form.channels)
+        if taps is None:
+            return Placed(placement, None, (rows.start, columns.start, height, width, 1), 0, 0)
+        above = taps.rows[rows.start - down : rows.stop - down]
+        beside = taps.columns[columns.start - right : columns.stop - right]
+        tables = np.concatenate([above.reshape(-1), beside.reshape(-1)]).view(np.uint8)
+        top, left = placement.source[:2]
+        first = (top * size[1] + left) * form.channels
+        record = (rows.start, columns.start, height, width, taps.rows.shape[1])
+        return Placed(placement, tables, record, first, above.nbytes)
 
 
 class ImageBatch:
     """Images on the way to the device. ``write`` may be called from several threads, for different rows."""
 
-    def __init__(self, owner: DeviceImages, form: ImageForm, block: PinnedBlock) -> None:
-        self.form, self.layout = form, Layout(form)
+    def __init__(self, owner: DeviceImages, prepared: Prepared, block: PinnedBlock) -> None:
+        self.form, self.layout = prepared.form, prepared.layout
         self.block = block
-        self._owner = owner
+        self._owner, self._prepared = owner, prepared
         self._bytes = block.array((self.layout.size,), np.dtype(np.uint8))
-        self._records = self._bytes[: self.layout.identity].view(IMAGE)
-        self._identity()
+        self._records = self._bytes[: self.layout.limit].view(IMAGE)
+        self._bytes[self.layout.identity : self.layout.taps] = prepared.identity
+        self._tables: dict[tuple[int, int], int] = {}
         self._has_pixels = False
         self._raw: list[tuple[int, int, NDArray[Any]]] = []
         self._raw_bytes = 0
@@ -92,73 +132,73 @@ class ImageBatch:
     def device_bytes(self) -> int:
         return self.layout.size + self._raw_bytes
 
+    def take(self, index: int, image: Any) -> ImageMeta | None:
+        """Let the GPU read an image, uint8 [H, W, C] in its memory or in page-locked memory; ``None``: ``write`` it."""
+        if isinstance(image, np.ndarray):
+            return self._take_pinned(index, image)
+        return self._take_device(index, image) if is_on_device(image) else None
+
     def write(self, index: int, image: Any) -> ImageMeta:
-        """Take an image into a row: anything that ``read_image`` takes, or an array on the device, uint8 [H, W, C]."""
+        """Read an image, anything that ``read_image`` takes, resize it on the CPU, and write its pixels into a row."""
         from adaptrt.vision.images import read_image
 
-        if is_on_device(image):
-            return self._write_device(index, image)
-        pixels = read_image(image, self.form.channels)
-        if self._owner.resizes and self._owner.cuda.is_pinned(pixels.__array_interface__["data"][0]):
-            return self._write_pinned(index, pixels)
-        return self._write_host(index, pixels)
+        return self._write_host(index, read_image(image, self.form.channels))
 
     def fill(self, count: int) -> None:
         """Repeat the last of ``count`` images in the rows after it; afterwards nothing is written."""
-        self._records[count:] = self._records[count - 1]
+        if count < self.form.rows:
+            self._records[count:] = self._records[count - 1]
         if self._held:
             self.ready = Completion(self._owner.events, self._owner.stream)
 
+    def limit_scores(self, limit: float) -> int:
+        """Send the limit of a filter of boxes with the images; returns its offset."""
+        self._bytes[self.layout.limit : self.layout.limit + 4].view(np.float32)[0] = limit
+        return self.layout.limit
+
     def send(self, base: int, stream: int) -> None:
         """Copy what was written to ``base``, device memory of ``device_bytes``."""
-        cuda = self._owner.cuda
+        cuda, layout = self._owner.cuda, self.layout
         if self.ready is not None:
             self.ready.wait_on(stream)
-        size = self.layout.size if self._has_pixels else self.layout.head
+        size = layout.size if self._has_pixels else layout.taps + len(self._tables) * layout.taps_each
         cuda.copy(base, self.block.pointer, size, cuda.to_device, stream)
         for offset, size, pixels in self._raw:
             cuda.copy(base + offset, pixels.__array_interface__["data"][0], size, cuda.to_device, stream)
 
-    def _identity(self) -> None:
-        """A table of taps that copies, for rows and columns."""
-        longest = max(self.form.height, self.form.width)
-        start = self.layout.identity
-        table = self._bytes[start : start + 8 * longest].view(np.int32).reshape(longest, 2)
-        table[:, 0], table[:, 1] = np.arange(longest), 1
-
-    def _place(self, shape: Sequence[int]) -> Placement:
-        return place((shape[0], shape[1]), self.form.transform, (self.form.height, self.form.width))
-
     def _write_host(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
-        from adaptrt.vision.transforms import visible_pixels
+        from adaptrt.vision.transforms import write_visible
 
-        placement = self._place(pixels.shape)
-        visible = visible_pixels(pixels, placement, self.form.transform)
-        start = self.layout.pixels(index)
-        region = self._bytes[start : start + visible.size].reshape(visible.shape)
-        np.copyto(region, visible)
-        rows, columns = placement.covered
-        height, width = visible.shape[:2]
+        form, layout = self.form, self.layout
+        placed = self._prepared.placed(pixels.shape[:2])
+        top, left, height, width, _ = placed.record
+        start = layout.pixels(index)
+        region = self._bytes[start : start + height * width * form.channels].reshape(height, width, form.channels)
+        write_visible(pixels, placed.placement, form.transform, region)
         self._records[index] = (
-            start, 1, width * self.form.channels, rows.start, columns.start, height, width, 1, self.layout.identity,
-            self.layout.identity,
+            start, 1, width * form.channels, top, left, height, width, 1, layout.identity, layout.identity,
         )  # fmt: skip
         self._has_pixels = True
-        return placement.meta
+        return placed.placement.meta
 
-    def _write_pinned(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
-        placement, taps = self._taps_of(pixels.shape)
-        if taps is None:
-            return self._write_host(index, pixels)
-        size = -(-pixels.nbytes // _ALIGNED) * _ALIGNED
+    def _take_pinned(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
+        owner, shape = self._owner, pixels.shape
+        if not owner.resizes or pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != self.form.channels:
+            return None
+        if not pixels.size or not pixels.flags.c_contiguous:
+            return None
+        if not owner.cuda.is_pinned(pixels.__array_interface__["data"][0]):
+            return None
+        placed = self._prepared.placed(shape[:2])
+        if placed.taps is None:
+            return None
         with self._lock:
             offset = self.layout.size + self._raw_bytes
-            self._raw_bytes += size
+            self._raw_bytes += -(-pixels.nbytes // _ALIGNED) * _ALIGNED
             self._raw.append((offset, pixels.nbytes, pixels))
-        self._write_taps(index, placement, taps, offset, relative=True, width=pixels.shape[1])
-        return placement.meta
+        return self._read_by_kernel(index, shape, placed, placed.taps, offset, relative=1)
 
-    def _write_device(self, index: int, image: Any) -> ImageMeta:
+    def _take_device(self, index: int, image: Any) -> ImageMeta:
         with self._lock:  # the producer's stream and ours are ordered by one event
             view = view_input("image", image, self._owner.stream, self._owner.cuda)
         shape = view.shape
@@ -167,34 +207,27 @@ class ImageBatch:
                 f"Images on the device must be uint8 [H, W, {self.form.channels}], RGB; got {view.dtype} {list(shape)}.",
                 hint="For a torch tensor [3, H, W]: x.permute(1, 2, 0).contiguous()",
             )
-        placement, taps = self._taps_of(shape)
-        if taps is None or not self._owner.resizes:
+        placed = self._prepared.placed((shape[0], shape[1]))
+        if placed.taps is None or not self._owner.resizes:
             self._owner.resizes_on_host(self.form.transform)
             return self._write_host(index, self._owner.to_host(view.pointer, shape))
         with self._lock:
             self._held.append((view, image))
-        self._write_taps(index, placement, taps, view.pointer, relative=False, width=shape[1])
-        return placement.meta
+        return self._read_by_kernel(index, shape, placed, placed.taps, view.pointer, relative=0)
 
-    def _taps_of(self, shape: Sequence[int]) -> tuple[Placement, Taps | None]:
-        placement = self._place(shape)
-        return placement, taps_of(self.form.transform, placement.source[2:], placement.inner, self.form.channels)
-
-    def _write_taps(
-        self, index: int, placement: Placement, taps: Taps, start: int, *, relative: bool, width: int
-    ) -> None:
-        (rows, columns), (down, right) = placement.covered, placement.offset
-        above = taps.rows[rows.start - down : rows.stop - down]
-        beside = taps.columns[columns.start - right : columns.stop - right]
-        at = self.layout.taps(index)
-        for table, offset in ((above, at), (beside, at + above.nbytes)):
-            self._bytes[offset : offset + table.nbytes].view(np.int32).reshape(table.shape)[...] = table
-        top, left = placement.source[:2]
-        pitch = width * self.form.channels
+    def _read_by_kernel(
+        self, index: int, shape: Sequence[int], placed: Placed, taps: NDArray[np.uint8], start: int, *, relative: int
+    ) -> ImageMeta:
+        size = (shape[0], shape[1])
+        with self._lock:
+            at = self._tables.get(size)
+            if at is None:
+                at = self._tables[size] = self.layout.taps + len(self._tables) * self.layout.taps_each
+                self._bytes[at : at + taps.size] = taps
         self._records[index] = (
-            start + top * pitch + left * self.form.channels, int(relative), pitch, rows.start, columns.start, len(above),
-            len(beside), taps.rows.shape[1], at, at + above.nbytes,
+            start + placed.first, relative, shape[1] * self.form.channels, *placed.record, at, at + placed.rows_bytes,
         )  # fmt: skip
+        return placed.placement.meta
 
 
 class DeviceImages:
@@ -206,6 +239,7 @@ class DeviceImages:
         self._kernels: Kernels | None = None
         self._values: dict[tuple[ImageTransform, int], DeviceBuffer] = {}
         self._checked: dict[ImageForm, bool] = {}
+        self._prepared: dict[tuple[int, int], tuple[ModelSpec, Prepared | None]] = {}
         self._lock = threading.Lock()
         self.resizes = True
         self.warnings: list[str] = []
@@ -217,10 +251,17 @@ class DeviceImages:
 
     def batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
         """Memory for the images of one call; ``None`` where the CPU has to prepare them."""
-        form = self._form(spec, rows)
-        if form is None or not self._works(form):
-            return None
-        return self._new_batch(form)
+        key = (id(spec), rows)  # a spec takes long to hash; it is kept, so that the id stays its own
+        known = self._prepared.get(key)
+        if known is None:
+            form = self._form(spec, rows)
+            known = (spec, Prepared(form) if form is not None and self._works(form) else None)
+            with self._lock:
+                if len(self._prepared) >= _SPECS:
+                    self._prepared.clear()
+                self._prepared[key] = known
+        prepared = known[1]
+        return None if prepared is None else self._new_batch(prepared)
 
     def arguments(self, form: ImageForm, base: int, target: int) -> list[Argument]:
         """Those of the kernel ``preprocess``, which writes ``target`` from what a batch sent to ``base``."""
@@ -281,8 +322,8 @@ class DeviceImages:
         height, width = spec.image_size
         return ImageForm(spec.image, height, width, spec.image_channels, rows)
 
-    def _new_batch(self, form: ImageForm) -> ImageBatch:
-        return ImageBatch(self, form, self._pinned.allocate(Layout(form).size))
+    def _new_batch(self, prepared: Prepared) -> ImageBatch:
+        return ImageBatch(self, prepared, self._pinned.allocate(prepared.layout.size))
 
     def _works(self, form: ImageForm) -> bool:
         """Whether the kernel gives the CPU's values here, tried once for each transform and size."""
@@ -348,11 +389,9 @@ class DeviceImages:
         from adaptrt.vision.transforms import transform_image
 
         form = form._replace(rows=len(images))
-        batch = self._new_batch(form)
+        batch = self._new_batch(Prepared(form))
         for index, image in enumerate(images):
-            if resized_here:
-                batch._write_pinned(index, self._pinned_copy(image))
-            else:
+            if not (resized_here and batch.take(index, self._pinned_copy(image))):
                 batch._write_host(index, image)
         batch.fill(len(images))
         dtype = np.dtype(np.uint8 if form.transform.embedded else np.float32)

@@ -83,46 +83,54 @@ bool is_kept(const float* scores, int64 per_image, int64 per_box, int64 per_numb
              int64 factors_per_image, int64 factors_per_box, float limit, int image, int box) {
     const float* own = scores + image * per_image + box * per_box;
     float factor = factors ? factors[image * factors_per_image + box * factors_per_box] : 1.0f;
+    if (factor <= limit) return false;  // scores are at most 1
     for (int number = 0; number < classes; ++number)
         if (own[number * per_number] * factor > limit) return true;
     return false;
 }
 
-// counts[image] boxes have a score above the limit; found[place * images + image] are their numbers, in any order.
+// counts[image] boxes have a score above *limit; found[place * images + image] are their numbers, in any order. counts is 0 before.
 KERNEL void keep(const float* scores, int64 per_image, int64 per_box, int64 per_number, int classes, const float* factors,
-                 int64 factors_per_image, int64 factors_per_box, float limit, int boxes, int images, int* counts, int* found) {
+                 int64 factors_per_image, int64 factors_per_box, const float* limit, int boxes, int images, int* counts, int* found) {
 #ifdef HOST
     for (int image = 0; image < images; ++image)
         for (int box = boxes - 1; box >= 0; --box)
-            if (is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, limit, image, box))
+            if (is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, *limit, image, box))
                 found[(int64)(counts[image]++) * images + image] = box;
 #else
     int box = blockIdx.x * blockDim.x + threadIdx.x, image = blockIdx.y;
-    if (box < boxes && is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, limit, image, box))
+    if (box < boxes && is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, *limit, image, box))
         found[(int64)atomicAdd(counts + image, 1) * images + image] = box;
 #endif
 }
 
-// rows[(place * images + image) * numbers + number]: every number of the boxes that were found.
-static
-#ifndef HOST
-__device__ __forceinline__
-#endif
-void move(const float* output, int64 per_image, int64 per_box, int64 per_number, int numbers, int images, const int* found,
-          float* rows, int64 place, int image) {
-    const float* own = output + image * per_image + found[place * images + image] * per_box;
-    float* row = rows + (place * images + image) * numbers;
-    for (int number = 0; number < numbers; ++number) row[number] = own[number * per_number];
-}
-
-KERNEL void gather(const float* output, int64 per_image, int64 per_box, int64 per_number, int numbers, int boxes, int images,
-                   const int* counts, const int* found, float* rows) {
+// rows[(image * most + rank) * numbers + number]: every number of the first most boxes found, in the order of the boxes; totals[image]
+// is how many were found. Both may lie in page-locked host memory. A warp has a row.
+KERNEL void gather(const float* output, int64 per_image, int64 per_box, int64 per_number, int numbers, int most, int images,
+                   const int* counts, const int* found, float* rows, int* totals) {
 #ifdef HOST
-    for (int image = 0; image < images; ++image)
-        for (int place = 0; place < counts[image]; ++place)
-            move(output, per_image, per_box, per_number, numbers, images, found, rows, place, image);
+    for (int image = 0; image < images; ++image) {
+        totals[image] = counts[image];
+        for (int place = 0; place < counts[image]; ++place) {
+            int box = found[(int64)place * images + image], rank = 0;
+            for (int other = 0; other < counts[image]; ++other) rank += found[(int64)other * images + image] < box;
+            if (rank >= most) continue;
+            const float* own = output + image * per_image + box * per_box;
+            for (int number = 0; number < numbers; ++number)
+                rows[((int64)image * most + rank) * numbers + number] = own[number * per_number];
+        }
+    }
 #else
-    int place = blockIdx.x * blockDim.x + threadIdx.x, image = blockIdx.y;
-    if (place < counts[image]) move(output, per_image, per_box, per_number, numbers, images, found, rows, place, image);
+    int lane = threadIdx.x, image = blockIdx.y, count = counts[image];
+    if (blockIdx.x == 0 && threadIdx.y == 0 && lane == 0) totals[image] = count;
+    for (int place = blockIdx.x * blockDim.y + threadIdx.y; place < count; place += gridDim.x * blockDim.y) {
+        int box = found[(int64)place * images + image], rank = 0;
+        for (int other = lane; other < count; other += 32) rank += found[(int64)other * images + image] < box;
+        for (int step = 16; step > 0; step >>= 1) rank += __shfl_xor_sync(0xffffffffu, rank, step);
+        if (rank >= most) continue;
+        const float* own = output + image * per_image + box * per_box;
+        for (int number = lane; number < numbers; number += 32)
+            rows[((int64)image * most + rank) * numbers + number] = own[number * per_number];
+    }
 #endif
 }

@@ -6,7 +6,7 @@ import math
 import threading
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -284,6 +284,19 @@ def arrays_on_host(
     stream: int,
 ) -> dict[str, NDArray[Any]]:
     """Copies of outputs in page-locked memory, owned by the caller; waits for the stream."""
+    read = copies_to_host(pinned, tensors, pointers, shapes, stream)
+    pinned.cuda.synchronize(stream)
+    return read()
+
+
+def copies_to_host(
+    pinned: PinnedPool,
+    tensors: Sequence[EngineTensor],
+    pointers: Sequence[int],
+    shapes: Sequence[tuple[int, ...]],
+    stream: int,
+) -> Callable[[], dict[str, NDArray[Any]]]:
+    """Copy outputs to page-locked memory; once the stream's work is done, the function returned gives the arrays, owned by the caller."""
     cuda, blocks = pinned.cuda, []
     for tensor, pointer, shape in zip(tensors, pointers, shapes, strict=True):
         size = tensor.bytes_of(shape)
@@ -291,11 +304,14 @@ def arrays_on_host(
         if size:
             cuda.copy(block.pointer, pointer, size, cuda.to_host, stream)
         blocks.append(block)
-    cuda.synchronize(stream)
-    return {
-        tensor.name: pinned.array(block, shape, tensor.dtype)
-        for tensor, block, shape in zip(tensors, blocks, shapes, strict=True)
-    }
+
+    def read() -> dict[str, NDArray[Any]]:
+        return {
+            tensor.name: pinned.array(block, shape, tensor.dtype)
+            for tensor, block, shape in zip(tensors, blocks, shapes, strict=True)
+        }
+
+    return read
 
 
 class SmallOutputs:

@@ -58,6 +58,20 @@ class LanePool:
                 return self._free.pop()
         return self._new_lane()
 
+    def acquire_free(self) -> Lane | None:
+        """Another lane, for a thread that already has one: ``None`` instead of waiting, since its own might be the one to wait for."""
+        with self._condition:
+            self._check_open()
+            if self._free:
+                return self._free.pop()
+            if self._made >= self._limit:
+                return None
+            self._made += 1
+        try:
+            return self._create()
+        except NoSharingError:
+            return None
+
     def release(self, lane: Lane) -> None:
         with self._condition:
             self._free.append(lane)
@@ -94,6 +108,12 @@ class LanePool:
 
     def _new_lane(self) -> Lane:
         try:
+            return self._create()
+        except NoSharingError:
+            return self.acquire()
+
+    def _create(self) -> Lane:
+        try:
             lane = self._make()
         except NoSharingError:
             with self._condition:
@@ -102,7 +122,7 @@ class LanePool:
                 self.warnings.append(
                     f"{self._name} was built without profile sharing: one context per profile, so calls are serialized."
                 )
-            return self.acquire()
+            raise
         except BaseException:
             with self._condition:
                 self._made -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from threading import get_ident
@@ -100,6 +100,7 @@ class TensorRTRunner:
         self._pinned = PinnedPool(self._cuda)
         self._graphs = cuda_graphs
         self.concurrent_calls = min(contexts, 2)  # one copies while the other computes
+        self.concurrent_images = min(contexts, 3)  # two on the GPU, and one that the host prepares or decodes
         self._plans: dict[tuple[Any, ...], ShapePlan] = {}
         self._names = tuple(tensor.name for tensor in self._engine.inputs)
         self._reads_values = any(tensor.on_host for tensor in self._engine.inputs)
@@ -143,20 +144,33 @@ class TensorRTRunner:
         return self._images.batch(spec, rows) if self._images is not None else None
 
     def run_images(self, batch: ImageBatch, boxes: BoxFilter | None = None) -> dict[str, NDArray[Any]]:
-        """Run on images; the values of the input are those of core's preprocessing on the CPU, bit for bit.
+        """Run on images and wait for the outputs; see ``start_images``."""
+        started = self.start_images(batch, boxes)
+        assert started is not None
+        return started.result()
 
-        With ``boxes``, only boxes above a score leave the device where an output of many boxes allows it.
+    def start_images(
+        self, batch: ImageBatch, boxes: BoxFilter | None = None, *, wait: bool = True
+    ) -> StartedRun | None:
+        """Launch a run on images; the values of the input are those of core's preprocessing on the CPU, bit for bit.
+
+        With ``boxes``, only boxes above a score leave the device where an output of many boxes allows it. ``wait=False``, for a
+        thread that has started other runs: ``None`` if it would have to wait for a context.
         """
         assert self._images is not None
         form, tensor = batch.form, self._engine.inputs[0]
         area = (form.height, form.width)
         shape = (form.rows, *area, form.channels) if form.transform.embedded else (form.rows, form.channels, *area)
-        lane = self._pool.acquire()
+        plan = self._plan([InputView(0, shape, tensor.dtype, None)])
+        lane = self._pool.acquire() if wait else self._pool.acquire_free()
+        if lane is None:
+            return None
         try:
-            plan = self._plan([InputView(0, shape, tensor.dtype, None)])
-            return lane.image_runs(self._images).run(plan, batch, boxes)
-        finally:
+            finish = lane.image_runs(self._images).start(plan, batch, boxes)
+        except BaseException:
             self._pool.release(lane)
+            raise
+        return StartedRun(finish, partial(self._pool.release, lane))
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run on numpy arrays and wait for the result; the caller owns the outputs."""
@@ -265,6 +279,31 @@ class TensorRTRunner:
         if unknown:
             return UsageError(f"The engine has no input {unknown[0]!r}.", hint=did_you_mean(unknown[0], self._names))
         return UsageError(f"Input {missing[0]!r} is missing.", hint=f"The engine expects {', '.join(self._names)}.")
+
+
+class StartedRun:
+    """A run on the GPU. ``result`` waits for its outputs; a run that nobody wants is to be given up with ``close``."""
+
+    def __init__(self, finish: Callable[[], dict[str, NDArray[Any]]], release: Callable[[], None]) -> None:
+        self._finish: Callable[[], dict[str, NDArray[Any]]] | None = finish
+        self._release = release
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """The outputs, owned by the caller; once."""
+        finish, self._finish = self._finish, None
+        assert finish is not None
+        try:
+            return finish()
+        finally:
+            self._release()
+
+    def close(self) -> None:
+        """Wait for the run, unless ``result`` did."""
+        if self._finish is not None:
+            self.result()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _info(tensor: EngineTensor) -> TensorInfo:

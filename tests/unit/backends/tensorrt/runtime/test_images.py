@@ -59,7 +59,7 @@ def pixels(seed: int = 0, sizes: list[tuple[int, int]] = SIZES) -> list[Any]:
 def run(runner: Any, spec: ModelSpec, images: list[Any], rows: int = 0) -> tuple[dict[str, Any], list[Any]]:
     batch = runner.image_batch(spec, rows or len(images))
     assert batch is not None, runner.warnings
-    metas = [batch.write(index, image) for index, image in enumerate(images)]
+    metas = [batch.take(index, image) or batch.write(index, image) for index, image in enumerate(images)]
     batch.fill(len(images))
     return runner.run_images(batch), metas
 
@@ -192,9 +192,9 @@ def test_images_on_the_device_are_bytes_in_rows(engine: Any, on_device: Any) -> 
     bench, runner, _ = engine()
     batch = runner.image_batch(spec_of(), 1)
     with pytest.raises(ImageError, match=r"\[H, W, 3\]"):
-        batch.write(0, on_device(bench.gpu, np.zeros((3, 8, 8), np.uint8)))
+        batch.take(0, on_device(bench.gpu, np.zeros((3, 8, 8), np.uint8)))
     with pytest.raises(ImageError, match="float32"):
-        batch.write(0, on_device(bench.gpu, np.zeros((8, 8, 3), np.float32)))
+        batch.take(0, on_device(bench.gpu, np.zeros((8, 8, 3), np.float32)))
 
 
 def test_a_slow_producer_is_waited_for(engine: Any, on_device: Any) -> None:
@@ -214,6 +214,70 @@ def test_any_thread_may_call(engine: Any) -> None:
     with ThreadPoolExecutor(4) as threads:
         for found, _ in threads.map(lambda _: run(runner, spec, images), range(8)):
             np.testing.assert_array_equal(found["same"], expected["images"])
+
+
+def batch_of(runner: Any, images: list[Any]) -> Any:
+    batch = runner.image_batch(spec_of(), len(images))
+    for index, image in enumerate(images):
+        batch.write(index, image)
+    batch.fill(len(images))
+    return batch
+
+
+def test_runs_in_progress_have_their_own_results(engine: Any) -> None:
+    _, runner, _ = engine()
+    for _ in range(3):
+        given = [pixels(seed) for seed in range(3)]
+        started = [runner.start_images(batch_of(runner, images), wait=not index) for index, images in enumerate(given)]
+        for images, one in reversed(list(zip(given, started, strict=True))):
+            np.testing.assert_array_equal(one.result()["same"], transform_batch(images, spec_of())[0]["images"])
+
+
+def test_a_thread_does_not_wait_for_its_own_runs(make_bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make_bench(plan_of())
+    host_kernels.install(monkeypatch, bench.gpu)
+    runner, images = bench.open(contexts=2), pixels()
+    first, second = (runner.start_images(batch_of(runner, images), wait=not index) for index in range(2))
+    assert runner.start_images(batch_of(runner, images), wait=False) is None
+    first.close()
+    third = runner.start_images(batch_of(runner, images), wait=False)
+    for one in (second, third):
+        np.testing.assert_array_equal(one.result()["same"], transform_batch(images, spec_of())[0]["images"])
+
+
+@pytest.mark.parametrize("memory", ["host", "device"])
+def test_batches_of_a_stream_overlap(engine: Any, on_device: Any, memory: str) -> None:
+    """One batch runs while the next is taken; a stream that is left early gives every context back."""
+    from adaptrt.pipeline.batches import BatchPipeline
+    from adaptrt.pipeline.processing import Processing
+
+    bench, runner, _ = engine()
+    spec = spec_of()
+    pipeline = BatchPipeline(runner, Processing(spec))
+    batches = [pixels(seed) for seed in range(7)]
+    given = [[on_device(bench.gpu, image) if memory == "device" else image for image in images] for images in batches]
+    results = list(pipeline.results(given, spec))
+    for images, result in zip(batches, results, strict=True):
+        found = np.stack([one.arrays["same"] for one in result.predictions])
+        np.testing.assert_array_equal(found, transform_batch(images, spec)[0]["images"])
+    assert len(runner._pool.lanes) == runner.concurrent_images
+    left = pipeline.results(given, spec)
+    next(left)
+    left.close()
+    assert len(runner._pool._free) == len(runner._pool.lanes)
+
+
+def test_an_image_that_cannot_be_read_ends_a_stream(engine: Any, tmp_path: Any) -> None:
+    from adaptrt.pipeline.batches import BatchPipeline
+    from adaptrt.pipeline.processing import Processing
+
+    _, runner, _ = engine()
+    pipeline = BatchPipeline(runner, Processing(spec_of()))
+    batches = [pixels(), [*pixels()[:2], tmp_path / "b.png", tmp_path / "a.png"], pixels()]
+    with pytest.raises(ImageError, match=r"b\.png"):
+        list(pipeline.results(batches, spec_of()))
+    assert len(list(pipeline.results(batches[:1], spec_of()))) == 1
+    assert len(runner._pool._free) == len(runner._pool.lanes)
 
 
 LAYOUTS = {

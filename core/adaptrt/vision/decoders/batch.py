@@ -1,0 +1,113 @@
+"""Selects and maps the boxes of all images of a batch at once, with the results of one image after another."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from adaptrt.vision.decoders.select import select
+from adaptrt.vision.nms import MAX_CANDIDATES, moved_by_class, nms_of_ranked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from adaptrt.predictions import ImageMeta
+    from adaptrt.vision.decoders.candidates import Candidates
+
+_WIDEST = 96  # boxes of an image whose overlaps are computed together with those of other images
+_WASTE = 8  # at most this many times as many pairs as there are
+
+
+def select_in_batch(
+    candidates: Candidates,
+    image: NDArray[np.intp],
+    images: int,
+    *,
+    conf: float,
+    iou: float | None,
+    max_det: int,
+    agnostic: bool,
+    classes: NDArray[np.int64] | None,
+    class_offset: float | None,
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the candidates to keep, image by image, as ``select`` gives them, and how many of each image.
+
+    ``image``: the image of each candidate, ascending.
+    """
+    if iou is not None and class_offset is None and not agnostic:  # it depends on the boxes of each image
+        return _one_after_another(candidates, image, images, conf, iou, max_det, agnostic, classes, class_offset)
+    keep = candidates.scores > conf
+    if classes is not None:
+        keep &= np.isin(candidates.labels, classes)
+    places = np.flatnonzero(keep)
+    order = places[np.lexsort((-candidates.scores[places], image[places]))]
+    counts = np.bincount(image[order], minlength=images)
+    if iou is None:
+        return _first_of_each(order, counts, max_det)
+    order, counts = _first_of_each(order, counts, MAX_CANDIDATES)
+    widest = int(counts.max(initial=0))
+    if widest < 2:
+        return _first_of_each(order, counts, max_det)
+    if widest > _WIDEST or images * widest**2 > _WASTE * int((counts**2).sum()):
+        return _one_after_another(candidates, image, images, conf, iou, max_det, agnostic, classes, class_offset)
+    boxes = candidates.boxes[order]
+    if not agnostic:
+        boxes = moved_by_class(boxes, candidates.labels[order], np.float32(class_offset))
+    stays = nms_of_ranked(boxes, counts, widest, iou)
+    return _first_of_each(order[stays], np.bincount(image[order[stays]], minlength=images), max_det)
+
+
+def _first_of_each(
+    order: NDArray[np.intp], counts: NDArray[np.intp], most: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """At most ``most`` of each image."""
+    if int(counts.max(initial=0)) <= most:
+        return order, counts
+    ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return order[ranks < most], np.minimum(counts, most)
+
+
+def _one_after_another(
+    candidates: Candidates, image: NDArray[np.intp], images: int, *options: Any
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    ends = np.searchsorted(image, np.arange(images + 1))
+    conf, iou, max_det, agnostic, classes, class_offset = options
+    found = []
+    for start, end in pairwise(ends.tolist()):
+        kept = select(
+            candidates.at(slice(start, end)),
+            conf=conf,
+            iou=iou,
+            max_det=max_det,
+            agnostic=agnostic,
+            classes=classes,
+            class_offset=class_offset,
+        )
+        found.append(kept + start)
+    return np.concatenate(found), np.array(list(map(len, found)), np.intp)
+
+
+def boxes_in_images(
+    boxes: NDArray[np.float32], counts: NDArray[np.intp], metas: Sequence[ImageMeta]
+) -> NDArray[np.float32]:
+    """``boxes_to_original`` for the boxes of several images, image by image."""
+    if not len(boxes):
+        return boxes
+    if all(meta is metas[0] for meta in metas):
+        rows = np.array(_mapping(metas[0]), np.float32)
+    else:
+        rows = np.repeat(np.array([_mapping(meta) for meta in metas], np.float32), counts, axis=0)
+    moved = boxes - rows[..., 0:4]
+    moved /= rows[..., 4:8]
+    return np.clip(moved, np.float32(0), rows[..., 8:12], out=moved)
+
+
+def _mapping(meta: ImageMeta) -> tuple[float, ...]:
+    """Offset, scale and limit of x1 y1 x2 y2."""
+    height, width = meta.original_size
+    (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
+    return (offset_x, offset_y) * 2 + (scale_x, scale_y) * 2 + (width, height) * 2

@@ -377,7 +377,10 @@ def install(monkeypatch: Any, gpu: Gpu, plan: Plan, version: str, *, module: str
     driver = ModuleType("cuda.bindings.driver")
     driver.cuuint64_t = int  # type: ignore[attr-defined]
     trt = make_tensorrt(gpu, plan, version, module)
-    for made in (runtime, driver, trt):
+    compilers = [
+        ModuleType(name) for name in ("cuda.bindings.nvrtc", "cuda.nvrtc")
+    ]  # without functions, as if not installed
+    for made in (runtime, driver, trt, *compilers):
         made.__spec__ = ModuleSpec(made.__name__, None)
         monkeypatch.setitem(sys.modules, made.__name__, made)
     return trt

@@ -68,13 +68,15 @@ class Model:
         largest = self.largest_batch
         predictions: list[Predictions] = []
         self.last_warnings = ()
-        seconds = np.zeros(3)
+        preprocess = run = postprocess = 0.0
         chunks = (batch[start : start + largest] for start in range(0, len(batch), largest))
         for result in self._pipeline.results(chunks, spec):
             predictions.extend(result.predictions)
             self.last_warnings += result.problems
-            seconds += (result.timing.preprocess, result.timing.run, result.timing.postprocess)
-        return predictions, Timing(*map(float, seconds))
+            preprocess += result.timing.preprocess
+            run += result.timing.run
+            postprocess += result.timing.postprocess
+        return predictions, Timing(preprocess, run, postprocess)
 
     def predict(
         self,

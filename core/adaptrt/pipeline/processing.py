@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,12 @@ class Processing:
         self.warnings = list(session.warnings)
         self._hooks = session.hooks
 
-    @property
+    @cached_property
     def is_core(self) -> bool:
         """Whether preprocessing uses core only: no plugin changes or watches it."""
         return self._hooks.only_core("preprocess")
 
-    @property
+    @cached_property
     def decodes_in_core(self) -> bool:
         """Whether postprocessing uses core only."""
         return self._hooks.only_core("postprocess")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,14 +48,26 @@ def moved_by_class(boxes: NDArray[np.float32], labels: NDArray[np.int64], offset
 
 def nms_of_ranked(boxes: NDArray[np.float32], counts: NDArray[np.intp], widest: int, iou: float) -> NDArray[np.bool_]:
     """Which boxes to keep, bool [N]: ``counts`` boxes of each image, image by image, sorted by score; ``widest`` is the largest count."""
-    used = np.arange(widest) < counts[:, None]  # [images, widest]
-    padded = np.zeros((len(counts), widest, 4), np.float32)
-    padded[used] = boxes
-    corners = np.ascontiguousarray(np.moveaxis(padded, 2, 0))  # [4, images, widest]
-    above = np.triu(_overlaps(corners, corners, largest_float32_up_to(iou)), 1)
-    for rank in np.flatnonzero(above.any(axis=(0, 2))):  # a box that stays removes later ones
-        used[:, rank + 1 :] &= ~(above[:, rank, rank + 1 :] & used[:, rank, None])
-    return used[np.arange(widest) < counts[:, None]]
+    if len(counts) == 1:
+        corners = np.ascontiguousarray(boxes.T[:, None])  # [4, images, widest]
+        stays = used = np.ones((1, widest), np.bool_)
+    else:
+        used = np.arange(widest) < counts[:, None]  # [images, widest]
+        padded = np.zeros((len(counts), widest, 4), np.float32)
+        padded[used] = boxes
+        corners = np.ascontiguousarray(padded.transpose(2, 0, 1))
+        stays = used.copy()
+    above = _overlaps(corners, corners, largest_float32_up_to(iou))
+    above &= _later(widest)
+    for rank in above.any(axis=2).any(axis=0).nonzero()[0].tolist():  # a box that stays removes later ones
+        stays[:, rank + 1 :] &= ~(above[:, rank, rank + 1 :] & stays[:, rank, None])
+    return stays[0] if len(counts) == 1 else stays[used]
+
+
+@lru_cache(maxsize=128)
+def _later(count: int) -> NDArray[np.bool_]:
+    """bool [count, count]: true right of the diagonal."""
+    return np.triu(np.ones((count, count), np.bool_), 1)
 
 
 def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> NDArray[np.int64]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptrt.vision.decoders.select import select
-from adaptrt.vision.nms import MAX_CANDIDATES, moved_by_class, nms_of_ranked
+from adaptrt.vision.nms import moved_by_class, nms_of_ranked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,32 +41,37 @@ def select_in_batch(
     """
     if iou is not None and class_offset is None and not agnostic:  # it depends on the boxes of each image
         return _one_after_another(candidates, image, images, conf, iou, max_det, agnostic, classes, class_offset)
-    keep = candidates.scores > conf
+    scores, whole = candidates.scores, image
+    keep = scores > conf
     if classes is not None:
         keep &= np.isin(candidates.labels, classes)
-    places = np.flatnonzero(keep)
-    order = places[np.lexsort((-candidates.scores[places], image[places]))]
-    counts = np.bincount(image[order], minlength=images)
+    places = keep.nonzero()[0]
+    if len(places) < len(keep):
+        scores, image = scores[places], image[places]
+    if images == 1:
+        order, counts = np.argsort(-scores, kind="stable"), np.array([len(scores)])
+    else:
+        order, counts = np.lexsort((-scores, image)), np.bincount(image, minlength=images)
+    image, order = image[order], places[order]
     if iou is None:
         return _first_of_each(order, counts, max_det)
-    order, counts = _first_of_each(order, counts, MAX_CANDIDATES)
-    widest = int(counts.max(initial=0))
+    widest = int(counts.max()) if images else 0
     if widest < 2:
         return _first_of_each(order, counts, max_det)
     if widest > _WIDEST or images * widest**2 > _WASTE * int((counts**2).sum()):
-        return _one_after_another(candidates, image, images, conf, iou, max_det, agnostic, classes, class_offset)
+        return _one_after_another(candidates, whole, images, conf, iou, max_det, agnostic, classes, class_offset)
     boxes = candidates.boxes[order]
     if not agnostic:
         boxes = moved_by_class(boxes, candidates.labels[order], np.float32(class_offset))
     stays = nms_of_ranked(boxes, counts, widest, iou)
-    return _first_of_each(order[stays], np.bincount(image[order[stays]], minlength=images), max_det)
+    return _first_of_each(order[stays], np.bincount(image[stays], minlength=images), max_det)
 
 
 def _first_of_each(
     order: NDArray[np.intp], counts: NDArray[np.intp], most: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """At most ``most`` of each image."""
-    if int(counts.max(initial=0)) <= most:
+    if len(order) <= most or int(counts.max()) <= most:
         return order, counts
     ranks = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     return order[ranks < most], np.minimum(counts, most)
@@ -98,16 +104,17 @@ def boxes_in_images(
     if not len(boxes):
         return boxes
     if all(meta is metas[0] for meta in metas):
-        rows = np.array(_mapping(metas[0]), np.float32)
+        rows = _mapping(metas[0])
     else:
-        rows = np.repeat(np.array([_mapping(meta) for meta in metas], np.float32), counts, axis=0)
+        rows = np.repeat(np.stack([_mapping(meta) for meta in metas]), counts, axis=0)
     moved = boxes - rows[..., 0:4]
     moved /= rows[..., 4:8]
     return np.clip(moved, np.float32(0), rows[..., 8:12], out=moved)
 
 
-def _mapping(meta: ImageMeta) -> tuple[float, ...]:
+@lru_cache(maxsize=1024)
+def _mapping(meta: ImageMeta) -> NDArray[np.float32]:
     """Offset, scale and limit of x1 y1 x2 y2."""
     height, width = meta.original_size
     (scale_y, scale_x), (offset_y, offset_x) = meta.scale, meta.offset
-    return (offset_x, offset_y) * 2 + (scale_x, scale_y) * 2 + (width, height) * 2
+    return np.array((offset_x, offset_y) * 2 + (scale_x, scale_y) * 2 + (width, height) * 2, np.float32)

@@ -49,7 +49,7 @@ def batched(
     outputs: Mapping[str, NDArray[Any]], _spec: ModelSpec, params: DetectionParams
 ) -> tuple[Candidates, NDArray[np.intp]]:
     raw = outputs["raw"]  # [B, N, 5 + nc]
-    image, place = np.nonzero(raw[..., 4] > params.conf)
+    image, place = (raw[..., 4] > params.conf).nonzero()
     rows = raw[image, place].astype(np.float32, copy=False)  # [n, 5 + nc]
     return best_class(rows[:, :4], rows[:, 5:] * rows[:, 4:5]), image
 

@@ -1,7 +1,7 @@
 """Images as the input of an engine: bytes cross the bus, and a kernel writes the network's values, bit for bit those of the CPU.
 
-An image in pageable host memory is resized on the CPU first: that reads fewer bytes than a copy of all of them would. An image in
-device or page-locked memory is resized by the kernel if its arithmetic gives OpenCV's pixels, else on the CPU.
+An image in pageable host memory that is larger than the input is resized on the CPU first: that writes fewer bytes than a copy would.
+Others, and images in device or page-locked memory, are resized by the kernel if its arithmetic gives OpenCV's pixels, else on the CPU.
 """
 
 from __future__ import annotations
@@ -173,12 +173,15 @@ class ImageBatch:
         placed = self._prepared.placed(pixels.shape[:2])
         top, left, height, width, _ = placed.record
         start = layout.pixels(index)
+        self._has_pixels = True
+        if pixels.size <= height * width * form.channels and placed.taps is not None and self._owner.resizes:
+            self._bytes[start : start + pixels.size] = pixels.reshape(-1)  # fewer bytes than the resized image has
+            return self._read_by_kernel(index, pixels.shape, placed, placed.taps, start, relative=1)
         region = self._bytes[start : start + height * width * form.channels].reshape(height, width, form.channels)
         write_visible(pixels, placed.placement, form.transform, region)
         self._records[index] = (
             start, 1, width * form.channels, top, left, height, width, 1, layout.identity, layout.identity,
         )  # fmt: skip
-        self._has_pixels = True
         return placed.placement.meta
 
     def _take_pinned(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
@@ -371,7 +374,7 @@ class DeviceImages:
         Without the latter, images are resized on the CPU only.
         """
         height, width = form.height, form.width
-        sizes = [(height + 37, width // 2 + 5), (2 * height, 2 * width), (height // 3 + 1, width + 11)]
+        sizes = [(height + 37, width + 5), (2 * height, 2 * width), (height // 3 + 1, width + 11)]
         rng = np.random.default_rng(0)
         images = [rng.integers(0, 256, (*size, form.channels), np.uint8) for size in sizes]
         if not self._equal(form, images[:1], resized_here=False):

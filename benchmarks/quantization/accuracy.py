@@ -4,7 +4,9 @@
 
     python -m benchmarks.quantization.accuracy yolov5n --calib 64 --images 200      results/int8_accuracy.json
 
-Both run in ONNX Runtime, on held-out images; calibration images are drawn with another seed. Results are kept by model.
+Methods ``modelopt-minmax`` and ``modelopt-entropy`` measure with NVIDIA ModelOpt, in an environment of extensions/modelopt.
+Both files run in ONNX Runtime, on held-out images; calibration images are drawn with another seed. Results are kept by model and
+method, each as soon as it is measured; a method that is kept for as many images is not measured again (``--again``).
 """
 
 from __future__ import annotations
@@ -25,9 +27,12 @@ RESULT = FOLDER / "int8_accuracy.json"
 
 @dataclass(frozen=True)
 class Model:
-    """A fixture: how it is converted, and how images for it are drawn (``draw(folder, count, seed)``)."""
+    """A fixture: how it is converted, and how images for it are drawn (``draw(folder, count, seed)``).
 
-    source: Path
+    ``source`` makes it in a folder, or knows where it is.
+    """
+
+    source: Callable[[Path], Path]
     adapter: str
     seed: int
     options: Mapping[str, Any]
@@ -37,7 +42,11 @@ class Model:
 def models() -> dict[str, Model]:
     use_fixtures()
     from draw_shapes import DETECTION, write_classification_set, write_detection_set
+    from sensitive_swin import write_sensitive_swin
     from train_detr import LOOK
+
+    def fixture(name: str) -> Callable[[Path], Path]:
+        return lambda _: FIXTURES / name
 
     def detection(folder: Path, count: int, seed: int) -> Path:
         return write_detection_set(folder, count, seed, DETECTION)
@@ -45,49 +54,78 @@ def models() -> dict[str, Model]:
     def small_detection(folder: Path, count: int, seed: int) -> Path:
         return write_detection_set(folder, count, seed, LOOK, suffix=".png")
 
+    swin = {"seed": 2003, "options": {"batch": "1:8:8"}, "draw": write_classification_set}
     return {
-        "yolov5n": Model(FIXTURES / "yolov5n_shapes.pt", "yolov5", 1002, {}, detection),
-        "detr": Model(FIXTURES / "detr_shapes.pth", "detr", 2002, {}, small_detection),
-        "swin": Model(FIXTURES / "swin_shapes", "swin", 2003, {"batch": "1:8:8"}, write_classification_set),
+        "yolov5n": Model(fixture("yolov5n_shapes.pt"), "yolov5", 1002, {}, detection),
+        "detr": Model(fixture("detr_shapes.pth"), "detr", 2002, {}, small_detection),
+        "swin": Model(fixture("swin_shapes"), "swin", **swin),
+        "swin_sensitive": Model(lambda folder: write_sensitive_swin(folder / "swin_sensitive"), "swin", **swin),
     }
 
 
-def measure(model: Model, folder: Path, calib: int, images: int, methods: list[str]) -> dict[str, Any]:
+def converted(model: Model, folder: Path) -> Path:
+    """The float32 file."""
     import adaptrt
-    from adaptrt import CalibrationRequest, LabeledData
 
     float32 = folder / "best.onnx"
     adaptrt.convert(
-        model.source, adapter=model.adapter, output=float32, to="onnx", verify="none", html=False, **model.options
+        model.source(folder),
+        adapter=model.adapter,
+        output=float32,
+        to="onnx",
+        verify="none",
+        html=False,
+        **model.options,
     )
-    data = model.draw(folder / "val", images, model.seed)
-    calibration = model.draw(folder / "calib", calib, CALIBRATION_SEED)
-    calibration = calibration.parent / "images" if calibration.suffix == ".json" else calibration
-    rows: dict[str, Any] = {}
-    for method in methods:
-        started = time.perf_counter()
-        report = adaptrt.build(
-            float32,
-            output=folder / f"{method}.int8.onnx",
-            to="onnx",
-            precision="int8",
-            calib=CalibrationRequest(calibration, images=calib, method=method),  # type: ignore[arg-type]
-            data=LabeledData(data, max_loss=100),
-            verify="quick",
-            html=False,
-        )
-        loss, *others = report.link(3).checks
-        rows[method] = {
-            "loss": round(loss.value, 3),
-            "scores": loss.reason,
-            "agreement": {check.name: round(check.value, 4) for check in others if check.kind == "metric"},
-            "distances": {check.name: round(check.value, 4) for check in others if check.kind != "metric"},
-            "notes": [note.replace(str(folder), "") for note in report.notes],
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        table(("method", "loss (points)"), [(name, row["loss"]) for name, row in rows.items()])
-        print(rows[method])
-    return rows
+    return float32
+
+
+def calibration_of(model: Model, folder: Path, count: int) -> Path:
+    """A folder of images to calibrate on."""
+    path = model.draw(folder / "calib", count, CALIBRATION_SEED)
+    return path.parent / "images" if path.suffix == ".json" else path
+
+
+def measure(float32: Path, folder: Path, calibration: Path, data: Path, method: str, calib: int) -> dict[str, Any]:
+    import adaptrt
+    from adaptrt import CalibrationRequest, LabeledData
+
+    quantizer, _, name = method.rpartition("-")
+    plugins = folder / "plugins.toml"
+    plugins.write_text(f"[settings.modelopt]\nquantize = {str(quantizer == 'modelopt').lower()}\n", encoding="utf-8")
+    started = time.perf_counter()
+    report = adaptrt.build(
+        float32,
+        output=folder / f"{method}.int8.onnx",
+        to="onnx",
+        precision="int8",
+        plugins_file=plugins,
+        calib=CalibrationRequest(calibration, images=calib, method=name),  # type: ignore[arg-type]
+        data=LabeledData(data, max_loss=100),
+        verify="quick",
+        html=False,
+    )
+    loss, *others = report.link(3).checks
+    if quantizer and not any("nvidia-modelopt" in note for note in report.notes if note.startswith("int8:")):
+        raise SystemExit(f"{method}: ModelOpt did not quantize: {report.notes}")
+    return {
+        "machine": machine("adaptrt", "onnx", "onnxruntime", "torch", *(["nvidia-modelopt"] if quantizer else [])),
+        "images": data_count(data),
+        "calibration images": calib,
+        "loss": round(loss.value, 3),
+        "scores": loss.reason,
+        "agreement": {check.name: round(check.value, 4) for check in others if check.kind == "metric"},
+        "distances": {check.name: round(check.value, 4) for check in others if check.kind != "metric"},
+        "notes": [note.replace(str(folder), "") for note in report.notes],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def data_count(data: Path) -> int:
+    """The number of images of a drawn set."""
+    if data.suffix == ".json":
+        return len(json.loads(data.read_text(encoding="utf-8"))["images"])
+    return sum(path.is_file() for path in data.rglob("*"))
 
 
 def main() -> None:
@@ -97,17 +135,30 @@ def main() -> None:
     parser.add_argument("--calib", type=int, default=64, help="calibration images")
     parser.add_argument("--images", type=int, default=200, help="held-out images")
     parser.add_argument("--methods", nargs="+", default=["minmax", "percentile", "entropy"])
+    parser.add_argument("--again", action="store_true", help="measure methods that are kept, too")
     given = parser.parse_args()
-    with scratch() as folder:
-        rows = measure(known[given.model], folder, given.calib, given.images, given.methods)
     kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    kept[given.model] = {
-        "machine": machine("adaptrt", "onnxruntime", "onnx", "torch", "faster-coco-eval"),
-        "calibration images": given.calib,
-        "images": given.images,
-        "methods": rows,
-    }
-    RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    methods = kept.get(given.model, {}).get("methods", {})
+    missing = [
+        method
+        for method in given.methods
+        if given.again
+        or (methods.get(method, {}).get("images"), methods.get(method, {}).get("calibration images"))
+        != (given.images, given.calib)
+    ]
+    with scratch() as folder:
+        model = known[given.model]
+        float32 = converted(model, folder) if missing else folder
+        data = model.draw(folder / "val", given.images, model.seed)
+        calibration = calibration_of(model, folder, given.calib)
+        for method in missing:
+            methods[method] = measure(float32, folder, calibration, data, method, given.calib)
+            kept[given.model] = {"methods": methods}
+            RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    table(
+        ("method", "images", "loss (points)", "scores"),
+        [(name, row["images"], row["loss"], row["scores"]) for name, row in methods.items()],
+    )
 
 
 if __name__ == "__main__":

@@ -332,6 +332,7 @@ class Conversion:
     ``failed_exporters``: exporters that ``auto`` tried without success. ``integers``: the lowest and highest value that the
     model accepts, for each integer input, determined in the reference stage.
     ``calibration``: preprocessed inputs to measure activation ranges on, if ``--calib`` names some.
+    ``newest_opset``: the newest ONNX opset that the target reads.
     ``onnx`` reads and hashes each ONNX file of this conversion once: ``ctx.onnx.outline(path)``.
     """
 
@@ -351,6 +352,7 @@ class Conversion:
     integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     onnx: OnnxFiles | None = None
     calibration: CalibrationData | None = None
+    newest_opset: int | None = None
 
     if not TYPE_CHECKING:
 

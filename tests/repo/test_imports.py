@@ -20,7 +20,14 @@ SUBMODULES = (
     "adaptrt.testing",
     "adaptrt.vision",
 )
-FOR_EXTENSIONS = ("adaptrt.graph", "adaptrt.onnxfile", "adaptrt.rendering", "adaptrt.specs", "adaptrt.store")
+FOR_EXTENSIONS = (
+    "adaptrt.graph",
+    "adaptrt.onnxfile",
+    "adaptrt.quantization",
+    "adaptrt.rendering",
+    "adaptrt.specs",
+    "adaptrt.store",
+)
 ADAPTERS = sorted((ROOT / "adapters").glob("*/adaptrt_*/**/*.py"))
 EXTENSIONS = sorted((ROOT / "extensions").glob("*/adaptrt_*/**/*.py"))
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*/adaptrt_*/**/*.py"))

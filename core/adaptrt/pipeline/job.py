@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from adaptrt.backends.choice import Chosen, chosen_backends, wants_reduced_graph
+from adaptrt.backends.choice import Chosen, chosen_backends, target_of, wants_reduced_graph
 from adaptrt.conversion_file import conversion_text
 from adaptrt.errors import AdaptrtError, ExportError, OutputError, PluginError, UsageError, VerificationError
 from adaptrt.onnxfile.files import OnnxFiles
@@ -106,6 +106,7 @@ class Job:
             findings=self.report.findings,
             reduced_graph=wants_reduced_graph(self.request),
             onnx=self.onnx,
+            newest_opset=target_of(self.request).newest_opset,
         )
         self.report.plugins = dict(self.session.sources)
         self.report.environment = describe_environment()

@@ -67,18 +67,7 @@ def calibrate(
     ``cache`` is read if it was written for the same graph, images and method, and written otherwise. ``keep_fp32`` and
     ``keep_fp16`` are patterns of layers that stay float, ``also`` of further operators to quantize.
     """
-    model = graph_of(source, files or OnnxFiles())
-    require_float(model, source.name)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    graph_hash = hash_of(model)
-    common.ShapeInferencePass()(model)
-    placement = place(model, spec, keep_fp32, keep_fp16, also)
-    if not placement.layers:
-        raise GraphError(
-            f"{source.name} has no layer to compute in int8 ({placement.note}).",
-            hint="Convolutions and matrix products with constant weights are quantized, except those of images and the last "
-            "ones before an output. Use --precision fp16; or name layers: --quantize-also Conv",
-        )
+    model, graph_hash, placement = placed(source, spec, keep_fp32, keep_fp16, also, files)
     found = Quantized(placement)
     activations = Activations(model, placement.activations, workdir, custom_ops)
     key = CalibrationKey(graph_hash, data.digest, method)
@@ -91,6 +80,30 @@ def calibrate(
     _warn_of_data(activations, calibration, data, found)
     found.notes.append(f"int8: {placement.note}; {method} over {data.title}")
     return Calibrated(model, found, calibration.thresholds)
+
+
+def placed(
+    source: Path,
+    spec: ModelSpec | None,
+    keep_fp32: Sequence[str] = (),
+    keep_fp16: Sequence[str] = (),
+    also: Sequence[str] = (),
+    files: OnnxFiles | None = None,
+) -> tuple[ir.Model, str, Placement]:
+    """A float32 graph, its hash, and its layers to quantize; a ``GraphError`` if it has none."""
+    model = graph_of(source, files or OnnxFiles())
+    require_float(model, source.name)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    graph_hash = hash_of(model)
+    common.ShapeInferencePass()(model)
+    placement = place(model, spec, keep_fp32, keep_fp16, also)
+    if not placement.layers:
+        raise GraphError(
+            f"{source.name} has no layer to compute in int8 ({placement.note}).",
+            hint="Convolutions and matrix products with constant weights are quantized, except those of images and the last "
+            "ones before an output. Use --precision fp16; or name layers: --quantize-also Conv",
+        )
+    return model, graph_hash, placement
 
 
 def write_quantized(calibrated: Calibrated, destination: Path, files: OnnxFiles | None = None) -> None:

@@ -37,7 +37,7 @@ def cache_folder() -> Path:
 
 
 def default_timing_folder() -> Path:
-    """The folder of the timing caches, one file for each GPU and TensorRT version."""
+    """The folder of the timing caches, one file for each GPU, TensorRT version and builder settings."""
     return cache_folder() / _TIMING
 
 

@@ -1,4 +1,4 @@
-"""Reduces precision with AutoCast of NVIDIA ModelOpt instead of adaptrt's own rules. See ``[settings.modelopt]``."""
+"""Reduces precision with AutoCast, and quantizes with the ONNX quantization, of NVIDIA ModelOpt. See ``[settings.modelopt]``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,25 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
     if not ctx.reduced_graph:
         return None
     settings = settings_of(ctx)
-    if find_spec("modelopt") is None:
-        ctx.notes.append("AutoCast is not used: nvidia-modelopt is missing (pip install 'adaptrt-modelopt[modelopt]')")
+    if _missing(ctx, "AutoCast"):
         return None
     from adaptrt_modelopt.autocast import write_autocast
 
     return write_autocast(ctx, onnx_path, spec, precision, settings)
+
+
+@hookimpl
+def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path | None:
+    """The layers that adaptrt quantizes, with the ranges that ModelOpt measures on the images of ``--calib``."""
+    if ctx.calibration is None or not settings_of(ctx).quantize or _missing(ctx, "ModelOpt's quantization"):
+        return None
+    from adaptrt_modelopt.quantization import write_int8
+
+    return write_int8(ctx, onnx_path, spec, precision)
+
+
+def _missing(ctx: Conversion, what: str) -> bool:
+    if find_spec("modelopt") is not None:
+        return False
+    ctx.notes.append(f"{what} is not used: nvidia-modelopt is missing (pip install 'adaptrt-modelopt[modelopt]')")
+    return True

@@ -1,4 +1,4 @@
-"""``[settings.modelopt]`` of plugins.toml: AutoCast's options, under the same names."""
+"""``[settings.modelopt]`` of plugins.toml: AutoCast's options under the same names, and those of quantization."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Settings:
 
     ``data_max`` and ``init_max``: nodes with larger values, or larger weights, stay float32. ``nodes_to_exclude``
     (regular expressions) and ``op_types_to_exclude`` stay float32 too, besides box decoding and ``--keep-fp32``.
-    ``max_depth_of_reduction``: longer sums stay float32; 0 means no limit.
+    ``max_depth_of_reduction``: longer sums stay float32; 0 means no limit. ``quantize``: also quantize to int8 with ModelOpt.
     """
 
     samples: int = 4
@@ -22,6 +22,7 @@ class Settings:
     nodes_to_exclude: tuple[str, ...] = ()
     op_types_to_exclude: tuple[str, ...] = ()
     max_depth_of_reduction: int = 0
+    quantize: bool = True
 
     def __post_init__(self) -> None:
         for name in ("samples", "max_depth_of_reduction"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,18 @@ def test_wrong_settings_are_told_before_the_export(tiny: str) -> None:
     Path("plugins.toml").write_text("[settings.modelopt]\nsmaples = 3\n")
     with pytest.raises(SettingsError, match="smaples"):
         adaptrt.convert("detector", adapter=tiny, verify="none", plugins_file="plugins.toml")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("modelopt") is not None, reason="ModelOpt is installed")
+def test_without_modelopt_core_quantizes_and_a_note_says_so(tiny: str, image: Path) -> None:
+    adaptrt.convert("detector", adapter=tiny, to="onnx", verify="none", html=False)
+    for index in range(2):
+        shutil.copy(image, image.with_name(f"calib{index}.png"))
+    report = adaptrt.build(
+        "detector.onnx", precision="int8", calib=str(image.parent / "calib*.png"), quantize_also="Conv", to="onnx",
+        verify="none", html=False, output="det.int8.onnx",
+    )  # fmt: skip
+    assert any(
+        note.startswith("ModelOpt's quantization is not used: nvidia-modelopt is missing") for note in report.notes
+    )
+    assert any(note.startswith("int8: ") and "minmax over" in note for note in report.notes)

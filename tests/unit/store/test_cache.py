@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -259,7 +261,7 @@ class _Cache:
 
 
 def _config(measured: str, *, valid: bool = True) -> Any:
-    config = SimpleNamespace(cache=None)
+    config = SimpleNamespace(cache=None, flags=0, hardware_compatibility_level=0, get_tactic_sources=lambda: 24)
 
     def set_timing_cache(cache: Any, ignore_mismatch: bool) -> bool:
         config.cache = cache
@@ -275,9 +277,8 @@ def _config(measured: str, *, valid: bool = True) -> Any:
 
 
 def test_timing_caches_grow_and_merge(tmp_path: Path) -> None:
-    path = timing_cache_path(tmp_path / "timing", "8.6.0", DEVICE)
-    assert path.name == "8.6.0-sm_90-NVIDIA_H200.cache"
     first, second = _config("ab"), _config("bc")
+    path = timing_cache_path(tmp_path / "timing", "8.6.0", DEVICE, first)
     assert load_timing_cache(first, path)
     assert load_timing_cache(second, path)
     assert save_timing_cache(first, path) == 2
@@ -286,6 +287,20 @@ def test_timing_caches_grow_and_merge(tmp_path: Path) -> None:
     third = _config("")
     load_timing_cache(third, path)
     assert third.cache.letters == set("abc")
+
+
+def test_builds_with_other_settings_have_another_timing_cache(tmp_path: Path) -> None:
+    """Timings of a build without TF32, or with cuBLAS, do not hold for one without."""
+
+    def name(device: Device = DEVICE, flags: int = 0, sources: int = 24) -> str:
+        config = _config("")
+        config.flags, config.get_tactic_sources = flags, lambda: sources
+        return timing_cache_path(tmp_path, "8.6.0", device, config).name
+
+    assert name() == name()
+    assert re.fullmatch(r"8\.6\.0-sm_90-NVIDIA_H200-[0-9a-f]{8}\.cache", name())
+    other_cuda = dataclasses.replace(DEVICE, cuda="11.8")
+    assert len({name(), name(flags=0b1000_0000), name(sources=25), name(other_cuda)}) == 4
 
 
 def test_a_timing_cache_that_does_not_fit(tmp_path: Path) -> None:

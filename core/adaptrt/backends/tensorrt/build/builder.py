@@ -94,15 +94,15 @@ def build_plan(
         kept = keep_float32(trt, network, config, names)
         if names and not kept:
             log("warning", f"None of the {len(names)} nodes to keep in float32 was found in the network.")
-    cache = None
-    if message.timing_cache and features.timing_cache and device is not None:
-        cache = timing_cache_path(Path(message.timing_cache), tensorrt.version, device)
-    load_timing_cache(config, cache)
     monitor = progress_monitor(trt, progress) if features.progress else None
     if monitor is not None:
         config.progress_monitor = monitor
     if message.configure:
         _call(message.configure, network, config, message.configure_with)
+    cache = None
+    if message.timing_cache and features.timing_cache and device is not None:
+        cache = timing_cache_path(Path(message.timing_cache), tensorrt.version, device, config)
+    load_timing_cache(config, cache)
     layers = network_layers(trt, network) if device is None else ""
 
     stage("build")

@@ -1,7 +1,12 @@
-"""Timing caches kept between builds: one file per GPU and TensorRT version, safe under concurrent builds."""
+"""Timing caches kept between builds, safe under concurrent builds.
+
+By NVIDIA's documentation, timings are specific to the GPU, the CUDA and TensorRT versions, and builder settings that change how a
+layer is implemented (TF32, refitting, ...). So builds share a file only if all of these are the same.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -14,10 +19,12 @@ from adaptrt.backends.tensorrt.device import Device
 from adaptrt.store.private_folder import make_private, read_regular
 
 
-def timing_cache_path(folder: Path, version: str, device: Device) -> Path:
-    """``8.6.0-sm_90-NVIDIA_H200.cache`` in this folder."""
+def timing_cache_path(folder: Path, version: str, device: Device, config: Any) -> Path:
+    """``8.6.0-sm_90-NVIDIA_H200-1f83d9ab.cache`` in this folder, for a builder configuration whose flags are set."""
     name = re.sub(r"[^A-Za-z0-9.]+", "_", device.name)
-    return folder / f"{version}-{device.sm}-{name}.cache"
+    settings = (int(config.flags), int(config.get_tactic_sources()), int(config.hardware_compatibility_level))
+    key = hashlib.sha256(repr((device.cuda, *settings)).encode()).hexdigest()[:8]
+    return folder / f"{version}-{device.sm}-{name}-{key}.cache"
 
 
 def load_timing_cache(config: Any, path: Path | None) -> bool:

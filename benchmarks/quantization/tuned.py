@@ -1,0 +1,117 @@
+"""What ``adaptrt tune`` finds on the fixtures, and what its recipe loses on images that the search did not see; resumable.
+
+::
+
+    python -m benchmarks.quantization.tuned detr --max-loss 0.3 --images 200      results/int8_tuned.json
+
+The search scores its configurations on images of another seed. Each precision is kept as soon as it is measured; one that is
+kept is not measured again (``--again``). No engine is timed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common.fixture_scores import scratch
+from benchmarks.common.results import FOLDER, arguments, machine, table
+from benchmarks.quantization.accuracy import Model, calibration_of, converted, models
+
+SEARCH_SEED = 4001  # no fixture was trained, calibrated or measured on it
+RESULT = FOLDER / "int8_tuned.json"
+
+
+def tuned(model: Model, folder: Path, precision: str, given: Any) -> dict[str, Any]:
+    """The search and its recipe, and the score of the recipe on held-out images."""
+    import adaptrt
+    from adaptrt import CalibrationRequest, LabeledData
+    from adaptrt.specs.recipe import read_recipe
+
+    float32 = folder / "best.onnx"
+    float32 = float32 if float32.exists() else converted(model, folder)
+    calibration = CalibrationRequest(calibration_of(model, folder, given.calib), images=given.calib)
+    started = time.perf_counter()
+    search = adaptrt.tune(
+        float32,
+        data=model.draw(folder / "search", given.search_images, SEARCH_SEED),
+        calib=calibration,
+        max_loss=given.max_loss,
+        precision=precision,
+        output=folder / f"{precision}.recipe.toml",
+        latency=False,
+        html=False,
+    )
+    seconds = time.perf_counter() - started
+    found, recipe = search.tuning, read_recipe(folder / f"{precision}.recipe.toml")
+    assert found is not None
+    report = adaptrt.build(
+        float32,
+        output=folder / f"tuned.{precision}.onnx",
+        to="onnx",
+        target=10,  # fp16 in the graph
+        precision=precision,
+        keep_fp32=recipe.keep_fp32,
+        keep_fp16=recipe.keep_fp16,
+        quantize_also=recipe.quantize_also,
+        calib=calibration if precision == "int8" else None,
+        data=LabeledData(model.draw(folder / "val", given.images, model.seed), max_loss=100),
+        verify="quick",
+        html=False,
+    )
+    checks = [check for check in report.link(3).checks if check.kind == "metric"]
+    return {
+        "max-loss of the search": given.max_loss,
+        "images": {"calibration": given.calib, "search": given.search_images, "held out": given.images},
+        "blocks": [
+            {"name": one.name, "int8": one.int8, "fp16": one.fp16, "precision": one.precision} for one in found.blocks
+        ],
+        "points": [
+            {"title": one.title, "loss": round(one.loss, 3), "cost": round(one.cost, 3), "chosen": one.chosen}
+            for one in found.points
+        ],
+        "recipe": (folder / f"{precision}.recipe.toml").read_text(encoding="utf-8"),
+        "held out": [{"name": one.name, "value": round(one.value, 4), "reason": one.reason} for one in checks],
+        "notes": [note.replace(str(folder), "") for note in report.notes],
+        "seconds": round(seconds, 1),
+    }
+
+
+def main() -> None:
+    known = models()
+    parser = arguments(__doc__)
+    parser.add_argument("model", choices=list(known))
+    parser.add_argument("--precisions", nargs="+", default=["int8", "fp16"], choices=["int8", "fp16"])
+    parser.add_argument("--calib", type=int, default=64, help="calibration images")
+    parser.add_argument("--search-images", type=int, default=100)
+    parser.add_argument("--images", type=int, default=200, help="held-out images")
+    parser.add_argument("--max-loss", type=float, default=0.3, help="points that the search may lose")
+    parser.add_argument("--again", action="store_true", help="measure precisions that are kept, too")
+    given = parser.parse_args()
+    kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+    rows = kept.get(given.model, {}).get("precisions", {})
+    with scratch() as folder:
+        for precision in given.precisions:
+            if precision in rows and not given.again:
+                continue
+            rows[precision] = tuned(known[given.model], folder, precision, given)
+            kept[given.model] = {
+                "machine": machine("adaptrt", "onnxruntime", "onnx", "torch", "faster-coco-eval"),
+                "precisions": rows,
+            }
+            RESULT.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    table(
+        ("precision", "configuration", "loss (points)", "cost"),
+        [
+            (precision, ("* " if one["chosen"] else "") + one["title"], one["loss"], one["cost"])
+            for precision, row in rows.items()
+            for one in row["points"]
+        ],
+    )
+    for precision, row in rows.items():
+        print(precision, *(f"{one['name']}: {one['reason']}" for one in row["held out"]))
+
+
+if __name__ == "__main__":
+    main()

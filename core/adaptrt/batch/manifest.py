@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from adaptrt.errors import UsageError
+from adaptrt.specs.image_files import ImageFile
 from adaptrt.store.hashing import file_sha256
 
 NAME = "job.json"
@@ -35,13 +36,13 @@ class JobManifest:
 
 
 def manifest_of(
-    model: Path, options: Mapping[str, Any], sources: Sequence[Path], *, form: str, part_size: int
+    model: Path, options: Mapping[str, Any], sources: Sequence[ImageFile], *, form: str, part_size: int
 ) -> JobManifest:
     """Hashes the model file, the manifest beside an engine, and the external weights of an ONNX file."""
     files = [model, model.with_name(f"{model.name}.json"), *_external(model)]
     digest = hashlib.sha256()
     for path in sources:
-        digest.update(os.fsencode(path) + b"\0")
+        digest.update(os.fsencode(str(path)) + b"\0")
     return JobManifest(
         model={path.name: file_sha256(path) for path in files if path.is_file()},
         options=dict(options),

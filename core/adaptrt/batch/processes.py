@@ -13,8 +13,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from adaptrt.batch.commands import run_processes
 from adaptrt.errors import AdaptrtError, ImageError, PluginError, UsageError
-from adaptrt.specs.executors import ExecutorOptions, ImageResult
+from adaptrt.specs.executors import Command, CommandLimits, CommandResult, ExecutorOptions, ImageResult
+from adaptrt.specs.image_files import ImageFile
 
 AHEAD = 4  # images that a worker has received and not answered yet
 MAX_ENDS = 20  # of workers in a row, without an answer between them: the images are not the cause
@@ -41,7 +43,7 @@ class ProcessExecutor:
     summary = "several processes on this machine"
     options = ProcessOptions
 
-    def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
+    def run(self, model: Path, sources: Sequence[ImageFile], options: ExecutorOptions) -> Iterator[ImageResult]:
         own = options.own or ProcessOptions()
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         count = own.workers or (cpus if _on_cpu(model, options) else 1)
@@ -53,6 +55,11 @@ class ProcessExecutor:
             yield from pool.results(sources)
         finally:
             pool.close()
+
+    def run_commands(self, commands: Sequence[Command], limits: CommandLimits, own: Any) -> Iterator[CommandResult]:
+        if own is not None and own.workers:
+            raise UsageError("workers is an option of batch jobs.", hint="Use --jobs.")
+        yield from run_processes(commands, limits)
 
 
 def _on_cpu(model: Path, options: ExecutorOptions) -> bool:
@@ -71,9 +78,9 @@ class _Worker:
         self.process = context.Process(target=_work, args=(theirs, model, options), daemon=True)
         self.process.start()
         theirs.close()  # so that its end is seen here
-        self.waiting: deque[Path] = deque()
+        self.waiting: deque[ImageFile] = deque()
 
-    def give(self, path: Path) -> None:
+    def give(self, path: ImageFile) -> None:
         self.waiting.append(path)
         # the end of a worker is seen when its connection is read; its images are then given to another one
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -95,16 +102,16 @@ class _Pool:
         self._warned = set[str]()
         self._ends = 0  # of workers since the last answer
 
-    def results(self, sources: Sequence[Path]) -> Iterator[ImageResult]:
+    def results(self, sources: Sequence[ImageFile]) -> Iterator[ImageResult]:
         left = deque(sources)
-        suspects = deque[Path]()  # images that a worker had when it ended: each is tried alone
+        suspects = deque[ImageFile]()  # images that a worker had when it ended: each is tried alone
         while left or suspects or any(worker.waiting for worker in self._workers):
             self._feed(left, suspects)
             ready = wait([worker.connection for worker in self._workers if worker.waiting])
             for worker in [worker for worker in self._workers if worker.connection in ready]:
                 yield from self._answers(worker, left, suspects)
 
-    def _feed(self, left: deque[Path], suspects: deque[Path]) -> None:
+    def _feed(self, left: deque[ImageFile], suspects: deque[ImageFile]) -> None:
         for worker in self._workers:
             if suspects:
                 if not worker.waiting:
@@ -113,7 +120,7 @@ class _Pool:
             while left and len(worker.waiting) < AHEAD:
                 worker.give(left.popleft())
 
-    def _answers(self, worker: _Worker, left: deque[Path], suspects: deque[Path]) -> Iterator[ImageResult]:
+    def _answers(self, worker: _Worker, left: deque[ImageFile], suspects: deque[ImageFile]) -> Iterator[ImageResult]:
         try:
             kind, content = worker.connection.recv()
         except (EOFError, ConnectionResetError):
@@ -130,7 +137,7 @@ class _Pool:
         self._ends = 0
         yield content
 
-    def _ended(self, worker: _Worker, left: deque[Path], suspects: deque[Path]) -> Iterator[ImageResult]:
+    def _ended(self, worker: _Worker, left: deque[ImageFile], suspects: deque[ImageFile]) -> Iterator[ImageResult]:
         worker.process.join()
         code, images = worker.process.exitcode, list(worker.waiting)
         reason = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
@@ -165,7 +172,7 @@ def _work(connection: Connection, model: Path, options: ExecutorOptions) -> None
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches every process of the terminal; the parent closes the connection
 
-    def paths() -> Iterator[Path]:
+    def paths() -> Iterator[ImageFile]:
         while True:
             try:
                 yield connection.recv()

@@ -15,6 +15,7 @@ from adaptrt.errors import PluginError, UsageError, did_you_mean
 from adaptrt.pipeline.output import output_error
 from adaptrt.specs import task_named
 from adaptrt.specs.executors import Executor, ExecutorOptions, ImageResult
+from adaptrt.specs.image_files import ImageFile
 from adaptrt.store.folder_lock import only_process
 
 LOCK = ".job.lock"
@@ -35,7 +36,7 @@ class BatchRequest:
     """``retry_failed``: also process the images again whose rows have an error. ``progress`` is called after each image."""
 
     model: Path
-    sources: Sequence[Path]
+    sources: Sequence[ImageFile]
     output: Path
     executor: Executor
     options: ExecutorOptions = field(default_factory=ExecutorOptions)

@@ -59,7 +59,7 @@ def batch(
     as_json: bool,
     **_: Any,
 ) -> None:
-    """Run a converted FILE on any number of IMAGES (files, folders, patterns, .txt lists), resumable.
+    """Run a converted FILE on any number of IMAGES, resumable: files, folders, patterns, .txt lists, s3:// and https:// addresses.
 
     Results are those of predict, one row for each image, in parts that appear when they are complete. The same command
     again continues an interrupted job. An image that cannot be read is a row with its error; the exit code is then 4.
@@ -68,7 +68,7 @@ def batch(
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.errors import ImageError
     from adaptrt.quantities import duration
-    from adaptrt.sources.find import image_files
+    from adaptrt.sources.find import remote_and_local_images
     from adaptrt.store.model_files import require_model_file
 
     require_model_file(Path(model))
@@ -76,7 +76,7 @@ def batch(
     chosen, options = executor_from_flags({**ctx.params, "executor_pairs": (*executor_pairs, *short)})
     request = BatchRequest(
         model=Path(model),
-        sources=image_files(images),
+        sources=remote_and_local_images(images),
         output=Path(output),
         executor=chosen,
         options=options,

@@ -20,6 +20,7 @@ from adaptrt.vision.images import SUFFIXES, for_display, read_image, write_image
 if TYPE_CHECKING:
     from adaptrt.pipeline.batches import Timing
     from adaptrt.specs.executors import ImageResult
+    from adaptrt.specs.image_files import ImageFile
 
 BAR, NAME = 24, 40
 
@@ -93,7 +94,7 @@ def write_results(
 
     Nothing is written if the task does not support one of the ``formats``.
     """
-    by_path = {target.path: target for target in targets}
+    by_path: dict[ImageFile, ImageTarget] = {target.path: target for target in targets}
     for one in found:
         target = by_path[one.path]
         if one.error is not None:
@@ -104,12 +105,12 @@ def write_results(
         _require_formats(task, formats)
         output = None
         if target.output:
-            output = _write(_pixels(one), one.prediction, target, task)
-        yield target, Result(one.path, one.size, one.prediction, one.timing, output, task)
+            output = _write(_pixels(one, target), one.prediction, target, task)
+        yield target, Result(target.path, one.size, one.prediction, one.timing, output, task)
 
 
-def _pixels(one: ImageResult) -> Any:
-    return for_display(read_image(one.path, None)) if one.pixels is None else one.pixels
+def _pixels(one: ImageResult, target: ImageTarget) -> Any:
+    return for_display(read_image(target.path, None)) if one.pixels is None else one.pixels
 
 
 def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any]) -> Path:

@@ -52,7 +52,7 @@ def executor_from_flags(flags: Mapping[str, Any]) -> tuple[Executor, ExecutorOpt
 
     name = flags["executor"]
     chosen = EXECUTORS.find(name)
-    own = _own_options(name, chosen.options, parse_pairs(flags["executor_pairs"]))
+    own = own_options(name, chosen.options, parse_pairs(flags["executor_pairs"]))
     return chosen, options_from_flags(flags, own)
 
 
@@ -73,7 +73,8 @@ def options_from_flags(flags: Mapping[str, Any], own: Any = None) -> ExecutorOpt
     )
 
 
-def _own_options(executor: str, kind: type[Any] | None, values: dict[str, str]) -> Any:
+def own_options(executor: str, kind: type[Any] | None, values: dict[str, str]) -> Any:
+    """The options of an executor from ``--executor-set``; ``None`` if it has none."""
     from adaptrt.errors import UsageError
     from adaptrt.options import fill_options
 

@@ -49,7 +49,9 @@ class StreamRequest:
 
 
 def is_stream(named: Sequence[str]) -> bool:
-    """Whether any of the sources is not a still image in a file."""
+    """Whether any of the sources is not a still image in a file of this machine."""
+    if any("://" in name for name in named):
+        return True
     try:
         return not all(source.still for source in find_sources(named))
     except ImageError:

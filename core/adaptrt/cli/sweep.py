@@ -13,6 +13,7 @@ from adaptrt.cli.output import echo
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from adaptrt.specs.executors import RunsCommands
     from adaptrt.sweep.plan import Cell
 
 PLAN, RUN = "Plan", "Execution"
@@ -24,6 +25,7 @@ EXAMPLES = (
         "adaptrt sweep sweep.toml -o sweep/ --gpus 0,1 --memory 8",
         "one conversion on each GPU, with 8 GB available to each",
     ),
+    ("adaptrt sweep sweep.toml --executor ray --address auto --jobs 16", "on a Ray cluster; requires adaptrt-ray"),
     ("adaptrt sweep sweep.toml --dry-run", "list the conversions"),
 )
 
@@ -36,6 +38,9 @@ EXAMPLES = (
 @option("--jobs", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, section=RUN, help="Conversions at a time.")  # fmt: skip
 @option("--memory", type=click.FloatRange(min=0), metavar="GB", default=0.0, section=RUN, help="Start another conversion only if this much memory is available.")  # fmt: skip
 @option("--gpus", metavar="LIST", default="", section=RUN, help="GPUs to use, one for each conversion at a time: 0,1.")
+@option("--executor", metavar="NAME", default="processes", show_default=True, section=RUN, help="Where to run the conversions: processes, or ray (adaptrt-ray).")  # fmt: skip
+@option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=RUN, help="An option of the executor.")  # fmt: skip
+@option("--address", metavar="ADDRESS", section=RUN, help="Short for --executor-set address=ADDRESS: the cluster to run on.")  # fmt: skip
 @option("--retry-failed", is_flag=True, section=RUN, help="Also run the conversions again that failed.")
 @general_options
 @click.pass_context
@@ -49,6 +54,9 @@ def sweep(
     jobs: int,
     memory: float,
     gpus: str,
+    executor: str,
+    executor_pairs: tuple[str, ...],
+    address: str | None,
     retry_failed: bool,
     quiet: bool,
     as_json: bool,
@@ -56,14 +64,16 @@ def sweep(
 ) -> None:
     """Run every conversion that a file describes, each in a process with its log, and compare the results.
 
-    The file has [options] of adaptrt convert, [[models]] with a source each, and [axes]: lists of values for options, of which every
-    combination runs. The same command again runs only conversions without a result, and those that changed. The
+    The file has [options] of adaptrt convert, [[models]] with a source each, [axes]: lists of values for options, of which every
+    combination runs, and [bench]: options of adaptrt bench, to measure latency afterwards. The same command again runs only conversions without a result, and those that changed. The
     exit code is 9 if any failed.
     """
     from adaptrt.cli.output import echo_json
     from adaptrt.conversion_file import read_conversion
     from adaptrt.errors import VerificationError
     from adaptrt.rendering.sweeps import sweep_table, write_sweep
+    from adaptrt.specs.executors import CommandLimits
+    from adaptrt.sweep.bench import bench_of
     from adaptrt.sweep.plan import cells_of
     from adaptrt.sweep.run import SweepRequest, run_sweep
     from adaptrt.sweep.table import rows_of
@@ -72,6 +82,8 @@ def sweep(
         Path(file), "adaptrt sweep takes a TOML file of models and options.", '[[models]], then source = "best.pt"'
     )
     cells = cells_of(content, file)
+    bench = bench_of(content, file)
+    chosen, own = _executor(executor, (*executor_pairs, *([f"address={address}"] if address else [])))
     words = {cell.name: _repeated_code(cell, code, file) for cell in cells}
     if dry_run:
         if as_json:
@@ -83,9 +95,14 @@ def sweep(
     request = SweepRequest(
         cells=cells,
         output=Path(output),
-        jobs=jobs,
-        memory=round(memory * 1e9),
-        gpus=tuple(word.strip() for word in gpus.split(",") if word.strip()),
+        limits=CommandLimits(
+            jobs=jobs,
+            memory=round(memory * 1e9),
+            gpus=tuple(word.strip() for word in gpus.split(",") if word.strip()),
+        ),
+        executor=chosen,
+        own=own,
+        bench=bench,
         retry_failed=retry_failed,
         words=words,
         progress=(lambda _: None) if quiet else lambda text: echo(text, err=True),
@@ -103,6 +120,19 @@ def sweep(
     if failed:
         echo(f"{len(failed)} of {len(rows)} conversions failed: {failed[0].name}: {failed[0].text}", err=True)
         ctx.exit(VerificationError.exit_code)
+
+
+def _executor(name: str, pairs: Sequence[str]) -> tuple[RunsCommands, Any]:
+    """The executor, if it runs commands, and its options."""
+    from adaptrt.cli.running_flags import own_options
+    from adaptrt.errors import UsageError
+    from adaptrt.options import parse_pairs
+    from adaptrt.specs.executors import EXECUTORS, RunsCommands
+
+    chosen = EXECUTORS.find(name)
+    if not isinstance(chosen, RunsCommands):
+        raise UsageError(f"The executor {name!r} runs images only.", hint="Omit --executor, or use processes or ray.")
+    return chosen, own_options(name, chosen.options, parse_pairs(pairs))
 
 
 def _repeated_code(cell: Cell, code: Sequence[str], file: str) -> list[str]:

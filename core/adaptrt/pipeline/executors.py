@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptrt.specs.executors import ExecutorOptions, ImageResult
+from adaptrt.specs.image_files import ImageFile
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.load import Model
@@ -21,7 +22,7 @@ class LocalExecutor:
     summary = "one image after another, in this process"
     options = None
 
-    def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
+    def run(self, model: Path, sources: Sequence[ImageFile], options: ExecutorOptions) -> Iterator[ImageResult]:
         with self.open(model, options) as opened:
             yield from self.results(opened, sources, options)
 
@@ -44,19 +45,19 @@ class LocalExecutor:
                 options.warn(warning)
             yield opened
 
-    def results(self, opened: Model, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
+    def results(self, opened: Model, sources: Sequence[ImageFile], options: ExecutorOptions) -> Iterator[ImageResult]:
         """The result of each image, in order; images are read ahead."""
         from adaptrt.sources.images import ImageSource
 
         images = ImageSource(sources, opened.channels)
         with closing(opened.predict(images, batch=1, **options.params)) as results:
-            for result in results:
-                yield self._result(result, opened, options)
+            for path, result in zip(sources, results, strict=True):
+                yield self._result(path, result, opened, options)
 
-    def _result(self, result: FrameResult, opened: Model, options: ExecutorOptions) -> ImageResult:
+    def _result(self, path: ImageFile, result: FrameResult, opened: Model, options: ExecutorOptions) -> ImageResult:
         from adaptrt.vision.images import for_display
 
-        path, pixels = Path(result.frame.source), result.frame.pixels
+        pixels = result.frame.pixels
         if pixels is None:
             return ImageResult(path=path, error=result.frame.error)
         for warning in result.warnings:

@@ -17,23 +17,37 @@ if TYPE_CHECKING:
 NONE = "-"
 
 
-def cells_of(row: Row) -> list[str]:
+def cells_of(row: Row, *, latency: bool) -> list[str]:
     """The columns after the axes."""
+    measured = [NONE if row.latency is None else f"{row.latency:.3g} ms"] if latency else []
     return [
         row.status,
         NONE if row.nodes is None else str(row.nodes),
         NONE if row.difference is None else f"{row.difference:.3g}",
         NONE if row.metric is None else f"{row.metric:.4g}",
+        *measured,
         NONE if row.bytes is None else file_size(row.bytes),
         duration(row.seconds),
     ]
 
 
-COLUMNS = ("result", "nodes", "difference / limit", "lowest metric", "size", "time")
-
-
 def headings_of(rows: Sequence[Row]) -> list[str]:
-    return ["model", *(rows[0].values if rows else ()), *COLUMNS]
+    latency = ["latency"] if _measured(rows) else []
+    return [
+        "model",
+        *(rows[0].values if rows else ()),
+        "result",
+        "nodes",
+        "difference / limit",
+        "lowest metric",
+        *latency,
+        "size",
+        "time",
+    ]
+
+
+def _measured(rows: Sequence[Row]) -> bool:
+    return any(row.latency is not None for row in rows)
 
 
 def sweep_table(rows: Sequence[Row]) -> Table:
@@ -43,12 +57,12 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     for heading in headings_of(rows):
         table.add_column(heading)
     for row in rows:
-        table.add_row(row.model, *row.values.values(), *cells_of(row))
+        table.add_row(row.model, *row.values.values(), *cells_of(row, latency=_measured(rows)))
     return table
 
 
 def render_sweep(rows: Sequence[Row], title: str) -> str:
-    lines = [(row, [row.model, *row.values.values(), *cells_of(row)]) for row in rows]
+    lines = [(row, [row.model, *row.values.values(), *cells_of(row, latency=_measured(rows))]) for row in rows]
     failed = sum(row.status == "failed" for row in rows)
     return render_template("sweep.html.j2", headings=headings_of(rows), lines=lines, title=title, failed=failed)
 

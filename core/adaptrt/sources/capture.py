@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adaptrt.errors import ImageError
 from adaptrt.sources.frames import Frame
+from adaptrt.specs.image_files import without_password
 
 if TYPE_CHECKING:
     from adaptrt.vision.images import ImageArray
@@ -207,11 +208,3 @@ class LiveSource:
 
     def close(self) -> None:
         self._closed.set()
-
-
-def without_password(url: str) -> str:
-    """The URL as it may be shown and stored."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    user, at, host = authority.rpartition("@")
-    return f"{scheme}://{user.partition(':')[0] + ':***' if ':' in user else user}{at}{host}{slash}{path}"

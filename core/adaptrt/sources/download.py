@@ -13,7 +13,7 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from adaptrt.errors import ImageError
-from adaptrt.sources.capture import without_password
+from adaptrt.specs.image_files import without_password
 
 MAX_BYTES = 1 << 30
 MAX_SECONDS = 120.0

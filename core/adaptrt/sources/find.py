@@ -14,6 +14,8 @@ from adaptrt.sources import capture, download
 from adaptrt.sources.capture import LiveSource, VideoSource
 from adaptrt.sources.frames import Source
 from adaptrt.sources.images import ImageSource, Unreadable
+from adaptrt.sources.remote import find_remote
+from adaptrt.specs.image_files import ImageFile, RemoteFile, is_remote
 
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"}
@@ -44,7 +46,7 @@ Named = str | os.PathLike[str] | int | Source
 
 
 def find_sources(named: Named | Sequence[Named], options: SourceOptions | None = None) -> list[Source]:
-    """Sources for a file, folder, pattern, ``.txt`` list, URL, camera index (``0`` or ``camera:0``) or ``rtsp://`` stream, or several.
+    """Sources for a file, folder, pattern, ``.txt`` list, URL, S3 address, camera index (``0`` or ``camera:0``) or ``rtsp://`` stream, or several.
 
     All still images together are one source. Nothing is opened, and URLs are downloaded when their frames are read.
     A list names a file, folder or pattern in each line, relative to its folder. One of several that is missing or has no
@@ -53,10 +55,12 @@ def find_sources(named: Named | Sequence[Named], options: SourceOptions | None =
     options = options or SourceOptions()
     several = named if isinstance(named, Sequence) and not isinstance(named, str) else [named]
     found: list[Source] = []
-    images: list[Path] = []
+    images: list[ImageFile] = []
     for one in several:
         for source in _sources_of(one, options) if len(several) == 1 else _sources_or_error(one, options):
-            if not isinstance(source, Path):
+            if isinstance(source, RemoteFile):
+                images.append(source)
+            elif not isinstance(source, Path):
                 found.append(source)
             elif source.suffix.lower() in VIDEO_SUFFIXES:
                 found.append(VideoSource(source, options.channels))
@@ -67,7 +71,7 @@ def find_sources(named: Named | Sequence[Named], options: SourceOptions | None =
     return found
 
 
-def _sources_of(named: Named, options: SourceOptions) -> Sequence[Source | Path]:
+def _sources_of(named: Named, options: SourceOptions) -> Sequence[Source | ImageFile]:
     if isinstance(named, int):
         return [_camera(named, options)]
     if not isinstance(named, (str, os.PathLike)):
@@ -82,12 +86,16 @@ def _sources_of(named: Named, options: SourceOptions) -> Sequence[Source | Path]
         from adaptrt.sources.url import UrlSource
 
         return [UrlSource(text, options)]
+    if scheme == "s3":
+        return find_remote(text)
     if scheme:
-        raise UsageError(f"Unsupported address: {text}.", hint=f"Supported: http, https, {', '.join(NETWORK_SCHEMES)}.")
+        raise UsageError(
+            f"Unsupported address: {text}.", hint=f"Supported: http, https, s3, {', '.join(NETWORK_SCHEMES)}."
+        )
     return read_list(Path(text)) if _is_list(text) else files_of(text)
 
 
-def _sources_or_error(named: Named, options: SourceOptions) -> Sequence[Source | Path]:
+def _sources_or_error(named: Named, options: SourceOptions) -> Sequence[Source | ImageFile]:
     try:
         return _sources_of(named, options)
     except ImageError as error:
@@ -126,6 +134,14 @@ def image_files(named: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for one in named:
         found.update(dict.fromkeys(read_list(Path(one), find_images) if _is_list(one) else find_images(one)))
+    return list(found)
+
+
+def remote_and_local_images(named: Sequence[str]) -> list[ImageFile]:
+    """``image_files``, and images at web addresses and in S3 buckets, each once, in the order in which they are named."""
+    found: dict[ImageFile, None] = {}
+    for one in named:
+        found.update(dict.fromkeys(find_remote(one) if is_remote(one) else image_files([one])))
     return list(found)
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adaptrt.errors import ImageError
 from adaptrt.sources.frames import Frame
+from adaptrt.specs.image_files import ImageFile, RemoteFile
+
+if TYPE_CHECKING:
+    from adaptrt.vision.images import ImageArray
 
 
 class ImageSource:
@@ -17,7 +22,7 @@ class ImageSource:
     fps = None
 
     def __init__(
-        self, paths: Sequence[Path], channels: int | None = 3, names: Mapping[Path, str] | None = None
+        self, paths: Sequence[ImageFile], channels: int | None = 3, names: Mapping[Path, str] | None = None
     ) -> None:
         self.paths = tuple(paths)
         self.name = str(paths[0]) if len(paths) == 1 else f"{len(paths)} images"
@@ -26,14 +31,12 @@ class ImageSource:
         self._closed = False
 
     def frames(self) -> Iterator[Frame]:
-        from adaptrt.vision.images import read_image
-
         for path in self.paths:
             if self._closed:
                 return
-            name = self._names.get(path, str(path))
+            name = self._names.get(path, str(path)) if isinstance(path, Path) else str(path)
             try:
-                pixels = read_image(path, self._channels)
+                pixels = _read(path, self._channels)
             except ImageError as error:
                 yield Frame(source=name, error=error)
                 continue
@@ -41,6 +44,16 @@ class ImageSource:
 
     def close(self) -> None:
         self._closed = True
+
+
+def _read(file: ImageFile, channels: int | None) -> ImageArray:
+    if isinstance(file, RemoteFile):
+        from adaptrt.sources.remote import read_remote
+
+        return read_remote(file, channels)
+    from adaptrt.vision.images import read_image
+
+    return read_image(file, channels)
 
 
 class Unreadable:

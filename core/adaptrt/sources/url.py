@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from adaptrt.errors import ImageError
-from adaptrt.sources.capture import VideoSource, require_video, without_password
+from adaptrt.sources.capture import VideoSource, require_video
 from adaptrt.sources.download import download
 from adaptrt.sources.frames import Frame
 from adaptrt.sources.images import ImageSource
+from adaptrt.specs.image_files import without_password
 
 if TYPE_CHECKING:
     from adaptrt.sources.find import SourceOptions

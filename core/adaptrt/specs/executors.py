@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from adaptrt.specs.adoption import Adoption
+from adaptrt.specs.image_files import ImageFile
 from adaptrt.specs.registry import Registry
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ImageResult:
     not return images: they are then read again. An image that could not be read has an ``error`` and nothing else.
     """
 
-    path: Path
+    path: ImageFile
     task: str = "values"
     size: tuple[int, int] = (0, 0)
     prediction: Any = None
@@ -71,8 +72,54 @@ class Executor(Protocol):
     summary: str
     options: type[Any] | None
 
-    def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
-        """Yield a result for each image, in any order, as soon as it is available; the iterator may be closed early."""
+    def run(self, model: Path, sources: Sequence[ImageFile], options: ExecutorOptions) -> Iterator[ImageResult]:
+        """Yield a result for each image, in any order, as soon as it is available; the iterator may be closed early.
+
+        ``adaptrt.sources.images.ImageSource`` reads images of both kinds.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A program to run: ``words``, the first one the program; files for its standard ``output`` and for its ``log`` (standard error),
+    which is replaced unless ``append``."""
+
+    name: str
+    words: tuple[str, ...]
+    output: Path
+    log: Path
+    append: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLimits:
+    """``jobs``: commands at a time. ``memory``: bytes that each one may need; another one starts only if so much is available.
+    ``gpus``: indices of GPUs of this machine, one for each command at a time; empty: each command sees all of them."""
+
+    jobs: int = 1
+    memory: int = 0
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """``code``: the exit code of the command; negative if a signal ended it."""
+
+    name: str
+    code: int
+    seconds: float
+
+
+@runtime_checkable
+class RunsCommands(Protocol):
+    """What ``adaptrt sweep`` needs of an executor; those that run images only do not have it."""
+
+    def run_commands(self, commands: Sequence[Command], limits: CommandLimits, own: Any) -> Iterator[CommandResult]:
+        """Yield the result of each command when it has ended, in any order; closing the iterator ends those that run.
+
+        ``own``: an instance of the executor's ``options``, or ``None``.
+        """
         ...
 
 

@@ -14,6 +14,9 @@
     [axes]                          # every combination of these values
     imgsz = [320, 640]
     precision = ["fp32", "fp16"]
+
+    [bench]                         # of adaptrt bench: measures the files after the conversions
+    batch = 1
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from typing import Any
 
 from adaptrt.errors import UsageError, did_you_mean
 
-_TABLES = ("options", "models", "axes")
+_TABLES = ("options", "models", "axes", "bench")
 MOST = 10_000  # conversions
 
 

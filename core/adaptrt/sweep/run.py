@@ -1,56 +1,61 @@
-"""Runs the conversions of a sweep that have no result yet, several at a time, each in a process with its log."""
+"""Runs the conversions of a sweep that have no result yet, each in a process with its log, through an executor."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from adaptrt.batch.processes import PROCESSES
 from adaptrt.conversion_file import toml_text
 from adaptrt.pipeline.output import output_error
+from adaptrt.specs.executors import Command, CommandLimits, CommandResult, RunsCommands
 from adaptrt.store.folder_lock import only_process
 from adaptrt.store.hashing import file_sha256
+from adaptrt.sweep.bench import BenchPlan, Latency, measure_latencies
 from adaptrt.sweep.plan import Cell
 
 LOG, REPORT, RESULT, CONFIG = "log.txt", "report.json", "result.json", "conversion.toml"
 LOCK = ".sweep.lock"
-POLL = 0.1  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRequest:
-    """``jobs``: conversions at a time. ``memory``: bytes that each one may need; another one starts only if so much is available.
-    ``gpus``: indices of GPUs, one for each conversion at a time; empty: all conversions see all of them. ``words``: further
-    arguments by conversion. ``command`` runs one. ``progress`` receives a line for each result."""
+    """``limits``: of the conversions that run at the same time. ``own``: options of the ``executor``. ``words``: further
+    arguments by conversion. ``command`` runs one. ``bench``: what latency is measured with, after the conversions. ``progress``
+    receives a line for each result."""
 
     cells: Sequence[Cell]
     output: Path
-    jobs: int = 1
-    memory: int = 0
-    gpus: tuple[str, ...] = ()
+    limits: CommandLimits = field(default_factory=CommandLimits)
+    executor: RunsCommands = PROCESSES
+    own: Any = None
     retry_failed: bool = False
     words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     command: Sequence[str] = (sys.executable, "-m", "adaptrt", "convert")
+    bench: BenchPlan | None = None
     progress: Callable[[str], None] = field(default=lambda _: None)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a conversion: its exit code, its duration, and its report as JSON data (that of the error, if it failed)."""
+    """The result of a conversion: its exit code, its duration, and its report as JSON data (that of the error, if it failed).
+
+    ``latency``: of its file; ``None`` if it was not requested, or the conversion failed.
+    """
 
     cell: Cell
     code: int
     seconds: float
     report: Mapping[str, Any]
+    latency: Latency | None = None
 
 
 def run_sweep(request: SweepRequest) -> list[Outcome]:
@@ -62,85 +67,45 @@ def run_sweep(request: SweepRequest) -> list[Outcome]:
     with only_process(request.output, LOCK, "the sweep"):
         digests = digests_of(request.cells)
         found = {cell.name: _finished(request, cell, digests[cell.name]) for cell in request.cells}
-        left = [cell for cell in request.cells if found[cell.name] is None]
+        left = {cell.name: cell for cell in request.cells if found[cell.name] is None}
         done = len(request.cells) - len(left)
         if done:
             request.progress(f"{done} of {len(request.cells)} conversions have a result")
-        with closing(_run_all(request, left, digests)) as outcomes:
-            found |= {outcome.cell.name: outcome for outcome in outcomes}
-    return [outcome for cell in request.cells if (outcome := found[cell.name]) is not None]
-
-
-@dataclass
-class _Running:
-    cell: Cell
-    process: subprocess.Popen[bytes]
-    started: float
-    gpu: str | None
-    log: IO[bytes]
-
-
-def _run_all(request: SweepRequest, left: Sequence[Cell], digests: Mapping[str, str]) -> Generator[Outcome]:
-    waiting, running = list(left), list[_Running]()
-    done = len(request.cells) - len(left)
-    free = list(request.gpus)
-    jobs = min(request.jobs, len(request.gpus)) if request.gpus else request.jobs
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs and (not running or _available() >= request.memory):
-                running.append(_start(request, waiting.pop(0), free.pop(0) if free else None))
-            ended = [one for one in running if one.process.poll() is not None]
-            for one in ended:
-                running.remove(one)
-                if one.gpu is not None:
-                    free.append(one.gpu)
+        commands = [_command(request, cell) for cell in left.values()]
+        results: Any = request.executor.run_commands(commands, request.limits, request.own)
+        with closing(results):
+            for result in results:
                 done += 1
-                outcome = _record(request, one, digests[one.cell.name])
+                outcome = _record(request, left[result.name], result, digests[result.name])
                 word = "passed" if outcome.code == 0 else f"failed, exit code {outcome.code}"
-                request.progress(f"{done}/{len(request.cells)} {one.cell.name}: {word} ({outcome.seconds:.0f} s)")
-                yield outcome
-            if not ended:
-                time.sleep(POLL)
-    finally:
-        for one in running:
-            one.process.terminate()
-        for one in running:
-            one.process.wait()
-            one.log.close()
+                request.progress(f"{done}/{len(request.cells)} {result.name}: {word} ({outcome.seconds:.0f} s)")
+                found[result.name] = outcome
+        outcomes = [one for cell in request.cells if (one := found[cell.name]) is not None]
+        return outcomes if request.bench is None else measure_latencies(request, request.bench, outcomes, digests)
 
 
-def _start(request: SweepRequest, cell: Cell, gpu: str | None) -> _Running:
+def _command(request: SweepRequest, cell: Cell) -> Command:
     folder = request.output / cell.name
     folder.mkdir(exist_ok=True)
     (folder / RESULT).unlink(missing_ok=True)
     (folder / CONFIG).write_text(toml_text(cell.options), encoding="utf-8")
-    command = [*request.command, "--config", str(folder / CONFIG), "-o", f"{folder}{os.sep}"]
-    environment = {**os.environ, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
-    log = (folder / LOG).open("wb")
-    with (folder / REPORT).open("wb") as report:
-        process = subprocess.Popen(
-            [*command, "--json", *request.words.get(cell.name, ())],
-            stdin=subprocess.DEVNULL,
-            stdout=report,
-            stderr=log,
-            env=environment,
-        )
-    return _Running(cell, process, time.monotonic(), gpu, log)
+    words = [*request.command, "--config", str(folder / CONFIG), "-o", f"{folder}{os.sep}", "--json"]
+    return Command(
+        name=cell.name,
+        words=(*words, *request.words.get(cell.name, ())),
+        output=folder / REPORT,
+        log=folder / LOG,
+    )
 
 
-def _record(request: SweepRequest, one: _Running, digest: str) -> Outcome:
+def _record(request: SweepRequest, cell: Cell, result: CommandResult, digest: str) -> Outcome:
     """Write ``result.json``, which makes the conversion finished."""
-    one.log.close()
-    folder = request.output / one.cell.name
-    result = {
-        "digest": digest,
-        "exit_code": one.process.returncode,
-        "seconds": round(time.monotonic() - one.started, 2),
-    }
+    folder = request.output / cell.name
+    record = {"digest": digest, "exit_code": result.code, "seconds": round(result.seconds, 2)}
     aside = folder / f".{RESULT}.aside"
-    aside.write_text(json.dumps(result), encoding="utf-8")
+    aside.write_text(json.dumps(record), encoding="utf-8")
     aside.replace(folder / RESULT)
-    return _outcome(folder, one.cell, result)
+    return _outcome(folder, cell, record)
 
 
 def _finished(request: SweepRequest, cell: Cell, digest: str) -> Outcome | None:
@@ -176,14 +141,3 @@ def digests_of(cells: Sequence[Cell]) -> dict[str, str]:
         return hashlib.sha256(json.dumps([dict(cell.options), files], sort_keys=True, default=str).encode()).hexdigest()
 
     return {cell.name: digest_of(cell) for cell in cells}
-
-
-def _available() -> int:
-    """Bytes of memory that are available; without a way to know, any number."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return sys.maxsize

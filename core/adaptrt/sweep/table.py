@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adaptrt.sweep.bench import Latency
 from adaptrt.sweep.run import Outcome
 
 
 @dataclass(frozen=True)
 class Row:
     """``status``: the verdict, or ``failed``. ``difference``: the largest of links 2 and 3, as a share of its limit; ``metric``: the lowest metric
-    of links 3 and 5. ``None``: not measured. ``text``: the error of a failed conversion."""
+    of links 3 and 5. ``latency`` and ``call_latency``: milliseconds, of the file alone and of a
+    call on decoded images. ``None``: not measured. ``text``: the error of a failed conversion or measurement."""
 
     name: str
     model: str
@@ -23,6 +25,8 @@ class Row:
     difference: float | None
     metric: float | None
     bytes: int | None
+    latency: float | None
+    call_latency: float | None
     text: str
 
 
@@ -35,6 +39,7 @@ def _row(outcome: Outcome) -> Row:
     verdict = report.get("verdict") or {}
     error = report.get("error") or {}
     failed = outcome.code != 0
+    latency = outcome.latency or Latency()
     return Row(
         name=outcome.cell.name,
         model=outcome.cell.model,
@@ -45,7 +50,9 @@ def _row(outcome: Outcome) -> Row:
         difference=_largest_share(report, (2, 3)),
         metric=_lowest_metric(report),
         bytes=sum(int(one.get("bytes", 0)) for one in (report.get("files") or {}).values()) or None,
-        text=str(error.get("message") or (f"exit code {outcome.code}; see the log" if failed else "")),
+        latency=latency.file,
+        call_latency=latency.call,
+        text=str(error.get("message") or (f"exit code {outcome.code}; see the log" if failed else latency.error)),
     )
 
 

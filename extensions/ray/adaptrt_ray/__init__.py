@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adaptrt import UsageError
-from adaptrt.specs.executors import ExecutorOptions, ImageResult
+from adaptrt.specs.executors import Command, CommandLimits, CommandResult, ExecutorOptions, ImageResult
+from adaptrt.specs.image_files import ImageFile
 
 
 @dataclass(frozen=True)
 class RayOptions:
-    """``address``: of a cluster (``auto``: the running one); empty: Ray is started on this machine and stopped at the end.
+    """``address``: of a cluster (``auto``: the running one); empty: that in ``RAY_ADDRESS``, or else Ray is started on this machine and
+    stopped at the end.
 
     ``gpus``: number of actors that have a GPU each. ``actors``: number of actors; 0: ``gpus``, or else one for each CPU.
     ``images``: how many an actor gets at a time.
@@ -40,10 +42,18 @@ class RayExecutor:
     summary = "actors on this machine or on a Ray cluster"
     options = RayOptions
 
-    def run(self, model: Path, sources: Sequence[Path], options: ExecutorOptions) -> Iterator[ImageResult]:
+    def run(self, model: Path, sources: Sequence[ImageFile], options: ExecutorOptions) -> Iterator[ImageResult]:
         from adaptrt_ray.job import run_job
 
         yield from run_job(model, sources, options, options.own or RayOptions())
+
+    def run_commands(
+        self, commands: Sequence[Command], limits: CommandLimits, own: RayOptions | None
+    ) -> Iterator[CommandResult]:
+        """``actors`` or ``gpus`` commands at a time, or else ``limits.jobs``."""
+        from adaptrt_ray.commands import run_commands
+
+        yield from run_commands(commands, limits, own or RayOptions())
 
 
 EXECUTOR = RayExecutor()

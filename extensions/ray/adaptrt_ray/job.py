@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt import AdaptrtError, DependencyError, ImageError, PluginError
+from adaptrt import AdaptrtError, ImageError, PluginError
 from adaptrt.specs.executors import ExecutorOptions, ImageResult
+from adaptrt.specs.image_files import ImageFile, exact_name, image_file
+from adaptrt_ray.cluster import connected, import_ray
 
 if TYPE_CHECKING:
     from adaptrt_ray import RayOptions
 
-CONNECT = 10.0  # seconds
 MOST_BLOCKS = 2000  # more cost Ray more time than they save
 
 
-def run_job(model: Path, sources: Sequence[Path], options: ExecutorOptions, own: RayOptions) -> Iterator[ImageResult]:
+def run_job(
+    model: Path, sources: Sequence[ImageFile], options: ExecutorOptions, own: RayOptions
+) -> Iterator[ImageResult]:
     """A result for each image, in the order in which actors answer.
 
     ``model`` and the images must be at the same paths on every machine of the cluster.
     """
-    ray = _ray()
-    with _connected(ray, own.address):
+    ray = import_ray()
+    with connected(ray, own.address, own.actors, options.warn):
         count = own.gpus or own.actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
         count = min(count, len(sources))
         blocks = min(max(count, -(-len(sources) // own.images)), MOST_BLOCKS, len(sources))
-        names = {str(path.absolute()): path for path in sources}  # actors have another current folder
+        names = {exact_name(path): path for path in sources}  # actors have another current folder
         paths = ray.data.from_items([{"path": name} for name in names], override_num_blocks=blocks)
         found = paths.map_batches(
             Actor,
@@ -50,10 +50,10 @@ def run_job(model: Path, sources: Sequence[Path], options: ExecutorOptions, own:
                         options.warn(text)
                 if isinstance(result, AdaptrtError):
                     raise result
-                yield as_named(result, names[str(result.path)])
+                yield as_named(result, names[exact_name(result.path)])
 
 
-def as_named(result: ImageResult, path: Path) -> ImageResult:
+def as_named(result: ImageResult, path: ImageFile) -> ImageResult:
     """The result under the path as it was given, also in the message of its error."""
     error = result.error
     if error is not None:
@@ -82,9 +82,11 @@ class Actor:
         self._opened: Any = None
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[bytes]]:
-        return {"result": [pickle.dumps(one) for one in self._results([Path(str(path)) for path in batch["path"]])]}
+        return {
+            "result": [pickle.dumps(one) for one in self._results([image_file(str(path)) for path in batch["path"]])]
+        }
 
-    def _results(self, paths: Sequence[Path]) -> Iterator[tuple[ImageResult | AdaptrtError, list[str]]]:
+    def _results(self, paths: Sequence[ImageFile]) -> Iterator[tuple[ImageResult | AdaptrtError, list[str]]]:
         """Each result with the warnings that it came with; an error that ends the job is a result too."""
         from adaptrt.specs.executors import EXECUTORS
 
@@ -116,52 +118,3 @@ def _batches(found: Any) -> Iterator[Mapping[str, Any]]:
             f"The Ray job failed: {str(error).strip().splitlines()[-1]}",
             hint="Finished parts are kept. Find the cause with --executor local.",
         ) from error
-
-
-@contextmanager
-def _connected(ray: Any, address: str) -> Iterator[None]:
-    """Connected to a cluster, or to Ray on this machine; disconnected at the end, unless the program was connected before."""
-    if ray.is_initialized():
-        yield
-        return
-    _require_reachable(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its authors
-    local = {} if address else {"include_dashboard": False}
-    try:
-        ray.init(address=address or None, log_to_driver=False, logging_level="warning", **local)
-    except Exception as error:  # Ray raises this class itself when it cannot start
-        raise PluginError(
-            f"Ray at {address or 'this machine'} cannot be used: {error}.",
-            hint="ray status shows whether a cluster runs.",
-        ) from error
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _require_reachable(address: str) -> None:
-    """Reject the address of a cluster that does not answer; Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "://" in address:
-        return
-    try:
-        socket.create_connection((host, int(port)), CONNECT).close()
-    except OSError as error:
-        raise PluginError(
-            f"Ray at {address} cannot be used: {error.strerror or error}.",
-            hint="ray status shows whether a cluster runs.",
-        ) from error
-
-
-def _ray() -> Any:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise DependencyError(
-            f"The executor 'ray' requires Ray, which cannot be imported: {error}.",
-            hint="pip install 'adaptrt-ray[ray]'",
-        ) from error
-    return ray

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from patience import HANG
 
 pytest.importorskip("adaptrt_ray", reason="needs adaptrt-ray")
 pytest.importorskip("ray", reason="needs Ray, in an environment of its own: pip install 'adaptrt-ray[ray]'")
@@ -62,9 +63,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster() -> Iterator[Any]:
     """Ray, the one at RAY_ADDRESS or one that is started for the tests; jobs use it and leave it running."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    for what in ("READY", "HEALTH"):  # of the HTTP proxy of Ray Serve: on a busy machine, 5 seconds are too few
+        os.environ[f"RAY_SERVE_PROXY_{what}_CHECK_TIMEOUT_S"] = str(HANG)
     import ray
 
-    local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": 2, "include_dashboard": False}
-    ray.init(log_to_driver=False, logging_level="warning", **local)
-    yield ray
-    ray.shutdown()
+    from adaptrt_ray import cluster
+
+    cluster.STARTS = 30  # a hang, however busy the machine is
+    with cluster.connected(ray, "", 2):
+        yield ray

@@ -16,6 +16,8 @@ import pytest
 from patience import HANG, wait_until
 
 from adaptrt.errors import OutputError, UsageError
+from adaptrt.specs.executors import CommandLimits
+from adaptrt.sweep.bench import BenchPlan, bench_of
 from adaptrt.sweep.plan import cells_of
 from adaptrt.sweep.run import SweepRequest, run_sweep
 from adaptrt.sweep.table import rows_of
@@ -43,7 +45,7 @@ if "fp16" in config and "64x96" in config:
     print(json.dumps({"error": {"message": "no memory"}}))
     sys.exit(8)
 print(json.dumps({"verdict": {"word": "verified"}, "operators": {"export": {"Add": 9}, "final": {"Add": 3, "Mul": 2}},
-    "files": {"onnx": {"bytes": 1000}}, "links": [
+    "files": {"onnx": {"bytes": 1000, "path": str(folder / "best.onnx")}, "onnx.json": {"path": "x"}}, "links": [
     {"number": 2, "checks": [{"value": 1.0, "limit": 4.0, "kind": "samples"}, {"value": 1.0, "limit": 2.0, "kind": "batch"}]},
     {"number": 5, "checks": [{"value": 0.9, "limit": 0.8, "kind": "metric"}]}]}))
 """  # fmt: skip
@@ -52,7 +54,9 @@ print(json.dumps({"verdict": {"word": "verified"}, "operators": {"export": {"Add
 def request(folder: Path, **changed: Any) -> SweepRequest:
     fake = folder / "fake.py"
     fake.write_text(FAKE)
+    limits = CommandLimits(**{key: changed.pop(key) for key in ("jobs", "memory", "gpus") if key in changed})
     given: dict[str, Any] = {
+        "limits": limits,
         "cells": cells_of(CONTENT, "s.toml"),
         "output": folder / "out",
         "command": (sys.executable, "-S", str(fake)),
@@ -122,6 +126,78 @@ def test_results_side_by_side_and_resumed(tmp_path: Path) -> None:
     changed = {**CONTENT, "options": {"verify": "full"}}
     run_sweep(request(tmp_path, cells=cells_of(changed, "s.toml")[:1]))
     assert starts(tmp_path)["one-64-fp32"] == 2, "other options, another conversion"
+
+
+BENCH = """
+import json, os, sys
+from pathlib import Path
+folder = Path(sys.argv[1]).parent
+(folder / "benches").open("a").write(f"{sys.argv[1:]}\\n")
+print("measuring", file=sys.stderr)
+if folder.name == os.environ.get("BROKEN"):
+    print(json.dumps({"error": {"message": "no device"}}))
+    sys.exit(3)
+print(json.dumps({"rows": [{"file": {"p50": 1.25}, "call": {"p50": 2.5}}]}))
+"""
+
+
+def test_latency_is_measured_after_the_conversions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file after another; measurements are kept, but not failed ones, those with other options, or of new files."""
+    from adaptrt.rendering.sweeps import render_sweep
+
+    (tmp_path / "bench.py").write_text(BENCH)
+    plan = BenchPlan(("--batch=2",), (sys.executable, "-S", str(tmp_path / "bench.py")))
+    monkeypatch.setenv("BROKEN", "two-64-fp32")
+    lines: list[str] = []
+    cells = cells_of(CONTENT, "s.toml")[4:]
+    rows = rows_of(run_sweep(request(tmp_path, cells=cells, bench=plan, jobs=3, progress=lines.append)))
+    by_name = {row.name: row for row in rows}
+    assert (by_name["two-64-fp16"].latency, by_name["two-64-fp16"].call_latency) == (1.25, 2.5)
+    assert (by_name["two-64-fp32"].latency, by_name["two-64-fp32"].text) == (None, "latency not measured: no device")
+    assert by_name["two-64x96-fp16"].latency is None, "a failed conversion has no file"
+    folder = tmp_path / "out" / "two-64-fp16"
+    assert (folder / "benches").read_text() == f"{[str(folder / 'best.onnx'), '--batch=2', '--json']}\n"
+    assert (folder / "log.txt").read_text() == "working\nmeasuring\n"
+    assert lines[4].startswith("latency 1/3 ")
+    page = render_sweep(rows, "s")
+    assert "<th>latency</th>" in page
+    assert "1.25 ms" in page
+
+    monkeypatch.delenv("BROKEN")
+    again = rows_of(run_sweep(request(tmp_path, cells=cells, bench=plan)))
+    assert sum(row.latency == 1.25 for row in again) == 3
+    counts = {path.parent.name: len(path.read_text().splitlines()) for path in (tmp_path / "out").glob("*/benches")}
+    assert counts == {name: 1 + (name == "two-64-fp32") for name in counts}
+    run_sweep(request(tmp_path, cells=cells[1:2], bench=replace(plan, words=("--batch=4",))))
+    assert len((folder / "benches").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"seconds": 1, "turn": 3}, "has no option 'turn'"),
+        ({"batch": "1,8"}, "batch must be one value"),
+        ([], "bench must be a table"),
+    ],
+)
+def test_an_invalid_bench_section_is_named(section: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        bench_of({"bench": section}, "s.toml")
+    assert bench_of({}, "s.toml") is None
+
+
+def test_an_executor_for_images_only_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from adaptrt.cli.boundary import run
+    from adaptrt.cli.main import cli
+
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text('[[models]]\nsource = "x"\n')
+    assert run(cli, ["sweep", "s.toml", "--executor", "local"], "adaptrt") == 2
+    assert "'local' runs images only" in capsys.readouterr().err
+    assert run(cli, ["sweep", "s.toml", "--executor-set", "workers=2"], "adaptrt") == 2
+    assert "Use --jobs" in capsys.readouterr().err
 
 
 @pytest.mark.full
@@ -206,6 +282,7 @@ def test_real_conversions(tmp_path: Path) -> None:
         '[options]\nadapter = "torch"\nto = "onnx"\nverify = "quick"\n'
         '[[models]]\nname = "net"\nsource = "net.py:Net"\n'
         '[axes]\nshape = [{x = "1x3x8x8"}, {x = "1x3x8"}]\n'
+        "[bench]\nseconds = 0.1\nturns = 3\n"
     )
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -221,6 +298,7 @@ def test_real_conversions(tmp_path: Path) -> None:
     assert good["status"] in ("verified", "partly verified"), good
     assert good["nodes"] >= 1
     assert good["difference"] <= 1
+    assert good["latency"] > 0, good["text"]
     assert (bad["status"], bad["nodes"]) == ("failed", None)
     assert bad["text"]
     assert (tmp_path / "sweep" / "index.html").exists()

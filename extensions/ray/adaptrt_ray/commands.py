@@ -1,0 +1,77 @@
+"""Commands as Ray tasks, for ``adaptrt sweep``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptrt import UsageError
+from adaptrt.specs.executors import Command, CommandLimits, CommandResult
+from adaptrt_ray.cluster import connected, import_ray
+
+if TYPE_CHECKING:
+    from adaptrt_ray import RayOptions
+
+CHECK = 0.5  # seconds between two looks at a process: a cancelled task ends it
+
+
+def run_commands(commands: Sequence[Command], limits: CommandLimits, own: RayOptions) -> Iterator[CommandResult]:
+    """The result of each command when it has ended, anywhere on the cluster; those that run end when the iterator is closed.
+
+    Files, and the folder of this process, must be at the same paths on every machine.
+    """
+    if limits.gpus:
+        raise UsageError(
+            "--gpus lists GPUs of this machine; Ray chooses its own.", hint="Use --executor-set gpus=2: two at a time."
+        )
+    if not commands:
+        return
+    ray = import_ray()
+    slots = own.gpus or own.actors or limits.jobs
+    needs = {"num_cpus": 1, "num_gpus": int(bool(own.gpus)), "max_retries": 0}
+    with connected(ray, own.address, slots):
+        task = ray.remote(**needs, **({"memory": limits.memory} if limits.memory else {}))(run)
+        waiting, running = list(commands), dict[Any, Command]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < slots:
+                    command = waiting.pop(0)
+                    running[task.remote(command, sys.executable, str(Path.cwd()))] = command
+                for done in ray.wait(list(running))[0]:
+                    yield _result(ray, done, running.pop(done))
+        finally:
+            for one in running:
+                ray.cancel(one)
+            with suppress(ray.exceptions.RayError):
+                ray.wait(list(running), num_returns=len(running), timeout=10) if running else None
+
+
+def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
+    """In the task: the exit code and the seconds of the command, with the Python of this machine."""
+    words = [sys.executable if word == driver_python else word for word in command.words[:1]] + [*command.words[1:]]
+    started = time.monotonic()
+    output, log = Path(folder, command.output), Path(folder, command.log)
+    with output.open("wb") as out, log.open("ab" if command.append else "wb") as err:
+        process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(CHECK), time.monotonic() - started
+        except BaseException:  # KeyboardInterrupt, if the task is cancelled
+            process.terminate()
+            process.wait()
+            raise
+
+
+def _result(ray: Any, done: Any, command: Command) -> CommandResult:
+    try:
+        return CommandResult(command.name, *ray.get(done))
+    except ray.exceptions.RayError as error:
+        with command.log.open("a", encoding="utf-8") as log:
+            log.write(f"\nThe Ray task failed: {error}\n")
+        return CommandResult(command.name, 1, 0.0)

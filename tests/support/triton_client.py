@@ -1,4 +1,4 @@
-"""Sends images to the ensemble ``best`` and prints the answers as JSON: triton_client.py HTTP GRPC IMAGE..."""
+"""Sends images to the ensembles ``best`` and ``pixels`` and prints the answers as JSON: triton_client.py HTTP GRPC IMAGE..."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import tritonclient.grpc
 import tritonclient.http
 
 
-def ask(module: Any, client: Any, images: list[bytes]) -> list[dict[str, Any]]:
+def ask(module: Any, client: Any, images: list[bytes], model: str = "best") -> list[dict[str, Any]]:
     tensor = module.InferInput("image", [len(images), 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[image] for image in images], object))
-    found = client.infer("best", [tensor]).as_numpy("prediction")
+    found = client.infer(model, [tensor]).as_numpy("prediction")
     return [json.loads(text) for text in found.ravel()]
 
 
@@ -37,6 +37,7 @@ def main() -> None:
         ask(module, client, [b"text"])
     except Exception as error:
         found["broken"] = str(error)
+    found["pixels"] = ask(module, client, images, "pixels")
     before = statistics(clients["http"][1])
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         found["concurrent"] = [one[0] for one in pool.map(lambda image: ask(module, client, [image]), images * 8)]

@@ -106,6 +106,88 @@ def test_the_models_of_an_ensemble_fit_together(classifier: Classifier, model_co
         compile(program.read_text(encoding="utf-8"), str(program), "exec")
 
 
+class FakeServer:
+    """The part of ``triton_python_backend_utils`` that the programs use, and one request after another."""
+
+    class Tensor:
+        def __init__(self, name: str, array: Any) -> None:
+            self.name, self.array = name, array
+
+        def as_numpy(self) -> Any:
+            return self.array
+
+    class InferenceResponse:
+        def __init__(self, output_tensors: Sequence[Any], error: Any = None) -> None:
+            assert error is None, error
+            self.tensors = {tensor.name: tensor.array for tensor in output_tensors}
+
+    TritonError = str
+
+    @staticmethod
+    def get_input_tensor_by_name(request: dict[str, Any], name: str) -> Any:
+        return FakeServer.Tensor(name, request[name])
+
+    @staticmethod
+    def triton_string_to_numpy(name: str) -> Any:
+        return {"TYPE_UINT8": np.uint8, "TYPE_FP32": np.float32}[name]
+
+    @staticmethod
+    def run(folder: Path, config: Any, request: dict[str, Any]) -> dict[str, Any]:
+        from google.protobuf.json_format import MessageToDict
+
+        scope: dict[str, Any] = {}
+        exec((folder / "1" / "model.py").read_text(encoding="utf-8"), scope)
+        model = scope["TritonPythonModel"]()
+        content = MessageToDict(config, preserving_proto_field_name=True)
+        args = {"model_repository": str(folder), "model_version": "1", "model_instance_kind": "CPU", "model_config": json.dumps(content)}  # fmt: skip
+        model.initialize(args)
+        (response,) = model.execute([request])
+        found: dict[str, Any] = response.tensors
+        return found
+
+
+def test_preprocessing_inside_the_graph(
+    classifier: Classifier, model_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--embed-preprocess``: the network takes uint8 [H, W, C], and the programs of the ensemble answer as ``predict`` does."""
+    import sys
+
+    import adaptrt
+    from adaptrt.graph.preprocessing import embed_preprocessing
+    from adaptrt.pipeline.embedding import embedded_spec
+    from adaptrt.vision.images import write_image
+
+    onnx = pytest.importorskip("onnx", reason="prepends preprocessing")
+    pytest.importorskip("onnxruntime", reason="runs the network")
+    plain = onnx.load(str(classifier()))
+    spec = ModelSpec.from_json(next(one.value for one in plain.metadata_props if one.key == METADATA_KEY))
+    model, spec = tmp_path / "pixels.onnx", embedded_spec(spec)
+    embed_preprocessing(plain, model, spec)
+    whole = onnx.load(str(model))
+    del whole.metadata_props[:]
+    onnx.helper.set_model_props(whole, {METADATA_KEY: spec.to_json()})
+    onnx.save(whole, str(model))
+    image = write_image(tmp_path / "drawn.png", np.random.default_rng(2).integers(0, 256, (20, 30, 3)).astype(np.uint8))
+    assert package(model, "--ensemble", "--network-backend", "python", "--image", image) == 0
+    folder = model.parent / "repository"
+    network = read(model_config, model, "pixels_network")
+    assert dims(network.input) == {"images": [8, 8, 3]}
+    assert {one.data_type for one in network.input} == {network.input[0].DESCRIPTOR.fields_by_name["data_type"].enum_type.values_by_name["TYPE_UINT8"].number}  # fmt: skip
+    assert (folder / "pixels_network" / "warmup" / "images").stat().st_size == 8 * 8 * 3
+
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", FakeServer)  # type: ignore[arg-type]
+    request: dict[str, Any] = {"image": np.array([[image.read_bytes()]] * 2, object)}
+    for step in ("preprocessing", "network", "postprocessing"):
+        name = f"pixels_{step}"
+        request |= FakeServer.run(folder / name, read(model_config, model, name), request)
+    assert request["images"].dtype == np.uint8
+    with adaptrt.load(model) as opened:
+        (expected,) = opened([image])
+    found = [json.loads(text) for text in request["prediction"].ravel()]
+    assert [row["classes"][0]["label"] for row in found] == [expected.names[expected.top1]] * 2
+    assert found[0]["classes"][0]["score"] == pytest.approx(expected.top1conf, abs=1e-6)
+
+
 def engine_of(model: Path) -> Path:
     """A stand-in for an engine: what packaging reads is its manifest."""
     import msgspec

@@ -44,9 +44,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("model")
     source = FIXTURES / "yolov5n_shapes.pt"
-    adaptrt.convert(
-        source, adapter="yolov5", imgsz=320, batch="1:8", verify="none", to="onnx", output=folder / "best.onnx"
-    )
+    for name, embedded in (("best.onnx", False), ("pixels.onnx", True)):
+        adaptrt.convert(
+            source, adapter="yolov5", imgsz=320, batch="1:8", verify="none", to="onnx", output=folder / name, embed_preprocess=embedded
+        )  # fmt: skip
     return folder / "best.onnx"
 
 
@@ -54,9 +55,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def answers(environment: TritonEnvironment, images: Path, model: Path) -> Iterator[dict[str, Any]]:
     """What the client program got from the server, and the log of the server."""
     repository = model.parent / "repository"
-    words = ["package", "triton", model, "-o", repository, "--ensemble", "--network-backend", "python"]
-    words += ["--max-queue-delay", "100ms", "--image", images / "000000.jpg"]
-    subprocess.run([sys.executable, "-m", "adaptrt", *map(str, words)], check=True, capture_output=True)
+    for file in (model, model.with_name("pixels.onnx")):
+        words = ["package", "triton", file, "-o", repository, "--ensemble", "--network-backend", "python"]
+        words += ["--max-queue-delay", "100ms", "--image", images / "000000.jpg"]
+        subprocess.run([sys.executable, "-m", "adaptrt", *map(str, words)], check=True, capture_output=True)
     with running_server(environment, repository) as server:
         command = [environment.python, CLIENT, server.http, server.grpc, *sorted(map(str, images.iterdir()))]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
@@ -105,13 +107,19 @@ def test_requests_are_joined(answers: dict[str, Any], predicted: list[dict[str, 
     assert max(answers["batch_sizes"]) > 1
 
 
+def test_preprocessing_inside_the_graph(answers: dict[str, Any], predicted: list[dict[str, Any]]) -> None:
+    """``--embed-preprocess``: between the models of the ensemble, images are uint8 [H, W, C]."""
+    assert close(answers["pixels"], predicted)
+
+
 def test_a_broken_image_is_the_error_of_its_request(answers: dict[str, Any]) -> None:
     assert "not an image" in answers["broken"]
 
 
 def test_the_warmup_ran(answers: dict[str, Any]) -> None:
     assert not [line for line in answers["log"].splitlines() if "warm" in line.lower() and "failed" in line]
-    assert answers["ready"] == ["best", "best_network", "best_postprocessing", "best_preprocessing"]
+    parts = ("", "_network", "_postprocessing", "_preprocessing")
+    assert answers["ready"] == [f"{name}{part}" for name in ("best", "pixels") for part in parts]
 
 
 def test_the_message_is_that_of_tritonclient(environment: TritonEnvironment) -> None:

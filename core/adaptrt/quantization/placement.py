@@ -55,7 +55,10 @@ class Placement:
 
     @property
     def activations(self) -> list[str]:
-        return list(dict.fromkeys(str(value.name) for layer in self.layers for _, value in layer.activations))
+        """Names of the values to measure: those that the layers read, and what is added to their outputs."""
+        read = [value for layer in self.layers for _, value in layer.activations]
+        added = [value for addition in additions(self.layers) for value in addition.inputs if value is not None]
+        return list(dict.fromkeys(str(value.name) for value in (*read, *added)))
 
     @property
     def note(self) -> str:
@@ -75,7 +78,8 @@ def place(
     keep_fp16: Sequence[str] = (),
     also: Sequence[str] = (),
 ) -> Placement:
-    """Inputs of convolutions and of products with constant weights are quantized, outputs and biases are not.
+    """Inputs of convolutions and of products with constant weights are quantized, outputs and biases are not. Residual
+    additions follow their convolutions (``shortcut``).
 
     Float stay: convolutions of images, layers with no other layer behind them (output layers, whose error nothing averages out), box decoding,
     arithmetic with few constants, products of two activations (attention), transposed convolutions, what the spec names
@@ -124,6 +128,45 @@ def place(
         else:
             placement.kept.setdefault(reason, []).append(known.name)
     return placement
+
+
+def additions(layers: Sequence[Layer]) -> list[ir.Node]:
+    """The additions that TensorRT computes in one of these convolutions, as its epilogue: of its output, which nothing else
+    reads, and another activation."""
+    found: dict[int, ir.Node] = {}
+    for layer in layers:
+        if layer.node.op_type != "Conv":
+            continue
+        uses = list(layer.node.outputs[0].uses())
+        if len(uses) == 1 and is_residual(uses[0][0]):
+            found[id(uses[0][0])] = uses[0][0]
+    return list(found.values())
+
+
+def is_residual(node: ir.Node) -> bool:
+    """Whether it adds two activations."""
+    first, *others = node.inputs
+    return (
+        node.op_type == "Add"
+        and node.domain in ("", "ai.onnx")
+        and all(value is not None and not value.is_initializer() for value in node.inputs)
+        and first not in others
+    )
+
+
+def shortcut(addition: ir.Node, layers: Sequence[Layer]) -> int | None:
+    """The input of an addition to quantize, so that the convolution that computes it reads int8 alone; ``None`` if one of
+    them is int8 already.
+
+    Where both are outputs of such convolutions, it is the second: that of the branch around a block, as PyTorch adds it.
+    TensorRT 8.6 does not build an int8 convolution with a float addend where layers are constrained to a precision.
+    """
+    convolutions = {id(layer.node) for layer in layers if layer.node.op_type == "Conv"}
+    read = {str(_input(layer.node, 0).name) for layer in layers if layer.node.op_type == "Conv"}
+    if any(value is not None and value.name in read for value in addition.inputs):
+        return None
+    first, second = (value is not None and id(value.producer()) in convolutions for value in addition.inputs)
+    return 1 if first else 0 if second else None
 
 
 def output_layers(nodes: Sequence[Node], weights: Mapping[str, int]) -> set[str]:

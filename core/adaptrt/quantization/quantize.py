@@ -175,7 +175,10 @@ def _measure(activations: Activations, data: CalibrationData, key: CalibrationKe
 
 def _drop_constants(ranges: Mapping[str, Range], found: Quantized) -> None:
     """The range of an activation that never varies is unknown: its layers stay float."""
-    constant = [name for name in found.placement.activations if not ranges[name].low < ranges[name].high]
+    read = {str(value.name) for layer in found.placement.layers for _, value in layer.activations}
+    constant = [
+        name for name in found.placement.activations if name in read and not ranges[name].low < ranges[name].high
+    ]
     for layer in list(found.placement.layers):
         if any(value.name in constant for _, value in layer.activations):
             found.placement.keep(layer, "with a constant input")

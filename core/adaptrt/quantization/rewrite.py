@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from adaptrt.graph.model_file import add_constant
-from adaptrt.quantization.placement import Layer, Placement
+from adaptrt.quantization.placement import Placement, additions, is_residual, shortcut
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,19 +23,32 @@ def insert_qdq(model: ir.Model, placement: Placement, thresholds: Mapping[str, f
     """A pair of QuantizeLinear and DequantizeLinear for each activation and for each weight, shared by its readers.
 
     Weights stay float32 initializers before their pair, which every version of TensorRT folds; biases have none. An
-    addition of a residual reads what the convolution reads, so that no second copy of it is needed in float.
+    addition of a residual reads what the convolution reads, so that no second copy of it is needed in float. Where a
+    convolution computes the addition itself, the other addend gets a pair.
     """
     pairs: dict[tuple[str, int | None], ir.Value] = {}
+    added = [
+        (node, position)
+        for node in additions(placement.layers)
+        if (position := shortcut(node, placement.layers)) is not None
+    ]
     for layer in placement.layers:
         for position, activation in layer.activations:
-            scale = np.array(max(thresholds[str(activation.name)] / LEVELS, SMALLEST_SCALE), np.float32)
-            _feed(model, layer, position, pairs, scale, None)
+            _feed(model, layer.node, position, pairs, _scale(thresholds, activation), None)
             if layer.node.op_type == "Conv" and activation.producer() is not None:
                 _feed_additions(activation, pairs[str(activation.name), None])
         weight, axis = layer.weight, layer.axis
         if weight is not None and axis is not None:
             assert weight.const_value is not None
-            _feed(model, layer, 1, pairs, channel_scales(weight.const_value.numpy(), axis), axis)
+            _feed(model, layer.node, 1, pairs, channel_scales(weight.const_value.numpy(), axis), axis)
+    for node, position in added:
+        value = node.inputs[position]
+        assert value is not None
+        _feed(model, node, position, pairs, _scale(thresholds, value), None)
+
+
+def _scale(thresholds: Mapping[str, float], activation: ir.Value) -> NDArray[np.float32]:
+    return np.array(max(thresholds[str(activation.name)] / LEVELS, SMALLEST_SCALE), np.float32)
 
 
 def channel_scales(weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
@@ -48,23 +61,23 @@ def channel_scales(weights: NDArray[np.float32], axis: int) -> NDArray[np.float3
 
 def _feed(
     model: ir.Model,
-    layer: Layer,
+    node: ir.Node,
     position: int,
     pairs: dict[tuple[str, int | None], ir.Value],
     scale: NDArray[np.float32],
     axis: int | None,
 ) -> None:
-    value = layer.node.inputs[position]
+    value = node.inputs[position]
     assert value is not None
     key = (str(value.name), axis)
     if key not in pairs:
-        pairs[key] = _pair(model, value, scale, axis, layer.node)
-    layer.node.replace_input_with(position, pairs[key])
+        pairs[key] = _pair(model, value, scale, axis, node)
+    node.replace_input_with(position, pairs[key])
 
 
 def _feed_additions(value: ir.Value, dequantized: ir.Value) -> None:
     for reader, position in list(value.uses()):
-        if reader.op_type == "Add" and all(one is not None and not one.is_initializer() for one in reader.inputs):
+        if is_residual(reader):
             reader.replace_input_with(position, dequantized)
 
 

@@ -29,10 +29,11 @@ def write_outlier(path: Path) -> Path:
         elif one.name == "mixer.weight":
             array[15] /= FACTOR
         one.CopyFrom(numpy_helper.from_array(array, one.name))
-    skip = onnx.helper.make_node("Identity", ["relu"], ["skip"], name="skip")  # a residual that stays float
     addition = next(index for index, node in enumerate(model.graph.node) if node.name == "add")
-    model.graph.node[addition].input[0] = "skip"
-    model.graph.node.insert(addition, skip)
+    for position, name in enumerate(("relu", "body")):  # a residual addition in float, by itself
+        model.graph.node[addition + position].input[position] = f"{name}.same"
+        same = onnx.helper.make_node("Identity", [name], [f"{name}.same"], name=f"{name}.same")
+        model.graph.node.insert(addition, same)
     onnx.save(model, path)
     return path
 

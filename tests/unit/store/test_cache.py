@@ -311,6 +311,29 @@ def test_a_timing_cache_that_does_not_fit(tmp_path: Path) -> None:
     assert config.cache.letters == set()
 
 
+def _watch(call: Any) -> tuple[Any, list[str]]:
+    """What a call gives and logs: caches with the letter x cannot be read."""
+    made = call()
+    return made, ["magic tag"] if isinstance(made, _Cache) and "x" in made.letters else []
+
+
+def test_a_timing_cache_that_cannot_be_read_is_not_attached_and_replaced(tmp_path: Path) -> None:
+    path = file(tmp_path, b"xyz")
+    config = _config("ab")
+    assert not load_timing_cache(config, path, _watch)
+    assert config.cache.letters == set()
+    assert save_timing_cache(config, path, _watch) == 2
+    assert path.read_bytes() == b"ab"
+
+
+def test_a_timing_cache_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    path = file(tmp_path, b"ab")
+    config = _config("x")
+    assert load_timing_cache(config, path, _watch)
+    assert save_timing_cache(config, path, _watch) == 0
+    assert path.read_bytes() == b"ab"
+
+
 def test_no_timing_cache_is_wanted() -> None:
     config = _config("a")
     assert not load_timing_cache(config, None)

@@ -168,6 +168,87 @@ def test_8_takes_flags_and_keeps_decoding_in_float32(
     assert ("ILayer", "precision", (trt.DataType.FLOAT,)) in calls
 
 
+class Builds:
+    """``build_serialized_network`` of a stand-in: logs an error and gives no plan, as often as there are errors."""
+
+    def __init__(self, trt: SimpleNamespace, *errors: str) -> None:
+        self.errors = list(errors)
+        self.logger: Any = None
+        trt.answers["Builder", "build_serialized_network"] = self
+        made, severity = trt.Builder.__init__, trt.ILogger.Severity.ERROR
+
+        def make(this: Any, logger: Any) -> None:
+            self.logger = logger
+            made(this, logger)
+
+        trt.Builder.__init__ = make
+        self.fail = lambda text: self.logger.log(severity, text)
+
+    def __call__(self, network: Any, config: Any) -> bytes | None:
+        if not self.errors:
+            return b"plan"
+        self.fail(self.errors.pop(0))
+        return None
+
+
+NO_CANDIDATES = "2: Assertion failed: the node being incorrectly marked as an int8 node."
+
+
+def test_constraints_are_preferences_where_8_finds_no_int8_layer_with_them(
+    stand_in_of: Any, run: Any, tmp_path: Path
+) -> None:
+    trt = stand_in_of("8.6.0")
+    Builds(trt, NO_CANDIDATES)
+    path = write_model(tmp_path / "model.onnx", quantized=True)
+    built, calls = run(trt, onnx=path, precision="int8")
+    assert built.kept_layers == 1
+    assert flags(calls) >= {"OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}
+    assert "OBEY_PRECISION_CONSTRAINTS" in {arguments[0].name for arguments in arguments_of(calls, "clear_flag")}
+    assert len(arguments_of(calls, "build_serialized_network")) == 2
+    (warning,) = (text for severity, text in arguments_of(calls, "log") if severity == "warning")
+    assert "nodes to keep in float32 are preferences" in warning
+
+
+@pytest.mark.parametrize("errors", [[NO_CANDIDATES] * 2, ["10: Could not find any implementation"]])
+def test_other_failures_are_not_tried_again(stand_in_of: Any, run: Any, tmp_path: Path, errors: list[str]) -> None:
+    trt = stand_in_of("8.6.0")
+    Builds(trt, *errors)
+    path = write_model(tmp_path / "model.onnx", quantized=True)
+    with pytest.raises(BuildError, match="could not build the engine"):
+        run(trt, onnx=path, precision="int8")
+    assert len(arguments_of(trt.calls, "build_serialized_network")) == len(errors)
+
+
+def test_at_level_0_there_is_no_timing_cache(stand_in: Any, run: Any, tmp_path: Path) -> None:
+    """TensorRT ignores it there, and 8.6 writes one that it cannot read."""
+    _, calls = run(stand_in, BuildOptions(optimization_level=0), timing_cache=str(tmp_path / "timing"))
+    assert arguments_of(calls, "set_timing_cache") == []
+    assert not (tmp_path / "timing").exists()
+
+
+def test_an_unreadable_timing_cache_is_reported_and_not_attached(stand_in: Any, run: Any, tmp_path: Path) -> None:
+    folder = str(tmp_path / "timing")
+    run(stand_in, timing_cache=folder)
+    (cache,) = (tmp_path / "timing").glob("*.cache")
+    cache.write_bytes(b"broken")
+    builds, unreadable = Builds(stand_in), object()
+
+    def create(data: bytes) -> Any:
+        if data == b"broken":
+            builds.fail("4: The timing cache will not be used!")
+            return unreadable
+        return stand_in.ITimingCache.__new__(stand_in.ITimingCache)
+
+    stand_in.answers["IBuilderConfig", "create_timing_cache"] = create
+    before = len(stand_in.calls)
+    _, calls = run(stand_in, timing_cache=folder)
+    calls = calls[before:]
+    assert [arguments[0] is unreadable for arguments in arguments_of(calls, "set_timing_cache")] == [False]
+    (warning,) = (text for _, text in arguments_of(calls, "log"))
+    assert f"cannot use the timing cache {cache.name}" in warning
+    assert cache.read_bytes() == b"timings"
+
+
 def test_8_keeps_what_is_named(stand_in_of: Any, run: Any) -> None:
     for patterns, precision, kept in ((["^/conv$"], "fp16", 1), ([], "fp16", 0), (["^/conv$"], "fp32", 0)):
         trt = stand_in_of("8.6.0")

@@ -25,6 +25,7 @@ from adaptrt.specs import BuildOptions, precision_named
 from adaptrt.specs.precisions import FP32
 
 Say = Callable[[str], None]
+_NO_CANDIDATES = "incorrectly marked as an int8 node"
 
 
 def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
@@ -100,19 +101,27 @@ def build_plan(
     if message.configure:
         _call(message.configure, network, config, message.configure_with)
     cache = None
-    if message.timing_cache and features.timing_cache and device is not None:
+    # at level 0, TensorRT measures nothing: it ignores a cache, and 8.6 writes an unreadable one
+    if message.timing_cache and features.timing_cache and device is not None and options.optimization_level != 0:
         cache = timing_cache_path(Path(message.timing_cache), tensorrt.version, device, config)
-    load_timing_cache(config, cache)
+    if not load_timing_cache(config, cache, memory.errors_of) and cache is not None:
+        log("warning", f"TensorRT cannot use the timing cache {cache.name}: kernels are measured again.")
     layers = network_layers(trt, network) if device is None else ""
 
     stage("build")
     started = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
+    if plan is None and kept and prefer_constraints(trt, config, memory.errors):
+        log(
+            "warning",
+            "TensorRT does not build this int8 graph with float32 constraints; nodes to keep in float32 are preferences.",
+        )
+        plan = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - started
     del parser, monitor  # the network's weights and the builder refer to them until here
     if plan is None:
         raise BuildError(f"{tensorrt.product.title} could not build the engine.")
-    save_timing_cache(config, cache)
+    save_timing_cache(config, cache, memory.errors_of)
     Path(message.plan).write_bytes(memoryview(plan))
 
     if device is None:
@@ -309,6 +318,17 @@ def keep_float32(trt: Any, network: Any, config: Any, names: Sequence[str]) -> i
     if count:
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     return count
+
+
+def prefer_constraints(trt: Any, config: Any, errors: Sequence[str]) -> bool:
+    """Make precision constraints preferences, if they are why an int8 build failed: TensorRT 8.6 then rejects every
+    candidate for an int8 layer that also computes in float (a convolution with a float addend), whatever layers are
+    constrained."""
+    if not any(_NO_CANDIDATES in error for error in errors):
+        return False
+    config.clear_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
+    return True
 
 
 def inspect_plan(trt: Any, logger: Any, plan: Any, message: BuildMessage, profiles: Sequence[Profile]) -> Inspection:

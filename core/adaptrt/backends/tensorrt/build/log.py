@@ -136,6 +136,11 @@ _FAILURES = (
         "A layer cannot run in its constrained precision: narrow --keep-fp32.",
     ),
     (
+        r"incorrectly marked as an int8 node",
+        "TensorRT has no implementation of an int8 layer as it is quantized: keep it in float (--keep-fp16), or quantize the "
+        "float32 file with adaptrt quantize.",
+    ),
+    (
         r"Could not find any implementation",
         "No suitable kernel: increase --workspace, free GPU memory, or use another --precision or --opt-level.",
     ),

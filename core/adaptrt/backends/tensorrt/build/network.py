@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from adaptrt.backends.tensorrt.build.log import Severity
+
+T = TypeVar("T")
 
 _WEIGHTS = re.compile(r"Total Weights Memory: (\d+) bytes")
 _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
@@ -65,10 +67,26 @@ class MemoryLog:
 
     def __init__(self, log: Callable[[Severity, str], None]) -> None:
         self._log = log
+        self._held: list[str] | None = None
         self.weights: int | None = None
         self.activations = 0
+        self.errors: list[str] = []
+
+    def errors_of(self, call: Callable[[], T]) -> tuple[T, list[str]]:
+        """The result of a call that may fail, and the errors it logged, which are not forwarded."""
+        held: list[str] = []
+        self._held = held
+        try:
+            return call(), held
+        finally:
+            self._held = None
 
     def __call__(self, severity: Severity, message: str) -> None:
+        if severity in ("error", "internal error"):
+            if self._held is not None:
+                self._held.append(message)
+                return
+            self.errors.append(message)
         if match := _WEIGHTS.search(message):
             self.weights = int(match[1])
         elif match := _ACTIVATIONS.search(message):

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from filelock import FileLock
 
 from adaptrt.backends.tensorrt.device import Device
 from adaptrt.store.private_folder import make_private, read_regular
+
+Watch = Callable[[Callable[[], Any]], tuple[Any, list[str]]]
+"""Calls, and gives the result and the errors that were logged."""
+
+
+def unwatched(call: Callable[[], Any]) -> tuple[Any, list[str]]:
+    return call(), []
 
 
 def timing_cache_path(folder: Path, version: str, device: Device, config: Any) -> Path:
@@ -27,19 +35,20 @@ def timing_cache_path(folder: Path, version: str, device: Device, config: Any) -
     return folder / f"{version}-{device.sm}-{name}-{key}.cache"
 
 
-def load_timing_cache(config: Any, path: Path | None) -> bool:
-    """Load the timing cache into the builder; an empty or unreadable file counts as an empty cache. False: caching is off."""
+def load_timing_cache(config: Any, path: Path | None, watch: Watch = unwatched) -> bool:
+    """Attach the timings of earlier builds, or an empty cache. ``False``: caching is off, or the file was unreadable."""
     if path is None:
         return False
-    known = read_regular(path) or b""
-    cache = config.create_timing_cache(known)
-    if cache is None or not config.set_timing_cache(cache, False):
+    known = read_regular(path)
+    cache = _readable(config, known, watch) if known else None
+    loaded = cache is not None and config.set_timing_cache(cache, False)
+    if not loaded:
         config.set_timing_cache(config.create_timing_cache(b""), False)
-    return True
+    return loaded or not known
 
 
-def save_timing_cache(config: Any, path: Path | None) -> int:
-    """Merge the timings of this build into the file; returns its new size in bytes."""
+def save_timing_cache(config: Any, path: Path | None, watch: Watch = unwatched) -> int:
+    """Merge the timings of this build into the file; returns its new size in bytes, 0 if it stays as it is."""
     if path is None:
         return 0
     cache = config.get_timing_cache()
@@ -48,13 +57,21 @@ def save_timing_cache(config: Any, path: Path | None) -> int:
         for left in path.parent.glob(f".{path.name}.*"):  # left by a killed run
             left.unlink(missing_ok=True)
         known = read_regular(path)
-        if known is not None:  # other builds may have written since
-            other = config.create_timing_cache(known)
+        if known:  # other builds may have written since
+            other = _readable(config, known, watch)
             if other is not None:
-                cache.combine(other, False)
+                watch(lambda: cache.combine(other, False))
         data = bytes(memoryview(cache.serialize()))
+        if _readable(config, data, watch) is None:  # TensorRT 8.6 writes some that it cannot read
+            return 0
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         Path(temporary).replace(path)
     return len(data)
+
+
+def _readable(config: Any, data: bytes, watch: Watch) -> Any:
+    """The cache, or ``None``. From what it cannot read, TensorRT 8.6 makes a cache that must not be attached, and logs it."""
+    cache, errors = watch(lambda: config.create_timing_cache(data))
+    return None if errors else cache

@@ -1,0 +1,90 @@
+"""A Swin whose attention int8 cannot represent: what default placement, fp16 and ``tune`` do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="needs torch")
+pytest.importorskip("timm", reason="needs timm")
+pytest.importorskip("onnxruntime", reason="runs the result")
+
+import adaptrt
+from adaptrt import CalibrationRequest, LabeledData, Report
+from adaptrt.specs.recipe import read_recipe
+
+FIXTURE = Path(__file__).parents[2] / "fixtures" / "swin_shapes"
+EVERYTHING = ("MatMul", "Softmax", "LayerNormalization")
+pytestmark = [
+    pytest.mark.skipif(not FIXTURE.is_dir(), reason="tests/fixtures/swin_shapes is not here: train_swin.py"),
+    pytest.mark.full,
+]
+
+
+@pytest.fixture(scope="module")
+def sensitive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sensitive_swin import write_sensitive_swin
+
+    folder = tmp_path_factory.mktemp("sensitive")
+    report = adaptrt.convert(
+        write_sensitive_swin(folder / "swin"), adapter="swin", output=folder / "best.onnx", to="onnx",
+        batch="1:8:8", verify="none", html=False,
+    )  # fmt: skip
+    assert report.onnx is not None
+    return report.onnx
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """To calibrate on, and to score on."""
+    from draw_shapes import write_classification_set
+
+    folder = tmp_path_factory.mktemp("images")
+    return write_classification_set(folder / "calib", 64, 3001), write_classification_set(folder / "val", 200, 2003)
+
+
+def lost(source: Path, images: tuple[Path, Path], **options: Any) -> float:
+    """Points of top-1 that the file loses in this precision."""
+    calib, data = images
+    int8 = options.setdefault("precision", "int8") == "int8"
+    report: Report = adaptrt.build(
+        source, output=source.with_name("other.onnx"), to="onnx", html=False, verify="quick",
+        calib=CalibrationRequest(calib, images=64) if int8 else None,
+        data=LabeledData(data, max_loss=100) if int8 else None, **options,
+    )  # fmt: skip
+    check = report.link(3).checks[0]
+    assert (check.kind, check.samples) == ("metric", 200)
+    return float(check.value)
+
+
+def test_attention_layernorm_and_softmax_cost_accuracy(sensitive: Path, images: tuple[Path, Path]) -> None:
+    assert lost(sensitive, images, quantize_also=EVERYTHING) >= 3
+
+
+def test_the_default_placement_loses_nothing_of_it(sensitive: Path, images: tuple[Path, Path]) -> None:
+    assert lost(sensitive, images) <= 0.5
+
+
+def test_fp16_holds_link_3(sensitive: Path) -> None:
+    report = adaptrt.build(
+        sensitive, output=sensitive.with_name("half.onnx"), to="onnx", target=10, precision="fp16", html=False
+    )
+    assert report.link(3).status == "passed"
+
+
+def test_tune_leaves_attention_alone(sensitive: Path, images: tuple[Path, Path], tmp_path: Path) -> None:
+    from draw_shapes import write_classification_set
+
+    recipe = tmp_path / "recipe.toml"
+    calib, _ = images
+    search = adaptrt.tune(
+        sensitive, data=write_classification_set(tmp_path / "search", 100, 4001), calib=calib, max_loss=0.5,
+        output=recipe, blocks=12, sensitivity_images=4, latency=False, html=False,
+    )  # fmt: skip
+    assert search.tuning is not None
+    assert search.tuning.holds
+    found = read_recipe(recipe)
+    kept = {"keep_fp32": found.keep_fp32, "keep_fp16": found.keep_fp16, "quantize_also": found.quantize_also}
+    assert lost(sensitive, images, **kept) <= 0.5

@@ -88,8 +88,9 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 def bench(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
     """Measure latency and throughput of FILES side by side.
 
-    Files are ONNX files, engines or other built files, or the word eager: the model that a file was converted from. They take
-    turns in one process. The call on decoded images, the file alone and preprocessing are measured separately.
+    Files are ONNX files, engines or other built files, or the words eager and compile: the model that a file was converted from, as it is
+    and with torch.compile. They take turns in one process. The call on decoded images, the file alone and preprocessing are measured
+    separately.
     """
     from adaptrt.cli.output import echo, echo_json_text, redirect_stdout_to_stderr
     from adaptrt.cli.progress import Bars

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from adaptrt.errors import ModelError
 from adaptrt.export.wrapper import flatten_outputs, require_count
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ class EagerRunner:
     def __init__(self, model: nn.Module, names: tuple[str, ...] = ()) -> None:
         self._model = model
         self._names = names
+        self._compiled: Callable[..., Any] | None = None
         self._wide = is_float64(model)
         self.written: set[str] = set()
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         tensors = [self._tensor(array) for array in inputs.values()]
         with torch.inference_mode():
-            results = flatten_outputs(self._model(*tensors))
+            results = flatten_outputs(self._compiled(*tensors) if self._compiled else self._model(*tensors))
         if self._names:
             require_count(len(results), len(self._names), tensors)
         outputs = {
@@ -43,6 +45,26 @@ class EagerRunner:
             if not np.array_equal(tensor.numpy(), array, equal_nan=array.dtype.kind in "fc"):
                 self.written.add(name)
         return outputs
+
+    def compile(self) -> None:
+        """Run with ``torch.compile`` from now on; the first call of each shape compiles, and raises a ``ModelError`` if that fails."""
+        from torch._dynamo.exc import TorchDynamoException
+
+        compiled = torch.compile(self._model)
+
+        def call(*tensors: torch.Tensor) -> Any:
+            try:
+                return compiled(*tensors)
+            except TorchDynamoException as error:
+                cause = getattr(error, "inner_exception", error)
+                reason = next((line for line in str(cause).splitlines() if line.strip()), "")
+                raise ModelError(
+                    f"torch.compile failed: {type(cause).__name__}: {reason}",
+                    hint="It requires a C++ compiler, such as g++; eager needs none.",
+                ) from error
+
+        self._compiled = call
+        self.backend = "torch.compile"
 
     def rounded_differently(self, inputs: Mapping[str, NDArray[Any]], seed: int) -> dict[str, NDArray[Any]]:
         """The outputs with every weight and input moved by one rounding error of float32."""

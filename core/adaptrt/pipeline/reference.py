@@ -63,9 +63,10 @@ def split_params(
     return own, {key: value for key, value in params.items() if key not in own}
 
 
-def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = None) -> Model:
+def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = None, compiled: bool = False) -> Model:
     """The unpatched model, eager on the CPU, with the pre- and postprocessing of the converted file.
 
+    ``compiled``: with ``torch.compile``, which compiles at the first call of each shape.
     Only the spec is taken from the report: shapes, preprocessing, decoder, labels.
     """
     report = report_of(path)
@@ -78,9 +79,10 @@ def load_reference(path: Path, origin: Origin, *, plugins_file: Path | None = No
 
     spec = network_spec(report.spec)
     model = load_network(path, spec, origin, plugins_file=plugins_file)
-    return Model(
-        EagerRunner(model, tuple(output.name for output in spec.outputs)), spec, path, plugins_file=plugins_file
-    )
+    runner = EagerRunner(model, tuple(output.name for output in spec.outputs))
+    if compiled:
+        runner.compile()
+    return Model(runner, spec, path, plugins_file=plugins_file)
 
 
 def load_network(path: Path, spec: ModelSpec, origin: Origin, *, plugins_file: Path | None = None) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,28 @@ def test_the_source_model_beside_its_file(adaptrt: Any, converted: Callable[[str
     assert [row["form"] for row in result.json["rows"]] == ["eager", "detector.onnx"]
     assert result.json["forms"][0]["backend"] == "eager"
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.full
+def test_the_source_model_with_torch_compile(
+    adaptrt: Any, converted: Callable[[str], Path], tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    path = converted("detector")
+    package.convert("detector", adapter=tiny, output=path, verify="none", html=False)
+    # Inductor, the default, runs a C++ compiler for a minute
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    words = ("compile", "eager", path, "--adapter", tiny, "--source", "detector")
+    result = adaptrt("bench", *words, *QUICK, "--json")
+    assert result.code == 0, result.err
+    assert [row["form"] for row in result.json["rows"]] == ["compile", "eager", "detector.onnx"]
+    assert [form["backend"] for form in result.json["forms"][:2]] == ["torch.compile", "eager"]
+
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile.func, backend=broken))
+    result = adaptrt("bench", *words, *QUICK)
+    assert result.code == 4
+    assert "torch.compile failed" in result.err
+    assert "no compiler" in result.err

@@ -15,6 +15,7 @@ import pytest
 
 cv2 = pytest.importorskip("cv2", reason="images need OpenCV")
 
+import rtsp_server  # noqa: E402
 from patience import HANG  # noqa: E402
 from videos import Camera, frames_in, gray_frame, write_video  # noqa: E402
 
@@ -158,3 +159,14 @@ def test_a_missing_camera_is_one_error(converted: Converted) -> None:
         "Error: camera:63 cannot be opened.\n"
         "Check that the camera is connected, not in use, and that you may read it; try another index.\n"
     )
+
+
+@pytest.mark.full
+def test_lines_of_a_network_stream(adaptrt: Any, converted: Converted) -> None:
+    with rtsp_server.serving(lambda index: gray_frame(index % 12)) as server:
+        result = adaptrt("predict", converted("detector"), server.url, "--stream", "--max-frames", "5")
+    assert result.code == 0, result.err
+    found = lines(result.out)
+    assert len(found) == 5
+    assert {(one["source"], one["height"]) for one in found} == {(server.url.replace("secret", "***"), 64)}
+    assert "secret" not in result.out + result.err

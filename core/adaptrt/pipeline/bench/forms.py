@@ -15,7 +15,7 @@ from adaptrt.errors import AdaptrtError, ModelError, ShapeError
 from adaptrt.onnxfile.graph_spec import spec_of_graph
 from adaptrt.onnxfile.reader import read_onnx
 from adaptrt.pipeline.bench.records import Form
-from adaptrt.pipeline.bench.request import EAGER, BenchRequest
+from adaptrt.pipeline.bench.request import COMPILED, SOURCE_MODEL, BenchRequest
 from adaptrt.pipeline.load import Model, load
 from adaptrt.specs.backends import Backend, KnowsOrigin, ReplaysGraphs, runs_on, runs_onnx
 from adaptrt.specs.runners import AllocatesInputs, Runner
@@ -94,7 +94,7 @@ class OpenForm:
 def open_forms(request: BenchRequest) -> list[OpenForm]:
     """All files, open; an engine twice if it is measured with and without CUDA graphs."""
     for file in request.files:
-        if file != EAGER:
+        if file not in SOURCE_MODEL:
             require_model_file(Path(file))
             require_backend(Path(file))
     require_libraries("--plugin-lib", request.options.plugin_libs)
@@ -103,8 +103,8 @@ def open_forms(request: BenchRequest) -> list[OpenForm]:
     try:
         for number, file in enumerate(request.files):
             name = _name(request.files, number)
-            if file == EAGER:
-                opened.append(_eager(request))
+            if file in SOURCE_MODEL:
+                opened.append(_source_model(request, file))
                 continue
             backend = require_backend(Path(file))
             replays = isinstance(backend, ReplaysGraphs) and backend.cuda_graphs
@@ -161,13 +161,13 @@ def _open(path: Path, name: str, backend: Backend, request: BenchRequest, *, cud
     return OpenForm(form, model.runner, model.spec, model if model.spec.image is not None else None, onnx)
 
 
-def _eager(request: BenchRequest) -> OpenForm:
+def _source_model(request: BenchRequest, name: str) -> OpenForm:
     from adaptrt.pipeline.reference import load_reference, origin_missing
 
-    path = Path(next(file for file in request.files if file != EAGER))
+    path = Path(next(file for file in request.files if file not in SOURCE_MODEL))
     if request.origin is None:
         raise origin_missing(path, ("adaptrt", "bench", *request.files))
-    model = load_reference(path, request.origin, plugins_file=request.plugins_file)
+    model = load_reference(path, request.origin, plugins_file=request.plugins_file, compiled=name == COMPILED)
     restore = None
     if request.options.threads is not None:
         import torch
@@ -175,7 +175,7 @@ def _eager(request: BenchRequest) -> OpenForm:
         restore = partial(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(request.options.threads)
     onnx, work = _counted_from(path, require_backend(path))
-    form = Form(EAGER, request.origin.source, model.runner.backend, True, work)
+    form = Form(name, request.origin.source, model.runner.backend, True, work)
     return OpenForm(form, model.runner, model.spec, model if model.spec.image is not None else None, onnx, restore)
 
 

@@ -13,7 +13,8 @@ from adaptrt.pipeline.reference import Origin
 from adaptrt.request import ShapeRequest
 from adaptrt.specs.backends import OpenOptions
 
-EAGER = "eager"
+EAGER, COMPILED = "eager", "compile"
+SOURCE_MODEL = (EAGER, COMPILED)  # words that stand for the model that a file was converted from
 CudaGraphs = Literal["on", "off", "both"]
 
 
@@ -21,7 +22,8 @@ CudaGraphs = Literal["on", "off", "both"]
 class BenchRequest:
     """Files to measure side by side; the first is the baseline.
 
-    - ``files``: any file that a backend opens, or ``eager`` with ``origin``: the model that the first other file was converted from
+    - ``files``: any file that a backend opens, or ``eager`` or ``compile`` (``torch.compile``) with ``origin``: the model that the
+      first other file was converted from
     - ``batches``: images per call; empty: 1, or what the files are fixed to
     - ``threads``: how many threads call the model at the same time (not the CPU threads of one call: ``options.threads``)
     - ``image``: what is run on; ``None``: image-like noise of 1280 x 720 pixels
@@ -67,8 +69,8 @@ class BenchRequest:
                     f"--max-regression requires two files to compare; got only {self.files[0]}.",
                     hint="For example: adaptrt bench old.engine new.engine --max-regression 3%",
                 )
-        if self.files.count(EAGER) == len(self.files):
+        if all(file in SOURCE_MODEL for file in self.files):
             raise UsageError(
-                "eager requires a file that was converted from the model.",
+                f"{self.files[0]} requires a file that was converted from the model.",
                 hint="For example: adaptrt bench eager best.onnx",
             )

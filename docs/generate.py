@@ -36,6 +36,7 @@ import known_issues  # noqa: E402
 import measurements  # noqa: E402
 import mmdet_families  # noqa: E402
 import other_tools  # noqa: E402
+import quantization  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
 from benchmarks.swin import tables as swin_tables  # noqa: E402
 
@@ -357,6 +358,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/explanation/detr-patches.md": detr_tables.page,
     "docs/explanation/swin-patches.md": swin_tables.page,
     "docs/explanation/what-verification-catches.md": adversarial.page,
+    "docs/how-to/quantize-to-int8.md": quantization.int8_page,
     "README.md": catalog.readme,
     ".github/workflows/ci.yml": catalog.workflow,
 }

@@ -55,7 +55,7 @@ def diagnosis_command(job: Job) -> str:
 
     files = [EAGER if compared.reference is None else name(compared.reference), name(compared.subject)]
     origin = _origin_flags(job.request) if compared.reference is None else []
-    onnx = ["--onnx", name(compared.onnx)] if compared.onnx is not None and compared.onnx != compared.reference else []
+    onnx = ["--onnx", name(compared.onnx)] if compared.onnx is not None else []
     image = ["--image", str(job.request.image)] if job.request.image is not None else []
     return f"{shlex.join(words)} && {shlex.join(['adaptrt', 'compare', *files, *onnx, *origin, *image])}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -114,3 +114,46 @@ def test_link_2_is_compared_with_the_model_itself(
     code, text = called([*words, "--diagnose"], capsys)
     assert code == 9
     assert "compared with eager" in text
+
+
+@pytest.fixture
+def shifted(fake_distribution: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A backend whose files give something else than the graphs that they are built from."""
+    from copying_backend import BACKEND
+
+    from adaptrt.specs.backends import BACKENDS
+    from adaptrt.specs.registry import forget_declared
+
+    fake_distribution("adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}})
+    forget_declared()
+    for name, value in (("requests", []), ("missing", None), ("shift", 5.0), ("opened", [])):
+        monkeypatch.setattr(BACKEND, name, value)
+    yield
+    BACKENDS._found.pop("copying", None)
+    monkeypatch.undo()
+    forget_declared()
+
+
+@pytest.mark.full
+def test_link_4_is_compared_with_the_graph_it_was_built_from(
+    shifted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command writes the file that failed, and compares it with the graph in ONNX Runtime."""
+    monkeypatch.chdir(tmp_path)
+    write_convnet(Path("net.onnx"))
+    words = ["build", "net.onnx", "--to", "copying", "--no-cache"]
+    code, text = called(words, capsys)
+    assert code == 9, text
+    assert "Link 4" in text
+    found = re.search(r"first tensor that differs:\n(adaptrt build .* && adaptrt compare .*)", text)
+    assert found is not None, text
+    first, second = (shlex.split(part)[1:] for part in found[1].split(" && "))
+    assert second[:3] == ["compare", "net.onnx", "unverified/net.copy.bin"]
+    assert called(first, capsys)[0] == 0
+    assert Path("unverified/net.copy.bin").is_file()
+    code, text = called(second, capsys)
+    assert code == 9, text
+    assert re.search(r"tensor +stem\b", text), text  # every tensor of it is wrong
+    code, text = called([*words, "--diagnose"], capsys)
+    assert code == 9
+    assert re.search(r"tensor +stem\b", text), text  # every tensor of it is wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,27 @@ def test_batches_are_read_one_at_a_time(source: Path, monkeypatch: pytest.Monkey
     alone = values_of(quantized(source, method="percentile")[0])
     for name, value in whole.items():
         np.testing.assert_array_equal(value, alone[name])
+
+
+@pytest.mark.parametrize("method", ["minmax", pytest.param("entropy", marks=pytest.mark.full)])
+def test_memory_does_not_grow_with_the_number_of_images(source: Path, method: str) -> None:
+    """While a batch is read, no more than the one before it is alive."""
+    alive: weakref.WeakSet[Any] = weakref.WeakSet()
+    most = []
+
+    class Batch(np.ndarray):  # can be referred to weakly, and is hashed by identity
+        __hash__ = object.__hash__
+
+    def read(index: int) -> dict[str, Any]:
+        most.append(len(alive))
+        batch = np.random.default_rng(index).random((1, 3, SIDE, SIDE), np.float32).view(Batch)
+        alive.add(batch)
+        return {"images": batch}
+
+    data = CalibrationData(count=100, batches=100, read=read, digest="a", title="arrays")
+    quantized(source, data=data, method=method)
+    assert len(most) == (100 if method == "minmax" else 200)
+    assert max(most) <= 1
 
 
 def test_a_dead_activation_is_named_and_stays_float(tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ def config_of(request: PackageRequest) -> tuple[str, list[str]]:
             "nvinfer normalizes images itself, and so does this model (--embed-preprocess).",
             hint="Convert it without --embed-preprocess.",
         )
+    others = [tensor.name for tensor in spec.inputs if tensor.name != spec.image.input]
+    if others:
+        raise UsageError(f"nvinfer fills only the image: {', '.join(others)} would have no values.")
     notes = [NOT_RUN]
     properties = {"gpu-id": "0", **_preprocessing(spec, spec.image, notes), **_model(request, notes)}
     properties |= _parsing(spec, options, notes)

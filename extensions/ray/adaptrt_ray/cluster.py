@@ -56,7 +56,8 @@ def _join(ray: Any, address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="error")
     except Exception as error:  # Ray raises this class itself
         raise PluginError(
-            f"Ray at {address} cannot be used: {error}.", hint="ray status shows whether a cluster runs."
+            f"Ray at {address} cannot be used: {error}.",
+            hint="ray status shows whether a cluster runs. If it requires a token, set RAY_AUTH_MODE=token.",
         ) from error
 
 

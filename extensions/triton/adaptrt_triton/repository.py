@@ -85,6 +85,10 @@ def _notes(request: PackageRequest, options: TritonOptions, chosen: str, batchin
     if chosen == "tensorrt" and not options.tensorrt:
         version = f"TensorRT {request.built_with}" if request.built_with else "the same version of TensorRT"
         notes.append(f"Triton must contain {version}: check it with --tensorrt VERSION")
+    if options.ensemble and request.spec.adapter:
+        notes.append(
+            f"adapter {request.spec.adapter!r} takes part in pre- or postprocessing: the Python of Triton needs its distribution too"
+        )
     if not batching.largest:
         notes.append(
             "the batch is fixed, so Triton does not join requests: convert with --batch 1:16 for dynamic batching"

@@ -315,6 +315,21 @@ def test_no_ensemble_without_an_image(classifier: Classifier, capsys: pytest.Cap
     assert package(model) == 0
 
 
+def test_an_ensemble_that_needs_an_adapter_says_so(classifier: Classifier, capsys: pytest.CaptureFixture[str]) -> None:
+    import dataclasses
+
+    onnx = pytest.importorskip("onnx", reason="changes the spec")
+    model = classifier()
+    changed = onnx.load(str(model))
+    spec = ModelSpec.from_json(next(one.value for one in changed.metadata_props if one.key == METADATA_KEY))
+    onnx.helper.set_model_props(changed, {METADATA_KEY: dataclasses.replace(spec, adapter="detr").to_json()})
+    onnx.save(changed, str(model))
+    assert package(model, "--ensemble") == 0
+    assert "the Python of Triton needs its distribution too" in capsys.readouterr().out
+    assert package(model, "--name", "alone") == 0
+    assert "distribution" not in capsys.readouterr().out
+
+
 def test_text_is_escaped(model_config: Any) -> None:
     from google.protobuf import text_format
 

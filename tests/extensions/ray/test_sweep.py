@@ -1,0 +1,69 @@
+"""``adaptrt sweep --executor ray``: conversions as Ray tasks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from patience import wait_until
+
+from adaptrt.errors import UsageError
+from adaptrt.specs.executors import EXECUTORS, Command, CommandLimits, RunsCommands
+from adaptrt_ray import RayOptions
+
+pytestmark = pytest.mark.full
+
+
+def command(folder: Path, name: str, program: str) -> Command:
+    return Command(name=name, words=(sys.executable, "-c", program), output=folder / f"{name}.json", log=folder / f"{name}.txt")  # fmt: skip
+
+
+def executor() -> RunsCommands:
+    found = EXECUTORS.find("ray")
+    assert isinstance(found, RunsCommands)
+    return found
+
+
+def test_commands_run_as_tasks(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folder of the caller, by relative paths too, with their exit codes; one ends its worker."""
+    monkeypatch.chdir(tmp_path)
+    commands = [
+        command(Path(), "good", "import os, sys; print(os.getcwd()); print('log', file=sys.stderr)"),
+        command(Path(), "bad", "raise SystemExit(9)"),
+        command(Path(), "fatal", "import os, signal; os.kill(os.getppid(), signal.SIGKILL)"),
+    ]
+    found = {one.name: one for one in executor().run_commands(commands, CommandLimits(jobs=2), None)}
+    assert {name: one.code for name, one in found.items()} == {"good": 0, "bad": 9, "fatal": 1}
+    assert Path("good.json").read_text() == f"{tmp_path}\n"
+    assert Path("good.txt").read_text() == "log\n"
+    assert "The Ray task failed" in Path("fatal.txt").read_text()
+    assert cluster.is_initialized()
+
+
+def test_closing_ends_those_that_run(cluster: Any, tmp_path: Path) -> None:
+    program = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(1000)"
+    commands = [command(tmp_path, "first", ""), command(tmp_path, "long", program), command(tmp_path, "never", "")]
+    results: Any = executor().run_commands(commands, CommandLimits(jobs=2), RayOptions(actors=2))
+    assert next(results).name == "first"
+    file = tmp_path / "pid"
+    wait_until(lambda: file.exists() and bool(file.read_text()), "the start of the second command")
+    results.close()
+    wait_until(lambda: not running(int(file.read_text())), "the end of the second command")
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    time.sleep(0.05)
+    return True
+
+
+def test_gpus_of_this_machine_are_rejected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Ray chooses its own"):
+        next(iter(executor().run_commands([command(tmp_path, "x", "")], CommandLimits(gpus=("0",)), None)))

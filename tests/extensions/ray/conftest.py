@@ -69,6 +69,7 @@ def cluster() -> Iterator[Any]:
 
     from adaptrt_ray import cluster
 
-    cluster.STARTS = 30  # a hang, however busy the machine is
-    with cluster.connected(ray, "", 2):
-        yield ray
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "STARTS", 30)  # a hang, however busy the machine is
+        with cluster.connected(ray, "", 2):
+            yield ray

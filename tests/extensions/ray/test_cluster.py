@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from adaptrt.errors import PluginError
-from adaptrt_ray.cluster import STARTS, connected
+from adaptrt_ray import cluster
+from adaptrt_ray.cluster import connected
 
 pytestmark = pytest.mark.full
 
@@ -56,12 +57,13 @@ def test_the_environment_names_a_cluster(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_start_that_takes_too_long_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(cluster, "STARTS", 4)
     told: list[str] = []
     ray = FakeRay(failures=2)
     with connected(ray, "", 1, told.append):
         assert len(ray.calls) == 3
     assert len(told) == 2
-    for failing, calls in ((FakeRay(failures=99), STARTS), (FakeRay(failures=99, text="No space left."), 1)):
+    for failing, calls in ((FakeRay(failures=99), 4), (FakeRay(failures=99, text="No space left."), 1)):
         with (
             pytest.raises(PluginError, match="Ray cannot be started on this machine") as error,
             connected(failing, "", 1),

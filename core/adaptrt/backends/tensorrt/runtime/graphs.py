@@ -103,6 +103,11 @@ class GraphCache:
         self._graphs[key] = graph
         self._seen.pop(key, None)
 
+    def forget(self, kind: int) -> None:
+        """Destroy those whose addresses begin with ``kind``: the memory that they read is gone."""
+        for key in [key for key in self._graphs if key[1][:1] == (kind,)]:
+            self._graphs.pop(key).close()
+
     def clear(self) -> None:
         """Destroy all graphs; the caller ensures that none is running."""
         while self._graphs:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _SMALL = 1 << 20  # bytes of outputs that a graph copies to the host; larger ones are not copied twice
 
+_IMAGES = -1  # no address: what the keys of their graphs begin with
 _PLANS = 8  # whose rows have memory
 
 Read = Callable[[], dict[str, NDArray[Any]]]
@@ -147,7 +148,7 @@ class ImageRuns:
         stream: int,
     ) -> Graph | None:
         """The graph of ``work`` with these addresses, captured when they repeat; ``None``: enqueue."""
-        lane, key = self._lane, (plan, (-1, number, *fixed))  # never the key of a graph of the engine alone
+        lane, key = self._lane, (plan, (_IMAGES, number, *fixed))
         graph = lane.graphs.find(key)
         if graph is not None or not lane.graphs.due(key):
             return graph
@@ -161,6 +162,7 @@ class ImageRuns:
         """For the images of one call; it grows in powers of two, so that graphs seldom lose their addresses."""
         if self._memory is None or self._memory.size < size:
             self._lane.wait()
+            self._lane.graphs.forget(_IMAGES)
             self._memory = None
             self._memory = DeviceBuffer(self._lane.cuda, 1 << (size - 1).bit_length(), "images")
         return self._memory.pointer

@@ -1,7 +1,7 @@
 """Images as the input of an engine: bytes cross the bus, and a kernel writes the network's values, bit for bit those of the CPU.
 
-An image in pageable host memory that is larger than the input is resized on the CPU first: that writes fewer bytes than a copy would.
-Others, and images in device or page-locked memory, are resized by the kernel if its arithmetic gives OpenCV's pixels, else on the CPU.
+Images in device or page-locked memory are resized by the kernel if its arithmetic gives OpenCV's pixels, else on the CPU. Of an image in
+pageable memory, the rows that have a weight are copied to page-locked memory, unless there are so many that resizing on the CPU is faster.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from adaptrt.vision.taps import taps_of
 
 IMAGE = np.dtype([(name, np.int64) for name in ("pixels", "relative", "pitch", "top", "left", "height", "width", "taps", "rows", "columns")])  # fmt: skip
 _ALIGNED = 256
+_COPIED = 4  # an image in pageable memory whose used rows have at most this many times the pixels of the result is copied, not resized
 _SIZES = 256  # of images, whose places and taps are kept: up to 20 KB each at 640 x 640
 _SPECS = 32
 _BLOCK = (32, 8, 1)
@@ -62,14 +63,18 @@ class Placed(NamedTuple):
     """Where images of one size lie in the input.
 
     ``taps``: the bytes of the tables for rows and columns if the kernel resizes. ``record``: the fields of IMAGE but addresses.
-    ``first``: bytes from the start of the image to its first pixel that is used.
+    ``first``: bytes from the start of the image to its first pixel that is used. ``used``: the rows that have a weight, of which
+    ``packed`` are the tables and ``left`` what is ``first``; ``None`` if the CPU resizes images in pageable memory.
     """
 
     placement: Placement
     taps: NDArray[np.uint8] | None
     record: tuple[int, ...]
-    first: int
-    rows_bytes: int
+    first: int = 0
+    rows_bytes: int = 0
+    used: NDArray[np.intp] | None = None
+    packed: NDArray[np.uint8] | None = None
+    left: int = 0
 
 
 class Prepared:
@@ -100,14 +105,34 @@ class Prepared:
         height, width = rows.stop - rows.start, columns.stop - columns.start
         taps = taps_of(form.transform, placement.source[2:], placement.inner, form.channels)
         if taps is None:
-            return Placed(placement, None, (rows.start, columns.start, height, width, 1), 0, 0)
+            return Placed(placement, None, (rows.start, columns.start, height, width, 1))
         above = taps.rows[rows.start - down : rows.stop - down]
         beside = taps.columns[columns.start - right : columns.stop - right]
-        tables = np.concatenate([above.reshape(-1), beside.reshape(-1)]).view(np.uint8)
         top, left = placement.source[:2]
-        first = (top * size[1] + left) * form.channels
-        record = (rows.start, columns.start, height, width, taps.rows.shape[1])
-        return Placed(placement, tables, record, first, above.nbytes)
+        placed = Placed(
+            placement,
+            _tables(above, beside),
+            (rows.start, columns.start, height, width, taps.rows.shape[1]),
+            (top * size[1] + left) * form.channels,
+            above.nbytes,
+        )
+        used, packed = _used_rows(above)
+        if len(used) * size[1] > _COPIED * height * width:
+            return placed
+        return placed._replace(used=used + top, packed=_tables(packed, beside), left=left * form.channels)
+
+
+def _tables(rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.uint8]:
+    return np.concatenate([rows.reshape(-1), columns.reshape(-1)]).view(np.uint8)
+
+
+def _used_rows(taps: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+    """The rows with a weight, ascending, and the table for an image that consists of them."""
+    places, weights = taps[..., 0], taps[..., 1]
+    used = np.unique(places[weights != 0])
+    packed = taps.copy()
+    packed[..., 0] = np.searchsorted(used, places).clip(0, len(used) - 1)  # without a weight, any row will do
+    return used.astype(np.intp), packed
 
 
 class ImageBatch:
@@ -120,7 +145,8 @@ class ImageBatch:
         self._bytes = block.array((self.layout.size,), np.dtype(np.uint8))
         self._records = self._bytes[: self.layout.limit].view(IMAGE)
         self._bytes[self.layout.identity : self.layout.taps] = prepared.identity
-        self._tables: dict[tuple[int, int], int] = {}
+        self._tables: dict[int, int] = {}
+        self._placed: list[Placed] = []
         self._has_pixels = False
         self._raw: list[tuple[int, int, NDArray[Any]]] = []
         self._raw_bytes = 0
@@ -167,21 +193,24 @@ class ImageBatch:
             cuda.copy(base + offset, pixels.__array_interface__["data"][0], size, cuda.to_device, stream)
 
     def _write_host(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
+        placed = self._prepared.placed(pixels.shape[:2])
+        if placed.used is not None and placed.packed is not None and self._owner.resizes:
+            return self._copy_rows(index, pixels, placed, placed.used, placed.packed)
+        return self._write_resized(index, pixels)
+
+    def _write_resized(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
         from adaptrt.vision.transforms import write_visible
 
         form, layout = self.form, self.layout
         placed = self._prepared.placed(pixels.shape[:2])
         top, left, height, width, _ = placed.record
         start = layout.pixels(index)
-        self._has_pixels = True
-        if pixels.size <= height * width * form.channels and placed.taps is not None and self._owner.resizes:
-            self._bytes[start : start + pixels.size] = pixels.reshape(-1)  # fewer bytes than the resized image has
-            return self._read_by_kernel(index, pixels.shape, placed, placed.taps, start, relative=1)
         region = self._bytes[start : start + height * width * form.channels].reshape(height, width, form.channels)
         write_visible(pixels, placed.placement, form.transform, region)
         self._records[index] = (
             start, 1, width * form.channels, top, left, height, width, 1, layout.identity, layout.identity,
         )  # fmt: skip
+        self._has_pixels = True
         return placed.placement.meta
 
     def _take_pinned(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
@@ -195,11 +224,29 @@ class ImageBatch:
         placed = self._prepared.placed(shape[:2])
         if placed.taps is None:
             return None
+        offset = self._send_raw(pixels)
+        return self._read_by_kernel(index, shape[1], placed, placed.taps, offset + placed.first, relative=1)
+
+    def _copy_rows(
+        self, index: int, pixels: NDArray[np.uint8], placed: Placed, used: NDArray[np.intp], taps: NDArray[np.uint8]
+    ) -> ImageMeta:
+        """Copy what the kernel reads to page-locked memory."""
+        shape = (len(used), pixels.shape[1] * self.form.channels)
+        copy = self._owner.page_locked(shape)
+        if len(used) == len(pixels):
+            np.copyto(copy, pixels.reshape(shape))
+        else:
+            np.take(pixels.reshape(len(pixels), -1), used, axis=0, out=copy, mode="clip")
+        offset = self._send_raw(copy)
+        return self._read_by_kernel(index, pixels.shape[1], placed, taps, offset + placed.left, relative=1)
+
+    def _send_raw(self, pixels: NDArray[np.uint8]) -> int:
+        """Send an array in page-locked memory with the batch; returns its offset."""
         with self._lock:
             offset = self.layout.size + self._raw_bytes
             self._raw_bytes += -(-pixels.nbytes // _ALIGNED) * _ALIGNED
             self._raw.append((offset, pixels.nbytes, pixels))
-        return self._read_by_kernel(index, shape, placed, placed.taps, offset, relative=1)
+        return offset
 
     def _take_device(self, index: int, image: Any) -> ImageMeta:
         with self._lock:  # the producer's stream and ours are ordered by one event
@@ -216,19 +263,21 @@ class ImageBatch:
             return self._write_host(index, self._owner.to_host(view.pointer, shape))
         with self._lock:
             self._held.append((view, image))
-        return self._read_by_kernel(index, shape, placed, placed.taps, view.pointer, relative=0)
+        return self._read_by_kernel(index, shape[1], placed, placed.taps, view.pointer + placed.first, relative=0)
 
     def _read_by_kernel(
-        self, index: int, shape: Sequence[int], placed: Placed, taps: NDArray[np.uint8], start: int, *, relative: int
+        self, index: int, width: int, placed: Placed, taps: NDArray[np.uint8], start: int, *, relative: int
     ) -> ImageMeta:
-        size = (shape[0], shape[1])
+        """``width``: pixels of a row. ``start``: of the first pixel, an address, or an offset if ``relative``."""
         with self._lock:
-            at = self._tables.get(size)
+            at = self._tables.get(id(taps))
             if at is None:
-                at = self._tables[size] = self.layout.taps + len(self._tables) * self.layout.taps_each
+                at = self.layout.taps + len(self._tables) * self.layout.taps_each
+                self._tables[id(taps)] = at
+                self._placed.append(placed)  # so that no other table gets this id
                 self._bytes[at : at + taps.size] = taps
         self._records[index] = (
-            start + placed.first, relative, shape[1] * self.form.channels, *placed.record, at, at + placed.rows_bytes,
+            start, relative, width * self.form.channels, *placed.record, at, at + placed.rows_bytes,
         )  # fmt: skip
         return placed.placement.meta
 
@@ -291,6 +340,9 @@ class DeviceImages:
     def kernels(self) -> Kernels:
         assert self._kernels is not None
         return self._kernels
+
+    def page_locked(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        return self._pinned.allocate(math.prod(shape)).array(shape, np.dtype(np.uint8))
 
     def resizes_on_host(self, transform: ImageTransform) -> None:
         """Note that images on the device are copied to the host."""
@@ -395,7 +447,7 @@ class DeviceImages:
         batch = self._new_batch(Prepared(form))
         for index, image in enumerate(images):
             if not (resized_here and batch.take(index, self._pinned_copy(image))):
-                batch._write_host(index, image)
+                batch._write_resized(index, image)
         batch.fill(len(images))
         dtype = np.dtype(np.uint8 if form.transform.embedded else np.float32)
         area = (form.height, form.width)

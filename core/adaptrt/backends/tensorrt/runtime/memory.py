@@ -201,7 +201,7 @@ class OwnedBlock:
 
 
 class PinnedPool:
-    """Page-locked host memory. Blocks are powers of two and kept for the next call, up to ``limit`` bytes."""
+    """Page-locked host memory. Blocks have few sizes and are kept for the next call, up to ``limit`` bytes."""
 
     def __init__(self, cuda: Cuda, limit: int = _PINNED_BYTES) -> None:
         self.cuda = cuda
@@ -215,7 +215,7 @@ class PinnedPool:
         self._lock = threading.Lock()
 
     def allocate(self, size: int) -> PinnedBlock:
-        room = 1 << max(12, (max(size, 1) - 1).bit_length())
+        room = _room(size)
         with self._lock:
             free = self._free.get(room)
             pointer = free.pop() if free else 0
@@ -257,6 +257,13 @@ class PinnedPool:
         for pointers in getattr(self, "_free", {}).values():
             for pointer in pointers:
                 self.cuda.free_host(pointer)
+
+
+def _room(size: int) -> int:
+    """The size of a block: a power of two, and above 1 MiB also the eighths between two of them."""
+    bits = max(12, (max(size, 1) - 1).bit_length())
+    step = 1 << (bits - 4 if bits > 20 else bits)
+    return -(-max(size, 1) // step) * step
 
 
 class PinnedBlock:

@@ -20,7 +20,7 @@ from adaptrt.vision.taps import taps_of
 from adaptrt.vision.transforms import transform_batch
 
 IMAGENET: dict[str, Any] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-SIZES = [(50, 90), (64, 32), (97, 13), (32, 48)]
+SIZES = [(50, 90), (64, 32), (97, 13), (32, 48), (96, 144), (200, 300)]
 
 
 @pytest.fixture

@@ -106,7 +106,6 @@ class Job:
             findings=self.report.findings,
             reduced_graph=wants_reduced_graph(self.request),
             onnx=self.onnx,
-            newest_opset=target_of(self.request).newest_opset,
         )
         self.report.plugins = dict(self.session.sources)
         self.report.environment = describe_environment()
@@ -134,6 +133,7 @@ class Job:
     def require_possible(self) -> None:
         """Reject what the target does not support, and note the options that only some of the backends read."""
         require_possible(self.request)
+        self.ctx = replace(self.ctx, newest_opset=target_of(self.request).newest_opset)
         self.report.notes += unread_options(self.request)
 
     def require_buildable(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -289,6 +290,10 @@ def detectors() -> list[str]:
     """A row for each detector and precision: verdict, score, and latency beside eager."""
     kept = read("gpu_detectors")
     rows, partly = [], []
+    for key in sorted(name for name in kept if name.startswith("failed_") and not name.startswith("failed_evaluate_")):
+        model, _, precision = key.removeprefix("failed_").rpartition("_")
+        reason = re.search(r"Error: (.*)", kept[key]["error"])
+        partly.append(f"`{model}` ({precision}) failed: {reason[1] if reason else kept[key]['error'].strip()[-300:]}")
     for key in sorted(name for name in kept if name.startswith("convert_")):
         name, one = key.removeprefix("convert_"), kept[key]
         model, _, precision = name.rpartition("_")
@@ -303,22 +308,24 @@ def detectors() -> list[str]:
             scores[0] = f"{score} {scores[0]}"
         timed = kept.get(f"time_{name}")
         times = [_with_eager(timed[f"batch {batch}"]) if timed else "not measured" for batch in (1, 8, 32)]
-        rows.append([model, precision, one["level"], word, *scores, *times])
+        card = one["gpu"].removeprefix("NVIDIA ").split()[0]
+        rows.append([model, precision, one["level"], card, word, *scores, *times])
     place, sources = kept["built_and_run_on"], kept["convert_segment_fp32"]["tactic_sources"]
     lines = [
-        f"YOLOv5n at 640 x 640 with the trained heads of tests/fixtures, one engine with batches 1 to 32 for each row, on one {place['gpu']}",
+        "YOLOv5n at 640 x 640 with the trained heads of tests/fixtures, one engine with batches 1 to 32 for each row, on one GPU",
         f"(TensorRT {place['tensorrt']}, tactic sources {sources}). The verdict is that of the conversion: links 0, 1, 2, 4 and 5 against eager.",
         "Scores of eager and the engine are on 64 held-out images. Times are microseconds (p50) of one call on images in device memory, with the",
         "ratio to eager in the same precision (float32 without TF32). Engines of level 0 are not tuned for speed.",
-        "mask_rcnn is the trained Mask R-CNN of tests/fixtures, faster_rcnn the same without masks; both were built on an H100.",
+        "mask_rcnn is the trained Mask R-CNN of tests/fixtures, faster_rcnn the same without masks. retinanet and deformable_detr have",
+        "perturbed random weights, so they have no score.",
         "",
         *markdown(
-            ["model", "precision", "level", "verdict", "eager", "engine", "batch 1", "batch 8", "batch 32"], rows
+            ["model", "precision", "level", "GPU", "verdict", "eager", "engine", "batch 1", "batch 8", "batch 32"], rows
         ),
         "",
         *(f"- {line}" for line in partly),
-        "- Mask R-CNN was not built: TensorRT 8.6's parser loads `libnvinfer_vc_plugin.so.8` for RoIAlign, which this installation lacks.",
-        "- Only one fp16 engine was built in the available time.",
+        "- TensorRT 8.6's parser loads `libnvinfer_vc_plugin.so.8` for RoIAlign. The Python wheel lacks this library; a link of that name to",
+        "  `libnvinfer_plugin.so.8` is enough, because that library registers the plugin.",
     ]
     return section("Detectors of every task", "detectors/gpu", lines, None)
 

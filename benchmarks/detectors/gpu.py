@@ -5,9 +5,10 @@
     python -m benchmarks.detectors.gpu all --work build/detectors     on a machine with a GPU, TensorRT, torch and Ultralytics
     python -m benchmarks.detectors.gpu convert|evaluate|time|report
 
-Each stage takes the next missing rows and keeps what it has done in the work folder. One engine with a dynamic batch for
-each row. ``convert`` compares it with eager torch (links 0 to 5), ``evaluate`` scores eager and engine on held-out images,
-``time`` runs engine and eager in turns on device memory.
+Each stage takes the next rows that are missing in the work folder and in benchmarks/results, and keeps what it has done. One
+engine with a dynamic batch for each row. ``convert`` compares it with eager torch (links 0 to 5), ``evaluate`` scores eager
+and engine on held-out images, ``time`` runs engine and eager in turns on device memory, and ``report`` adds the rows to the
+published ones. A conversion that fails is a row too, and is tried again with ``--again``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.fixture_scores import FIXTURES
-from benchmarks.common.results import use_fixtures
+from benchmarks.common.results import FOLDER, use_fixtures
 from benchmarks.gpu.evaluate import adaptrt, words_of
 from benchmarks.gpu.timing import in_turns
 from benchmarks.gpu.work import (
@@ -39,6 +40,7 @@ from benchmarks.gpu.work import (
 PRECISIONS = ("fp32", "fp16")
 BATCHES = (1, 8, 32)
 IMAGES, SEED = 64, 1003
+RESULT = "gpu_detectors"
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,26 @@ CASES = (
 
 def rows(work: Work, done: str) -> list[tuple[str, Case, str]]:
     """The rows that a stage has not done yet: name, case, precision; those with ``--only`` in their name."""
+    known = set(results(work))
+    if work.options.again:
+        known = {path.stem for path in (work.folder / "results").glob("*.json") if not path.stem.startswith("failed_")}
     return [
         (f"{case.name}_{precision}", case, precision)
         for precision in PRECISIONS
         for case in CASES
-        if not work.kept(f"{done}_{case.name}_{precision}") and work.options.only in f"{case.name}_{precision}"
+        if not known & {f"{done}_{case.name}_{precision}", f"failed_{case.name}_{precision}"}
+        and work.options.only in f"{case.name}_{precision}"
     ]
+
+
+def results(work: Work) -> dict[str, Any]:
+    """The published rows and those of the work folder, which win; without failures that were followed by a success."""
+    path = FOLDER / f"{RESULT}.json"
+    found: dict[str, Any] = {**json.loads(path.read_text()), **collected(work)} if path.exists() else collected(work)
+    done = {name.removeprefix("convert_") for name in found} | {name for name in found if name.startswith("evaluate_")}
+    return {
+        name: value for name, value in found.items() if name.removeprefix("failed_") == name or name[7:] not in done
+    }
 
 
 def source_of(work: Work, case: Case) -> Path | str:
@@ -181,8 +197,9 @@ def data_of(work: Work, task: str) -> Path:
 
 
 def convert(work: Work) -> None:
-    """The engines, with the report of their conversion; several at a time."""
-    waiting = rows(work, "convert")
+    """The engines, with the report of their conversion; several at a time. A row without times needs its engine again."""
+    missing = [*rows(work, "convert"), *(row for row in rows(work, "time") if not work.engine(row[0]).exists())]
+    waiting = list({row[0]: row for row in missing}.values())
     for _, case, _ in waiting:  # before the threads: written once
         weights_of(work, case)
         source_of(work, case)
@@ -297,7 +314,7 @@ def _time(work: Work, name: str, case: Case, precision: str) -> dict[str, Any]:
 
 def report(work: Work) -> None:
     """Everything in one file."""
-    say(f"written: {work.write('gpu_detectors', collected(work))}")
+    say(f"written: {work.write(RESULT, results(work))}")
 
 
 def main() -> None:
@@ -310,6 +327,7 @@ def main() -> None:
     parser = stage_parser(__doc__, list(stages), "detectors")
     parser.set_defaults(jobs=4)
     parser.add_argument("--only", default="", help="rows with this in their name")
+    parser.add_argument("--again", action="store_true", help="also rows that are published or failed")
     run_stages(stages, Work(parser.parse_args()))
 
 

@@ -10,7 +10,9 @@ import torch
 
 from adaptrt import ModelError
 
-OWN = ("GFLHead", "LDHead", "YOLOXHead", "YOLOV3Head", "PAAHead")
+MASK_HEADS = ("RTMDetInsHead", "RTMDetInsSepBNHead")
+"""Their candidates have kernels, from which the decoder makes masks; boxes are decoded as those of RTMDet."""
+OWN = ("GFLHead", "LDHead", "YOLOXHead", "YOLOV3Head", "PAAHead", *MASK_HEADS)
 """Supported heads that override mmdet's generic decoding."""
 CODERS = ("DeltaXYWHBBoxCoder", "DistancePointBBoxCoder", "TBLRBBoxCoder")
 _GENERIC = ("predict", "predict_by_feat", "_predict_by_feat_single", "_bbox_post_process")

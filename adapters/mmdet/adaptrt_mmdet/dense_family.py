@@ -1,4 +1,6 @@
-"""One-stage detectors: the network returns boxes in pixels and scores; raw, the heads' maps as lists of candidates."""
+"""One-stage detectors: the network returns boxes in pixels and scores, and RTMDet-Ins what its masks are made of; raw, the heads' maps
+as lists of candidates.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from adaptrt import (
 )
 from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt.vision.decoders.params import DetectionParams
-from adaptrt_mmdet.dense_boxes import OWN, best_class, boxes_and_scores, clips, head_problem, joined
+from adaptrt_mmdet.dense_boxes import MASK_HEADS, OWN, best_class, boxes_and_scores, clips, head_problem, joined
 from adaptrt_mmdet.images import TestImages, input_channels, read_test_images, size_multiple
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
@@ -31,6 +33,7 @@ STRIDE = 32
 FACTORS = ("FCOSHead", "ATSSHead", "YOLOXHead")
 RAW_HEADS = ("RetinaHead", "FCOSHead", "ATSSHead", "GFLHead", "YOLOXHead", "RTMDetHead", "RTMDetSepBNHead")
 """Heads whose raw outputs the decoder ``dense`` reads."""
+MASK_OUTPUTS = tuple(OutputSpec(name, groups=(OutputGroup(name, "values"),)) for name in ("kernels", "mask_features"))
 
 
 class DenseDetector(nn.Module):
@@ -61,6 +64,16 @@ class DenseDetector(nn.Module):
         return (*outputs[:2], *(part[..., 0] for part in outputs[2:]))  # squeeze would read the size at run time
 
 
+class InstanceDetector(DenseDetector):
+    """RTMDet-Ins: also the kernels of each candidate's mask [B, N, P], and the features that they read [B, F, h, w]."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        head = self.detector.bbox_head
+        scores, boxes, kernels, features = head(self.detector.extract_feat(images))
+        width = int(head.num_gen_params)
+        return *self.decode((scores, boxes), images), joined(kernels, width, static=self.static), features
+
+
 def wrap_dense(source: Source, *, raw: bool = False) -> DenseDetector:
     """Wrap the detector; unsupported parts raise an error that names them."""
     kind = type(source.detector).__name__
@@ -87,7 +100,7 @@ def wrap_dense(source: Source, *, raw: bool = False) -> DenseDetector:
             f"The config requests {nms['type']}.",
             hint="Only plain NMS is supported: --set cfg.model.test_cfg.nms.type=nms",
         )
-    return DenseDetector(source, raw=raw)
+    return (InstanceDetector if name in MASK_HEADS else DenseDetector)(source, raw=raw)
 
 
 def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
@@ -97,10 +110,13 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
     images = read_test_images(model.source.config, stride=stride)
     head = model.detector.bbox_head
     outputs, decoder = _raw_outputs(head) if model.raw else _decoded_outputs(head)
+    masks = isinstance(model, InstanceDetector)
+    if masks:
+        outputs, decoder = (*outputs, *MASK_OUTPUTS), DecoderSpec("dynamic_masks", {**decoder.params, **mask_params(head)})
     return ModelSpec(
         inputs=(_image_input(model, images),),
         outputs=outputs,
-        task="detect",
+        task="segment" if masks else "detect",
         image=images.transform("letterbox" if images.keep_ratio else "stretch", stride=stride),
         decoder=decoder,
         labels=class_names(model.source.config, model.source.checkpoint, int(head.num_classes)),
@@ -115,6 +131,17 @@ def _decoded_outputs(head: Any) -> tuple[tuple[OutputSpec, ...], DecoderSpec]:
     )
     params = {**thresholds(head), "best_class": best_class(head), "clip": clips(head)}
     return outputs, DecoderSpec("box_scores", params)
+
+
+def mask_params(head: Any) -> dict[str, Any]:
+    """The parameters of decoder ``dynamic_masks``."""
+    return {
+        "mask_threshold": float((head.test_cfg or {}).get("mask_thr_binary", 0.5)),
+        "strides": [int(_first(stride)) for stride in head.prior_generator.strides],
+        "offset": float(head.prior_generator.offset),
+        "layers": int(head.num_dyconvs),
+        "channels": int(head.dyconv_channels),
+    }
 
 
 def _raw_outputs(head: Any) -> tuple[tuple[OutputSpec, ...], DecoderSpec]:

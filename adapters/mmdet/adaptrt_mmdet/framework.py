@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from adaptrt.vision.decoders.params import class_filter
 from adaptrt.vision.decoders.select import select
 from adaptrt.vision.images import bgr_pixels, frameworks_read
 from adaptrt_mmdet.build import quiet
+from adaptrt_mmdet.dense_family import RAW_HEADS
 from adaptrt_mmdet.images import test_pipeline
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.registered import only_registered
@@ -36,14 +39,18 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
     assert spec.image is not None
     source, params = open_source(ctx), spec.decoder.params if spec.decoder else {}
     note_completed_head(ctx, source.detector)
-    dense = spec.decoder is not None and spec.decoder.name in ("dense", "box_scores")
+    dense = spec.decoder is not None and spec.decoder.name in ("dense", "box_scores", "dynamic_masks")
+    limit = candidate_limit(source.detector) if dense else 0
     if dense:
         set_thresholds(source.detector.bbox_head, params)
     channels = spec.image_channels
     # mmdet reads color images; it takes the pixels of others
     given = image if channels == 3 and frameworks_read(image, channels) else bgr_pixels(image, channels)
-    found = predict(source, [given], spec.image_size, stretch=spec.image.resize == "stretch")[0]
+    with counted_candidates(source.detector) as counts:
+        found = predict(source, [given], spec.image_size, stretch=spec.image.resize == "stretch")[0]
     note_replaced_ops(ctx)
+    if 0 < limit < max(counts, default=0) and "nms_pre" not in params:
+        note_lifted_limit(ctx, source.detector, limit, max(counts))
     kept = select(
         Candidates(found.boxes, found.scores, found.labels),
         conf=params.get("conf", 0.25),
@@ -85,16 +92,73 @@ def note_completed_head(ctx: Conversion, detector: Any) -> None:
         )
 
 
+ALL_CANDIDATES = 10**9
+"""Not -1: mmdet 3.3 slices with the limit, and would leave the last one out."""
+
+
 def set_thresholds(head: Any, params: Mapping[str, Any]) -> None:
-    """Copy the thresholds of the decoder to where mmdet's own decoding of this head reads them."""
+    """Copy the thresholds of the decoder to where mmdet's own decoding of this head reads them.
+
+    Of its limits on candidates, ``dense`` has ``nms_pre``; boxes and scores decoded in the graph are all candidates, also
+    those whose objectness is below ``conf_thr`` (YOLOv3).
+    """
     test = head.test_cfg
     test["score_thr"], test["max_per_img"] = params.get("conf", 0.25), params.get("max_det", 100)
+    limit = params.get("nms_pre", 0)
+    test["nms_pre"] = limit if limit > 0 else ALL_CANDIDATES
+    test["conf_thr"] = -1
     iou = params.get("iou", 0.5)
     test["nms"] = {
         **(test.get("nms") or {"type": "nms"}),
         "iou_threshold": 1.0 if iou is None else iou,  # no IoU is above 1
         "class_agnostic": params.get("agnostic", False),
     }
+
+
+def candidate_limit(detector: Any) -> int:
+    """``nms_pre`` of the config: how many pairs of box and class of a level (YOLOv3: of all) mmdet keeps before NMS; 0: all."""
+    test = getattr(getattr(detector, "bbox_head", None), "test_cfg", None) or {}
+    return max(int(test.get("nms_pre", 0)), 0)
+
+
+@contextmanager
+def counted_candidates(detector: Any) -> Iterator[list[int]]:
+    """How many pairs of box and class were above the score threshold, for each call of mmdet's selection."""
+    counts: list[int] = []
+    kinds = type(getattr(detector, "bbox_head", None)).__mro__
+    modules = {sys.modules[kind.__module__] for kind in kinds if hasattr(sys.modules[kind.__module__], _SELECTION)}
+    originals = {module: getattr(module, _SELECTION) for module in modules}
+
+    def counted(original: Any) -> Any:
+        def select(scores: Any, threshold: float, *rest: Any) -> Any:
+            counts.append(int((scores > threshold).sum()))
+            return original(scores, threshold, *rest)
+
+        return select
+
+    try:
+        for module, original in originals.items():
+            setattr(module, _SELECTION, counted(original))
+        yield counts
+    finally:
+        for module, original in originals.items():
+            setattr(module, _SELECTION, original)
+
+
+_SELECTION = "filter_scores_and_topk"
+"""Heads import it into their modules."""
+
+
+def note_lifted_limit(ctx: Conversion, detector: Any, limit: int, count: int) -> None:
+    """The report says that mmdet itself would have left candidates out."""
+    name = type(detector.bbox_head).__name__
+    raw = " --set raw=true selects as mmdet does." if name in RAW_HEADS else ""
+    note = (
+        f"mmdet's nms_pre={limit} would leave candidates out: {count} of one selection are above conf. The decoded outputs have all, "
+        f"so the limit was lifted for the comparison with mmdet's own inference.{raw}"
+    )
+    if note not in ctx.notes:
+        ctx.notes.append(note)
 
 
 def predict(

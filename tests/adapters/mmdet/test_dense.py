@@ -84,11 +84,8 @@ def random_maps(model: Any, size: tuple[int, int]) -> list[list[torch.Tensor]]:
 
 
 def mmdet_results(head: Any, maps: list[list[torch.Tensor]], params: dict[str, Any], size: tuple[int, int]) -> Any:
-    """Decoding of all candidates: mmdet's limit for each level ranks before it multiplies with the factors."""
     set_thresholds(head, params)
     complete_head(SimpleNamespace(bbox_head=head))
-    head.test_cfg["nms_pre"] = 10**9
-    head.test_cfg["conf_thr"] = -1
     metas = [{"img_shape": size, "ori_shape": size, "scale_factor": (1.0, 1.0)}] * 2
     copies = [[level.clone() for level in part] for part in maps]  # YOLOv3 decodes in place
     return head.predict_by_feat(*copies, batch_img_metas=metas, rescale=True)

@@ -66,14 +66,17 @@ def read(
 def candidates(
     outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: BoxScoresParams
 ) -> Candidates:
-    scores = outputs["scores"]  # [N, C]
+    places, labels = selected(outputs["scores"], params)
+    boxes = outputs["boxes"][places].astype(np.float32, copy=False)
+    return Candidates(boxes, outputs["scores"][places, labels].astype(np.float32, copy=False), labels)
+
+
+def selected(scores: NDArray[Any], params: BoxScoresParams) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Boxes and classes of the pairs of ``scores`` [N, C] above ``conf``, or of the best of each box."""
     if params.best_class:
         places = np.flatnonzero(scores.max(axis=1) > params.conf)
-        labels = scores[places].argmax(axis=1) if len(places) else np.empty(0, np.int64)
-    else:
-        places, labels = np.nonzero(scores > params.conf)
-    boxes = outputs["boxes"][places].astype(np.float32, copy=False)
-    return Candidates(boxes, scores[places, labels].astype(np.float32, copy=False), labels)
+        return places, scores[places].argmax(axis=1) if len(places) else np.empty(0, np.int64)
+    return np.nonzero(scores > params.conf)
 
 
 def prepare(found: Candidates, meta: ImageMeta, params: BoxScoresParams) -> Candidates:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from adaptrt import Decoder, ImageMeta, ModelError, ModelSpec
+from adaptrt.vision.decoders.box_scores import clipped
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.params import DetectionParams
 
@@ -35,6 +36,7 @@ class DenseParams(DetectionParams):
     - ``agnostic``: apply NMS across classes instead of within each class
     - ``classes``: keep only these classes, by index or label; default: all
     - ``nms_pre``: maximum number of candidates per level before NMS, as in mmdet; 0 or less: all
+    - ``padded``: boxes are clipped to the image with its padding, as in mmdet if the test pipeline pads
     - ``best_class``: use only the best class of a prior (YOLOX); otherwise every class above ``conf``
     - ``coding``: ``delta`` from anchors, ``distance`` to four sides, ``bins``: distributions of distances,
       ``center``: shift of the point, logarithm of the size
@@ -47,6 +49,7 @@ class DenseParams(DetectionParams):
     iou: float | None = 0.5
     max_det: int = 100
     nms_pre: int = 1000
+    padded: bool = False
     best_class: bool = False
     coding: Literal["delta", "distance", "bins", "center"] = "delta"
     strides: tuple[int, ...] = (8, 16, 32)
@@ -95,8 +98,7 @@ def candidates(
     found = Candidates(boxes, confidence.astype(np.float32, copy=False), labels)
     if params.coding == "center":
         return found
-    found = found.in_image(meta)  # mmdet clips to the image before NMS, except for YOLOX
-    return found.at((found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1]))
+    return clipped(found, meta, padded=params.padded)  # mmdet clips before NMS, except for YOLOX
 
 
 def _positions(

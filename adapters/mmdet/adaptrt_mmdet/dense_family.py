@@ -33,6 +33,20 @@ STRIDE = 32
 FACTORS = ("FCOSHead", "ATSSHead", "YOLOXHead")
 RAW_HEADS = ("RetinaHead", "FCOSHead", "ATSSHead", "GFLHead", "YOLOXHead", "RTMDetHead", "RTMDetSepBNHead")
 """Heads whose raw outputs the decoder ``dense`` reads."""
+COMMON_PARTS = ("backbone", "neck", "data_preprocessor")
+MISSING = {
+    "MaskFormerHead": "the pixel decoder with a transformer encoder (TransformerEncoderPixelDecoder), and masks of queries, which "
+    "MaskFormerFusionHead joins to a panoptic map",
+    "Mask2FormerHead": "the pixel decoder (MSDeformAttnPixelDecoder), the decoder whose attention is limited to the mask of the layer "
+    "before (Mask2FormerTransformerDecoder), and masks of queries, which MaskFormerFusionHead selects",
+    "YOLACTHead": "Fast NMS over all classes with mask coefficients (fast_nms), and prototypes cropped to boxes (YOLACTProtonet)",
+    "SOLOHead": "masks of grid cells that are ranked by Matrix NMS (mask_matrix_nms), without boxes",
+    "DecoupledSOLOHead": "masks as products of rows and columns of a grid, ranked by Matrix NMS (mask_matrix_nms), without boxes",
+    "SOLOV2Head": "mask kernels of grid cells applied to the whole image and ranked by Matrix NMS (mask_matrix_nms), without boxes",
+    "CondInstBboxHead": "mask kernels that read positions relative to the size of their level (CondInstMaskHead), enlarged by aligned_bilinear",
+    "BoxInstBboxHead": "mask kernels that read positions relative to the size of their level (BoxInstMaskHead), enlarged by aligned_bilinear",
+}
+"""By the class of the head."""
 MASK_OUTPUTS = tuple(OutputSpec(name, groups=(OutputGroup(name, "values"),)) for name in ("kernels", "mask_features"))
 
 
@@ -82,7 +96,10 @@ def wrap_dense(source: Source, *, raw: bool = False) -> DenseDetector:
     head = getattr(source.detector, "bbox_head", None)
     name = type(head).__name__
     if head is None or any(getattr(source.detector, part, None) is not None for part in ("roi_head", "mask_head")):
-        raise ModelError(f"{kind} is not supported.", hint="Supported are one-stage detectors without masks.")
+        raise ModelError(
+            f"{kind} is not supported: {missing_parts(source.detector)}.",
+            hint="Supported are one-stage detectors without masks, RTMDet-Ins, and detectors with two stages.",
+        )
     problem = head_problem(head)
     if problem:
         raise ModelError(
@@ -103,6 +120,15 @@ def wrap_dense(source: Source, *, raw: bool = False) -> DenseDetector:
     return (InstanceDetector if name in MASK_HEADS else DenseDetector)(source, raw=raw)
 
 
+def missing_parts(detector: Any) -> str:
+    """What the decoding of a detector needs that is missing here; its heads by name if that is not known."""
+    parts = {name: type(part).__name__ for name, part in detector.named_children() if name not in COMMON_PARTS}
+    kinds = (type(part).__name__ for part in detector.modules())
+    known = next((MISSING[kind] for kind in kinds if kind in MISSING), None)
+    named = ", ".join(f"{part} ({name})" for name, part in parts.items())
+    return f"missing is {known}" if known else f"the decoding of {named} is missing"
+
+
 def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
     if model.source.checkpoint is None:
         warn_of_random_weights(ctx, ctx.request.source)
@@ -112,7 +138,12 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
     outputs, decoder = _raw_outputs(head) if model.raw else _decoded_outputs(head)
     masks = isinstance(model, InstanceDetector)
     if masks:
-        outputs, decoder = (*outputs, *MASK_OUTPUTS), DecoderSpec("dynamic_masks", {**decoder.params, **mask_params(head)})
+        outputs, decoder = (
+            (*outputs, *MASK_OUTPUTS),
+            DecoderSpec("dynamic_masks", {**decoder.params, **mask_params(head)}),
+        )
+    if images.pad is not None and clips(head):  # mmdet's Pad makes the padding part of the image
+        decoder = DecoderSpec(decoder.name, {**decoder.params, "padded": True})
     return ModelSpec(
         inputs=(_image_input(model, images),),
         outputs=outputs,

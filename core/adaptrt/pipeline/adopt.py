@@ -127,7 +127,9 @@ def recognize(
         threshold = deployed.mask_threshold if deployed is not None and masks else None
         own = {} if threshold is None else {"mask_threshold": threshold}
         image, size = (None, None) if deployed is None else (deployed.image, deployed.size)
-        return Recognized(MMDEPLOY, "mmdeploy_masks" if masks else "mmdeploy", own, names, size, image)
+        rotated = any(output.name == "dets" and len(output.shape) == 3 and output.shape[2] == 6 for output in outputs)
+        decoder = "mmdeploy_masks" if masks else "mmdeploy_obb" if rotated else "mmdeploy"
+        return Recognized(MMDEPLOY, decoder, own, names, size, image)
     if not names or not stride:
         return Recognized("")
     decoder, params = _ultralytics_decoder(outputs, metadata, len(names))

@@ -15,7 +15,6 @@ DEPLOY, PIPELINE = "deploy.json", "pipeline.json"
 _LARGEST_FILE = 1 << 20
 _OTHER_TASKS = {
     "Classifier": "a classifier",
-    "RotatedDetector": "a detector of rotated boxes",
     "Segmentor": "semantic segmentation",
     "PoseDetector": "pose estimation",
     "Restorer": "super resolution",
@@ -63,7 +62,7 @@ def _require_detector(file: str, task: Any) -> None:
     if task in _OTHER_TASKS:
         raise ModelError(
             f"{file} is {_OTHER_TASKS[task]} of MMDeploy ({task}), which is not supported.",
-            hint="Of MMDeploy's files, detectors and instance segmentation are read. Convert the network itself: adaptrt convert",
+            hint="Of MMDeploy's files, detectors, instance segmentation, and rotated boxes are read. Convert the network itself: adaptrt convert",
         )
 
 

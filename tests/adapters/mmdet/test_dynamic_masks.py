@@ -51,7 +51,10 @@ def lively_weights(images: list[Path], path: Path) -> Path:
     source = open_source(Conversion(Request(CONFIG, "mmdet"), MmdetOptions(cfg=NARROW), path.parent))
     detector = source.detector
     batch = torch.stack(
-        [torch.from_numpy(cv2.resize(cv2.imread(str(image)), SIZE[::-1]).transpose(2, 0, 1)).float() for image in images]
+        [
+            torch.from_numpy(cv2.resize(cv2.imread(str(image)), SIZE[::-1]).transpose(2, 0, 1)).float()
+            for image in images
+        ]
     )
     norms = [module for module in detector.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     generator = torch.Generator().manual_seed(1)
@@ -86,13 +89,13 @@ def same_objects(theirs: Any, ours: Any) -> None:
     for one, other in zip(theirs.masks, ours.masks, strict=True):
         whole = [mask.in_image(ours.size) for mask in (one, other)]
         assert (whole[0] != whole[1]).sum() <= 2 + whole[0].sum() * 1e-3  # rounding, at the outline
-    areas = [mask.area for mask in theirs.masks]
-    assert len(set(areas)) > len(areas) / 2
+    whole_image = ours.size[0] * ours.size[1]
+    assert len({mask.area for mask in theirs.masks} - {0, whole_image}) >= 5
 
 
 def test_masks_are_mmdets(tmp_path: Path) -> None:
     """Images of several sizes, so that masks are enlarged by different scales and cut."""
-    images = write_images(tmp_path, 3)
+    images = write_images(tmp_path, 2)
     weights = lively_weights(images, tmp_path / "weights.pth")
     shapes = ShapeRequest(imgsz=SIZE)
     ctx = Conversion(Request(CONFIG, "mmdet", weights=weights, shapes=shapes), MmdetOptions(cfg=NARROW), tmp_path)
@@ -100,7 +103,7 @@ def test_masks_are_mmdets(tmp_path: Path) -> None:
     assert isinstance(model, InstanceDetector)
     spec, _ = shapes.apply(dense_spec(ctx, model))
     assert spec.task == "segment"
-    spec = spec.with_decoder_params(conf=0.5)
+    spec = spec.with_decoder_params(conf=0.35)
     for path in images:
         arrays, metas = transform_batch([cv2.imread(str(path))[..., ::-1]], spec)
         with torch.inference_mode():
@@ -124,7 +127,7 @@ def test_a_whole_conversion(batch: str, tmp_path: Path) -> None:
         imgsz=SIZE,
         batch=batch,
         image=images[0],
-        options={"cfg": NARROW, "conf": 0.5},
+        options={"cfg": NARROW, "conf": 0.35},
         verify="quick",
         html=False,
     )

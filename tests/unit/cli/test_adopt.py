@@ -225,10 +225,47 @@ def test_what_mmdeploy_leaves_open(adaptrt: Callable[..., Any], tmp_path: Path, 
     assert found(adaptrt("predict", alone, photo, "--json", "--decoder", "mmdeploy"))[0][1] == CAT[1]
 
 
+ROTATED = np.array(
+    [[[8, 8, 8, 4, np.pi / 2, 0.9], [15, 16, 10, 28, 0, 0.6], [0, 0, 0, 0, 0, 0]]], np.float32
+)  # a standing box written as a turned one, an upright one, padding
+
+
+def test_rotated_boxes_of_mmdeploy(adaptrt: Callable[..., Any], tmp_path: Path, photo: Path) -> None:
+    """With its files, and alone with ``--decoder``; adopted; the decoder of upright boxes names the right one."""
+    values = {"dets": ROTATED, "labels": LABELS}
+    upright = [[12.0, 8.0, 20.0, 24.0], [20.0, 4.0, 40.0, 60.0]]
+    file = deployed(tmp_path / "work", values, STEPS, task="RotatedDetector")
+    alone = write(tmp_path / "alone.onnx", values)
+    assert adaptrt("adopt", alone, "-o", tmp_path / "better.onnx", "--decoder", "mmdeploy_obb").code == 0
+    for arguments in ((file,), (alone, "--decoder", "mmdeploy_obb"), (tmp_path / "better.onnx",)):
+        result = adaptrt("predict", arguments[0], photo, "--json", *arguments[1:])
+        np.testing.assert_allclose([box for _, box in found(result)], upright, atol=1e-3)
+    import adaptrt as api
+
+    (prediction,) = api.load(file)(photo)
+    np.testing.assert_allclose(prediction.rotated[0], [16, 16, 16, 8, np.pi / 2], atol=1e-5)
+    assert adaptrt("predict", alone, photo).code == 4  # how images are prepared is not known
+    wrong = adaptrt("predict", alone, photo, "--decoder", "mmdeploy")
+    assert "expects dets [B, N, 5]" in wrong.err
+    assert "--decoder mmdeploy_obb" in wrong.err
+
+
+def test_a_classifier_alone(adaptrt: Callable[..., Any], tmp_path: Path, photo: Path) -> None:
+    """MMDeploy's classifiers return probabilities."""
+    alone = write(tmp_path / "alone.onnx", {"output": np.array([[0.1, 0.7, 0.2]], np.float32)})
+    said = ("--decoder", "classify", "--set", "probabilities=true")
+    assert adaptrt("adopt", alone, "-o", tmp_path / "better.onnx", *said).code == 0
+    import adaptrt as api
+
+    (prediction,) = api.load(tmp_path / "better.onnx")(photo)
+    assert prediction.labels.tolist() == [1, 2, 0]
+    np.testing.assert_allclose(prediction.scores, [0.7, 0.2, 0.1], atol=1e-6)
+    assert adaptrt("predict", alone, photo, *said).code == 0
+
+
 @pytest.mark.parametrize(
     ("task", "values", "words"),
     [
-        ("RotatedDetector", {"dets": np.zeros((1, 3, 6), np.float32), "labels": LABELS}, "is a detector of rotated boxes of MMDeploy"),
         ("Classifier", {"output": np.zeros((1, 2), np.float32)}, "is a classifier of MMDeploy"),
     ],
 )  # fmt: skip

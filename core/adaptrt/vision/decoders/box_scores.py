@@ -39,10 +39,12 @@ class BoxScoresParams(DetectionParams):
     - ``classes``: keep only these classes, by index or label; default: all
     - ``best_class``: use only the best class of a box; otherwise every class above ``conf``
     - ``clip``: clip boxes to the image before NMS, and drop boxes outside it, as in mmdet
+    - ``padded``: the image that ``clip`` means includes its padding, as in mmdet if the test pipeline pads
     """
 
     best_class: bool = False
     clip: bool = False
+    padded: bool = False
 
 
 def read(
@@ -80,9 +82,17 @@ def selected(scores: NDArray[Any], params: BoxScoresParams) -> tuple[NDArray[np.
 
 
 def prepare(found: Candidates, meta: ImageMeta, params: BoxScoresParams) -> Candidates:
-    if not params.clip:
-        return found
-    found = found.in_image(meta)
+    return clipped(found, meta, padded=params.padded) if params.clip else found
+
+
+def clipped(found: Candidates, meta: ImageMeta, *, padded: bool) -> Candidates:
+    """Boxes clipped to the image, or to the input tensor, without those outside it."""
+    if padded:
+        height, width = meta.input_size
+        boxes = np.clip(found.boxes, 0, np.array([width, height, width, height], np.float32))
+        found = Candidates(boxes, found.scores, found.labels, found.extras)
+    else:
+        found = found.in_image(meta)
     return found.at((found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1]))
 
 

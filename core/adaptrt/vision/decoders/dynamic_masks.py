@@ -9,6 +9,7 @@ features. Masks are not cropped to the boxes.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ class DynamicMasksParams(BoxScoresParams):
     - ``classes``: keep only these classes, by index or label; default: all
     - ``best_class``: use only the best class of a box; otherwise every class above ``conf``
     - ``clip``: clip boxes to the image before NMS, and drop boxes outside it, as in mmdet
+    - ``padded``: the image that ``clip`` means includes its padding, as in mmdet if the test pipeline pads
     - ``mask_threshold``: minimum probability of a mask's pixels, above 0 and below 1
     - ``strides``: size of a cell in pixels, per level; that of the mask features is the first
     - ``offset``: position of a point in its cell
@@ -73,7 +75,7 @@ class DynamicMasksParams(BoxScoresParams):
     def widths(self, features: int) -> list[tuple[int, int]]:
         """Inputs and outputs of each convolution."""
         sizes = [features + 2, *[self.channels] * (self.layers - 1), 1]
-        return list(zip(sizes[:-1], sizes[1:], strict=True))
+        return list(itertools.pairwise(sizes))
 
 
 def read(
@@ -124,7 +126,9 @@ def _points(size: tuple[int, int], strides: tuple[int, ...], offset: float) -> F
     levels = []
     for stride in strides:
         y, x = np.mgrid[: -(-size[0] // stride), : -(-size[1] // stride)].astype(np.float32)
-        levels.append(np.stack([(x + offset) * stride, (y + offset) * stride, np.full_like(x, stride)], -1).reshape(-1, 3))
+        levels.append(
+            np.stack([(x + offset) * stride, (y + offset) * stride, np.full_like(x, stride)], -1).reshape(-1, 3)
+        )
     return np.concatenate(levels)
 
 
@@ -199,8 +203,6 @@ def _enlargements(meta: ImageMeta, size: tuple[int, int], stride: int) -> tuple[
 decoder = Decoder(
     "dynamic_masks",
     DynamicMasksParams,
-    FromCandidates(
-        read, candidates, prepare=box_scores.prepare, predict=predict, class_offset=None, sized=True
-    ),
+    FromCandidates(read, candidates, prepare=box_scores.prepare, predict=predict, class_offset=None, sized=True),
     task="segment",
 )

@@ -23,30 +23,41 @@ if TYPE_CHECKING:
     from adaptrt.predictions import ImageMeta
     from adaptrt.specs import ModelSpec
 
+    Outputs = Mapping[str, NDArray[Any]]
+
 OUTPUTS = ("dets", "labels")
 
 
-def read(
-    outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], _spec: ModelSpec
-) -> Mapping[str, NDArray[Any]]:
+def read(outputs: Outputs, metas: Sequence[ImageMeta], _spec: ModelSpec) -> Outputs:
+    return read_rows(outputs, metas, "mmdeploy", width=5)
+
+
+def read_rows(outputs: Outputs, metas: Sequence[ImageMeta], decoder: str, *, width: int) -> Outputs:
+    """Both outputs, with ``width`` numbers in a row of ``dets``."""
     if not set(OUTPUTS) <= set(outputs):
-        raise ModelError(f"Decoder 'mmdeploy' expects {' and '.join(OUTPUTS)}; this model has {', '.join(outputs)}.")
+        raise ModelError(f"Decoder {decoder!r} expects {' and '.join(OUTPUTS)}; this model has {', '.join(outputs)}.")
     boxes, labels = (outputs[name] for name in OUTPUTS)
     for name in OUTPUTS:
         check_batch(name, outputs[name], metas)
-    if boxes.ndim != 3 or boxes.shape[2] != 5 or labels.shape != boxes.shape[:2]:
+    if boxes.ndim != 3 or boxes.shape[2] != width or labels.shape != boxes.shape[:2]:
+        other = {5: "mmdeploy", 6: "mmdeploy_obb"}.get(boxes.shape[-1]) if boxes.ndim == 3 else None
         raise ModelError(
-            f"Decoder 'mmdeploy' expects dets [B, N, 5] and labels [B, N]; got {list(boxes.shape)} and {list(labels.shape)}."
+            f"Decoder {decoder!r} expects dets [B, N, {width}] and labels [B, N]; got {list(boxes.shape)} and {list(labels.shape)}.",
+            hint=f"For these: --decoder {other}" if other not in (None, decoder) else None,
         )
     return {"dets": boxes, "labels": labels}
 
 
-def candidates(
-    outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams
-) -> Candidates:
+def objects(outputs: Outputs, spec: ModelSpec) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows and labels of one image that are no padding, and their indices."""
     kept = np.flatnonzero(outputs["labels"] >= 0)
-    rows, labels = outputs["dets"][kept].astype(np.float32, copy=False), outputs["labels"][kept].astype(np.int64)
+    labels = outputs["labels"][kept].astype(np.int64)
     require_labels(labels, spec)
+    return outputs["dets"][kept].astype(np.float32, copy=False), labels, kept
+
+
+def candidates(outputs: Outputs, _meta: ImageMeta, spec: ModelSpec, _params: EfficientNmsParams) -> Candidates:
+    rows, labels, kept = objects(outputs, spec)
     return Candidates(rows[:, :4], rows[:, 4], labels, {"row": kept})
 
 

@@ -128,8 +128,8 @@ def recognize(
         own = {} if threshold is None else {"mask_threshold": threshold}
         image, size = (None, None) if deployed is None else (deployed.image, deployed.size)
         rotated = any(output.name == "dets" and len(output.shape) == 3 and output.shape[2] == 6 for output in outputs)
-        decoder = "mmdeploy_masks" if masks else "mmdeploy_obb" if rotated else "mmdeploy"
-        return Recognized(MMDEPLOY, decoder, own, names, size, image)
+        fitting = "mmdeploy_masks" if masks else "mmdeploy_obb" if rotated else "mmdeploy"
+        return Recognized(MMDEPLOY, fitting, own, names, size, image)
     if not names or not stride:
         return Recognized("")
     decoder, params = _ultralytics_decoder(outputs, metadata, len(names))

@@ -93,6 +93,7 @@ def same_objects(theirs: Any, ours: Any) -> None:
     assert len({mask.area for mask in theirs.masks} - {0, whole_image}) >= 5
 
 
+@pytest.mark.full
 def test_masks_are_mmdets(tmp_path: Path) -> None:
     """Images of several sizes, so that masks are enlarged by different scales and cut."""
     images = write_images(tmp_path, 2)

@@ -78,7 +78,8 @@ def selected(scores: NDArray[Any], params: BoxScoresParams) -> tuple[NDArray[np.
     if params.best_class:
         places = np.flatnonzero(scores.max(axis=1) > params.conf)
         return places, scores[places].argmax(axis=1) if len(places) else np.empty(0, np.int64)
-    return np.nonzero(scores > params.conf)
+    places, labels = np.nonzero(scores > params.conf)
+    return places, labels
 
 
 def prepare(found: Candidates, meta: ImageMeta, params: BoxScoresParams) -> Candidates:

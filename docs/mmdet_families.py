@@ -9,8 +9,9 @@ from benchmarks.detectors.families import verdict
 
 MEANING = {
     "converted": "the graph equals the network in ONNX Runtime (link 2), with random weights at a small size",
-    "same parts": "accepted; every class of layer occurs in a converted network",
-    "accepted": "accepted; the listed layers occur in no converted network",
+    "compared": "another configuration of the folder finds what mmdet's own predict finds, with random weights on an image (links 0, 2 and 5)",
+    "same parts": "accepted; every class of layer occurs in the converted networks of the folders that are named",
+    "accepted": "accepted; the listed layers occur in no converted network, so the folder was only built",
     "fails": "accepted, but the conversion fails",
     "refused": "rejected before the export; the reason is the error message",
     "error": "the adapter fails where it should reject",

@@ -10,8 +10,10 @@
 Results are added to results/mmdet_families.json after each folder, so that a run can be stopped and resumed.
 
 Classification builds the network on the meta device and wraps it as a conversion does. A folder that an adapter accepts is
-described by the classes of its layers; if all of them occur in converted networks, it has the same parts as these. Conversions
-use random weights, batches 1 and 2, and no image: they compare the exported graph with the network (links 1 and 2).
+described by the classes of its layers; if all of them occur in converted networks, it has the same parts as these. Losses and the
+preprocessor are not parts: they are not exported. Conversions use random weights, batches 1 and 2, and no image: they compare
+the exported graph with the network (links 1 and 2). The networks of results/detr_family.json, which were also compared with mmdet's
+own predict, count as converted; their parts are kept beside the folders.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ PREFERRED = ("r18", "tiny", "_s_", "r50")
 SIMPLE = ("retinanet", "faster-rcnn", "mask-rcnn", "fcos", "cascade")
 TRIED = 5
 """Configurations of a folder, until an adapter accepts one."""
+NOT_EXPORTED = ("GHMC", "GHMR", "BatchFixedSizePad", "BatchSyncRandomResize")
 WITHOUT_COMPILED_OPS = ("merge_cells", "multi_scale_deform_attn", "roi_align", "deform_conv", "modulated_deform_conv")
 """Modules of mmcv.ops in plain torch, or computed by torchvision."""
 
@@ -71,16 +74,18 @@ def _first(name: str, parts: tuple[str, ...]) -> int:
 
 @contextmanager
 def at_most(seconds: int) -> Iterator[None]:
-    def stop(*_: Any) -> None:
-        raise TimeoutError(f"longer than {seconds} s")
+    """Of CPU time, so that a busy machine decides nothing."""
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"longer than {seconds} s of CPU time")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def classify(folder: Path) -> dict[str, Any]:
@@ -249,17 +254,58 @@ def converted(folder: str) -> dict[str, Any]:
     return result
 
 
+def exported(parts: Iterable[str]) -> set[str]:
+    """Without the classes of losses and of what prepares images."""
+    return {part for part in parts if not part.endswith(("Loss", "DataPreprocessor")) and part not in NOT_EXPORTED}
+
+
+def passed_networks(kept: Mapping[str, Any]) -> dict[str, set[str]]:
+    """The parts of all networks whose conversion passed, by the folder; a folder's network wins over a compared one."""
+    found = {one["folder"]: exported(one["parts"]) for one in kept.get("compared", {}).values()}
+    for name, one in kept["folders"].items():
+        if one.get("converted", {}).get("passed"):
+            found[name] = exported(one["parts"]) | found.get(name, set())
+    return found
+
+
 def covered(kept: Mapping[str, Any]) -> set[str]:
     """The parts of all networks whose conversion passed."""
-    passed = [one for one in kept["folders"].values() if one.get("converted", {}).get("passed")]
-    return {part for one in passed for part in one["parts"]}
+    return {part for parts in passed_networks(kept).values() for part in parts}
+
+
+def compared_networks() -> dict[str, dict[str, Any]]:
+    """The configurations of results/detr_family.json that passed: their folder, and their parts."""
+    measured = json.loads((FOLDER / "detr_family.json").read_text(encoding="utf-8"))["models"]
+    found: dict[str, dict[str, Any]] = {}
+    for entry in measured.values():
+        result = entry.get("torchscript", {})
+        if not result.get("passed"):
+            continue
+        (path,) = (path for folder in folders() for path in folder.glob(f"{result['config']}.py"))
+        classes = classified(path)
+        assert classes is not None
+        found[path.stem] = {"folder": path.parent.name, "parts": classes["parts"], "boxes": result["boxes"]}
+    return found
+
+
+def cover(wanted: set[str], networks: Mapping[str, set[str]]) -> list[str]:
+    """Few networks that have all the wanted parts between them, the one with most of them first."""
+    chosen: list[str] = []
+    left = set(wanted)
+    while left:
+        best = max(sorted(networks), key=lambda name: len(left & networks[name]))
+        if not left & networks[best]:
+            break
+        chosen.append(best)
+        left -= networks[best]
+    return chosen
 
 
 def next_folder(kept: Mapping[str, Any]) -> str | None:
     """The accepted folder, not converted yet, with the most parts that no converted one has."""
     known = covered(kept)
     left = {
-        name: len(set(one["parts"]) - known)
+        name: len(exported(one["parts"]) - known)
         for name, one in kept["folders"].items()
         if one["verdict"] == "accepted" and "converted" not in one
     }
@@ -277,19 +323,20 @@ def verdict(name: str, kept: Mapping[str, Any]) -> tuple[str, str]:
         return "converted", f"{done['nodes']} nodes at {size}" + (f", opset {done['opset']}" if done["opset"] else "")
     if done is not None:
         return "fails", done["reason"] if "reason" in done else f"link 2: {done['links']['2']}"
-    others = {
-        other: set(entry["parts"])
-        for other, entry in kept["folders"].items()
-        if entry.get("converted", {}).get("passed")
-    }
-    own = set(one["parts"])
-    same = [other for other, parts in others.items() if own <= parts]
+    own = exported(one["parts"])
+    networks = passed_networks(kept)
+    compared = next((config for config, entry in kept.get("compared", {}).items() if entry["folder"] == name), None)
+    if compared is not None:
+        boxes = kept["compared"][compared]["boxes"]
+        return "compared", f"{compared}: mmdet's own predict finds the same {boxes} boxes (links 0, 2 and 5)"
+    same = [other for other, parts in networks.items() if own <= parts]
     if same:
-        return "same parts", f"as {min(same, key=lambda other: len(others[other] - own))}"
+        return "same parts", f"as {min(same, key=lambda other: len(networks[other] - own))}"
     new = sorted(own - covered(kept))
     if not new:
-        return "same parts", "as several converted ones"
-    return "accepted", f"parts that no converted network has: {', '.join(new)}"
+        return "same parts", f"as {', '.join(cover(own, networks))} together"
+    rest = cover(own - set(new), networks)
+    return "accepted", f"parts that no converted network has: {', '.join(new)}; the others as {', '.join(rest)}"
 
 
 def save(kept: dict[str, Any]) -> None:
@@ -323,6 +370,9 @@ def main() -> None:
             kept["folders"][folder.name] = found = classify(folder)
             save(kept)
             print(folder.name, found["verdict"], found.get("reason", ""), flush=True)
+        kept = load()
+        kept["compared"] = compared_networks()
+        save(kept)
         return
     until = time.monotonic() + 60 * options.minutes
     names = list(options.names)

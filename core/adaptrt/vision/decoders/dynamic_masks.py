@@ -170,7 +170,7 @@ def mask_logits(kernel: Floats, point: Floats, features: Floats, params: Dynamic
 def _cropped(logits: Floats, down: Floats, across: Floats) -> Mask:
     """The mask where logits, enlarged to the image, are above 0; only the part that can be is computed."""
     above = logits > 0
-    rows, columns = (_reached(matrix, above.any(axis)) for matrix, axis in ((down, 1), (across, 0)))
+    rows, columns = (_reached(matrix, np.asarray(above.any(axis))) for matrix, axis in ((down, 1), (across, 0)))
     bitmap = down[rows] @ logits @ across[columns].T > 0
     if not bitmap.any():
         return Mask(np.zeros((0, 0), np.bool_), 0, 0)

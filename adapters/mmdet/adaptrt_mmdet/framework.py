@@ -93,7 +93,7 @@ def note_completed_head(ctx: Conversion, detector: Any) -> None:
 
 
 ALL_CANDIDATES = 10**9
-"""Not -1: mmdet 3.3 slices with the limit, and would leave the last one out."""
+"""Not -1: mmdet 3.3 slices with the limit, and would drop the last candidate."""
 
 
 def set_thresholds(head: Any, params: Mapping[str, Any]) -> None:
@@ -154,7 +154,7 @@ def note_lifted_limit(ctx: Conversion, detector: Any, limit: int, count: int) ->
     name = type(detector.bbox_head).__name__
     raw = " --set raw=true selects as mmdet does." if name in RAW_HEADS else ""
     note = (
-        f"mmdet's nms_pre={limit} would leave candidates out: {count} of one selection are above conf. The decoded outputs have all, "
+        f"mmdet's nms_pre={limit} would drop candidates: {count} of one selection are above conf. The decoded outputs have all, "
         f"so the limit was lifted for the comparison with mmdet's own inference.{raw}"
     )
     if note not in ctx.notes:

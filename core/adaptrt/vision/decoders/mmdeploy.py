@@ -49,7 +49,7 @@ def read_rows(outputs: Outputs, metas: Sequence[ImageMeta], decoder: str, *, wid
 
 
 def objects(outputs: Outputs, spec: ModelSpec) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and labels of one image that are no padding, and their indices."""
+    """Rows and labels of one image without the padding, and their indices."""
     kept = np.flatnonzero(outputs["labels"] >= 0)
     labels = outputs["labels"][kept].astype(np.int64)
     require_labels(labels, spec)

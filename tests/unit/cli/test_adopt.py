@@ -260,7 +260,7 @@ def test_a_classifier_alone(adaptrt: Callable[..., Any], tmp_path: Path, photo: 
     (prediction,) = api.load(tmp_path / "better.onnx")(photo)
     assert prediction.labels.tolist() == [1, 2, 0]
     np.testing.assert_allclose(prediction.scores, [0.7, 0.2, 0.1], atol=1e-6)
-    assert adaptrt("predict", alone, photo, *said).code == 0
+    assert adaptrt("predict", alone, photo, *said, "--json").code == 0
 
 
 @pytest.mark.parametrize(

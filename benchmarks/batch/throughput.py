@@ -42,9 +42,10 @@ def measure(side: str, model: Path, images: Path) -> dict[str, float]:
     paths = sorted(images.iterdir())
     started, rows = time.perf_counter(), list[float]()
     if side == "loop":
-        import adaptrt
+        from adaptrt.pipeline.executors import LOCAL
+        from adaptrt.specs.executors import ExecutorOptions
 
-        with adaptrt.load(model, threads=1) as opened:
+        with LOCAL.open(model, ExecutorOptions(threads=1)) as opened:
             for path in paths:
                 opened(path)
                 rows.append(time.perf_counter())

@@ -318,6 +318,7 @@ def load(
     allow_host_code: bool = False,
     plugin_libs: StrPath | Sequence[StrPath] = (),
     plugins_file: StrPath | None = None,
+    cpu_images: bool = False,
 ) -> Model:
     """A converted model, ``.onnx`` or ``.engine``: call it with a path, an array (uint8 [H, W, 3] RGB) or a list of them.
 
@@ -326,7 +327,8 @@ def load(
 
     ``device`` is ``cpu`` (the default for an ONNX file) or ``cuda:0`` (for an engine). An engine that contains host code
     (a version-compatible one) requires ``allow_host_code``. ``plugin_libs`` are libraries of TensorRT plugins: they are
-    code, so a library that a manifest names is loaded only if it is listed here.
+    code, so a library that a manifest names is loaded only if it is listed here. ``cpu_images``: preprocess on the CPU,
+    also where the GPU could.
     """
     from adaptrt.pipeline.load import load as open_model
 
@@ -337,4 +339,5 @@ def load(
         allow_host_code=allow_host_code,
         plugin_libs=paths_of(plugin_libs),
         plugins_file=path_of(plugins_file),
+        cpu_images=cpu_images,
     )

@@ -282,7 +282,7 @@ class TensorRTRunner:
 
 
 class StartedRun:
-    """A run on the GPU. ``result`` waits for its outputs; a run that nobody wants is to be given up with ``close``."""
+    """A run on the GPU. ``result`` waits for its outputs; call ``close`` instead if they are not needed."""
 
     def __init__(self, finish: Callable[[], dict[str, NDArray[Any]]], release: Callable[[], None]) -> None:
         self._finish: Callable[[], dict[str, NDArray[Any]]] | None = finish

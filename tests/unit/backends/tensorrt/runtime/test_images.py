@@ -267,6 +267,25 @@ def test_batches_of_a_stream_overlap(engine: Any, on_device: Any, memory: str) -
     assert len(runner._pool._free) == len(runner._pool.lanes)
 
 
+@pytest.mark.full
+def test_memory_stays_flat_over_calls_and_threads(engine: Any, on_device: Any) -> None:
+    """Sizes, memory and the number of images change from call to call."""
+    bench, runner, _ = engine()
+    device = [on_device(bench.gpu, image) for image in pixels()]
+
+    def call(number: int) -> None:
+        images = [image if (number + index) % 3 else device[index] for index, image in enumerate(pixels(number))]
+        run(runner, spec_of(), images[: 1 + number % len(images)])
+
+    used = []
+    with ThreadPoolExecutor(8) as threads:
+        for start in (0, 120, 240):
+            list(threads.map(call, range(start, start + 120)))
+            used.append((bench.gpu.used("device"), bench.gpu.used("host")))
+    for before, after in zip(used[1], used[2], strict=True):
+        assert after <= 1.25 * before  # how many calls overlap differs; a block lost in each call would double it
+
+
 def test_an_image_that_cannot_be_read_ends_a_stream(engine: Any, tmp_path: Any) -> None:
     from adaptrt.pipeline.batches import BatchPipeline
     from adaptrt.pipeline.processing import Processing

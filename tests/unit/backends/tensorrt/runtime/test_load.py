@@ -62,6 +62,14 @@ def test_images_in_predictions_out(engine):
         np.testing.assert_allclose(one.arrays["output0"], image.transpose(2, 0, 1) / 255 * 2 + 1, rtol=1e-6)
 
 
+def test_images_can_be_preprocessed_on_the_cpu(engine):
+    with adaptrt.load(engine, cpu_images=True) as model:
+        (found,) = model(np.full((16, 16, 3), 255, np.uint8))
+        assert model.runner.image_batch(SPEC, 2) is None
+        assert not model.runner.warnings
+    np.testing.assert_allclose(found.arrays["output0"], 3)
+
+
 def test_one_image_fills_the_smallest_batch(engine):
     with adaptrt.load(engine) as model:
         (found,) = model(np.full((16, 16, 3), 255, np.uint8))

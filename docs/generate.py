@@ -32,6 +32,7 @@ sys.path.append(str(ROOT))
 
 import adversarial  # noqa: E402
 import catalog  # noqa: E402
+import json_schemas  # noqa: E402
 import known_issues  # noqa: E402
 import measurements  # noqa: E402
 import mmdet_families  # noqa: E402
@@ -350,6 +351,7 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "errors.md": errors_page,
     REFERENCE + "other-tools.md": other_tools.other_tools_page,
     REFERENCE + "hooks.md": hooks_page,
+    REFERENCE + "json-output.md": json_schemas.page,
     REFERENCE + "known-issues.md": lambda: head("Known issues", known_issues.SOURCE) + known_issues.table(),
     REFERENCE + "measurements.md": measurements.measurements_page,
     REFERENCE + "mmdet-families.md": mmdet_families.families_page,
@@ -368,9 +370,18 @@ PAGES: dict[str, Callable[[], str]] = {
 @click.option("--check", is_flag=True, help="Write nothing; fail if a page is out of date.")
 def generate(check: bool) -> None:
     stale = []
-    for name, page in PAGES.items():
+    wanted_texts = {name: page() for name, page in PAGES.items()} | json_schemas.files()
+    unknown = [
+        path
+        for path in (ROOT / json_schemas.FOLDER).glob("*.json")
+        if json_schemas.FOLDER + path.name not in wanted_texts
+    ]
+    for path in unknown:
+        stale.append(path.name)
+        if not check:
+            path.unlink()
+    for name, wanted in wanted_texts.items():
         path = ROOT / name
-        wanted = page()
         found = path.read_text(encoding="utf-8") if path.exists() else ""
         if found == wanted:
             continue
@@ -385,7 +396,9 @@ def generate(check: bool) -> None:
             path.write_text(wanted, encoding="utf-8")
     if check and stale:
         raise click.ClickException(f"{', '.join(stale)}: out of date; run `make docs`")
-    click.echo(f"{len(PAGES)} generated files, {'all up to date' if not stale else 'written: ' + ', '.join(stale)}")
+    click.echo(
+        f"{len(wanted_texts)} generated files, {'all up to date' if not stale else 'written: ' + ', '.join(stale)}"
+    )
 
 
 if __name__ == "__main__":

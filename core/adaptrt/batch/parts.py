@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import DependencyError
+from adaptrt.json_text import json_text
 from adaptrt.store.hashing import file_sha256
 
 FORMATS = ("jsonl", "parquet")
@@ -96,7 +97,7 @@ def find_parts(folder: Path) -> tuple[dict[int, Part], list[str]]:
 
 
 def _jsonl(rows: Sequence[Row]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    return "".join(json_text(row) + "\n" for row in rows).encode()
 
 
 def _parquet(rows: Sequence[Row]) -> bytes:
@@ -113,7 +114,7 @@ def _parquet(rows: Sequence[Row]) -> bytes:
 def _to_columns(row: Row) -> dict[str, Any]:
     known = {name: row.get(name) for name in ("path", "height", "width", "error")}
     rest = {key: value for key, value in row.items() if key not in known}
-    return {**known, "prediction": None if known["error"] is not None else json.dumps(rest)}
+    return {**known, "prediction": None if known["error"] is not None else json_text(rest)}
 
 
 def _from_columns(row: Mapping[str, Any]) -> dict[str, Any]:

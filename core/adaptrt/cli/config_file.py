@@ -17,7 +17,7 @@ _LIBRARIES = ("plugins", "plugin-lib", "ort-custom-ops")
 # module:attribute, file.py:attribute
 _PYTHON = re.compile(r"[^:]+:[A-Za-z_][\w.]*")
 # options that are tables in the file: KEY=VALUE on the command line
-_TABLES = {"set", "shape", "min-shape", "opt-shape", "max-shape"}
+TABLES = {"set", "shape", "min-shape", "opt-shape", "max-shape"}
 
 
 def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
@@ -32,7 +32,7 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):
         raise UsageError(f"{path}: [{VERSIONS}] must map packages to versions.", hint='For example: torch = "2.11.0"')
     _require_repeated(path, content, arguments(ctx))
-    known = _by_name(ctx.command)
+    known = options_by_name(ctx.command)
     defaults: dict[str, Any] = {}
     for name, value in content.items():
         if name == NEVER:
@@ -76,8 +76,8 @@ def code_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"set.{name}", value
 
 
-def _by_name(command: click.Command) -> dict[str, click.Parameter]:
-    """The parameters by the name without dashes: each long option, and the arguments."""
+def options_by_name(command: click.Command) -> dict[str, click.Parameter]:
+    """The keys of the file: each long option without its dashes, and the arguments."""
     found: dict[str, click.Parameter] = {}
     for parameter in command.params:
         if not parameter.expose_value:
@@ -94,7 +94,7 @@ def _as_given(where: str, name: str, value: Any, parameter: click.Parameter) -> 
     """The value as the command line gives it: text, a number or a bool, or a tuple of texts."""
     from adaptrt.errors import UsageError
 
-    if name in _TABLES:
+    if name in TABLES:
         if not isinstance(value, Mapping):
             raise UsageError(f"{where} must be a table.", hint=f"For example: [{name}], then a line KEY = VALUE")
         join = "=" if name in ("set", "shape") else ":"

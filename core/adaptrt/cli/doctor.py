@@ -34,7 +34,7 @@ def doctor(
 
     health = examine()
     if model is not None:
-        health["known issues"] = _issues_of(model)
+        health["known_issues"] = _issues_of(model)
     if report is not None:
         from adaptrt.cli.bug_report import write_bug_report
 
@@ -112,13 +112,13 @@ def _show(health: dict[str, Any], *, verbose: bool) -> None:
         echo(f"{click.style('Broken: ', fg='red', bold=True)}{problem}", styled=True)
     for note in health["notes"]:
         echo(f"{click.style('Note: ', fg='yellow')}{note}", styled=True)
-    for issue in health.get("known issues", []):
+    for issue in health.get("known_issues", []):
         where = ", ".join(filter(None, [*issue["precision"], *(f"sm {one}" for one in issue["capability"])]))
         echo()
         echo(f"{click.style('Known issue ' + issue['name'], fg='yellow')}: {issue['nodes'][0]}", styled=True)
         echo(f"  {issue['text']}{f' ({where})' if where else ''}")
         echo(f"  {issue['advice']}")
         echo(f"  {issue['source']}")
-    if health.get("known issues") == []:
+    if health.get("known_issues") == []:
         echo()
         echo("No known issue matches the operators of this file.")

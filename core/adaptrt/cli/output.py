@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from adaptrt.errors import OutputError
+from adaptrt.json_text import json_text
 from adaptrt.rendering.printable import printable, printable_json, printable_styled
 
 if TYPE_CHECKING:
@@ -27,8 +27,13 @@ def echo(text: object = "", *, err: bool = False, styled: bool = False) -> None:
         click.echo(line, err=err, color=False if os.environ.get("NO_COLOR") else None)
 
 
-def echo_json(content: Any) -> None:
-    echo_json_text(json.dumps(content, indent=2, ensure_ascii=False))
+VERSION = 1
+"""Of the JSON that commands print; see ``json_output``. Reports and other records that are stored have versions of their own."""
+
+
+def echo_json(content: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Print the result of a command; a number that is infinite or NaN becomes ``null``."""
+    echo_json_text(json_text({"version": VERSION, **content}, indent=indent))
 
 
 def echo_json_text(text: str) -> None:

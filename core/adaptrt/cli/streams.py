@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.cli.output import echo, echo_json, echo_json_text, redirect_stdout_to_stderr
+from adaptrt.cli.output import echo, echo_json, redirect_stdout_to_stderr
 from adaptrt.cli.results import make_folder
 from adaptrt.errors import DependencyError, ImageError, UsageError
 from adaptrt.sources import SourceOptions, find_sources
@@ -99,7 +98,7 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
                 options.warn(f"{frame.source}: {warning}")
             dropped = max(dropped, frame.dropped)
             if request.stream:
-                echo_json_text(json.dumps(_record(result, task), ensure_ascii=False))
+                echo_json(_record(result, task), indent=None)
                 sys.stdout.flush()
             elif request.as_json:
                 records.append(_record(result, task))

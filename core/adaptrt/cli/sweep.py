@@ -84,10 +84,11 @@ def sweep(
     cells = cells_of(content, file)
     bench = bench_of(content, file)
     chosen, own = _executor(executor, (*executor_pairs, *([f"address={address}"] if address else [])))
+    _require_known(cells, file)
     words = {cell.name: _repeated_code(cell, code, file) for cell in cells}
     if dry_run:
         if as_json:
-            echo_json([{"name": cell.name, "options": dict(cell.options)} for cell in cells])
+            echo_json({"conversions": [{"name": cell.name, "options": dict(cell.options)} for cell in cells]})
         else:
             for cell in cells:
                 echo(cell.name)
@@ -110,7 +111,7 @@ def sweep(
     rows = rows_of(run_sweep(request))
     write_sweep(rows, Path(output) / "index.html", Path(file).name)
     if as_json:
-        echo_json([{**vars(row), "values": dict(row.values)} for row in rows])
+        echo_json({"conversions": [{**vars(row), "values": dict(row.values)} for row in rows]})
     elif not quiet:
         from adaptrt.rendering.terminal import stdout_console
 
@@ -133,6 +134,18 @@ def _executor(name: str, pairs: Sequence[str]) -> tuple[RunsCommands, Any]:
     if not isinstance(chosen, RunsCommands):
         raise UsageError(f"The executor {name!r} runs images only.", hint="Omit --executor, or use processes or ray.")
     return chosen, own_options(name, chosen.options, parse_pairs(pairs))
+
+
+def _require_known(cells: Sequence[Cell], file: str) -> None:
+    """Reject an unknown option here, before every conversion does."""
+    from adaptrt.cli.config_file import options_by_name
+    from adaptrt.cli.convert import convert
+    from adaptrt.errors import UsageError, did_you_mean
+
+    known = options_by_name(convert)
+    unknown = next((key for cell in cells for key in cell.options if key not in known), None)
+    if unknown is not None:
+        raise UsageError(f"{file}: unknown key {unknown!r}.", hint=did_you_mean(unknown, list(known)))
 
 
 def _repeated_code(cell: Cell, code: Sequence[str], file: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from adaptrt.errors import AdaptrtError, ImageError, OutputError, UsageError
+from adaptrt.json_text import json_text
 from adaptrt.pipeline.processing import spec_with_params
 from adaptrt.quantities import file_size
 from adaptrt.serving.batching import Batcher, StoppingError
@@ -30,7 +30,7 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 GRACE = 10.0  # seconds that requests in progress have when the server stops
 _CHUNK = 1 << 16
 _DRAINED = 1 << 24  # bytes of a rejected body that are read, so that its sender sees the answer
-_BUSY = json.dumps({"error": {"message": "Too many connections.", "hint": "Send the request again later."}}).encode()
+_BUSY = json_text({"error": {"message": "Too many connections.", "hint": "Send the request again later."}}).encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,7 +341,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _json(content: Any) -> bytes:
-    return (json.dumps(content, ensure_ascii=False) + "\n").encode()
+    return (json_text(content) + "\n").encode()
 
 
 def _params(query: str) -> dict[str, str]:

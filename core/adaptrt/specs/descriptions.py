@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.json_text import json_text
+
 if TYPE_CHECKING:
     from adaptrt.specs import ModelSpec
 
@@ -49,8 +51,8 @@ class Description:
     def to_json(self) -> str:
         """All fields as JSON; the spec as stored in files, and nodes only if requested."""
         spec: Any = json.loads(self.spec.to_json()) if self.spec is not None else None
-        content = {**asdict(self), "spec": spec}
+        content = {"version": 1, **asdict(self), "spec": spec}
         for name in ("nodes", "tables"):
             if not content[name]:
                 del content[name]
-        return json.dumps(content, indent=2, ensure_ascii=False)
+        return json_text(content, indent=2)

@@ -31,6 +31,7 @@ from typing import Any
 from adaptrt.errors import UsageError, did_you_mean
 
 _TABLES = ("options", "models", "axes", "bench")
+RESERVED = ("output", "config")
 MOST = 10_000  # conversions
 
 
@@ -85,7 +86,7 @@ def _combined(
             clash = next((key for key in options if key in axes), None)
             if clash is not None:
                 raise UsageError(f"{where}: {clash!r} is both an option and an axis.", hint="Remove one of them.")
-        for key in ("output", "config"):
+        for key in RESERVED:
             if key in common or key in own or key in axes:
                 raise UsageError(f"{where}: {key!r} is set by the sweep.", hint=f"Remove {key}.")
         name = model.get("name", Path(source).stem or source)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from json_outputs import require_documented
 
 from adaptrt.cli.boundary import run
 from adaptrt.cli.main import cli
@@ -34,7 +35,10 @@ def adaptrt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     def call(*words: object) -> Result:
         capsys.readouterr()
         code = run(cli, list(map(str, words)), "adaptrt")
-        return Result(code, *capsys.readouterr())
+        result = Result(code, *capsys.readouterr())
+        if ("--json" in words or "--stream" in words) and result.out.startswith("{"):
+            require_documented(list(map(str, words)), result.out)
+        return result
 
     return call
 

@@ -55,6 +55,7 @@ def test_json_has_the_error_on_stdout(capsys: pytest.CaptureFixture[str]) -> Non
     assert run(failing(errors.ExportError("No <é>.", hint=None)), ["--json"], "adaptrt") == 6
     out, err = capsys.readouterr()
     assert json.loads(out) == {
+        "version": 1,
         "status": "failed",
         "error": {"kind": "ExportError", "message": "No <é>.", "hint": None, "exit_code": 6},
     }

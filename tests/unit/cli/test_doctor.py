@@ -168,7 +168,7 @@ def test_a_file_is_checked_for_known_issues(adaptrt: Any, tmp_path: Path) -> Non
     assert "Known issue nms-slow: nms" in result.out
     assert "TensorRT >=10.0, not known to be fixed" in result.out
     assert "https://github.com/NVIDIA/TensorRT/issues/4248" in result.out
-    (found,) = adaptrt("doctor", path, "--json").json["known issues"]
+    (found,) = adaptrt("doctor", path, "--json").json["known_issues"]
     assert (found["name"], found["nodes"], found["fixed"]) == ("nms-slow", ["nms"], "not known to be fixed")
 
 

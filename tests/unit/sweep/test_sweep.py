@@ -294,7 +294,7 @@ def test_real_conversions(tmp_path: Path) -> None:
     assert "--code net.py:Net" in refused.stderr
     done = run("--code", "net.py:Net", "--jobs", "2", "--json")
     assert done.returncode == 9, done.stderr
-    good, bad = json.loads(done.stdout)
+    good, bad = json.loads(done.stdout)["conversions"]
     assert good["status"] in ("verified", "partly verified"), good
     assert good["nodes"] >= 1
     assert good["difference"] <= 1

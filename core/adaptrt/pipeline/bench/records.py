@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+
+from adaptrt.json_text import json_text
 
 DRIFT = 0.05
 """A change from the first to the last third of the turns that is reported."""
@@ -142,6 +143,7 @@ class Benchmark:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     command: str = ""
+    version: int = 1
 
     def regressions(self, limit: float) -> list[Comparison]:
         """The comparisons in which a form is slower than the baseline by more than ``limit``, a fraction."""
@@ -157,7 +159,7 @@ class Benchmark:
                     data[name] |= {"drift": measured.drift, "drifts": measured.drifts}
         for data, one in zip(content["comparisons"], self.comparisons, strict=True):
             data["slower"] = one.slower
-        return json.dumps(content, indent=2, ensure_ascii=False)
+        return json_text(content, indent=2)
 
 
 def compared(what: str, baseline: Row, row: Row, first: Measured, second: Measured) -> Comparison:

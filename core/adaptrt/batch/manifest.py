@@ -14,6 +14,7 @@ import msgspec
 from adaptrt.errors import UsageError
 from adaptrt.specs.image_files import ImageFile
 from adaptrt.store.hashing import file_sha256
+from adaptrt.store.workspace import written_aside
 
 NAME = "job.json"
 FORMAT = "adaptrt batch 1"
@@ -68,9 +69,8 @@ def open_job(folder: Path, manifest: JobManifest) -> bool:
     """
     path = folder / NAME
     if not path.exists():
-        aside = folder / f".{NAME}.aside"
-        aside.write_bytes(manifest.to_json())
-        aside.replace(path)
+        with written_aside(path) as aside:
+            aside.write_bytes(manifest.to_json())
         return False
     try:
         found = msgspec.json.decode(path.read_bytes(), type=JobManifest)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import OutputError
+from adaptrt.store.workspace import written_aside
 
 # of the environment, only these variables are reported, and only if they are set; no other value is read
 VARIABLES = (
@@ -25,7 +26,8 @@ _ASSIGNED_SECRET = re.compile(r"(?i)\b(\w*(?:token|secret|password|passwd|api_?k
 def write_bug_report(path: str, health: Mapping[str, Any]) -> None:
     """Write the report of this installation; an ``OutputError`` if that is not possible."""
     try:
-        Path(path).write_text(bug_report(health), encoding="utf-8")
+        with written_aside(Path(path)) as aside:
+            aside.write_text(bug_report(health), encoding="utf-8")
     except OSError as error:
         raise OutputError(
             f"--report {path} cannot be written: {error.strerror}.", hint="Specify a file in an existing folder."

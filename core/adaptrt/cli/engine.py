@@ -90,16 +90,13 @@ def _target(source: Path, output: str | None, default: Path) -> Path:
 def _written_whole(target: Path, write: object) -> dict[str, object]:
     """Write to a temporary file, then rename, so that no partial file appears under the name."""
     from adaptrt.pipeline.output import output_error
+    from adaptrt.store.workspace import written_aside
 
-    aside = target.with_name(f".{target.name}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        result = write(aside)  # type: ignore[operator]
-        aside.replace(target)
+        with written_aside(target, parents=True) as aside:
+            result = write(aside)  # type: ignore[operator]
     except OSError as error:
         raise output_error(error, target.parent) from error
-    finally:
-        aside.unlink(missing_ok=True)
     return result or {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from adaptrt.cli.framework import Command, complete_files, general_options, option
 from adaptrt.cli.inside_flags import input_flags, inputs_from_flags, opening_flags, opening_from_flags
 from adaptrt.cli.output import echo, echo_json, echo_json_text
-from adaptrt.errors import UsageError
+from adaptrt.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.drawing import Drawing
@@ -40,7 +41,16 @@ class _Inspect(Command):
             f"--graph={_TEXT}" if one == "--graph" and not {*args[index + 1 : index + 2]} & {*_FORMS} else one
             for index, one in enumerate(args)
         ]
-        return super().parse_args(ctx, plain)
+        try:
+            return super().parse_args(ctx, plain)
+        except click.UsageError as error:
+            form = next((after for one, after in itertools.pairwise(args) if one == "--graph"), None)
+            if form is None or form in _FORMS or form.startswith("-") or "unexpected extra" not in error.message:
+                raise
+            # two words are left, so that the one after --graph was meant as its value
+            raise click.BadParameter(
+                f"{form!r} is not a drawing. {did_you_mean(form, _FORMS[1:])}", ctx, param_hint="'--graph'"
+            ) from error
 
 
 @click.command("inspect", cls=_Inspect, examples=EXAMPLES)

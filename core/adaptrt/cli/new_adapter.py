@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.scaffold import output_option, show_package, write_package
 
 EXAMPLES = (
     ("adaptrt new-adapter mynet", "create a working package in adaptrt-mynet/"),
@@ -24,16 +23,13 @@ EXAMPLES = (
     show_default=True,
     help="What the demo network predicts.",
 )
-@option("-o", "--output", metavar="FOLDER", help="Folder to write.  [default: adaptrt-NAME]")
+@output_option
 @general_options
 def new_adapter(name: str, task: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:  # noqa: ARG001
     """Write a small, complete adapter NAME: a package with an entry point, a test of the contract and a README.
 
     It converts a demo network; replace that with your framework.
     """
-    from adaptrt.cli.scaffold import show_package, write_package
-
-    folder = Path(output) if output is not None else Path(f"adaptrt-{name}")
-    files = write_package("adapter", name, folder, {"network.py.j2": "{package}/network.py"}, task=task)
+    folder, files = write_package("adapter", name, output, {"network.py.j2": "{package}/network.py"}, task=task)
     commands = [f"pip install -e {folder}", f"adaptrt convert --adapter {name} demo", f"pytest {folder}"]
     show_package(files, commands, quiet=quiet, as_json=as_json)

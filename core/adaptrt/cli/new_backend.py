@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.framework import Command, general_options
+from adaptrt.cli.scaffold import output_option, show_package, write_package
 
 EXAMPLES = (
     ("adaptrt new-backend myruntime", "create a working package in adaptrt-myruntime/"),
@@ -16,15 +15,12 @@ EXAMPLES = (
 
 @click.command("new-backend", cls=Command, examples=EXAMPLES)
 @click.argument("name")
-@option("-o", "--output", metavar="FOLDER", help="Folder to write.  [default: adaptrt-NAME]")
+@output_option
 @general_options
 def new_backend(name: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:  # noqa: ARG001
     """Write a small, complete backend NAME, a runtime that files are built for: a package with an entry point, a test of the contract
     and a README."""
-    from adaptrt.cli.scaffold import show_package, write_package
-
-    folder = Path(output) if output is not None else Path(f"adaptrt-{name}")
-    files = write_package("backend", name, folder, {"backend.py.j2": "{package}/backend.py"})
+    folder, files = write_package("backend", name, output, {"backend.py.j2": "{package}/backend.py"})
     commands = [
         f"pip install -e {folder}",
         f"adaptrt convert --adapter torch MODULE:CALLABLE --shape images=1x3x64x64 --to onnx,{name}",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from adaptrt.cli.framework import Command, general_options, option
+from adaptrt.cli.framework import Command, general_options
+from adaptrt.cli.scaffold import output_option, show_package, write_package
 
 EXAMPLES = (
     ("adaptrt new-extension record", "create a working package in adaptrt-record/"),
@@ -16,14 +15,11 @@ EXAMPLES = (
 
 @click.command("new-extension", cls=Command, examples=EXAMPLES)
 @click.argument("name")
-@option("-o", "--output", metavar="FOLDER", help="Folder to write.  [default: adaptrt-NAME]")
+@output_option
 @general_options
 def new_extension(name: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:  # noqa: ARG001
     """Write a small, complete extension NAME, hooks that take part in every conversion: a package with an entry point, a test of the contract
     and a README."""
-    from adaptrt.cli.scaffold import show_package, write_package
-
-    folder = Path(output) if output is not None else Path(f"adaptrt-{name}")
-    files = write_package("extension", name, folder, {})
+    folder, files = write_package("extension", name, output, {})
     commands = [f"pip install -e {folder}", "adaptrt plugins", f"pytest {folder}"]
     show_package(files, commands, quiet=quiet, as_json=as_json)

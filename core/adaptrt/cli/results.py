@@ -15,6 +15,7 @@ from adaptrt.specs import Found, Task, task_named
 from adaptrt.specs.backends import ReadsSpec
 from adaptrt.specs.tasks import TASKS
 from adaptrt.store.model_files import require_backend, require_model_file
+from adaptrt.store.workspace import written_aside
 from adaptrt.vision.images import SUFFIXES, for_display, read_image, write_image
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ def _write(pixels: Any, found: Predictions, image: ImageTarget, task: Task[Any])
     """The image with the prediction drawn, or the task's default format if it cannot draw."""
     assert image.output is not None
     if task.draws:
-        make_folder(image.output.parent)
-        return write_image(image.output, task.draw(pixels, found))
+        return write_image(image.output, task.draw(pixels, found), parents=True)
     exported = Found(image.output.stem, image.path, pixels.shape[:2], found)
     ((name, data),) = task.export(task.formats[0], [exported])
     return write_file(image.output.with_suffix(Path(name).suffix), data)
@@ -188,19 +188,12 @@ def unique_names(names: Sequence[str]) -> list[str]:
 
 
 def write_file(path: Path, data: bytes) -> Path:
-    make_folder(path.parent)
     try:
-        path.write_bytes(data)
+        with written_aside(path, parents=True) as aside:
+            aside.write_bytes(data)
     except OSError as error:
         raise _not_written(path, error) from error
     return path
-
-
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_written(folder, error) from error
 
 
 def _not_written(path: Path, error: OSError) -> OutputError:

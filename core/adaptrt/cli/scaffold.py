@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from adaptrt.cli.framework import option
 from adaptrt.cli.output import echo
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FOLDER = "adaptrt-{name}"
 
 # in every kind of package: template to path in the new folder
 _COMMON = {
@@ -20,8 +27,17 @@ _COMMON = {
 }
 
 
-def write_package(kind: str, name: str, folder: Path, more: Mapping[str, str], **context: Any) -> list[Path]:
-    """Write the files of a new package into a new or empty folder.
+def output_option(command: F) -> F:
+    """``-o``, as ``write_package`` reads it."""
+    return option(
+        "-o", "--output", metavar="FOLDER", help=f"Folder to write.  [default: {_FOLDER.format(name='NAME')}]"
+    )(command)
+
+
+def write_package(
+    kind: str, name: str, output: str | None, more: Mapping[str, str], **context: Any
+) -> tuple[Path, list[Path]]:
+    """Write the files of a new package into a new or empty folder, which appears when it is complete; returns both.
 
     ``kind``: ``adapter``, ``extension`` or ``backend``. ``more``: its own templates, with their paths.
     """
@@ -35,6 +51,7 @@ def write_package(kind: str, name: str, folder: Path, more: Mapping[str, str], *
     taken = _taken(kind, name)
     if taken is not None:
         raise UsageError(f"The {kind} {name!r} already exists in {taken}.", hint=f"Choose another name: {name}-2")
+    folder = Path(_FOLDER.format(name=name) if output is None else output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} already exists.", hint="Choose another folder with -o; nothing was written.")
     package = f"adaptrt_{name.replace('-', '_')}"
@@ -47,23 +64,43 @@ def write_package(kind: str, name: str, folder: Path, more: Mapping[str, str], *
         lstrip_blocks=True,
         autoescape=False,  # Python and TOML, not HTML
     )
-    files = []
+    texts = {
+        place.format(package=package): environment.get_template(template).render(
+            name=name, package=package, title=title, core=_core_bounds(), **context
+        )
+        for template, place in {**_COMMON, **more}.items()
+    }
+    texts[f"{package}/py.typed"] = ""
     try:
-        for template, place in {**_COMMON, **more}.items():
-            path = folder / place.format(package=package)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = environment.get_template(template).render(
-                name=name, package=package, title=title, core=_core_bounds(), **context
-            )
-            path.write_text(text, encoding="utf-8")
-            files.append(path)
-        typed = folder / package / "py.typed"
-        typed.touch()
+        _write_whole(folder, texts)
     except OSError as error:
         raise OutputError(
             f"{folder} cannot be written: {error.strerror}.", hint="Choose another folder with -o."
         ) from error
-    return [*files, typed]
+    return folder, [folder / place for place in texts]
+
+
+def _write_whole(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write all files or, if interrupted, none; folders that had to be created are then removed."""
+    from adaptrt.store.workspace import created_folder
+
+    with created_folder(folder), ExitStack() as undo:
+        with tempfile.TemporaryDirectory(prefix=".adaptrt-", dir=folder) as aside:
+            for place, text in texts.items():
+                path = Path(aside) / place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            for entry in Path(aside).iterdir():
+                undo.callback(_remove, folder / entry.name)
+                entry.replace(folder / entry.name)
+        undo.pop_all()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def show_package(files: list[Path], commands: list[str], *, quiet: bool, as_json: bool) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.cli.output import echo, echo_json, redirect_stdout_to_stderr
-from adaptrt.cli.results import make_folder
 from adaptrt.errors import DependencyError, ImageError, UsageError
 from adaptrt.sources import SourceOptions, find_sources
 from adaptrt.sources.download import file_name
@@ -213,8 +212,7 @@ class _Writers:
         source = result.frame.source
         if result.still:
             path = self._path(source, "")
-            make_folder(path.parent)
-            self._images.append(write_image(path, drawn))
+            self._images.append(write_image(path, drawn, parents=True))
             return
         if source not in self._videos:
             self._videos[source] = VideoWriter(self._path(source, ".mp4"), result.fps)

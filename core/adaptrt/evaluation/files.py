@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import OutputError
-from adaptrt.pipeline.output import output_error, require_folder
+from adaptrt.pipeline.output import require_folder
+from adaptrt.store.workspace import written_aside
 
 if TYPE_CHECKING:
     from adaptrt.evaluation.subjects import Subject
@@ -28,18 +29,17 @@ class Drawer:
     _names: dict[Path, str] = field(default_factory=dict)
 
     def prepare(self) -> None:
-        """Create the folder, so that an ``OutputError`` is raised before the evaluation starts."""
-        _make(self.folder, "--show-dir")
+        """Raise an ``OutputError`` before the evaluation starts, if the folder cannot be written."""
+        require_folder(self.folder, "--show-dir")
 
     def __call__(self, subject: Subject, example: Example, image: Any, prediction: Any, task: Task[Any]) -> None:
         from adaptrt.vision.images import write_image
 
         drawn = task.draw(image, task.above(prediction, self.score))
         folder = self.folder / f"{subject.path.stem}.{subject.backend}"
+        write_image(folder / f"{self._name(example.path)}.jpg", drawn, parents=True)
         if folder not in self.written:
-            _make(folder, "--show-dir")
             self.written.append(folder)
-        write_image(folder / f"{self._name(example.path)}.jpg", drawn)
 
     def _name(self, path: Path) -> str:
         """The image's own, numbered if another had it before; the same for every backend."""
@@ -65,7 +65,7 @@ class ResultsFile:
     written: list[Path] = field(default_factory=list)
 
     def prepare(self) -> None:
-        """Create the folder, so that an ``OutputError`` is raised before the evaluation starts."""
+        """Raise an ``OutputError`` before the evaluation starts, if the file cannot be written."""
         if self.path.suffix.lower() not in ("", ".json"):
             raise OutputError(
                 f"--format-only writes JSON, but {self.path.name} has another suffix.",
@@ -79,22 +79,14 @@ class ResultsFile:
                 f"{self.path} is an input of the evaluation and would be overwritten.",
                 hint="Specify another file: --format-only results.json",
             )
-        _make(self.path.parent, "--format-only")
+        require_folder(self.path.parent, "--format-only")
 
     def __call__(self, subject: Subject, records: list[dict[str, Any]]) -> None:
         name = f"{self.path.stem}.{subject.path.stem}.{subject.backend}" if self.several else self.path.stem
         path = self.path.with_name(f"{name}{self.path.suffix or '.json'}")
-        _make(path.parent, "--format-only")
         try:
-            path.write_text(json.dumps(records), encoding="utf-8")
+            with written_aside(path, parents=True) as aside:
+                aside.write_text(json.dumps(records), encoding="utf-8")
         except OSError as error:
             raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
         self.written.append(path)
-
-
-def _make(folder: Path, flag: str) -> None:
-    require_folder(folder, flag)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(error, folder, flag) from error

@@ -18,7 +18,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from adaptrt.errors import GraphError
-from adaptrt.graph.nms_overlaps import NmsPlan, OverlapWriter
+from adaptrt.graph.nms_overlaps import OverlapWriter
+from adaptrt.graph.nms_plan import NmsPlan
 from adaptrt.onnxfile.node_rules import NMS_SCOPE
 from adaptrt.specs import METADATA_KEY, ModelSpec
 

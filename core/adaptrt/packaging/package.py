@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from adaptrt.specs import ModelSpec
 from adaptrt.specs.backends import Backend, ReadsSpec, runs_onnx
 from adaptrt.specs.packagers import Package, Packager, PackageRequest
 from adaptrt.store.model_files import require_backend, require_model_file
-from adaptrt.store.workspace import workspace
+from adaptrt.store.workspace import created_folder, workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,12 +49,11 @@ def package(
     """
     request = prepare(model, options=options, name=name, image=image, params=params or {})
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        with workspace(output, f"{request.name}.package") as aside:
+        with created_folder(output), workspace(output, f"{request.name}.package") as aside:
             folder = aside / "package"
             folder.mkdir()
             written = packager.write(request, folder)
-            _move(folder, output, overwrite=overwrite)
+            _move(folder, output, aside / "replaced", overwrite=overwrite)
     except OSError as error:
         raise output_error(error, output) from error
     return written
@@ -171,17 +170,28 @@ def _safe_name(text: str) -> str:
     return name
 
 
-def _move(folder: Path, output: Path, *, overwrite: bool) -> None:
+def _move(folder: Path, output: Path, kept: Path, *, overwrite: bool) -> None:
+    """All entries or, if interrupted, none: those they replace are in ``kept`` until then."""
     entries = sorted(folder.iterdir())
     taken = [entry.name for entry in entries if (output / entry.name).exists()]
     if taken and not overwrite:
         raise OutputError(
             f"{output} already contains {', '.join(taken)}.", hint="Add --overwrite, or choose another folder with -o."
         )
-    for entry in entries:
-        target = output / entry.name
-        if target.is_dir() and not target.is_symlink():
-            shutil.rmtree(target)
-        else:
-            target.unlink(missing_ok=True)
-        entry.replace(target)
+    kept.mkdir()
+    with ExitStack() as undo:
+        for entry in entries:
+            target = output / entry.name
+            undo.callback(_put_back, kept / entry.name, target, entry)
+            if target.exists() or target.is_symlink():
+                target.replace(kept / entry.name)
+            entry.replace(target)
+        undo.pop_all()
+
+
+def _put_back(kept: Path, target: Path, entry: Path) -> None:
+    """Undo what was done of one entry."""
+    if not entry.exists():
+        target.replace(entry)
+    if kept.exists() or kept.is_symlink():
+        kept.replace(target)

@@ -19,6 +19,7 @@ from adaptrt.pipeline.output import publish, require_folder
 from adaptrt.pipeline.verification.samples import sample_shapes
 from adaptrt.report import Check, PassRecord
 from adaptrt.specs.backends import OpenOptions, onnx_backend, target_named
+from adaptrt.store.workspace import created_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,8 +72,10 @@ def clean(request: CleanRequest) -> Cleaned:
     files = OnnxFiles()
     outline = files.outline(request.source)
     spec = spec_for(outline, request.inputs)
-    request.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".adaptrt-", dir=request.output.parent) as folder:
+    with (
+        created_folder(request.output.parent),
+        tempfile.TemporaryDirectory(prefix=".adaptrt-", dir=request.output.parent) as folder,
+    ):
         path = Path(folder) / "cleaned.onnx"
         passes, operators = _rewrite(request, spec, path)
         checks, described = _compare(request, spec, precision_of(outline), path)

@@ -14,6 +14,7 @@ import numpy as np
 
 from adaptrt.backends.choice import targets_of
 from adaptrt.errors import UsageError
+from adaptrt.graph.nms_plan import NmsPlan
 from adaptrt.options import fill_options
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact
@@ -33,7 +34,6 @@ from adaptrt.vision.nms import largest_float32_up_to
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from adaptrt.graph.nms_overlaps import NmsPlan
     from adaptrt.pipeline.job import Job
     from adaptrt.specs.layouts import BoxLayout, Part
     from adaptrt.specs.tensors import Unit
@@ -305,8 +305,6 @@ class GraphNms:
 
 def plan_nms(request: NmsRequest, spec: ModelSpec) -> tuple[BoxLayout, NmsPlan]:
     """Where the outputs hold boxes and scores, and what is done with them, from the parameters of the spec's decoder."""
-    from adaptrt.graph.nms_overlaps import NmsPlan
-
     decode, params = _decoding(spec)
     assert isinstance(decode, FromCandidates)
     assert decode.layout is not None

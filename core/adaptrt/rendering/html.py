@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ from adaptrt.rendering import charts, formatting
 from adaptrt.rendering.figures import image_figures
 from adaptrt.rendering.tuning import pareto_plot
 from adaptrt.specs.backends import backend_title
+from adaptrt.store.workspace import written_aside
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -58,13 +57,10 @@ def write_html(report: Report, path: Path) -> Path:
 
 def write_whole(path: Path, text: str) -> Path:
     """Write to a temporary file, then rename; raises an ``OutputError`` if that fails."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
+        with written_aside(path) as aside:
+            aside.write_text(text, encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o."
         ) from error

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -98,6 +98,43 @@ def move_file(path: Path, target: Path) -> None:
         finally:
             aside.unlink(missing_ok=True)
         path.unlink()
+
+
+@contextmanager
+def created_folder(folder: Path) -> Iterator[Path]:
+    """The folder, created with its parents; if the block is left by any exception, those created are removed that are empty."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    with ExitStack() as undo:
+        for path in reversed(missing):
+            undo.callback(_remove_if_empty, path)
+            path.mkdir(exist_ok=True)
+        yield folder
+        undo.pop_all()
+
+
+@contextmanager
+def written_aside(path: Path, *, parents: bool = False) -> Iterator[Path]:
+    """A temporary path next to ``path``, renamed when the block ends; removed if it is left by any exception, Ctrl-C included.
+
+    ``parents``: create missing folders. The suffix is kept, since libraries choose the format by it. A device or a pipe (``/dev/stdout``) is written directly.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    target = follow_link(path)
+    aside = target.with_name(f".{target.stem[:100]}.{os.getpid()}.part{target.suffix}")
+    with created_folder(target.parent) if parents else nullcontext():
+        try:
+            yield aside
+            aside.replace(target)
+        finally:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _claim(folder: Path, name: str) -> tuple[Path, FileLock | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import UsageError, did_you_mean
 from adaptrt.specs.executors import Command
+from adaptrt.store.workspace import written_aside
 
 if TYPE_CHECKING:
     from adaptrt.sweep.run import Outcome, SweepRequest
@@ -82,7 +83,8 @@ def measure_latencies(
             folder = request.output / result.name
             latency = found[result.name] = _read(folder / BENCH)
             key = [digests[result.name], *plan.words, by_name[result.name].seconds]
-            (folder / BENCH_RESULT).write_text(json.dumps({"key": key, **vars(latency)}), encoding="utf-8")
+            with written_aside(folder / BENCH_RESULT) as aside:
+                aside.write_text(json.dumps({"key": key, **vars(latency)}), encoding="utf-8")
             said = latency.error or f"{latency.file:.3g} ms"
             request.progress(f"latency {count}/{len(commands)} {result.name}: {said}")
     return [replace(outcome, latency=found.get(outcome.cell.name)) for outcome in outcomes]

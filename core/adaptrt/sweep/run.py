@@ -19,6 +19,7 @@ from adaptrt.pipeline.output import output_error
 from adaptrt.specs.executors import Command, CommandLimits, CommandResult, RunsCommands
 from adaptrt.store.folder_lock import only_process
 from adaptrt.store.hashing import file_sha256
+from adaptrt.store.workspace import written_aside
 from adaptrt.sweep.bench import BenchPlan, Latency, measure_latencies
 from adaptrt.sweep.plan import Cell
 
@@ -102,9 +103,8 @@ def _record(request: SweepRequest, cell: Cell, result: CommandResult, digest: st
     """Write ``result.json``, which makes the conversion finished."""
     folder = request.output / cell.name
     record = {"digest": digest, "exit_code": result.code, "seconds": round(result.seconds, 2)}
-    aside = folder / f".{RESULT}.aside"
-    aside.write_text(json.dumps(record), encoding="utf-8")
-    aside.replace(folder / RESULT)
+    with written_aside(folder / RESULT) as aside:
+        aside.write_text(json.dumps(record), encoding="utf-8")
     return _outcome(folder, cell, record)
 
 

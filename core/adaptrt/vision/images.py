@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
 import sys
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from adaptrt.errors import ImageError, OutputError, did_you_mean, nearest_file
+from adaptrt.store.workspace import written_aside
 from adaptrt.vision.opencv import MAX_PIXELS, cv2
 
 if TYPE_CHECKING:
@@ -129,17 +129,14 @@ def encode_jpeg(rgb: ImageArray, quality: int = 92) -> bytes:
     return encode_image(rgb, ".jpg", quality=quality)
 
 
-def write_image(path: str | os.PathLike[str], rgb: ImageArray) -> Path:
-    """Write an RGB image in the format of the path's suffix; the file appears only when complete."""
+def write_image(path: str | os.PathLike[str], rgb: ImageArray, *, parents: bool = False) -> Path:
+    """Write an RGB image in the format of the path's suffix; the file appears only when complete. ``parents``: create its folder."""
     path = Path(path)
     data = encode_image(rgb, path.suffix or ".png")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        aside.write_bytes(data)
-        aside.replace(path)
+        with written_aside(path, parents=parents) as aside:
+            aside.write_bytes(data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
         raise OutputError(
             f"{path} cannot be written: {error.strerror or error}.", hint="Choose another location with -o."
         ) from error

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptrt.graph.nms import nms_alone
-from adaptrt.graph.nms_overlaps import NmsPlan
+from adaptrt.graph.nms_plan import NmsPlan
 from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.nms import largest_float32_up_to
 

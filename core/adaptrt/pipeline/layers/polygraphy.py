@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import ModelError, UsageError
+from adaptrt.store.workspace import written_aside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,7 +124,8 @@ def _write(path: Path, content: Any) -> None:
     from adaptrt.pipeline.output import output_error
 
     try:
-        path.write_text(json.dumps(content), encoding="utf-8")
+        with written_aside(path) as aside:
+            aside.write_text(json.dumps(content), encoding="utf-8")
     except OSError as error:
         raise output_error(error, path.parent) from error
 

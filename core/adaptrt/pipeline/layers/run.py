@@ -19,6 +19,7 @@ from adaptrt.pipeline.layers.subjects import BuiltSubject, OnnxSubject, open_fil
 from adaptrt.pipeline.output import output_error, require_folder
 from adaptrt.specs.backends import OpenOptions
 from adaptrt.store.model_files import require_backend, require_model_file
+from adaptrt.store.workspace import written_aside
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,8 +95,7 @@ def save(found: Tensors, output: Path) -> list[Path]:
     require_folder(output.parent)
     try:
         if suffix == ".npz":
-            output.parent.mkdir(parents=True, exist_ok=True)
-            with output.open("wb") as file:
+            with written_aside(output, parents=True) as aside, aside.open("wb") as file:
                 np.savez(file, **found.arrays)  # type: ignore[arg-type]
             return [output]
         if suffix in IMAGES:
@@ -104,14 +104,12 @@ def save(found: Tensors, output: Path) -> list[Path]:
                     f"-o {output} is one image, but there are {len(found.arrays)} tensors.",
                     hint="Specify a folder, or an .npz file.",
                 )
-            output.parent.mkdir(parents=True, exist_ok=True)
             return [_draw(output, next(iter(found.arrays.values())))]
         if suffix:
             raise OutputError(
                 f"-o {output}: a file {suffix} cannot be written.",
                 hint="Use .npz for arrays, .png for one tensor, or a folder.",
             )
-        output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(error, output.parent) from error
     names = _file_names(found.arrays)
@@ -133,7 +131,7 @@ def _file_names(names: Mapping[str, Any]) -> dict[str, str]:
 def _draw(path: Path, array: NDArray[Any]) -> Path:
     from adaptrt.vision.images import write_image
 
-    return write_image(path, drawn(array))
+    return write_image(path, drawn(array), parents=True)
 
 
 def drawn(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import msgspec
 from adaptrt.cli import json_output
 from adaptrt.cli.config_file import TABLES, options_by_name
 from adaptrt.cli.convert import convert
-from adaptrt.cli.json_output import OUTPUTS, VERSION, JsonOutput
+from adaptrt.cli.json_output import OUTPUTS, VERSION, Evaluated, JsonOutput
 from adaptrt.conversion_file import NEVER, VERSIONS
 from adaptrt.pipeline.bench.records import Benchmark
 from adaptrt.report import Report
@@ -22,6 +22,7 @@ SOURCE = "core/adaptrt/cli/json_output.py"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # what to_json adds to the fields
 _DERIVED = {
+    "BackendResult": {"images_per_second": {"type": "number"}, "runs_per_second": {"type": "number"}},
     "Row": {"limit_share": {"type": ["number", "null"]}},
     "Measured": {"drift": {"type": "number"}, "drifts": {"type": "boolean"}},
     "Comparison": {"slower": {"type": "number"}},
@@ -42,9 +43,9 @@ _NUMBER: dict[str, Any] = {"type": ["number", "null"]}
 def output_schema(output: JsonOutput) -> dict[str, Any]:
     """Every field is printed unless its type says otherwise; a number that is infinite or NaN is ``null``."""
     (top,), components = msgspec.json.schema_components([output.kind], ref_template="#/$defs/{name}")
-    if output.kind is Benchmark:
-        for name, fields in _DERIVED.items():
-            components[name]["properties"] |= fields
+    if output.kind in (Benchmark, Evaluated):
+        for name in {*_DERIVED} & {*components}:
+            components[name]["properties"] |= _DERIVED[name]
     for name, component in components.items():
         if not issubclass(getattr(json_output, name, object), msgspec.Struct):  # a dataclass prints all its fields
             component["required"] = list(component["properties"])

@@ -15,6 +15,7 @@ from adaptrt.cli.json_output import OUTPUTS, VERSION, Evaluated, JsonOutput
 from adaptrt.conversion_file import NEVER, VERSIONS
 from adaptrt.pipeline.bench.records import Benchmark
 from adaptrt.report import Report
+from adaptrt.sweep.bench import KEYS
 from adaptrt.sweep.plan import RESERVED
 
 FOLDER = "core/adaptrt/schemas/"
@@ -100,6 +101,7 @@ def sweep_schema() -> dict[str, Any]:
         "options": {"type": "object", "properties": options, "additionalProperties": False, "description": "For every conversion."},
         "models": {"type": "array", "items": model, "minItems": 1, "description": "A source each, with options of its own."},
         "axes": {"type": "object", "properties": axes, "additionalProperties": False, "description": "Every combination of these values."},
+        "bench": {"type": "object", "properties": {key: {"type": ["string", "number"]} for key in KEYS}, "additionalProperties": False, "description": "Measure latencies, with these options of adaptrt bench."},
     }  # fmt: skip
     return {
         "$schema": DIALECT,

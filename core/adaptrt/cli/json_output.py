@@ -490,7 +490,8 @@ class Serving(_Versioned, kw_only=True):
 
 
 class SweptConversion(Struct, kw_only=True):
-    """``difference``: the largest of links 2 and 3, as a share of its limit; ``metric``: the lowest of links 3 and 5. ``null``: not
+    """``difference``: the largest of links 2 and 3, as a share of its limit; ``metric``: the lowest of links 3 and 5. ``latency`` and ``call_latency``: milliseconds,
+    of the file alone and of a call on decoded images, with [bench]. ``null``: not
     measured. ``text``: the error of a failed conversion."""
 
     name: str
@@ -502,6 +503,8 @@ class SweptConversion(Struct, kw_only=True):
     difference: float | None
     metric: float | None
     bytes: int | None
+    latency: float | None
+    call_latency: float | None
     text: str
 
 

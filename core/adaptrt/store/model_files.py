@@ -13,6 +13,8 @@ from adaptrt.specs.registry import skipped_plugins
 # names of files that hold weights, or a model with them (.pt2)
 CHECKPOINT_SUFFIXES = (".pt", ".pth", ".pth.tar", ".pt2", ".bin", ".ckpt", ".safetensors")
 
+_IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".mp4", ".avi", ".mov")
+
 
 def require_model_file(path: Path) -> None:
     """Reject a missing file or a folder; the content is checked by the reader."""
@@ -43,7 +45,9 @@ def require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
 
 
 def convert_first(path: Path) -> str:
-    """The hint if a checkpoint is passed instead of a converted model."""
+    """The hint if a checkpoint, or an image, is passed instead of a converted model."""
+    if path.suffix.lower() in _IMAGES:
+        return f"It is an image: the converted model comes first, as in adaptrt predict FILE.onnx {path.name}"
     return f"Convert a checkpoint first: adaptrt convert --adapter NAME {path.name}"
 
 

@@ -371,12 +371,7 @@ PAGES: dict[str, Callable[[], str]] = {
 def generate(check: bool) -> None:
     stale = []
     wanted_texts = {name: page() for name, page in PAGES.items()} | json_schemas.files()
-    unknown = [
-        path
-        for path in (ROOT / json_schemas.FOLDER).glob("*.json")
-        if json_schemas.FOLDER + path.name not in wanted_texts
-    ]
-    for path in unknown:
+    for path in json_schemas.unknown(ROOT):
         stale.append(path.name)
         if not check:
             path.unlink()

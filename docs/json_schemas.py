@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from adaptrt.cli import json_output
+from adaptrt.cli import json_plans, json_results
 from adaptrt.cli.config_file import TABLES, options_by_name
 from adaptrt.cli.convert import convert
-from adaptrt.cli.json_output import OUTPUTS, VERSION, Evaluated, JsonOutput
+from adaptrt.cli.json_output import OUTPUTS, VERSION, JsonOutput
+from adaptrt.cli.json_results import Evaluated
 from adaptrt.conversion_file import NEVER, VERSIONS
 from adaptrt.pipeline.bench.records import Benchmark
 from adaptrt.report import Report
@@ -41,6 +43,11 @@ def files() -> dict[str, Any]:
 _NUMBER: dict[str, Any] = {"type": ["number", "null"]}
 
 
+def unknown(root: Path) -> list[Path]:
+    """Files of schemas that are no longer made."""
+    return [path for path in (root / FOLDER).glob("*.json") if FOLDER + path.name not in files()]
+
+
 def output_schema(output: JsonOutput) -> dict[str, Any]:
     """Every field is printed unless its type says otherwise; a number that is infinite or NaN is ``null``."""
     (top,), components = msgspec.json.schema_components([output.kind], ref_template="#/$defs/{name}")
@@ -48,7 +55,8 @@ def output_schema(output: JsonOutput) -> dict[str, Any]:
         for name in {*_DERIVED} & {*components}:
             components[name]["properties"] |= _DERIVED[name]
     for name, component in components.items():
-        if not issubclass(getattr(json_output, name, object), msgspec.Struct):  # a dataclass prints all its fields
+        kinds = (getattr(module, name, object) for module in (json_plans, json_results))
+        if not any(issubclass(kind, msgspec.Struct) for kind in kinds):  # a dataclass prints all its fields
             component["required"] = list(component["properties"])
         _finish(component)
     body = components.pop(top["$ref"].rpartition("/")[2])

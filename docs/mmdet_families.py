@@ -9,7 +9,7 @@ from benchmarks.detectors.families import verdict
 
 MEANING = {
     "converted": "the graph equals the network in ONNX Runtime (link 2), with random weights at a small size",
-    "compared": "another configuration of the folder finds what mmdet's own predict finds, with random weights on an image (links 0, 2 and 5)",
+    "compared": "the named configuration of the folder, or a fixture of tests/fixtures, finds what mmdet's own predict finds on an image (links 0, 2 and 5)",
     "same parts": "accepted; every class of layer occurs in the converted networks of the folders that are named",
     "accepted": "accepted; the listed layers occur in no converted network, so the folder was only built",
     "fails": "accepted, but the conversion fails",

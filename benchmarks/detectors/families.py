@@ -12,8 +12,8 @@ Results are added to results/mmdet_families.json after each folder, so that a ru
 Classification builds the network on the meta device and wraps it as a conversion does. A folder that an adapter accepts is
 described by the classes of its layers; if all of them occur in converted networks, it has the same parts as these. Losses and the
 preprocessor are not parts: they are not exported. Conversions use random weights, batches 1 and 2, and no image: they compare
-the exported graph with the network (links 1 and 2). The networks of results/detr_family.json, which were also compared with mmdet's
-own predict, count as converted; their parts are kept beside the folders.
+the exported graph with the network (links 1 and 2). The networks of results/detr_family.json and the two-stage fixtures, which were also
+compared with mmdet's own predict, count as converted; their parts are kept beside the folders.
 """
 
 from __future__ import annotations
@@ -284,7 +284,25 @@ def compared_networks() -> dict[str, dict[str, Any]]:
         (path,) = (path for folder in folders() for path in folder.glob(f"{result['config']}.py"))
         classes = classified(path)
         assert classes is not None
-        found[path.stem] = {"folder": path.parent.name, "parts": classes["parts"], "boxes": result["boxes"]}
+        found[path.stem] = {"folder": path.parent.name, "parts": classes["parts"]}
+    return found | compared_fixtures()
+
+
+def compared_fixtures() -> dict[str, dict[str, Any]]:
+    """The trained Mask R-CNN of tests/fixtures, and the same without masks, if results/gpu_detectors.json has them."""
+    from benchmarks.common.fixture_scores import FIXTURES
+    from benchmarks.detectors.gpu import RESULT as GPU_RESULT
+
+    measured = json.loads((FOLDER / f"{GPU_RESULT}.json").read_text(encoding="utf-8"))
+    classes = classified(FIXTURES / "mask_rcnn_shapes.py")
+    assert classes is not None
+    parts = set(classes["parts"])
+    boxes_only = parts - {"MaskRCNN", "FCNMaskHead", "ConvTranspose2d"} | {"FasterRCNN"}
+    found = {}
+    for folder, own in (("mask_rcnn", parts), ("faster_rcnn", boxes_only)):
+        links = measured.get(f"convert_{folder}_fp32", {}).get("links", [])
+        if {link["number"] for link in links if link["status"] == "passed"} >= {0, 2, 5}:
+            found[f"{folder}_shapes"] = {"folder": folder, "parts": sorted(own)}
     return found
 
 
@@ -327,8 +345,7 @@ def verdict(name: str, kept: Mapping[str, Any]) -> tuple[str, str]:
     networks = passed_networks(kept)
     compared = next((config for config, entry in kept.get("compared", {}).items() if entry["folder"] == name), None)
     if compared is not None:
-        boxes = kept["compared"][compared]["boxes"]
-        return "compared", f"{compared}: mmdet's own predict finds the same {boxes} boxes (links 0, 2 and 5)"
+        return "compared", f"{compared}: finds what mmdet's own predict finds (links 0, 2 and 5)"
     same = [other for other, parts in networks.items() if own <= parts]
     if same:
         return "same parts", f"as {min(same, key=lambda other: len(networks[other] - own))}"
@@ -357,13 +374,16 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="classify the named folders again")
     parser.add_argument("--convert", action="store_true", help="convert the named folders, or all that were not")
     parser.add_argument("--minutes", type=float, default=180.0, help="start no conversion after this time")
+    parser.add_argument(
+        "--compared", action="store_true", help="only take the compared networks from the other results"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(convert(options.one, load()["folders"][options.one])))
         return
     if not options.convert:
-        for folder in folders():
+        for folder in [] if options.compared else folders():
             kept = load()
             if folder.name in kept["folders"] and folder.name not in options.names:
                 continue

@@ -5,20 +5,20 @@ The next batch is preprocessed, and the previous one postprocessed, while a batc
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from adaptrt.errors import AdaptrtError, ImageError, PluginError, ShapeError
+from adaptrt.errors import AdaptrtError, ImageError, ShapeError
 from adaptrt.pipeline.box_filter import box_filter
+from adaptrt.pipeline.image_threads import Spread, core_failed
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from adaptrt.specs.layouts import BoxFilter
     from adaptrt.specs.runners import ImageBatch, Runner, StartedRun
 
-_THREADS = 8
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
 
@@ -71,7 +70,7 @@ class _Written(NamedTuple):
     images: Sequence[Any]
     batch: ImageBatch
     metas: list[Any]
-    writing: _Spread | None
+    writing: Spread | None
     started: float
 
 
@@ -174,9 +173,9 @@ class BatchPipeline:
         except AdaptrtError:
             raise
         except Exception as error:
-            raise _core_failed(error) from error
+            raise core_failed(error) from error
         left = [index for index, meta in enumerate(metas) if meta is None]
-        writing = _Spread(lambda index: batch.write(index, images[index]), metas, left) if left else None
+        writing = Spread(lambda index: batch.write(index, images[index]), metas, left) if left else None
         return _Written(images, batch, metas, writing, started)
 
     def _boxes(self, spec: ModelSpec) -> BoxFilter | None:
@@ -228,7 +227,7 @@ class BatchPipeline:
         except AdaptrtError:
             raise
         except Exception as error:
-            raise _core_failed(error) from error
+            raise core_failed(error) from error
 
     def _prepare_buffer(self, images: Sequence[Any], spec: ModelSpec, started: float) -> _Prepared:
         from adaptrt.vision.transforms import batch_form
@@ -242,9 +241,7 @@ class BatchPipeline:
                 f"Not enough memory for a batch of shape {list(shape)}.", hint="Pass fewer images at once."
             ) from error
         count = len(images)
-        metas = _Spread(
-            lambda index: _fill(images[index], spec, buffer[index]), [None] * count, range(count)
-        ).finished()
+        metas = Spread(lambda index: _fill(images[index], spec, buffer[index]), [None] * count, range(count)).finished()
         buffer[len(images) :] = buffer[len(images) - 1]
         inputs = {spec.image.input: buffer}
         return _Prepared(lambda: self._runner.run(inputs), metas, time.perf_counter() - started, buffer)
@@ -340,83 +337,3 @@ def _problems(outputs: dict[str, NDArray[Any]], spec: ModelSpec) -> tuple[str, .
 
     problems = decoder_of(spec).problems
     return () if problems is None else tuple(problems(outputs))
-
-
-_pool_lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
-
-
-class _Spread:
-    """``work`` for each of these indices, on several threads (a single one in the calling thread); its results go to ``results``."""
-
-    def __init__(self, work: Callable[[int], Any], results: list[Any], indices: Sequence[int]) -> None:
-        self._work, self._results = work, results
-        self._left = deque(indices)
-        self._errors: dict[int, Exception] = {}
-        self._tasks: list[Future[None]] = []
-        if len(indices) == 1:
-            self._loop()
-            return
-        pool, count = _threads()
-        self._tasks = [pool.submit(self._loop) for _ in range(min(count, len(indices)))]
-
-    def wait(self) -> None:
-        wait(self._tasks)
-
-    def finished(self) -> list[Any]:
-        """The results; the first error in order is raised, once all work has ended: it writes into memory that others use."""
-        try:
-            for task in self._tasks:
-                task.result()
-        except BaseException:
-            self.wait()
-            raise
-        if self._errors:
-            error = self._errors[min(self._errors)]
-            if isinstance(error, AdaptrtError):
-                raise error
-            raise _core_failed(error) from error
-        return self._results
-
-    def _loop(self) -> None:
-        while True:
-            try:
-                index = self._left.popleft()
-            except IndexError:
-                return
-            try:
-                self._results[index] = self._work(index)
-            except Exception as error:
-                self._errors[index] = error
-
-
-def _core_failed(error: Exception) -> PluginError:
-    """OpenCV's own error, for a transform that it cannot compute."""
-    return PluginError(
-        f"core failed in preprocess: {type(error).__name__}: {error}", hint="Use --debug to show the full traceback."
-    )
-
-
-def _threads() -> tuple[ThreadPoolExecutor, int]:
-    """The threads of this process for images, and how many: OpenCV and numpy release the interpreter lock."""
-    global _pool
-    with _pool_lock:
-        count = min(_THREADS, _cores())
-        if _pool is None:
-            _pool = ThreadPoolExecutor(count, thread_name_prefix="adaptrt-images")
-        return _pool, count
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # fewer than cpu_count() in a container that is limited to some
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _forget_threads() -> None:
-    global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # a forked process has no threads
-    os.register_at_fork(after_in_child=_forget_threads)

@@ -177,7 +177,7 @@ def test_an_opencv_with_other_pixels_resizes_on_the_cpu(
     engine: Any, on_device: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another version may resample otherwise: images on the device are then copied to the host."""
-    from adaptrt.backends.tensorrt.runtime import images as module
+    from adaptrt.backends.tensorrt.runtime import placed_images as module
 
     nearest = ImageTransform(interpolation="nearest")
     monkeypatch.setattr(module, "taps_of", lambda transform, *sizes: taps_of(nearest, *sizes))

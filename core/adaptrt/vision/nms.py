@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,28 +45,32 @@ def moved_by_class(boxes: NDArray[np.float32], labels: NDArray[np.int64], offset
     return boxes + labels[:, None].astype(np.float32) * offset
 
 
-def nms_of_ranked(boxes: NDArray[np.float32], counts: NDArray[np.intp], widest: int, iou: float) -> NDArray[np.bool_]:
-    """Which boxes to keep, bool [N]: ``counts`` boxes of each image, image by image, sorted by score; ``widest`` is the largest count."""
-    if len(counts) == 1:
-        corners = np.ascontiguousarray(boxes.T[:, None])  # [4, images, widest]
-        stays = used = np.ones((1, widest), np.bool_)
-    else:
-        used = np.arange(widest) < counts[:, None]  # [images, widest]
-        padded = np.zeros((len(counts), widest, 4), np.float32)
-        padded[used] = boxes
-        corners = np.ascontiguousarray(padded.transpose(2, 0, 1))
-        stays = used.copy()
-    above = _overlaps(corners, corners, largest_float32_up_to(iou))
-    above &= _later(widest)
-    for rank in above.any(axis=2).any(axis=0).nonzero()[0].tolist():  # a box that stays removes later ones
-        stays[:, rank + 1 :] &= ~(above[:, rank, rank + 1 :] & stays[:, rank, None])
-    return stays[0] if len(counts) == 1 else stays[used]
+def nms_of_groups(
+    boxes: NDArray[np.float32], group: NDArray[np.int64], iou: float, rounds: int
+) -> NDArray[np.bool_] | None:
+    """Which boxes to keep, bool [N], among those of the same ``group``; ``None``: more rounds than these are needed.
 
-
-@lru_cache(maxsize=128)
-def _later(count: int) -> NDArray[np.bool_]:
-    """bool [count, count]: true right of the diagonal."""
-    return np.triu(np.ones((count, count), np.bool_), 1)
+    The boxes are sorted by group, then by score. In each round, the best that is left of every group is kept, and removes others:
+    a batch of images takes as many rounds as the fullest group keeps boxes.
+    """
+    limit = largest_float32_up_to(iou)
+    stays = np.zeros(len(boxes), np.bool_)
+    left, corners = np.arange(len(boxes)), np.ascontiguousarray(boxes.T)
+    for _ in range(rounds):
+        if not len(left):
+            return stays
+        first = np.empty(len(left), np.bool_)
+        first[0] = True
+        np.not_equal(group[1:], group[:-1], out=first[1:])
+        starts = first.nonzero()[0]
+        stays[left[starts]] = True
+        if len(starts) == len(left):
+            return stays
+        counts = np.append(starts[1:], len(left)) - starts
+        best = corners[:, starts].repeat(counts, axis=1)
+        rest = ~(_overlap(best, corners, limit) | first)
+        left, corners, group = left[rest], corners[:, rest], group[rest]
+    return None if len(left) else stays
 
 
 def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> NDArray[np.int64]:
@@ -100,13 +103,16 @@ def _choose_greedily(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _overlaps(a: NDArray[np.float32], b: NDArray[np.float32], iou: np.float32) -> NDArray[np.bool_]:
     """bool [..., A, B] for corners [4, ..., A] and [4, ..., B]: is the intersection over union above ``iou``? All in float32."""
-    areas_a, areas_b = ((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    first, second = a[..., :, None], b[..., None, :]
-    width = np.minimum(first[2], second[2]) - np.maximum(first[0], second[0])
-    height = np.minimum(first[3], second[3]) - np.maximum(first[1], second[1])
+    return _overlap(a[..., :, None], b[..., None, :], iou)
+
+
+def _overlap(a: NDArray[np.float32], b: NDArray[np.float32], iou: np.float32) -> NDArray[np.bool_]:
+    """The same for pairs of boxes, corners [4, ...] that broadcast."""
+    width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
+    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
     shared = np.maximum(width, 0, out=width)
     shared *= np.maximum(height, 0, out=height)
-    union = areas_a[..., :, None] + areas_b[..., None, :]
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
     union -= shared
     with np.errstate(divide="ignore", invalid="ignore"):  # boxes without area
         above: NDArray[np.bool_] = np.divide(shared, union, out=shared) > iou

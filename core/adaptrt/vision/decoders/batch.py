@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptrt.vision.decoders.select import select
-from adaptrt.vision.nms import moved_by_class, nms_of_ranked
+from adaptrt.vision.nms import MAX_CANDIDATES, moved_by_class, nms_of_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from adaptrt.predictions import ImageMeta
     from adaptrt.vision.decoders.candidates import Candidates
 
-_WIDEST = 96  # boxes of an image whose overlaps are computed together with those of other images
-_WASTE = 8  # at most this many times as many pairs as there are
+_ROUNDS = 64  # of NMS for all images together; crowded ones go image by image
 
 
 def select_in_batch(
@@ -53,18 +52,34 @@ def select_in_batch(
     else:
         order, counts = np.lexsort((-scores, image)), np.bincount(image, minlength=images)
     image, order = image[order], places[order]
-    if iou is None:
+    if iou is None or not len(order):
         return _first_of_each(order, counts, max_det)
-    widest = int(counts.max()) if images else 0
-    if widest < 2:
-        return _first_of_each(order, counts, max_det)
-    if widest > _WIDEST or images * widest**2 > _WASTE * int((counts**2).sum()):
-        return _one_after_another(candidates, whole, images, conf, iou, max_det, agnostic, classes, class_offset)
-    boxes = candidates.boxes[order]
+    one_by_one = partial(
+        _one_after_another, candidates, whole, images, conf, iou, max_det, agnostic, classes, class_offset
+    )
+    if int(counts.max()) > MAX_CANDIDATES:
+        return one_by_one()
+    boxes, group = candidates.boxes[order], image
+    ranks: Any = slice(None)
     if not agnostic:
-        boxes = moved_by_class(boxes, candidates.labels[order], np.float32(class_offset))
-    stays = nms_of_ranked(boxes, counts, widest, iou)
+        labels = candidates.labels[order]
+        boxes = moved_by_class(boxes, labels, np.float32(class_offset))
+        if _are_apart(candidates.boxes, class_offset):
+            group = image * (int(labels.max(initial=0)) + 1) + labels
+            ranks = np.argsort(group, kind="stable")
+    stays = np.zeros(len(order), np.bool_)
+    found = nms_of_groups(boxes[ranks], group[ranks], iou, _ROUNDS)
+    if found is None:
+        return one_by_one()
+    stays[ranks] = found
     return _first_of_each(order[stays], np.bincount(image[stays], minlength=images), max_det)
+
+
+def _are_apart(boxes: NDArray[np.float32], class_offset: float | None) -> bool:
+    """Whether boxes of different classes cannot overlap once they are moved: then only those of the same class are compared."""
+    if class_offset is None or not len(boxes):
+        return False
+    return bool(np.ptp(boxes[:, 0::2]) < class_offset - 1)
 
 
 def _first_of_each(

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.batch.throughput import summary
-from benchmarks.common.results import FOLDER, markdown, read
+from batch_measurements import batch_jobs
+from benchmarks.common.results import markdown, read
+from end_to_end import end_to_end
+from sections import section
 
-NOT_MACHINE = ("date", "cpu", "cores", "python", "torch threads")
 PLACES = ("static", "batch", "batch_hw")
 
 
@@ -23,7 +24,7 @@ def measurements_page() -> str:
         "other machines; absolute times do not. The measurements of [Swin](../explanation/swin-patches.md) and",
         "[DETR](../explanation/detr-patches.md) are on the pages that explain their patches.",
     ]
-    for section in (
+    for part in (
         startup,
         conversion,
         latency,
@@ -32,11 +33,12 @@ def measurements_page() -> str:
         engines,
         evaluated,
         engine_latency,
+        end_to_end,
         timing_cache,
         detectors,
         batch_jobs,
     ):
-        found = section()
+        found = part()
         lines += ["", *found] if found else []
     return "\n".join(lines) + "\n"
 
@@ -310,10 +312,10 @@ def detectors() -> list[str]:
         times = [_with_eager(timed[f"batch {batch}"]) if timed else "not measured" for batch in (1, 8, 32)]
         card = one["gpu"].removeprefix("NVIDIA ").split()[0]
         rows.append([model, precision, one["level"], card, word, *scores, *times])
-    place, sources = kept["built_and_run_on"], kept["convert_segment_fp32"]["tactic_sources"]
+    built = kept["convert_segment_fp32"]
     lines = [
-        "YOLOv5n at 640 x 640 with the trained heads of tests/fixtures, one engine with batches 1 to 32 for each row, on one GPU",
-        f"(TensorRT {place['tensorrt']}, tactic sources {sources}). The verdict is that of the conversion: links 0, 1, 2, 4 and 5 against eager.",
+        "YOLOv5n at 640 x 640 with the trained heads of tests/fixtures, one engine with batches 1 to 32 for each row",
+        f"(TensorRT {built['tensorrt']}, tactic sources {built['tactic_sources']}). The verdict is that of the conversion: links 0, 1, 2, 4 and 5 against eager.",
         "Scores of eager and the engine are on 64 held-out images. Times are microseconds (p50) of one call on images in device memory, with the",
         "ratio to eager in the same precision (float32 without TF32). Engines of level 0 are not tuned for speed.",
         "mask_rcnn is the trained Mask R-CNN of tests/fixtures, faster_rcnn the same without masks. retinanet and deformable_detr have",
@@ -330,56 +332,6 @@ def detectors() -> list[str]:
     return section("Detectors of every task", "detectors/gpu", lines, None)
 
 
-def batch_jobs() -> list[str]:
-    """Throughput, memory and kills, as far as they were measured."""
-    lines: list[str] = []
-    kept: dict[str, Any] = {}
-    for name, told in (("throughput", batch_throughput), ("memory", batch_memory), ("kills", batch_kills)):
-        if (FOLDER / f"batch_{name}.json").exists():
-            kept = read(f"batch_{name}")
-            lines += ["", *told(kept), "", f"`benchmarks/batch/{name}.py`: {machine(kept)}."]
-    return ["## Batch jobs", *lines] if lines else []
-
-
-def batch_throughput(kept: dict[str, Any]) -> list[str]:
-    keys = ("images/s", "start, s", "overhead, ms", "share")
-    rows = [
-        [name, side, *(f"{row[key]:.3g}" if key in row else "" for key in keys)]
-        for name, network in kept["networks"].items()
-        for side, row in summary(network).items()
-    ]
-    return [
-        "`adaptrt batch` with each executor and its number of workers, beside a plain loop over `model(path)`; one CPU thread for each copy",
-        "of the model. *Overhead* is the time per image and worker beyond that of the loop, *share* the rate as a share of twice that of one worker.",
-        "",
-        *markdown(["network", "executor, workers", *keys], rows),
-    ]
-
-
-def batch_memory(kept: dict[str, Any]) -> list[str]:
-    samples = [sample for one in kept["runs"] for sample in one["samples"]]
-    early = next(sample for sample in samples if sample["images"] >= samples[-1]["images"] / 10)
-    most = max(sample["megabytes"] for sample in samples)
-    return [
-        f"A job with two workers over {samples[-1]['images']:,.0f} images of {kept['images']:,}: {early['megabytes']:.0f} MB in all processes after",
-        f"{early['images']:,.0f} images, {samples[-1]['megabytes']:.0f} MB at the end, at most {most:.0f} MB.",
-    ]
-
-
-def batch_kills(kept: dict[str, Any]) -> list[str]:
-    kills = [one for one in kept["kills"] if one["code"] == -9]
-    held = kept["every image once"] and kept["equal to an uninterrupted job"]
-    return [
-        f"A job over {kept['images']:,} images was killed with SIGKILL {len(kills)} times, at random times after its start or its first new part, with {kills[0]['rows']:,} to",
-        f"{max(one['rows'] for one in kills):,} rows in finished parts. At the end, "
-        + (
-            "every image had one row, and rows and parts were those of an uninterrupted job."
-            if held
-            else "rows were lost or doubled."
-        ),
-    ]
-
-
 def _with_eager(one: dict[str, Any]) -> str:
     engine = f"{one['engine']['p50']:.0f}"
     return f"{engine} ({one['times eager']:.1f} x)" if "times eager" in one else engine
@@ -392,16 +344,3 @@ def agreement(engine: dict[str, Any]) -> str:
     score = max(one["score_detections"] for one in shapes)
     paired, found = (sum(one[key] for one in shapes) for key in ("paired", "detections"))
     return f"{box:.2g} px, {score:.1g}, {paired} of {found}"
-
-
-def section(title: str, script: str, lines: Sequence[str], kept: dict[str, Any] | None) -> list[str]:
-    said = f"`benchmarks/{script}.py`" + (f": {machine(kept)}." if kept else ".")
-    return [f"## {title}", "", *lines, "", said]
-
-
-def machine(kept: dict[str, Any]) -> str:
-    """The machine and the versions, in one line."""
-    found = kept["machine"]
-    versions = [f"{name} {version}" for name, version in found.items() if name not in NOT_MACHINE]
-    place = f"{found['cores']} cores of an {found['cpu']}"
-    return f"{place}, Python {found['python']}, {', '.join(versions)}, {found['date']}"

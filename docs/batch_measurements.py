@@ -1,0 +1,59 @@
+"""The section on batch jobs of the measurements page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.batch.throughput import summary
+from benchmarks.common.results import FOLDER, markdown, read
+from sections import machine
+
+
+def batch_jobs() -> list[str]:
+    """Throughput, memory and kills, as far as they were measured."""
+    lines: list[str] = []
+    kept: dict[str, Any] = {}
+    for name, told in (("throughput", batch_throughput), ("memory", batch_memory), ("kills", batch_kills)):
+        if (FOLDER / f"batch_{name}.json").exists():
+            kept = read(f"batch_{name}")
+            lines += ["", *told(kept), "", f"`benchmarks/batch/{name}.py`: {machine(kept)}."]
+    return ["## Batch jobs", *lines] if lines else []
+
+
+def batch_throughput(kept: dict[str, Any]) -> list[str]:
+    keys = ("images/s", "start, s", "overhead, ms", "share")
+    rows = [
+        [name, side, *(f"{row[key]:.3g}" if key in row else "" for key in keys)]
+        for name, network in kept["networks"].items()
+        for side, row in summary(network).items()
+    ]
+    return [
+        "`adaptrt batch` with each executor and its number of workers, beside a plain loop over `model(path)`; one CPU thread for each copy",
+        "of the model. *Overhead* is the time per image and worker beyond that of the loop, *share* the rate as a share of twice that of one worker.",
+        "",
+        *markdown(["network", "executor, workers", *keys], rows),
+    ]
+
+
+def batch_memory(kept: dict[str, Any]) -> list[str]:
+    samples = [sample for one in kept["runs"] for sample in one["samples"]]
+    early = next(sample for sample in samples if sample["images"] >= samples[-1]["images"] / 10)
+    most = max(sample["megabytes"] for sample in samples)
+    return [
+        f"A job with two workers over {samples[-1]['images']:,.0f} images of {kept['images']:,}: {early['megabytes']:.0f} MB in all processes after",
+        f"{early['images']:,.0f} images, {samples[-1]['megabytes']:.0f} MB at the end, at most {most:.0f} MB.",
+    ]
+
+
+def batch_kills(kept: dict[str, Any]) -> list[str]:
+    kills = [one for one in kept["kills"] if one["code"] == -9]
+    held = kept["every image once"] and kept["equal to an uninterrupted job"]
+    return [
+        f"A job over {kept['images']:,} images was killed with SIGKILL {len(kills)} times, at random times after its start or its first new part, with {kills[0]['rows']:,} to",
+        f"{max(one['rows'] for one in kills):,} rows in finished parts. At the end, "
+        + (
+            "every image had one row, and rows and parts were those of an uninterrupted job."
+            if held
+            else "rows were lost or doubled."
+        ),
+    ]

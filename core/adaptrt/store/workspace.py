@@ -29,7 +29,11 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
 def workspace(folder: Path, name: str) -> Iterator[Path]:
     """A private folder in ``folder``, removed afterwards; no other process can have one for this name at the same time."""
     remove_abandoned(folder)
-    path, lock = _claim(folder, name)
+    try:
+        path, lock = _claim(folder, name)
+    except KeyboardInterrupt:
+        remove_abandoned(folder)
+        raise
     try:
         yield path
     finally:

@@ -2,7 +2,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adaptrt.errors import ImageError, ModelError, ShapeError
@@ -107,12 +107,14 @@ def test_a_model_without_images_and_an_image_that_is_none() -> None:
     size=st.tuples(st.integers(8, 100), st.integers(8, 100)),
     resize=st.sampled_from(["letterbox", "stretch", "crop"]),
 )
+@example(height=300, width=1, size=(100, 100), resize="crop")
 def test_boxes_go_there_and_back(height: int, width: int, size: tuple[int, int], resize: str) -> None:
     _, meta = transform_image(random_image(height, width), ImageTransform(resize=resize), size)  # type: ignore[arg-type]
     corners = np.array([[0, 0, width, height], [width / 4, height / 4, width / 2, height / 2]], np.float32)
     scale, offset = np.float32(meta.scale[::-1] * 2), np.float32(meta.offset[::-1] * 2)
     np.testing.assert_allclose(boxes_to_original(corners * scale + offset, meta), corners, rtol=1e-3, atol=1e-3)
-    outside = boxes_to_original(np.array([[-1e4, -1e4, 1e4, 1e4]], np.float32), meta)
+    # beyond the image even if a crop enlarged one of 300 x 1 pixels a hundred times
+    outside = boxes_to_original(np.array([[-1e6, -1e6, 1e6, 1e6]], np.float32), meta)
     np.testing.assert_array_equal(outside, [[0, 0, width, height]])
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from draw_shapes import draw_detection_image
 from train_mask_rcnn import CONFIG, FIXTURE, HELD_OUT_SEED, LOOK
 
 import adaptrt
 from adaptrt import Conversion, NmsRequest, Request, UsageError
+from adaptrt.pipeline.reference import Origin, load_reference
 
 for module in ("onnx", "onnxruntime"):
     pytest.importorskip(module, reason=f"a conversion needs {module}")
@@ -92,6 +94,12 @@ def test_trained_faster_rcnn(batch: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert report.spec.outputs[0].dims == ((2, 1) if batch == "2" else ("batch", 1))
     assert not FORBIDDEN & set(report.operators["final"])
     assert len(report.images[0].predictions["framework"].data["scores"]) >= 5
+    origin = Origin("mmdet", str(source_of(work, case)), weights=weights_of(work, case))
+    (eager,), (ours,) = (
+        model([image]) for model in (load_reference(tmp_path / "out.onnx", origin), adaptrt.load(tmp_path / "out.onnx"))
+    )
+    assert len(ours) >= 5
+    np.testing.assert_allclose(eager.boxes, ours.boxes, atol=0.1)
 
 
 def test_another_nms_of_two_stages_is_refused(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ class BuildJob:
         self.job.require_possible()
         source = self.described(source)
         self.require_quantizable(source)
-        self.require_something_to_do()
+        self.require_something_to_do(source)
         with self.job.timed("read") as stage:
             file = self.job.onnx.outline(source)
             onnx_path, spec = self.make_spec(source, file)
@@ -116,7 +116,7 @@ class BuildJob:
         if calibration is None and not self.job.session.others("quantize"):
             require_quantized(file, self.job.precision)
 
-    def require_something_to_do(self) -> None:
+    def require_something_to_do(self, source: Path) -> None:
         """Without a backend that builds, the only possible result is a reduced-precision graph; reject anything else early."""
         self.job.require_buildable()
         writes_graph = wants_reduced_graph(self.job.request) or self.job.request.calibration is not None
@@ -130,6 +130,8 @@ class BuildJob:
             )
         target, device = target_of(self.job.request), self.job.request.build.device
         if all(one.backend.unavailable(target_for(one.backend, target), device) for one in builders):
+            if self.job.precision.form == "qdq" and self.job.request.calibration is None:
+                require_quantized(self.job.onnx.outline(source), self.job.precision)  # no backend would change that
             refuse_unavailable(self.job.request, builders)
 
     def require_other_precision(self, source: Path, file: OnnxFile) -> None:

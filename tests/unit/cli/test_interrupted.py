@@ -71,7 +71,9 @@ def require_all_or_nothing(adaptrt: Any, interrupted: Callable[[int], None], fol
     raise AssertionError
 
 
-@pytest.mark.parametrize("kind", ["adapter", "extension", "backend"])
+@pytest.mark.parametrize(
+    "kind", ["adapter", *(pytest.param(kind, marks=pytest.mark.full) for kind in ("extension", "backend"))]
+)
 def test_new_packages(
     adaptrt: Any, interrupted: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

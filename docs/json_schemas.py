@@ -44,7 +44,7 @@ _NUMBER: dict[str, Any] = {"type": ["number", "null"]}
 
 
 def unknown(root: Path) -> list[Path]:
-    """Files of schemas that are no longer made."""
+    """Schema files whose type no longer exists."""
     return [path for path in (root / FOLDER).glob("*.json") if FOLDER + path.name not in files()]
 
 

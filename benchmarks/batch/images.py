@@ -29,8 +29,8 @@ def write_images(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def write_network(path: Path) -> None:
-    """A network that averages each image, small so that what surrounds it decides: [B, 3, 64, 64] to [B, 3]."""
+def write_network(path: Path, size: int = 64) -> None:
+    """A network that averages each image, small so that what surrounds it decides: [B, 3, size, size] to [B, 3]."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -39,10 +39,10 @@ def write_network(path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("GlobalAveragePool", ["images"], ["y"])],
         "mean",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 64, 64])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, size, size])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3, 1, 1])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    spec = ModelSpec((InputSpec.image(64, 64, batch=parse_batch("1:8")),), image=ImageTransform(), decoder=DecoderSpec("raw"))  # fmt: skip
+    spec = ModelSpec((InputSpec.image(size, size, batch=parse_batch("1:8")),), image=ImageTransform(), decoder=DecoderSpec("raw"))  # fmt: skip
     helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
     onnx.save(model, str(path))

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.batch.images import write_network
 from benchmarks.common.results import arguments, finish, machine, spread, table
 
 ROOT = Path(__file__).parents[2]
@@ -87,25 +88,6 @@ def digest(found: Any) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
 
 
-def write_mean(path: Path) -> None:
-    """A network that gives the mean color of each image: [B, 3, 640, 640] to [B, 3]."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    from adaptrt.specs import METADATA_KEY, DecoderSpec, ImageTransform, InputSpec, ModelSpec, parse_batch
-
-    graph = helper.make_graph(
-        [helper.make_node("GlobalAveragePool", ["images"], ["y"])],
-        "mean",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 640, 640])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3, 1, 1])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    spec = ModelSpec((InputSpec.image(640, 640, batch=parse_batch("1:8")),), image=ImageTransform(), decoder=DecoderSpec("raw"))  # fmt: skip
-    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-    onnx.save(model, str(path))
-
-
 class Side:
     """A process that runs one side."""
 
@@ -161,7 +143,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = {"mean color": Path(folder) / "mean.onnx", "YOLOv5n": Path(folder) / "best.onnx"}
-        write_mean(files["mean color"])
+        write_network(files["mean color"], 640)
         adaptrt.convert(
             FIXTURE, adapter="yolov5", output=files["YOLOv5n"], batch="1:8", verify="quick", html=False, cache=False
         )

@@ -318,8 +318,8 @@ def detectors() -> list[str]:
         f"(TensorRT {built['tensorrt']}, tactic sources {built['tactic_sources']}). The verdict is that of the conversion: links 0, 1, 2, 4 and 5 against eager.",
         "Scores of eager and the engine are on 64 held-out images. Times are microseconds (p50) of one call on images in device memory, with the",
         "ratio to eager in the same precision (float32 without TF32). Engines of level 0 are not tuned for speed.",
-        "mask_rcnn is the trained Mask R-CNN of tests/fixtures, faster_rcnn the same without masks. retinanet and deformable_detr have",
-        "perturbed random weights, so they have no score.",
+        "mask_rcnn is the trained Mask R-CNN of tests/fixtures, faster_rcnn the same without masks. retinanet and deformable_detr (with 2 of",
+        "6 layers in its encoder and decoder) have perturbed random weights, so they have no score.",
         "",
         *markdown(
             ["model", "precision", "level", "GPU", "verdict", "eager", "engine", "batch 1", "batch 8", "batch 32"], rows

@@ -58,6 +58,7 @@ class Case:
     fixture: str = ""  # a source of tests/fixtures, with its weights
     weights: str = ""
     config: str = ""
+    overrides: tuple[tuple[str, str], ...] = ()  # of the config
     scored: bool = True  # evaluating needs the untouched outputs for eager, and one class for each box
     compared: bool = True  # timed beside eager torch
 
@@ -95,6 +96,7 @@ CASES = (
         "detect",
         adapter="detr",
         config="deformable-detr_r50_16xb2-50e_coco",
+        overrides=(("model.encoder.num_layers", "2"), ("model.decoder.num_layers", "2")),
         scored=False,
         compared=False,
     ),
@@ -170,15 +172,19 @@ def _lively(work: Work, case: Case) -> tuple[Path, Path, float]:
     kept = folder / "conf.json"
     if not kept.exists():
         folder.mkdir(exist_ok=True)
-        weights, image = lively(case.config, folder)
-        kept.write_text(json.dumps(threshold(case.adapter, case.config, weights, image)))
+        weights, image = lively(case.config, folder, dict(case.overrides))
+        kept.write_text(json.dumps(threshold(case.adapter, case.config, weights, image, dict(case.overrides))))
     return folder / "weights.pth", folder / "image.png", float(json.loads(kept.read_text()))
 
 
 def _model(work: Work, case: Case, *flag: str) -> list[object]:
     """The options that name the model; ``flag`` stands before the source."""
     weights = weights_of(work, case)
-    return [*flag, source_of(work, case), "--adapter", case.adapter, *(["--weights", weights] if weights else [])]
+    words: list[object] = [*flag, source_of(work, case), "--adapter", case.adapter]
+    words += ["--weights", weights] if weights else []
+    for key, value in case.overrides:
+        words += ["--set", f"cfg.{key}={value}"]
+    return words
 
 
 def data_of(work: Work, task: str) -> Path:
@@ -197,18 +203,25 @@ def data_of(work: Work, task: str) -> Path:
 
 
 def convert(work: Work) -> None:
-    """The engines, with the report of their conversion; several at a time. A row without times needs its engine again."""
-    missing = [*rows(work, "convert"), *(row for row in rows(work, "time") if not work.engine(row[0]).exists())]
-    waiting = list({row[0]: row for row in missing}.values())
+    """The engines, with the report of their conversion; several at a time. Scores and times that are missing need the engine
+    again, which is then only built."""
+    missing = {row[0]: row for row in rows(work, "convert")}
+    again = {
+        row[0]: row
+        for done in ("evaluate", "time")
+        for row in rows(work, done)
+        if row[0] not in missing and (row[1].scored or done == "time") and not work.engine(row[0]).exists()
+    }
+    waiting = [*missing.values(), *again.values()]
     for _, case, _ in waiting:  # before the threads: written once
         weights_of(work, case)
         source_of(work, case)
         data_of(work, case.task)
     with ThreadPoolExecutor(work.options.jobs) as threads:
-        list(threads.map(lambda row: _convert(work, *row), waiting))
+        list(threads.map(lambda row: _convert(work, *row, verified=row[0] in missing), waiting))
 
 
-def _convert(work: Work, name: str, case: Case, precision: str) -> None:
+def _convert(work: Work, name: str, case: Case, precision: str, *, verified: bool) -> None:
     data = data_of(work, case.task)
     image = sorted(((data if data.is_dir() else data.parent) / "images").glob("*.png"))[0]
     words: list[object] = ["convert", *_model(work, case)]
@@ -220,12 +233,15 @@ def _convert(work: Work, name: str, case: Case, precision: str) -> None:
     words += ["-o", work.engine(name), "--to", "onnx,engine", "--precision", precision, "--batch", "1:8:32"]
     words += ["--exporter", "torchscript", "--opset", "17", "--target", "8", "--image", image]
     words += ["--opt-level", compared_level(work, precision), "--tactic-sources", work.options.tactics]
-    words += ["--workspace", "8", *case.words, "--json"]
+    words += ["--workspace", "8", *case.words, *([] if verified else ["--verify", "none"]), "--json"]
     started = time.perf_counter()
     try:
         report = json.loads(adaptrt(work, name, words))
     except SystemExit as error:  # a row that fails is a result, and the others go on
         say(f"FAILED {name}: {str(error)[-600:]}")
+        return
+    if not verified:  # the report of its conversion is there
+        say(f"built {name} again in {time.perf_counter() - started:.0f} s")
         return
     work.keep(
         f"convert_{name}",
@@ -234,6 +250,7 @@ def _convert(work: Work, name: str, case: Case, precision: str) -> None:
             "seconds": round(time.perf_counter() - started, 1),
             "verdict": report["verdict"],
             "links": [_link(link) for link in report["links"]],
+            "stages": {stage["name"]: round(stage["seconds"], 1) for stage in report["stages"]},
             "precision_report": precision_report_of(work.engine(name)),
             "build_seconds": manifest_of(work.engine(name))["build_seconds"],
             "level": compared_level(work, precision),

@@ -20,7 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.common.results import FOLDER, machine, table, use_fixtures
@@ -69,8 +71,8 @@ CLASS_LAYERS = (
 )
 
 
-def lively(config: str, folder: Path) -> tuple[Path, Path]:
-    """A checkpoint of random weights that finds something in an image, and the image."""
+def lively(config: str, folder: Path, overrides: Mapping[str, str] = MappingProxyType({})) -> tuple[Path, Path]:
+    """A checkpoint of random weights that finds something in an image, and the image; ``overrides`` change the config."""
     import cv2
     import torch
 
@@ -84,7 +86,7 @@ def lively(config: str, folder: Path) -> tuple[Path, Path]:
     images = [cv2.resize(draw_detection_image(2002, index).image, size[::-1]) for index in range(4)]
     cv2.imwrite(str(folder / "image.png"), images[0])
     batch = torch.stack([torch.from_numpy(image.transpose(2, 0, 1)).float() for image in images])
-    settings = load_config(config, {})
+    settings = load_config(config, overrides)
     if settings.model.data_preprocessor.get("mean"):  # YOLOX takes pixels as they are
         batch = (batch - batch.mean()) / batch.std()
         if settings.model.data_preprocessor.std[0] == 1:  # SSD only subtracts the mean
@@ -135,7 +137,9 @@ def lively(config: str, folder: Path) -> tuple[Path, Path]:
     return folder / "weights.pth", folder / "image.png"
 
 
-def threshold(adapter: str, config: str, weights: Path, image: Path) -> float:
+def threshold(
+    adapter: str, config: str, weights: Path, image: Path, overrides: Mapping[str, str] = MappingProxyType({})
+) -> float:
     """In the widest gap between the scores that mmdet's predict gives to its 10th to 60th box: no box is near it."""
     from adaptrt_mmdet.build import build_detector
     from adaptrt_mmdet.checkpoints import open_checkpoint
@@ -143,7 +147,7 @@ def threshold(adapter: str, config: str, weights: Path, image: Path) -> float:
     from adaptrt_mmdet.framework import ALL_CANDIDATES, predict
     from adaptrt_mmdet.sources import Source
 
-    checkpoint, settings = open_checkpoint(weights), load_config(config, {})
+    checkpoint, settings = open_checkpoint(weights), load_config(config, overrides)
     source = Source(settings, checkpoint, build_detector(settings, checkpoint))
     test = source.detector.test_cfg
     if "nms_pre" in test:  # as in the comparison: random weights have more candidates

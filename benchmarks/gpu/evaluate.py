@@ -48,13 +48,20 @@ CASES = (
 
 
 def adaptrt(work: Work, name: str, words: Sequence[object]) -> str:
-    """The command to its end; what it printed. A failure is a result too: it is kept, and the benchmark ends."""
+    """The command to its end; what it printed. A failure is a result too: it is kept, and the benchmark ends.
+
+    Its stages go to a log as they end, which shows where it was if it is stopped.
+    """
     environment = {**os.environ, "ADAPTRT_CACHE_DIR": str(work.folder / "cache")}
     command = [sys.executable, "-m", "adaptrt", *map(str, words)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    log = work.folder / "logs" / f"{name}.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as stages:
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=stages, text=True, check=False)
     if done.returncode:
-        work.keep(f"failed_{name}", {"command": words_of(words), "code": done.returncode, "error": done.stderr[-2000:]})
-        raise SystemExit(f"{words_of(words)}\n{done.stdout}\n{done.stderr}")
+        said = log.read_text()
+        work.keep(f"failed_{name}", {"command": words_of(words), "code": done.returncode, "error": said[-2000:]})
+        raise SystemExit(f"{words_of(words)}\n{done.stdout}\n{said}")
     return done.stdout
 
 

@@ -7,8 +7,18 @@ box overlaps, and a state that a further round does not change is the result of 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from adaptrt.vision.nms import largest_float32_up_to
+
+
+class ClusterNms(nn.Module):
+    """``cluster_nms`` as a module: the names of its nodes contain that of its attribute, ``adaptrt_nms``, so that they stay float32."""
+
+    def forward(
+        self, boxes: torch.Tensor, alive: torch.Tensor, iou: float, rounds: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return cluster_nms(boxes, alive, iou, rounds)
 
 
 def cluster_nms(boxes: torch.Tensor, alive: torch.Tensor, iou: float, rounds: int) -> tuple[torch.Tensor, torch.Tensor]:

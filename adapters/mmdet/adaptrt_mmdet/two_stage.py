@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adaptrt_mmdet.cluster_nms import apart, cluster_nms, rows_at
+from adaptrt_mmdet.cluster_nms import ClusterNms, apart, rows_at
 from adaptrt_mmdet.dense_boxes import from_deltas, joined, priors_of
 from adaptrt_mmdet.sources import Source
 
@@ -41,6 +41,7 @@ class TwoStageDetector(nn.Module):
         super().__init__()
         self.detector: Any = source.detector
         self.source = source
+        self.adaptrt_nms = ClusterNms()
         self.rounds, self.candidates, self.padded, self.converged = rounds, candidates, padded, converged
 
     @property
@@ -116,7 +117,7 @@ class TwoStageDetector(nn.Module):
         start = 0
         for most in counts:  # boxes of different levels do not suppress each other
             part = slice(start, start + most)
-            keep, converged = cluster_nms(moved[:, part], alive[:, part], test.nms.iou_threshold, self.rounds)
+            keep, converged = self.adaptrt_nms(moved[:, part], alive[:, part], test.nms.iou_threshold, self.rounds)
             kept.append(keep)
             final.append(converged)
             start += most
@@ -149,7 +150,7 @@ class TwoStageDetector(nn.Module):
         boxes = within(from_deltas(head.bbox_coder, rows_at(proposals, owner), deltas), limits)
         candidates = (best > 0).to(best.dtype)
         moved = boxes if test.nms.get("class_agnostic", False) else apart(boxes, labels, candidates)
-        keep, converged = cluster_nms(moved, candidates, test.nms.iou_threshold, self.rounds)
+        keep, converged = self.adaptrt_nms(moved, candidates, test.nms.iou_threshold, self.rounds)
         best, index = (best * keep).topk(min(test.max_per_img, int(best.shape[1])), dim=1)
         return rows_at(boxes, index), best, labels.gather(1, index), converged
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def float32_nodes(path: Path, spec: ModelSpec | None, keep_fp32: Sequence[str] = ()) -> list[str]:
-    """Names of the nodes that stay float32 in every precision: box decoding, and nodes selected with ``--keep-fp32``.
+    """Names of the nodes that stay float32 in every precision: box decoding, coordinates, and nodes selected with ``--keep-fp32``.
 
     For extensions that implement ``reduce_precision``. Raises a ``UsageError`` if a pattern matches nothing.
     """

@@ -13,7 +13,7 @@ from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError
 from adaptrt.graph.model_file import add_constant, outline_nodes
-from adaptrt.onnxfile.node_rules import decoding_nodes, matching_nodes, pixel_outputs
+from adaptrt.onnxfile.node_rules import coordinate_nodes, decoding_nodes, matching_nodes, pixel_outputs
 from adaptrt.specs import ModelSpec, Precision
 
 # sums, exponentials and powers leave the range of half precision, or lose in it what they are for
@@ -97,7 +97,7 @@ def insert_casts(
 ) -> CastReport:
     """Give the graph its types, in place; inputs and outputs stay float32.
 
-    float32 stay: box decoding (``decoding_nodes``), what ``keep_fp32`` matches, operators in ``SENSITIVE`` or unknown to
+    float32 stay: box decoding (``decoding_nodes``), coordinates (``coordinate_nodes``), what ``keep_fp32`` matches, operators in ``SENSITIVE`` or unknown to
     ONNX in half precision, nodes around values beyond ``RANGE_LIMIT`` (``ranges``: the largest magnitude of each value),
     and nodes with weights that half precision cannot hold. Everything else computes in half.
     """
@@ -149,6 +149,7 @@ def keep_reasons(
         name: int(np.prod(value.shape.numpy())) for name, value in model.graph.initializers.items() if value.shape
     }
     decoding = set(decoding_nodes(outline, pixel_outputs(spec), weights))
+    coordinates = set(coordinate_nodes(outline, weights))
     named = set(matching_nodes(outline, keep_fp32))
     captured = _captured_values(model)
     opset = _opset(model)
@@ -158,6 +159,8 @@ def keep_reasons(
             reasons[id(node)] = "requested"
         elif known.name in decoding:
             reasons[id(node)] = "box decoding"
+        elif known.name in coordinates:
+            reasons[id(node)] = "coordinates"
         elif node.op_type in SENSITIVE:
             reasons[id(node)] = "sensitive"
         elif (

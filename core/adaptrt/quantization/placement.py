@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from adaptrt.graph.model_file import node_name, outline_nodes
-from adaptrt.onnxfile.node_rules import ARITHMETIC_WEIGHTS, NMS_SCOPE, decoding_nodes, matching_nodes, pixel_outputs
+from adaptrt.onnxfile.node_rules import (
+    ARITHMETIC_WEIGHTS,
+    coordinate_nodes,
+    decoding_nodes,
+    in_nms,
+    matching_nodes,
+    pixel_outputs,
+)
 from adaptrt.onnxfile.reader import Node
 from adaptrt.specs import ModelSpec
 
@@ -81,7 +88,7 @@ def place(
     """Inputs of convolutions and of products with constant weights are quantized, outputs and biases are not. Residual
     additions follow their convolutions (``shortcut``).
 
-    Float stay: convolutions of images, layers with no other layer behind them (output layers, whose error nothing averages out), box decoding,
+    Float stay: convolutions of images, layers with no other layer behind them (output layers, whose error nothing averages out), box decoding, coordinates,
     arithmetic with few constants, products of two activations (attention), transposed convolutions, what the spec names
     (``float_nodes``), and what ``keep_fp32`` and ``keep_fp16`` match. ``also`` names further operators or nodes to quantize the inputs
     of; all are patterns as for ``--keep-fp32``.
@@ -93,6 +100,7 @@ def place(
         if value.const_value is not None
     }
     decoding = set(decoding_nodes(outline, pixel_outputs(spec), weights))
+    decoding.update(coordinate_nodes(outline, weights))
     asked = {*matching_nodes(outline, keep_fp32), *matching_nodes(outline, keep_fp16, "--keep-fp16")}
     more = set(matching_nodes(outline, also, "--quantize-also"))
     hinted = _hinted(outline, spec)
@@ -111,7 +119,7 @@ def place(
             reason = "requested"
         elif known.name in hinted:
             reason = "named by the spec"
-        elif known.name in decoding or known.name.startswith(NMS_SCOPE):
+        elif known.name in decoding or in_nms(known.name):
             reason = "decoding"
         elif further:
             reason = None

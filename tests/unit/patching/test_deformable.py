@@ -85,3 +85,41 @@ def test_both_exporters(dynamo: bool, tmp_path: Path) -> None:
         inputs = drawn(batch, batch)
         (found,) = session.run(None, {name: array.numpy() for name, array in zip(names, inputs, strict=True)})
         torch.testing.assert_close(torch.from_numpy(found), by_grid_sample(*inputs), atol=2e-6, rtol=1e-5)
+
+
+class LargeAttention(nn.Module):
+    """One map of more cells than half precision counts to."""
+
+    def forward(self, value: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+        return deformable_attention(value, [(60, 90)], locations, weights)
+
+
+@pytest.mark.full
+def test_positions_and_indices_stay_float32_in_half_precision(tmp_path: Path) -> None:
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module, reason=f"the graph needs {module}")
+    import onnxruntime
+
+    from adaptrt.graph.reduced_precision import write_emulated, write_reduced
+    from adaptrt.onnxfile.files import OnnxFiles
+    from adaptrt.specs import precision_named
+
+    random = torch.Generator().manual_seed(0)
+    given = (
+        torch.randn(2, 5400, HEADS, WIDTH, generator=random),
+        torch.rand(2, QUERIES, HEADS, POINTS, 2, generator=random),
+        torch.rand(2, QUERIES, HEADS, POINTS, generator=random).softmax(-1),
+    )
+    source, half, emulated = (tmp_path / f"{name}.onnx" for name in ("source", "half", "emulated"))
+    names = ["value", "locations", "weights"]
+    torch.onnx.export(
+        LargeAttention(), given, str(source), input_names=names, dynamo=False, opset_version=17, verbose=False
+    )
+    files = OnnxFiles()
+    typing, _ = write_reduced(source, half, precision_named("fp16"), None, files)
+    write_emulated(half, emulated, files)
+    session = onnxruntime.InferenceSession(str(emulated), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)})
+    torch.testing.assert_close(torch.from_numpy(found), LargeAttention()(*given), atol=0.01, rtol=0.01)
+    assert typing.kept["coordinates"]
+    assert typing.low > 5

@@ -194,14 +194,19 @@ class Builds:
 NO_CANDIDATES = "2: Assertion failed: the node being incorrectly marked as an int8 node."
 
 
-def test_constraints_are_preferences_where_8_finds_no_int8_layer_with_them(
-    stand_in_of: Any, run: Any, tmp_path: Path
+NO_IMPLEMENTATION = "10: Could not find any implementation for node {ForeignNode[/head/mul.../head/add]}."
+
+
+@pytest.mark.parametrize(("precision", "error"), [("int8", NO_CANDIDATES), ("fp16", NO_IMPLEMENTATION)])
+def test_constraints_are_preferences_where_8_builds_nothing_with_them(
+    stand_in_of: Any, run: Any, tmp_path: Path, precision: str, error: str
 ) -> None:
     trt = stand_in_of("8.6.0")
-    Builds(trt, NO_CANDIDATES)
-    path = write_model(tmp_path / "model.onnx", quantized=True)
-    built, calls = run(trt, onnx=path, precision="int8")
+    Builds(trt, error)
+    path = write_model(tmp_path / "model.onnx", quantized=precision == "int8")
+    built, calls = run(trt, onnx=path, precision=precision)
     assert built.kept_layers == 1
+    assert built.preferred == ("/head/mul", "/head/add")
     assert flags(calls) >= {"OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}
     assert "OBEY_PRECISION_CONSTRAINTS" in {arguments[0].name for arguments in arguments_of(calls, "clear_flag")}
     assert len(arguments_of(calls, "build_serialized_network")) == 2
@@ -209,7 +214,13 @@ def test_constraints_are_preferences_where_8_finds_no_int8_layer_with_them(
     assert "nodes to keep in float32 are preferences" in warning
 
 
-@pytest.mark.parametrize("errors", [[NO_CANDIDATES] * 2, ["10: Could not find any implementation"]])
+def test_obeyed_constraints_are_no_preferences(stand_in_of: Any, run: Any) -> None:
+    built, calls = run(stand_in_of("8.6.0"), precision="fp16")
+    assert built.preferred == ()
+    assert "PREFER_PRECISION_CONSTRAINTS" not in flags(calls)
+
+
+@pytest.mark.parametrize("errors", [[NO_CANDIDATES] * 2, ["2: out of memory"]])
 def test_other_failures_are_not_tried_again(stand_in_of: Any, run: Any, tmp_path: Path, errors: list[str]) -> None:
     trt = stand_in_of("8.6.0")
     Builds(trt, *errors)

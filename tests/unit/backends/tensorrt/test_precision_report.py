@@ -207,3 +207,21 @@ def test_what_tensorrt_8_6_said_of_a_real_engine() -> None:
     half = make_precision_report(inspected, "fp16", plan_bytes=9_000_000, float32_bytes=7_100_000)
     with pytest.raises(BuildError, match="No evidence of fp16 in the engine: visible layers are 120 in fp32"):
         require_precision_shown(half)
+
+
+def test_nodes_that_were_only_preferred_in_float32_are_counted_by_the_type_they_run_in() -> None:
+    metadata = "[ONNX Layer: /head/mul]\x1e[ONNX Layer: /head/add]"
+    layers = [
+        conv("Half"),
+        {"Name": "PWN(a)", "LayerType": "PointWiseV2", "Inputs": prose("FP32"), "Metadata": metadata},
+        {"Name": "b", "LayerType": "ElementWise", "Inputs": prose("FP16"), "Metadata": "[ONNX Layer: /head/exp]"},
+        {**FOREIGN, "Metadata": ""},
+    ]
+    names = ["/head/mul", "/head/add", "/head/exp", "/nms/over"]
+    found = make_precision_report(
+        json.dumps({"Layers": layers}), "fp16", plan_bytes=250, float32_bytes=400, preferred=names
+    )
+    assert found.preferred == {"fp32": 2, "fp16": 1, "unknown": 1}
+    assert "the 4 nodes to keep in float32 are preferences" in found.note
+    assert "2 in fp32, 1 in fp16, 1 in layers that do not show their type" in found.note
+    assert precision_report(layers).preferred == {}

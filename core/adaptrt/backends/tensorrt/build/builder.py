@@ -25,7 +25,13 @@ from adaptrt.specs import BuildOptions, precision_named
 from adaptrt.specs.precisions import FP32
 
 Say = Callable[[str], None]
-_NO_CANDIDATES = "incorrectly marked as an int8 node"
+# casts have the type that they are for; the bounds of loops and branches have that of what they carry
+_UNCONSTRAINED = (
+    *("CONSTANT", "CAST", "TRIP_LIMIT", "RECURRENCE", "ITERATOR", "LOOP_OUTPUT"),
+    *("CONDITION", "CONDITIONAL_INPUT", "CONDITIONAL_OUTPUT"),
+)
+# how TensorRT 8.6 fails where no kernel, or no fused part of the graph, meets the constraints
+_UNMET_CONSTRAINTS = ("incorrectly marked as an int8 node", "Could not find any implementation for node")
 
 
 def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
@@ -89,7 +95,8 @@ def build_plan(
     configure(trt, features, config, options, message.precision, device)
     set_capabilities(trt, config, capabilities)
     profiles = add_profiles(builder, network, config, message)
-    kept = 0
+    kept, preferred = 0, False
+    names: list[str] = []
     if not features.strongly_typed and precision_named(message.precision).reduced:
         names = kept_float32(file, message.spec, message.keep_fp32)
         kept = keep_float32(trt, network, config, names)
@@ -112,9 +119,10 @@ def build_plan(
     started = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
     if plan is None and kept and prefer_constraints(trt, config, memory.errors):
+        preferred = True
         log(
             "warning",
-            "TensorRT does not build this int8 graph with float32 constraints; nodes to keep in float32 are preferences.",
+            "TensorRT does not build this graph with float32 constraints; nodes to keep in float32 are preferences.",
         )
         plan = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - started
@@ -139,6 +147,7 @@ def build_plan(
         seconds=seconds,
         layers=found.layers,
         kept_layers=kept,
+        preferred=tuple(names) if preferred else (),
         profiles=len(profiles),
         device_memory=found.device_memory,
         weight_bytes=found.weight_bytes,
@@ -306,7 +315,7 @@ def keep_float32(trt: Any, network: Any, config: Any, names: Sequence[str]) -> i
     count = 0
     for index in range(network.num_layers if wanted else 0):
         layer = network.get_layer(index)
-        if layer_node(layer) not in wanted or layer.type in (trt.LayerType.CONSTANT, trt.LayerType.CAST):
+        if layer_node(layer) not in wanted or layer.type.name in _UNCONSTRAINED:
             continue
         outputs = [layer.get_output(number) for number in range(layer.num_outputs)]
         if not outputs or any(output is None or output.dtype != trt.DataType.FLOAT for output in outputs):
@@ -321,10 +330,13 @@ def keep_float32(trt: Any, network: Any, config: Any, names: Sequence[str]) -> i
 
 
 def prefer_constraints(trt: Any, config: Any, errors: Sequence[str]) -> bool:
-    """Make precision constraints preferences, if they are why an int8 build failed: TensorRT 8.6 then rejects every
-    candidate for an int8 layer that also computes in float (a convolution with a float addend), whatever layers are
-    constrained."""
-    if not any(_NO_CANDIDATES in error for error in errors):
+    """Make precision constraints preferences, if they may be why a build failed.
+
+    With them, TensorRT 8.6 rejects every candidate for an int8 layer that also computes in float (a convolution with a
+    float addend), whatever layers are constrained; and it may find no implementation of a fused part in which some layers
+    are constrained and others are not.
+    """
+    if not any(reason in error for error in errors for reason in _UNMET_CONSTRAINTS):
         return False
     config.clear_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)

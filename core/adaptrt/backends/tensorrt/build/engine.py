@@ -117,6 +117,7 @@ def engine_from_onnx(
         float32_bytes=file.float32_bytes,
         weight_bytes=built.weight_bytes,
         inspected=built.inspected,
+        preferred=built.preferred,
     )
     try:
         require_precision_shown(precision_report)

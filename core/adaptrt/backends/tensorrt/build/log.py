@@ -64,7 +64,7 @@ CLASSES = (
     LogClass(
         "float32 not kept",
         r"nodes to keep in float32",
-        "Box decoding, or nodes named by --keep-fp32, may run in half precision.",
+        "Box decoding, coordinates, or nodes named by --keep-fp32, may run in half precision.",
         "Check the comparison with the reference; TensorRT 10 and later keep such nodes in float32 by strong typing.",
     ),
     LogClass(

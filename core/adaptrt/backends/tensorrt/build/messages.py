@@ -38,6 +38,7 @@ class Built:
     ``gpu`` to ``driver`` describe the GPU that it was built on and for; empty if it was built without one, for
     ``compute_capabilities``. ``layers`` is the engine inspector's JSON, as text, or that of the network in the same format
     if ``inspected`` is false; ``kept_layers`` counts the layers constrained to float32;
+    ``preferred`` names the nodes to keep in float32 if the constraints were only preferences;
     ``weight_bytes`` is the size of the weights, if TensorRT reports it; ``device_memory`` is the memory of one context.
     """
 
@@ -55,6 +56,7 @@ class Built:
     weight_bytes: int | None = None
     compute_capabilities: tuple[str, ...] = ()
     inspected: bool = True
+    preferred: tuple[str, ...] = ()
 
 
 EventKind = Literal["stage", "progress", "log", "done", "error"]

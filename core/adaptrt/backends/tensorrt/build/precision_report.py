@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,7 @@ _FLOATS = ("bf16", "fp16", "fp8", "int8", "fp32")
 _BOOKKEEPING = re.compile(
     r"reformat|constant|noop|no-op|shape|signal|wait|memcpy|memset|slice$|^cast$|^(de)?quantize$", re.IGNORECASE
 )
+_NODES = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 _OPAQUE = re.compile(r"myelin|ForeignNode", re.IGNORECASE)
 
 # a plan in half precision is about half of float32; kernels and other constants are the rest
@@ -54,7 +55,9 @@ class PrecisionReport:
     ``layers`` and ``weight_bytes`` count the visible layers by the type they compute in; ``opaque`` lists fused parts
     for which the inspector shows no types, ``opaque_share`` is the share of weights in them. ``plan_share`` is the size
     of the plan (or of its weights, if TensorRT reports it) relative to the float32 weights. ``evidence`` describes what
-    shows the precision, ``note`` contains a caveat; ``table`` lists all layers. If ``inspected`` is false, the layers are
+    shows the precision, ``note`` contains a caveat; ``table`` lists all layers. ``preferred`` counts the nodes to keep in
+    float32 by the type they run in, if the constraints were only preferences (``unknown``: in opaque parts, or in layers
+    without a shown type). If ``inspected`` is false, the layers are
     those of the strongly typed network, because the engine could not be loaded on this machine.
     """
 
@@ -72,6 +75,7 @@ class PrecisionReport:
     note: str = ""
     table: list[LayerRecord] = field(default_factory=list)
     inspected: bool = True
+    preferred: dict[str, int] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -91,14 +95,16 @@ def make_precision_report(
     float32_bytes: int,
     weight_bytes: int | None = None,
     inspected: bool = True,
+    preferred: Sequence[str] = (),
 ) -> PrecisionReport:
     """Summarize the inspector's JSON; unless ``inspected``, it is that of the typed network in the same format.
 
     ``float32_bytes`` is the size of the ONNX file's weights in float32; ``weight_bytes`` is their size as reported by
-    TensorRT.
+    TensorRT. ``preferred`` names the nodes to keep in float32, if the constraints were only preferences.
     """
     layers: Counter[str] = Counter()
     weights: Counter[str] = Counter()
+    types: dict[str, str | None] = {}  # by node
     elements = 0
     precision_report = PrecisionReport(
         precision, plan_bytes=plan_bytes, float32_bytes=float32_bytes, inspected=inspected
@@ -109,6 +115,7 @@ def make_precision_report(
             precision_report.table.append(LayerRecord(layer, ""))
             continue
         kind = layer_precision(layer)
+        types.update(dict.fromkeys(_NODES.findall(str(layer.get("Metadata", ""))), kind))
         counted, size = _weights(layer)
         opaque = _is_opaque(layer) and not counted  # input and output types do not show the internal precision
         precision_report.table.append(
@@ -132,6 +139,7 @@ def make_precision_report(
     if precision_report.opaque and total:
         precision_report.opaque_share = max(0.0, 1 - elements / total)
     precision_report.plan_share = (weight_bytes or plan_bytes) / float32_bytes if float32_bytes else 0.0
+    precision_report.preferred = dict(Counter(types.get(name) or "unknown" for name in preferred).most_common())
     precision_report.evidence = _evidence(precision_report)
     precision_report.note = _note(precision_report)
     return precision_report
@@ -245,6 +253,24 @@ def _mostly_opaque(precision_report: PrecisionReport) -> bool:
 
 
 def _note(precision_report: PrecisionReport) -> str:
+    return "; ".join(filter(None, (_preferred(precision_report), _doubt(precision_report))))
+
+
+def _preferred(precision_report: PrecisionReport) -> str:
+    """Where the nodes to keep in float32 run, if TensorRT did not have to keep them."""
+    if not precision_report.preferred:
+        return ""
+    found = ", ".join(
+        f"{count} in {'layers that do not show their type' if kind == 'unknown' else kind}"
+        for kind, count in precision_report.preferred.items()
+    )
+    return (
+        f"TensorRT did not build the graph with float32 constraints, so the {sum(precision_report.preferred.values())} nodes to "
+        f"keep in float32 are preferences, and run {found}"
+    )
+
+
+def _doubt(precision_report: PrecisionReport) -> str:
     kind = precision_named(precision_report.precision)
     if not kind.reduced and kind != FP32 and not precision_report.tf32_kernels:
         return "TF32 was allowed, but no visible kernel uses it: TensorRT found float32 at least as fast"

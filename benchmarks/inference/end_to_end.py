@@ -16,8 +16,8 @@ Every measurement is a file in the work folder, so that a run that was interrupt
 - ``memory``: of the process and the GPU over many calls
 - ``report``: the targets, and what of them holds
 
-The bound of a row is the larger of the file alone and the copy of its bytes for a stream, and their sum for a call. Where the bound is
-more than the target, the target is 1.2 times the bound.
+The bound of a row is the larger of the file alone and the copy of the rows that have a weight for a stream, and their sum for a call.
+Where the bound is more than the target, the target is 1.2 times the bound.
 """
 
 from __future__ import annotations
@@ -412,13 +412,24 @@ def judged(work: Work, kept: Mapping[str, Any], name: str, found: Any) -> list[A
     alone = kept[f"alone_{batch}"]
     least = alone["p50"] if batch == 1 else min(alone["p50"], alone.get("steady", alone["p50"]))
     height, width = work.model.spec.image_size
-    pixels = {"device": 0, "pageable": height * width, "pinned": SIZES[size][0] * SIZES[size][1]}[place]
+    pixels = {"device": 0, "pageable": height * width, "pinned": sent_rows(work, size) * SIZES[size][1]}[place]
     copy = 1e3 * 3 * pixels * batch / (kept["bus"]["to device"] * 1e9)
     bound = least + copy if batch == 1 else max(least, copy)
     target = least * (LATENCY_TARGET if batch == 1 else TARGETS[place])
     target = max(target, SLACK * bound) if bound > target else target
     spent = found.get("mean", found["p50"])
     return [size, place, batch, spent, least, spent / least, bound, target, spent <= target]
+
+
+def sent_rows(work: Work, size: str) -> int:
+    """How many rows of an image in page-locked memory have to cross the bus: those that have a weight."""
+    from adaptrt.backends.tensorrt.runtime.placed_images import ImageForm, Prepared
+
+    spec = work.model.spec
+    assert spec.image is not None
+    form = ImageForm(spec.image, *spec.image_size, spec.image_channels, 1)
+    groups = Prepared(form).placed(SIZES[size]).groups
+    return SIZES[size][0] if groups is None else groups.run * groups.times
 
 
 def main() -> None:

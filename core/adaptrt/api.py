@@ -319,6 +319,7 @@ def load(
     plugin_libs: StrPath | Sequence[StrPath] = (),
     plugins_file: StrPath | None = None,
     cpu_images: bool = False,
+    gpu_jpeg: bool = False,
 ) -> Model:
     """A converted model, ``.onnx`` or ``.engine``: call it with a path, an array (uint8 [H, W, 3] RGB) or a list of them.
 
@@ -328,7 +329,8 @@ def load(
     ``device`` is ``cpu`` (the default for an ONNX file) or ``cuda:0`` (for an engine). An engine that contains host code
     (a version-compatible one) requires ``allow_host_code``. ``plugin_libs`` are libraries of TensorRT plugins: they are
     code, so a library that a manifest names is loaded only if it is listed here. ``cpu_images``: preprocess on the CPU,
-    also where the GPU could.
+    also where the GPU could. ``gpu_jpeg``: an engine's JPEG files are decoded on the GPU, which is faster, but its pixels, and so
+    scores and boxes, differ a little from those of the CPU; it requires nvImageCodec.
     """
     from adaptrt.pipeline.load import load as open_model
 
@@ -340,4 +342,5 @@ def load(
         plugin_libs=paths_of(plugin_libs),
         plugins_file=path_of(plugins_file),
         cpu_images=cpu_images,
+        gpu_jpeg=gpu_jpeg,
     )

@@ -212,18 +212,24 @@ class Gpu:
             )
         return Code.cudaSuccess, SimpleNamespace(type=self.cudaMemoryType(2 if known else 1 if pinned else 0), device=0)
 
-    def cudaMemsetAsync(self, pointer: int, value: int, size: int, stream: int) -> Any:
-        def clear() -> None:
-            self.view(pointer, size)[:] = value
-
-        self.submit(int(stream), clear)
-        return (Code.cudaSuccess,)
-
     def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: Any, stream: int) -> Any:
         self._count(f"copy {kind.name}")
 
         def copy() -> None:
             self.view(target, size)[:] = self.view(source, size)
+
+        self.submit(int(stream), copy)
+        return (Code.cudaSuccess,)
+
+    def cudaMemcpy2DAsync(
+        self, target: int, to: int, source: int, step: int, size: int, count: int, kind: Any, stream: int
+    ) -> Any:
+        assert step >= size <= to
+        self._count(f"copy rows {kind.name}")
+
+        def copy() -> None:
+            for row in range(count):
+                self.view(target + row * to, size)[:] = self.view(source + row * step, size)
 
         self.submit(int(stream), copy)
         return (Code.cudaSuccess,)

@@ -10,7 +10,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from adaptrt.errors import AdaptrtError, ImageError, ShapeError
 from adaptrt.pipeline.box_filter import box_filter
-from adaptrt.pipeline.image_threads import Spread, core_failed
+from adaptrt.pipeline.image_threads import Spread, copying_threads, core_failed
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
 
@@ -96,6 +98,8 @@ class BatchPipeline:
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
         self._filter: tuple[ModelSpec | None, BoxFilter | None] = (None, None)
+        self._callers = 0
+        self._lock = threading.Lock()
 
     def results(
         self, batches: Iterable[Sequence[Any]], spec: ModelSpec, *, ahead: bool = True
@@ -106,11 +110,12 @@ class BatchPipeline:
         """
         rest = iter(batches)
         if self._preparer is not None and self._fills_buffer(spec):
-            first = list(_up_to(rest, 1))
-            written = self._write(self._preparer, first[0], spec) if first else None
-            if written is not None:
-                yield from self._on_runner(self._preparer, written, rest, spec, ahead)
-                return
+            with self._calling():
+                first = list(_up_to(rest, 1))
+                written = self._write(self._preparer, first[0], spec) if first else None
+                if written is not None:
+                    yield from self._on_runner(self._preparer, written, rest, spec, ahead)
+                    return
             rest = chain(first, rest)
         if ahead:
             first = list(_up_to(rest, 2))
@@ -138,12 +143,13 @@ class BatchPipeline:
             while written is not None:
                 while len(running) >= most:
                     yield self._decoded(running.popleft(), spec)
-                metas = [*written.metas] if written.writing is None else written.writing.finished()
-                written.batch.fill(len(metas))
+                if written.writing is not None:
+                    written.writing.finished()
+                written.batch.fill(len(written.metas))
                 launched = time.perf_counter()
                 while (run := runner.start_images(written.batch, boxes, wait=not running)) is None:
                     yield self._decoded(running.popleft(), spec)
-                running.append(_Started(written.images, run, metas, launched - written.started, launched))
+                running.append(_Started(written.images, run, written.metas, launched - written.started, launched))
                 written = None
                 while not ahead and running:
                     yield self._decoded(running.popleft(), spec)
@@ -162,20 +168,36 @@ class BatchPipeline:
             for one in running:
                 one.run.close()
 
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Count the calls in progress, which share the threads that copy."""
+        with self._lock:
+            self._callers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callers -= 1
+
     def _write(self, runner: PreparesImages, images: Sequence[Any], spec: ModelSpec) -> _Written | None:
         """Begin to write images into a batch of the runner; ``None`` if the CPU has to preprocess them."""
         started = time.perf_counter()
         batch = runner.image_batch(spec, max(len(images), smallest_batch(spec)))
         if batch is None:
             return None
+        decode = getattr(runner, "decoded", None)
         try:
-            metas: list[Any] = [batch.take(index, image) for index, image in enumerate(images)]
+            taken = images if decode is None else decode(images)
+            metas: list[Any] = [batch.take(index, image) for index, image in enumerate(taken)]
         except AdaptrtError:
             raise
         except Exception as error:
             raise core_failed(error) from error
+        threads = copying_threads(self._callers)
+        jobs: list[Callable[[], Any]] = batch.copies(threads)
         left = [index for index, meta in enumerate(metas) if meta is None]
-        writing = Spread(lambda index: batch.write(index, images[index]), metas, left) if left else None
+        jobs += [partial(_write_into, metas, index, batch, taken[index]) for index in left]
+        writing = Spread(jobs, len(jobs) if left else threads) if jobs else None
         return _Written(images, batch, metas, writing, started)
 
     def _boxes(self, spec: ModelSpec) -> BoxFilter | None:
@@ -240,8 +262,9 @@ class BatchPipeline:
             raise ShapeError(
                 f"Not enough memory for a batch of shape {list(shape)}.", hint="Pass fewer images at once."
             ) from error
-        count = len(images)
-        metas = Spread(lambda index: _fill(images[index], spec, buffer[index]), [None] * count, range(count)).finished()
+        metas: list[Any] = [None] * len(images)
+        jobs = [partial(_fill_into, metas, index, image, spec, buffer[index]) for index, image in enumerate(images)]
+        Spread(jobs).finished()
         buffer[len(images) :] = buffer[len(images) - 1]
         inputs = {spec.image.input: buffer}
         return _Prepared(lambda: self._runner.run(inputs), metas, time.perf_counter() - started, buffer)
@@ -317,6 +340,14 @@ class _Buffers:
 def _up_to(batches: Iterator[Sequence[Any]], count: int) -> Iterator[Sequence[Any]]:
     for _, batch in zip(range(count), batches, strict=False):
         yield batch
+
+
+def _write_into(metas: list[Any], index: int, batch: ImageBatch, image: Any) -> None:
+    metas[index] = batch.write(index, image)
+
+
+def _fill_into(metas: list[Any], index: int, image: Any, spec: ModelSpec, out: NDArray[Any]) -> None:
+    metas[index] = _fill(image, spec, out)
 
 
 def _fill(image: Any, spec: ModelSpec, out: NDArray[Any]) -> ImageMeta:

@@ -18,5 +18,8 @@ def box_filter(spec: ModelSpec, processing: Processing) -> BoxFilter | None:
     decode = decoder.decode
     if not isinstance(decode, FromCandidates) or decode.layout is None:
         return None
+    layout = decode.layout(spec)
+    if layout is None:
+        return None
     params = fill_options(decoder.params, spec.decoder.params if spec.decoder else {})
-    return BoxFilter(decode.layout(spec), params.conf)
+    return BoxFilter(layout, params.conf)

@@ -64,7 +64,7 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
             f"--nms: decoder {name!r} selects without NMS (iou=null), as end-to-end and DETR-like models do.",
             hint="Omit --nms: the outputs do not need NMS.",
         )
-    if not isinstance(decode, FromCandidates) or decode.layout is None:
+    if not isinstance(decode, FromCandidates) or decode.layout is None or decode.layout(spec) is None:
         raise UsageError(
             f"--nms: decoder {name!r} is not supported in a graph: NMS requires boxes and scores in input pixels.",
             hint="Omit --nms; adaptrt predict applies NMS after the network.",
@@ -309,6 +309,7 @@ def plan_nms(request: NmsRequest, spec: ModelSpec) -> tuple[BoxLayout, NmsPlan]:
     assert isinstance(decode, FromCandidates)
     assert decode.layout is not None
     layout = decode.layout(spec)
+    assert layout is not None
     classes = class_filter(params.classes, spec.labels)
     return layout, NmsPlan(
         kind=request.kind,

@@ -1,43 +1,60 @@
-"""Work on the images of a batch, on several threads: OpenCV and numpy release the interpreter lock."""
+"""Work on the images of a batch, on several threads: OpenCV and numpy release the interpreter lock.
+
+A thread needs the lock between two pieces of work, and to hand it over takes as long as to copy a small image: a piece should be one
+call into a library, and few threads take many pieces, rather than the other way round.
+"""
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Any
 
 from adaptrt.errors import AdaptrtError, PluginError
 
+Job = Callable[[], Any]
 _THREADS = 8
+_COPYING = 4  # threads that copy memory: more are not faster, and take the interpreter lock from others
 _pool_lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
+_pool: _Workers | None = None
 
 
 class Spread:
-    """``work`` for each of these indices, on several threads (a single one in the calling thread); its results go to ``results``."""
+    """Jobs on several threads (a single one in the calling thread). ``finished`` waits for them, and helps until then."""
 
-    def __init__(self, work: Callable[[int], Any], results: list[Any], indices: Sequence[int]) -> None:
-        self._work, self._results = work, results
-        self._left = deque(indices)
+    def __init__(self, jobs: Sequence[Job], threads: int = _THREADS) -> None:
+        self._jobs = deque(enumerate(jobs))
         self._errors: dict[int, Exception] = {}
-        self._tasks: list[Future[None]] = []
-        if len(indices) == 1:
+        self._left = len(jobs)
+        self._lock, self._ended = threading.Lock(), threading.Lock()
+        self._ended.acquire()
+        if not jobs:
+            self._ended.release()
+        elif len(jobs) == 1:
             self._loop()
-            return
-        pool, count = _threads()
-        self._tasks = [pool.submit(self._loop) for _ in range(min(count, len(indices)))]
+        else:
+            workers = _workers()
+            workers.run(self._loop, min(threads, len(jobs), workers.count))
 
     def wait(self) -> None:
-        wait(self._tasks)
+        """Wait for the jobs that have begun, and drop the others."""
+        while True:
+            try:
+                self._jobs.popleft()
+            except IndexError:
+                break
+            self._count()
+        self._await()
 
-    def finished(self) -> list[Any]:
-        """The results; the first error in order is raised, once all work has ended: it writes into memory that others use."""
+    def finished(self) -> None:
+        """Return when all jobs have ended, since they write into memory that others use; the first error in order is raised."""
         try:
-            for task in self._tasks:
-                task.result()
+            self._loop()
+            self._await()
         except BaseException:
             self.wait()
             raise
@@ -46,18 +63,30 @@ class Spread:
             if isinstance(error, AdaptrtError):
                 raise error
             raise core_failed(error) from error
-        return self._results
+
+    def _await(self) -> None:
+        with self._ended:
+            pass
 
     def _loop(self) -> None:
         while True:
             try:
-                index = self._left.popleft()
+                index, job = self._jobs.popleft()
             except IndexError:
                 return
             try:
-                self._results[index] = self._work(index)
+                job()
             except Exception as error:
                 self._errors[index] = error
+            finally:
+                self._count()
+
+    def _count(self) -> None:
+        with self._lock:
+            self._left -= 1
+            last = not self._left
+        if last:
+            self._ended.release()
 
 
 def core_failed(error: Exception) -> PluginError:
@@ -67,14 +96,47 @@ def core_failed(error: Exception) -> PluginError:
     )
 
 
-def _threads() -> tuple[ThreadPoolExecutor, int]:
-    """The threads of this process for images, and how many: OpenCV and numpy release the interpreter lock."""
+def copying_threads(callers: int) -> int:
+    """How many threads copy memory for one of so many callers."""
+    return max(min(_COPYING, _cores()) // max(callers, 1), 1)
+
+
+class _Workers:
+    """Threads that wait for work; a queue costs a tenth of what an executor with its futures does."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"adaptrt-images_{index}", daemon=True) for index in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def run(self, loop: Job, count: int) -> None:
+        """Call ``loop``, which raises nothing, in ``count`` threads."""
+        for _ in range(count):
+            self._queue.put(loop)
+
+    def stop(self) -> None:
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (loop := self._queue.get()) is not None:
+            loop()
+            del loop  # it holds images
+
+
+def _workers() -> _Workers:
+    """The threads of this process for images."""
     global _pool
     with _pool_lock:
-        count = min(_THREADS, _cores())
         if _pool is None:
-            _pool = ThreadPoolExecutor(count, thread_name_prefix="adaptrt-images")
-        return _pool, count
+            _pool = _Workers(min(_THREADS, _cores()))
+        return _pool
 
 
 def _cores() -> int:
@@ -86,6 +148,13 @@ def _cores() -> int:
 def _forget_threads() -> None:
     global _pool, _pool_lock
     _pool, _pool_lock = None, threading.Lock()
+
+
+@atexit.register
+def _stop_threads() -> None:
+    """The interpreter must not end while one of them writes into an array."""
+    if _pool is not None:
+        _pool.stop()
 
 
 if hasattr(os, "register_at_fork"):  # a forked process has no threads

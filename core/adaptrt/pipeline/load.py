@@ -157,6 +157,7 @@ def load(
     threads: int | None = None,
     cuda_graphs: bool = True,
     cpu_images: bool = False,
+    gpu_jpeg: bool = False,
 ) -> Model:
     """Open a file that adaptrt wrote, with the backend of its suffix.
 
@@ -164,7 +165,7 @@ def load(
 
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine). ``threads`` limits the CPU threads, with a
     backend that runs on a CPU. ``cuda_graphs=False`` enqueues every call of an engine; ``cpu_images=True`` preprocesses all images on
-    the CPU, also where the GPU could.
+    the CPU, also where the GPU could. ``gpu_jpeg=True`` decodes JPEG files on the GPU, with an engine.
     """
     path = Path(path)
     require_model_file(path)
@@ -179,9 +180,14 @@ def load(
         threads=threads,
         cuda_graphs=cuda_graphs,
         cpu_images=cpu_images,
+        gpu_jpeg=gpu_jpeg,
     )
     runner = backend.open(path, options)
     try:
+        if gpu_jpeg and not hasattr(runner, "decoded"):
+            raise UsageError(
+                f"gpu_jpeg requires an engine; {path.name} runs in {backend.title}.", hint="Omit gpu_jpeg."
+            )
         spec, note = _spec_of(runner, path, backend, adoption or Adoption())
     except AdaptrtError:
         runner.close()

@@ -43,7 +43,8 @@ class OpenOptions:
     operators for ONNX Runtime, ``plugin_libs`` those for any other backend: code, named by the user. ``allow_host_code``: the file may contain host code.
     ``optimize=False`` runs the graph node by node, without optimizations. ``threads`` limits the CPU threads of one model; ``None``:
     the backend's default. ``cuda_graphs=False`` enqueues every call, with a backend that replays CUDA graphs.
-    ``cpu_images``: images are preprocessed on the CPU, with a backend that otherwise does it on the GPU.
+    ``cpu_images``: images are preprocessed on the CPU, with a backend that otherwise does it on the GPU. ``gpu_jpeg``: JPEG files are
+    decoded on the GPU, with a backend that can.
     """
 
     device: str | None = None
@@ -54,6 +55,7 @@ class OpenOptions:
     threads: int | None = None
     cuda_graphs: bool = True
     cpu_images: bool = False
+    gpu_jpeg: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

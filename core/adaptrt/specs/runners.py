@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -56,6 +56,10 @@ class ImageBatch(Protocol):
         """Take an image into a row without work on its pixels, and return where it lies in the input; ``None``: ``write`` it."""
         ...
 
+    def copies(self, threads: int) -> list[Callable[[], Any]]:
+        """What is left to do for the images taken, for so many threads; ``fill`` does it otherwise. The images must not change before."""
+        ...
+
     def write(self, index: int, image: Any) -> ImageMeta:
         """Write an image into a row, and return where it lies in the input; safe from several threads, for different rows."""
         ...
@@ -81,7 +85,8 @@ class StartedRun(Protocol):
 class PreparesImages(Protocol):
     """A runner that preprocesses images itself, with the values of core's own preprocessing, bit for bit.
 
-    It may also have ``concurrent_images``, how many runs should be in progress at once; the default is 1.
+    It may also have ``concurrent_images``, how many runs should be in progress at once; the default is 1. And
+    ``decoded(images)``, which returns the images of a batch, with files that it decodes itself as images in its memory.
     """
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:

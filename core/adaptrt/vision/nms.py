@@ -13,7 +13,8 @@ CLASS_OFFSET = 7680.0
 """Offset in pixels between the boxes of consecutive classes, so that they never overlap."""
 
 MAX_CANDIDATES = 30_000
-_BLOCK = 128
+PAIRS = 128
+"""Up to so many boxes, to compare all pairs is faster than one box after another."""
 
 
 def nms_by_class(
@@ -43,6 +44,14 @@ def nms_by_class(
 def moved_by_class(boxes: NDArray[np.float32], labels: NDArray[np.int64], offset: np.float32) -> NDArray[np.float32]:
     """So that boxes of different classes do not overlap."""
     return boxes + labels[:, None].astype(np.float32) * offset
+
+
+def nms_of_pairs(boxes: NDArray[np.float32], group: NDArray[np.intp], iou: float) -> NDArray[np.bool_]:
+    """Which boxes to keep, bool [N], among those of the same ``group``, sorted by score there; all pairs are compared at once."""
+    corners = np.ascontiguousarray(boxes.T)
+    overlaps = _overlaps(corners, corners, largest_float32_up_to(iou))
+    overlaps &= group[:, None] == group
+    return _choose_greedily(overlaps)
 
 
 def nms_of_groups(
@@ -81,8 +90,8 @@ def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> N
     """
     corners = np.ascontiguousarray(boxes.T)  # [4, N]
     kept = np.empty(0, np.int64)
-    for start in range(0, len(boxes), _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, len(boxes)))
+    for start in range(0, len(boxes), PAIRS):
+        block = np.arange(start, min(start + PAIRS, len(boxes)))
         if len(kept):
             block = block[~_overlaps(corners[:, kept], corners[:, block], iou).any(axis=0)]
         chosen = _choose_greedily(_overlaps(corners[:, block], corners[:, block], iou))
@@ -94,10 +103,16 @@ def _keep_ranked(boxes: NDArray[np.float32], iou: np.float32, max_det: int) -> N
 
 def _choose_greedily(overlaps: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """``overlaps``: bool [n, n] of boxes by descending score. A box is kept unless a kept one overlaps it."""
-    stays = np.ones(len(overlaps), np.bool_)
-    for i, row in enumerate(overlaps):
-        if stays[i]:
-            stays[i + 1 :] &= ~row[i + 1 :]
+    packed = np.packbits(overlaps, axis=1, bitorder="little")
+    width, data = packed.shape[1], packed.tobytes()
+    stays, removed = (
+        np.zeros(len(overlaps), np.bool_),
+        0,
+    )  # a bit for each box: Python's integers are faster than short arrays
+    for index in range(len(overlaps)):
+        if not removed >> index & 1:
+            stays[index] = True
+            removed |= int.from_bytes(data[index * width : (index + 1) * width], "little")
     return stays
 
 

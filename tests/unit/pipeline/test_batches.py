@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 
 from adaptrt.errors import ImageError, ModelError  # noqa: E402
 from adaptrt.pipeline.batches import BatchPipeline  # noqa: E402
+from adaptrt.pipeline.box_filter import box_filter  # noqa: E402
 from adaptrt.pipeline.load import Model  # noqa: E402
 from adaptrt.pipeline.processing import Processing  # noqa: E402
 from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, ModelSpec, OutputSpec, parse_batch  # noqa: E402
@@ -208,6 +209,9 @@ class PreparingRunner:
     def take(self, index: int, image: Any) -> Any:
         return None
 
+    def copies(self, threads: int) -> list[Callable[[], Any]]:
+        return []
+
     def write(self, index: int, image: Any) -> Any:
         self.batch[index] = image
         return transform_batch([image], self.spec)[1][0]
@@ -234,6 +238,30 @@ class PreparingRunner:
 
     def close(self) -> None:
         pass
+
+
+@pytest.mark.parametrize(
+    ("decoder", "row", "params"), [("yolo_pose", 57, {}), ("yolo_obb", 7, {}), ("yolo_segment", 38, {})]
+)
+def test_rows_that_hold_one_score_and_a_class_are_not_filtered(decoder: str, row: int, params: dict[str, Any]) -> None:
+    """Where other layouts have a score for each class, they have the number of the class: 0 would pass no limit."""
+    outputs = [OutputSpec("output0", ("batch", 300, row)), OutputSpec("output1", ("batch", 32, 16, 16))]
+    spec = ModelSpec(
+        inputs=(InputSpec.image(64, 64),),
+        outputs=tuple(outputs[: 2 if decoder == "yolo_segment" else 1]),
+        image=ImageTransform(),
+        decoder=DecoderSpec(decoder, {"rows": "end2end", "iou": None, **params}),
+        labels=("a",),
+    )
+    assert box_filter(spec, Processing(spec)) is None
+    dense = ModelSpec(
+        inputs=spec.inputs,
+        outputs=(OutputSpec("output0", ("batch", row - 1, 8400)), *spec.outputs[1:]),
+        image=spec.image,
+        decoder=DecoderSpec(decoder, {"rows": "dense", **params}),
+        labels=("a",),
+    )
+    assert box_filter(dense, Processing(dense)) is not None
 
 
 def test_predictions_do_not_depend_on_boxes_that_stay_on_the_device() -> None:

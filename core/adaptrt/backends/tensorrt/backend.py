@@ -94,6 +94,7 @@ class TensorRT:
             plugin_libs=options.plugin_libs,
             cuda_graphs=KEPT_GRAPHS if options.cuda_graphs else 0,
             images="cpu" if options.cpu_images else "gpu",
+            gpu_jpeg=options.gpu_jpeg,
         )
 
     def read_spec(self, path: Path) -> ModelSpec | None:

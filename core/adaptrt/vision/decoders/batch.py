@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.vision.decoders.select import select
-from adaptrt.vision.nms import MAX_CANDIDATES, moved_by_class, nms_of_groups
+from adaptrt.vision.nms import MAX_CANDIDATES, PAIRS, moved_by_class, nms_of_groups, nms_of_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +59,17 @@ def select_in_batch(
     )
     if int(counts.max()) > MAX_CANDIDATES:
         return one_by_one()
-    boxes, group = candidates.boxes[order], image
-    ranks: Any = slice(None)
+    boxes, labels = candidates.boxes[order], candidates.labels[order]
     if not agnostic:
-        labels = candidates.labels[order]
         boxes = moved_by_class(boxes, labels, np.float32(class_offset))
-        if _are_apart(candidates.boxes, class_offset):
-            group = image * (int(labels.max(initial=0)) + 1) + labels
-            ranks = np.argsort(group, kind="stable")
+    if len(order) <= PAIRS:
+        stays = nms_of_pairs(boxes, image, iou)
+        return _first_of_each(order[stays], np.bincount(image[stays], minlength=images), max_det)
+    group: NDArray[Any] = image
+    ranks: Any = slice(None)
+    if not agnostic and _are_apart(candidates.boxes, class_offset):
+        group = image * (int(labels.max(initial=0)) + 1) + labels
+        ranks = np.argsort(group, kind="stable")
     stays = np.zeros(len(order), np.bool_)
     found = nms_of_groups(boxes[ranks], group[ranks], iou, _ROUNDS)
     if found is None:

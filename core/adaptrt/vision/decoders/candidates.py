@@ -75,8 +75,8 @@ class FromCandidates:
     - ``predict(found, outputs, meta, spec)``: the prediction from the selected candidates, boxes in the original image
     - ``class_offset``: how NMS separates classes, see ``select``
     - ``suppress``: NMS for boxes that are not upright, see ``select``
-    - ``layout(spec)``: where the outputs hold boxes and scores, for NMS inside the graph (``convert --nms``); without it,
-      ``--nms`` is an error
+    - ``layout(spec)``: where the outputs hold boxes and scores, for NMS inside the graph (``convert --nms``), and for runners that
+      leave other boxes on the device; without it, or if it returns ``None``, ``--nms`` is an error
     - ``selected``: the graph already applies NMS, so results are compared as sets
     - ``sized``: predictions depend on the size of the input, as masks made of prototypes do, which cover it
     - ``batched(outputs, spec, params)``: the candidates of all images of a batch, image by image, and the image of each, int [N].
@@ -89,7 +89,7 @@ class FromCandidates:
     prepare: Callable[[Candidates, ImageMeta, Any], Candidates] | None = None
     class_offset: float | None = CLASS_OFFSET
     suppress: Suppress | None = None
-    layout: Callable[[ModelSpec], BoxLayout] | None = None
+    layout: Callable[[ModelSpec], BoxLayout | None] | None = None
     selected: bool = False
     sized: bool = False
     batched: Callable[[Outputs, ModelSpec, Any], tuple[Candidates, NDArray[np.intp]]] | None = None

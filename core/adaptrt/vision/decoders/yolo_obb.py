@@ -63,8 +63,11 @@ def predict(
     return RotatedDetections(boxes, found.scores, found.labels.astype(np.int64, copy=False), spec.labels, rotated)
 
 
-def layout(spec: ModelSpec) -> BoxLayout:
-    found, angle = layout_of(spec, rows_of(spec), 1)
+def layout(spec: ModelSpec) -> BoxLayout | None:
+    known = layout_of(spec, rows_of(spec), 1)
+    if known is None:
+        return None
+    found, angle = known
     return replace(found, angle=angle, decoder="nms_obb")
 
 

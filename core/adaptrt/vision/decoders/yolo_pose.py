@@ -100,7 +100,7 @@ def predict(found: Candidates, _outputs: Mapping[str, NDArray[Any]], meta: Image
     return Poses(found.boxes, found.scores, labels, spec.labels, points, params_of(spec).skeleton)
 
 
-def layout(spec: ModelSpec) -> BoxLayout:
+def layout(spec: ModelSpec) -> BoxLayout | None:
     params = params_of(spec)
     count, numbers = params.keypoints
     given = {"keypoints": params.keypoints, "skeleton": params.skeleton}

@@ -89,8 +89,13 @@ def candidates_of(
     return Candidates(boxes, by_class[np.arange(len(best)), best], best), found[:, last:]
 
 
-def layout_of(spec: ModelSpec, rows: Rows, extras: int) -> tuple[BoxLayout, Part]:
-    """Where the first output holds boxes and scores, and where the ``extras`` of each box; not for ``end2end``."""
+def layout_of(spec: ModelSpec, rows: Rows, extras: int) -> tuple[BoxLayout, Part] | None:
+    """Where the first output holds boxes and scores, and where the ``extras`` of each box.
+
+    ``None`` for ``end2end``, whose rows hold one score and the number of its class.
+    """
+    if rows == "end2end":
+        return None
     output, first = spec.outputs[0], rows == "dense"
     before = 4 if first else 5
     last = before + (len(spec.labels) or int(output.dims[1 if first else 2]) - before - extras)
@@ -102,7 +107,10 @@ def layout_of(spec: ModelSpec, rows: Rows, extras: int) -> tuple[BoxLayout, Part
     return BoxLayout(boxes, scores, objectness, centers=True), rest
 
 
-def with_extra(spec: ModelSpec, rows: Rows, count: int, name: str, **changes: Any) -> BoxLayout:
-    """The layout of rows whose extras go through NMS as the output ``det_<name>``."""
-    layout, part = layout_of(spec, rows, count)
+def with_extra(spec: ModelSpec, rows: Rows, count: int, name: str, **changes: Any) -> BoxLayout | None:
+    """The layout of rows whose extras go through NMS as the output ``det_<name>``; ``None`` for ``end2end``."""
+    found = layout_of(spec, rows, count)
+    if found is None:
+        return None
+    layout, part = found
     return replace(layout, extras=(Extra(name, f"det_{name}", part),), **changes)

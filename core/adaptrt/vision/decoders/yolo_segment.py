@@ -159,7 +159,7 @@ def linear_resize(size: int, wanted: int) -> Floats:
     return matrix
 
 
-def layout(spec: ModelSpec) -> BoxLayout:
+def layout(spec: ModelSpec) -> BoxLayout | None:
     prototypes = spec.outputs[1]
     given = {"enlarge": spec.decoder.params.get("enlarge", "logits") if spec.decoder else "logits"}
     changes = {"decoder": "nms_segment", "params": given, "kept": (prototypes.name,)}

@@ -22,16 +22,20 @@ _WARPS, _BLOCKS = 8, 8  # of a block, and blocks of an image, that gather
 
 
 def filters(boxes: BoxFilter, shapes: Shapes, types: Mapping[str, np.dtype[Any]]) -> bool:
-    """Whether a filter applies to these outputs: all of them are float32 [B, N, C] or [B, C, N] and have the same boxes."""
-    parts = boxes.layout.parts
-    if {part.output for part in parts} != set(shapes) or any(types[name] != np.float32 for name in shapes):
+    """Whether a filter applies to these outputs: those of boxes are float32 [B, N, C] or [B, C, N] and have the same boxes.
+
+    Others are copied whole, if the layout knows them.
+    """
+    parts, kept = boxes.layout.parts, boxes.layout.kept
+    names = {part.output for part in parts}
+    if names | set(kept) != set(shapes) or names & set(kept) or any(types[name] != np.float32 for name in names):
         return False
-    if any(len(shape) != 3 for shape in shapes.values()):
+    if any(len(shapes[name]) != 3 for name in names):
         return False
     counts = {(shapes[part.output][0], shapes[part.output][2 if part.channels_first else 1]) for part in parts}
     channels_first = {part.output: part.channels_first for part in parts}
     same = all(channels_first[part.output] == part.channels_first for part in parts)
-    return len(counts) == 1 and same and 4 * sum(map(math.prod, shapes.values())) > _WORTHWHILE
+    return len(counts) == 1 and same and 4 * sum(math.prod(shapes[name]) for name in names) > _WORTHWHILE
 
 
 def limit_of(boxes: BoxFilter) -> float:
@@ -66,9 +70,12 @@ class BoxRows:
     ) -> None:
         self._kernels, self._pinned, self._cuda = kernels, pinned, pinned.cuda
         self._pointers, self._shapes = pointers, shapes
+        self.names = {part.output for part in layout.parts}
         self._images, self._boxes = _counts(layout.scores, shapes[layout.scores.output])
-        self._lists = DeviceBuffer(self._cuda, 4 * self._images * (self._boxes + 1), "boxes")
-        self._counts, self._found = self._lists.pointer, self._lists.pointer + 4 * self._images
+        words = -(-self._boxes // 32)
+        self._lists = DeviceBuffer(self._cuda, 4 * self._images * (1 + words + self._boxes), "boxes")
+        self._counts, marks = self._lists.pointer, self._lists.pointer + 4 * self._images
+        self._found = marks + 4 * self._images * words
         self._total_block = pinned.allocate(4 * self._images)
         self._totals = self._total_block.array((self._images,), np.dtype(np.int32))
         self._rows: dict[str, _Rows] = {}
@@ -79,23 +86,30 @@ class BoxRows:
         factors = (
             _part(pointers, shapes, layout.objectness) if layout.objectness else [(0, pointer), (0, long), (0, long)]
         )
-        self._keep: list[Argument] = [
+        self._mark: list[Argument] = [
             *_part(pointers, shapes, layout.scores, numbers=True),
             (_numbers(layout.scores, shapes), integer),
             *factors,
             (limit, pointer),
             (self._boxes, integer),
             (self._images, integer),
-            (self._counts, pointer),
+            (marks, pointer),
+        ]
+        self._list: list[Argument] = [
+            (marks, pointer),
+            (self._boxes, integer),
+            (self._images, integer),
             (self._found, pointer),
+            (self._counts, pointer),
+            (self._total_block.pointer, pointer),
         ]
         self._gather = [self._gathering(rows, rows.block.pointer) for rows in self._rows.values()]
 
     def launch(self, stream: int) -> None:
         """Find the boxes, and write the first of each image, and how many there are, to the host."""
-        self._cuda.clear(self._counts, 4 * self._images, stream)
         grid = (-(-self._boxes // _THREADS), self._images, 1)
-        self._kernels.launch("keep", grid, (_THREADS, 1, 1), self._keep, stream)
+        self._kernels.launch("mark", grid, (_THREADS, 1, 1), self._mark, stream)
+        self._kernels.launch("list", (self._images, 1, 1), (_THREADS, 1, 1), self._list, stream)
         for arguments in self._gather:
             self._launch_gather(arguments, stream)
 
@@ -109,7 +123,7 @@ class BoxRows:
             if int(totals.min(initial=0)) < most:
                 values[np.arange(most) >= totals[:, None]] = 0
             found[name] = values.transpose(0, 2, 1) if rows.part.channels_first else values
-        return {name: found[name] for name in self._shapes}
+        return {name: found[name] for name in self._shapes if name in found}
 
     def _new_rows(self, part: Part, most: int) -> _Rows:
         numbers = _numbers(part, self._shapes)
@@ -121,11 +135,11 @@ class BoxRows:
             *_part(self._pointers, self._shapes, rows.part, numbers=True),
             (rows.numbers, integer),
             (rows.values.shape[1], integer),
+            (self._boxes, integer),
             (self._images, integer),
             (self._counts, pointer),
             (self._found, pointer),
             (target, pointer),
-            (self._total_block.pointer, pointer),
         ]
 
     def _launch_gather(self, arguments: list[Argument], stream: int) -> None:

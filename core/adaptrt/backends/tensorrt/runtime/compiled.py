@@ -18,7 +18,7 @@ from adaptrt.errors import DependencyError, EngineError
 from adaptrt.store.cache import cache_folder
 from adaptrt.store.private_folder import folder_problem, make_private, read_regular
 
-NAMES = ("preprocess", "keep", "gather")
+NAMES = ("preprocess", "mark", "list", "gather")
 _OPTIONS = ("--std=c++14", "--fmad=false")  # a product is rounded before it is compared, as in NumPy
 _LARGEST = 16 << 20
 _lock = threading.Lock()

@@ -104,6 +104,12 @@ class Cuda:
         if answer[0] != self._ok:
             raise self.error(answer[0], f"copy {format_bytes(size)}")
 
+    def copy_rows(self, target: int, source: int, size: int, step: int, count: int, kind: Any, stream: int) -> None:
+        """Copy ``size`` bytes from every ``step``-th byte on, ``count`` times, side by side."""
+        answer = self.api.cudaMemcpy2DAsync(target, size, source, step, size, count, kind, stream)
+        if answer[0] != self._ok:
+            raise self.error(answer[0], f"copy {format_bytes(size * count)}")
+
     def record(self, event: int, stream: int) -> None:
         answer = self.api.cudaEventRecord(event, stream)
         if answer[0] != self._ok:
@@ -190,9 +196,6 @@ class Cuda:
         """Whether this host memory is page-locked."""
         error, found = self.api.cudaPointerGetAttributes(pointer)
         return bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
-
-    def clear(self, pointer: int, size: int, stream: int) -> None:
-        self.check(self.api.cudaMemsetAsync(pointer, 0, size, stream), "clear device memory")
 
     def freed(self, answer: tuple[Any, ...], doing: str) -> None:
         """Like ``check``, but ignores errors at process exit, when CUDA may be unloaded before its objects."""

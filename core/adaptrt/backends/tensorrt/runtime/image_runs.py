@@ -62,10 +62,11 @@ class ImageRuns:
                 raise
         return partial(self._finish, read, batch)
 
-    def _finish(self, read: Read, batch: ImageBatch) -> dict[str, NDArray[Any]]:  # noqa: ARG002 - it lives until here
+    def _finish(self, read: Read, batch: ImageBatch) -> dict[str, NDArray[Any]]:
         lane = self._lane
         with lane.cuda.current():
             lane.cuda.synchronize(lane.stream.handle)
+            batch.release()
             found = read()
             lane.finished()
         return found
@@ -102,8 +103,28 @@ class ImageRuns:
             if rows is not None and rows.rows is not None:
                 rows.rows.launch(stream)
         if rows is not None and rows.rows is not None:
-            return partial(rows.rows.read, stream)
+            return self._reading(rows.rows, pointers, shapes, stream)
         return copies_to_host(lane.pinned, outputs, pointers, shapes, stream)
+
+    def _reading(self, rows: BoxRows, pointers: tuple[int, ...], shapes: list[tuple[int, ...]], stream: int) -> Read:
+        """The rows of boxes, and whole outputs that are not of boxes, such as prototypes of masks."""
+        outputs = self._lane.engine.outputs
+        whole = [index for index, tensor in enumerate(outputs) if tensor.name not in rows.names]
+        if not whole:
+            return partial(rows.read, stream)
+        rest = copies_to_host(
+            self._lane.pinned,
+            [outputs[index] for index in whole],
+            [pointers[index] for index in whole],
+            [shapes[index] for index in whole],
+            stream,
+        )
+
+        def read() -> dict[str, NDArray[Any]]:
+            found = {**rows.read(stream), **rest()}
+            return {tensor.name: found[tensor.name] for tensor in outputs}
+
+        return read
 
     def _copy_small(self, plan: ShapePlan, small: SmallOutputs, stream: int) -> None:
         lane = self._lane

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +19,8 @@ from numpy.typing import NDArray
 from adaptrt.backends.tensorrt.runtime.arrays import view_input
 from adaptrt.backends.tensorrt.runtime.compiled import Argument, Kernels, integer, kernels_for, pointer
 from adaptrt.backends.tensorrt.runtime.engine import Engine
-from adaptrt.backends.tensorrt.runtime.memory import Completion, DeviceBuffer, Events, PinnedBlock, PinnedPool
-from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, IMAGE, ImageForm, Placed, Prepared
+from adaptrt.backends.tensorrt.runtime.memory import Completion, DeviceBuffer, Events, PinnedPool
+from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, IMAGE, ImageForm, Placed, Prepared, RowGroups
 from adaptrt.errors import AdaptrtError, DependencyError, EngineError, ImageError, ModelError
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ImageTransform, ModelSpec
@@ -26,25 +28,72 @@ from adaptrt.specs.runners import is_on_device
 
 _SPECS = 32
 _BLOCK = (32, 8, 1)
+_PART = 512 << 10  # bytes: to copy fewer takes as long as to wake another thread
+
+
+class _Staging:
+    """Page-locked memory for rows of images in pageable memory, side by side; allocated once their sizes are known."""
+
+    __slots__ = ("_bytes", "offset", "size")
+
+    def __init__(self, offset: int) -> None:
+        self.offset, self.size = offset, 0
+        self._bytes: NDArray[np.uint8] | None = None
+
+    def bytes(self, owner: DeviceImages) -> NDArray[np.uint8]:
+        if self._bytes is None:
+            self._bytes = owner.page_locked(self.size)
+        return self._bytes
+
+
+class _Copy(NamedTuple):
+    """The rows of an image that the kernel reads, and where in a staging area they go."""
+
+    pixels: NDArray[np.uint8]
+    used: NDArray[np.intp]
+    staging: _Staging
+    start: int
+
+    def parts(self, owner: DeviceImages, count: int) -> list[Callable[[], Any]]:
+        """At most ``count`` functions that make the copy together; each is one call into NumPy, which releases the interpreter lock."""
+        rows = self.pixels.reshape(len(self.pixels), -1)
+        size = len(self.used) * rows.shape[1]
+        copy = self.staging.bytes(owner)[self.start : self.start + size].reshape(len(self.used), -1)
+        count = max(min(count, size // _PART), 1)
+        ends = [len(copy) * index // count for index in range(count + 1)]
+        if len(self.used) == len(rows):
+            return [partial(np.copyto, copy[start:end], rows[start:end]) for start, end in pairwise(ends)]
+        return [partial(rows.take, self.used[start:end], 0, copy[start:end], "clip") for start, end in pairwise(ends)]
 
 
 class ImageBatch:
-    """Images on the way to the device. ``write`` may be called from several threads, for different rows."""
+    """Images on the way to the device. ``write`` may be called from several threads, for different rows.
 
-    def __init__(self, owner: DeviceImages, prepared: Prepared, block: PinnedBlock) -> None:
+    Its memory is used again once a run has ended: what does not change from call to call is written once.
+    """
+
+    def __init__(self, owner: DeviceImages, prepared: Prepared) -> None:
         self.form, self.layout = prepared.form, prepared.layout
-        self.block = block
         self._owner, self._prepared = owner, prepared
-        self._bytes = block.array((self.layout.size,), np.dtype(np.uint8))
-        self._records = self._bytes[: self.layout.limit].view(IMAGE)
-        self._bytes[self.layout.identity : self.layout.taps] = prepared.identity
-        self._tables: dict[int, int] = {}
-        self._placed: list[Placed] = []
-        self._has_pixels = False
-        self._raw: list[tuple[int, int, NDArray[Any]]] = []
-        self._raw_bytes = 0
-        self._held: list[Any] = []
+        self._head = owner.page_locked(self.layout.head)
+        self._records = self._head[: self.layout.limit].view(IMAGE)
+        self._limit = self._head[self.layout.limit : self.layout.limit + 4].view(np.float32)
+        self._head[self.layout.identity : self.layout.taps] = prepared.identity
+        self._tables: dict[int, tuple[int, Placed]] = {}
+        """Offset by the id of the bytes of taps, which ``Placed`` keeps alive, so that no other table gets this id."""
         self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._current: set[int] = set()
+        self._pixels: NDArray[np.uint8] | None = None
+        self._raw: list[tuple[int, NDArray[np.uint8]]] = []
+        self._grouped: list[tuple[int, NDArray[np.uint8], RowGroups]] = []
+        self._raw_bytes = 0
+        self._staged: list[_Staging] = []
+        self._open: _Staging | None = None
+        self._planned: list[_Copy] = []
+        self._held: list[Any] = []
         self.ready: Completion | None = None
 
     @property
@@ -52,19 +101,37 @@ class ImageBatch:
         return self.layout.size + self._raw_bytes
 
     def take(self, index: int, image: Any) -> ImageMeta | None:
-        """Let the GPU read an image, uint8 [H, W, C] in its memory or in page-locked memory; ``None``: ``write`` it."""
+        """Let the GPU resize an image, uint8 [H, W, C] in any memory; ``None``: ``write`` it."""
         if isinstance(image, np.ndarray):
-            return self._take_pinned(index, image)
+            return self._take_host(index, image)
         return self._take_device(index, image) if is_on_device(image) else None
+
+    def copies(self, threads: int) -> list[Callable[[], Any]]:
+        """What is left to do for the images taken: functions for so many threads. ``fill`` calls those that were not asked for."""
+        with self._lock:
+            planned, self._planned, self._open = self._planned, [], None
+        if not planned:
+            return []
+        each = -(-threads // len(planned))
+        return [part for copy in planned for part in copy.parts(self._owner, each)]
 
     def write(self, index: int, image: Any) -> ImageMeta:
         """Read an image, anything that ``read_image`` takes, resize it on the CPU, and write its pixels into a row."""
         from adaptrt.vision.images import read_image
 
-        return self._write_host(index, read_image(image, self.form.channels))
+        pixels = read_image(image, self.form.channels)
+        placed = self._prepared.placed(pixels.shape[:2])
+        if not placed.copied or not self._owner.resizes:
+            return self._write_resized(index, pixels)
+        copy, meta = self._copied_rows(index, pixels, placed, alone=True)
+        for part in copy.parts(self._owner, 1):
+            part()
+        return meta
 
     def fill(self, count: int) -> None:
         """Repeat the last of ``count`` images in the rows after it; afterwards nothing is written."""
+        for copy in self.copies(1):
+            copy()
         if count < self.form.rows:
             self._records[count:] = self._records[count - 1]
         if self._held:
@@ -72,7 +139,7 @@ class ImageBatch:
 
     def limit_scores(self, limit: float) -> int:
         """Send the limit of a filter of boxes with the images; returns its offset."""
-        self._bytes[self.layout.limit : self.layout.limit + 4].view(np.float32)[0] = limit
+        self._limit[0] = limit
         return self.layout.limit
 
     def send(self, base: int, stream: int) -> None:
@@ -80,16 +147,22 @@ class ImageBatch:
         cuda, layout = self._owner.cuda, self.layout
         if self.ready is not None:
             self.ready.wait_on(stream)
-        size = layout.size if self._has_pixels else layout.taps + len(self._tables) * layout.taps_each
-        cuda.copy(base, self.block.pointer, size, cuda.to_device, stream)
-        for offset, size, pixels in self._raw:
-            cuda.copy(base + offset, pixels.__array_interface__["data"][0], size, cuda.to_device, stream)
+        parts = [(0, self._head[: layout.taps + len(self._tables) * layout.taps_each]), *self._raw]
+        if self._pixels is not None:
+            parts.append((layout.head, self._pixels))
+        parts += [(staging.offset, staging.bytes(self._owner)) for staging in self._staged]
+        for offset, array in parts:
+            cuda.copy(base + offset, array.__array_interface__["data"][0], array.nbytes, cuda.to_device, stream)
+        for offset, array, groups in self._grouped:
+            row = array.nbytes // len(array)
+            source = array.__array_interface__["data"][0] + groups.first * row
+            sizes = groups.run * row, groups.step * row, groups.times
+            cuda.copy_rows(base + offset, source, *sizes, cuda.to_device, stream)
 
-    def _write_host(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
-        placed = self._prepared.placed(pixels.shape[:2])
-        if placed.used is not None and placed.packed is not None and self._owner.resizes:
-            return self._copy_rows(index, pixels, placed, placed.used, placed.packed)
-        return self._write_resized(index, pixels)
+    def release(self) -> None:
+        """The run has ended: the memory may serve another batch."""
+        self._begin()
+        self._prepared.idle.append(self)
 
     def _write_resized(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
         from adaptrt.vision.transforms import write_visible
@@ -97,48 +170,70 @@ class ImageBatch:
         form, layout = self.form, self.layout
         placed = self._prepared.placed(pixels.shape[:2])
         top, left, height, width, _ = placed.record
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._owner.page_locked(layout.size - layout.head)
         start = layout.pixels(index)
-        region = self._bytes[start : start + height * width * form.channels].reshape(height, width, form.channels)
-        write_visible(pixels, placed.placement, form.transform, region)
+        region = self._pixels[start - layout.head :][: height * width * form.channels]
+        write_visible(pixels, placed.placement, form.transform, region.reshape(height, width, form.channels))
         self._records[index] = (
             start, 1, width * form.channels, top, left, height, width, 1, layout.identity, layout.identity,
         )  # fmt: skip
-        self._has_pixels = True
         return placed.placement.meta
 
-    def _take_pinned(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
+    def _take_host(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
         owner, shape = self._owner, pixels.shape
         if not owner.resizes or pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != self.form.channels:
             return None
         if not pixels.size or not pixels.flags.c_contiguous:
             return None
-        if not owner.cuda.is_pinned(pixels.__array_interface__["data"][0]):
-            return None
         placed = self._prepared.placed(shape[:2])
         if placed.taps is None:
             return None
-        offset = self._send_raw(pixels)
-        return self._read_by_kernel(index, shape[1], placed, placed.taps, offset + placed.first, relative=1)
+        if owner.cuda.is_pinned(pixels.__array_interface__["data"][0]):
+            return self._take_pinned(index, pixels, placed, placed.taps)
+        if not placed.copied:
+            return None
+        copy, meta = self._copied_rows(index, pixels, placed)
+        self._planned.append(copy)
+        return meta
 
-    def _copy_rows(
-        self, index: int, pixels: NDArray[np.uint8], placed: Placed, used: NDArray[np.intp], taps: NDArray[np.uint8]
-    ) -> ImageMeta:
-        """Copy what the kernel reads to page-locked memory."""
-        shape = (len(used), pixels.shape[1] * self.form.channels)
-        copy = self._owner.page_locked(shape)
-        if len(used) == len(pixels):
-            np.copyto(copy, pixels.reshape(shape))
-        else:
-            np.take(pixels.reshape(len(pixels), -1), used, axis=0, out=copy, mode="clip")
-        offset = self._send_raw(copy)
-        return self._read_by_kernel(index, pixels.shape[1], placed, taps, offset + placed.left, relative=1)
-
-    def _send_raw(self, pixels: NDArray[np.uint8]) -> int:
-        """Send an array in page-locked memory with the batch; returns its offset."""
+    def _take_pinned(self, index: int, pixels: NDArray[np.uint8], placed: Placed, taps: NDArray[np.uint8]) -> ImageMeta:
+        height, width = pixels.shape[:2]
+        if placed.groups is None:
+            with self._lock:
+                offset = self._reserve(pixels.nbytes)
+                self._raw.append((offset, pixels))
+            return self._read_by_kernel(index, width, placed, taps, offset + placed.first, relative=1)
+        assert placed.packed is not None
         with self._lock:
-            offset = self.layout.size + self._raw_bytes
-            self._raw_bytes += -(-pixels.nbytes // ALIGNED) * ALIGNED
-            self._raw.append((offset, pixels.nbytes, pixels))
+            offset = self._reserve(pixels.nbytes // height * placed.groups.run * placed.groups.times)
+            self._grouped.append((offset, pixels, placed.groups))
+        return self._read_by_kernel(index, width, placed, placed.packed, offset + placed.left, relative=1)
+
+    def _copied_rows(
+        self, index: int, pixels: NDArray[np.uint8], placed: Placed, *, alone: bool = False
+    ) -> tuple[_Copy, ImageMeta]:
+        """Plan a copy of what the kernel reads; ``alone``: into a staging area of its own."""
+        used, taps = placed.used, placed.packed
+        assert used is not None
+        assert taps is not None
+        size = len(used) * pixels.shape[1] * self.form.channels
+        with self._lock:
+            offset = self._reserve(size)
+            staging = None if alone else self._open
+            if staging is None or staging.offset + -(-staging.size // ALIGNED) * ALIGNED != offset:
+                staging = _Staging(offset)
+                self._staged.append(staging)
+                self._open = None if alone else staging
+            staging.size = offset - staging.offset + size
+        copy = _Copy(pixels, used, staging, offset - staging.offset)
+        return copy, self._read_by_kernel(index, pixels.shape[1], placed, taps, offset + placed.left, relative=1)
+
+    def _reserve(self, size: int) -> int:
+        """Room on the device; returns its offset. With the lock held."""
+        offset = self.layout.size + self._raw_bytes
+        self._raw_bytes += -(-size // ALIGNED) * ALIGNED
         return offset
 
     def _take_device(self, index: int, image: Any) -> ImageMeta:
@@ -152,8 +247,7 @@ class ImageBatch:
             )
         placed = self._prepared.placed((shape[0], shape[1]))
         if placed.taps is None or not self._owner.resizes:
-            self._owner.resizes_on_host(self.form.transform)
-            return self._write_host(index, self._owner.to_host(view.pointer, shape))
+            return self.write(index, self._owner.to_host(view.pointer, shape))
         with self._lock:
             self._held.append((view, image))
         return self._read_by_kernel(index, shape[1], placed, placed.taps, view.pointer + placed.first, relative=0)
@@ -163,16 +257,26 @@ class ImageBatch:
     ) -> ImageMeta:
         """``width``: pixels of a row. ``start``: of the first pixel, an address, or an offset if ``relative``."""
         with self._lock:
-            at = self._tables.get(id(taps))
-            if at is None:
-                at = self.layout.taps + len(self._tables) * self.layout.taps_each
-                self._tables[id(taps)] = at
-                self._placed.append(placed)  # so that no other table gets this id
-                self._bytes[at : at + taps.size] = taps
+            at = self._table(placed, taps)
         self._records[index] = (
             start, relative, width * self.form.channels, *placed.record, at, at + placed.rows_bytes,
         )  # fmt: skip
         return placed.placement.meta
+
+    def _table(self, placed: Placed, taps: NDArray[np.uint8]) -> int:
+        """The offset of a table of taps, which may be there from an earlier call. With the lock held."""
+        key, layout = id(taps), self.layout
+        self._current.add(key)
+        found = self._tables.get(key)
+        if found is not None:
+            return found[0]
+        if len(self._tables) < self.form.rows:
+            at = layout.taps + len(self._tables) * layout.taps_each
+        else:  # there are no more tables than images, so that one of them is of an earlier call
+            at, _ = self._tables.pop(next(key for key in self._tables if key not in self._current))
+        self._tables[key] = (at, placed)
+        self._head[at : at + taps.size] = taps
+        return at
 
 
 class DeviceImages:
@@ -203,10 +307,15 @@ class DeviceImages:
             known = (spec, Prepared(form) if form is not None and self._works(form) else None)
             with self._lock:
                 if len(self._prepared) >= _SPECS:
-                    self._prepared.clear()
+                    self._forget()
                 self._prepared[key] = known
         prepared = known[1]
-        return None if prepared is None else self._new_batch(prepared)
+        if prepared is None:
+            return None
+        try:
+            return prepared.idle.pop()
+        except IndexError:
+            return ImageBatch(self, prepared)
 
     def arguments(self, form: ImageForm, base: int, target: int) -> list[Argument]:
         """Those of the kernel ``preprocess``, which writes ``target`` from what a batch sent to ``base``."""
@@ -234,16 +343,8 @@ class DeviceImages:
         assert self._kernels is not None
         return self._kernels
 
-    def page_locked(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        return self._pinned.allocate(math.prod(shape)).array(shape, np.dtype(np.uint8))
-
-    def resizes_on_host(self, transform: ImageTransform) -> None:
-        """Note that images on the device are copied to the host."""
-        if self.resizes:
-            kind = f"{transform.library} {transform.interpolation}"
-            self._warn(
-                f"images on the device are resized on the CPU: the kernel does not compute {kind} as the CPU does."
-            )
+    def page_locked(self, size: int) -> NDArray[np.uint8]:
+        return self._pinned.allocate(size).array((size,), np.dtype(np.uint8))
 
     def to_host(self, address: int, shape: Sequence[int]) -> NDArray[np.uint8]:
         """A copy of an image on the device."""
@@ -260,6 +361,13 @@ class DeviceImages:
 
     def close(self) -> None:
         self._values.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        for _, prepared in self._prepared.values():
+            if prepared is not None:
+                prepared.idle.clear()  # they refer to it
+        self._prepared.clear()
 
     def _form(self, spec: ModelSpec, rows: int) -> ImageForm | None:
         if spec.image is None or len(self._inputs) != 1 or self._inputs[0].on_host:
@@ -269,9 +377,6 @@ class DeviceImages:
             return None
         height, width = spec.image_size
         return ImageForm(spec.image, height, width, spec.image_channels, rows)
-
-    def _new_batch(self, prepared: Prepared) -> ImageBatch:
-        return ImageBatch(self, prepared, self._pinned.allocate(prepared.layout.size))
 
     def _works(self, form: ImageForm) -> bool:
         """Whether the kernel gives the CPU's values here, tried once for each transform and size."""
@@ -332,12 +437,15 @@ class DeviceImages:
             return
         if not self.resizes:
             self._warn("images are resized on the CPU: this OpenCV gives other pixels than the kernel.")
+        elif Prepared(form).placed(sizes[0]).taps is None:
+            kind = f"{form.transform.library} {form.transform.interpolation}"
+            self._warn(f"images are resized on the CPU: the kernel does not compute {kind} as the CPU does.")
 
     def _equal(self, form: ImageForm, images: list[NDArray[np.uint8]], *, resized_here: bool) -> bool:
         from adaptrt.vision.transforms import transform_image
 
         form = form._replace(rows=len(images))
-        batch = self._new_batch(Prepared(form))
+        batch = ImageBatch(self, Prepared(form))
         for index, image in enumerate(images):
             if not (resized_here and batch.take(index, self._pinned_copy(image))):
                 batch._write_resized(index, image)

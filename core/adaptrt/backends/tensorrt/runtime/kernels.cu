@@ -89,47 +89,90 @@ bool is_kept(const float* scores, int64 per_image, int64 per_box, int64 per_numb
     return false;
 }
 
-// counts[image] boxes have a score above *limit; found[place * images + image] are their numbers, in any order. counts is 0 before.
-KERNEL void keep(const float* scores, int64 per_image, int64 per_box, int64 per_number, int classes, const float* factors,
-                 int64 factors_per_image, int64 factors_per_box, const float* limit, int boxes, int images, int* counts, int* found) {
+// Bit box % 32 of marks[image * words + box / 32]: whether the box has a score above *limit; words = (boxes + 31) / 32.
+KERNEL void mark(const float* scores, int64 per_image, int64 per_box, int64 per_number, int classes, const float* factors,
+                 int64 factors_per_image, int64 factors_per_box, const float* limit, int boxes, int images, unsigned* marks) {
+    int words = (boxes + 31) / 32;
 #ifdef HOST
     for (int image = 0; image < images; ++image)
-        for (int box = boxes - 1; box >= 0; --box)
-            if (is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, *limit, image, box))
-                found[(int64)(counts[image]++) * images + image] = box;
+        for (int word = 0; word < words; ++word) {
+            unsigned bits = 0;
+            for (int box = word * 32; box < boxes && box < word * 32 + 32; ++box)
+                if (is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, *limit, image, box))
+                    bits |= 1u << (box % 32);
+            marks[(int64)image * words + word] = bits;
+        }
 #else
     int box = blockIdx.x * blockDim.x + threadIdx.x, image = blockIdx.y;
-    if (box < boxes && is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, *limit, image, box))
-        found[(int64)atomicAdd(counts + image, 1) * images + image] = box;
+    bool kept = box < boxes && is_kept(scores, per_image, per_box, per_number, classes, factors, factors_per_image, factors_per_box, *limit, image, box);
+    unsigned bits = __ballot_sync(0xffffffffu, kept);
+    if (threadIdx.x % 32 == 0 && box < boxes) marks[(int64)image * words + box / 32] = bits;
 #endif
 }
 
-// rows[(image * most + rank) * numbers + number]: every number of the first most boxes found, in the order of the boxes; totals[image]
-// is how many were found. Both may lie in page-locked host memory. A warp has a row.
-KERNEL void gather(const float* output, int64 per_image, int64 per_box, int64 per_number, int numbers, int most, int images,
-                   const int* counts, const int* found, float* rows, int* totals) {
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+int list_boxes(const unsigned* marks, int first, int last, int* found) {
+    int count = 0;
+    for (int word = first; word < last; ++word)
+        for (unsigned bits = marks[word]; bits; bits &= bits - 1)
 #ifdef HOST
-    for (int image = 0; image < images; ++image) {
-        totals[image] = counts[image];
-        for (int place = 0; place < counts[image]; ++place) {
-            int box = found[(int64)place * images + image], rank = 0;
-            for (int other = 0; other < counts[image]; ++other) rank += found[(int64)other * images + image] < box;
-            if (rank >= most) continue;
-            const float* own = output + image * per_image + box * per_box;
+            found[count++] = word * 32 + __builtin_ctz(bits);
+#else
+            found[count++] = word * 32 + __ffs(bits) - 1;
+#endif
+    return count;
+}
+
+// found[image * boxes + rank]: the marked boxes, ascending; counts[image], and totals[image] in page-locked host memory, are how many
+// there are. A block has an image, a thread a range of words: the work grows with the number of boxes, not with its square.
+KERNEL void list(const unsigned* marks, int boxes, int images, int* found, int* counts, int* totals) {
+    int words = (boxes + 31) / 32;
+#ifdef HOST
+    for (int image = 0; image < images; ++image)
+        totals[image] = counts[image] = list_boxes(marks + (int64)image * words, 0, words, found + (int64)image * boxes);
+#else
+    __shared__ int sums[32];
+    int image = blockIdx.x, thread = threadIdx.x, each = (words + blockDim.x - 1) / blockDim.x, own = 0;
+    int first = min(thread * each, words), last = min(first + each, words);
+    marks += (int64)image * words;
+    for (int word = first; word < last; ++word) own += __popc(marks[word]);
+    int before = own;  // of the threads of this warp up to this one
+    for (int step = 1; step < 32; step <<= 1) {
+        int other = __shfl_up_sync(0xffffffffu, before, step);
+        if (thread % 32 >= step) before += other;
+    }
+    if (thread % 32 == 31) sums[thread / 32] = before;
+    __syncthreads();
+    int total = 0;
+    before -= own;
+    for (int warp = 0; warp < blockDim.x / 32; ++warp) {
+        if (warp < thread / 32) before += sums[warp];
+        total += sums[warp];
+    }
+    list_boxes(marks, first, last, found + (int64)image * boxes + before);
+    if (thread == 0) totals[image] = counts[image] = total;
+#endif
+}
+
+// rows[(image * most + rank) * numbers + number]: every number of the first most boxes found, which may lie in page-locked host
+// memory. A warp has a row.
+KERNEL void gather(const float* output, int64 per_image, int64 per_box, int64 per_number, int numbers, int most, int boxes, int images,
+                   const int* counts, const int* found, float* rows) {
+#ifdef HOST
+    for (int image = 0; image < images; ++image)
+        for (int rank = 0; rank < counts[image] && rank < most; ++rank) {
+            const float* own = output + image * per_image + found[(int64)image * boxes + rank] * per_box;
             for (int number = 0; number < numbers; ++number)
                 rows[((int64)image * most + rank) * numbers + number] = own[number * per_number];
         }
-    }
 #else
-    int lane = threadIdx.x, image = blockIdx.y, count = counts[image];
-    if (blockIdx.x == 0 && threadIdx.y == 0 && lane == 0) totals[image] = count;
-    for (int place = blockIdx.x * blockDim.y + threadIdx.y; place < count; place += gridDim.x * blockDim.y) {
-        int box = found[(int64)place * images + image], rank = 0;
-        for (int other = lane; other < count; other += 32) rank += found[(int64)other * images + image] < box;
-        for (int step = 16; step > 0; step >>= 1) rank += __shfl_xor_sync(0xffffffffu, rank, step);
-        if (rank >= most) continue;
-        const float* own = output + image * per_image + box * per_box;
-        for (int number = lane; number < numbers; number += 32)
+    int image = blockIdx.y, count = min(counts[image], most);
+    for (int rank = blockIdx.x * blockDim.y + threadIdx.y; rank < count; rank += gridDim.x * blockDim.y) {
+        const float* own = output + image * per_image + found[(int64)image * boxes + rank] * per_box;
+        for (int number = threadIdx.x; number < numbers; number += 32)
             rows[((int64)image * most + rank) * numbers + number] = own[number * per_number];
     }
 #endif

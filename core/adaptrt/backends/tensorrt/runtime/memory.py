@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -201,26 +201,34 @@ class OwnedBlock:
 
 
 class PinnedPool:
-    """Page-locked host memory. Blocks have few sizes and are kept for the next call, up to ``limit`` bytes."""
+    """Page-locked host memory. Blocks have few sizes and are kept for the next call.
+
+    Kept and lent blocks together stay below ``limit`` bytes, or below the most that was ever lent at once: a stream that needs more
+    than the limit would otherwise allocate page-locked memory for every batch, which takes longer than to fill it. Beyond
+    that, blocks whose size was not needed for the longest time are freed.
+    """
 
     def __init__(self, cuda: Cuda, limit: int = _PINNED_BYTES) -> None:
         self.cuda = cuda
         self.stream = Stream(cuda)
         """For copies to the host outside of calls."""
-        self._limit = limit
+        self._limit = self._most = limit
         self._kept = 0
         self._lent = 0
-        self._free: dict[int, list[int]] = {}
+        self._free: OrderedDict[int, list[int]] = OrderedDict()
         self._inputs: dict[int, weakref.ref[PinnedBlock]] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may give a block back inside of it
 
     def allocate(self, size: int) -> PinnedBlock:
         room = _room(size)
         with self._lock:
             free = self._free.get(room)
             pointer = free.pop() if free else 0
-            self._kept -= room if pointer else 0
+            if pointer:
+                self._kept -= room
+                self._free.move_to_end(room)
             self._lent += room
+            self._most = max(self._most, self._lent)
         return PinnedBlock(self, pointer or self.cuda.malloc_host(room), room)
 
     def array(self, block: PinnedBlock, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -246,12 +254,24 @@ class PinnedPool:
         self._inputs.pop(pointer, None)
         with self._lock:
             self._lent -= room
-            keep = self._kept + room <= self._limit
-            if keep:
-                self._free.setdefault(room, []).append(pointer)
-                self._kept += room
-        if not keep:
-            self.cuda.free_host(pointer)
+            self._kept += room
+            self._free.setdefault(room, []).append(pointer)
+            self._free.move_to_end(room)
+            unneeded = self._beyond()
+        for one in unneeded:
+            self.cuda.free_host(one)
+
+    def _beyond(self) -> list[int]:
+        """Blocks to free, of the size that was not needed for the longest time; with the lock held."""
+        found = []
+        while self._kept and self._kept + self._lent > self._most:
+            room, pointers = next(iter(self._free.items()))
+            if pointers:
+                found.append(pointers.pop())
+                self._kept -= room
+            else:
+                del self._free[room]
+        return found
 
     def __del__(self) -> None:
         for pointers in getattr(self, "_free", {}).values():

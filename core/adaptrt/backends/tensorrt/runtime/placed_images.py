@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,13 @@ from adaptrt.specs import ImageTransform
 from adaptrt.vision.placement import Placement, place
 from adaptrt.vision.taps import taps_of
 
+if TYPE_CHECKING:
+    from adaptrt.backends.tensorrt.runtime.images import ImageBatch
+
 IMAGE = np.dtype([(name, np.int64) for name in ("pixels", "relative", "pitch", "top", "left", "height", "width", "taps", "rows", "columns")])  # fmt: skip
 ALIGNED = 256
 _COPIED = 4  # an image in pageable memory whose used rows have at most this many times the pixels of the result is copied, not resized
+_SPARSE = 0.75  # of the rows of an image in page-locked memory: with fewer, only they are sent
 _SIZES = 256  # of images, whose places and taps are kept: up to 20 KB each at 640 x 640
 
 
@@ -43,12 +47,22 @@ class Layout:
         return self.head + index * self.pixels_each
 
 
+class RowGroups(NamedTuple):
+    """Rows of an image: ``run`` neighbors, then again after ``step`` rows, from row ``first`` on; ``times`` times."""
+
+    first: int
+    run: int
+    step: int
+    times: int
+
+
 class Placed(NamedTuple):
     """Where images of one size lie in the input.
 
     ``taps``: the bytes of the tables for rows and columns if the kernel resizes. ``record``: the fields of IMAGE but addresses.
     ``first``: bytes from the start of the image to its first pixel that is used. ``used``: the rows that have a weight, of which
-    ``packed`` are the tables and ``left`` what is ``first``; ``None`` if the CPU resizes images in pageable memory.
+    ``packed`` are the tables and ``left`` what is ``first``. ``copied``: whether these rows of an image in pageable memory are copied;
+    otherwise the CPU resizes it. ``groups``: whether the bus carries only them from page-locked memory, and how they lie there.
     """
 
     placement: Placement
@@ -59,6 +73,8 @@ class Placed(NamedTuple):
     used: NDArray[np.intp] | None = None
     packed: NDArray[np.uint8] | None = None
     left: int = 0
+    copied: bool = False
+    groups: RowGroups | None = None
 
 
 class Prepared:
@@ -70,6 +86,8 @@ class Prepared:
         identity = np.empty((longest, 2), np.int32)
         identity[:, 0], identity[:, 1] = np.arange(longest), 1
         self.identity = identity.reshape(-1).view(np.uint8)
+        self.idle: list[ImageBatch] = []
+        """Batches whose memory can be used again."""
         self._sizes: dict[tuple[int, int], Placed] = {}
 
     def placed(self, size: tuple[int, int]) -> Placed:
@@ -101,9 +119,14 @@ class Prepared:
             above.nbytes,
         )
         used, packed = _used_rows(above)
-        if len(used) * size[1] > _COPIED * height * width:
-            return placed
-        return placed._replace(used=used + top, packed=_tables(packed, beside), left=left * form.channels)
+        used = used + top
+        return placed._replace(
+            used=used,
+            packed=_tables(packed, beside),
+            left=left * form.channels,
+            copied=len(used) * size[1] <= _COPIED * height * width,
+            groups=_groups(used) if len(used) < _SPARSE * size[0] else None,
+        )
 
 
 def _tables(rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -117,3 +140,17 @@ def _used_rows(taps: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.in
     packed = taps.copy()
     packed[..., 0] = np.searchsorted(used, places).clip(0, len(used) - 1)  # without a weight, any row will do
     return used.astype(np.intp), packed
+
+
+def _groups(used: NDArray[np.intp]) -> RowGroups | None:
+    """How rows lie, if a single copy can take them."""
+    jumps = np.flatnonzero(np.diff(used) > 1)
+    run = int(jumps[0]) + 1 if len(jumps) else len(used)
+    if len(used) % run:
+        return None
+    starts = used[::run]
+    step = int(starts[1] - starts[0]) if len(starts) > 1 else run
+    expected = (starts[0] + step * np.arange(len(starts)))[:, None] + np.arange(run)
+    if not np.array_equal(expected.reshape(-1), used):
+        return None
+    return RowGroups(int(starts[0]), run, step, len(starts))

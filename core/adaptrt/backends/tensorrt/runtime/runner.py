@@ -19,6 +19,7 @@ from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
 from adaptrt.backends.tensorrt.runtime.cuda import Cuda, device_index, stream_handle
 from adaptrt.backends.tensorrt.runtime.engine import Engine, EngineTensor
 from adaptrt.backends.tensorrt.runtime.images import DeviceImages, ImageBatch
+from adaptrt.backends.tensorrt.runtime.jpeg_files import JpegFiles
 from adaptrt.backends.tensorrt.runtime.lanes import Lane, Ownership
 from adaptrt.backends.tensorrt.runtime.layer_times import layer_times
 from adaptrt.backends.tensorrt.runtime.memory import DevicePool, Events, PinnedPool
@@ -44,6 +45,7 @@ class TensorRTRunner:
     - ``plugin_libs``: libraries with TensorRT plugins; they are code, so those named in the manifest are loaded only if
       given here
     - ``images``: where ``image_batch`` prepares images
+    - ``gpu_jpeg``: decode JPEG files on the GPU (nvImageCodec), with pixels that differ a little from those of the CPU
     - ``product``: the library that built it, TensorRT or TensorRT-RTX
 
     A graph is captured when the same shapes and addresses occur for the second time. During the capture, a few
@@ -65,6 +67,7 @@ class TensorRTRunner:
         plugin_libs: Sequence[str | Path] = (),
         product: Product = TENSORRT,
         images: Literal["gpu", "cpu"] = "gpu",
+        gpu_jpeg: bool = False,
     ) -> None:
         path = Path(path)
         if contexts < 1:
@@ -105,7 +108,11 @@ class TensorRTRunner:
         self._names = tuple(tensor.name for tensor in self._engine.inputs)
         self._reads_values = any(tensor.on_host for tensor in self._engine.inputs)
         self._images: DeviceImages | None = None
+        if gpu_jpeg and images == "cpu":
+            raise UsageError("gpu_jpeg requires images to be preprocessed on the GPU.", hint="Omit cpu_images.")
+        self._jpegs: JpegFiles | None = None
         if images == "gpu":
+            self._jpegs = JpegFiles(self._cuda.device) if gpu_jpeg else None
             self._images = DeviceImages(self._engine, self._events, self._pinned, identify_device(self._cuda.device)[1])
         self._pool = LanePool(self._new_lane, contexts, path.name)
         self._pool.release(self._pool.acquire())  # create one lane now, so that a broken engine fails immediately
@@ -138,6 +145,12 @@ class TensorRTRunner:
     def input_array(self, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """An uninitialized array in page-locked memory; ``run`` copies it to the device without another copy."""
         return self._pinned.input_array(shape, np.dtype(dtype))
+
+    def decoded(self, images: Sequence[Any]) -> Sequence[Any]:
+        """The images of a batch, with files as images in GPU memory where the runner decodes them."""
+        if self._jpegs is None or self._images is None:
+            return images
+        return self._jpegs.decoded(images, self._images.stream)
 
     def image_batch(self, spec: ModelSpec, rows: int) -> ImageBatch | None:
         """Memory for ``rows`` images, which ``run_images`` preprocesses on the GPU; ``None`` if the CPU has to (see ``warnings``)."""

@@ -137,6 +137,77 @@ def test_calls_are_one_graph_once_shapes_repeat(engine: Any, large: bool) -> Non
     assert bench.gpu.counts["launch"] == 4
 
 
+def test_a_batch_takes_images_of_every_memory(engine: Any, on_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are copied lie side by side in one block, between images that the kernel reads elsewhere or the CPU resizes."""
+    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.images._PART", 1 << 10)
+    bench, runner, _ = engine()
+    spec = spec_of()
+    kinds = [
+        lambda x: x,
+        lambda x: x,
+        lambda x: pinned(runner, x),
+        lambda x: on_device(bench.gpu, x),
+        np.asfortranarray,
+    ]
+    split = 0
+    for seed in range(4):
+        images = pixels(seed, SIZES[: 4 + seed % 3])
+        given = [kinds[(index * index + seed) % len(kinds)](image) for index, image in enumerate(images)]
+        batch = runner.image_batch(spec, len(images))
+        metas = [batch.take(index, image) for index, image in enumerate(given)]
+        jobs = batch.copies(3)
+        split += len(jobs) > sum(given[index] is images[index] for index in range(len(images)))
+        for job in reversed(jobs):
+            job()
+        metas = [
+            meta or batch.write(index, image) for index, (meta, image) in enumerate(zip(metas, given, strict=True))
+        ]
+        batch.fill(len(images))
+        expected, places = transform_batch(images, spec)
+        np.testing.assert_array_equal(runner.run_images(batch)["same"], expected["images"])
+        assert metas == places
+    assert split
+
+
+def test_a_batch_is_used_again_with_images_of_other_sizes(engine: Any) -> None:
+    _, runner, _ = engine()
+    spec, used = spec_of(), set()
+    for seed in range(8):
+        images = pixels(seed, [SIZES[(seed + index) % len(SIZES)] for index in range(2)])
+        batch = runner.image_batch(spec, 2)
+        used.add(id(batch))
+        for index, image in enumerate(images):
+            assert batch.take(index, image) is not None or batch.write(index, image)
+        batch.fill(2)
+        expected, _ = transform_batch(images, spec)
+        np.testing.assert_array_equal(runner.run_images(batch)["same"], expected["images"])
+    assert len(used) == 1
+
+
+def test_page_locked_memory_of_another_size_is_allocated_once(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of sizes that are no longer needed make room: allocation takes longer than to copy an image."""
+    bench, runner, _ = engine()
+    pool = runner._pinned
+    monkeypatch.setattr(pool, "_limit", 1 << 20)
+    monkeypatch.setattr(pool, "_most", 1 << 20)
+    held = [pool.allocate(100 << 10) for _ in range(12)]  # more than the limit
+    most = bench.gpu.used("host")
+    del held
+    for size in (300 << 10, 700 << 10, 200 << 10):
+        pool.allocate(size)
+        before = bench.gpu.counts["allocate host"]
+        for _ in range(5):
+            pool.allocate(size)
+        assert bench.gpu.counts["allocate host"] == before
+    assert bench.gpu.used("host") <= most + (1 << 20)
+    held = [pool.allocate(100 << 10) for _ in range(12)]
+    before = bench.gpu.counts["allocate host"]
+    del held
+    again = [pool.allocate(100 << 10) for _ in range(12)]  # as many as before, although that is more than the limit
+    assert len(again) == 12
+    assert bench.gpu.counts["allocate host"] == before
+
+
 def test_arrays_and_images_share_an_engine(engine: Any) -> None:
     _, runner, _ = engine()
     spec, images = spec_of(), pixels()
@@ -302,6 +373,10 @@ def test_an_image_that_cannot_be_read_ends_a_stream(engine: Any, tmp_path: Any) 
 LAYOUTS = {
     "yolo": (BoxLayout(Part("raw", 0, 4, True), Part("raw", 4, None, True), centers=True), {"raw": (2, 9, 4000)}),
     "anchor": (BoxLayout(Part("raw", 0, 4), Part("raw", 5), Part("raw", 4, 5)), {"raw": (2, 4000, 10)}),
+    "masks": (
+        BoxLayout(Part("raw", 0, 4, True), Part("raw", 4, 7, True), centers=True, kept=("masks",)),
+        {"raw": (2, 9, 4000), "masks": (2, 2, 30, 40)},
+    ),
     "two outputs": (BoxLayout(Part("boxes"), Part("scores")), {"boxes": (2, 4000, 4), "scores": (2, 4000, 3)}),
 }
 
@@ -333,6 +408,8 @@ def test_only_boxes_above_the_score_are_copied(make_bench: Any, monkeypatch: pyt
         assert list(found) == list(shapes)
         for image in range(2):
             wanted = boxes_above(values, layout, conf, image)
+            for kept in layout.kept:
+                np.testing.assert_array_equal(found[kept], values[kept])
             for part in layout.parts:
                 rows, whole = (
                     array[part.output][image].T if part.channels_first else array[part.output][image]
@@ -340,7 +417,7 @@ def test_only_boxes_above_the_score_are_copied(make_bench: Any, monkeypatch: pyt
                 )
                 np.testing.assert_array_equal(rows[: len(wanted)], whole[wanted])
                 assert not rows[len(wanted) :].any()
-    assert {"keep", "gather"} <= set(launched)
+    assert {"mark", "list", "gather"} <= set(launched)
 
 
 def boxes_above(values: dict[str, Any], layout: BoxLayout, conf: float, image: int) -> Any:
@@ -359,5 +436,8 @@ def test_a_filter_needs_outputs_of_boxes_only() -> None:
     single = {"raw": np.dtype(np.float32), "masks": np.dtype(np.float32)}
     assert filters(boxes, {"raw": (2, 9, 4000)}, single)
     assert not filters(boxes, {"raw": (2, 9, 4000), "masks": (2, 32, 80)}, single)
+    masks = BoxFilter(LAYOUTS["masks"][0], 0.5)
+    assert filters(masks, {"raw": (2, 9, 4000), "masks": (2, 32, 80, 80)}, {**single, "masks": np.dtype(np.float16)})
+    assert not filters(masks, {"raw": (2, 9, 4000)}, single)
     assert not filters(boxes, {"raw": (2, 9, 4000)}, {"raw": np.dtype(np.float16)})
     assert not filters(boxes, {"raw": (1, 9, 10)}, single)

@@ -7,11 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
+from adaptrt import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
 from adaptrt.backends.tensorrt.runtime import compiled
-from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, limit_of
+from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, limits_of
 from adaptrt.errors import DependencyError
+from adaptrt.pipeline.box_filter import box_filter
+from adaptrt.pipeline.processing import Processing
 from adaptrt.specs.layouts import BoxFilter, BoxLayout, Part
+from adaptrt.vision.decoders.decode import decode
+from adaptrt.vision.placement import place
 from adaptrt.vision.transforms import transform_batch
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -133,9 +137,10 @@ def test_boxes_above_a_score(open_engine, on_device, channels_first):
     try:
         stream = lane.stream.handle
         for conf in (0.9, 0.25, 0.999):
-            limit = on_device(np.array([limit_of(BoxFilter(layout, conf))], np.float32))
+            boxes = BoxFilter(layout, conf)
+            limits = on_device(np.array(limits_of(boxes), np.float32))
             rows = BoxRows(
-                runner._images.kernels, runner._pinned, layout, {"raw": memory.pointer}, {"raw": shape}, limit.pointer
+                runner._images.kernels, runner._pinned, boxes, {"raw": memory.pointer}, {"raw": shape}, limits.pointer
             )
             rows.launch(stream)
             runner._cuda.synchronize(stream)
@@ -148,6 +153,66 @@ def test_boxes_above_a_score(open_engine, on_device, channels_first):
                 assert not kept[len(wanted) :].any()
     finally:
         runner._pool.release(lane)
+
+
+@pytest.mark.parametrize("name", ["yolo", "yolo_anchor"])
+def test_boxes_that_a_better_one_overlaps_stay_on_the_gpu(open_engine, on_device, name):
+    """With the decisions of NumPy: the predictions are the same, bit for bit."""
+    runner, rng = open_engine("portable"), np.random.default_rng(1)
+    assert runner.image_batch(spec_of(), 1) is not None
+    lane = runner._pool.acquire()
+    try:
+        for case in range(40):
+            images, boxes, classes = 3, int(rng.choice([40, 700, 3000])), int(rng.integers(1, 5))
+            values = crowded(rng, name, images, boxes, classes)
+            spec = detector_of(name, values.shape, classes, agnostic=bool(case % 4 == 3))
+            keep = box_filter(spec, Processing(spec))
+            assert keep.iou is not None
+            memory, limits = on_device(values), on_device(np.array(limits_of(keep), np.float32))
+            places = {"raw": memory.pointer}
+            rows = BoxRows(runner._images.kernels, runner._pinned, keep, places, {"raw": values.shape}, limits.pointer)
+            rows.launch(lane.stream.handle)
+            runner._cuda.synchronize(lane.stream.handle)
+            suppressed = rows.has_suppressed()
+            metas = [place((64, 64), ImageTransform(), (64, 64)).meta] * images
+            expected = decode({"raw": values}, metas, spec)
+            left = rows.read(lane.stream.handle)
+            found = decode(left, metas, spec.with_decoder_params(iou=None) if suppressed else spec)
+            assert suppressed == (max(above(values, name)) <= 512)
+            for one, other in zip(found, expected, strict=True):
+                for column in ("boxes", "scores", "labels"):
+                    np.testing.assert_array_equal(getattr(one, column), getattr(other, column))
+    finally:
+        runner._pool.release(lane)
+
+
+def crowded(rng, name, images, boxes, classes):
+    """Outputs with many boxes that overlap, and many equal scores."""
+    places = rng.random((images, boxes, 2), np.float32) * np.float32(rng.choice([30, 100, 600]))
+    corners = np.concatenate([places, rng.random((images, boxes, 2), np.float32) * 60], axis=2)
+    scores = np.round(rng.random((images, boxes, classes)) * 8).astype(np.float32) / np.float32(8)
+    factors = (rng.random((images, boxes, 1)) < min(1.0, 150 / boxes * rng.choice([1, 4]))).astype(
+        np.float32
+    ) * np.float32(0.9)
+    if name == "yolo_anchor":
+        return np.concatenate([corners, factors, scores], axis=2)
+    return np.ascontiguousarray(np.concatenate([corners, scores * factors], axis=2).transpose(0, 2, 1))
+
+
+def above(values, name):
+    scores = values[:, 4:].max(1) if name == "yolo" else (values[..., 5:] * values[..., 4:5]).max(2)
+    return (scores > np.float32(0.25) * (1 - 2.0**-20)).sum(1).tolist()
+
+
+def detector_of(name, shape, classes, **params):
+    return ModelSpec(
+        inputs=(InputSpec.image(64, 64),),
+        outputs=(OutputSpec("raw", ("batch", *shape[1:])),),
+        task="detect",
+        image=ImageTransform(),
+        decoder=DecoderSpec(name, {"conf": 0.25, "iou": 0.45, **params}),
+        labels=tuple("abcde"[:classes]),
+    )
 
 
 def test_memory_stays_flat(open_engine, cudart):

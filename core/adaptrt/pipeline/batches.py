@@ -97,7 +97,7 @@ class BatchPipeline:
         self._preparer = runner if isinstance(runner, PreparesImages) else None
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
-        self._filter: tuple[ModelSpec | None, BoxFilter | None] = (None, None)
+        self._filter: tuple[ModelSpec | None, BoxFilter | None, ModelSpec | None] = (None, None, None)
         self._callers = 0
         self._lock = threading.Lock()
 
@@ -201,16 +201,23 @@ class BatchPipeline:
         return _Written(images, batch, metas, writing, started)
 
     def _boxes(self, spec: ModelSpec) -> BoxFilter | None:
-        known, found = self._filter
-        if known is not spec:
-            found = box_filter(spec, self._processing)
-            self._filter = (spec, found)
+        return self._filter_of(spec)[1]
+
+    def _filter_of(self, spec: ModelSpec) -> tuple[ModelSpec | None, BoxFilter | None, ModelSpec | None]:
+        """The spec, its filter, and the spec for outputs of which boxes that a better one overlaps were left out."""
+        found = self._filter
+        if found[0] is not spec:
+            boxes = box_filter(spec, self._processing)
+            selected = spec.with_decoder_params(iou=None) if boxes is not None and boxes.iou is not None else None
+            found = self._filter = (spec, boxes, selected)
         return found
 
     def _decoded(self, started: _Started, spec: ModelSpec) -> BatchResult:
         outputs = started.run.result()
         ran = time.perf_counter()
         seconds = ran - started.started
+        if getattr(started.run, "suppressed", False):
+            spec = self._filter_of(spec)[2] or spec
         return self._predicted(started.images, outputs, started.metas, (started.seconds, seconds), ran, spec)
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:

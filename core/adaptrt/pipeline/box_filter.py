@@ -22,4 +22,9 @@ def box_filter(spec: ModelSpec, processing: Processing) -> BoxFilter | None:
     if layout is None:
         return None
     params = fill_options(decoder.params, spec.decoder.params if spec.decoder else {})
+    if decode.at_once and params.iou is not None and params.classes is None:
+        if params.agnostic:
+            return BoxFilter(layout, params.conf, params.iou)
+        if decode.class_offset is not None:
+            return BoxFilter(layout, params.conf, params.iou, decode.class_offset)
     return BoxFilter(layout, params.conf)

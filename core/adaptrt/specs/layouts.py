@@ -63,7 +63,13 @@ class BoxLayout:
 
 @dataclass(frozen=True)
 class BoxFilter:
-    """Boxes of which no score is above ``conf`` are not needed."""
+    """Boxes of which no score is above ``conf`` are not needed.
+
+    ``iou``: neither are those that a better one of their class overlaps by more than this, compared as in ``adaptrt.vision.nms`` after
+    boxes are moved by ``offset`` pixels for each class. A runner need not leave them out, but says whether it did.
+    """
 
     layout: BoxLayout
     conf: float
+    iou: float | None = None
+    offset: float = 0.0

@@ -70,7 +70,10 @@ class ImageBatch(Protocol):
 
 
 class StartedRun(Protocol):
-    """A run in progress."""
+    """A run in progress.
+
+    It may have ``suppressed``, true after ``result`` if the outputs have no boxes that the filter's ``iou`` excludes.
+    """
 
     def result(self) -> dict[str, NDArray[Any]]:
         """Wait for the outputs; once."""

@@ -99,12 +99,19 @@ class FromCandidates:
         """The task of the predictions, for core's ``predict``."""
         return "detect" if self.predict is detections else ""
 
+    @property
+    def at_once(self) -> bool:
+        """Whether all images of a batch are decoded at once, with the NMS of ``adaptrt.vision.nms``."""
+        return (
+            self.batched is not None and self.predict is detections and self.prepare is None and self.suppress is None
+        )
+
     def __call__(
         self, outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
     ) -> list[Any]:
         batch = self.read(outputs, metas, spec)
         wanted = class_filter(params.classes, spec.labels)
-        if self.batched is not None and self.predict is detections and self.prepare is None and self.suppress is None:
+        if self.at_once and self.batched is not None:
             return self._decoded_at_once(self.batched, batch, metas, spec, params, wanted)
         found = []
         for place, meta in enumerate(metas):

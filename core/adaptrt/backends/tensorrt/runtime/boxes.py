@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from adaptrt.backends.tensorrt.runtime.compiled import Argument, Kernels, integer, long, pointer
+from adaptrt.backends.tensorrt.runtime.compiled import Argument, Kernels, integer, long, number, pointer
 from adaptrt.backends.tensorrt.runtime.memory import DeviceBuffer, PinnedBlock, PinnedPool
-from adaptrt.specs.layouts import BoxFilter, BoxLayout, Part
+from adaptrt.specs.layouts import BoxFilter, Part
+from adaptrt.vision.nms import largest_float32_up_to
 
 Shapes = Mapping[str, tuple[int, ...]]
 _THREADS = 256
 _WORTHWHILE = 1 << 16  # bytes of outputs: below, a plain copy takes as long
 _SLACK = 1 - 2.0**-20  # the decoder compares again
-_MOST = 512  # boxes of an image that the kernel writes to the host; more need another launch and a copy
+MOST = 512  # boxes of an image that the kernels compare and write to the host, as in kernels.cu; more need another launch and a copy
 _WARPS, _BLOCKS = 8, 8  # of a block, and blocks of an image, that gather
 
 
@@ -38,9 +39,9 @@ def filters(boxes: BoxFilter, shapes: Shapes, types: Mapping[str, np.dtype[Any]]
     return len(counts) == 1 and same and 4 * sum(math.prod(shapes[name]) for name in names) > _WORTHWHILE
 
 
-def limit_of(boxes: BoxFilter) -> float:
-    """The score that the kernel compares with."""
-    return float(np.float32(boxes.conf)) * _SLACK
+def limits_of(boxes: BoxFilter) -> tuple[float, float]:
+    """The score and the overlap that the kernels compare with."""
+    return float(np.float32(boxes.conf)) * _SLACK, 0.0 if boxes.iou is None else float(largest_float32_up_to(boxes.iou))
 
 
 class _Rows(NamedTuple):
@@ -56,18 +57,20 @@ class _Rows(NamedTuple):
 class BoxRows:
     """The rows of one output shape, for the calls of one lane. ``launch`` can be captured; ``read`` once its work is done.
 
-    ``limit``: the address on the device of what ``limit_of`` gives.
+    ``limits``: the address on the device of what ``limits_of`` gives, float32. ``suppresses``: whether boxes that a better one
+    overlaps are left out; an image with more than ``MOST`` boxes has them all.
     """
 
     def __init__(
         self,
         kernels: Kernels,
         pinned: PinnedPool,
-        layout: BoxLayout,
+        boxes: BoxFilter,
         pointers: Mapping[str, int],
         shapes: Shapes,
-        limit: int,
+        limits: int,
     ) -> None:
+        layout = boxes.layout
         self._kernels, self._pinned, self._cuda = kernels, pinned, pinned.cuda
         self._pointers, self._shapes = pointers, shapes
         self.names = {part.output for part in layout.parts}
@@ -82,7 +85,7 @@ class BoxRows:
         for part in layout.parts:
             if part.output not in self._rows:
                 whole = Part(part.output, channels_first=part.channels_first)
-                self._rows[part.output] = self._new_rows(whole, min(self._boxes, _MOST))
+                self._rows[part.output] = self._new_rows(whole, min(self._boxes, MOST))
         factors = (
             _part(pointers, shapes, layout.objectness) if layout.objectness else [(0, pointer), (0, long), (0, long)]
         )
@@ -90,7 +93,7 @@ class BoxRows:
             *_part(pointers, shapes, layout.scores, numbers=True),
             (_numbers(layout.scores, shapes), integer),
             *factors,
-            (limit, pointer),
+            (limits, pointer),
             (self._boxes, integer),
             (self._images, integer),
             (marks, pointer),
@@ -103,6 +106,16 @@ class BoxRows:
             (self._counts, pointer),
             (self._total_block.pointer, pointer),
         ]
+        self.suppresses = boxes.iou is not None and not layout.multi_label and layout.angle is None
+        self._suppress: list[Argument] = [
+            *_part(pointers, shapes, layout.boxes, numbers=True),
+            (int(layout.centers), integer),
+            *self._mark[:-3],
+            (boxes.offset, number),
+            (self._boxes, integer),
+            (self._images, integer),
+            *self._list[3:],
+        ]
         self._gather = [self._gathering(rows, rows.block.pointer) for rows in self._rows.values()]
 
     def launch(self, stream: int) -> None:
@@ -110,8 +123,14 @@ class BoxRows:
         grid = (-(-self._boxes // _THREADS), self._images, 1)
         self._kernels.launch("mark", grid, (_THREADS, 1, 1), self._mark, stream)
         self._kernels.launch("list", (self._images, 1, 1), (_THREADS, 1, 1), self._list, stream)
+        if self.suppresses:
+            self._kernels.launch("suppress", (self._images, 1, 1), (MOST, 1, 1), self._suppress, stream)
         for arguments in self._gather:
             self._launch_gather(arguments, stream)
+
+    def has_suppressed(self) -> bool:
+        """Whether no box of the last launch overlaps a better one; once its work is done."""
+        return self.suppresses and int(self._totals.max(initial=0)) <= MOST
 
     def read(self, stream: int) -> dict[str, NDArray[Any]]:
         """Outputs with only the boxes whose score is above the limit, in their order; images with fewer are filled with zeros."""
@@ -119,7 +138,7 @@ class BoxRows:
         most = max(int(totals.max(initial=0)), 1)
         found = {}
         for name, rows in self._rows.items():
-            values = rows.values[:, :most].copy() if most <= _MOST else self._copied(rows, most, stream)
+            values = rows.values[:, :most].copy() if most <= MOST else self._copied(rows, most, stream)
             if int(totals.min(initial=0)) < most:
                 values[np.arange(most) >= totals[:, None]] = 0
             found[name] = values.transpose(0, 2, 1) if rows.part.channels_first else values

@@ -18,7 +18,7 @@ from adaptrt.errors import DependencyError, EngineError
 from adaptrt.store.cache import cache_folder
 from adaptrt.store.private_folder import folder_problem, make_private, read_regular
 
-NAMES = ("preprocess", "mark", "list", "gather")
+NAMES = ("preprocess", "mark", "list", "suppress", "gather")
 _OPTIONS = ("--std=c++14", "--fmad=false")  # a product is rounded before it is compared, as in NumPy
 _LARGEST = 16 << 20
 _lock = threading.Lock()
@@ -26,7 +26,7 @@ _loaded: dict[tuple[int, str], Kernels] = {}
 
 # a value of a kernel's parameter and its type
 Argument = tuple[Any, Any]
-pointer, integer, long = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong
+pointer, integer, long, number = ctypes.c_void_p, ctypes.c_int, ctypes.c_longlong, ctypes.c_float
 
 
 class Kernels:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, filters, limit_of
+from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, filters, limits_of
 from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
 from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph
 from adaptrt.backends.tensorrt.runtime.images import DeviceImages, ImageBatch
 from adaptrt.backends.tensorrt.runtime.memory import DeviceBuffer, SmallOutputs, copies_to_host
-from adaptrt.specs.layouts import BoxFilter, BoxLayout
+from adaptrt.specs.layouts import BoxFilter
 
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.lanes import Lane
@@ -23,15 +23,16 @@ _SMALL = 1 << 20  # bytes of outputs that a graph copies to the host; larger one
 _IMAGES = -1  # no address: what the keys of their graphs begin with
 _PLANS = 8  # whose rows have memory
 
-Read = Callable[[], dict[str, NDArray[Any]]]
+Outputs = dict[str, NDArray[Any]]
+Read = Callable[[], Outputs]
 """The outputs, once the work of a call is done."""
 
 
 class _Rows(NamedTuple):
-    """What finds the boxes of one plan, for a layout and an address of the limit; ``rows`` is ``None`` if none can."""
+    """What finds the boxes of one plan, for a filter and an address of its limits; ``rows`` is ``None`` if none can."""
 
-    layout: BoxLayout
-    limit: int
+    boxes: BoxFilter
+    limits: int
     rows: BoxRows | None
     number: int
 
@@ -46,65 +47,69 @@ class ImageRuns:
         self._rows: dict[ShapePlan, _Rows] = {}
         self._number = 0
 
-    def start(self, plan: ShapePlan, batch: ImageBatch, boxes: BoxFilter | None) -> Read:
-        """Launch a call. The function returned waits for it, also after an error, and gives the outputs."""
+    def start(self, plan: ShapePlan, batch: ImageBatch, boxes: BoxFilter | None) -> Callable[[], tuple[Outputs, bool]]:
+        """Launch a call. The function returned waits for it, also after an error, and gives the outputs, and whether boxes that a
+        better one overlaps were left out.
+        """
         lane = self._lane
         stream = lane.stream.handle
         with lane.cuda.current():
             try:
                 lane.take_over(stream)
                 base = self._memory_of(batch.device_bytes)
-                limit = base + batch.limit_scores(limit_of(boxes)) if boxes is not None else 0
+                limits = base + batch.limit_boxes(limits_of(boxes)) if boxes is not None else 0
                 batch.send(base, stream)
-                read = self._launch(plan, batch, base, stream, boxes, limit)
+                read, rows = self._launch(plan, batch, base, stream, boxes, limits)
             except BaseException:
                 lane.cuda.synchronize(stream)
                 raise
-        return partial(self._finish, read, batch)
+        return partial(self._finish, read, batch, rows)
 
-    def _finish(self, read: Read, batch: ImageBatch) -> dict[str, NDArray[Any]]:
+    def _finish(self, read: Read, batch: ImageBatch, rows: BoxRows | None) -> tuple[Outputs, bool]:
         lane = self._lane
         with lane.cuda.current():
             lane.cuda.synchronize(lane.stream.handle)
             batch.release()
+            suppressed = rows is not None and rows.has_suppressed()
             found = read()
             lane.finished()
-        return found
+        return found, suppressed
 
     def _launch(
-        self, plan: ShapePlan, batch: ImageBatch, base: int, stream: int, boxes: BoxFilter | None, limit: int
-    ) -> Read:
+        self, plan: ShapePlan, batch: ImageBatch, base: int, stream: int, boxes: BoxFilter | None, limits: int
+    ) -> tuple[Read, BoxRows | None]:
         lane, outputs = self._lane, self._lane.engine.outputs
         static, context = lane.static_addresses(), lane.bound_context(plan.profile)
         if not plan.outputs:
             context.take_shapes(plan)
         small = self._small_outputs(plan)
-        rows = self._rows_of(plan, boxes, limit) if boxes is not None and small is None else None
+        found = self._rows_of(plan, boxes, limits) if boxes is not None and small is None else None
+        rows = None if found is None else found.rows
 
         def work(context: BoundContext, stream: int) -> None:
             self._images.launch(batch.form, base, static[0], stream)
             context.enqueue(stream)
             if small is not None:
                 self._copy_small(plan, small, stream)
-            elif rows is not None and rows.rows is not None:
-                rows.rows.launch(stream)
+            elif rows is not None:
+                rows.launch(stream)
 
         plan.calls += 1
-        number = 0 if rows is None else rows.number
+        number = 0 if found is None else found.number
         graph = None if plan.no_graph else self._graph(plan, work, (base, *static), number, stream)
         if graph is not None:
             graph.launch(stream)
             if small is not None:
-                return partial(small.copies, outputs, plan.outputs)  # type: ignore[arg-type]
+                return partial(small.copies, outputs, plan.outputs), None  # type: ignore[arg-type]
             pointers, shapes, _ = lane.from_static(plan, stream, {}, owned=False)
         else:
             self._images.launch(batch.form, base, static[0], stream)
             pointers, shapes, _ = lane.enqueue(context, plan, static, stream, {}, owned=False)
-            if rows is not None and rows.rows is not None:
-                rows.rows.launch(stream)
-        if rows is not None and rows.rows is not None:
-            return self._reading(rows.rows, pointers, shapes, stream)
-        return copies_to_host(lane.pinned, outputs, pointers, shapes, stream)
+            if rows is not None:
+                rows.launch(stream)
+        if rows is not None:
+            return self._reading(rows, pointers, shapes, stream), rows
+        return copies_to_host(lane.pinned, outputs, pointers, shapes, stream), None
 
     def _reading(self, rows: BoxRows, pointers: tuple[int, ...], shapes: list[tuple[int, ...]], stream: int) -> Read:
         """The rows of boxes, and whole outputs that are not of boxes, such as prototypes of masks."""
@@ -135,13 +140,9 @@ class ImageRuns:
             size = tensor.bytes_of(shape or ())
             lane.cuda.copy(small.block.pointer + offset, buffer.pointer, size, lane.cuda.to_host, stream)
 
-    def _rows_of(self, plan: ShapePlan, boxes: BoxFilter, limit: int) -> _Rows:
+    def _rows_of(self, plan: ShapePlan, boxes: BoxFilter, limits: int) -> _Rows:
         found = self._rows.get(plan)
-        if (
-            found is not None
-            and found.limit == limit
-            and (found.layout is boxes.layout or found.layout == boxes.layout)
-        ):
+        if found is not None and found.limits == limits and _same_kernels(found.boxes, boxes):
             return found
         lane, tensors = self._lane, self._lane.engine.outputs
         rows = None
@@ -152,12 +153,12 @@ class ImageRuns:
                     tensor.name: lane.static_outputs(index, tensor.bytes_of(shapes[tensor.name]))[index].pointer
                     for index, tensor in enumerate(tensors)
                 }
-                rows = BoxRows(self._images.kernels, lane.pinned, boxes.layout, pointers, shapes, limit)
+                rows = BoxRows(self._images.kernels, lane.pinned, boxes, pointers, shapes, limits)
         self._rows.pop(plan, None)
         if len(self._rows) >= _PLANS:
             self._rows.pop(next(iter(self._rows)))
         self._number += 1
-        found = self._rows[plan] = _Rows(boxes.layout, limit, rows, self._number)
+        found = self._rows[plan] = _Rows(boxes, limits, rows, self._number)
         return found
 
     def _graph(
@@ -196,3 +197,10 @@ class ImageRuns:
         if self._small is None:
             self._small = SmallOutputs(self._lane.pinned, largest)
         return self._small
+
+
+def _same_kernels(one: BoxFilter, other: BoxFilter) -> bool:
+    """Whether two filters differ at most in their limits, which are data."""
+    if one is other:
+        return True
+    return (one.iou is None) == (other.iou is None) and one.offset == other.offset and one.layout == other.layout

@@ -76,8 +76,8 @@ class ImageBatch:
         self.form, self.layout = prepared.form, prepared.layout
         self._owner, self._prepared = owner, prepared
         self._head = owner.page_locked(self.layout.head)
-        self._records = self._head[: self.layout.limit].view(IMAGE)
-        self._limit = self._head[self.layout.limit : self.layout.limit + 4].view(np.float32)
+        self._records = self._head[: self.layout.limits].view(IMAGE)
+        self._limits = self._head[self.layout.limits : self.layout.limits + 8].view(np.float32)
         self._head[self.layout.identity : self.layout.taps] = prepared.identity
         self._tables: dict[int, tuple[int, Placed]] = {}
         """Offset by the id of the bytes of taps, which ``Placed`` keeps alive, so that no other table gets this id."""
@@ -137,10 +137,10 @@ class ImageBatch:
         if self._held:
             self.ready = Completion(self._owner.events, self._owner.stream)
 
-    def limit_scores(self, limit: float) -> int:
-        """Send the limit of a filter of boxes with the images; returns its offset."""
-        self._limit[0] = limit
-        return self.layout.limit
+    def limit_boxes(self, limits: tuple[float, float]) -> int:
+        """Send the limits of a filter of boxes with the images; returns their offset."""
+        self._limits[:] = limits
+        return self.layout.limits
 
     def send(self, base: int, stream: int) -> None:
         """Copy what was written to ``base``, device memory of ``device_bytes``."""

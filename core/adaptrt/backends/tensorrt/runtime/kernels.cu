@@ -157,6 +157,137 @@ KERNEL void list(const unsigned* marks, int boxes, int images, int* found, int* 
 #endif
 }
 
+// The comparison of adaptrt.vision.nms, operation by operation: NumPy's minimum and maximum return a NaN, and nothing is fused.
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+float smaller(float a, float b) { return a != a ? a : b != b ? b : a < b ? a : b; }
+
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+float larger(float a, float b) { return a != a ? a : b != b ? b : a > b ? a : b; }
+
+struct Corners { float left, top, right, bottom; };
+
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+bool overlap(Corners a, Corners b, float limit) {
+    float width = larger(smaller(a.right, b.right) - larger(a.left, b.left), 0.0f);
+    float height = larger(smaller(a.bottom, b.bottom) - larger(a.top, b.top), 0.0f);
+    float shared = width * height;
+    float first = (a.right - a.left) * (a.bottom - a.top), second = (b.right - b.left) * (b.bottom - b.top);
+    float both = first + second;
+    return shared / (both - shared) > limit;
+}
+
+// The score of a box, -1 where it is not above the limit, and its corners, moved by offset times the number of its class.
+static
+#ifndef HOST
+__device__ __forceinline__
+#endif
+float scored(const float* places, int64 places_per_number, int centers, const float* scores, int64 per_number, int classes,
+             const float* factor, float limit, float offset, Corners* corners) {
+    float best = scores[0] * (factor ? *factor : 1.0f);
+    int label = 0;
+    for (int number = 1; number < classes; ++number) {
+        float score = scores[number * per_number] * (factor ? *factor : 1.0f);
+        if (score > best || (score != score && best == best)) best = score, label = number;
+    }
+    float x = places[0], y = places[places_per_number], width = places[2 * places_per_number], height = places[3 * places_per_number];
+    float moved = (float)label * offset;
+    if (centers) {
+        float half = width / 2.0f, other = height / 2.0f;
+        *corners = Corners{(x - half) + moved, (y - other) + moved, (x + half) + moved, (y + other) + moved};
+    } else *corners = Corners{x + moved, y + moved, width + moved, height + moved};
+    return best > limit ? best : -1.0f;
+}
+
+// Removes the boxes that a better one of their class overlaps by more than limits[1], of images with at most MOST boxes above
+// limits[0]; found, counts and totals as list writes them. A block has an image.
+#define MOST 512
+KERNEL void suppress(const float* places, int64 places_per_image, int64 places_per_box, int64 places_per_number, int centers,
+                     const float* scores, int64 per_image, int64 per_box, int64 per_number, int classes, const float* factors,
+                     int64 factors_per_image, int64 factors_per_box, const float* limits, float offset, int boxes, int images,
+                     int* found, int* counts, int* totals) {
+#ifdef HOST
+    for (int image = 0; image < images; ++image) {
+        static Corners corners[MOST];
+        static float best[MOST];
+        static int state[MOST];  // 0: undecided, 1: kept, 2: removed
+        int count = counts[image], *own = found + (int64)image * boxes, left = 0;
+        if (count > MOST) continue;
+        for (int place = 0; place < count; ++place) {
+            int box = own[place];
+            best[place] = scored(places + image * places_per_image + box * places_per_box, places_per_number, centers,
+                                 scores + image * per_image + box * per_box, per_number, classes,
+                                 factors ? factors + image * factors_per_image + box * factors_per_box : 0, limits[0], offset,
+                                 corners + place);
+            state[place] = 0;
+        }
+        for (;;) {
+            int next = -1;
+            for (int place = 0; place < count; ++place)
+                if (!state[place] && best[place] > limits[0] && (next < 0 || best[place] > best[next])) next = place;
+            if (next < 0) break;
+            state[next] = 1;
+            for (int place = 0; place < count; ++place)
+                if (!state[place] && overlap(corners[next], corners[place], limits[1])) state[place] = 2;
+        }
+        for (int place = 0; place < count; ++place)
+            if (state[place] != 2) own[left++] = own[place];
+        totals[image] = counts[image] = left;
+    }
+#else
+    __shared__ Corners corners[MOST];
+    __shared__ float sorted[MOST], unsorted[MOST];
+    __shared__ int places_of[MOST], stays[MOST];
+    int image = blockIdx.x, thread = threadIdx.x, count = counts[image], *own = found + (int64)image * boxes;
+    if (count > MOST) return;
+    float limit = limits[0];
+    // a block has MOST threads: each has one box
+    int box = thread < count ? own[thread] : 0, rank = 0;
+    Corners mine;
+    float score = -1.0f;
+    if (thread < count) {
+        score = scored(places + image * places_per_image + box * places_per_box, places_per_number, centers,
+                       scores + image * per_image + box * per_box, per_number, classes,
+                       factors ? factors + image * factors_per_image + box * factors_per_box : 0, limit, offset, &mine);
+        unsorted[thread] = score;
+    }
+    __syncthreads();
+    if (thread < count) {
+        for (int other = 0; other < count; ++other)
+            rank += unsorted[other] > score || (unsorted[other] == score && other < thread);
+        corners[rank] = mine;
+        sorted[rank] = score;
+        places_of[rank] = thread;
+        stays[rank] = 1;
+    }
+    __syncthreads();
+    for (int next = 0; next < count; ++next) {  // a turn writes only behind next, and all threads read stays[next] before
+        if (!stays[next]) continue;
+        if (!(sorted[next] > limit)) break;
+        if (thread > next && thread < count && stays[thread] && overlap(corners[next], corners[thread], limits[1])) stays[thread] = 0;
+        __syncthreads();
+    }
+    __syncthreads();
+    int own_stays = thread < count ? stays[rank] : 0;
+    if (thread < count) unsorted[thread] = own_stays ? 1.0f : 0.0f;
+    __syncthreads();
+    if (thread < count) {
+        int before = 0;
+        for (int other = 0; other < thread; ++other) before += unsorted[other] != 0.0f;
+        if (own_stays) own[before] = box;
+        if (thread == count - 1) totals[image] = counts[image] = before + own_stays;
+    }
+#endif
+}
+
 // rows[(image * most + rank) * numbers + number]: every number of the first most boxes found, which may lie in page-locked host
 // memory. A warp has a row.
 KERNEL void gather(const float* output, int64 per_image, int64 per_box, int64 per_number, int numbers, int most, int boxes, int images,

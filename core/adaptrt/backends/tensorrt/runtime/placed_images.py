@@ -32,11 +32,11 @@ class ImageForm(NamedTuple):
 
 
 class Layout:
-    """Offsets in the memory of a batch: a record for each image, a limit of scores, tables of taps, then pixels. Sizes in bytes."""
+    """Offsets in the memory of a batch: a record for each image, limits of scores and overlaps, tables of taps, then pixels. Sizes in bytes."""
 
     def __init__(self, form: ImageForm) -> None:
-        self.limit = form.rows * IMAGE.itemsize
-        self.identity = self.limit + 8
+        self.limits = form.rows * IMAGE.itemsize
+        self.identity = self.limits + 8
         self.taps = self.identity + 8 * max(form.height, form.width)
         self.taps_each = 16 * (form.height + form.width)
         self.head = -(-(self.taps + form.rows * self.taps_each) // ALIGNED) * ALIGNED

@@ -297,16 +297,18 @@ class TensorRTRunner:
 class StartedRun:
     """A run on the GPU. ``result`` waits for its outputs; call ``close`` instead if they are not needed."""
 
-    def __init__(self, finish: Callable[[], dict[str, NDArray[Any]]], release: Callable[[], None]) -> None:
-        self._finish: Callable[[], dict[str, NDArray[Any]]] | None = finish
+    def __init__(self, finish: Callable[[], tuple[dict[str, NDArray[Any]], bool]], release: Callable[[], None]) -> None:
+        self._finish: Callable[[], tuple[dict[str, NDArray[Any]], bool]] | None = finish
         self._release = release
+        self.suppressed = False
 
     def result(self) -> dict[str, NDArray[Any]]:
         """The outputs, owned by the caller; once."""
         finish, self._finish = self._finish, None
         assert finish is not None
         try:
-            return finish()
+            outputs, self.suppressed = finish()
+            return outputs
         finally:
             self._release()
 

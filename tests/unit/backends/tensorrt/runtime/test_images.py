@@ -11,10 +11,12 @@ import host_kernels
 import numpy as np
 import pytest
 
-from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
+from adaptrt import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
 from adaptrt.backends.tensorrt.runtime import compiled
 from adaptrt.backends.tensorrt.runtime.boxes import filters
 from adaptrt.errors import DependencyError, ImageError
+from adaptrt.pipeline.batches import BatchPipeline
+from adaptrt.pipeline.processing import Processing
 from adaptrt.specs.layouts import BoxFilter, BoxLayout, Part
 from adaptrt.vision.taps import taps_of
 from adaptrt.vision.transforms import transform_batch
@@ -319,9 +321,6 @@ def test_a_thread_does_not_wait_for_its_own_runs(make_bench: Any, monkeypatch: p
 @pytest.mark.parametrize("memory", ["host", "device"])
 def test_batches_of_a_stream_overlap(engine: Any, on_device: Any, memory: str) -> None:
     """One batch runs while the next is taken; a stream that is left early gives every context back."""
-    from adaptrt.pipeline.batches import BatchPipeline
-    from adaptrt.pipeline.processing import Processing
-
     bench, runner, _ = engine()
     spec = spec_of()
     pipeline = BatchPipeline(runner, Processing(spec))
@@ -358,9 +357,6 @@ def test_memory_stays_flat_over_calls_and_threads(engine: Any, on_device: Any) -
 
 
 def test_an_image_that_cannot_be_read_ends_a_stream(engine: Any, tmp_path: Any) -> None:
-    from adaptrt.pipeline.batches import BatchPipeline
-    from adaptrt.pipeline.processing import Processing
-
     _, runner, _ = engine()
     pipeline = BatchPipeline(runner, Processing(spec_of()))
     batches = [pixels(), [*pixels()[:2], tmp_path / "b.png", tmp_path / "a.png"], pixels()]
@@ -418,6 +414,58 @@ def test_only_boxes_above_the_score_are_copied(make_bench: Any, monkeypatch: pyt
                 np.testing.assert_array_equal(rows[: len(wanted)], whole[wanted])
                 assert not rows[len(wanted) :].any()
     assert {"mark", "list", "gather"} <= set(launched)
+
+
+@pytest.mark.parametrize("name", ["yolo", "yolo_anchor"])
+def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
+    make_bench: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The predictions are those of whole outputs, bit for bit; with more boxes than the kernel compares, the CPU does it."""
+    rng, classes, pixel = np.random.default_rng(3), 3, pixels()[0]
+    boxes, current = 2000, {}
+    axes = (7, boxes) if name == "yolo" else (boxes, 8)
+    output = fake_gpu.Tensor("raw", shape=lambda x: (x[0], *axes), compute=lambda x: current["raw"][: len(x)])
+    tail = (3, 32, 48)
+    bench = make_bench(
+        fake_gpu.Plan([fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])], [output])
+    )
+    launched = host_kernels.install(monkeypatch, bench.gpu)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
+    runner, found = bench.open(), 0
+    for case in range(24):
+        places = rng.random((3, boxes, 2), np.float32) * np.float32(rng.choice([30, 100, 600]))
+        corners = np.concatenate([places, rng.random((3, boxes, 2), np.float32) * 60], axis=2)
+        scores = np.round(rng.random((3, boxes, classes)) * 8).astype(np.float32) / np.float32(8)  # many are equal
+        kept = (rng.random((3, boxes, 1)) < rng.choice([0.01, 0.1, 0.5])).astype(np.float32) * np.float32(0.9)
+        if case % 5 == 4:
+            corners[0, :50, 2] = np.nan
+            scores[0, 25:75, 1] = np.nan
+        raw = [corners, scores * kept] if name == "yolo" else [corners, kept, scores]
+        current["raw"] = np.concatenate(raw, axis=2)
+        if name == "yolo":
+            current["raw"] = np.ascontiguousarray(current["raw"].transpose(0, 2, 1))
+        params = {
+            "conf": float(rng.choice([0.05, 0.25])),
+            "iou": float(rng.choice([0.0, 0.3, 0.7])),
+            "agnostic": case % 4 == 3,
+        }
+        spec = ModelSpec(
+            inputs=spec_of().inputs,
+            outputs=(OutputSpec("raw", ("batch", *axes)),),
+            task="detect",
+            image=ImageTransform(),
+            decoder=DecoderSpec(name, params),
+            labels=("a", "b", "c"),
+        )
+        processing = Processing(spec)
+        (result,) = BatchPipeline(runner, processing).results([[pixel] * 3], spec)
+        metas = transform_batch([pixel] * 3, spec)[1]
+        for one, other in zip(result.predictions, processing.postprocess(current, metas, spec), strict=True):
+            for column in ("boxes", "scores", "labels"):
+                np.testing.assert_array_equal(getattr(one, column), getattr(other, column), strict=True)
+            found += len(one)
+    assert found > 1000
+    assert "suppress" in launched
 
 
 def boxes_above(values: dict[str, Any], layout: BoxLayout, conf: float, image: int) -> Any:

@@ -204,7 +204,7 @@ class BatchPipeline:
         return self._filter_of(spec)[1]
 
     def _filter_of(self, spec: ModelSpec) -> tuple[ModelSpec | None, BoxFilter | None, ModelSpec | None]:
-        """The spec, its filter, and the spec for outputs of which boxes that a better one overlaps were left out."""
+        """The spec, its filter, and the spec for outputs from which boxes that a better one overlaps were removed."""
         found = self._filter
         if found[0] is not spec:
             boxes = box_filter(spec, self._processing)

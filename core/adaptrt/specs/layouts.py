@@ -66,7 +66,7 @@ class BoxFilter:
     """Boxes of which no score is above ``conf`` are not needed.
 
     ``iou``: neither are those that a better one of their class overlaps by more than this, compared as in ``adaptrt.vision.nms`` after
-    boxes are moved by ``offset`` pixels for each class. A runner need not leave them out, but says whether it did.
+    boxes are moved by ``offset`` pixels for each class. A runner may return them, and says whether it removed them.
     """
 
     layout: BoxLayout

@@ -58,7 +58,7 @@ class BoxRows:
     """The rows of one output shape, for the calls of one lane. ``launch`` can be captured; ``read`` once its work is done.
 
     ``limits``: the address on the device of what ``limits_of`` gives, float32. ``suppresses``: whether boxes that a better one
-    overlaps are left out; an image with more than ``MOST`` boxes has them all.
+    overlaps are removed; an image with more than ``MOST`` boxes has them all.
     """
 
     def __init__(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, filters, limits_of
 from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
 from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph
-from adaptrt.backends.tensorrt.runtime.images import DeviceImages, ImageBatch
+from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
+from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 from adaptrt.backends.tensorrt.runtime.memory import DeviceBuffer, SmallOutputs, copies_to_host
 from adaptrt.specs.layouts import BoxFilter
 
@@ -49,7 +50,7 @@ class ImageRuns:
 
     def start(self, plan: ShapePlan, batch: ImageBatch, boxes: BoxFilter | None) -> Callable[[], tuple[Outputs, bool]]:
         """Launch a call. The function returned waits for it, also after an error, and gives the outputs, and whether boxes that a
-        better one overlaps were left out.
+        better one overlaps were removed.
         """
         lane = self._lane
         stream = lane.stream.handle

@@ -12,7 +12,7 @@ from adaptrt.vision.placement import Placement, place
 from adaptrt.vision.taps import taps_of
 
 if TYPE_CHECKING:
-    from adaptrt.backends.tensorrt.runtime.images import ImageBatch
+    from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
 
 IMAGE = np.dtype([(name, np.int64) for name in ("pixels", "relative", "pitch", "top", "left", "height", "width", "taps", "rows", "columns")])  # fmt: skip
 ALIGNED = 256

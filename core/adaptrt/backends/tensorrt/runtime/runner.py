@@ -18,7 +18,8 @@ from adaptrt.backends.tensorrt.runtime.arrays import DeviceArray, InputView, vie
 from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan, new_plan
 from adaptrt.backends.tensorrt.runtime.cuda import Cuda, device_index, stream_handle
 from adaptrt.backends.tensorrt.runtime.engine import Engine, EngineTensor
-from adaptrt.backends.tensorrt.runtime.images import DeviceImages, ImageBatch
+from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
+from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 from adaptrt.backends.tensorrt.runtime.jpeg_files import JpegFiles
 from adaptrt.backends.tensorrt.runtime.lanes import Lane, Ownership
 from adaptrt.backends.tensorrt.runtime.layer_times import layer_times

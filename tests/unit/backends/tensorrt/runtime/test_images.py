@@ -141,7 +141,7 @@ def test_calls_are_one_graph_once_shapes_repeat(engine: Any, large: bool) -> Non
 
 def test_a_batch_takes_images_of_every_memory(engine: Any, on_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are copied lie side by side in one block, between images that the kernel reads elsewhere or the CPU resizes."""
-    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.images._PART", 1 << 10)
+    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_batch._PART", 1 << 10)
     bench, runner, _ = engine()
     spec = spec_of()
     kinds = [

@@ -1,0 +1,273 @@
+"""The images of one call, on the way to the device: what each of them needs is written or copied to page-locked memory."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adaptrt.backends.tensorrt.runtime.arrays import view_input
+from adaptrt.backends.tensorrt.runtime.memory import Completion
+from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, IMAGE, Placed, Prepared, RowGroups
+from adaptrt.errors import ImageError
+from adaptrt.predictions import ImageMeta
+from adaptrt.specs.runners import is_on_device
+
+if TYPE_CHECKING:
+    from adaptrt.backends.tensorrt.runtime.images import DeviceImages
+
+_PART = 512 << 10  # bytes: to copy fewer takes as long as to wake another thread
+
+
+class _Staging:
+    """Page-locked memory for rows of images in pageable memory, side by side; allocated once their sizes are known."""
+
+    __slots__ = ("_bytes", "offset", "size")
+
+    def __init__(self, offset: int) -> None:
+        self.offset, self.size = offset, 0
+        self._bytes: NDArray[np.uint8] | None = None
+
+    def bytes(self, owner: DeviceImages) -> NDArray[np.uint8]:
+        if self._bytes is None:
+            self._bytes = owner.page_locked(self.size)
+        return self._bytes
+
+
+class _Copy(NamedTuple):
+    """The rows of an image that the kernel reads, and where in a staging area they go."""
+
+    pixels: NDArray[np.uint8]
+    used: NDArray[np.intp]
+    staging: _Staging
+    start: int
+
+    def parts(self, owner: DeviceImages, count: int) -> list[Callable[[], Any]]:
+        """At most ``count`` functions that make the copy together; each is one call into NumPy, which releases the interpreter lock."""
+        rows = self.pixels.reshape(len(self.pixels), -1)
+        size = len(self.used) * rows.shape[1]
+        copy = self.staging.bytes(owner)[self.start : self.start + size].reshape(len(self.used), -1)
+        count = max(min(count, size // _PART), 1)
+        ends = [len(copy) * index // count for index in range(count + 1)]
+        if len(self.used) == len(rows):
+            return [partial(np.copyto, copy[start:end], rows[start:end]) for start, end in pairwise(ends)]
+        return [partial(rows.take, self.used[start:end], 0, copy[start:end], "clip") for start, end in pairwise(ends)]
+
+
+class ImageBatch:
+    """Images on the way to the device. ``write`` may be called from several threads, for different rows.
+
+    Its memory is used again once a run has ended: what does not change from call to call is written once.
+    """
+
+    def __init__(self, owner: DeviceImages, prepared: Prepared) -> None:
+        self.form, self.layout = prepared.form, prepared.layout
+        self._owner, self._prepared = owner, prepared
+        self._head = owner.page_locked(self.layout.head)
+        self._records = self._head[: self.layout.limits].view(IMAGE)
+        self._limits = self._head[self.layout.limits : self.layout.limits + 8].view(np.float32)
+        self._head[self.layout.identity : self.layout.taps] = prepared.identity
+        self._tables: dict[int, tuple[int, Placed]] = {}
+        """Offset by the id of the bytes of taps, which ``Placed`` keeps alive, so that no other table gets this id."""
+        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._current: set[int] = set()
+        self._pixels: NDArray[np.uint8] | None = None
+        self._raw: list[tuple[int, NDArray[np.uint8]]] = []
+        self._grouped: list[tuple[int, NDArray[np.uint8], RowGroups]] = []
+        self._raw_bytes = 0
+        self._staged: list[_Staging] = []
+        self._open: _Staging | None = None
+        self._planned: list[_Copy] = []
+        self._held: list[Any] = []
+        self.ready: Completion | None = None
+
+    @property
+    def device_bytes(self) -> int:
+        return self.layout.size + self._raw_bytes
+
+    def take(self, index: int, image: Any) -> ImageMeta | None:
+        """Let the GPU resize an image, uint8 [H, W, C] in any memory; ``None``: ``write`` it."""
+        if isinstance(image, np.ndarray):
+            return self._take_host(index, image)
+        return self._take_device(index, image) if is_on_device(image) else None
+
+    def copies(self, threads: int) -> list[Callable[[], Any]]:
+        """What is left to do for the images taken: functions for so many threads. ``fill`` calls those that were not asked for."""
+        with self._lock:
+            planned, self._planned, self._open = self._planned, [], None
+        if not planned:
+            return []
+        each = -(-threads // len(planned))
+        return [part for copy in planned for part in copy.parts(self._owner, each)]
+
+    def write(self, index: int, image: Any) -> ImageMeta:
+        """Read an image, anything that ``read_image`` takes, resize it on the CPU, and write its pixels into a row."""
+        from adaptrt.vision.images import read_image
+
+        pixels = read_image(image, self.form.channels)
+        placed = self._prepared.placed(pixels.shape[:2])
+        if not placed.copied or not self._owner.resizes:
+            return self._write_resized(index, pixels)
+        copy, meta = self._copied_rows(index, pixels, placed, alone=True)
+        for part in copy.parts(self._owner, 1):
+            part()
+        return meta
+
+    def fill(self, count: int) -> None:
+        """Repeat the last of ``count`` images in the rows after it; afterwards nothing is written."""
+        for copy in self.copies(1):
+            copy()
+        if count < self.form.rows:
+            self._records[count:] = self._records[count - 1]
+        if self._held:
+            self.ready = Completion(self._owner.events, self._owner.stream)
+
+    def limit_boxes(self, limits: tuple[float, float]) -> int:
+        """Send the limits of a filter of boxes with the images; returns their offset."""
+        self._limits[:] = limits
+        return self.layout.limits
+
+    def send(self, base: int, stream: int) -> None:
+        """Copy what was written to ``base``, device memory of ``device_bytes``."""
+        cuda, layout = self._owner.cuda, self.layout
+        if self.ready is not None:
+            self.ready.wait_on(stream)
+        parts = [(0, self._head[: layout.taps + len(self._tables) * layout.taps_each]), *self._raw]
+        if self._pixels is not None:
+            parts.append((layout.head, self._pixels))
+        parts += [(staging.offset, staging.bytes(self._owner)) for staging in self._staged]
+        for offset, array in parts:
+            cuda.copy(base + offset, array.__array_interface__["data"][0], array.nbytes, cuda.to_device, stream)
+        for offset, array, groups in self._grouped:
+            row = array.nbytes // len(array)
+            source = array.__array_interface__["data"][0] + groups.first * row
+            sizes = groups.run * row, groups.step * row, groups.times
+            cuda.copy_rows(base + offset, source, *sizes, cuda.to_device, stream)
+
+    def release(self) -> None:
+        """The run has ended: the memory may serve another batch."""
+        self._begin()
+        self._prepared.idle.append(self)
+
+    def _write_resized(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
+        from adaptrt.vision.transforms import write_visible
+
+        form, layout = self.form, self.layout
+        placed = self._prepared.placed(pixels.shape[:2])
+        top, left, height, width, _ = placed.record
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._owner.page_locked(layout.size - layout.head)
+        start = layout.pixels(index)
+        region = self._pixels[start - layout.head :][: height * width * form.channels]
+        write_visible(pixels, placed.placement, form.transform, region.reshape(height, width, form.channels))
+        self._records[index] = (
+            start, 1, width * form.channels, top, left, height, width, 1, layout.identity, layout.identity,
+        )  # fmt: skip
+        return placed.placement.meta
+
+    def _take_host(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
+        owner, shape = self._owner, pixels.shape
+        if not owner.resizes or pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != self.form.channels:
+            return None
+        if not pixels.size or not pixels.flags.c_contiguous:
+            return None
+        placed = self._prepared.placed(shape[:2])
+        if placed.taps is None:
+            return None
+        if owner.cuda.is_pinned(pixels.__array_interface__["data"][0]):
+            return self._take_pinned(index, pixels, placed, placed.taps)
+        if not placed.copied:
+            return None
+        copy, meta = self._copied_rows(index, pixels, placed)
+        self._planned.append(copy)
+        return meta
+
+    def _take_pinned(self, index: int, pixels: NDArray[np.uint8], placed: Placed, taps: NDArray[np.uint8]) -> ImageMeta:
+        height, width = pixels.shape[:2]
+        if placed.groups is None:
+            with self._lock:
+                offset = self._reserve(pixels.nbytes)
+                self._raw.append((offset, pixels))
+            return self._read_by_kernel(index, width, placed, taps, offset + placed.first, relative=1)
+        assert placed.packed is not None
+        with self._lock:
+            offset = self._reserve(pixels.nbytes // height * placed.groups.run * placed.groups.times)
+            self._grouped.append((offset, pixels, placed.groups))
+        return self._read_by_kernel(index, width, placed, placed.packed, offset + placed.left, relative=1)
+
+    def _copied_rows(
+        self, index: int, pixels: NDArray[np.uint8], placed: Placed, *, alone: bool = False
+    ) -> tuple[_Copy, ImageMeta]:
+        """Plan a copy of what the kernel reads; ``alone``: into a staging area of its own."""
+        used, taps = placed.used, placed.packed
+        assert used is not None
+        assert taps is not None
+        size = len(used) * pixels.shape[1] * self.form.channels
+        with self._lock:
+            offset = self._reserve(size)
+            staging = None if alone else self._open
+            if staging is None or staging.offset + -(-staging.size // ALIGNED) * ALIGNED != offset:
+                staging = _Staging(offset)
+                self._staged.append(staging)
+                self._open = None if alone else staging
+            staging.size = offset - staging.offset + size
+        copy = _Copy(pixels, used, staging, offset - staging.offset)
+        return copy, self._read_by_kernel(index, pixels.shape[1], placed, taps, offset + placed.left, relative=1)
+
+    def _reserve(self, size: int) -> int:
+        """Room on the device; returns its offset. With the lock held."""
+        offset = self.layout.size + self._raw_bytes
+        self._raw_bytes += -(-size // ALIGNED) * ALIGNED
+        return offset
+
+    def _take_device(self, index: int, image: Any) -> ImageMeta:
+        with self._lock:  # the producer's stream and ours are ordered by one event
+            view = view_input("image", image, self._owner.stream, self._owner.cuda)
+        shape = view.shape
+        if view.dtype != np.uint8 or len(shape) != 3 or shape[2] != self.form.channels or not math.prod(shape):
+            raise ImageError(
+                f"Images on the device must be uint8 [H, W, {self.form.channels}], RGB; got {view.dtype} {list(shape)}.",
+                hint="For a torch tensor [3, H, W]: x.permute(1, 2, 0).contiguous()",
+            )
+        placed = self._prepared.placed((shape[0], shape[1]))
+        if placed.taps is None or not self._owner.resizes:
+            return self.write(index, self._owner.to_host(view.pointer, shape))
+        with self._lock:
+            self._held.append((view, image))
+        return self._read_by_kernel(index, shape[1], placed, placed.taps, view.pointer + placed.first, relative=0)
+
+    def _read_by_kernel(
+        self, index: int, width: int, placed: Placed, taps: NDArray[np.uint8], start: int, *, relative: int
+    ) -> ImageMeta:
+        """``width``: pixels of a row. ``start``: of the first pixel, an address, or an offset if ``relative``."""
+        with self._lock:
+            at = self._table(placed, taps)
+        self._records[index] = (
+            start, relative, width * self.form.channels, *placed.record, at, at + placed.rows_bytes,
+        )  # fmt: skip
+        return placed.placement.meta
+
+    def _table(self, placed: Placed, taps: NDArray[np.uint8]) -> int:
+        """The offset of a table of taps, which may be there from an earlier call. With the lock held."""
+        key, layout = id(taps), self.layout
+        self._current.add(key)
+        found = self._tables.get(key)
+        if found is not None:
+            return found[0]
+        if len(self._tables) < self.form.rows:
+            at = layout.taps + len(self._tables) * layout.taps_each
+        else:  # there are no more tables than images, so that one of them is of an earlier call
+            at, _ = self._tables.pop(next(key for key in self._tables if key not in self._current))
+        self._tables[key] = (at, placed)
+        self._head[at : at + taps.size] = taps
+        return at

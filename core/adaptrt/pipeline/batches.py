@@ -20,7 +20,7 @@ import numpy as np
 
 from adaptrt.errors import AdaptrtError, ImageError, ShapeError
 from adaptrt.pipeline.box_filter import box_filter
-from adaptrt.pipeline.image_threads import Spread, copying_threads, core_failed
+from adaptrt.pipeline.image_threads import Spread, copying_threads, core_failed, helping_threads
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
 
@@ -271,7 +271,7 @@ class BatchPipeline:
             ) from error
         metas: list[Any] = [None] * len(images)
         jobs = [partial(_fill_into, metas, index, image, spec, buffer[index]) for index, image in enumerate(images)]
-        Spread(jobs).finished()
+        Spread(jobs, helping_threads()).finished()
         buffer[len(images) :] = buffer[len(images) - 1]
         inputs = {spec.image.input: buffer}
         return _Prepared(lambda: self._runner.run(inputs), metas, time.perf_counter() - started, buffer)

@@ -96,6 +96,11 @@ def core_failed(error: Exception) -> PluginError:
     )
 
 
+def helping_threads() -> int:
+    """How many threads beside a caller that works too."""
+    return max(min(_THREADS, _cores()) - 1, 1)
+
+
 def copying_threads(callers: int) -> int:
     """How many threads copy memory for one of so many callers."""
     return max(min(_COPYING, _cores()) // max(callers, 1), 1)

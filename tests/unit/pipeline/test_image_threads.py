@@ -9,7 +9,7 @@ import pytest
 
 from adaptrt.errors import ImageError, PluginError
 from adaptrt.pipeline import image_threads
-from adaptrt.pipeline.image_threads import Spread, copying_threads
+from adaptrt.pipeline.image_threads import Spread, copying_threads, helping_threads
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 40])
@@ -87,3 +87,4 @@ def test_callers_share_the_threads_that_copy(monkeypatch: pytest.MonkeyPatch) ->
     assert [copying_threads(callers) for callers in (0, 1, 2, 3, 8)] == [4, 4, 2, 1, 1]
     monkeypatch.setattr(image_threads, "_cores", lambda: 2)
     assert copying_threads(1) == 2
+    assert helping_threads() == 1

@@ -87,6 +87,11 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         adaptrt.load(tmp_path)
 
 
+def test_jpeg_files_are_decoded_on_a_gpu_for_engines_only(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="gpu_jpeg requires an engine"):
+        adaptrt.load(write(tmp_path / "net.onnx", "1"), gpu_jpeg=True)
+
+
 def test_files_that_are_something_else(tmp_path: Path) -> None:
     (tmp_path / "best.pt").touch()
     with pytest.raises(ModelError, match="best.pt") as caught:

@@ -70,7 +70,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
             ("ITensor", "is_shape_tensor"): False,
             ("ITensor", "dtype"): trt.DataType.FLOAT,
             ("ILayer", "metadata"): trt.answers.get(("ILayer", "metadata"), "[ONNX Layer: /head/mul]"),
-            ("ILayer", "type"): trt.LayerType.ELEMENTWISE,
+            ("ILayer", "type"): trt.answers.get(("ILayer", "type"), trt.LayerType.ELEMENTWISE),
             ("ILayer", "num_outputs"): 1,
             ("Builder", "build_serialized_network"): trt.answers.get(("Builder", "build_serialized_network"), b"plan"),
             ("EngineInspector", "get_engine_information"): LAYERS,
@@ -210,8 +210,19 @@ def test_constraints_are_preferences_where_8_builds_nothing_with_them(
     assert flags(calls) >= {"OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}
     assert "OBEY_PRECISION_CONSTRAINTS" in {arguments[0].name for arguments in arguments_of(calls, "clear_flag")}
     assert len(arguments_of(calls, "build_serialized_network")) == 2
+    assert len(arguments_of(calls, "reset_output_type")) == (precision == "fp16")
     (warning,) = (text for severity, text in arguments_of(calls, "log") if severity == "warning")
     assert "nodes to keep in float32 are preferences" in warning
+
+
+@pytest.mark.parametrize("kind", ["SHUFFLE", "CONCATENATION", "PLUGIN_V2", "LOOP_OUTPUT"])
+def test_8_constrains_only_layers_that_compute(stand_in_of: Any, run: Any, kind: str) -> None:
+    """Seen with 8.6: it builds no RoiAlign with a constraint, and no fused part with a constrained Unsqueeze."""
+    trt = stand_in_of("8.6.0")
+    trt.answers["ILayer", "type"] = trt.LayerType[kind]
+    built, calls = run(trt, precision="fp16")
+    assert built.kept_layers == 0
+    assert "precision" not in {name for owner, name, _ in calls if owner == "ILayer"}
 
 
 def test_obeyed_constraints_are_no_preferences(stand_in_of: Any, run: Any) -> None:

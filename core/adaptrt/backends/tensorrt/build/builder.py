@@ -25,13 +25,16 @@ from adaptrt.specs import BuildOptions, precision_named
 from adaptrt.specs.precisions import FP32
 
 Say = Callable[[str], None]
-# casts have the type that they are for; the bounds of loops and branches have that of what they carry
+# a cast has the type that it is for, and a plugin those that it supports (8.6 builds no RoiAlign with a constraint); the bounds of
+# loops and branches, and layers that only move data, have that of what they carry: constrained, 8.6 rejects fused parts with them
 _UNCONSTRAINED = (
-    *("CONSTANT", "CAST", "TRIP_LIMIT", "RECURRENCE", "ITERATOR", "LOOP_OUTPUT"),
-    *("CONDITION", "CONDITIONAL_INPUT", "CONDITIONAL_OUTPUT"),
+    *("CONSTANT", "CAST", "PLUGIN", "PLUGIN_V2", "PLUGIN_V3"),
+    *("TRIP_LIMIT", "RECURRENCE", "ITERATOR", "LOOP_OUTPUT", "CONDITION", "CONDITIONAL_INPUT", "CONDITIONAL_OUTPUT"),
+    *("SHUFFLE", "SLICE", "CONCATENATION", "SHAPE", "IDENTITY", "GATHER"),
 )
 # how TensorRT 8.6 fails where no kernel, or no fused part of the graph, meets the constraints
-_UNMET_CONSTRAINTS = ("incorrectly marked as an int8 node", "Could not find any implementation for node")
+_NO_IMPLEMENTATION = "Could not find any implementation for node"
+_UNMET_CONSTRAINTS = ("incorrectly marked as an int8 node", _NO_IMPLEMENTATION)
 
 
 def make_logger(trt: Any, log: Callable[[Severity, str], None]) -> Any:
@@ -118,7 +121,7 @@ def build_plan(
     stage("build")
     started = time.perf_counter()
     plan = builder.build_serialized_network(network, config)
-    if plan is None and kept and prefer_constraints(trt, config, memory.errors):
+    if plan is None and kept and prefer_constraints(trt, network, config, memory.errors):
         preferred = True
         log(
             "warning",
@@ -329,15 +332,19 @@ def keep_float32(trt: Any, network: Any, config: Any, names: Sequence[str]) -> i
     return count
 
 
-def prefer_constraints(trt: Any, config: Any, errors: Sequence[str]) -> bool:
+def prefer_constraints(trt: Any, network: Any, config: Any, errors: Sequence[str]) -> bool:
     """Make precision constraints preferences, if they may be why a build failed.
 
     With them, TensorRT 8.6 rejects every candidate for an int8 layer that also computes in float (a convolution with a
     float addend), whatever layers are constrained; and it may find no implementation of a fused part in which some layers
-    are constrained and others are not.
+    are constrained and others are not, because types of outputs are never a preference: then they are left to it.
     """
     if not any(reason in error for error in errors for reason in _UNMET_CONSTRAINTS):
         return False
+    if any(_NO_IMPLEMENTATION in error for error in errors):
+        for layer in (network.get_layer(index) for index in range(network.num_layers)):
+            for number in range(layer.num_outputs):
+                layer.reset_output_type(number)
     config.clear_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
     return True

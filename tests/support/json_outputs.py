@@ -55,10 +55,9 @@ def output_of(words: Sequence[str]) -> JsonOutput:
 
 def require_documented(words: Sequence[str], text: str, *, closed: bool = True) -> None:
     """An ``AssertionError`` names what in the output its schema does not allow."""
-    output = output_of(words)
-    for line in text.splitlines() if output.lines and not text.startswith("{\n") else [text]:
+    for line in [text] if text.startswith("{\n") else text.splitlines():
         content = json.loads(line)
         failed = content.get("status") == "failed" and "error" in content
-        name = "error" if failed else output.name
+        name = "error" if failed else output_of(words).name
         problems = list(validator(name, closed=closed and not failed).iter_errors(content))
         assert not problems, f"{name}.json: {problems[0].json_path}: {problems[0].message}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from adaptrt.cli.completion import complete_decoders
-from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.output import echo
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def adoption_of(decoder: str | None, imgsz: str | None, names: str | None) -> Ad
 
 
 @click.command("adopt", cls=Command, examples=EXAMPLES)
-@click.argument("file", shell_complete=complete_files)
+@click.argument("file", cls=FileArgument, holds="graph")
 @option("-o", "--output", metavar="PATH", required=True, help="The file or folder to write.")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, help="A parameter of the decoder: conf=0.4 ...")
 @adoption_flags

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, complete_files, general_options, option
 from adaptrt.cli.output import echo
 from adaptrt.cli.running_flags import executor_from_flags, running_flags
 
@@ -29,7 +29,7 @@ EXAMPLES = (
 
 
 @click.command("batch", cls=Command, examples=EXAMPLES)
-@click.argument("model", metavar="FILE", shell_complete=complete_files)
+@click.argument("model", cls=FileArgument)
 @click.argument("images", metavar="IMAGES...", nargs=-1, required=True, shell_complete=complete_files)
 @running_flags(MODEL)
 @option("-o", "--output", metavar="DIR", required=True, section=RESULTS, help="Folder of the job: its manifest and its parts.")  # fmt: skip
@@ -69,9 +69,7 @@ def batch(
     from adaptrt.errors import ImageError
     from adaptrt.quantities import duration
     from adaptrt.sources.find import remote_and_local_images
-    from adaptrt.store.model_files import require_model_file
 
-    require_model_file(Path(model))
     short = [f"{name}={value}" for name, value in (("gpus", gpus), ("address", address)) if value is not None]
     chosen, options = executor_from_flags({**ctx.params, "executor_pairs": (*executor_pairs, *short)})
     request = BatchRequest(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
 from adaptrt.cli.inside_flags import opening_flags, opening_from_flags, origin_from_flags
+from adaptrt.pipeline.bench.request import SOURCE_MODEL
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.bench.records import Benchmark, Peak
@@ -64,7 +65,7 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 
 
 @click.command("bench", cls=Command, examples=EXAMPLES)
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, shell_complete=complete_files)
+@click.argument("files", cls=FileArgument, others=SOURCE_MODEL, metavar="FILE...", nargs=-1, required=True)
 @option("--batch", "batches", metavar="N,N", callback=_sizes, section=MEASURE, help="Images per call.  [default: 1, or the file's fixed batch]")  # fmt: skip
 @option("--threads", metavar="N,N", callback=_sizes, default="1", section=MEASURE, help="How many threads call the model at the same time.  [default: 1]")  # fmt: skip
 @option("--cpu-threads", type=click.IntRange(min=1), metavar="N", section=MEASURE, help="CPU threads of one call.  [default: the backend's]")  # fmt: skip

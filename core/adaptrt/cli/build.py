@@ -8,7 +8,7 @@ import click
 
 from adaptrt.cli.adopt import decoder_and_names
 from adaptrt.cli.engine_flags import build_flags, calibration_flags, precision_flags
-from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
 
 FILES, SHAPES, PROOF = "Files", "Shapes", "Verification"
 PRECISION = "Precision"
@@ -24,7 +24,7 @@ EXAMPLES = (
 
 
 @click.command("build", cls=Command, examples=EXAMPLES)
-@click.argument("source", metavar="FILE", shell_complete=complete_files)
+@click.argument("source", cls=FileArgument, holds="graph")
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: beside FILE]")
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=SHAPES, help="images=1..16@8x3x640x640 (min..max@opt); repeat an input for another profile.")  # fmt: skip
 @option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as in trtexec.")  # fmt: skip

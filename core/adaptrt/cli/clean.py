@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.inside_flags import input_flags, inputs_from_flags
 from adaptrt.cli.output import echo, echo_json
 
@@ -22,7 +22,7 @@ EXAMPLES = (
 
 
 @click.command("clean", cls=Command, examples=EXAMPLES)
-@click.argument("file", shell_complete=complete_files)
+@click.argument("file", cls=FileArgument, holds="graph")
 @option("-o", "--output", metavar="FILE", required=True, help="The ONNX file to write.")
 @option("--simplify/--no-simplify", default=True, help="Also simplify the graph with onnxsim.  [default: yes]")
 @option("--target", metavar="NAME", help="Lower the opset if this TensorRT generation needs it: 8, 10 or 11.")

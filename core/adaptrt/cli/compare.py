@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
 from adaptrt.cli.inside_flags import (
     input_flags,
     inputs_from_flags,
@@ -18,6 +18,7 @@ from adaptrt.cli.inside_flags import (
     origin_from_flags,
 )
 from adaptrt.cli.output import echo, echo_json_text
+from adaptrt.pipeline.layers.request import EAGER
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.layers.request import CompareRequest
@@ -40,7 +41,7 @@ EXAMPLES = (
 
 
 @click.command("compare", cls=Command, examples=EXAMPLES)
-@click.argument("files", metavar="A B [C]...", nargs=-1, required=True, shell_complete=complete_files)
+@click.argument("files", cls=FileArgument, others=(EAGER, ".json"), metavar="A B [C]...", nargs=-1, required=True)
 @option("--outputs", metavar="all|bisect|NAMES", section=WHAT, help="Tensors inside: all of them, a bisection for the first that differs, or names of tensors, nodes or modules.  [default: all; bisect if a file has to be built for it]")  # fmt: skip
 @option("--at-once", type=click.IntRange(min=1), default=8, metavar="N", section=WHAT, help="Tensors that each round of a bisection compares.  [default: 8]")  # fmt: skip
 @option("--onnx", metavar="FILE", section=WHAT, help="The ONNX file that an engine was built from.  [default: as recorded beside it]")  # fmt: skip

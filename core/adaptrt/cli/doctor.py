@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.output import echo
 
 EXAMPLES = (
@@ -19,7 +19,7 @@ EXAMPLES = (
 @click.command("doctor", cls=Command, examples=EXAMPLES)
 @option("--report", metavar="FILE", help="Also write what a bug report needs to FILE, in Markdown.")
 @general_options
-@click.argument("model", metavar="[FILE.onnx]", required=False, shell_complete=complete_files)
+@click.argument("model", cls=FileArgument, holds="graph", metavar="[FILE.onnx]", required=False)
 @click.pass_context
 def doctor(
     ctx: click.Context, /, model: str | None, report: str | None, verbose: int, quiet: bool, as_json: bool
@@ -58,9 +58,7 @@ def _issues_of(model: str) -> list[dict[str, Any]]:
     from pathlib import Path
 
     from adaptrt.errors import DependencyError
-    from adaptrt.store.model_files import require_model_file
 
-    require_model_file(Path(model))
     try:
         from adaptrt.graph.known_issues import Platform, matching_issues
         from adaptrt.graph.model_file import read_model

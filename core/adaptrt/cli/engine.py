@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from adaptrt.cli.framework import Command, LazyGroup, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, LazyGroup, general_options, option
 from adaptrt.cli.output import echo
 from adaptrt.specs.commands import Command as Declared
 
@@ -31,21 +31,21 @@ def engine() -> None:
 
 
 @click.command("unwrap", cls=Command, examples=UNWRAP_EXAMPLES)
-@click.argument("file", shell_complete=complete_files)
+@click.argument("file", cls=FileArgument, holds="engine")
 @option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.plan next to FILE]")
 @general_options
 def unwrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
     """Write the plain plan of an engine that Ultralytics exported."""
     from adaptrt.backends.tensorrt.header import unwrap as take_off
 
-    source = _existing(file)
+    source = Path(file)
     target = _target(source, output, source.with_suffix(".plan"))
     header = _written_whole(target, lambda path: take_off(source, path))
     _show(target, header, verbose=verbose, quiet=quiet, as_json=as_json)
 
 
 @click.command("wrap", cls=Command, examples=WRAP_EXAMPLES)
-@click.argument("file", shell_complete=complete_files)
+@click.argument("file", cls=FileArgument, holds="engine")
 @option("-o", "--output", metavar="FILE", help="File to write.  [default: NAME.ultralytics.engine next to FILE]")
 @general_options
 def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
@@ -55,7 +55,7 @@ def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool
     from adaptrt.backends.tensorrt.manifest import find_manifest
     from adaptrt.errors import EngineError
 
-    source = _existing(file)
+    source = Path(file)
     manifest = find_manifest(source)
     if manifest is None:
         raise EngineError(
@@ -66,14 +66,6 @@ def wrap(file: str, output: str | None, verbose: int, quiet: bool, as_json: bool
     target = _target(source, output, source.with_name(f"{source.stem}.ultralytics.engine"))
     _written_whole(target, lambda path: put_on(source, path, header))
     _show(target, header, verbose=verbose, quiet=quiet, as_json=as_json)
-
-
-def _existing(file: str) -> Path:
-    from adaptrt.store.model_files import require_model_file
-
-    path = Path(file)
-    require_model_file(path)
-    return path
 
 
 def _target(source: Path, output: str | None, default: Path) -> Path:

@@ -10,7 +10,7 @@ import click
 
 from adaptrt.cli.adopt import adoption_flags, adoption_of
 from adaptrt.cli.decoder_flags import decoder_flags, decoder_params
-from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
 from adaptrt.cli.output import echo
 from adaptrt.cli.running_flags import known_device
 
@@ -37,7 +37,7 @@ EXAMPLES = (
 
 
 @click.command("evaluate", cls=Command, examples=EXAMPLES)
-@click.argument("files", metavar="FILES...", nargs=-1, required=True, shell_complete=complete_files)
+@click.argument("files", cls=FileArgument, metavar="FILES...", nargs=-1, required=True)
 @option("--backend", "backends", metavar="NAMES", section=MODEL, help="Backends to compare: eager, onnxruntime, tensorrt or another one; the first is the baseline.  [default: those of the files]")  # fmt: skip
 @decoder_flags(MODEL)
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=MODEL, help="A parameter of the decoder; for eager, also an option of the adapter.")  # fmt: skip

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
 from adaptrt.cli.habits import command_here, flag_here, words_here
 from adaptrt.cli.output import echo
-from adaptrt.errors import AdaptrtError, PluginError, did_you_mean
+from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean
 from adaptrt.specs.commands import COMMANDS
 from adaptrt.specs.commands import Command as Declared
 
@@ -47,6 +48,36 @@ def complete_files(_ctx: click.Context, _parameter: click.Parameter, text: str) 
     return [CompletionItem(text, type="file")]
 
 
+class FileArgument(click.Argument):
+    """The FILE of a command. What the command cannot take is said before anything about its options.
+
+    ``holds``: ``graph`` (an ONNX graph), ``engine``, or ``model`` (any converted file). ``others``: words in the place of a file, and
+    suffixes of other files.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        holds: Literal["graph", "engine", "model"] = "model",
+        others: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **{"metavar": "FILE", "shell_complete": complete_files, **kwargs})
+        self.holds, self.others = holds, others
+
+    def require(self, given: str | Sequence[str] | None) -> None:
+        from adaptrt.store import model_files
+
+        check = {
+            "graph": model_files.require_graph_file,
+            "engine": model_files.require_engine_file,
+            "model": model_files.require_converted_file,
+        }[self.holds]
+        for file in [given] if isinstance(given, str) else given or ():
+            if not {file, Path(file).suffix.lower()} & {*self.others}:
+                check(Path(file))
+
+
 class Command(click.Command):
     """A command with sections of options and examples; ``arguments(ctx)`` returns what it was called with."""
 
@@ -78,6 +109,9 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            for parameter in self.params:
+                if isinstance(parameter, FileArgument):
+                    parameter.require(ctx.params[str(parameter.name)])
             return super().invoke(ctx)
         except AdaptrtError as error:
             if _LOGGED in ctx.meta:
@@ -159,6 +193,8 @@ def general_options(command: F) -> F:
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called or their help is requested."""
 
+    subject = "command"  # what the first argument is
+
     def __init__(self, *args: Any, declared: Sequence[Declared] = (), **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
         self._declared = {command.name: command for command in declared}
@@ -181,6 +217,22 @@ class LazyGroup(click.Group):
         module, _, attribute = declared.target.partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = [arg for arg in args if not arg.startswith("-") or arg in ctx.help_option_names]
+        if not given and ctx.parent is not None and not ctx.resilient_parsing:
+            raise self._no_command(ctx)
+        return super().parse_args(ctx, args)
+
+    def _no_command(self, ctx: click.Context) -> UsageError:
+        """A line of usage with the commands, and an example."""
+        names = self.list_commands(ctx)
+        first = self.get_command(ctx, names[0]) if names else None
+        examples = [f"For example: {line}" for line, _ in getattr(first, "examples", ())[:1]]
+        return UsageError(
+            f"Missing {self.subject}. Usage: {ctx.command_path} {'|'.join(names)} ...",
+            hint="\n".join([*examples, f"See: {ctx.command_path} --help"]),
+        )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.inside_flags import input_flags, inputs_from_flags, opening_flags, opening_from_flags
 from adaptrt.cli.output import echo, echo_json, echo_json_text
 from adaptrt.errors import UsageError, did_you_mean
@@ -54,7 +54,7 @@ class _Inspect(Command):
 
 
 @click.command("inspect", cls=_Inspect, examples=EXAMPLES)
-@click.argument("file", shell_complete=complete_files)
+@click.argument("file", cls=FileArgument)
 @option("--graph", type=click.Choice(_FORMS), metavar="[svg|html]", help="Print the nodes (name, operator, inputs, outputs), or the layers of an engine. With svg or html, draw the graph.")  # fmt: skip
 @option("--color", type=click.Choice(["precision", "time", "error"]), section=DRAWING, help="What the colors show: the precision, the time of each block (FILE is run), or the share of its limit that a block uses.  [default: precision]")  # fmt: skip
 @option("--comparison", metavar="FILE", section=DRAWING, help="Results of `adaptrt compare --json`, for --color error.")

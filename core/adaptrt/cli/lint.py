@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
 
 if TYPE_CHECKING:
     from adaptrt.report import Finding
@@ -22,7 +22,7 @@ _LEVELS = ("error", "warning", "info")
 
 
 @click.command("lint", cls=Command, examples=EXAMPLES)
-@click.argument("file", shell_complete=complete_files)
+@click.argument("file", cls=FileArgument, holds="graph")
 @option(
     "--target",
     metavar="NAME",

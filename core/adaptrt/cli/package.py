@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, LazyGroup, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, LazyGroup, general_options, option
 from adaptrt.cli.output import echo
 from adaptrt.specs.commands import Command as Declared
 from adaptrt.specs.packagers import PACKAGERS
@@ -23,6 +23,8 @@ _TITLE, _OWN = "Formats", "Format"
 
 class _Packages(LazyGroup):
     """The packagers of core and of installed distributions."""
+
+    subject = "format"
 
     def declared(self) -> Mapping[str, Declared]:
         return {
@@ -58,7 +60,7 @@ def _command_of(packager: Packager) -> click.Command:
         option("--image", metavar="FILE", help="Image for the warm-up sample.  [default: noise]"),
         option("--name", metavar="NAME", default="", help="Name of the model.  [default: that of FILE]"),
         option("-o", "--output", metavar="DIR", required=True, help="Folder to write to."),
-        click.argument("file", shell_complete=complete_files),
+        click.argument("file", cls=FileArgument),
     ):  # fmt: skip
         command = decorate(command)
     examples: Any = getattr(packager, "examples", ())

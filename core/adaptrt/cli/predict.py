@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, arguments, complete_files, general_options, option
 from adaptrt.cli.output import echo
 from adaptrt.cli.running_flags import executor_from_flags, running_flags
 
@@ -100,7 +100,7 @@ def save_flags(command: F) -> F:
 
 
 @click.command("predict", cls=_Predict, examples=EXAMPLES)
-@click.argument("model", metavar="FILE", shell_complete=complete_files)
+@click.argument("model", cls=FileArgument)
 @click.argument("images", metavar="SOURCES...", nargs=-1, required=True, shell_complete=complete_files)
 @running_flags(MODEL)
 @option("-o", "--output", metavar="PATH", section=RESULTS, help="Output folder, or file for a single image.  [default: predictions/]")  # fmt: skip

@@ -14,7 +14,7 @@ from adaptrt.cli.engine_flags import (
     data_from_flags,
     precisions_from_flags,
 )
-from adaptrt.cli.framework import Command, arguments, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
 
 FILES, PROOF = "Files", "Verification"
 
@@ -35,7 +35,7 @@ EXAMPLES = (
 
 
 @click.command("quantize", cls=Command, examples=EXAMPLES)
-@click.argument("source", metavar="FILE")
+@click.argument("source", cls=FileArgument, holds="graph")
 @option("-o", "--output", metavar="PATH", section=FILES, help="File or folder to write.  [default: FILE's name with .int8.onnx]")  # fmt: skip
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=FILES, help="images=1..16@8x3x640x640 (min..max@opt), for files without a spec.")  # fmt: skip
 @option("--target", metavar="NAME", section=FILES, help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]")  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.inside_flags import input_flags, inputs_from_flags, names_of, opening_flags, opening_from_flags
 from adaptrt.cli.output import echo, echo_json
 
@@ -23,7 +23,7 @@ EXAMPLES = (
 
 
 @click.command("run", cls=Command, examples=EXAMPLES)
-@click.argument("file", shell_complete=complete_files)
+@click.argument("file", cls=FileArgument)
 @option("--outputs", metavar="NAMES", section=WHAT, help="Names of tensors, nodes or modules, separated by commas.  [default: the outputs of FILE]")  # fmt: skip
 @option("-o", "--output", metavar="PATH", section=WHAT, help="An .npz file; or an image file (for one tensor) or a folder, to draw them.  [default: only print their ranges]")  # fmt: skip
 @option("--onnx", metavar="FILE", section=WHAT, help="The ONNX file that an engine was built from.  [default: as recorded beside it]")  # fmt: skip

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from adaptrt.cli.framework import Command, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, general_options, option
 from adaptrt.cli.output import echo, echo_json
 from adaptrt.cli.running_flags import options_from_flags, running_flags
 
@@ -33,7 +33,7 @@ EXAMPLES = (
 
 
 @click.command("serve", cls=Command, examples=EXAMPLES)
-@click.argument("model", metavar="FILE", shell_complete=complete_files)
+@click.argument("model", cls=FileArgument)
 @running_flags(MODEL)
 @option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, section=SERVER, help="Address to listen on; 0.0.0.0: requests of other machines too.")  # fmt: skip
 @option("--port", type=click.IntRange(0, 65535), metavar="N", default=8000, show_default=True, section=SERVER, help="Port to listen on; 0: any that is free.")  # fmt: skip
@@ -62,19 +62,17 @@ def serve(
     as_json: bool,
     **_: Any,
 ) -> None:
-    """Answer HTTP requests with a converted FILE: for trying it out, without authentication or encryption.
+    """Answer HTTP requests with a converted FILE: a plain server for trying it out, without authentication or encryption.
 
     POST /predict takes an image file as the body, and parameters of the decoder in the address; the answer has the keys of
     predict --json. GET /health answers with status 200 when the model is ready, and GET /metrics with counters in the
     text format of Prometheus. Ctrl-C and SIGTERM end the server after the requests in progress, with exit code 0.
 
-    For production, see package triton.
+    For production: adaptrt package triton.
     """
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.pipeline.executors import LOCAL
-    from adaptrt.store.model_files import require_model_file
 
-    require_model_file(Path(model))
     pixels = max(1, round(max_pixels * 1e6))
     _load_opencv(pixels)
     from adaptrt.serving.server import PredictionServer, ServerOptions

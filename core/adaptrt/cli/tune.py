@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from adaptrt.cli.engine_flags import calibration_from_flags, data_from_flags
-from adaptrt.cli.framework import Command, arguments, complete_files, general_options, option
+from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
 
 SEARCH, CALIBRATION = "Search", "Calibration"
 
@@ -22,7 +22,7 @@ EXAMPLES = (
 
 
 @click.command("tune", cls=Command, examples=EXAMPLES)
-@click.argument("source", metavar="FILE", shell_complete=complete_files)
+@click.argument("source", cls=FileArgument, holds="graph")
 @option("-o", "--output", metavar="FILE", section=SEARCH, help="The recipe to write, a .toml file.  [default: beside FILE]")  # fmt: skip
 @option("--data", metavar="PATH", section=SEARCH, help="Labeled images to score on, as for adaptrt evaluate.")
 @option("--data-images", metavar="DIR", section=SEARCH, help="The folder of their images.  [default: beside the labels]")  # fmt: skip

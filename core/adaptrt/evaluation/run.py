@@ -19,6 +19,7 @@ from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.reference import Origin, origin_missing, split_params
 from adaptrt.specs import Dataset, Example, Scorer, Scoring, Task, scoring_named, task_named
 from adaptrt.specs.tasks import HasFigures
+from adaptrt.store.model_files import require_labeled_images
 
 Progress = Callable[[str, int, int], None]
 OnPrediction = Callable[[Subject, Example, Any, Any, Task[Any]], None]
@@ -93,6 +94,7 @@ def run_evaluation(
 ) -> Evaluation:
     """Run the evaluation that a request describes; shared by ``evaluate`` and the command line."""
     subjects = choose_subjects(request.files, request.backends)
+    require_labeled_images(request.data, request.images)
     for subject in subjects:
         subject.require_backend()
     origin, params = _origin(request, subjects)

@@ -25,6 +25,7 @@ from adaptrt.specs import ModelSpec
 from adaptrt.specs.adoption import Adoption
 from adaptrt.specs.backends import ChecksShapes
 from adaptrt.specs.precisions import FP32
+from adaptrt.store.model_files import require_graph_file
 
 _NOT_A_LINK = {
     0: "no model: the ONNX file is the reference",
@@ -39,6 +40,7 @@ def build(request: BuildRequest, observer: Observer | None = None, documents: Do
 
     Raises an ``AdaptrtError`` whose ``report`` attribute holds the results so far.
     """
+    require_graph_file(Path(request.source))
     return run_job(
         lambda job: BuildJob(job=job, set_dynamic_batch=request.set_dynamic_batch, adoption=request.adoption),
         request,

@@ -14,7 +14,7 @@ from adaptrt.specs import Target, precision_named
 from adaptrt.specs.backends import BACKENDS, Backend, ChecksRuntime, TakesOptions, build_options_of
 from adaptrt.specs.build import FLAGS
 from adaptrt.specs.precisions import PRECISIONS
-from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_libraries
+from adaptrt.store.model_files import CHECKPOINT_SUFFIXES, require_labeled_images, require_libraries
 
 # suffixes of checkpoints; a config (.py, .yaml) may be the name of one that the framework ships
 FILE_SUFFIXES = {*CHECKPOINT_SUFFIXES, ".onnx"}
@@ -39,14 +39,16 @@ def require_possible(request: Request) -> None:
 
 def _require_image_sets(request: Request) -> None:
     """Reject a missing --calib or --data, and labeled images that would not be looked at."""
-    for flag, given, what in (
-        ("--calib", request.calibration, "a folder of images, a pattern, a .txt file that lists them, or an .npz file"),
-        ("--data", request.data, "labeled images, as adaptrt evaluate reads them"),
-    ):
-        if given is None or given.source.exists() or (flag == "--calib" and glob.has_magic(str(given.source))):
-            continue
-        raise UsageError(f"Not found: {given.source}.", hint=f"{flag} names {what}.")
-    if request.data is not None and request.verify == "none":
+    calib = request.calibration
+    if calib is not None and not calib.source.exists() and not glob.has_magic(str(calib.source)):
+        raise UsageError(
+            f"Not found: {calib.source}.",
+            hint="--calib names a folder of images, a pattern, a .txt file that lists them, or an .npz file.",
+        )
+    if request.data is None:
+        return
+    require_labeled_images(request.data.source, request.data.images)
+    if request.verify == "none":
         raise UsageError("--data conflicts with --verify none.", hint="Omit one of them.")
 
 

@@ -1,12 +1,14 @@
-"""Model files and shared libraries named by users: common errors for missing or unsuitable files."""
+"""Model files, labeled images and shared libraries named by users: common errors for missing or unsuitable files."""
 
 from __future__ import annotations
 
+import glob
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from adaptrt.errors import GraphError, ModelError, UsageError, nearest_file
+from adaptrt.errors import EngineError, GraphError, ModelError, UsageError, nearest_file
 from adaptrt.specs.backends import Backend, backend_of, model_suffixes
 from adaptrt.specs.registry import skipped_plugins
 
@@ -26,6 +28,26 @@ def require_model_file(path: Path) -> None:
         raise ModelError(f"{path} cannot be read: permission denied.", hint="Check its permissions.")
 
 
+def require_graph_file(path: Path) -> None:
+    """Also reject a file whose name says that it holds no ONNX graph."""
+    require_model_file(path)
+    if _is_source(path) or _is_built(path):
+        raise not_onnx(path)
+
+
+def require_engine_file(path: Path) -> None:
+    """Also reject a file whose name says that it is not an engine."""
+    require_model_file(path)
+    if _is_source(path) and path.suffix.lower() != ".bin":
+        raise EngineError(f"{path.name} is not an engine.", hint=convert_first(path))
+
+
+def require_converted_file(path: Path) -> None:
+    """Also reject a file that no backend opens."""
+    require_model_file(path)
+    require_backend(path)
+
+
 def require_backend(path: Path) -> Backend:
     """The backend that opens this file; a ``ModelError`` says which files can be opened."""
     backend = backend_of(path)
@@ -35,6 +57,14 @@ def require_backend(path: Path) -> Backend:
             hint=" ".join(skipped_plugins()) or convert_first(path),
         )
     return backend
+
+
+def require_labeled_images(data: Path, images: Path | None = None) -> None:
+    """Reject missing labeled images (``--data``), or a missing folder of their images."""
+    for path in (data, *([images] if images is not None else [])):
+        if not path.exists() and not glob.has_magic(str(path)):
+            hint = nearest_file(path) or "--data names labeled images, as adaptrt evaluate --help describes them."
+            raise UsageError(f"Not found: {path}.", hint=hint)
 
 
 def require_libraries(flag: str, libraries: Iterable[str | Path]) -> None:
@@ -48,15 +78,23 @@ def convert_first(path: Path) -> str:
     """The hint if a checkpoint, or an image, is passed instead of a converted model."""
     if path.suffix.lower() in _IMAGES:
         return f"It is an image: the converted model comes first, as in adaptrt predict FILE.onnx {path.name}"
-    return f"Convert a checkpoint first: adaptrt convert --adapter NAME {path.name}"
+    return f"Convert a checkpoint first: adaptrt convert {shlex.quote(str(path))}"
+
+
+def _is_source(path: Path) -> bool:
+    """Whether its name is that of a checkpoint, or of an image or video."""
+    return path.name.lower().endswith((*CHECKPOINT_SUFFIXES, *_IMAGES))
+
+
+def _is_built(path: Path) -> bool:
+    return path.suffix.lower() != ".onnx" and backend_of(path) is not None
 
 
 def not_onnx(path: Path, detail: str = "") -> GraphError:
     """The error for a file without a readable graph."""
-    suffix = path.suffix.lower()
-    if path.name.lower().endswith(CHECKPOINT_SUFFIXES):
+    if _is_source(path):
         hint = convert_first(path)
-    elif suffix != ".onnx" and backend_of(path) is not None:
+    elif _is_built(path):
         hint = f"A built file contains no ONNX graph. To show its contents: adaptrt inspect {path.name}"
     else:
         hint = "Check that the file is complete, or convert the model again."

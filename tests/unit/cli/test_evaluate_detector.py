@@ -74,7 +74,10 @@ def test_a_results_file_without_scores(converted: str, adaptrt: Callable[..., An
 def test_annotations_that_are_missing(converted: str, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("evaluate", converted, "--data", "nowhere.json")
     assert result.code == 2
-    assert "File not found: nowhere.json" in result.err
+    assert (
+        result.err
+        == "Error: Not found: nowhere.json.\n--data names labeled images, as adaptrt evaluate --help describes them.\n"
+    )
 
 
 @pytest.mark.parametrize("data", ["set", "set/instances.json"])

@@ -6,6 +6,7 @@ import re
 import shlex
 from typing import Any
 
+import click
 import pytest
 from command_tree import command_of, leaves
 
@@ -50,6 +51,22 @@ def test_examples_are_commands_that_parse(name: str) -> None:
         assert words[:count] == ["adaptrt", *name.split()]
         command.make_context(name, words[count:])
         assert meaning
+
+
+GROUPS = [name for name in COMMANDS.core_names() if isinstance(command_of(name), click.Group)]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_alone_names_its_commands_and_an_example(adaptrt: Any, name: str) -> None:
+    inside = [leaf.removeprefix(f"{name} ") for leaf in leaves() if leaf.startswith(f"{name} ")]
+    result = adaptrt(name)
+    assert (result.code, result.out) == (2, "")
+    usage, example, see = result.err.splitlines()
+    assert usage.startswith("Error: Missing ")
+    assert usage.endswith(f"Usage: adaptrt {name} {'|'.join(inside)} ...")
+    assert example.startswith(f"For example: adaptrt {name} {inside[0]}")
+    assert see == f"See: adaptrt {name} --help"
+    assert adaptrt(name, "--json").json["error"]["exit_code"] == 2
 
 
 def test_convert_has_its_sections_in_order(adaptrt: Any) -> None:

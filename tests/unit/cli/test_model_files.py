@@ -15,12 +15,27 @@ from adaptrt.specs.backends import model_suffixes
 COMMANDS = {
     "inspect": ("inspect", "{}"),
     "lint": ("lint", "{}"),
-    "build": ("build", "{}", "--fp16", "--target", "10"),
+    "build": ("build", "{}"),
+    "build --fp16": ("build", "{}", "--fp16", "--target", "10"),
+    "quantize": ("quantize", "{}"),
+    "tune": ("tune", "{}"),
+    "clean": ("clean", "{}", "-o", "clean.onnx"),
+    "adopt": ("adopt", "{}", "-o", "adopted.onnx"),
+    "doctor": ("doctor", "{}"),
     "predict": ("predict", "{}", "street.png", "-o", "found"),
+    "predict none": ("predict", "{}", "nowhere.png", "--executor", "none", "-o", "found"),
+    "batch": ("batch", "{}", "nowhere/", "-o", "job"),
+    "serve": ("serve", "{}", "--port", "0"),
     "evaluate": ("evaluate", "{}", "--data", "val"),
+    "evaluate nowhere": ("evaluate", "{}", "--data", "nowhere", "--score-thr", "0.1", "--conf", "0.2"),
+    "bench": ("bench", "{}"),
+    "run": ("run", "{}"),
+    "compare": ("compare", "{}", "{}"),
+    "package": ("package", "deepstream", "{}", "-o", "nowhere/folder"),
     "unwrap": ("engine", "unwrap", "{}"),
     "wrap": ("engine", "wrap", "{}"),
 }
+GRAPHS = ("lint", "build", "build --fp16", "quantize", "tune", "clean", "adopt", "doctor")
 
 
 @pytest.fixture(autouse=True)
@@ -65,13 +80,27 @@ def test_a_file_that_may_not_be_read(adaptrt: Any, command: str, monkeypatch: py
     assert result.err == "Error: street.engine cannot be read: permission denied.\nCheck its permissions.\n"
 
 
-@pytest.mark.parametrize("command", ["inspect", "lint", "build", "predict"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_checkpoint(adaptrt: Any, command: str) -> None:
+    """Said before anything about options, images and what is installed."""
     Path("best.pt").write_bytes(b"PK\x03\x04 a zip")
-    assert "adaptrt convert --adapter NAME best.pt" in call(adaptrt, command, "best.pt").err
+    result = call(adaptrt, command, "best.pt")
+    assert result.err.startswith("Error: best.pt ")
+    assert result.err.endswith("\nConvert a checkpoint first: adaptrt convert best.pt\n")
 
 
-@pytest.mark.parametrize("command", ["lint", "build"])
+def test_the_command_to_paste_has_the_path(adaptrt: Any) -> None:
+    Path("my model").mkdir()
+    Path("my model", "best.pt").write_bytes(b"PK\x03\x04 a zip")
+    assert "adaptrt convert 'my model/best.pt'\n" in call(adaptrt, "build", "my model/best.pt").err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_image(adaptrt: Any, command: str) -> None:
+    assert "It is an image: the converted model comes first" in call(adaptrt, command, "street.png").err
+
+
+@pytest.mark.parametrize("command", GRAPHS)
 def test_an_engine_is_no_graph(adaptrt: Any, command: str) -> None:
     result = call(adaptrt, command, "street.engine")
     assert result.code == 7

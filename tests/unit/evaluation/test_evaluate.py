@@ -145,3 +145,16 @@ def test_which_files_a_backend_runs(tmp_path: Path) -> None:
         chosen([other], "tensorrt")
     with pytest.raises(ModelError, match="File not found"):
         chosen([tmp_path / "c.onnx"])
+
+
+@pytest.mark.parametrize(
+    ("data", "images", "missing"), [("nowhere.json", None, "nowhere.json"), (".", "pictures", "pictures")]
+)
+def test_missing_data_is_named_before_the_model_is_opened(
+    tmp_path: Path, data: str, images: str | None, missing: str
+) -> None:
+    """Whatever the task of the model, and whatever it reads inside the data."""
+    file = tmp_path / "any.onnx"
+    file.write_bytes(b"not a model")
+    with pytest.raises(UsageError, match=f"^Not found: .*{missing}[.]"):
+        evaluate([file], tmp_path / data, images=tmp_path / images if images else None)

@@ -15,6 +15,7 @@ from adaptrt.specs import Dataset, Example, ModelSpec, Precision, scoring_named,
 from adaptrt.specs.calibration import LabeledData
 from adaptrt.specs.runners import Runner
 from adaptrt.store.hashing import file_sha256
+from adaptrt.store.model_files import require_labeled_images
 
 if TYPE_CHECKING:
     from adaptrt.contributions import Metric
@@ -60,6 +61,7 @@ class VerificationImages:
 
 def labeled_images(data: LabeledData, spec: ModelSpec) -> VerificationImages:
     """The labeled images of ``--data``, as ``adaptrt evaluate`` reads them."""
+    require_labeled_images(data.source, data.images)
     scoring = scoring_named(spec.task)
     scoring.require()
     dataset = scoring.read_dataset(data.source, spec, data.images)

@@ -42,7 +42,8 @@ def read_rotated(data: Path, spec: ModelSpec, images: Path | None = None) -> Dat
 
     if data.suffix.lower() in YAML:
         return _read_yaml(data, spec, images)
-
+    if not data.is_dir():
+        raise UsageError(f"{data} is not a folder.", hint=f"Expected: {LAYOUT}.")
     folder = images or data / "images"
     labels = next((data / name for name in FOLDERS if (data / name).is_dir()), None)
     if labels is None or not folder.is_dir():

@@ -31,6 +31,8 @@ def read_masks(data: Path, images: Path | None = None) -> Dataset:
     """
     from adaptrt.vision.images import SUFFIXES
 
+    if not data.is_dir():
+        raise UsageError(f"{data} is not a folder.", hint=f"Semantic segmentation expects {_LAYOUT}.")
     folder = images or data / "images"
     masks = next((data / name for name in FOLDERS if (data / name).is_dir()), None)
     if masks is None or not folder.is_dir():

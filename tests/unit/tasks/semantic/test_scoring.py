@@ -47,6 +47,9 @@ def test_masks_beside_images(tmp_path: Path) -> None:
 
 
 def test_folders_that_are_missing(tmp_path: Path) -> None:
+    (tmp_path / "instances.json").write_text("{}")
+    with pytest.raises(UsageError, match="instances.json is not a folder"):
+        read_masks(tmp_path / "instances.json")
     with pytest.raises(UsageError, match="Folder not found: .*masks or .*labels"):
         read_masks(tmp_path)
     (tmp_path / "masks").mkdir()

@@ -14,7 +14,7 @@ import numpy as np
 from adaptrt import Conversion, Detections, Mask, ModelSpec, Segments
 from adaptrt.vision.decoders.candidates import Candidates
 from adaptrt.vision.decoders.params import class_filter
-from adaptrt.vision.decoders.select import select
+from adaptrt.vision.decoders.select import Selection, select
 from adaptrt.vision.images import bgr_pixels, frameworks_read
 from adaptrt_mmdet.build import quiet
 from adaptrt_mmdet.dense_family import RAW_HEADS
@@ -51,15 +51,14 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
     note_replaced_ops(ctx)
     if 0 < limit < max(counts, default=0) and "nms_pre" not in params:
         note_lifted_limit(ctx, source.detector, limit, max(counts))
-    kept = select(
-        Candidates(found.boxes, found.scores, found.labels),
+    selection = Selection(
         conf=params.get("conf", 0.25),
         iou=None if dense else params.get("iou"),  # queries: mmdet has no NMS here; --set iou=0.5 filters its result
         max_det=params.get("max_det", 300),
         agnostic=params.get("agnostic", False),
         classes=class_filter(params.get("classes"), spec.labels),
     )
-    return found.at(kept)
+    return found.at(select(Candidates(found.boxes, found.scores, found.labels), selection))
 
 
 def note_replaced_ops(ctx: Conversion) -> None:

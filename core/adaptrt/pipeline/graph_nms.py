@@ -277,7 +277,10 @@ class GraphNms:
         decode, params = _decoding(self.raw)
         assert params.iou is not None
         assert isinstance(decode, FromCandidates)
-        classes = class_filter(params.classes, self.raw.labels)
+        whole = decode.selection(self.raw, params)
+        selection = replace(
+            whole, classes=None, iou=params.iou + nearby, max_det=plan.candidates if nearby else params.max_det
+        )
         own = layout.multi_label == plan.multi_label  # else another choice of classes than the decoder's
         metas = [ImageMeta((1, 1), (1, 1))] * len(next(iter(outputs.values())))
         batch = decode.read(outputs, metas, self.raw) if own else outputs
@@ -285,21 +288,9 @@ class GraphNms:
         for row, meta in enumerate(metas):
             sample = {name: array[row] for name, array in batch.items()}
             candidates = decode.candidates(sample, meta, self.raw, params) if own else every_class(sample, layout)
-            confident = candidates.scores > params.conf
-            if classes is not None:
-                confident &= np.isin(candidates.labels, classes)
-            candidates = candidates.at(np.flatnonzero(confident))
+            candidates = candidates.at(np.flatnonzero(whole.confident(candidates)))
             best = candidates.at(np.argsort(-candidates.scores, kind="stable")[: plan.candidates])
-            kept = select(
-                best,
-                conf=params.conf,
-                iou=params.iou + nearby,
-                max_det=plan.candidates if nearby else params.max_det,
-                agnostic=params.agnostic,
-                class_offset=decode.class_offset,
-                suppress=decode.suppress,
-            )
-            found.append(best.at(kept))
+            found.append(best.at(select(best, selection)))
         return found
 
 

@@ -14,7 +14,7 @@ from adaptrt.predictions import Detections, ImageMeta
 from adaptrt.specs import InputSpec, ModelSpec
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.params import DetectionParams
-from adaptrt.vision.decoders.select import select
+from adaptrt.vision.decoders.select import Selection, select
 
 
 def candidates(scores: list[float], labels: list[int] | None = None, *, step: float = 100) -> Candidates:
@@ -26,39 +26,39 @@ def candidates(scores: list[float], labels: list[int] | None = None, *, step: fl
 
 def test_confidence_is_exclusive_and_a_score_that_is_not_a_number_goes() -> None:
     found = candidates([0.5, 0.25, float("nan"), 0.3])
-    assert select(found, conf=0.25).tolist() == [0, 3]
-    assert select(found, conf=0.25, iou=0.5).tolist() == [0, 3]
+    assert select(found, Selection(conf=0.25)).tolist() == [0, 3]
+    assert select(found, Selection(conf=0.25, iou=0.5)).tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("iou", [None, 0.5])
 def test_equal_scores_keep_the_order_of_the_candidates(iou: float | None) -> None:
     found = candidates([0.5, 0.9, 0.5, 0.9, 0.5])
-    assert select(found, conf=0.1, iou=iou).tolist() == [1, 3, 0, 2, 4]
-    assert select(found, conf=0.1, iou=iou, max_det=3).tolist() == [1, 3, 0]
+    assert select(found, Selection(conf=0.1, iou=iou)).tolist() == [1, 3, 0, 2, 4]
+    assert select(found, Selection(conf=0.1, iou=iou, max_det=3)).tolist() == [1, 3, 0]
 
 
 def test_classes_are_filtered_before_nms_and_before_the_most_to_keep() -> None:
     found = candidates([0.9, 0.8, 0.7], [0, 1, 1], step=1)  # they overlap
-    assert select(found, conf=0, iou=0.5, agnostic=True).tolist() == [0]
-    assert select(found, conf=0, iou=0.5, agnostic=True, classes=np.array([1])).tolist() == [1]
-    assert select(found, conf=0, max_det=1, classes=np.array([1])).tolist() == [1]
+    assert select(found, Selection(conf=0, iou=0.5, agnostic=True)).tolist() == [0]
+    assert select(found, Selection(conf=0, iou=0.5, agnostic=True, classes=np.array([1]))).tolist() == [1]
+    assert select(found, Selection(conf=0, max_det=1, classes=np.array([1]))).tolist() == [1]
 
 
 def test_a_box_that_went_suppresses_no_other() -> None:
     found = candidates([0.9, 0.8, 0.7], step=4)  # neighbors overlap by 0.43, the first and the last by 0.11
-    assert select(found, conf=0, iou=0.4).tolist() == [0, 2]
+    assert select(found, Selection(conf=0, iou=0.4)).tolist() == [0, 2]
 
 
 @pytest.mark.parametrize("offset", [7680.0, None])
 def test_classes_are_told_apart_by_an_offset(offset: float | None) -> None:
     found = candidates([0.9, 0.8, 0.7], [0, 1, 0], step=0)
-    assert select(found, conf=0, iou=0.5, class_offset=offset).tolist() == [0, 1]
-    assert select(found, conf=0, iou=0.5, class_offset=offset, agnostic=True).tolist() == [0]
+    assert select(found, Selection(conf=0, iou=0.5, class_offset=offset)).tolist() == [0, 1]
+    assert select(found, Selection(conf=0, iou=0.5, class_offset=offset, agnostic=True)).tolist() == [0]
 
 
 def test_nothing_in_nothing_out() -> None:
     for offset in (7680.0, None):
-        kept = select(candidates([]), conf=0.1, iou=0.5, class_offset=offset)
+        kept = select(candidates([]), Selection(conf=0.1, iou=0.5, class_offset=offset))
         assert kept.shape == (0,)
         assert np.issubdtype(kept.dtype, np.integer)
 
@@ -76,7 +76,7 @@ def test_it_is_the_greedy_choice_written_out(seed: int, iou: float, agnostic: bo
         rivals = [other for other in kept if agnostic or found.labels[other] == found.labels[place]]
         if all(float(overlap(boxes[place], boxes[other])) <= iou for other in rivals):
             kept.append(place)
-    assert select(found, conf=0.25, iou=iou, agnostic=agnostic, max_det=12).tolist() == kept[:12]
+    assert select(found, Selection(conf=0.25, iou=iou, agnostic=agnostic, max_det=12)).tolist() == kept[:12]
 
 
 def overlap(a: Any, b: Any) -> np.float32:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.vision.decoders.select import select
+from adaptrt.vision.decoders.select import Selection, select
 from adaptrt.vision.nms import MAX_CANDIDATES, PAIRS, moved_by_class, nms_of_groups, nms_of_pairs
 
 if TYPE_CHECKING:
@@ -23,27 +23,17 @@ _ROUNDS = 64  # of NMS for all images together; crowded ones go image by image
 
 
 def select_in_batch(
-    candidates: Candidates,
-    image: NDArray[np.intp],
-    images: int,
-    *,
-    conf: float,
-    iou: float | None,
-    max_det: int,
-    agnostic: bool,
-    classes: NDArray[np.int64] | None,
-    class_offset: float | None,
+    candidates: Candidates, image: NDArray[np.intp], images: int, selection: Selection
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Indices of the candidates to keep, image by image, as ``select`` gives them, and how many of each image.
 
-    ``image``: the image of each candidate, ascending.
+    ``image``: the image of each candidate, ascending. ``selection`` without ``suppress``.
     """
-    if iou is not None and class_offset is None and not agnostic:  # it depends on the boxes of each image
-        return _one_after_another(candidates, image, images, conf, iou, max_det, agnostic, classes, class_offset)
-    scores, whole = candidates.scores, image
-    keep = scores > conf
-    if classes is not None:
-        keep &= np.isin(candidates.labels, classes)
+    iou, max_det, class_offset = selection.iou, selection.max_det, selection.class_offset
+    one_by_one = partial(_one_after_another, candidates, image, images, selection)
+    if iou is not None and class_offset is None and not selection.agnostic:  # it depends on the boxes of each image
+        return one_by_one()
+    scores, keep = candidates.scores, selection.confident(candidates)
     places = keep.nonzero()[0]
     if len(places) < len(keep):
         scores, image = scores[places], image[places]
@@ -54,20 +44,17 @@ def select_in_batch(
     image, order = image[order], places[order]
     if iou is None or not len(order):
         return _first_of_each(order, counts, max_det)
-    one_by_one = partial(
-        _one_after_another, candidates, whole, images, conf, iou, max_det, agnostic, classes, class_offset
-    )
     if int(counts.max()) > MAX_CANDIDATES:
         return one_by_one()
     boxes, labels = candidates.boxes[order], candidates.labels[order]
-    if not agnostic:
+    if not selection.agnostic:
         boxes = moved_by_class(boxes, labels, np.float32(class_offset))
     if len(order) <= PAIRS:
         stays = nms_of_pairs(boxes, image, iou)
         return _first_of_each(order[stays], np.bincount(image[stays], minlength=images), max_det)
     group: NDArray[Any] = image
     ranks: Any = slice(None)
-    if not agnostic and _are_apart(candidates.boxes, class_offset):
+    if not selection.agnostic and _are_apart(candidates.boxes, class_offset):
         group = image * (int(labels.max(initial=0)) + 1) + labels
         ranks = np.argsort(group, kind="stable")
     stays = np.zeros(len(order), np.bool_)
@@ -96,22 +83,10 @@ def _first_of_each(
 
 
 def _one_after_another(
-    candidates: Candidates, image: NDArray[np.intp], images: int, *options: Any
+    candidates: Candidates, image: NDArray[np.intp], images: int, selection: Selection
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     ends = np.searchsorted(image, np.arange(images + 1))
-    conf, iou, max_det, agnostic, classes, class_offset = options
-    found = []
-    for start, end in pairwise(ends.tolist()):
-        kept = select(
-            candidates.at(slice(start, end)),
-            conf=conf,
-            iou=iou,
-            max_det=max_det,
-            agnostic=agnostic,
-            classes=classes,
-            class_offset=class_offset,
-        )
-        found.append(kept + start)
+    found = [select(candidates.at(slice(start, end)), selection) + start for start, end in pairwise(ends.tolist())]
     return np.concatenate(found), np.array(list(map(len, found)), np.intp)
 
 

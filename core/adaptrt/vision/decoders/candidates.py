@@ -17,7 +17,7 @@ from adaptrt.specs.layouts import BoxLayout
 from adaptrt.vision.boxes import boxes_to_original, corners_from_centers
 from adaptrt.vision.decoders.batch import boxes_in_images, select_in_batch
 from adaptrt.vision.decoders.params import DetectionParams, class_filter
-from adaptrt.vision.decoders.select import Suppress, select
+from adaptrt.vision.decoders.select import Selection, Suppress, select
 from adaptrt.vision.nms import CLASS_OFFSET
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ class FromCandidates:
     - ``prepare(candidates, meta, params)``: the candidates that enter selection, for what cannot be done without the image,
       such as clipping; NMS inside the graph does without it
     - ``predict(found, outputs, meta, spec)``: the prediction from the selected candidates, boxes in the original image
-    - ``class_offset``: how NMS separates classes, see ``select``
-    - ``suppress``: NMS for boxes that are not upright, see ``select``
+    - ``class_offset``: how NMS separates classes, see ``Selection``
+    - ``suppress``: NMS for boxes that are not upright, see ``Selection``
     - ``layout(spec)``: where the outputs hold boxes and scores, for NMS inside the graph (``convert --nms``), and for runners that
       leave other boxes on the device; without it, or if it returns ``None``, ``--nms`` is an error
     - ``selected``: the graph already applies NMS, so results are compared as sets
@@ -109,59 +109,50 @@ class FromCandidates:
     def __call__(
         self, outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
     ) -> list[Any]:
-        batch = self.read(outputs, metas, spec)
-        wanted = class_filter(params.classes, spec.labels)
+        batch, selection = self.read(outputs, metas, spec), self.selection(spec, params)
         if self.at_once and self.batched is not None:
-            return self._decoded_at_once(self.batched, batch, metas, spec, params, wanted)
+            candidates, image = self.batched(batch, spec, params)
+            return _decoded_at_once(candidates, image, metas, spec, selection)
         found = []
         for place, meta in enumerate(metas):
             sample = {name: array[place] for name, array in batch.items()}
             candidates = self.candidates(sample, meta, spec, params)
             if self.prepare is not None:
                 candidates = self.prepare(candidates, meta, params)
-            kept = select(
-                candidates,
-                conf=params.conf,
-                iou=params.iou,
-                max_det=params.max_det,
-                agnostic=params.agnostic,
-                classes=wanted,
-                class_offset=self.class_offset,
-                suppress=self.suppress,
-            )
+            kept = select(candidates, selection)
             found.append(self.predict(candidates.at(kept).in_image(meta), sample, meta, spec))
         return found
 
-    def _decoded_at_once(
-        self,
-        batched: Callable[[Outputs, ModelSpec, Any], tuple[Candidates, NDArray[np.intp]]],
-        batch: Outputs,
-        metas: Sequence[ImageMeta],
-        spec: ModelSpec,
-        params: DetectionParams,
-        wanted: NDArray[np.int64] | None,
-    ) -> list[Any]:
-        candidates, image = batched(batch, spec, params)
-        kept, counts = select_in_batch(
-            candidates,
-            image,
-            len(metas),
+    def selection(self, spec: ModelSpec, params: DetectionParams) -> Selection:
+        """What is kept of the candidates."""
+        return Selection(
             conf=params.conf,
             iou=params.iou,
             max_det=params.max_det,
             agnostic=params.agnostic,
-            classes=wanted,
+            classes=class_filter(params.classes, spec.labels),
             class_offset=self.class_offset,
+            suppress=self.suppress,
         )
-        found = candidates.at(kept)
-        boxes = found.boxes if found.mapped else boxes_in_images(found.boxes, counts, metas)
-        scores, labels, names = found.scores, found.labels.astype(np.int64, copy=False), spec.labels
-        results, start = [], 0
-        for count in counts.tolist():
-            part = slice(start, start + count)
-            results.append(Detections(boxes[part], scores[part], labels[part], names))
-            start += count
-        return results
+
+
+def _decoded_at_once(
+    candidates: Candidates,
+    image: NDArray[np.intp],
+    metas: Sequence[ImageMeta],
+    spec: ModelSpec,
+    selection: Selection,
+) -> list[Any]:
+    kept, counts = select_in_batch(candidates, image, len(metas), selection)
+    found = candidates.at(kept)
+    boxes = found.boxes if found.mapped else boxes_in_images(found.boxes, counts, metas)
+    scores, labels, names = found.scores, found.labels.astype(np.int64, copy=False), spec.labels
+    results, start = [], 0
+    for count in counts.tolist():
+        part = slice(start, start + count)
+        results.append(Detections(boxes[part], scores[part], labels[part], names))
+        start += count
+    return results
 
 
 def best_class(centers: NDArray[np.float32], scores: NDArray[np.float32]) -> Candidates:

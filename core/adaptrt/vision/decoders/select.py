@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,18 +18,9 @@ if TYPE_CHECKING:
 Suppress: TypeAlias = "Callable[[Candidates, float, int, bool], NDArray[np.int64]]"
 
 
-def select(
-    candidates: Candidates,
-    *,
-    conf: float,
-    iou: float | None = None,
-    max_det: int = 300,
-    agnostic: bool = False,
-    classes: NDArray[np.int64] | None = None,
-    class_offset: float | None = CLASS_OFFSET,
-    suppress: Suppress | None = None,
-) -> NDArray[np.int64]:
-    """Indices of the candidates to keep, best score first. In this order, all in float32:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Selection:
+    """What ``select`` keeps, in this order, all in float32:
 
     1. Confidence: ``score > conf``, both as float32. NaN scores are removed.
     2. Classes: the label is one of ``classes``; ``None`` allows all.
@@ -42,24 +34,48 @@ def select(
     5. At most ``max_det``, the best.
 
     ``suppress(candidates, iou, max_det, agnostic)`` replaces step 4 and returns indices, best score first.
+    """
+
+    conf: float
+    iou: float | None = None
+    max_det: int = 300
+    agnostic: bool = False
+    classes: NDArray[np.int64] | None = None
+    class_offset: float | None = CLASS_OFFSET
+    suppress: Suppress | None = None
+
+    def confident(self, candidates: Candidates) -> NDArray[np.bool_]:
+        """Steps 1 and 2: a mask."""
+        keep: NDArray[np.bool_] = candidates.scores > self.conf
+        if self.classes is not None:
+            keep &= np.isin(candidates.labels, self.classes)
+        return keep
+
+
+def select(candidates: Candidates, selection: Selection) -> NDArray[np.int64]:
+    """Indices of the candidates to keep, best score first.
 
     A candidate has one label: a decoder that allows several classes per box returns one candidate per class.
     """
     scores, labels = candidates.scores, candidates.labels
-    keep = scores > conf
-    if classes is not None:
-        keep &= np.isin(labels, classes)
+    keep, iou, max_det = selection.confident(candidates), selection.iou, selection.max_det
     places = np.flatnonzero(keep)
     if len(places) < len(keep):
         scores, labels = scores[places], labels[places]
     if iou is None:
         best = np.argsort(-scores, kind="stable")[:max_det]
-    elif suppress is not None:
-        best = suppress(candidates.at(places), iou, max_det, agnostic)
+    elif selection.suppress is not None:
+        best = selection.suppress(candidates.at(places), iou, max_det, selection.agnostic)
     else:
         boxes = candidates.boxes[places] if len(places) < len(keep) else candidates.boxes
         best = nms_by_class(
-            boxes, scores, labels, iou=iou, max_det=max_det, agnostic=agnostic, class_offset=class_offset
+            boxes,
+            scores,
+            labels,
+            iou=iou,
+            max_det=max_det,
+            agnostic=selection.agnostic,
+            class_offset=selection.class_offset,
         )
     kept: NDArray[np.int64] = places[best]
     return kept

@@ -41,6 +41,6 @@ class TorchOptions(LabelOptions):
     scale: float = 1 / 255
     resize: Literal["letterbox", "stretch", "crop", "square"] = "stretch"
     colors: Literal["rgb", "bgr"] = "rgb"
-    library: Literal["cv2", "pil"] = "cv2"
+    library: Literal["cv2", "pil", "torch"] = "cv2"
     interpolation: Literal["nearest", "linear", "cubic", "area"] = "linear"
     decoder: str = "raw"

@@ -10,7 +10,7 @@ from adaptrt.errors import ShapeError
 
 Resize = Literal["letterbox", "stretch", "crop", "square"]
 Interpolation = Literal["nearest", "linear", "cubic", "area"]
-Library = Literal["cv2", "pil"]
+Library = Literal["cv2", "pil", "torch"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class ImageTransform:
 
     Then ``value * scale``, minus ``mean``, divided by ``std``, per channel, RGB in the order of ``colors``. ``mean`` and
     ``std`` have one value per channel; if all values are equal, they apply to any number of channels.
-    ``library`` is the resampling to reproduce: cv2's and PIL's differ by more than rounding.
+    ``library`` is the resampling to reproduce: cv2's and PIL's differ by more than rounding. ``torch`` resizes in float32,
+    without rounding to pixel values, as ``torch.nn.functional.interpolate`` does without antialiasing (torchvision's detectors);
+    torch itself is not needed.
     """
 
     input: str = "images"
@@ -61,5 +63,8 @@ class ImageTransform:
             raise ShapeError("mean and std must have a value for each channel.")
         if self.embedded and self.pad is None:
             raise ShapeError("Embedded preprocessing pads with a pixel value; pad must not be None.")
+        if self.library == "torch" and (self.embedded or self.interpolation == "area"):
+            problem = "embedded preprocessing takes pixel values" if self.embedded else "area is not supported"
+            raise ShapeError(f"library torch resizes in float32: {problem}.", hint="Use cv2 or pil.")
         if self.pad is not None and not 0 <= self.pad <= 255:
             raise ShapeError(f"pad must be a pixel value, 0 to 255; got {self.pad}.")

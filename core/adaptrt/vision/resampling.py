@@ -1,4 +1,4 @@
-"""Resizing with OpenCV or Pillow: they differ by more than rounding, so a spec specifies the library."""
+"""Resizing as OpenCV, Pillow or torch do it: they differ by more than rounding, so a spec specifies the library."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from adaptrt.errors import DependencyError
 from adaptrt.vision.opencv import cv2
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from adaptrt.specs.image import Interpolation, Library
     from adaptrt.vision.images import ImageArray
 
@@ -33,6 +35,18 @@ def resize(image: ImageArray, size: tuple[int, int], interpolation: Interpolatio
         return np.stack(bands, axis=2)
     resized: ImageArray = cv2.resize(image, size[::-1], interpolation=_CV2[interpolation])
     return resized[..., None] if resized.ndim == 2 else resized  # OpenCV drops an axis of one channel
+
+
+def resize_in_float(image: ImageArray, size: tuple[int, int], interpolation: Interpolation) -> NDArray[np.float32]:
+    """uint8 [H, W, C] to float32 [h, w, C], not rounded, as ``torch.nn.functional.interpolate`` without antialiasing.
+
+    OpenCV takes the same weights, in float32, for ``nearest``, ``linear`` and ``cubic``.
+    """
+    values = image.astype(np.float32)
+    if image.shape[:2] == size:
+        return values
+    resized: NDArray[np.float32] = cv2.resize(values, size[::-1], interpolation=_CV2[interpolation])
+    return resized[..., None] if resized.ndim == 2 else resized
 
 
 def resize_into(image: ImageArray, interpolation: Interpolation, out: ImageArray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from adaptrt.errors import ImageError, ShapeError
 from adaptrt.vision.opencv import MAX_PIXELS, cv2
 from adaptrt.vision.placement import Placement, Size, place
-from adaptrt.vision.resampling import resize, resize_into
+from adaptrt.vision.resampling import resize, resize_in_float, resize_into
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,10 +69,15 @@ def transform_image(
     return out, placement.meta
 
 
-def visible_pixels(image: ImageArray, placement: Placement, transform: ImageTransform) -> ImageArray:
-    """The resized image, as far as the input shows it."""
+def visible_pixels(image: ImageArray, placement: Placement, transform: ImageTransform) -> NDArray[Any]:
+    """The resized image, as far as the input shows it: uint8, or float32 of the same range if it is resized as torch does."""
     (rows, columns), (down, right) = placement.covered, placement.offset
-    resized = resize(_source(image, placement), placement.inner, transform.interpolation, transform.library)
+    source = _source(image, placement)
+    resized: NDArray[Any]
+    if transform.library == "torch":
+        resized = resize_in_float(source, placement.inner, transform.interpolation)
+    else:
+        resized = resize(source, placement.inner, transform.interpolation, transform.library)
     return resized[rows.start - down : rows.stop - down, columns.start - right : columns.stop - right]
 
 
@@ -105,7 +110,7 @@ def _write_pixels(pixels: ImageArray, placement: Placement, transform: ImageTran
     out[rows, columns] = pixels
 
 
-def _write_normalized(pixels: ImageArray, placement: Placement, transform: ImageTransform, out: NDArray[Any]) -> None:
+def _write_normalized(pixels: NDArray[Any], placement: Placement, transform: ImageTransform, out: NDArray[Any]) -> None:
     """Into float32 [C, h, w]."""
     rows, columns = placement.covered
     if not placement.is_covered:
@@ -153,14 +158,14 @@ def swaps_channels(transform: ImageTransform, channels: int) -> bool:
     return transform.colors == "bgr" and channels == 3
 
 
-def _normalize(pixels: ImageArray, transform: ImageTransform, out: NDArray[np.float32]) -> None:
-    """uint8 [h, w, C] to float32 [C, h, w], RGB in the channel order that ``transform`` wants."""
+def _normalize(pixels: NDArray[Any], transform: ImageTransform, out: NDArray[np.float32]) -> None:
+    """Pixel values [h, w, C] to float32 [C, h, w], RGB in the channel order that ``transform`` wants."""
     planes = cv2.split(pixels)
     for channel, plane in enumerate(planes[::-1] if swaps_channels(transform, len(planes)) else planes):
         _normalize_plane(plane, transform, channel, out[channel])
 
 
-def _normalize_plane(plane: ImageArray, transform: ImageTransform, channel: int, out: NDArray[np.float32]) -> None:
+def _normalize_plane(plane: NDArray[Any], transform: ImageTransform, channel: int, out: NDArray[np.float32]) -> None:
     """``(plane * scale - mean) / std`` in float32, rounded after each step, as in torch.
 
     Scales such as 1/255 are divisions: ``x * float32(1 / 255)`` differs from ``x / 255`` in the last bit.

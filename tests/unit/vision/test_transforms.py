@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -61,6 +62,36 @@ def test_every_combination_fills_the_input(resize: str, interpolation: str, libr
     array, _ = transform_image(random_image(40, 90), transform, (32, 48), out=slot)
     assert array is slot
     assert ((array >= 0) & (array <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("interpolation", "mode"), [("nearest", "nearest"), ("linear", "bilinear"), ("cubic", "bicubic")]
+)
+@pytest.mark.parametrize("source", [(40, 90), (64, 96), (129, 33), (20, 31)])
+def test_a_resize_in_float_is_that_of_torch(
+    source: tuple[int, int], interpolation: Literal["linear"], mode: str
+) -> None:
+    """Normalized first and resized then, as torchvision's detectors do: not rounded to pixel values in between."""
+    torch = pytest.importorskip("torch", reason="the result is compared with torch")
+    image, mean, std = random_image(*source), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    transform = ImageTransform(resize="stretch", library="torch", interpolation=interpolation, mean=mean, std=std)
+    array, _ = transform_image(image, transform, (32, 48))
+    values = torch.from_numpy(((image / np.float32(255) - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1)[None])
+    corners = {} if mode == "nearest" else {"align_corners": False}
+    expected = torch.nn.functional.interpolate(values, size=(32, 48), mode=mode, **corners)[0].numpy()
+    np.testing.assert_allclose(array, expected, atol=2e-5)
+    rounded, _ = transform_image(image, replace(transform, library="cv2"), (32, 48))
+    assert interpolation == "nearest" or float(abs(rounded - expected).max()) > 1e-3
+
+
+def test_a_resize_in_float_of_any_number_of_bands_and_what_it_cannot_do() -> None:
+    gray = np.full((10, 30, 1), 51, np.uint8)
+    out = np.empty((1, 20, 20), np.float32)
+    transform_image(gray, ImageTransform(library="torch", pad=102), (20, 20), out=out)
+    np.testing.assert_allclose(np.unique(out), [0.2, 0.4], rtol=1e-6)
+    for unsupported in ({"interpolation": "area"}, {"embedded": True}):
+        with pytest.raises(ShapeError, match="library torch resizes in float32"):
+            ImageTransform(library="torch", **unsupported)
 
 
 def test_crop_keeps_the_middle() -> None:

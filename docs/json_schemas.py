@@ -61,7 +61,9 @@ def output_schema(output: JsonOutput) -> dict[str, Any]:
         _finish(component)
     body = components.pop(top["$ref"].rpartition("/")[2])
     if output.command:  # an error has the version of its report
-        body["properties"]["version"] = {"const": output.version}
+        version = {"version": {"const": output.version}}
+        body["properties"] = {**version, **body["properties"], **version}
+        body["required"] = [*version, *(name for name in body["required"] if name not in version)]
     commands = [f"{one.command} {one.when}".strip() for one in OUTPUTS if one.name == output.name]
     title = " ".join(filter(None, ["adaptrt", ", ".join(commands), "" if output.lines else "--json"]))
     return {"$schema": DIALECT, **body, "title": title, **({"$defs": components} if components else {})}

@@ -24,7 +24,6 @@ from adaptrt.cli.json_plans import (
 from adaptrt.cli.json_results import (
     Adopted,
     Batch,
-    Cleaned,
     Description,
     Drawing,
     EngineFile,
@@ -37,6 +36,7 @@ from adaptrt.cli.json_results import (
 )
 from adaptrt.cli.output import VERSION
 from adaptrt.pipeline.bench.records import Benchmark
+from adaptrt.pipeline.clean import Cleaned
 from adaptrt.pipeline.layers.records import LayerComparison
 from adaptrt.report import Report
 

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from adaptrt.sweep.table import SweptConversion
+
 
 class Versioned(Struct, kw_only=True):
     version: int
@@ -247,25 +249,6 @@ class Serving(Versioned, kw_only=True):
 
     model: str
     url: str
-
-
-class SweptConversion(Struct, kw_only=True):
-    """``difference``: the largest of links 2 and 3, as a share of its limit; ``metric``: the lowest of links 3 and 5. ``latency`` and ``call_latency``: milliseconds,
-    of the file alone and of a call on decoded images, with [bench]. ``null``: not
-    measured. ``text``: the error of a failed conversion."""
-
-    name: str
-    model: str
-    values: dict[str, str]
-    status: Literal["verified", "partly verified", "not verified", "failed"]
-    nodes: int | None
-    seconds: float
-    difference: float | None
-    metric: float | None
-    bytes: int | None
-    latency: float | None
-    call_latency: float | None
-    text: str
 
 
 class Swept(Versioned, kw_only=True):

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from adaptrt.cli.json_plans import Versioned
 from adaptrt.evaluation.records import BackendResult
-from adaptrt.report import Check, Finding, PassRecord
+from adaptrt.report import Finding
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.descriptions import Node, Tensor
 
@@ -33,17 +33,6 @@ class Batch(Versioned, kw_only=True):
     processed: int
     parts: int
     seconds: float
-
-
-class Cleaned(Versioned, kw_only=True):
-    """``operators`` maps ``before`` and ``after`` to the count of each operator; ``checks``: the largest differences of the outputs
-    from those of the source, on ``samples``."""
-
-    output: str
-    passes: list[PassRecord]
-    operators: dict[str, dict[str, int]]
-    checks: list[Check]
-    samples: str
 
 
 class EngineFile(Versioned, kw_only=True):

@@ -111,7 +111,7 @@ def sweep(
     rows = rows_of(run_sweep(request))
     write_sweep(rows, Path(output) / "index.html", Path(file).name)
     if as_json:
-        echo_json({"conversions": [{**vars(row), "values": dict(row.values)} for row in rows]})
+        echo_json({"conversions": [vars(row) for row in rows]})
     elif not quiet:
         from adaptrt.rendering.terminal import stdout_console
 

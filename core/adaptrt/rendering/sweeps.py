@@ -12,12 +12,12 @@ from adaptrt.rendering.html import render_template, write_whole
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from adaptrt.sweep.table import Row
+    from adaptrt.sweep.table import SweptConversion
 
 NONE = "-"
 
 
-def cells_of(row: Row, *, latency: bool) -> list[str]:
+def cells_of(row: SweptConversion, *, latency: bool) -> list[str]:
     """The columns after the axes."""
     measured = [NONE if row.latency is None else f"{row.latency:.3g} ms"] if latency else []
     return [
@@ -31,7 +31,7 @@ def cells_of(row: Row, *, latency: bool) -> list[str]:
     ]
 
 
-def headings_of(rows: Sequence[Row]) -> list[str]:
+def headings_of(rows: Sequence[SweptConversion]) -> list[str]:
     latency = ["latency"] if _measured(rows) else []
     return [
         "model",
@@ -46,11 +46,11 @@ def headings_of(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _measured(rows: Sequence[Row]) -> bool:
+def _measured(rows: Sequence[SweptConversion]) -> bool:
     return any(row.latency is not None for row in rows)
 
 
-def sweep_table(rows: Sequence[Row]) -> Table:
+def sweep_table(rows: Sequence[SweptConversion]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -61,11 +61,11 @@ def sweep_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def render_sweep(rows: Sequence[Row], title: str) -> str:
+def render_sweep(rows: Sequence[SweptConversion], title: str) -> str:
     lines = [(row, [row.model, *row.values.values(), *cells_of(row, latency=_measured(rows))]) for row in rows]
     failed = sum(row.status == "failed" for row in rows)
     return render_template("sweep.html.j2", headings=headings_of(rows), lines=lines, title=title, failed=failed)
 
 
-def write_sweep(rows: Sequence[Row], path: Path, title: str) -> None:
+def write_sweep(rows: Sequence[SweptConversion], path: Path, title: str) -> None:
     write_whole(path, render_sweep(rows, title))

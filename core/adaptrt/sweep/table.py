@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from adaptrt.sweep.bench import Latency
 from adaptrt.sweep.run import Outcome
 
+Status: TypeAlias = Literal["verified", "partly verified", "not verified", "failed"]
+
 
 @dataclass(frozen=True)
-class Row:
-    """``status``: the verdict, or ``failed``. ``difference``: the largest of links 2 and 3, as a share of its limit; ``metric``: the lowest metric
-    of links 3 and 5. ``latency`` and ``call_latency``: milliseconds, of the file alone and of a
-    call on decoded images. ``None``: not measured. ``text``: the error of a failed conversion or measurement."""
+class SweptConversion:
+    """``difference``: the largest of links 2 and 3, as a share of its limit; ``metric``: the lowest of links 3 and 5. ``latency`` and
+    ``call_latency``: milliseconds, of the file alone and of a call on decoded images, with [bench]. ``null``: not measured.
+    ``text``: the error of a failed conversion or measurement."""
 
     name: str
     model: str
-    values: Mapping[str, str]
-    status: str
+    values: dict[str, str]
+    status: Status
     nodes: int | None
     seconds: float
     difference: float | None
@@ -30,21 +32,21 @@ class Row:
     text: str
 
 
-def rows_of(outcomes: Sequence[Outcome]) -> list[Row]:
+def rows_of(outcomes: Sequence[Outcome]) -> list[SweptConversion]:
     return [_row(outcome) for outcome in outcomes]
 
 
-def _row(outcome: Outcome) -> Row:
+def _row(outcome: Outcome) -> SweptConversion:
     report = outcome.report
     verdict = report.get("verdict") or {}
     error = report.get("error") or {}
     failed = outcome.code != 0
     latency = outcome.latency or Latency()
-    return Row(
+    return SweptConversion(
         name=outcome.cell.name,
         model=outcome.cell.model,
-        values=outcome.cell.values,
-        status=str(verdict.get("word") or "failed") if not failed else "failed",
+        values=dict(outcome.cell.values),
+        status="failed" if failed else verdict.get("word") or "failed",
         nodes=_nodes(report),
         seconds=outcome.seconds,
         difference=_largest_share(report, (2, 3)),

@@ -142,13 +142,24 @@ jobs:
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
       - run: $LIBRARIES
-      - run: pip install -e '.[onnx]' -e 'extensions/ray[ray]' onnx $TOOLS
-      - run: pytest tests/extensions/ray
+      - run: pip install -e '.[onnx]' -e 'extensions/ray[ray]' onnx 'ray[serve]' $TOOLS
+      - run: PYTHONPATH=tests/support pytest -p no_skips tests/extensions/ray
+
+  triton:
+    name: adaptrt-triton, with a Triton server
+    runs-on: ubuntu-latest
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with: {python-version: "3.11"}
+      - run: $LIBRARIES
+      - run: pip install $CONSTRAINTS -e '.[export]' -e adapters/ultralytics -e extensions/triton uv $TOOLS
+      - run: PYTHONPATH=tests/support pytest -p no_skips tests/extensions/triton
 """
 
 
 def workflow() -> str:
-    """One job per adapter with only its own requirements, one for core, one for Ray, and one for everything."""
+    """One job per adapter with only its own requirements, one for core, one each for Ray and Triton, and one for everything."""
     jobs = [
         f"          - {{distribution: {distribution}, folder: {folder_of(distribution)}}}  # {', '.join(adapters)}"
         for distribution, adapters in by_distribution().items()

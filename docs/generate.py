@@ -1,5 +1,6 @@
 """Generates files from the code, from plugins.toml, and from measurements: the pages of docs/reference, tables on other
-pages, the README's table of adapters, and the CI jobs. With ``--check``, it only reports which files are out of date.
+pages, the image of the links, the README's table of adapters, the CI jobs, and the address of the repository. With
+``--check``, it only reports which files are out of date.
 
 python docs/generate.py [--check]
 """
@@ -32,12 +33,14 @@ sys.path.append(str(ROOT))
 
 import adversarial  # noqa: E402
 import catalog  # noqa: E402
+import chain_image  # noqa: E402
 import json_schemas  # noqa: E402
 import known_issues  # noqa: E402
 import measurements  # noqa: E402
 import mmdet_families  # noqa: E402
 import other_tools  # noqa: E402
 import quantization  # noqa: E402
+import repository  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
 from benchmarks.swin import tables as swin_tables  # noqa: E402
 
@@ -178,9 +181,7 @@ def api_page() -> str:
     lines += [
         "## Errors",
         "",
-        "See [errors](errors.md): "
-        + ", ".join(f"`{name}`" for name in adaptrt.__all__ if name.endswith("Error"))
-        + ".",
+        f"See [errors](errors.md): {', '.join(f'`{name}`' for name in adaptrt.__all__ if name.endswith('Error'))}.",
         "",
         "## hookimpl",
         "",
@@ -247,10 +248,7 @@ def settings_page() -> str:
         "| key | type | default | |",
         "|---|---|---|---|",
     ]
-    tables = {
-        "adapters.NAME": settings.CatalogEntry,
-        "plugins": settings.PluginChoice,
-    }
+    tables = {"adapters.NAME": settings.CatalogEntry, "plugins": settings.PluginChoice}
     for table, model in tables.items():
         hints = typing.get_type_hints(model)
         for field in dataclasses.fields(model):
@@ -361,6 +359,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/explanation/swin-patches.md": swin_tables.page,
     "docs/explanation/what-verification-catches.md": adversarial.page,
     "docs/how-to/quantize-to-int8.md": quantization.int8_page,
+    "docs/images/chain.svg": chain_image.chain_image,
     "README.md": catalog.readme,
     ".github/workflows/ci.yml": catalog.workflow,
 }
@@ -370,7 +369,7 @@ PAGES: dict[str, Callable[[], str]] = {
 @click.option("--check", is_flag=True, help="Write nothing; fail if a page is out of date.")
 def generate(check: bool) -> None:
     stale = []
-    wanted_texts = {name: page() for name, page in PAGES.items()} | json_schemas.files()
+    wanted_texts = {name: page() for name, page in {**repository.files(), **PAGES}.items()} | json_schemas.files()
     for path in json_schemas.unknown(ROOT):
         stale.append(path.name)
         if not check:

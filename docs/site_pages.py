@@ -11,9 +11,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from repository import repository
+
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build"
-REPOSITORY = "https://github.com/adaptrt/adaptrt"
+REPOSITORY, _ = repository()
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 SECTIONS = {

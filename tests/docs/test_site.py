@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
-assert spec is not None
-assert spec.loader is not None
-site = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(site)
+sys.path.append(str(ROOT / "docs"))
+site, repository = (importlib.import_module(name) for name in ("site_pages", "repository"))
 
 PAGES = {path for path in site.tracked() if site.is_page(path)}
 
@@ -49,3 +47,15 @@ def test_every_page_of_the_documentation_is_listed_on_its_start_page() -> None:
         and page.relative_to("docs").as_posix() not in text
     ]  # fmt: skip
     assert missing == []
+
+
+def test_the_address_of_the_repository_is_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``make docs`` writes it everywhere else, and no other file has it."""
+    address, name = repository.repository()
+    files = repository.files()
+    naming = {path for path in site.tracked() if address in (ROOT / path).read_bytes().decode(errors="replace")}
+    assert naming == set(map(Path, files))
+    monkeypatch.setattr(repository, "repository", lambda: ("https://git.example.org/us/tool", "us/tool"))
+    for make in files.values():
+        assert "https://git.example.org/us/tool" in make()
+        assert name not in make()

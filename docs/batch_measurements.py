@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.batch import ray_gpus
 from benchmarks.batch.throughput import summary
 from benchmarks.common.results import FOLDER, markdown, read
 from sections import machine
@@ -13,7 +14,13 @@ def batch_jobs() -> list[str]:
     """Throughput, memory and kills, as far as they were measured."""
     lines: list[str] = []
     kept: dict[str, Any] = {}
-    for name, told in (("throughput", batch_throughput), ("memory", batch_memory), ("kills", batch_kills)):
+    sections = (
+        ("throughput", batch_throughput),
+        ("ray_gpus", batch_ray_gpus),
+        ("memory", batch_memory),
+        ("kills", batch_kills),
+    )
+    for name, told in sections:
         if (FOLDER / f"batch_{name}.json").exists():
             kept = read(f"batch_{name}")
             lines += ["", *told(kept), "", f"`benchmarks/batch/{name}.py`: {machine(kept)}."]
@@ -32,6 +39,19 @@ def batch_throughput(kept: dict[str, Any]) -> list[str]:
         "of the model. *Overhead* is the time per image and worker beyond that of the loop, *share* the rate as a share of twice that of one worker.",
         "",
         *markdown(["network", "executor, workers", *keys], rows),
+    ]
+
+
+def batch_ray_gpus(kept: dict[str, Any]) -> list[str]:
+    found = ray_gpus.summary(kept)
+    keys = ("images/s", "start, s", "share", "model")
+    rows = [[side, *(f"{row[key]:.3g}" if key in row else "" for key in keys)] for side, row in found.items()]
+    return [
+        f"Ray with a GPU for each actor, on {len(kept['gpus'])} x {kept['gpus'][0]} (driver). The network: {kept['note']}. *loop*: `adaptrt.Predictor` in one process,",
+        "16 images at a time; Ray Data runs the same `Predictor` in 1 and 2 actors, and `adaptrt batch --executor ray` each image alone. *Share* is the rate as",
+        "a share of twice that of one actor, *model* the share of the loop's time that the engine takes.",
+        "",
+        *markdown(["side, actors", *keys], rows),
     ]
 
 

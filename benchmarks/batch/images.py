@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,10 +32,7 @@ def write_images(folder: Path, count: int) -> list[Path]:
 
 def write_network(path: Path, size: int = 64) -> None:
     """A network that averages each image, small so that what surrounds it decides: [B, 3, size, size] to [B, 3]."""
-    import onnx
     from onnx import TensorProto, helper
-
-    from adaptrt.specs import METADATA_KEY, DecoderSpec, ImageTransform, InputSpec, ModelSpec, parse_batch
 
     graph = helper.make_graph(
         [helper.make_node("GlobalAveragePool", ["images"], ["y"])],
@@ -42,7 +40,17 @@ def write_network(path: Path, size: int = 64) -> None:
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, size, size])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3, 1, 1])],
     )
+    write_model(graph, path, "1:8", size)
+
+
+def write_model(graph: Any, path: Path, batch: str, size: int) -> None:
+    """The ONNX file of ``graph``, with a spec: ``images`` [batch, 3, size, size], predictions are its outputs."""
+    import onnx
+    from onnx import helper
+
+    from adaptrt.specs import METADATA_KEY, DecoderSpec, ImageTransform, InputSpec, ModelSpec, parse_batch
+
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    spec = ModelSpec((InputSpec.image(size, size, batch=parse_batch("1:8")),), image=ImageTransform(), decoder=DecoderSpec("raw"))  # fmt: skip
+    spec = ModelSpec((InputSpec.image(size, size, batch=parse_batch(batch)),), image=ImageTransform(), decoder=DecoderSpec("raw"))  # fmt: skip
     helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
     onnx.save(model, str(path))

@@ -114,8 +114,8 @@ def measure(float32: Path, folder: Path, calibration: Path, data: Path, method: 
         "calibration images": calib,
         "loss": round(loss.value, 3),
         "scores": loss.reason,
-        "agreement": {check.name: round(check.value, 4) for check in others if check.kind == "metric"},
-        "distances": {check.name: round(check.value, 4) for check in others if check.kind != "metric"},
+        "agreement": {check.title: round(check.value, 4) for check in others if check.higher_is_better},
+        "distances": {check.title: round(check.value, 4) for check in others if not check.higher_is_better},
         "notes": [note.replace(str(folder), "") for note in report.notes],
         "seconds": round(time.perf_counter() - started, 1),
     }

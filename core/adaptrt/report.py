@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +13,7 @@ from adaptrt.specs.tuning import Tuning
 from adaptrt.specs.versions import entries, rename, upgrade_spec
 
 Status = Literal["passed", "failed", "not run"]
-CheckKind = Literal["samples", "batch", "file", "metric"]
+CheckKind = Literal["samples", "held back", "batch", "file", "metric", "same graph"]
 Severity = Literal["error", "warning", "info"]
 Word = Literal["verified", "partly verified", "not verified"]
 
@@ -43,8 +44,9 @@ class Check:
     ``value`` must be at most ``limit``, or at least ``limit`` if ``higher_is_better``. ``reason`` explains the limit.
     A value that is infinite or NaN is ``null`` in JSON, and infinite when read.
 
-    ``kind``: ``samples`` each alone, samples in a ``batch``, the reduced-precision ``file`` itself in ONNX Runtime, or a
-    ``metric``. ``artifact`` names the file that was compared where a link has several.
+    ``kind``: ``samples`` each alone, rows of the calibration set that were ``held back``, samples or images in a ``batch``, the
+    reduced-precision ``file`` itself in ONNX Runtime, a ``metric``, or a metric of a built file and the ``same graph`` in ONNX
+    Runtime. ``artifact`` names the file that was compared where a link has several.
 
     Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that is closest to its
     limit; ``allows`` is the largest difference of any element that would still pass. ``widened`` is the factor by which the
@@ -75,10 +77,20 @@ class Check:
 
 _KIND_TITLES: dict[CheckKind, str] = {
     "samples": "",
+    "held back": " on rows held back",
     "batch": " in a batch",
     "file": " (the file in ONNX Runtime)",
     "metric": "",
+    "same graph": " vs. the Q/DQ graph",
 }
+# what names ended in before that was a kind; with the kind that such a check had then, if it had one
+_FORMER_ENDINGS: tuple[tuple[str, CheckKind | None, CheckKind], ...] = (
+    (r" in a batch", None, "batch"),
+    (r" \(the file in ONNX Runtime\)", None, "file"),
+    (r" on rows held back", "samples", "held back"),
+    (r", in a batch of \d+", "metric", "batch"),
+    (r", with the Q/DQ graph", "metric", "same graph"),
+)
 
 
 @dataclass
@@ -325,7 +337,7 @@ class Report:
 def _upgrade(raw: Any) -> Any:
     """A report as data, under today's keys.
 
-    Version 1 had pictures, and the kind of a check in its name; version 2 had the record of a TensorRT engine beside
+    Version 1 had pictures, and the kind of every check in its name; version 2 had the record of a TensorRT engine beside
     those of other files.
     """
     upgrade_links(entries(raw, "links"))
@@ -369,11 +381,15 @@ def upgrade_links(links: list[Any]) -> None:
             if "value" in check and check["value"] is None:
                 check["value"] = float("inf")
             name = check.get("name")
-            if isinstance(name, str) and "kind" not in check:
-                kind = next((kind for kind, ending in _KIND_TITLES.items() if ending and name.endswith(ending)), None)
-                if kind is not None:
-                    check |= {"kind": kind, "name": name.removesuffix(_KIND_TITLES[kind])}
-                elif check.get("higher_is_better"):
+            if not isinstance(name, str):
+                continue
+            for ending, former, kind in _FORMER_ENDINGS:
+                found = re.search(f"{ending}$", name)
+                if found and check.get("kind") in (None, former):
+                    check |= {"kind": kind, "name": name[: found.start()]}
+                    break
+            else:
+                if "kind" not in check and check.get("higher_is_better"):
                     check["kind"] = "metric"
 
 

@@ -108,22 +108,22 @@ class ShapeRequest:
         """Reject a ``shape`` that contradicts another option; ``sides`` are the axes of an image's height and width."""
         axes, is_image = union(profiles), sides is not None
         size = "x".join(str(axes[side].opt) for side in sides or ())
-        wishes = []
+        options = []
         if self.batch is not None and replace(self.batch, name=None) != replace(axes[0], name=None):
-            wishes.append(f"--batch {replace(self.batch, name=None)}")
+            options.append(f"--batch {replace(self.batch, name=None)}")
         if is_image and self.imgsz is not None and size != "{}x{}".format(*self.imgsz):
-            wishes.append("--imgsz {}x{}".format(*self.imgsz))
+            options.append("--imgsz {}x{}".format(*self.imgsz))
         if self.dynamic is not None:
             dynamic = {"batch"} if axes[0].dynamic else set()
             if any(axes[side].dynamic for side in sides or ()):
                 dynamic.add("hw")
             if dynamic != (self.dynamic if is_image else self.dynamic & {"batch"}):
-                wishes.append(f"--dynamic {','.join(sorted(self.dynamic)) or 'none'}")
-        if wishes:
+                options.append(f"--dynamic {','.join(sorted(self.dynamic)) or 'none'}")
+        if options:
             given = " and ".join(f"{name}={format_shape(shape)}" for shape in profiles)
             raise ShapeError(
-                f"--shape {given} and {' and '.join(wishes)} conflict.",
-                hint=f"A complete shape already defines these: omit {' and '.join(wishes)}.",
+                f"--shape {given} and {' and '.join(options)} conflict.",
+                hint=f"A complete shape already defines these: omit {' and '.join(options)}.",
             )
 
     def _requested(self, shape: Shape, sides: tuple[int, int] | None) -> Shape:
@@ -328,7 +328,11 @@ class Conversion:
     ``progress(done, total, text)`` reports the progress of a long step (``total`` 0: unknown).
     ``builder_plugins`` are the plugins with a ``configure_builder`` hook. ``reduced_graph``: whether half precision is
     expressed in a reduced-precision graph; if not, it is a build option of the backend. ``samples``: the inputs that the
-    result is compared on, by name; real images if there is an ``--image``; available from ``export_onnx`` on.
+    result is compared on, by name; real images if there is an ``--image``; available from ``export_onnx`` on, except in
+    ``configure_builder``, which runs in the build process.
+    ``keep_fp32``: the patterns in effect for nodes that stay float32, and ``keep_fp16`` those for layers that are not
+    quantized. They are the request's, except where ``adaptrt tune`` builds several configurations; ``reduced_graph`` and the
+    ``precision`` that a hook receives then belong to the configuration, too.
     ``failed_exporters``: exporters that ``auto`` tried without success. ``integers``: the lowest and highest value that the
     model accepts, for each integer input, determined in the reference stage.
     ``calibration``: preprocessed inputs to measure activation ranges on, if ``--calib`` names some.
@@ -347,6 +351,8 @@ class Conversion:
     builder_plugins: tuple[str, ...] = ()
     findings: list[Finding] = field(default_factory=list)
     reduced_graph: bool = False
+    keep_fp32: tuple[str, ...] = ()
+    keep_fp16: tuple[str, ...] = ()
     samples: tuple[Mapping[str, NDArray[Any]], ...] = ()
     failed_exporters: list[str] = field(default_factory=list)
     integers: Mapping[str, tuple[int, int]] = field(default_factory=dict)

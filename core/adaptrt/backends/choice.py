@@ -121,9 +121,9 @@ def expressions(request: Request, precision: Precision | None = None) -> dict[st
     return {one.name: one.express(precision, target_for(one, graph)) for one in deciding_backends(request)}
 
 
-def wants_reduced_graph(request: Request) -> bool:
+def wants_reduced_graph(request: Request, precision: Precision | None = None) -> bool:
     """Whether to write a graph with casts: at least one backend reads this precision from the graph."""
-    precision = precision_named(request.precision)
+    precision = precision or precision_named(request.precision)
     return precision.form == "cast" and any(one.graph for one in expressions(request, precision).values())
 
 

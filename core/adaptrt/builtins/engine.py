@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph
+from adaptrt.backends.choice import target_for, target_of
 from adaptrt.errors import DependencyError
 from adaptrt.hookspecs import hookimpl
 from adaptrt.onnxfile.files import OnnxFiles
@@ -12,8 +12,6 @@ from adaptrt.onnxfile.node_rules import require_quantized
 from adaptrt.request import Conversion
 from adaptrt.specs import ModelSpec, Precision, precision_named
 from adaptrt.specs.backends import Backend, BackendRequest, Built
-
-_REST = "fp16"  # the precision of what is not quantized
 
 
 @hookimpl(trylast=True)
@@ -38,8 +36,8 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
         path.parent,
         method=request.calibration.method,
         cache=request.calibration.cache,
-        keep_fp32=request.keep_fp32,
-        keep_fp16=request.keep_fp16,
+        keep_fp32=ctx.keep_fp32,
+        keep_fp16=ctx.keep_fp16,
         also=request.quantize_also,
         custom_ops=request.ort_custom_ops,
         files=ctx.onnx,
@@ -57,10 +55,10 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
     """The graph with casts, where a backend takes the precision from the graph. What int8 leaves in float becomes fp16."""
     request = ctx.request
     if precision.form == "qdq":
-        if request.calibration is None or not target_of(request).strongly_typed:
+        if request.calibration is None or not (precision.rest and target_of(request).strongly_typed):
             return onnx_path  # its own types, or a builder flag
-        precision, name = precision_named(_REST), f"{precision.name}.rest"
-    elif precision.form == "cast" and wants_reduced_graph(request):
+        precision, name = precision_named(precision.rest), f"{precision.name}.rest"
+    elif ctx.reduced_graph:
         name = precision.name
     else:
         return onnx_path
@@ -84,7 +82,7 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
         sample = example_arrays(spec, shapes, request.seed, request.image)
     path = ctx.workdir / f"model.{name}.onnx"
     typing, notes = write_reduced(
-        onnx_path, path, precision, spec, _files(ctx), keep_fp32=request.keep_fp32, samples=[sample]
+        onnx_path, path, precision, spec, _files(ctx), keep_fp32=ctx.keep_fp32, samples=[sample]
     )
     ctx.notes.extend([f"{precision.name}: {typing.note}", *notes])
     return path
@@ -106,7 +104,7 @@ def build_engine(
             spec=spec,
             precision=precision,
             target=target,
-            keep_fp32=request.keep_fp32,
+            keep_fp32=ctx.keep_fp32,
             options=request.build,
             cache=request.cache,
             command=request.command,

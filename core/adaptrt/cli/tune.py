@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from adaptrt.cli.completion import complete_precisions
 from adaptrt.cli.engine_flags import calibration_from_flags, data_from_flags
 from adaptrt.cli.framework import Command, FileArgument, arguments, general_options, option
 
@@ -29,7 +30,7 @@ EXAMPLES = (
 @option("--data-limit", type=int, metavar="N", section=SEARCH, help="Use at most N of them, spread evenly.")
 @option("--images", metavar="DIR", section=SEARCH, help="Images without labels: predictions must stay those of FILE.")
 @option("--max-loss", type=float, default=1.0, metavar="POINTS", section=SEARCH, help="The main score may be so many points below FILE's; without labels, so many percent of the predictions may differ.  [default: 1]")  # fmt: skip
-@option("--precision", type=click.Choice(["int8", "fp16"]), default="int8", section=SEARCH, help="The precision to reach.  [default: int8]")  # fmt: skip
+@option("--precision", metavar="NAME", default="int8", shell_complete=complete_precisions, section=SEARCH, help="The precision to reach, int8 or fp16.  [default: int8]")  # fmt: skip
 @option("--blocks", type=int, default=24, metavar="N", section=SEARCH, help="About how many parts of the graph to measure.  [default: 24]")  # fmt: skip
 @option("--sensitivity-images", type=int, default=8, metavar="N", section=SEARCH, help="Images on which each part is measured alone.  [default: 8]")  # fmt: skip
 @option("--keep-fp32", metavar="REGEX", multiple=True, section=SEARCH, help="Nodes (by name) or operators that stay float32 in any case.")  # fmt: skip

@@ -13,7 +13,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError
-from adaptrt.graph.model_file import add_constant, check_model, read_model
+from adaptrt.graph.model_file import add_constant, check_model, graph_of
+from adaptrt.onnxfile.files import OnnxFiles
 
 AXIS = "batch"
 
@@ -46,9 +47,9 @@ def set_dynamic_batch(model: ir.Model) -> int:
     return batch
 
 
-def write_dynamic_batch(source: Path, destination: Path) -> None:
+def write_dynamic_batch(source: Path, destination: Path, files: OnnxFiles) -> None:
     """Write the file with a dynamic batch; the caller checks that it still computes the same function."""
-    model = read_model(source)
+    model = graph_of(source, files)
     with _quiet():
         set_dynamic_batch(model)
     try:
@@ -60,6 +61,7 @@ def write_dynamic_batch(source: Path, destination: Path) -> None:
             hint="Export the model again with a dynamic batch.",
         ) from error
     onnx.save(ir.to_proto(model), str(destination))
+    files.hold(destination, model)
 
 
 @contextmanager

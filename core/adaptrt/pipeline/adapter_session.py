@@ -37,7 +37,7 @@ class AdapterSession:
     def __post_init__(self) -> None:
         self._session, settings = open_session(self.request.adapter, self.request.plugins_file)
         options, self._left = split_request_options(self.hooks, self.request)
-        self.ctx = Conversion(self.request, options, self.workdir, settings.settings)
+        self.ctx = Conversion(request=self.request, options=options, workdir=self.workdir, settings=settings.settings)
 
     @property
     def hooks(self) -> Hooks:

@@ -82,8 +82,8 @@ class BuildJob:
             self.verify_batch(source, onnx_path, spec)
         float32 = onnx_artifact(onnx_path, FP32)
         self.run_reference(float32, spec)
-        reduced = ReducedPrecision(self.job).write(float32, spec)
-        builds = Builds(self.job)
+        reduced = ReducedPrecision(job=self.job).write(float32, spec)
+        builds = Builds(job=self.job)
         builds.build(reduced, float32, spec)
         builds.add_files(float32)
         if not self.job.files:
@@ -196,7 +196,7 @@ class BuildJob:
                 f"--set-dynamic-batch requires onnx: {error}.", hint="Install it: pip install 'adaptrt[export]'"
             ) from error
         path = self.job.workdir / "dynamic.onnx"
-        write_dynamic_batch(source, path)
+        write_dynamic_batch(source, path, self.job.onnx)
         if self.job.writes_onnx:
             self.job.add_file("onnx", path, ".dynamic.onnx")
         return path
@@ -215,7 +215,7 @@ class BuildJob:
                 hint="Install it: pip install 'adaptrt[export]'; or export with opset 17.",
             ) from error
         path = self.job.workdir / f"opset{newest}.onnx"
-        write_lower_opset(source, path)
+        write_lower_opset(source, path, self.job.onnx)
         if self.job.writes_onnx:
             self.job.add_file("onnx", path, f".opset{newest}.onnx")
         return path
@@ -235,7 +235,7 @@ class BuildJob:
 
         with self.job.timed("reference", verifying=True) as stage:
             runner = self.job.runners.open(float32, self.job.request)
-            FileReference(self.job, runner, self.job.report.operators["final"]).run(spec)
+            FileReference(job=self.job, runner=runner, operators=self.job.report.operators["final"]).run(spec)
             stage.note = f"{len(self.job.samples)} samples in ONNX Runtime"
 
     def verify_batch(self, source: Path, dynamic_path: Path, spec: ModelSpec) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.job import Job
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Builds:
     """The part of a job that builds; ``forms`` are the files that were built."""
 

@@ -93,11 +93,11 @@ def _rewrite(request: CleanRequest, spec: ModelSpec, path: Path) -> tuple[list[P
 
     graph = read_model(request.source)
     before = count_operators(graph)
-    places = read_source_locations(graph)
+    locations = read_source_locations(graph)
     for node in graph.graph.all_nodes():
-        place = source_location_of(node)
-        if place is not None:
-            places.update({str(value.name): place for value in node.outputs})
+        location = source_location_of(node)
+        if location is not None:
+            locations.update({str(value.name): location for value in node.outputs})
     passes = standard_passes(
         with_onnxsim=request.simplify,
         shapes=spec.trace_shapes,
@@ -105,7 +105,7 @@ def _rewrite(request: CleanRequest, spec: ModelSpec, path: Path) -> tuple[list[P
     )
     ordered = sorted(passes, key=lambda one: one.order)
     graph, records = run_passes(graph, [Contributed(one, "core") for one in ordered])
-    annotate_sources(graph, places)
+    annotate_sources(graph, locations)
     write_model(graph, path)
     return records, {"before": before, "after": count_operators(graph)}
 

@@ -80,7 +80,7 @@ class ConversionJob:
             spec = self.make_spec(model, decoder_options)
         with self.job.timed("reference", verifying=True) as stage:
             loaded = fingerprint(model)
-            run = ReferenceRun(self.job, model)
+            run = ReferenceRun(job=self.job, model=model)
             spec, reference = run.run(spec), run.runner
             read_images(self.job, spec, lambda: reference)
             stage.note = f"{len(self.job.samples)} samples"
@@ -111,17 +111,17 @@ class ConversionJob:
             del graph
         self.job.report.spec = spec
         self.verify_onnx(float32, spec)
-        reduced = ReducedPrecision(self.job).write(float32, spec)
+        reduced = ReducedPrecision(job=self.job).write(float32, spec)
         raw, runs = spec, True
         if self.job.request.embed_preprocess:
-            float32, reduced, spec = EmbeddedPreprocessing(self.job, raw).embed(float32, reduced)
+            float32, reduced, spec = EmbeddedPreprocessing(job=self.job, raw=raw).embed(float32, reduced)
             verify_extended(self.job, float32, spec, "preprocessing")
         if self.nms is not None:
             from adaptrt.pipeline.graph_nms import GraphNms
 
-            float32, reduced, spec = GraphNms(self.job, spec).append(float32, reduced)
+            float32, reduced, spec = GraphNms(job=self.job, raw=spec).append(float32, reduced)
             runs = self.verify_selection(float32, spec)
-        builds = Builds(self.job)
+        builds = Builds(job=self.job)
         results: Sequence[Artifact] = builds.build(reduced, float32, spec)
         if not results and runs and self.job.request.verify != "none":
             as_it_is = runs_as_it_is(reduced, self.job.request)
@@ -313,7 +313,7 @@ class ConversionJob:
             if who != "core":
                 require_valid(graph, exported, self.job.request, target_of(self.job.request))
             require_symbolic_axes(graph, spec)
-            places = read_source_locations(graph)
+            locations = read_source_locations(graph)
             passes = self.job.hooks.graph_passes(self.job.ctx, spec)
             names = iter(range(1, len(passes) + 1))
             graph, self.job.report.passes = run_passes(
@@ -327,7 +327,7 @@ class ConversionJob:
                 for counts in (self.job.report.operators["exported"], self.job.report.operators["final"])
             )
             stage.note = f"{before} to {after} nodes"
-            annotate_sources(graph, places)
+            annotate_sources(graph, locations)
             for target in targets_of(self.job.request):
                 self.job.add_findings(check_graph(graph, spec, target))
         return graph, spec

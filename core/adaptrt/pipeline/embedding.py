@@ -67,7 +67,7 @@ def network_spec(spec: ModelSpec) -> ModelSpec:
     return replace(spec, image=image, inputs=inputs)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class EmbeddedPreprocessing:
     """The stage of a conversion that prepends preprocessing."""
 

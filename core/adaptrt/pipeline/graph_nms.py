@@ -102,7 +102,7 @@ def appended_nms(request: Request, spec: ModelSpec) -> NmsRequest | None:
     return None if ends_in_nms(spec) else request.nms
 
 
-@dataclass
+@dataclass(kw_only=True)
 class GraphNms:
     """The stage of a conversion that appends NMS."""
 

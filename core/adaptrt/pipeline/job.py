@@ -94,17 +94,19 @@ class Job:
         self.leave_unsafe_cache()
         # plugins are notified of the end even if the options are invalid
         self.ctx = Conversion(
-            self.request,
-            None,
-            self.workdir,
-            self.settings.settings,
-            self.report.notes,
+            request=self.request,
+            options=None,
+            workdir=self.workdir,
+            settings=self.settings.settings,
+            notes=self.report.notes,
             warn=self.warn,
             tell=self.observer.detail,
             progress=self.observer.stage_progress,
             builder_plugins=tuple(self.session.implementations().get("configure_builder", ())),
             findings=self.report.findings,
-            reduced_graph=wants_reduced_graph(self.request),
+            reduced_graph=wants_reduced_graph(self.request, self.precision),
+            keep_fp32=self.request.keep_fp32,
+            keep_fp16=self.request.keep_fp16,
             onnx=self.onnx,
         )
         self.report.plugins = dict(self.session.sources)

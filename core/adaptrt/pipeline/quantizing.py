@@ -47,7 +47,13 @@ def read_images(job: Job, spec: ModelSpec, open_reference: Callable[[], Runner])
             images = unlabeled_images(calibration.others)
     if images is not None:
         require_disjoint(calibration.hashes, images.paths)
-        job.judge = MetricVerification(images, job.hooks, spec, open_reference, job.observer.stage_progress)
+        job.judge = MetricVerification(
+            images=images,
+            hooks=job.hooks,
+            spec=spec,
+            open_reference=open_reference,
+            progress=job.observer.stage_progress,
+        )
     if request.calibration is not None:
         probes = images.paths if images is not None else ()
         held = verifies and images is None
@@ -88,11 +94,13 @@ def judged(job: Job, artifact: Artifact, spec: ModelSpec, found: Verification) -
         )
     else:
         return Verification(note="no images beside those of the calibration: use 10 or more, or --data", empty=True)
+    judging = [*checks, *found.checks]
+    failed = next((check for check in judging if not check.passed), None)
     return Verification(
-        checks=[*checks, *found.checks],
+        checks=judging,
         invariance=found.invariance,
         note="; ".join(filter(None, [found.note, note])),
-        hint=HINT,
+        hint=None if failed is not None and failed.kind == "batch" else HINT,
         shortcoming=shortcoming,
     )
 
@@ -100,8 +108,13 @@ def judged(job: Job, artifact: Artifact, spec: ModelSpec, found: Verification) -
 def judge_by_own_images(job: Job, spec: ModelSpec) -> None:
     """For a Q/DQ graph that is only built: compare predictions with the graph's own on ``--image``, if it is given."""
     if job.images() and job.open_reference is not None:
-        images = unlabeled_images(job.images())
-        job.judge = MetricVerification(images, job.hooks, spec, job.open_reference, job.observer.stage_progress)
+        job.judge = MetricVerification(
+            images=unlabeled_images(job.images()),
+            hooks=job.hooks,
+            spec=spec,
+            open_reference=job.open_reference,
+            progress=job.observer.stage_progress,
+        )
 
 
 def _compare_rows(job: Job, runner: Runner, artifact: Artifact, spec: ModelSpec) -> list[Check]:
@@ -112,5 +125,5 @@ def _compare_rows(job: Job, runner: Runner, artifact: Artifact, spec: ModelSpec)
             sample.reference = reference.run(sample.given)
     checks, _ = compare_samples(runner.run, job.held_rows, spec, artifact.precision)
     for check in checks:
-        check.name = f"{check.name} on rows held back"
+        check.kind = "held back"
     return checks

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.job import Job
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ReducedPrecision:
     """The part of a job that gives the graph its precision."""
 

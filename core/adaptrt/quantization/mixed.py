@@ -13,12 +13,12 @@ from adaptrt.graph.model_file import node_name, write_model
 from adaptrt.quantization.placement import Layer, Placement
 from adaptrt.quantization.quantize import Calibrated
 from adaptrt.quantization.rewrite import insert_qdq
-from adaptrt.specs import ModelSpec, precision_named
+from adaptrt.specs import ModelSpec, Precision
 
 
-def half_nodes(model: ir.Model, spec: ModelSpec | None) -> list[str]:
+def half_nodes(model: ir.Model, half: Precision, spec: ModelSpec | None) -> list[str]:
     """Names of the nodes that compute in half precision by default, in the order of the graph."""
-    reasons = keep_reasons(model, precision_named("fp16"), spec, (), {})
+    reasons = keep_reasons(model, half, spec, (), {})
     return [
         node_name(node)
         for node in model.graph

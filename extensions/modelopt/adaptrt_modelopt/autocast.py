@@ -25,7 +25,7 @@ def write_autocast(
     source = onnx.load(str(onnx_path), load_external_data=False)
     if any(weight.data_type == low for weight in source.graph.initializer):
         return None
-    kept = float32_nodes(onnx_path, spec, ctx.request.keep_fp32)
+    kept = float32_nodes(onnx_path, spec, ctx.keep_fp32)
     folder = ctx.workdir / "autocast"
     samples = write_samples(ctx, folder, settings.samples)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,13 +135,24 @@ def copying(fake_distribution: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.mark.full
 def test_engines_are_timed_where_they_can_be_built(
-    net: Path, copying: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: Path, copying: Any, install_extension: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from adaptrt.api import run_tune
     from adaptrt.pipeline.tuning import latency
     from adaptrt.pipeline.tuning.request import TuneRequest
     from adaptrt.specs.calibration import CalibrationRequest
 
+    module = install_extension(
+        "seen",
+        """
+        seen = []
+
+        @hookimpl
+        def reduce_precision(ctx, onnx_path, spec, precision):
+            asked, opset = ctx.request.precision, ctx.newest_opset
+            seen.append((asked, precision.name, ctx.reduced_graph, opset, len(ctx.samples), ctx.samples[0]["images"].shape))
+        """,
+    )
     times = iter([1.0, 5.0, 3.0])
     monkeypatch.setattr(latency, "_median", lambda *_: next(times))
     request = TuneRequest(
@@ -152,6 +164,12 @@ def test_engines_are_timed_where_they_can_be_built(
     timed = {point.title: point.milliseconds for point in report.tuning.points if point.milliseconds is not None}
     assert list(timed.values()) == [1.0, 5.0, 3.0]
     assert [request.precision.name for request in copying.requests] == ["fp16", "int8", "int8"]
+    common = (17, request.sensitivity_images, (1, 3, 16, 16))
+    assert sys.modules[module].seen == [
+        ("int8", "fp16", True, *common),
+        ("int8", "int8", False, *common),
+        ("int8", "int8", False, *common),
+    ]
     assert any("takes 3.000 ms and fp16 1.000 ms, so it is not recommended" in text for text in report.warnings)
 
 

@@ -14,6 +14,7 @@ pytest.importorskip("onnx_ir", reason="the graph is rewritten with onnx_ir")
 
 from adaptrt.errors import GraphError  # noqa: E402
 from adaptrt.graph.dynamic_batch import write_dynamic_batch  # noqa: E402
+from adaptrt.onnxfile.files import OnnxFiles  # noqa: E402
 
 
 def reshaping(path: Path, target: list[int], output: list[int], **attributes: Any) -> Path:
@@ -40,7 +41,7 @@ def test_targets_that_hold_the_batch_follow_it(
     """The dynamo exporter marks every Reshape with ``allowzero``, where a 0 does not copy the batch."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="runs the result")
     path = tmp_path / "dynamic.onnx"
-    write_dynamic_batch(reshaping(tmp_path / "fixed.onnx", target, output, **attributes), path)
+    write_dynamic_batch(reshaping(tmp_path / "fixed.onnx", target, output, **attributes), path, OnnxFiles())
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", 3, 4]
     x = np.arange(60, dtype=np.float32).reshape(5, 3, 4)
@@ -66,7 +67,7 @@ def test_windows_are_cut_and_put_back(batch: int, tmp_path: Path) -> None:
     )
     fixed, dynamic = tmp_path / "fixed.onnx", tmp_path / "dynamic.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), str(fixed))
-    write_dynamic_batch(fixed, dynamic)
+    write_dynamic_batch(fixed, dynamic, OnnxFiles())
     runners = [onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]) for path in (fixed, dynamic)]
     x = np.random.default_rng(0).random((3 * batch, 6, 2), np.float32)
     expected = np.concatenate([runners[0].run(None, {"x": part})[0] for part in np.split(x, 3)])
@@ -82,7 +83,7 @@ def test_a_target_with_a_real_zero_is_left_alone(tmp_path: Path) -> None:
     model.graph.initializer[0].CopyFrom(onnx.helper.make_tensor("target", 7, [4], [2, 0, 4, 1]))
     model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 0
     onnx.save(model, str(source))
-    write_dynamic_batch(source, path)
+    write_dynamic_batch(source, path, OnnxFiles())
     node = onnx.load(str(path)).graph.node[0]
     assert [attribute.i for attribute in node.attribute if attribute.name == "allowzero"] == [1]
 
@@ -91,7 +92,7 @@ def test_a_graph_that_breaks_is_one_line(tmp_path: Path, caplog: pytest.LogCaptu
     """Two axes cannot both be found out; what onnx and onnx_ir have to say about it is theirs."""
     source = reshaping(tmp_path / "fixed.onnx", [2, 0, -1], [2, 0, 0], allowzero=1)
     with caplog.at_level(logging.WARNING), pytest.raises(GraphError) as caught:
-        write_dynamic_batch(source, tmp_path / "dynamic.onnx")
+        write_dynamic_batch(source, tmp_path / "dynamic.onnx", OnnxFiles())
     assert caught.value.message.startswith("The batch of fixed.onnx cannot be made dynamic: ")
     assert "\n" not in caught.value.message
     assert not caplog.records

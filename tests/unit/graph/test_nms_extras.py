@@ -58,7 +58,7 @@ def crowd(name: str, seed: int = 0) -> tuple[ModelSpec, dict[str, np.ndarray]]:
 def run(spec: ModelSpec, outputs: dict[str, np.ndarray], request: NmsRequest) -> tuple[ModelSpec, dict[str, Any]]:
     """The spec of the graph that ends in NMS, and its outputs."""
     layout, plan = plan_nms(request, spec)
-    ended = GraphNms(None, spec).spec_of(layout, plan)  # type: ignore[arg-type]
+    ended = GraphNms(job=None, raw=spec).spec_of(layout, plan)  # type: ignore[arg-type]
     names = sorted({part.output for part in layout.parts})
     model = nms_alone([(name, ["batch", *outputs[name].shape[1:]]) for name in names], layout, plan)
     onnx.checker.check_model(model, full_check=True)

@@ -18,6 +18,7 @@ ort = pytest.importorskip("onnxruntime", reason="ONNX Runtime runs them")
 from adaptrt.graph.model_file import check_model  # noqa: E402
 from adaptrt.graph.passes import standard_passes  # noqa: E402
 from adaptrt.graph.passes.opset17 import lower_opset, write_lower_opset  # noqa: E402
+from adaptrt.onnxfile.files import OnnxFiles  # noqa: E402
 
 X = np.random.default_rng(0).standard_normal((2, 4, 6, 8)).astype(np.float32)
 INTS = {"ax": [1, -1], "pads": [1, 0, 0, 1, 0, 2, 0, 0], "two": [1, 2, 2, 0], "places": [2, 3], "parts": [1, 3]}
@@ -104,5 +105,5 @@ def test_only_tensorrt_8_needs_it() -> None:
 
 def test_files(tmp_path: Path) -> None:
     onnx.save(ir.to_proto(model_of("ReduceMean", "x ax")), str(tmp_path / "new.onnx"))
-    write_lower_opset(tmp_path / "new.onnx", tmp_path / "old.onnx")
+    write_lower_opset(tmp_path / "new.onnx", tmp_path / "old.onnx", OnnxFiles())
     assert onnx.load(str(tmp_path / "old.onnx")).opset_import[0].version == 17

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 from small_graphs import write_graph
 
@@ -92,6 +93,21 @@ def test_a_build(tiny: str, counts: Counter[tuple[str, str]]) -> None:
         ("outlined", "model.fp16.onnx"): 1,
         ("hashed", "model.fp16.onnx"): 1,
     }
+
+
+def test_a_build_with_a_dynamic_batch(tiny: str, counts: Counter[tuple[str, str]]) -> None:
+    model = onnx.load(write_graph(Path("made.onnx"), spec=None))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, "fixed.onnx")
+    assert counts is not None
+    counts.clear()
+    adaptrt.build(
+        "fixed.onnx", to="onnx", precision="fp16", target="10", set_dynamic_batch=True, verify="quick", html=False
+    )
+    loaded = {name: count for (reader, name), count in counts.items() if reader == "loaded"}
+    assert loaded == {"fixed.onnx": 1}
+    assert max(counts.values()) == 1
 
 
 def test_a_file_that_was_written_again_is_read_again(tmp_path: Path) -> None:

@@ -6,7 +6,17 @@ import pytest
 
 from adaptrt.errors import VerificationError
 from adaptrt.pipeline.verification.verdict import record_verdicts, require_verdict
-from adaptrt.report import ArtifactRecord, Exercise, FileRecord, Finding, PatchRecord, Report, SourceLocation
+from adaptrt.report import (
+    ArtifactRecord,
+    Check,
+    CheckKind,
+    Exercise,
+    FileRecord,
+    Finding,
+    PatchRecord,
+    Report,
+    SourceLocation,
+)
 from adaptrt.specs import ImageTransform, InputSpec, ModelSpec
 
 VECTORS = ModelSpec((InputSpec.image(8, 8),))
@@ -55,6 +65,16 @@ def test_an_output_that_hardly_varies_is_missing() -> None:
     assert word(found) == "partly verified"
     (missing,) = found.verdict.missing
     assert missing.startswith("scores does not vary enough")
+
+
+@pytest.mark.parametrize("kind", ["samples", "held back"])
+def test_a_limit_that_was_widened_counts(kind: CheckKind) -> None:
+    found = report(2)
+    found.exercise = [Exercise("boxes", 1e4)]
+    found.link(3).checks = [Check("boxes", "pixels", 1.0, 2.0, True, kind=kind, widened=200.0)]
+    assert word(found) == "partly verified"
+    (missing,) = found.verdict.missing
+    assert missing.startswith("boxes varies by only 50 times its limit, which was widened")
 
 
 @pytest.mark.parametrize(

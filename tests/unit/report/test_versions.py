@@ -9,6 +9,7 @@ import pytest
 
 from adaptrt import ModelError, ModelSpec, PluginError, Report
 from adaptrt.backends.tensorrt.manifest import FORMAT, Manifest
+from adaptrt.report import Check
 
 DATA = Path(__file__).parent / "data"
 
@@ -52,6 +53,23 @@ def test_a_manifest_of_format_1() -> None:
     assert manifest.precision_report.table[0].name == "conv"
     assert manifest.checks[2].checks[1].kind == "batch"
     assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("name", "former", "kind", "title"),
+    [
+        ("logits on rows held back", "samples", "held back", "logits on rows held back"),
+        ("same top-1, in a batch of 4", "metric", "batch", "same top-1 in a batch"),
+        ("same top-1, with the Q/DQ graph", "metric", "same graph", "same top-1 vs. the Q/DQ graph"),
+        ("frames in a batch", "metric", "metric", "frames in a batch"),  # the name of a plugin's metric
+    ],
+)
+def test_kinds_of_checks_that_were_part_of_their_names(name: str, former: str, kind: str, title: str) -> None:
+    report = Report("a", "b", "c")
+    report.link(4).checks = [Check(name, "share", 1.0, 0.8, True, kind=former)]  # type: ignore[arg-type]
+    (check,) = Report.from_json(report.to_json()).link(4).checks
+    assert (check.kind, check.title) == (kind, title)
+    assert Report.from_json(report.to_json()).link(4).checks == [check]
 
 
 def test_a_later_report_is_refused() -> None:

@@ -69,10 +69,10 @@ def check_reduced(path: Path, spec: ModelSpec, targets: Sequence[Target], files:
 
 def _finding(found: list[Hit]) -> Finding:
     hit, rule = found[0], RULES[found[0].rule]
-    places = Counter(
-        (place.file, place.line, place.code)
+    locations = Counter(
+        (location.file, location.line, location.code)
         for one in found
-        if one.node is not None and (place := source_location_of(one.node))
+        if one.node is not None and (location := source_location_of(one.node))
     )
     return Finding(
         rule=hit.rule,
@@ -81,7 +81,7 @@ def _finding(found: list[Hit]) -> Finding:
         count=len(found),
         message=f"{rule.message}: {hit.detail}" if hit.detail else rule.message,
         advice=rule.advice,
-        places=[SourceLocation(*place, count) for place, count in places.most_common(_PLACES)],
+        places=[SourceLocation(*location, count) for location, count in locations.most_common(_PLACES)],
     )
 
 

@@ -25,27 +25,27 @@ _EXPORTERS_OWN = ("pkg.torch.", "pkg.onnxscript.", "namespace")
 
 
 def read_source_locations(model: ir.Model) -> dict[str, SourceLocation]:
-    """The place of each tensor that the exporter knows one for."""
-    places: dict[str, SourceLocation] = {}
+    """Tensor name to the line of Python that made it, for tensors whose line the exporter recorded."""
+    locations: dict[str, SourceLocation] = {}
     for node in reversed(list(model.graph.all_nodes())):
-        place = _place(node) or _of_its_user(node, places)
-        if place is not None:
-            places.update({str(value.name): place for value in node.outputs})
-    return places
+        location = _location(node) or _of_its_user(node, locations)
+        if location is not None:
+            locations.update({str(value.name): location for value in node.outputs})
+    return locations
 
 
-def annotate_sources(model: ir.Model, places: Mapping[str, SourceLocation]) -> None:
+def annotate_sources(model: ir.Model, locations: Mapping[str, SourceLocation]) -> None:
     """Leave on each node ``file.py:12`` in place of the exporter's own notes, which hold this machine's paths."""
-    places = dict(places)
+    locations = dict(locations)
     for node in reversed(list(model.graph.all_nodes())):
         for key in [key for key in node.metadata_props if key.startswith(_EXPORTERS_OWN)]:
             del node.metadata_props[key]
         node.doc_string = None
-        place = next((places[str(value.name)] for value in node.outputs if str(value.name) in places), None)
-        place = place or _of_its_user(node, places)
-        if place is not None:
-            places.update({str(value.name): place for value in node.outputs})
-            node.metadata_props[SOURCE] = f"{place.file}:{place.line}"
+        location = next((locations[str(value.name)] for value in node.outputs if str(value.name) in locations), None)
+        location = location or _of_its_user(node, locations)
+        if location is not None:
+            locations.update({str(value.name): location for value in node.outputs})
+            node.metadata_props[SOURCE] = f"{location.file}:{location.line}"
 
 
 def source_location_of(node: ir.Node) -> SourceLocation | None:
@@ -54,7 +54,7 @@ def source_location_of(node: ir.Node) -> SourceLocation | None:
     file, colon, line = kept.rpartition(":")
     if colon and line.isdigit():
         return SourceLocation(file, int(line), _code(file, int(line)))
-    return _place(node)
+    return _location(node)
 
 
 def shown_file(path: str) -> str:
@@ -69,11 +69,11 @@ def shown_file(path: str) -> str:
 
 
 def at(path: str, line: int) -> SourceLocation:
-    """The place, with its line of code where the file is here."""
+    """The location, with its line of code where the file is here."""
     return SourceLocation(shown_file(path), line, _line_of(Path(path), line))
 
 
-def _place(node: ir.Node) -> SourceLocation | None:
+def _location(node: ir.Node) -> SourceLocation | None:
     """The innermost frame that belongs to the model."""
     trace = node.metadata_props.get(STACK_TRACE)
     frames = [*_DYNAMO.finditer(trace)][::-1] if trace else [*_TORCHSCRIPT.finditer(node.doc_string or "")]
@@ -83,10 +83,12 @@ def _place(node: ir.Node) -> SourceLocation | None:
     return None
 
 
-def _of_its_user(node: ir.Node, places: Mapping[str, SourceLocation]) -> SourceLocation | None:
+def _of_its_user(node: ir.Node, locations: Mapping[str, SourceLocation]) -> SourceLocation | None:
     """What an exporter or a pass made for another node (the sizes for an expand, say) belongs to that one's line."""
     users = (use.node.outputs for value in node.outputs for use in value.uses())
-    return next((places[str(value.name)] for values in users for value in values if str(value.name) in places), None)
+    return next(
+        (locations[str(value.name)] for values in users for value in values if str(value.name) in locations), None
+    )
 
 
 def _code(file: str, line: int) -> str:

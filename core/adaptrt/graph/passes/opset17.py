@@ -11,7 +11,8 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from adaptrt.errors import GraphError
-from adaptrt.graph.model_file import add_constant, check_model, read_model
+from adaptrt.graph.model_file import add_constant, check_model, graph_of
+from adaptrt.onnxfile.files import OnnxFiles
 
 OPSET = 17
 _NEWEST = 20
@@ -46,13 +47,14 @@ def lower_opset(model: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(model)
 
 
-def write_lower_opset(source: Path, destination: Path) -> None:
+def write_lower_opset(source: Path, destination: Path, files: OnnxFiles) -> None:
     """The file in opset 17."""
-    model = read_model(source)
+    model = graph_of(source, files)
     common.ShapeInferencePass()(model)
     lower_opset(model)
     check_model(model)
     onnx.save(ir.to_proto(model), str(destination))
+    files.hold(destination, model)
 
 
 def _no_older_form(problems: Sequence[str]) -> GraphError:

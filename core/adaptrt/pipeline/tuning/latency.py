@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptrt.backends.choice import target_for, target_of
+from adaptrt.backends.choice import target_for, target_of, wants_reduced_graph
 from adaptrt.pipeline.artifacts import Artifact, open_artifact
+from adaptrt.pipeline.verification.batching import fill_batch
 from adaptrt.specs import ModelSpec, precision_named
 
 if TYPE_CHECKING:
@@ -38,7 +39,10 @@ def measure_latencies(
     sample: Mapping[str, Any],
     configurations: Sequence[Configuration],
 ) -> None:
-    """Build each with the first backend that can, and time it on host arrays at the opt batch; a note if none can."""
+    """Build each with the first backend that can, and time it on host arrays at the opt batch; a note if none can.
+
+    ``sample``: one image, preprocessed.
+    """
     target = target_of(job.request)
     builders = [one for one in job.chosen if one.builds]
     reasons = [
@@ -54,7 +58,7 @@ def measure_latencies(
         for one in builders
         if not one.backend.unavailable(target_for(one.backend, target), job.request.build.device)
     )
-    inputs = _at_opt(spec, sample)
+    inputs = fill_batch([sample], spec.inputs[0].dims[0].opt)
     for index, one in enumerate(configurations):
         with job.timed("build") as stage:
             folder = job.workdir / f"latency.{index}"
@@ -72,20 +76,20 @@ def measure_latencies(
 def _built(job: Job, spec: ModelSpec, calibrated: Calibrated, one: Configuration, folder: Path, backend: Any) -> Path:
     from adaptrt.quantization.mixed import write_mixed
 
-    request = replace(job.request, precision=one.point.precision, keep_fp32=one.keep_fp32, keep_fp16=())
-    ctx = replace(job.ctx, request=request, workdir=folder)
     precision = precision_named(one.point.precision)
+    ctx = replace(
+        job.ctx,
+        workdir=folder,
+        reduced_graph=wants_reduced_graph(job.request, precision),
+        keep_fp32=one.keep_fp32,
+        keep_fp16=(),  # the graph has the layers of the configuration already
+    )
     graph = folder / "graph.onnx"
     write_mixed(calibrated, graph, one.layers)
     graph = job.hooks.reduce_precision(ctx, graph, spec, precision)
     built = job.hooks.build_engine(ctx, graph, spec, precision, backend)
     assert built is not None, "the backend said that it can build"
     return next(iter(built.files.values()))
-
-
-def _at_opt(spec: ModelSpec, sample: Mapping[str, Any]) -> dict[str, Any]:
-    batch = spec.inputs[0].dims[0].opt
-    return {name: np.repeat(array[:1], batch, axis=0) for name, array in sample.items()}
 
 
 def _median(runner: Any, inputs: Mapping[str, Any]) -> float:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from adaptrt.errors import UsageError
 from adaptrt.request import BuildRequest
+from adaptrt.specs import precision_named
+from adaptrt.specs.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from adaptrt.specs import Precision
-
-TUNED = ("int8", "fp16")
 
 
 @dataclass(frozen=True)
@@ -48,5 +48,15 @@ class TuneRequest(BuildRequest):
                 raise UsageError(f"{flag} must be at least 1; got {count}.", hint=f"For example: {flag} 16")
 
     def _require_quantizing(self, precision: Precision) -> None:
-        if not precision.reduced or precision.name not in TUNED:
-            raise UsageError(f"tune does not search for {precision.name}.", hint=f"Available: {', '.join(TUNED)}.")
+        able = tuned_precisions()
+        if precision not in able:
+            raise UsageError(
+                f"tune does not search for {precision.name}.",
+                hint=f"Available: {', '.join(one.name for one in able)}.",
+            )
+
+
+def tuned_precisions() -> list[Precision]:
+    """Those that ``tune`` measures in ONNX Runtime: quantized ones whose rest is in float16, and that precision."""
+    quantized = [one for one in PRECISIONS.all() if one.rest and precision_named(one.rest).onnx_type == "float16"]
+    return [*quantized, *map(precision_named, dict.fromkeys(one.rest for one in quantized))]

@@ -24,7 +24,7 @@ from adaptrt.pipeline.verification.by_metric import (
     MOST_WITHOUT_LABELS,
     MetricVerification,
     VerificationImages,
-    is_judged_by_metric,
+    has_predictions,
     labeled_images,
     require_disjoint,
     unlabeled_images,
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from adaptrt.specs import Precision
 
 OUTPUTS = "not part of tuning: see the table of losses"
-COST = {"int8": 0.5, "fp16": 1.0, "fp32": 2.0}
-"""Of an operation: the ratio of peak rates on GPUs with tensor cores, a proxy for time."""
+HALF_BITS = 16
+_QUANTIZED, _HALF = "quantized", "half"  # what a block alone is measured in
 
 
 def tune(request: TuneRequest, observer: Observer | None = None, documents: Documents | None = None) -> Report:
@@ -74,6 +74,7 @@ class TuneJob:
         job.begin()
         for link in range(6):
             job.not_run(link, OUTPUTS)
+        job.require_possible()
         with job.timed("read") as stage:
             spec = self.read(source)
             stage.note = f"{len(self.judge.images.examples)} images"
@@ -89,7 +90,7 @@ class TuneJob:
             stage.note = f"{len(self.points)} configurations measured"
         recipe = self.recipe(holds)
         if self.request.latency and holds:
-            measure_latencies(job, spec, self.calibrated, self.samples[0], self.configurations(recipe))
+            measure_latencies(job, spec, self.calibrated, self.images[0], self.configurations(recipe))
         self.record(recipe, holds)
         job.finish()
 
@@ -98,8 +99,7 @@ class TuneJob:
         job, request = self.job, self.request
         file = job.onnx.outline(source)
         spec = file.spec
-        precision = precision_named("int8")
-        if spec is None or not is_judged_by_metric(precision, spec):
+        if spec is None or not has_predictions(job.precision, spec):
             raise UsageError(
                 f"{source.name} holds no preprocessing and decoder, so its predictions cannot be compared.",
                 hint=f"Write a copy that does: adaptrt adopt {source.name} -o new.onnx",
@@ -127,13 +127,26 @@ class TuneJob:
             calibration = choose_images(calib, hold_back=False)
         require_disjoint(calibration.hashes, images.paths)
         job.judge = MetricVerification(
-            images, job.hooks, spec, lambda: job.runners.open(onnx_artifact(source, FP32), job.request),
-            job.observer.stage_progress,
-        )  # fmt: skip
+            images=images,
+            hooks=job.hooks,
+            spec=spec,
+            open_reference=lambda: job.runners.open(onnx_artifact(source, FP32), job.request),
+            progress=job.observer.stage_progress,
+        )
         job.calibration = calibration_data(calib, spec, job.hooks.preprocess, calibration)
         job.request = replace(job.request, calibration=calib)
         job.ctx = replace(job.ctx, request=job.request, calibration=job.calibration)
         return spec
+
+    @property
+    def quantized(self) -> Precision | None:
+        """The precision of quantized layers, if the search is about one."""
+        return self.job.precision if self.job.precision.form == "qdq" else None
+
+    @property
+    def half_precision(self) -> Precision:
+        """That of everything else that is not float32."""
+        return self.job.precision if self.quantized is None else precision_named(self.quantized.rest)
 
     @property
     def judge(self) -> MetricVerification:
@@ -169,14 +182,17 @@ class TuneJob:
         from adaptrt.quantization.mixed import half_nodes
         from adaptrt.quantization.statistics import Activations
 
-        self.calibrated, self.half = calibrated, half_nodes(calibrated.model, spec)
+        self.calibrated, self.half = calibrated, half_nodes(calibrated.model, self.half_precision, spec)
         values = {
             str(value.name): value.dtype
             for node in calibrated.model.graph
             for value in node.outputs
             if value.dtype is not None and value.dtype.name == "FLOAT"
         }
-        self.samples = self.read_samples(spec)
+        self.images = self.read_images(spec)
+        smallest = smallest_batch(spec)
+        self.samples = [fill_batch([image], smallest) for image in self.images]
+        self.job.ctx = replace(self.job.ctx, samples=tuple(self.samples))
         activations = Activations(calibrated.model, list(values), self.job.workdir, self.request.ort_custom_ops)
         elements = activations.sizes(self.samples[0])
         self.blocks = make_blocks(
@@ -185,13 +201,12 @@ class TuneJob:
         self.all_names = [node_name(node) for node in calibrated.model.graph]
         self.reference = [self.run_file(self.judge.open_reference(), sample) for sample in self.samples]
 
-    def read_samples(self, spec: ModelSpec) -> list[Mapping[str, Any]]:
+    def read_images(self, spec: ModelSpec) -> list[Mapping[str, Any]]:
+        """The images that each block is measured on, preprocessed, each alone."""
         from adaptrt.vision.images import read_image
 
-        smallest = smallest_batch(spec)
         paths = spread(self.judge.images.paths, self.request.sensitivity_images)
-        arrays = (self.job.hooks.preprocess(read_image(path, spec.image_channels), spec)[0] for path in paths)
-        return [fill_batch([one], smallest) for one in arrays]
+        return [self.job.hooks.preprocess(read_image(path, spec.image_channels), spec)[0] for path in paths]
 
     def run_file(self, runner: Any, sample: Mapping[str, Any]) -> dict[str, Any]:
         return {name: np.array(value) for name, value in runner.run(sample).items()}
@@ -203,10 +218,10 @@ class TuneJob:
         for done, block in enumerate(self.blocks, 1):
             self.job.observer.stage_progress(done, total, block.name)
             found = self.errors[block.name] = {}
-            if block.layers and self.job.precision.form == "qdq":
-                found["int8"] = self.error(spec, block.layers, ())
+            if block.layers and self.quantized is not None:
+                found[_QUANTIZED] = self.error(spec, block.layers, ())
             if block.nodes:
-                found["fp16"] = self.error(spec, (), block.nodes)
+                found[_HALF] = self.error(spec, (), block.nodes)
 
     def error(self, spec: ModelSpec, int8: Collection[str], half: Collection[str]) -> float:
         """The largest error of a group of outputs: its root mean square, relative to how much the group varies."""
@@ -228,29 +243,31 @@ class TuneJob:
 
     def search(self, spec: ModelSpec) -> bool:
         """First what has to stay float32 in a half-precision graph, then what has to stay out of int8."""
-        fp16 = [
-            Candidate(block.name, self.errors[block.name]["fp16"], block.operations)
+        half = [
+            Candidate(block.name, self.errors[block.name][_HALF], block.operations)
             for block in self.blocks
             if block.nodes
         ]
-        self.float32, holds = search(fp16, lambda kept: self.measure(spec, "fp16", kept), self.request.max_loss)
-        if self.job.precision.form != "qdq" or not holds:
+        self.float32, holds = search(
+            half, lambda kept: self.measure(spec, self.half_precision, kept), self.request.max_loss
+        )
+        quantized = self.quantized
+        if quantized is None or not holds:
             self.not_int8: frozenset[str] = frozenset()
             return holds
-        int8 = [
-            Candidate(block.name, self.errors[block.name]["int8"], block.operations)
+        layers = [
+            Candidate(block.name, self.errors[block.name][_QUANTIZED], block.operations)
             for block in self.blocks
             if block.quantizable
         ]
-        self.not_int8, holds = search(int8, lambda kept: self.measure(spec, "int8", kept), self.request.max_loss)
+        self.not_int8, holds = search(layers, lambda kept: self.measure(spec, quantized, kept), self.request.max_loss)
         return holds
 
-    def measure(self, spec: ModelSpec, name: str, kept: frozenset[str]) -> float:
+    def measure(self, spec: ModelSpec, precision: Precision, kept: frozenset[str]) -> float:
         """The loss of a configuration on every image: ``kept`` blocks float32 in fp16, or fp16 in int8."""
-        quantizes = precision_named(name).form == "qdq"
+        name, quantizes = precision.name, precision.form == "qdq"
         float32 = self.float32 if quantizes else kept
         layers, half = self.names_of(float32, kept if quantizes else None)
-        precision: Precision = precision_named(name)
         with self.opened(layers, half) as runner:
             loss = self.judge.loss(runner, spec, precision, self.job.metrics)
         title = f"{name}, {len(kept)} of {len(self.blocks)} blocks kept" if kept else f"{name} everywhere"
@@ -274,14 +291,14 @@ class TuneJob:
     def cost(self, float32: frozenset[str], not_int8: frozenset[str] | None) -> float:
         total = sum(block.operations for block in self.blocks) or 1.0
         return (
-            sum(COST[self.precision_of(block, float32, not_int8)] * block.operations for block in self.blocks) / total
+            sum(_cost(self.precision_of(block, float32, not_int8)) * block.operations for block in self.blocks) / total
         )
 
     def precision_of(self, block: Block, float32: frozenset[str], not_int8: frozenset[str] | None) -> str:
         if block.name in float32:
-            return "fp32"
+            return FP32.name
         quantized = not_int8 is not None and block.quantizable and block.name not in not_int8
-        return "int8" if quantized else "fp16"
+        return self.quantized.name if quantized and self.quantized is not None else self.half_precision.name
 
     def recipe(self, holds: bool) -> Recipe:
         """The configuration that was found, as patterns of names."""
@@ -358,11 +375,13 @@ class TuneJob:
         total = sum(block.operations for block in self.blocks) or 1.0
         quantizes = job.precision.form == "qdq"
         labels = request.data is not None
+        used = [one for one in (self.quantized, self.half_precision, FP32) if one is not None]
+        weights = ", ".join(f"{one.name} {_cost(one.name):g}" for one in used)
         job.report.tuning = Tuning(
             limit=request.max_loss,
             holds=holds,
             loss_of="points of the main score" if labels else "points of predictions that differ (no labels)",
-            cost_of="operations weighted by precision (int8 0.5, fp16 1, fp32 2), relative to fp16: a proxy, not a time",
+            cost_of=f"operations weighted by precision ({weights}), relative to {self.half_precision.name}: a proxy, not a time",
             images=len(self.judge.images.examples),
             blocks=[
                 BlockRecord(
@@ -370,8 +389,8 @@ class TuneJob:
                     len(block.layers),
                     len(block.nodes),
                     block.operations / total,
-                    self.errors[block.name].get("int8"),
-                    self.errors[block.name].get("fp16"),
+                    self.errors[block.name].get(_QUANTIZED),
+                    self.errors[block.name].get(_HALF),
                     self.precision_of(block, self.float32, self.not_int8 if quantizes else None),
                 )
                 for block in self.blocks
@@ -392,3 +411,8 @@ class TuneJob:
         target = request.recipe or job.destination.path(".recipe.toml")
         job.files[target] = path
         job.report.files["recipe"] = FileRecord(str(target), path.stat().st_size, file_sha256(path))
+
+
+def _cost(name: str) -> float:
+    """Of an operation in this precision: the ratio of peak rates on GPUs with tensor cores, a proxy for time."""
+    return precision_named(name).bits / HALF_BITS

@@ -85,7 +85,7 @@ def require_disjoint(calibration: Sequence[str], verification: Sequence[Path]) -
         )
 
 
-@dataclass
+@dataclass(kw_only=True)
 class MetricVerification:
     """Compares predictions with those of the reference, which are computed once.
 
@@ -123,7 +123,7 @@ class MetricVerification:
         if built and self._graph is not None:
             same = links.compare_predictions(metrics(spec, precision), self._graph.shown, converted.shown, spec)
             for check in same:
-                check.name = f"{check.name}, with the Q/DQ graph"
+                check.kind = "same graph"
                 _require_agreement(check, "less means that the backend computes something else")
             agreement = [*same, *agreement]
         agreement += self._in_a_batch(runner, spec, converted, metrics(spec, precision)) if built else []
@@ -150,8 +150,8 @@ class MetricVerification:
         together = self.hooks.postprocess(rows, [meta for _, meta in prepared], spec)
         checks = links.compare_predictions(metrics, alone.shown[: len(paths)], together, spec)
         for check in checks:
-            check.name = f"{check.name}, in a batch of {len(paths)}"
-            _require_agreement(check, "less means that a result depends on the others in its batch")
+            check.kind = "batch"
+            _require_agreement(check, f"less means that a result depends on the others in its batch of {len(paths)}")
         return checks
 
     def loss(
@@ -263,4 +263,9 @@ class _Predictions:
 
 def is_judged_by_metric(precision: Precision, spec: ModelSpec) -> bool:
     """Whether distances of outputs say little: int8 shifts them everywhere, and predictions hardly."""
-    return precision.form == "qdq" and spec.image is not None and bool(task_named(spec.task).metrics(spec, precision))
+    return precision.form == "qdq" and has_predictions(precision, spec)
+
+
+def has_predictions(precision: Precision, spec: ModelSpec) -> bool:
+    """Whether predictions on images can be compared: there is preprocessing, and the task has metrics."""
+    return spec.image is not None and bool(task_named(spec.task).metrics(spec, precision))

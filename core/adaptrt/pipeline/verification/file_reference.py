@@ -29,7 +29,7 @@ _RANDOM = {
 }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FileReference(SampleRun):
     """``operators`` are those of the graph."""
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TRIES = 20  # of a model that draws random numbers and gave the same twice
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ReferenceRun(SampleRun):
     """The model as the adapter loaded it, eager."""
 

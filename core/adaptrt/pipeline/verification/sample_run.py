@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SampleRun(ABC):
     """The part of a job that runs its reference: a model or a file, as defined by a subclass."""
 

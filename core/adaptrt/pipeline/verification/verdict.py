@@ -12,6 +12,7 @@ EXERCISED = 100.0
 
 _ORDER: tuple[Word, ...] = ("verified", "partly verified", "not verified")
 # findings after which the file may be wrong for other inputs
+_OF_SAMPLES = ("samples", "held back", "file")  # kinds of checks whose limits are those of single samples
 _UNDECIDED = ("traced-value", "traced-size", "state-written", "random-numbers")
 
 
@@ -71,7 +72,7 @@ def _verdict_of(report: Report, kind: str, built: ArtifactRecord | None, *, from
 def _widened(report: Report) -> dict[str, float]:
     """For each output group, the largest factor by which its limit was multiplied."""
     found: dict[str, float] = {}
-    for check in (check for link in report.links for check in link.checks if check.kind in ("samples", "file")):
+    for check in (check for link in report.links for check in link.checks if check.kind in _OF_SAMPLES):
         found[check.name] = max(check.widened, found.get(check.name, 1.0))
     return found
 

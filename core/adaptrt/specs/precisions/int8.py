@@ -26,4 +26,5 @@ PRECISION = Precision(
         "rotated_iou": 0.7,
     },
     perturbation=2**-7,
+    rest="fp16",
 )

@@ -20,6 +20,7 @@ class Precision:
     - ``tolerances``: accepted differences of outputs, by unit, unless an adapter defines its own
     - ``limits``: limits of the tasks' metrics, by key (``box_iou``, ``score`` ...); tasks have defaults
     - ``perturbation``: one rounding error, relative to the largest value of an input
+    - ``rest``: the precision of what a quantized graph leaves in float; empty: float32
     """
 
     name: str
@@ -29,6 +30,7 @@ class Precision:
     tolerances: Mapping[Unit, Tolerance]
     perturbation: float
     limits: Mapping[str, float] = field(default_factory=dict)
+    rest: str = ""
 
     @property
     def reduced(self) -> bool:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 WORDS = {
     r"\bpictures?\b": "image",
-    r"\bhonesty\b|\bdishonest\b|\bhonest batch": "batch invariance",
+    r"\bhonesty\b|\b(?:dis)?honest\b": "batch invariance, valid",
     r"\bsteadiness\b": "stability",
     r"\bown jump\b": "reference_instability",
     r"\bcompanions?\b": "other items in the batch",
@@ -28,12 +28,19 @@ WORDS = {
     r"\bround instead\b": "emulate_low_precision",
     r"\btraps? of tracing\b|\btracing traps\b": "tracing hazards",
     r"\bkeep places\b": "annotate_sources",
+    r"\bfor place(?:, \w+)? in (?:range|enumerate)\(|\blow places\b": "index, position",
     r"\bframeworks kept off stdout\b": "redirect_stdout_to_stderr",
     r"\bwords of trtexec\b": "trtexec syntax",
-    r"\bgravest\b": "most severe",
+    r"\bgrave(?:r|st)\b": "more severe, most severe",
+    r"\bof (?:its|their) own\b": "separate; or drop it",
+    r"\btold\b": "reported, printed, notified; or drop it",
+    r"\bwish(?:es|ed)?\b": "option, request",
+    r"\bgraft(?:s|ed|ing)?\b": "rebuild",
+    r"\broads?\b": "way, pipeline",
+    r"\bwithout a word\b": "silently",
     r"\bsaid something unreadable\b": "Unexpected output from the build process",
     r"\bLast words\b": "Last stderr line",
-    r"(?:behavi|col|flav|neighb|fav|hon)our(?!glass)|cent(?:re|red|res)\b|catalogue|licence|\bgrey|\bartefact|\blabell|\bmodell": "American spelling",
+    r"(?:behavi|col|flav|neighb|fav|hon)our(?!glass)|cent(?:re|red|res)\b|catalogue|licence|\bgrey|\bartefact|\blabell|\bmodell|\bcancelled|\bcancelling": "American spelling",
     r"(?:normal|quant|initial|serial|synchron|optim|recogn|organ|summar|minim|maxim|visual|general)is(?:e|es|ed|er|ing|ation)\b": "-ize, -ization",
     r"\bheld against\b": "compared with, matched against",
     r"\bis no (?:file|folder|JSON|image|regular expression)\b": "is not a file, is not valid JSON",
@@ -59,7 +66,6 @@ PHRASES = {
     r"\basks? for more\b": "but --require verified is set",
     r"\bdefined by nothing\b|\bwhich nothing defines\b": "is undefined",
     r"\bwas to be\b": "was requested as",
-    r"\bwithout a word\b": "silently",
     r"\bhow sure\b": "the confidence that",
     r"\bcontradict each other\b": "conflict",
     r"\btakes? no image\b": "has no image input",
@@ -85,7 +91,7 @@ OLD_NAMES = {
     ("core/adaptrt/request.py", "typed graph"): "the old name of an attribute is an error that says the new one",
     ("core/adaptrt/hookspecs.py", "typed onnx"): "the old name of a hook is an error that says the new one",
 }
-SUFFIXES = {".py", ".md", ".toml", ".html", ".jinja", ".css"}
+SUFFIXES = {".py", ".md", ".toml", ".html", ".jinja", ".j2", ".css"}
 READ = ("core/", "adapters/", "extensions/", "docs/", "README.md")
 NAME = re.compile(r"\s*(?:async )?(?:def|class) (\w+)")
 FOLDERS = (
@@ -99,6 +105,7 @@ FOLDERS = (
     "README.md",
     "CONTRIBUTING.md",
     "plugins.toml",
+    "pyproject.toml",
 )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-Place = tuple[str, int]
+SourceLine = tuple[str, int]
 
 
 def exercise(hazards: HazardRecorder, run: Callable[[Arrays], object], samples: Iterable[Arrays]) -> None:
@@ -38,49 +38,49 @@ def exercise(hazards: HazardRecorder, run: Callable[[Arrays], object], samples: 
     questions = hazards.questions
     if not questions:
         return
-    ways: dict[Place, set[object]] = {place: set() for place in questions}
-    whole: dict[Place, dict[object, set[object]]] = {place: {} for place in questions}
+    ways: dict[SourceLine, set[object]] = {source: set() for source in questions}
+    whole: dict[SourceLine, dict[object, set[object]]] = {source: {} for source in questions}
     for inputs in samples:
         shapes = tuple(array.shape for array in inputs.values())
         with _watching(questions) as way:
             run(inputs)
-        for place in questions:
-            if place in way.discrete:
-                ways[place].add((tuple(way.discrete[place]), tuple(way.at_line.get(place, ()))))
-            elif place in way.continuous:
-                whole[place].setdefault(shapes, set()).add(way.in_file.get(place[0]))
-            elif place in way.at_line:
-                ways[place].add(tuple(way.at_line[place]))
-    for place in questions:
-        by_shape = whole[place].values()
-        hazards.exercised[place] = len(ways[place]) > 1 or any(len(found) > 1 for found in by_shape)
+        for source in questions:
+            if source in way.discrete:
+                ways[source].add((tuple(way.discrete[source]), tuple(way.at_line.get(source, ()))))
+            elif source in way.continuous:
+                whole[source].setdefault(shapes, set()).add(way.in_file.get(source[0]))
+            elif source in way.at_line:
+                ways[source].add(tuple(way.at_line[source]))
+    for source in questions:
+        by_shape = whole[source].values()
+        hazards.exercised[source] = len(ways[source]) > 1 or any(len(found) > 1 for found in by_shape)
 
 
 @dataclass
 class _Way:
-    """One run: the values that conversions gave and the instructions taken at each place, and a hash of each file's."""
+    """One run: the values that conversions gave and the instructions taken at each line, and a hash of each file's."""
 
-    discrete: dict[Place, list[object]] = field(default_factory=dict)
-    continuous: set[Place] = field(default_factory=set)
-    at_line: dict[Place, list[int]] = field(default_factory=dict)
+    discrete: dict[SourceLine, list[object]] = field(default_factory=dict)
+    continuous: set[SourceLine] = field(default_factory=set)
+    at_line: dict[SourceLine, list[int]] = field(default_factory=dict)
     in_file: dict[str, int] = field(default_factory=dict)
 
 
 @contextmanager
-def _watching(places: Iterable[Place]) -> Iterator[_Way]:
+def _watching(sources: Iterable[SourceLine]) -> Iterator[_Way]:
     way = _Way()
     files: dict[str, set[int]] = {}
-    for file, line in places:
+    for file, line in sources:
         files.setdefault(file, set()).add(line)
 
     def converted(_: torch.Tensor, __: str, frame: FrameType, result: Any) -> None:
-        place = calling_line(frame)
-        if place is None or place[1] not in files.get(place[0], ()):
+        source = calling_line(frame)
+        if source is None or source[1] not in files.get(source[0], ()):
             return
         if isinstance(result, (bool, int)):
-            way.discrete.setdefault(place, []).append(result)
+            way.discrete.setdefault(source, []).append(result)
         else:
-            way.continuous.add(place)
+            way.continuous.add(source)
 
     def entered(frame: FrameType, event: str, _: Any) -> Any:
         lines = files.get(frame.f_code.co_filename)

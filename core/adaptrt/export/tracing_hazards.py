@@ -92,8 +92,8 @@ class HazardRecorder:
 
     def lines(self) -> list[str]:
         """``net.py:12 (its code)`` of each hazard so far."""
-        places = dict.fromkeys((hazard.file, hazard.line) for hazard in self.hazards)
-        return [f"{Path(file).name}:{line} ({linecache.getline(file, line).strip()})" for file, line in places]
+        lines = dict.fromkeys((hazard.file, hazard.line) for hazard in self.hazards)
+        return [f"{Path(file).name}:{line} ({linecache.getline(file, line).strip()})" for file, line in lines]
 
     def warned(self, message: warnings.WarningMessage) -> None:
         """Record a warning of torch's tracer, except for conversions, which ``note`` handles."""
@@ -153,22 +153,22 @@ class HazardRecorder:
         }
         grouped: dict[tuple[str, str, bool | None], list[SourceLocation]] = {}
         for hazard, count in self.hazards.items():
-            place = at(hazard.file, hazard.line)
-            place.count = count
+            location = at(hazard.file, hazard.line)
+            location.count = count
             exercised = self.exercised.get((hazard.file, hazard.line))
-            grouped.setdefault((hazard.rule, hazard.how, exercised), []).append(place)
+            grouped.setdefault((hazard.rule, hazard.how, exercised), []).append(location)
         return [
             Finding(
                 rule=rule,
                 severity="warning",
                 operator="",
-                count=sum(place.count for place in places),
+                count=sum(one.count for one in locations),
                 message=messages[rule][0].format(how),
                 advice=messages[rule][1],
-                places=places,
+                places=locations,
                 exercised=exercised,
             )
-            for (rule, how, exercised), places in grouped.items()
+            for (rule, how, exercised), locations in grouped.items()
         ]
 
 

@@ -166,7 +166,7 @@ def keep_reasons(
         elif (
             _has_graphs(node)
             or any(value in captured for value in node.outputs)
-            or not low_places(node, precision, opset)[0]
+            or not low_positions(node, precision, opset)[0]
         ):
             reasons[id(node)] = "no half-precision form"
         elif precision.onnx_type in _NARROW_RANGE and _leaves_range(node, ranges):
@@ -189,7 +189,9 @@ class _CastInserter:
 
     def run(self) -> None:
         graph = self._model.graph
-        positions = {node: low_places(node, self._precision, self._opset) for node in self._low}  # before types change
+        positions = {
+            node: low_positions(node, self._precision, self._opset) for node in self._low
+        }  # before types change
         nothing: tuple[set[int], set[int]] = (set(), set())
         for node in list(graph):
             takes, gives = positions.get(node, nothing)
@@ -251,7 +253,7 @@ class _CastInserter:
         return cast.outputs[0]
 
 
-def low_places(node: ir.Node, precision: Precision, opset: int) -> tuple[set[int], set[int]]:
+def low_positions(node: ir.Node, precision: Precision, opset: int) -> tuple[set[int], set[int]]:
     """Which inputs and outputs of a node may be in half: float32 ones whose type ONNX leaves open for it."""
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, node.domain)

@@ -26,7 +26,7 @@ _TYPES_ONLY = frozenset({"Cast", "QuantizeLinear", "DequantizeLinear"})
 class GraphTensor:
     """A tensor that a node makes. ``module`` is the path of the module, ``sources`` are the tensors it is computed from.
 
-    ``dtype`` is a numpy name, empty if unknown; ``place`` is the output of the node, 0 for the first.
+    ``dtype`` is a numpy name, empty if unknown; ``output`` is its index among the outputs of the node.
     """
 
     name: str
@@ -36,7 +36,7 @@ class GraphTensor:
     source: SourceLocation | None = None
     sources: tuple[str, ...] = ()
     dtype: str = ""
-    place: int = 0
+    output: int = 0
 
     @property
     def computes(self) -> bool:
@@ -54,7 +54,7 @@ def graph_tensors(model: ir.Model) -> list[GraphTensor]:
         sources = tuple(dict.fromkeys(name for name in _read(node) if name in known))
         if not sources:
             continue
-        for place, value in enumerate(node.outputs):
+        for output, value in enumerate(node.outputs):
             if not value.name:
                 continue
             known.add(value.name)
@@ -67,7 +67,7 @@ def graph_tensors(model: ir.Model) -> list[GraphTensor]:
                     source_location_of(node),
                     sources,
                     _dtype(value),
-                    place,
+                    output,
                 )
             )
     return found
@@ -143,7 +143,7 @@ def align(reference: Sequence[GraphTensor], subject: Sequence[GraphTensor]) -> d
     By name; else by the name of the node. A name that is only a number must come from the same operator, since exporters count.
     """
     by_name = {tensor.name: tensor for tensor in reference}
-    by_node = {(tensor.node, tensor.place): tensor for tensor in reference}
+    by_node = {(tensor.node, tensor.output): tensor for tensor in reference}
     found: dict[str, str] = {}
     for tensor in subject:
         same = by_name.get(tensor.name)
@@ -151,7 +151,7 @@ def align(reference: Sequence[GraphTensor], subject: Sequence[GraphTensor]) -> d
             found[tensor.name] = same.name
     taken = set(found.values())
     for tensor in subject:
-        same = by_node.get((tensor.node, tensor.place))
+        same = by_node.get((tensor.node, tensor.output))
         if tensor.name in found or same is None or same.name in taken or same.operator != tensor.operator:
             continue
         found[tensor.name] = same.name
@@ -184,8 +184,8 @@ def _fingerprints(model: ir.Model) -> dict[str, str]:
         read = [
             marks.get(name, "") for name in (str(value.name) if value is not None else "None" for value in node.inputs)
         ]
-        for place, value in enumerate(node.outputs):
-            mark = _mark(node.domain, node.op_type, attributes, str(place), *read)
+        for output, value in enumerate(node.outputs):
+            mark = _mark(node.domain, node.op_type, attributes, str(output), *read)
             marks[str(value.name)] = found[str(value.name)] = mark
     return found
 

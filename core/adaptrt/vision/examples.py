@@ -99,7 +99,7 @@ def image_noise(rng: np.random.Generator, size: tuple[int, int], channels: int =
 
     White noise is far from any training data, and hides differences.
     """
-    if channels != 3:  # each band like the green of an image of its own
+    if channels != 3:  # each band like the green of a separate image
         bands = [image_noise(rng, size)[..., 1] for _ in range(channels)]
         return np.stack(bands, axis=2)
     height, width = size

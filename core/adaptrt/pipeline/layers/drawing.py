@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 PRECISION, TIME, ERROR = "precision", "time", "error"
 _FLOATS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
+_QUANTIZED = {"uint8": "int8", "uint4": "int4", "float8_e4m3fn": "fp8", "float8_e5m2": "fp8"}
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _SEPARATORS = re.compile(r"[\s,;+|(){}\[\]]+")  # between the names of nodes in the name of a layer
 
@@ -190,13 +191,17 @@ def _titles(tensors: Sequence[GraphTensor], most: int) -> list[str]:
 
 
 def _node(tensor: GraphTensor, tensors: Mapping[str, GraphTensor]) -> DrawnNode:
-    """The precision is that of its inputs in the graph: a layer that reads dequantized values computes in int8."""
+    """The precision is that of its inputs in the graph: a layer that reads dequantized values computes in the type that they had."""
     precision = _FLOATS.get(tensor.dtype, "")
     read = [tensors[name] for name in tensor.sources if name in tensors]
+    dequantized = [
+        name for one in read if one.operator == "DequantizeLinear" for name in one.sources if name in tensors
+    ]
     if not tensor.computes:
         precision = ""
-    elif any(one.operator == "DequantizeLinear" for one in read):
-        precision = "int8"
+    elif dequantized:
+        dtype = tensors[dequantized[0]].dtype
+        precision = _QUANTIZED.get(dtype, dtype)
     elif not precision and any(one.dtype in _FLOATS for one in read):  # such as ArgMax
         precision = next(_FLOATS[one.dtype] for one in read if one.dtype in _FLOATS)
     return DrawnNode(tensor.node, tensor.operator, tensor.source, precision)
@@ -207,30 +212,30 @@ class _Nodes:
 
     def __init__(self, nodes: Mapping[str, DrawnNode]) -> None:
         self.all = list(nodes.values())
-        self._place = {name.strip("/"): place for place, name in enumerate(nodes)}
+        self._index = {name.strip("/"): index for index, name in enumerate(nodes)}
 
     def of(self, layer: str) -> list[DrawnNode]:
         """All that the name lists; ``first...last`` stands for all nodes from one to the other.
 
         ONNX Runtime calls what it fuses or reorders after a node, with an ending.
         """
-        places: dict[int, None] = {}
+        indices: dict[int, None] = {}
         for word in _SEPARATORS.split(layer):
             start, dots, end = (part.strip("/") for part in word.partition("..."))
-            if dots and start in self._place and end in self._place:
-                low, high = sorted((self._place[start], self._place[end]))
-                places.update(dict.fromkeys(range(low, high + 1)))
-            elif start in self._place:
-                places[self._place[start]] = None
-        if not places:
+            if dots and start in self._index and end in self._index:
+                low, high = sorted((self._index[start], self._index[end]))
+                indices.update(dict.fromkeys(range(low, high + 1)))
+            elif start in self._index:
+                indices[self._index[start]] = None
+        if not indices:
             ends = [
                 end for end, letter in enumerate(layer) if letter in "/_" and not layer[end + 1 : end + 2].isdigit()
             ]
             names = (layer[:end].strip("/") for end in reversed(ends))
-            places.update(
-                {self._place[name]: None for name in [next((n for n in names if n in self._place), None)] if name}
+            indices.update(
+                {self._index[name]: None for name in [next((n for n in names if n in self._index), None)] if name}
             )
-        return [self.all[place] for place in places]
+        return [self.all[index] for index in indices]
 
 
 def _take_layers(nodes: Mapping[str, DrawnNode], layers: Sequence[tuple[str, str]], drawing: Drawing) -> None:

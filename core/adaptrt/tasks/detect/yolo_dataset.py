@@ -147,9 +147,9 @@ def _images(data: Path, document: dict[str, Any]) -> list[Path]:
 def label_file_of(image: Path) -> Path:
     """``labels/`` in place of the last ``images/`` of the path, as Ultralytics looks for it."""
     parts = list(image.parts)
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
+    for index in range(len(parts) - 2, -1, -1):
+        if parts[index] == "images":
+            parts[index] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
 

@@ -34,14 +34,14 @@ def select_in_batch(
     if iou is not None and class_offset is None and not selection.agnostic:  # it depends on the boxes of each image
         return one_by_one()
     scores, keep = candidates.scores, selection.confident(candidates)
-    places = keep.nonzero()[0]
-    if len(places) < len(keep):
-        scores, image = scores[places], image[places]
+    indices = keep.nonzero()[0]
+    if len(indices) < len(keep):
+        scores, image = scores[indices], image[indices]
     if images == 1:
         order, counts = np.argsort(-scores, kind="stable"), np.array([len(scores)])
     else:
         order, counts = np.lexsort((-scores, image)), np.bincount(image, minlength=images)
-    image, order = image[order], places[order]
+    image, order = image[order], indices[order]
     if iou is None or not len(order):
         return _first_of_each(order, counts, max_det)
     if int(counts.max()) > MAX_CANDIDATES:

@@ -68,18 +68,18 @@ def read(
 def candidates(
     outputs: Mapping[str, NDArray[Any]], _meta: ImageMeta, _spec: ModelSpec, params: BoxScoresParams
 ) -> Candidates:
-    places, labels = selected(outputs["scores"], params)
-    boxes = outputs["boxes"][places].astype(np.float32, copy=False)
-    return Candidates(boxes, outputs["scores"][places, labels].astype(np.float32, copy=False), labels)
+    indices, labels = selected(outputs["scores"], params)
+    boxes = outputs["boxes"][indices].astype(np.float32, copy=False)
+    return Candidates(boxes, outputs["scores"][indices, labels].astype(np.float32, copy=False), labels)
 
 
 def selected(scores: NDArray[Any], params: BoxScoresParams) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Boxes and classes of the pairs of ``scores`` [N, C] above ``conf``, or of the best of each box."""
     if params.best_class:
-        places = np.flatnonzero(scores.max(axis=1) > params.conf)
-        return places, scores[places].argmax(axis=1) if len(places) else np.empty(0, np.int64)
-    places, labels = np.nonzero(scores > params.conf)
-    return places, labels
+        indices = np.flatnonzero(scores.max(axis=1) > params.conf)
+        return indices, scores[indices].argmax(axis=1) if len(indices) else np.empty(0, np.int64)
+    indices, labels = np.nonzero(scores > params.conf)
+    return indices, labels
 
 
 def prepare(found: Candidates, meta: ImageMeta, params: BoxScoresParams) -> Candidates:

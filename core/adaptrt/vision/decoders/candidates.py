@@ -46,10 +46,10 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def at(self, places: NDArray[Any] | slice) -> Candidates:
+    def at(self, indices: NDArray[Any] | slice) -> Candidates:
         """Those at these indices, in a slice, or where a mask is true."""
-        extras = {name: values[places] for name, values in self.extras.items()}
-        return Candidates(self.boxes[places], self.scores[places], self.labels[places], extras, self.mapped)
+        extras = {name: values[indices] for name, values in self.extras.items()}
+        return Candidates(self.boxes[indices], self.scores[indices], self.labels[indices], extras, self.mapped)
 
     def in_image(self, meta: ImageMeta) -> Candidates:
         """With boxes in pixels of the original image, clipped to it."""
@@ -114,8 +114,8 @@ class FromCandidates:
             candidates, image = self.batched(batch, spec, params)
             return _decoded_at_once(candidates, image, metas, spec, selection)
         found = []
-        for place, meta in enumerate(metas):
-            sample = {name: array[place] for name, array in batch.items()}
+        for index, meta in enumerate(metas):
+            sample = {name: array[index] for name, array in batch.items()}
             candidates = self.candidates(sample, meta, spec, params)
             if self.prepare is not None:
                 candidates = self.prepare(candidates, meta, params)

@@ -111,12 +111,12 @@ def candidates(
     points = _points(meta.input_size, params.strides, params.offset)
     if len(points) != len(kernels):
         raise ModelError(f"The network returns {len(kernels)} candidates, but there are {len(points)} cells.")
-    places, labels = box_scores.selected(outputs["scores"], params)
+    indices, labels = box_scores.selected(outputs["scores"], params)
     return Candidates(
-        outputs["boxes"][places].astype(np.float32, copy=False),
-        outputs["scores"][places, labels].astype(np.float32, copy=False),
+        outputs["boxes"][indices].astype(np.float32, copy=False),
+        outputs["scores"][indices, labels].astype(np.float32, copy=False),
         labels,
-        {"kernels": kernels[places].astype(np.float32, copy=False), "points": points[places]},
+        {"kernels": kernels[indices].astype(np.float32, copy=False), "points": points[indices]},
     )
 
 
@@ -175,7 +175,7 @@ def _cropped(logits: Floats, down: Floats, across: Floats) -> Mask:
     if not bitmap.any():
         return Mask(np.zeros((0, 0), np.bool_), 0, 0)
     used = [np.flatnonzero(bitmap.any(axis)) for axis in (1, 0)]
-    (top, bottom), (left, right) = ((int(places[0]), int(places[-1]) + 1) for places in used)
+    (top, bottom), (left, right) = ((int(found[0]), int(found[-1]) + 1) for found in used)
     return Mask(bitmap[top:bottom, left:right], columns.start + left, rows.start + top)
 
 

@@ -59,15 +59,15 @@ def select(candidates: Candidates, selection: Selection) -> NDArray[np.int64]:
     """
     scores, labels = candidates.scores, candidates.labels
     keep, iou, max_det = selection.confident(candidates), selection.iou, selection.max_det
-    places = np.flatnonzero(keep)
-    if len(places) < len(keep):
-        scores, labels = scores[places], labels[places]
+    indices = np.flatnonzero(keep)
+    if len(indices) < len(keep):
+        scores, labels = scores[indices], labels[indices]
     if iou is None:
         best = np.argsort(-scores, kind="stable")[:max_det]
     elif selection.suppress is not None:
-        best = selection.suppress(candidates.at(places), iou, max_det, selection.agnostic)
+        best = selection.suppress(candidates.at(indices), iou, max_det, selection.agnostic)
     else:
-        boxes = candidates.boxes[places] if len(places) < len(keep) else candidates.boxes
+        boxes = candidates.boxes[indices] if len(indices) < len(keep) else candidates.boxes
         best = nms_by_class(
             boxes,
             scores,
@@ -77,5 +77,5 @@ def select(candidates: Candidates, selection: Selection) -> NDArray[np.int64]:
             agnostic=selection.agnostic,
             class_offset=selection.class_offset,
         )
-    kept: NDArray[np.int64] = places[best]
+    kept: NDArray[np.int64] = indices[best]
     return kept

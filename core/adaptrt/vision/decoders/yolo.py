@@ -47,8 +47,8 @@ def batched(
     outputs: Mapping[str, NDArray[Any]], _spec: ModelSpec, params: DetectionParams
 ) -> tuple[Candidates, NDArray[np.intp]]:
     raw = outputs["raw"]  # [B, 4 + nc, N]
-    image, place = (raw[:, 4:].max(axis=1) > params.conf).nonzero()
-    rows = raw[image, :, place].astype(np.float32, order="C")  # [n, 4 + nc]
+    image, cell = (raw[:, 4:].max(axis=1) > params.conf).nonzero()
+    rows = raw[image, :, cell].astype(np.float32, order="C")  # [n, 4 + nc]
     return best_class(rows[:, :4], rows[:, 4:]), image
 
 

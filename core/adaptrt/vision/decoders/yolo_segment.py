@@ -108,8 +108,8 @@ def _mask(prototypes: Floats, weights: Floats, box: Floats, enlarge: tuple[Float
 
 
 def _used(matrix: Floats) -> slice:
-    places = np.flatnonzero(matrix.any(axis=0))
-    return slice(int(places[0]), int(places[-1]) + 1)
+    columns = np.flatnonzero(matrix.any(axis=0))
+    return slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 @functools.lru_cache(maxsize=16)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import MagicMock, call
 
+import onnx
 import pytest
 
 import adaptrt
@@ -44,6 +45,40 @@ def test_it_is_written_and_verified(strict: str) -> None:
     assert report.link(3).status == "passed"
     assert limits < [check.limit for check in fp16.link(3).checks]
     assert adaptrt.load("detector.half-strict.onnx").spec == adaptrt.load("detector.fp16.onnx").spec
+
+
+BRAIN = """
+from adaptrt.specs import Precision, Tolerance
+
+WIDE = Tolerance(0.5, 0.5, "a test")
+PRECISION = Precision(
+    name="brain",
+    bits=16,
+    form="cast",
+    onnx_type="bfloat16",
+    tolerances={"pixels": Tolerance(40.0, reason="a test"), "scores": WIDE, "logits": WIDE, "values": WIDE},
+    limits={"box_iou": 0.5, "score": 0.4},
+    perturbation=2**-8,
+)
+"""
+
+
+@pytest.mark.full
+def test_another_element_type(tiny: str, fake_distribution: Callable[..., Path]) -> None:
+    """A precision that shares nothing with core's: its type is in the graph, its limits in links 3 and 5."""
+    fake_distribution(
+        "adaptrt-brain",
+        {"adaptrt.precisions": {"brain": "brain_precision:PRECISION"}},
+        modules={"brain_precision": BRAIN},
+    )
+    report = adaptrt.convert("detector", adapter="tiny", precision="brain", to="onnx", verify="quick", html=False)
+    weights = onnx.load("detector.brain.onnx").graph.initializer
+    assert onnx.TensorProto.BFLOAT16 in {one.data_type for one in weights}
+    assert report.link(3).status == "passed"
+    assert {check.reason for check in report.link(3).checks} == {"a test"}
+    assert 40.0 in {check.limit for check in report.link(3).checks}
+    assert not BACKENDS.find("tensorrt").express(precision_named("brain"), target_named("10")).unsupported
+    assert BACKENDS.find("tensorrt").express(precision_named("brain"), target_named("8")).unsupported
 
 
 def test_a_backend_says_how_it_computes_in_it(strict: str) -> None:

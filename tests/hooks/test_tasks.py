@@ -184,6 +184,11 @@ def test_it_is_predicted_exported_and_scored(
     assert run(cli, ["predict", "glow.onnx", str(plain), "--save", "json"], "adaptrt") == 0
     assert "brightness 0.40" in capsys.readouterr().out
     assert (read_image("predictions/plain.png")[:16] == (255, 200, 0)).all()
+    with adaptrt.load("glow.onnx") as model:
+        (frame,) = model.predict(str(plain))
+        assert (frame.plot()[:16] == (255, 200, 0)).all()
+    assert run(cli, ["evaluate", "--help"], "adaptrt") == 0
+    assert "brightness: values.json, brightness by file name." in " ".join(capsys.readouterr().out.split())
     assert json.loads(Path("predictions/json/predictions.json").read_text())[0]["found"] == "brightness 0.40"
     Path("data").mkdir()
     plain.rename("data/plain.png")

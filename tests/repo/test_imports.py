@@ -63,9 +63,11 @@ sys.argv = ["adaptrt", "--help"]
 from adaptrt.cli.main import main
 assert main() == 0
 from adaptrt.specs.commands import COMMANDS
+from importlib.metadata import entry_points
 commands = [COMMANDS.find(name).target.partition(":")[0] for name in COMMANDS.names()]
-assert "adaptrt.cli.convert" in commands
-print("LOADED", *(name for name in [*commands, "adaptrt.pipeline.executors"] if name in sys.modules))
+executors = [point.module for point in entry_points(group="adaptrt.executors")]
+assert "adaptrt.cli.convert" in commands and "adaptrt.batch.processes" in executors
+print("LOADED", *(name for name in [*commands, *executors] if name in sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

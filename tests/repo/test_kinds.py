@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from adaptrt import predictions
+from adaptrt import prediction_base, predictions
 from adaptrt.specs.backends import BACKENDS, all_targets
 from adaptrt.specs.precisions import PRECISIONS
 from adaptrt.specs.tasks import TASKS
@@ -19,8 +20,9 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "adaptrt"
 PREDICTIONS = "|".join(
     name
-    for name, kind in vars(predictions).items()
-    if inspect.isclass(kind) and kind.__module__ == predictions.__name__ and kind is not predictions.ImageMeta
+    for module in (predictions, prediction_base)
+    for name, kind in vars(module).items()
+    if inspect.isclass(kind) and kind.__module__ == module.__name__ and kind is not predictions.ImageMeta
 )
 LOOKED_AT = {
     "isinstance over prediction types": rf"isinstance\([^)]*\b(?:{PREDICTIONS})\b",
@@ -32,28 +34,73 @@ OTHER_NAMES = {
     "pipeline/adopt.py": "the task in Ultralytics' metadata",
     "report.py": "a field of report files before version 2",
     "backends/tensorrt/build/precision_report.py": "a data type of TensorRT's inspector",
+    "cli/habits.py": "options of other tools",
+    "packaging/runtime.py": "names of decoders",
+    "rendering/drawing.py": "colors in the style sheet; others have a common one",
+}
+# files outside of backends/ that have the name of a precision as data, and why
+PRECISION_NAMES = {
+    "api.py": "defaults of keywords",
+    "cli/engine_flags.py": "the short forms of --precision",
+    "cli/habits.py": "options of other tools",
+    "cli/quantize.py": "the default of the command",
+    "cli/tune.py": "the default of the command",
+    "onnxfile/reader.py": "an element type of ONNX",
+    "packaging/deepstream.py": "the modes of DeepStream",
+    "pipeline/bench/run.py": "an element type of ONNX",
+    "pipeline/layers/drawing.py": "by element types of ONNX",
+    "rendering/drawing.py": "colors in the style sheet; others have a common one",
+    "specs/build.py": "a build option",
 }
 
 
-def kinds() -> set[str]:
+@cache
+def kinds() -> frozenset[str]:
     registered = [name for registry in (TASKS, BACKENDS, PRECISIONS) for name in registry.names()]
-    return {*registered, *all_targets()}
+    return frozenset([*registered, *all_targets()])
 
 
 def looked_at(text: str) -> list[str]:
     return [what for what, pattern in LOOKED_AT.items() if re.search(pattern, text, re.MULTILINE)]
 
 
-def compared(text: str, names: set[str]) -> Iterator[str]:
-    """Strings among ``names`` that are an operand of a comparison, alone or in a tuple, list or set."""
-    for node in ast.walk(ast.parse(text)):
+@cache
+def parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def compared(text: str, names: Collection[str]) -> Iterator[str]:
+    """Strings among ``names`` that are an operand of a comparison: alone, in a tuple, list, set or dict, or in a constant of the
+    module."""
+    tree = parsed(text)
+    constants: dict[str, ast.expr] = {}
+    for statement in tree.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        value = getattr(statement, "value", None)
+        constants |= {one.id: value for one in targets if isinstance(one, ast.Name) and value is not None}
+    for node in ast.walk(tree):
         operands = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
         if isinstance(node, ast.MatchValue):
             operands = [node.value]
         for operand in operands:
-            for part in operand.elts if isinstance(operand, (ast.Tuple, ast.List, ast.Set)) else [operand]:
-                if isinstance(part, ast.Constant) and part.value in names:
-                    yield str(part.value)
+            yield from parts_of(constants.get(operand.id, operand) if isinstance(operand, ast.Name) else operand, names)
+
+
+def parts_of(operand: ast.expr, names: Collection[str]) -> Iterator[str]:
+    parts: list[ast.expr | None] = [operand]
+    if isinstance(operand, (ast.Tuple, ast.List, ast.Set)):
+        parts = [*operand.elts]
+    elif isinstance(operand, ast.Dict):
+        parts = operand.keys
+    for part in parts:
+        if isinstance(part, ast.Constant) and part.value in names:
+            yield str(part.value)
+
+
+def constants_in(text: str, names: Collection[str]) -> list[str]:
+    """Strings that are one of ``names``, wherever they are."""
+    found = (node.value for node in ast.walk(parsed(text)) if isinstance(node, ast.Constant))
+    return [str(value) for value in found if isinstance(value, str) and value in names]
 
 
 def sources() -> list[Path]:
@@ -74,9 +121,21 @@ def test_no_kind_is_compared_by_name() -> None:
     assert all(found[path] for path in OTHER_NAMES)
 
 
+def test_no_precision_is_written_as_a_name() -> None:
+    """A precision is an object: ``FP32``, that of the request, or the ``rest`` of a quantized one."""
+    inside = {CORE / "backends", CORE / "specs" / "precisions"}
+    paths = [path for path in sources() if not inside & set(path.parents)]
+    found = {
+        str(path.relative_to(CORE)): constants_in(path.read_text("utf-8"), set(PRECISIONS.names())) for path in paths
+    }
+    assert {path: names for path, names in found.items() if names and path not in PRECISION_NAMES} == {}
+    assert all(found[path] for path in PRECISION_NAMES)
+
+
 def test_the_patterns_find_what_they_are_for() -> None:
     for line in (
         "if isinstance(found, Detections):",
+        "found.task if isinstance(found, Prediction) else None",
         "all(isinstance(one, (Detections, Classification)) for one in found)",
         "wanted = {'detect': Detections,",
         "_MODULES[spec.task]",
@@ -93,6 +152,8 @@ def test_the_patterns_find_what_they_are_for() -> None:
         ('"rtx" in names', ["rtx"]),
         ("match backend:\n case 'tensorrt': pass", ["tensorrt"]),
         ('find_spec("onnxruntime") is None', []),
+        ('TUNED = ("int8", "fp16")\nif name not in TUNED: pass', ["int8", "fp16"]),
+        ('COST: dict[str, float] = {"int8": 0.5}\nif name in COST: pass', ["int8"]),
     ],
 )
 def test_comparisons_are_found(line: str, names: list[str]) -> None:

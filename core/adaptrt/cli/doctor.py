@@ -54,7 +54,7 @@ def doctor(
 
 
 def _issues_of(model: str) -> list[dict[str, Any]]:
-    """The known issues that a file matches, for TensorRT and TensorRT-RTX."""
+    """The known issues that a file matches, for each backend that the list is about: of its default target."""
     from pathlib import Path
 
     from adaptrt.errors import DependencyError
@@ -67,14 +67,13 @@ def _issues_of(model: str) -> list[dict[str, Any]]:
             f"Reading a graph requires a package that is not installed: {error}.",
             hint="Install it: pip install 'adaptrt[export]'",
         ) from error
-    from adaptrt.backends.tensorrt.availability import issue_platform
-    from adaptrt.backends.tensorrt.generations import generation_of, installed_version
+    from adaptrt.specs.backends import BACKENDS, KnowsIssues
 
     graph = read_model(Path(model))
-    version = installed_version()
     platforms = [
-        Platform(**issue_platform(generation_of(version))) if version else Platform(),
-        Platform(**issue_platform(generation_of("rtx"))),
+        Platform(**backend.issue_platform(next(iter(backend.targets.values()))))
+        for backend in BACKENDS.all()
+        if isinstance(backend, KnowsIssues) and backend.targets
     ]
     return [
         {

@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 ENGINE, INT8 = "Engine", "Quantization"
-# precisions that have an option of their own: its other names, and what else its help says
+# precisions that also have a separate option: its other names, and what else its help says
 _SWITCHES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "fp16": (("--half",), ""),
     "bf16": ((), ""),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +16,10 @@ from adaptrt.cli.output import echo
 from adaptrt.cli.running_flags import known_device
 
 if TYPE_CHECKING:
+    from adaptrt.evaluation.request import EvaluationRequest
     from adaptrt.evaluation.subjects import Subject
+
+_AS_GIVEN = ("batch", "limit", "device", "adapter", "source", "trust_checkpoint", "allow_host_code")
 
 MODEL, DATA = "Models", "Images and results"
 
@@ -36,6 +40,13 @@ EXAMPLES = (
 )
 
 
+def _layouts() -> str:
+    """What ``--data`` names, for each task that can be evaluated."""
+    from adaptrt.specs.tasks import TASKS
+
+    return " ".join(f"{task.name}: {task.scoring.layout}." for task in TASKS.all() if task.scoring is not None)
+
+
 @click.command("evaluate", cls=Command, examples=EXAMPLES)
 @click.argument("files", cls=FileArgument, metavar="FILES...", nargs=-1, required=True)
 @option("--backend", "backends", metavar="NAMES", section=MODEL, help="Backends to compare: eager, onnxruntime, tensorrt or another one; the first is the baseline.  [default: those of the files]")  # fmt: skip
@@ -51,48 +62,16 @@ EXAMPLES = (
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=MODEL, help="A plugins.toml; its modules are loaded.")
 @adoption_flags
-@option("--data", metavar="PATH", required=True, section=DATA, help="classify: a folder with one folder of images per class. detect: COCO annotations (.json), Ultralytics' data.yaml, or a PASCAL VOC folder. segment, pose: COCO annotations or data.yaml. obb: a folder with images/ and labelTxt/ (DOTA), or data.yaml. semantic: a folder with images/ and masks/.")  # fmt: skip
-@option("--images", metavar="DIR", section=DATA, help="The folder of the images, for detect and semantic.  [default: images/ beside the annotations]")  # fmt: skip
+@option("--data", metavar="PATH", required=True, section=DATA, help=_layouts)
+@option("--images", metavar="DIR", section=DATA, help="The folder of the images, for layouts that have them elsewhere.  [default: beside the annotations]")  # fmt: skip
 @option("--batch", type=int, metavar="N", section=DATA, help="Batch size.  [default: the model's opt size]")
 @option("--limit", type=int, metavar="N", section=DATA, help="Maximum number of images, spread over the data.")
 @option("--max-loss", type=float, metavar="POINTS", section=DATA, help="Fail if a score is more than this far below the baseline.")  # fmt: skip
 @option("--score-thr", type=click.FloatRange(0, 1), metavar="SCORE", section=DATA, help="Boxes at or below this score are ignored.  [default: 0.001, and 0.3 in images]")  # fmt: skip
 @option("--show-dir", metavar="DIR", section=DATA, help="Write each image with its predictions drawn, one folder per backend.")  # fmt: skip
-@option("--format-only", metavar="FILE", section=DATA, help="Write the predictions (detect: COCO results) without scores.")  # fmt: skip
+@option("--format-only", metavar="FILE", section=DATA, help="Write the predictions in the exchange format of the task, such as COCO results, without scores.")  # fmt: skip
 @general_options
-def evaluate(
-    *,
-    files: tuple[str, ...],
-    backends: str | None,
-    conf: float | None,
-    iou: float | None,
-    max_det: int | None,
-    classes: str | None,
-    pairs: tuple[str, ...],
-    device: str | None,
-    adapter: str | None,
-    source: str | None,
-    weights: str | None,
-    trust_checkpoint: bool,
-    allow_host_code: bool,
-    plugin_libs: tuple[str, ...],
-    ort_custom_ops: tuple[str, ...],
-    plugins_file: str | None,
-    decoder: str | None,
-    imgsz: str | None,
-    names: str | None,
-    data: str,
-    images: str | None,
-    batch: int | None,
-    limit: int | None,
-    max_loss: float | None,
-    score_thr: float | None,
-    show_dir: str | None,
-    format_only: str | None,
-    verbose: int,
-    quiet: bool,
-    as_json: bool,
-) -> None:
+def evaluate(*, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
     """Score FILES on labeled images, side by side.
 
     All backends get the same images in the same batches. `eager` is the model that a file was converted from: specify
@@ -100,53 +79,30 @@ def evaluate(
     """
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr
     from adaptrt.cli.progress import Bars
-    from adaptrt.errors import UsageError, VerificationError
+    from adaptrt.errors import VerificationError
     from adaptrt.evaluation.files import Drawer, ResultsFile
-    from adaptrt.evaluation.request import EvaluationRequest
     from adaptrt.evaluation.run import run_evaluation
     from adaptrt.evaluation.subjects import choose_subjects
     from adaptrt.pipeline.reference import origin_missing
     from adaptrt.rendering.evaluations import evaluation_data, evaluation_lines
 
-    params = decoder_params(pairs, {"conf": conf, "iou": iou, "max_det": max_det, "classes": classes})
-    if score_thr is not None and params.setdefault("conf", str(score_thr)) != str(score_thr):
-        raise UsageError(f"--score-thr {score_thr} and --conf {params['conf']} conflict.", hint="Specify one of them.")
-    subjects = choose_subjects([Path(file) for file in files], _names(backends))
+    request = evaluation_request_from_flags(flags)
+    subjects = choose_subjects(request.files, request.backends)
     for subject in subjects:
-        if subject.backend == "eager" and (adapter is None or source is None):
+        if subject.backend == "eager" and (request.adapter is None or request.source is None):
             context = click.get_current_context()
             raise origin_missing(subject.path, [*context.command_path.split(), *arguments(context)])
-    several = len(subjects) > 1
+    max_loss, threshold = flags["max_loss"], flags["score_thr"]
     if max_loss is not None:
-        _require_comparison(max_loss, subjects, counted=format_only is None)
-    drawer = Drawer(Path(show_dir), 0.3 if score_thr is None else score_thr) if show_dir else None
+        _require_comparison(max_loss, subjects, counted=request.score)
+    drawer = Drawer(Path(flags["show_dir"]), 0.3 if threshold is None else threshold) if flags["show_dir"] else None
     results = None
-    if format_only:
-        inputs = tuple(map(Path, (*files, data, *([images] if images else []))))
-        results = ResultsFile(Path(format_only), several, inputs)
+    if flags["format_only"]:
+        inputs = (*request.files, request.data, *([request.images] if request.images else []))
+        results = ResultsFile(Path(flags["format_only"]), len(subjects) > 1, inputs)
     outputs = [output for output in (drawer, results) if output is not None]
     for output in outputs:
         output.prepare()
-    request = EvaluationRequest(
-        files=tuple(map(Path, files)),
-        data=Path(data),
-        images=Path(images) if images else None,
-        backends=tuple(_names(backends)),
-        batch=batch,
-        limit=limit,
-        params=params,
-        device=device,
-        adoption=adoption_of(decoder, imgsz, names),
-        adapter=adapter,
-        source=source,
-        weights=Path(weights) if weights else None,
-        trust_checkpoint=trust_checkpoint,
-        allow_host_code=allow_host_code,
-        plugin_libs=tuple(map(Path, plugin_libs)),
-        custom_ops=tuple(map(Path, ort_custom_ops)),
-        plugins_file=Path(plugins_file) if plugins_file else None,
-        score=results is None,
-    )
     with redirect_stdout_to_stderr(verbose), Bars(quiet=quiet or as_json) as bars:
         evaluation = run_evaluation(request, on_progress=bars, on_prediction=drawer, on_records=results)
     written = [str(path) for output in outputs for path in output.written]
@@ -160,6 +116,29 @@ def evaluate(
                 f"{name} loses {loss:.2f} points; at most {max_loss:g} are allowed.",
                 hint="To locate the loss, run adaptrt convert --verify full and check the links in its report.",
             )
+
+
+def evaluation_request_from_flags(flags: Mapping[str, Any]) -> EvaluationRequest:
+    from adaptrt.errors import UsageError
+    from adaptrt.evaluation.request import EvaluationRequest
+
+    params, threshold = decoder_params(flags["pairs"], flags), flags["score_thr"]
+    if threshold is not None and params.setdefault("conf", str(threshold)) != str(threshold):
+        raise UsageError(f"--score-thr {threshold} and --conf {params['conf']} conflict.", hint="Specify one of them.")
+    return EvaluationRequest(
+        files=tuple(map(Path, flags["files"])),
+        data=Path(flags["data"]),
+        images=Path(flags["images"]) if flags["images"] else None,
+        backends=tuple(_names(flags["backends"])),
+        params=params,
+        adoption=adoption_of(flags["decoder"], flags["imgsz"], flags["names"]),
+        weights=Path(flags["weights"]) if flags["weights"] else None,
+        plugin_libs=tuple(map(Path, flags["plugin_libs"])),
+        custom_ops=tuple(map(Path, flags["ort_custom_ops"])),
+        plugins_file=Path(flags["plugins_file"]) if flags["plugins_file"] else None,
+        score=not flags["format_only"],
+        **{name: flags[name] for name in _AS_GIVEN},
+    )
 
 
 def _require_comparison(max_loss: float, subjects: list[Subject], *, counted: bool) -> None:

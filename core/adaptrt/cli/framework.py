@@ -25,11 +25,17 @@ _CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
 class Option(click.Option):
-    """An option listed in a section of ``--help``."""
+    """An option listed in a section of ``--help``. A ``help`` that lists installed objects is a function, called when it is shown."""
 
     def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        self._help: Callable[[], str] | None = kwargs.pop("help") if callable(kwargs.get("help")) else None
         super().__init__(*args, **kwargs)
         self.section = section
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        if self._help is not None:
+            self.help = self._help()
+        return super().get_help_record(ctx)
 
 
 def option(*names: str, section: str = "Options", **kwargs: Any) -> Callable[[F], F]:

@@ -12,17 +12,15 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from adaptrt.backends.tensorrt.generations import RTX, can_build
+from adaptrt.backends.choice import default_target
 from adaptrt.cli.adapters import installed_adapters
+from adaptrt.errors import AdaptrtError
 from adaptrt.pipeline.environment import described_packages
 from adaptrt.plugins.discovery import ALTERNATIVES, installed_version
+from adaptrt.specs.backends import BACKENDS, Backend, NamesSetup, runs_onnx
 
-PURPOSES = {
-    "Predict with ONNX files": "onnx",
-    "Convert": "export",
-    "Build and run engines": "trt",
-    "Build for GeForce RTX": "rtx",
-}
+# what each purpose requires; those of backends follow
+PURPOSES = {"Predict with ONNX files": "adaptrt[onnx]", "Convert": "adaptrt[export]"}
 
 # distributions that contain the same modules
 _ALSO = {**ALTERNATIVES, "tensorrt": ("tensorrt-cu12", "tensorrt-cu13", "tensorrt-lean", "tensorrt-dispatch")}
@@ -32,21 +30,17 @@ def examine() -> dict[str, Any]:
     """Everything that ``doctor`` reports, as plain data."""
     adapters = installed_adapters()
     gpus, no_gpu = find_gpus()
-    purposes = [_purpose(name, extra) for name, extra in PURPOSES.items()]
-    _, convert, engines, rtx = purposes
+    predict, convert = (_purpose(name, requirement) for name, requirement in PURPOSES.items())
     if not any(not adapter["problems"] for adapter in adapters):
         convert["missing"].append("no working adapter: adaptrt adapters --all lists them")
-    if not gpus:
-        engines["missing"].append(f"no NVIDIA GPU: {no_gpu}")
-    if not rtx["missing"] and not can_build(RTX):  # the requirements hold for one platform only
-        rtx["missing"].append(f"TensorRT-RTX requires {RTX.needs}")
+    purposes = [predict, convert, *(_purpose_of(backend) for backend in BACKENDS.all() if not runs_onnx(backend))]
     broken = [
         f"adapter {adapter['name']} ({adapter['distribution']} {adapter['version']}): {problem}"
         + (f"; {adapter['install']}" if adapter["install"] else "")
         for adapter in adapters
         for problem in adapter["problems"]
     ]
-    broken += [f"adaptrt itself: {problem}; pip install --upgrade adaptrt" for problem in _unmet_of_extra("")]
+    broken += [f"adaptrt itself: {problem}; pip install --upgrade adaptrt" for problem in _unmet("adaptrt")]
     broken += list(_opencv_problems())
     return {
         "versions": {
@@ -63,38 +57,59 @@ def examine() -> dict[str, Any]:
     }
 
 
-def _purpose(name: str, extra: str) -> dict[str, Any]:
-    missing = _unmet_of_extra(extra)
-    return {"name": name, "missing": missing, "install": f"pip install 'adaptrt[{extra}]'" if missing else None}
+def _purpose(name: str, requirement: str) -> dict[str, Any]:
+    missing = _unmet(requirement)
+    return {"name": name, "missing": missing, "install": f"pip install '{requirement}'" if missing else None}
 
 
-def _unmet_of_extra(extra: str) -> list[str]:
-    """The unmet requirements of an extra of adaptrt; ``""`` is adaptrt without extras."""
+def _purpose_of(backend: Backend) -> dict[str, Any]:
+    """What a backend lacks: requirements, else what it says itself, such as a GPU."""
+    if isinstance(backend, NamesSetup):
+        found = _purpose(backend.purpose, backend.requirement)
+    else:
+        found = _purpose(f"Build with {backend.title}", "")
+    if not found["missing"]:
+        try:
+            reason = backend.unavailable(next(iter(backend.targets.values()), default_target()))
+        except AdaptrtError as error:
+            reason = error.message
+        found["missing"] += [reason] if reason else []
+    return found
+
+
+def _unmet(requirement: str) -> list[str]:
+    """The unmet requirements of a distribution with its extras, ``adaptrt[trt]``; nothing is required of ``""``."""
+    if not requirement:
+        return []
+    wanted = Requirement(requirement)
     try:
-        requirements = list(_requirements(extra))
+        needed = [one for extra in wanted.extras or {""} for one in _requirements(wanted.name, extra)]
     except metadata.PackageNotFoundError:  # on PYTHONPATH only
-        return ["its requirements are unknown, because adaptrt is not installed: only its source files were found"]
+        return [
+            f"its requirements are unknown, because {wanted.name} is not installed: only its source files were found"
+        ]
     problems = []
-    for requirement in requirements:
-        names = (requirement.name, *_ALSO.get(requirement.name, ()))
+    for one in needed:
+        names = (one.name, *_ALSO.get(one.name, ()))
         found = [version for name in names if (version := installed_version(name)) is not None]
         if not found:
-            problems.append(f"{requirement.name}{requirement.specifier} is missing")
-        elif not any(requirement.specifier.contains(version, prereleases=True) for version in found):
-            problems.append(f"{requirement.name} is {found[0]}, but {requirement.specifier} is required")
+            problems.append(f"{one.name}{one.specifier} is missing")
+        elif not any(one.specifier.contains(version, prereleases=True) for version in found):
+            problems.append(f"{one.name} is {found[0]}, but {one.specifier} is required")
     return problems
 
 
-def _requirements(extra: str) -> Iterator[Requirement]:
-    for text in metadata.requires("adaptrt") or []:
+def _requirements(distribution: str, extra: str) -> Iterator[Requirement]:
+    """What an extra requires; ``""``: what is required in any case."""
+    for text in metadata.requires(distribution) or []:
         requirement = Requirement(text)
         marker = requirement.marker
         plain = marker is None or marker.evaluate({"extra": ""})
         if plain != (not extra) or (marker is not None and not marker.evaluate({"extra": extra})):
             continue
-        if requirement.name == "adaptrt":  # an extra that includes another one
+        if requirement.name == distribution:  # an extra that includes another one
             for inner in requirement.extras:
-                yield from _requirements(inner)
+                yield from _requirements(distribution, inner)
         else:
             yield requirement
 

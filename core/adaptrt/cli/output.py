@@ -28,7 +28,7 @@ def echo(text: object = "", *, err: bool = False, styled: bool = False) -> None:
 
 
 VERSION = 1
-"""Of the JSON that commands print; see ``json_output``. Reports and other records that are stored have versions of their own."""
+"""Of the JSON that commands print; see ``json_output``. Reports and other records that are stored have separate versions."""
 
 
 def echo_json(content: Mapping[str, Any], *, indent: int | None = 2) -> None:

@@ -69,19 +69,19 @@ def _command_of(packager: Packager) -> click.Command:
 
 
 def _option_of(field: dataclasses.Field[Any], kind: Any) -> Any:
-    name, told = "--" + field.name.replace("_", "-"), field.metadata
+    name, about = "--" + field.name.replace("_", "-"), field.metadata
     if kind is bool:
-        return option(name, field.name, is_flag=True, section=_OWN, help=told["help"])
-    choices = told.get("choices")
+        return option(name, field.name, is_flag=True, section=_OWN, help=about["help"])
+    choices = about.get("choices")
     return option(
         name,
         field.name,
         type=click.Choice(choices) if choices else kind,
-        metavar=None if choices else told.get("metavar", "VALUE"),
+        metavar=None if choices else about.get("metavar", "VALUE"),
         default=None if field.default == "" else field.default,
         show_default=field.default != "",
         section=_OWN,
-        help=told["help"],
+        help=about["help"],
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.pipeline.batches import Timing
-from adaptrt.prediction_base import Prediction
 from adaptrt.sources import FrameStream
+from adaptrt.specs import task_named
 
 if TYPE_CHECKING:
     from adaptrt.pipeline.batches import BatchPipeline, BatchResult
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 class FrameResult:
     """The prediction for a frame; ``None`` if ``frame.error`` says why it could not be read.
 
-    ``timing`` is the frame's share of its batch. ``fps``: frames per second of its source, if known; ``still``: it is a separate image.
-    ``warnings``: what the outputs reported about themselves.
+    ``task`` is that of the model. ``timing`` is the frame's share of its batch. ``fps``: frames per second of its source, if
+    known; ``still``: it is a separate image. ``warnings``: what the outputs reported about themselves.
     """
 
     frame: Frame
+    task: Task[Any] = field(repr=False)
     prediction: Predictions | None = None
     timing: Timing | None = None
     fps: float | None = None
@@ -43,8 +44,7 @@ class FrameResult:
             raise self.frame.error
         assert self.frame.pixels is not None
         image = for_display(self.frame.pixels)
-        task = _task_of(self.prediction)
-        return image if task is None or not task.draws else task.draw(image, self.prediction)
+        return self.task.draw(image, self.prediction) if self.task.draws else image
 
     def _repr_png_(self) -> bytes | None:
         """The drawn frame, for notebooks."""
@@ -53,15 +53,11 @@ class FrameResult:
         return None if self.frame.pixels is None else encode_image(self.plot())
 
 
-def _task_of(prediction: Predictions | None) -> Task[Any] | None:
-    return prediction.task if isinstance(prediction, Prediction) else None
-
-
 def stream_results(
     pipeline: BatchPipeline, spec: ModelSpec, sources: Sequence[Source], size: int
 ) -> Generator[FrameResult, None, None]:
     """A result for each frame, in the order in which they were read."""
-    stream = FrameStream(sources)
+    stream, task = FrameStream(sources), task_named(spec.task)
     about = {source.name: source for source in sources}
     waiting: deque[list[Frame]] = deque()
 
@@ -76,8 +72,8 @@ def stream_results(
     def result_of(frame: Frame, **found: Any) -> FrameResult:
         source = about.get(frame.source)  # the images of one source have their own names
         if source is None:
-            return FrameResult(frame=frame, still=True, **found)
-        return FrameResult(frame=frame, fps=source.fps, still=source.still, **found)
+            return FrameResult(frame=frame, task=task, still=True, **found)
+        return FrameResult(frame=frame, task=task, fps=source.fps, still=source.still, **found)
 
     def unreadable() -> Iterator[FrameResult]:
         while waiting and all(frame.error is not None for frame in waiting[0]):

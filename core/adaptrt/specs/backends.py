@@ -191,6 +191,21 @@ class KnowsIssues(Protocol):
 
 
 @runtime_checkable
+class NamesSetup(Protocol):
+    """A backend that says what ``adaptrt doctor`` checks for it. Otherwise only the reason of ``unavailable`` is shown."""
+
+    @property
+    def purpose(self) -> str:
+        """What the backend is for, as an imperative: ``Build and run engines``."""
+        ...
+
+    @property
+    def requirement(self) -> str:
+        """The distribution, with its extra, that installs what the backend needs: ``adaptrt[trt]``."""
+        ...
+
+
+@runtime_checkable
 class ReadsSpec(Protocol):
     """A backend that reads the spec of a file without opening it to run."""
 

@@ -48,6 +48,8 @@ class OpenVINOBackend:
     suffixes = (".openvino.xml",)
     devices = ("cpu",)
     targets: Mapping[str, Target] = {TARGET.name: TARGET}
+    purpose = "Build and run OpenVINO models"
+    requirement = "adaptrt-openvino[openvino]"
 
     def unavailable(self, target: Target, device: int = 0) -> str | None:  # noqa: ARG002
         """Why nothing can be built here; ``None`` if it can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from importlib import metadata
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_sources_that_are_not_installed(adaptrt: Any, monkeypatch: pytest.Monkey
 def test_another_distribution_of_the_same_module_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     here = {"onnxruntime-gpu": "1.24", "opencv-python-headless": "4.9", "pillow": "11", "numpy": "2"}
     monkeypatch.setattr(health, "installed_version", here.get)
-    assert health._unmet_of_extra("onnx") == []
+    assert health._unmet("adaptrt[onnx]") == []
 
 
 def test_a_broken_adapter_breaks_the_health(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +108,7 @@ def test_gpus_as_nvidia_smi_names_them(adaptrt: Any, tmp_path: Path, monkeypatch
     assert "NVIDIA H200, driver 570.1, 143771 MiB, sm 9.0" in adaptrt("doctor").out
 
 
-def test_a_driver_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_does_not_answer_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool(tmp_path, monkeypatch, 'echo "Failed to initialize NVML: Driver/library version mismatch"; exit 18')
     gpus, why = health.find_gpus()
     assert gpus == []
@@ -142,9 +143,29 @@ class TestOpenCV:
 
 
 def test_tensorrt_rtx_where_it_has_no_wheels(adaptrt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "can_build", lambda product: False)
-    monkeypatch.setattr(health, "_requirements", lambda extra: [])
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(health, "_requirements", lambda *_: [])
     assert purpose(adaptrt("doctor", "--json"), "RTX")["missing"] == ["TensorRT-RTX requires Linux on x86-64"]
+
+
+def test_another_backend_has_its_line(adaptrt: Any, fake_distribution: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from copying_backend import BACKEND
+
+    from adaptrt.specs.registry import forget_declared
+
+    fake_distribution(
+        "adaptrt-copying", {"adaptrt.backends": {"copying": "copying_backend:BACKEND"}}, requires=["absent-copier>=2"]
+    )
+    forget_declared()
+    monkeypatch.setattr(BACKEND, "missing", "there is no paper")
+    line = purpose(adaptrt("doctor", "--json"), "Copying")
+    assert line == {"name": "Build with Copying", "missing": ["there is no paper"], "install": None}
+    monkeypatch.setattr(BACKEND, "purpose", "Write Copying files", raising=False)
+    monkeypatch.setattr(BACKEND, "requirement", "adaptrt-copying", raising=False)
+    line = purpose(adaptrt("doctor", "--json"), "Copying")
+    assert line["missing"] == ["absent-copier>=2 is missing"]
+    assert line["install"] == "pip install 'adaptrt-copying'"
+    forget_declared()
 
 
 def write_nms(path: Path) -> Path:

@@ -105,9 +105,10 @@ def test_a_notebook_shows_a_table() -> None:
 
 
 def test_a_notebook_shows_a_frame() -> None:
-    result = FrameResult(frame=Frame(source="a.png", pixels=np.zeros((80, 100, 3), np.uint8)), prediction=FOUND)
+    frame = Frame(source="a.png", pixels=np.zeros((80, 100, 3), np.uint8))
+    result = FrameResult(frame=frame, task=FOUND.task, prediction=FOUND)
     assert (result._repr_png_() or b"").startswith(b"\x89PNG")
-    lost = FrameResult(frame=Frame(source="a.png", error=ImageError("a.png cannot be read.")))
+    lost = FrameResult(frame=Frame(source="a.png", error=ImageError("a.png cannot be read.")), task=FOUND.task)
     assert lost._repr_png_() is None
     with pytest.raises(ImageError, match="cannot be read"):
         lost.plot()

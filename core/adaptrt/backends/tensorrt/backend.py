@@ -34,6 +34,8 @@ class TensorRT:
     by_default = True
     devices = ("cuda",)
     build_options = BUILD_OPTIONS
+    purpose = "Build and run engines"
+    requirement = "adaptrt[trt]"
     cuda_graphs = True
 
     @property

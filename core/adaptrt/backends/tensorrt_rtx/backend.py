@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,21 +26,23 @@ _CASTS = ("float16", "bfloat16")
 
 
 class TensorRTRTX:
-    """Engines run on the compute capabilities in their manifest; 9.0 and those below 8.0 are not supported."""
+    """Engines run on the compute capabilities in their manifest: by default 8.0 and later except 9.0, and 7.5 on request."""
 
     name = "rtx"
     title = "TensorRT-RTX"
     suffixes: tuple[str, ...] = (".rtx.engine",)
     devices = ("cuda",)
     build_options = BUILD_OPTIONS
+    purpose = "Build for GeForce RTX"
+    requirement = "adaptrt[rtx]"
 
     @property
     def targets(self) -> Mapping[str, Target]:
         return generations_of(RTX)
 
     def unavailable(self, target: Target, device: int = 0) -> str | None:
-        if sys.platform != "linux":
-            return "adaptrt builds with TensorRT-RTX on Linux"
+        if sys.platform != "linux" or platform.machine() != "x86_64":
+            return f"{RTX.title} requires {RTX.needs}"
         return engine_unavailable_reason(generation_of(target.name), device)
 
     def express(self, precision: Precision, target: Target) -> Expression:

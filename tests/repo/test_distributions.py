@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,30 @@ def test_the_contracts_cover_every_adapter_and_extension() -> None:
             assert set(contract.get("modules") or contract["source_modules"]) == packages, contract["name"]
         if contract["name"].startswith("Core"):
             assert packages <= set(contract["forbidden_modules"])
+
+
+def without_tested(text: str, own: str) -> Iterator[int]:
+    """Lines of patches that require versions of another distribution than ``own`` and do not say which they were tested with."""
+    for node in ast.walk(ast.parse(text)):
+        given = {keyword.arg: keyword.value for keyword in node.keywords} if isinstance(node, ast.Call) else {}
+        required = given.get("requires")
+        if required is None or "tested" in given:
+            continue
+        if not (isinstance(required, ast.Constant) and Requirement(required.value).name == own):
+            yield required.lineno
+
+
+@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)
+def test_every_patch_has_its_tested_versions(path: Path) -> None:
+    own, sources = read(path)["project"]["name"], list(path.parent.rglob("*.py"))
+    assert {str(one): list(without_tested(one.read_text("utf-8"), own)) for one in sources} == {
+        str(one): [] for one in sources
+    }
+
+
+def test_patches_without_tested_versions_are_found() -> None:
+    text = "FunctionPatch(requires=REQUIRES)\nModulePatch(requires='own>=1')\nSwitchPatch(requires='a>1', tested='a<2')"
+    assert list(without_tested(text, "own")) == [1]
 
 
 @pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.parent.name)

@@ -100,12 +100,14 @@ def patches(ctx: Conversion, model: nn.Module, spec: ModelSpec) -> Iterable[Patc
             replacement=_constant_centers,
             reason="the centers of a fixed size are constants, not Range and Expand",
             requires="torch>=2",
+            tested="torch>=2",
         ),
         SwitchPatch(
             target="tinyvision.nets:Flatten",
             values={"static": True},
             reason="the framework's own switch against shape reads",
             requires="torch>=2",
+            tested="torch>=2",
         ),
     ]
 

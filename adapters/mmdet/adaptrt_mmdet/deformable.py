@@ -8,8 +8,7 @@ import torch
 
 from adaptrt import FunctionPatch, Patch
 from adaptrt.patching.deformable import deformable_attention
-
-REQUIRES = "mmdet>=3.3,<4"
+from adaptrt_mmdet.versions import REQUIRES, TESTED
 
 
 def deformable_patches() -> list[Patch]:
@@ -20,6 +19,7 @@ def deformable_patches() -> list[Patch]:
             replacement=_attention,
             reason="bilinear sampling as gathers in float32: TensorRT's GridSample loses accuracy in half precision",
             requires=REQUIRES,
+            tested=TESTED,
         )
     ]
 
@@ -27,6 +27,6 @@ def deformable_patches() -> list[Patch]:
 def _attention(
     original: Any, value: torch.Tensor, value_spatial_shapes: Any, sampling_locations: Any, attention_weights: Any
 ) -> torch.Tensor:
-    """mmcv keeps levels and points on axes of their own: [B, Q, heads, L, P, 2] and [B, Q, heads, L, P]."""
+    """mmcv keeps levels and points on separate axes: [B, Q, heads, L, P, 2] and [B, Q, heads, L, P]."""
     sizes = [(int(rows), int(columns)) for rows, columns in value_spatial_shapes]
     return deformable_attention(value, sizes, sampling_locations.flatten(3, 4), attention_weights.flatten(3, 4))

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from adaptrt import FunctionPatch, Patch
+from adaptrt_mmdet.versions import REQUIRES, TESTED
 
 MODULES = {
     "DeformConv2d": "mmcv.ops.deform_conv:deform_conv2d",
@@ -28,9 +29,9 @@ def convolution_patches(detector: nn.Module) -> list[Patch]:
         FunctionPatch(
             target=MODULES[kind],
             replacement=replacement,
-            reason="mmcv exports an operator of its own; ONNX's DeformConv is the same",
-            requires="mmdet>=3.3,<3.4",
-            tested="mmdet>=3.3,<=3.3.0",
+            reason="mmcv exports a custom operator; ONNX's DeformConv computes the same",
+            requires=REQUIRES,
+            tested=TESTED,
         )
         for kind, replacement in replacements.items()
         if kind in kinds

@@ -28,6 +28,7 @@ from adaptrt_mmdet.images import TestImages, input_channels, read_test_images, s
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
 from adaptrt_mmdet.sources import Source
+from adaptrt_mmdet.versions import REQUIRES, TESTED
 
 STRIDE = 32
 FACTORS = ("FCOSHead", "ATSSHead", "YOLOXHead")
@@ -244,7 +245,7 @@ def dense_patches(spec: ModelSpec) -> list[Patch]:
             target="adaptrt_mmdet.dense_family:DenseDetector",
             values={"static": True},
             reason="batch, cells and the image size are read from shapes to list and decode the candidates",
-            requires="mmdet>=3.3,<3.4",
-            tested="mmdet>=3.3,<=3.3.0",
+            requires=REQUIRES,
+            tested=TESTED,
         )
     ]

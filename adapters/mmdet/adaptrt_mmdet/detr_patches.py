@@ -18,9 +18,8 @@ from adaptrt import FunctionPatch, ModelSpec, ModulePatch, Patch
 from adaptrt_mmdet.attention import PlainAttention
 from adaptrt_mmdet.positions import constant_positions, masked_positions, traced_positions
 from adaptrt_mmdet.query_family import QueryDetector
+from adaptrt_mmdet.versions import REQUIRES, TESTED
 
-REQUIRES = "mmdet>=3.3,<3.4"
-TESTED = "mmdet>=3.3,<=3.3.0"
 LINK = "https://github.com/open-mmlab/mmdetection/issues/5168"
 _DETR = "mmdet.models.detectors.detr:DETR"
 _LAYERS = "mmdet.models.layers.transformer.detr_layers"

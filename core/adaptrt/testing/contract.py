@@ -188,7 +188,10 @@ class AdapterContract:
         )
 
     def test_patches_keep_the_result(self, opened: AdapterSession) -> None:
+        from packaging.requirements import Requirement
+
         from adaptrt.patching import applied, require_called
+        from adaptrt.plugins.session import find_adapter
         from adaptrt.verify.compare import Comparison
 
         spec, found = opened.completed, opened.patches()
@@ -204,6 +207,12 @@ class AdapterContract:
         assert not wrong, (
             f"with the patches {wrong[0].name} differs by {wrong[0].value:.3g} (limit {wrong[0].limit:.3g}). Apply them "
             "one at a time to find which one changes the result."
+        )
+        own = find_adapter(self.adapter).distribution
+        untested = [one.item for one in found if not one.item.tested and Requirement(one.item.requires).name != own]
+        assert not untested, (
+            f"the patch of {untested[0].target} does not say which versions of {Requirement(untested[0].requires).name} it was "
+            "tested with, so no later version causes a warning. Add tested='NAME>=OLDEST,<=NEWEST'."
         )
 
     def test_patches_are_restored(self, opened: AdapterSession) -> None:

@@ -92,6 +92,7 @@ def bad(fake_distribution: Callable[..., Path], tmp_path: Path) -> Callable[[str
         ("test_example_inputs_fit", "@hookimpl\ndef example_inputs(spec, shapes):\n    import torch\n    return {name: torch.ones(shape) for name, shape in shapes.items()}", "Use the seed"),
         ("test_outputs_depend_on_inputs", "def make():\n    import torch\n    class M(torch.nn.Module):\n        def forward(self, x): return x * 0\n    return M()", "Perturb the weights"),
         ("test_patches_keep_the_result", "@hookimpl\ndef patches():\n    return [FunctionPatch(target='torch.nn.modules.conv:Conv2d.forward', replacement=lambda original, self, x: original(self, x) + 1, reason='r', requires='torch>=2')]", "which one changes the result"),
+        ("test_patches_keep_the_result", "@hookimpl\ndef patches():\n    return [FunctionPatch(target='torch.nn.modules.conv:Conv2d.forward', replacement=lambda original, self, x: original(self, x), reason='r', requires='torch>=2')]", "which versions of torch it was tested with"),
     ],
 )  # fmt: skip
 def test_a_failure_says_what_to_do(bad: Callable[[str], AdapterSession], test: str, source: str, advice: str) -> None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from trained_models import TRAINED
 
 import adaptrt
+from adaptrt import AdaptrtError
 from adaptrt.backends.tensorrt.manifest import find_manifest
+from adaptrt.cli.health import find_gpus
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX has wheels for Linux on x86-64 only")
 for module in ("onnx", "onnxruntime", "onnxscript"):
@@ -21,13 +23,8 @@ for module in ("onnx", "onnxruntime", "onnxscript"):
 
 pytestmark = pytest.mark.full
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
-# fixture: the framework that its adapter needs
-MODELS = {
-    "yolov5": ("yolov5n_shapes.pt", "ultralytics"),
-    "swin": ("swin_shapes", "timm"),
-    "detr": ("detr_shapes.pth", "mmdet"),
-}
+# the parser of TensorRT-RTX rejects it on a machine without a GPU
+NEEDS_A_GPU = {"mask_rcnn": "RoiAlign"}
 # the share of float32 that the builder's weights may take; some of a network stays float32
 SHARES = {"fp32": 1.1, "tf32": 1.1, "fp16": 0.75, "bf16": 0.75, "int8": 0.75}
 
@@ -37,32 +34,32 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Pat
     """The fixture as an ONNX file for TensorRT-RTX, converted once."""
     made: dict[tuple[str, bool], Path] = {}
 
-    def convert(adapter: str, dynamic: bool) -> Path:
-        source, framework = MODELS[adapter]
-        pytest.importorskip(framework, reason=f"the adapter {adapter} needs it")
-        if (adapter, dynamic) not in made:
-            path = tmp_path_factory.mktemp(adapter) / "model.onnx"
-            shape: dict[str, Any] = {} if dynamic else {"batch": 2}
+    def convert(name: str, dynamic: bool) -> Path:
+        model = TRAINED[name]
+        pytest.importorskip(model.framework, reason=f"the adapter {model.adapter} needs it")
+        if (name, dynamic) not in made:
+            folder = tmp_path_factory.mktemp(name)
+            path = folder / "model.onnx"
+            options = {"target": "rtx", "to": "onnx", "verify": "none", **({} if dynamic else {"batch": 2})}
             report = adaptrt.convert(
-                FIXTURES / source, adapter=adapter, output=path, target="rtx", to="onnx", verify="none", html=False,
-                **shape,
-            )  # fmt: skip
+                model.write(folder), adapter=model.adapter, output=path, html=False, **{**model.options, **options}
+            )
             assert report.spec is not None
             assert report.spec.inputs[0].dims[0].dynamic == dynamic
-            made[adapter, dynamic] = path
-        return made[adapter, dynamic]
+            made[name, dynamic] = path
+        return made[name, dynamic]
 
     return convert
 
 
 @pytest.mark.parametrize("dynamic", [True, False], ids=["dynamic", "static"])
 @pytest.mark.parametrize("precision", list(SHARES))
-@pytest.mark.parametrize("adapter", list(MODELS))
+@pytest.mark.parametrize("name", [name for name in TRAINED if name not in NEEDS_A_GPU])
 def test_trained_models(
-    graph: Callable[[str, bool], Path], images: Path, adapter: str, precision: str, dynamic: bool, tmp_path: Path
+    graph: Callable[[str, bool], Path], images: Path, name: str, precision: str, dynamic: bool, tmp_path: Path
 ) -> None:
     report = adaptrt.build(
-        graph(adapter, dynamic),
+        graph(name, dynamic),
         output=tmp_path / "best.rtx.engine",
         to="rtx",
         precision=precision,
@@ -77,6 +74,18 @@ def test_trained_models(
     if precision in ("fp16", "bf16", "int8"):
         assert manifest.precision_report.layers[precision] > 10
     assert [link.status for link in report.links] == ["not run"] * 6
+
+
+@pytest.mark.parametrize(("name", "operator"), NEEDS_A_GPU.items())
+def test_a_model_that_needs_a_gpu_is_refused(
+    graph: Callable[[str, bool], Path], name: str, operator: str, tmp_path: Path
+) -> None:
+    if find_gpus()[0]:
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(AdaptrtError, match=operator) as caught:
+        adaptrt.build(graph(name, False), output=tmp_path / "best.rtx.engine", to="rtx", verify="none", html=False)
+    assert "GPU" in f"{caught.value.message} {caught.value.hint}"
+    assert not list(tmp_path.glob("*.engine"))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +105,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nms_in_the_graph(precision: str, dynamic: str, tmp_path: Path) -> None:
     pytest.importorskip("ultralytics", reason="the adapter yolov5 needs it")
     report = adaptrt.convert(
-        FIXTURES / "yolov5n_shapes.pt", adapter="yolov5", output=tmp_path / "best.onnx", imgsz=320, batch="1:2:4",
+        TRAINED["yolov5"].write(tmp_path), adapter="yolov5", output=tmp_path / "best.onnx", imgsz=320, batch="1:2:4",
         dynamic=dynamic, target="rtx", to="onnx,rtx", precision=precision, nms=True, verify="none", html=False,
     )  # fmt: skip
     assert not {finding.rule for finding in report.findings if finding.severity == "error"}

@@ -20,10 +20,10 @@ def batch_jobs() -> list[str]:
         ("memory", batch_memory),
         ("kills", batch_kills),
     )
-    for name, told in sections:
+    for name, section_of in sections:
         if (FOLDER / f"batch_{name}.json").exists():
             kept = read(f"batch_{name}")
-            lines += ["", *told(kept), "", f"`benchmarks/batch/{name}.py`: {machine(kept)}."]
+            lines += ["", *section_of(kept), "", f"`benchmarks/batch/{name}.py`: {machine(kept)}."]
     return ["## Batch jobs", *lines] if lines else []
 
 

@@ -109,7 +109,7 @@ def sweep_schema() -> dict[str, Any]:
     }
     tables = {
         "options": {"type": "object", "properties": options, "additionalProperties": False, "description": "For every conversion."},
-        "models": {"type": "array", "items": model, "minItems": 1, "description": "A source each, with options of its own."},
+        "models": {"type": "array", "items": model, "minItems": 1, "description": "A source each, with its options."},
         "axes": {"type": "object", "properties": axes, "additionalProperties": False, "description": "Every combination of these values."},
         "bench": {"type": "object", "properties": {key: {"type": ["string", "number"]} for key in KEYS}, "additionalProperties": False, "description": "Measure latencies, with these options of adaptrt bench."},
     }  # fmt: skip

@@ -72,9 +72,9 @@ def conversion() -> list[str]:
         for key, text in names.items()
     ]
     ratio = kept["ratio"]
-    told = f"Converting takes {ratio['median']:.2f} times as long as Ultralytics' export ({ratio['min']:.2f} to {ratio['max']:.2f}, pairwise)."
+    text = f"Converting takes {ratio['median']:.2f} times as long as Ultralytics' export ({ratio['min']:.2f} to {ratio['max']:.2f}, pairwise)."
     head = ["YOLOv5n to ONNX, dynamic batch, TorchScript", "seconds, median", "minimum", "nodes"]
-    return section("Converting", "conversion/convert_speed", [*markdown(head, rows), "", told], kept)
+    return section("Converting", "conversion/convert_speed", [*markdown(head, rows), "", text], kept)
 
 
 def latency() -> list[str]:
@@ -114,10 +114,10 @@ def average_precision() -> list[str]:
     kept = read("yolov5_map")
     names = list(next(iter(kept["scores"].values())))
     rows = [[name, *(f"{100 * one[key]:.2f}" for key in names)] for name, one in kept["scores"].items()]
-    told = f"The trained YOLOv5n on {kept['images']} drawn images that it was not trained on."
+    text = f"The trained YOLOv5n on {kept['images']} drawn images that it was not trained on."
     if any("fp16" in name for name in kept["scores"]):
-        told += " fp16 is the half-precision graph that\nTensorRT 10 and later use; ONNX Runtime [computes part of it in float32](../explanation/precision.md#link-3)."
-    return section("mAP before and after", "yolo/map", [told, "", *markdown(["backend", *names], rows)], kept)
+        text += " fp16 is the half-precision graph that\nTensorRT 10 and later use; ONNX Runtime [computes part of it in float32](../explanation/precision.md#link-3)."
+    return section("mAP before and after", "yolo/map", [text, "", *markdown(["backend", *names], rows)], kept)
 
 
 def engines() -> list[str]:

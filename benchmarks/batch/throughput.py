@@ -5,7 +5,7 @@
     python -m benchmarks.batch.throughput [--json keep]                           a network that averages each image
     python -m benchmarks.batch.throughput --network YOLOv5n best.onnx [--json keep]    a converted file, under this name
 
-Sides take turns, each in a process of its own: ``loop`` (``model(path)`` for each file), and ``adaptrt batch`` with the executors
+Sides take turns, each in a separate process: ``loop`` (``model(path)`` for each file), and ``adaptrt batch`` with the executors
 ``local``, ``processes`` and, if Ray is installed, ``ray``, the last two with 1 and 2 workers. Each copy of the model has one CPU thread.
 ``images/s`` is the rate from a tenth of the rows to the last one, so without the start; ``start`` is the time to the first row.
 ``overhead`` is the time per image and worker beyond that of the loop, ``share`` the rate as a share of n times that of one worker.
@@ -39,7 +39,7 @@ TOGETHER = 0.05  # seconds: Ray returns the rows of several images at once
 
 
 def measure(side: str, model: Path, images: Path) -> dict[str, float]:
-    """In a process of its own: seconds to the first row, and images per second after a tenth of them."""
+    """In a separate process: seconds to the first row, and images per second after a tenth of them."""
     paths = sorted(images.iterdir())
     started, rows = time.perf_counter(), list[float]()
     if side == "loop":

@@ -67,5 +67,7 @@ def keep(name: str, result: dict[str, Any], head: Sequence[str], rows: Sequence[
 def keep_scores(name: str, result: dict[str, Any]) -> None:
     """``result["scores"]`` are the scores of each pipeline."""
     names = list(next(iter(result["scores"].values())))
-    rows = [(road, *(round(100 * scores[key], 2) for key in names)) for road, scores in result["scores"].items()]
-    keep(name, result, ("road", *names), rows)
+    rows = [
+        (pipeline, *(round(100 * scores[key], 2) for key in names)) for pipeline, scores in result["scores"].items()
+    ]
+    keep(name, result, ("pipeline", *names), rows)

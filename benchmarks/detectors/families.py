@@ -69,7 +69,7 @@ def candidates(folder: Path) -> list[Path]:
 
 
 def _first(name: str, parts: tuple[str, ...]) -> int:
-    return next((place for place, part in enumerate(parts) if part in name), len(parts))
+    return next((index for index, part in enumerate(parts) if part in name), len(parts))
 
 
 @contextmanager
@@ -241,7 +241,7 @@ def convert(folder: str, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def converted(folder: str) -> dict[str, Any]:
-    """In a process of its own, with a time limit."""
+    """In a separate process, with a time limit."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.detectors.families", "--one", folder]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=CONVERT_SECONDS)

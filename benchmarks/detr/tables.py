@@ -31,10 +31,10 @@ def graph() -> list[str]:
     return markdown(["DETR-R50", "exporter", "nodes", "shape arithmetic", "scores", "boxes"], rows)
 
 
-def roads() -> list[str]:
+def pipelines() -> list[str]:
     scores: dict[str, dict[str, float]] = read("detr_map")["scores"]
     names = list(next(iter(scores.values())))
-    rows = [[road, *(f"{100 * one[name]:.1f}" for name in names)] for road, one in scores.items()]
+    rows = [[title, *(f"{100 * one[name]:.1f}" for name in names)] for title, one in scores.items()]
     return markdown(["pipeline", *names], rows)
 
 
@@ -106,7 +106,7 @@ def _counts(operators: dict[str, int]) -> str:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "graph": graph,
-    "roads": roads,
+    "pipelines": pipelines,
     "family": family,
     "engines": engines,
     "latency": latency,

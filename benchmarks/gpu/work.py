@@ -77,7 +77,7 @@ def say(text: str) -> None:
 
 
 def stage_parser(description: str | None, stages: Sequence[str], work: str) -> argparse.ArgumentParser:
-    """``STAGE ...`` and what every such benchmark can be told; ``work`` is the folder's name below build/."""
+    """``STAGE ...`` and the options of every such benchmark; ``work`` is the folder's name below build/."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["all", *stages], nargs="+")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / work)

@@ -4,7 +4,7 @@
 
     python -m benchmarks.inference.list_speed [--before CHECKOUT] [--json keep]
 
-Each side is a process of its own, and runs one list at a time:
+Each side is a separate process, and runs one list at a time:
 
 - ``model``: ``adaptrt.load(file)(images)``, which also decodes the outputs
 - ``parts``: ``transform_batch`` and ONNX Runtime's ``session.run``, nothing decoded

@@ -4,7 +4,7 @@
 
     python -m benchmarks.quantization.memory --counts 16 1000 --methods minmax      results/int8_memory.json
 
-Each row is a process of its own: ``adaptrt.build`` with ``--calib`` and without verification. ``peak``: its largest resident set,
+Each row is a separate process: ``adaptrt.build`` with ``--calib`` and without verification. ``peak``: its largest resident set,
 by ``getrusage``. Rows that are kept are not measured again (``--again``).
 """
 

@@ -90,8 +90,8 @@ def swin_top1() -> list[str]:
     found = read("swin_top1")
     same = found["same top-1 as eager (%)"]
     rows = [
-        [road, f"{score:.1f} %", f"{same[road]:.1f} %" if road in same else ""]
-        for road, score in found["top-1 (%)"].items()
+        [pipeline, f"{score:.1f} %", f"{same[pipeline]:.1f} %" if pipeline in same else ""]
+        for pipeline, score in found["top-1 (%)"].items()
     ]
     return markdown(["pipeline", "top-1", "same as eager"], rows)
 

@@ -58,7 +58,7 @@ def main() -> None:
             scores[name] = 100 * one.scores["top-1"]
             if one.same is not None:
                 result["same top-1 as eager (%)"][name] = 100 * one.same
-    keep("swin_top1", result, ("road", "top-1"), [(name, round(score, 2)) for name, score in scores.items()])
+    keep("swin_top1", result, ("pipeline", "top-1"), [(name, round(score, 2)) for name, score in scores.items()])
 
 
 if __name__ == "__main__":

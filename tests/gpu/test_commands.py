@@ -65,7 +65,7 @@ def copy_engine(source: Path, folder: Path, *, manifest: bool = True) -> Path:
 
 class TestBuild:
     @pytest.mark.parametrize("precision", PRECISIONS)
-    def test_what_is_told(self, full: Commands, precision: str) -> None:
+    def test_output_of_the_command(self, full: Commands, precision: str) -> None:
         built = full.built(precision)
         assert re.search(r"^Build the engine +\d+\.\d\d s  \S", built.err, re.MULTILINE), built.err
         assert "Verification skipped: onnxruntime is not installed" in built.err or find_spec("onnxruntime")

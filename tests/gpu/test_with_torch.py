@@ -95,7 +95,7 @@ def test_a_tensor_outlives_the_engine(open_engine):
 
 
 @pytest.mark.parametrize("outputs", ["owned", "borrowed"])
-def test_threads_with_streams_of_their_own(open_engine, outputs):
+def test_threads_with_separate_streams(open_engine, outputs):
     runner = open_engine("portable", contexts=4, outputs=outputs)
 
     def calls(thread):

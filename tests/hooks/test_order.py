@@ -177,7 +177,7 @@ def test_wrappers_stand_around_everybody(tiny: str, install_extension: Install) 
     assert report.spec.labels == ("red", "green", "blue", "a", "b")
 
 
-def test_each_conversion_has_plugins_of_its_own(tiny: str, install_extension: Install) -> None:
+def test_each_conversion_has_separate_plugins(tiny: str, install_extension: Install) -> None:
     first, _ = open_session("tiny")
     install_extension("late", "@hookimpl\ndef metrics(): return []\n")
     second, _ = open_session("tiny")

@@ -357,7 +357,7 @@ def test_only_the_chosen_adapter_is_imported(tiny: str, fake_distribution: FakeD
         ("decoder=DecoderSpec('yollo')", "Unknown decoder 'yollo'"),
     ],
 )
-def test_a_spec_that_no_one_can_use_is_told_at_once(changed: str, said: str, convert_with: Convert) -> None:
+def test_an_unusable_spec_is_reported_at_once(changed: str, said: str, convert_with: Convert) -> None:
     source = f"""
         from dataclasses import replace
 

@@ -125,7 +125,7 @@ def converted(result: Any, spec: ModelSpec) -> Any:
 
 
 def cropped_mask(mask: Any) -> Mask:
-    """A mask of the whole image, bool [H, W], as the bitmap of its own extent."""
+    """A mask of the whole image, bool [H, W], as the bitmap of its extent."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return Mask(np.zeros((0, 0), np.bool_), 0, 0)

@@ -20,7 +20,7 @@ from adaptrt.checkpoint import InertObject, read_checkpoint
 from adaptrt_ultralytics.area_attention import SplitAreaAttention
 from adaptrt_ultralytics.checkpoints import SUPPORTED, Checkpoint, open_checkpoint
 from adaptrt_ultralytics.heads import KINDS, MODELS, expected_shape, kind_of
-from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, graft, input_channels, is_plain
+from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, input_channels, is_plain, rebuild_module
 
 if TYPE_CHECKING:
     import os
@@ -61,13 +61,13 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> nn.Module:
     """Rebuild a checkpoint of the new family."""
     if checkpoint.family != "new":
         raise checkpoint.error("this is a classic YOLOv5 checkpoint.", "Convert it with --adapter yolov5.")
-    grafted = graft(checkpoint.model, _layer_class, _REPLACED)
-    model = grafted.module
+    rebuilt = rebuild_module(checkpoint.model, _layer_class, _REPLACED)
+    model = rebuilt.module
     if not isinstance(model, tuple(MODELS.values())) or not isinstance(model._modules.get("model"), nn.Sequential):
         raise checkpoint.error("the network is not of a supported class.", SUPPORTED)
     train_args = checkpoint.contents.get("train_args")
     args = {**DEFAULT_CFG_DICT, **(train_args if isinstance(train_args, dict) and is_plain(train_args) else {})}
-    return _finished(model, str(checkpoint.path), args, grafted.layers)
+    return _finished(model, str(checkpoint.path), args, rebuilt.layers)
 
 
 def network_from_config(path: Path) -> nn.Module:

@@ -45,24 +45,24 @@ Builder = Callable[[InertObject, Callable[[str], nn.Module]], nn.Module]
 
 
 @dataclass(frozen=True, slots=True)
-class Grafted:
+class RebuiltModule:
     """A rebuilt module, and its layers with their records."""
 
     module: nn.Module
     layers: Sequence[Rebuilt]
 
 
-def graft(
+def rebuild_module(
     recorded: InertObject, classes: Classes, replaced: Mapping[str, Builder] | None = None, *, path: str = ""
-) -> Grafted:
+) -> RebuiltModule:
     """Rebuild a module and everything below it, float32, eval.
 
     ``classes`` returns the class for the record of a layer; if it returns None, a ``CheckpointError`` names the layer.
     ``replaced`` maps a dotted name to a function that builds the module from the record, checks all of it, and gets a
     function that rebuilds a child. ``path``: the position of the module in its network.
     """
-    builder = _Graft(classes, replaced or {})
-    return Grafted(builder.module(recorded, path).eval(), builder.layers)
+    builder = _Rebuilder(classes, replaced or {})
+    return RebuiltModule(builder.module(recorded, path).eval(), builder.layers)
 
 
 def check_runs(
@@ -109,7 +109,7 @@ def input_channels(model: nn.Module) -> int:
     return 3
 
 
-class _Graft:
+class _Rebuilder:
     def __init__(self, classes: Classes, replaced: Mapping[str, Builder]) -> None:
         self.classes = classes
         self.replaced = replaced

@@ -180,10 +180,10 @@ def _work(connection: Connection, model: Path, options: ExecutorOptions) -> None
                 return
 
     try:
-        told = replace(options, warn=lambda text: connection.send(("warning", text)))
-        with LOCAL.open(model, told) as opened:
+        reporting = replace(options, warn=lambda text: connection.send(("warning", text)))
+        with LOCAL.open(model, reporting) as opened:
             for path in paths():  # one at a time: the other end may wait for this result before it sends another path
-                for result in LOCAL.results(opened, [path], told):
+                for result in LOCAL.results(opened, [path], reporting):
                     connection.send(("result", replace(result, pixels=None)))
     except (BrokenPipeError, ConnectionResetError):
         return  # the parent is gone

@@ -101,7 +101,7 @@ def record_diagnosis(job: Job, error: AdaptrtError) -> None:
         command = diagnosis_command(job)
         if command:
             failure.command = command
-            # on a line of its own, so that it can be copied; more may be added to the hint
+            # on a separate line, so that it can be copied; more may be added to the hint
             error.hint = f"{error.hint or ''}\nTo find the first tensor that differs:\n{command}\n".lstrip()
         else:
             error.hint = f"{error.hint or ''} To find the first tensor that differs: diagnose=True".strip()

@@ -98,7 +98,7 @@ def load_network(path: Path, spec: ModelSpec, origin: Origin, *, plugins_file: P
             plugins_file=plugins_file,
         )
         session = AdapterSession(request, Path(folder))
-        if is_selected(spec) and not is_selected(session.spec):  # a two-stage network has NMS of its own
+        if is_selected(spec) and not is_selected(session.spec):  # a two-stage network contains NMS
             raise ModelError(
                 f"{path.name} ends in NMS, but the source model does not.",
                 hint="Convert without --nms to compare with backend eager.",

@@ -204,12 +204,12 @@ class Hooks:
     def conversion_finished(self, ctx: Conversion, report: Report) -> None:
         """Call every plugin, even if one raises; all failures are combined in one error."""
         errors: list[AdaptrtError] = []
-        told: set[str] = set()
+        notified: set[str] = set()
         implementing = {found.plugin_name for found in self._manager.hook.conversion_finished.get_hookimpls()}
-        while implementing - told:
+        while implementing - notified:
             before = self._recorder.calls[-1] if self._recorder.calls else None
             try:
-                self._call("conversion_finished", without=told, ctx=ctx, report=report)
+                self._call("conversion_finished", without=notified, ctx=ctx, report=report)
             except AdaptrtError as error:  # pluggy stops at a plugin that raises
                 errors.append(error)
             else:
@@ -221,7 +221,7 @@ class Hooks:
                 called.add(call.plugin)
             if not called:
                 break
-            told |= called
+            notified |= called
         if len(errors) > 1:
             raise PluginError(" ".join(error.message for error in errors)) from errors[0]
         if errors:

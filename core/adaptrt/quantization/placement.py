@@ -203,7 +203,7 @@ def products(model: ir.Model) -> list[str]:
 
 
 def _activations(node: ir.Node) -> tuple[int, ...]:
-    """The positions of the inputs of an operator without an int8 form of its own that can be quantized: both of a product
+    """The positions of the inputs of an operator without a separate int8 form that can be quantized: both of a product
     or a sum, else the first. Constants are not."""
     count = 2 if node.op_type in ("MatMul", "Add", "Mul", "Sub") else 1
     return tuple(

@@ -158,7 +158,7 @@ def _place(graph: _Lanes, layer: Sequence[int], wanted: dict[int, float], across
         if index:
             offset += (graph.widths[layer[index - 1]] + graph.widths[one]) / 2 + GAP_ACROSS
         offsets.append(offset)
-    runs: list[tuple[float, float, int]] = []  # sum of weighted wishes, weight, boxes
+    runs: list[tuple[float, float, int]] = []  # sum of weighted positions, weight, boxes
     for one, shift in zip(layer, offsets, strict=True):
         weight = 1.0 if one >= graph.boxes else 4.0
         runs.append((weight * (wanted[one] - shift), weight, 1))

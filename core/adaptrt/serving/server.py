@@ -196,8 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
             try:
                 status, content, kind = self._answer(path, query)
             except _RejectedError as error:
-                told = {"message": error.message, **({"hint": error.hint} if error.hint else {})}
-                status, content, kind = error.status, _json({"error": told}), "application/json"
+                shown = {"message": error.message, **({"hint": error.hint} if error.hint else {})}
+                status, content, kind = error.status, _json({"error": shown}), "application/json"
             counted = time.monotonic() - started if path == "/predict" else None
             self.server.metrics.answered(status, counted)
             self._send(status, content, kind)
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         return answer(query)
 
     def _require_host(self) -> None:
-        """A web page can make a browser send requests to this machine under a name of its own; they are not answered."""
+        """A web page can make a browser send requests to this machine under a name of the page's choice; they are not answered."""
         try:
             name = urlsplit(f"//{self.headers.get('Host', '')}").hostname
         except ValueError as error:
@@ -272,8 +272,10 @@ class _Handler(BaseHTTPRequestHandler):
             raise _RejectedError(HTTPStatus.BAD_REQUEST, error.message, error.hint or "") from error
         except Exception as error:
             server.options.log(f"error: {error}")
-            told = error.message if isinstance(error, AdaptrtError) else "Internal error; see the output of the server."
-            raise _RejectedError(HTTPStatus.INTERNAL_SERVER_ERROR, told) from error
+            message = (
+                error.message if isinstance(error, AdaptrtError) else "Internal error; see the output of the server."
+            )
+            raise _RejectedError(HTTPStatus.INTERNAL_SERVER_ERROR, message) from error
         data = task_named(server.model.spec.task).data(found)
         return HTTPStatus.OK, _json({"height": image.shape[0], "width": image.shape[1], **data}), "application/json"
 
@@ -309,7 +311,7 @@ class _Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def handle_expect_100(self) -> bool:
-        """A client that asks first is not told to send a body that is too large."""
+        """A client that asks first does not have to send a body that is too large."""
         length = self.headers.get("Content-Length", "")
         if length.isdecimal() and int(length) > self.server.options.max_body:
             return True

@@ -146,7 +146,7 @@ class VideoSource:
 class LiveSource:
     """A camera or a network stream. A lost connection is opened again, up to ``tries`` times in a row, with growing pauses.
 
-    ``target`` is an index or a URL. ``warn`` is told about lost connections.
+    ``target`` is an index or a URL. ``warn`` is called when a connection is lost.
     """
 
     live = True

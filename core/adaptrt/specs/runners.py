@@ -119,7 +119,7 @@ _CUDA = (2, 13)  # kDLCUDA, kDLCUDAManaged
 
 @runtime_checkable
 class AllocatesInputs(Protocol):
-    """A runner with memory of its own for inputs, such as page-locked memory: arrays in it are not copied on the host.
+    """A runner that allocates memory for inputs, such as page-locked memory: arrays in it are not copied on the host.
 
     A runner may also have ``concurrent_calls``, how many calls of ``run`` should overlap; the default is 1.
     """

@@ -109,7 +109,7 @@ def check_other_items(
     """For a fixed batch: every row stays the same when its other items change. ``leeway`` is that of the first batch. Also
     returns how many rows were skipped, since the reference itself is unstable there.
 
-    Rows are exchanged by the digits of their number in base 2, so that any two of them are told apart within twice as many
+    Rows are exchanged by the digits of their number in base 2, so that any two of them are separated within twice as many
     runs as there are digits.
     """
     first, second = batches[0], batches[1]

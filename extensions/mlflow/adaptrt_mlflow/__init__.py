@@ -30,7 +30,7 @@ def conversion_finished(ctx: Conversion, report: Report) -> None:
         from adaptrt_mlflow.store import record
 
         ctx.tell(f"recorded in MLflow: {record(settings, ctx.request, report)}")
-    except Exception as error:  # a database, a server, a disk: each raises kinds of its own
+    except Exception as error:  # a database, a server, a disk: each raises other kinds
         reason = (
             f"{error.message} {error.hint or ''}".strip() if isinstance(error, AdaptrtError) else _first_line(error)
         )

@@ -17,7 +17,7 @@ from adaptrt_ray.cluster import connected, import_ray
 if TYPE_CHECKING:
     from adaptrt_ray import RayOptions
 
-CHECK = 0.5  # seconds between two looks at a process: a cancelled task ends it
+CHECK = 0.5  # seconds between two looks at a process: a canceled task ends it
 
 
 def run_commands(commands: Sequence[Command], limits: CommandLimits, own: RayOptions) -> Iterator[CommandResult]:
@@ -62,7 +62,7 @@ def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
             while True:
                 with suppress(subprocess.TimeoutExpired):
                     return process.wait(CHECK), time.monotonic() - started
-        except BaseException:  # KeyboardInterrupt, if the task is cancelled
+        except BaseException:  # KeyboardInterrupt, if the task is canceled
             process.terminate()
             process.wait()
             raise

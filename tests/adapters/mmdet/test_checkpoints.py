@@ -93,7 +93,7 @@ def test_a_file_without_a_config_says_what_to_give(
     assert "--weights" in str(caught.value)
 
 
-def test_another_number_of_classes_is_told(weights: dict[str, torch.Tensor], saved: Callable[[Any], Path]) -> None:
+def test_another_number_of_classes_is_reported(weights: dict[str, torch.Tensor], saved: Callable[[Any], Path]) -> None:
     config = load_config(str(CONFIG), {**NARROW, "model.bbox_head.num_classes": "7"})
     with pytest.raises(CheckpointError, match=r"fc_cls.weight is \[5, 96\] in the file, but \[8, 96\]") as caught:
         build_detector(config, open_checkpoint(saved({"state_dict": weights})))

@@ -46,7 +46,7 @@ def test_overrides_in_mmengines_syntax(key: str, text: str, value: Any) -> None:
     assert found == value
 
 
-def test_an_override_into_nothing_is_told() -> None:
+def test_an_override_of_an_unknown_key_is_reported() -> None:
     with pytest.raises(UsageError, match="Did you mean 'bbox_head'"):
         load_config(str(CONFIG), {"model.bbox_haed.num_classes": "3"})
     with pytest.raises(UsageError, match="has no '9'"):
@@ -116,7 +116,7 @@ def test_a_teacher_is_not_downloaded() -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("weights", [None, FIXTURE])
-def test_random_weights_are_told(weights: Path | None, tmp_path: Path) -> None:
+def test_random_weights_cause_a_warning(weights: Path | None, tmp_path: Path) -> None:
     """A config alone is a network that has learned nothing; its numbers agree all the same."""
     from adaptrt_mmdet import detr
 
@@ -126,7 +126,7 @@ def test_random_weights_are_told(weights: Path | None, tmp_path: Path) -> None:
     assert [text.startswith(f"{CONFIG} has random weights") for text in said] == [True] * (weights is None)
 
 
-def test_random_weights_of_a_one_stage_detector_are_told(tmp_path: Path) -> None:
+def test_random_weights_of_a_one_stage_detector_cause_a_warning(tmp_path: Path) -> None:
     from adaptrt_mmdet import mmdet
 
     said: list[str] = []

@@ -67,7 +67,7 @@ def test_all_layers_of_a_detr_r50_take_at_most_620_nodes(exporter: str, tmp_path
     assert not {name: final[name] for name in SHAPE_ARITHMETIC if name in final}
 
 
-def test_batches_are_honest(fixed: Report) -> None:
+def test_batch_invariance(fixed: Report) -> None:
     checks = {check.title: check for check in fixed.link(2).checks}
     assert "batches 2, 3, 4, 8" in fixed.link(2).reason
     assert all(checks[f"{name} in a batch"].passed for name in ("scores", "labels", "boxes"))

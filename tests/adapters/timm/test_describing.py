@@ -117,7 +117,7 @@ def test_a_convolutional_network_takes_any_size(conversion: Make) -> None:
     assert any_model.model_spec(ctx, model).image_size == (96, 64)
 
 
-def test_other_channels_need_a_normalization_of_their_own(conversion: Make) -> None:
+def test_other_channels_need_a_separate_normalization(conversion: Make) -> None:
     """timm's configs have that of RGB; what was trained with another is the user's to say."""
     said: list[str] = []
     ctx = dataclasses.replace(conversion("resnet10t", {"model_args": {"in_chans": 2}}), warn=said.append)

@@ -200,7 +200,7 @@ def test_labels_of_a_file(micro_file: Path, tmp_path: Path, conversion: Make) ->
         swin.model_spec(ctx, swin.load_model(ctx))
 
 
-def test_labels_that_are_not_there_are_told_at_once(micro_file: Path, conversion: Make) -> None:
+def test_missing_labels_are_reported_at_once(micro_file: Path, conversion: Make) -> None:
     with pytest.raises(UsageError, match=r"nofile\.txt cannot be read"):
         conversion(micro_file, {"labels": "nofile.txt"})
 

@@ -121,7 +121,7 @@ def test_a_model_that_fails_itself_says_what_may_be_wrong_with_its_inputs(folder
     assert "--shape; the types: --set dtypes.NAME=int64; the values: --set ranges" in (caught.value.hint or "")
 
 
-def test_a_failure_is_told_in_one_voice_and_leaves_its_report(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_one_message_and_leaves_its_report(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """ONNX Runtime logs what it raises, in color; the folder of the output need not be there."""
     with pytest.raises(adaptrt.VerificationError, match="Expand") as caught:
         adaptrt.convert("nets.py:Bakes", adapter="torch", shape="x=1..4x3", exporter="torchscript", output="new/b.onnx")

@@ -42,7 +42,7 @@ def test_one_name_has_one_range(conversion: Make) -> None:
         spec_of(conversion("nets.py:Tokens", ("x=1xN:3..8x6", "ids=1xN:3..9")))
 
 
-def test_a_first_axis_of_its_own_is_no_batch(conversion: Make) -> None:
+def test_a_separate_first_axis_is_not_a_batch(conversion: Make) -> None:
     spec = spec_of(
         conversion("nets.py:Nested", ("batch.image=1..4x2", "batch.extra=2..3x2", "pair.0=1..4x2", "pair.1=1x2"))
     )

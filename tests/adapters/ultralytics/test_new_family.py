@@ -72,7 +72,7 @@ def test_the_trained_fixture() -> None:
 
 
 @pytest.mark.parametrize("source", ["yolov8n.yaml", "yolov5nu", None])
-def test_random_weights_are_told(tmp_path: Path, source: str | None) -> None:
+def test_random_weights_cause_a_warning(tmp_path: Path, source: str | None) -> None:
     """``yolov5nu`` is a config, ``yolov5nu.pt`` would be its weights: easily mixed up."""
     from adaptrt import Conversion, Request
     from adaptrt_ultralytics import yolo
@@ -277,7 +277,7 @@ def test_channels_come_from_the_first_convolution(tmp_path: Path, channels: int)
     ("version", "size", "warns"),
     [("8.4.173", (48, 64), True), ("8.4.173", (64, 64), False), ("8.4.174", (48, 64), False)],
 )
-def test_inexact_boxes_of_an_old_ultralytics_are_told(
+def test_inexact_boxes_of_an_old_ultralytics_cause_a_warning(
     version: str, size: tuple[int, int], warns: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import cv2

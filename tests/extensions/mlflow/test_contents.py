@@ -18,7 +18,7 @@ ALLOWED = re.compile(r"[\w.\-][\w.\- ]*(/[\w.\-][\w.\- ]*)?", re.ASCII)
 
 
 @given(st.lists(st.text(max_size=300), max_size=6))
-def test_every_check_has_a_name_of_its_own_that_mlflow_takes(names: list[str]) -> None:
+def test_every_check_has_a_unique_name_that_mlflow_takes(names: list[str]) -> None:
     report = Report("tiny", "detector", "")
     report.link(3).checks = [Check(name, "pixels", float(number), 1.0, True) for number, name in enumerate(names)]
     metrics = metrics_of(report)

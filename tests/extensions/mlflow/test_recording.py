@@ -19,7 +19,7 @@ Install = Callable[..., str]
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_a_separate_folder(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow's file store is the fastest; MLflow wants to be told that it is meant."""
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
@@ -168,7 +168,7 @@ def test_what_has_to_be_recorded_is_an_error_and_the_files_stay() -> None:
 
 
 @pytest.mark.usefixtures("no_store")
-def test_a_failure_is_told_before_what_is_wrong_with_its_record(install_extension: Install) -> None:
+def test_a_failure_is_reported_before_the_error_of_its_record(install_extension: Install) -> None:
     settings("required = true\n")
     install_extension("broken", "@hookimpl\ndef graph_passes():\n    raise RuntimeError('no idea')\n")
     with pytest.raises(PluginError, match="no idea") as caught:
@@ -185,7 +185,7 @@ def test_a_failure_is_told_before_what_is_wrong_with_its_record(install_extensio
         ("tags = 3", "[settings.mlflow]: tags is 3.", "Expected object, got int."),
     ],
 )
-def test_wrong_settings_are_told_before_the_export(line: str, message: str, hint: str) -> None:
+def test_invalid_settings_are_reported_before_the_export(line: str, message: str, hint: str) -> None:
     settings(line + "\n")
     with pytest.raises(SettingsError) as caught:
         convert()

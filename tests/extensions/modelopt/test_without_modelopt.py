@@ -56,7 +56,7 @@ def test_wrong_settings(table: dict[str, object], message: str, hint: str | None
     assert caught.value.hint == hint
 
 
-def test_wrong_settings_are_told_before_the_export(tiny: str) -> None:
+def test_invalid_settings_are_reported_before_the_export(tiny: str) -> None:
     Path("plugins.toml").write_text("[settings.modelopt]\nsmaples = 3\n")
     with pytest.raises(SettingsError, match="smaples"):
         adaptrt.convert("detector", adapter=tiny, verify="none", plugins_file="plugins.toml")

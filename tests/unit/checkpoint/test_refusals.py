@@ -119,7 +119,7 @@ def test_tensors_stay_inside_their_storage(write: Any, claim: str) -> None:
         read_checkpoint(write(tensor(write.storage, *CLAIMS[claim]), {"0": bytes(16)}))
 
 
-def test_the_same_file_with_an_honest_tensor_is_read(write: Any) -> None:
+def test_the_same_file_with_a_valid_tensor_is_read(write: Any) -> None:
     assert read_checkpoint(write(tensor(write.storage, 1, (2,), (1,)), {"0": bytes(16)})).tolist() == [0.0, 0.0]
 
 

@@ -87,7 +87,7 @@ GOOD = """
         ("import os; os._exit(0)", "code 0"),
     ],
 )
-def test_check_imports_each_in_a_process_of_its_own(
+def test_check_imports_each_in_a_separate_process(
     adaptrt: Any, fake_distribution: Any, monkeypatch: pytest.MonkeyPatch, source: str, problem: str | None
 ) -> None:
     folder = fake_distribution("adaptrt-zoo", {"adaptrt.adapters": {"zebra": "zoo"}}, modules={"zoo": source})

@@ -218,7 +218,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("words", [("adapters",), ("adapters", "--json"), ("doctor",)])
-def test_a_full_standard_output_is_an_error_of_its_own(words: tuple[str, ...]) -> None:
+def test_a_full_standard_output_is_a_separate_error(words: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "adaptrt", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False

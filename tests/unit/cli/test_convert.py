@@ -56,7 +56,7 @@ def test_quiet_says_nothing(adaptrt: Any, tiny: str) -> None:
     assert (result.code, result.out, result.err) == (0, "", "")
 
 
-def test_warnings_are_told_also_when_quiet(adaptrt: Any, tiny: str) -> None:
+def test_warnings_are_printed_also_when_quiet(adaptrt: Any, tiny: str) -> None:
     result = adaptrt("convert", "detector", "--adapter", tiny, "--verify", "none", "-q", "--imgsz", "60")
     assert result.out == ""
     assert "Warning: height 60 is not a multiple of the stride 8: rounded up to 64." in result.err

@@ -100,7 +100,7 @@ def test_results_never_replace_what_is_evaluated(
     assert (Path(target).read_bytes() if Path(target).exists() else None) == before
 
 
-def test_places_that_cannot_be(converted: str, adaptrt: Callable[..., Any]) -> None:
+def test_invalid_output_paths_are_rejected(converted: str, adaptrt: Callable[..., Any]) -> None:
     Path("file").touch()
     for flag, place in (("--show-dir", "file"), ("--show-dir", "file/x"), ("--format-only", "file/x.json")):
         result = adaptrt("evaluate", converted, "--data", "set", flag, place)
@@ -108,7 +108,7 @@ def test_places_that_cannot_be(converted: str, adaptrt: Callable[..., Any]) -> N
         assert "Error: file is not a folder.\n" in result.err
 
 
-def test_what_counting_needs_is_told_before_anything_is_predicted(
+def test_missing_packages_are_reported_before_anything_is_predicted(
     converted: str, adaptrt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "faster_coco_eval", None)

@@ -102,7 +102,7 @@ def test_adaptrt_convert_does_not_say_so_of_itself(adaptrt: Any) -> None:
     assert "The same as" not in adaptrt("convert", "--help").out
 
 
-def test_an_option_of_another_command_is_told_as_one(adaptrt: Any) -> None:
+def test_an_option_of_another_command_is_named_as_one(adaptrt: Any) -> None:
     result = adaptrt("build", "best.onnx", "--opset", "17")
     assert result.code == 2
     assert "No such option '--opset'. It is an option of: adaptrt convert" in result.err

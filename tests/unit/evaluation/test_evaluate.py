@@ -84,7 +84,7 @@ def test_a_part_of_the_data_is_spread_over_it(converted: Path, data: Path) -> No
     assert "3 of 9 images" in found.notes[-1]
 
 
-def test_a_backend_that_is_missing_is_told_before_others_have_worked(
+def test_a_missing_backend_is_reported_before_others_run(
     converted: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for flavor in ("full", "lean", "dispatch"):

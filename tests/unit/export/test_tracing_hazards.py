@@ -184,9 +184,7 @@ def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
         (Compares, N, "a condition", "if x.shape[1] > 3:"),
     ],
 )
-def test_dynamo_freezes_sizes_without_a_word(
-    net: type[nn.Module], middle: Dim, how: str, code: str, tmp_path: Path
-) -> None:
+def test_dynamo_freezes_sizes_silently(net: type[nn.Module], middle: Dim, how: str, code: str, tmp_path: Path) -> None:
     (finding,) = findings(net(), tmp_path, middle, "dynamo")
     assert (finding.rule, finding.severity) == ("traced-size", "warning")
     assert how in finding.message
@@ -206,7 +204,7 @@ def test_attention_of_torch_is_exported_and_its_own_checks_are_no_hazards(tmp_pa
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-def test_programs_hold_checks_of_their_own(tmp_path: Path) -> None:
+def test_programs_contain_checks(tmp_path: Path) -> None:
     batch = torch.export.Dim("batch", min=1, max=4)
     program = torch.export.export(Asks().eval(), (torch.ones(2, 4, 4),), dynamic_shapes=({0: batch},))
     spec = ModelSpec(inputs=(InputSpec("x", ((B, FOUR, FOUR),)),), outputs=(OutputSpec("y"),))

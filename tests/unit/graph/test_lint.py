@@ -270,7 +270,7 @@ def test_targets_differ(operator: str, opset: int, targets: set[int | str]) -> N
     assert {target for target in (8, 10, 11, "rtx") if "unsupported" in rules_of(model, target=target)} == targets
 
 
-def test_the_opset_is_graver_on_8() -> None:
+def test_the_opset_is_more_severe_on_8() -> None:
     model = model_of([node("Relu", "x")], opset=21)
     severities = {
         target: [found.severity for found in check_graph(model, None, generation_of(target))] for target in (8, 10)

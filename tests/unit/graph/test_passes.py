@@ -150,7 +150,7 @@ def test_indices_of_a_dynamic_axis_stay() -> None:
     assert constant.const_value.numpy() == -1
 
 
-def test_indices_shared_by_two_axes_are_told_apart() -> None:
+def test_indices_shared_by_two_axes_are_distinguished() -> None:
     model = graph(
         [
             node("Gather", "x i", "p", axis=1),  # [batch, 4]: the last of 3
@@ -287,7 +287,7 @@ def test_all_of_them_in_order(build: Callable[[], ir.Model]) -> None:
     assert all(found.name for found in model.graph)
 
 
-def test_core_passes_have_reasons_and_an_order_of_their_own() -> None:
+def test_core_passes_have_reasons_and_different_orders() -> None:
     passes = standard_passes(with_onnxsim=True)
     assert len({found.order for found in passes}) == len({found.name for found in passes}) == len(passes)
     assert all(found.reason for found in passes)

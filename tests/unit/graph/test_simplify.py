@@ -94,7 +94,7 @@ def test_no_room_for_its_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("pretend")
-def test_it_is_told_which_shapes_to_compare_at(tmp_path: Path) -> None:
+def test_it_receives_the_shapes_to_compare_at(tmp_path: Path) -> None:
     pretending(tmp_path, "raise RuntimeError(f'{check_n} {test_input_shapes}')")
     assert "1 {'x': [2, 3]}" in simplify(expanding(), {"x": (2, 3)}).metadata_props[NOTE]
 

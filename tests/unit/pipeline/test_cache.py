@@ -169,7 +169,7 @@ def test_sources_of_an_editable_plugin_count(checkpoint: Path, install_extension
 
 
 @pytest.mark.parametrize("source", ["detector", "package.module:build", "config.py"])
-def test_code_and_names_are_never_told_by_their_content(source: str, tiny: str) -> None:
+def test_code_and_names_are_never_identified_by_their_content(source: str, tiny: str) -> None:
     Path("config.py").write_text("model = 1")
     assert key(source=source) is None
 

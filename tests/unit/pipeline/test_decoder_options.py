@@ -73,7 +73,7 @@ def split(own: type[Any], options: dict[str, str] | None = None, **shapes: Any) 
     return split_request_options(cast("Hooks", Adapter()), request)[1]
 
 
-def test_shapes_that_cannot_be_are_told_before_the_model_is_loaded() -> None:
+def test_invalid_shapes_are_reported_before_the_model_is_loaded() -> None:
     with pytest.raises(ShapeError, match="no input 'image'") as caught:
         split(Images, shapes=parse_shapes(["image=1x3x64x64"]))
     assert caught.value.hint == "Did you mean 'images'?"

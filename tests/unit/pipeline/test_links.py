@@ -59,7 +59,7 @@ def test_shapes_that_differ_are_said() -> None:
         record_link(link(), [check(float("inf"), reason="shape (2, 4) instead of (1, 8)")])
 
 
-def test_a_batch_that_is_not_honest_has_its_own_advice() -> None:
+def test_a_batch_dependent_result_has_a_separate_hint() -> None:
     with pytest.raises(VerificationError) as caught:
         record_link(link(), [check(3.5, kind="batch")])
     assert "depends on the others in its batch" in (caught.value.hint or "")

@@ -35,7 +35,7 @@ def sample(images: Any) -> Sample:
     return Sample({"images": images}, ranked({"images": images}), again=ranked)
 
 
-def test_a_tie_is_skipped_and_told() -> None:
+def test_a_tie_is_skipped_and_reported() -> None:
     unstable: list[Check] = []
     checks, outputs = compare_samples(swapped, [sample(TIED), sample(DECIDED)], SPEC, precision_named("fp32"), unstable)
     assert [(check.name, check.value) for check in unstable] == [("scores", pytest.approx(0.1))]

@@ -56,7 +56,7 @@ def test_what_was_asked_for(request_: ShapeRequest, expected: str) -> None:
         ({"dynamic": frozenset(), "imgsz": (64, 64)}, "--dynamic none"),
     ],
 )
-def test_a_whole_shape_beside_a_wish_that_it_does_not_fulfill(other: dict[str, Any], said: str) -> None:
+def test_a_complete_shape_that_conflicts_with_another_option(other: dict[str, Any], said: str) -> None:
     request = ShapeRequest(shapes=parse_shapes(["images=1..2x3x64x64"]), **other)
     with pytest.raises(ShapeError, match=f"{said} conflict") as caught:
         request.apply(SPEC)

@@ -104,7 +104,7 @@ def test_what_goes_wrong_is_named(
         ("a\nb", None),
     ],
 )
-def test_the_distribution_that_the_file_names_is_told(distribution: str, said: str | None) -> None:
+def test_the_distribution_that_the_file_names_is_reported(distribution: str, said: str | None) -> None:
     spec = ModelSpec((InputSpec.image(8, 8),), decoder=DecoderSpec("heat", {}, distribution))
     with pytest.raises(PluginError) as caught:
         decoder_of(spec)

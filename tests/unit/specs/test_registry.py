@@ -35,7 +35,7 @@ def test_files_of_other_backends_are_found() -> None:
     assert target_named("10").name == "10"
 
 
-def test_it_is_told_in_a_warning() -> None:
+def test_it_is_reported_in_a_warning() -> None:
     assert skipped_plugins() == []
     backend_of(Path("best.onnx"))
     (told,) = skipped_plugins()

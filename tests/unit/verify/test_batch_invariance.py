@@ -42,7 +42,7 @@ def samples(count: int, *shape: int) -> list[dict[str, np.ndarray]]:
     return [{"x": rng.standard_normal(shape).astype(np.float32)} for _ in range(count)]
 
 
-def honest(inputs: Arrays) -> dict[str, np.ndarray]:
+def invariant(inputs: Arrays) -> dict[str, np.ndarray]:
     return {"y": np.tanh(inputs["x"]) * 3}
 
 
@@ -85,7 +85,7 @@ def rounded(inputs: Arrays) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     ("run", "passes"),
-    [(honest, True), (rounded, True), (leaky, False), (frozen, False), (shuffled, False), (summed, False)],
+    [(invariant, True), (rounded, True), (leaky, False), (frozen, False), (shuffled, False), (summed, False)],
 )
 def test_batches(run: Run, passes: bool) -> None:
     inputs = samples(3, 1, 5)
@@ -105,7 +105,7 @@ def test_an_output_without_a_batch(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("run", "passes"), [(honest, True), (leaky, False), (frozen, False), (shuffled, False), (causal, False)]
+    ("run", "passes"), [(invariant, True), (leaky, False), (frozen, False), (shuffled, False), (causal, False)]
 )
 def test_other_items_in_the_batch_of_a_fixed_batch(run: Run, passes: bool) -> None:
     """The first and the last row must not change with the rows beside them."""
@@ -160,18 +160,18 @@ def test_the_whole_batch_that_is_compared() -> None:
 
 def test_how_much_is_tried() -> None:
     spec = spec_of("B:1..8@4x5")
-    assert invariance(spec, honest, samples(2, 1, 5)) == ([True], "batches 2, 3, 4, 8")
+    assert invariance(spec, invariant, samples(2, 1, 5)) == ([True], "batches 2, 3, 4, 8")
     assert invariance(spec, leaky, samples(2, 1, 5)) == ([False], "batches 2, 3, 4, 8")
-    assert invariance(spec, honest, samples(2, 1, 5), "quick") == ([True], "batches 2")
-    assert invariance(spec_of("1x5"), honest, samples(2, 1, 5)) == (
+    assert invariance(spec, invariant, samples(2, 1, 5), "quick") == ([True], "batches 2")
+    assert invariance(spec_of("1x5"), invariant, samples(2, 1, 5)) == (
         [],
         "batch invariance does not apply: the batch is fixed at 1",
     )
     assert invariance(spec_of("4x5"), leaky, samples(2, 4, 5)) == ([False], "batch 4 with other batch items")
     assert invariance(spec_of("B:2..8x5"), leaky, samples(2, 2, 5)) == ([False], "batches 3, 4, 8")
-    assert invariance(spec_of("B:2..8x5"), honest, samples(2, 2, 5)) == ([True], "batches 3, 4, 8")
+    assert invariance(spec_of("B:2..8x5"), invariant, samples(2, 2, 5)) == ([True], "batches 3, 4, 8")
     assert invariance(spec_of("B:2..8x5"), pairs, samples(2, 2, 5), "quick") == ([False], "batches 3")
-    assert invariance(spec_of("4x5"), honest, samples(1, 4, 5)) == (
+    assert invariance(spec_of("4x5"), invariant, samples(1, 4, 5)) == (
         [],
         "batch invariance was not checked: it requires at least two samples",
     )
@@ -181,7 +181,7 @@ def test_large_batches_are_left_out_when_they_take_too_long(monkeypatch: pytest.
     from adaptrt.pipeline.verification import verify as verification
 
     monkeypatch.setattr(verification, "BATCH_BUDGET", 0.0)
-    passed, note = invariance(spec_of("B:1..8@4x5"), honest, samples(2, 1, 5))
+    passed, note = invariance(spec_of("B:1..8@4x5"), invariant, samples(2, 1, 5))
     assert passed == [True]
     assert note == "batches 2; batches 3, 4, 8 skipped: time budget of 0 s exceeded"
 

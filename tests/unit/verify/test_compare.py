@@ -177,7 +177,7 @@ def test_relative_tolerances_are_of_the_largest_value() -> None:
 
 
 @pytest.mark.parametrize("axis", [1, 2])
-def test_channels_of_different_scales_have_limits_of_their_own(axis: int) -> None:
+def test_channels_of_different_scales_have_separate_limits(axis: int) -> None:
     """Boxes in pixels beside scores, which nobody names, along either axis."""
     raw = np.concatenate([logits(1, 4, 300, scale=300), logits(1, 2, 300, scale=0.3)], 1)
     wrong = raw.copy()

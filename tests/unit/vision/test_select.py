@@ -50,7 +50,7 @@ def test_a_box_that_went_suppresses_no_other() -> None:
 
 
 @pytest.mark.parametrize("offset", [7680.0, None])
-def test_classes_are_told_apart_by_an_offset(offset: float | None) -> None:
+def test_classes_are_separated_by_an_offset(offset: float | None) -> None:
     found = candidates([0.9, 0.8, 0.7], [0, 1, 0], step=0)
     assert select(found, Selection(conf=0, iou=0.5, class_offset=offset)).tolist() == [0, 1]
     assert select(found, Selection(conf=0, iou=0.5, class_offset=offset, agnostic=True)).tolist() == [0]

@@ -13,7 +13,7 @@ from adaptrt_ultralytics.checkpoints import CLASSIC_MODULES, SUPPORTED, Checkpoi
 from adaptrt_ultralytics.classic.head import AnchorDetect, AnchorSegment, Classify
 from adaptrt_ultralytics.classic.layers import layer_class
 from adaptrt_ultralytics.classic.records import check_head, check_masks, require_known
-from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, graft, input_channels, is_plain
+from adaptrt_ultralytics.rebuild_modules import Builder, check_runs, input_channels, is_plain, rebuild_module
 
 if TYPE_CHECKING:
     import os
@@ -95,8 +95,8 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
     builders = {"Detect": _head_builder(checkpoint), "Segment": _masks_builder(checkpoint)}
     heads = {f"{module}.{name}": builder for module in CLASSIC_MODULES for name, builder in builders.items()}
     require_known(recorded)
-    grafted = graft(root, layer_class, heads, path="model")
-    layers = grafted.module
+    rebuilt = rebuild_module(root, layer_class, heads, path="model")
+    layers = rebuilt.module
     if not isinstance(layers, nn.Sequential) or len(layers) < 2 or type(layers[-1]) not in _HEADS:
         raise checkpoint.error("the network does not end in a head of the repository.", SUPPORTED)
     _check_wiring(checkpoint, layers)
@@ -110,7 +110,7 @@ def network_from_checkpoint(checkpoint: Checkpoint) -> ClassicModel:
     def shape(cells: int) -> tuple[int, ...]:
         return (1, classes) if model.head is None else (1, model.head.na * cells, model.head.no)
 
-    check_runs(model, str(checkpoint.path), model.stride, shape, layers=grafted.layers, channels=model.channels)
+    check_runs(model, str(checkpoint.path), model.stride, shape, layers=rebuilt.layers, channels=model.channels)
     return model.eval().requires_grad_(False)
 
 

@@ -25,7 +25,7 @@ from adaptrt.checkpoint import InertObject, read_checkpoint
 from adaptrt.vision.images import bgr_pixels, frameworks_read
 from adaptrt_ultralytics.checkpoints import SUPPORTED, WRAPPERS
 from adaptrt_ultralytics.framework import cropped_mask
-from adaptrt_ultralytics.rebuild_modules import graft, input_channels
+from adaptrt_ultralytics.rebuild_modules import input_channels, rebuild_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -177,7 +177,7 @@ def _network(checkpoint: Checkpoint, prefix: str) -> OriginalClassic:
         found = getattr(_imported(prefix + module), name, None)
         return found if isinstance(found, type) and issubclass(found, nn.Module) else None
 
-    network: Any = graft(checkpoint.model, class_of).module
+    network: Any = rebuild_module(checkpoint.model, class_of).module
     head = network.model[-1]
     if _is_classify(head):
         return OriginalClassic(network.float().eval().requires_grad_(False), str(checkpoint.path))

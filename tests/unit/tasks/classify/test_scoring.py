@@ -65,7 +65,9 @@ def test_empty_folders_are_no_classes(tmp_path: Path) -> None:
         ([], ("cat",), "no subfolder with images"),
     ],
 )
-def test_what_cannot_be_told_is_an_error(names: list[str], labels: tuple[str, ...], words: str, tmp_path: Path) -> None:
+def test_an_ambiguous_order_of_classes_is_an_error(
+    names: list[str], labels: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
     data = folders(tmp_path, *names)
     with pytest.raises(UsageError) as caught:
         read_class_folders(data, spec(*labels))

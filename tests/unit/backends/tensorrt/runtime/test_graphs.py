@@ -102,7 +102,7 @@ def test_inputs_that_move_get_what_measures_faster(bench, images, on_device, mon
     assert (copies, launches) == ((3, 1) if choice == "copy" else (0, 0))
 
 
-def test_the_measurement_runs_both_roads(bench, images, on_device):
+def test_the_measurement_runs_both_ways(bench, images, on_device):
     runner = bench.open()
     kept = [on_device(bench.gpu, images(seed=seed)) for seed in range(3)]
     for given in kept:

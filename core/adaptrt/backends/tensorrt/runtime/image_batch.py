@@ -208,7 +208,7 @@ class ImageBatch:
     def _copied_rows(
         self, index: int, pixels: NDArray[np.uint8], placed: Placed, *, alone: bool = False
     ) -> tuple[_Copy, ImageMeta]:
-        """Plan a copy of what the kernel reads; ``alone``: into a staging area of its own."""
+        """Plan a copy of what the kernel reads; ``alone``: into a separate staging area."""
         used, taps = placed.used, placed.packed
         assert used is not None
         assert taps is not None

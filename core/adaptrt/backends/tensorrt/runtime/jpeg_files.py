@@ -35,15 +35,15 @@ class JpegFiles:
 
         What the decoder does not take stays a path: the CPU decodes it, or says what is wrong with it.
         """
-        opened = {place: found for place, image in enumerate(images) if (found := self._open(image)) is not None}
+        opened = {index: found for index, image in enumerate(images) if (found := self._open(image)) is not None}
         if not opened:
             return images
         with self._lock:
             arrays = self._decoder.decode([*opened.values()], params=self._params, cuda_stream=stream)
         taken = list(images)
-        for place, array in zip(opened, arrays, strict=True):
+        for index, array in zip(opened, arrays, strict=True):
             if array is not None and tuple(array.__cuda_array_interface__["shape"])[2:] == (3,):
-                taken[place] = array
+                taken[index] = array
         return taken
 
     def _open(self, image: Any) -> Any:

@@ -6,7 +6,7 @@
     adaptrt build heavy.onnx --no-tf32 -o heavy.engine
     python -m benchmarks.batch.ray_gpus measure heavy.engine --json keep       on a machine with GPUs and Ray
 
-Sides take turns, each in a process of its own: ``loop`` (``adaptrt.Predictor`` in one process), Ray Data (``map_batches`` with the same
+Sides take turns, each in a separate process: ``loop`` (``adaptrt.Predictor`` in one process), Ray Data (``map_batches`` with the same
 ``Predictor``) and ``adaptrt batch --executor ray``, the last two with 1 and ``--gpus`` actors, a GPU each. Predictors get 16 images at a
 time; ``adaptrt batch`` runs each image alone, as always. Images are JPEG files of 240 x 320 pixels; there are as many as make a side take
 about ``--seconds``. ``images/s`` is the rate from a fifth of the rows to the last one, so without the start; ``start`` is the time to the
@@ -71,7 +71,7 @@ def write_network(path: Path, layers: int, size: int = SIZE) -> None:
 
 
 def measure(side: str, actors: int, model: Path, images: Path, *, cpu: bool) -> dict[str, float]:
-    """In a process of its own: seconds to the first row, images per second after a fifth of them, and the model's share in the loop."""
+    """In a separate process: seconds to the first row, images per second after a fifth of them, and the model's share in the loop."""
     paths = [str(path) for path in sorted(images.iterdir())]
     started, rows = time.perf_counter(), list[tuple[float, int]]()
 

@@ -416,13 +416,13 @@ def test_only_boxes_above_the_score_are_copied(make_bench: Any, monkeypatch: pyt
     assert {"mark", "list", "gather"} <= set(launched)
 
 
-@pytest.mark.parametrize("name", ["yolo", "yolo_anchor"])
+@pytest.mark.parametrize("name", [pytest.param("yolo", marks=pytest.mark.full), "yolo_anchor"])
 def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
     make_bench: Any, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The predictions are those of whole outputs, bit for bit; with more boxes than the kernel compares, the CPU does it."""
     rng, classes, pixel = np.random.default_rng(3), 3, pixels()[0]
-    boxes, current = 2000, {}
+    boxes, current = 1200, {}
     axes = (7, boxes) if name == "yolo" else (boxes, 8)
     output = fake_gpu.Tensor("raw", shape=lambda x: (x[0], *axes), compute=lambda x: current["raw"][: len(x)])
     tail = (3, 32, 48)
@@ -432,7 +432,7 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
     launched = host_kernels.install(monkeypatch, bench.gpu)
     monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
     runner, found = bench.open(), 0
-    for case in range(24):
+    for case in range(10):
         places = rng.random((3, boxes, 2), np.float32) * np.float32(rng.choice([30, 100, 600]))
         corners = np.concatenate([places, rng.random((3, boxes, 2), np.float32) * 60], axis=2)
         scores = np.round(rng.random((3, boxes, classes)) * 8).astype(np.float32) / np.float32(8)  # many are equal
@@ -464,7 +464,7 @@ def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
             for column in ("boxes", "scores", "labels"):
                 np.testing.assert_array_equal(getattr(one, column), getattr(other, column), strict=True)
             found += len(one)
-    assert found > 1000
+    assert found > 300
     assert "suppress" in launched
 
 

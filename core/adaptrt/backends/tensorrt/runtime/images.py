@@ -116,8 +116,11 @@ class DeviceImages:
         self._prepared.clear()
 
     def _form(self, spec: ModelSpec, rows: int) -> ImageForm | None:
-        if spec.image is None or len(self._inputs) != 1 or self._inputs[0].on_host or spec.image.library == "torch":
-            return None  # the kernel takes pixel values
+        if spec.image is None or len(self._inputs) != 1 or self._inputs[0].on_host:
+            return None
+        if spec.image.library == "torch":
+            self._warn("images are prepared on the CPU: the kernel does not resize in float32, as library torch does.")
+            return None
         dtype = np.uint8 if spec.image.embedded else np.float32
         if self._inputs[0].name != spec.image.input or self._inputs[0].dtype != dtype:
             return None

@@ -117,6 +117,12 @@ def test_resampling_that_the_kernel_lacks_stays_on_the_cpu(engine: Any, on_devic
     assert "does not compute pil cubic" in " ".join(runner.warnings)
 
 
+def test_images_that_are_resized_in_float32_are_prepared_on_the_cpu(engine: Any) -> None:
+    _, runner, _ = engine()
+    assert runner.image_batch(spec_of(resize="stretch", library="torch"), 2) is None
+    assert "library torch" in " ".join(runner.warnings)
+
+
 def test_a_batch_is_filled_with_its_last_image(engine: Any) -> None:
     _, runner, _ = engine()
     images = pixels()[:2]

@@ -39,6 +39,7 @@ import known_issues  # noqa: E402
 import measurements  # noqa: E402
 import mmdet_families  # noqa: E402
 import other_tools  # noqa: E402
+import parameters  # noqa: E402
 import quantization  # noqa: E402
 import repository  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
@@ -205,7 +206,7 @@ def decoders_page() -> str:
         if not fields:
             lines += ["No parameters.", ""]
             continue
-        lines += [text(decoder.params.__doc__), "", "| parameter | type | default |", "|---|---|---|"]
+        lines += [text(parameters.documented(decoder.params)), "", "| parameter | type | default |", "|---|---|---|"]
         lines += [f"| `{field.name}` | `{escaped(field.type)}` | `{field.default!r}` |" for field in fields]
         lines += [""]
     return "\n".join(lines).rstrip() + "\n"

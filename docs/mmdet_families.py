@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from benchmarks.common.results import markdown, read
-from benchmarks.detectors.families import verdict
+from benchmarks.detectors.family_table import verdict
 
 MEANING = {
+    "compared": "converted, and the file finds what mmdet's own predict finds on an image (links 0, 2 and 5): this configuration, or the named one of the folder",
     "converted": "the graph equals the network in ONNX Runtime (link 2), with random weights at a small size",
-    "compared": "the named configuration of the folder, or a fixture of tests/fixtures, finds what mmdet's own predict finds on an image (links 0, 2 and 5)",
     "same parts": "accepted; every class of layer occurs in the converted networks of the folders that are named",
     "accepted": "accepted; the listed layers occur in no converted network, so the folder was only built",
     "fails": "accepted, but the conversion fails",
@@ -29,7 +29,8 @@ def families_page() -> str:
         detector = f"{one.get('detector', '')}{', ' + one['kind'] if 'kind' in one else ''}"
         adapter = f"`{one['adapter']}`" if "adapter" in one else ""
         rows.append([f"`{name}`", one.get("config", ""), detector, adapter, word, _cell(reason)])
-    place = kept["machine"]
+    ran = sum("converted" in one for one in kept["folders"].values())
+    place, other = kept["machine"], kept.get("conversions", kept["machine"])
     versions = ", ".join(f"{package} {place[package]}" for package in ("mmdet", "torch", "torchvision", "onnxruntime"))
     lines = [
         "<!-- Written by `make docs` out of benchmarks/results/mmdet_families.json: run benchmarks/detectors/families.py. -->",
@@ -37,7 +38,8 @@ def families_page() -> str:
         "",
         f"One configuration of each of the {len(rows)} folders in mmdet's wheel, built on the meta device and given to the adapters `detr` and",
         f"`mmdet`; up to five are tried until one is accepted. Classified by `python -m benchmarks.detectors.families`, {place['date']}, with",
-        f"{versions}. `--convert` converts accepted ones, those with the most new layers first; both can be stopped and resumed.",
+        f"{versions}. `--convert` runs the conversion, with random weights that find something: of {ran} folders, {other['date']},",
+        f"with Python {other['python']}, torch {other['torch']}, onnxruntime {other['onnxruntime']}. Both can be stopped and resumed.",
         "",
         *markdown(
             ["verdict", "folders", "meaning"],

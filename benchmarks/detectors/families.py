@@ -6,14 +6,17 @@
     python -m benchmarks.detectors.families --again tood vfnet     classify these folders again
     python -m benchmarks.detectors.families --convert              convert what has not been converted, the most different parts first
     python -m benchmarks.detectors.families --convert tood         convert this one, again
+    python -m benchmarks.detectors.families --convert --jobs 16 --minutes 9 --into FILE       the same on another machine, side by side
+    python -m benchmarks.detectors.families --take FILE            add what was converted there
 
-Results are added to results/mmdet_families.json after each folder, so that a run can be stopped and resumed.
+Results are added to results/mmdet_families.json (or FILE) after each folder, so that a run can be stopped and resumed.
 
 Classification builds the network on the meta device and wraps it as a conversion does. A folder that an adapter accepts is
 described by the classes of its layers; if all of them occur in converted networks, it has the same parts as these. Losses and the
-preprocessor are not parts: they are not exported. Conversions use random weights, batches 1 and 2, and no image: they compare
-the exported graph with the network (links 1 and 2). The networks of results/detr_family.json and the two-stage fixtures, which were also
-compared with mmdet's own predict, count as converted; their parts are kept beside the folders.
+preprocessor are not parts: they are not exported. Conversions use random weights with which the detector finds something
+(lively.py), and batches 1 and 2; they compare mmdet's own predict with the network (link 0), and the exported graph with the
+network (links 1, 2 and 5). A folder that the adapters refuse is converted too, to see the refusal. The networks of
+results/detr_family.json and the two-stage fixtures count as converted; their parts are kept beside the folders.
 """
 
 from __future__ import annotations
@@ -22,30 +25,20 @@ import argparse
 import json
 import os
 import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.results import FOLDER, machine
+from benchmarks.common.results import FOLDER
+from benchmarks.detectors.family_conversions import convert, convert_all
+from benchmarks.detectors.family_table import RESULT, load, not_converted, place, save, take, without_paths
 
-RESULT = FOLDER / "mmdet_families.json"
-BUILD_SECONDS, CONVERT_SECONDS = 120, 900
-SIZE = (128, 256)
-SIZES = {"ssd": (300, 300), "dino": (320, 416), "ddq": (320, 416)}
-FEW_PROPOSALS = {"cfg.model.test_cfg.rpn.nms_pre": "60", "cfg.model.test_cfg.rpn.max_per_img": "20"}
-"""Enough to compare, and quick on a CPU."""
-UNSURE = {"cfg.model.test_cfg.rcnn.score_thr": "0.0", "conf": "0.0"}
-"""Random weights give each class a score near 1 / classes."""
+BUILD_SECONDS = 120
 PREFERRED = ("r18", "tiny", "_s_", "r50")
 SIMPLE = ("retinanet", "faster-rcnn", "mask-rcnn", "fcos", "cascade")
 TRIED = 5
 """Configurations of a folder, until an adapter accepts one."""
-NOT_EXPORTED = ("GHMC", "GHMR", "BatchFixedSizePad", "BatchSyncRandomResize")
 WITHOUT_COMPILED_OPS = ("merge_cells", "multi_scale_deform_attn", "roi_align", "deform_conv", "modulated_deform_conv")
 """Modules of mmcv.ops in plain torch, or computed by torchvision."""
 
@@ -124,7 +117,7 @@ def classified(path: Path) -> dict[str, Any] | None:
     except AdaptrtError as error:
         if "does not define a model" in error.message:
             return None
-        return {**entry, "verdict": "refused", "reason": error.message}
+        return {**entry, "verdict": "refused", "reason": without_paths(error.message)}
     except TimeoutError as error:
         return {**entry, "verdict": "refused", "reason": f"not built: {error}"}
     except Exception as error:  # an adapter should refuse by name; the table shows where it does not
@@ -196,83 +189,6 @@ def compiled_only(detector: Any) -> list[str]:
     return sorted(found)
 
 
-def settings(folder: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the conversion."""
-    options = {**FEW_PROPOSALS, **UNSURE, "nms_rounds": "60"} if entry["kind"] == "two stages" else {}
-    if entry["detector"] == "RPN":
-        del options["cfg.model.test_cfg.rcnn.score_thr"]
-    given: dict[str, Any] = {"imgsz": SIZES.get(folder, SIZE), "options": options}
-    if any("DeformConv2d" in part for part in entry["parts"]):
-        given |= {"opset": 19, "target": "10"}
-    return given
-
-
-def convert(folder: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-    import adaptrt
-
-    given = settings(folder, entry)
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as text:
-        os.environ["ADAPTRT_CACHE_DIR"] = text
-        try:
-            report = adaptrt.convert(
-                entry["config"],
-                adapter=entry["adapter"],
-                output=Path(text) / "out.onnx",
-                batch="1:2:2",
-                verify="quick",
-                html=False,
-                **given,
-            )
-        except adaptrt.AdaptrtError as error:
-            stage = error.report.failure.stage if error.report is not None and error.report.failure else ""
-            return {"passed": False, "reason": " ".join(error.message.split())[:300], "stage": stage}
-    links = {str(number): report.link(number).status for number in (1, 2)}
-    return {
-        "passed": links["2"] == "passed" and links["1"] != "failed",
-        "links": links,
-        "compared": report.link(2).reason,
-        "size": list(given["imgsz"]),
-        "opset": given.get("opset"),
-        "nodes": sum(report.operators["final"].values()),
-        "differences": {check.name: check.value for check in report.link(2).checks if check.kind != "metric"},
-        "seconds": round(time.perf_counter() - started, 1),
-    }
-
-
-def converted(folder: str) -> dict[str, Any]:
-    """In a separate process, with a time limit."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.detectors.families", "--one", folder]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=CONVERT_SECONDS)
-    except subprocess.TimeoutExpired:
-        return {"passed": False, "reason": f"longer than {CONVERT_SECONDS // 60} minutes"}
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        return {"passed": False, "reason": done.stderr.strip()[-300:] or f"exit code {done.returncode}"}
-    result: dict[str, Any] = json.loads(lines[-1])
-    return result
-
-
-def exported(parts: Iterable[str]) -> set[str]:
-    """Without the classes of losses and of what prepares images."""
-    return {part for part in parts if not part.endswith(("Loss", "DataPreprocessor")) and part not in NOT_EXPORTED}
-
-
-def passed_networks(kept: Mapping[str, Any]) -> dict[str, set[str]]:
-    """The parts of all networks whose conversion passed, by the folder; a folder's network wins over a compared one."""
-    found = {one["folder"]: exported(one["parts"]) for one in kept.get("compared", {}).values()}
-    for name, one in kept["folders"].items():
-        if one.get("converted", {}).get("passed"):
-            found[name] = exported(one["parts"]) | found.get(name, set())
-    return found
-
-
-def covered(kept: Mapping[str, Any]) -> set[str]:
-    """The parts of all networks whose conversion passed."""
-    return {part for parts in passed_networks(kept).values() for part in parts}
-
-
 def compared_networks() -> dict[str, dict[str, Any]]:
     """The configurations of results/detr_family.json that passed: their folder, and their parts."""
     measured = json.loads((FOLDER / "detr_family.json").read_text(encoding="utf-8"))["models"]
@@ -306,105 +222,47 @@ def compared_fixtures() -> dict[str, dict[str, Any]]:
     return found
 
 
-def cover(wanted: set[str], networks: Mapping[str, set[str]]) -> list[str]:
-    """Few networks that have all the wanted parts between them, the one with most of them first."""
-    chosen: list[str] = []
-    left = set(wanted)
-    while left:
-        best = max(sorted(networks), key=lambda name: len(left & networks[name]))
-        if not left & networks[best]:
-            break
-        chosen.append(best)
-        left -= networks[best]
-    return chosen
-
-
-def next_folder(kept: Mapping[str, Any]) -> str | None:
-    """The accepted folder, not converted yet, with the most parts that no converted one has."""
-    known = covered(kept)
-    left = {
-        name: len(exported(one["parts"]) - known)
-        for name, one in kept["folders"].items()
-        if one["verdict"] == "accepted" and "converted" not in one
-    }
-    return max(left, key=lambda name: left[name]) if left else None
-
-
-def verdict(name: str, kept: Mapping[str, Any]) -> tuple[str, str]:
-    """A word and its reason, for the table."""
-    one = kept["folders"][name]
-    if one["verdict"] != "accepted":
-        return one["verdict"], one["reason"]
-    done = one.get("converted")
-    if done is not None and done["passed"]:
-        size = " x ".join(map(str, done["size"]))
-        return "converted", f"{done['nodes']} nodes at {size}" + (f", opset {done['opset']}" if done["opset"] else "")
-    if done is not None:
-        return "fails", done["reason"] if "reason" in done else f"link 2: {done['links']['2']}"
-    own = exported(one["parts"])
-    networks = passed_networks(kept)
-    compared = next((config for config, entry in kept.get("compared", {}).items() if entry["folder"] == name), None)
-    if compared is not None:
-        return "compared", f"{compared}: finds what mmdet's own predict finds (links 0, 2 and 5)"
-    same = [other for other, parts in networks.items() if own <= parts]
-    if same:
-        return "same parts", f"as {min(same, key=lambda other: len(networks[other] - own))}"
-    new = sorted(own - covered(kept))
-    if not new:
-        return "same parts", f"as {', '.join(cover(own, networks))} together"
-    rest = cover(own - set(new), networks)
-    return "accepted", f"parts that no converted network has: {', '.join(new)}; the others as {', '.join(rest)}"
-
-
-def save(kept: dict[str, Any]) -> None:
-    kept["machine"] = machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "torchvision", "onnxruntime")
-    aside = RESULT.with_suffix(".part")
-    aside.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    aside.replace(RESULT)
-
-
-def load() -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {"folders": {}}
-    return kept
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="FOLDER")
-    parser.add_argument("--again", action="store_true", help="classify the named folders again")
+    parser.add_argument(
+        "--again", action="store_true", help="classify the named folders again; with --convert, also those that failed"
+    )
     parser.add_argument("--convert", action="store_true", help="convert the named folders, or all that were not")
-    parser.add_argument("--minutes", type=float, default=180.0, help="start no conversion after this time")
+    parser.add_argument("--minutes", type=float, default=180.0, help="end conversions after this time")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="conversions side by side, each on one thread if more than 1"
+    )
+    parser.add_argument("--into", type=Path, default=RESULT, metavar="FILE", help="where results are kept")
+    parser.add_argument("--take", type=Path, metavar="FILE", help="add the conversions that are in this file")
     parser.add_argument(
         "--compared", action="store_true", help="only take the compared networks from the other results"
     )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(convert(options.one, load()["folders"][options.one])))
-        return
-    if not options.convert:
-        for folder in [] if options.compared else folders():
-            kept = load()
-            if folder.name in kept["folders"] and folder.name not in options.names:
-                continue
-            kept["folders"][folder.name] = found = classify(folder)
-            save(kept)
-            print(folder.name, found["verdict"], found.get("reason", ""), flush=True)
+        print(json.dumps(convert(options.one, load(options.into)["folders"][options.one], options.jobs)))
+    elif options.take:
+        take(options.take)
+    elif options.convert:
+        names = options.names or not_converted(load(options.into), again=options.again)
+        convert_all(names, options.into, options.jobs, options.minutes)
+    else:
+        classify_all([] if options.compared else folders(), options.names)
+
+
+def classify_all(chosen: list[Path], again: list[str]) -> None:
+    for folder in chosen:
         kept = load()
-        kept["compared"] = compared_networks()
+        if folder.name in kept["folders"] and folder.name not in again:
+            continue
+        kept["folders"][folder.name] = found = classify(folder)
+        kept["machine"] = place()
         save(kept)
-        return
-    until = time.monotonic() + 60 * options.minutes
-    names = list(options.names)
-    while time.monotonic() < until:
-        name = names.pop(0) if options.names and names else None if options.names else next_folder(load())
-        if name is None:
-            break
-        result = converted(name)
-        kept = load()
-        kept["folders"][name]["converted"] = result
-        save(kept)
-        print(name, "passed" if result["passed"] else result, flush=True)
+        print(folder.name, found["verdict"], found.get("reason", ""), flush=True)
+    kept = load()
+    kept["compared"] = compared_networks()
+    save(kept)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adaptrt import hookspecs
+from adaptrt.specs.decoders import decoder_names, find_decoder, is_own
 
 ROOT = Path(__file__).parents[2]
 HOOKS = [node for node in ast.parse(inspect.getsource(hookspecs)).body if isinstance(node, ast.FunctionDef)]
@@ -45,6 +47,19 @@ def test_hook_has_a_section_with_its_exact_signature(hook: ast.FunctionDef) -> N
 def test_hook_has_a_test_that_replaces_it(hook: ast.FunctionDef) -> None:
     tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "hooks").glob("test_*.py")]
     assert any(f"def test_hook_{hook.name}(" in text for text in tests), f"no test_hook_{hook.name} in tests/hooks"
+
+
+def test_every_parameter_of_a_decoder_is_described() -> None:
+    """Those of its bases too, which its docstring does not repeat."""
+    page = sections(ROOT / "docs" / "reference" / "decoders.md")
+    names = list(filter(is_own, decoder_names()))
+    assert "dynamic_masks" in names
+    for name in names:
+        described = page[name].partition("| parameter |")[0]
+        missing = [
+            one.name for one in dataclasses.fields(find_decoder(name).params) if f"`{one.name}`" not in described
+        ]
+        assert not missing, f"{name}: {missing}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -31,10 +31,6 @@ class DenseParams(DetectionParams):
     """User thresholds, and properties of the head.
 
     - ``conf``: score threshold, 0 to 1; detections with higher scores are kept; mmdet's ``score_thr``
-    - ``iou``: IoU threshold of NMS, 0 to 1; ``null``: no NMS
-    - ``max_det``: maximum number of detections per image
-    - ``agnostic``: apply NMS across classes instead of within each class
-    - ``classes``: keep only these classes, by index or label; default: all
     - ``nms_pre``: maximum number of candidates per level before NMS, as in mmdet; 0 or less: all
     - ``padded``: boxes are clipped to the image with its padding, as in mmdet if the test pipeline pads
     - ``best_class``: use only the best class of a prior (YOLOX); otherwise every class above ``conf``

@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 class QueriesParams(DetectionParams):
     """Selection of the pairs of query and class.
 
-    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept
     - ``iou``: IoU threshold of NMS, 0 to 1; default: no NMS
     - ``max_det``: maximum number of detections per image; mmdet's ``max_per_img``
     - ``agnostic``: with ``iou``, apply NMS across classes instead of within each class
-    - ``classes``: keep only these classes, by index or label; default: all
     """
 
     iou: float | None = None

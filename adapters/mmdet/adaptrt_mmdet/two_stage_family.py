@@ -61,6 +61,14 @@ def wrap_two_stage(source: Source, options: OneAndTwoStageOptions, nms: NmsReque
             f"{type(detector).__name__} is not supported: it has no RPN, and reads its proposals from a file.",
             hint="Supported are detectors that compute their proposals, such as Faster R-CNN.",
         )
+    semantic = getattr(detector, "semantic_head", None)
+    if semantic is not None:
+        fusion = type(getattr(detector, "panoptic_fusion_head", None)).__name__
+        raise ModelError(
+            f"{type(detector).__name__} is not supported: missing is semantic segmentation ({type(semantic).__name__}), which "
+            f"{fusion} joins with the objects to a panoptic map.",
+            hint="Supported are detectors that find boxes, or boxes and masks.",
+        )
     model = TwoStageDetector(
         source,
         rounds=options.nms_rounds or (nms.rounds if nms else ROUNDS),

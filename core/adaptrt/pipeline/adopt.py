@@ -84,6 +84,8 @@ def adopt_spec(
         )
     tensor = _image_input(file, inputs)
     fixed = all(isinstance(side, int) for side in tensor.shape[2:])
+    if known.image is not None and known.image.resize == "crop" and known.source == MMDEPLOY and said.imgsz is None:
+        _require_crop(file, tensor, known.imgsz)
     size = _image_size(file, tensor, said.imgsz or (None if fixed and known.source == MMDEPLOY else known.imgsz))
     batch = tensor.shape[0]
     own = known.params if name == known.decoder else None
@@ -130,6 +132,8 @@ def recognize(
         rotated = any(output.name == "dets" and len(output.shape) == 3 and output.shape[2] == 6 for output in outputs)
         fitting = "mmdeploy_masks" if masks else "mmdeploy_obb" if rotated else "mmdeploy"
         return Recognized(MMDEPLOY, fitting, own, names, size, image)
+    if deployed is not None and deployed.decoder is not None:
+        return Recognized(MMDEPLOY, deployed.decoder, deployed.params, names, deployed.size, deployed.image)
     if not names or not stride:
         return Recognized("")
     decoder, params = _ultralytics_decoder(outputs, metadata, len(names))
@@ -244,6 +248,16 @@ def _image_size(file: str, tensor: TensorLike, wanted: tuple[int, int] | None) -
                 hint="Omit --imgsz.",
             )
     return wanted
+
+
+def _require_crop(file: str, tensor: TensorLike, size: tuple[int, int] | None) -> None:
+    """MMDeploy's files crop images to the size of the input: the crop is a part of the resized image."""
+    sides = tuple(tensor.shape[2:])
+    if size is not None and any(isinstance(side, int) and side != cut for side, cut in zip(sides, size, strict=True)):
+        raise ModelError(
+            f"{file} requires images of {sides[0]} x {sides[1]}, but the pipeline.json beside it crops them to {size[0]} x {size[1]}.",
+            hint="Copy the deploy.json and pipeline.json of this file next to it.",
+        )
 
 
 def _described(tensor: TensorLike) -> str:

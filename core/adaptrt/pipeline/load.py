@@ -200,7 +200,7 @@ def load(
 def _spec_of(runner: FileRunner, path: Path, backend: Backend, said: Adoption) -> tuple[ModelSpec, list[str]]:
     """The spec in the file; else one for a file from elsewhere, and a note about it."""
     from adaptrt.pipeline.adopt import adopt_spec, recognize
-    from adaptrt.pipeline.mmdeploy import read_deployed
+    from adaptrt.pipeline.mmdeploy import is_named, read_deployed
 
     if runner.spec is not None:
         if said:
@@ -211,7 +211,8 @@ def _spec_of(runner: FileRunner, path: Path, backend: Backend, said: Adoption) -
         return runner.spec, []
     inputs, outputs, metadata = (getattr(runner, name, ()) for name in ("inputs", "outputs", "metadata"))
     metadata = dict(metadata)
-    if not outputs or (not said.decoder and recognize(outputs, metadata).decoder is None):
+    recognized = said.decoder or recognize(outputs, metadata).decoder or is_named(path)
+    if not outputs or not recognized:
         raise _without_spec(path, backend)
     deployed = None if said.decoder else read_deployed(path)
     spec, source = adopt_spec(path.name, inputs, outputs, metadata, said, deployed=deployed)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from adaptrt.specs import ImageTransform
 
 DEPLOY, PIPELINE = "deploy.json", "pipeline.json"
 _LARGEST_FILE = 1 << 20
+_CLASSIFIER = "Classifier"
 _OTHER_TASKS = {
-    "Classifier": "a classifier",
     "Segmentor": "semantic segmentation",
     "PoseDetector": "pose estimation",
     "Restorer": "super resolution",
@@ -27,11 +28,26 @@ _OTHER_TASKS = {
 
 @dataclass(frozen=True)
 class Deployed:
-    """What the files say of a model. ``size``: height and width that images are resized to, if the pipeline resizes."""
+    """What the files say of a model. ``size``: height and width that images are resized or cropped to, if the pipeline does.
+
+    ``decoder``: that of the task, for models whose outputs do not show it; ``params``: of its parameters.
+    """
 
     image: ImageTransform
     size: tuple[int, int] | None
     mask_threshold: float | None
+    decoder: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_named(model: Path) -> bool:
+    """Whether the ``deploy.json`` beside a model is about it."""
+    return model.name in _nets(_read(model.with_name(DEPLOY)) or {})
+
+
+def _nets(described: Mapping[str, Any]) -> list[Any]:
+    models = described.get("models")
+    return [one.get("net") for one in models if isinstance(one, dict)] if isinstance(models, list) else []
 
 
 def read_deployed(model: Path) -> Deployed | None:
@@ -40,29 +56,45 @@ def read_deployed(model: Path) -> Deployed | None:
     if document is None:
         return None
     described = _read(model.with_name(DEPLOY)) or {}
-    models = described.get("models")
-    nets = [one.get("net") for one in models if isinstance(one, dict)] if isinstance(models, list) else []
+    nets = _nets(described)
     if nets and model.name not in nets:
         return None
-    _require_detector(model.name, described.get("task"))
+    task = described.get("task")
+    _require_known(model.name, task)
     pipeline = document.get("pipeline")
     tasks = pipeline.get("tasks") if isinstance(pipeline, dict) else None
-    tasks = [task for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
-    steps = next((task.get("transforms") for task in tasks if task.get("module") == "Transform"), None)
+    tasks = [one for one in tasks if isinstance(one, dict)] if isinstance(tasks, list) else []
+    steps = next((one.get("transforms") for one in tasks if one.get("module") == "Transform"), None)
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise _wrong("it has no transforms")
-    params = next((task.get("params") for task in tasks if task.get("name") == "postprocess"), None)
-    threshold = params.get("mask_thr_binary") if isinstance(params, dict) else None
+    last: dict[str, Any] = next((one for one in tasks if one.get("name") == "postprocess"), {})
+    params = last.get("params")
+    params = params if isinstance(params, dict) else {}
     image, size = _transform(steps)
+    if task == _CLASSIFIER:
+        return Deployed(image, size, None, "classify", _classes(model.name, last.get("component"), params))
+    threshold = params.get("mask_thr_binary")
     return Deployed(image, size, float(threshold) if isinstance(threshold, float) and 0 <= threshold <= 1 else None)
 
 
-def _require_detector(file: str, task: Any) -> None:
+def _classes(file: str, head: Any, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of ``classify``: MMDeploy's graphs of classifiers end in softmax, those of several labels in sigmoid."""
+    if isinstance(head, str) and "MultiLabel" in head:
+        raise ModelError(
+            f"{file} is a classifier of several labels ({head}), which is not supported.",
+            hint="Supported are classifiers with one label per image.",
+        )
+    count = params.get("topk")
+    return {"probabilities": True, **({"top_k": count} if type(count) is int and count > 0 else {})}
+
+
+def _require_known(file: str, task: Any) -> None:
     """``task``: MMDeploy's class for the model, in ``deploy.json``; other tasks have other outputs and postprocessing."""
     if task in _OTHER_TASKS:
         raise ModelError(
             f"{file} is {_OTHER_TASKS[task]} of MMDeploy ({task}), which is not supported.",
-            hint="Of MMDeploy's files, detectors, instance segmentation, and rotated boxes are read. Convert the network itself: adaptrt convert",
+            hint="Of MMDeploy's files, detectors, instance segmentation, rotated boxes, and classifiers are read. Convert the network "
+            "itself: adaptrt convert",
         )
 
 
@@ -82,8 +114,9 @@ _SKIPPED = ("LoadImageFromFile", "DefaultFormatBundle", "Collect", "ImageToTenso
 
 
 def _transform(steps: list[Mapping[str, Any]]) -> tuple[ImageTransform, tuple[int, int] | None]:
-    """Resize, pad and normalize, in MMDeploy's words; any other step is an error, since it would be left out."""
+    """Resize, crop, pad and normalize, in MMDeploy's words; any other step is an error, since it would be left out."""
     size: tuple[int, int] | None = None
+    short = crop = None
     keep = normalized = False
     values: dict[str, Any] = {"scale": 1.0, "pad": None, "center": False}
     for step in steps:
@@ -91,9 +124,12 @@ def _transform(steps: list[Mapping[str, Any]]) -> tuple[ImageTransform, tuple[in
         if kind in _SKIPPED:
             continue
         if kind == "Resize":
-            size, keep = _size(step.get("size")), bool(step.get("keep_ratio", False))
+            short, keep = _short_side(step.get("size")), bool(step.get("keep_ratio", False))
+            size = None if short else _size(step.get("size"))
             if step.get("interpolation", "bilinear") != "bilinear":
                 raise _wrong(f"its Resize interpolates with {step['interpolation']!r}")
+        elif kind == "CenterCrop":
+            crop = _crop_side(step.get("crop_size"))
         elif kind == "Normalize":
             normalized = True
             values |= {
@@ -114,7 +150,31 @@ def _transform(steps: list[Mapping[str, Any]]) -> tuple[ImageTransform, tuple[in
             values["pad"] = None if normalized else int(levels[0])
         else:
             raise _wrong(f"its step {kind!r} is not known here")
+    if short or crop:
+        if not short or not crop or crop > short:
+            raise _wrong("only a resize of the shorter side, and a CenterCrop that is not larger, can be combined")
+        return ImageTransform(resize="crop", crop_fraction=_fraction(crop, short), **values), (crop, crop)
     return ImageTransform(resize="letterbox" if keep else "stretch", **values), size
+
+
+def _short_side(found: Any) -> int | None:
+    """MMDeploy writes ``[256, -1]`` for a shorter side of 256 pixels."""
+    if not isinstance(found, list) or len(found) != 2 or found[1] != -1:
+        return None
+    return _size(found[0])[0]
+
+
+def _crop_side(found: Any) -> int:
+    side = found[0] if isinstance(found, list) and len(found) == 2 and found[0] == found[1] else found
+    if type(side) is not int or not 0 < side < 1 << 16:
+        raise _wrong(f"its CenterCrop has the size {found!r}")
+    return side
+
+
+def _fraction(crop: int, short: int) -> float:
+    """The ``crop_fraction`` of which the shorter side follows exactly."""
+    fraction = crop / short
+    return fraction if math.floor(crop / fraction) == short else math.nextafter(fraction, 0)
 
 
 def _size(found: Any) -> tuple[int, int]:
@@ -143,5 +203,5 @@ def _is_number(value: Any) -> bool:
 def _wrong(what: str) -> ModelError:
     return ModelError(
         f"{PIPELINE} beside the model is not understood: {what}.",
-        hint="Describe the file instead: --decoder mmdeploy, in a folder without pipeline.json.",
+        hint="Describe the file instead, with --decoder (mmdeploy, classify), in a folder without pipeline.json.",
     )

@@ -168,9 +168,10 @@ def test_other_parts_are_refused_by_name(changes: dict[str, str], words: str, tm
     [
         ("fast-rcnn_r50_fpn_1x_coco", "FastRCNN is not supported: it has no RPN"),
         ("ga-faster-rcnn_r50_fpn_1x_coco", r"GARPNHead \(RPN\) is not supported"),
+        ("panoptic-fpn_r50_fpn_1x_coco", r"PanopticFPN is not supported: missing is semantic segmentation"),
     ],
 )
-def test_detectors_with_other_proposals_are_refused_by_name(config: str, words: str, tmp_path: Path) -> None:
+def test_detectors_of_another_kind_are_refused_by_name(config: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=words):
         opened(config, tmp_path)
 

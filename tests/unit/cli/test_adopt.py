@@ -15,7 +15,6 @@ onnx = pytest.importorskip("onnx", reason="makes the files")
 pytest.importorskip("onnxruntime", reason="runs them")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from adaptrt.errors import ModelError  # noqa: E402
 from adaptrt.onnxfile.reader import read_onnx  # noqa: E402
 from adaptrt.pipeline.adopt import recognize  # noqa: E402
 from adaptrt.specs.runners import TensorInfo  # noqa: E402
@@ -151,13 +150,20 @@ def deployed(
     steps: list[dict[str, Any]],
     net: str = "end2end.onnx",
     task: str = "Detector",
+    head: str = "LinearClsHead",
 ) -> Path:
     """What MMDeploy leaves in its work folder."""
     folder.mkdir(exist_ok=True)
     tasks = [
         {"type": "Task", "module": "Transform", "name": "Preprocess", "transforms": steps},
         {"type": "Task", "module": "Net", "name": "maskrcnn"},
-        {"type": "Task", "module": "mmdet", "name": "postprocess", "params": {"mask_thr_binary": 0.4}},
+        {
+            "type": "Task",
+            "module": "mmdet",
+            "name": "postprocess",
+            "component": head,
+            "params": {"mask_thr_binary": 0.4, "topk": 2},
+        },
     ]
     (folder / "pipeline.json").write_text(json.dumps({"pipeline": {"input": ["img"], "tasks": tasks}}))
     (folder / "deploy.json").write_text(json.dumps({"version": "1.3.1", "task": task, "models": [{"net": net}]}))
@@ -250,9 +256,12 @@ def test_rotated_boxes_of_mmdeploy(adaptrt: Callable[..., Any], tmp_path: Path, 
     assert "--decoder mmdeploy_obb" in wrong.err
 
 
+PROBABILITIES = np.array([[0.1, 0.7, 0.2]], np.float32)
+
+
 def test_a_classifier_alone(adaptrt: Callable[..., Any], tmp_path: Path, photo: Path) -> None:
     """MMDeploy's classifiers return probabilities."""
-    alone = write(tmp_path / "alone.onnx", {"output": np.array([[0.1, 0.7, 0.2]], np.float32)})
+    alone = write(tmp_path / "alone.onnx", {"output": PROBABILITIES})
     said = ("--decoder", "classify", "--set", "probabilities=true")
     assert adaptrt("adopt", alone, "-o", tmp_path / "better.onnx", *said).code == 0
     import adaptrt as api
@@ -263,19 +272,74 @@ def test_a_classifier_alone(adaptrt: Callable[..., Any], tmp_path: Path, photo: 
     assert adaptrt("predict", alone, photo, *said, "--json").code == 0
 
 
-@pytest.mark.parametrize(
-    ("task", "values", "words"),
-    [
-        ("Classifier", {"output": np.zeros((1, 2), np.float32)}, "is a classifier of MMDeploy"),
-    ],
-)  # fmt: skip
-def test_other_tasks_of_mmdeploy_are_refused_by_name(
-    task: str, values: dict[str, np.ndarray], words: str, tmp_path: Path
-) -> None:
-    from adaptrt.pipeline.mmdeploy import read_deployed
+EDGE = [
+    {"type": "LoadImageFromFile"},
+    {"type": "Resize", "keep_ratio": True, "size": [40, -1]},
+    {"type": "CenterCrop", "crop_size": 32},
+    {"type": "Normalize", "mean": [1, 2, 3], "std": [4, 5, 6], "to_rgb": True},
+    {"type": "ImageToTensor", "keys": ["img"]},
+    {"type": "Collect", "keys": ["img"]},
+]
 
-    with pytest.raises(ModelError, match=words):
-        read_deployed(deployed(tmp_path, values, STEPS, task=task))
+
+def test_a_classifier_of_mmdeploy(adaptrt: Callable[..., Any], tmp_path: Path, photo: Path) -> None:
+    """The shorter side is resized, the middle is cut: as its files say."""
+    import adaptrt as api
+
+    file = deployed(tmp_path / "work", {"output": PROBABILITIES}, EDGE, task="Classifier")
+    assert adaptrt("adopt", file, "-o", tmp_path / "better.onnx").code == 0
+    for path in (file, tmp_path / "better.onnx"):
+        model = api.load(path)
+        assert model.spec.decoder is not None
+        assert model.spec.decoder.params == {"top_k": 2, "probabilities": True}
+        image = model.spec.image
+        assert image is not None
+        assert (image.resize, image.crop_fraction, image.colors, image.mean) == ("crop", 0.8, "rgb", (1.0, 2.0, 3.0))
+        (prediction,) = model(photo)
+        assert prediction.labels.tolist() == [1, 2]
+        np.testing.assert_allclose(prediction.scores, [0.7, 0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "steps", "head", "words"),
+    [
+        ("Segmentor", EDGE, "ResizeMask", "is semantic segmentation of MMDeploy"),
+        ("Classifier", EDGE, "MultiLabelLinearClsHead", "a classifier of several labels"),
+        ("Classifier", EDGE[:2] + EDGE[3:], "LinearClsHead", "only a resize of the shorter side, and a CenterCrop"),
+        ("Classifier", EDGE[:1] + EDGE[2:], "LinearClsHead", "only a resize of the shorter side, and a CenterCrop"),
+        (
+            "Classifier",
+            [*EDGE[:2], {"type": "CenterCrop", "crop_size": 28}, *EDGE[3:]],
+            "LinearClsHead",
+            "requires images of 32 x 32, but the pipeline.json beside it crops them to 28 x 28",
+        ),
+    ],
+)
+def test_what_mmdeploy_says_of_other_models(
+    task: str,
+    steps: list[dict[str, Any]],
+    head: str,
+    words: str,
+    adaptrt: Callable[..., Any],
+    tmp_path: Path,
+    photo: Path,
+) -> None:
+    file = deployed(tmp_path, {"output": PROBABILITIES}, steps, task=task, head=head)
+    result = adaptrt("predict", file, photo)
+    assert result.code == 4
+    assert words in result.err
+
+
+@pytest.mark.parametrize(("crop", "short"), [(224, 256), (224, 236), (480, 512), (7, 9), (49, 50)])
+def test_the_shorter_side_is_that_of_the_pipeline(crop: int, short: int, tmp_path: Path) -> None:
+    from adaptrt.pipeline.mmdeploy import read_deployed
+    from adaptrt.vision.placement import place
+
+    steps = [{"type": "Resize", "size": [short, -1]}, {"type": "CenterCrop", "crop_size": [crop, crop]}]
+    read = read_deployed(deployed(tmp_path, {"output": PROBABILITIES}, steps, task="Classifier"))
+    assert read is not None
+    assert read.size == (crop, crop)
+    assert place((600, 900), read.image, read.size).inner == (short, short * 900 // 600)
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,6 @@ MASKS = "det_masks"
 class BoxMasksParams(EfficientNmsParams):
     """Selection of the detections that the graph returns.
 
-    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept. Values below the graph's
-      threshold have no effect
-    - ``iou``: always ``null``, because NMS is part of the graph
-    - ``max_det``: maximum number of detections per image
-    - ``agnostic``: has no effect, because NMS is part of the graph
-    - ``classes``: keep only these classes, by index or label; default: all
     - ``mask_threshold``: minimum probability of a mask's pixels, 0 to 1
     """
 

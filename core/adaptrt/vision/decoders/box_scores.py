@@ -32,11 +32,6 @@ _OUTPUTS = ("boxes", "scores")
 class BoxScoresParams(DetectionParams):
     """Selection of the pairs of box and class.
 
-    - ``conf``: score threshold, 0 to 1; detections with higher scores are kept
-    - ``iou``: IoU threshold of NMS, 0 to 1; ``null``: no NMS
-    - ``max_det``: maximum number of detections per image
-    - ``agnostic``: apply NMS across classes instead of within each class
-    - ``classes``: keep only these classes, by index or label; default: all
     - ``best_class``: use only the best class of a box; otherwise every class above ``conf``
     - ``clip``: clip boxes to the image before NMS, and drop boxes outside it, as in mmdet
     - ``padded``: the image that ``clip`` means includes its padding, as in mmdet if the test pipeline pads

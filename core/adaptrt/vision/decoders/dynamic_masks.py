@@ -43,14 +43,6 @@ _EXTENT = 8  # strides: what a relative position of 1 means
 class DynamicMasksParams(BoxScoresParams):
     """Selection of the pairs of box and class, and properties of the head.
 
-    - ``conf``: score threshold, 0 to 1; objects with higher scores are kept
-    - ``iou``: IoU threshold of NMS, 0 to 1; ``null``: no NMS
-    - ``max_det``: maximum number of objects per image
-    - ``agnostic``: apply NMS across classes instead of within each class
-    - ``classes``: keep only these classes, by index or label; default: all
-    - ``best_class``: use only the best class of a box; otherwise every class above ``conf``
-    - ``clip``: clip boxes to the image before NMS, and drop boxes outside it, as in mmdet
-    - ``padded``: the image that ``clip`` means includes its padding, as in mmdet if the test pipeline pads
     - ``mask_threshold``: minimum probability of a mask's pixels, above 0 and below 1
     - ``strides``: size of a cell in pixels, per level; that of the mask features is the first
     - ``offset``: position of a point in its cell

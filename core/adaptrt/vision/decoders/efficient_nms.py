@@ -41,9 +41,7 @@ class EfficientNmsParams(DetectionParams):
     - ``conf``: score threshold, 0 to 1; detections with higher scores are kept. Values below the graph's
       threshold have no effect
     - ``iou``: always ``null``, because NMS is part of the graph
-    - ``max_det``: maximum number of detections per image
     - ``agnostic``: has no effect, because NMS is part of the graph
-    - ``classes``: keep only these classes, by index or label; default: all
     """
 
     conf: float = 0.0

@@ -34,12 +34,6 @@ KEYPOINTS = "det_keypoints"
 class NmsPoseParams(EfficientNmsParams):
     """Selection of the objects that the graph returns, and their keypoints.
 
-    - ``conf``: score threshold, 0 to 1; objects with higher scores are kept. Values below the graph's threshold have no
-      effect
-    - ``iou``: always ``null``, because NMS is part of the graph
-    - ``max_det``: maximum number of objects per image
-    - ``agnostic``: has no effect, because NMS is part of the graph
-    - ``classes``: keep only these classes, by index or label; default: all
     - ``keypoints``: number of keypoints of an object, and values of each: 2 (x, y) or 3 (x, y, visibility)
     - ``skeleton``: pairs of keypoints, counted from 0, that are connected by lines when drawn
     """

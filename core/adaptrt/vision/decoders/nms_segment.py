@@ -35,12 +35,6 @@ COEFFICIENTS = "det_coefficients"
 class NmsSegmentParams(EfficientNmsParams):
     """Selection of the objects that the graph returns, and how masks are enlarged.
 
-    - ``conf``: score threshold, 0 to 1; objects with higher scores are kept. Values below the graph's threshold have no
-      effect
-    - ``iou``: always ``null``, because NMS is part of the graph
-    - ``max_det``: maximum number of objects per image
-    - ``agnostic``: has no effect, because NMS is part of the graph
-    - ``classes``: keep only these classes, by index or label; default: all
     - ``enlarge``: as for ``yolo_segment``
     """
 

@@ -38,13 +38,6 @@ COCO_SKELETON = (
 class PoseParams(RowParams):
     """Thresholds, the layout of the output, and its keypoints.
 
-    - ``conf``: score threshold, 0 to 1; objects with higher scores are kept
-    - ``iou``: IoU threshold of NMS on the boxes, 0 to 1; ``null``: no NMS
-    - ``max_det``: maximum number of objects per image
-    - ``agnostic``: apply NMS across classes instead of within each class
-    - ``classes``: keep only these classes, by index or label; default: all
-    - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
-      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which needs no NMS: ``iou`` is ``null``
     - ``keypoints``: number of keypoints of an object, and values of each: 2 (x, y) or 3 (x, y, visibility)
     - ``skeleton``: pairs of keypoints, counted from 0, that are connected by lines when drawn
     """

@@ -32,11 +32,6 @@ Rows: TypeAlias = Literal["dense", "anchor", "end2end"]
 class RowParams(DetectionParams):
     """Thresholds, and the layout of the output.
 
-    - ``conf``: score threshold, 0 to 1; objects with higher scores are kept
-    - ``iou``: IoU threshold of NMS, 0 to 1; ``null``: no NMS
-    - ``max_det``: maximum number of objects per image
-    - ``agnostic``: apply NMS across classes instead of within each class
-    - ``classes``: keep only these classes, by index or label; default: all
     - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
       [B, N, 6 + E] (x1 y1 x2 y2, score, class; ``yolo_obb``: center, size, score, class), which needs no NMS: set
       ``iou`` to ``null``

@@ -39,13 +39,6 @@ _FINEST = 4  # a prototype's pixel is this many pixels of the input at most, whe
 class SegmentParams(RowParams):
     """Thresholds, the layout of the output, and how masks are enlarged.
 
-    - ``conf``: the lowest score an object may have (exclusive), 0 to 1
-    - ``iou``: objects of one class that overlap a better one by more than this are dropped, 0 to 1; ``null``: none are
-    - ``max_det``: the most objects in one image
-    - ``agnostic``: objects of different classes suppress each other too
-    - ``classes``: only these classes, by number or label; all if not given
-    - ``rows``: the layout: ``dense`` [B, 4 + nc + E, N], ``anchor`` [B, N, 5 + nc + E] with objectness, or ``end2end``
-      [B, N, 6 + E] (x1 y1 x2 y2, score, class), which does not require NMS: ``iou`` is ``null``
     - ``enlarge``: how masks get the size of the image: ``logits``, as in the package ultralytics, interpolates sums of
       prototypes; ``probabilities``, as in the classic YOLOv5 repository, interpolates their sigmoid, and cuts the padding at
       whole pixels of the prototypes, so that outlines differ by up to such a pixel

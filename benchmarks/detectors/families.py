@@ -157,6 +157,7 @@ def built(config: Any) -> Any:
 
 def wrapped(config: Any, detector: Any) -> dict[str, Any]:
     from adaptrt_mmdet.dense_family import wrap_dense
+    from adaptrt_mmdet.mask_queries import is_mask_query, wrap_mask_queries
     from adaptrt_mmdet.options import DetrOptions, OneAndTwoStageOptions
     from adaptrt_mmdet.query_family import FAMILY, wrap
     from adaptrt_mmdet.sources import Source
@@ -170,6 +171,9 @@ def wrapped(config: Any, detector: Any) -> dict[str, Any]:
     elif is_two_stage(detector):
         shape = "two stages"
         wrap_two_stage(source, OneAndTwoStageOptions())
+    elif is_mask_query(detector):
+        shape = "masks of queries"
+        wrap_mask_queries(source)
     else:
         wrap_dense(source)
     missing = compiled_only(detector)

@@ -38,8 +38,6 @@ COMMON_PARTS = ("backbone", "neck", "data_preprocessor")
 MISSING = {
     "MaskFormerHead": "the pixel decoder with a transformer encoder (TransformerEncoderPixelDecoder), and masks of queries, which "
     "MaskFormerFusionHead joins to a panoptic map",
-    "Mask2FormerHead": "the pixel decoder (MSDeformAttnPixelDecoder), the decoder whose attention is limited to the mask of the layer "
-    "before (Mask2FormerTransformerDecoder), and masks of queries, which MaskFormerFusionHead selects",
     "YOLACTHead": "Fast NMS over all classes with mask coefficients (fast_nms), and prototypes cropped to boxes (YOLACTProtonet)",
     "SOLOHead": "masks of grid cells that are ranked by Matrix NMS (mask_matrix_nms), without boxes",
     "DecoupledSOLOHead": "masks as products of rows and columns of a grid, ranked by Matrix NMS (mask_matrix_nms), without boxes",

@@ -49,6 +49,7 @@ def mmdet_predictions(ctx: Conversion, image: Path, spec: ModelSpec) -> Detectio
     with counted_candidates(source.detector) as counts:
         found = predict(source, [given], spec.image_size, stretch=spec.image.resize == "stretch")[0]
     note_replaced_ops(ctx)
+    note_whole_numbers(ctx, source)
     if 0 < limit < max(counts, default=0) and "nms_pre" not in params:
         note_lifted_limit(ctx, source.detector, limit, max(counts))
     selection = Selection(
@@ -66,6 +67,16 @@ def note_replaced_ops(ctx: Conversion) -> None:
     ops = replaced_ops()
     note = f"mmcv's compiled ops ({', '.join(ops)}) are not installed; torchvision's functions were used instead."
     if ops and note not in ctx.notes:
+        ctx.notes.append(note)
+
+
+def note_whole_numbers(ctx: Conversion, source: Source) -> None:
+    """The report says that mmdet itself would resize images in float32."""
+    note = (
+        "The config resizes images in float32 (to_float32=True); here, resized pixels are rounded to whole numbers, and for the "
+        "comparison with mmdet's own inference, mmdet's are too."
+    )
+    if any(step.get("to_float32") for step in test_pipeline(source.config)) and note not in ctx.notes:
         ctx.notes.append(note)
 
 
@@ -234,7 +245,8 @@ test_step.__test__ = False  # type: ignore[attr-defined]
 def adjusted_pipeline(
     source: Source, size: tuple[int, int] | None, *, stretch: bool, arrays: bool = False
 ) -> list[Any]:
-    """The config's test pipeline without annotations, resizing to ``size``; with ``arrays`` it is given pixels, not files."""
+    """The config's test pipeline without annotations, resizing to ``size`` in whole numbers, as our images are resized; with
+    ``arrays`` it is given pixels, not files."""
     steps = []
     for step in copy.deepcopy(test_pipeline(source.config)):
         kind = str(step["type"]).rpartition(".")[2]
@@ -243,6 +255,8 @@ def adjusted_pipeline(
         if kind == "LoadImageFromFile":  # the image is a local file, regardless of the storage used in training
             step.pop("backend_args", None)
             step.pop("file_client_args", None)
+            if size is not None:
+                step.pop("to_float32", None)
             if arrays:
                 step = {"type": "LoadImageFromNDArray", "to_float32": step.get("to_float32", False)}
         if size is not None and kind == "Resize":

@@ -1,4 +1,4 @@
-"""Adapter ``mmdet``: one-stage and two-stage detectors of MMDetection, from images to boxes in pixels and scores, or to masks."""
+"""Adapter ``mmdet``: detectors of MMDetection with one or two stages, and Mask2Former, from images to boxes in pixels and scores, or to masks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from adaptrt import Conversion, Detections, ModelSpec, Patch, UsageError, hookim
 from adaptrt_mmdet.options import OneAndTwoStageOptions
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from adaptrt_mmdet.dense_family import DenseDetector
+    from adaptrt_mmdet.mask_queries import MaskQueryDetector
     from adaptrt_mmdet.two_stage import TwoStageDetector
+
+    Detector: TypeAlias = DenseDetector | TwoStageDetector | MaskQueryDetector
 
 
 @hookimpl
@@ -20,8 +25,9 @@ def adapter_options() -> type[OneAndTwoStageOptions]:
 
 
 @hookimpl
-def load_model(ctx: Conversion) -> DenseDetector | TwoStageDetector:
+def load_model(ctx: Conversion) -> Detector:
     from adaptrt_mmdet.dense_family import wrap_dense
+    from adaptrt_mmdet.mask_queries import is_mask_query, wrap_mask_queries
     from adaptrt_mmdet.sources import open_source
     from adaptrt_mmdet.two_stage_family import is_two_stage, wrap_two_stage
 
@@ -33,22 +39,31 @@ def load_model(ctx: Conversion) -> DenseDetector | TwoStageDetector:
             raise UsageError(
                 f"{name} is for two-stage detectors.", hint=f"Use --nms --{name.replace('_', '-')}, after the source."
             )
+    if is_mask_query(source.detector):
+        return wrap_mask_queries(source, raw=options.raw).eval()
     return wrap_dense(source, raw=options.raw).eval()
 
 
 @hookimpl
-def model_spec(ctx: Conversion, model: DenseDetector | TwoStageDetector) -> ModelSpec:
+def model_spec(ctx: Conversion, model: Detector) -> ModelSpec:
     from adaptrt_mmdet.dense_family import DenseDetector, dense_spec
+    from adaptrt_mmdet.mask_queries import MaskQueryDetector, mask_query_spec
     from adaptrt_mmdet.two_stage_family import two_stage_spec
 
+    if isinstance(model, MaskQueryDetector):
+        return mask_query_spec(ctx, model)
     return dense_spec(ctx, model) if isinstance(model, DenseDetector) else two_stage_spec(ctx, model)
 
 
 @hookimpl
-def patches(model: DenseDetector | TwoStageDetector, spec: ModelSpec) -> Iterable[Patch]:
+def patches(model: Detector, spec: ModelSpec) -> Iterable[Patch]:
     from adaptrt_mmdet.deformable_convolution import convolution_patches
     from adaptrt_mmdet.dense_family import DenseDetector, dense_patches
+    from adaptrt_mmdet.mask_queries import MaskQueryDetector
+    from adaptrt_mmdet.mask_query_patches import mask_query_patches
 
+    if isinstance(model, MaskQueryDetector):
+        return [*mask_query_patches(model, spec), *convolution_patches(model.detector)]
     own = dense_patches(spec) if isinstance(model, DenseDetector) else []
     return [*own, *convolution_patches(model.detector)]
 

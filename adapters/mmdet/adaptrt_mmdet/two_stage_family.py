@@ -171,6 +171,7 @@ def class_count(detector: Any) -> int:
     """Number of classes that a detector finds."""
     roi_head = getattr(detector, "roi_head", None)
     if roi_head is None:
-        return int(detector.bbox_head.num_classes)
+        head = getattr(detector, "bbox_head", None) or detector.panoptic_head
+        return int(head.num_classes)
     heads = roi_head.bbox_head
     return int((heads[-1] if hasattr(heads, "__len__") else heads).num_classes)

@@ -159,8 +159,8 @@ def test_a_fixed_size_is_counted_before_the_export(tmp_path: Path) -> None:
             "yolact_r50_1xb8-55e_coco", "YOLACT is not supported: missing is Fast NMS", marks=pytest.mark.full
         ),
         pytest.param(
-            "mask2former_r50_8xb2-lsj-50e_coco",
-            "Mask2Former is not supported: missing is the pixel decoder .MSDeformAttnPixelDecoder",
+            "maskformer_r50_ms-16xb1-75e_coco",
+            "MaskFormer is not supported: missing is the pixel decoder with a transformer encoder",
             marks=pytest.mark.full,
         ),
         pytest.param(

@@ -162,7 +162,7 @@ def mask_logits(kernel: Floats, point: Floats, features: Floats, params: Dynamic
 def _cropped(logits: Floats, down: Floats, across: Floats) -> Mask:
     """The mask where logits, enlarged to the image, are above 0; only the part that can be is computed."""
     above = logits > 0
-    rows, columns = (_reached(matrix, np.asarray(above.any(axis))) for matrix, axis in ((down, 1), (across, 0)))
+    rows, columns = (reached(matrix, np.asarray(above.any(axis))) for matrix, axis in ((down, 1), (across, 0)))
     bitmap = down[rows] @ logits @ across[columns].T > 0
     if not bitmap.any():
         return Mask(np.zeros((0, 0), np.bool_), 0, 0)
@@ -171,7 +171,7 @@ def _cropped(logits: Floats, down: Floats, across: Floats) -> Mask:
     return Mask(bitmap[top:bottom, left:right], columns.start + left, rows.start + top)
 
 
-def _reached(matrix: Floats, cells: NDArray[np.bool_]) -> slice:
+def reached(matrix: Floats, cells: NDArray[np.bool_]) -> slice:
     """The pixels to which one of ``cells`` contributes, and those between them."""
     pixels = np.flatnonzero(matrix[:, cells].any(axis=1))
     return slice(int(pixels[0]), int(pixels[-1]) + 1) if len(pixels) else slice(0, 0)

@@ -208,7 +208,7 @@ class AdapterContract:
             f"with the patches {wrong[0].name} differs by {wrong[0].value:.3g} (limit {wrong[0].limit:.3g}). Apply them "
             "one at a time to find which one changes the result."
         )
-        own = find_adapter(self.adapter).distribution
+        own = find_adapter(opened.request.adapter).distribution
         untested = [one.item for one in found if not one.item.tested and Requirement(one.item.requires).name != own]
         assert not untested, (
             f"the patch of {untested[0].target} does not say which versions of {Requirement(untested[0].requires).name} it was "

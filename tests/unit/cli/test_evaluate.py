@@ -88,7 +88,7 @@ def test_a_library_that_is_not_there(option: str, converted: str, adaptrt: Calla
 def test_errors_are_one_line(converted: str, adaptrt: Callable[..., Any]) -> None:
     result = adaptrt("evaluate", converted, "--data", "nowhere")
     assert result.code == 2
-    assert "nowhere is not a folder" in result.err
+    assert "Not found: nowhere." in result.err
     assert adaptrt("evaluate", converted).code == 2
 
 

@@ -60,7 +60,7 @@ def test_it_builds_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(availability, "can_build", lambda product: False)
     assert BACKEND.unavailable(TARGET) == "TensorRT-RTX is not installed"
     monkeypatch.setattr(backend.sys, "platform", "win32")  # type: ignore[attr-defined]
-    assert "on Linux" in str(BACKEND.unavailable(TARGET))
+    assert "requires Linux" in str(BACKEND.unavailable(TARGET))
 
 
 def test_opening_an_engine_says_why_it_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

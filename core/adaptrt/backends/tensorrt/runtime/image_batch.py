@@ -22,7 +22,9 @@ from adaptrt.specs.runners import is_on_device
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 
-_PART = 512 << 10  # bytes: to copy fewer takes as long as to wake another thread
+_PART = (
+    1 << 20
+)  # bytes: with smaller parts, a call with one image takes longer than with one thread (measured on an H100)
 
 
 class _Staging:

@@ -1,11 +1,13 @@
-"""Whole conversions, each link against mmdet's own predict, and --nms of two-stage detectors.
+"""Whole conversions, each compared with mmdet's own predict: narrow detectors with random weights, and the trained fixtures.
 
 Heads that the full suite converts whole: those of DETR (test_detr_conversion.py), RetinaNet (test_dense.py), RTMDet-Ins
-(test_dynamic_masks.py), and here SSD, Faster R-CNN and Mask R-CNN: six.
+(test_dynamic_masks.py), and here YOLOX, RPN, SSD, Faster R-CNN and Mask R-CNN: eight.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,120 @@ from draw_shapes import draw_detection_image
 from train_mask_rcnn import CONFIG, FIXTURE, HELD_OUT_SEED, LOOK
 
 import adaptrt
-from adaptrt import Conversion, NmsRequest, Request, UsageError
+from adaptrt import Conversion, NmsRequest, Request, ShapeRequest, UsageError
 from adaptrt.pipeline.reference import Origin, load_reference
 
 for module in ("onnx", "onnxruntime"):
     pytest.importorskip(module, reason=f"a conversion needs {module}")
 
 FORBIDDEN = {"NonMaxSuppression", "NonZero", "Loop", "If"}
+SIZE = (96, 128)
+LEAST = 10  # objects in each image, on both sides
+
+
+@dataclass(frozen=True)
+class Family:
+    """A configuration of mmdet's wheel, made narrow by ``changes``; ``options`` are those of the conversion, ``nms``: in the graph."""
+
+    config: str
+    changes: Mapping[str, str]
+    options: Mapping[str, str]
+    nms: bool = False
+
+
+FAMILIES = {
+    "yolox": Family(
+        "yolox_tiny_8xb8-300e_coco",
+        {
+            "model.backbone.widen_factor": "0.125",
+            "model.backbone.deepen_factor": "0.167",
+            "model.neck.in_channels": "[32,64,128]",
+            "model.neck.out_channels": "16",
+            "model.bbox_head.in_channels": "16",
+            "model.bbox_head.feat_channels": "16",
+            "model.bbox_head.num_classes": "3",
+        },
+        {"max_det": "3000"},  # mmdet's keeps everything that passes its NMS
+        nms=True,
+    ),
+    "rpn": Family(
+        "rpn_r50_fpn_1x_coco",
+        {
+            "model.backbone.depth": "18",
+            "model.backbone.base_channels": "8",
+            "model.neck.in_channels": "[8,16,32,64]",
+            "model.neck.out_channels": "16",
+            "model.rpn_head.in_channels": "16",
+            "model.rpn_head.feat_channels": "16",
+            "model.test_cfg.rpn.nms_pre": "40",
+            "model.test_cfg.rpn.max_per_img": "24",
+        },
+        {"nms_rounds": "40"},
+    ),
+}
+
+
+@pytest.fixture
+def repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the package ``benchmarks`` importable."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
+
+
+def mmdet_finds(family: Family, weights: Path, images: list[Path], conf: float, folder: Path) -> list[Any]:
+    from adaptrt_mmdet.framework import mmdet_predictions
+    from adaptrt_mmdet.mmdet import load_model, model_spec
+    from adaptrt_mmdet.options import OneAndTwoStageOptions
+
+    options = OneAndTwoStageOptions(cfg=dict(family.changes))
+    shapes = ShapeRequest(imgsz=SIZE)
+    ctx = Conversion(Request(family.config, "mmdet", weights=weights, shapes=shapes), options, folder)
+    spec, _ = shapes.apply(model_spec(ctx, load_model(ctx)))
+    given = {"conf": conf, **({"max_det": int(family.options["max_det"])} if "max_det" in family.options else {})}
+    return [mmdet_predictions(ctx, image, spec.with_decoder_params(**given)) for image in images]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("name", "batch"), [("yolox", "1:2:2"), ("rpn", "2"), ("rpn", "1:2:2")])
+@pytest.mark.usefixtures("repository")
+def test_a_family(name: str, batch: str, tmp_path: Path) -> None:
+    """The file finds what mmdet's own predict finds, in each of four images: boxes, scores, classes."""
+    from adaptrt.tasks.detect.agreement import matched_boxes
+    from benchmarks.detectors.lively import draw_images, lively, opened, threshold
+
+    family = FAMILIES[name]
+    images = draw_images(tmp_path, SIZE)
+    weights = lively(family.config, "mmdet", images, SIZE, tmp_path, family.changes)
+    model = opened(family.config, "mmdet", tmp_path, family.changes, weights)
+    conf = threshold(model, "mmdet", images, SIZE, LEAST)
+    report = adaptrt.convert(
+        family.config,
+        adapter="mmdet",
+        weights=weights,
+        output=tmp_path / "out.onnx",
+        imgsz=SIZE,
+        batch=batch,
+        image=images[0],
+        options={**family.options, "conf": str(conf), **{f"cfg.{key}": value for key, value in family.changes.items()}},
+        nms=NmsRequest(rounds=40) if family.nms else False,
+        verify="quick",
+        html=False,
+    )
+    assert [report.link(number).status for number in (0, 2, 5)] == ["passed"] * 3
+    assert batch == "2" or report.link(2).reason.endswith(" 2")  # compared in batches of 2
+    assert not FORBIDDEN & set(report.operators["final"])
+    assert report.spec is not None
+    assert report.spec.outputs[0].dims[0] == (2 if batch == "2" else "batch")
+    assert report.spec.decoder is not None
+    assert report.spec.decoder.name == "efficient_nms"
+    theirs = mmdet_finds(family, weights, images, conf, tmp_path)
+    with adaptrt.load(tmp_path / "out.onnx") as loaded:
+        ours: Any = loaded(images)
+        assert not loaded.last_warnings
+    assert min(map(len, theirs)) >= LEAST
+    assert [len(found) for found in ours] == [len(found) for found in theirs]
+    assert matched_boxes(0.99, 1e-3).compute(theirs, ours) == 1.0
+    if name != "rpn":
+        assert len({int(label) for found in theirs for label in found.labels}) >= 2
 
 
 @pytest.mark.full

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common.results import markdown, read, with_tables
 
@@ -16,7 +19,14 @@ TITLES = {
 
 
 def int8_page() -> str:
-    return with_tables(PAGE, {"int8_accuracy": accuracy, "int8_tuned": tuned})
+    tables = {
+        "int8_accuracy": accuracy,
+        "int8_tuned": tuned,
+        "int8_memory": memory,
+        "int8_gpu": gpu,
+        "int8_layers": layers,
+    }
+    return with_tables(PAGE, tables)
 
 
 def accuracy() -> list[str]:
@@ -41,6 +51,77 @@ def tuned() -> list[str]:
             rows.append([TITLES[model], precision, *counts, *_scores(loss["reason"])])
     head = ["fixture", "precision", "blocks in a higher precision", "cost", "images", "result", "float32"]
     return markdown([*head, "95 % interval of the loss (points)"], rows)
+
+
+def memory() -> list[str]:
+    rows = [
+        [row["method"], row["images"], row["peak MiB"], f"{row['seconds']:.0f}"] for row in read("int8_memory")["rows"]
+    ]
+    return markdown(["method", "images", "largest resident memory (MiB)", "seconds"], rows)
+
+
+def gpu() -> list[str]:
+    """A row for each network and batch on an H100, and on an H200 where fp16 was not measured on the other one."""
+    rows: list[list[Any]] = []
+    compared: set[str] = set()
+    for file in ("gpu_int8_h100", "gpu_int8"):
+        by_network: dict[str, dict[str, Any]] = {}
+        for row in read(file)["rows"]:
+            if "microseconds" in row:
+                by_network.setdefault(row["network"], {})[row["precision"]] = row
+        for network, found in by_network.items():
+            if network not in compared and "int8" in found:
+                rows += _timed(NETWORKS[network], found)
+                compared |= {network} if "fp16" in found else set()
+    return markdown(["network, GPU", "batch", "fp32", "fp16", "int8", "int8 / fp16", ""], rows)
+
+
+def _timed(title: str, found: Mapping[str, Any]) -> list[list[Any]]:
+    gpu = re.sub("NVIDIA | 80GB HBM3", "", found["int8"]["gpu"])
+    levels = [
+        f"{name} at level {found[name]['level']}"
+        for name, level in _LEVELS.items()
+        if name in found and found[name]["level"] != level
+    ]
+    rows = []
+    for batch in ("batch 1", "batch 8", "batch 32"):
+        times = [f"{found[name]['microseconds'][batch]['p50'] / 1e3:.2f}" if name in found else "" for name in _LEVELS]
+        share = found["int8"].get("time as a share of fp16", {}).get(batch)
+        verdict = "slower: use fp16" if share is not None and share >= 1 else ""
+        text = "" if share is None else f"{share:.2f}"
+        rows.append([", ".join([title, gpu, *levels]), batch.split()[1], *times, text, verdict])
+    return rows
+
+
+def layers() -> list[str]:
+    """The layers that take longest, of both engines side by side."""
+    kept = read("gpu_int8_h100")["layers by time"]
+    columns = [kept[f"yolov5m_{name}"]["longest layers"][:_LONGEST] for name in ("int8", "fp16")]
+    rows = [
+        [cell for time, name in pair for cell in (f"{time:.2f}", f"`{_layer(name)}`")]
+        for pair in zip(*columns, strict=True)
+    ]
+    return markdown(["int8 (ms)", "layer", "fp16 (ms)", "layer"], rows)
+
+
+_LEVELS = {"fp32": 0, "fp16": 1, "int8": 1}
+"""Precisions in the order of the table, with the optimization level that the page states."""
+_LONGEST = 8
+NETWORKS = {
+    "yolov5m": "YOLOv5m",
+    "swin_t": "Swin-T",
+    "yolov5n_shapes": "YOLOv5n",
+    "detr_shapes": "DETR fixture",
+    "swin_shapes": "Swin fixture",
+    "retinanet_r50": "RetinaNet R50, 640 pixels",
+    "detr_r50": "DETR R50, 800x1216",
+}
+
+
+def _layer(name: str) -> str:
+    """The name without weights, and without what all names begin with."""
+    parts = [part for part in name.split(" + ") if not part.startswith("onnx::")]
+    return " + ".join(parts).replace("model/network/", "").removeprefix("/")[:60]
 
 
 def _scores(text: str) -> list[str]:

@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-RUNS, LONGEST = 10, 15
+from benchmarks.gpu.work import manifest_of
+
+RUNS, LONGEST, SHOWN = 10, 15, 160
 
 
 def measure(engine: Path, batch: int) -> dict[str, Any]:
@@ -29,11 +31,20 @@ def measure(engine: Path, batch: int) -> dict[str, Any]:
         sizes = [dim.opt for dim in given.dims[1:]]
         images = np.random.default_rng(0).random((batch, *sizes), np.float32)
         times = runner.layer_times({given.name: images}, RUNS)
+    layers = manifest_of(engine)["precision_report"]["table"]
+    kinds = {one["name"]: f"{one['kind']} {one['precision'] or ''}".strip() for one in layers}
+    by_kind: dict[str, list[float]] = {}
+    for name, seconds in times.items():
+        by_kind.setdefault(kinds.get(name, "not in the engine's list"), []).append(1e3 * seconds)
     longest = sorted(times.items(), key=lambda one: one[1], reverse=True)[:LONGEST]
     return {
         "batch": batch,
         "milliseconds": round(1e3 * sum(times.values()), 3),
-        "longest layers": [[round(1e3 * seconds, 3), name] for name, seconds in longest],
+        "by kind": {
+            kind: {"layers": len(found), "milliseconds": round(sum(found), 3)}
+            for kind, found in sorted(by_kind.items(), key=lambda one: -sum(one[1]))
+        },
+        "longest layers": [[round(1e3 * seconds, 3), name[:SHOWN]] for name, seconds in longest],
     }
 
 

@@ -68,7 +68,13 @@ def tuned(model: Model, folder: Path, precision: str, given: Any) -> dict[str, A
             {"name": one.name, "int8": one.int8, "fp16": one.fp16, "precision": one.precision} for one in found.blocks
         ],
         "points": [
-            {"title": one.title, "loss": round(one.loss, 3), "cost": round(one.cost, 3), "chosen": one.chosen}
+            {
+                "title": one.title,
+                "loss": round(one.loss, 3),
+                "confidence": None if one.confidence is None else round(one.confidence, 3),
+                "cost": round(one.cost, 3),
+                "chosen": one.chosen,
+            }
             for one in found.points
         ],
         "recipe": (folder / f"{precision}.recipe.toml").read_text(encoding="utf-8"),

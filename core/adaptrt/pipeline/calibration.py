@@ -9,17 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from adaptrt.errors import UsageError, did_you_mean
+from adaptrt.errors import UsageError
 from adaptrt.pipeline.verification.batching import fill_batch, smallest_batch
 from adaptrt.specs import ModelSpec
 from adaptrt.specs.calibration import CalibrationData, CalibrationRequest, Inputs
 from adaptrt.spread import spread
 from adaptrt.store.hashing import file_sha256
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Preprocess = Callable[[Any, ModelSpec], tuple[Mapping[str, Any], Any]]
 
@@ -138,57 +135,27 @@ def _digest(hashes: Sequence[str], spec: ModelSpec, size: int) -> str:
 def _from_arrays(
     request: CalibrationRequest, spec: ModelSpec, size: int, smallest: int, *, hold_back: bool
 ) -> CalibrationData:
-    arrays = _arrays(request.source, spec)
-    rows = list(range(len(next(iter(arrays.values())))))
-    kept = rows[_HELD_BACK - 1 :: _HELD_BACK] if hold_back and len(rows) >= _FEWEST_TO_HOLD_BACK else []
-    rest = [row for row in rows if row not in set(kept)]
-    chosen = spread(rest, request.images)
-    count = len(chosen)
+    from adaptrt.pipeline.calibration_arrays import inputs_of, open_rows
 
-    def inputs_of(part: Sequence[int]) -> Inputs:
-        return fill_batch([{name: array[row : row + 1] for name, array in arrays.items()} for row in part], smallest)
-
+    arrays = inputs_of(request.source, spec)
+    total = next(iter(arrays.values())).shape[0]
+    holds_back = hold_back and total >= _FEWEST_TO_HOLD_BACK
+    kept = range(total)[_HELD_BACK - 1 :: _HELD_BACK] if holds_back else range(0)
+    rest = spread(range(total - len(kept)), request.images)
+    chosen = [index + index // (_HELD_BACK - 1) if holds_back else index for index in rest]  # without every fifth
     probes = spread(kept, PROBES)
+    count = len(chosen)
+    read = {name: open_rows(array, [*chosen, *probes]) for name, array in arrays.items()}
+
+    def batch_of(part: Sequence[int]) -> Inputs:
+        return fill_batch([{name: row_of(row) for name, row_of in read.items()} for row in part], smallest)
+
     return CalibrationData(
         count=count,
         batches=-(-count // size),
-        read=lambda index: inputs_of(chosen[index * size : (index + 1) * size]),
+        read=lambda index: batch_of(chosen[index * size : (index + 1) * size]),
         digest=_digest([file_sha256(request.source), *map(str, chosen)], spec, size),
         title=f"{count} rows of {request.source}",
         probes=len(probes),
-        probe=lambda index: inputs_of([probes[index]]),
+        probe=lambda index: batch_of([probes[index]]),
     )
-
-
-def _arrays(path: Path, spec: ModelSpec) -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file by input name, checked against the spec."""
-    import zipfile
-
-    import numpy as np
-
-    wanted = [tensor.name for tensor in spec.inputs]
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: np.asarray(file[name]) for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UsageError(
-            f"{path} is not an .npz file of arrays: {error}.", hint="numpy.savez(path, images=array) writes one."
-        ) from error
-    if len(wanted) == 1 and len(found) == 1 and wanted[0] not in found:
-        found = {wanted[0]: next(iter(found.values()))}
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise UsageError(f"{path} has no array for input {missing[0]!r}.", hint=did_you_mean(missing[0], list(found)))
-    rows = len(found[wanted[0]]) if found[wanted[0]].ndim else 0
-    for tensor in spec.inputs:
-        array = found[tensor.name]
-        fits = array.ndim == len(tensor.dims) and all(
-            size in dim for size, dim in zip(array.shape[1:], tensor.dims[1:], strict=True)
-        )
-        if not fits or str(array.dtype) != tensor.dtype or len(array) != rows or not rows:
-            sizes = "x".join(["N", *(str(dim) for dim in tensor.dims[1:])])
-            raise UsageError(
-                f"Array {tensor.name!r} of {path} is {array.dtype} {array.shape}, but the model expects {tensor.dtype} {sizes}.",
-                hint="Each row is a preprocessed sample; all inputs must have the same number of rows.",
-            )
-    return {name: found[name] for name in wanted}

@@ -58,13 +58,13 @@ def pareto_plot(tuning: Tuning) -> Plot:
     def at(point: PointRecord) -> float:
         return point.milliseconds if by_time and point.milliseconds is not None else point.cost
 
-    finite = [point for point in tuning.points if math.isfinite(point.loss)]
+    finite = [point for point in tuning.points if math.isfinite(point.judged)]
     costs = [at(point) for point in finite] or [1.0]
     low, high = min(costs), max(costs)
     space = (high - low or 1.0) * 0.08
     low, high = low - space, high + space
-    least = min([0.0, *(point.loss for point in finite)])
-    most = max([tuning.limit, *(point.loss for point in finite)]) * 1.08 or 1.0
+    least = min([0.0, *(point.judged for point in finite)])
+    most = max([tuning.limit, *(point.judged for point in finite)]) * 1.08 or 1.0
 
     def x(value: float) -> float:
         return round(_LEFT + (value - low) / (high - low) * (_RIGHT - _LEFT), 1)
@@ -73,10 +73,10 @@ def pareto_plot(tuning: Tuning) -> Plot:
         return round(_BOTTOM - (value - least) / (most - least) * (_BOTTOM - _TOP), 1)
 
     dots = tuple(
-        Dot(x(at(point)), y(point.loss), f"{point.title}: {point.loss:.2f} points, {at(point):.2f}", point.chosen)
+        Dot(x(at(point)), y(point.judged), f"{point.title}: {point.judged:.2f} points, {at(point):.2f}", point.chosen)
         for point in finite
     )
-    front = " ".join(f"{x(at(point))},{y(point.loss)}" for point in _front(finite, [at(point) for point in finite]))
+    front = " ".join(f"{x(at(point))},{y(point.judged)}" for point in _front(finite, [at(point) for point in finite]))
     return Plot(
         _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM, y(tuning.limit), dots, front,
         tuple(Tick(x(low + part * (high - low)), f"{low + part * (high - low):.2f}") for part in (0.1, 0.5, 0.9)),
@@ -88,8 +88,8 @@ def pareto_plot(tuning: Tuning) -> Plot:
 def _front(points: Sequence[PointRecord], costs: Sequence[float]) -> list[PointRecord]:
     """The points that no other beats in both, by cost."""
     found: list[PointRecord] = []
-    for _, point in sorted(zip(costs, points, strict=True), key=lambda one: (one[0], one[1].loss)):
-        if not found or point.loss < found[-1].loss:
+    for _, point in sorted(zip(costs, points, strict=True), key=lambda one: (one[0], one[1].judged)):
+        if not found or point.judged < found[-1].judged:
             found.append(point)
     return found
 
@@ -105,18 +105,28 @@ def tuning_lines(report: Report) -> list[str]:
         for block in tuning.blocks
     ]
     longest = max(len(point.title) for point in tuning.points)
-    lines += ["", f"{'configuration':<{longest}}    loss   cost        ms"]
+    confidence = any(point.confidence is not None for point in tuning.points)
+    lines += ["", f"{'configuration':<{longest}}    loss {'confidence ' * confidence}  cost        ms"]
     lines += [
-        f"{point.title:<{longest}}  {point.loss:6.2f} {point.cost:6.2f}  {_number(point.milliseconds)}{'  <- recipe' if point.chosen else ''}"
+        f"{point.title:<{longest}}  {point.loss:6.2f} {_points(point.confidence) * confidence}{point.cost:6.2f}  "
+        f"{_number(point.milliseconds)}{'  <- recipe' if point.chosen else ''}"
         for point in tuning.points
     ]
     lines += [
         "",
         f"int8 and fp16: relative error of the outputs with this block alone. Loss: {tuning.loss_of}, on {tuning.images} images.",
     ]
+    if confidence:
+        lines.append(
+            "Confidence: points of the mean score of the right class that are lost; the larger of both is judged."
+        )
     lines += [f"Cost: {tuning.cost_of}.", *(f"Note: {note}" for note in report.notes)]
     lines += [f"Written: {display_path(file.path)}" for file in report.files.values()]
     return lines
+
+
+def _points(value: float | None) -> str:
+    return f"{value:10.2f} " if value is not None else f"{'':11}"
 
 
 def _number(value: float | None) -> str:

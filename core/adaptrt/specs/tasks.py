@@ -106,6 +106,13 @@ class Scoring(ABC, Generic[P]):
         """
         return None
 
+    def confidence(self, truth: Any, prediction: P) -> float | None:
+        """The score between 0 and 1 that a prediction gives to the right answer; ``None``: there is no single one.
+
+        For scores that count an image as right or wrong: a loss of confidence shows on every image, a wrong answer on few.
+        """
+        return None
+
     def params(self, spec: ModelSpec) -> Mapping[str, Any]:
         """Decoder parameters that scoring needs."""
         return {}

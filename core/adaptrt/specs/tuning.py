@@ -22,7 +22,8 @@ class BlockRecord:
 @dataclass
 class PointRecord:
     """A configuration that was measured: names of the ``kept`` blocks, its ``loss`` in points, and its ``cost``, operations
-    weighted by precision, relative to fp16. ``chosen``: it is the recipe."""
+    weighted by precision, relative to fp16. ``confidence``: points of the mean confidence in the right answers that are lost,
+    for scores that count images as right or wrong; the larger of both is judged. ``chosen``: it is the recipe."""
 
     title: str
     precision: str
@@ -31,6 +32,12 @@ class PointRecord:
     cost: float
     chosen: bool = False
     milliseconds: float | None = None
+    confidence: float | None = None
+
+    @property
+    def judged(self) -> float:
+        """The loss that the limit applies to."""
+        return self.loss if self.confidence is None else max(self.loss, self.confidence)
 
 
 @dataclass

@@ -191,9 +191,9 @@ def test_invalid_requests_are_rejected(adaptrt: Any, net: Path, words: tuple[str
 
 
 def test_a_limit_that_nothing_meets_leaves_no_recipe(adaptrt: Any, net: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    from adaptrt.pipeline.verification.by_metric import MetricVerification
+    from adaptrt.pipeline.verification.by_metric import Loss, MetricVerification
 
-    monkeypatch.setattr(MetricVerification, "loss", lambda *_, **__: 7.5)
+    monkeypatch.setattr(MetricVerification, "loss", lambda *_, **__: Loss(7.0, 7.5))
     result = adaptrt("tune", net, "--images", tmp_path / "calib", "--max-loss", 2)
     assert result.code == 9
     assert "the least is 7.50" in result.err

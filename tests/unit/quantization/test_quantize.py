@@ -186,6 +186,12 @@ def test_memory_does_not_grow_with_the_number_of_images(source: Path, method: st
     assert max(most) <= 1
 
 
+def test_progress_counts_the_batches_of_every_pass(source: Path) -> None:
+    told: list[Any] = []
+    quantized(source, some(3), method="percentile", progress=lambda *one: told.append(one))
+    assert told == [(done, 6, "calibrate on arrays") for done in range(1, 7)]
+
+
 def test_a_dead_activation_is_named_and_stays_float(tmp_path: Path) -> None:
     _, found = quantized(write_convnet(tmp_path / "net.onnx", dead=True))
     assert found.placement.kept["with a constant input"] == ["body", "mixer"]

@@ -272,10 +272,17 @@ class TuneJob:
             loss = self.judge.loss(runner, spec, precision, self.job.metrics)
         title = f"{name}, {len(kept)} of {len(self.blocks)} blocks kept" if kept else f"{name} everywhere"
         self.points.append(
-            PointRecord(title, name, sorted(kept), loss, self.cost(float32, kept if quantizes else None))
+            PointRecord(
+                title,
+                name,
+                sorted(kept),
+                loss.measured,
+                self.cost(float32, kept if quantizes else None),
+                confidence=loss.confidence,
+            )
         )
-        self.job.observer.detail(f"{title}: {loss:.2f} points")
-        return loss
+        self.job.observer.detail(f"{title}: {loss.judged:.2f} points")
+        return loss.judged
 
     def names_of(self, float32: frozenset[str], not_int8: frozenset[str] | None) -> tuple[set[str], set[str]]:
         """Names of the layers in int8 and of the nodes in half precision; ``not_int8`` ``None``: nothing is quantized."""
@@ -326,7 +333,7 @@ class TuneJob:
                 "model": Path(self.request.source).name,
                 "images": len(self.judge.images.examples),
                 "max-loss": self.request.max_loss,
-                "loss": round(final.loss, 3),
+                "loss": round(final.judged, 3),
                 "cost": round(final.cost, 3),
             },
         )
@@ -399,7 +406,7 @@ class TuneJob:
             recipe=recipe.text(),
         )
         if not holds:
-            best = min(point.loss for point in self.points)
+            best = min(point.judged for point in self.points)
             raise VerificationError(
                 f"No configuration keeps the loss within {request.max_loss:g} points: the least is {best:.2f}.",
                 hint="Allow more with --max-loss, or use --precision fp16 or fp32.",

@@ -85,6 +85,20 @@ def require_disjoint(calibration: Sequence[str], verification: Sequence[Path]) -
         )
 
 
+@dataclass(frozen=True)
+class Loss:
+    """Points that are lost: of the score, as ``measured`` on the images, and of the mean ``confidence`` in the right answers
+    (``None`` if the task has no single one)."""
+
+    measured: float
+    confidence: float | None = None
+
+    @property
+    def judged(self) -> float:
+        """The larger one: on a few hundred images, answers that become right by chance hide those that become wrong."""
+        return self.measured if self.confidence is None else max(self.measured, self.confidence)
+
+
 @dataclass(kw_only=True)
 class MetricVerification:
     """Compares predictions with those of the reference, which are computed once.
@@ -160,25 +174,43 @@ class MetricVerification:
         spec: ModelSpec,
         precision: Precision,
         metrics: Callable[[ModelSpec, Precision], list[Metric]],
-    ) -> float:
-        """Points of the task's main score that are lost, without its interval; without labels, the share of predictions that
-        differ from the original's, in points."""
+    ) -> Loss:
+        """The loss of the task's main score, without its interval; without labels, that of agreement with the original."""
+        task, labeled = task_named(spec.task), self.images.data is not None
+        scored = labeled or (task.whole_image and task.scoring is not None)
         if self._reference is None:
-            self._reference = self._predict(self.open_reference(), self.spec, "original")
-        converted = self._predict(runner, spec, precision.name, shown=self.images.data is None)
-        if self.images.data is None:
-            agreement = links.compare_predictions(
-                metrics(spec, precision), self._reference.shown, converted.shown, spec
-            )
-            return 100 * (1 - min(check.value for check in agreement))
-        every = range(len(self._reference.scored))
-        return 100 * (self._score(self._reference.scored, every)[1] - self._score(converted.scored, every)[1])
+            self._reference = self._predict(self.open_reference(), self.spec, "original", scored=scored)
+        original = self._reference
+        converted = self._predict(runner, spec, precision.name, shown=not labeled, scored=scored)
+        if labeled:
+            every = range(len(self.images.examples))
+            lost = self._score(original.scored, every)[1] - self._score(converted.scored, every)[1]
+        else:
+            compared = metrics(spec, precision)
+            agreement = links.compare_predictions(compared, original.shown, converted.shown, spec)
+            lost = 1 - min(check.value for check in agreement)
+        return Loss(100 * lost, self._lost_confidence(original, converted) if scored else None)
 
-    def _predict(self, runner: Runner, spec: ModelSpec, title: str, *, shown: bool = True) -> _Predictions:
+    def _lost_confidence(self, original: _Predictions, converted: _Predictions) -> float | None:
+        """Points of the mean confidence in the right answer, or, without labels, in the original's."""
+        scoring = scoring_named(self.spec.task)
+        lost = []
+        for example, before, after in zip(self.images.examples, original.scored, converted.scored, strict=True):
+            truth = example.truth if self.images.data is not None else scoring.answer(before)
+            first, second = scoring.confidence(truth, before), scoring.confidence(truth, after)
+            if first is None or second is None:
+                return None
+            lost.append(first - second)
+        return 100 * sum(lost) / len(lost)
+
+    def _predict(
+        self, runner: Runner, spec: ModelSpec, title: str, *, shown: bool = True, scored: bool | None = None
+    ) -> _Predictions:
+        """``scored``: also as scores want them; by default if there are labels."""
         from adaptrt.vision.images import read_image
 
-        labeled = self.images.data is not None
-        params: Mapping[str, Any] = scoring_named(spec.task).params(spec) if labeled else {}
+        scored = self.images.data is not None if scored is None else scored
+        params: Mapping[str, Any] = scoring_named(spec.task).params(spec) if scored else {}
         scored_spec = spec.with_decoder_params(**params) if params else spec
         smallest, found = smallest_batch(spec), _Predictions()
         total = len(self.images.examples)
@@ -188,7 +220,7 @@ class MetricVerification:
             outputs = first_rows(dict(runner.run(fill_batch([arrays], smallest))), 1, smallest)
             if shown:
                 found.shown.append(self.hooks.postprocess(outputs, [meta], spec)[0])
-            if labeled:
+            if scored:
                 found.scored.append(self.hooks.postprocess(outputs, [meta], scored_spec)[0])
             self.progress(done, total, f"predict with {title}")
         return found
@@ -255,7 +287,7 @@ def _require_agreement(check: Check, reason: str | None) -> None:
 
 @dataclass
 class _Predictions:
-    """As shown to users, and, with labels, as scores want them (with unlikely objects)."""
+    """As shown to users, and as scores want them (with unlikely objects or classes)."""
 
     shown: list[Any] = field(default_factory=list)
     scored: list[Any] = field(default_factory=list)

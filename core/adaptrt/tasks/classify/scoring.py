@@ -135,6 +135,9 @@ class ClassScoring(Scoring["Classification"]):
         values[prediction.labels] = prediction.scores
         return values
 
+    def confidence(self, truth: int, prediction: Classification) -> float:
+        return float(prediction.scores[prediction.labels == truth].sum())
+
     def params(self, spec: ModelSpec) -> dict[str, Any]:
         """The loss needs the scores of all classes."""
         return {"top_k": len(spec.labels) or MANY}

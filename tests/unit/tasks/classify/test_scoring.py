@@ -105,3 +105,9 @@ def test_the_loss_is_torchs() -> None:
     assert scorer.figures() == {"loss": pytest.approx(expected, rel=1e-5)}
     scorer.add(8, Classification(np.float32([1.0]), np.array([0])))
     assert scorer.figures() == {}, "the score of the right class is not there"
+
+
+def test_confidence_is_the_score_of_the_right_class() -> None:
+    prediction = Classification(np.array([0.75, 0.2, 0.05], np.float32), np.array([2, 0, 1]))
+    found = [ClassScoring().confidence(truth, prediction) for truth in (0, 1, 2, 3)]
+    assert found == pytest.approx([0.2, 0.05, 0.75, 0.0])

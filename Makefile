@@ -17,6 +17,8 @@ GROUPS := --group dev --group benchmarks
 export YOLO_CONFIG_DIR ?= $(CURDIR)/$(VENV)/ultralytics
 export YOLO_AUTOINSTALL := False
 export YOLO_OFFLINE := True
+# where it is set, every process compiles torch and all other modules again: half the time of a small conversion
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-full test-oldest test-newest check style types layers pages format docs site dist test-wheels licenses gpu constraints clean

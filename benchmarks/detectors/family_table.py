@@ -75,7 +75,7 @@ def verdict(name: str, kept: Mapping[str, Any]) -> tuple[str, str]:
         missing = done.get("without mmdet", "")
         return "converted", graph + (f"; not compared with mmdet's own predict: {missing}" if missing else "")
     if one["verdict"] != "accepted":
-        return one["verdict"], one["reason"] if done is None else done["reason"]
+        return one["verdict"], (done or {}).get("reason", one["reason"])
     if done is not None:
         failed = [number for number, status in done.get("links", {}).items() if status != "passed"]
         return "fails", done["reason"] if "reason" in done else f"not passed: links {', '.join(failed)}"

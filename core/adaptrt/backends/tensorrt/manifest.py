@@ -14,7 +14,8 @@ from adaptrt.backends.tensorrt.build.log import LogNote
 from adaptrt.backends.tensorrt.build.precision_report import PrecisionReport
 from adaptrt.backends.tensorrt.generations import ProductName, product_named
 from adaptrt.errors import AdaptrtError, EngineError, printable
-from adaptrt.report import Link, PassRecord, PatchRecord, upgrade_links
+from adaptrt.report import Link, PassRecord, PatchRecord
+from adaptrt.report_versions import upgrade_links
 from adaptrt.specs import BuildOptions, ModelSpec
 from adaptrt.specs.versions import entries, rename, upgrade_spec
 from adaptrt.store.hashing import file_sha256

@@ -17,6 +17,7 @@ from adaptrt.pipeline.job import Documents, Job, run_job
 from adaptrt.pipeline.observer import Observer
 from adaptrt.pipeline.tuning.latency import Configuration, measure_latencies
 from adaptrt.pipeline.tuning.measuring import divided, relative_error
+from adaptrt.pipeline.tuning.records import HALF, QUANTIZED, relative_cost, tuning_record
 from adaptrt.pipeline.tuning.request import TuneRequest
 from adaptrt.pipeline.tuning.search import Candidate, search
 from adaptrt.pipeline.verification.batching import fill_batch, smallest_batch
@@ -34,7 +35,7 @@ from adaptrt.specs import ModelSpec, precision_named
 from adaptrt.specs.calibration import CalibrationRequest
 from adaptrt.specs.precisions import FP32
 from adaptrt.specs.recipe import Recipe
-from adaptrt.specs.tuning import BlockRecord, PointRecord, Tuning
+from adaptrt.specs.tuning import PointRecord
 from adaptrt.spread import spread
 from adaptrt.store.hashing import file_sha256
 
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from adaptrt.specs import Precision
 
 OUTPUTS = "not part of tuning: see the table of losses"
-HALF_BITS = 16
-_QUANTIZED, _HALF = "quantized", "half"  # what a block alone is measured in
 
 
 def tune(request: TuneRequest, observer: Observer | None = None, documents: Documents | None = None) -> Report:
@@ -219,9 +218,9 @@ class TuneJob:
             self.job.observer.stage_progress(done, total, block.name)
             found = self.errors[block.name] = {}
             if block.layers and self.quantized is not None:
-                found[_QUANTIZED] = self.error(spec, block.layers, ())
+                found[QUANTIZED] = self.error(spec, block.layers, ())
             if block.nodes:
-                found[_HALF] = self.error(spec, (), block.nodes)
+                found[HALF] = self.error(spec, (), block.nodes)
 
     def error(self, spec: ModelSpec, int8: Collection[str], half: Collection[str]) -> float:
         """The largest error of a group of outputs: its root mean square, relative to how much the group varies."""
@@ -244,7 +243,7 @@ class TuneJob:
     def search(self, spec: ModelSpec) -> bool:
         """First what has to stay float32 in a half-precision graph, then what has to stay out of int8."""
         half = [
-            Candidate(block.name, self.errors[block.name][_HALF], block.operations)
+            Candidate(block.name, self.errors[block.name][HALF], block.operations)
             for block in self.blocks
             if block.nodes
         ]
@@ -256,7 +255,7 @@ class TuneJob:
             self.not_int8: frozenset[str] = frozenset()
             return holds
         layers = [
-            Candidate(block.name, self.errors[block.name][_QUANTIZED], block.operations)
+            Candidate(block.name, self.errors[block.name][QUANTIZED], block.operations)
             for block in self.blocks
             if block.quantizable
         ]
@@ -298,7 +297,8 @@ class TuneJob:
     def cost(self, float32: frozenset[str], not_int8: frozenset[str] | None) -> float:
         total = sum(block.operations for block in self.blocks) or 1.0
         return (
-            sum(_cost(self.precision_of(block, float32, not_int8)) * block.operations for block in self.blocks) / total
+            sum(relative_cost(self.precision_of(block, float32, not_int8)) * block.operations for block in self.blocks)
+            / total
         )
 
     def precision_of(self, block: Block, float32: frozenset[str], not_int8: frozenset[str] | None) -> str:
@@ -379,32 +379,7 @@ class TuneJob:
 
     def record(self, recipe: Recipe, holds: bool) -> None:
         job, request = self.job, self.request
-        total = sum(block.operations for block in self.blocks) or 1.0
-        quantizes = job.precision.form == "qdq"
-        labels = request.data is not None
-        used = [one for one in (self.quantized, self.half_precision, FP32) if one is not None]
-        weights = ", ".join(f"{one.name} {_cost(one.name):g}" for one in used)
-        job.report.tuning = Tuning(
-            limit=request.max_loss,
-            holds=holds,
-            loss_of="points of the main score" if labels else "points of predictions that differ (no labels)",
-            cost_of=f"operations weighted by precision ({weights}), relative to {self.half_precision.name}: a proxy, not a time",
-            images=len(self.judge.images.examples),
-            blocks=[
-                BlockRecord(
-                    block.name,
-                    len(block.layers),
-                    len(block.nodes),
-                    block.operations / total,
-                    self.errors[block.name].get(_QUANTIZED),
-                    self.errors[block.name].get(_HALF),
-                    self.precision_of(block, self.float32, self.not_int8 if quantizes else None),
-                )
-                for block in self.blocks
-            ],
-            points=self.points,
-            recipe=recipe.text(),
-        )
+        job.report.tuning = tuning_record(self, recipe, holds)
         if not holds:
             best = min(point.judged for point in self.points)
             raise VerificationError(
@@ -418,8 +393,3 @@ class TuneJob:
         target = request.recipe or job.destination.path(".recipe.toml")
         job.files[target] = path
         job.report.files["recipe"] = FileRecord(str(target), path.stat().st_size, file_sha256(path))
-
-
-def _cost(name: str) -> float:
-    """Of an operation in this precision: the ratio of peak rates on GPUs with tensor cores, a proxy for time."""
-    return precision_named(name).bits / HALF_BITS

@@ -32,7 +32,7 @@ LOOKED_AT = {
 # files that compare a string with the name of a kind, and what that string is
 OTHER_NAMES = {
     "pipeline/adopt.py": "the task in Ultralytics' metadata",
-    "report.py": "a field of report files before version 2",
+    "report_versions.py": "a field of report files before version 2",
     "backends/tensorrt/build/precision_report.py": "a data type of TensorRT's inspector",
     "cli/habits.py": "options of other tools",
     "packaging/runtime.py": "names of decoders",

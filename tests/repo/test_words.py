@@ -87,7 +87,7 @@ EXEMPT = {
     "CHANGELOG.md": "names what was renamed",
 }
 OLD_NAMES = {
-    ("core/adaptrt/report.py", "pictures"): "the key of old reports, which are read",
+    ("core/adaptrt/report_versions.py", "pictures"): "the key of old reports, which are read",
     ("core/adaptrt/request.py", "typed graph"): "the old name of an attribute is an error that says the new one",
     ("core/adaptrt/hookspecs.py", "typed onnx"): "the old name of a hook is an error that says the new one",
 }

@@ -224,6 +224,25 @@ def cropped_mask(mask: NDArray[np.bool_]) -> Mask:
     return Mask(mask[top : rows[-1] + 1, left : columns[-1] + 1], left, top)
 
 
+class FitInside:
+    """mmdet's ``Resize`` for an image as large as fits into (height, width).
+
+    mmdet reads a size as the long and the short side: a portrait image would leave a landscape input.
+    """
+
+    def __init__(self, step: Mapping[str, Any], size: tuple[int, int]) -> None:
+        self.step, self.size = step, size
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        from mmdet.registry import TRANSFORMS
+
+        height, width = results["img"].shape[:2]
+        factor = min(self.size[0] / height, self.size[1] / width)
+        scale = (int(width * factor + 0.5), int(height * factor + 0.5))  # rounds as mmcv does
+        resized: dict[str, Any] = TRANSFORMS.build({**self.step, "scale": scale, "keep_ratio": False})(results)
+        return resized
+
+
 def blank_sample(sample: dict[str, Any], size: tuple[int, int]) -> dict[str, Any]:
     """A black image of this size: mmdet pads the other images of the batch to it."""
     data = sample["data_samples"].clone()
@@ -264,6 +283,8 @@ def adjusted_pipeline(
             step.pop("scale_factor", None)
         if kind == "Resize" and stretch:
             step["keep_ratio"] = False
+        if size is not None and kind == "Resize" and step.get("keep_ratio"):
+            step = FitInside(step, size)
         if kind == "Pad" and size is not None:
             step.pop("pad_to_square", None)
             step["size"] = (size[1], size[0])

@@ -20,7 +20,7 @@ from adaptrt import Conversion, Dim, InputSpec, ModelSpec, OutputSpec  # noqa: E
 from adaptrt.backends.onnxruntime.exported import require_valid  # noqa: E402
 from adaptrt.backends.tensorrt.generations import generation_of  # noqa: E402
 from adaptrt.builtins import exporting  # noqa: E402
-from adaptrt.errors import ExportError  # noqa: E402
+from adaptrt.errors import ExportError, ModelError  # noqa: E402
 from adaptrt.request import Request  # noqa: E402
 
 SPEC = ModelSpec(
@@ -184,6 +184,20 @@ def test_forms_and_their_opsets(
         with pytest.raises(ExportError, match=said) as caught:
             require_valid(model, path, Request("net", "torch"), generation_of(target))
         assert hints.get(target, "") in (caught.value.hint or "")
+
+
+def test_an_older_onnx_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The opset is right: what lacks the operator is the installed version."""
+
+    def lacks(*args: Any, **kwargs: Any) -> None:
+        raise ModelError("exported.onnx: Could not find an implementation for DeformConv(19) node.")
+
+    monkeypatch.setattr("adaptrt.backends.onnxruntime.runner.OnnxRuntimeRunner", lacks)
+    model, proto = graph(*DEFORM, 19, kernel_shape=[3, 3])
+    onnx.save(proto, str(tmp_path / "exported.onnx"))
+    with pytest.raises(ExportError, match="installed ONNX Runtime .* does not run DeformConv") as caught:
+        require_valid(model, tmp_path / "exported.onnx", Request("net", "torch"), generation_of(10))
+    assert "Update" in (caught.value.hint or "")
 
 
 class Recurrent(nn.Module):

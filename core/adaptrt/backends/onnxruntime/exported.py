@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -55,6 +56,11 @@ def _invalid(graph: ir.Model, said: str, target: Target, cause: AdaptrtError | N
     if late is not None:
         needed = _RUNTIME_OPSETS[late.op_type]
         opset = graph.opset_imports.get("", 0)
+        if opset >= needed:
+            return ExportError(
+                f"The installed ONNX Runtime ({version('onnxruntime')}) does not run {late.op_type}{_at(late)}: {said}.",
+                hint="Update: pip install -U onnxruntime. With --verify none, the file is not opened.",
+            )
         return ExportError(
             f"ONNX Runtime supports {late.op_type} only from opset {needed}; the export has opset {opset}{_at(late)}.",
             hint=_later_opset(needed, target),

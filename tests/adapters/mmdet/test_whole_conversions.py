@@ -1,11 +1,11 @@
 """Whole conversions, each compared with mmdet's own predict: narrow detectors with random weights, and the trained fixtures.
 
-Heads that the full suite converts whole: those of DETR (test_detr_conversion.py), RetinaNet (test_dense.py), RTMDet-Ins
-(test_dynamic_masks.py), and here YOLOX, RPN, SSD, Faster R-CNN and Mask R-CNN: eight.
+``HEADS`` names the test of each head that the full suite converts whole.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,38 @@ FAMILIES = {
         },
         {"nms_rounds": "40"},
     ),
+    "cascade_rcnn": Family(
+        "cascade-rcnn_r50_fpn_1x_coco",
+        {
+            "model.backbone.depth": "18",
+            "model.backbone.base_channels": "8",
+            "model.neck.in_channels": "[8,16,32,64]",
+            "model.neck.out_channels": "16",
+            "model.rpn_head.in_channels": "16",
+            "model.rpn_head.feat_channels": "16",
+            "model.test_cfg.rpn.nms_pre": "40",
+            "model.test_cfg.rpn.max_per_img": "24",
+            "model.roi_head.bbox_roi_extractor.out_channels": "16",
+            "model.test_cfg.rcnn.score_thr": "0.0",
+            **{
+                f"model.roi_head.bbox_head.{stage}.{key}": value
+                for stage in range(3)
+                for key, value in {"in_channels": "16", "fc_out_channels": "32", "num_classes": "3"}.items()
+            },
+        },
+        {"nms_rounds": "40"},
+    ),
+}
+HEADS = {
+    "DETRHead": "test_detr_conversion.py::test_padding_is_masked_on_request",
+    "RetinaHead": "test_dense.py::test_a_network_for_other_channels_is_converted",
+    "RTMDetInsHead": "test_dynamic_masks.py::test_a_whole_conversion",
+    "Mask2FormerHead": "test_mask_queries.py::test_a_whole_conversion",
+    "SSDHead": "test_whole_conversions.py::test_ssd_at_its_own_size",
+    "YOLOXHead": "test_whole_conversions.py::test_a_family",
+    "RPNHead": "test_whole_conversions.py::test_a_family",
+    "CascadeRoIHead": "test_whole_conversions.py::test_a_family",
+    "StandardRoIHead": "test_whole_conversions.py::test_trained_faster_rcnn",
 }
 
 
@@ -90,15 +122,17 @@ def mmdet_finds(family: Family, weights: Path, images: list[Path], conf: float, 
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("name", "batch"), [("yolox", "1:2:2"), ("rpn", "2"), ("rpn", "1:2:2")])
+@pytest.mark.parametrize(
+    ("name", "batch"), [("yolox", "1:2:2"), ("rpn", "2"), ("rpn", "1:2:2"), ("cascade_rcnn", "1:2:2")]
+)
 @pytest.mark.usefixtures("repository")
 def test_a_family(name: str, batch: str, tmp_path: Path) -> None:
-    """The file finds what mmdet's own predict finds, in each of four images: boxes, scores, classes."""
+    """The file finds what mmdet's own predict finds, in four images of other shapes than the input: boxes, scores, classes."""
     from adaptrt.tasks.detect.agreement import matched_boxes
     from benchmarks.detectors.lively import draw_images, lively, opened, threshold
 
     family = FAMILIES[name]
-    images = draw_images(tmp_path, SIZE)
+    images = draw_images(tmp_path, SIZE, padded=True)
     weights = lively(family.config, "mmdet", images, SIZE, tmp_path, family.changes)
     model = opened(family.config, "mmdet", tmp_path, family.changes, weights)
     conf = threshold(model, "mmdet", images, SIZE, LEAST)
@@ -131,6 +165,16 @@ def test_a_family(name: str, batch: str, tmp_path: Path) -> None:
     assert matched_boxes(0.99, 1e-3).compute(theirs, ours) == 1.0
     if name != "rpn":
         assert len({int(label) for found in theirs for label in found.labels}) >= 2
+
+
+def test_heads_of_the_full_suite() -> None:
+    """At least six heads are converted whole by a test marked full."""
+    for test in HEADS.values():
+        file, _, name = test.partition("::")
+        source = (Path(__file__).parent / file).read_text(encoding="utf-8")
+        (decorators,) = re.findall(rf"((?:^@.*\n(?:[ )].*\n)*)*)^def {name}\(", source, re.MULTILINE)
+        assert "pytest.mark.full" in decorators, test
+    assert len(HEADS) >= 6
 
 
 @pytest.mark.full

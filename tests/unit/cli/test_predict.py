@@ -250,7 +250,8 @@ def test_a_folder_that_cannot_be_made(adaptrt: Any, converted: Converted, image:
     result = adaptrt("predict", converted("detector"), image, "-o", "taken/deeper")
     assert result.code == 2
     assert result.err == "Error: taken is not a folder.\nChoose another folder with -o.\n"
-    early = adaptrt("predict", "no.onnx", image, "-o", "taken")
+    Path("damaged.onnx").write_text("no model")
+    early = adaptrt("predict", "damaged.onnx", image, "-o", "taken")
     assert early.err == result.err  # before the model is opened
 
 

@@ -157,6 +157,7 @@ def test_an_executor_is_chosen(
 
 
 def test_unknown_executors_and_options_are_named(adaptrt: Any, counting: None, image: Path) -> None:
+    Path("best.onnx").touch()
     wrong = adaptrt("predict", "best.onnx", image, "--executor", "revesed")
     assert wrong.code == 2
     assert "Unknown executor 'revesed'." in wrong.err

@@ -16,7 +16,7 @@ from adaptrt.checkpoint import read_checkpoint  # noqa: E402
 from adaptrt_ultralytics.accounting import Usage, require_accounted  # noqa: E402
 from adaptrt_ultralytics.checkpoints import INERT  # noqa: E402
 from adaptrt_ultralytics.classic.layers import layer_class  # noqa: E402
-from adaptrt_ultralytics.rebuild_modules import graft  # noqa: E402
+from adaptrt_ultralytics.rebuild_modules import rebuild_module  # noqa: E402
 
 
 class Conv(nn.Module):
@@ -257,7 +257,7 @@ def made(name: str) -> Any:
 def rebuilt(classic: Any, layer: Any) -> Any:
     """The record of the layer, and what is rebuilt from it."""
     homes = {"models.common": COMMON, "models.experimental": EXPERIMENTAL}
-    return graft(read_checkpoint(classic.save(layer, extra=homes), inert=INERT), layer_class)
+    return rebuild_module(read_checkpoint(classic.save(layer, extra=homes), inert=INERT), layer_class)
 
 
 @pytest.mark.parametrize("name", LAYERS)

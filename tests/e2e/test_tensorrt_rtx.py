@@ -29,6 +29,8 @@ NEEDS_A_GPU = {"mask_rcnn": "RoiAlign"}
 SHARES = {"fp32": 1.1, "tf32": 1.1, "fp16": 0.75, "bf16": 0.75, "int8": 0.75}
 
 
+# its transposed convolution in bfloat16: TensorRT-RTX infers no type for it; that of classic_segment builds
+REFUSED = ("segment", "bf16")
 # the networks of other tasks share all but the head with yolov5: each precision once, static and dynamic in turn
 WHOLE = ("yolov5", "swin", "detr")
 BUILDS = [
@@ -36,7 +38,7 @@ BUILDS = [
     for number, name in enumerate(name for name in TRAINED if name not in NEEDS_A_GPU)
     for turn, precision in enumerate(SHARES)
     for dynamic in (True, False)
-    if name in WHOLE or dynamic == bool((number + turn) % 2)
+    if (name in WHOLE or dynamic == bool((number + turn) % 2)) and (name, precision) != REFUSED
 ]
 
 
@@ -94,6 +96,14 @@ def test_a_model_that_needs_a_gpu_is_refused(
     with pytest.raises(AdaptrtError, match=operator) as caught:
         adaptrt.build(graph(name, False), output=tmp_path / "best.rtx.engine", to="rtx", verify="none", html=False)
     assert "requires a CUDA device" in f"{caught.value.message} {caught.value.hint}"
+    assert not list(tmp_path.glob("*.engine"))
+
+
+def test_bfloat16_of_a_transposed_convolution_is_refused(graph: Callable[[str, bool], Path], tmp_path: Path) -> None:
+    name, precision = REFUSED
+    path = tmp_path / "best.rtx.engine"
+    with pytest.raises(AdaptrtError, match="Could not infer output types for operation: .* deconv"):
+        adaptrt.build(graph(name, False), output=path, to="rtx", precision=precision, verify="none", html=False)
     assert not list(tmp_path.glob("*.engine"))
 
 

@@ -140,7 +140,11 @@ def test_what_is_no_onnx_file(adaptrt: Any, tmp_path: Path, content: bytes) -> N
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("nothing.onnx", "File not found"), ("best.pt", "Convert a checkpoint first: adaptrt convert "), ("", "is a folder")],
+    [
+        ("nothing.onnx", "File not found"),
+        ("best.pt", "Convert a checkpoint first: adaptrt convert "),
+        ("", "is a folder"),
+    ],
 )
 def test_what_cannot_be_inspected(adaptrt: Any, tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "best.pt").touch()

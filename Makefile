@@ -39,7 +39,7 @@ test: $(READY)  ## run the everyday tests, one of each kind: under 10 minutes on
 	$(PYTEST) -m 'not full' --budget 720 $(ARGS)
 
 test-full: $(READY)  ## run all other tests, then test-oldest and test-newest: under 40 minutes
-	$(PYTEST) -m full --budget 1500 $(ARGS)
+	$(PYTEST) -m full --budget 1680 $(ARGS)
 	$(MAKE) test-oldest test-newest
 
 test-oldest: $(READY)  ## test the adapters' patches with the oldest supported frameworks, in a separate environment

@@ -64,7 +64,7 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
             f"--nms: decoder {name!r} selects without NMS (iou=null), as end-to-end and DETR-like models do.",
             hint="Omit --nms: the outputs do not need NMS.",
         )
-    if not isinstance(decode, FromCandidates) or decode.layout is None or decode.layout(spec) is None:
+    if not isinstance(decode, FromCandidates) or decode.layout is None:
         raise UsageError(
             f"--nms: decoder {name!r} is not supported in a graph: NMS requires boxes and scores in input pixels.",
             hint="Omit --nms; adaptrt predict applies NMS after the network.",

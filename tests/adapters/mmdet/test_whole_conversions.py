@@ -132,7 +132,8 @@ def test_a_family(name: str, batch: str, tmp_path: Path) -> None:
     from benchmarks.detectors.lively import draw_images, lively, opened, threshold
 
     family = FAMILIES[name]
-    images = draw_images(tmp_path, SIZE, padded=True)
+    # not for YOLOX: boxes that random weights find in the padding have no area, and no IoU, in the image
+    images = draw_images(tmp_path, SIZE, padded=name != "yolox")
     weights = lively(family.config, "mmdet", images, SIZE, tmp_path, family.changes)
     model = opened(family.config, "mmdet", tmp_path, family.changes, weights)
     conf = threshold(model, "mmdet", images, SIZE, LEAST)

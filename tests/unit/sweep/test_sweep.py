@@ -211,7 +211,7 @@ def test_a_killed_sweep_is_continued(tmp_path: Path) -> None:
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "support")]
     command = [sys.executable, "-c", program, str(tmp_path), *folders]
     for number in (signal.SIGKILL, signal.SIGINT):
-        process = subprocess.Popen(command, env={"STEPS": "20"}, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, env={"STEPS": "100"}, stderr=subprocess.DEVNULL)
         enough = len(list((tmp_path / "out").glob("*/result.json"))) + 2
         wait_until(lambda enough=enough: len(list((tmp_path / "out").glob("*/result.json"))) >= enough, "results")
         process.send_signal(number)

@@ -14,7 +14,7 @@ _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _SIZES = {"Shape", "Size"}  # their input is data, their output is not
 _RANKS = {"ArgMax", "ArgMin", "NonMaxSuppression", "NonZero"}  # their output is a choice, and not computed
 # the inputs that say where to read: RoIs in pixels with the index of their image, and indices
-_PLACES = {
+_POSITION_INPUTS = {
     "RoiAlign": (1, 2),
     **dict.fromkeys(("Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND"), (1,)),
 }
@@ -73,7 +73,10 @@ def coordinate_nodes(nodes: Sequence[Node], weights: Mapping[str, int]) -> list[
     makers = {output: node for node in nodes if node.operator != "Constant" for output in node.outputs}
     found: set[str] = set()
     todo = [
-        node.inputs[place] for node in nodes for place in _PLACES.get(node.operator, ()) if place < len(node.inputs)
+        node.inputs[index]
+        for node in nodes
+        for index in _POSITION_INPUTS.get(node.operator, ())
+        if index < len(node.inputs)
     ]
     while todo:
         name = todo.pop()
@@ -91,7 +94,7 @@ def coordinate_nodes(nodes: Sequence[Node], weights: Mapping[str, int]) -> list[
     computed = {output for node in nodes if node.name in found for output in node.outputs}
     for node in nodes:
         given = [name for name in node.inputs if name in makers]
-        read = node.operator in _PLACES and node.inputs[0] not in computed  # what is read there is no position
+        read = node.operator in _POSITION_INPUTS and node.inputs[0] not in computed  # what is read there is no position
         if not given or read or not computed.issuperset(given) or node.operator in _SIZES or _is_layer(node, weights):
             continue
         found.add(node.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import tempfile
 import zipfile
@@ -64,9 +65,7 @@ def _header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stor
         start = file.tell()
     if dtype.hasobject:
         raise ValueError(f"{info.filename} holds Python objects")
-    size = dtype.itemsize
-    for one in shape:
-        size *= one
+    size = dtype.itemsize * math.prod(shape)
     if start + size != info.file_size:
         raise ValueError(f"{info.filename} holds {info.file_size - start} bytes of values instead of {size}")
     return StoredArray(path, info, dtype, shape, fortran, start)
@@ -134,7 +133,7 @@ def _mapped(array: StoredArray) -> Rows:
 
 
 def _copied(array: StoredArray, used: Sequence[int]) -> Rows:
-    size = array.dtype.itemsize * int(np.prod(array.shape[1:], dtype=np.int64))
+    size = array.dtype.itemsize * math.prod(array.shape[1:])
     place = {row: index for index, row in enumerate(used)}
     with tempfile.TemporaryFile() as copy:
         with zipfile.ZipFile(array.path) as archive, archive.open(array.member) as member:

@@ -88,7 +88,7 @@ def candidates(
     if params.things is not None:
         wanted &= labels < params.things
     best, labels = best[wanted], labels[wanted]
-    queries, places = np.unique(best // classes, return_inverse=True)
+    queries, of_query = np.unique(best // classes, return_inverse=True)
     size = (int(outputs["masks"].shape[1]), int(outputs["masks"].shape[2]))
     down, across = _enlargements(meta, size)
     found = [
@@ -99,7 +99,7 @@ def candidates(
     boxes = np.array([_box(mask) for mask in masks], np.float32).reshape(-1, 4)
     quality = np.array([mean for _, mean in found], np.float32)
     return Candidates(
-        boxes[places], scores.ravel()[best] * quality[places], labels, {"masks": masks[places]}, mapped=True
+        boxes[of_query], scores.ravel()[best] * quality[of_query], labels, {"masks": masks[of_query]}, mapped=True
     )
 
 
@@ -114,7 +114,7 @@ def _object(logits: Floats, down: Floats, across: Floats) -> tuple[Mask, float]:
     inside = enlarged[bitmap]
     mean = float((1 / (1 + np.exp(-inside))).sum() / (np.float32(len(inside)) + np.float32(1e-6)))
     used = [np.flatnonzero(bitmap.any(axis)) for axis in (1, 0)]
-    (top, bottom), (left, right) = ((int(places[0]), int(places[-1]) + 1) for places in used)
+    (top, bottom), (left, right) = ((int(found[0]), int(found[-1]) + 1) for found in used)
     return Mask(bitmap[top:bottom, left:right], columns.start + left, rows.start + top), mean
 
 

@@ -22,9 +22,8 @@ from adaptrt.specs.runners import is_on_device
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 
-_PART = (
-    1 << 20
-)  # bytes: with smaller parts, a call with one image takes longer than with one thread (measured on an H100)
+# bytes: with smaller parts, a call with one image takes longer than with one thread (measured on an H100)
+_PART = 1 << 20
 
 
 class _Staging:

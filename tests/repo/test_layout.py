@@ -37,6 +37,15 @@ def test_fixtures_travel_light() -> None:
     assert size < FIXTURE_MEGABYTES * 1e6
 
 
+def test_no_file_is_empty_by_accident() -> None:
+    meant = {
+        "__init__.py",
+        "py.typed",
+        ".gitkeep",
+    }  # a command that was tried in the checkout left an empty best.onnx once
+    assert not [path for path in tracked() if not path.stat().st_size and path.name not in meant]
+
+
 def test_no_path_of_anybodys_machine() -> None:
     own = re.compile(r"(?<![\w.~/-])/(?:home|root|Users|mnt|work)/(?!(?:me|you|user)\b)\w+")
     suffixes = {".py", ".md", ".toml", ".json", ".txt", ".yaml", ".yml", ""}

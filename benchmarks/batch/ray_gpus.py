@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 NAME = "batch_ray_gpus"
 BATCH, SIZE = 16, 640
 LOOP, DATA, JOB = "loop", "Ray Data", "adaptrt batch"
+LONGEST = 150  # seconds of a side
 
 
 def write_network(path: Path, layers: int, size: int = SIZE) -> None:
@@ -162,6 +163,8 @@ def summary(kept: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Medians over the rounds, by side and number of actors."""
     rows: dict[str, dict[str, float]] = {}
     for name, found in kept["sides"].items():
+        if not found:  # it failed, or its time was over
+            continue
         side, _, actors = name.partition(", ")
         rows[name] = {"images/s": statistics.median(one["rate"] for one in found)}
         rows[name]["start, s"] = statistics.median(one["start"] for one in found)
@@ -191,7 +194,12 @@ def run_sides(options: argparse.Namespace, where: Path) -> dict[str, Any]:
                 folder = Path(text) / str(count)
                 write_images(folder, count)
                 command = [sys.executable, "-m", "benchmarks.batch.ray_gpus", "side", side, str(actors), str(options.file), str(folder)]  # fmt: skip
-                done = subprocess.run([*command, *(["--cpu"] if options.cpu else [])], cwd=ROOT, check=False, capture_output=True, text=True)  # fmt: skip
+                words = [*command, *(["--cpu"] if options.cpu else [])]
+                try:
+                    done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True, timeout=LONGEST)
+                except subprocess.TimeoutExpired:
+                    print(f"{name} was ended after {LONGEST} s", flush=True)
+                    continue
                 if done.returncode:
                     print(f"{name} failed:\n{done.stderr[-3000:]}", flush=True)
                     continue

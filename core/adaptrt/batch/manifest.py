@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from adaptrt.errors import UsageError
+from adaptrt.specs.executors import ExecutorOptions
 from adaptrt.specs.image_files import ImageFile
 from adaptrt.store.hashing import file_sha256
 from adaptrt.store.workspace import written_aside
@@ -52,6 +53,19 @@ def manifest_of(
         form=form,
         part_size=part_size,
     )
+
+
+def options_of(options: ExecutorOptions) -> dict[str, Any]:
+    """What changes results: parameters, device, and the hashes of plugin and library files."""
+    found: dict[str, Any] = {"params": dict(options.params), "device": options.device}
+    if options.adoption:
+        found["adoption"] = str(options.adoption)
+    plugins = () if options.plugins_file is None else (options.plugins_file,)
+    for key, names in (("plugins", plugins), ("custom_ops", options.custom_ops), ("plugin_libs", options.plugin_libs)):
+        if names:
+            paths = map(Path, names)
+            found[key] = {path.name: file_sha256(path)[:16] if path.is_file() else "" for path in paths}
+    return found
 
 
 def _external(model: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptrt.batch.manifest import manifest_of, open_job
+from adaptrt.batch.manifest import manifest_of, open_job, options_of
 from adaptrt.batch.parts import FORMATS, Part, Row, find_parts, require_format, write_part
 from adaptrt.errors import PluginError, UsageError, did_you_mean
 from adaptrt.pipeline.output import output_error
@@ -79,15 +79,12 @@ def _check(request: BatchRequest) -> None:
 class _Job:
     def __init__(self, request: BatchRequest) -> None:
         self._request = request
-        options = request.options
-        changing = {"params": dict(options.params), "device": options.device}
-        if options.adoption:
-            changing["adoption"] = str(options.adoption)
+        changing = options_of(request.options)
         manifest = manifest_of(request.model, changing, request.sources, form=request.form, part_size=request.part_size)
         open_job(request.output, manifest)
         self._parts, warnings = find_parts(request.output)
         for warning in warnings:
-            options.warn(warning)
+            request.options.warn(warning)
         self._rows: dict[int, dict[int, Row]] = {}  # of parts that are not finished, by position in the part
         self._failed = 0
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
@@ -130,14 +130,26 @@ def _outcome(folder: Path, cell: Cell, result: Mapping[str, Any]) -> Outcome:
     return Outcome(cell, int(result["exit_code"]), float(result["seconds"]), report if isinstance(report, dict) else {})
 
 
+def _names(value: Any) -> Iterator[str]:
+    """Every text in an option, which can be the path of a file; also the file of a ``net.py:Net``."""
+    if isinstance(value, str):
+        yield value
+        yield value.rpartition(":")[0]
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _names(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _names(one)
+
+
 def digests_of(cells: Sequence[Cell]) -> dict[str, str]:
     """By conversion: of its options, and of the content of the files that they name, as they are before it runs. A file that many
     conversions name is read once."""
     content = cache(file_sha256)
 
     def digest_of(cell: Cell) -> str:
-        named = (Path(str(value)) for key, value in cell.options.items() if key in ("source", "weights"))
-        files = {str(path): content(path) for path in named if path.is_file()}
+        files = {name: content(Path(name)) for name in _names(cell.options) if os.path.isfile(name)}  # noqa: PTH113 - any text
         return hashlib.sha256(json.dumps([dict(cell.options), files], sort_keys=True, default=str).encode()).hexdigest()
 
     return {cell.name: digest_of(cell) for cell in cells}

@@ -73,6 +73,7 @@ def test_rows_are_those_of_predict(adaptrt: Any, converted: Converted, image: Pa
         ("more", "it has 3 images, not 4"),
         ("other", "the list of images differs"),
         ("parts", "the part size was 2 and is 3"),
+        ("plugins", "plugins was {'plugins.toml': "),
     ],
 )
 def test_another_job_is_not_resumed(
@@ -80,9 +81,14 @@ def test_another_job_is_not_resumed(
 ) -> None:
     model, images = converted("detector"), copies(image, tmp_path / "images", 3)
     words = ["batch", model, tmp_path / "images", "-o", tmp_path / "results", "--executor", "local", "--part-size", 2]
+    if change == "plugins":
+        (tmp_path / "plugins.toml").write_text("# none\n")
+        words = [*words[:-2], "--plugins", tmp_path / "plugins.toml", *words[-2:]]
     assert adaptrt(*words).code == 0
     before = rows_in(tmp_path / "results")
-    if change == "options":
+    if change == "plugins":
+        (tmp_path / "plugins.toml").write_text("# none either\n")
+    elif change == "options":
         words += ["--conf", "0.6"]
     elif change == "model":
         onnx = pytest.importorskip("onnx", reason="changes the file")

@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,19 @@ def test_a_source_counts_as_it_was_before_it_was_converted(tmp_path: Path, monke
     assert read == [source]
     run_sweep(first)
     assert set(starts(tmp_path).values()) == {2}
+
+
+@pytest.mark.parametrize(
+    "value", [str, lambda path: [str(path)], lambda path: {"file": str(path)}], ids=["text", "list", "table"]
+)
+def test_a_changed_file_of_an_option_is_a_changed_conversion(tmp_path: Path, value: Callable[[Path], Any]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("0")
+    cells = cells_of({"models": [{"source": "one.pt", "recipe": value(recipe)}]}, "s.toml")
+    for text, runs in (("0", 1), ("0", 1), ("1", 2)):
+        recipe.write_text(text)
+        run_sweep(request(tmp_path, cells=cells))
+        assert starts(tmp_path) == {"one": runs}
 
 
 def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:

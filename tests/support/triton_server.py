@@ -26,12 +26,10 @@ REQUIREMENTS = ["numpy<2", "onnxruntime<1.24", "opencv-python<4.12", "tritonclie
 
 @dataclass(frozen=True)
 class TritonEnvironment:
-    """``python`` has adaptrt and tritonclient; ``backends`` are the server's, with the stub for this Python."""
+    """``python`` has adaptrt, adaptrt-triton and tritonclient."""
 
     folder: Path
     python: Path
-    package: Path
-    backends: Path
 
 
 @dataclass(frozen=True)
@@ -51,58 +49,32 @@ def make_environment(folder: Path) -> TritonEnvironment | str:
     uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
     if uv is None or not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
         return "the server's wheel needs uv, and Linux on x86-64"
-    library = Path(sysconfig.get_config_var("LIBDIR") or "") / (sysconfig.get_config_var("LDLIBRARY") or "")
-    if library.suffix != ".so" and ".so." not in library.name:
+    library = sysconfig.get_config_var("LDLIBRARY") or ""
+    if not library.endswith(".so") and ".so." not in library:
         return "Triton's Python backend needs a Python with a shared library"
+    if sys.version_info >= (3, 14):
+        return "the server has no Python backend for this version of Python"
     python = folder / "bin" / "python"
     install = [uv, "pip", "install", "--quiet", "--python", python]
     for command in (
         [sys.executable, "-m", "venv", "--without-pip", folder],
         [*install, *REQUIREMENTS],
         [*install, "--no-deps", SERVER],  # what else it requires is for its own Python API
-        [*install, ROOT],
+        [*install, ROOT, ROOT / "extensions" / "triton"],
     ):
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
         if done.returncode:
             return f"{command[-1]} cannot be installed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ''}"
-    (site,) = (folder / "lib").glob("python3*/site-packages")
-    package = site / "pytriton" / "tritonserver"
-    stub = (
-        package / "python_backend_stubs" / f"{sys.version_info[0]}.{sys.version_info[1]}" / "triton_python_backend_stub"
-    )
-    if not stub.is_file():
-        return f"the server has no stub for Python {sys.version_info[0]}.{sys.version_info[1]}"
-    backends = folder / "backends"
-    shutil.copytree(package / "backends", backends)
-    shutil.copy(stub, backends / "python")
-    for program in (backends / "python" / stub.name, package / "bin" / "tritonserver"):
-        program.chmod(0o755)
-    return TritonEnvironment(folder, python, package, backends)
+    return TritonEnvironment(folder, python)
 
 
 @contextmanager
 def running_server(environment: TritonEnvironment, repository: Path) -> Iterator[Server]:
     """Start the server, wait until its models are ready, and end it afterwards."""
     ports = _free_ports(3)
-    site = environment.package.parents[1]
-    names = ("http", "grpc", "metrics")
-    command = [
-        environment.package / "bin" / "tritonserver",
-        f"--model-repository={repository}",
-        f"--backend-directory={environment.backends}",
-        f"--cache-directory={environment.package / 'caches'}",
-        "--allow-gpu-metrics=false",
-        *(f"--{name}-address=127.0.0.1" for name in names),
-        *(f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)),
-    ]
-    libraries = f"{site / 'nvidia_pytriton.libs'}{os.pathsep}{sysconfig.get_config_var('LIBDIR')}"
-    variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    # the Python backend takes the Python that is first on the path
-    variables |= {
-        "LD_LIBRARY_PATH": libraries,
-        "PATH": f"{environment.python.parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
+    words = [f"--{name}-port={port}" for name, port in zip(("http", "grpc", "metrics"), ports, strict=True)]
+    command = [environment.python, "-m", "adaptrt_triton.server", repository, *words]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
     log = environment.folder / "server.log"
     with log.open("w") as file:
         process = subprocess.Popen(list(map(str, command)), env=variables, stdout=file, stderr=subprocess.STDOUT)

@@ -138,9 +138,18 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("model", [YOLO, DETR, CLASSIFY], ids=["yolo", "boxes", "classify"])
-@pytest.mark.parametrize("image_size", [(70, 50), (31, 90)])
+@pytest.mark.parametrize(
+    ("model", "image_size"),
+    [
+        pytest.param(YOLO, (70, 50), id="yolo"),
+        pytest.param(YOLO, (31, 90), id="yolo wide", marks=pytest.mark.full),
+        *(
+            pytest.param(model, size, id=f"{name} {size[0]}", marks=pytest.mark.full)
+            for name, model in (("boxes", DETR), ("classify", CLASSIFY))
+            for size in ((70, 50), (31, 90))
+        ),
+    ],
+)
 def test_the_example_finds_what_adaptrt_finds(
     program: Path, model: ModelSpec, image_size: tuple[int, int], tmp_path: Path
 ) -> None:

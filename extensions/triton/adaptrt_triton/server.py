@@ -4,7 +4,7 @@
 
     python -m adaptrt_triton.server model_repository/ [--http-port 8000] [--grpc-port 8001] [--metrics-port 8002]
 
-It listens on 127.0.0.1 only, until Ctrl-C or SIGTERM. The wheel needs an environment of its own: see the README.
+It listens on 127.0.0.1 only, until Ctrl-C or SIGTERM. The wheel needs a separate environment: see the README.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from adaptrt import AdaptrtError, DependencyError, UsageError
 
 NAMES = ("http", "grpc", "metrics")
-INSTALL = "In an environment of its own: pip install --no-deps nvidia-pytriton==0.7.0, then pip install 'numpy<2'"
+INSTALL = "In a separate environment: pip install --no-deps nvidia-pytriton==0.7.0, then pip install 'numpy<2'"
 
 
 def find_server() -> Path:

@@ -10,17 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from adaptrt import ModelError, did_you_mean
-from adaptrt.checkpoint import fill_model
+from adaptrt.checkpoint import batch_norms, fill_model, take_noise_statistics
 from adaptrt_mmdet.configs import without_downloads
+from adaptrt_mmdet.images import input_channels
 from adaptrt_mmdet.registered import only_registered
 from adaptrt_mmdet.stand_in import ensure_ops
 
 if TYPE_CHECKING:
+    import torch
     from mmengine.config import Config
     from torch import nn
 
     from adaptrt_mmdet.checkpoints import Checkpoint
 
+_NOISE = (256, 256)
 _CLASS_LAYER = re.compile(r"fc_cls|cls_score|retina_cls|conv_cls|atss_cls|gfl_cls|rtm_cls|cls_branches|label_embedding")
 
 
@@ -60,7 +63,17 @@ def build_detector(config: Config, checkpoint: Checkpoint | None) -> nn.Module:
     if checkpoint is not None:
         load_weights(detector, checkpoint)
     network: nn.Module = detector.eval().float()
+    if checkpoint is None:
+        take_noise_statistics(network, lambda images: _reach_norms(network, images), (input_channels(network), *_NOISE))
     return network
+
+
+def _reach_norms(detector: Any, images: torch.Tensor) -> None:
+    """Call what takes features alone and has batch norms."""
+    features = detector.extract_feat(images)
+    for head in (getattr(detector, name, None) for name in ("rpn_head", "bbox_head")):
+        if head is not None and batch_norms(head):
+            head(features)
 
 
 def load_weights(detector: nn.Module, checkpoint: Checkpoint) -> None:

@@ -130,7 +130,7 @@ def missing_parts(detector: Any) -> str:
 
 def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
     if model.source.checkpoint is None:
-        warn_of_random_weights(ctx, ctx.request.source)
+        warn_of_random_weights(ctx, ctx.request.source, network=model.detector)
     stride = size_multiple(model.source.config, STRIDE)
     images = read_test_images(model.source.config, stride=stride)
     head = model.detector.bbox_head

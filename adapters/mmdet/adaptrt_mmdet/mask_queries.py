@@ -68,7 +68,7 @@ def wrap_mask_queries(source: Source, *, raw: bool = False) -> MaskQueryDetector
 
 def mask_query_spec(ctx: Conversion, model: MaskQueryDetector) -> ModelSpec:
     if model.source.checkpoint is None:
-        warn_of_random_weights(ctx, ctx.request.source)
+        warn_of_random_weights(ctx, ctx.request.source, network=model.detector)
     images = read_test_images(model.source.config, stride=STRIDE)
     head, test = model.detector.panoptic_head, model.detector.test_cfg or {}
     batch, channels = Dim(1, 2, 4, "batch"), input_channels(model.detector)

@@ -132,7 +132,7 @@ def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
     """The spec of a wrapped detector; adds a note on how images are resized to the report."""
     options: DetrOptions = ctx.options
     if model.source.checkpoint is None:
-        warn_of_random_weights(ctx, ctx.request.source)
+        warn_of_random_weights(ctx, ctx.request.source, network=model.detector)
     images = read_test_images(model.source.config, stride=STRIDE)
     masked = options.padding == "mask"
     ctx.notes.append(

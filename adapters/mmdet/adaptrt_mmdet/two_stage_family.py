@@ -121,7 +121,7 @@ def _parts(model: TwoStageDetector) -> Iterator[tuple[str, Any]]:
 
 def two_stage_spec(ctx: Conversion, model: TwoStageDetector) -> ModelSpec:
     if model.source.checkpoint is None:
-        warn_of_random_weights(ctx, ctx.request.source)
+        warn_of_random_weights(ctx, ctx.request.source, network=model.detector)
     images = read_test_images(model.source.config, stride=STRIDE)
     batch = Dim(1, 1, 4, "batch")
     channels = input_channels(model.detector)

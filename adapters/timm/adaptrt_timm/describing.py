@@ -27,7 +27,7 @@ from adaptrt import (
 )
 from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt.vision.images import frameworks_read, read_image
-from adaptrt_timm.loading import constructor_args, image_size, is_fixed, labels_of, requested_size
+from adaptrt_timm.loading import image_size, input_channels, is_fixed, labels_of, requested_size
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
 
@@ -61,7 +61,7 @@ def classifier_spec(
     logits = OutputSpec("logits", groups=(OutputGroup("logits", "logits"),))
     outputs = tuple(OutputSpec(name, groups=(OutputGroup(name, "values"),)) for name in names) if names else (logits,)
     if source.weights is None:
-        warn_of_random_weights(ctx, source.name)
+        warn_of_random_weights(ctx, source.name, network=model)
     return ModelSpec(
         inputs=(InputSpec("images", ((_BATCH, *map(Dim.fixed, (channels, height, width))),)),),
         outputs=outputs,
@@ -89,21 +89,14 @@ def data_config(ctx: Conversion, model: nn.Module, source: Source, stride: int) 
     """timm's data config of the model, at the requested size."""
     options: TimmOptions = ctx.options or TimmOptions()
     size = requested_size(ctx, stride) or image_size(model)
-    own = getattr(model, "in_chans", None)
-    channels = own if own is not None else constructor_args(ctx, source).get("in_chans", _first_channels(model))
     asked = {
-        "input_size": (channels, *size),
+        "input_size": (input_channels(ctx, model, source), *size),
         "crop_pct": options.crop_pct,
         "crop_mode": options.crop_mode,
         "mean": options.mean,
         "std": options.std,
     }
     return dict(resolve_data_config(asked, model=model))  # type: ignore[no-untyped-call]
-
-
-def _first_channels(model: nn.Module) -> int:
-    """Channels that the first convolution takes."""
-    return next((int(module.in_channels) for module in model.modules() if isinstance(module, nn.Conv2d)), 3)
 
 
 def timm_predictions(

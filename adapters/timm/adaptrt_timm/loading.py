@@ -10,7 +10,7 @@ import torch
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
 from adaptrt import CheckpointError, Conversion, ImageTransform, InputSpec, ModelError, ModelSpec, UsageError
-from adaptrt.checkpoint import fill_model
+from adaptrt.checkpoint import fill_model, take_noise_statistics
 from adaptrt_timm.config import require_network_arguments
 from adaptrt_timm.options import TimmOptions
 from adaptrt_timm.source import Source
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
     """The model in eval mode, built at the requested image size, rounded up to a multiple of ``stride``.
 
-    Random weights depend on the seed alone.
+    Random weights depend on the seed alone; if activations grow out of range, batch norms get statistics of noise.
     """
     trust = ctx.request.trust_checkpoint
     tensors = read_weights(source.weights, trust=trust) if source.weights is not None else None
@@ -35,6 +35,8 @@ def load(ctx: Conversion, source: Source, *, stride: int = 1) -> nn.Module:
     model = create(ctx, source, requested_size(ctx, stride), tensors)
     if tensors is not None:
         fill(model, tensors, source, headless=options.num_classes == 0)
+    else:
+        take_noise_statistics(model.eval(), model, (input_channels(ctx, model, source), *image_size(model)))
     if options.features_only:
         model = feature_maps(model, options, source)
     return model.eval()
@@ -134,6 +136,15 @@ def image_size(model: nn.Module) -> tuple[int, int]:
     built = getattr(getattr(_inner(model), "patch_embed", None), "img_size", None)
     height, width = built or model.pretrained_cfg["input_size"][-2:]  # type: ignore[index]
     return int(height), int(width)
+
+
+def input_channels(ctx: Conversion, model: nn.Module, source: Source) -> int:
+    """The number of image channels: that of the model, the requested one, or that of the first convolution."""
+    own = getattr(model, "in_chans", None)
+    if own is None:
+        first = (int(module.in_channels) for module in model.modules() if isinstance(module, torch.nn.Conv2d))
+        own = constructor_args(ctx, source).get("in_chans", next(first, 3))
+    return int(own)
 
 
 def _inner(model: nn.Module) -> Any:

@@ -10,17 +10,19 @@ from adaptrt.checkpoint.config_literals import config_literals, python_literals
 from adaptrt.checkpoint.inert import InertName, InertObject
 from adaptrt.checkpoint.kinds import check_kind, is_safetensors
 from adaptrt.checkpoint.outline import TensorShape
+from adaptrt.checkpoint.random_weights import batch_norms, take_noise_statistics, warn_of_random_weights
 from adaptrt.checkpoint.reader import read_checkpoint
 from adaptrt.checkpoint.search_path import module_search_path
 from adaptrt.checkpoint.source_facts import read_facts
 from adaptrt.checkpoint.states import read_state_dict, tensors_of
-from adaptrt.checkpoint.weights import fill_model, is_checkpoint_name, warn_of_random_weights
+from adaptrt.checkpoint.weights import fill_model, is_checkpoint_name
 from adaptrt.literals import literal_value
 
 __all__ = [
     "InertName",
     "InertObject",
     "TensorShape",
+    "batch_norms",
     "check_kind",
     "config_literals",
     "fill_model",
@@ -32,6 +34,7 @@ __all__ = [
     "read_checkpoint",
     "read_facts",
     "read_state_dict",
+    "take_noise_statistics",
     "tensors_of",
     "warn_of_random_weights",
 ]

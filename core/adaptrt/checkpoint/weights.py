@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from adaptrt.request import Conversion
-
 _SHOWN = 3
 
 
@@ -63,11 +61,6 @@ def fill_model(
         raise CheckpointError(f"{source} does not match {network}: it {problems}.", hint=hint)
     model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in own}, strict=False)
     return problems
-
-
-def warn_of_random_weights(ctx: Conversion, name: object, remedy: str = "pass trained weights with --weights") -> None:
-    """Warn about a network that was built without a checkpoint."""
-    ctx.warn(f"{name} has random weights, so its predictions are meaningless: {remedy}.")
 
 
 def _some(names: Sequence[str]) -> str:

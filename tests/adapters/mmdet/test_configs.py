@@ -187,3 +187,23 @@ def test_the_first_cause_is_shown(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="No module named 'surely_not_installed'") as caught:
         load_config(str(tmp_path / "broken.py"), {})
     assert str(tmp_path) in str(caught.value.hint)
+
+
+@pytest.mark.full
+def test_activations_of_random_weights_stay_in_range(tmp_path: Path) -> None:
+    """YOLOv3's 72 batch norms let them grow to 1e35 with untrained statistics; link 2 compared infinite numbers."""
+    import torch
+
+    from adaptrt_mmdet import mmdet
+
+    said: list[str] = []
+    ctx = Conversion(
+        Request("yolov3_d53_8xb8-ms-608-273e_coco", "mmdet"), OneAndTwoStageOptions(), tmp_path, warn=said.append
+    )
+    model = mmdet.load_model(ctx)
+    mmdet.model_spec(ctx, model)
+    with torch.inference_mode():
+        boxes, _ = model(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
+    assert boxes.isfinite().all()
+    assert boxes.abs().max() < 1e4
+    assert "batch-norm statistics taken from noise" in said[0]

@@ -135,10 +135,10 @@ class TwoStageDetector(nn.Module):
             sums = sums + logits
             if number == len(self.stages) - 1:
                 break
-            label = logits[:, :-1].argmax(1).reshape(-1, count)
+            label = (activated(head, logits) if custom(head) else logits)[:, :-1].argmax(1).reshape(-1, count)
             proposals = self.refined(head, proposals, deltas.reshape(-1, count, int(deltas.shape[1])), label, limits)
         classes = int(head.num_classes)
-        scores = (sums / float(len(self.stages))).softmax(-1)[:, :classes].reshape(-1, count, classes)
+        scores = activated(head, sums / float(len(self.stages)))[:, :classes].reshape(-1, count, classes)
         scores = (scores * alive.unsqueeze(-1)).reshape(-1, count * classes)
         test = self.roi_head.test_cfg
         scores = scores * (scores > test.score_thr).to(scores.dtype)
@@ -180,6 +180,17 @@ class TwoStageDetector(nn.Module):
             parts.append(odds.reshape(-1, count, height, width))
         mean = parts[0] if len(parts) == 1 else sum(parts[1:], parts[0]) / len(parts)
         return mean * alive.unsqueeze(-1).unsqueeze(-1)
+
+
+def custom(head: Any) -> bool:
+    """Whether the loss of a box head says how its outputs become scores (Seesaw, V3Det's cross entropy)."""
+    return bool(getattr(head, "custom_cls_channels", False))
+
+
+def activated(head: Any, logits: torch.Tensor) -> torch.Tensor:
+    """Scores [N, classes + 1], the background last."""
+    scores: torch.Tensor = head.loss_cls.get_activation(logits) if custom(head) else logits.softmax(-1)
+    return scores
 
 
 def image_limits(images: torch.Tensor, *, padded: bool) -> torch.Tensor:

@@ -32,6 +32,12 @@ SMALL = {
 }
 
 
+def classes(*heads: str) -> dict[str, str]:
+    """Eight classes, for a box head whose loss turns its outputs into scores."""
+    names = [name for head in heads for name in (head, f"{head}.loss_cls") if name != "mask_head.loss_cls"]
+    return {f"model.roi_head.{name}.num_classes": "8" for name in names}
+
+
 def opened(source: str, tmp_path: Path, weights: Path | None = None, **options: Any) -> Any:
     """A wrapped detector; 60 rounds of NMS, since random weights leave crowds of proposals."""
     ctx = Conversion(
@@ -101,6 +107,11 @@ def test_the_trained_mask_rcnn_finds_what_mmdet_finds(tmp_path: Path) -> None:
         ("cascade-mask-rcnn_r50_fpn_1x_coco", SMALL),
         ("rpn_r50_fpn_1x_coco", SMALL),
         ("dynamic-rcnn_r50_fpn_1x_coco", SMALL),
+        ("mask-rcnn_r50_fpn_seesaw-loss_random-ms-2x_lvis-v1", {**SMALL, **classes("bbox_head", "mask_head")}),
+        (
+            "cascade_rcnn_r50_fpn_8x4_sample1e-3_mstrain_v3det_2x",
+            {**SMALL, **classes("bbox_head.0", "bbox_head.1", "bbox_head.2")},
+        ),
         (
             "faster-rcnn_r50-caffe_c4-1x_coco",
             {"model.test_cfg.rpn.nms_pre": "100", "model.test_cfg.rpn.max_per_img": "20"},

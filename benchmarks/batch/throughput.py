@@ -35,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 NAME = "batch_throughput"
 SIDES = {"loop": 1, "local": 1, "processes, 1": 1, "processes, 2": 2, "ray, 1": 1, "ray, 2": 2}
 """Workers of each side."""
+LONGEST = 150  # seconds of a side
 TOGETHER = 0.05  # seconds: Ray returns the rows of several images at once
 
 
@@ -91,13 +92,14 @@ def available() -> list[str]:
 
 
 def summary(network: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Medians over the rounds, by side."""
-    rates = {side: statistics.median(one["rate"] for one in found) for side, found in network["sides"].items()}
-    starts = {side: statistics.median(one["start"] for one in found) for side, found in network["sides"].items()}
+    """Medians over the rounds, by side; those that were not measured are left out."""
+    measured = {side: found for side, found in network["sides"].items() if found}
+    rates = {side: statistics.median(one["rate"] for one in found) for side, found in measured.items()}
+    starts = {side: statistics.median(one["start"] for one in found) for side, found in measured.items()}
     rows: dict[str, dict[str, float]] = {}
     for side, rate in rates.items():
         row = {"images/s": rate, "start, s": starts[side]}
-        if side != "loop":
+        if side != "loop" and "loop" in rates:
             row["overhead, ms"] = 1000 * (SIDES[side] / rate - 1 / rates["loop"])
         one = rates.get(side.replace(", 2", ", 1"))
         if SIDES[side] > 1 and one:
@@ -141,7 +143,13 @@ def main() -> None:
                 if len(found) >= options.rounds or len(found) > least or time.monotonic() > until:
                     continue
                 command = [sys.executable, "-m", "benchmarks.batch.throughput", "--side", side, str(model), str(folder / "images")]  # fmt: skip
-                done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+                try:
+                    done = subprocess.run(
+                        command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=LONGEST
+                    )
+                except subprocess.SubprocessError as error:
+                    print(f"{side} failed: {error}\n{str(getattr(error, 'stderr', ''))[-2000:]}", flush=True)
+                    continue
                 found.append({**json.loads(done.stdout.splitlines()[-1]), "load": os.getloadavg()[0]})
                 result["machine"] = machine("adaptrt", "onnxruntime", "opencv-python", "numpy", *(["ray"] if "ray, 1" in available() else []))  # fmt: skip
                 where.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

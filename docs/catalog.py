@@ -77,10 +77,13 @@ WORKFLOW = """\
 name: checks
 on: [push, pull_request]
 
+permissions:
+  contents: read
+
 env:
   CONSTRAINTS: -c constraints.txt
   LIBRARIES: sudo apt-get install -y -qq libgl1 libglib2.0-0
-  TOOLS: pytest pytest-timeout pytest-xdist hypothesis
+  TOOLS: hypothesis jsonschema pytest pytest-timeout pytest-xdist pyyaml
 
 jobs:
   everything:
@@ -88,6 +91,7 @@ jobs:
     timeout-minutes: 90  # under 60 on two quiet cores
     steps:
       - uses: actions/checkout@v4
+        with: {persist-credentials: false}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
       - run: $LIBRARIES
@@ -98,6 +102,7 @@ jobs:
     runs-on: ubuntu-latest
     steps:
       - uses: actions/checkout@v4
+        with: {persist-credentials: false}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
       - run: $LIBRARIES
@@ -110,12 +115,14 @@ jobs:
     runs-on: ubuntu-latest
     steps:
       - uses: actions/checkout@v4
+        with: {persist-credentials: false}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
       - run: $LIBRARIES
-      - run: pip install $CONSTRAINTS -e '.[onnx]' $TOOLS
+      - run: pip install $CONSTRAINTS -e '.[onnx]'
       - run: adaptrt --version && adaptrt adapters --all && adaptrt doctor
-      - run: pytest tests/unit tests/hooks tests/repo
+      - run: pip install $CONSTRAINTS -e '.[export]' $TOOLS
+      - run: pytest -m 'not full' tests/unit tests/hooks tests/repo
 
   adapter:
     name: ${{ matrix.distribution }} alone
@@ -127,6 +134,7 @@ jobs:
 %(jobs)s
     steps:
       - uses: actions/checkout@v4
+        with: {persist-credentials: false}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
       - run: $LIBRARIES
@@ -139,6 +147,7 @@ jobs:
     runs-on: ubuntu-latest
     steps:
       - uses: actions/checkout@v4
+        with: {persist-credentials: false}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
       - run: $LIBRARIES
@@ -150,6 +159,7 @@ jobs:
     runs-on: ubuntu-latest
     steps:
       - uses: actions/checkout@v4
+        with: {persist-credentials: false}
       - uses: actions/setup-python@v5
         with: {python-version: "3.11"}
       - run: $LIBRARIES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,7 @@ else:
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / ".github" / "workflows" / "release.yml"
+WORKFLOWS = sorted(WORKFLOW.parent.glob("*.yml"))
 TOOLS = sorted(path for path in (ROOT / "tools").iterdir() if path.read_bytes().startswith(b"#!"))
 
 
@@ -31,9 +33,44 @@ def test_the_workflow_builds_tests_and_publishes() -> None:
     assert jobs["publish"]["needs"] == "build"
     assert jobs["publish"]["if"] == "github.ref_type == 'tag'"
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert jobs["attach"]["needs"] == "publish"
+    kept = {step["with"]["name"] for step in jobs["build"]["steps"] if "upload-artifact" in step.get("uses", "")}
+    assert kept == {"distributions", "bill-of-materials"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    ("left", "heading", "passes"),
+    [
+        ((), "## [1.2.3] - 2030-01-01", True),
+        (("new.added.md",), "## [1.2.3] - 2030-01-01", False),
+        ((), "## [1.2.2] - 2030-01-01", False),
+    ],
+)
+def test_the_step_that_checks_the_changelog(tmp_path: Path, left: tuple[str, ...], heading: str, passes: bool) -> None:
+    """As ``towncrier build`` leaves the folder: with its README and template."""
+    steps = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"]["build"]["steps"]
+    (command,) = (step["run"] for step in steps if "changelog.d" in step.get("run", ""))
+    folder = tmp_path / "changelog.d"
+    folder.mkdir()
+    for name in ("README.md", "template.md.j2", *left):
+        (folder / name).touch()
+    (tmp_path / "CHANGELOG.md").write_text(f"{heading}\n")
+    environment = {**os.environ, "GITHUB_REF_NAME": "v1.2.3"}
+    done = subprocess.run(["bash", "-e", "-c", command], cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode == 0) is passes
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_have_no_more_rights_than_they_need(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            if step.get("uses", "").startswith("actions/checkout@"):
+                assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows_run_tools_that_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for tool in re.findall(r"\btools/[\w-]+", text):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adaptrt.cli import habits
+from adaptrt.cli import habits, yolo_lines
 
 
 def other_tools_page() -> str:
@@ -10,10 +10,14 @@ def other_tools_page() -> str:
     lines = [
         "<!-- Written by `make docs` out of core/adaptrt/cli/habits.py: change it there. -->\n",
         "# Options of other tools\n",
-        "`adaptrt` answers these with its own command or option. See [Coming from another tool](../how-to/coming-from.md).",
+        "`adaptrt` answers these with its own command, ready to paste. See [Coming from another tool](../how-to/coming-from.md).",
         "",
         "| command | of | in adaptrt |",
         "|---|---|---|",
+        *(
+            f"| `{name}` | yolo, or scripts of YOLOv5 | `adaptrt {here}` |"
+            for name, here in yolo_lines.COMMANDS.items()
+        ),
         *(f"| `{name}` | {tool} | `adaptrt {here}` |" for name, (tool, here) in habits._COMMANDS.items()),
         "",
         "| option | of | in adaptrt |",
@@ -22,8 +26,13 @@ def other_tools_page() -> str:
         "",
         "| argument of `yolo` | in adaptrt |",
         "|---|---|",
-        *(f"| `{word}=` | {quoted(here)} |" for word, here in habits._WORDS.items()),
-        *(f"| `{word}=True` | {quoted(on)} |" for word, (on, _) in habits._SWITCHES.items()),
+        "| `model=` | the file, the first argument |",
+        "| `source=` | the images, after the file |",
+        *(
+            f"| `{word}=` | {', or '.join(f'`{here}`' for here in heres)} |".replace("{}", "VALUE")
+            for word, heres in yolo_lines.VALUES.items()
+        ),
+        *(f"| `{word}=True` | {f'`{on}`' if on else 'the default'} |" for word, (on, _) in yolo_lines.SWITCHES.items()),
     ]
     return "\n".join(lines) + "\n"
 

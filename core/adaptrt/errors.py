@@ -138,6 +138,15 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return f"Did you mean {close[0]!r}?" if close else None
 
 
+def nearest_option(name: str, known: Iterable[str]) -> str:
+    """A hint with the options that have this name as a word (``--save-csv`` for ``--csv``), else with a misspelt one; may be empty."""
+    known = sorted(known)
+    words = name.strip("-")
+    close = [option for option in known if words and f"-{words}-" in f"{option[1:]}-"]
+    close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.8)  # --csv is not near --set
+    return f"Did you mean {' or '.join(map(repr, close[:3]))}?" if close else ""
+
+
 def nearest_file(path: Path, suffixes: Iterable[str] = ()) -> str | None:
     """A hint for a missing file: the closest file name in the same folder, if one is close.
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from adaptrt.cli.habits import command_here, flag_here, words_here
+from adaptrt.cli.habits import command_here, flag_here, sides_here, yolo_words_here
 from adaptrt.cli.output import echo
-from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean
+from adaptrt.cli.yolo_lines import is_yolo_word
+from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean, nearest_option
 from adaptrt.specs.commands import COMMANDS
 from adaptrt.specs.commands import Command as Declared
 
@@ -92,26 +93,39 @@ class Command(click.Command):
         self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_ARGUMENTS] = list(args)
+        ctx.meta[_ARGUMENTS] = given = list(args)
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            here = flag_here(error.option_name, self._flags())
-            if here:
-                raise click.NoSuchOption(error.option_name, f"{error.message} {here}", ctx=ctx) from error
-            others = _commands_with(error.option_name, ctx.find_root())
-            if others:
-                message = f"{error.message} It is an option of: {', '.join(others)}."
-                raise click.NoSuchOption(error.option_name, message, ctx=ctx) from error
-            raise
+            raise self._no_such_option(ctx, error) from error
         except click.UsageError as error:
-            here = words_here(ctx.meta[_ARGUMENTS], self._flags())
-            if here and "argument" in error.message:
-                raise click.UsageError(f"{error.message} {here}", ctx=ctx) from error
+            if "argument" in error.message:
+                self._reject_yolo_words(ctx, given)
+                if here := sides_here(given):
+                    raise click.UsageError(f"{error.message} {here}", ctx=ctx) from error
+            error.ctx = error.ctx or ctx  # the hint names this command
             raise
+        arguments = [ctx.params.get(str(one.name)) for one in self.params if isinstance(one, click.Argument)]
+        words = [word for value in arguments for word in ([value] if isinstance(value, str) else value or ())]
+        if any(is_yolo_word(str(word)) and not Path(word).exists() for word in words):
+            self._reject_yolo_words(ctx, given)
+        return rest
+
+    def _reject_yolo_words(self, ctx: click.Context, given: list[str]) -> None:
+        error = yolo_words_here(str(ctx.info_name), given, lambda _: self._flags())
+        if error is not None and not ctx.resilient_parsing:
+            raise error
+
+    def _no_such_option(self, ctx: click.Context, error: click.NoSuchOption) -> click.NoSuchOption:
+        name, more = error.option_name, flag_here(error.option_name, self._flags())
+        if not more and (others := _commands_with(name, ctx.find_root())):
+            more = f"It is an option of: {', '.join(others)}."
+        if not more:
+            more = nearest_option(name, (flag for flag in self._flags() if flag.startswith("--")))
+        return click.NoSuchOption(name, f"No such option {name!r}. {more}".rstrip(), ctx=ctx)
 
     def _flags(self) -> set[str]:
-        return {name for parameter in self.params for name in parameter.opts}
+        return _flags_of(self)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -143,6 +157,11 @@ class Command(click.Command):
                 for line, meaning in self.examples:
                     formatter.write(f"{'':{formatter.current_indent}}# {meaning}\n")
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def _flags_of(command: click.Command | None) -> set[str]:
+    parameters = command.params if command is not None else ()
+    return {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def _commands_with(option_name: str, root: click.Context) -> list[str]:
@@ -244,8 +263,12 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if not args[0].startswith("-") and self.find(args[0]) is None:
-            here = command_here(args[0], args[1:]) or did_you_mean(args[0], self.list_commands(ctx))
-            raise click.UsageError(f"Unknown command {args[0]!r}. {here}", ctx)
+            error = command_here(args, lambda name: _flags_of(self.get_command(ctx, name)))
+            if error is not None:
+                raise error
+            raise click.UsageError(
+                f"Unknown command {args[0]!r}. {did_you_mean(args[0], self.list_commands(ctx))}", ctx
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -1,9 +1,12 @@
-"""Commands, options and arguments of other tools, and their equivalents in adaptrt."""
+"""Commands and options of other tools, and their equivalents in adaptrt."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+
+from adaptrt.cli.yolo_lines import WITHOUT, adaptrt_line, is_yolo_word
+from adaptrt.errors import UsageError
 
 _FLAGS: Mapping[str, tuple[str, str]] = {
     # mmdet's deployment scripts and MMDeploy
@@ -42,12 +45,9 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "--format": ("yolo", "--to onnx,engine"),
     "--half": ("YOLOv5", "--precision fp16"),
     "--include": ("YOLOv5", "--to onnx,engine"),
-    "--nms": ("YOLOv5", "predict, which applies it to the outputs"),
+    "--nms": ("YOLOv5", "adaptrt convert SOURCE --nms"),
 }
 _COMMANDS: Mapping[str, tuple[str, str]] = {
-    "export": ("yolo", "convert"),
-    "val": ("yolo", "evaluate"),
-    "detect": ("YOLOv5", "predict"),
     "test": ("mmdet", "evaluate"),
     "deploy": ("MMDeploy", "convert"),
     "pytorch2onnx": ("MMDeploy", "convert"),
@@ -55,43 +55,55 @@ _COMMANDS: Mapping[str, tuple[str, str]] = {
     "trtexec": ("TensorRT", "build"),
     "surgeon": ("Polygraphy", "clean"),
 }
-_WORDS: Mapping[str, str] = {
-    "model": "SOURCE",
-    "format": "--to",
-    "imgsz": "--imgsz",
-    "batch": "--batch",
-    "opset": "--opset",
-    "workspace": "--workspace",
-    "device": "--device",
-    "conf": "--conf",
-    "iou": "--iou",
-    "max_det": "--max-det",
-    "source": "the list of images, after the file",
-}
 _THRESHOLDS = ("conf", "iou", "max_det")
-_SWITCHES: Mapping[str, tuple[str, str]] = {
-    "half": ("--precision fp16", "not needed: float32 is the default"),
-    "int8": ("--precision int8", "not needed: float32 is the default"),
-    "dynamic": ("--dynamic batch,hw", "--dynamic none"),
-    "save_txt": ("--save-txt", "not needed: files are written only on request"),
-    "save_csv": ("--save-csv", "not needed: files are written only on request"),
-    "save_json": ("--save-json", "not needed: files are written only on request"),
-    "save_crop": ("--save-crop", "not needed: files are written only on request"),
-    "save_conf": (
-        "not needed: the files of --save-txt contain the scores",
-        "not supported: they always contain the scores",
-    ),
-    "simplify": ("not needed: it is the default", "--no-simplify"),
-}
 
 
-def command_here(name: str, rest: Sequence[str]) -> str:
-    """A sentence about another tool's command, with ``rest`` as what followed it; empty if it is unknown."""
+def command_here(words: Sequence[str], options_of: Callable[[str], Container[str]]) -> UsageError | None:
+    """The error for a command line of another tool, with that of adaptrt; ``None`` if it is unknown.
+
+    ``words`` follow the program's name; ``options_of`` returns the options of a command of adaptrt.
+    """
+    name, *rest = words
+    if name == "help":
+        return _unknown(name, "", f"In adaptrt: {' '.join(['adaptrt', *rest[:1], '--help'])}")
+    if name in WITHOUT:
+        return _unknown(name, f" It is a command of yolo; adaptrt {WITHOUT[name]}.", "See: adaptrt --help")
+    line, without = adaptrt_line(words, options_of)
+    if line:
+        return _unknown(name, f" It is a command of yolo.{_without(without)}", f"In adaptrt: {line}")
     if name not in _COMMANDS:
-        return ""
+        return None
     tool, here = _COMMANDS[name]
-    plain = [word for word in rest if not word.startswith("-") and "=" not in word]
-    return f"{name} is a command of {tool}; in adaptrt: {' '.join(['adaptrt', here, *map(shlex.quote, plain[:1])])}."
+    files = [word.removeprefix("--onnx=") for word in rest if word.startswith("--onnx=")]
+    files += [word for word in rest if not word.startswith("-") and "=" not in word]
+    line = " ".join(["adaptrt", here, *map(shlex.quote, files[:1])])
+    return _unknown(name, f" It is a command of {tool}.", f"In adaptrt: {line}")
+
+
+def _unknown(name: str, more: str, hint: str) -> UsageError:
+    return UsageError(f"Unknown command {name!r}.{more}", hint=hint)
+
+
+def _without(words: Sequence[str]) -> str:
+    return f" Without an equivalent: {', '.join(words)}." if words else ""
+
+
+def yolo_words_here(
+    command: str, words: Sequence[str], options_of: Callable[[str], Container[str]]
+) -> UsageError | None:
+    """The error for arguments of a command of adaptrt in the syntax of ``yolo``, with the right command; ``None`` if there are none.
+
+    An option takes the word after it: ``--set conf=0.4`` is none of them.
+    """
+    found = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if is_yolo_word(word) and not before.startswith("-")
+    ]
+    line, without = adaptrt_line([command, *words], options_of) if found else ("", [])
+    if not line:
+        return None
+    return UsageError(f"{' '.join(found)} is the syntax of yolo.{_without(without)}", hint=f"In adaptrt: {line}")
 
 
 def flag_here(flag: str, options: Container[str] = ()) -> str:
@@ -108,33 +120,9 @@ def flag_here(flag: str, options: Container[str] = ()) -> str:
     return f"{flag} is an option of {tool}; in adaptrt: {here}."
 
 
-def words_here(words: Sequence[str], options: Container[str]) -> str:
-    """A sentence about arguments in the syntax of ``yolo`` (``format=engine half=True``); empty if none are.
-
-    ``options`` are those of the command; thresholds without a separate option are set with ``--set``.
-    """
-    if "--imgsz" in words:
-        sides = [word for word in words[words.index("--imgsz") + 1 :][:2] if word.isdecimal()]
-        if len(sides) == 2:
-            return f"Height and width are one value: --imgsz {sides[0]}x{sides[1]}."
-    found = [said for word in words if (said := _word_here(word, options))]
-    return f"adaptrt uses options instead of yolo arguments: {'; '.join(found)}." if found else ""
-
-
-def _word_here(word: str, options: Container[str]) -> str:
-    key, equals, value = word.partition("=")
-    if not equals or key.startswith("-"):
+def sides_here(words: Sequence[str]) -> str:
+    """A sentence about height and width as two values of ``--imgsz``; empty if they are not."""
+    if "--imgsz" not in words:
         return ""
-    if key in _SWITCHES:
-        on, off = _SWITCHES[key]
-        return f"{word} is {off if value.lower() in ('false', '0', 'no') else on}"
-    here = _WORDS.get(key)
-    if here is None:
-        return ""
-    if key == "model":
-        return f"{word} is {value}, the first argument"
-    if key in _THRESHOLDS and here not in options:
-        return f"{word} is --set {word}"
-    if key == "device" and value.isdecimal():
-        value = f"cuda:{value}"
-    return f"{word} is {here} {value}" if here.startswith("--") else f"{word} is {here}"
+    sides = [word for word in words[words.index("--imgsz") + 1 :][:2] if word.isdecimal()]
+    return f"Height and width are one value: --imgsz {sides[0]}x{sides[1]}." if len(sides) == 2 else ""

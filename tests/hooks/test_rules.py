@@ -131,6 +131,24 @@ def test_a_plugin_that_raises_is_named(hook: str, wrapper: bool, convert_with: C
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise KeyError('lost')", r"^Raised at [^ ]*/bad\.py:5\. Use --debug"),
+        ("helper()", r"^Raised at [^ ]*/bad\.py:3\. Use --debug"),
+        ("import json; json.loads('{')", r"^Raised by json, at [^ ]*json/\w+\.py:\d+, called at [^ ]*/bad\.py:5\. Use --debug"),
+        ("from adaptrt import InputSpec; InputSpec.image()", r"^Raised at [^ ]*/bad\.py:5\. "),
+    ],
+)  # fmt: skip
+def test_the_line_that_raised_is_named(body: str, said: str, fake_distribution: FakeDistribution) -> None:
+    """An author sees whether it is the plugin's own line, or one of the framework that it called."""
+    source = f"from adaptrt import hookimpl\n\ndef helper(): return [][1]\n@hookimpl\ndef load_model(): {body}\n"
+    fake_distribution("adaptrt-bad", {"adaptrt.adapters": {"bad": "bad"}}, modules={"bad": source})
+    with pytest.raises(PluginError, match=r"bad \(adaptrt-bad 1.0\) failed in load_model: ") as caught:
+        adaptrt.convert("net", adapter="bad")
+    assert re.search(said, str(caught.value.hint)), caught.value.hint
+
+
 def test_an_error_of_the_tree_stays_what_it_is(convert_with: Convert) -> None:
     with pytest.raises(adaptrt.ExportError, match="this operator cannot be"):
         convert_with("@hookimpl\ndef export_onnx(): raise ExportError('this operator cannot be')\n")

@@ -11,6 +11,7 @@ import pluggy
 
 from adaptrt.contributions import GraphPass, Metric, Patch
 from adaptrt.errors import AdaptrtError, PluginError, ShapeError, UsageError, disk_error
+from adaptrt.plugins.raised_at import raised_at
 from adaptrt.plugins.recorder import Recorder
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs import ModelSpec, task_named
@@ -255,7 +256,7 @@ class Hooks:
             plugin = self._recorder.failed_in(error)
             raise PluginError(
                 f"{self._label(plugin)} failed in {hook}: {type(error).__name__}: {error}",
-                hint="Use --debug to show the full traceback.",
+                hint=f"{raised_at(error)} Use --debug to show the full traceback.".lstrip(),
             ) from error
 
     def _file(self, hook: str, **arguments: Any) -> Path | None:

@@ -1,0 +1,36 @@
+"""Where an exception in a hook comes from: the plugin's own code, or the framework that it called."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import PurePath
+from types import FrameType
+
+_CALLERS = ("adaptrt", "pluggy")  # they call hooks
+
+
+def raised_at(error: BaseException) -> str:
+    """A sentence with the file and line that raised it and, if that is another package, the plugin's line that called it.
+
+    Empty if no line of a plugin took part.
+    """
+    frames = list(traceback.walk_tb(error.__traceback__))
+    own = next((_package(frame) for frame, _ in frames if _package(frame) not in _CALLERS), None)
+    if own is None:
+        return ""
+    last = frames[-1]
+    called = next(one for one in reversed(frames) if _package(one[0]) == own)
+    if called is last:
+        return f"Raised at {_place(*last)}."
+    return f"Raised by {_package(last[0])}, at {_place(*last)}, called at {_place(*called)}."
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _place(frame: FrameType, line: int) -> str:
+    parts = PurePath(frame.f_code.co_filename).parts
+    installed = [number for number, part in enumerate(parts) if part in ("site-packages", "dist-packages")]
+    shown = parts[installed[-1] + 1 :] if installed else parts[-2:]
+    return f"{'/'.join(shown)}:{line}"

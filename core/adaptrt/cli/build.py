@@ -30,7 +30,9 @@ EXAMPLES = (
 @option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as in trtexec.")  # fmt: skip
 @option("--opt-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES)
 @option("--max-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES)
-@option("--batch", "--batch-size", metavar="N", section=SHAPES, help="4, 1:16 or 1:8:16 (min:opt:max).")
+@option(
+    "--batch", "--batch-size", metavar="N", section=SHAPES, help="4: always 4; 1:16: up to 16; 1:8:16: min:opt:max."
+)
 @option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
 @option("--set-dynamic-batch", is_flag=True, section=SHAPES, help="Make a fixed batch dynamic, if possible.")
 @decoder_and_names

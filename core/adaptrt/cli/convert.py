@@ -17,10 +17,13 @@ NMS = "NMS in the graph"
 
 EXAMPLES = (
     (
-        "adaptrt convert --adapter yolov5 best.pt --image street.jpg",
+        "adaptrt convert best.pt --image street.jpg",
         "best.onnx and its reports next to best.pt, every check passed",
     ),
-    ("adaptrt convert --adapter yolov5 best.pt --imgsz 800x1216 --batch 1:8:16", "another size; batches of 1 to 16"),
+    (
+        "adaptrt convert --adapter yolov5 best.pt --imgsz 800x1216 --batch 1:8:16",
+        "name the adapter; another size; batches of 1 to 16",
+    ),
     (
         "adaptrt convert --adapter yolov5 best.pt --shape images=1..16@8x3x640x640 -o out/shop.onnx",
         "the same batch in shape syntax",
@@ -50,7 +53,9 @@ class ConvertCommand(Command):
 @option("--trust-checkpoint", is_flag=True, section=FILES, help="Let the framework unpickle the file, which can run code contained in it.")  # fmt: skip
 @option("--dry-run", is_flag=True, section=FILES, help="Print the plan without loading the model. With -v: load it, and also print patches and graph passes.")  # fmt: skip
 @option("--imgsz", "--img-size", metavar="SIZE", section=SHAPES, help="640, or 800x1216 (height x width).")
-@option("--batch", "--batch-size", metavar="N", section=SHAPES, help="4, 1:16 or 1:8:16 (min:opt:max).")
+@option(
+    "--batch", "--batch-size", metavar="N", section=SHAPES, help="4: always 4; 1:16: up to 16; 1:8:16: min:opt:max."
+)
 @option("--dynamic", metavar="AXES", section=SHAPES, help="Axes to make dynamic: batch, hw, batch,hw or none.")
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=SHAPES, help="images=1..16@8x3x640x640 (min..max@opt); repeat an input for another profile.")  # fmt: skip
 @option("--min-shape", metavar="INPUT:SHAPE", multiple=True, section=SHAPES, help="images:1x3x640x640, as in trtexec.")  # fmt: skip

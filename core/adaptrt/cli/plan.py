@@ -113,9 +113,11 @@ def _shapes(request: Request) -> dict[str, str]:
     asked = request.shapes
     found = {name: " and ".join(map(format_shape, profiles)) for name, profiles in asked.shapes.items()}
     if asked.imgsz is not None:
-        found["height x width"] = "{}x{}".format(*asked.imgsz)
+        height, width = asked.imgsz
+        found["height x width"] = f"{height}x{width} ({height} high, {width} wide)"
     if asked.batch is not None:
-        found["batch"] = str(dataclasses.replace(asked.batch, name=None))
+        size = str(dataclasses.replace(asked.batch, name=None))
+        found["batch"] = size if asked.batch.dynamic else f"{size} (always {size} at a time)"
     if asked.dynamic is not None:
         found["dynamic axes"] = ", ".join(sorted(asked.dynamic)) or "none"
     return found

@@ -13,7 +13,7 @@ from adaptrt.specs import format_shape
 
 if TYPE_CHECKING:
     from adaptrt.report import Check, Link, Report, Word
-    from adaptrt.specs import DecoderSpec, ImageTransform, InputSpec, OutputSpec
+    from adaptrt.specs import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
 
 _STAGES = {
     "load": "Load the model",
@@ -40,6 +40,20 @@ SHORT_LINKS = {
     4: "engine vs. reference",
     5: "predictions vs. reference",
 }
+
+
+def image_input(spec: ModelSpec | None) -> str:
+    """What images the file takes: ``images: batches of 1 to 16; 416 high, 320 wide``; empty without an image input."""
+    if spec is None or spec.image is None:
+        return ""
+    dims = spec.input(spec.image.input).dims
+    height, width, _ = (dims[axis] for axis in spec.image.axes)
+    batch = f"batches of {_range(dims[0])}" if dims[0].dynamic else f"always {dims[0].opt} at a time"
+    return f"{spec.image.input}: {batch}; {_range(height)} high, {_range(width)} wide"
+
+
+def _range(axis: Dim) -> str:
+    return f"{axis.min} to {axis.max}" if axis.dynamic else str(axis.opt)
 
 
 def stage_title(name: str) -> str:

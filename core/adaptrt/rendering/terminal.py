@@ -19,6 +19,7 @@ from adaptrt.rendering.findings import print_findings
 from adaptrt.rendering.formatting import (
     SHORT_LINKS,
     display_path,
+    image_input,
     limit_text,
     missing_of,
     value_text,
@@ -69,6 +70,8 @@ def print_summary(console: Console, report: Report, *, verbose: bool = False, im
     console.print(Text(verdict(report), style=VERDICT_STYLES[verdict_word(report)]))
     for reason in missing_of(report):
         console.print(Text(f"  missing: {reason}"))
+    if taken := image_input(report.spec):
+        console.print(Text(taken, style="dim"))
     for built in report.artifacts:
         if built.summary:
             console.print(Text(f"{built.name}: {built.summary}", style="dim"))

@@ -231,7 +231,7 @@ def test_dry_run_is_a_plan_and_loads_nothing(adaptrt: Any, tiny: str, install_ex
         "refuses (adaptrt-refuses 1.0)",
         "conf=0.3 (decoder)",
         "patched=false (adapter)",
-        "height x width 64x96",
+        "height x width 64x96 (64 high, 96 wide)",
         "batch 1..4@4",
         "fp16",
         "refuses, tiny, core.conversion",
@@ -255,13 +255,18 @@ def test_dry_run_says_how_to_see_what_the_model_decides(adaptrt: Any, tiny: str)
     ("words", "said"),
     [
         (("--shape", "image=1x3x300..600@400x320"), "image 1x3x300..600@400x320 not checked: input names and sizes,"),
-        (("--imgsz", "300"), "height x width 300x300 not checked: sizes,"),
+        (("--imgsz", "300"), "height x width 300x300 (300 high, 300 wide) not checked: sizes,"),
         (("--batch", "1:4"), "batch 1..4@4 export"),
     ],
 )
 def test_a_plan_says_which_shapes_it_did_not_check(adaptrt: Any, tiny: str, words: tuple[str, ...], said: str) -> None:
     out = adaptrt("convert", "detector", "--adapter", tiny, *words, "--dry-run").out
     assert said in " ".join(out.split())
+
+
+def test_a_plan_says_whether_a_batch_is_fixed(adaptrt: Any, tiny: str) -> None:
+    words = ("convert", "detector", "--adapter", tiny, "--dry-run", "--batch")
+    assert "batch 4 (always 4 at a time)" in " ".join(adaptrt(*words, "4").out.split())
 
 
 def test_a_verbose_plan_checks_shapes(adaptrt: Any, tiny: str) -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from adaptrt.rendering.terminal import checks_table, next_commands, print_summary
 from adaptrt.report import ArtifactRecord, FileRecord, Report
+from adaptrt.specs import Dim, InputSpec
 
 
 def shown(report: Report, *, width: int = 120, verbose: bool = False, color: bool = False) -> str:
@@ -26,6 +28,14 @@ def test_a_row_for_each_link_with_its_worst_check(report: Report) -> None:
     at = next(index for index, line in enumerate(lines) if line.startswith("4 engine"))
     assert lines[at].split()[4:] == ["not", "run"]
     assert lines[at + 1].strip() == "no engine was built"
+
+
+def test_the_summary_says_what_images_the_file_takes(report: Report) -> None:
+    assert "images: batches of 1 to 16; 64 high, 96 wide\n" in shown(report)
+    assert report.spec is not None
+    fixed = replace(report.spec, inputs=(InputSpec.image(64, 96, batch=Dim.fixed(4)),))
+    assert "images: always 4 at a time; 64 high, 96 wide\n" in shown(replace(report, spec=fixed))
+    assert " high, " not in shown(replace(report, spec=replace(report.spec, image=None)))
 
 
 def test_a_link_that_did_not_run_is_never_green(report: Report) -> None:

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
 import adversarial  # noqa: E402
+import allowed_values  # noqa: E402
 import catalog  # noqa: E402
 import chain_image  # noqa: E402
 import json_schemas  # noqa: E402
@@ -60,8 +61,7 @@ def hooks_page() -> str:
         "| hook | kind | called on |",
         "|---|---|---|",
     ]
-    functions = public_functions(hookspecs)
-    for function in functions:
+    for function in (functions := public_functions(hookspecs)):
         lines.append(f"| [`{function.name}`](#{function.name}) | {kind_of(function)} | {asked(function)} |")
     lines += ["", "## The order", "", code(drawn_life(), "mermaid"), ""]
     lines += [
@@ -71,8 +71,7 @@ def hooks_page() -> str:
         "tested by [tests/hooks/test_order.py](../../tests/hooks/test_order.py).",
     ]
     for function in functions:
-        body = ast.get_docstring(function)
-        lines += ["", f"## {function.name}", "", code(signature(function)), "", text(body)]
+        lines += ["", f"## {function.name}", "", code(signature(function)), "", text(ast.get_docstring(function))]
         lines += [
             "",
             f"Kind: {kind_of(function)}. Test: `test_hook_{function.name}` in [tests/hooks](../../tests/hooks).",
@@ -178,7 +177,15 @@ def api_page() -> str:
     for value in [*functions, *kinds]:
         node = definition(value)
         source = signature(node) if isinstance(node, ast.FunctionDef) else outline(node)
-        lines += [f"## {node.name}", "", code(source), "", text(ast.get_docstring(node)), ""]
+        lines += [
+            f"## {node.name}",
+            "",
+            code(source),
+            "",
+            text(ast.get_docstring(node)),
+            "",
+            *allowed_values.allowed_values(node, value.__module__),
+        ]
     lines += [
         "## Errors",
         "",
@@ -267,6 +274,7 @@ def described(module: ModuleType, first: str) -> Iterator[str]:
         yield from ["", f"## {node.name}", "", code(outline(node))]
         if ast.get_docstring(node):
             yield from ["", text(ast.get_docstring(node))]
+        yield from ["", *allowed_values.allowed_values(node, module.__name__)][:-1]
 
 
 def outline(node: ast.ClassDef) -> str:

@@ -248,7 +248,8 @@ class Report:
     ``options`` (``--set``) record what was converted; nothing is loaded from them, since a report is untrusted.
     ``verdict`` is that of the least verified file; ``None`` in reports of failures and of older versions.
     ``conversion``: a TOML file that repeats the conversion (``--config``); empty for builds and failures.
-    ``tuning``: what ``adaptrt tune`` measured."""
+    ``tuning``: what ``adaptrt tune`` measured. ``files`` are the models that were written: ``onnx``, ``reduced`` (the graph in
+    reduced precision), and those of backends by their names. The reports lie beside them, ``<stem>.report.json`` and ``.html``."""
 
     adapter: str
     source: str

@@ -7,11 +7,15 @@ import dataclasses
 import inspect
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from adaptrt import hookspecs
 from adaptrt.specs.decoders import decoder_names, find_decoder, is_own
+from adaptrt.specs.image import Interpolation, Library, Resize
+from adaptrt.specs.tasks import TASKS
+from adaptrt.specs.tensors import Unit
 
 ROOT = Path(__file__).parents[2]
 HOOKS = [node for node in ast.parse(inspect.getsource(hookspecs)).body if isinstance(node, ast.FunctionDef)]
@@ -47,6 +51,21 @@ def test_hook_has_a_section_with_its_exact_signature(hook: ast.FunctionDef) -> N
 def test_hook_has_a_test_that_replaces_it(hook: ast.FunctionDef) -> None:
     tests = [path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "hooks").glob("test_*.py")]
     assert any(f"def test_hook_{hook.name}(" in text for text in tests), f"no test_hook_{hook.name} in tests/hooks"
+
+
+def test_values_are_spelled_out() -> None:
+    api, report = (sections(ROOT / "docs" / "reference" / f"{name}.md") for name in ("api", "report"))
+    for section, name, values in (
+        (api["ImageTransform"], "Resize", get_args(Resize)),
+        (api["ImageTransform"], "Interpolation", get_args(Interpolation)),
+        (api["ImageTransform"], "Library", get_args(Library)),
+        (api["OutputGroup"], "Unit", get_args(Unit)),
+        (report["Link"], "Status", ("passed", "failed", "not run")),
+    ):
+        spelled = ", ".join(f'`"{value}"`' for value in values)
+        assert f"- `{name}`: {spelled}\n" in section
+    tasks = sections(ROOT / "docs" / "reference" / "tasks.md")
+    assert set(tasks) == set(TASKS.core_names())
 
 
 def test_every_parameter_of_a_decoder_is_described() -> None:

@@ -152,11 +152,15 @@ class Command(click.Command):
                 formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        if self.examples:
-            with formatter.section("Examples"):
-                for line, meaning in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}# {meaning}\n")
-                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+        _write_examples(formatter, self.examples)
+
+
+def _write_examples(formatter: click.HelpFormatter, examples: Sequence[tuple[str, str]]) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            for line, meaning in examples:
+                formatter.write(f"{'':{formatter.current_indent}}# {meaning}\n")
+                formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
 def _flags_of(command: click.Command | None) -> set[str]:
@@ -278,6 +282,12 @@ class LazyGroup(click.Group):
         for title, rows in sections.items():
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """An example of each command; the list of all commands has an epilog instead."""
+        super().format_epilog(ctx, formatter)
+        commands = [] if self.epilog else [self.get_command(ctx, name) for name in self.list_commands(ctx)]
+        _write_examples(formatter, [one for command in commands for one in getattr(command, "examples", ())[:1]])
 
 
 class FoundCommands(LazyGroup):

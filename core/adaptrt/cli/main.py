@@ -21,7 +21,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.group(
     cls=FoundCommands,
     no_args_is_help=False,
-    epilog="Start with: adaptrt convert --adapter yolov5 best.pt --image street.jpg",
+    epilog="Start with: adaptrt convert best.pt --image street.jpg",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."

@@ -35,7 +35,8 @@ class ModelSpec:
 
     ``metadata`` is written to the ONNX file unchanged, key by key, for other tools.
     ``adapter`` names the adapter whose hooks are called at run time, if it is installed; most specs need none.
-    ``task`` names what is predicted (entry-point group ``adaptrt.tasks``); it is looked up at prediction time.
+    ``task`` names what is predicted (entry-point group ``adaptrt.tasks``; core's are in the reference of tasks, from ``detect``
+    to ``values``); it is looked up at prediction time.
     ``exporter`` is the front end that ``--exporter auto`` selects for this model. ``float_nodes`` are regular expressions:
     layers whose name they match are not quantized to int8. ``version`` is the file format version.
     """

@@ -69,6 +69,14 @@ def test_a_group_alone_names_its_commands_and_an_example(adaptrt: Any, name: str
     assert adaptrt(name, "--json").json["error"]["exit_code"] == 2
 
 
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_help_of_a_group_has_an_example_of_each_command(adaptrt: Any, name: str) -> None:
+    examples = adaptrt(name, "--help").out.partition("Examples:\n")[2]
+    for leaf in leaves():
+        if leaf.startswith(f"{name} "):
+            assert f"  adaptrt {leaf}" in examples
+
+
 def test_convert_has_its_sections_in_order(adaptrt: Any) -> None:
     text = adaptrt("convert", "--help").out
     titles = re.findall(r"^(\w[\w ]+):$", text, re.MULTILINE)

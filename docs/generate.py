@@ -25,7 +25,6 @@ import adaptrt
 from adaptrt import errors, hookspecs, report
 from adaptrt.cli.main import cli as command_line
 from adaptrt.plugins import settings
-from adaptrt.specs import ModelSpec, precision_named, task_named
 from adaptrt.specs.decoders import decoder_names, find_decoder, is_own
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +42,7 @@ import other_tools  # noqa: E402
 import parameters  # noqa: E402
 import quantization  # noqa: E402
 import repository  # noqa: E402
+import tasks  # noqa: E402
 from benchmarks.detr import tables as detr_tables  # noqa: E402
 from benchmarks.swin import tables as swin_tables  # noqa: E402
 
@@ -219,27 +219,6 @@ def decoders_page() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def tasks_page() -> str:
-    """Core's tasks: what ``ModelSpec.task`` can name."""
-    lines = [head("Tasks", "core/adaptrt/tasks")]
-    lines += [
-        "`ModelSpec.task` names the kind of prediction of a model. Packages can add tasks: see [Add a task](../how-to/add-a-task.md).",
-        "",
-    ]
-    for name in ("detect", "segment", "pose", "obb", "classify", "semantic", "values"):
-        task = task_named(name)
-        lines += [f"## {name}", "", text(type(task).__doc__), "", "| | |", "|---|---|"]
-        lines.append(f"| prediction | [`{task.prediction.__name__}`](api.md#{task.prediction.__name__.lower()}) |")
-        lines.append(f"| drawn | {'yes' if task.draws else 'no'} |")
-        lines.append(f"| `predict --save` | {', '.join(f'`{one}`' for one in task.formats)} |")
-        metrics = task.metrics(ModelSpec(inputs=(), task=name), precision_named("fp32"))
-        limits = [f"{metric.name}, at least {metric.minimum:g}" for metric in metrics]
-        lines.append(f"| links 0 and 5, fp32 | {'; '.join(limits) or 'not compared'} |")
-        lines.append(f"| `evaluate --data` | {task.scoring.layout if task.scoring else 'cannot be evaluated'} |")
-        lines += [""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
 def settings_page() -> str:
     """Every key of plugins.toml."""
     lines = [head("plugins.toml", "core/adaptrt/plugins/settings.py"), text(settings.__doc__), ""]
@@ -354,7 +333,7 @@ PAGES: dict[str, Callable[[], str]] = {
     REFERENCE + "api.md": api_page,
     REFERENCE + "cli.md": cli_page,
     REFERENCE + "decoders.md": decoders_page,
-    REFERENCE + "tasks.md": tasks_page,
+    REFERENCE + "tasks.md": tasks.tasks_page,
     REFERENCE + "errors.md": errors_page,
     REFERENCE + "other-tools.md": other_tools.other_tools_page,
     REFERENCE + "hooks.md": hooks_page,

@@ -65,12 +65,19 @@ def on_site(text: str, page: Path, pages: set[Path], root: Path = ROOT) -> str:
     return "".join([*parts, LINK.sub(link, text[end:])])
 
 
+def title(page: Path, root: Path = ROOT) -> str:
+    """The first heading; the builder finds none behind a comment, and would show the name of the file."""
+    found = re.search(r"^# (.+)$", (root / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None, f"{page} needs a heading"
+    return found[1]
+
+
 def navigation(pages: list[Path]) -> list[object]:
-    """The sections of the site; pages by their path."""
+    """The sections of the site; pages by their heading."""
     nav: list[object] = [{"adaptrt": "README.md"}, {"All pages": "docs/README.md"}]
-    for title, folder in SECTIONS.items():
+    for section, folder in SECTIONS.items():
         found = [page for page in pages if page.suffix == ".md" and page.as_posix().startswith(f"{folder}/")]
-        nav.append({title: [page.as_posix() for page in sorted(found)]})
+        nav.append({section: [{title(page): page.as_posix()} for page in sorted(found)]})
     return [*nav, {"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]
 
 

@@ -39,6 +39,14 @@ def test_every_page_is_in_the_navigation_once() -> None:
     )
 
 
+def test_pages_are_called_by_their_heading() -> None:
+    """Generated pages start with a comment, behind which MkDocs finds no heading."""
+    sections = {name: pages for section in site.navigation(sorted(PAGES)) for name, pages in section.items()}
+    named = {path: name for one in sections["Reference"] for name, path in one.items()}
+    assert named["docs/reference/api.md"] == "Python API"
+    assert named["docs/reference/cli.md"] == "Command line"
+
+
 def test_every_page_of_the_documentation_is_listed_on_its_start_page() -> None:
     text = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     missing = [

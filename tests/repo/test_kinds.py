@@ -34,7 +34,7 @@ OTHER_NAMES = {
     "pipeline/adopt.py": "the task in Ultralytics' metadata",
     "report_versions.py": "a field of report files before version 2",
     "backends/tensorrt/build/precision_report.py": "a data type of TensorRT's inspector",
-    "cli/habits.py": "options of other tools",
+    "cli/yolo_lines.py": "arguments and tasks of yolo",
     "packaging/runtime.py": "names of decoders",
     "rendering/drawing.py": "colors in the style sheet; others have a common one",
 }
@@ -42,9 +42,9 @@ OTHER_NAMES = {
 PRECISION_NAMES = {
     "api.py": "defaults of keywords",
     "cli/engine_flags.py": "the short forms of --precision",
-    "cli/habits.py": "options of other tools",
     "cli/quantize.py": "the default of the command",
     "cli/tune.py": "the default of the command",
+    "cli/yolo_lines.py": "arguments of yolo",
     "onnxfile/reader.py": "an element type of ONNX",
     "packaging/deepstream.py": "the modes of DeepStream",
     "pipeline/bench/run.py": "an element type of ONNX",

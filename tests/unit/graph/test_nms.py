@@ -9,7 +9,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from adaptrt.graph.nms_plan import NmsPlan
 from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.nms import largest_float32_up_to
 
+torchvision = pytest.importorskip("torchvision", reason="NMS is compared with torchvision's")
 CORNERS = BoxLayout(Part("boxes"), Part("scores"))
 YOLO = BoxLayout(Part("raw", 0, 4, channels_first=True), Part("raw", 4, channels_first=True), centers=True)
 ANCHOR = BoxLayout(Part("raw", 0, 4), Part("raw", 5), objectness=Part("raw", 4, 5), centers=True)

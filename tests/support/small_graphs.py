@@ -77,5 +77,51 @@ def write_graph(
     return path
 
 
+# images, and bytes that are no image: what a uint8 input is before a network casts it
+LOGIC = ModelSpec(
+    inputs=(*SPEC.inputs, InputSpec("bytes", ((Dim(1, 2, 4, "batch"), Dim.fixed(2)),), "uint8")),
+    outputs=(OutputSpec("chosen", ("batch", 3, SIDE, SIDE)), OutputSpec("raised", ("batch", 2))),
+)
+
+
+def write_logic(path: Path) -> Path:
+    """``images`` and ``bytes`` to ``chosen`` and ``raised``, through truth values that are combined, moved and cast."""
+    node = helper.make_node
+    images, raw, chosen, raised = (
+        helper.make_tensor_value_info(name, kind, ["batch", *shape])
+        for name, kind, shape in (
+            ("images", TensorProto.FLOAT, (3, SIDE, SIDE)),
+            ("bytes", TensorProto.UINT8, (2,)),
+            ("chosen", TensorProto.FLOAT, (3, SIDE, SIDE)),
+            ("raised", TensorProto.FLOAT, (2,)),
+        )
+    )
+    nodes = [
+        node("Greater", ["images", "low"], ["above"]),
+        node("Less", ["images", "high"], ["below"]),
+        node("And", ["above", "below"], ["between"]),
+        node("Reshape", ["between", "flat"], ["moved"]),
+        node("Reshape", ["moved", "back"], ["inside"]),
+        node("Not", ["inside"], ["outside"]),
+        node("Where", ["outside", "images", "low"], ["kept"]),
+        node("Cast", ["inside"], ["ones"], to=TensorProto.FLOAT),
+        node("Add", ["kept", "ones"], ["chosen"]),
+        node("Cast", ["bytes"], ["numbers"], to=TensorProto.FLOAT),
+        node("Add", ["numbers", "low"], ["raised"]),
+    ]
+    values = {
+        "low": np.float32(0.25),
+        "high": np.float32(0.75),
+        "flat": np.array([0, -1], np.int64),
+        "back": np.array([0, 3, SIDE, SIDE], np.int64),
+    }
+    weights = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "logic", [images, raw], [chosen, raised], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+    return path
+
+
 def some_images(batch: int, seed: int = 1) -> dict[str, Any]:
     return {"images": np.random.default_rng(seed).random((batch, 3, SIDE, SIDE), dtype=np.float32)}

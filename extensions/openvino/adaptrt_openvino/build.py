@@ -134,7 +134,7 @@ def note(precision: str, executed: Executed, quantized: int) -> str:
 def _executed(core: Any, path: Path, precision: str) -> Executed:
     model, _, _ = open_model(core, path)
     try:
-        return executed_precision(compile_model(core, model, precision))
+        return executed_precision(compile_model(core, model, precision), model)
     except Exception as error:
         raise BuildError(
             f"OpenVINO cannot compile this graph: {first_line(error)}",

@@ -29,15 +29,19 @@ class Executed:
         return ", ".join([f"{counts[0]} layers", *counts[1:]]) if counts else "no layers"
 
 
-def executed_precision(compiled: Any) -> Executed:
-    """The precisions that the layers of a compiled model compute in, without layers that only prepare weights.
+def executed_precision(compiled: Any, model: Any) -> Executed:
+    """The precisions that the layers of a compiled ``model`` compute in, without layers that only prepare weights.
 
     OpenVINO's type of a layer includes all inputs, so a float32 layer with float16 weights is reported as ``f16``. Here,
-    a layer counts as 16-bit only if its input or output data is 16-bit.
+    a layer counts as 16-bit only if its input or output data is 16-bit. A layer that reads truth values, which OpenVINO
+    stores in 8 bits, or a uint8 input of the model is reported as ``u8``. Here, it counts by its other data; layers that only
+    move or combine such values are left out.
     """
     layers: Counter[str] = Counter()
     products: Counter[str] = Counter()
     constant: set[str] = set()
+    truths = _truth_values(model)
+    unquantized: set[str] = set()  # 8-bit data that is not
     for layer in compiled.get_runtime_model().get_ordered_ops():
         kind, precision = _fact(layer, "layerType"), _fact(layer, "runtimePrecision")
         sources = [port.get_source_output().get_node() for port in layer.inputs()]
@@ -45,10 +49,20 @@ def executed_precision(compiled: Any) -> Executed:
         if kind == "Const" or (sources and not data):
             constant.add(layer.get_name())
             continue
+        if kind == "Input" or truths & {*_fact(layer, "originalLayersNames").split(",")}:
+            unquantized.add(layer.get_name())
         if kind in ("Input", "Output") or precision == "dynamic":
             continue
+        if precision in _INT8 and kind not in _PRODUCTS:
+            read = [source for source in data if set(_types(source)) & {*_INT8}]
+            if read and all(source.get_name() in unquantized for source in read):
+                others = [name for one in (layer, *data) for name in _types(one) if name not in _INT8]
+                if not others:
+                    unquantized.add(layer.get_name())
+                    continue
+                precision = others[0]
         if precision in _HALF:
-            moved = [name for one in (*data, layer) for name in _fact(one, "outputPrecisions").split(",")]
+            moved = [name for one in (*data, layer) for name in _types(one)]
             precision = precision if precision in moved else moved[0]
         layers[precision] += 1
         if kind in _PRODUCTS:
@@ -84,6 +98,20 @@ def mismatch(precision: str, executed: Executed, quantized: int = 0) -> str:
         return "" if 2 * found > total else f"{found} of {total} convolutions and matrix products compute in bf16"
     half = [name for name in _HALF if name in executed.layers]
     return ", ".join(f"{executed.layers[name]} layers compute in {name}" for name in half)
+
+
+def _truth_values(model: Any) -> set[str]:
+    """The names of the operators whose result is boolean."""
+    return {
+        operator.get_friendly_name()
+        for operator in model.get_ordered_ops()
+        for port in operator.outputs()
+        if port.get_element_type().get_type_name() == "boolean"
+    }
+
+
+def _types(layer: Any) -> list[str]:
+    return _fact(layer, "outputPrecisions").split(",")
 
 
 def _fact(layer: Any, name: str) -> str:

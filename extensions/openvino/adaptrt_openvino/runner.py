@@ -49,7 +49,7 @@ class OpenVINORunner:
             )
         try:
             self._compiled: Any = compile_model(core, model, precision)
-            self.executed = executed_precision(self._compiled)
+            self.executed = executed_precision(self._compiled, model)
         except Exception as error:
             raise ModelError(
                 f"OpenVINO cannot compile {path.name}: {first_line(error)}", hint="Convert the model again."

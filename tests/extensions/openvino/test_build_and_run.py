@@ -17,13 +17,13 @@ pytest.importorskip("onnxruntime", reason="results are compared with ONNX Runtim
 pytest.importorskip("onnx", reason="models are built from ONNX files")
 
 import onnx
-from small_graphs import SPEC, some_images, write_graph
+from small_graphs import LOGIC, SPEC, some_images, write_graph, write_logic
 
 from adaptrt import BuildError, Dim, InputSpec
 from adaptrt.backends.onnxruntime.runner import OnnxRuntimeRunner
 from adaptrt.specs.backends import BACKENDS, OpenOptions
 from adaptrt_openvino.build import build
-from adaptrt_openvino.executed import executed_precision, mismatch
+from adaptrt_openvino.executed import Executed, executed_precision, mismatch
 from adaptrt_openvino.runtime import compile_model, computes_bf16, new_core
 from adaptrt_openvino.saturation import WARNING, int8_saturates
 
@@ -107,6 +107,19 @@ def test_float16_compresses_weights_and_computes_in_float32(small: Path, request
         np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-5 * np.abs(array).max())
 
 
+def test_truth_values_are_not_computed_in_int8(tmp_path: Path, request_for: REQUEST) -> None:
+    """OpenVINO stores them in 8 bits, and reports layers that read them as ``u8``: casts, Where, And, Not, Reshape."""
+    path = write_logic(tmp_path / "logic.onnx")
+    built = BACKEND.build(request_for(path, spec=LOGIC))
+    assert built.record.layers.keys() == {"f32"}
+    runner = BACKEND.open(built.files[".openvino.xml"], OpenOptions())
+    assert runner.executed.layers == built.record.layers
+    inputs = {**some_images(2), "bytes": np.arange(4, dtype=np.uint8).reshape(2, 2)}
+    expected = OnnxRuntimeRunner(path).run(inputs)
+    for name, array in runner.run(inputs).items():
+        np.testing.assert_allclose(array, expected[name], rtol=0, atol=1e-6)
+
+
 def test_a_quantized_graph_computes_in_int8(quantized: Path, request_for: REQUEST) -> None:
     """A CPU without VNNI saturates: that is measured and said, and images at a quarter of the range are free of it."""
     said: list[str] = []
@@ -154,12 +167,17 @@ def test_bfloat16(small: Path, request_for: REQUEST) -> None:
     assert not list(request.output.parent.iterdir())
 
 
+def _default_precision(core: Any, path: Path) -> Executed:
+    model = core.read_model(path)
+    return executed_precision(core.compile_model(model, "CPU"), model)
+
+
 def test_the_default_of_openvino_is_not_taken(small: Path, request_for: REQUEST) -> None:
     """On a CPU with bfloat16 OpenVINO computes in it unless told otherwise: a float32 build that did so would fail."""
     core = new_core()
     if not computes_bf16(core):
         pytest.skip("this CPU does not compute in bf16, so OpenVINO's default is float32")
-    default = executed_precision(core.compile_model(core.read_model(small), "CPU"))
+    default = _default_precision(core, small)
     assert default.products == {"bf16": 2}
     assert "compute in bf16" in mismatch("fp32", default)
     assert opened(request_for(small)).executed.layers.keys() == {"f32"}

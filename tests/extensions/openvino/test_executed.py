@@ -21,7 +21,12 @@ class Layer:
 
     def __init__(self, name: str, kind: str, precision: str, output: str, *inputs: Layer) -> None:
         self._name, self._inputs = name, inputs
-        self._facts = {"layerType": Fact(kind), "runtimePrecision": Fact(precision), "outputPrecisions": Fact(output)}
+        self._facts = {
+            "layerType": Fact(kind),
+            "runtimePrecision": Fact(precision),
+            "outputPrecisions": Fact(output),
+            "originalLayersNames": Fact(name),
+        }
 
     def get_name(self) -> str:
         return self._name
@@ -44,6 +49,33 @@ class Port:
         return self._layer
 
 
+class Operator:
+    """An operator of the model: (name, element type of its result)."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self._name, self._kind = name, kind
+
+    def get_friendly_name(self) -> str:
+        return self._name
+
+    def outputs(self) -> list[Operator]:
+        return [self]
+
+    def get_element_type(self) -> Operator:
+        return self
+
+    def get_type_name(self) -> str:
+        return self._kind
+
+
+class Model:
+    def __init__(self, *operators: Operator) -> None:
+        self._operators = operators
+
+    def get_ordered_ops(self) -> tuple[Operator, ...]:
+        return self._operators
+
+
 class Compiled:
     def __init__(self, *layers: Layer) -> None:
         self._layers = layers
@@ -55,8 +87,8 @@ class Compiled:
         return self._layers
 
 
-def read(*layers: Layer) -> Executed:
-    return executed_precision(Compiled(*layers))
+def read(*layers: Layer, model: Model | None = None) -> Executed:
+    return executed_precision(Compiled(*layers), model or Model())
 
 
 IMAGE = Layer("images", "Input", "f32", "f32")
@@ -79,6 +111,24 @@ def test_data_in_bfloat16_does(output: str) -> None:
     assert mismatch("fp32", found) == "1 layers compute in bf16"
     assert mismatch("fp16", found) == "1 layers compute in bf16"
     assert not mismatch("bf16", found)
+
+
+def test_truth_values_beside_quantized_data() -> None:
+    """Both have 8 bits. A layer counts as int8 if it reads any quantized data; so does a comparison of them."""
+    quantized = Layer("q", "FakeQuantize", "f32", "u8", IMAGE)
+    above = Layer("above", "Eltwise", "f32", "u8", IMAGE, IMAGE)
+    chosen = Layer("where", "Eltwise", "u8", "u8", above, quantized)
+    compared = Layer("less", "Eltwise", "u8", "u8", chosen, quantized)
+    both = Layer("and", "Eltwise", "u8", "u8", above, compared)
+    cast = Layer("cast", "Convert", "u8", "f32", both)
+    model = Model(Operator("above", "boolean"), Operator("less", "boolean"), Operator("where", "f32"))
+    assert read(IMAGE, quantized, above, chosen, compared, both, cast, model=model) == Executed({"f32": 3, "u8": 2})
+
+
+def test_bytes_that_a_convolution_multiplies_are_int8() -> None:
+    pixels = Layer("pixels", "Input", "u8", "u8")
+    conv = Layer("conv", "Convolution", "u8", "f32", pixels, Layer("w", "Const", "i8", "i8"))
+    assert read(pixels, conv) == Executed({"u8": 1}, {"u8": 1})
 
 
 @pytest.mark.parametrize(

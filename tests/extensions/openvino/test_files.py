@@ -71,7 +71,7 @@ def test_a_failed_build_leaves_what_was_there(
     built: Path, small: Path, request_for: REQUEST, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in built.parent.iterdir()}
-    monkeypatch.setattr(adaptrt_openvino.build, "executed_precision", lambda _: Executed({"bf16": 3}, {"bf16": 2}))
+    monkeypatch.setattr(adaptrt_openvino.build, "executed_precision", lambda *_: Executed({"bf16": 3}, {"bf16": 2}))
     with pytest.raises(BuildError, match="does not compute this model in fp32 on .*: 3 layers compute in bf16"):
         BACKEND.build(request_for(small))
     assert {path: path.read_bytes() for path in built.parent.iterdir()} == before

@@ -23,7 +23,6 @@ from adaptrt_openvino.saturation import int8_saturates
 
 pytestmark = pytest.mark.full
 
-NETWORKS = [name for name in TRAINED if name != "mask_rcnn"]  # which has not been run with OpenVINO yet
 # what the convolutions and matrix products of a model are executed in
 FLOAT = {"f32", "i32"}
 LAYERS = {"fp32": FLOAT, "fp16": FLOAT, "bf16": {"bf16", *FLOAT}, "int8": {"i8", "u8", *FLOAT}}
@@ -54,7 +53,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory, images: list[Path]) -> C
     return convert
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_converted_networks(name: str, converted: Callable[[str], Report]) -> None:
     report = converted(name)
     assert [report.link(number).status for number in (2, 4, 5)] == ["passed"] * 3, report.link(4).reason
@@ -65,7 +64,7 @@ def test_converted_networks(name: str, converted: Callable[[str], Report]) -> No
 @pytest.mark.parametrize(
     ("precision", "batch"), [("fp32", 2), *((precision, None) for precision in LAYERS if precision != "fp32")]
 )
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_built_networks(
     name: str, precision: str, batch: int | None, converted: Callable[[str], Report], images: list[Path], tmp_path: Path
 ) -> None:

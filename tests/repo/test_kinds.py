@@ -41,7 +41,6 @@ OTHER_NAMES = {
 # files outside of backends/ that have the name of a precision as data, and why
 PRECISION_NAMES = {
     "api.py": "defaults of keywords",
-    "cli/engine_flags.py": "the short forms of --precision",
     "cli/quantize.py": "the default of the command",
     "cli/tune.py": "the default of the command",
     "cli/yolo_lines.py": "arguments of yolo",

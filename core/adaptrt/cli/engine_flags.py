@@ -11,6 +11,7 @@ import click
 
 from adaptrt.cli.completion import complete_precisions
 from adaptrt.cli.framework import option
+from adaptrt.cli.precision_switches import core_switches, switched
 
 if TYPE_CHECKING:
     from adaptrt.specs import BuildOptions
@@ -20,12 +21,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
 
 ENGINE, INT8 = "Engine", "Quantization"
-# precisions that also have a separate option: its other names, and what else its help says
-_SWITCHES: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "fp16": (("--half",), ""),
-    "bf16": ((), ""),
-    "int8": ((), ": quantized with --calib, or by Q/DQ nodes in the graph."),
-}
 
 
 def precision_flags(section: str) -> Callable[[F], F]:
@@ -50,12 +45,10 @@ def precision_flags(section: str) -> Callable[[F], F]:
             metavar="NAME",
             section=section,
             shell_complete=complete_precisions,
-            help="Precision of the engine: fp32, tf32, fp16, bf16 or int8; best.onnx stays float32.  [default: fp32]",
+            help="Precision of the engine: fp32, tf32, fp16, bf16, int8 (with --calib, or Q/DQ nodes in the graph), or one of a "
+            "plugin, for which --NAME is short too; best.onnx stays float32.  [default: fp32]",
         ),
-        *(
-            option(f"--{name}", *others, name, is_flag=True, section=section, help=f"--precision {name}{more}")
-            for name, (others, more) in _SWITCHES.items()
-        ),
+        *core_switches(section),
         option(
             "--keep-fp32",
             metavar="REGEX",
@@ -223,8 +216,7 @@ def precision_from_flags(flags: Mapping[str, Any]) -> str:
     from adaptrt.errors import UsageError
     from adaptrt.specs.precisions import FP32
 
-    switched: list[str] = [name for name in _SWITCHES if flags[name]]
-    asked: list[str] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched]))
+    asked: list[str] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched(flags)]))
     if len(asked) > 1:
         raise UsageError(
             f"Conflicting precisions: {', '.join(asked)}.", hint="Specify one; each engine is a separate file."

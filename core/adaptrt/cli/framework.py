@@ -33,6 +33,13 @@ class Option(click.Option):
         super().__init__(*args, **kwargs)
         self.section = section
 
+    gives_way = False
+    """Whether a command leaves it out if it has another option of the same name."""
+
+    def sibling(self, name: str) -> Option | None:  # noqa: ARG002
+        """An option of the same kind that was asked for, and that the command does not have yet."""
+        return None
+
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         if self._help is not None:
             self.help = self._help()
@@ -91,12 +98,20 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
         super().__init__(*args, **{"context_settings": _CONTEXT, **kwargs})
         self.examples = examples
+        giving = [one for one in self.params if getattr(one, "gives_way", False)]
+        taken = {name for one in self.params if one not in giving for name in (*one.opts, *one.secondary_opts)}
+        self.params = [one for one in self.params if one not in giving or not taken & {*one.opts}]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = given = list(args)
         try:
             rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
+            siblings = (one.sibling(error.option_name) for one in self.params if isinstance(one, Option))
+            found = next(filter(None, siblings), None)
+            if found is not None:
+                self.params.append(found)
+                return self.parse_args(ctx, given)
             raise self._no_such_option(ctx, error) from error
         except click.UsageError as error:
             if "argument" in error.message:

@@ -47,6 +47,8 @@ _FLAGS: Mapping[str, tuple[str, str]] = {
     "--include": ("YOLOv5", "--to onnx,engine"),
     "--nms": ("YOLOv5", "adaptrt convert SOURCE --nms"),
 }
+# options of adaptrt that have the name of another tool too
+OTHER_NAMES: Mapping[str, tuple[str, ...]] = {"--fp16": ("--half",)}
 _COMMANDS: Mapping[str, tuple[str, str]] = {
     "test": ("mmdet", "evaluate"),
     "deploy": ("MMDeploy", "convert"),

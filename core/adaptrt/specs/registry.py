@@ -43,7 +43,7 @@ class Registry(Generic[T]):
 
     def core_names(self) -> list[str]:
         """The names that core declares, sorted; only core's own metadata is read."""
-        return sorted(_declared_by_core()[self.group])
+        return core_names(self.group)
 
     def ignored(self) -> list[tuple[str, str]]:
         """Name and distribution of each claim on one of core's names (``core_first``)."""
@@ -144,6 +144,11 @@ def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
             distribution = point.dist.name if point.dist else "an unknown distribution"
             found[group][point.name].setdefault(distribution, point)
     return found
+
+
+def core_names(group: str) -> list[str]:
+    """The names that core declares in an entry-point group, sorted. Nothing is imported; only core's metadata is read."""
+    return sorted(_declared_by_core()[group])
 
 
 def skipped_plugins() -> list[str]:

@@ -117,7 +117,7 @@ def _ranked(classes: int) -> tuple[OutputGroup, OutputGroup]:
         float(classes), reason="two rows with nearly equal scores may swap; link 5 compares the detections"
     )
     same = Tolerance(0.0, reason="same class")
-    labels = {"fp32": same, **dict.fromkeys(("tf32", "fp16", "bf16", "int8"), ties)}
+    labels = {"fp32": same, "*": ties}
     return (
         OutputGroup("scores", "scores", 2, 4, 5, rank_sensitive=True),
         OutputGroup("labels", "values", 2, 5, 6, tolerances=labels, rank_sensitive=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adaptrt.backends.choice import target_for, target_of
-from adaptrt.errors import DependencyError
+from adaptrt.errors import DependencyError, UsageError
 from adaptrt.hookspecs import hookimpl
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.onnxfile.node_rules import require_quantized
@@ -21,6 +21,11 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
     if ctx.calibration is None or request.calibration is None:
         require_quantized(_files(ctx).outline(onnx_path), precision)
         return onnx_path
+    if precision.quantized_type != "int8":
+        raise UsageError(
+            f"adaptrt quantizes graphs to int8, and {precision.name} is {precision.quantized_type}.",
+            hint="Install a plugin whose quantize hook writes it, or pass a graph with such Q/DQ nodes to adaptrt build, without --calib.",
+        )
     try:
         from adaptrt.quantization import calibrate, write_quantized
     except ImportError as error:

@@ -68,7 +68,7 @@ _FIRST_OPSET_OF_SCALES = 19  # of Q/DQ nodes in half precision
 FP16_MAX = 65504.0
 # beyond a quarter of what half precision holds, another input may go over it
 RANGE_LIMIT = FP16_MAX / 4
-_NARROW_RANGE = frozenset({"float16"})  # holds less than float32 does
+NARROW_RANGE = frozenset({"float16"})  # holds less than float32 does
 
 
 @dataclass
@@ -169,7 +169,7 @@ def keep_reasons(
             or not low_positions(node, precision, opset)[0]
         ):
             reasons[id(node)] = "no half-precision form"
-        elif precision.onnx_type in _NARROW_RANGE and _leaves_range(node, ranges):
+        elif precision.onnx_type in NARROW_RANGE and _leaves_range(node, ranges):
             reasons[id(node)] = "out of range"
     return reasons
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt.errors import GraphError
-from adaptrt.graph.casts import CastReport, insert_casts, raise_opset
+from adaptrt.graph.casts import NARROW_RANGE, CastReport, insert_casts, raise_opset
 from adaptrt.graph.emulation import emulate_low_precision
 from adaptrt.graph.model_file import check_model, graph_of, write_model
 from adaptrt.graph.ranges import measure_ranges
@@ -35,7 +35,7 @@ def write_reduced(
     """
     notes = []
     ranges: dict[str, float] = {}
-    if precision.onnx_type == "float16" and samples:
+    if precision.onnx_type in NARROW_RANGE and samples:
         try:
             ranges = measure_ranges(graph_of(source, files), samples, destination.parent)
         except Exception as error:  # ONNX Runtime raises many kinds; the graph may hold operators of somebody's own

@@ -15,7 +15,9 @@ from adaptrt.store.model_files import not_onnx, require_model_file
 STACK_TRACE = "pkg.torch.onnx.stack_trace"
 SOURCE = "adaptrt.source"  # file.py:12, the form that adaptrt writes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_WEIGHT_TYPES = ("float32", "float16", "bfloat16", "float64", "int8")
+_WEIGHT_TYPES = (
+    "float32", "float16", "bfloat16", "float64", "int8", "int4", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn",
+)  # fmt: skip
 _DTYPES = {
     1: "float32",
     2: "uint8",
@@ -26,6 +28,11 @@ _DTYPES = {
     10: "float16",
     11: "float64",
     16: "bfloat16",
+    17: "float8_e4m3fn",
+    19: "float8_e5m2",
+    21: "uint4",
+    22: "int4",
+    23: "float4_e2m1fn",
 }
 
 

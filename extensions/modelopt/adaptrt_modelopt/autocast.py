@@ -13,14 +13,19 @@ from adaptrt import Conversion, GraphError, ModelSpec, Precision
 from adaptrt.graph import float32_nodes
 from adaptrt_modelopt.settings import Settings
 
+_LOW = {"float16": "fp16", "bfloat16": "bf16"}
+
 
 def write_autocast(
     ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision, settings: Settings
 ) -> Path | None:
     """The graph with AutoCast's types; inputs, outputs and box decoding stay float32.
 
-    ``None`` if the graph already has these types; core handles that case.
+    ``None`` if the graph already has these types, or AutoCast does not know them; core handles these cases.
     """
+    if precision.onnx_type not in _LOW:
+        ctx.notes.append(f"AutoCast does not know {precision.onnx_type}: adaptrt writes the types")
+        return None
     low = onnx.TensorProto.DataType.Value(precision.onnx_type.upper())
     source = onnx.load(str(onnx_path), load_external_data=False)
     if any(weight.data_type == low for weight in source.graph.initializer):
@@ -35,7 +40,7 @@ def write_autocast(
         configure_logging("INFO" if ctx.request.verbose else "ERROR")
         model = convert_to_mixed_precision(
             onnx_path=str(onnx_path),
-            low_precision_type=precision.name,
+            low_precision_type=_LOW[precision.onnx_type],
             nodes_to_exclude=[*(f"^{re.escape(name)}$" for name in kept), *settings.nodes_to_exclude],
             op_types_to_exclude=list(settings.op_types_to_exclude),
             data_max=settings.data_max,

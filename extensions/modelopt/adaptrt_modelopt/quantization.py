@@ -46,6 +46,9 @@ def write_int8(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Pre
 
     ``None`` if ModelOpt does not have the calibration method, or leaves all layers in float; core handles these cases.
     """
+    if precision.quantized_type != "int8":
+        ctx.notes.append(f"ModelOpt is used for int8 only, and {precision.name} is {precision.quantized_type}")
+        return None
     calibration = ctx.request.calibration
     assert calibration is not None
     assert ctx.calibration is not None
@@ -67,7 +70,7 @@ def write_int8(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Pre
 
         quantize(
             str(folder / "float32.onnx"),
-            quantize_mode=precision.name,
+            quantize_mode="int8",
             calibration_data_reader=CalibrationReader(ctx.calibration),
             calibration_method=method,
             calibration_eps=["cpu"],

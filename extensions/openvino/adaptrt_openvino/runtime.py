@@ -25,7 +25,7 @@ _CASTS = {"float16": "fp16", "bfloat16": "bf16"}
 def mode_of(precision: Precision) -> str | None:
     """The OpenVINO mode for a precision, by its properties, not its name; ``None`` if there is none."""
     if precision.form == "qdq":
-        return "int8" if precision.bits == 8 else None
+        return "int8" if precision.quantized_type == "int8" else None
     if precision.form == "cast":
         return _CASTS.get(precision.onnx_type)
     return "fp32" if precision == FP32 else None

@@ -53,9 +53,12 @@ class TensorRT:
             return Expression(
                 unsupported=f"{target.title} does not support precision {precision.name}, which requires TensorRT 10 or later"
             )
+        generation = generation_of(target.name)
+        if precision.form == "qdq" and precision.quantized_type not in generation.quantized_types:
+            return Expression(unsupported=f"{target.title} has no Q/DQ nodes for {precision.quantized_type}")
         if precision.form == "qdq" or target.strongly_typed:
             return Expression(graph=True)
-        if precision.onnx_type in generation_of(target.name).flag_types:
+        if precision.onnx_type in generation.flag_types:
             return Expression()
         return Expression(unsupported=f"{target.title} has no builder flag for {precision.name}")
 

@@ -66,6 +66,7 @@ class Generation(Target):
 
     - ``generation``: 8, 10 or 11, of its parser and API
     - ``flag_types``: the ONNX element types that it has a builder flag for, unless it is strongly typed
+    - ``quantized_types``: the element types that its Q/DQ nodes quantize to, in the opsets that it reads
     - ``sharing_preview``: several contexts on one profile need a preview feature at build
     - ``needs_strong_flag``: strong typing has to be enabled explicitly (11 is always strongly typed)
     - ``tactic_sources``: the available tactic sources
@@ -77,6 +78,7 @@ class Generation(Target):
     generation: int
     product: Product = field(default=TENSORRT, repr=False)
     flag_types: tuple[str, ...] = ()
+    quantized_types: tuple[str, ...] = ("int8",)
     strip_plan: bool
     progress: bool
     sharing_preview: bool
@@ -122,6 +124,7 @@ _GENERATIONS = (
         generation=10,
         newest_opset=20,
         strongly_typed=True,
+        quantized_types=("int8", "float8_e4m3fn"),
         bf16=True,
         int64=True,
         strip_plan=True,
@@ -139,6 +142,7 @@ _GENERATIONS = (
         generation=11,
         newest_opset=20,
         strongly_typed=True,
+        quantized_types=("int8", "float8_e4m3fn"),
         bf16=True,
         int64=True,
         strip_plan=True,

@@ -50,8 +50,10 @@ class TensorRTRTX:
             return Expression()
         if precision.form == "cast" and precision.onnx_type not in _CASTS:
             return Expression(unsupported=f"{target.title} has not been tested with {precision.onnx_type}")
-        if precision.form == "qdq" and precision.bits != 8:
-            return Expression(unsupported=f"{target.title} has not been tested with {precision.bits}-bit Q/DQ nodes")
+        if precision.form == "qdq" and precision.quantized_type not in generation_of(target.name).quantized_types:
+            return Expression(
+                unsupported=f"{target.title} has not been tested with Q/DQ nodes for {precision.quantized_type}"
+            )
         return Expression(graph=True)
 
     def machine(self, target: Target, options: BuildOptions) -> Mapping[str, str]:

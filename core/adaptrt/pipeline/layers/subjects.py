@@ -365,8 +365,12 @@ def origin_of(path: Path, backend: Backend, precision: str | None, onnx: Path | 
 def precision_of(file: OnnxFile) -> Precision:
     """The precision of a graph, from its nodes and the types of its weights."""
     operators = set(file.operators)
-    for one in PRECISIONS.all():
-        if one.form == "qdq" and operators & _QUANTIZED and one.bits == 8:
+    quantized = [one for one in PRECISIONS.all() if one.form == "qdq"] if operators & _QUANTIZED else []
+    for one in quantized:
+        if one.quantized_type in file.weight_types:  # that of zero points, at least
+            return one
+    for one in quantized:
+        if one.quantized_type == "int8":  # uint8, or no zero points: written by other tools
             return one
     for one in PRECISIONS.all():
         if one.form == "cast" and one.onnx_type in file.weight_types:

@@ -17,6 +17,7 @@ class Precision:
     - ``bits``: bits per value in most of the network
     - ``form``: how an ONNX graph expresses it: by ``cast`` nodes, by Q/DQ nodes (``qdq``), or not at all (``none``)
     - ``onnx_type``: the element type of tensors that are not quantized, as named in numpy and ml_dtypes
+    - ``quantized_type``: that of quantized tensors, with Q/DQ nodes; empty: a signed integer of ``bits`` bits
     - ``tolerances``: accepted differences of outputs, by unit, unless an adapter defines its own
     - ``limits``: limits of the tasks' metrics, by key (``box_iou``, ``score`` ...); tasks have defaults
     - ``perturbation``: one rounding error, relative to the largest value of an input
@@ -31,6 +32,11 @@ class Precision:
     perturbation: float
     limits: Mapping[str, float] = field(default_factory=dict)
     rest: str = ""
+    quantized_type: str = ""
+
+    def __post_init__(self) -> None:
+        if self.form == "qdq" and not self.quantized_type:
+            object.__setattr__(self, "quantized_type", f"int{self.bits}")
 
     @property
     def reduced(self) -> bool:

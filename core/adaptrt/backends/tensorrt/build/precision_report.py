@@ -13,7 +13,9 @@ from adaptrt.errors import BuildError
 from adaptrt.specs import precision_named
 from adaptrt.specs.precisions import FP32
 
-_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int32": 4, "int64": 8}
+_BYTES: Mapping[str, float] = {
+    "fp32": 4, "fp16": 2, "bf16": 2, "int8": 1, "fp8": 1, "int4": 0.5, "int32": 4, "int64": 8,
+}  # fmt: skip
 
 # names of a type in TensorRT 8's descriptions ("Row major linear FP16 format") and in those of 10 ("Half")
 _TYPES = (
@@ -21,13 +23,16 @@ _TYPES = (
     ("fp16", re.compile(r"\b(FP16|Half)\b", re.IGNORECASE)),
     ("fp8", re.compile(r"\b(FP8|E4M3)\b", re.IGNORECASE)),
     ("int8", re.compile(r"\bInt8\b", re.IGNORECASE)),
+    ("int4", re.compile(r"\bInt4\b", re.IGNORECASE)),
     ("int32", re.compile(r"\bInt32\b", re.IGNORECASE)),
     ("int64", re.compile(r"\bInt64\b", re.IGNORECASE)),
     ("bool", re.compile(r"\bBool\b", re.IGNORECASE)),
     ("fp32", re.compile(r"\b(FP32|Float)\b", re.IGNORECASE)),
 )
-_CASTS = {"float16": "fp16", "bfloat16": "bf16"}  # what the ONNX graph casts to
-_FLOATS = ("bf16", "fp16", "fp8", "int8", "fp32")
+# what the ONNX graph casts or quantizes to
+_NAMED = {"float16": "fp16", "bfloat16": "bf16", "int8": "int8", "float8_e4m3fn": "fp8", "int4": "int4"}
+_QUANTIZED = ("int4", "int8", "fp8")
+_FLOATS = ("bf16", "fp16", *_QUANTIZED, "fp32")
 _BOOKKEEPING = re.compile(
     r"reformat|constant|noop|no-op|shape|signal|wait|memcpy|memset|slice$|^cast$|^(de)?quantize$", re.IGNORECASE
 )
@@ -179,7 +184,7 @@ def layer_precision(layer: Mapping[str, Any]) -> str | None:
     for kinds in (inputs, outputs):
         floating = [kind for kind in _FLOATS if kind in kinds]
         if floating:
-            return "int8" if "int8" in floating else floating[0]
+            return next((kind for kind in _QUANTIZED if kind in floating), floating[0])
     return next(iter([*inputs, *outputs]), None)
 
 
@@ -212,7 +217,7 @@ def _weights(layer: Mapping[str, Any]) -> tuple[int, int]:
             if not isinstance(count, int):
                 continue
             elements += count
-            size += count * _BYTES.get(type_named(str(value.get("Type", ""))) or "", 0)
+            size += int(count * _BYTES.get(type_named(str(value.get("Type", ""))) or "", 0))
     return elements, size
 
 
@@ -241,11 +246,7 @@ def _smaller(precision_report: PrecisionReport) -> bool:
 def _computed_in(precision: str) -> str | None:
     """The type that layers name where they compute in a reduced precision; ``None`` for float32."""
     kind = precision_named(precision)
-    if not kind.reduced:
-        return None
-    if precision in _BYTES:
-        return precision
-    return f"int{kind.bits}" if kind.form == "qdq" else _CASTS.get(kind.onnx_type, precision)
+    return _NAMED.get(kind.quantized_type or kind.onnx_type, precision) if kind.reduced else None
 
 
 def _mostly_opaque(precision_report: PrecisionReport) -> bool:

@@ -35,7 +35,7 @@ def executed_precision(compiled: Any, model: Any) -> Executed:
     OpenVINO's type of a layer includes all inputs, so a float32 layer with float16 weights is reported as ``f16``. Here,
     a layer counts as 16-bit only if its input or output data is 16-bit. A layer that reads truth values, which OpenVINO
     stores in 8 bits, or a uint8 input of the model is reported as ``u8``. Here, it counts by its other data; layers that only
-    move or combine such values are left out.
+    move or combine such values do not count.
     """
     layers: Counter[str] = Counter()
     products: Counter[str] = Counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,53 @@ def test_tune_holds_its_limit_on_other_images_too(
     found = read_recipe(recipe)
     kept = {"keep_fp32": found.keep_fp32, "keep_fp16": found.keep_fp16, "quantize_also": found.quantize_also}
     assert lost(sensitive, images, **kept) <= 0.5
+
+
+def test_convert_repeats_the_recipe_that_tune_wrote(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the network in timm: the block that the search kept in float stays float, and the score holds on other images."""
+    from draw_shapes import write_classification_set
+    from sensitive_swin import write_sensitive_swin
+
+    monkeypatch.chdir(tmp_path)
+    write_sensitive_swin(Path("swin"), values="layers.1.blocks.0")
+    images = (("calib", 8, 3001), ("search", 24, 4001), ("val", 50, 2003))
+    calib, search, data = (write_classification_set(Path(name), count, seed) for name, count, seed in images)
+    convert: list[object] = ["convert", "swin", "--adapter", "swin", "--batch", "1:8:8", "--to", "onnx", "--json"]
+    run([*convert, "--verify", "none", "-o", "best.onnx"], capsys)
+    words: list[object] = ["tune", "best.onnx", "--calib", calib, "--data", search, "--max-loss", 0.5, "--no-latency"]
+    run([*words, "--blocks", 12, "--sensitivity-images", 1, "--json"], capsys)
+
+    int8: list[object] = ["--calib", calib, "--recipe", "best.recipe.toml"]
+    words = [*convert, *int8, "--data", data, "--max-loss", 1, "--verify", "quick", "-o", "again.onnx"]
+    check = run(words, capsys)["links"][3]["checks"][0]
+    assert (check["kind"], check["samples"]) == ("metric", 50)
+    assert check["value"] <= 1
+
+    quantize: list[object] = ["quantize", "best.onnx", "--verify", "none", "--json"]
+    run([*quantize, *int8, "-o", "tuned.int8.onnx"], capsys)
+    run([*quantize, "--calib", calib, "-o", "default.int8.onnx"], capsys)
+    again, tuned, default = (placed(Path(f"{name}.int8.onnx")) for name in ("again", "tuned", "default"))
+    kept = read_recipe(Path("best.recipe.toml")).keep_fp16
+    half = {name: "FLOAT16" for name in default if any(re.search(pattern, name) for pattern in kept)}
+    assert default["model/layers/layers.1/blocks.0/attention/projection/MatMul"] == "int8"
+    assert half["model/layers/layers.1/blocks.0/attention/projection/MatMul"] == "FLOAT16"
+    assert again == tuned == {**default, **half}
+
+
+def placed(path: Path) -> dict[str, str]:
+    """The products and convolutions of a graph by name: ``int8`` if they read dequantized values, else their type."""
+    import onnx
+
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    types = {one.name: one.type.tensor_type.elem_type for one in model.graph.value_info}
+    dequantized = {one.output[0] for one in model.graph.node if one.op_type == "DequantizeLinear"}
+    return {
+        one.name: "int8" if dequantized & set(one.input) else onnx.TensorProto.DataType.Name(types[one.output[0]])
+        for one in model.graph.node
+        if one.op_type in {"Conv", "MatMul", "Gemm"}
+    }
 
 
 def run(words: list[object], capsys: pytest.CaptureFixture[str]) -> Any:

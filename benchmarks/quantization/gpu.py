@@ -4,7 +4,7 @@
 
     python -m benchmarks.quantization.gpu prepare --work build/int8      anywhere with torch: ONNX and Q/DQ files, images
     python -m benchmarks.quantization.gpu build|again|time|evaluate      on a machine with a GPU and TensorRT
-    python -m benchmarks.quantization.gpu all --keep                     everything; report: results/gpu_int8.json
+    python -m benchmarks.quantization.gpu prepare build again time evaluate report --keep      results/gpu_int8.json
 
 Every stage does the next missing rows, and starts none after ``--seconds`` (540), so a call ends within ten minutes; run it
 again until it says that no rows are missing. ``--only yolov5m`` does the rows with this in their name. Files are skipped where they exist: small ones
@@ -18,8 +18,14 @@ whose calls end after 600 s, the order is::
     python -m benchmarks.quantization.gpu time report --seconds 200
     python -m benchmarks.quantization.gpu prepare build again evaluate time report --jobs 3     until nothing is missing
 
-int8 is the Q/DQ file of ``adaptrt quantize``, built with ``adaptrt build FILE --int8``. ``again`` calibrates and builds the
-YOLOv5n fixture a second time, from the calibration cache and the timing cache, and compares both.
+int8 is the Q/DQ file of ``adaptrt quantize``, built with ``adaptrt build FILE --int8``. Where they are prepared, there are two
+more int8 rows: ``tuned`` is quantized with the recipe in results/int8_tuned.json (``prepare`` does it), ``modelopt`` by NVIDIA
+ModelOpt. That needs an environment of extensions/modelopt; its files are small and can be carried (``onnx/*.modelopt.npz``)::
+
+    python -m benchmarks.quantization.gpu modelopt --only yolov5n_shapes --work build/int8
+
+``again`` calibrates and builds the YOLOv5n fixture a second time, from the calibration cache and the timing cache, and
+compares both.
 """
 
 from __future__ import annotations
@@ -35,7 +41,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common.results import table
+from benchmarks.common.results import read, table
 from benchmarks.gpu.evaluate import adaptrt, words_of
 from benchmarks.gpu.work import (
     Work,
@@ -48,8 +54,11 @@ from benchmarks.gpu.work import (
     stage_parser,
 )
 from benchmarks.quantization.networks import IMAGES, NETWORKS, Network, calibration_of, draw
+from benchmarks.quantization.packed import pack, unpack
 
 PRECISIONS = ("fp16", "int8", "fp32")  # in the order of their importance
+VARIANTS = ("tuned", "modelopt")
+"""Other int8 files of a network; a row where they were prepared."""
 BATCHES = (1, 8, 32)
 _SLOWER = "slower than fp16: not recommended"
 
@@ -60,7 +69,12 @@ class Folder(Work):
     folders = (*Work.folders, "images", "weights", "calibration")
 
     def graph(self, network: Network, precision: str) -> Path:
-        return self.onnx(f"{network.name}.int8" if precision == "int8" else network.name)
+        name = f"{network.name}.{precision}" if precision in VARIANTS else network.name
+        return self.onnx(name if precision in {"fp16", "fp32"} else f"{name}.int8")
+
+    def packed(self, network: Network) -> Path:
+        """The Q/DQ file of ModelOpt without the weights in float32."""
+        return self.onnx(f"{network.name}.modelopt").with_suffix(".npz")
 
     def row(self, network: Network, precision: str) -> str:
         return f"{network.name}_{precision}"
@@ -72,8 +86,9 @@ class Folder(Work):
         return [
             (network, precision)
             for network in NETWORKS
-            for precision in PRECISIONS
+            for precision in (*PRECISIONS, *VARIANTS)
             if self.options.only in self.row(network, precision)
+            and (precision in PRECISIONS or self.graph(network, precision).exists())
         ]
 
     @property
@@ -104,10 +119,13 @@ def prepare(work: Folder) -> None:
     def one(network: Network) -> None:
         if network.scored:
             draw(work, network.images, IMAGES, network.seed)
-        if work.graph(network, "int8").exists() or not in_time(work, network.name):
-            return
+        if work.packed(network).exists() and not work.graph(network, "modelopt").exists():
+            unpack(work.packed(network), work.graph(network, "modelopt"))
         try:
-            _prepare(work, network)
+            if not work.graph(network, "int8").exists() and in_time(work, network.name):
+                _prepare(work, network)
+            if network.recipe and not work.graph(network, "tuned").exists() and in_time(work, f"{network.name}.tuned"):
+                _prepare_tuned(work, network)
         except SystemExit as error:  # a network that fails is a result, and the others go on
             say(f"FAILED prepare {network.name}: {str(error)[-600:]}")
 
@@ -115,15 +133,50 @@ def prepare(work: Folder) -> None:
         one(network)
 
 
-def _prepare(work: Folder, network: Network) -> None:
+def modelopt(work: Folder) -> None:
+    """The Q/DQ file of ModelOpt, and its packed form."""
+    for network in work.networks():
+        float32, graph = work.graph(network, "fp32"), work.graph(network, "modelopt")
+        if graph.exists():
+            continue
+        _convert(work, network)
+        plugins = work.folder / "plugins.toml"
+        plugins.write_text("[settings.modelopt]\nquantize = true\n", encoding="utf-8")
+        calib = ("--calib", calibration_of(work, network), "--calib-images", network.calibration)
+        words = ("quantize", float32, "-o", graph, "--target", "8", "--verify", "none", "--plugins", plugins, *calib)
+        notes = json.loads(adaptrt(work, f"modelopt_{network.name}", [*words, "--json"]))["notes"]
+        if not any("nvidia-modelopt" in note for note in notes if note.startswith("int8:")):
+            raise SystemExit(f"{network.name}: ModelOpt did not quantize: {notes}")
+        pack(graph, work.packed(network))
+        say(f"ModelOpt quantized {network.name}: {work.packed(network).stat().st_size / 1e6:.1f} MB")
+
+
+def _prepare_tuned(work: Folder, network: Network) -> None:
+    """The Q/DQ file of the recipe that ``benchmarks.quantization.tuned`` found, if it did."""
+    kept = read("int8_tuned").get(network.recipe, {}).get("precisions", {}).get("int8")
+    if kept is None:
+        return
+    recipe = work.folder / "calibration" / f"{network.name}.recipe.toml"
+    recipe.write_text(kept["recipe"], encoding="utf-8")
+    words = [*_quantize_words(work, network, work.graph(network, "tuned")), "--recipe", recipe]
+    adaptrt(work, f"quantize_{network.name}_tuned", words)
+    say(f"quantized {network.name} with its recipe")
+
+
+def _convert(work: Folder, network: Network) -> None:
     float32, verify = work.graph(network, "fp32"), "quick" if network.scored else "none"
-    if not float32.exists():
-        source, weights = network.source(work)
-        words: list[object] = ["convert", source, "--adapter", network.adapter, "-o", float32, "--to", "onnx"]
-        words += ["--weights", weights] if weights else []
-        words += ["--target", "8", "--exporter", "torchscript", "--opset", "17", "--batch", "1:8:32"]
-        words += [*network.words, "--verify", verify, "--quiet"]
-        adaptrt(work, f"convert_{network.name}", words)
+    if float32.exists():
+        return
+    source, weights = network.source(work)
+    words: list[object] = ["convert", source, "--adapter", network.adapter, "-o", float32, "--to", "onnx"]
+    words += ["--weights", weights] if weights else []
+    words += ["--target", "8", "--exporter", "torchscript", "--opset", "17", "--batch", "1:8:32"]
+    words += [*network.words, "--verify", verify, "--quiet"]
+    adaptrt(work, f"convert_{network.name}", words)
+
+
+def _prepare(work: Folder, network: Network) -> None:
+    _convert(work, network)
     started = time.perf_counter()
     words = _quantize_words(work, network, work.graph(network, "int8"))
     adaptrt(work, f"quantize_{network.name}", words)
@@ -168,10 +221,11 @@ def _build(work: Folder, network: Network, precision: str) -> None:
     say(f"built {row} at level {level} in {seconds} s")
 
 
-def _build_words(work: Folder, network: Network, precision: str, engine: Path, level: int) -> list[object]:
+def _build_words(work: Folder, network: Network, row: str, engine: Path, level: int) -> list[object]:
+    precision = "int8" if row in VARIANTS else row
     return [
-        *("build", work.graph(network, precision), "-o", engine, "--to", "engine", "--precision", precision),
-        *("--opt-level", level, "--tactic-sources", work.options.tactics, "--workspace", "8", "--no-cache"),
+        *("build", work.graph(network, row), "-o", engine, "--to", "engine", "--precision", precision),
+        *("--opt-level", level, "--tactic-sources", work.options.tactics, "--workspace", "4", "--no-cache"),
         *("--build-timeout", max(60, round(work.left)), "--verify", "none", "--quiet"),
     ]
 
@@ -241,7 +295,8 @@ def _difference(first: Path, second: Path) -> float:
 def time_rows(work: Folder) -> None:
     """Microseconds of one call on images in device memory, to the end of its work: the engines of a network in turns."""
     for network in work.networks():
-        built = [precision for precision in PRECISIONS if work.engine(work.row(network, precision)).exists()]
+        rows = (*PRECISIONS, *VARIANTS)
+        built = [precision for precision in rows if work.engine(work.row(network, precision)).exists()]
         kept = work.kept(f"time_{network.name}")
         if (kept and kept["precisions"] == built) or len(built) < 2 or not in_time(work, f"time {network.name}"):
             continue
@@ -337,8 +392,8 @@ def row_of(work: Folder, network: Network, precision: str) -> dict[str, Any] | N
     if times and precision in times["precisions"]:
         result["input"] = times["input"]
         result["microseconds"] = {f"batch {batch}": times[f"batch {batch}"][precision] for batch in BATCHES}
-        if precision == "int8" and "fp16" in times["precisions"]:
-            result |= against_fp16(times)
+        if precision not in {"fp16", "fp32"} and "fp16" in times["precisions"]:
+            result |= against_fp16(times, precision)
     scored = work.kept(f"evaluate_{row}")
     if scored:
         result["scores"] = scored["results"]
@@ -346,10 +401,10 @@ def row_of(work: Folder, network: Network, precision: str) -> dict[str, Any] | N
     return result
 
 
-def against_fp16(times: Mapping[str, Any]) -> dict[str, Any]:
-    """The time of int8 as a share of that of fp16 at each batch, and what follows from it."""
+def against_fp16(times: Mapping[str, Any], row: str) -> dict[str, Any]:
+    """The time of an int8 row as a share of that of fp16 at each batch, and what follows from it."""
     shares = {
-        f"batch {batch}": round(times[f"batch {batch}"]["int8"]["p50"] / times[f"batch {batch}"]["fp16"]["p50"], 3)
+        f"batch {batch}": round(times[f"batch {batch}"][row]["p50"] / times[f"batch {batch}"]["fp16"]["p50"], 3)
         for batch in BATCHES
     }
     slower = [name for name, share in shares.items() if share >= 1]
@@ -372,6 +427,7 @@ def _line(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def main() -> None:
     stages: dict[str, Callable[[Folder], None]] = {
+        "modelopt": modelopt,
         "prepare": prepare,
         "build": build,
         "again": again,

@@ -21,6 +21,7 @@ class Network:
     """A network: ``source`` makes its file, and its weights if it has any, in the folder of ``--work``.
 
     ``scored``: trained, so ``images`` (drawn for it, ``draw(folder, count, seed)``) with this ``seed`` give it a score.
+    ``recipe``: the name of its recipe in results/int8_tuned.json.
     """
 
     name: str
@@ -31,10 +32,19 @@ class Network:
     seed: int = 1002
     scored: bool = False
     calibration: int = 64
+    recipe: str = ""
 
 
 def _fixture(name: str, weights: str = "") -> Callable[[Work], tuple[Path | str, Path | None]]:
     return lambda _: (FIXTURES / name, FIXTURES / weights if weights else None)
+
+
+def _sensitive_swin(work: Work) -> tuple[Path, None]:
+    """The Swin fixture whose attention int8 cannot represent."""
+    use_fixtures()
+    from sensitive_swin import write_sensitive_swin
+
+    return write_sensitive_swin(work.folder / "weights" / "swin_sensitive"), None
 
 
 def _yolov5m(work: Work) -> tuple[Path, None]:
@@ -92,9 +102,10 @@ NETWORKS = (
     Network("swin_t", "swin", _swin, "classes", calibration=16),
     Network("yolov5n_shapes", "yolov5", _fixture("yolov5n_shapes.pt"), "detection", scored=True),
     Network(
-        "detr_shapes", "detr", _fixture("detr_shapes.py", "detr_shapes.pth"), "small", seed=2002, scored=True
+        "detr_shapes", "detr", _fixture("detr_shapes.py", "detr_shapes.pth"), "small", seed=2002, scored=True, recipe="detr"
     ),
     Network("swin_shapes", "swin", _fixture("swin_shapes"), "classes", seed=2003, scored=True),
+    Network("swin_sensitive", "swin", _sensitive_swin, "classes", seed=2003, scored=True, recipe="swin_sensitive"),
     Network(
         "retinanet_r50", "mmdet", _mmdet("retinanet_r50_fpn_1x_coco"), "detection", ("--imgsz", "640"), calibration=16
     ),

@@ -212,16 +212,16 @@ def build_flags(command: F) -> F:
     )(command)
 
 
-def precision_from_flags(flags: Mapping[str, Any]) -> str:
+def precision_from_flags(flags: Mapping[str, Any]) -> str | None:
+    """``None`` if no option names one."""
     from adaptrt.errors import UsageError
-    from adaptrt.specs.precisions import FP32
 
     asked: list[str] = list(dict.fromkeys([*filter(None, [flags["precision"]]), *switched(flags)]))
     if len(asked) > 1:
         raise UsageError(
             f"Conflicting precisions: {', '.join(asked)}.", hint="Specify one; each engine is a separate file."
         )
-    return asked[0] if asked else FP32.name
+    return asked[0] if asked else None
 
 
 def precisions_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -231,10 +231,10 @@ def precisions_from_flags(flags: Mapping[str, Any]) -> dict[str, Any]:
     from adaptrt.specs.recipe import Recipe, read_recipe
 
     precision = precision_from_flags(flags)
-    recipe = Recipe(precision)
+    recipe = Recipe(precision or FP32.name)
     if flags["recipe"] is not None:
         recipe = read_recipe(Path(flags["recipe"]))
-        if precision not in (recipe.precision, FP32.name):
+        if precision not in (recipe.precision, None):
             raise UsageError(
                 f"{flags['recipe']} is a recipe for {recipe.precision}, and --precision is {precision}.",
                 hint=f"Omit --precision, or the recipe: each engine has one precision. For {precision}: adaptrt tune FILE --precision {precision}",

@@ -200,11 +200,12 @@ def test_a_limit_that_nothing_meets_leaves_no_recipe(adaptrt: Any, net: Path, tm
     assert [path.name for path in Path().iterdir()] == ["net.onnx"]
 
 
-def test_a_recipe_for_another_precision_is_refused(adaptrt: Any, net: Path) -> None:
+@pytest.mark.parametrize("words", [("--int8",), ("--precision", "fp32")])
+def test_a_recipe_for_another_precision_is_refused(adaptrt: Any, net: Path, words: tuple[str, ...]) -> None:
     Path("a.toml").write_text('precision = "fp16"\n')
-    result = adaptrt("build", net, "--recipe", "a.toml", "--int8")
+    result = adaptrt("build", net, "--recipe", "a.toml", *words)
     assert result.code == 2
-    assert "is a recipe for fp16" in result.err
+    assert f"is a recipe for fp16, and --precision is {words[-1].removeprefix('--')}" in result.err
 
 
 def test_attention_is_quantized_only_if_it_is_named(tmp_path: Path) -> None:

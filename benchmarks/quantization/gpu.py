@@ -41,6 +41,7 @@ from typing import Any
 
 import numpy as np
 
+from adaptrt.specs.recipe import read_recipe
 from benchmarks.common.results import read, table
 from benchmarks.gpu.evaluate import adaptrt, words_of
 from benchmarks.gpu.work import (
@@ -158,6 +159,9 @@ def _prepare_tuned(work: Folder, network: Network) -> None:
         return
     recipe = work.folder / "calibration" / f"{network.name}.recipe.toml"
     recipe.write_text(kept["recipe"], encoding="utf-8")
+    found = read_recipe(recipe)
+    if not (found.keep_fp32 or found.keep_fp16 or found.quantize_also):
+        return  # the default placement
     words = [*_quantize_words(work, network, work.graph(network, "tuned")), "--recipe", recipe]
     adaptrt(work, f"quantize_{network.name}_tuned", words)
     say(f"quantized {network.name} with its recipe")

@@ -59,8 +59,9 @@ class ReducedPrecision:
             job.not_run(3, job.why_unverified)
             return reduced
         job.compared = Compared(3, float32.path, path)
-        with job.timed("link 3", verifying=True), links.guarded(job.report.link(3)):
+        with job.timed("link 3", verifying=True) as stage, links.guarded(job.report.link(3)):
             found = self.verify(reduced, spec)
+            stage.note = found.note
         found.record(job.report.link(3))
         return reduced
 

@@ -14,6 +14,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader
 from adaptrt import Conversion, GraphError, ModelSpec, Precision
 from adaptrt.quantization import int8_layers
 from adaptrt_modelopt.opset import lowered
+from adaptrt_modelopt.sharing import restrict_pairs
 
 if TYPE_CHECKING:
     from adaptrt.specs.calibration import CalibrationData
@@ -89,6 +90,7 @@ def write_int8(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Pre
             f"ModelOpt leaves all {len(layers)} layers in float (few channels, or a vector times a matrix): adaptrt quantizes"
         )
         return None
+    restrict_pairs(model, layers)
     model, opsets = lowered(model, source, ctx.newest_opset, _HINT)
     del model.metadata_props[:]
     model.metadata_props.extend(source.metadata_props)  # the spec travels in there

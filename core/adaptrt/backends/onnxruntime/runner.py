@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptrt.backends.onnxruntime.saturation import int8_saturates
 from adaptrt.errors import DependencyError, ModelError, UsageError
 from adaptrt.specs import METADATA_KEY, ModelSpec
 from adaptrt.specs.runners import TensorInfo
@@ -115,6 +116,8 @@ class OnnxRuntimeRunner:
 def _session_options(custom_ops: Sequence[Path], *, optimize: bool, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4  # errors are raised as exceptions; do not repeat them on stderr
+    if int8_saturates():  # compute in float between Q/DQ pairs, which is exact
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     if not optimize:

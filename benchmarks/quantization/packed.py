@@ -47,4 +47,4 @@ def _along(scale: np.ndarray, weight: np.ndarray, node: object) -> np.ndarray:
     if scale.size == 1:
         return scale.reshape(())
     axis = next((one.i for one in node.attribute if one.name == "axis"), 1)  # type: ignore[attr-defined]
-    return scale.reshape([-1 if place == axis % weight.ndim else 1 for place in range(weight.ndim)])
+    return scale.reshape([-1 if index == axis % weight.ndim else 1 for index in range(weight.ndim)])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from adaptrt.backends.tensorrt.build.precision_report import (
     PrecisionReport,
+    add_kernel_evidence,
     layer_precision,
     make_precision_report,
     read_layers,
@@ -225,3 +226,41 @@ def test_nodes_that_were_only_preferred_in_float32_are_counted_by_the_type_they_
     assert "the 4 nodes to keep in float32 are preferences" in found.note
     assert "2 in fp32, 1 in fp16, 1 in layers that do not show their type" in found.note
     assert precision_report(layers).preferred == {}
+
+
+# of the Swin fixture on an H100: a part of its plans, whose layers are opaque
+INT8_PLAN = b"\0LayerNormalization_output_0_int8_quantize\0sm80_xmma_gemm_i8f32_i8i32_f32_tn_n_tilesize32x64x64_stage6\0sm86_xmma_gemm_f32f32_tf32f32_f32_nn_n_tilesize32x32x64\0"
+FP16_PLAN = b"\0sm80_xmma_gemm_f16f16_f16f16_f16_nn_n_tilesize32x32x64_stage6\0sm80_xmma_gemm_f16f16_f16f32_f32_tn_n_tilesize32x32x64\0"
+FP32_PLAN = b"\0x_int8_quantize\0sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize64x64x8_stage3_warpsize1x4x1\0"
+
+
+@pytest.mark.parametrize(
+    ("precision", "plan", "shown"),
+    [
+        ("int8", INT8_PLAN, True),
+        ("int8", FP16_PLAN, False),
+        ("int8", FP32_PLAN, False),
+        ("fp16", FP16_PLAN, True),
+        ("fp16", INT8_PLAN, False),
+        ("bf16", FP16_PLAN, False),
+    ],
+)
+def test_kernels_show_the_precision_of_opaque_parts(precision: str, plan: bytes, shown: bool) -> None:
+    found = precision_report([conv("Float"), FOREIGN], precision, plan=364)  # 0.91 of the weights
+    assert not found.evidence
+    add_kernel_evidence(found, plan)
+    assert bool(found.evidence) == shown
+    if shown:
+        require_precision_shown(found)
+        assert found.evidence.startswith(
+            f"the layers are opaque; the plan contains {precision} kernels (sm80_xmma_gemm_"
+        )
+    else:
+        with pytest.raises(BuildError, match=f"No evidence of {precision}"):
+            require_precision_shown(found)
+
+
+def test_kernels_say_nothing_of_layers_that_are_shown() -> None:
+    found = precision_report([conv("Float")], "int8")
+    add_kernel_evidence(found, INT8_PLAN)
+    assert not found.evidence

@@ -12,6 +12,7 @@ from adaptrt.backends.tensorrt.build.messages import BuildMessage, Event
 from adaptrt.backends.tensorrt.build.messages import Built as BuildResult
 from adaptrt.backends.tensorrt.build.precision_report import (
     PrecisionReport,
+    add_kernel_evidence,
     make_precision_report,
     require_precision_shown,
 )
@@ -119,6 +120,8 @@ def engine_from_onnx(
         inspected=built.inspected,
         preferred=built.preferred,
     )
+    if not precision_report.evidence:
+        add_kernel_evidence(precision_report, plan.read_bytes())
     try:
         require_precision_shown(precision_report)
     except BuildError:

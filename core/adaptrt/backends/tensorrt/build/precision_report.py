@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from adaptrt.backends.tensorrt.build.kernel_names import kernels_in
 from adaptrt.errors import BuildError
 from adaptrt.specs import precision_named
 from adaptrt.specs.precisions import FP32
@@ -148,6 +149,17 @@ def make_precision_report(
     precision_report.evidence = _evidence(precision_report)
     precision_report.note = _note(precision_report)
     return precision_report
+
+
+def add_kernel_evidence(precision_report: PrecisionReport, plan: bytes) -> None:
+    """If opaque parts leave the precision open, look for kernels that compute in it: those of a small network may be larger
+    than its weights, so that the size of the plan does not tell."""
+    wanted = _computed_in(precision_report.precision)
+    if precision_report.evidence or not precision_report.opaque or wanted is None:
+        return
+    kernels = kernels_in(plan, wanted)
+    if kernels:
+        precision_report.evidence = f"the layers are opaque; the plan contains {wanted} kernels ({kernels[0]})"
 
 
 def require_precision_shown(precision_report: PrecisionReport) -> None:

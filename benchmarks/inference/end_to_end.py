@@ -10,9 +10,9 @@ Every measurement is a file in the work folder, so that a run that was interrupt
 - ``bus``: copies from page-locked memory to the GPU and back (of numpy on a CPU)
 - ``calls``: batch 1 as latency of a call (median), 8 and 32 as steady throughput of a stream (mean), of drawn images of 720p, 1080p and
   4K in pageable, page-locked and GPU memory
-- ``jpeg``: decoding alone, and batches of JPEG files
+- ``jpeg``: decoding alone, and batches of JPEG files, decoded on the CPU and on the GPU (nvImageCodec)
 - ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays
-- ``threads``: one call at a time from 1 to 8 threads
+- ``threads``: from 1 to 8 threads, each with one call at a time: on an image, and of the file alone
 - ``memory``: of the process and the GPU over many calls
 - ``report``: the targets, and what of them holds
 
@@ -36,6 +36,8 @@ from typing import Any
 import numpy as np
 
 import adaptrt
+from adaptrt.errors import DependencyError
+from adaptrt.pipeline.load import Model
 from adaptrt.specs.runners import AllocatesInputs
 from benchmarks.common.results import FOLDER, machine, table, use_fixtures
 
@@ -56,7 +58,7 @@ class Work:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.model = adaptrt.load(options.file, allow_host_code=True)
         self.gpu = "TensorRT" in self.model.runner.backend
-        self.batches = [batch for batch in BATCHES if batch <= self.model.largest_batch]
+        self.batches = [batch for batch in options.batches if batch <= self.model.largest_batch]
 
     def once(self, name: str, measure: Callable[[], Any]) -> Any:
         """What ``measure`` returned in this or an earlier run."""
@@ -217,18 +219,19 @@ def calls(work: Work) -> None:
                 work.once(name, lambda: of_images(work, images, batch))  # noqa: B023
 
 
-def of_images(work: Work, images: list[Any], batch: int) -> dict[str, float]:
+def of_images(work: Work, images: list[Any], batch: int, model: Model | None = None) -> dict[str, float]:
     """Milliseconds of a call with one image, or of a batch within a stream of batches, and the boxes found in each."""
+    model = model or work.model
     if batch == 1:
-        boxes = len(work.model(images[0])[0])  # type: ignore[arg-type]
-        return {**milliseconds(seconds_of(lambda: work.model(images[0]), work)), "boxes": boxes}
-    return stream(work, [images[index % len(images)] for index in range(batch)])
+        boxes = len(model(images[0])[0])  # type: ignore[arg-type]
+        return {**milliseconds(seconds_of(lambda: model(images[0]), work)), "boxes": boxes}
+    return stream(work, [images[index % len(images)] for index in range(batch)], model)
 
 
-def stream(work: Work, images: list[Any]) -> dict[str, float]:
+def stream(work: Work, images: list[Any], model: Model) -> dict[str, float]:
     """Milliseconds between results of batches, when the next one is always ready; ``mean`` is the throughput."""
     warm = work.options.stream // 4 + 4
-    pipeline, spec = work.model._pipeline, work.model.spec
+    pipeline, spec = model._pipeline, model.spec
 
     def batches() -> Iterator[list[Any]]:
         for _ in range(work.options.stream + warm):
@@ -254,6 +257,32 @@ def jpeg(work: Work) -> None:
             work.once(f"jpeg {size} decode", lambda: milliseconds(seconds_of(lambda: read_image(files[0]), work)))  # noqa: B023
             for batch in work.batches:
                 work.once(f"jpeg {size} {batch}", lambda: of_images(work, files, batch))  # noqa: B023
+            if work.gpu:
+                work.once(f"jpeg_gpu {size}", lambda: on_gpu(work, files))  # noqa: B023
+
+
+def on_gpu(work: Work, files: list[Path]) -> dict[str, Any]:
+    """Decoding of one and of eight JPEG files on the GPU alone, and whole calls, by batch."""
+    try:
+        model = adaptrt.load(work.options.file, allow_host_code=True, gpu_jpeg=True)
+    except DependencyError as error:
+        return {"not run": error.message}
+    with model:
+        decoded = model.runner.decoded  # type: ignore[attr-defined]
+        wait = model.runner._images.cuda.synchronize  # type: ignore[attr-defined]
+
+        def decode(some: list[Path]) -> None:
+            taken = decoded(some)
+            assert not any(isinstance(one, Path) for one in taken), "left to the CPU"
+            wait(model.runner._images.stream)  # type: ignore[attr-defined]
+
+        found: dict[str, Any] = {
+            f"decode {count}": milliseconds(seconds_of(lambda: decode(files[:count]), work))  # noqa: B023
+            for count in (1, 8)
+        }
+        for batch in work.batches:
+            found[str(batch)] = of_images(work, files, batch, model)
+    return found
 
 
 def peers(work: Work) -> None:
@@ -331,20 +360,27 @@ def trtutils_call(work: Work, name: str, values: np.ndarray) -> Call:  # noqa: A
 
 
 def threads(work: Work) -> None:
-    """Calls per second on one image of 720p; each thread waits for its own result."""
-    image = work.images("720p", "pageable", 1)[0]
+    """Calls per second; each thread waits for its own result: of the file alone, and on one image of 720p in each memory."""
+    sides: dict[str, Call] = {}
+    call, last = file_alone(work, 1)
+    sides["alone"] = lambda: last(call())
+    for memory in MEMORIES if work.gpu else ("pageable",):
+        image = work.images("720p", memory, 1)[0]
+        sides[memory] = lambda image=image: work.model(image)  # type: ignore[misc]
     for count in (1, 2, 4, 8):
-        work.once(f"threads {count}", lambda: {"calls per second": rate(work, image, count)})  # noqa: B023
+        rates = lambda: {name: rate(work, call, count) for name, call in sides.items()}  # noqa: B023, E731
+        work.once(f"threads {count}", rates)
 
 
-def rate(work: Work, image: Any, count: int) -> float:
-    work.model(image)
+def rate(work: Work, call: Call, count: int) -> float:
+    for _ in range(5):
+        call()
     done, until = [0] * count, time.perf_counter() + work.options.seconds
     started = time.perf_counter()
 
     def loop(index: int) -> None:
         while time.perf_counter() < until:
-            work.model(image)
+            call()
             done[index] += 1
 
     running = [threading.Thread(target=loop, args=(index,)) for index in range(count)]
@@ -439,6 +475,7 @@ def main() -> None:
     parser.add_argument("--wrapped", help="the same engine with Ultralytics' header")
     parser.add_argument("--work", type=Path, default=Path("build/end_to_end"))
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--stream", type=int, default=60, help="batches of a stream")
     parser.add_argument("--calls", type=int, default=10_000, help="calls of the stage memory")
     parser.add_argument("--keep", action="store_true", help="report: write to benchmarks/results")

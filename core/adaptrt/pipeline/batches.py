@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -20,8 +19,9 @@ import numpy as np
 
 from adaptrt.errors import AdaptrtError, ImageError, ShapeError
 from adaptrt.pipeline.box_filter import box_filter
-from adaptrt.pipeline.image_threads import Spread, copying_threads, core_failed, helping_threads
+from adaptrt.pipeline.image_threads import Callers, Spread, core_failed, helping_threads
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
+from adaptrt.specs.decoders import decoder_of
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from adaptrt.specs.layouts import BoxFilter
     from adaptrt.specs.runners import ImageBatch, Runner, StartedRun
 
+_SPECS = 32
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
 
@@ -89,6 +90,21 @@ class _Ran(NamedTuple):
     seconds: float
 
 
+class _Known(NamedTuple):
+    """What the calls with one spec have in common.
+
+    ``fills_buffer``: preprocessing is core's alone, which writes into one buffer, on several threads. ``selected``: the spec for
+    outputs from which boxes that a better one overlaps were removed.
+    """
+
+    spec: ModelSpec
+    fills_buffer: bool
+    boxes: BoxFilter | None
+    selected: ModelSpec
+    smallest: int
+    problems: Callable[[Mapping[str, NDArray[Any]]], Sequence[str]] | None
+
+
 class BatchPipeline:
     """Takes batches of images through one model."""
 
@@ -97,9 +113,8 @@ class BatchPipeline:
         self._preparer = runner if isinstance(runner, PreparesImages) else None
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
-        self._filter: tuple[ModelSpec | None, BoxFilter | None, ModelSpec | None] = (None, None, None)
-        self._callers = 0
-        self._lock = threading.Lock()
+        self._known: dict[int, _Known] = {}
+        self._calling = Callers()
 
     def results(
         self, batches: Iterable[Sequence[Any]], spec: ModelSpec, *, ahead: bool = True
@@ -109,12 +124,13 @@ class BatchPipeline:
         ``ahead=False``: the next batch is requested only after the result of the last has been used.
         """
         rest = iter(batches)
-        if self._preparer is not None and self._fills_buffer(spec):
-            with self._calling():
+        known = self._of(spec)
+        if self._preparer is not None and known.fills_buffer:
+            with self._calling:
                 first = list(_up_to(rest, 1))
-                written = self._write(self._preparer, first[0], spec) if first else None
+                written = self._write(self._preparer, first[0], known) if first else None
                 if written is not None:
-                    yield from self._on_runner(self._preparer, written, rest, spec, ahead)
+                    yield from self._on_runner(self._preparer, written, rest, known, ahead)
                     return
             rest = chain(first, rest)
         if ahead:
@@ -127,37 +143,45 @@ class BatchPipeline:
             prepared = self._prepare(images, spec)
             yield self._finish(images, prepared, self._run(prepared), spec)
 
+    def result(self, images: Sequence[Any], spec: ModelSpec) -> BatchResult:
+        """The result of one batch. Without the overlap of ``results``, it takes less of Python's time."""
+        runner, known = self._preparer, self._of(spec)
+        if runner is not None and known.fills_buffer:
+            with self._calling:
+                written = self._write(runner, images, known)
+                if written is not None:
+                    started = self._start(runner, written, known)
+                    assert started is not None
+                    return self._decoded(started, known)
+        prepared = self._prepare(images, spec)
+        return self._finish(images, prepared, self._run(prepared), spec)
+
     def _on_runner(
         self,
         runner: PreparesImages,
         written: _Written | None,
         rest: Iterator[Sequence[Any]],
-        spec: ModelSpec,
+        known: _Known,
         ahead: bool,
     ) -> Iterator[BatchResult]:
         """The runner preprocesses images, and runs while this thread, which is the only one, decodes and takes other images."""
         most = max(1, int(getattr(runner, "concurrent_images", 1))) if ahead else 1
         running: deque[_Started] = deque()
-        boxes = self._boxes(spec)
         try:
             while written is not None:
                 while len(running) >= most:
-                    yield self._decoded(running.popleft(), spec)
-                if written.writing is not None:
-                    written.writing.finished()
-                written.batch.fill(len(written.metas))
-                launched = time.perf_counter()
-                while (run := runner.start_images(written.batch, boxes, wait=not running)) is None:
-                    yield self._decoded(running.popleft(), spec)
-                running.append(_Started(written.images, run, written.metas, launched - written.started, launched))
+                    yield self._decoded(running.popleft(), known)
+                while (started := self._start(runner, written, known, wait=not running)) is None:
+                    yield self._decoded(running.popleft(), known)
+                running.append(started)
                 written = None
                 while not ahead and running:
-                    yield self._decoded(running.popleft(), spec)
+                    yield self._decoded(running.popleft(), known)
                 for images in rest:
-                    written = self._write(runner, images, spec)
+                    written = self._write(runner, images, known)
                     break
             while running:
-                yield self._decoded(running.popleft(), spec)
+                yield self._decoded(running.popleft(), known)
         except Exception:
             while running:  # the error of an earlier batch comes first
                 running.popleft().run.result()
@@ -168,21 +192,10 @@ class BatchPipeline:
             for one in running:
                 one.run.close()
 
-    @contextmanager
-    def _calling(self) -> Iterator[None]:
-        """Count the calls in progress, which share the threads that copy."""
-        with self._lock:
-            self._callers += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._callers -= 1
-
-    def _write(self, runner: PreparesImages, images: Sequence[Any], spec: ModelSpec) -> _Written | None:
+    def _write(self, runner: PreparesImages, images: Sequence[Any], known: _Known) -> _Written | None:
         """Begin to write images into a batch of the runner; ``None`` if the CPU has to preprocess them."""
         started = time.perf_counter()
-        batch = runner.image_batch(spec, max(len(images), smallest_batch(spec)))
+        batch = runner.image_batch(known.spec, max(len(images), known.smallest))
         if batch is None:
             return None
         decode = getattr(runner, "decoded", None)
@@ -193,32 +206,43 @@ class BatchPipeline:
             raise
         except Exception as error:
             raise core_failed(error) from error
-        threads = copying_threads(self._callers)
+        threads = self._calling.threads
         jobs: list[Callable[[], Any]] = batch.copies(threads)
-        left = [index for index, meta in enumerate(metas) if meta is None]
+        left = [index for index, meta in enumerate(metas) if meta is None] if None in metas else ()
         jobs += [partial(_write_into, metas, index, batch, taken[index]) for index in left]
         writing = Spread(jobs, len(jobs) if left else threads) if jobs else None
         return _Written(images, batch, metas, writing, started)
 
-    def _boxes(self, spec: ModelSpec) -> BoxFilter | None:
-        return self._filter_of(spec)[1]
+    def _start(self, runner: PreparesImages, written: _Written, known: _Known, *, wait: bool = True) -> _Started | None:
+        """Start the run on images once all are written; ``None``, only without ``wait``: another run has to end first."""
+        if written.writing is not None:
+            written.writing.finished()
+        written.batch.fill(len(written.metas))
+        launched = time.perf_counter()
+        run = runner.start_images(written.batch, known.boxes, wait=wait)
+        if run is None:
+            return None
+        return _Started(written.images, run, written.metas, launched - written.started, launched)
 
-    def _filter_of(self, spec: ModelSpec) -> tuple[ModelSpec | None, BoxFilter | None, ModelSpec | None]:
-        """The spec, its filter, and the spec for outputs from which boxes that a better one overlaps were removed."""
-        found = self._filter
-        if found[0] is not spec:
-            boxes = box_filter(spec, self._processing)
-            selected = spec.with_decoder_params(iou=None) if boxes is not None and boxes.iou is not None else None
-            found = self._filter = (spec, boxes, selected)
+    def _of(self, spec: ModelSpec) -> _Known:
+        found = self._known.get(id(spec))  # a spec takes long to hash; it is kept, so that the id stays its own
+        if found is None:
+            boxes = box_filter(spec, self._processing) if self._preparer is not None else None
+            selected = spec.with_decoder_params(iou=None) if boxes is not None and boxes.iou is not None else spec
+            fills = spec.image is not None and [tensor.name for tensor in spec.inputs] == [spec.image.input]
+            fills = fills and self._processing.is_core
+            problems = decoder_of(spec).problems
+            if len(self._known) >= _SPECS:
+                self._known.clear()
+            found = self._known[id(spec)] = _Known(spec, fills, boxes, selected, smallest_batch(spec), problems)
         return found
 
-    def _decoded(self, started: _Started, spec: ModelSpec) -> BatchResult:
+    def _decoded(self, started: _Started, known: _Known) -> BatchResult:
         outputs = started.run.result()
         ran = time.perf_counter()
         seconds = ran - started.started
-        if getattr(started.run, "suppressed", False):
-            spec = self._filter_of(spec)[2] or spec
-        return self._predicted(started.images, outputs, started.metas, (started.seconds, seconds), ran, spec)
+        spec = known.selected if getattr(started.run, "suppressed", False) else known.spec
+        return self._predicted(started.images, outputs, started.metas, (started.seconds, seconds), ran, known, spec)
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
         lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))
@@ -249,7 +273,7 @@ class BatchPipeline:
 
     def _prepare(self, images: Sequence[Any], spec: ModelSpec) -> _Prepared:
         started = time.perf_counter()
-        if not self._fills_buffer(spec):
+        if not self._of(spec).fills_buffer:
             return self._prepare_by_hooks(images, spec, started)
         try:
             return self._prepare_buffer(images, spec, started)
@@ -276,12 +300,6 @@ class BatchPipeline:
         inputs = {spec.image.input: buffer}
         return _Prepared(lambda: self._runner.run(inputs), metas, time.perf_counter() - started, buffer)
 
-    def _fills_buffer(self, spec: ModelSpec) -> bool:
-        """Whether preprocessing is core's alone: it then writes into one buffer, on several threads."""
-        if spec.image is None or [tensor.name for tensor in spec.inputs] != [spec.image.input]:
-            return False
-        return self._processing.is_core
-
     def _prepare_by_hooks(self, images: Sequence[Any], spec: ModelSpec, started: float) -> _Prepared:
         from adaptrt.vision.images import read_image
 
@@ -306,7 +324,7 @@ class BatchPipeline:
         if buffer is not None and not any(np.may_share_memory(buffer, array) for array in ran.outputs.values()):
             self._buffers.give(buffer)
         seconds = (prepared.seconds, ran.seconds)
-        return self._predicted(images, ran.outputs, prepared.metas, seconds, started, spec)
+        return self._predicted(images, ran.outputs, prepared.metas, seconds, started, self._of(spec), spec)
 
     def _predicted(
         self,
@@ -315,11 +333,12 @@ class BatchPipeline:
         metas: list[ImageMeta],
         seconds: tuple[float, float],
         started: float,
+        known: _Known,
         spec: ModelSpec,
     ) -> BatchResult:
-        outputs = first_rows(outputs, len(metas), smallest_batch(spec))
+        outputs = first_rows(outputs, len(metas), known.smallest)
         predictions = self._processing.postprocess(outputs, metas, spec)
-        problems = _problems(outputs, spec)
+        problems = () if known.problems is None else tuple(known.problems(outputs))
         return BatchResult(images, predictions, Timing(*seconds, time.perf_counter() - started), problems)
 
 
@@ -368,10 +387,3 @@ def _fill(image: Any, spec: ModelSpec, out: NDArray[Any]) -> ImageMeta:
             hint="Copy it to the host first, for example with image.cpu().numpy().",
         )
     return transform_image(read_image(image, spec.image_channels), spec.image, spec.image_size, out=out)[1]
-
-
-def _problems(outputs: dict[str, NDArray[Any]], spec: ModelSpec) -> tuple[str, ...]:
-    from adaptrt.specs.decoders import decoder_of
-
-    problems = decoder_of(spec).problems
-    return () if problems is None else tuple(problems(outputs))

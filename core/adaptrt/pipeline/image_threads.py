@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from queue import SimpleQueue
 from typing import Any
 
@@ -31,14 +32,12 @@ class Spread:
         self._errors: dict[int, Exception] = {}
         self._left = len(jobs)
         self._lock, self._ended = threading.Lock(), threading.Lock()
-        self._ended.acquire()
-        if not jobs:
-            self._ended.release()
-        elif len(jobs) == 1:
-            self._loop()
-        else:
+        if len(jobs) > 1:
+            self._ended.acquire()
             workers = _workers()
             workers.run(self._loop, min(threads, len(jobs), workers.count))
+        elif jobs:
+            self._run(*self._jobs.pop())
 
     def wait(self) -> None:
         """Wait for the jobs that have begun, and drop the others."""
@@ -75,11 +74,15 @@ class Spread:
             except IndexError:
                 return
             try:
-                job()
-            except Exception as error:
-                self._errors[index] = error
+                self._run(index, job)
             finally:
                 self._count()
+
+    def _run(self, index: int, job: Job) -> None:
+        try:
+            job()
+        except Exception as error:
+            self._errors[index] = error
 
     def _count(self) -> None:
         with self._lock:
@@ -104,6 +107,27 @@ def helping_threads() -> int:
 def copying_threads(callers: int) -> int:
     """How many threads copy memory for one of so many callers."""
     return max(min(_COPYING, _cores()) // max(callers, 1), 1)
+
+
+class Callers:
+    """Counts the calls in progress, which share the threads that copy."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._lock = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        """How many threads copy memory for each of them."""
+        return copying_threads(self._count)
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
 
 
 class _Workers:
@@ -144,6 +168,7 @@ def _workers() -> _Workers:
         return _pool
 
 
+@lru_cache(maxsize=1)
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # fewer than cpu_count() in a container that is limited to some
         return len(os.sched_getaffinity(0))

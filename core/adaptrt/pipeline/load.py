@@ -66,6 +66,10 @@ class Model:
             else list(images)
         )
         largest = self.largest_batch
+        if 0 < len(batch) <= largest:
+            found = self._pipeline.result(batch, spec)
+            self.last_warnings = found.problems
+            return list(found.predictions), found.timing
         predictions: list[Predictions] = []
         self.last_warnings = ()
         preprocess = run = postprocess = 0.0

@@ -65,7 +65,7 @@ def find_decoder(name: str, distribution: str | None = None) -> Decoder:
 
     ``distribution`` is the one recorded in the file: the error names it if the decoder is missing.
     """
-    if name not in DECODERS.names():
+    if name not in DECODERS:
         package = distribution or _KNOWN_DISTRIBUTIONS.get(name)
         if package and _DISTRIBUTION.fullmatch(package):
             hint = f"{package} provides it; for prediction, pip install --no-deps {package} is sufficient."

@@ -12,10 +12,16 @@ if TYPE_CHECKING:
     from adaptrt.predictions import ImageMeta
 
 
+_TWO = np.float32(2)
+
+
 def corners_from_centers(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 [N, 4], cx cy w h to x1 y1 x2 y2."""
-    half = boxes[:, 2:] / np.float32(2)
-    return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
+    centers, half = boxes[:, :2], boxes[:, 2:] / _TWO
+    corners = np.empty((len(boxes), 4), np.float32)
+    np.subtract(centers, half, out=corners[:, :2])
+    np.add(centers, half, out=corners[:, 2:])
+    return corners
 
 
 def boxes_to_original(boxes: NDArray[np.float32], meta: ImageMeta) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from adaptrt.predictions import ImageMeta
     from adaptrt.vision.decoders.candidates import Candidates
 
+_ZERO = np.float32(0)
 _ROUNDS = 64  # of NMS for all images together; crowded ones go image by image
 
 
@@ -37,6 +38,9 @@ def select_in_batch(
     indices = keep.nonzero()[0]
     if len(indices) < len(keep):
         scores, image = scores[indices], image[indices]
+    if images == 1 and iou is None:
+        best = indices[np.argsort(-scores, kind="stable")[:max_det]]
+        return best, np.array([len(best)])
     if images == 1:
         order, counts = np.argsort(-scores, kind="stable"), np.array([len(scores)])
     else:
@@ -102,7 +106,7 @@ def boxes_in_images(
         rows = np.repeat(np.stack([_mapping(meta) for meta in metas]), counts, axis=0)
     moved = boxes - rows[..., 0:4]
     moved /= rows[..., 4:8]
-    return np.clip(moved, np.float32(0), rows[..., 8:12], out=moved)
+    return moved.clip(_ZERO, rows[..., 8:12], out=moved)
 
 
 @lru_cache(maxsize=1024)

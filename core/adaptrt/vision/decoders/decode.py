@@ -23,15 +23,17 @@ if TYPE_CHECKING:
     from adaptrt.specs.decoders import Decoder
 
 
+_SPECS = 32
+_known: dict[int, tuple[ModelSpec, tuple[Decoder, Any, Task[Any]]]] = {}
+
+
 def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequence[Predictions]:
     """One prediction per image of the batch; the raw values if the spec has no decoder.
 
     A ``PluginError`` names the decoder and its distribution if it fails or returns anything else.
     """
-    name, given, distribution = (
-        (spec.decoder.name, spec.decoder.params, spec.decoder.distribution) if spec.decoder else ("raw", {}, None)
-    )
-    decoder, params = _resolved(name, distribution, msgspec.json.encode(given))
+    decoder, params, task = _of_spec(spec)
+    name = decoder.name
     try:
         found = decoder.decode(outputs, metas, spec, params)
     except AdaptrtError:
@@ -41,7 +43,6 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
             f"Decoder {name!r} ({owner_of(name)}) failed: {type(error).__name__}: {error}",
             hint="Use --debug to show the full traceback.",
         ) from error
-    task = task_named(spec.task)
     if not _fits(found, len(metas), task):
         raise PluginError(
             f"Decoder {name!r} ({owner_of(name)}) must return {len(metas)} predictions, but returned "
@@ -53,15 +54,27 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
 
 def _fits(found: Any, images: int, task: Task[Any]) -> bool:
     """One prediction for each image; without images, one for each sample."""
-    return (
-        isinstance(found, Sequence)
-        and len(found) == (images or len(found))
-        and all(isinstance(one, task.prediction) for one in found)
-    )
+    if not isinstance(found, (list, Sequence)) or len(found) != (images or len(found)):
+        return False
+    return all([isinstance(one, task.prediction) for one in found])  # noqa: C419 - a generator takes twice as long
 
 
-@lru_cache(maxsize=32)
+def _of_spec(spec: ModelSpec) -> tuple[Decoder, Any, Task[Any]]:
+    """What a spec names: resolved once, since it is asked for with every image. A spec takes long to hash."""
+    known = _known.get(id(spec))
+    if known is None:
+        name, given, distribution = (
+            (spec.decoder.name, spec.decoder.params, spec.decoder.distribution) if spec.decoder else ("raw", {}, None)
+        )
+        found = *_resolved(name, distribution, msgspec.json.encode(given)), task_named(spec.task)
+        if len(_known) >= _SPECS:
+            _known.clear()
+        known = _known[id(spec)] = (spec, found)  # it is kept, so that the id stays its own
+    return known[1]
+
+
+@lru_cache(maxsize=_SPECS)
 def _resolved(name: str, distribution: str | None, params: bytes) -> tuple[Decoder, Any]:
-    """Resolved once, since it is called for every image."""
+    """Once for the same parameters: some specs are made for a single call."""
     decoder = find_decoder(name, distribution)
     return decoder, fill_options(decoder.params, msgspec.json.decode(params))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,12 @@ def filters(boxes: BoxFilter, shapes: Shapes, types: Mapping[str, np.dtype[Any]]
 
 def limits_of(boxes: BoxFilter) -> tuple[float, float]:
     """The score and the overlap that the kernels compare with."""
-    return float(np.float32(boxes.conf)) * _SLACK, 0.0 if boxes.iou is None else float(largest_float32_up_to(boxes.iou))
+    return _limits(boxes.conf, boxes.iou)
+
+
+@lru_cache(maxsize=64)
+def _limits(conf: float, iou: float | None) -> tuple[float, float]:
+    return float(np.float32(conf)) * _SLACK, 0.0 if iou is None else float(largest_float32_up_to(iou))
 
 
 class _Rows(NamedTuple):
@@ -86,6 +92,7 @@ class BoxRows:
             if part.output not in self._rows:
                 whole = Part(part.output, channels_first=part.channels_first)
                 self._rows[part.output] = self._new_rows(whole, min(self._boxes, MOST))
+        self._order = [name for name in shapes if name in self._rows]
         factors = (
             _part(pointers, shapes, layout.objectness) if layout.objectness else [(0, pointer), (0, long), (0, long)]
         )
@@ -106,6 +113,8 @@ class BoxRows:
             (self._counts, pointer),
             (self._total_block.pointer, pointer),
         ]
+        self.is_all = len(self._rows) == len(shapes)
+        """Whether there is no output beside those of boxes."""
         self.suppresses = boxes.iou is not None and not layout.multi_label and layout.angle is None
         self._suppress: list[Argument] = [
             *_part(pointers, shapes, layout.boxes, numbers=True),
@@ -130,19 +139,21 @@ class BoxRows:
 
     def has_suppressed(self) -> bool:
         """Whether no box of the last launch overlaps a better one; once its work is done."""
-        return self.suppresses and int(self._totals.max(initial=0)) <= MOST
+        return self.suppresses and max(self._totals.tolist()) <= MOST
 
     def read(self, stream: int) -> dict[str, NDArray[Any]]:
         """Outputs with only the boxes whose score is above the limit, in their order; images with fewer are filled with zeros."""
-        totals = self._totals.copy()
-        most = max(int(totals.max(initial=0)), 1)
+        totals = self._totals.tolist()
+        most = max(*totals, 1)
+        short = None if min(totals) == most else np.arange(most) >= np.array(totals)[:, None]
         found = {}
-        for name, rows in self._rows.items():
+        for name in self._order:
+            rows = self._rows[name]
             values = rows.values[:, :most].copy() if most <= MOST else self._copied(rows, most, stream)
-            if int(totals.min(initial=0)) < most:
-                values[np.arange(most) >= totals[:, None]] = 0
+            if short is not None:
+                values[short] = 0
             found[name] = values.transpose(0, 2, 1) if rows.part.channels_first else values
-        return {name: found[name] for name in self._shapes if name in found}
+        return found
 
     def _new_rows(self, part: Part, most: int) -> _Rows:
         numbers = _numbers(part, self._shapes)

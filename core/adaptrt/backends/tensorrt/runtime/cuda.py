@@ -12,6 +12,7 @@ from adaptrt.backends.tensorrt.device import import_cudart
 from adaptrt.errors import DependencyError, EngineError, UsageError
 
 _NOTHING = nullcontext()
+_ASKED_AGAIN, _REMEMBERED = 64, 1024  # calls, addresses
 LEGACY_STREAM, PER_THREAD_STREAM = 1, 2  # cudaStreamLegacy and cudaStreamPerThread: handles that always exist
 
 
@@ -37,6 +38,7 @@ class Cuda:
                 hint=f"Use cuda:0{f' to cuda:{count - 1}' if count > 1 else ''}.",
             )
         self._alone = count == 1
+        self._ordinary: dict[int, int] = {}
         kinds = self.api.cudaMemcpyKind
         self.to_device, self.to_host = kinds.cudaMemcpyHostToDevice, kinds.cudaMemcpyDeviceToHost
         self.on_device = kinds.cudaMemcpyDeviceToDevice
@@ -193,9 +195,18 @@ class Cuda:
         return -1 if found.type in (kinds.cudaMemoryTypeUnregistered, kinds.cudaMemoryTypeHost) else int(found.device)
 
     def is_pinned(self, pointer: int) -> bool:
-        """Whether this host memory is page-locked."""
+        """Whether this host memory is page-locked. What was not is asked about again after some calls: memory can be locked later."""
+        left = self._ordinary.get(pointer)
+        if left:
+            self._ordinary[pointer] = left - 1
+            return False
         error, found = self.api.cudaPointerGetAttributes(pointer)
-        return bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
+        pinned = bool(error == self._ok and found.type == self.api.cudaMemoryType.cudaMemoryTypeHost)
+        if not pinned:
+            if len(self._ordinary) >= _REMEMBERED:
+                self._ordinary.clear()
+            self._ordinary[pointer] = _ASKED_AGAIN
+        return pinned
 
     def freed(self, answer: tuple[Any, ...], doing: str) -> None:
         """Like ``check``, but ignores errors at process exit, when CUDA may be unloaded before its objects."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.arrays import view_input
 from adaptrt.backends.tensorrt.runtime.memory import Completion
-from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, IMAGE, Placed, Prepared, RowGroups
+from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, Placed, Prepared, RowGroups
 from adaptrt.errors import ImageError
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs.runners import is_on_device
@@ -24,20 +24,22 @@ if TYPE_CHECKING:
 
 # bytes: with smaller parts, a call with one image takes longer than with one thread (measured on an H100)
 _PART = 1 << 20
+_BYTES = np.dtype(np.uint8)
 
 
 class _Staging:
-    """Page-locked memory for rows of images in pageable memory, side by side; allocated once their sizes are known."""
+    """Page-locked memory for rows of images in pageable memory, side by side; allocated by ``allocate`` once their sizes are known."""
 
-    __slots__ = ("_bytes", "offset", "size")
+    __slots__ = ("_allocate", "_bytes", "offset", "size")
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, offset: int, allocate: Callable[[int], NDArray[np.uint8]]) -> None:
         self.offset, self.size = offset, 0
+        self._allocate = allocate
         self._bytes: NDArray[np.uint8] | None = None
 
-    def bytes(self, owner: DeviceImages) -> NDArray[np.uint8]:
+    def bytes(self) -> NDArray[np.uint8]:
         if self._bytes is None:
-            self._bytes = owner.page_locked(self.size)
+            self._bytes = self._allocate(self.size)
         return self._bytes
 
 
@@ -49,11 +51,11 @@ class _Copy(NamedTuple):
     staging: _Staging
     start: int
 
-    def parts(self, owner: DeviceImages, count: int) -> list[Callable[[], Any]]:
+    def parts(self, count: int) -> list[Callable[[], Any]]:
         """At most ``count`` functions that make the copy together; each is one call into NumPy, which releases the interpreter lock."""
         rows = self.pixels.reshape(len(self.pixels), -1)
         size = len(self.used) * rows.shape[1]
-        copy = self.staging.bytes(owner)[self.start : self.start + size].reshape(len(self.used), -1)
+        copy = self.staging.bytes()[self.start : self.start + size].reshape(len(self.used), -1)
         count = max(min(count, size // _PART), 1)
         ends = [len(copy) * index // count for index in range(count + 1)]
         if len(self.used) == len(rows):
@@ -69,11 +71,10 @@ class ImageBatch:
 
     def __init__(self, owner: DeviceImages, prepared: Prepared) -> None:
         self.form, self.layout = prepared.form, prepared.layout
-        self._owner, self._prepared = owner, prepared
-        self._head = owner.page_locked(self.layout.head)
-        self._records = self._head[: self.layout.limits].view(IMAGE)
-        self._limits = self._head[self.layout.limits : self.layout.limits + 8].view(np.float32)
+        self._owner, self.prepared = owner, prepared
+        self._take_memory(owner.page_locked(self.layout.head))
         self._head[self.layout.identity : self.layout.taps] = prepared.identity
+        self._sent: tuple[float, float] | None = None
         self._tables: dict[int, tuple[int, Placed]] = {}
         """Offset by the id of the bytes of taps, which ``Placed`` keeps alive, so that no other table gets this id."""
         self._lock = threading.Lock()
@@ -84,16 +85,35 @@ class ImageBatch:
         self._pixels: NDArray[np.uint8] | None = None
         self._raw: list[tuple[int, NDArray[np.uint8]]] = []
         self._grouped: list[tuple[int, NDArray[np.uint8], RowGroups]] = []
-        self._raw_bytes = 0
+        self._raw_bytes = self._joined = 0
+        self._pixels_at = -1
         self._staged: list[_Staging] = []
         self._open: _Staging | None = None
         self._planned: list[_Copy] = []
         self._held: list[Any] = []
         self.ready: Completion | None = None
 
+    def _take_memory(self, memory: NDArray[np.uint8]) -> None:
+        """Memory that begins with the head."""
+        layout = self.layout
+        self._memory, self._head = memory, memory[: layout.head]
+        self._address = int(memory.__array_interface__["data"][0])
+        self._records = self._head[: layout.limits].view(np.int64).reshape(self.form.rows, -1)
+        self._limits = self._head[layout.limits : layout.limits + 8].view(np.float32)
+
+    def _behind_head(self, size: int) -> NDArray[np.uint8]:
+        """Memory of one image alone, which a single copy sends together with the head."""
+        head = self.layout.head
+        if head + size > self._memory.size:
+            larger = self._owner.page_locked(1 << (head + size - 1).bit_length())
+            larger[:head] = self._head
+            self._take_memory(larger)
+        self._joined = size
+        return self._memory[head : head + size]
+
     @property
     def device_bytes(self) -> int:
-        return self.layout.size + self._raw_bytes
+        return self.layout.head + self._raw_bytes
 
     def take(self, index: int, image: Any) -> ImageMeta | None:
         """Let the GPU resize an image, uint8 [H, W, C] in any memory; ``None``: ``write`` it."""
@@ -108,25 +128,26 @@ class ImageBatch:
         if not planned:
             return []
         each = -(-threads // len(planned))
-        return [part for copy in planned for part in copy.parts(self._owner, each)]
+        return [part for copy in planned for part in copy.parts(each)]
 
     def write(self, index: int, image: Any) -> ImageMeta:
         """Read an image, anything that ``read_image`` takes, resize it on the CPU, and write its pixels into a row."""
         from adaptrt.vision.images import read_image
 
         pixels = read_image(image, self.form.channels)
-        placed = self._prepared.placed(pixels.shape[:2])
+        placed = self.prepared.placed(pixels.shape[:2])
         if not placed.copied or not self._owner.resizes:
             return self._write_resized(index, pixels)
         copy, meta = self._copied_rows(index, pixels, placed, alone=True)
-        for part in copy.parts(self._owner, 1):
+        for part in copy.parts(1):
             part()
         return meta
 
     def fill(self, count: int) -> None:
         """Repeat the last of ``count`` images in the rows after it; afterwards nothing is written."""
-        for copy in self.copies(1):
-            copy()
+        if self._planned:
+            for copy in self.copies(1):
+                copy()
         if count < self.form.rows:
             self._records[count:] = self._records[count - 1]
         if self._held:
@@ -134,7 +155,8 @@ class ImageBatch:
 
     def limit_boxes(self, limits: tuple[float, float]) -> int:
         """Send the limits of a filter of boxes with the images; returns their offset."""
-        self._limits[:] = limits
+        if limits != self._sent:
+            self._limits[:] = self._sent = limits
         return self.layout.limits
 
     def send(self, base: int, stream: int) -> None:
@@ -142,10 +164,13 @@ class ImageBatch:
         cuda, layout = self._owner.cuda, self.layout
         if self.ready is not None:
             self.ready.wait_on(stream)
-        parts = [(0, self._head[: layout.taps + len(self._tables) * layout.taps_each]), *self._raw]
+        used = layout.head + self._joined if self._joined else layout.taps + len(self._tables) * layout.taps_each
+        cuda.copy(base, self._address, used, cuda.to_device, stream)
+        parts = self._raw
         if self._pixels is not None:
-            parts.append((layout.head, self._pixels))
-        parts += [(staging.offset, staging.bytes(self._owner)) for staging in self._staged]
+            parts = [*parts, (self._pixels_at, self._pixels)]
+        if not self._joined:
+            parts = [*parts, *((staging.offset, staging.bytes()) for staging in self._staged)]
         for offset, array in parts:
             cuda.copy(base + offset, array.__array_interface__["data"][0], array.nbytes, cuda.to_device, stream)
         for offset, array, groups in self._grouped:
@@ -157,19 +182,24 @@ class ImageBatch:
     def release(self) -> None:
         """The run has ended: the memory may serve another batch."""
         self._begin()
-        self._prepared.idle.append(self)
+        self.prepared.idle.append(self)
 
     def _write_resized(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
         from adaptrt.vision.transforms import write_visible
 
         form, layout = self.form, self.layout
-        placed = self._prepared.placed(pixels.shape[:2])
+        placed = self.prepared.placed(pixels.shape[:2])
         top, left, height, width, _ = placed.record
+        size = height * width * form.channels
         with self._lock:
-            if self._pixels is None:
-                self._pixels = self._owner.page_locked(layout.size - layout.head)
-        start = layout.pixels(index)
-        region = self._pixels[start - layout.head :][: height * width * form.channels]
+            if form.rows == 1:
+                start, region = self._reserve(size), self._behind_head(size)
+            else:
+                if self._pixels is None:
+                    self._pixels = self._owner.page_locked(form.rows * layout.pixels_each)
+                    self._pixels_at = self._reserve(self._pixels.size)
+                start = self._pixels_at + index * layout.pixels_each
+                region = self._pixels[index * layout.pixels_each :][:size]
         write_visible(pixels, placed.placement, form.transform, region.reshape(height, width, form.channels))
         self._records[index] = (
             start, 1, width * form.channels, top, left, height, width, 1, layout.identity, layout.identity,
@@ -178,14 +208,14 @@ class ImageBatch:
 
     def _take_host(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
         owner, shape = self._owner, pixels.shape
-        if not owner.resizes or pixels.dtype != np.uint8 or len(shape) != 3 or shape[2] != self.form.channels:
+        if not owner.resizes or pixels.dtype is not _BYTES or len(shape) != 3 or shape[2] != self.form.channels:
             return None
         if not pixels.size or not pixels.flags.c_contiguous:
             return None
-        placed = self._prepared.placed(shape[:2])
+        placed = self.prepared.placed(shape[:2])
         if placed.taps is None:
             return None
-        if owner.cuda.is_pinned(pixels.__array_interface__["data"][0]):
+        if owner.is_page_locked(pixels):
             return self._take_pinned(index, pixels, placed, placed.taps)
         if not placed.copied:
             return None
@@ -218,7 +248,7 @@ class ImageBatch:
             offset = self._reserve(size)
             staging = None if alone else self._open
             if staging is None or staging.offset + -(-staging.size // ALIGNED) * ALIGNED != offset:
-                staging = _Staging(offset)
+                staging = _Staging(offset, self._behind_head if self.form.rows == 1 else self._owner.page_locked)
                 self._staged.append(staging)
                 self._open = None if alone else staging
             staging.size = offset - staging.offset + size
@@ -227,7 +257,7 @@ class ImageBatch:
 
     def _reserve(self, size: int) -> int:
         """Room on the device; returns its offset. With the lock held."""
-        offset = self.layout.size + self._raw_bytes
+        offset = self.layout.head + self._raw_bytes
         self._raw_bytes += -(-size // ALIGNED) * ALIGNED
         return offset
 
@@ -240,7 +270,7 @@ class ImageBatch:
                 f"Images on the device must be uint8 [H, W, {self.form.channels}], RGB; got {view.dtype} {list(shape)}.",
                 hint="For a torch tensor [3, H, W]: x.permute(1, 2, 0).contiguous()",
             )
-        placed = self._prepared.placed((shape[0], shape[1]))
+        placed = self.prepared.placed((shape[0], shape[1]))
         if placed.taps is None or not self._owner.resizes:
             return self.write(index, self._owner.to_host(view.pointer, shape))
         with self._lock:

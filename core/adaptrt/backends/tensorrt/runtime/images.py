@@ -92,6 +92,10 @@ class DeviceImages:
     def page_locked(self, size: int) -> NDArray[np.uint8]:
         return self._pinned.allocate(size).array((size,), np.dtype(np.uint8))
 
+    def is_page_locked(self, pixels: NDArray[np.uint8]) -> bool:
+        """Whether a dense array is in page-locked memory, ours or that of others."""
+        return self._pinned.block_of(pixels) is not None or self.cuda.is_pinned(pixels.__array_interface__["data"][0])
+
     def to_host(self, address: int, shape: Sequence[int]) -> NDArray[np.uint8]:
         """A copy of an image on the device."""
         size = math.prod(shape)

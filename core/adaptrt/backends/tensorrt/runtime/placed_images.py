@@ -12,9 +12,11 @@ from adaptrt.vision.placement import Placement, place
 from adaptrt.vision.taps import taps_of
 
 if TYPE_CHECKING:
+    from adaptrt.backends.tensorrt.runtime.contexts import ShapePlan
     from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
 
-IMAGE = np.dtype([(name, np.int64) for name in ("pixels", "relative", "pitch", "top", "left", "height", "width", "taps", "rows", "columns")])  # fmt: skip
+IMAGE = ("pixels", "relative", "pitch", "top", "left", "height", "width", "taps", "rows", "columns")
+"""The numbers of an image, int64 each, as the kernel reads them."""
 ALIGNED = 256
 _COPIED = 4  # an image in pageable memory whose used rows have at most this many times the pixels of the result is copied, not resized
 _SPARSE = 0.75  # of the rows of an image in page-locked memory: with fewer, only they are sent
@@ -32,19 +34,15 @@ class ImageForm(NamedTuple):
 
 
 class Layout:
-    """Offsets in the memory of a batch: a record for each image, limits of scores and overlaps, tables of taps, then pixels. Sizes in bytes."""
+    """Offsets in the memory of a batch: a record for each image, limits of scores and overlaps, tables of taps (the head), then pixels. Sizes in bytes."""
 
     def __init__(self, form: ImageForm) -> None:
-        self.limits = form.rows * IMAGE.itemsize
+        self.limits = form.rows * 8 * len(IMAGE)
         self.identity = self.limits + 8
         self.taps = self.identity + 8 * max(form.height, form.width)
         self.taps_each = 16 * (form.height + form.width)
         self.head = -(-(self.taps + form.rows * self.taps_each) // ALIGNED) * ALIGNED
         self.pixels_each = form.height * form.width * form.channels
-        self.size = self.head + form.rows * self.pixels_each
-
-    def pixels(self, index: int) -> int:
-        return self.head + index * self.pixels_each
 
 
 class RowGroups(NamedTuple):
@@ -86,6 +84,8 @@ class Prepared:
         identity = np.empty((longest, 2), np.int32)
         identity[:, 0], identity[:, 1] = np.arange(longest), 1
         self.identity = identity.reshape(-1).view(np.uint8)
+        self.plan: ShapePlan | None = None
+        """That of the engine's input, once it ran."""
         self.idle: list[ImageBatch] = []
         """Batches whose memory can be used again."""
         self._sizes: dict[tuple[int, int], Placed] = {}

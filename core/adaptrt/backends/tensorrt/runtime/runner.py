@@ -172,10 +172,12 @@ class TensorRTRunner:
         thread that has started other runs: ``None`` if it would have to wait for a context.
         """
         assert self._images is not None
-        form, tensor = batch.form, self._engine.inputs[0]
-        area = (form.height, form.width)
-        shape = (form.rows, *area, form.channels) if form.transform.embedded else (form.rows, form.channels, *area)
-        plan = self._plan([InputView(0, shape, tensor.dtype, None)])
+        plan = batch.prepared.plan
+        if plan is None:
+            form, tensor = batch.form, self._engine.inputs[0]
+            area = (form.height, form.width)
+            shape = (form.rows, *area, form.channels) if form.transform.embedded else (form.rows, form.channels, *area)
+            plan = batch.prepared.plan = self._plan([InputView(0, shape, tensor.dtype, None)])
         lane = self._pool.acquire() if wait else self._pool.acquire_free()
         if lane is None:
             return None

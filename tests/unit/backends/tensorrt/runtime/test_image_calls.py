@@ -1,0 +1,134 @@
+"""What a call on images asks of CUDA: as little as possible, since each call of it gives up the interpreter lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fake_gpu
+import host_kernels
+import numpy as np
+import pytest
+
+from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
+from adaptrt.pipeline.batches import BatchPipeline
+from adaptrt.pipeline.load import Model
+from adaptrt.pipeline.processing import Processing
+from adaptrt.vision.images import write_image
+from adaptrt.vision.transforms import transform_batch
+
+SIZES = [(50, 90), (64, 32), (97, 13), (32, 48), (96, 144), (200, 300)]
+
+
+@pytest.fixture
+def tensorrt_version() -> str:
+    return "10.16.1"  # images do not depend on the generation
+
+
+@pytest.fixture
+def opened(make_bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """The pretend GPU, and an engine that returns its input."""
+    shapes = [tuple((batch, 3, 32, 48) for batch in (1, 2, 8))]
+    images = fake_gpu.Tensor("images", "float32", shapes)
+    same = fake_gpu.Tensor("same", "float32", shape=lambda x: x, compute=lambda x: x)
+    bench = make_bench(fake_gpu.Plan([images], [same]))
+    host_kernels.install(monkeypatch, bench.gpu)
+    return bench.gpu, bench.open()
+
+
+def spec_of(**transform: Any) -> ModelSpec:
+    shape = (Dim(1, 2, 8, "batch"), Dim.fixed(3), Dim.fixed(32), Dim.fixed(48))
+    return ModelSpec(inputs=(InputSpec("images", (shape,), "float32"),), image=ImageTransform(**transform))
+
+
+def pixels(seed: int, size: tuple[int, int]) -> Any:
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+
+
+def run(runner: Any, spec: ModelSpec, images: list[Any]) -> Any:
+    batch = runner.image_batch(spec, len(images))
+    assert batch is not None, runner.warnings
+    for index, image in enumerate(images):
+        assert batch.take(index, image) or batch.write(index, image)
+    batch.fill(len(images))
+    return runner.run_images(batch)["same"]
+
+
+def values(images: list[Any], spec: ModelSpec) -> Any:
+    return transform_batch(images, spec)[0]["images"]
+
+
+def test_a_graph_belongs_to_its_transform(opened: tuple[Any, Any]) -> None:
+    """Batches of the same shape with other colors or means are other graphs."""
+    specs = [spec_of(), spec_of(colors="bgr"), spec_of(mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1))]
+    for seed in range(4):
+        images = [pixels(seed, size) for size in SIZES[:2]]
+        for spec in specs:
+            np.testing.assert_array_equal(run(opened[1], spec, images), values(images, spec))
+
+
+@pytest.mark.parametrize("memory", ["pageable", "fortran order", "file"])
+def test_one_image_crosses_the_bus_in_one_copy(opened: tuple[Any, Any], memory: str, tmp_path: Path) -> None:
+    """Also when its size changes, up or down."""
+    gpu, runner = opened
+    spec = spec_of()
+
+    def given(image: Any) -> Any:
+        if memory == "file":
+            return write_image(tmp_path / "image.png", image)
+        return image if memory == "pageable" else np.asfortranarray(image)
+
+    for seed, size in enumerate([*SIZES, *SIZES[::-1]]):
+        image = pixels(seed, size)
+        before = gpu.counts.get("copy cudaMemcpyHostToDevice", 0)
+        found = run(runner, spec, [given(image)])
+        if seed:  # the first call loads and checks the kernels
+            assert gpu.counts["copy cudaMemcpyHostToDevice"] == before + 1
+        np.testing.assert_array_equal(found, values([image], spec))
+
+
+def test_repeated_calls_are_one_copy_and_one_launch(opened: tuple[Any, Any]) -> None:
+    """Results of single calls are those of a stream."""
+    gpu, runner = opened
+    spec = spec_of()
+    model = Model(runner, spec, Path("best.engine"))
+    images = [pixels(seed, (96, 144)) for seed in range(6)]
+    alone = []
+    for seed, image in enumerate(images):
+        before = dict(gpu.counts)
+        alone.append(model(image)[0])
+        if seed > 1:  # the second call captures a graph
+            grown = {name: count - before.get(name, 0) for name, count in gpu.counts.items()}
+            assert {name: count for name, count in grown.items() if count} == {
+                "copy cudaMemcpyHostToDevice": 1,
+                "launch": 1,
+            }
+    stream = BatchPipeline(runner, Processing(spec)).results(([image] for image in images), spec)
+    found = [result.predictions[0] for result in stream]
+    for one, other, image in zip(alone, found, images, strict=True):
+        np.testing.assert_array_equal(one.arrays["same"], values([image], spec)[0])
+        np.testing.assert_array_equal(other.arrays["same"], one.arrays["same"])
+
+
+def test_ordinary_memory_is_asked_about_once_in_a_while(
+    opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that was page-locked after its first use is found after some calls."""
+    cuda, asked = opened[1]._cuda, []
+    locked, ordinary = (
+        SimpleNamespace(type=kind, device=0)
+        for kind in (cuda.api.cudaMemoryType.cudaMemoryTypeHost, cuda.api.cudaMemoryType.cudaMemoryTypeUnregistered)
+    )
+    answer = [ordinary]
+    monkeypatch.setattr(
+        cuda.api, "cudaPointerGetAttributes", lambda address: (asked.append(address), (0, answer[0]))[1]
+    )
+    assert not any(cuda.is_pinned(4096) for _ in range(60))
+    assert len(asked) == 1
+    answer[0] = locked
+    assert any(cuda.is_pinned(4096) for _ in range(64))
+    assert all(cuda.is_pinned(4096) for _ in range(64))
+    answer[0] = ordinary
+    assert not cuda.is_pinned(4096)

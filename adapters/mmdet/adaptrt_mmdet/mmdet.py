@@ -61,11 +61,12 @@ def patches(model: Detector, spec: ModelSpec) -> Iterable[Patch]:
     from adaptrt_mmdet.dense_family import DenseDetector, dense_patches
     from adaptrt_mmdet.mask_queries import MaskQueryDetector
     from adaptrt_mmdet.mask_query_patches import mask_query_patches
+    from adaptrt_mmdet.pooling import pooling_patches
 
     if isinstance(model, MaskQueryDetector):
         return [*mask_query_patches(model, spec), *convolution_patches(model.detector)]
     own = dense_patches(spec) if isinstance(model, DenseDetector) else []
-    return [*own, *convolution_patches(model.detector)]
+    return [*own, *convolution_patches(model.detector), *pooling_patches(model.detector, spec)]
 
 
 @hookimpl

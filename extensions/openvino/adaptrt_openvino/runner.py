@@ -31,6 +31,7 @@ class OpenVINORunner:
             raise UsageError(
                 f"OpenVINO models run only on the CPU; got device {options.device!r}.", hint="Remove the device."
             )
+        self._name = path.name
         core = new_core()
         for library in options.plugin_libs:
             try:
@@ -67,7 +68,7 @@ class OpenVINORunner:
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name, in the order of the file; the arrays belong to the caller."""
         if self._compiled is None:
-            raise ModelError("The model is closed.", hint="Open it again.")
+            raise ModelError(f"{self._name} has been closed.", hint="Load it again: adaptrt.load(...)")
         self._require_fitting(inputs)
         try:
             request = self._idle.pop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ class Actor:
         self._model, self._warnings = Path(model), list[str]()
         self._options = replace(options, threads=options.threads or 1, warn=self._warnings.append)
         self._opened: Any = None
+        self._open_until = ExitStack()  # as long as this actor lives: a context that nobody holds closes the model
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[bytes]]:
         return {
@@ -93,7 +95,7 @@ class Actor:
         local: Any = EXECUTORS.find("local")
         try:
             if self._opened is None:
-                self._opened = local.open(self._model, self._options).__enter__()
+                self._opened = self._open_until.enter_context(local.open(self._model, self._options))
             for result in local.results(self._opened, paths, self._options):
                 yield replace(result, pixels=None), self._take_warnings()
         except AdaptrtError as error:

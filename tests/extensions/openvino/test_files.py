@@ -175,7 +175,7 @@ def test_inputs_that_do_not_fit(built: Path, wrong: str) -> None:
 def test_closed(built: Path) -> None:
     runner = BACKEND.open(built, OpenOptions())
     runner.close()
-    with pytest.raises(ModelError, match="The model is closed"):
+    with pytest.raises(ModelError, match="has been closed"):
         runner.run(some_images(1))
 
 

@@ -42,7 +42,7 @@ class OnnxRuntimeRunner:
         threads: int | None = None,
     ) -> None:
         self.backend = "onnxruntime" if device == "cpu" else f"onnxruntime ({device})"
-        self._path, self._device = path, device
+        self._path, self._device, self._closed = path, device, False
         self._options: Callable[[], Any] = lambda: _session_options(custom_ops, optimize=optimize, threads=threads)
         options = self._options()
         try:
@@ -82,6 +82,8 @@ class OnnxRuntimeRunner:
     warnings: Sequence[str] = ()  # no limitations to report
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if self._closed:  # ONNX Runtime could go on; a program that uses a closed model would then fail on a GPU only
+            raise ModelError(f"{self._path.name} has been closed.", hint="Load it again: adaptrt.load(...)")
         try:
             outputs = self._session.run(None, dict(inputs))
         except Exception as error:
@@ -110,7 +112,8 @@ class OnnxRuntimeRunner:
         return {name: sum(times[len(times) // (runs + 1) :]) / runs for name, times in names.items()}
 
     def close(self) -> None:
-        """No-op: every runner can be closed."""
+        """Refuse further runs; the session is freed with this object."""
+        self._closed = True
 
 
 def _session_options(custom_ops: Sequence[Path], *, optimize: bool, threads: int | None) -> Any:

@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="ONNX files are written with onnx")
@@ -58,3 +59,11 @@ def test_a_library_of_operators_lies_where_its_path_says(tmp_path: Path, monkeyp
     with pytest.raises(UsageError, match="RegisterCustomOps") as caught:
         OnnxRuntimeRunner(Path("net.onnx"), custom_ops=[Path("mine.so")])
     assert caught.value.hint
+
+
+def test_a_closed_model_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(graph())
+    runner = OnnxRuntimeRunner(tmp_path / "net.onnx")
+    runner.close()
+    with pytest.raises(ModelError, match=r"net\.onnx has been closed"):
+        runner.run({"x": np.zeros(1, np.float32)})

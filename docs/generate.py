@@ -146,7 +146,8 @@ def errors_page() -> str:
         "traceback. In Python, every error is an `adaptrt.AdaptrtError` with `message`, `hint`, `exit_code`, and, if a",
         "conversion failed, `report`.",
         "",
-        "Exit code 1 is an internal error in adaptrt: please report it. 130 is Ctrl-C; 143 is SIGTERM; `serve` ends with 0 on both. Some commands print their",
+        "Exit code 1 is an internal error in adaptrt: please report it. 130 is Ctrl-C; 143 is SIGTERM; `serve` ends with 0 on both.",
+        "141 is a closed pipe: the reader of standard output ended first, as in `adaptrt inspect best.onnx --graph | head`; no message is printed. Some commands print their",
         "full output and then exit with the code of an error: `lint` with 7 (`--fail-on`), `evaluate` with 9 (`--max-loss`), `bench` with 9 (`--max-regression`),",
         "`adapters --check` and `doctor` with 3, and `predict` and `batch` with 4 if an image could not be read.",
     ]

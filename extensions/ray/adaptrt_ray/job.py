@@ -81,7 +81,9 @@ class Actor:
         self._model, self._warnings = Path(model), list[str]()
         self._options = replace(options, threads=options.threads or 1, warn=self._warnings.append)
         self._opened: Any = None
-        self._open_until = ExitStack()  # as long as this actor lives: a context that nobody holds closes the model
+        self._open_until = (
+            ExitStack()
+        )  # closes the model with this actor; a context without a reference closes it at once
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[bytes]]:
         return {

@@ -68,7 +68,7 @@ def test_a_request() -> None:
     flags = {
         **NOTHING, "source": "a.onnx", "output": None, "imgsz": None, "batch": "1:8:32", "shape": (), "min_shape": (),
         "opt_shape": (), "max_shape": (), "set_dynamic_batch": True, "verify": "quick", "target": "10", "to": "engine, onnx",
-        "precision": None, "fp16": True, "bf16": False, "int8": False, "keep_fp32": ("head",), "cache": False,
+        "precision": None, "precision_fp16": True, "precision_bf16": False, "precision_int8": False, "keep_fp32": ("head",), "cache": False,
         "image": None, "require": None, "ort_custom_ops": (), "plugins_file": None, "calib": None, "calib_images": None,
         "calib_batch": None, "calib_method": None, "calib_cache": None, "data": None, "data_images": None,
         "data_limit": None, "max_loss": None, "recipe": None, "keep_fp16": (), "quantize_also": (),

@@ -48,7 +48,7 @@ def test_precisions_are_in_the_graph(name: str, graph: bool) -> None:
 
 @pytest.mark.parametrize(
     ("form", "bits", "onnx_type", "reason"),
-    [("cast", 8, "float8e4m3fn", "float8e4m3fn"), ("qdq", 4, "float32", "4-bit Q/DQ")],
+    [("cast", 8, "float8e4m3fn", "float8e4m3fn"), ("qdq", 4, "float32", "Q/DQ nodes for int4")],
 )
 def test_precisions_of_others_that_were_not_tried(form: Any, bits: int, onnx_type: str, reason: str) -> None:
     precision = Precision(name="x", bits=bits, form=form, onnx_type=onnx_type, tolerances={}, perturbation=0.1)

@@ -20,28 +20,47 @@ def end_to_end() -> list[str]:
         ]
         for images, memory, batch, ms, alone, ratio, _, target, holds in sorted(kept["rows"])
     ]
-    jpeg = [
-        [size, *(f"{_time(measured[f'jpeg_{size}_{batch}']):.1f}" for batch in ("decode", 1, 8, 32))]
-        for size in ("720p", "1080p", "4K")
-    ]
+    sizes = ("720p", "1080p", "4K")
+    jpeg = []
+    for size in sizes:
+        on_gpu = measured[f"jpeg_gpu_{size}"]
+        cpu = [_time(measured[f"jpeg_{size}_{batch}"]) for batch in ("decode", 1, 8, 32)]
+        gpu = [_time(on_gpu[batch]) for batch in ("decode 1", "1", "8", "32")]
+        jpeg += [[size, where, *(f"{one:.1f}" for one in times)] for where, times in (("CPU", cpu), ("GPU", gpu))]
     peers = [
         [*key.removeprefix("peers_").rsplit("_", 1), name, f"{one['p50']:.2f}"]
         for key, sides in sorted(measured.items())
         if key.startswith("peers_")
         for name, one in sides.items()
     ]
-    threads = ", ".join(
-        f"{key.removeprefix('threads_')}: {one['calls per second']:.0f}"
-        for key, one in sorted(measured.items())
-        if key.startswith("threads_")
-    )
+    threads = [
+        [run, threads, *(f"{one[side]:.0f}" for side in ("alone", "device", "pinned", "pageable"))]
+        for run, found in kept["threads"].items()
+        for threads, one in found.items()
+    ]
+    calls = [
+        [
+            size,
+            memory,
+            *(f"{one[f'calls_{size}_{memory}_1']['p50']:.2f}" for one in (kept["before"]["calls"], measured)),
+        ]
+        for size in sizes
+        for memory in ("device", "pinned", "pageable")
+    ]
+    ways = {
+        "default": "as it is",
+        "one thread": "one thread copies",
+        "driver": "the driver copies",
+        "resized on the CPU": "the CPU resizes",
+    }
+    variants = [[text, *(f"{kept['variants'][size][way]['p50']:.2f}" for size in sizes)] for way, text in ways.items()]
     memory: dict[str, Any] = measured["memory"]
-    alone = measured["alone_1"]
-    sizes = ("720p", "1080p", "4K")
-    beside, pageable = (
-        min(measured[f"calls_{size}_{memory}_1"]["p50"] for size in sizes) - alone["p50"]
-        for memory in ("device", "pageable")
-    )
+    more = kept["sixteen cores"]
+    pageable = [
+        [images, batch, f"{ms:.2f}", f"{ratio:.2f}", "held" if holds else "**missed**"]
+        for images, _, batch, ms, _, ratio, _, _, holds in sorted(more["rows"])
+        if batch > 1
+    ]
     return [
         "## End to end on a GPU",
         "",
@@ -51,28 +70,39 @@ def end_to_end() -> list[str]:
         "",
         *markdown(["images", "memory", "batch", "ms", "alone, ms", "ratio", "target, ms", ""], rows),
         "",
-        f"At batch 1, a call takes at least {beside:.2f} ms beside the engine, most of it in Python, and {pageable:.2f} ms with an image in pageable memory, which a",
-        "thread copies to page-locked memory first (the CPU resizes 4K images instead): hence the missed rows. The same share limits threads, since one",
-        f"at a time holds the interpreter lock: one thread that only runs the engine makes {1e3 / alone['p50']:.0f} calls per second. From page-locked memory, only the",
-        "rows that the resize uses cross the bus.",
+        "The process had 4 CPU cores, which matters where the host copies (pageable): with 16 cores, a day earlier and with slower code, those rows of",
+        f"batch 8 and 32 were ({more['date']}):",
+        "",
+        *markdown(["images", "batch", "ms", "ratio", ""], pageable),
+        "",
+        "One image, before and after the change of 2026-11-27 that spends less time in Python (ms, median, in one run):",
+        "",
+        *markdown(["images", "memory", "before", "after"], calls),
+        "",
+        "Ways to bring one image in pageable memory to the GPU (`benchmarks/inference/pageable_ways.py`; ms, median, in turns):",
+        "",
+        *markdown(["", *sizes], variants),
+        "",
+        "Calls per second of threads that each wait for their own result, on an image of 720p; *alone* is the engine only. Threads do not reach the",
+        "engine's own limit: one at a time holds the interpreter lock, and with more than 4 they take it from each other. Before and after the change,",
+        "in turns:",
+        "",
+        *markdown(["", "threads", "alone", "device", "pinned", "pageable"], threads),
+        "",
+        "From page-locked memory, only the rows that the resize uses cross the bus. Outputs in half precision, which engines from elsewhere may have,",
+        "are copied whole and decoded on the CPU: the search for boxes on the GPU reads float32.",
         "",
         "Beside others in the same run, with the same engine (ms, median; *arrays* are inputs and outputs of the engine in host memory):",
         "",
         *markdown(["input", "batch", "with", "ms"], peers),
         "",
-        "From JPEG files, decoded by OpenCV on the CPU (ms; *decoding* is that of one image in one thread):",
+        "From JPEG files, decoded by OpenCV on the CPU or by nvImageCodec on the GPU (`gpu_jpeg=True`; ms; *decoding* is that of one image):",
         "",
-        *markdown(["images", "decoding", "batch 1", "batch 8", "batch 32"], jpeg),
+        *markdown(["images", "decoded on", "decoding", "batch 1", "batch 8", "batch 32"], jpeg),
         "",
-        f"Calls per second of batch 1 by threads: {threads}. Growth over {memory['samples'][-1]['calls']:,} calls: {memory['growth']['process']:.0f} MB in the",
-        f"process, {memory['growth']['gpu']:.0f} MB on the GPU.",
+        f"Growth over {memory['samples'][-1]['calls']:,} calls: {memory['growth']['process']:.0f} MB in the process, {memory['growth']['gpu']:.0f} MB on the GPU.",
         "",
-        f"`benchmarks/inference/end_to_end.py`: {kept['machine']}, {kept['date']}."
-        + (
-            f" Of an earlier run on that day, with slower code: {', '.join(kept['earlier'])}."
-            if kept.get("earlier")
-            else ""
-        ),
+        f"`benchmarks/inference/end_to_end.py`: {kept['machine']}, {kept['date']}.",
     ]
 
 

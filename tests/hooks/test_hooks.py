@@ -10,6 +10,7 @@ import pytest
 
 import adaptrt
 from adaptrt import Report, UsageError
+from adaptrt.cli.plan import plan_of
 from adaptrt.errors import BuildError, PluginError, VerificationError
 from adaptrt.hookspecs import PROJECT
 from adaptrt.pipeline.sessions import open_session
@@ -382,10 +383,20 @@ def test_an_adapter_needs_load_model(tiny: str, fake_distribution: Callable[...,
     assert "@adaptrt.hookimpl" in (caught.value.hint or "")
 
 
-def test_old_names_say_the_new_ones(tiny: str, install_extension: Install) -> None:
+def test_a_conversion_fails_if_an_extension_has_a_renamed_hook(tiny: str, install_extension: Install) -> None:
     install_extension("old", "@hookimpl\ndef typed_onnx(ctx, onnx_path, spec):\n    return onnx_path\n")
-    session, _ = open_session(tiny)
-    assert any("the hook typed_onnx is now called reduce_precision" in warning for warning in session.warnings)
+    message = r"old \(adaptrt-old 1\.0\): the hook typed_onnx is now called reduce_precision"
+    with pytest.raises(PluginError, match=message):
+        adaptrt.convert("detector", adapter=tiny, verify="none")
+    with pytest.raises(PluginError, match=message):
+        plan_of(adaptrt.Request("detector", tiny))
+    session, _ = open_session(tiny)  # commands that convert nothing go on, and list it
+    assert [one.name for one in session.skipped] == ["old"]
+    Path("plugins.toml").write_text("[plugins]\ndisable = ['old']\n", encoding="utf-8")
+    assert adaptrt.convert("detector", adapter=tiny, verify="none").status == "passed"
+
+
+def test_old_names_say_the_new_ones(tiny: str) -> None:
     with pytest.raises(PluginError, match=r"ctx\.typed_graph is now called ctx\.reduced_graph"):
         _ = adaptrt.Conversion(adaptrt.Request("detector", tiny), None, Path()).typed_graph  # type: ignore[attr-defined]
     with pytest.raises(PluginError, match="now called rank_sensitive"):

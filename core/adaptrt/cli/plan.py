@@ -30,6 +30,7 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
     ``load`` adds ``model``, which requires loading the model.
     """
     session, _ = open_session(request.adapter, request.plugins_file)
+    session.require_current()
     hooks = session.implementations()
     destination = destination_of(request)
     require_folder(destination.folder)

@@ -111,6 +111,7 @@ class Job:
         )
         self.report.plugins = dict(self.session.sources)
         self.report.environment = describe_environment()
+        self.session.require_current()
         for warning in self.session.warnings:
             self.warn(warning)
 

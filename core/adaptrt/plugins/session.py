@@ -50,6 +50,7 @@ class Session:
         self.warnings: list[str] = []
         self.sources: dict[str, str] = {}
         self.skipped: list[SkippedExtension] = []
+        self.outdated: list[PluginError] = []
         self.adapter: Candidate | None = None
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
@@ -134,6 +135,11 @@ class Session:
                 self.warnings.append(f"Skipping extension {name}: {error.message}")
                 self.skipped.append(SkippedExtension(name, source, error.message))
 
+    def require_current(self) -> None:
+        """Raise the error of the first plugin with a hook under its old name: the result would lack that plugin's part."""
+        if self.outdated:
+            raise self.outdated[0]
+
     def _register(self, original: object, name: str, source: str, *, trusted: bool = False) -> None:
         plugin = self._recorder.stand_in(self._manager, original, name)
         try:
@@ -147,8 +153,13 @@ class Session:
         if not trusted:
             problem = self._problem(plugin, is_adapter=self.adapter is not None and name == self.adapter.name)
             if problem:
+                callers = self._manager.get_hookcallers(plugin) or []
+                renamed = any(caller.name in hookspecs.RENAMED for caller in callers)
                 self._manager.unregister(plugin)
-                raise PluginError(f"{name} ({source}): {problem[0]}", hint=problem[1])
+                rejected = PluginError(f"{name} ({source}): {problem[0]}", hint=problem[1])
+                if renamed:
+                    self.outdated.append(rejected)
+                raise rejected
         self.sources[name] = source
 
     def _problem(self, plugin: object, *, is_adapter: bool) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from adaptrt.checkpoint.random_weights import batch_norms, first_statistics
 from benchmarks.common.results import use_fixtures
 
 CLASSES = (
@@ -131,11 +132,9 @@ def adjusted(detector: Any) -> Iterator[None]:
     """Each layer is adjusted when it is called for the first time; levels that share one have the scale of the first."""
     import torch
 
-    handles = []
+    handles = [norm.register_forward_pre_hook(first_statistics()) for norm in batch_norms(detector)]
     for name, module in detector.named_modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            handles.append(module.register_forward_pre_hook(_once(_take_statistics)))
-        elif isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
             wanted = target(detector, name)
             if wanted is not None and not type(module).__name__.startswith("Normed"):  # its weights have length 1
                 handles.append(module.register_forward_hook(_once(_scaling(*wanted))))
@@ -171,14 +170,6 @@ def _once(change: Any) -> Any:
         return change(module, inputs, *output)
 
     return hook
-
-
-def _take_statistics(module: Any, inputs: Any) -> None:
-    if module.running_mean is None:
-        return
-    values = inputs[0].transpose(0, 1).flatten(1)
-    module.running_mean.copy_(values.mean(1))
-    module.running_var.copy_(values.var(1).clamp(min=1e-3))
 
 
 def _scaling(mean: float, std: float) -> Any:

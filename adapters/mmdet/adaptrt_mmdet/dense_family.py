@@ -21,13 +21,12 @@ from adaptrt import (
     Patch,
     SwitchPatch,
 )
-from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt.vision.decoders.params import DetectionParams
 from adaptrt_mmdet.dense_boxes import MASK_HEADS, OWN, best_class, boxes_and_scores, clips, head_problem, joined
 from adaptrt_mmdet.images import TestImages, input_channels, read_test_images, size_multiple
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
-from adaptrt_mmdet.sources import Source
+from adaptrt_mmdet.sources import Source, warn_if_random
 from adaptrt_mmdet.versions import REQUIRES, TESTED
 
 STRIDE = 32
@@ -129,8 +128,7 @@ def missing_parts(detector: Any) -> str:
 
 
 def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
-    if model.source.checkpoint is None:
-        warn_of_random_weights(ctx, ctx.request.source, network=model.detector)
+    warn_if_random(ctx, model.source)
     stride = size_multiple(model.source.config, STRIDE)
     images = read_test_images(model.source.config, stride=stride)
     head = model.detector.bbox_head

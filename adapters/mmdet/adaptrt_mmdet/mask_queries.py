@@ -18,12 +18,11 @@ from adaptrt import (
     OutputSpec,
     UsageError,
 )
-from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt.vision.decoders.params import DetectionParams
 from adaptrt_mmdet.images import input_channels, read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.query_family import refuse_for_deformable
-from adaptrt_mmdet.sources import Source
+from adaptrt_mmdet.sources import Source, warn_if_random
 
 STRIDE = 32
 HEAD, PIXEL_DECODER, FUSION_HEAD = "Mask2FormerHead", "MSDeformAttnPixelDecoder", "MaskFormerFusionHead"
@@ -67,8 +66,7 @@ def wrap_mask_queries(source: Source, *, raw: bool = False) -> MaskQueryDetector
 
 
 def mask_query_spec(ctx: Conversion, model: MaskQueryDetector) -> ModelSpec:
-    if model.source.checkpoint is None:
-        warn_of_random_weights(ctx, ctx.request.source, network=model.detector)
+    warn_if_random(ctx, model.source)
     images = read_test_images(model.source.config, stride=STRIDE)
     head, test = model.detector.panoptic_head, model.detector.test_cfg or {}
     batch, channels = Dim(1, 2, 4, "batch"), input_channels(model.detector)

@@ -22,11 +22,10 @@ from adaptrt import (
     UsageError,
     did_you_mean,
 )
-from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt_mmdet.images import input_channels, read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import DetrOptions
-from adaptrt_mmdet.sources import Source
+from adaptrt_mmdet.sources import Source, warn_if_random
 
 STRIDE = 32
 MASKED = ("DETR", "ConditionalDETR", "DABDETR")
@@ -131,8 +130,7 @@ def wrap(source: Source, options: DetrOptions) -> QueryDetector:
 def query_spec(ctx: Conversion, model: QueryDetector) -> ModelSpec:
     """The spec of a wrapped detector; adds a note on how images are resized to the report."""
     options: DetrOptions = ctx.options
-    if model.source.checkpoint is None:
-        warn_of_random_weights(ctx, ctx.request.source, network=model.detector)
+    warn_if_random(ctx, model.source)
     images = read_test_images(model.source.config, stride=STRIDE)
     masked = options.padding == "mask"
     ctx.notes.append(

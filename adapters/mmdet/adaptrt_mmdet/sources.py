@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptrt import Conversion, UsageError
-from adaptrt.checkpoint import is_checkpoint_name
+from adaptrt.checkpoint import is_checkpoint_name, warn_of_random_weights
 from adaptrt_mmdet.build import build_detector
 from adaptrt_mmdet.checkpoints import Checkpoint, open_checkpoint
 from adaptrt_mmdet.configs import executed_config, importable, load_config
@@ -24,6 +24,12 @@ class Source:
     config: Config
     checkpoint: Checkpoint | None
     detector: Any
+
+
+def warn_if_random(ctx: Conversion, source: Source) -> None:
+    """Warn about a detector that was built without a checkpoint."""
+    if source.checkpoint is None:
+        warn_of_random_weights(ctx, ctx.request.source, network=source.detector)
 
 
 def open_source(ctx: Conversion) -> Source:

@@ -18,13 +18,12 @@ from adaptrt import (
     UsageError,
     did_you_mean,
 )
-from adaptrt.checkpoint import warn_of_random_weights
 from adaptrt.vision.decoders.params import DetectionParams
 from adaptrt_mmdet.dense_family import STRIDE
 from adaptrt_mmdet.images import input_channels, read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import OneAndTwoStageOptions
-from adaptrt_mmdet.sources import Source
+from adaptrt_mmdet.sources import Source, warn_if_random
 from adaptrt_mmdet.two_stage import CANDIDATES, ROUNDS, TwoStageDetector
 
 PARTS = {
@@ -120,8 +119,7 @@ def _parts(model: TwoStageDetector) -> Iterator[tuple[str, Any]]:
 
 
 def two_stage_spec(ctx: Conversion, model: TwoStageDetector) -> ModelSpec:
-    if model.source.checkpoint is None:
-        warn_of_random_weights(ctx, ctx.request.source, network=model.detector)
+    warn_if_random(ctx, model.source)
     images = read_test_images(model.source.config, stride=STRIDE)
     batch = Dim(1, 1, 4, "batch")
     channels = input_channels(model.detector)

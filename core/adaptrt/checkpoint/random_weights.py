@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _IMAGES = 2  # a map of one cell has a variance too
 _LEAST_VARIANCE = 1e-3  # a channel that hardly varies is not amplified
-_LARGEST = 65504.0  # what half precision holds
 
 
 def warn_of_random_weights(
@@ -51,9 +50,10 @@ def take_noise_statistics(network: nn.Module, forward: Callable[[torch.Tensor], 
     with torch.no_grad():
         with _hooked(norms, lambda: measure):
             forward(noise)
-        if all(value <= _LARGEST for value in largest):  # not max(): it may be NaN
+        limit = torch.finfo(torch.float16).max
+        if all(value <= limit for value in largest):  # not max(): it may be NaN
             return
-        with _hooked(norms, _first_statistics):
+        with _hooked(norms, first_statistics):
             forward(noise)
 
 
@@ -76,7 +76,7 @@ def batch_norms(network: nn.Module) -> list[Any]:
     return [part for part in network.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
 
 
-def _first_statistics() -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
+def first_statistics() -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
     """A hook for one batch norm: a head may share it among levels, and the first counts."""
     called: list[bool] = []
 

@@ -53,7 +53,7 @@ SWITCHES = {
 """Options for ``name=True`` and ``name=False``; empty: that is the default; ``None``: there is no equivalent."""
 
 POSITIONAL = ("model", "source")
-_FORMATS = {"onnx": "onnx", "engine": "engine", "openvino": "openvino"}
+_FORMATS = ("onnx", "engine", "openvino")  # those with the same name in adaptrt
 _SCRIPTS = {
     "weights": "model", "include": "format", "img": "imgsz", "img_size": "imgsz", "batch_size": "batch", "conf_thres": "conf", "iou_thres": "iou",
 }  # fmt: skip
@@ -172,7 +172,7 @@ def _value(key: str, value: str) -> str:
     if key == "imgsz":
         return "x".join(parts[:2])
     if key == "format":
-        known = [_FORMATS[part] for part in parts if part in _FORMATS]
+        known = [part for part in parts if part in _FORMATS]
         return ",".join(dict.fromkeys(["onnx", *known])) if known else ""
     if key == "classes":
         return ",".join(parts)

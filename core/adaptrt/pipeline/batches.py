@@ -23,6 +23,7 @@ from adaptrt.pipeline.image_threads import Callers, Spread, core_failed, helping
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.specs.decoders import decoder_of
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
+from adaptrt.specs.spec_cache import SpecCache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from adaptrt.specs.layouts import BoxFilter
     from adaptrt.specs.runners import ImageBatch, Runner, StartedRun
 
-_SPECS = 32
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
 
@@ -105,6 +105,13 @@ class _Known(NamedTuple):
     problems: Callable[[Mapping[str, NDArray[Any]]], Sequence[str]] | None
 
 
+def _known_of(spec: ModelSpec, *, processing: Processing, prepares: bool) -> _Known:
+    boxes = box_filter(spec, processing) if prepares else None
+    selected = spec.with_decoder_params(iou=None) if boxes is not None and boxes.iou is not None else spec
+    fills = spec.image is not None and [tensor.name for tensor in spec.inputs] == [spec.image.input]
+    return _Known(spec, fills and processing.is_core, boxes, selected, smallest_batch(spec), decoder_of(spec).problems)
+
+
 class BatchPipeline:
     """Takes batches of images through one model."""
 
@@ -113,7 +120,7 @@ class BatchPipeline:
         self._preparer = runner if isinstance(runner, PreparesImages) else None
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
-        self._known: dict[int, _Known] = {}
+        self._of = SpecCache(partial(_known_of, processing=processing, prepares=self._preparer is not None))
         self._calling = Callers()
 
     def results(
@@ -223,19 +230,6 @@ class BatchPipeline:
         if run is None:
             return None
         return _Started(written.images, run, written.metas, launched - written.started, launched)
-
-    def _of(self, spec: ModelSpec) -> _Known:
-        found = self._known.get(id(spec))  # a spec takes long to hash; it is kept, so that the id stays its own
-        if found is None:
-            boxes = box_filter(spec, self._processing) if self._preparer is not None else None
-            selected = spec.with_decoder_params(iou=None) if boxes is not None and boxes.iou is not None else spec
-            fills = spec.image is not None and [tensor.name for tensor in spec.inputs] == [spec.image.input]
-            fills = fills and self._processing.is_core
-            problems = decoder_of(spec).problems
-            if len(self._known) >= _SPECS:
-                self._known.clear()
-            found = self._known[id(spec)] = _Known(spec, fills, boxes, selected, smallest_batch(spec), problems)
-        return found
 
     def _decoded(self, started: _Started, known: _Known) -> BatchResult:
         outputs = started.run.result()

@@ -81,9 +81,8 @@ class Actor:
         self._model, self._warnings = Path(model), list[str]()
         self._options = replace(options, threads=options.threads or 1, warn=self._warnings.append)
         self._opened: Any = None
-        self._open_until = (
-            ExitStack()
-        )  # closes the model with this actor; a context without a reference closes it at once
+        # closes the model with this actor; a context without a reference closes it at once
+        self._open_until = ExitStack()
 
     def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[bytes]]:
         return {

@@ -11,6 +11,7 @@ import msgspec
 from adaptrt.errors import AdaptrtError, PluginError
 from adaptrt.options import fill_options
 from adaptrt.specs.decoders import find_decoder, owner_of
+from adaptrt.specs.spec_cache import SpecCache
 from adaptrt.specs.tasks import Task, task_named
 
 if TYPE_CHECKING:
@@ -23,16 +24,12 @@ if TYPE_CHECKING:
     from adaptrt.specs.decoders import Decoder
 
 
-_SPECS = 32
-_known: dict[int, tuple[ModelSpec, tuple[Decoder, Any, Task[Any]]]] = {}
-
-
 def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec: ModelSpec) -> Sequence[Predictions]:
     """One prediction per image of the batch; the raw values if the spec has no decoder.
 
     A ``PluginError`` names the decoder and its distribution if it fails or returns anything else.
     """
-    decoder, params, task = _of_spec(spec)
+    decoder, params, task = _named_by(spec)
     name = decoder.name
     try:
         found = decoder.decode(outputs, metas, spec, params)
@@ -59,21 +56,15 @@ def _fits(found: Any, images: int, task: Task[Any]) -> bool:
     return all([isinstance(one, task.prediction) for one in found])  # noqa: C419 - a generator takes twice as long
 
 
-def _of_spec(spec: ModelSpec) -> tuple[Decoder, Any, Task[Any]]:
-    """What a spec names: resolved once, since it is asked for with every image. A spec takes long to hash."""
-    known = _known.get(id(spec))
-    if known is None:
-        name, given, distribution = (
-            (spec.decoder.name, spec.decoder.params, spec.decoder.distribution) if spec.decoder else ("raw", {}, None)
-        )
-        found = *_resolved(name, distribution, msgspec.json.encode(given)), task_named(spec.task)
-        if len(_known) >= _SPECS:
-            _known.clear()
-        known = _known[id(spec)] = (spec, found)  # it is kept, so that the id stays its own
-    return known[1]
+@SpecCache
+def _named_by(spec: ModelSpec) -> tuple[Decoder, Any, Task[Any]]:
+    name, given, distribution = (
+        (spec.decoder.name, spec.decoder.params, spec.decoder.distribution) if spec.decoder else ("raw", {}, None)
+    )
+    return *_resolved(name, distribution, msgspec.json.encode(given)), task_named(spec.task)
 
 
-@lru_cache(maxsize=_SPECS)
+@lru_cache(maxsize=32)
 def _resolved(name: str, distribution: str | None, params: bytes) -> tuple[Decoder, Any]:
     """Once for the same parameters: some specs are made for a single call."""
     decoder = find_decoder(name, distribution)

@@ -245,10 +245,11 @@ FP32_PLAN = b"\0x_int8_quantize\0sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize6
         ("bf16", FP16_PLAN, False),
     ],
 )
-def test_kernels_show_the_precision_of_opaque_parts(precision: str, plan: bytes, shown: bool) -> None:
+def test_kernels_show_the_precision_of_opaque_parts(precision: str, plan: bytes, shown: bool, tmp_path: Path) -> None:
+    (tmp_path / "plan").write_bytes(plan)
     found = precision_report([conv("Float"), FOREIGN], precision, plan=364)  # 0.91 of the weights
     assert not found.evidence
-    add_kernel_evidence(found, plan)
+    add_kernel_evidence(found, tmp_path / "plan")
     assert bool(found.evidence) == shown
     if shown:
         require_precision_shown(found)
@@ -260,7 +261,8 @@ def test_kernels_show_the_precision_of_opaque_parts(precision: str, plan: bytes,
             require_precision_shown(found)
 
 
-def test_kernels_say_nothing_of_layers_that_are_shown() -> None:
+def test_kernels_say_nothing_of_layers_that_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "plan").write_bytes(INT8_PLAN)
     found = precision_report([conv("Float")], "int8")
-    add_kernel_evidence(found, INT8_PLAN)
+    add_kernel_evidence(found, tmp_path / "plan")
     assert not found.evidence

@@ -120,8 +120,7 @@ def engine_from_onnx(
         inspected=built.inspected,
         preferred=built.preferred,
     )
-    if not precision_report.evidence:
-        add_kernel_evidence(precision_report, plan.read_bytes())
+    add_kernel_evidence(precision_report, plan)
     try:
         require_precision_shown(precision_report)
     except BuildError:

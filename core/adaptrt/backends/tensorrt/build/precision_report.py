@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from adaptrt.backends.tensorrt.build.kernel_names import kernels_in
@@ -151,13 +152,13 @@ def make_precision_report(
     return precision_report
 
 
-def add_kernel_evidence(precision_report: PrecisionReport, plan: bytes) -> None:
+def add_kernel_evidence(precision_report: PrecisionReport, plan: Path) -> None:
     """If opaque parts leave the precision open, look for kernels that compute in it: those of a small network may be larger
     than its weights, so that the size of the plan does not tell."""
     wanted = _computed_in(precision_report.precision)
     if precision_report.evidence or not precision_report.opaque or wanted is None:
         return
-    kernels = kernels_in(plan, wanted)
+    kernels = kernels_in(plan.read_bytes(), wanted)
     if kernels:
         precision_report.evidence = f"the layers are opaque; the plan contains {wanted} kernels ({kernels[0]})"
 

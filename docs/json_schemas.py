@@ -204,13 +204,13 @@ $ python -c "from importlib.resources import files; print(files('adaptrt') / 'sc
 
 `?`: only in some cases; the schema says when. `package` stands for each of its formats, and `inspect --graph html` also for `svg`.
 
-- Every object has the key `version`. Within a version, keys are only added; it grows when a key is renamed or removed, or changes its
-  meaning. That of `convert`, `build`, `quantize` and `tune` is the version of [the report](report.md).
+- Every object has the key `version`. Within a version, keys are only added. The version is increased when a key is renamed or removed, or
+  changes its meaning. That of `convert`, `build`, `quantize` and `tune` is the version of [the report](report.md).
 - A number that is infinite or NaN is `null`.
 - If a command fails, it prints {error} instead: `status` is `failed`, and `error` has `kind`, `message`, `hint` and `exit_code`;
   `kind` is a class of [Errors and exit codes](errors.md). After a failed conversion or build, the keys of its report are there
   too, and `version` is that of the report.
-- `lint`, `compare`, `adapters --check` and `doctor` print their result, and say with the exit code that something is wrong.
+- `lint`, `compare`, `adapters --check` and `doctor` print their result in any case; the exit code shows whether something is wrong.
 
 ## Files that you write
 

@@ -7,8 +7,8 @@ from adaptrt.graph.known_issues import Issue, known_issues
 SOURCE = "core/adaptrt/graph/known_issues/known_issues.toml"
 _INTRODUCTION = """
 `adaptrt doctor FILE.onnx` names the issues that the operators of a file match, and every build names them before it starts.
-They come from public threads. *Where* is what the thread reports: a range of versions without an end is not known to be
-fixed, and other versions, GPUs and precisions may be affected too.
+The issues come from public threads. *Where* is what the thread reports: a range of versions without an upper bound means that
+no fix is known. Other versions, GPUs and precisions may be affected too.
 
 | operators | where | what happens, and what to do |
 |---|---|---|

@@ -36,10 +36,10 @@ def families_page() -> str:
         "<!-- Written by `make docs` out of benchmarks/results/mmdet_families.json: run benchmarks/detectors/families.py. -->",
         "# The families of MMDetection",
         "",
-        f"One configuration of each of the {len(rows)} folders in mmdet's wheel, built on the meta device and given to the adapters `detr` and",
+        f"One configuration of each of the {len(rows)} folders in mmdet's wheel, built on the meta device and passed to the adapters `detr` and",
         f"`mmdet`; up to five are tried until one is accepted. Classified by `python -m benchmarks.detectors.families`, {place['date']}, with",
-        f"{versions}. `--convert` runs the conversion, with random weights that find something: of {ran} folders, {other['date']},",
-        f"with Python {other['python']}, torch {other['torch']}, onnxruntime {other['onnxruntime']}. Both can be stopped and resumed.",
+        f"{versions}. `--convert` runs the conversion, with random weights that produce detections, for {ran} folders, {other['date']},",
+        f"with Python {other['python']}, torch {other['torch']}, onnxruntime {other['onnxruntime']}. Both commands can be interrupted and resumed.",
         "",
         *markdown(
             ["verdict", "folders", "meaning"],

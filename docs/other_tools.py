@@ -10,7 +10,7 @@ def other_tools_page() -> str:
     lines = [
         "<!-- Written by `make docs` out of core/adaptrt/cli/habits.py: change it there. -->\n",
         "# Options of other tools\n",
-        "`adaptrt` answers these with its own command, ready to paste. See [Coming from another tool](../how-to/coming-from.md).",
+        "If you type one of these, `adaptrt` prints its own command, ready to paste. See [Coming from another tool](../how-to/coming-from.md).",
         "",
         "| command | of | in adaptrt |",
         "|---|---|---|",

@@ -1,4 +1,4 @@
-"""adaptrt turns PyTorch vision models of any framework into verified ONNX files and TensorRT engines.
+"""adaptrt turns PyTorch vision models into verified ONNX files and TensorRT engines.
 
 ``convert``, ``build`` and ``load`` are the main functions; the other names are for adapters and extensions. Importing this
 package does not import torch, onnx, onnxruntime, tensorrt or OpenCV.

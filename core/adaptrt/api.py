@@ -177,8 +177,9 @@ def build(
 ) -> Report:
     """Build a TensorRT engine from any ONNX file; its outputs are compared with those of the file in ONNX Runtime.
 
-    ``set_dynamic_batch`` makes a fixed batch dynamic first, if possible; ``decoder`` (and ``names`` of the classes) say how the outputs of a file without a spec are read; ``calib`` and ``data`` quantize, as for ``convert``. Values are written as for ``adaptrt build`` and
-    ``convert``.
+    ``set_dynamic_batch`` makes a fixed batch dynamic first, if possible. For a file without a spec, ``decoder`` says how the
+    outputs are read, and ``names`` are the class names. ``calib`` and ``data`` quantize, as for ``convert``. Values have the
+    same form as for ``adaptrt build`` and ``adaptrt convert``.
     """
     from adaptrt.python_command import python_command
     from adaptrt.request import BuildRequest
@@ -233,10 +234,11 @@ def tune(
     html: bool = True,
     observer: Observer | None = None,
 ) -> Report:
-    """Find out what of an ONNX file has to stay in a higher precision so that at most ``max_loss`` points are lost on ``data``
-    (labeled images) or ``images`` (a folder); ``report.tuning`` has the tables.
+    """Find out which parts of an ONNX file have to stay in a higher precision so that at most ``max_loss`` points are lost on
+    ``data`` (labeled images) or ``images`` (a folder); ``report.tuning`` has the tables.
 
-    Writes a recipe, a TOML file that ``convert`` and ``build`` repeat with ``--recipe``. Values are written as for ``adaptrt tune``.
+    Writes a recipe, a TOML file that ``convert`` and ``build`` repeat with ``--recipe``. Values have the same form
+    as for ``adaptrt tune``.
     """
     from adaptrt.pipeline.tuning.request import TuneRequest
     from adaptrt.python_command import python_command

@@ -97,7 +97,7 @@ def example_inputs(
 def patches(  # type: ignore[empty-body]
     ctx: Conversion, model: nn.Module, spec: ModelSpec
 ) -> Iterable[Patch]:
-    """Changes to the framework's source that make the model export well; ``spec`` defines which axes are dynamic.
+    """Changes to the framework's code that make the model export well; ``spec`` defines which axes are dynamic.
 
     Collected; called once, after the unpatched model produced the reference outputs. Default: none.
     """

@@ -46,7 +46,7 @@ class ShapeRequest:
     """The requested shapes; whatever is ``None`` or missing is left to the adapter's spec.
 
     ``dynamic`` names the axes that are dynamic; all others are fixed: ``batch``, ``hw``. ``shapes`` maps an input to
-    complete shapes, one for each profile; the other fields must not contradict them.
+    complete shapes, one for each profile; the other fields must not conflict with them.
     """
 
     imgsz: tuple[int, int] | None = None
@@ -230,10 +230,10 @@ class Request:
     ``options`` are the ``--set`` pairs; ``keep_fp32`` are patterns for the names of nodes that stay float32, ``keep_fp16``
     those of layers that are not quantized, and ``quantize_also`` those of further operators that are. ``to`` names
     the files to write (``("onnx", "engine")``), empty: an ONNX file and, if TensorRT can build one here, an engine.
-    ``target`` is the name of the target that the graph is made for, also as a number. ``nms``: NMS inside the graph.
+    ``target`` is the name of the target that the graph is made for (a version of TensorRT can be a number). ``nms``: NMS inside the graph.
     ``embed_preprocess``: the graph takes pixels, uint8 [N, h, w, C], and normalizes them itself.
-    ``calibration``: how the graph is quantized; ``data``: the labeled images that a quantized graph is judged on.
-    ``diagnose``: if link 2, 3 or 4 fails, compare the tensors inside.
+    ``calibration``: how the graph is quantized; ``data``: the labeled images that a quantized graph is scored on.
+    ``diagnose``: if link 2, 3 or 4 fails, compare internal tensors.
     """
 
     source: str

@@ -35,7 +35,7 @@ EXAMPLES = (
 @option("-o", "--output", metavar="DIR", required=True, section=RESULTS, help="Folder of the job: its manifest and its parts.")  # fmt: skip
 @option("--format", "form", type=click.Choice(["jsonl", "parquet"]), default="jsonl", show_default=True, section=RESULTS, help="Format of the parts; Parquet requires pyarrow.")  # fmt: skip
 @option("--part-size", type=click.IntRange(min=1), metavar="N", default=1000, show_default=True, section=RESULTS, help="Images in a part.")  # fmt: skip
-@option("--retry-failed", is_flag=True, section=RESULTS, help="Also process the images again whose rows have an error.")
+@option("--retry-failed", is_flag=True, section=RESULTS, help="Also reprocess images whose rows have an error.")
 @option("--executor", metavar="NAME", default="processes", show_default=True, section=EXECUTION, help="Where to run the model; see adaptrt predict --help.")  # fmt: skip
 @option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=EXECUTION, help="An option of the executor: workers=4 ...")  # fmt: skip
 @option("--gpus", type=click.IntRange(min=1), metavar="N", section=EXECUTION, help="Short for --executor-set gpus=N, with an executor that has this option.")  # fmt: skip

@@ -69,12 +69,12 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 @option("--batch", "batches", metavar="N,N", callback=_sizes, section=MEASURE, help="Images per call.  [default: 1, or the file's fixed batch]")  # fmt: skip
 @option("--threads", metavar="N,N", callback=_sizes, default="1", section=MEASURE, help="How many threads call the model at the same time.  [default: 1]")  # fmt: skip
 @option("--cpu-threads", type=click.IntRange(min=1), metavar="N", section=MEASURE, help="CPU threads of one call.  [default: the backend's]")  # fmt: skip
-@option("--image", metavar="FILE", section=MEASURE, help="The image of every call, decoded before.  [default: noise of 1280 x 720 pixels]")  # fmt: skip
+@option("--image", metavar="FILE", section=MEASURE, help="The image of every call; decoding it is not timed.  [default: noise of 1280 x 720 pixels]")  # fmt: skip
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=MEASURE, help="images=1x3x640x640, for files without a spec.")  # fmt: skip
 @option("--seconds", type=float, default=2.0, metavar="S", section=MEASURE, help="Time for each measurement.  [default: 2]")  # fmt: skip
 @option("--turns", type=int, default=20, metavar="N", section=MEASURE, help="How often the files take turns.  [default: 20]")  # fmt: skip
-@option("--cuda-graphs", type=click.Choice(["on", "off", "both"]), default="on", section=MEASURE, help="Of TensorRT engines.  [default: on]")  # fmt: skip
-@option("--gpu-peak", metavar="TFLOPS,GB/S", callback=_peak, section=MEASURE, help="What the GPU is able to do in the precision of the files, for the physical limit.  [default: unknown]")  # fmt: skip
+@option("--cuda-graphs", type=click.Choice(["on", "off", "both"]), default="on", section=MEASURE, help="Run TensorRT engines with CUDA graphs, without, or both.  [default: on]")  # fmt: skip
+@option("--gpu-peak", metavar="TFLOPS,GB/S", callback=_peak, section=MEASURE, help="Peak of the GPU in the precision of the files, for the physical limit.  [default: unknown]")  # fmt: skip
 @option("--adapter", metavar="NAME", section=SOURCE, help="The adapter used for the conversion.")
 @option("--source", metavar="SOURCE", section=SOURCE, help="The source, as for `convert`.")
 @option("--weights", metavar="PATH", section=SOURCE, help="The weights, as for `convert`.")
@@ -83,7 +83,7 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 @option("--plugins", "plugins_file", metavar="FILE", section=SOURCE, help="A plugins.toml; its modules are loaded.")
 @opening_flags
 @option("-o", "--output", metavar="FILE", section=RESULTS, help="Write a page with plots, an .html file.")
-@option("--max-regression", metavar="PERCENT", callback=_fraction, section=RESULTS, help="Exit code 9 if a file is slower than the first by more, as 3%.")  # fmt: skip
+@option("--max-regression", metavar="PERCENT", callback=_fraction, section=RESULTS, help="Exit with 9 if a file is slower than the first by more than this: 3%.")  # fmt: skip
 @general_options
 @click.pass_context
 def bench(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:

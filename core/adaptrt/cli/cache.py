@@ -32,7 +32,7 @@ _SECONDS = {"d": 86400, "h": 3600, "m": 60}
     ),
 )
 def cache() -> None:
-    """Cached converted files, engines and kernel timings."""
+    """Manage cached files, engines and kernel timings."""
 
 
 @click.command("ls", cls=Command, examples=LS_EXAMPLES)

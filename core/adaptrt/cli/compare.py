@@ -63,8 +63,8 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
     """Compare the tensors inside several forms of a model with those of A.
 
     A form is an ONNX file, an engine or another built file, JSON results of Polygraphy, or (as A) the word eager: the model
-    that a file was converted from. Tensors are matched through renames, and judged with the limits of links 2 to 4. An engine
-    is built again to see inside: with few outputs at a time, since each output keeps TensorRT from fusing across it.
+    that a file was converted from. Tensors are matched even if they were renamed, and compared within the limits of links 2 to
+    4. To read tensors inside an engine, it is rebuilt with a few outputs at a time, since TensorRT cannot fuse across an output.
 
     Exit code 9 if an output of a file is beyond its limit.
     """

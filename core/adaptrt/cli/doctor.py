@@ -17,7 +17,7 @@ EXAMPLES = (
 
 
 @click.command("doctor", cls=Command, examples=EXAMPLES)
-@option("--report", metavar="FILE", help="Also write what a bug report needs to FILE, in Markdown.")
+@option("--report", metavar="FILE", help="Also write the environment part of a bug report to FILE, in Markdown.")
 @general_options
 @click.argument("model", cls=FileArgument, holds="graph", metavar="[FILE.onnx]", required=False)
 @click.pass_context

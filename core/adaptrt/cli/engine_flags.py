@@ -45,8 +45,8 @@ def precision_flags(section: str) -> Callable[[F], F]:
             metavar="NAME",
             section=section,
             shell_complete=complete_precisions,
-            help="Precision of the engine: fp32, tf32, fp16, bf16, int8 (with --calib, or Q/DQ nodes in the graph), or one of a "
-            "plugin, for which --NAME is short too; best.onnx stays float32.  [default: fp32]",
+            help="Precision of the engine: fp32, tf32, fp16, bf16, int8 (with --calib, or Q/DQ nodes in the graph), or a "
+            "plugin's precision; --NAME is short for --precision NAME. best.onnx stays float32.  [default: fp32]",
         ),
         *core_switches(section),
         option(
@@ -60,7 +60,7 @@ def precision_flags(section: str) -> Callable[[F], F]:
             "--recipe",
             metavar="FILE",
             section=section,
-            help="Precision, and what stays in a higher one, as adaptrt tune found it.",
+            help="A recipe of adaptrt tune: the precision, and what stays in a higher one.",
         ),
     )
 
@@ -86,7 +86,7 @@ def calibration_flags(command: F) -> F:
             "--calib-method",
             metavar="NAME",
             section=INT8,
-            help="minmax, entropy or percentile: how ranges follow from the values.  [default: minmax]",
+            help="minmax, entropy or percentile: how ranges are derived from the values.  [default: minmax]",
         ),
         option(
             "--calib-cache",

@@ -27,7 +27,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )
 def cli() -> None:
-    """Turn a PyTorch vision model of any framework into a verified ONNX file and TensorRT engine."""
+    """Turn PyTorch vision models into verified ONNX files and TensorRT engines."""
 
 
 # a missing camera or a damaged file is reported once, by adaptrt; a user's own settings stay

@@ -19,7 +19,7 @@ EXAMPLES = (("adaptrt plugins --adapter yolov5", "all plugins active in a conver
 def plugins(adapter: str | None, plugins_file: str | None, verbose: int, quiet: bool, as_json: bool) -> None:
     """List the active plugins in registration order, with the hooks of each.
 
-    The last one is called first. Installed extensions that were skipped follow, with the reason.
+    Hooks are called in the reverse order. Installed extensions that were skipped follow, with the reason.
     """
     from adaptrt.cli.plan import hook_lines
     from adaptrt.pipeline.sessions import open_session

@@ -40,7 +40,7 @@ EXAMPLES = (
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=FILES, help="images=1..16@8x3x640x640 (min..max@opt), for files without a spec.")  # fmt: skip
 @option("--target", metavar="NAME", section=FILES, help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]")  # fmt: skip
 @option("--keep-fp32", metavar="REGEX", multiple=True, section=FILES, help="Layers (by name) or operators to leave in float.")  # fmt: skip
-@option("--recipe", metavar="FILE", section=FILES, help="What stays in a higher precision, as adaptrt tune found it.")
+@option("--recipe", metavar="FILE", section=FILES, help="A recipe of adaptrt tune: what stays in a higher precision.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=FILES, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")
 @adoption_flags
@@ -53,7 +53,7 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
     """Write the float32 ONNX FILE as an int8 graph with QuantizeLinear and DequantizeLinear nodes.
 
     Ranges are measured on --calib images through the preprocessing in FILE. The result is compared with FILE by its
-    predictions on other images, with --data by the task's score. TensorRT builds it: adaptrt build best.int8.onnx --int8
+    predictions on other images, with --data by the task's score. To build an engine: adaptrt build best.int8.onnx --int8
     """
     import shlex
 

@@ -32,9 +32,9 @@ EXAMPLES = (
 @opening_flags
 @general_options
 def run(*, file: str, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
-    """Run FILE and return any of its tensors, also those inside.
+    """Run FILE and return any of its tensors, including internal ones.
 
-    Feature maps are drawn as tiles, one for each channel. To see inside an engine, it is built again with these outputs.
+    Feature maps are drawn as tiles, one for each channel. To read tensors inside an engine, it is rebuilt with these outputs.
     """
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.pipeline.layers.run import RunRequest, save

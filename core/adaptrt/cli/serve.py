@@ -25,18 +25,18 @@ _PIXELS = "OPENCV_IO_MAX_IMAGE_PIXELS"
 MODEL, SERVER, LIMITS = "Model", "Server", "Limits"
 
 EXAMPLES = (
-    ("adaptrt serve best.onnx --port 8000", "answer requests of this machine"),
+    ("adaptrt serve best.onnx --port 8000", "answer requests from this machine"),
     ("curl --data-binary @bus.jpg http://127.0.0.1:8000/predict", "the predictions for an image, as JSON"),
     ("curl --data-binary @bus.jpg 'http://127.0.0.1:8000/predict?conf=0.4'", "with another parameter of the decoder"),
-    ("adaptrt serve best.engine --max-batch 8 --max-delay 5", "join requests that arrive within 5 ms into batches"),
+    ("adaptrt serve best.engine --max-batch 8 --max-delay 5", "batch requests that arrive within 5 ms"),
 )
 
 
 @click.command("serve", cls=Command, examples=EXAMPLES)
 @click.argument("model", cls=FileArgument)
 @running_flags(MODEL)
-@option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, section=SERVER, help="Address to listen on; 0.0.0.0: requests of other machines too.")  # fmt: skip
-@option("--port", type=click.IntRange(0, 65535), metavar="N", default=8000, show_default=True, section=SERVER, help="Port to listen on; 0: any that is free.")  # fmt: skip
+@option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, section=SERVER, help="Address to listen on; 0.0.0.0: accept requests from other machines too.")  # fmt: skip
+@option("--port", type=click.IntRange(0, 65535), metavar="N", default=8000, show_default=True, section=SERVER, help="Port to listen on; 0: any free port.")  # fmt: skip
 @option("--max-batch", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, section=SERVER, help="Images of concurrent requests that run at once; 1 gives exactly the results of predict.")  # fmt: skip
 @option("--max-delay", type=click.FloatRange(0, 1000), metavar="MS", default=5.0, show_default=True, section=SERVER, help="Milliseconds that an image waits for others, with --max-batch.")  # fmt: skip
 @option("--max-body", type=click.FloatRange(min=0, min_open=True), metavar="MB", default=20.0, show_default=True, section=LIMITS, help="Largest body of a request, in megabytes.")  # fmt: skip

@@ -34,14 +34,14 @@ EXAMPLES = (
 @click.argument("file", metavar="SWEEP.toml", shell_complete=complete_files)
 @option("-o", "--output", metavar="DIR", default="sweep", show_default=True, section=PLAN, help="Folder of the results: one folder for each conversion, and index.html.")  # fmt: skip
 @option("--dry-run", is_flag=True, section=PLAN, help="List the conversions, and run none.")
-@option("--code", metavar="VALUE", multiple=True, section=PLAN, help="A value of the file that names code, such as net.py:Net, repeated as your consent.")  # fmt: skip
+@option("--code", metavar="VALUE", multiple=True, section=PLAN, help="Allow a value in the file that names code: repeat it here, such as net.py:Net.")  # fmt: skip
 @option("--jobs", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, section=RUN, help="Conversions at a time.")  # fmt: skip
 @option("--memory", type=click.FloatRange(min=0), metavar="GB", default=0.0, section=RUN, help="Start another conversion only if this much memory is available.")  # fmt: skip
 @option("--gpus", metavar="LIST", default="", section=RUN, help="GPUs to use, one for each conversion at a time: 0,1.")
 @option("--executor", metavar="NAME", default="processes", show_default=True, section=RUN, help="Where to run the conversions: processes, or ray (adaptrt-ray).")  # fmt: skip
 @option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=RUN, help="An option of the executor.")  # fmt: skip
 @option("--address", metavar="ADDRESS", section=RUN, help="Short for --executor-set address=ADDRESS: the cluster to run on.")  # fmt: skip
-@option("--retry-failed", is_flag=True, section=RUN, help="Also run the conversions again that failed.")
+@option("--retry-failed", is_flag=True, section=RUN, help="Also rerun failed conversions.")
 @general_options
 @click.pass_context
 def sweep(

@@ -29,12 +29,12 @@ EXAMPLES = (
 @option("--data-images", metavar="DIR", section=SEARCH, help="The folder of their images.  [default: beside the labels]")  # fmt: skip
 @option("--data-limit", type=int, metavar="N", section=SEARCH, help="Use at most N of them, spread evenly.")
 @option("--images", metavar="DIR", section=SEARCH, help="Images without labels: predictions must stay those of FILE.")
-@option("--max-loss", type=float, default=1.0, metavar="POINTS", section=SEARCH, help="The main score may be so many points below FILE's; without labels, so many percent of the predictions may differ.  [default: 1]")  # fmt: skip
+@option("--max-loss", type=float, default=1.0, metavar="POINTS", section=SEARCH, help="Maximum loss of the main score, in points; without labels, the maximum percentage of predictions that differ.  [default: 1]")  # fmt: skip
 @option("--precision", metavar="NAME", default="int8", shell_complete=complete_precisions, section=SEARCH, help="The precision to reach, int8 or fp16.  [default: int8]")  # fmt: skip
 @option("--blocks", type=int, default=24, metavar="N", section=SEARCH, help="About how many parts of the graph to measure.  [default: 24]")  # fmt: skip
 @option("--sensitivity-images", type=int, default=8, metavar="N", section=SEARCH, help="Images on which each part is measured alone.  [default: 8]")  # fmt: skip
 @option("--keep-fp32", metavar="REGEX", multiple=True, section=SEARCH, help="Nodes (by name) or operators that stay float32 in any case.")  # fmt: skip
-@option("--keep-fp16", metavar="REGEX", multiple=True, section=SEARCH, help="Layers that stay out of int8 in any case.")
+@option("--keep-fp16", metavar="REGEX", multiple=True, section=SEARCH, help="Layers that always stay out of int8.")
 @option("--latency/--no-latency", default=True, section=SEARCH, help="Build and time engines, where that is possible.  [default: yes]")  # fmt: skip
 @option("--target", metavar="NAME", section=SEARCH, help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]")  # fmt: skip
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=SEARCH, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
@@ -47,7 +47,7 @@ EXAMPLES = (
 @general_options
 @click.pass_context
 def tune(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
-    """Find out what of the ONNX FILE has to stay in a higher precision.
+    """Find out which parts of the ONNX FILE have to stay in a higher precision.
 
     Each part is measured alone in int8 and fp16, in ONNX Runtime; then as few parts as possible are kept in a higher
     precision so that at most --max-loss is lost. The recipe is a TOML file for convert, build and quantize (--recipe).

@@ -25,12 +25,12 @@ class Predictor:
 
     ``Predictor("best.onnx")`` opens nothing and can be pickled; each process opens the file at its first batch. A batch maps
     names to columns. Images come from the first of these columns that it has: ``image`` (arrays uint8 [H, W, 3] RGB), ``bytes``
-    (contents of image files) or ``path``. Returned are the other columns as they are, and for each image ``height``,
-    ``width`` (pixels), ``prediction`` (JSON text, with the keys of ``adaptrt predict --json``) and ``error``. An image that cannot be
+    (contents of image files) or ``path``. A call returns the other columns unchanged, and for each image
+    ``height``, ``width`` (pixels), ``prediction`` (JSON text, with the keys of ``adaptrt predict --json``) and ``error``. An image that cannot be
     read has an ``error`` and an empty ``prediction``; otherwise ``error`` is empty. These are the conventions of Ray Data's
     ``map_batches(Predictor, fn_constructor_args=...)``.
 
-    ``params`` are parameters of the decoder (``{"conf": 0.4}``). ``batch`` is how many images the model gets at a time: 1 gives
+    ``params`` are parameters of the decoder (``{"conf": 0.4}``). ``batch`` is the number of images per run of the model: 1 gives
     exactly the results of ``predict``; more can be faster on a GPU, and differ in the last digits. ``threads`` limits the CPU
     threads of one model. The other arguments are those of ``load``.
     """

@@ -76,7 +76,7 @@ class PredictionServer(ThreadingHTTPServer):
         except OSError as error:
             raise OutputError(
                 f"Cannot listen on {options.host}:{options.port}: {error.strerror or error}.",
-                hint="Choose another one with --port; 0 takes any that is free.",
+                hint="Choose another one with --port; 0 takes any free port.",
             ) from error
         try:
             self.batcher = Batcher(model, size=options.max_batch, delay=options.max_delay, ran=self.metrics.ran)

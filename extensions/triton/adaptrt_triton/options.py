@@ -35,7 +35,7 @@ class TritonOptions:
     tensorrt: str = field(
         default="",
         metadata={
-            "help": "Version of TensorRT in the server; another one than the engine's is an error.",
+            "help": "Version of TensorRT in the server; if it differs from the engine's, it is an error.",
             "metavar": "VERSION",
         },
     )

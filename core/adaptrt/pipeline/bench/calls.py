@@ -37,9 +37,10 @@ def bench(
     """Measure files side by side, in turns; the first is the baseline of ``comparisons``.
 
     ``files`` are files that a backend opens, or ``"eager"`` with ``adapter`` and ``source`` as for ``convert``. ``batch`` and
-    ``threads`` are one or several sizes; ``threads`` call the model at the same time, ``cpu_threads`` limits those of one call.
-    ``gpu_peak`` is what the GPU is able to do, in TFLOPS and GB/s. Each row of the result has the call (``model(images)``) and the
-    file alone. Values have the same form as for ``adaptrt bench``.
+    ``threads`` are one number or several: images per call, and threads that call the model at the same time.
+    ``cpu_threads`` limits the CPU threads of one call.
+    ``gpu_peak`` is the peak of the GPU, in TFLOPS and GB/s. Each row of the result has the times of the call
+    (``model(images)``) and of the file alone. Values have the same form as for ``adaptrt bench``.
     """
     from adaptrt.pipeline.bench.records import Peak
     from adaptrt.pipeline.bench.request import BenchRequest

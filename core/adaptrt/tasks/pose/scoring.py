@@ -56,7 +56,7 @@ class KeypointScores(BoxScores):
 class KeypointScoring(Scoring["Poses"]):
     """COCO annotations with keypoints, or Ultralytics' text files with them."""
 
-    layout = "a COCO annotation file (.json) with keypoints, or its folder, with --images as the folder of the images; or Ultralytics' data.yaml with kpt_shape, whose label files have a class, a box and keypoints a line"
+    layout = "a COCO annotation file (.json) with keypoints, or its folder, with --images as the folder of the images; or Ultralytics' data.yaml with kpt_shape, whose label files have a class, a box and keypoints per line"
 
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         if data.suffix.lower() in SUFFIXES:

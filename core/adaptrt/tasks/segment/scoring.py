@@ -49,7 +49,7 @@ class MaskScores(BoxScores):
 class MaskScoring(Scoring["Segments"]):
     """COCO annotations with masks, or Ultralytics' text files with polygons."""
 
-    layout = "a COCO annotation file (.json) with masks, or its folder, with --images as the folder of the images; or Ultralytics' data.yaml, whose label files have a class and a polygon a line"
+    layout = "a COCO annotation file (.json) with masks, or its folder, with --images as the folder of the images; or Ultralytics' data.yaml, whose label files have a class and a polygon per line"
 
     def read_dataset(self, data: Path, spec: ModelSpec, images: Path | None) -> Dataset:
         if data.suffix.lower() in SUFFIXES:

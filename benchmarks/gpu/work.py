@@ -82,7 +82,9 @@ def stage_parser(description: str | None, stages: Sequence[str], work: str) -> a
     parser.add_argument("stage", choices=["all", *stages], nargs="+")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / work)
     parser.add_argument("--jobs", type=int, default=5, help="number of parallel builds")
-    parser.add_argument("--level", type=int, default=0, help="optimization level of engines that are compared")
+    parser.add_argument(
+        "--level", type=int, help="optimization level of engines that are compared; 0, half precision 1"
+    )
     parser.add_argument("--timed-level", type=int, default=2, help="optimization level of engines that are timed")
     parser.add_argument("--tactics", default="EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS", help="tactic sources")
     parser.add_argument("--timeout", type=float, help="seconds after which a build is aborted")
@@ -97,8 +99,8 @@ def run_stages(stages: Mapping[str, Callable[[W], None]], work: W) -> None:
 
 
 def compared_level(work: Work, precision: str) -> int:
-    """``--level``, and at least 1 for half precision, which level 0 hardly looks at."""
-    return max(work.options.level, int(precision == "fp16"))
+    """``--level``; without it 0, and 1 for half precision, which level 0 hardly looks at."""
+    return int(precision == "fp16") if work.options.level is None else int(work.options.level)
 
 
 def build_options(

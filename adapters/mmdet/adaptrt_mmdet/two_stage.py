@@ -214,7 +214,11 @@ def within(boxes: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
 
 
 def roi_features(extractor: Any, features: Any, boxes: torch.Tensor) -> torch.Tensor:
-    """[B * P, C, h, w] of boxes [B, P, 4]: RoIAlign on every level, and a mask in place of a selection."""
+    """[B * P, C, h, w] of boxes [B, P, 4]: RoIAlign on every level, and a mask in place of a selection.
+
+    Of a box without area the features are zeros, as in mmcv; TensorRT's RoIAlign divides 0 by 0 there, in half precision also
+    for a box that is less than a rounding error wide, and a NaN among the scores displaces others in TopK.
+    """
     from torchvision.ops import roi_align  # type: ignore[import-untyped]
 
     ones = boxes[..., :1] * 0 + 1  # not from a shape, so that the batch stays dynamic
@@ -227,11 +231,9 @@ def roi_features(extractor: Any, features: Any, boxes: torch.Tensor) -> torch.Te
     for number, (layer, feature) in enumerate(zip(layers, features, strict=False)):
         size = tuple(int(side) for side in layer.output_size)
         part = roi_align(feature, rois, size, layer.spatial_scale, layer.sampling_ratio, layer.aligned)
-        if len(layers) > 1:
-            part = part * (level == number).to(part.dtype).view(-1, 1, 1, 1)
-        found = part if found is None else found + part
+        found = part if found is None else torch.where((level == number).view(-1, 1, 1, 1), part, found)
     assert found is not None
-    return found
+    return found.masked_fill(torch.isnan(found), 0.0)
 
 
 def _padded(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:

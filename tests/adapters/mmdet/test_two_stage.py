@@ -22,6 +22,7 @@ from adaptrt_mmdet.options import OneAndTwoStageOptions
 from adaptrt_mmdet.sources import open_source
 from adaptrt_mmdet.two_stage_family import two_stage_spec, wrap_two_stage
 
+torchvision_roi_align = torchvision.ops.roi_align
 FORBIDDEN = {"NonMaxSuppression", "NonZero", "Loop", "If"}
 SMALL = {
     "model.backbone.depth": "18",
@@ -95,6 +96,36 @@ def test_the_trained_mask_rcnn_finds_what_mmdet_finds(tmp_path: Path) -> None:
     with torch.inference_mode():
         scores = model(pixels)[2]
     assert ((scores > 0.5).sum(1) >= 2).all(), "it is trained: sure of some objects in every image"
+
+
+def tensorrt_roi_align(
+    feature: torch.Tensor, rois: torch.Tensor, size: Any, scale: float, sampling: int, aligned: bool
+) -> torch.Tensor:
+    """RoIAlign as TensorRT's plugin computes it in half precision: a bin without samples is 0 / 0."""
+    cells = (rois[:, 1:].half() * scale) - 0.5
+    empty = (cells[:, 2:] <= cells[:, :2]).any(1)
+    found: torch.Tensor = torchvision_roi_align(feature, rois, size, scale, sampling, aligned)
+    return torch.where(empty.view(-1, 1, 1, 1), torch.nan, found)
+
+
+def test_an_empty_roi_does_not_change_other_detections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proposal that is clipped to a line, and the rows of ``det_boxes`` beyond ``num_dets``, which are zeros."""
+    model, _ = opened(str(FIXTURE), tmp_path)
+    pixels, found_by_rpn = images(2), model.proposals
+
+    def with_a_line(*given: Any) -> Any:
+        boxes, *rest = found_by_rpn(*given)
+        boxes[:, -1, 3] = boxes[:, -1, 1]
+        return boxes, *rest
+
+    monkeypatch.setattr(model, "proposals", with_a_line)
+    with torch.inference_mode():
+        expected = model(pixels)
+        monkeypatch.setattr(torchvision.ops, "roi_align", tensorrt_roi_align)
+        found = model(pixels)
+    assert (expected[0] < expected[1].shape[1]).all(), "there are rows of zeros"
+    for wanted, given in zip(expected, found, strict=True):
+        torch.testing.assert_close(given, wanted, rtol=0, atol=1e-4)
 
 
 @pytest.mark.full

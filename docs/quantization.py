@@ -24,6 +24,7 @@ def int8_page() -> str:
         "int8_tuned": tuned,
         "int8_memory": memory,
         "int8_gpu": gpu,
+        "int8_engines": engines,
         "int8_layers": layers,
     }
     return with_tables(PAGE, tables)
@@ -61,41 +62,61 @@ def memory() -> list[str]:
 
 
 def gpu() -> list[str]:
-    """A row for each network and batch on an H100, and on an H200 where fp16 was not measured on the other one."""
-    rows: list[list[Any]] = []
-    compared: set[str] = set()
-    for file in ("gpu_int8_h100", "gpu_int8"):
-        by_network: dict[str, dict[str, Any]] = {}
-        for row in read(file)["rows"]:
-            if "microseconds" in row:
-                by_network.setdefault(row["network"], {})[row["precision"]] = row
-        for network, found in by_network.items():
-            if network not in compared and "int8" in found:
-                rows += _timed(NETWORKS[network], found)
-                compared |= {network} if "fp16" in found else set()
+    """A row for each network and batch."""
+    timed = [(title, found) for name, title in NETWORKS.items() if (found := _comparison(name))]
+    rows = [row for title, found in timed for row in _timed(title, found)]
     return markdown(["network, GPU", "batch", "fp32", "fp16", "int8", "int8 / fp16", ""], rows)
 
 
+def engines() -> list[str]:
+    """A row for each engine of a trained network: milliseconds, and the scores of its ONNX file and of itself."""
+    rows: list[list[Any]] = []
+    for name, title in NETWORKS.items():
+        found = _comparison(name)
+        for kind, words in _ROWS.items():
+            row = found.get(kind, {})
+            if "scores" in row:
+                times = [f"{row['microseconds'][batch]['p50'] / 1e3:.2f}" for batch in _BATCHES]
+                scores = {one["backend"]: next(iter(one["scores"].items())) for one in row["scores"]}
+                points = [f"{100 * scores[backend][1]:.2f}" for backend in ("onnxruntime", "tensorrt")]
+                rows.append([f"{title}, {_gpu_of(row)}", words, *times, scores["tensorrt"][0], *points])
+    sizes = [f"batch {batch.split()[1]} (ms)" for batch in _BATCHES]
+    return markdown(["network, GPU", "precision", *sizes, "score", "ONNX file", "engine"], rows)
+
+
+def _comparison(network: str) -> dict[str, Any]:
+    """The newest rows of a network that were timed in turns on one GPU, by precision: those with fp16 first."""
+    runs: list[dict[str, Any]] = []
+    for file in _RUNS:
+        rows = [row for row in read(file)["rows"] if row["network"] == network and "microseconds" in row]
+        runs.append({row["precision"]: row for row in rows})
+    compared = [found for found in runs if "int8" in found]
+    return max(compared, key=lambda found: ("fp16" in found, found["int8"]["created"]), default={})
+
+
+def _gpu_of(row: Mapping[str, Any]) -> str:
+    return re.sub("NVIDIA | 80GB HBM3", "", row["gpu"])
+
+
 def _timed(title: str, found: Mapping[str, Any]) -> list[list[Any]]:
-    gpu = re.sub("NVIDIA | 80GB HBM3", "", found["int8"]["gpu"])
     levels = [
         f"{name} at level {found[name]['level']}"
         for name, level in _LEVELS.items()
         if name in found and found[name]["level"] != level
     ]
     rows = []
-    for batch in ("batch 1", "batch 8", "batch 32"):
+    for batch in _BATCHES:
         times = [f"{found[name]['microseconds'][batch]['p50'] / 1e3:.2f}" if name in found else "" for name in _LEVELS]
         share = found["int8"].get("time as a share of fp16", {}).get(batch)
         verdict = "slower: use fp16" if share is not None and share >= 1 else ""
         text = "" if share is None else f"{share:.2f}"
-        rows.append([", ".join([title, gpu, *levels]), batch.split()[1], *times, text, verdict])
+        rows.append([", ".join([title, _gpu_of(found["int8"]), *levels]), batch.split()[1], *times, text, verdict])
     return rows
 
 
 def layers() -> list[str]:
     """The layers that take longest, of both engines side by side."""
-    kept = read("gpu_int8_h100")["layers by time"]
+    kept = next(found for file in reversed(_RUNS) if (found := read(file).get("layers by time")))
     columns = [kept[f"yolov5m_{name}"]["longest layers"][:_LONGEST] for name in ("int8", "fp16")]
     rows = [
         [cell for time, name in pair for cell in (f"{time:.2f}", f"`{_layer(name)}`")]
@@ -104,6 +125,16 @@ def layers() -> list[str]:
     return markdown(["int8 (ms)", "layer", "fp16 (ms)", "layer"], rows)
 
 
+_RUNS = ("gpu_int8", "gpu_int8_h100")
+"""Files in benchmarks/results, oldest first."""
+_BATCHES = ("batch 1", "batch 8", "batch 32")
+_ROWS = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "int8": "int8",
+    "tuned": "int8 with the recipe of tune",
+    "modelopt": "int8 by ModelOpt",
+}
 _LEVELS = {"fp32": 0, "fp16": 1, "int8": 1}
 """Precisions in the order of the table, with the optimization level that the page states."""
 _LONGEST = 8
@@ -113,6 +144,7 @@ NETWORKS = {
     "yolov5n_shapes": "YOLOv5n",
     "detr_shapes": "DETR fixture",
     "swin_shapes": "Swin fixture",
+    "swin_sensitive": "Swin fixture with sensitive attention",
     "retinanet_r50": "RetinaNet R50, 640 pixels",
     "detr_r50": "DETR R50, 800x1216",
 }

@@ -33,8 +33,16 @@ def machine(*packages: str) -> dict[str, Any]:
         "cpu": cpu,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        **{package: metadata.version(package) for package in packages},
+        **dict(map(installed, packages)),
     }
+
+
+def installed(package: str) -> tuple[str, str]:
+    """Name and version of a distribution: ``onnxruntime-gpu`` where it is installed instead of ``onnxruntime``."""
+    try:
+        return package, metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return f"{package}-gpu", metadata.version(f"{package}-gpu")
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

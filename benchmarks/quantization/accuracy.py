@@ -91,6 +91,7 @@ def measure(float32: Path, folder: Path, calibration: Path, data: Path, method: 
     from adaptrt import CalibrationRequest, LabeledData
 
     quantizer, _, name = method.rpartition("-")
+    about = machine("adaptrt", "onnx", "onnxruntime", "torch", *(["nvidia-modelopt"] if quantizer else []))
     plugins = folder / "plugins.toml"
     plugins.write_text(f"[settings.modelopt]\nquantize = {str(quantizer == 'modelopt').lower()}\n", encoding="utf-8")
     started = time.perf_counter()
@@ -109,7 +110,7 @@ def measure(float32: Path, folder: Path, calibration: Path, data: Path, method: 
     if quantizer and not any("nvidia-modelopt" in note for note in report.notes if note.startswith("int8:")):
         raise SystemExit(f"{method}: ModelOpt did not quantize: {report.notes}")
     return {
-        "machine": machine("adaptrt", "onnx", "onnxruntime", "torch", *(["nvidia-modelopt"] if quantizer else [])),
+        "machine": about,
         "images": data_count(data),
         "calibration images": calib,
         "loss": round(loss.value, 3),

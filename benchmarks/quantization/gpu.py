@@ -25,7 +25,8 @@ ModelOpt. That needs an environment of extensions/modelopt; its files are small 
     python -m benchmarks.quantization.gpu modelopt --only yolov5n_shapes --work build/int8
 
 ``again`` calibrates and builds the YOLOv5n fixture a second time, from the calibration cache and the timing cache, and
-compares both.
+compares both. ``benchmarks.quantization.layers`` compares engines by layer; its output in ``results/layers_yolov5m.json``
+becomes part of the report.
 """
 
 from __future__ import annotations
@@ -374,6 +375,7 @@ def report(work: Folder) -> None:
         **places(work),
         "rows": rows,
         "again": work.kept("again"),
+        "layers by time": work.kept("layers_yolov5m"),
         "failed": {path.stem: json.loads(path.read_text()) for path in (work.folder / "results").glob("failed_*.json")},
         "missing": missing,
     }

@@ -4,7 +4,7 @@
 
     python -m benchmarks.quantization.layers --batch 32 yolov5m_int8.engine yolov5m_fp16.engine
 
-Prints JSON: "layers by time" of results/gpu_int8_h100.json. Inputs are random images in host memory; the time of a layer does not
+Prints JSON, "layers by time" of the results. Inputs are random images in host memory; the time of a layer does not
 depend on them.
 """
 

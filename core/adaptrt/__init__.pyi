@@ -30,6 +30,7 @@ from .pipeline.layers.records import LayerComparison
 from .pipeline.observer import Observer
 from .pipeline.predictor import Predictor
 from .pipeline.processing import Processing
+from .plugins.marks import needs_calib
 from .prediction_base import Prediction
 from .predictions import (
     Classification,
@@ -153,6 +154,7 @@ __all__ = [
     "load",
     "nearest_file",
     "nearest_name",
+    "needs_calib",
     "read_image",
     "tune",
     "write_image",

@@ -125,9 +125,9 @@ def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Preci
 
     First; called once the float32 graph is verified, if the precision is expressed by such nodes
     (``precision.form == "qdq"``), before ``reduce_precision``. ``ctx.calibration`` holds the inputs of ``--calib``, if it
-    was given, in batches: ``for inputs in ctx.calibration``. Keep the file's metadata, which contains the spec. Default:
-    layers are quantized with ranges measured in ONNX Runtime; without ``--calib``, the file itself if it already contains
-    such nodes, else an error.
+    was given, in batches: ``for inputs in ctx.calibration``; mark a hook that cannot do without it with
+    ``adaptrt.needs_calib``. Keep the file's metadata, which contains the spec. Default: layers are quantized with ranges
+    measured in ONNX Runtime; without ``--calib``, an error, or in a build the file itself if it already contains such nodes.
     """
 
 

@@ -190,8 +190,18 @@ def quantize(ctx, onnx_path, spec, precision):
 
 
 def test_int8_without_a_plugin_that_quantizes(convert_with: Convert) -> None:
-    with pytest.raises(BuildError, match="int8 needs a graph with QuantizeLinear"):  # core's default
+    with pytest.raises(UsageError, match="int8 needs images"):
         convert_with(precision="int8", target="10", verify="none")
+
+
+def test_int8_with_a_plugin_that_does_not_answer(convert_with: Convert) -> None:
+    silent = """
+@hookimpl
+def quantize(ctx, onnx_path, spec, precision):
+    return None
+"""
+    with pytest.raises(BuildError, match="int8 needs a graph with QuantizeLinear"):  # core's default
+        convert_with(silent, precision="int8", target="10", verify="none")
 
 
 def test_hook_quantize(convert_with: Convert) -> None:

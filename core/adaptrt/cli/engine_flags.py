@@ -45,7 +45,7 @@ def precision_flags(section: str) -> Callable[[F], F]:
             metavar="NAME",
             section=section,
             shell_complete=complete_precisions,
-            help="Precision of the engine: fp32, tf32, fp16, bf16, int8 (with --calib, or Q/DQ nodes in the graph), or a "
+            help="Precision of the engine: fp32, tf32, fp16, bf16, int8 (with --calib, or a file with Q/DQ nodes to build), or a "
             "plugin's precision; --NAME is short for --precision NAME. best.onnx stays float32.  [default: fp32]",
         ),
         *core_switches(section),

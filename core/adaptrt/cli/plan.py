@@ -13,7 +13,7 @@ from adaptrt.options import takes_option
 from adaptrt.pipeline.artifacts import why_float32
 from adaptrt.pipeline.decoder_options import split_request_options
 from adaptrt.pipeline.output import destination_of, require_folder
-from adaptrt.pipeline.preflight import require_images, require_possible
+from adaptrt.pipeline.preflight import require_calibration, require_images, require_possible
 from adaptrt.pipeline.recognize import wrong_adapter
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.quantities import file_size
@@ -35,6 +35,7 @@ def plan_of(request: Request, *, load: bool = False) -> dict[str, Any]:
     destination = destination_of(request)
     require_folder(destination.folder)
     require_possible(request)
+    require_calibration(request, session.quantizers())
     require_images(request)
     options = session.hooks.adapter_options()
     split_request_options(session.hooks, request)

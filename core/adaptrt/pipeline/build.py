@@ -115,7 +115,7 @@ class BuildJob:
                 hint="Name the decoder of its outputs (--decoder yolo), or write a copy that holds it: adaptrt adopt "
                 f"{source.name} -o new.onnx; or give preprocessed inputs: --calib inputs.npz",
             )
-        if calibration is None and not self.job.session.others("quantize"):
+        if calibration is None and not self.job.session.quantizers():
             require_quantized(file, self.job.precision)
 
     def require_something_to_do(self, source: Path) -> None:

@@ -21,7 +21,7 @@ from adaptrt.pipeline.diagnosis import Compared, record_diagnosis
 from adaptrt.pipeline.environment import conversion_versions, describe_environment, inductor_cache
 from adaptrt.pipeline.observer import LoggingObserver, Observer
 from adaptrt.pipeline.output import Destination, destination_of, opened, output_error, publish
-from adaptrt.pipeline.preflight import require_buildable, require_possible, unread_options
+from adaptrt.pipeline.preflight import require_buildable, require_calibration, require_possible, unread_options
 from adaptrt.pipeline.sessions import open_session
 from adaptrt.pipeline.verification.samples import Sample
 from adaptrt.pipeline.verification.verdict import record_verdicts, require_verdict
@@ -136,6 +136,8 @@ class Job:
     def require_possible(self) -> None:
         """Reject what the target does not support, and note the options that only some of the backends read."""
         require_possible(self.request)
+        if self.from_model:
+            require_calibration(self.request, self.session.quantizers())
         self.ctx = replace(self.ctx, newest_opset=target_of(self.request).newest_opset)
         self.report.notes += unread_options(self.request)
 

@@ -52,6 +52,19 @@ def _require_image_sets(request: Request) -> None:
         raise UsageError("--data conflicts with --verify none.", hint="Omit one of them.")
 
 
+def require_calibration(request: Request, quantizers: Sequence[str]) -> None:
+    """Reject a precision that needs Q/DQ nodes if nothing provides them: no ``--calib``, and no plugin that quantizes without."""
+    precision = precision_named(request.precision)
+    if precision.form != "qdq" or request.calibration is not None or quantizers:
+        return
+    name = precision.name
+    raise UsageError(
+        f"--precision {name} needs images to measure the ranges of activations on.",
+        hint=f"Name a few hundred like those in use: --{name} --calib images/. If the model already contains fake quantization, "
+        f"convert it without --precision {name}, then: adaptrt build FILE.onnx --{name}",
+    )
+
+
 def require_supported(request: Request, backend: Backend, target: Target) -> None:
     """Reject a precision or build option that this backend does not support for this target."""
     precision = precision_named(request.precision)

@@ -17,6 +17,7 @@ from adaptrt import hookspecs
 from adaptrt.errors import DependencyError, PluginError, did_you_mean
 from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, Candidate, find_candidates
 from adaptrt.plugins.facade import Hooks
+from adaptrt.plugins.marks import is_calibrated
 from adaptrt.plugins.recorder import HookCall, Recorder
 
 if TYPE_CHECKING:
@@ -78,6 +79,14 @@ class Session:
     def others(self, hook: str) -> list[str]:
         """The plugins besides core that implement or wrap a hook."""
         return [name for name in self.implementations()[hook] if self.sources[name] != "adaptrt"]
+
+    def quantizers(self) -> list[str]:
+        """The plugins besides core that may quantize without ``--calib``: all but those with a hook that needs it."""
+        return [
+            found.plugin_name
+            for found in self._manager.hook.quantize.get_hookimpls()
+            if self.sources[found.plugin_name] != "adaptrt" and not is_calibrated(found.function)
+        ]
 
     def wrappers(self) -> dict[str, list[str]]:
         """Each wrapped hook with its wrappers, which run around all other implementations."""

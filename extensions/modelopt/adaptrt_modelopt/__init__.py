@@ -6,7 +6,7 @@ from collections.abc import Generator
 from importlib.util import find_spec
 from pathlib import Path
 
-from adaptrt import Conversion, ModelSpec, Precision, hookimpl
+from adaptrt import Conversion, ModelSpec, Precision, hookimpl, needs_calib
 from adaptrt_modelopt.settings import settings_of
 
 
@@ -31,6 +31,7 @@ def reduce_precision(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precisio
 
 
 @hookimpl
+@needs_calib
 def quantize(ctx: Conversion, onnx_path: Path, spec: ModelSpec, precision: Precision) -> Path | None:
     """The layers that adaptrt quantizes, with the ranges that ModelOpt measures on the images of ``--calib``."""
     if ctx.calibration is None or not settings_of(ctx).quantize or _missing(ctx, "ModelOpt's quantization"):

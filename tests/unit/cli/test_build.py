@@ -177,24 +177,43 @@ def without_spec(path: Path) -> Path:
 
 
 def test_int8_needs_a_quantized_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = converted("detector")
     monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
-    Path("plugins.toml").write_text('[plugins]\ndisable = ["modelopt"]\n', encoding="utf-8")
-    result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick", "--json")
+    result = adaptrt("build", path, "--int8", "--verify", "quick", "--json")
     assert result.code == 8
     assert "QuantizeLinear and DequantizeLinear" in result.err
-    assert [stage["name"] for stage in result.json["stages"]] == [], "no plugin is installed that quantizes"
+    assert result.json["stages"] == [], "no installed plugin quantizes without --calib"
+
+
+def test_a_plugin_that_needs_images_does_not_quantize_without(
+    adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
+) -> None:
+    path = converted("detector")
+    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
+    install_extension("quantizer", """
+        from adaptrt import needs_calib
+
+        @hookimpl
+        @needs_calib
+        def quantize(ctx, onnx_path, spec, precision):
+            raise AssertionError
+    """)  # fmt: skip
+    result = adaptrt("build", path, "--int8", "--verify", "quick", "--json")
+    assert result.code == 8
+    assert result.json["stages"] == []
 
 
 def test_a_plugin_that_replaces_reduce_precision_may_quantize(
     adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
 ) -> None:
+    path = converted("detector")
     monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
     install_extension("quantizer", """
         @hookimpl
         def quantize(ctx, onnx_path, spec, precision):
             ctx.warn(f"Asked for {precision.name} with {len(ctx.samples)} samples.")
     """)  # fmt: skip
-    result = adaptrt("build", converted("detector"), "--int8", "--verify", "quick")
+    result = adaptrt("build", path, "--int8", "--verify", "quick")
     assert result.code == 8
     assert "Asked for int8 with 2 samples." in result.err
     assert "QuantizeLinear and DequantizeLinear" in result.err

@@ -372,8 +372,14 @@ def test_a_size_that_no_memory_holds_is_the_users_to_fix(adaptrt: Any, tiny: str
     assert files() == []
 
 
-def test_int8_needs_a_quantized_graph(adaptrt: Any, tiny: str) -> None:
-    result = adaptrt("convert", "detector", "--adapter", tiny, "--int8", "--verify", "none")
-    assert result.code == 8
-    assert "QuantizeLinear and DequantizeLinear" in result.err
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_int8_without_images_is_rejected_before_the_model_is_loaded(
+    adaptrt: Any, tiny: str, more: tuple[str, ...]
+) -> None:
+    result = adaptrt("convert", "detector", "--adapter", tiny, "--int8", "--json", *more)
+    assert result.code == 2
+    assert "--precision int8 needs images" in result.err
+    assert "--int8 --calib images/" in result.err
+    assert "adaptrt build FILE.onnx --int8" in result.err
+    assert more or result.json["stages"] == []
     assert not list(Path.cwd().glob("*.onnx"))

@@ -98,6 +98,13 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return build
 
 
+def test_dynamic_layers_are_inspected_with_their_shapes(run: Any, stand_in: Any) -> None:
+    """8.6 reports their formats only after ``infer_shapes``."""
+    _, calls = run(stand_in)
+    names = [name for owner, name, _ in calls if owner in {"IExecutionContext", "EngineInspector"}]
+    assert names == ["set_input_shape", "infer_shapes", "execution_context", "get_engine_information"]
+
+
 def flags(calls: list[Any]) -> set[str]:
     return {arguments[0].name for owner, name, arguments in calls if (owner, name) == ("IBuilderConfig", "set_flag")}
 

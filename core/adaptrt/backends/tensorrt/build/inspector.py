@@ -26,6 +26,8 @@ def inspect_engine(trt: Any, engine: Any, profiles: Sequence[Profile]) -> Inspec
     if context is not None:
         for name, shape in profiles[0].shapes.items() if profiles else ():
             context.set_input_shape(name, tuple(dim.opt for dim in shape))
+        if profiles:
+            context.infer_shapes()  # without it, 8.6 reports all formats as "N/A due to dynamic shapes"
         inspector.execution_context = context
     layers = str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
     return Inspection(layers, device_memory(engine), weight_bytes(trt, engine))

@@ -32,7 +32,7 @@ def cases() -> list[str]:
     lines = []
     for subject, found in all_cases().items():
         title = TITLES.get(subject, subject.replace("_", " ").capitalize())
-        lines += ["", f"### {title}", "", "| the model | ends as |", "|---|---|"]
+        lines += ["", f"### {title}", "", "| model | result |", "|---|---|"]
         lines += [f"| {case.what} | {_outcome(case.error, case.missing)} |" for case in found]
     return [*lines, ""]
 

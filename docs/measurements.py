@@ -20,8 +20,8 @@ def measurements_page() -> str:
         "<!-- Written by `make docs` out of benchmarks/results: run the script that a section names, with --json keep. -->",
         "# Measurements",
         "",
-        "Values that are compared with each other were measured alternately, in one run, on one machine. Ratios carry over to",
-        "other machines; absolute times do not. The measurements of [Swin](../explanation/swin-patches.md) and",
+        "Unless a section says otherwise, values that are compared with each other were measured alternately, in one run, on one",
+        "machine. Ratios carry over to other machines better than absolute times. The measurements of [Swin](../explanation/swin-patches.md) and",
         "[DETR](../explanation/detr-patches.md) are on the pages that explain their patches.",
     ]
     for part in (

@@ -330,9 +330,9 @@ def load(
 
     ``device`` is ``cpu`` (the default for an ONNX file) or ``cuda:0`` (for an engine). An engine that contains host code
     (a version-compatible one) requires ``allow_host_code``. ``plugin_libs`` are libraries of TensorRT plugins: they are
-    code, so a library that a manifest names is loaded only if it is listed here. ``cpu_images``: preprocess on the CPU,
-    also where the GPU could. ``gpu_jpeg``: an engine's JPEG files are decoded on the GPU, which is faster, but its pixels, and so
-    scores and boxes, differ a little from those of the CPU; it requires nvImageCodec.
+    code, so a library that a manifest names is loaded only if it is listed here. ``cpu_images``: preprocess on the CPU
+    even if the GPU could do it. ``gpu_jpeg``: for an engine, decode JPEG files on the GPU. This is faster, but pixels, and
+    therefore scores and boxes, differ slightly from those of the CPU; it requires nvImageCodec.
     """
     from adaptrt.pipeline.load import load as open_model
 

@@ -203,7 +203,7 @@ def metrics(  # type: ignore[empty-body]
 @hookspec
 def conversion_finished(ctx: Conversion, report: Report) -> None:
     """The conversion has ended, successfully or not (``report.status``). Files have their final names: the models
-    in ``report.files``, and beside them the reports, ``<stem>.report.json`` and ``.html``; after a failure there are none.
+    in ``report.files``, and next to them the reports, ``<stem>.report.json`` and ``.html``; after a failure there are no models.
 
     All; every plugin is called, even if another one raises. An exception does not undo anything: after a success the files stay,
     and the error reports them; after a failure it becomes a warning. Default: nothing.

@@ -43,9 +43,14 @@ class Check:
     ``value`` must be at most ``limit``, or at least ``limit`` if ``higher_is_better``. ``reason`` explains the limit.
     A value that is infinite or NaN is ``null`` in JSON, and infinite when read.
 
-    ``kind``: ``samples`` each alone, rows of the calibration set that were ``held back``, samples or images in a ``batch``, the
-    reduced-precision ``file`` itself in ONNX Runtime, a ``metric``, or a metric of a built file and the ``same graph`` in ONNX
-    Runtime. ``artifact`` names the file that was compared where a link has several.
+    ``artifact`` names the compared file, if a link compares several. ``kind`` is what was compared:
+
+    - ``samples``: each sample alone
+    - ``held back``: rows of the calibration set that were not used for calibration
+    - ``batch``: samples or images in a batch
+    - ``file``: the reduced-precision file itself in ONNX Runtime
+    - ``metric``: predictions, by a metric
+    - ``same graph``: predictions of a built file and of the same graph in ONNX Runtime, by a metric
 
     Limits follow the scale of each channel: ``value`` and ``limit`` are those of the element that is closest to its
     limit; ``allows`` is the largest difference of any element that would still pass. ``widened`` is the factor by which the
@@ -249,7 +254,7 @@ class Report:
     ``verdict`` is that of the least verified file; ``None`` in reports of failures and of older versions.
     ``conversion``: a TOML file that repeats the conversion (``--config``); empty for builds and failures.
     ``tuning``: what ``adaptrt tune`` measured. ``files`` are the models that were written: ``onnx``, ``reduced`` (the graph in
-    reduced precision), and those of backends by their names. The reports lie beside them, ``<stem>.report.json`` and ``.html``."""
+    reduced precision), and those of backends by their names. The reports are next to them: ``<stem>.report.json`` and ``.html``."""
 
     adapter: str
     source: str

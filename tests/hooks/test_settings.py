@@ -118,13 +118,13 @@ def test_hooks_can_be_traced(tiny: str, capfd: pytest.CaptureFixture[str]) -> No
     assert "hook " not in capfd.readouterr().err  # the library itself prints nothing
     told = {tuple(line.split()[1:3]): line.partition(" ms  ")[2] for line in lines}
     assert all(re.fullmatch(r"hook \w+ +\S+ +[\d.]+ ms  .+", line) for line in lines)
-    assert told["adapter_options", "tiny"] == "answered: TinyOptions"
-    assert told["load_model", "tiny"] == "answered: Detector"
-    assert told["model_spec", "tiny"] == "answered: ModelSpec"
-    assert told["example_inputs", "core.conversion"] == "answered: images float32 2x3x64x64"
-    assert told["patches", "tiny"] == "answered: 2 (tinyvision.nets:cell_centers, tinyvision.nets:Flatten)"
-    assert told["export_onnx", "core.conversion"] == "answered: exported.onnx"
-    assert told["graph_passes", "core.conversion"].startswith("answered: 6 (fold, clean, gather, ")
+    assert told["adapter_options", "tiny"] == "returned: TinyOptions"
+    assert told["load_model", "tiny"] == "returned: Detector"
+    assert told["model_spec", "tiny"] == "returned: ModelSpec"
+    assert told["example_inputs", "core.conversion"] == "returned: images float32 2x3x64x64"
+    assert told["patches", "tiny"] == "returned: 2 (tinyvision.nets:cell_centers, tinyvision.nets:Flatten)"
+    assert told["export_onnx", "core.conversion"] == "returned: exported.onnx"
+    assert told["graph_passes", "core.conversion"].startswith("returned: 6 (fold, clean, gather, ")
     assert told["build_engine", "core.engine"] == "passed"
 
 

@@ -79,6 +79,15 @@ PHRASES = {
     r"\bwants? to import\b": "imports",
     r"\bone (?:\w+ )?a line\b": "one per line",
     r"hint=f?\"(?:Give|Leave|Put) ": "start with Specify, Pass, Remove or Copy",
+    r"\b(?:image|file)s?\b[^.\n]{0,40}\b(?:is|are) a row\b": "becomes a row",
+    r"\bof your own\b|\bof yours\b": "your own library",
+    r"\btruth values?\b": "booleans",
+    r"\bwritten as for\b": "have the same form as for",
+    r"\bmade-up\b": "synthetic, generated",
+    r"\b(?:polygon|keypoints|box|class|path) a line\b": "per line",
+    r"\bNew is that\b|\bReturned are\b": "name the subject first: it returns the other columns",
+    r"\bto see inside\b": "to read internal tensors",
+    r"\bpatch(?:es)? (?:its|their|the) source\b": "patches their code during the export",
 }
 """The same, in what users read: core, adapters, extensions and docs."""
 

@@ -25,7 +25,7 @@ EXAMPLES = (
 @general_options
 @click.pass_context
 def adapters(ctx: click.Context, /, everything: bool, check: bool, verbose: int, quiet: bool, as_json: bool) -> None:
-    """List the adapters: which frameworks can be converted, and what is missing for the others."""
+    """List the adapters: which ones can convert models, and what is missing for the others."""
     from adaptrt.errors import PluginError
 
     rows = installed_adapters(check=check)

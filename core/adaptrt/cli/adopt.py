@@ -73,7 +73,7 @@ def adopt(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Write a copy of the ONNX FILE with its pre- and postprocessing.
+    """Write a copy of the ONNX FILE with a spec, which describes its pre- and postprocessing.
 
     The copy works with predict, evaluate and build like a file that adaptrt wrote. Its outputs are not verified, because
     the original model is unknown.

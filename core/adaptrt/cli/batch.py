@@ -22,7 +22,7 @@ INTERVAL = 5.0  # seconds between lines of progress
 
 EXAMPLES = (
     ("adaptrt batch best.onnx 'images/**/*.jpg' -o results/", "JSON lines, with a process per CPU"),
-    ("adaptrt batch best.onnx 'images/**/*.jpg' -o results/", "the same command again: resume after an interruption"),
+    ("adaptrt batch best.onnx 'images/**/*.jpg' -o results/", "repeat the command to resume after an interruption"),
     ("adaptrt batch best.engine list.txt -o results/ --format parquet", "the images of a list, on a GPU, as Parquet"),
     ("adaptrt batch best.onnx 'images/**/*.jpg' -o results/ --retry-failed", "process images with errors again"),
 )
@@ -59,10 +59,10 @@ def batch(
     as_json: bool,
     **_: Any,
 ) -> None:
-    """Run a converted FILE on any number of IMAGES, resumable: files, folders, patterns, .txt lists, s3:// and https:// addresses.
+    """Run a converted FILE on any number of IMAGES: files, folders, patterns, .txt lists, s3:// and https:// addresses.
 
-    Results are those of predict, one row for each image, in parts that appear when they are complete. The same command
-    again continues an interrupted job. An image that cannot be read is a row with its error; the exit code is then 4.
+    Results are those of predict, one row for each image, in parts that appear when they are complete. Repeat the command to
+    continue an interrupted job. An image that cannot be read becomes a row with an error; the exit code is then 4.
     """
     from adaptrt.batch.run import BatchRequest, run_batch
     from adaptrt.cli.output import echo_json, redirect_stdout_to_stderr

@@ -69,7 +69,7 @@ def _layouts() -> str:
 @option("--max-loss", type=float, metavar="POINTS", section=DATA, help="Fail if a score is more than this far below the baseline.")  # fmt: skip
 @option("--score-thr", type=click.FloatRange(0, 1), metavar="SCORE", section=DATA, help="Boxes at or below this score are ignored.  [default: 0.001, and 0.3 in images]")  # fmt: skip
 @option("--show-dir", metavar="DIR", section=DATA, help="Write each image with its predictions drawn, one folder per backend.")  # fmt: skip
-@option("--format-only", metavar="FILE", section=DATA, help="Write the predictions in the exchange format of the task, such as COCO results, without scores.")  # fmt: skip
+@option("--format-only", metavar="FILE", section=DATA, help="Write the predictions in the exchange format of the task, such as COCO results, without computing metrics.")  # fmt: skip
 @general_options
 def evaluate(*, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
     """Score FILES on labeled images, side by side.

@@ -110,7 +110,7 @@ def save_flags(command: F) -> F:
     "--stream", is_flag=True, section=STREAMS, help="Print a line of JSON for each frame as soon as it is available."
 )
 @option("--show", is_flag=True, section=STREAMS, help="Show each frame in a window; q or Esc ends.")
-@option("--batch", type=click.IntRange(min=1), metavar="N", section=STREAMS, help="Frames that run at once.  [default: one of each source]")  # fmt: skip
+@option("--batch", type=click.IntRange(min=1), metavar="N", section=STREAMS, help="Frames per batch.  [default: one of each source]")  # fmt: skip
 @option("--max-frames", type=click.IntRange(min=1), metavar="N", section=STREAMS, help="Stop after N frames.")
 @option("--executor", metavar="NAME", default="local", show_default=True, section=EXECUTION, help="Where to run the model; executors are listed below.")  # fmt: skip
 @option("--executor-set", "executor_pairs", metavar="KEY=VALUE", multiple=True, section=EXECUTION, help="An option of the executor.")  # fmt: skip
@@ -136,7 +136,8 @@ def predict(
     """Run a FILE written by adaptrt on SOURCES.
 
     Sources are image and video files, folders, patterns, .txt lists of files, http(s) URLs of an image or video,
-    cameras (0, 1 ...) and rtsp:// streams. Of live sources, the newest frame is used and dropped frames are counted.
+    cameras (0, 1 ...) and rtsp:// streams. For live sources, only the newest
+    frame is used, and dropped frames are counted.
 
     Neither torch nor an adapter is required: pre- and postprocessing are defined in the file. With --json, images are
     drawn only if -o is given.

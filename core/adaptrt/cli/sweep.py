@@ -20,7 +20,7 @@ PLAN, RUN = "Plan", "Execution"
 
 EXAMPLES = (
     ("adaptrt sweep sweep.toml -o sweep/ --jobs 2", "two conversions at a time; sweep/index.html shows all results"),
-    ("adaptrt sweep sweep.toml -o sweep/ --jobs 2", "the same command again: resume after an interruption"),
+    ("adaptrt sweep sweep.toml -o sweep/ --jobs 2", "repeat the command to resume after an interruption"),
     (
         "adaptrt sweep sweep.toml -o sweep/ --gpus 0,1 --memory 8",
         "one conversion on each GPU, with 8 GB available to each",
@@ -62,11 +62,11 @@ def sweep(
     as_json: bool,
     **_: Any,
 ) -> None:
-    """Run every conversion that a file describes, each in a process with its log, and compare the results.
+    """Run every conversion that a file describes, each in a separate process with a log, and compare the results.
 
     The file has [options] of adaptrt convert, [[models]] with a source each, [axes]: lists of values for options, of which every
-    combination runs, and [bench]: options of adaptrt bench, to measure latency afterwards. The same command again runs only conversions without a result, and those that changed. The
-    exit code is 9 if any failed.
+    combination runs, and [bench]: options of adaptrt bench, to measure latency afterwards. If repeated, the command runs only
+    conversions that have no result or have changed. The exit code is 9 if any failed.
     """
     from adaptrt.cli.output import echo_json
     from adaptrt.conversion_file import read_conversion

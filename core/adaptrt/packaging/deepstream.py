@@ -162,7 +162,7 @@ def _parsing(spec: ModelSpec, options: DeepStreamOptions, notes: list[str]) -> d
     if built_in is None:
         notes.append(
             f"nvinfer has no built-in parser for the outputs of decoder {decoder or 'raw'!r}: it attaches the raw tensors to each "
-            "frame. Use --parser with a library of your own, or convert with --nms --nms-schema efficient"
+            "frame. Use --parser with your own library, or convert with --nms --nms-schema efficient"
         )
         return dict(_RAW_TENSORS)
     if built_in["network-type"] == "1" and spec.decoder and not spec.decoder.params.get("probabilities"):

@@ -17,7 +17,7 @@ def trace_line(call: HookCall) -> str:
     if call.error is not None:
         outcome = f"failed: {type(call.error).__name__}: {call.error}".splitlines()[0]
     elif call.answered:
-        outcome = f"answered: {describe(call.result)}"
+        outcome = f"returned: {describe(call.result)}"
     else:
         outcome = "passed"
     return f"hook {call.hook:<22} {call.plugin:<24} {call.seconds * 1000:9.1f} ms  {outcome}"

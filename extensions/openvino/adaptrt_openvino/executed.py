@@ -33,14 +33,14 @@ def executed_precision(compiled: Any, model: Any) -> Executed:
     """The precisions that the layers of a compiled ``model`` compute in, without layers that only prepare weights.
 
     OpenVINO's type of a layer includes all inputs, so a float32 layer with float16 weights is reported as ``f16``. Here,
-    a layer counts as 16-bit only if its input or output data is 16-bit. A layer that reads truth values, which OpenVINO
+    a layer counts as 16-bit only if its input or output data is 16-bit. A layer that reads booleans, which OpenVINO
     stores in 8 bits, or a uint8 input of the model is reported as ``u8``. Here, it counts by its other data; layers that only
     move or combine such values do not count.
     """
     layers: Counter[str] = Counter()
     products: Counter[str] = Counter()
     constant: set[str] = set()
-    truths = _truth_values(model)
+    booleans = _booleans(model)
     unquantized: set[str] = set()  # 8-bit data that is not
     for layer in compiled.get_runtime_model().get_ordered_ops():
         kind, precision = _fact(layer, "layerType"), _fact(layer, "runtimePrecision")
@@ -49,7 +49,7 @@ def executed_precision(compiled: Any, model: Any) -> Executed:
         if kind == "Const" or (sources and not data):
             constant.add(layer.get_name())
             continue
-        if kind == "Input" or truths & {*_fact(layer, "originalLayersNames").split(",")}:
+        if kind == "Input" or booleans & {*_fact(layer, "originalLayersNames").split(",")}:
             unquantized.add(layer.get_name())
         if kind in ("Input", "Output") or precision == "dynamic":
             continue
@@ -100,7 +100,7 @@ def mismatch(precision: str, executed: Executed, quantized: int = 0) -> str:
     return ", ".join(f"{executed.layers[name]} layers compute in {name}" for name in half)
 
 
-def _truth_values(model: Any) -> set[str]:
+def _booleans(model: Any) -> set[str]:
     """The names of the operators whose result is boolean."""
     return {
         operator.get_friendly_name()

@@ -90,7 +90,7 @@ def make_gathers_positive(model: ir.Model) -> None:
 
 
 def infer_output_shapes(model: ir.Model) -> None:
-    """Numbers for the axes of outputs that follow from the inputs; exporters leave made-up symbols for them.
+    """Numbers for the axes of outputs that follow from the inputs; exporters leave generated symbols for them.
 
     Only the symbols of the inputs are kept as they are.
     """

@@ -40,7 +40,7 @@ def compare(
 
     ``files`` are ONNX files, engines or other built files, JSON results of Polygraphy, or (as the first) ``"eager"``, with
     ``adapter`` and ``source`` as for ``convert``. ``outputs`` is ``"all"``, ``"bisect"``, or names of tensors, nodes or modules;
-    all of them unless a file has to be built to see inside. Each pair of the result has ``rows`` in the order of the graph, and
+    all of them, unless a file has to be rebuilt to read its internal tensors. Each pair of the result has ``rows`` in the order of the graph, and
     ``first``: the first tensor beyond its limit. Values have the same form as for ``adaptrt compare``.
     """
     from adaptrt.pipeline.layers.compare import compare as run

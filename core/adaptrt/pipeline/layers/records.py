@@ -47,7 +47,7 @@ class PairComparison:
     """One form compared with the first. ``rows`` are in the order of the graph.
 
     ``aligned``: how many tensors exist in both, of the ``tensors`` that the graph computes; ``search``: ``all``, ``bisect``, or
-    ``named``; ``builds``: how many files were built to see inside.
+    ``named``; ``builds``: how many files were built to read internal tensors.
     """
 
     reference: str

@@ -162,7 +162,7 @@ class OnnxSubject(GraphSubject):
 
 
 class BuiltSubject(GraphSubject):
-    """A file that a backend built, such as an engine. To see inside, the ONNX file that it was built from is built again with
+    """A file that a backend built, such as an engine. To read internal tensors, the ONNX file that it was built from is built again with
     more outputs."""
 
     builds_to_look = True

@@ -34,7 +34,7 @@ class BoxScoresParams(DetectionParams):
 
     - ``best_class``: use only the best class of a box; otherwise every class above ``conf``
     - ``clip``: clip boxes to the image before NMS, and drop boxes outside it, as in mmdet
-    - ``padded``: the image that ``clip`` means includes its padding, as in mmdet if the test pipeline pads
+    - ``padded``: ``clip`` clips to the image with its padding, as in mmdet if the test pipeline pads
     """
 
     best_class: bool = False

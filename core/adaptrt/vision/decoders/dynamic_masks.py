@@ -44,7 +44,7 @@ class DynamicMasksParams(BoxScoresParams):
     """Selection of the pairs of box and class, and properties of the head.
 
     - ``mask_threshold``: minimum probability of a mask's pixels, above 0 and below 1
-    - ``strides``: size of a cell in pixels, per level; that of the mask features is the first
+    - ``strides``: size of a cell in pixels, per level; the mask features have the first
     - ``offset``: position of a point in its cell
     - ``layers``, ``channels``: number of convolutions, and of channels between them
     """

@@ -1,4 +1,4 @@
-"""Instance segmentation by masks of queries, as in Mask2Former: each query has scores, and one mask of the whole image.
+"""Instance segmentation with query-based masks, as in Mask2Former: each query has scores, and one mask of the entire image.
 
 The outputs are ``scores`` [B, Q, C], without the background, and ``masks`` [B, Q, h, w], logits. As in mmdet, the best pairs of
 query and class are objects; a score is multiplied by the mean probability of the pixels of its mask, and the box encloses
@@ -42,8 +42,8 @@ class QueryMasksParams(DetectionParams):
     - ``max_det``: maximum number of objects per image
     - ``agnostic``: has no effect
     - ``classes``: keep only these classes, by index or label; default: all
-    - ``pairs``: how many pairs of query and class can be objects, the best before their masks are known
-    - ``things``: number of classes that have instances, the first ones; default: all
+    - ``pairs``: number of highest-scoring pairs of query and class that can become objects
+    - ``things``: number of classes that have instances, which come first; default: all
     """
 
     iou: float | None = None

@@ -156,14 +156,15 @@ def test_an_executor_is_chosen(
     assert sorted(path.name for path in (tmp_path / "drawn").iterdir()) == ["image.png", "second.png"]
 
 
-def test_unknown_executors_and_options_are_named(adaptrt: Any, counting: None, image: Path) -> None:
-    Path("best.onnx").touch()
-    wrong = adaptrt("predict", "best.onnx", image, "--executor", "revesed")
+def test_unknown_executors_and_options_are_named(adaptrt: Any, counting: None, image: Path, tmp_path: Path) -> None:
+    model = tmp_path / "best.onnx"
+    model.touch()
+    wrong = adaptrt("predict", model, image, "--executor", "revesed")
     assert wrong.code == 2
     assert "Unknown executor 'revesed'." in wrong.err
     assert "Did you mean 'reversed'?" in wrong.err
-    assert "has no options" in adaptrt("predict", "best.onnx", image, "--executor-set", "workers=2").err
-    wrong = adaptrt("predict", "best.onnx", image, "--executor", "reversed", "--executor-set", "workrs=2")
+    assert "has no options" in adaptrt("predict", model, image, "--executor-set", "workers=2").err
+    wrong = adaptrt("predict", model, image, "--executor", "reversed", "--executor-set", "workrs=2")
     assert "Did you mean 'workers'?" in wrong.err
 
 

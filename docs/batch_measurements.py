@@ -72,7 +72,7 @@ def batch_kills(kept: dict[str, Any]) -> list[str]:
         f"A job over {kept['images']:,} images was killed with SIGKILL {len(kills)} times, at random times after its start or its first new part, with {kills[0]['rows']:,} to",
         f"{max(one['rows'] for one in kills):,} rows in finished parts. At the end, "
         + (
-            "every image had one row, and rows and parts were those of an uninterrupted job."
+            "every image had one row, and rows and parts were identical to those of an uninterrupted job."
             if held
             else "rows were lost or doubled."
         ),

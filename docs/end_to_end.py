@@ -97,7 +97,7 @@ def end_to_end() -> list[str]:
         "",
         *markdown(["input", "batch", "with", "ms"], peers),
         "",
-        "From JPEG files, decoded by OpenCV on the CPU or by nvImageCodec on the GPU (`gpu_jpeg=True`; ms; *decoding* is that of one image):",
+        "The same from JPEG files, decoded by OpenCV on the CPU or by nvImageCodec on the GPU (`gpu_jpeg=True`; ms; *decoding* is the time to decode one image):",
         "",
         *markdown(["images", "decoded on", "decoding", "batch 1", "batch 8", "batch 32"], jpeg),
         "",

@@ -35,7 +35,7 @@ class Patch:
 
 @dataclass(frozen=True, kw_only=True)
 class FunctionPatch(Patch):
-    """Replaces a function or method: ``replacement(original, *args, **kwargs)``, ``self`` among the args."""
+    """Replaces a function or method: ``replacement(original, *args, **kwargs)``; for a method, ``self`` comes first in ``args``."""
 
     replacement: Callable[..., Any]
 

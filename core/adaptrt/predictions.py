@@ -17,7 +17,7 @@ Self = TypeVar("Self", bound="Detections")
 
 @dataclass(frozen=True, slots=True)
 class ImageMeta:
-    """Where an image lies inside the input tensor.
+    """The position of an image in the input tensor.
 
     Input pixel = original pixel * ``scale`` + ``offset``, each (y, x). Sizes are (height, width), in pixels.
     """
@@ -143,7 +143,7 @@ class Poses(Detections):
 
     @property
     def points(self) -> NDArray[np.float32]:
-        """``keypoints``, also where there are none: float32 [N, K, 3]."""
+        """``keypoints``; if there are none, an empty array: float32 [N, K, 3]."""
         import numpy as np
 
         return np.zeros((len(self.scores), 0, 3), np.float32) if self.keypoints is None else self.keypoints

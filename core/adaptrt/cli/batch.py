@@ -59,7 +59,7 @@ def batch(
     as_json: bool,
     **_: Any,
 ) -> None:
-    """Run a converted FILE on any number of IMAGES: files, folders, patterns, .txt lists, s3:// and https:// addresses.
+    """Run a converted FILE on any number of IMAGES: files, folders, patterns, .txt lists, s3:// and https:// URLs.
 
     Results are those of predict, one row for each image, in parts that appear when they are complete. Repeat the command to
     continue an interrupted job. An image that cannot be read becomes a row with an error; the exit code is then 4.

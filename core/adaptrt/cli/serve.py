@@ -64,7 +64,7 @@ def serve(
 ) -> None:
     """Answer HTTP requests with a converted FILE: a plain server for trying it out, without authentication or encryption.
 
-    POST /predict takes an image file as the body, and parameters of the decoder in the address; the answer has the keys of
+    POST /predict takes an image file as the body, and decoder parameters in the query string; the response has the keys of
     predict --json. GET /health answers with status 200 when the model is ready, and GET /metrics with counters in the
     text format of Prometheus. Ctrl-C and SIGTERM end the server after the requests in progress, with exit code 0.
 

@@ -144,7 +144,7 @@ class Backend(Protocol):
         ...
 
     def build(self, request: BackendRequest) -> Built:
-        """Build the file; a ``BuildError`` leaves none behind."""
+        """Build the file. After a ``BuildError``, no files are left."""
         ...
 
     def open(self, path: Path, options: OpenOptions) -> FileRunner:
@@ -182,7 +182,7 @@ class NamesMachine(Protocol):
 
 @runtime_checkable
 class KnowsIssues(Protocol):
-    """A backend that the list of known issues is about."""
+    """A backend that known issues can refer to."""
 
     def issue_platform(self, target: Target, device: int = 0) -> dict[str, str]:
         """``product`` (``tensorrt`` or ``rtx``), the installed ``version`` and the GPU's compute ``capability``; empty

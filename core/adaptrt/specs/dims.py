@@ -41,7 +41,7 @@ class Dim:
         return self.min <= size <= self.max
 
     def __str__(self) -> str:
-        """The axis in the shape language: ``8``, ``1..16@8``, ``batch:1..16@8``."""
+        """The axis in shape syntax: ``8``, ``1..16@8``, ``batch:1..16@8``."""
         size = f"{self.min}..{self.max}@{self.opt}" if self.dynamic else str(self.opt)
         return f"{self.name}:{size}" if self.name and self.dynamic else size
 
@@ -68,5 +68,5 @@ def union(shapes: Sequence[Shape]) -> Shape:
 
 
 def format_shape(shape: Shape) -> str:
-    """A shape in the shape language: ``1..16@8x3x640x640``."""
+    """A shape in shape syntax: ``1..16@8x3x640x640``."""
     return "x".join(map(str, shape))

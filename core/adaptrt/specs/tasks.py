@@ -72,7 +72,7 @@ class Scorer(Protocol[Q]):
 
 @runtime_checkable
 class HasFigures(Protocol):
-    """A scorer that also counts numbers that are not shares, such as a loss."""
+    """A scorer that also returns numbers that are not scores between 0 and 1, such as a loss."""
 
     def figures(self) -> dict[str, float]:
         """By name."""
@@ -107,9 +107,9 @@ class Scoring(ABC, Generic[P]):
         return None
 
     def confidence(self, truth: Any, prediction: P) -> float | None:
-        """The score between 0 and 1 that a prediction gives to the right answer; ``None``: there is no single one.
+        """The score between 0 and 1 that a prediction assigns to the correct class; ``None``: there is no single one.
 
-        For scores that count an image as right or wrong: a loss of confidence shows on every image, a wrong answer on few.
+        Needed for metrics that count an image as right or wrong: lost confidence shows on every image, a wrong class on few.
         """
         return None
 
@@ -169,7 +169,7 @@ class Task(ABC, Generic[P]):
         return type(self).draw is not Task.draw
 
     def bars(self, prediction: P) -> list[tuple[str, float]]:
-        """Names with shares between 0 and 1, shown as bars on the terminal and in the report instead of a sentence."""
+        """Names with values between 0 and 1, shown as bars on the terminal and in the report instead of a sentence."""
         return []
 
     def above(self, prediction: P, score: float) -> P:

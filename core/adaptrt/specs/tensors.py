@@ -29,7 +29,7 @@ class InputSpec:
     def image(
         cls, height: int, width: int, *, channels: int = 3, name: str = "images", batch: Dim | None = None
     ) -> InputSpec:
-        """A float32 image batch, N x ``channels`` x ``height`` x ``width``; the batch is 1..16 unless given."""
+        """A float32 image batch, N x ``channels`` x ``height`` x ``width``; the batch is 1..16 by default."""
         batch = batch or Dim(1, 8, 16, "batch")
         return cls(name, ((batch, Dim.fixed(channels), Dim.fixed(height), Dim.fixed(width)),))
 

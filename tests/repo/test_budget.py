@@ -81,8 +81,8 @@ def test_a_run(seconds: float, quiet: float, code: int, tmp_path: Path) -> None:
 
 
 def test_suites_are_run_with_a_budget() -> None:
-    """The three that .ci/run starts leave room in 60 minutes for the installation and the checks."""
+    """Both leave a quarter of an hour of 60 minutes for the installations, the checks, and the oldest and newest frameworks."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     budgets = [int(line.split("--budget ")[1].split()[0]) for line in makefile.splitlines() if "--budget " in line]
     assert len(budgets) == 2
-    assert sum(budgets) <= 40 * 60
+    assert sum(budgets) <= 45 * 60

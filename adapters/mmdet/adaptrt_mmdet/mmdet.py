@@ -62,11 +62,13 @@ def patches(model: Detector, spec: ModelSpec) -> Iterable[Patch]:
     from adaptrt_mmdet.mask_queries import MaskQueryDetector
     from adaptrt_mmdet.mask_query_patches import mask_query_patches
     from adaptrt_mmdet.pooling import pooling_patches
+    from adaptrt_mmdet.windows import window_patches
 
+    parts = [*convolution_patches(model.detector), *window_patches(model.detector)]
     if isinstance(model, MaskQueryDetector):
-        return [*mask_query_patches(model, spec), *convolution_patches(model.detector)]
+        return [*mask_query_patches(model, spec), *parts]
     own = dense_patches(spec) if isinstance(model, DenseDetector) else []
-    return [*own, *convolution_patches(model.detector), *pooling_patches(model.detector, spec)]
+    return [*own, *parts, *pooling_patches(model.detector, spec)]
 
 
 @hookimpl

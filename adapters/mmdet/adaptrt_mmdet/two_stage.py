@@ -216,8 +216,8 @@ def within(boxes: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
 def roi_features(extractor: Any, features: Any, boxes: torch.Tensor) -> torch.Tensor:
     """[B * P, C, h, w] of boxes [B, P, 4]: RoIAlign on every level, and a mask in place of a selection.
 
-    Of a box without area the features are zeros, as in mmcv; TensorRT's RoIAlign divides 0 by 0 there, in half precision also
-    for a box that is less than a rounding error wide, and a NaN among the scores displaces others in TopK.
+    A box without area has zeros as features, as in mmcv. TensorRT's RoIAlign divides 0 by 0 there, in half precision also for
+    a box that is narrower than a rounding error, and a NaN among the scores can displace others in TopK.
     """
     from torchvision.ops import roi_align  # type: ignore[import-untyped]
 

@@ -19,6 +19,6 @@ def needs_calib(function: F) -> F:
     return function
 
 
-def is_calibrated(function: Callable[..., Any]) -> bool:
+def requires_calib(function: Callable[..., Any]) -> bool:
     """Whether a hook is marked with ``needs_calib``."""
     return getattr(function, _NEEDS_CALIB, False)

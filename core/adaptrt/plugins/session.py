@@ -17,7 +17,7 @@ from adaptrt import hookspecs
 from adaptrt.errors import DependencyError, PluginError, did_you_mean
 from adaptrt.plugins.discovery import ADAPTERS, EXTENSIONS, Candidate, find_candidates
 from adaptrt.plugins.facade import Hooks
-from adaptrt.plugins.marks import is_calibrated
+from adaptrt.plugins.marks import requires_calib
 from adaptrt.plugins.recorder import HookCall, Recorder
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Session:
         return [
             found.plugin_name
             for found in self._manager.hook.quantize.get_hookimpls()
-            if self.sources[found.plugin_name] != "adaptrt" and not is_calibrated(found.function)
+            if self.sources[found.plugin_name] != "adaptrt" and not requires_calib(found.function)
         ]
 
     def wrappers(self) -> dict[str, list[str]]:

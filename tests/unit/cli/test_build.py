@@ -176,20 +176,24 @@ def without_spec(path: Path) -> Path:
     return path
 
 
-def test_int8_needs_a_quantized_graph(adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def to_engine(converted: Convert, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A converted file, on a machine that could build an engine from it."""
     path = converted("detector")
     monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
-    result = adaptrt("build", path, "--int8", "--verify", "quick", "--json")
+    return path
+
+
+def test_int8_needs_a_quantized_graph(adaptrt: Any, to_engine: Path) -> None:
+    result = adaptrt("build", to_engine, "--int8", "--verify", "quick", "--json")
     assert result.code == 8
     assert "QuantizeLinear and DequantizeLinear" in result.err
     assert result.json["stages"] == [], "no installed plugin quantizes without --calib"
 
 
 def test_a_plugin_that_needs_images_does_not_quantize_without(
-    adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
+    adaptrt: Any, to_engine: Path, install_extension: Callable[..., str]
 ) -> None:
-    path = converted("detector")
-    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
     install_extension("quantizer", """
         from adaptrt import needs_calib
 
@@ -198,22 +202,20 @@ def test_a_plugin_that_needs_images_does_not_quantize_without(
         def quantize(ctx, onnx_path, spec, precision):
             raise AssertionError
     """)  # fmt: skip
-    result = adaptrt("build", path, "--int8", "--verify", "quick", "--json")
+    result = adaptrt("build", to_engine, "--int8", "--verify", "quick", "--json")
     assert result.code == 8
     assert result.json["stages"] == []
 
 
 def test_a_plugin_that_replaces_reduce_precision_may_quantize(
-    adaptrt: Any, converted: Convert, monkeypatch: pytest.MonkeyPatch, install_extension: Callable[..., str]
+    adaptrt: Any, to_engine: Path, install_extension: Callable[..., str]
 ) -> None:
-    path = converted("detector")
-    monkeypatch.setattr("adaptrt.backends.tensorrt.backend.engine_unavailable_reason", lambda *_: None)
     install_extension("quantizer", """
         @hookimpl
         def quantize(ctx, onnx_path, spec, precision):
             ctx.warn(f"Asked for {precision.name} with {len(ctx.samples)} samples.")
     """)  # fmt: skip
-    result = adaptrt("build", path, "--int8", "--verify", "quick")
+    result = adaptrt("build", to_engine, "--int8", "--verify", "quick")
     assert result.code == 8
     assert "Asked for int8 with 2 samples." in result.err
     assert "QuantizeLinear and DequantizeLinear" in result.err

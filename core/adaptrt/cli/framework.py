@@ -326,14 +326,17 @@ class FoundCommands(LazyGroup):
         return COMMANDS.find(name) if name in COMMANDS else None
 
     def load(self, declared: Declared) -> click.Command:
-        source = COMMANDS.distribution(declared.name)
         try:
             command = super().load(declared)
         except Exception as error:
             raise PluginError(
-                f"The command {declared.name!r} ({source}) cannot be imported: {type(error).__name__}: {error}.",
+                f"{self._named(declared)} cannot be imported: {type(error).__name__}: {error}.",
                 hint=f"It is declared as {declared.target}.",
             ) from error
         if not isinstance(command, click.Command):
-            raise PluginError(f"The command {declared.name!r} ({source}): {declared.target} is not a click command.")
+            raise PluginError(f"{self._named(declared)}: {declared.target} is not a click command.")
         return command
+
+    @staticmethod
+    def _named(declared: Declared) -> str:
+        return f"The command {declared.name!r} ({COMMANDS.distribution(declared.name)})"

@@ -9,6 +9,8 @@ from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
 
+from adaptrt.specs.installed import declaring_distributions
+
 ADAPTERS = "adaptrt.adapters"
 EXTENSIONS = "adaptrt.extensions"
 
@@ -38,24 +40,23 @@ class Candidate:
 def find_candidates(group: str) -> list[Candidate]:
     """Every entry point of a group, by name and distribution; two may claim one name."""
     found = []
-    for distribution in metadata.distributions():
-        for entry in distribution.entry_points:
-            if entry.group == group:
+    for name, distribution in declaring_distributions():
+        for point in distribution.entry_points:
+            if point.group == group:
                 known = _metadata(distribution)
                 found.append(
                     Candidate(
-                        name=entry.name,
+                        name=point.name,
                         group=group,
-                        module=entry.value,
-                        distribution=known.get("Name") or "an unknown distribution",
+                        module=point.value,
+                        distribution=name,
                         version=known.get("Version") or "of unknown version",
                         requires=tuple(distribution.requires or ()) if known else (),
                         summary=known.get("Summary") or "",
-                        entry_point=entry,
+                        entry_point=point,
                     )
                 )
-    unique = {(found.name, found.distribution): found for found in reversed(found)}  # the first on sys.path wins
-    return sorted(unique.values(), key=lambda candidate: (candidate.name, candidate.distribution))
+    return sorted(found, key=lambda candidate: (candidate.name, candidate.distribution))
 
 
 def _metadata(distribution: metadata.Distribution) -> Mapping[str, str]:

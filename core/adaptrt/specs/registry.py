@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points
-from importlib.metadata import distribution as installed_distribution
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from adaptrt.errors import DependencyError, PluginError, UsageError, did_you_mean
+from adaptrt.specs.installed import declaring_distributions
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
-_PREFIX = "adaptrt."
 _CORE = "adaptrt"
 
 
@@ -122,10 +123,12 @@ _registries: list[Registry[Any]] = []
 @functools.cache
 def _declared_by_core() -> Mapping[str, dict[str, EntryPoint]]:
     """Group to name to entry point, of core alone."""
+    from importlib import metadata
+
     found: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
     try:
-        points = installed_distribution(_CORE).entry_points
-    except PackageNotFoundError:
+        points = metadata.distribution(_CORE).entry_points
+    except metadata.PackageNotFoundError:
         raise DependencyError(
             "adaptrt is not installed: Python finds only its source files.", hint="Install it: pip install adaptrt"
         ) from None
@@ -136,13 +139,14 @@ def _declared_by_core() -> Mapping[str, dict[str, EntryPoint]]:
 
 @functools.cache
 def _declared() -> Mapping[str, dict[str, dict[str, EntryPoint]]]:
-    """Group to name to distribution to entry point, read once; a distribution found twice on the path counts once."""
+    """Group to name to distribution to entry point, read once."""
     found: dict[str, dict[str, dict[str, EntryPoint]]] = defaultdict(lambda: defaultdict(dict))
-    everything = entry_points()
-    for group in everything.groups:
-        for point in everything.select(group=group) if group.startswith(_PREFIX) else ():
-            distribution = point.dist.name if point.dist else "an unknown distribution"
-            found[group][point.name].setdefault(distribution, point)
+    for group, points in _declared_by_core().items():
+        for name, point in points.items():
+            found[group][name][_CORE] = point
+    for distribution, installed in declaring_distributions():
+        for point in installed.entry_points if distribution != _CORE else ():
+            found[point.group][point.name].setdefault(distribution, point)
     return found
 
 

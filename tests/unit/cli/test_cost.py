@@ -6,8 +6,11 @@ import os
 import resource
 import subprocess
 import sys
+from importlib.metadata import distributions as distributions_on_path
 
 import pytest
+
+from adaptrt.specs.installed import declaring_distributions
 
 HEAVY = {
     "cv2", "jinja2", "mmdet", "msgspec", "numpy", "onnx", "onnx_ir", "onnxruntime", "PIL", "rich",
@@ -59,3 +62,35 @@ def test_starting_costs_little(word: str) -> None:
     pairs = [(cpu_seconds("-c", STANDARD_LIBRARY), cpu_seconds("-c", main, word)) for _ in range(7)]
     baseline, ours = map(min, zip(*pairs, strict=True))
     assert ours < 3 * baseline, f"{ours:.2f} s beside {baseline:.2f} s"
+
+
+READS = """
+import os, sys
+
+opened = []
+sys.addaudithook(lambda event, args: opened.append(os.path.basename(str(args[0]))) if event == "open" else None)
+from adaptrt.cli.main import main
+
+code = main()
+print("READ", opened.count("METADATA"), opened.count("entry_points.txt"), "importlib.metadata" in sys.modules)
+"""
+
+
+def metadata_read(*words: str) -> tuple[int, int, bool]:
+    """How many files METADATA and entry_points.txt a command looks for, and whether it imports ``importlib.metadata``."""
+    done = subprocess.run([sys.executable, "-c", READS, *words], capture_output=True, text=True, check=True)
+    metadata, points, imported = done.stdout.rpartition("READ ")[2].split()
+    return int(metadata), int(points), imported == "True"
+
+
+def test_a_command_reads_no_metadata_but_cores() -> None:
+    assert metadata_read("--version") == (0, 0, False)
+    assert metadata_read("convert", "--help") == (0, 1, True)
+
+
+def test_the_list_of_commands_reads_the_metadata_of_plugins_alone() -> None:
+    distributions, plugins = len(list(distributions_on_path())), len(list(declaring_distributions()))
+    assert plugins < distributions / 2  # else this shows nothing
+    metadata, points, _ = metadata_read("--help")
+    assert metadata <= plugins
+    assert points <= distributions + plugins  # those of plugins are searched, then parsed

@@ -78,7 +78,7 @@ def test_cores_commands_do_not_look_at_other_distributions(
         raise AssertionError("every distribution was read")
 
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "entry_points", scanned)
+        patched.setattr(registry, "declaring_distributions", scanned)
         assert adaptrt("cache", "ls", "--help").code == 0
         assert adaptrt("--version").code == 0
 

@@ -3,8 +3,8 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
-from importlib.metadata import EntryPoint
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from adaptrt.errors import ModelError, PluginError, UsageError
 from adaptrt.options import fill_options
 from adaptrt.specs import DecoderSpec, InputSpec, ModelSpec, registry
 from adaptrt.specs.decoders import DECODERS, Decoder, decoder_names, decoder_of, find_decoder, is_own, owner_of
+from adaptrt.specs.installed import declaring_distributions
 from adaptrt.vision.decoders.raw import RawParams
 
 external = Decoder("mine", RawParams, lambda outputs, metas, spec, params: [])
@@ -20,38 +21,26 @@ misnamed = Decoder("other", RawParams, lambda outputs, metas, spec, params: [])
 OWN = ["boxes", "classify", "raw", "semantic", "yolo", "yolo_anchor"]
 
 
-class Distribution:
-    version = "1.0"
-
-    def __init__(self, name: str) -> None:
-        self.name = name
+not_a_decoder = RawParams()
+Declare = Callable[..., None]
 
 
-class Points(list[EntryPoint]):
-    groups = (DECODERS.group,)
+@pytest.fixture
+def declare(fake_distribution: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Declare:
+    """Install these, beside core's own and no others: (decoder, distribution, object of this module)."""
 
-    def select(self, group: str) -> "Points":
-        return Points(point for point in self if point.group == group)
+    def give(*points: tuple[str, str, str]) -> None:
+        made = [distribution for _, distribution, _ in points]
+        monkeypatch.setattr(
+            registry, "declaring_distributions", lambda: (one for one in declaring_distributions() if one[0] in made)
+        )
+        registry.forget_declared()
+        monkeypatch.setitem(sys.modules, "declared_decoders", sys.modules[__name__])
+        for name, distribution, value in points:
+            target = value if ":" in value else f"declared_decoders:{value}"
+            fake_distribution(distribution, {DECODERS.group: {name: target}})
 
-
-@pytest.fixture(autouse=True)
-def _read_again() -> Iterator[None]:
-    registry.forget_declared()
-    yield
-    registry.forget_declared()
-    DECODERS._found.clear()
-
-
-def declare(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str, str]) -> None:
-    """Pretend that these are installed, beside core's own: (decoder, distribution, object of this module)."""
-    monkeypatch.setitem(sys.modules, "declared_decoders", sys.modules[__name__])
-    found = Points()
-    own = [(name, "adaptrt", f"adaptrt.vision.decoders.{name}:decoder") for name in OWN]
-    for name, distribution, value in [*own, *points]:
-        point = EntryPoint(name, value if ":" in value else f"declared_decoders:{value}", DECODERS.group)
-        vars(point)["dist"] = Distribution(distribution)
-        found.append(point)
-    monkeypatch.setattr(registry, "entry_points", lambda: found)
+    return give
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -64,8 +53,8 @@ def test_cores_own_decoders(name: str) -> None:
     assert is_own(name)
 
 
-def test_a_distributions_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    declare(monkeypatch, ("mine", "mine-dist", "external"), ("mine", "mine-dist", "external"))
+def test_a_distributions_decoder(declare: Declare) -> None:
+    declare(("mine", "mine-dist", "external"), ("mine", "mine-dist", "external"))
     assert find_decoder("mine") is external
     assert "mine" in decoder_names()
     assert owner_of("mine") == "mine-dist 1.0"
@@ -76,19 +65,19 @@ def test_a_distributions_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     ("points", "name", "says"),
     [
         ([], "yollo", ["'yollo'", "Did you mean 'yolo'?"]),
-        ([], "nothing_like_it", ["provides it. Available: boxes, classify"]),
+        ([], "nothing_like_it", ["provides it. Available: box_masks, box_scores, boxes, classify"]),
         ([], "dense", ["pip install --no-deps adaptrt-mmdet"]),
         ([("mine", "a", "external"), ("mine", "b", "external")], "mine", ["a and by b"]),
         ([("yolo", "shadow", "external")], "yolo", ["adaptrt and by shadow", "pip uninstall shadow"]),
         ([("mine", "a", "misnamed")], "mine", ["not a Decoder with the name 'mine'", "of a"]),
-        ([("mine", "a", "Distribution")], "mine", ["not a Decoder"]),
+        ([("mine", "a", "not_a_decoder")], "mine", ["not a Decoder"]),
         ([("mine", "a", "no_such_module:x")], "mine", ["of a", "ModuleNotFoundError"]),
     ],
 )
 def test_what_goes_wrong_is_named(
-    monkeypatch: pytest.MonkeyPatch, points: list[tuple[str, str, str]], name: str, says: list[str]
+    declare: Declare, points: list[tuple[str, str, str]], name: str, says: list[str]
 ) -> None:
-    declare(monkeypatch, *points)
+    declare(*points)
     with pytest.raises(PluginError) as caught:
         find_decoder(name)
     for part in says:

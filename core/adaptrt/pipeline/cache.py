@@ -53,11 +53,15 @@ def watch_sources(request: Request) -> SourceFiles:
 
 
 def conversion_key(
-    request: Request, session: Session, settings: Settings, sources: SourceFiles | None = None
+    request: Request,
+    session: Session,
+    settings: Settings,
+    sources: SourceFiles | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[str | None, str]:
     """The key of a conversion, or ``None`` and the reason why its inputs do not determine its result.
 
-    ``sources`` remembers the files that were hashed.
+    ``sources`` remembers the files that were hashed. ``environment``: that of the report, if it is known.
     """
     sources = sources or SourceFiles()
     if settings.plugins.modules:
@@ -77,7 +81,7 @@ def conversion_key(
             "settings": msgspec.to_builtins(settings),
             "plugins": dict(session.sources),
             "distributions": distributions,
-            "environment": describe_environment(),
+            "environment": describe_environment() if environment is None else environment,
             "machine": _machine(request),
         }
     except OSError as error:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from adaptrt.export.eager import EagerRunner
+    from adaptrt.export.state import Fingerprint
     from adaptrt.plugins.facade import Contributed
     from adaptrt.specs.runners import Runner
 
@@ -89,8 +90,8 @@ class ConversionJob:
             cached = written_parts(changed(loaded, before))
         self.job.report.spec = spec
         self.compare_with_framework(reference, spec)
-        require_untouched(before, fingerprint(model), "before the hook patches was called", cached)
-        exported = self.export(self.exported_model(model, spec), spec, cached)
+        require_untouched(before, untouched := fingerprint(model), "before the hook patches was called", cached)
+        exported = self.export(model, spec, untouched, cached)
         require_untouched(before, fingerprint(model), "during the export", [*cached, *attributes(before)])
         graph, spec = self.rewrite(exported, spec)
         float32 = onnx_artifact(self.job.workdir / "model.onnx", FP32)
@@ -134,12 +135,12 @@ class ConversionJob:
         """Take files and report from the cache; returns whether there was an entry."""
         if not self.job.request.cache:
             return False
-        from adaptrt.pipeline.cache import adopt, conversion_key, stored_conversion
+        from adaptrt.pipeline.cache import adopt, stored_conversion
         from adaptrt.store.cache import Store
 
         self.job.stage = "cache"
         store = Store()
-        self.job.cache_key, _ = conversion_key(self.job.request, self.job.session, self.job.settings, self.job.sources)
+        self.job.cache_key = self.job.key()
         entry = store.find(self.job.cache_key) if self.job.cache_key else None
         if entry is None:
             return False
@@ -241,13 +242,14 @@ class ConversionJob:
         )
         return narrowed(model)
 
-    def export(self, model: nn.Module, spec: ModelSpec, cached: Sequence[str]) -> Path:
-        """Link 1 and the export, with the patches active in both."""
+    def export(self, loaded: nn.Module, spec: ModelSpec, before: Fingerprint, cached: Sequence[str]) -> Path:
+        """Link 1 and the export, with the patches active in both. ``before`` is the state of the loaded model."""
         from adaptrt.export.state import fingerprint
         from adaptrt.patching import applied
 
+        model = self.exported_model(loaded, spec)
         with self.job.timed("patches"):
-            before = fingerprint(model)
+            before = before if model is loaded else fingerprint(model)
             found = self.job.hooks.patches(self.job.ctx, model, spec)
             require_untouched(before, fingerprint(model), "by the hook patches", cached)
         if not found and not self.narrowed:

@@ -30,11 +30,11 @@ def described_packages() -> list[str]:
 
     Extras are included, since a framework that conflicts with others is an extra (``adaptrt-openvino[openvino]``).
     """
+    requires = {candidate.distribution: candidate.requires for candidate in find_candidates(*_GROUPS)}
     names: dict[str, None] = {}
-    for group in _GROUPS:
-        for candidate in find_candidates(group):
-            names[canonicalize_name(candidate.distribution)] = None
-            names.update(dict.fromkeys(_required(candidate.requires)))
+    for distribution, texts in requires.items():
+        names[canonicalize_name(distribution)] = None
+        names.update(dict.fromkeys(_required(texts)))
     return list(names)
 
 

@@ -176,12 +176,17 @@ class Job:
             self.warn(f"{changed_message(changed)}. The result is not cached; convert again once the file is final.")
             self.cache_key = None
         elif self.cache_key is not None:
-            now, _ = conversion_key(self.request, self.session, self.settings, self.sources)
+            now = self.key()
             if now != self.cache_key:  # a config beside the weights, say, that was not there at the start
                 self.warn(
                     "A file that the conversion may have read was created during the conversion. The result is not cached."
                 )
                 self.cache_key = None
+
+    def key(self) -> str | None:
+        """The key of this conversion in the cache; ``None`` if it is not cached."""
+        found, _ = conversion_key(self.request, self.session, self.settings, self.sources, self.report.environment)
+        return found
 
     def remember(self, key: str) -> None:
         """Store copies in the cache; a failure to do so is only a warning."""

@@ -37,25 +37,28 @@ class Candidate:
         return [problem for text in self.requires if (problem := unmet(text)) is not None]
 
 
-def find_candidates(group: str) -> list[Candidate]:
-    """Every entry point of a group, by name and distribution; two may claim one name."""
+def find_candidates(*groups: str) -> list[Candidate]:
+    """Every entry point of these groups, by name and distribution; two may claim one name."""
     found = []
     for name, distribution in declaring_distributions():
-        for point in distribution.entry_points:
-            if point.group == group:
-                known = _metadata(distribution)
-                found.append(
-                    Candidate(
-                        name=point.name,
-                        group=group,
-                        module=point.value,
-                        distribution=name,
-                        version=known.get("Version") or "of unknown version",
-                        requires=tuple(distribution.requires or ()) if known else (),
-                        summary=known.get("Summary") or "",
-                        entry_point=point,
-                    )
-                )
+        points = [point for point in distribution.entry_points if point.group in groups]
+        if not points:
+            continue
+        known = _metadata(distribution)
+        requires = tuple(distribution.requires or ()) if known else ()
+        found += [
+            Candidate(
+                name=point.name,
+                group=point.group,
+                module=point.value,
+                distribution=name,
+                version=known.get("Version") or "of unknown version",
+                requires=requires,
+                summary=known.get("Summary") or "",
+                entry_point=point,
+            )
+            for point in points
+        ]
     return sorted(found, key=lambda candidate: (candidate.name, candidate.distribution))
 
 

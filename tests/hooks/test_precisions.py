@@ -18,6 +18,7 @@ from adaptrt.backends.tensorrt.build.precision_report import make_precision_repo
 from adaptrt.backends.tensorrt.generations import generation_of
 from adaptrt.cli.convert import convert
 from adaptrt.cli.request import request_from_flags
+from adaptrt.errors import PluginError
 from adaptrt.onnxfile.files import OnnxFiles
 from adaptrt.pipeline.layers.subjects import precision_of
 from adaptrt.specs import precision_named
@@ -89,6 +90,7 @@ def test_another_element_type(tiny: str, fake_distribution: Callable[..., Path])
 EIGHT_BITS = """
 from dataclasses import replace
 from adaptrt.specs import Tolerance
+from adaptrt.specs.precisions.fp16 import PRECISION as FP16
 from adaptrt.specs.precisions.int8 import PRECISION as INT8
 
 WIDE = Tolerance(0.5, 0.5, "a test of 8-bit floats")
@@ -102,6 +104,7 @@ PRECISION = replace(
     rest="",
 )
 FOUR = replace(INT8, name="nibbles", bits=4, quantized_type="", rest="")
+CAST = replace(FP16, name="cast8", bits=8, onnx_type="float8_e4m3fn")
 """
 WRITES_THEM = """
 @hookimpl
@@ -136,8 +139,8 @@ def quantize(ctx, onnx_path, spec, precision):
 
 @pytest.fixture
 def eight_bits(tiny: str, fake_distribution: Callable[..., Path]) -> str:
-    """Two precisions that core's quantizer does not write: floats of 8 bits, and integers of 4."""
-    names = {"float8": "eight_bits:PRECISION", "nibbles": "eight_bits:FOUR"}
+    """Precisions that core does not write: floats of 8 bits, with Q/DQ nodes and with casts, and integers of 4."""
+    names = {"float8": "eight_bits:PRECISION", "nibbles": "eight_bits:FOUR", "cast8": "eight_bits:CAST"}
     fake_distribution("adaptrt-eight", {"adaptrt.precisions": names}, modules={"eight_bits": EIGHT_BITS})
     return tiny
 
@@ -175,6 +178,17 @@ def test_backends_say_which_types_they_quantize_to(eight_bits: str) -> None:
 def test_cores_quantizer_writes_int8_only(eight_bits: str, image: Path) -> None:
     with pytest.raises(UsageError, match="adaptrt quantizes graphs to int8, and nibbles is int4"):
         adaptrt.convert("detector", adapter="tiny", precision="nibbles", to="onnx", calib=image.parent, html=False)
+
+
+def test_casts_to_a_type_that_no_operator_computes_in_are_rejected(eight_bits: str) -> None:
+    """Nearly all nodes would stay float32, in a file that is called by the precision's name."""
+    with pytest.raises(
+        PluginError, match="operators do not compute in float8_e4m3fn, so the graph would stay"
+    ) as caught:
+        adaptrt.convert("detector", adapter="tiny", precision="cast8", to="onnx", verify="none", html=False)
+    assert "'cast8' of adaptrt-eight 1.0" in caught.value.message
+    assert "form='qdq'" in (caught.value.hint or "")
+    assert not list(Path().glob("detector.*"))
 
 
 @pytest.mark.parametrize(("precision", "shown"), [("float8", "FP8"), ("nibbles", "Int4")])

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,12 +21,12 @@ def library() -> Any:
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("needs g++ to compile the kernels for the host")
-    folder = Path(mkdtemp())
-    source, built = folder / "kernels.cpp", folder / "kernels.so"
-    source.write_text('extern "C" {\n' + compiled.source() + "\n}\n", encoding="utf-8")
-    command = [compiler, "-O1", "-DHOST", "-shared", "-fPIC", "-ffp-contract=off", str(source), "-o", str(built)]
-    subprocess.run(command, check=True, capture_output=True)
-    return ctypes.CDLL(str(built))
+    with TemporaryDirectory() as folder:  # a library that is loaded needs its file no longer
+        source, built = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
+        source.write_text('extern "C" {\n' + compiled.source() + "\n}\n", encoding="utf-8")
+        command = [compiler, "-O1", "-DHOST", "-shared", "-fPIC", "-ffp-contract=off", str(source), "-o", str(built)]
+        subprocess.run(command, check=True, capture_output=True)
+        return ctypes.CDLL(str(built))
 
 
 def install(monkeypatch: pytest.MonkeyPatch, gpu: Any) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from adaptrt.pipeline.output import publish, require_folder
 from adaptrt.pipeline.verification.samples import sample_shapes
 from adaptrt.report import Check, PassRecord
 from adaptrt.specs.backends import OpenOptions, onnx_backend, target_named
-from adaptrt.store.workspace import created_folder
+from adaptrt.store.workspace import created_folder, workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,14 +71,11 @@ def clean(request: CleanRequest) -> Cleaned:
     files = OnnxFiles()
     outline = files.outline(request.source)
     spec = spec_for(outline, request.inputs)
-    with (
-        created_folder(request.output.parent),
-        tempfile.TemporaryDirectory(prefix=".adaptrt-", dir=request.output.parent) as folder,
-    ):
-        path = Path(folder) / "cleaned.onnx"
+    with created_folder(request.output.parent), workspace(request.output.parent, request.output.stem) as folder:
+        path = folder / "cleaned.onnx"
         passes, operators = _rewrite(request, spec, path)
         checks, described = _compare(request, spec, precision_of(outline), path)
-        publish({request.output: path}, Path(folder))
+        publish({request.output: path}, folder)
     return Cleaned(str(request.output), passes, operators, checks, described)
 
 

@@ -22,6 +22,7 @@ from platformdirs import user_cache_path
 from adaptrt.errors import OutputError
 from adaptrt.store.cache_entry import Entry, is_hash, read_entry
 from adaptrt.store.private_folder import folder_problem, make_private, open_regular
+from adaptrt.store.workspace import write_whole
 
 FOLDER_VARIABLE, SIZE_VARIABLE = "ADAPTRT_CACHE_DIR", "ADAPTRT_CACHE_SIZE"
 DEFAULT_SIZE = 10 << 30
@@ -122,7 +123,7 @@ class Store:
                 for suffix, file in files.items():
                     entry.files[suffix], size = self._keep(file)
                     entry.bytes += size
-                _write(path, msgspec.json.encode(entry))
+                write_whole(path, msgspec.json.encode(entry))
             self.prune(self.limit)
         except OSError as error:
             raise OutputError(
@@ -223,13 +224,6 @@ def _copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
 
 def _is_regular(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
-
-
-def _write(path: Path, data: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
-    Path(temporary).replace(path)
 
 
 def _limit() -> int:

@@ -57,6 +57,15 @@ def test_the_same_results_with_fewer_nodes(adaptrt: Any, wordy: Path) -> None:
     np.testing.assert_allclose(given["logits"], wanted["logits"], rtol=1e-5)
 
 
+def test_what_a_killed_run_left_is_removed_by_the_next(adaptrt: Any, wordy: Path) -> None:
+    left = Path(".earlier.adaptrt")
+    left.mkdir()
+    for name in ("lock", "cleaned.onnx"):
+        (left / name).touch()
+    assert adaptrt("clean", wordy, "-o", "clean.onnx", "--shape", "images=1x3x16x16").code == 0
+    assert sorted(path.name for path in Path().iterdir()) == ["clean.onnx", "net.onnx", "wordy.onnx"]
+
+
 def test_a_pass_that_changes_the_results_writes_nothing(
     adaptrt: Any, wordy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,7 @@ layer is implemented (TF32, refitting, ...). So builds share a file only if all 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from filelock import FileLock
 
 from adaptrt.backends.tensorrt.device import Device
 from adaptrt.store.private_folder import make_private, read_regular
+from adaptrt.store.workspace import write_whole
 
 Watch = Callable[[Callable[[], Any]], tuple[Any, list[str]]]
 """Calls, and gives the result and the errors that were logged."""
@@ -64,10 +63,7 @@ def save_timing_cache(config: Any, path: Path | None, watch: Watch = unwatched) 
         data = bytes(memoryview(cache.serialize()))
         if _readable(config, data, watch) is None:  # TensorRT 8.6 writes some that it cannot read
             return 0
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(path)
+        write_whole(path, data)
     return len(data)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
-import os
-import tempfile
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -17,6 +15,7 @@ from adaptrt.backends.tensorrt.runtime.cuda import Cuda
 from adaptrt.errors import DependencyError, EngineError
 from adaptrt.store.cache import cache_folder
 from adaptrt.store.private_folder import folder_problem, make_private, read_regular
+from adaptrt.store.workspace import write_whole
 
 NAMES = ("preprocess", "mark", "list", "suppress", "gather")
 _OPTIONS = ("--std=c++14", "--fmad=false")  # a product is rounded before it is compared, as in NumPy
@@ -94,10 +93,7 @@ def binary_for(architecture: str) -> bytes:
     if trusted:
         try:
             make_private(folder)
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{path.name}.")
-            with os.fdopen(handle, "wb") as file:
-                file.write(binary)
-            Path(temporary).replace(path)
+            write_whole(path, binary)
         except OSError:  # a read-only cache: the next process compiles again
             return binary
     return binary

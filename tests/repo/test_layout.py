@@ -46,6 +46,19 @@ def test_no_file_is_empty_by_accident() -> None:
     assert not [path for path in tracked() if not path.stat().st_size and path.name not in meant]
 
 
+def test_a_fresh_clone_has_all_that_tests_read() -> None:
+    """Beside the repository only ``../shared/weights`` is looked at: AGPL-3.0 checkpoints that are not shipped."""
+    beside = re.compile(r'parents\[\d\] / "shared"( / "weights")?')
+    found = {
+        str(path.relative_to(ROOT)): match[1]
+        for path in tracked("tests/**.py", "benchmarks/**.py", "docs/**.py")
+        for match in beside.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert found, "the pattern finds nothing any more"
+    assert not [path for path, weights in found.items() if not weights]
+    assert not [path for path in tracked("tools/*", ".ci/*", "Makefile") if "../shared" in path.read_text("utf-8")]
+
+
 def test_no_path_of_anybodys_machine() -> None:
     own = re.compile(r"(?<![\w.~/-])/(?:home|root|Users|mnt|work)/(?!(?:me|you|user)\b)\w+")
     suffixes = {".py", ".md", ".toml", ".json", ".txt", ".yaml", ".yml", ""}

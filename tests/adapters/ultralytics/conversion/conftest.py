@@ -17,7 +17,7 @@ pytest.importorskip("torch", reason="needs torch")
 pytest.importorskip("ultralytics", reason="needs ultralytics")
 
 TESTS = Path(__file__).parents[3]
-SHARED = TESTS.parents[1] / "shared"
+WEIGHTS = TESTS.parents[1] / "shared" / "weights"
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def trained() -> Path:
 @pytest.fixture(scope="session")
 def classic() -> Path:
     """A user's classic checkpoint."""
-    path = SHARED / "weights" / "yolov5n_ppe.pt"
+    path = WEIGHTS / "yolov5n_ppe.pt"
     if not path.is_file():
         pytest.skip("../shared/weights/yolov5n_ppe.pt is not here")
     return path

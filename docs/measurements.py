@@ -45,18 +45,24 @@ def measurements_page() -> str:
 
 def startup() -> list[str]:
     kept = read("startup")
-    seconds = kept["cpu seconds"]
+    seconds, before = kept["cpu seconds"], kept["beside the other checkout"]
     own = seconds["adaptrt --version"]["median"]
     rows = [
-        [f"`{name}`", f"{one['median']:.2f}", f"{one['min']:.2f}", f"{one['median'] / own:.1f}"]
+        [
+            f"`{name}`",
+            f"{one['median']:.2f}",
+            f"{one['min']:.2f}",
+            f"{one['median'] / own:.1f}",
+            f"{before[name]['now / before']['median']:.2f}" if name in before else "",
+        ]
         for name, one in seconds.items()
     ]
-    return section(
-        "Start-up",
-        "startup/startup",
-        markdown(["command", "CPU seconds, median", "minimum", "relative to --version"], rows),
-        kept,
+    text = (
+        f"Python alone takes {kept['python alone']['median']:.2f} s. The last column is relative to the version of 2026-11-25, "
+        "before tasks, backends and commands were found by entry points; both in turns."
     )
+    head = ["command", "CPU seconds, median", "minimum", "relative to --version", "relative to before"]
+    return section("Start-up", "startup/startup", [*markdown(head, rows), "", text], kept)
 
 
 def conversion() -> list[str]:
@@ -74,7 +80,27 @@ def conversion() -> list[str]:
     ratio = kept["ratio"]
     text = f"Converting takes {ratio['median']:.2f} times as long as Ultralytics' export ({ratio['min']:.2f} to {ratio['max']:.2f}, pairwise)."
     head = ["YOLOv5n to ONNX, dynamic batch, TorchScript", "seconds, median", "minimum", "nodes"]
-    return section("Converting", "conversion/convert_speed", [*markdown(head, rows), "", text], kept)
+    lines = section("Converting", "conversion/convert_speed", [*markdown(head, rows), "", text], kept)
+    return [*lines, "", *conversion_before()]
+
+
+def conversion_before() -> list[str]:
+    """What the checks since 2026-11-25 cost, by stage."""
+    kept = read("convert_before")
+    now, before = kept["stages"]["now"], kept["stages"]["before"]
+    more = {name: one["median"] - before.get(name, {"median": 0.0})["median"] for name, one in now.items()}
+    rows = [
+        [name, f"{before.get(name, {'median': 0.0})['median']:.2f}", f"{now[name]['median']:.2f}"]
+        for name in sorted(more, key=lambda name: -more[name])
+        if more[name] >= 0.02
+    ]
+    ratio = {kind: kept["now / before"][kind]["median"] for kind in ("seconds", "converting", "verifying")}
+    text = (
+        f"With `--verify quick`, in turns with the version of 2026-11-25, a conversion takes {ratio['seconds']:.2f} times as "
+        f"long: {ratio['converting']:.2f} for converting and {ratio['verifying']:.2f} for verifying. The stages that take at "
+        "least 0.02 s more, in seconds:"
+    )
+    return section("", "conversion/before", [text, "", *markdown(["stage", "before", "now"], rows)], kept)[2:]
 
 
 def latency() -> list[str]:

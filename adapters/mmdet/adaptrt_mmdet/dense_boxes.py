@@ -115,7 +115,7 @@ def decoded(coder: Any, priors: torch.Tensor, raw: torch.Tensor) -> torch.Tensor
         return from_deltas(coder, priors, raw)
     if kind == "TBLRBBoxCoder":
         return from_sides(coder, priors, raw)
-    raise ModelError(f"Boxes encoded with {kind} are not supported.", hint=f"Supported are {', '.join(CODERS)}.")
+    raise ModelError(f"Boxes encoded with {kind} are not supported.", hint=f"Supported: {', '.join(CODERS)}.")
 
 
 def from_distances(points: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:

@@ -96,13 +96,13 @@ def wrap_dense(source: Source, *, raw: bool = False) -> DenseDetector:
     if head is None or any(getattr(source.detector, part, None) is not None for part in ("roi_head", "mask_head")):
         raise ModelError(
             f"{kind} is not supported: {missing_parts(source.detector)}.",
-            hint="Supported are one-stage detectors without masks, RTMDet-Ins, and detectors with two stages.",
+            hint="Supported: one-stage detectors without masks, RTMDet-Ins, and two-stage detectors.",
         )
     problem = head_problem(head)
     if problem:
         raise ModelError(
             f"{kind} with {name} is not supported: {problem}.",
-            hint=f"Supported are heads with mmdet's generic decoding, and {', '.join(OWN)}.",
+            hint=f"Supported: heads with mmdet's generic decoding, and {', '.join(OWN)}.",
         )
     if raw and name not in RAW_HEADS:
         raise ModelError(

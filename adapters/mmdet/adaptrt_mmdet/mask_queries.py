@@ -51,7 +51,7 @@ def wrap_mask_queries(source: Source, *, raw: bool = False) -> MaskQueryDetector
     detector = source.detector
     if raw:
         raise UsageError(
-            "raw=true is not supported for Mask2Former.", hint="Omit it: the masks are those of the head anyway."
+            "raw=true is not supported for Mask2Former.", hint="Omit it: the outputs are already the masks of the head."
         )
     for part, module, supported in (
         ("pixel decoder", detector.panoptic_head.pixel_decoder, PIXEL_DECODER),

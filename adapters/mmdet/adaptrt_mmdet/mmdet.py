@@ -37,7 +37,8 @@ def load_model(ctx: Conversion) -> Detector:
     for name in ("nms_rounds", "nms_candidates"):
         if getattr(options, name) is not None:
             raise UsageError(
-                f"{name} is for two-stage detectors.", hint=f"Use --nms --{name.replace('_', '-')}, after the source."
+                f"{name} applies only to two-stage detectors.",
+                hint=f"Use --nms --{name.replace('_', '-')}, after the source.",
             )
     if is_mask_query(source.detector):
         return wrap_mask_queries(source, raw=options.raw).eval()

@@ -58,7 +58,7 @@ def wrap_two_stage(source: Source, options: OneAndTwoStageOptions, nms: NmsReque
     if getattr(detector, "roi_head", None) is not None and getattr(detector, "rpn_head", None) is None:
         raise ModelError(
             f"{type(detector).__name__} is not supported: it has no RPN, and reads its proposals from a file.",
-            hint="Supported are detectors that compute their proposals, such as Faster R-CNN.",
+            hint="Supported: detectors that compute their proposals, such as Faster R-CNN.",
         )
     semantic = getattr(detector, "semantic_head", None)
     if semantic is not None:
@@ -66,7 +66,7 @@ def wrap_two_stage(source: Source, options: OneAndTwoStageOptions, nms: NmsReque
         raise ModelError(
             f"{type(detector).__name__} is not supported: missing is semantic segmentation ({type(semantic).__name__}), which "
             f"{fusion} joins with the objects to a panoptic map.",
-            hint="Supported are detectors that find boxes, or boxes and masks.",
+            hint="Supported: detectors that return boxes, or boxes and masks.",
         )
     model = TwoStageDetector(
         source,

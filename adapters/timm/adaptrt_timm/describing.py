@@ -137,7 +137,7 @@ def _image_transform(ctx: Conversion, config: dict[str, Any], stride: int, chann
         if len(config[name]) not in (1, channels) and len(set(config[name])) > 1:
             ctx.warn(
                 f"{name} has {len(config[name])} values and the model takes {channels} channels: the file takes arrays, "
-                f"not images. Give what it was trained with: --set mean=[...] --set std=[...]"
+                f"not images. Specify the values used in training: --set mean=[...] --set std=[...]"
             )
             return None
     mode, fraction = config["crop_mode"], float(config["crop_pct"])

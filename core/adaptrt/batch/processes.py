@@ -58,7 +58,7 @@ class ProcessExecutor:
 
     def run_commands(self, commands: Sequence[Command], limits: CommandLimits, own: Any) -> Iterator[CommandResult]:
         if own is not None and own.workers:
-            raise UsageError("workers is an option of batch jobs.", hint="Use --jobs.")
+            raise UsageError("The option workers applies only to batch jobs.", hint="Use --jobs.")
         yield from run_processes(commands, limits)
 
 

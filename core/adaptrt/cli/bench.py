@@ -72,14 +72,14 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 @option("--image", metavar="FILE", section=MEASURE, help="The image of every call; decoding it is not timed.  [default: noise of 1280 x 720 pixels]")  # fmt: skip
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=MEASURE, help="images=1x3x640x640, for files without a spec.")  # fmt: skip
 @option("--seconds", type=float, default=2.0, metavar="S", section=MEASURE, help="Time for each measurement.  [default: 2]")  # fmt: skip
-@option("--turns", type=int, default=20, metavar="N", section=MEASURE, help="How often the files take turns.  [default: 20]")  # fmt: skip
+@option("--turns", type=int, default=20, metavar="N", section=MEASURE, help="Number of rounds; in each, every file is measured.  [default: 20]")  # fmt: skip
 @option("--cuda-graphs", type=click.Choice(["on", "off", "both"]), default="on", section=MEASURE, help="Run TensorRT engines with CUDA graphs, without, or both.  [default: on]")  # fmt: skip
 @option("--gpu-peak", metavar="TFLOPS,GB/S", callback=_peak, section=MEASURE, help="Peak of the GPU in the precision of the files, for the physical limit.  [default: unknown]")  # fmt: skip
 @option("--adapter", metavar="NAME", section=SOURCE, help="The adapter used for the conversion.")
 @option("--source", metavar="SOURCE", section=SOURCE, help="The source, as for `convert`.")
 @option("--weights", metavar="PATH", section=SOURCE, help="The weights, as for `convert`.")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=SOURCE, help="An option of the adapter.")
-@option("--trust-checkpoint", is_flag=True, section=SOURCE, help="Let its framework load the checkpoint, which can run code contained in it.")  # fmt: skip
+@option("--trust-checkpoint", is_flag=True, section=SOURCE, help="Let the framework unpickle the checkpoint, which can run code contained in it.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=SOURCE, help="A plugins.toml; its modules are loaded.")
 @opening_flags
 @option("-o", "--output", metavar="FILE", section=RESULTS, help="Write a page with plots, an .html file.")
@@ -89,7 +89,7 @@ def _peak(_: click.Context, __: click.Parameter, text: str | None) -> Peak | Non
 def bench(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
     """Measure latency and throughput of FILES side by side.
 
-    Files are ONNX files, engines or other built files, or the words eager and compile: the model that a file was converted from, as it is
+    Files are ONNX files, engines or other built files, or one of the words eager and compile: the model that a file was converted from, as it is
     and with torch.compile. They take turns in one process. The call on decoded images, the file alone and preprocessing are measured
     separately.
     """

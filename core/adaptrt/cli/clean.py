@@ -32,7 +32,7 @@ EXAMPLES = (
 def clean(*, file: str, verbose: int, quiet: bool, as_json: bool, **flags: Any) -> None:
     """Run the graph passes of convert on any ONNX FILE, and check the result.
 
-    Constants are folded, equal and unused nodes removed, negative Gather indices made positive, nodes named after their modules.
+    Constants are folded, duplicate and unused nodes are removed, negative Gather indices become positive, and nodes are named after their modules.
     FILE and the result run in ONNX Runtime on the same inputs; nothing is written unless the outputs agree.
     """
     from adaptrt.cli.output import redirect_stdout_to_stderr

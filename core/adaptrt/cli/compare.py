@@ -50,7 +50,7 @@ EXAMPLES = (
 @option("--source", metavar="SOURCE", section=SOURCE, help="The source, as for `convert`.")
 @option("--weights", metavar="PATH", section=SOURCE, help="The weights, as for `convert`.")
 @option("-s", "--set", "pairs", metavar="KEY=VALUE", multiple=True, section=SOURCE, help="An option of the adapter.")
-@option("--trust-checkpoint", is_flag=True, section=SOURCE, help="Let its framework load the checkpoint, which can run code contained in it.")  # fmt: skip
+@option("--trust-checkpoint", is_flag=True, section=SOURCE, help="Let the framework unpickle the checkpoint, which can run code contained in it.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=SOURCE, help="A plugins.toml; its modules are loaded.")
 @input_flags
 @opening_flags
@@ -66,7 +66,7 @@ def compare(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool, 
     that a file was converted from. Tensors are matched even if they were renamed, and compared within the limits of links 2 to
     4. To read tensors inside an engine, it is rebuilt with a few outputs at a time, since TensorRT cannot fuse across an output.
 
-    Exit code 9 if an output of a file is beyond its limit.
+    The exit code is 9 if an output exceeds its limit.
     """
     from adaptrt.cli.output import redirect_stdout_to_stderr
     from adaptrt.errors import VerificationError

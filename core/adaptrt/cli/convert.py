@@ -76,11 +76,11 @@ class ConvertCommand(Command):
 )
 @precision_flags(EXPORT)
 @option("--nms", metavar="[KIND]", is_flag=False, flag_value="cluster", section=NMS, help="Append NMS to the graph; place this option after SOURCE. cluster: ordinary operators, for every runtime; onnx: NonMaxSuppression; efficient: plugin EfficientNMS_TRT, for TensorRT 8 and 10.  [default: no NMS; without KIND: cluster]")  # fmt: skip
-@option("--nms-rounds", type=int, metavar="N", section=NMS, help="Rounds of cluster: exact for chains of up to N+1 overlapping boxes.  [default: 20]")  # fmt: skip
+@option("--nms-rounds", type=int, metavar="N", section=NMS, help="Rounds of KIND cluster: exact for chains of up to N+1 overlapping boxes.  [default: 20]")  # fmt: skip
 @option("--nms-candidates", type=int, metavar="N", section=NMS, help="Number of highest-scoring boxes that enter NMS.  [default: 1000]")  # fmt: skip
 @option("--nms-schema", metavar="NAME", section=NMS, help="converged: with the output nms_converged; efficient: only the four outputs of EfficientNMS.  [default: converged]")  # fmt: skip
 @option("--nms-multi-label", is_flag=True, section=NMS, help="Allow several classes per box, as for mAP evaluation.")  # fmt: skip
-@option("--embed-preprocess", is_flag=True, section=EXPORT, help="Put the normalization of images into the graph: its input becomes uint8 [N, height, width, channels], RGB.")  # fmt: skip
+@option("--embed-preprocess", is_flag=True, section=EXPORT, help="Move the normalization of images into the graph; its input becomes uint8 [N, height, width, channels], RGB.")  # fmt: skip
 @calibration_flags
 @build_flags
 @option("--verify", type=click.Choice(["full", "quick", "none"]), default="full", section=PROOF, help="How thoroughly to verify.  [default: full]")  # fmt: skip

@@ -60,7 +60,7 @@ def precision_flags(section: str) -> Callable[[F], F]:
             "--recipe",
             metavar="FILE",
             section=section,
-            help="A recipe of adaptrt tune: the precision, and what stays in a higher one.",
+            help="A recipe written by adaptrt tune: the precision, and what stays in a higher one.",
         ),
     )
 
@@ -106,7 +106,7 @@ def calibration_flags(command: F) -> F:
             metavar="REGEX",
             multiple=True,
             section=INT8,
-            help="Other operators, or nodes by name, to quantize the inputs of: MatMul (attention), Softmax ...",
+            help="Further operators, or nodes by name, whose inputs are quantized: MatMul (attention), Softmax ...",
         ),
         option(
             "--data",
@@ -262,7 +262,8 @@ def data_from_flags(flags: Mapping[str, Any]) -> LabeledData | None:
 
     if flags["data"] is None and flags["max_loss"] is not None:
         raise UsageError(
-            "--max-loss needs labels.", hint="Name labeled images with --data; without labels, only agreement is known."
+            "--max-loss requires labels.",
+            hint="Specify labeled images with --data; without labels, only the agreement of predictions can be measured.",
         )
     found = _with_source(LabeledData, flags, "data", ("images", "limit"), paths=("images",))
     return found if found is None or flags["max_loss"] is None else replace(found, max_loss=flags["max_loss"])

@@ -56,7 +56,7 @@ def _layouts() -> str:
 @option("--adapter", metavar="NAME", section=MODEL, help="For eager: the adapter used for the conversion.")
 @option("--source", metavar="SOURCE", section=MODEL, help="For eager: the source, as for `convert`.")
 @option("--weights", metavar="PATH", section=MODEL, help="For eager: the weights, as for `convert`.")
-@option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let its framework load the checkpoint, which can run code contained in it.")  # fmt: skip
+@option("--trust-checkpoint", is_flag=True, section=MODEL, help="For eager: let the framework unpickle the checkpoint, which can run code contained in it.")  # fmt: skip
 @option("--allow-host-code", is_flag=True, section=MODEL, help="Load an engine that contains host code.")
 @option("--plugin-lib", "plugin_libs", metavar="LIB", multiple=True, section=MODEL, help="Library of TensorRT plugins.")
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=MODEL, help="Library of custom operators for ONNX Runtime.")  # fmt: skip

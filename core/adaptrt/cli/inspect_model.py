@@ -58,7 +58,7 @@ class _Inspect(Command):
 @option("--graph", type=click.Choice(_FORMS), metavar="[svg|html]", help="Print the nodes (name, operator, inputs, outputs), or the layers of an engine. With svg or html, draw the graph.")  # fmt: skip
 @option("--color", type=click.Choice(["precision", "time", "error"]), section=DRAWING, help="What the colors show: the precision, the time of each block (FILE is run), or the share of its limit that a block uses.  [default: precision]")  # fmt: skip
 @option("--comparison", metavar="FILE", section=DRAWING, help="Results of `adaptrt compare --json`, for --color error.")
-@option("--blocks", type=click.IntRange(min=2), default=32, metavar="N", section=DRAWING, help="About how many blocks to draw.  [default: 32]")  # fmt: skip
+@option("--blocks", type=click.IntRange(min=2), default=32, metavar="N", section=DRAWING, help="Approximate number of blocks to draw.  [default: 32]")  # fmt: skip
 @option("--onnx", metavar="FILE", section=DRAWING, help="The ONNX file that an engine was built from.  [default: as recorded beside it]")  # fmt: skip
 @option("-o", "--output", metavar="PATH", section=DRAWING, help="The file to write.  [default: FILE.graph.svg or .html]")  # fmt: skip
 @input_flags

@@ -104,7 +104,7 @@ def save_flags(command: F) -> F:
 @click.argument("images", metavar="SOURCES...", nargs=-1, required=True, shell_complete=complete_files)
 @running_flags(MODEL)
 @option("-o", "--output", metavar="PATH", section=RESULTS, help="Output folder, or file for a single image.  [default: predictions/]")  # fmt: skip
-@option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions to a folder FORMAT: json, csv, coco, txt (YOLO), crop, dota, png (class maps) or npz, depending on the task; or video.")  # fmt: skip
+@option("--save", "formats", metavar="FORMAT", multiple=True, section=RESULTS, help="Also write the predictions, to a folder named FORMAT: json, csv, coco, txt (YOLO), crop, dota, png (class maps) or npz, depending on the task; or video.")  # fmt: skip
 @save_flags
 @option(
     "--stream", is_flag=True, section=STREAMS, help="Print a line of JSON for each frame as soon as it is available."

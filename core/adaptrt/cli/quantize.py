@@ -40,7 +40,12 @@ EXAMPLES = (
 @option("--shape", metavar="INPUT=SHAPE", multiple=True, section=FILES, help="images=1..16@8x3x640x640 (min..max@opt), for files without a spec.")  # fmt: skip
 @option("--target", metavar="NAME", section=FILES, help="TensorRT 8, 10 or 11, or another backend's target.  [default: the installed TensorRT, else the newest]")  # fmt: skip
 @option("--keep-fp32", metavar="REGEX", multiple=True, section=FILES, help="Layers (by name) or operators to leave in float.")  # fmt: skip
-@option("--recipe", metavar="FILE", section=FILES, help="A recipe of adaptrt tune: what stays in a higher precision.")
+@option(
+    "--recipe",
+    metavar="FILE",
+    section=FILES,
+    help="A recipe written by adaptrt tune: what stays in a higher precision.",
+)
 @option("--ort-custom-ops", metavar="LIB", multiple=True, section=FILES, help="Library of custom operators for ONNX Runtime.")  # fmt: skip
 @option("--plugins", "plugins_file", metavar="FILE", section=FILES, help="A plugins.toml; its modules are loaded.")
 @adoption_flags
@@ -66,7 +71,8 @@ def quantize(ctx: click.Context, /, *, verbose: int, quiet: bool, as_json: bool,
     calibration = calibration_from_flags(flags)
     if calibration is None:
         raise UsageError(
-            "quantize needs images to measure ranges on.", hint="Name a few hundred like those in use: --calib images/"
+            "quantize needs images to measure ranges on.",
+            hint="Specify a few hundred images like those in production: --calib images/",
         )
     request = BuildRequest(
         source=flags["source"],

@@ -27,7 +27,7 @@ MODEL, SERVER, LIMITS = "Model", "Server", "Limits"
 EXAMPLES = (
     ("adaptrt serve best.onnx --port 8000", "answer requests from this machine"),
     ("curl --data-binary @bus.jpg http://127.0.0.1:8000/predict", "the predictions for an image, as JSON"),
-    ("curl --data-binary @bus.jpg 'http://127.0.0.1:8000/predict?conf=0.4'", "with another parameter of the decoder"),
+    ("curl --data-binary @bus.jpg 'http://127.0.0.1:8000/predict?conf=0.4'", "with another decoder parameter"),
     ("adaptrt serve best.engine --max-batch 8 --max-delay 5", "batch requests that arrive within 5 ms"),
 )
 
@@ -38,11 +38,11 @@ EXAMPLES = (
 @option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, section=SERVER, help="Address to listen on; 0.0.0.0: accept requests from other machines too.")  # fmt: skip
 @option("--port", type=click.IntRange(0, 65535), metavar="N", default=8000, show_default=True, section=SERVER, help="Port to listen on; 0: any free port.")  # fmt: skip
 @option("--max-batch", type=click.IntRange(min=1), metavar="N", default=1, show_default=True, section=SERVER, help="Images of concurrent requests that run at once; 1 gives exactly the results of predict.")  # fmt: skip
-@option("--max-delay", type=click.FloatRange(0, 1000), metavar="MS", default=5.0, show_default=True, section=SERVER, help="Milliseconds that an image waits for others, with --max-batch.")  # fmt: skip
-@option("--max-body", type=click.FloatRange(min=0, min_open=True), metavar="MB", default=20.0, show_default=True, section=LIMITS, help="Largest body of a request, in megabytes.")  # fmt: skip
-@option("--max-pixels", type=click.FloatRange(min=0, min_open=True), metavar="MP", default=50.0, show_default=True, section=LIMITS, help="Largest image, in megapixels.")  # fmt: skip
-@option("--max-connections", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, section=LIMITS, help="Connections at a time; others are answered with status 503.")  # fmt: skip
-@option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", default=30.0, show_default=True, section=LIMITS, help="Seconds in which a request has to arrive.")  # fmt: skip
+@option("--max-delay", type=click.FloatRange(0, 1000), metavar="MS", default=5.0, show_default=True, section=SERVER, help="Maximum time that an image waits for others, in milliseconds, with --max-batch.")  # fmt: skip
+@option("--max-body", type=click.FloatRange(min=0, min_open=True), metavar="MB", default=20.0, show_default=True, section=LIMITS, help="Maximum size of a request body, in megabytes.")  # fmt: skip
+@option("--max-pixels", type=click.FloatRange(min=0, min_open=True), metavar="MP", default=50.0, show_default=True, section=LIMITS, help="Maximum image size, in megapixels.")  # fmt: skip
+@option("--max-connections", type=click.IntRange(min=1), metavar="N", default=64, show_default=True, section=LIMITS, help="Maximum number of open connections; further ones get status 503.")  # fmt: skip
+@option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", default=30.0, show_default=True, section=LIMITS, help="Time limit for receiving a request, in seconds.")  # fmt: skip
 @general_options
 @click.pass_context
 def serve(

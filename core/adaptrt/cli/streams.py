@@ -144,11 +144,9 @@ def _require_possible(request: StreamRequest, sources: Sequence[Source]) -> None
             hint="Use --stream for a line of JSON for each frame.",
         )
     if request.stream and request.as_json:
-        raise UsageError(
-            "--stream and --json exclude each other.", hint="--stream prints a line of JSON for each frame."
-        )
+        raise UsageError("--stream and --json conflict.", hint="--stream prints a line of JSON for each frame.")
     if request.as_json and any(source.live for source in sources) and request.max_frames is None:
-        raise UsageError("--json prints at the end, which a live source does not have.", hint="Use --stream.")
+        raise UsageError("--json prints at the end of the source, but a live source has no end.", hint="Use --stream.")
     if request.show:
         _require_display()
 
@@ -157,9 +155,9 @@ def _require_display() -> None:
     from adaptrt.vision.opencv import cv2
 
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise UsageError("--show needs a display, and there is none.", hint="Use --save video, or --stream.")
+        raise UsageError("--show requires a display, but none was found.", hint="Use --save video, or --stream.")
     if not hasattr(cv2, "imshow"):
-        raise DependencyError("This OpenCV has no windows.", hint="pip install opencv-python")
+        raise DependencyError("This build of OpenCV cannot open windows.", hint="pip install opencv-python")
 
 
 @contextmanager

@@ -31,7 +31,7 @@ EXAMPLES = (
 @option("--images", metavar="DIR", section=SEARCH, help="Images without labels: predictions must stay those of FILE.")
 @option("--max-loss", type=float, default=1.0, metavar="POINTS", section=SEARCH, help="Maximum loss of the main score, in points; without labels, the maximum percentage of predictions that differ.  [default: 1]")  # fmt: skip
 @option("--precision", metavar="NAME", default="int8", shell_complete=complete_precisions, section=SEARCH, help="The precision to reach, int8 or fp16.  [default: int8]")  # fmt: skip
-@option("--blocks", type=int, default=24, metavar="N", section=SEARCH, help="About how many parts of the graph to measure.  [default: 24]")  # fmt: skip
+@option("--blocks", type=int, default=24, metavar="N", section=SEARCH, help="Approximate number of parts of the graph to measure.  [default: 24]")  # fmt: skip
 @option("--sensitivity-images", type=int, default=8, metavar="N", section=SEARCH, help="Images on which each part is measured alone.  [default: 8]")  # fmt: skip
 @option("--keep-fp32", metavar="REGEX", multiple=True, section=SEARCH, help="Nodes (by name) or operators that stay float32 in any case.")  # fmt: skip
 @option("--keep-fp16", metavar="REGEX", multiple=True, section=SEARCH, help="Layers that always stay out of int8.")

@@ -37,7 +37,7 @@ class DeepStreamOptions:
 
 
 class DeepStream:
-    """Write the configuration with which NVIDIA DeepStream (nvinfer) runs FILE, with its labels.
+    """Write the configuration and the labels for running FILE in NVIDIA DeepStream (nvinfer).
 
     Anything in the pre- and postprocessing of FILE that such a configuration cannot express is listed.
     """
@@ -78,7 +78,7 @@ def config_of(request: PackageRequest) -> tuple[str, list[str]]:
         )
     others = [tensor.name for tensor in spec.inputs if tensor.name != spec.image.input]
     if others:
-        raise UsageError(f"nvinfer fills only the image: {', '.join(others)} would have no values.")
+        raise UsageError(f"nvinfer fills only the image input: {', '.join(others)} would have no values.")
     notes = [NOT_RUN]
     properties = {"gpu-id": "0", **_preprocessing(spec, spec.image, notes), **_model(request, notes)}
     properties |= _parsing(spec, options, notes)

@@ -166,7 +166,7 @@ def _sample(spec: ModelSpec, image: Path | None) -> tuple[dict[str, NDArray[Any]
 def _safe_name(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._-")
     if not name:
-        raise UsageError(f"{text!r} is not usable as a model name.", hint="Specify one with --name.")
+        raise UsageError(f"{text!r} cannot be used as a model name.", hint="Specify one with --name.")
     return name
 
 

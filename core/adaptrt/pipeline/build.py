@@ -111,9 +111,9 @@ class BuildJob:
         file, calibration = self.job.onnx.outline(source), self.job.request.calibration
         if calibration is not None and file.spec is None and calibration.source.suffix.lower() != ".npz":
             raise UsageError(
-                f"{source.name} holds no preprocessing, so it cannot be calibrated on images.",
-                hint="Name the decoder of its outputs (--decoder yolo), or write a copy that holds it: adaptrt adopt "
-                f"{source.name} -o new.onnx; or give preprocessed inputs: --calib inputs.npz",
+                f"{source.name} contains no preprocessing, so it cannot be calibrated on images.",
+                hint="Specify the decoder of its outputs (--decoder yolo), or write a copy that contains it: adaptrt adopt "
+                f"{source.name} -o new.onnx; or pass preprocessed inputs: --calib inputs.npz",
             )
         if calibration is None and not self.job.session.quantizers():
             require_quantized(file, self.job.precision)

@@ -64,7 +64,7 @@ def _header(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Stor
         shape, fortran, dtype = read(file)
         start = file.tell()
     if dtype.hasobject:
-        raise ValueError(f"{info.filename} holds Python objects")
+        raise ValueError(f"{info.filename} contains Python objects")
     size = dtype.itemsize * math.prod(shape)
     if start + size != info.file_size:
         raise ValueError(f"{info.filename} holds {info.file_size - start} bytes of values instead of {size}")
@@ -103,8 +103,8 @@ def open_rows(array: StoredArray, used: Sequence[int]) -> Rows:
     """
     if array.compressed and array.fortran:
         raise UsageError(
-            f"{array.path} holds {array.member.filename} compressed and column by column, so its rows cannot be read in pieces.",
-            hint="Write it with numpy.savez, or row by row: numpy.savez_compressed(path, images=numpy.ascontiguousarray(array)).",
+            f"{array.path} holds {array.member.filename} compressed and in Fortran order, so its rows cannot be read one at a time.",
+            hint="Write it with numpy.savez, or in C order: numpy.savez_compressed(path, images=numpy.ascontiguousarray(array)).",
         )
     try:
         return _copied(array, sorted(set(used))) if array.compressed else _mapped(array)

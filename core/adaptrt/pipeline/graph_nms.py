@@ -54,7 +54,7 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
         if nms.kind != "cluster":
             raise UsageError(
                 f"--nms {nms.kind}: the network itself ends in Cluster-NMS.",
-                hint="Use --nms, whose rounds and candidates hold for it, or omit it.",
+                hint="Use --nms, whose rounds and candidates then apply to that NMS, or omit it.",
             )
         return
     decode, params = _decoding(spec)

@@ -81,8 +81,8 @@ def _classes(file: str, head: Any, params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of ``classify``: MMDeploy's graphs of classifiers end in softmax, those of several labels in sigmoid."""
     if isinstance(head, str) and "MultiLabel" in head:
         raise ModelError(
-            f"{file} is a classifier of several labels ({head}), which is not supported.",
-            hint="Supported are classifiers with one label per image.",
+            f"{file} is a multi-label classifier ({head}), which is not supported.",
+            hint="Supported: classifiers with one label per image.",
         )
     count = params.get("topk")
     return {"probabilities": True, **({"top_k": count} if type(count) is int and count > 0 else {})}
@@ -93,7 +93,7 @@ def _require_known(file: str, task: Any) -> None:
     if task in _OTHER_TASKS:
         raise ModelError(
             f"{file} is {_OTHER_TASKS[task]} of MMDeploy ({task}), which is not supported.",
-            hint="Of MMDeploy's files, detectors, instance segmentation, rotated boxes, and classifiers are read. Convert the network "
+            hint="Supported MMDeploy files: detectors, instance segmentation, rotated boxes and classifiers. Alternatively, convert the network "
             "itself: adaptrt convert",
         )
 
@@ -102,7 +102,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     if file.stat().st_size > _LARGEST_FILE:
-        raise ModelError(f"{file.name} is too large for a description of MMDeploy.")
+        raise ModelError(f"{file.name} is too large to be a file of MMDeploy.")
     try:
         document = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -202,6 +202,6 @@ def _is_number(value: Any) -> bool:
 
 def _wrong(what: str) -> ModelError:
     return ModelError(
-        f"{PIPELINE} beside the model is not understood: {what}.",
+        f"{PIPELINE} next to the model cannot be interpreted: {what}.",
         hint="Describe the file instead, with --decoder (mmdeploy, classify), in a folder without pipeline.json.",
     )

@@ -60,7 +60,7 @@ def require_calibration(request: Request, quantizers: Sequence[str]) -> None:
     name = precision.name
     raise UsageError(
         f"--precision {name} needs images to measure the ranges of activations on.",
-        hint=f"Name a few hundred like those in use: --{name} --calib images/. If the model already contains fake quantization, "
+        hint=f"Specify a few hundred images like those in production: --{name} --calib images/. If the model already contains fake quantization, "
         f"convert it without --precision {name}, then: adaptrt build FILE.onnx --{name}",
     )
 

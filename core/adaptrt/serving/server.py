@@ -351,5 +351,5 @@ def _params(query: str) -> dict[str, str]:
     pairs = parse_qsl(query, keep_blank_values=True)
     params = dict(pairs)
     if len(params) < len(pairs):
-        raise UsageError("A parameter occurs twice in the address.")
+        raise UsageError("A parameter occurs twice in the URL.")
     return params

@@ -28,7 +28,7 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in ("http", "https"):
-            raise ImageError(f"{without_password(req.full_url)} redirects to {without_password(newurl)}, which is not a web address.")  # fmt: skip
+            raise ImageError(f"{without_password(req.full_url)} redirects to {without_password(newurl)}, which is not an http or https URL.")  # fmt: skip
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -43,7 +43,7 @@ def download(url: str, *, max_bytes: int = MAX_BYTES, max_seconds: float = MAX_S
         with opener.open(request, timeout=min(max_seconds, 30)) as answer:
             kind = answer.headers.get_content_type() if "Content-Type" in answer.headers else ""
             if kind.split("/")[0] not in ("image", "video") and kind not in _UNREVEALING:
-                raise ImageError(f"{shown} is not an image or video, but {kind}.", hint="Use the address of the file itself.")  # fmt: skip
+                raise ImageError(f"{shown} is not an image or video, but {kind}.", hint="Use the URL of the file itself.")  # fmt: skip
             number, name = tempfile.mkstemp(prefix="adaptrt-", suffix=_suffix(url))
             path = Path(name)
             size = 0
@@ -63,10 +63,10 @@ def download(url: str, *, max_bytes: int = MAX_BYTES, max_seconds: float = MAX_S
         if path is not None:
             path.unlink(missing_ok=True)
         if isinstance(error, urllib.error.HTTPError):
-            raise ImageError(f"{shown}: HTTP {error.code} {error.reason}.", hint="Check the address.") from error
+            raise ImageError(f"{shown}: HTTP {error.code} {error.reason}.", hint="Check the URL.") from error
         if isinstance(error, (OSError, HTTPException, ValueError)):
             reason = getattr(error, "reason", None) or error
-            raise ImageError(f"{shown} cannot be downloaded: {reason}.", hint="Check the address and the network.") from error  # fmt: skip
+            raise ImageError(f"{shown} cannot be downloaded: {reason}.", hint="Check the URL and the network.") from error  # fmt: skip
         raise
 
 

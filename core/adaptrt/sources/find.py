@@ -174,7 +174,7 @@ def read_list(path: Path, find: Callable[[str], list[Path]] = files_of) -> list[
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path} is not valid UTF-8 text.", hint="A list names one image or video per line."
+            f"{path} is not valid UTF-8 text.", hint="A list contains one image or video per line."
         ) from error
     except OSError as error:
         raise UsageError(
@@ -195,5 +195,5 @@ def read_list(path: Path, find: Callable[[str], list[Path]] = files_of) -> list[
         except ImageError:
             found.append(file)  # reported when it is read: the others are still used
     if not found:
-        raise UsageError(f"{path} names no files.", hint="A list names one image or video per line.")
+        raise UsageError(f"{path} lists no files.", hint="A list contains one image or video per line.")
     return found

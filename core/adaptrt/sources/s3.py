@@ -78,11 +78,11 @@ def _parsed(url: str) -> _Address:
     user, _, bucket = authority.rpartition("@")
     if user not in ("", "anonymous"):
         raise UsageError(
-            "Credentials are not accepted in an s3:// address.",
+            "Credentials are not accepted in an s3:// URL.",
             hint="Use AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
         )
     if not bucket:
-        raise UsageError(f"{url} names no bucket.", hint="For example: s3://bucket/folder/*.jpg")
+        raise UsageError(f"{url} contains no bucket name.", hint="For example: s3://bucket/folder/*.jpg")
     return _Address(user, bucket, key)
 
 

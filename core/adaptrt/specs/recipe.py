@@ -69,13 +69,13 @@ def read_recipe(path: Path) -> Recipe:
             raise UsageError(f"{path}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
     precision, found = content.get("precision"), content.get("found", {})
     if not isinstance(precision, str) or not isinstance(found, Mapping):
-        raise UsageError(f"{path}: precision must be text, and found a table.", hint='For example: precision = "int8"')
+        raise UsageError(f"{path}: precision must be text, but is a table.", hint='For example: precision = "int8"')
     precision_named(precision)
     patterns = {}
     for name in _LISTS:
         value = content.get(name, [])
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-            raise UsageError(f"{path}: {name} must be a list of texts.", hint=f'For example: {name} = ["^/head/"]')
+            raise UsageError(f"{path}: {name} must be a list of strings.", hint=f'For example: {name} = ["^/head/"]')
         for one in value:
             compile_pattern(one)
         patterns[name.replace("-", "_")] = tuple(value)

@@ -11,8 +11,8 @@ from adaptrt_triton.options import TritonOptions
 class Triton:
     """Write a model repository for NVIDIA Triton that serves FILE.
 
-    The network alone takes and returns its own tensors. With --ensemble, Triton also decodes images, preprocesses them
-    as adaptrt predict does, and returns predictions as JSON; Triton's Python then needs adaptrt.
+    By default, the model takes and returns the tensors of the network. With --ensemble, Triton also decodes images, preprocesses them
+    as adaptrt predict does, and returns predictions as JSON; adaptrt must then be installed for Triton's Python.
     """
 
     name = "triton"

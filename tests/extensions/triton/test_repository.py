@@ -287,7 +287,7 @@ def test_a_fixed_batch(classifier: Classifier, model_config: Any, capsys: pytest
         (["--network-backend", "tensorrt"], "does not run net.onnx"),
         (["--set", "topk=2"], "Did you mean 'top_k'?"),
         (["--image", "none.png"], "File not found"),
-        (["--name", "///"], "not usable"),
+        (["--name", "///"], "cannot be used"),
     ],
 )
 def test_invalid_options_write_nothing(

@@ -304,7 +304,7 @@ def test_a_classifier_of_mmdeploy(adaptrt: Callable[..., Any], tmp_path: Path, p
     ("task", "steps", "head", "words"),
     [
         ("Segmentor", EDGE, "ResizeMask", "is semantic segmentation of MMDeploy"),
-        ("Classifier", EDGE, "MultiLabelLinearClsHead", "a classifier of several labels"),
+        ("Classifier", EDGE, "MultiLabelLinearClsHead", "a multi-label classifier"),
         ("Classifier", EDGE[:2] + EDGE[3:], "LinearClsHead", "only a resize of the shorter side, and a CenterCrop"),
         ("Classifier", EDGE[:1] + EDGE[2:], "LinearClsHead", "only a resize of the shorter side, and a CenterCrop"),
         (

@@ -132,8 +132,8 @@ def test_images_and_lists_go_on_as_before(adaptrt: Any, converted: Converted, im
     ("options", "message"),
     [
         (["--save", "csv"], "--save csv is for image files"),
-        (["--stream", "--json"], "exclude each other"),
-        (["--show"], "needs a display"),
+        (["--stream", "--json"], "--stream and --json conflict"),
+        (["--show"], "requires a display"),
     ],
 )
 def test_what_does_not_go_together(

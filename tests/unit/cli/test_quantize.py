@@ -110,7 +110,7 @@ def test_images_in_both_sets_are_counted(adaptrt: Any, net: Path, calib: Path, t
         (("--calib", "."), ". contains no images."),
         (("--calib", ".", "--calib-images", "0"), "--calib-images must be at least 1"),
         (("--calib", ".", "--calib-method", "magic"), "Unknown calibration method 'magic'"),
-        (("--calib", ".", "--max-loss", "1"), "--max-loss needs labels"),
+        (("--calib", ".", "--max-loss", "1"), "--max-loss requires labels"),
         (("--calib", ".", "--data", ".", "--max-loss", "-1"), "--max-loss must be between 0 and 100"),
         (("--calib", ".", "--data-limit", "5"), "--data-limit needs --data"),
         (("--calib-batch", "5"), "--calib-batch needs --calib"),
@@ -198,7 +198,7 @@ def test_a_file_without_preprocessing_says_what_to_do(adaptrt: Any, net: Path, c
     write_convnet(net, spec=None)
     result = adaptrt("quantize", net, "--calib", calib)
     assert result.code == 2
-    assert "net.onnx holds no preprocessing" in result.err
+    assert "net.onnx contains no preprocessing" in result.err
     assert "adaptrt adopt" in result.err
     np.savez("rows.npz", np.random.default_rng(0).random((70, 3, SIDE, SIDE), dtype=np.float32))
     result = adaptrt("quantize", net, "--calib", "rows.npz", "--shape", f"images=1..4x3x{SIDE}x{SIDE}", "--json")

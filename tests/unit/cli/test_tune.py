@@ -176,8 +176,8 @@ def test_engines_are_timed_where_they_can_be_built(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "one of them"),
-        (("--images", "a", "--data", "b"), "one of them"),
+        ((), "either labeled images"),
+        (("--images", "a", "--data", "b"), "either labeled images"),
         (("--images", "a", "--max-loss", "-1"), "--max-loss must be between"),
         (("--images", "a", "--blocks", "0"), "--blocks must be at least 1"),
         (("--images", "a", "-o", "a.onnx"), "a recipe is a .toml file"),

@@ -88,7 +88,7 @@ def test_a_comparison_of_other_files_is_rejected(net: Path) -> None:
     other = write_convnet(Path("third.onnx"))
     with pytest.raises(UsageError, match=r"compares net\.onnx with copy\.onnx, not third\.onnx"):
         drawn(other, color="error", comparison=Path("layers.json"))
-    with pytest.raises(UsageError, match="require a comparison"):
+    with pytest.raises(UsageError, match="requires a comparison"):
         DrawingRequest(file=net, color="error")
     with pytest.raises(ModelError, match="cannot be read"):
         drawn(net, color="error", comparison=Path("absent.json"))

@@ -87,7 +87,7 @@ def test_one_rule_for_lists_of_images(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ("http://host/a.png", "list.txt:1: 'http://host/a.png' is not a file"),
         ("rtsp://host/1", "is not a file"),
-        ("# nothing", "names no files"),
+        ("# nothing", "lists no files"),
     ],
 )
 def test_a_list_names_files_only(tmp_path: Path, line: str, message: str) -> None:
@@ -293,7 +293,7 @@ def test_urls_of_images_and_videos(server: str) -> None:
     [
         ("/none.png", {}, "HTTP 404"),
         ("/page.html", {}, "not an image or video, but text/html"),
-        ("/away", {}, "is not a web address"),
+        ("/away", {}, "is not an http or https URL"),
         ("/a.png", {"url_bytes": 10}, "is larger than"),
         ("/a.png", {"url_seconds": 1e-9}, "took longer|cannot be downloaded"),
         ("/list.bin", {}, "is not an image that OpenCV can read"),

@@ -58,7 +58,7 @@ def _invalid(graph: ir.Model, said: str, target: Target, cause: AdaptrtError | N
         opset = graph.opset_imports.get("", 0)
         if opset >= needed:
             return ExportError(
-                f"The installed ONNX Runtime ({version('onnxruntime')}) does not run {late.op_type}{_at(late)}: {said}.",
+                f"The installed ONNX Runtime ({version('onnxruntime')}) cannot run {late.op_type}{_at(late)}: {said}.",
                 hint="Update: pip install -U onnxruntime. With --verify none, the file is not opened.",
             )
         return ExportError(

@@ -53,7 +53,7 @@ def compare(request: CompareRequest, progress: Progress = lambda *_: None) -> La
         graph = next((one for one in subjects if isinstance(one, GraphSubject)), None)
         if graph is None:
             raise UsageError(
-                "None of the forms has a graph that orders its tensors.",
+                "None of the files has a graph that defines the order of its tensors.",
                 hint="Add an ONNX file: adaptrt compare A.json best.onnx",
             )
         outline = graph.outline if isinstance(graph, OnnxSubject) else OnnxFiles().outline(_source(graph))
@@ -61,8 +61,8 @@ def compare(request: CompareRequest, progress: Progress = lambda *_: None) -> La
         samples, described = input_samples(request.inputs, spec)
         if any(isinstance(one, ResultsSubject) for one in subjects) and request.inputs.file is None:
             raise UsageError(
-                "Results of Polygraphy can only be compared on the inputs that they were made for.",
-                hint="Save them too, and pass them: polygraphy run --save-inputs inputs.json; --inputs inputs.json",
+                "Results of Polygraphy can only be compared on the inputs that they were computed from.",
+                hint="Save the inputs too, and pass them: polygraphy run --save-inputs inputs.json; --inputs inputs.json",
             )
         for subject in subjects:
             names = subject.inputs if isinstance(subject, GraphSubject) else list(samples[0])

@@ -50,9 +50,9 @@ class DrawingRequest:
     def __post_init__(self) -> None:
         if (self.color == ERROR) != (self.comparison is not None):
             raise UsageError(
-                "Colors by error require a comparison."
+                "--color error requires a comparison."
                 if self.color == ERROR
-                else "--comparison is for colors by error.",
+                else "--comparison requires --color error.",
                 hint="Save one: adaptrt compare A B --json > layers.json; then --color error --comparison layers.json",
             )
 

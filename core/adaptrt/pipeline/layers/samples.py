@@ -34,7 +34,7 @@ def input_samples(request: InputRequest, spec: ModelSpec) -> tuple[list[Arrays],
         return samples, f"{request.file}{f', {len(samples)} iterations' if len(samples) > 1 else ''}"
     if request.image is not None and spec.image is None:
         raise UsageError(
-            "--image requires a file that holds its preprocessing.",
+            "--image requires a file that contains its preprocessing.",
             hint="Write a copy that does: adaptrt adopt; or pass preprocessed inputs: --inputs inputs.npz",
         )
     from adaptrt.vision.examples import example_arrays

@@ -310,7 +310,7 @@ class ResultsSubject(Subject):
         if sample >= len(self._iterations):
             raise UsageError(
                 f"{self.title} holds {len(self._iterations)} iterations, but there are {len(self.samples)} inputs.",
-                hint="Use the inputs that the results were made for: polygraphy run --save-inputs inputs.json",
+                hint="Use the inputs that the results were computed from: polygraphy run --save-inputs inputs.json",
             )
         return {name: self._iterations[sample][name] for name in names}
 
@@ -337,7 +337,7 @@ def open_file(
     if not source.is_file():
         raise UsageError(
             f"The ONNX file that {path.name} was built from is unknown: {source.name} is not beside it.",
-            hint="Name it: --onnx best.onnx (the reduced-precision one, if the file was built from that)",
+            hint="Specify it: --onnx best.onnx (the reduced-precision one, if the file was built from that)",
         )
     inside = OnnxSubject(source, replace(options, device=None), workdir, files)
     return BuiltSubject(path, backend, inside, origin, options, workdir)

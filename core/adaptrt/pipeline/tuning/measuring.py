@@ -44,8 +44,8 @@ def divided(images: VerificationImages) -> tuple[VerificationImages, Calibration
     used = spread(examples[_FIFTH - 1 :: _FIFTH], _MOST)
     if not used:
         raise UsageError(
-            f"{len(examples)} images are too few to calibrate on a part of them.",
-            hint="Specify others with --calib, or at least 5.",
+            f"{len(examples)} images are too few to set some of them aside for calibration.",
+            hint="Specify calibration images with --calib, or at least 5 images.",
         )
     chosen = {id(one) for one in used}
     rest = replace(images.dataset, examples=tuple(one for one in examples if id(one) not in chosen))

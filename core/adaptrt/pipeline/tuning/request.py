@@ -36,7 +36,7 @@ class TuneRequest(BuildRequest):
         super().__post_init__()
         if (self.data is None) == (self.images is None):
             raise UsageError(
-                "tune needs labeled images (--data) or a folder of images (--images), one of them.",
+                "tune requires either labeled images (--data) or a folder of images (--images).",
                 hint="For example: --data val/instances.json",
             )
         if not 0 <= self.max_loss <= 100:

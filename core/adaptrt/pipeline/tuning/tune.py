@@ -100,7 +100,7 @@ class TuneJob:
         spec = file.spec
         if spec is None or not has_predictions(job.precision, spec):
             raise UsageError(
-                f"{source.name} holds no preprocessing and decoder, so its predictions cannot be compared.",
+                f"{source.name} contains no preprocessing and no decoder, so its predictions cannot be compared.",
                 hint=f"Write a copy that does: adaptrt adopt {source.name} -o new.onnx",
             )
         job.report.spec, job.report.opset = spec, file.opset

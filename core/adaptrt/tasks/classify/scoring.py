@@ -62,7 +62,7 @@ def _numbers(names: Sequence[str], labels: Sequence[str]) -> tuple[list[int], st
     if len(names) == len(labels) == len(strangers) and not by_number:
         return list(range(len(names))), "no folder is named after a class: folders are numbered in alphabetical order"
     raise UsageError(
-        f"The folder {strangers[0]!r} is not a class of this model, which has {len(labels)} classes.",
+        f"The folder {strangers[0]!r} does not match a class of this model, which has {len(labels)} classes.",
         hint=f"{did_you_mean(strangers[0], labels)} Name the folders after the classes or their indices."
         if len(labels) <= 20
         else "Name the folders after the classes (adaptrt inspect lists them) or their indices.",

@@ -29,7 +29,7 @@ class Cuda:
         error, count = self.api.cudaGetDeviceCount()
         if error != self._ok or not count:
             raise EngineError(
-                f"CUDA finds no GPU ({self._describe(error)}).",
+                f"CUDA found no GPU ({self._describe(error)}).",
                 hint="Check the driver with nvidia-smi, and its version.",
             )
         if not 0 <= device < count:

@@ -113,7 +113,7 @@ def test_a_letterbox_padded_with_black_is_deepstreams_own() -> None:
 
 def test_invalid_requests_are_named() -> None:
     more = replace(YOLO, inputs=(*YOLO.inputs, InputSpec("sizes", ((BATCH, Dim.fixed(2)),), dtype="int64")))
-    with pytest.raises(UsageError, match="only the image: sizes"):
+    with pytest.raises(UsageError, match="only the image input: sizes"):
         config_of(request(more))
     with pytest.raises(UsageError, match="image input"):
         config_of(request(replace(YOLO, image=None)))

@@ -60,7 +60,7 @@ def test_empty_folders_are_no_classes(tmp_path: Path) -> None:
     ("names", "labels", "words"),
     [
         (["cat", "dgo"], ("cat", "dog"), "Did you mean 'dog'"),
-        (["0", "7"], ("cat", "dog"), "'0' is not a class"),
+        (["0", "7"], ("cat", "dog"), "'0' does not match a class"),
         (["n01"], ("cat", "dog"), "2 classes"),
         ([], ("cat",), "no subfolder with images"),
     ],

@@ -31,7 +31,8 @@ def measure(engine: Path, batch: int) -> dict[str, Any]:
         sizes = [dim.opt for dim in given.dims[1:]]
         images = np.random.default_rng(0).random((batch, *sizes), np.float32)
         times = runner.layer_times({given.name: images}, RUNS)
-    layers = manifest_of(engine)["precision_report"]["table"]
+    manifest = manifest_of(engine)
+    layers = manifest["precision_report"]["table"]
     kinds = {one["name"]: f"{one['kind']} {one['precision'] or ''}".strip() for one in layers}
     by_kind: dict[str, list[float]] = {}
     for name, seconds in times.items():
@@ -39,6 +40,7 @@ def measure(engine: Path, batch: int) -> dict[str, Any]:
     longest = sorted(times.items(), key=lambda one: one[1], reverse=True)[:LONGEST]
     return {
         "batch": batch,
+        "level": manifest["options"]["optimization_level"],
         "milliseconds": round(1e3 * sum(times.values()), 3),
         "by kind": {
             kind: {"layers": len(found), "milliseconds": round(sum(found), 3)}

@@ -9,6 +9,7 @@ from typing import Any
 from batch_measurements import batch_jobs
 from benchmarks.common.results import markdown, read
 from end_to_end import end_to_end
+from many_engines import many_engines
 from sections import section
 
 PLACES = ("static", "batch", "batch_hw")
@@ -34,6 +35,7 @@ def measurements_page() -> str:
         evaluated,
         engine_latency,
         end_to_end,
+        many_engines,
         timing_cache,
         detectors,
         batch_jobs,

@@ -7,17 +7,17 @@
 Every measurement is a file in the work folder, so that a run that was interrupted goes on where it ended. Stages:
 
 - ``alone``: the file on inputs that lie where it reads them: no copies, no pre- and postprocessing
-- ``bus``: copies from page-locked memory to the GPU and back (of numpy on a CPU)
+- ``bus``: copies from page-locked memory to the GPU and back (of numpy on a CPU), memory of the host, ways for an image
 - ``calls``: batch 1 as latency of a call (median), 8 and 32 as steady throughput of a stream (mean), of drawn images of 720p, 1080p and
   4K in pageable, page-locked and GPU memory
 - ``jpeg``: decoding alone, and batches of JPEG files, decoded on the CPU and on the GPU (nvImageCodec)
 - ``peers``: Ultralytics on the same engine, and Polygraphy and trtutils on host arrays
-- ``threads``: from 1 to 8 threads, each with one call at a time: on an image, and of the file alone
+- ``threads``: from 1 to 8 threads, each with one call at a time: on an image, also with ``join_calls=8``, and of the file alone
 - ``memory``: of the process and the GPU over many calls
 - ``report``: the targets, and what of them holds
 
-The bound of a row is the larger of the file alone and the copy of the rows that have a weight for a stream, and their sum for a call.
-Where the bound is more than the target, the target is 1.2 times the bound.
+The bound of a call is the sum of the file alone and of the fastest way that brings an image to the GPU (``transports``), measured in the
+same run; that of a stream is the larger of the two. Where the bound is more than the target, the target is 1.2 times the bound.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,10 @@ from adaptrt.errors import DependencyError
 from adaptrt.pipeline.load import Model
 from adaptrt.specs.runners import AllocatesInputs
 from benchmarks.common.results import FOLDER, machine, table, use_fixtures
+from benchmarks.inference import transports
+
+if TYPE_CHECKING:
+    from adaptrt.backends.tensorrt.runtime.placed_images import Placed
 
 SIZES = {"720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 BATCHES, MEMORIES = (1, 8, 32), ("pageable", "pinned", "device")
@@ -171,43 +175,17 @@ def file_alone(work: Work, batch: int) -> tuple[Call, Callable[[Any], None]]:
 
 
 def bus(work: Work) -> None:
-    work.once("bus", lambda: gpu_bus() if work.gpu else host_copy())
-
-
-def host_copy() -> dict[str, float]:
-    source = np.zeros(64 << 20, np.uint8)
-    target = np.ones_like(source)
-    best = min(timed(lambda: np.copyto(target, source)) for _ in range(10))
-    return {"to device": source.nbytes / best / 1e9, "to host": source.nbytes / best / 1e9, "bytes": source.nbytes}
-
-
-def gpu_bus() -> dict[str, float]:
-    """GB/s of 64 MiB in page-locked memory; the best of 10."""
-    from adaptrt.backends.tensorrt.device import import_cudart
-    from benchmarks.gpu.timing import ok
-
-    cudart, size = import_cudart(), 64 << 20
-    host, device = int(ok(cudart.cudaHostAlloc(size, 0))), int(ok(cudart.cudaMalloc(size)))
-    kinds = cudart.cudaMemcpyKind
-
-    def copy(to_device: bool) -> None:
-        if to_device:
-            ok(cudart.cudaMemcpy(device, host, size, kinds.cudaMemcpyHostToDevice))
-        else:
-            ok(cudart.cudaMemcpy(host, device, size, kinds.cudaMemcpyDeviceToHost))
-
-    for _ in range(3):
-        copy(True)
-    best = [min(timed(lambda: copy(one)) for _ in range(10)) for one in (True, False)]  # noqa: B023
-    ok(cudart.cudaFree(device))
-    ok(cudart.cudaFreeHost(host))
-    return {"to device": size / best[0] / 1e9, "to host": size / best[1] / 1e9, "bytes": size}
-
-
-def timed(call: Call) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+    """The bus, the memory of the host, and the ways that images of each size can take."""
+    found = work.once("bus", transports.gpu_bus if work.gpu else transports.host_copy)
+    work.once("host", transports.host)
+    if not work.gpu:
+        return
+    spec = work.model.spec
+    assert spec.image is not None
+    for size in SIZES:
+        images, placed = work.images(size, "pageable", 8), placed_in(work, size)
+        given = (images, placed, spec.image, spec.image_channels, 1e9 * found["to device"], work.options.seconds / 10)
+        work.once(f"transport {size}", partial(transports.measure, *given))
 
 
 def calls(work: Work) -> None:
@@ -364,12 +342,15 @@ def threads(work: Work) -> None:
     sides: dict[str, Call] = {}
     call, last = file_alone(work, 1)
     sides["alone"] = lambda: last(call())
+    joining = adaptrt.load(work.options.file, allow_host_code=True, join_calls=min(8, work.model.largest_batch))
     for memory in MEMORIES if work.gpu else ("pageable",):
         image = work.images("720p", memory, 1)[0]
         sides[memory] = lambda image=image: work.model(image)  # type: ignore[misc]
+        sides[f"{memory}, joined"] = lambda image=image: joining(image)  # type: ignore[misc]
     for count in (1, 2, 4, 8):
         rates = lambda: {name: rate(work, call, count) for name, call in sides.items()}  # noqa: B023, E731
         work.once(f"threads {count}", rates)
+    joining.close()
 
 
 def rate(work: Work, call: Call, count: int) -> float:
@@ -422,7 +403,7 @@ def used(work: Work) -> dict[str, float]:
 def report(work: Work) -> None:
     kept = {path.stem: json.loads(path.read_text()) for path in sorted(work.folder.glob("*.json"))}
     kept.pop("report", None)
-    rows = [row for row in map(lambda item: judged(work, kept, *item), kept.items()) if row]  # noqa: C417
+    rows = [row for name, found in kept.items() if (row := judged(kept, name, found))]
     table(["images", "memory", "batch", "ms", "alone, ms", "ratio", "bound, ms", "target, ms", "holds"], rows)
     result = {
         **machine("numpy", "opencv-python" if not work.gpu else "opencv-python-headless"),
@@ -439,7 +420,7 @@ def report(work: Work) -> None:
     print("\n".join(f"{name}: {json.dumps(value)}" for name, value in kept.items() if not name.startswith("calls")))
 
 
-def judged(work: Work, kept: Mapping[str, Any], name: str, found: Any) -> list[Any] | None:
+def judged(kept: Mapping[str, Any], name: str, found: Any) -> list[Any] | None:
     """A row of the table, with its bound and target."""
     kind, *parts = name.split("_")
     if kind != "calls" or "bus" not in kept or f"alone_{parts[2]}" not in kept:
@@ -447,25 +428,21 @@ def judged(work: Work, kept: Mapping[str, Any], name: str, found: Any) -> list[A
     size, place, batch = parts[0], parts[1], int(parts[2])
     alone = kept[f"alone_{batch}"]
     least = alone["p50"] if batch == 1 else min(alone["p50"], alone.get("steady", alone["p50"]))
-    height, width = work.model.spec.image_size
-    pixels = {"device": 0, "pageable": height * width, "pinned": sent_rows(work, size) * SIZES[size][1]}[place]
-    copy = 1e3 * 3 * pixels * batch / (kept["bus"]["to device"] * 1e9)
-    bound = least + copy if batch == 1 else max(least, copy)
+    transport = kept.get(f"transport_{size}", {}).get(place, {"call": 0.0, "image": 0.0})
+    bound = least + transport["call"] if batch == 1 else max(least, batch * transport["image"])
     target = least * (LATENCY_TARGET if batch == 1 else TARGETS[place])
     target = max(target, SLACK * bound) if bound > target else target
     spent = found.get("mean", found["p50"])
     return [size, place, batch, spent, least, spent / least, bound, target, spent <= target]
 
 
-def sent_rows(work: Work, size: str) -> int:
-    """How many rows of an image in page-locked memory have to cross the bus: those that have a weight."""
+def placed_in(work: Work, size: str) -> Placed:
+    """Where images of this size lie in the input, and which of their rows have a weight."""
     from adaptrt.backends.tensorrt.runtime.placed_images import ImageForm, Prepared
 
     spec = work.model.spec
     assert spec.image is not None
-    form = ImageForm(spec.image, *spec.image_size, spec.image_channels, 1)
-    groups = Prepared(form).placed(SIZES[size]).groups
-    return SIZES[size][0] if groups is None else groups.run * groups.times
+    return Prepared(ImageForm(spec.image, *spec.image_size, spec.image_channels, 1)).placed(SIZES[size])
 
 
 def main() -> None:

@@ -322,6 +322,7 @@ def load(
     plugins_file: StrPath | None = None,
     cpu_images: bool = False,
     gpu_jpeg: bool = False,
+    join_calls: int = 1,
 ) -> Model:
     """A converted model, ``.onnx`` or ``.engine``: call it with a path, an array (uint8 [H, W, 3] RGB) or a list of them.
 
@@ -333,6 +334,8 @@ def load(
     code, so a library that a manifest names is loaded only if it is listed here. ``cpu_images``: preprocess on the CPU
     even if the GPU could do it. ``gpu_jpeg``: for an engine, decode JPEG files on the GPU. This is faster, but pixels, and
     therefore scores and boxes, differ slightly from those of the CPU; it requires nvImageCodec.
+    ``join_calls=8``: calls with one image that start in other threads while one runs are combined into batches of at most 8.
+    This is faster with many threads, but results can differ in the last digits, depending on the batch.
     """
     from adaptrt.pipeline.load import load as open_model
 
@@ -345,4 +348,5 @@ def load(
         plugins_file=path_of(plugins_file),
         cpu_images=cpu_images,
         gpu_jpeg=gpu_jpeg,
+        join_calls=join_calls,
     )

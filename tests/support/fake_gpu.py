@@ -212,11 +212,20 @@ class Gpu:
             )
         return Code.cudaSuccess, SimpleNamespace(type=self.cudaMemoryType(2 if known else 1 if pinned else 0), device=0)
 
+    def _staged(self, source: int, size: int, kind: Any) -> Any:
+        """The bytes of pageable memory, which the driver reads before its call returns; ``None`` for memory of ours."""
+        with self.lock:
+            known = any(start <= source < start + length for start, (_, length, _) in self.blocks.items())
+        if known or kind.name != "cudaMemcpyHostToDevice":
+            return None
+        return np.frombuffer(ctypes.string_at(source, size), np.uint8)
+
     def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: Any, stream: int) -> Any:
         self._count(f"copy {kind.name}")
+        staged = self._staged(source, size, kind)
 
         def copy() -> None:
-            self.view(target, size)[:] = self.view(source, size)
+            self.view(target, size)[:] = self.view(source, size) if staged is None else staged
 
         self.submit(int(stream), copy)
         return (Code.cudaSuccess,)
@@ -226,10 +235,12 @@ class Gpu:
     ) -> Any:
         assert step >= size <= to
         self._count(f"copy rows {kind.name}")
+        staged = self._staged(source, (count - 1) * step + size, kind)
 
         def copy() -> None:
             for row in range(count):
-                self.view(target + row * to, size)[:] = self.view(source + row * step, size)
+                line = self.view(source + row * step, size) if staged is None else staged[row * step :][:size]
+                self.view(target + row * to, size)[:] = line
 
         self.submit(int(stream), copy)
         return (Code.cudaSuccess,)

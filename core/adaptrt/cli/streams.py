@@ -93,6 +93,8 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
                     echo(f"Skipped: {frame.error.message}", err=True)
             else:
                 done += 1
+            for warning in opened.later_warnings():
+                options.warn(warning)
             for warning in result.warnings:
                 options.warn(f"{frame.source}: {warning}")
             dropped = max(dropped, frame.dropped)

@@ -60,6 +60,8 @@ class LocalExecutor:
         pixels = result.frame.pixels
         if pixels is None:
             return ImageResult(path=path, error=result.frame.error)
+        for warning in opened.later_warnings():
+            options.warn(warning)
         for warning in result.warnings:
             options.warn(f"{path.name}: {warning}")
         return ImageResult(

@@ -12,6 +12,7 @@ import numpy as np
 from adaptrt.errors import AdaptrtError, ModelError, UsageError
 from adaptrt.pipeline.batches import BatchPipeline, Timing
 from adaptrt.pipeline.beside import mismatch
+from adaptrt.pipeline.joined_calls import JoinedCalls
 from adaptrt.pipeline.processing import Processing, spec_with_params
 from adaptrt.predictions import Predictions
 from adaptrt.specs import ModelSpec
@@ -36,9 +37,13 @@ class Model:
     returns a list of predictions; keyword
     arguments change the decoder's parameters for this call (``conf=0.4``). ``last_warnings`` is what the outputs of the
     last call reported about themselves. Use it as a context manager, or ``close``.
+
+    ``join_calls``: how many calls with one image, from several threads, may run as one batch; a ``UsageError`` if the batch is smaller.
     """
 
-    def __init__(self, runner: Runner, spec: ModelSpec, path: Path, *, plugins_file: Path | None = None) -> None:
+    def __init__(
+        self, runner: Runner, spec: ModelSpec, path: Path, *, plugins_file: Path | None = None, join_calls: int = 1
+    ) -> None:
         self.path = path
         self.spec = spec
         self.runner = runner
@@ -46,6 +51,9 @@ class Model:
         self.warnings = list(self._processing.warnings)
         self.last_warnings: tuple[str, ...] = ()
         self._pipeline = BatchPipeline(runner, self._processing)
+        if not 1 <= join_calls <= self.largest_batch:
+            raise UsageError(f"join_calls must be 1 to {self.largest_batch} for {path.name}; got {join_calls}.")
+        self._joined = JoinedCalls(self._pipeline.result, join_calls) if join_calls > 1 else None
         self._specs: dict[Any, tuple[ModelSpec, ModelSpec]] = {}
         if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401
@@ -67,7 +75,8 @@ class Model:
         )
         largest = self.largest_batch
         if 0 < len(batch) <= largest:
-            found = self._pipeline.result(batch, spec)
+            joined = self._joined if len(batch) == 1 else None
+            found = self._pipeline.result(batch, spec) if joined is None else joined(batch[0], spec)
             self.last_warnings = found.problems
             return list(found.predictions), found.timing
         predictions: list[Predictions] = []
@@ -134,6 +143,14 @@ class Model:
         axes = self.spec.inputs[0].dims if self.spec.inputs else ()  # a non-image model may have no inputs or axes
         return axes[0].max if axes else 1
 
+    def later_warnings(self) -> list[str]:
+        """Limitations that the runner has found since loading, or since the last time: why images are preprocessed on the CPU, for
+        example. They are added to ``warnings``.
+        """
+        found = [text for text in getattr(self.runner, "warnings", ()) if text not in self.warnings]
+        self.warnings += found
+        return found
+
     def close(self) -> None:
         self.runner.close()
 
@@ -162,6 +179,7 @@ def load(
     cuda_graphs: bool = True,
     cpu_images: bool = False,
     gpu_jpeg: bool = False,
+    join_calls: int = 1,
 ) -> Model:
     """Open a file that adaptrt wrote, with the backend of its suffix.
 
@@ -170,6 +188,7 @@ def load(
     ``device`` is ``cpu`` (the default of an ONNX file) or ``cuda:0`` (that of an engine). ``threads`` limits the CPU threads, with a
     backend that runs on a CPU. ``cuda_graphs=False`` enqueues every call of an engine; ``cpu_images=True`` preprocesses all images on
     the CPU, also where the GPU could. ``gpu_jpeg=True`` decodes JPEG files on the GPU, with an engine.
+    ``join_calls=8``: calls with one image that begin while others run, in other threads, run together, at most so many.
     """
     path = Path(path)
     require_model_file(path)
@@ -193,10 +212,11 @@ def load(
                 f"gpu_jpeg requires an engine; {path.name} runs in {backend.title}.", hint="Omit gpu_jpeg."
             )
         spec, note = _spec_of(runner, path, backend, adoption or Adoption())
+        plugins = Path(plugins_file) if plugins_file else None
+        model = Model(runner, spec, path, plugins_file=plugins, join_calls=join_calls)
     except AdaptrtError:
         runner.close()
         raise
-    model = Model(runner, spec, path, plugins_file=Path(plugins_file) if plugins_file else None)
     model.warnings += [*runner.warnings, *note, *filter(None, [mismatch(path)])]
     return model
 

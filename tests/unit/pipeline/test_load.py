@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,3 +121,59 @@ def test_a_model_used_for_long_remembers_little(tmp_path: Path) -> None:
     recorder = model._processing._hooks._recorder
     assert len(recorder.calls) <= 1000
     assert len(recorder._contributed) == 0
+
+
+def test_a_model_joins_only_where_it_is_asked_to(tmp_path: Path) -> None:
+    file = write(tmp_path / "net.onnx", "1:4")
+    colors = [plain(255, 0, 0), plain(0, 255, 0), plain(0, 0, 255)]
+    with adaptrt.load(file, join_calls=4) as model, ThreadPoolExecutor(6) as pool:
+        batches: list[int] = []
+        whole = model._pipeline.result
+
+        def counted(images: Sequence[Any], spec: ModelSpec) -> Any:
+            batches.append(len(images))
+            return whole(images, spec)
+
+        assert model._joined is not None
+        model._joined._run = counted
+        found = list(pool.map(lambda index: model(colors[index % 3])[0], range(60)))
+        assert [one.name(0) for one in found] == [["red", "green", "blue"][index % 3] for index in range(60)]  # type: ignore[union-attr]
+        assert sum(batches) == 60
+        assert max(batches) <= 4
+        assert len(model(colors)) == 3, "a list is a batch already"
+        assert sum(batches) == 60
+    with adaptrt.load(file) as alone:
+        assert alone._joined is None
+    for wrong in (0, 5):
+        with pytest.raises(UsageError, match="join_calls must be 1 to 4"):
+            adaptrt.load(file, join_calls=wrong)
+
+
+def test_what_a_runner_finds_while_it_runs_is_reported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as why an engine's images are preprocessed on the CPU, which is known after the first."""
+    from adaptrt.pipeline.executors import LOCAL
+    from adaptrt.specs.executors import ExecutorOptions
+    from adaptrt.vision.images import write_image
+
+    file = write(tmp_path / "net.onnx", "1:4")
+    images = [write_image(tmp_path / f"{index}.png", plain(255, 0, 0)) for index in range(3)]
+    found: list[str] = []
+    with adaptrt.load(file) as model:
+        runner = type(model.runner)
+        run = runner.run
+
+        def finds(self: Any, inputs: Any) -> Any:
+            found[:] = ["preprocessed on the CPU"]
+            return run(self, inputs)
+
+        monkeypatch.setattr(runner, "run", finds)
+        monkeypatch.setattr(runner, "warnings", property(lambda _: tuple(found)), raising=False)
+        assert model.later_warnings() == []
+        model(images[0])
+        assert model.later_warnings() == ["preprocessed on the CPU"]
+        assert model.later_warnings() == []
+        assert model.warnings[-1:] == ["preprocessed on the CPU"]
+    found.clear()
+    said: list[str] = []
+    assert len(list(LOCAL.run(file, images, ExecutorOptions(warn=said.append)))) == 3
+    assert said == ["preprocessed on the CPU"]

@@ -110,6 +110,7 @@ class FromCandidates:
         self, outputs: Outputs, metas: Sequence[ImageMeta], spec: ModelSpec, params: DetectionParams
     ) -> list[Any]:
         batch, selection = self.read(outputs, metas, spec), self.selection(spec, params)
+        batch = {name: _in_single(array) for name, array in batch.items()}
         if self.at_once and self.batched is not None:
             candidates, image = self.batched(batch, spec, params)
             return _decoded_at_once(candidates, image, metas, spec, selection)
@@ -134,6 +135,11 @@ class FromCandidates:
             class_offset=self.class_offset,
             suppress=self.suppress,
         )
+
+
+def _in_single(array: NDArray[Any]) -> NDArray[Any]:
+    """Half-precision outputs are compared and multiplied in float32, with the same result wherever it is done."""
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
 def _decoded_at_once(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from adaptrt.vision.nms import largest_float32_up_to
 
 Shapes = Mapping[str, tuple[int, ...]]
 _THREADS = 256
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float16))
 _WORTHWHILE = 1 << 16  # bytes of outputs: below, a plain copy takes as long
 _SLACK = 1 - 2.0**-20  # the decoder compares again
 MOST = 512  # boxes of an image that the kernels compare and write to the host, as in kernels.cu; more need another launch and a copy
@@ -24,13 +25,13 @@ _WARPS, _BLOCKS = 8, 8  # of a block, and blocks of an image, that gather
 
 
 def filters(boxes: BoxFilter, shapes: Shapes, types: Mapping[str, np.dtype[Any]]) -> bool:
-    """Whether a filter applies to these outputs: those of boxes are float32 [B, N, C] or [B, C, N] and have the same boxes.
+    """Whether a filter applies to these outputs: those of boxes are float32 or float16, [B, N, C] or [B, C, N], and have the same boxes.
 
     Others are copied whole, if the layout knows them.
     """
     parts, kept = boxes.layout.parts, boxes.layout.kept
     names = {part.output for part in parts}
-    if names | set(kept) != set(shapes) or names & set(kept) or any(types[name] != np.float32 for name in names):
+    if names | set(kept) != set(shapes) or names & set(kept) or any(types[name] not in _FLOATS for name in names):
         return False
     if any(len(shapes[name]) != 3 for name in names):
         return False
@@ -50,6 +51,14 @@ def _limits(conf: float, iou: float | None) -> tuple[float, float]:
     return float(np.float32(conf)) * _SLACK, 0.0 if iou is None else float(largest_float32_up_to(iou))
 
 
+class Half(NamedTuple):
+    """An output in half precision: its address, that of its numbers in float32, and how many there are."""
+
+    source: int
+    target: int
+    numbers: int
+
+
 class _Rows(NamedTuple):
     """One output: its numbers of each box, in page-locked memory that the kernel writes to."""
 
@@ -63,7 +72,8 @@ class _Rows(NamedTuple):
 class BoxRows:
     """The rows of one output shape, for the calls of one lane. ``launch`` can be captured; ``read`` once its work is done.
 
-    ``limits``: the address on the device of what ``limits_of`` gives, float32. ``suppresses``: whether boxes that a better one
+    ``pointers``: of outputs in float32. ``limits``: the address on the device of what ``limits_of`` gives, float32. ``halves``: what is
+    converted first. ``suppresses``: whether boxes that a better one
     overlaps are removed; an image with more than ``MOST`` boxes has them all.
     """
 
@@ -75,8 +85,10 @@ class BoxRows:
         pointers: Mapping[str, int],
         shapes: Shapes,
         limits: int,
+        halves: Sequence[Half] = (),
     ) -> None:
         layout = boxes.layout
+        self._halves = halves
         self._kernels, self._pinned, self._cuda = kernels, pinned, pinned.cuda
         self._pointers, self._shapes = pointers, shapes
         self.names = {part.output for part in layout.parts}
@@ -129,6 +141,9 @@ class BoxRows:
 
     def launch(self, stream: int) -> None:
         """Find the boxes, and write the first of each image, and how many there are, to the host."""
+        for half in self._halves:
+            arguments = [(half.source, pointer), (half.target, pointer), (half.numbers, long)]
+            self._kernels.launch("widen", (-(-half.numbers // _THREADS), 1, 1), (_THREADS, 1, 1), arguments, stream)
         grid = (-(-self._boxes // _THREADS), self._images, 1)
         self._kernels.launch("mark", grid, (_THREADS, 1, 1), self._mark, stream)
         self._kernels.launch("list", (self._images, 1, 1), (_THREADS, 1, 1), self._list, stream)
@@ -142,7 +157,7 @@ class BoxRows:
         return self.suppresses and max(self._totals.tolist()) <= MOST
 
     def read(self, stream: int) -> dict[str, NDArray[Any]]:
-        """Outputs with only the boxes whose score is above the limit, in their order; images with fewer are filled with zeros."""
+        """Outputs, in float32, with only the boxes whose score is above the limit, in their order; images with fewer are filled with zeros."""
         totals = self._totals.tolist()
         most = max(*totals, 1)
         short = None if min(totals) == most else np.arange(most) >= np.array(totals)[:, None]

@@ -17,7 +17,7 @@ from adaptrt.store.cache import cache_folder
 from adaptrt.store.private_folder import folder_problem, make_private, read_regular
 from adaptrt.store.workspace import write_whole
 
-NAMES = ("preprocess", "mark", "list", "suppress", "gather")
+NAMES = ("preprocess", "widen", "mark", "list", "suppress", "gather")
 _OPTIONS = ("--std=c++14", "--fmad=false")  # a product is rounded before it is compared, as in NumPy
 _LARGEST = 16 << 20
 _lock = threading.Lock()

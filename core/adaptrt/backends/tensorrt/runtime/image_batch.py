@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.arrays import view_input
 from adaptrt.backends.tensorrt.runtime.memory import Completion
-from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, Placed, Prepared, RowGroups
+from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, FastestWay, Placed, Prepared, RowGroups, Way
 from adaptrt.errors import ImageError
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs.runners import is_on_device
@@ -44,12 +45,13 @@ class _Staging:
 
 
 class _Copy(NamedTuple):
-    """The rows of an image that the kernel reads, and where in a staging area they go."""
+    """The rows of an image that the kernel reads, and where in a staging area they go; ``trial``: who wants to know the time."""
 
     pixels: NDArray[np.uint8]
     used: NDArray[np.intp]
     staging: _Staging
     start: int
+    trial: FastestWay | None = None
 
     def parts(self, count: int) -> list[Callable[[], Any]]:
         """At most ``count`` functions that make the copy together; each is one call into NumPy, which releases the interpreter lock."""
@@ -57,10 +59,18 @@ class _Copy(NamedTuple):
         size = len(self.used) * rows.shape[1]
         copy = self.staging.bytes()[self.start : self.start + size].reshape(len(self.used), -1)
         count = max(min(count, size // _PART), 1)
+        if self.trial is not None:
+            return [partial(_timed, self.trial, "copy", self._replace(trial=None).parts(1)[0])]
         ends = [len(copy) * index // count for index in range(count + 1)]
         if len(self.used) == len(rows):
             return [partial(np.copyto, copy[start:end], rows[start:end]) for start, end in pairwise(ends)]
         return [partial(rows.take, self.used[start:end], 0, copy[start:end], "clip") for start, end in pairwise(ends)]
+
+
+def _timed(ways: FastestWay, way: Way, work: Callable[[], Any]) -> None:
+    started = time.perf_counter()
+    work()
+    ways.took(way, time.perf_counter() - started)
 
 
 class ImageBatch:
@@ -83,6 +93,9 @@ class ImageBatch:
     def _begin(self) -> None:
         self._current: set[int] = set()
         self._pixels: NDArray[np.uint8] | None = None
+        self._resized: dict[int, FastestWay | None] = {}
+        """Images that the CPU resizes, and who wants to know the time."""
+        self._sending: FastestWay | None = None
         self._raw: list[tuple[int, NDArray[np.uint8]]] = []
         self._grouped: list[tuple[int, NDArray[np.uint8], RowGroups]] = []
         self._raw_bytes = self._joined = 0
@@ -136,8 +149,8 @@ class ImageBatch:
 
         pixels = read_image(image, self.form.channels)
         placed = self.prepared.placed(pixels.shape[:2])
-        if not placed.copied or not self._owner.resizes:
-            return self._write_resized(index, pixels)
+        if index in self._resized or placed.ways is None or not self._owner.resizes:
+            return self._write_resized(index, pixels, self._resized.get(index))
         copy, meta = self._copied_rows(index, pixels, placed, alone=True)
         for part in copy.parts(1):
             part()
@@ -161,6 +174,12 @@ class ImageBatch:
 
     def send(self, base: int, stream: int) -> None:
         """Copy what was written to ``base``, device memory of ``device_bytes``."""
+        if self._sending is None:
+            self._send(base, stream)
+        else:
+            _timed(self._sending, "send", partial(self._send, base, stream))
+
+    def _send(self, base: int, stream: int) -> None:
         cuda, layout = self._owner.cuda, self.layout
         if self.ready is not None:
             self.ready.wait_on(stream)
@@ -184,7 +203,7 @@ class ImageBatch:
         self._begin()
         self.prepared.idle.append(self)
 
-    def _write_resized(self, index: int, pixels: NDArray[np.uint8]) -> ImageMeta:
+    def _write_resized(self, index: int, pixels: NDArray[np.uint8], trial: FastestWay | None = None) -> ImageMeta:
         from adaptrt.vision.transforms import write_visible
 
         form, layout = self.form, self.layout
@@ -200,7 +219,12 @@ class ImageBatch:
                     self._pixels_at = self._reserve(self._pixels.size)
                 start = self._pixels_at + index * layout.pixels_each
                 region = self._pixels[index * layout.pixels_each :][:size]
-        write_visible(pixels, placed.placement, form.transform, region.reshape(height, width, form.channels))
+        resized = region.reshape(height, width, form.channels)
+        resize = partial(write_visible, pixels, placed.placement, form.transform, resized)
+        if trial is None:
+            resize()
+        else:
+            _timed(trial, "resize", resize)
         self._records[index] = (
             start, 1, width * form.channels, top, left, height, width, 1, layout.identity, layout.identity,
         )  # fmt: skip
@@ -217,10 +241,18 @@ class ImageBatch:
             return None
         if owner.is_page_locked(pixels):
             return self._take_pinned(index, pixels, placed, placed.taps)
-        if not placed.copied:
+        if placed.ways is None:
             return None
+        way, tried = placed.ways.next()
+        trial = placed.ways if tried else None
+        if way == "resize":
+            self._resized[index] = trial
+            return None
+        if way == "send":
+            self._sending = trial
+            return self._take_pinned(index, pixels, placed, placed.taps)
         copy, meta = self._copied_rows(index, pixels, placed)
-        self._planned.append(copy)
+        self._planned.append(copy._replace(trial=trial))
         return meta
 
     def _take_pinned(self, index: int, pixels: NDArray[np.uint8], placed: Placed, taps: NDArray[np.uint8]) -> ImageMeta:

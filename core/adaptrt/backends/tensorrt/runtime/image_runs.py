@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
-from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, filters, limits_of
+from adaptrt.backends.tensorrt.runtime.boxes import BoxRows, Half, filters, limits_of
 from adaptrt.backends.tensorrt.runtime.contexts import BoundContext, ShapePlan
 from adaptrt.backends.tensorrt.runtime.graphs import CaptureError, Graph, Key
 from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
@@ -60,6 +62,7 @@ class ImageRuns:
         self._memory: DeviceBuffer | None = None
         self._small: SmallOutputs | None = None
         self._rows: dict[ShapePlan, _Rows] = {}
+        self._wide: dict[str, DeviceBuffer] = {}
         self._number = 0
         self._forms: dict[ImageForm, int] = {}
         self._latest: _Replay | None = None
@@ -180,13 +183,28 @@ class ImageRuns:
                     tensor.name: lane.static_outputs(index, tensor.bytes_of(shapes[tensor.name]))[index].pointer
                     for index, tensor in enumerate(tensors)
                 }
-                rows = BoxRows(self._images.kernels, lane.pinned, boxes, pointers, shapes, limits)
+                halves = self._widened(boxes, pointers, shapes)
+                rows = BoxRows(self._images.kernels, lane.pinned, boxes, pointers, shapes, limits, halves)
         self._rows.pop(plan, None)
         if len(self._rows) >= _PLANS:
             self._rows.pop(next(iter(self._rows)))
         self._number += 1
         found = self._rows[plan] = _Rows(boxes, limits, rows, self._number)
         return found
+
+    def _widened(self, boxes: BoxFilter, pointers: dict[str, int], shapes: dict[str, tuple[int, ...]]) -> list[Half]:
+        """Let the pointers of boxes in half precision be those of memory for their float32 numbers, one for all calls of the lane."""
+        halves = []
+        for index, tensor in enumerate(self._lane.engine.outputs):
+            name = tensor.name
+            if tensor.dtype != np.float16 or all(part.output != name for part in boxes.layout.parts):
+                continue
+            if name not in self._wide:
+                size = 2 * self._lane.engine.largest_outputs[index]
+                self._wide[name] = DeviceBuffer(self._lane.cuda, size, f"output {name} in float32")
+            halves.append(Half(pointers[name], self._wide[name].pointer, math.prod(shapes[name])))
+            pointers[name] = self._wide[name].pointer
+        return halves
 
     def _graph(
         self,

@@ -1,7 +1,7 @@
 """Images as the input of an engine: bytes cross the bus, and a kernel writes the network's values, bit for bit those of the CPU.
 
 Images in device or page-locked memory are resized by the kernel if its arithmetic gives OpenCV's pixels, else on the CPU. Of an image in
-pageable memory, the rows that have a weight are copied to page-locked memory, unless there are so many that resizing on the CPU is faster.
+pageable memory, the rows that have a weight are copied to page-locked memory, or the CPU resizes it, whichever is faster on the machine.
 """
 
 from __future__ import annotations

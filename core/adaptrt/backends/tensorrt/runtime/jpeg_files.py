@@ -63,5 +63,5 @@ def _codec() -> Any:
     except ImportError as error:
         raise DependencyError(
             f"gpu_jpeg requires nvImageCodec: {error}.",
-            hint="pip install 'nvidia-nvimgcodec-cu12[nvjpeg]', or nvidia-nvimgcodec-cu13 for CUDA 13.",
+            hint="Install it: pip install 'adaptrt[jpeg]'",
         ) from error

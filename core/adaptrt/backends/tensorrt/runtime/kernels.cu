@@ -74,6 +74,23 @@ KERNEL void preprocess(const byte* batch, void* out, const float* values, int he
 }
 #endif
 
+// Half precision as float32, which has all its values.
+KERNEL void widen(const unsigned short* halves, float* out, int64 count) {
+#ifdef HOST
+    for (int64 at = 0; at < count; ++at) {
+#else
+    int64 at = (int64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at < count) {
+#endif
+        unsigned half = halves[at], exponent = half >> 10 & 31, fraction = half & 1023;
+        union { unsigned bits; float value; } found;
+        if (exponent == 0) found.value = (float)fraction * 5.9604644775390625e-8f;  // 2^-24: no product is rounded
+        else found.bits = (exponent == 31 ? 255u : exponent + 112) << 23 | fraction << 13;
+        found.bits |= (half & 0x8000u) << 16;
+        out[at] = found.value;
+    }
+}
+
 // Part of an output: element (image, box, number) is at start + image * per_image + box * per_box + number * per_number.
 static
 #ifndef HOST

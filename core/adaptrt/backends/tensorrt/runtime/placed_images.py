@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 IMAGE = ("pixels", "relative", "pitch", "top", "left", "height", "width", "taps", "rows", "columns")
 """The numbers of an image, int64 each, as the kernel reads them."""
 ALIGNED = 256
-_COPIED = 4  # an image in pageable memory whose used rows have at most this many times the pixels of the result is copied, not resized
+_COPIED = 4  # an image in pageable memory whose used rows have more than this many times the pixels of the result is always resized
 _SPARSE = 0.75  # of the rows of an image in page-locked memory: with fewer, only they are sent
 _SIZES = 256  # of images, whose places and taps are kept: up to 20 KB each at 640 x 640
 
@@ -54,13 +56,43 @@ class RowGroups(NamedTuple):
     times: int
 
 
+Way = Literal["copy", "resize", "send"]
+"""Of an image in pageable memory: its used rows are copied to page-locked memory, the CPU resizes it, or the driver copies it."""
+_TRIES = 4  # of each way
+
+
+class FastestWay:
+    """Which way images of one size take. All give the same pixels; the first images try each, and then the fastest is taken.
+
+    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size.
+    """
+
+    def __init__(self, ways: Sequence[Way]) -> None:
+        self.chosen = ways[0]
+        self._best = dict.fromkeys(ways, math.inf)
+        self._left = list(ways)[::-1] * _TRIES if len(ways) > 1 else []
+
+    def next(self) -> tuple[Way, bool]:
+        """The way of the next image, and whether to report its time with ``took``."""
+        try:
+            return self._left.pop(), True
+        except IndexError:
+            return self.chosen, False
+
+    def took(self, way: Way, seconds: float) -> None:
+        """On the host; the device is not waited for."""
+        if seconds < self._best[way]:
+            self._best[way] = seconds
+            self.chosen = min(self._best, key=self._best.__getitem__)
+
+
 class Placed(NamedTuple):
     """Where images of one size lie in the input.
 
     ``taps``: the bytes of the tables for rows and columns if the kernel resizes. ``record``: the fields of IMAGE but addresses.
     ``first``: bytes from the start of the image to its first pixel that is used. ``used``: the rows that have a weight, of which
-    ``packed`` are the tables and ``left`` what is ``first``. ``copied``: whether these rows of an image in pageable memory are copied;
-    otherwise the CPU resizes it. ``groups``: whether the bus carries only them from page-locked memory, and how they lie there.
+    ``packed`` are the tables and ``left`` what is ``first``. ``ways``: what happens to an image in pageable memory; without it, the CPU
+    resizes it. ``groups``: whether the bus carries only them from page-locked memory, and how they lie there.
     """
 
     placement: Placement
@@ -71,7 +103,7 @@ class Placed(NamedTuple):
     used: NDArray[np.intp] | None = None
     packed: NDArray[np.uint8] | None = None
     left: int = 0
-    copied: bool = False
+    ways: FastestWay | None = None
     groups: RowGroups | None = None
 
 
@@ -124,9 +156,14 @@ class Prepared:
             used=used,
             packed=_tables(packed, beside),
             left=left * form.channels,
-            copied=len(used) * size[1] <= _COPIED * height * width,
+            ways=_ways(form.rows) if len(used) * size[1] <= _COPIED * height * width else None,
             groups=_groups(used) if len(used) < _SPARSE * size[0] else None,
         )
+
+
+def _ways(rows: int) -> FastestWay:
+    """The driver's copy waits for the stream and lets no other thread help: it is for a call with one image."""
+    return FastestWay(["copy", "resize", "send"] if rows == 1 else ["copy", "resize"])
 
 
 def _tables(rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.uint8]:

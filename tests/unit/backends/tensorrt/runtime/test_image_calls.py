@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
+from adaptrt.backends.tensorrt.runtime import placed_images
+from adaptrt.backends.tensorrt.runtime.placed_images import FastestWay
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.processing import Processing
@@ -89,8 +91,9 @@ def test_one_image_crosses_the_bus_in_one_copy(opened: tuple[Any, Any], memory: 
         np.testing.assert_array_equal(found, values([image], spec))
 
 
-def test_repeated_calls_are_one_copy_and_one_launch(opened: tuple[Any, Any]) -> None:
+def test_repeated_calls_are_one_copy_and_one_launch(opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Results of single calls are those of a stream."""
+    monkeypatch.setattr(placed_images, "_ways", lambda rows: FastestWay(["copy"]))
     gpu, runner = opened
     spec = spec_of()
     model = Model(runner, spec, Path("best.engine"))
@@ -110,6 +113,46 @@ def test_repeated_calls_are_one_copy_and_one_launch(opened: tuple[Any, Any]) -> 
     for one, other, image in zip(alone, found, images, strict=True):
         np.testing.assert_array_equal(one.arrays["same"], values([image], spec)[0])
         np.testing.assert_array_equal(other.arrays["same"], one.arrays["same"])
+
+
+@pytest.mark.parametrize("fastest", ["copy", "resize", "send"])
+def test_the_first_images_try_each_way_and_then_the_fastest_is_taken(
+    opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, fastest: str
+) -> None:
+    """Whatever the way, values are those of the CPU."""
+    took, tried = FastestWay.took, []
+
+    def simulated(ways: FastestWay, way: Any, seconds: float) -> None:
+        assert seconds > 0
+        tried.append(way)
+        took(ways, way, 1.0 if way == fastest else 2.0)
+
+    monkeypatch.setattr(FastestWay, "took", simulated)
+    gpu, runner = opened
+    spec = spec_of()
+    images = [pixels(seed, (96, 144)) for seed in range(6)]
+    copies = []
+    for call in range(20):
+        before = gpu.counts.get("copy rows cudaMemcpyHostToDevice", 0)
+        found = run(runner, spec, [images[call % 6]])
+        copies.append(gpu.counts.get("copy rows cudaMemcpyHostToDevice", 0) - before)
+        np.testing.assert_array_equal(found, values([images[call % 6]], spec))
+    assert tried == ["copy", "resize", "send"] * 4
+    placed = runner.image_batch(spec, 1).prepared.placed((96, 144))
+    assert placed.ways.next() == (fastest, False)
+    assert copies[12:] == [fastest == "send"] * 8, "the driver copies the rows that are used"
+
+
+def test_a_batch_is_copied_or_resized_as_is_faster(opened: tuple[Any, Any]) -> None:
+    _, runner = opened
+    spec = spec_of()
+    for seed in range(4):
+        images = [pixels(10 * seed + index, (96, 144)) for index in range(4)]
+        np.testing.assert_array_equal(run(runner, spec, images), values(images, spec))
+    ways = runner.image_batch(spec, 4).prepared.placed((96, 144)).ways
+    assert sorted(ways._best) == ["copy", "resize"]
+    assert all(0 < seconds < 60 for seconds in ways._best.values())
+    assert ways.next()[1] is False
 
 
 def test_ordinary_memory_is_asked_about_once_in_a_while(

@@ -11,13 +11,12 @@ import host_kernels
 import numpy as np
 import pytest
 
-from adaptrt import DecoderSpec, Dim, ImageTransform, InputSpec, ModelSpec, OutputSpec
-from adaptrt.backends.tensorrt.runtime import compiled
-from adaptrt.backends.tensorrt.runtime.boxes import filters
+from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
+from adaptrt.backends.tensorrt.runtime import compiled, placed_images
+from adaptrt.backends.tensorrt.runtime.placed_images import FastestWay
 from adaptrt.errors import DependencyError, ImageError
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.processing import Processing
-from adaptrt.specs.layouts import BoxFilter, BoxLayout, Part
 from adaptrt.vision.taps import taps_of
 from adaptrt.vision.transforms import transform_batch
 
@@ -148,6 +147,7 @@ def test_calls_are_one_graph_once_shapes_repeat(engine: Any, large: bool) -> Non
 def test_a_batch_takes_images_of_every_memory(engine: Any, on_device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are copied lie side by side in one block, between images that the kernel reads elsewhere or the CPU resizes."""
     monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_batch._PART", 1 << 10)
+    monkeypatch.setattr(placed_images, "_ways", lambda rows: FastestWay(["copy"]))
     bench, runner, _ = engine()
     spec = spec_of()
     kinds = [
@@ -370,128 +370,3 @@ def test_an_image_that_cannot_be_read_ends_a_stream(engine: Any, tmp_path: Any) 
         list(pipeline.results(batches, spec_of()))
     assert len(list(pipeline.results(batches[:1], spec_of()))) == 1
     assert len(runner._pool._free) == len(runner._pool.lanes)
-
-
-LAYOUTS = {
-    "yolo": (BoxLayout(Part("raw", 0, 4, True), Part("raw", 4, None, True), centers=True), {"raw": (2, 9, 4000)}),
-    "anchor": (BoxLayout(Part("raw", 0, 4), Part("raw", 5), Part("raw", 4, 5)), {"raw": (2, 4000, 10)}),
-    "masks": (
-        BoxLayout(Part("raw", 0, 4, True), Part("raw", 4, 7, True), centers=True, kept=("masks",)),
-        {"raw": (2, 9, 4000), "masks": (2, 2, 30, 40)},
-    ),
-    "two outputs": (BoxLayout(Part("boxes"), Part("scores")), {"boxes": (2, 4000, 4), "scores": (2, 4000, 3)}),
-}
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_only_boxes_above_the_score_are_copied(make_bench: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    layout, shapes = LAYOUTS[name]
-    rng = np.random.default_rng(0)
-    values = {key: rng.random(shape, np.float32) for key, shape in shapes.items()}
-    tail = (3, 32, 48)
-    outputs = [
-        fake_gpu.Tensor(
-            key, shape=lambda x, key=key: (x[0], *shapes[key][1:]), compute=lambda x, key=key: values[key][: len(x)]
-        )
-        for key in shapes
-    ]
-    plan = fake_gpu.Plan([fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])], outputs)
-    # more than a graph copies
-    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
-    bench = make_bench(plan)
-    launched = host_kernels.install(monkeypatch, bench.gpu)
-    runner, spec = bench.open(), spec_of()
-    for conf in (0.97, 0.5, 1.0):
-        batch = runner.image_batch(spec, 2)
-        for index, image in enumerate(pixels()[:2]):
-            batch.write(index, image)
-        batch.fill(2)
-        found = runner.run_images(batch, BoxFilter(layout, conf))
-        assert list(found) == list(shapes)
-        for image in range(2):
-            wanted = boxes_above(values, layout, conf, image)
-            for kept in layout.kept:
-                np.testing.assert_array_equal(found[kept], values[kept])
-            for part in layout.parts:
-                rows, whole = (
-                    array[part.output][image].T if part.channels_first else array[part.output][image]
-                    for array in (found, values)
-                )
-                np.testing.assert_array_equal(rows[: len(wanted)], whole[wanted])
-                assert not rows[len(wanted) :].any()
-    assert {"mark", "list", "gather"} <= set(launched)
-
-
-@pytest.mark.parametrize("name", [pytest.param("yolo", marks=pytest.mark.full), "yolo_anchor"])
-def test_boxes_that_a_better_one_overlaps_stay_on_the_device(
-    make_bench: Any, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """The predictions are those of whole outputs, bit for bit; with more boxes than the kernel compares, the CPU does it."""
-    rng, classes, pixel = np.random.default_rng(3), 3, pixels()[0]
-    boxes, current = 1200, {}
-    axes = (7, boxes) if name == "yolo" else (boxes, 8)
-    output = fake_gpu.Tensor("raw", shape=lambda x: (x[0], *axes), compute=lambda x: current["raw"][: len(x)])
-    tail = (3, 32, 48)
-    bench = make_bench(
-        fake_gpu.Plan([fake_gpu.Tensor("images", "float32", [((1, *tail), (2, *tail), (8, *tail))])], [output])
-    )
-    launched = host_kernels.install(monkeypatch, bench.gpu)
-    monkeypatch.setattr("adaptrt.backends.tensorrt.runtime.image_runs._SMALL", 1)
-    runner, found = bench.open(), 0
-    for case in range(10):
-        places = rng.random((3, boxes, 2), np.float32) * np.float32(rng.choice([30, 100, 600]))
-        corners = np.concatenate([places, rng.random((3, boxes, 2), np.float32) * 60], axis=2)
-        scores = np.round(rng.random((3, boxes, classes)) * 8).astype(np.float32) / np.float32(8)  # many are equal
-        kept = (rng.random((3, boxes, 1)) < rng.choice([0.01, 0.1, 0.5])).astype(np.float32) * np.float32(0.9)
-        if case % 5 == 4:
-            corners[0, :50, 2] = np.nan
-            scores[0, 25:75, 1] = np.nan
-        raw = [corners, scores * kept] if name == "yolo" else [corners, kept, scores]
-        current["raw"] = np.concatenate(raw, axis=2)
-        if name == "yolo":
-            current["raw"] = np.ascontiguousarray(current["raw"].transpose(0, 2, 1))
-        params = {
-            "conf": float(rng.choice([0.05, 0.25])),
-            "iou": float(rng.choice([0.0, 0.3, 0.7])),
-            "agnostic": case % 4 == 3,
-        }
-        spec = ModelSpec(
-            inputs=spec_of().inputs,
-            outputs=(OutputSpec("raw", ("batch", *axes)),),
-            task="detect",
-            image=ImageTransform(),
-            decoder=DecoderSpec(name, params),
-            labels=("a", "b", "c"),
-        )
-        processing = Processing(spec)
-        (result,) = BatchPipeline(runner, processing).results([[pixel] * 3], spec)
-        metas = transform_batch([pixel] * 3, spec)[1]
-        for one, other in zip(result.predictions, processing.postprocess(current, metas, spec), strict=True):
-            for column in ("boxes", "scores", "labels"):
-                np.testing.assert_array_equal(getattr(one, column), getattr(other, column), strict=True)
-            found += len(one)
-    assert found > 300
-    assert "suppress" in launched
-
-
-def boxes_above(values: dict[str, Any], layout: BoxLayout, conf: float, image: int) -> Any:
-    def part(one: Part) -> Any:
-        array = values[one.output][image].T if one.channels_first else values[one.output][image]
-        return array[:, one.start : one.stop]
-
-    scores = part(layout.scores)
-    if layout.objectness is not None:
-        scores = scores * part(layout.objectness)
-    return np.flatnonzero((scores > np.float32(conf) * (1 - 2.0**-20)).any(1))
-
-
-def test_a_filter_needs_outputs_of_boxes_only() -> None:
-    boxes = BoxFilter(LAYOUTS["yolo"][0], 0.5)
-    single = {"raw": np.dtype(np.float32), "masks": np.dtype(np.float32)}
-    assert filters(boxes, {"raw": (2, 9, 4000)}, single)
-    assert not filters(boxes, {"raw": (2, 9, 4000), "masks": (2, 32, 80)}, single)
-    masks = BoxFilter(LAYOUTS["masks"][0], 0.5)
-    assert filters(masks, {"raw": (2, 9, 4000), "masks": (2, 32, 80, 80)}, {**single, "masks": np.dtype(np.float16)})
-    assert not filters(masks, {"raw": (2, 9, 4000)}, single)
-    assert not filters(boxes, {"raw": (2, 9, 4000)}, {"raw": np.dtype(np.float16)})
-    assert not filters(boxes, {"raw": (1, 9, 10)}, single)

@@ -116,6 +116,6 @@ def test_it_must_be_installed_and_the_gpu_must_resize(bench: Any, monkeypatch: p
     monkeypatch.setitem(sys.modules, "nvidia.nvimgcodec", None)
     with pytest.raises(DependencyError, match="nvImageCodec") as raised:
         bench.open(gpu_jpeg=True)
-    assert "nvidia-nvimgcodec-cu12" in str(raised.value.hint)
+    assert "adaptrt[jpeg]" in str(raised.value.hint)
     with pytest.raises(UsageError, match="gpu_jpeg"):
         bench.open(gpu_jpeg=True, images="cpu")

@@ -1,0 +1,194 @@
+"""Calls of several threads that run as one batch: who runs it, and whose result and error is whose."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from patience import HANG, wait_until
+
+from adaptrt import ModelSpec
+from adaptrt.errors import ImageError
+from adaptrt.pipeline.batches import BatchResult, Timing
+from adaptrt.pipeline.joined_calls import JoinedCalls
+
+SPEC = ModelSpec(inputs=())
+
+
+class Runs:
+    """Runs that each wait for a release of ``go``. The prediction for an image is its double; ``bad`` images raise an error."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.go = threading.Semaphore(0)
+        self.bad: set[Any] = set()
+
+    def __call__(self, images: Sequence[Any], spec: ModelSpec) -> BatchResult:
+        self.batches.append(list(images))
+        assert self.go.acquire(timeout=HANG)
+        if self.bad & set(images):
+            raise ImageError(f"{sorted(self.bad & set(images))}")
+        return BatchResult(images, [2 * image for image in images], Timing(0, 0, 0), ())  # type: ignore[misc]
+
+
+def start(
+    pool: ThreadPoolExecutor, joined: JoinedCalls, runs: Runs, images: Sequence[int], spec: ModelSpec = SPEC
+) -> list[Future[Any]]:
+    """Calls of as many threads, in this order: the first runs alone, the others wait."""
+    found = []
+    for image in images:
+        running, before = len(runs.batches), len(joined._waiting)
+        found.append(pool.submit(joined, image, spec))
+        wait_until(lambda: len(runs.batches) > running or len(joined._waiting) > before, "the call")  # noqa: B023
+    return found
+
+
+def end_one(runs: Runs) -> None:
+    """End one of those in progress, and wait for the next to begin."""
+    begun = len(runs.batches)
+    runs.go.release()
+    wait_until(lambda: len(runs.batches) > begun, "the next batch")
+
+
+@pytest.fixture
+def pool() -> Any:
+    with ThreadPoolExecutor(24) as pool:
+        yield pool
+
+
+def test_calls_that_wait_run_together(pool: ThreadPoolExecutor) -> None:
+    """The first runs alone, since nothing else had begun."""
+    runs = Runs()
+    joined = JoinedCalls(runs, 4)
+    calls = start(pool, joined, runs, range(7))
+    assert runs.batches == [[0]]
+    end_one(runs)
+    assert runs.batches[1] == [1, 2, 3, 4]
+    end_one(runs)
+    assert runs.batches[2] == [5, 6]
+    runs.go.release()
+    results = [call.result(HANG) for call in calls]
+    assert [one.predictions for one in results] == [[2 * image] for image in range(7)]
+    assert [one.images for one in results] == [[image] for image in range(7)]
+    assert len(runs.batches) == 3
+    assert joined._leaders == 0
+
+
+def test_a_large_batch_has_one_of_few_sizes(pool: ThreadPoolExecutor) -> None:
+    """Each size has a CUDA graph of its own."""
+    runs = Runs()
+    joined = JoinedCalls(runs, 16)
+    calls = start(pool, joined, runs, range(1 + 14))
+    end_one(runs)
+    end_one(runs)
+    assert runs.batches[1:] == [list(range(1, 9)), list(range(9, 15))]
+    runs.go.release()
+    assert [call.result(HANG).predictions[0] for call in calls] == [2 * image for image in range(15)]
+
+
+def test_other_parameters_are_another_batch(pool: ThreadPoolExecutor) -> None:
+    runs, other = Runs(), ModelSpec(inputs=(), task="values")
+    joined = JoinedCalls(runs, 8)
+    calls = start(pool, joined, runs, range(2))
+    calls += start(pool, joined, runs, [2], other)
+    calls += start(pool, joined, runs, [3])
+    end_one(runs)
+    end_one(runs)
+    assert runs.batches[1:] == [[1, 3], [2]]
+    runs.go.release()
+    assert [call.result(HANG).predictions[0] for call in calls] == [0, 2, 4, 6]
+
+
+def test_only_the_image_that_fails_has_the_error(pool: ThreadPoolExecutor) -> None:
+    runs = Runs()
+    runs.bad = {3}
+    joined = JoinedCalls(runs, 4)
+    calls = start(pool, joined, runs, range(6))
+    runs.go.release(20)
+    with pytest.raises(ImageError, match="3"):
+        calls[3].result(HANG)
+    assert [call.result(HANG).predictions[0] for call in calls if call is not calls[3]] == [0, 2, 4, 8, 10]
+    assert joined(7, SPEC).predictions == [14], "it still runs"
+
+
+@pytest.mark.parametrize("size", [2, 8])
+def test_many_threads_at_once(size: int) -> None:
+    """Each gets its own results, and no thread is left waiting."""
+
+    def run(images: Sequence[Any], spec: ModelSpec) -> BatchResult:
+        time.sleep(0.0002)
+        assert len(images) <= size
+        return BatchResult(images, [2 * image for image in images], Timing(0, 0, 0), ())  # type: ignore[misc]
+
+    joined = JoinedCalls(run, size)
+
+    def calls(thread: int) -> bool:
+        return all(joined(1000 * thread + one, SPEC).predictions == [2 * (1000 * thread + one)] for one in range(100))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(calls, range(8), timeout=HANG))
+    assert joined._leaders == 0
+    assert not joined._waiting
+
+
+INTERRUPTED = """
+import signal, sys, threading, time
+from adaptrt import ModelSpec
+from adaptrt.pipeline.batches import BatchResult, Timing
+from adaptrt.pipeline.joined_calls import JoinedCalls
+
+go, spec = threading.Event(), ModelSpec(inputs=())
+
+def run(images, spec):
+    go.wait()
+    if main_leads and threading.current_thread() is threading.main_thread():
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(1)
+    return BatchResult(images, [2 * one for one in images], Timing(0, 0, 0), ())
+
+main_leads = sys.argv[1] == "leads"
+joined = JoinedCalls(run, 4)
+found = {}
+def call(image):
+    found[image] = joined(image, spec).predictions[0]
+
+def begin(image):
+    threading.Thread(target=call, args=(image,)).start()
+
+def others():
+    while not joined._waiting:
+        time.sleep(0.001)
+    begin(1), begin(3), begin(4)
+    while len(joined._waiting) < 4:
+        time.sleep(0.001)
+    if not main_leads:
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        while len(joined._waiting) > 3:
+            time.sleep(0.001)
+    go.set()
+
+begin(0)
+while not joined._leaders:
+    time.sleep(0.001)
+threading.Thread(target=others).start()
+try:
+    joined(2, spec)
+except KeyboardInterrupt:
+    print("interrupted")
+while len(found) < 4:
+    time.sleep(0.001)
+print(sorted(found.items()), joined._leaders, len(joined._waiting))
+"""
+
+
+@pytest.mark.parametrize("main", ["leads", "waits"])
+def test_ctrl_c_in_one_thread_leaves_none_waiting(main: str) -> None:
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED, main], capture_output=True, text=True, timeout=HANG)
+    assert ended.stdout.splitlines()[0] == "interrupted", ended.stderr
+    assert ended.stdout.splitlines()[1].startswith("[(0, 0), (1, 2), (3, 6), (4, 8)]"), ended.stdout

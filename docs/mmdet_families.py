@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from benchmarks.common.results import markdown, read
-from benchmarks.detectors.family_table import verdict
+from benchmarks.detectors.family_table import place_of, verdict
+from sections import machine
 
 MEANING = {
     "compared": "converted, and the file finds what mmdet's own predict finds on an image (links 0, 2 and 5): this configuration, or the named one of the folder",
@@ -23,14 +25,15 @@ def families_page() -> str:
     """Every folder with its configuration, adapter and verdict."""
     kept = read("mmdet_families")
     rows, counts = [], Counter[str]()
+    runs = runs_of(kept)
     for name, one in sorted(kept["folders"].items()):
         word, reason = verdict(name, kept)
         counts[word] += 1
         detector = f"{one.get('detector', '')}{', ' + one['kind'] if 'kind' in one else ''}"
         adapter = f"`{one['adapter']}`" if "adapter" in one else ""
-        rows.append([f"`{name}`", one.get("config", ""), detector, adapter, word, _cell(reason)])
-    ran = sum("converted" in one for one in kept["folders"].values())
-    place, other = kept["machine"], kept.get("conversions", kept["machine"])
+        run = 1 + runs.index(_run(one, kept)) if "converted" in one else ""
+        rows.append([f"`{name}`", one.get("config", ""), detector, adapter, word, run, _cell(reason)])
+    place = kept["machine"]
     versions = ", ".join(f"{package} {place[package]}" for package in ("mmdet", "torch", "torchvision", "onnxruntime"))
     lines = [
         "<!-- Written by `make docs` out of benchmarks/results/mmdet_families.json: run benchmarks/detectors/families.py. -->",
@@ -38,8 +41,10 @@ def families_page() -> str:
         "",
         f"One configuration of each of the {len(rows)} folders in mmdet's wheel, built on the meta device and passed to the adapters `detr` and",
         f"`mmdet`; up to five are tried until one is accepted. Classified by `python -m benchmarks.detectors.families`, {place['date']}, with",
-        f"{versions}. `--convert` runs the conversion, with random weights that produce detections, for {ran} folders, {other['date']},",
-        f"with Python {other['python']}, torch {other['torch']}, onnxruntime {other['onnxruntime']}. Both commands can be interrupted and resumed.",
+        f"{versions}. [`adaptrt sweep`](../how-to/run-many-conversions.md) ran the conversions, with random weights that produce detections;",
+        "`families.py --prepare` writes these weights and the sweep's file, and `--take` reads its reports. The runs:",
+        "",
+        *(f"{number}. {text}" for number, text in enumerate(runs, 1)),
         "",
         *markdown(
             ["verdict", "folders", "meaning"],
@@ -48,9 +53,24 @@ def families_page() -> str:
         "",
         "A configuration of a family that is rejected may need a package that is not installed; such reasons hold for this installation.",
         "",
-        *markdown(["folder", "configuration", "detector", "adapter", "verdict", "details"], rows),
+        *markdown(["folder", "configuration", "detector", "adapter", "verdict", "run", "details"], rows),
     ]
     return "\n".join(lines) + "\n"
+
+
+def runs_of(kept: dict[str, Any]) -> list[str]:
+    """The machines and versions that conversions ran with, the one of most folders first."""
+    counts = Counter(_run(one, kept) for one in kept["folders"].values() if "converted" in one)
+    return [text for text, _ in counts.most_common()]
+
+
+def _run(one: dict[str, Any], kept: dict[str, Any]) -> str:
+    own = (
+        ""
+        if "machine" in one["converted"]
+        else "; the same conversions, run by the script itself before there were sweeps"
+    )
+    return machine({"machine": place_of(one, kept)}) + own
 
 
 def _cell(text: str) -> str:

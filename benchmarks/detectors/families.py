@@ -4,18 +4,19 @@
 
     python -m benchmarks.detectors.families                        classify every folder that has no entry yet
     python -m benchmarks.detectors.families --again tood vfnet     classify these folders again
-    python -m benchmarks.detectors.families --convert              convert what has not been converted, the most different parts first
-    python -m benchmarks.detectors.families --convert tood         convert this one, again
-    python -m benchmarks.detectors.families --convert --jobs 16 --minutes 9 --into FILE       the same on another machine, side by side
-    python -m benchmarks.detectors.families --take FILE            add what was converted there
+    python -m benchmarks.detectors.families --prepare DIR          weights, images and DIR/sweep.toml, of what has not been converted
+    python -m benchmarks.detectors.families --prepare DIR tood     of this folder; --all: of every folder
+    adaptrt sweep DIR/sweep.toml -o DIR/sweep --jobs 2             the conversions
+    python -m benchmarks.detectors.families --take DIR             add their rows
+    python -m benchmarks.detectors.families --take DIR --into FILE, then --take FILE: the same, from another machine
 
-Results are added to results/mmdet_families.json (or FILE) after each folder, so that a run can be stopped and resumed.
+Results are added to results/mmdet_families.json (or FILE). Every step can be stopped and resumed.
 
 Classification builds the network on the meta device and wraps it as a conversion does. A folder that an adapter accepts is
 described by the classes of its layers; if all of them occur in converted networks, it has the same parts as these. Losses and the
-preprocessor are not parts: they are not exported. Conversions use random weights with which the detector finds something
-(lively.py), and batches 1 and 2; they compare mmdet's own predict with the network (link 0), and the exported graph with the
-network (links 1, 2 and 5). A folder that the adapters refuse is converted too, to see the refusal. The networks of
+preprocessor are not parts: they are not exported. ``adaptrt sweep`` runs the conversions, with random weights with which the detector
+finds something (lively.py), and batches 1 and 2; they compare mmdet's own predict with the network (link 0), and the exported graph
+with the network (links 1, 2 and 5). A folder that the adapters refuse is converted too, to see the refusal. The networks of
 results/detr_family.json and the two-stage fixtures count as converted; their parts are kept beside the folders.
 """
 
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.results import FOLDER
-from benchmarks.detectors.family_conversions import convert, convert_all
+from benchmarks.detectors.family_sweep import prepare, prepare_all, take_sweep
 from benchmarks.detectors.family_table import RESULT, load, not_converted, place, save, take, without_paths
 
 BUILD_SECONDS = 120
@@ -230,27 +231,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="FOLDER")
     parser.add_argument(
-        "--again", action="store_true", help="classify the named folders again; with --convert, also those that failed"
+        "--again", action="store_true", help="classify the named folders again; with --prepare, also those that failed"
     )
-    parser.add_argument("--convert", action="store_true", help="convert the named folders, or all that were not")
-    parser.add_argument("--minutes", type=float, default=180.0, help="end conversions after this time")
     parser.add_argument(
-        "--jobs", type=int, default=1, help="conversions side by side, each on one thread if more than 1"
+        "--prepare",
+        type=Path,
+        metavar="DIR",
+        help="write the sweep of the named folders, or of all that were not converted",
     )
+    parser.add_argument("--all", action="store_true", help="with --prepare: of every folder that defines a model")
+    parser.add_argument("--jobs", type=int, default=1, help="with --prepare: so many at a time")
     parser.add_argument("--into", type=Path, default=RESULT, metavar="FILE", help="where results are kept")
-    parser.add_argument("--take", type=Path, metavar="FILE", help="add the conversions that are in this file")
+    parser.add_argument(
+        "--take", type=Path, metavar="DIR|FILE", help="add the conversions of a sweep, or those in this file"
+    )
     parser.add_argument(
         "--compared", action="store_true", help="only take the compared networks from the other results"
     )
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--in", dest="root", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(convert(options.one, load(options.into)["folders"][options.one], options.jobs)))
+        print(json.dumps(prepare(options.one, options.into, options.root)))
+    elif options.take and options.take.is_dir():
+        take_sweep(options.take, options.into)
     elif options.take:
         take(options.take)
-    elif options.convert:
-        names = options.names or not_converted(load(options.into), again=options.again)
-        convert_all(names, options.into, options.jobs, options.minutes)
+    elif options.prepare:
+        kept = load(options.into)
+        every = [name for name, one in kept["folders"].items() if one["verdict"] != "no model"]
+        names = options.names or (every if options.all else not_converted(kept, again=options.again))
+        prepare_all(names, options.into, options.prepare, options.jobs)
     else:
         classify_all([] if options.compared else folders(), options.names)
 

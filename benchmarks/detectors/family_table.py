@@ -94,6 +94,12 @@ def verdict(name: str, kept: Mapping[str, Any]) -> tuple[str, str]:
     return "accepted", f"parts that no converted network has: {', '.join(new)}; the others as {', '.join(rest)}"
 
 
+def place_of(one: Mapping[str, Any], kept: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Where a folder was converted. Rows of the time before ``adaptrt sweep`` ran them have one place together."""
+    found: Mapping[str, Any] = one["converted"].get("machine") or kept["conversions"]
+    return found
+
+
 def place() -> dict[str, Any]:
     return machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "torchvision", "onnxruntime")
 
@@ -118,7 +124,6 @@ def take(file: Path) -> None:
         own = kept["folders"].get(name, {})
         if was_run(one) and own.get("config") == one["config"]:
             own["converted"] = one["converted"]
-    kept["conversions"] = found["conversions"]
     save(kept)
 
 

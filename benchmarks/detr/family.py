@@ -2,8 +2,9 @@
 
 ::
 
-    python -m benchmarks.detr.family                 the list below, both exporters; results/detr_family.json
-    python -m benchmarks.detr.family rtmdet-tiny     one, added to the file
+    python -m benchmarks.detr.family DIR [DETR ...]          weights, images and DIR/sweep.toml, of the list below or of these
+    adaptrt sweep DIR/sweep.toml -o DIR/sweep --jobs 2       the conversions, with both exporters
+    python -m benchmarks.detr.family DIR --take              adds their rows to results/detr_family.json
 
 Weights are random, with batch norm statistics and scores adjusted to the range of trained networks. Passed means that every
 link of the conversion passed: mmdet's own predict finds the same boxes (IoU 0.99, score within 0.001), the patched model
@@ -15,17 +16,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchmarks.common.results import FOLDER, machine, table, use_fixtures
+from benchmarks.common.results import FOLDER, machine, use_fixtures
+from benchmarks.common.sweeps import INPUTS, Conversion, conversions, write_sweep
 
 MODELS = {
     "DETR": ("detr", "detr_r50_8xb2-150e_coco"),
@@ -49,6 +46,8 @@ MODELS = {
 }
 MODELS_BY_CONFIG = {config: adapter for adapter, config in MODELS.values()}
 EXPORTERS = ("torchscript", "dynamo")
+OPTIONS = {"to": "onnx", "batch": "1:2:3", "cache": False}
+"""Of every conversion."""
 SIZE = (192, 256)
 # YOLOv3 and SSD: those of their names. DINO's 900 queries would be nearly all cells of so small an image, those at its rim too, whose positions are infinite
 SIZES = {
@@ -159,108 +158,89 @@ def threshold(
     return max(gaps)[1] if gaps else LOWEST
 
 
-def measure(name: str, exporter: str) -> dict[str, Any]:
-    import adaptrt
-
+def prepare(name: str, folder: Path) -> dict[str, Any]:
+    """An entry of ``[[models]]``. Weights and an image are written into ``folder``."""
     adapter, config = MODELS[name]
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        os.environ["ADAPTRT_CACHE_DIR"] = text
-        weights, image = lively(config, folder)
-        conf = threshold(adapter, config, weights, image)
-        started = time.perf_counter()
-        try:
-            report = adaptrt.convert(
-                config,
-                adapter=adapter,
-                weights=weights,
-                output=folder / "out.onnx",
-                imgsz=SIZES.get(config, SIZE),
-                batch="1:2:3",
-                exporter=exporter,  # type: ignore[arg-type]
-                image=image,
-                # mmdet's YOLOX keeps everything that passes its NMS
-                options={"conf": str(conf), **({"max_det": "3000"} if name.startswith("YOLOX") else {})},
-                html=False,
-            )
-        except adaptrt.AdaptrtError as error:
-            failed: dict[str, Any] = {"config": config, "passed": False, "failed": error.message}
-            if error.report is not None:
-                failed["stage"] = error.report.failure.stage if error.report.failure else ""
-            return failed
-        result = {
-            "config": config,
-            "size": list(SIZES.get(config, SIZE)),
-            "compared": report.link(2).reason,
-            "passed": all(report.link(number).status == "passed" for number in (0, 2, 5)),
-            "nodes": sum(report.operators["final"].values()),
-            "conf": round(conf, 4),
-            "boxes": len(report.images[0].predictions["framework"].data["scores"]),
-            "link 2": _largest(report.link(2).checks),
-            "link 1": _largest(report.link(1).checks),
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        if not result["boxes"]:
-            result |= {"passed": False, "failed": "nothing is found, so nothing is compared"}
-        return result
+    weights, image = lively(config, folder)
+    own = {"conf": str(threshold(adapter, config, weights, image))}
+    if name.startswith("YOLOX"):  # mmdet's keeps everything that passes its NMS
+        own["max_det"] = "3000"
+    return {
+        "name": config,
+        "source": config,
+        "adapter": adapter,
+        "imgsz": "{}x{}".format(*SIZES.get(config, SIZE)),
+        "weights": str(weights),
+        "image": str(image),
+        "set": own,
+    }
+
+
+def row_of(conversion: Conversion) -> dict[str, Any]:
+    """What the report says of the conversion."""
+    config = conversion.options["source"]
+    if conversion.failure:
+        failure = conversion.report.get("failure") or {}
+        return {"config": config, "passed": False, "failed": conversion.failure, "stage": failure.get("stage", "")}
+    result = {
+        "config": config,
+        "size": list(SIZES.get(config, SIZE)),
+        "compared": conversion.link(2)["reason"],
+        "passed": all(conversion.link(number)["status"] == "passed" for number in (0, 2, 5)),
+        "nodes": conversion.nodes(),
+        "conf": round(float(conversion.options["set"]["conf"]), 4),
+        "boxes": conversion.boxes(),
+        "link 2": _largest(conversion.link(2)["checks"]),
+        "link 1": _largest(conversion.link(1)["checks"]),
+        "seconds": conversion.seconds,
+    }
+    if not result["boxes"]:
+        result |= {"passed": False, "failed": "nothing is found, so nothing is compared"}
+    return result
 
 
 def _largest(checks: Any) -> dict[str, float]:
     """By name: outputs are compared alone and in batches."""
     found: dict[str, float] = {}
     for check in checks:
-        found[check.name] = max(found.get(check.name, 0.0), check.value)
+        found[check["name"]] = max(found.get(check["name"], 0.0), check["value"])
     return found
+
+
+def take(root: Path, path: Path) -> None:
+    """Add the rows of the sweep in ``root``, which ran on this machine, to the result in ``path``."""
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"models": {}}
+    names = {config: name for name, (_, config) in MODELS.items()}
+    for conversion in conversions(root):
+        name, exporter = names[conversion.options["source"]], conversion.options["exporter"]
+        row = row_of(conversion)
+        kept["models"].setdefault(name, {"adapter": MODELS[name][0]})[exporter] = row
+        print(name, exporter, "passed" if row["passed"] else row.get("failed", row), flush=True)
+    kept["models"] = {name: kept["models"][name] for name in MODELS if name in kept["models"]}
+    kept |= {"machine": machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "onnxruntime"), "batches": [1, 2, 3]}
+    path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, metavar="DIR")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MODELS))
-    parser.add_argument("--exporter", choices=EXPORTERS)
+    parser.add_argument("--jobs", type=int, default=1, help="prepare so many at a time")
+    parser.add_argument("--take", action="store_true", help="add the results of the sweep")
+    parser.add_argument(
+        "--into", type=Path, default=FOLDER / "detr_family.json", metavar="FILE", help="where results are kept"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one, options.exporter)))
-        return
-    path = FOLDER / "detr_family.json"
-    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"models": {}}
-    for name in options.names or MODELS:
-        for exporter in [options.exporter] if options.exporter else EXPORTERS:
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-m",
-                "benchmarks.detr.family",
-                "--one",
-                name,
-                "--exporter",
-                exporter,
-            ]
-            try:
-                done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
-                lines = done.stdout.strip().splitlines()
-                result = (
-                    json.loads(lines[-1]) if done.returncode == 0 else {"passed": False, "failed": done.stderr[-300:]}
-                )
-            except subprocess.TimeoutExpired:
-                result = {"passed": False, "failed": "longer than 20 minutes"}
-            kept["models"].setdefault(name, {"adapter": MODELS[name][0]})[exporter] = result
-            print(name, exporter, "passed" if result["passed"] else result.get("failed", result), flush=True)
-            kept["machine"] = machine("adaptrt", "adaptrt-mmdet", "mmdet", "torch", "onnxruntime")
-            kept |= {"batches": [1, 2, 3]}
-            path.write_text(json.dumps(kept, indent=2) + "\n")
-    rows = [
-        (
-            name,
-            *(
-                "passed" if entry.get(exporter, {}).get("passed") else "failed" if exporter in entry else "not tried"
-                for exporter in EXPORTERS
-            ),
+        print(json.dumps(prepare(options.one, (options.root / INPUTS / options.one).absolute())))
+    elif options.take:
+        take(options.root, options.into)
+    else:
+        command = ("-m", "benchmarks.detr.family", str(options.root), "--one")
+        write_sweep(
+            options.root, command, options.names or list(MODELS), options.jobs, OPTIONS, {"exporter": EXPORTERS}
         )
-        for name, entry in kept["models"].items()
-    ]
-    table(("model", *EXPORTERS), rows)
 
 
 if __name__ == "__main__":

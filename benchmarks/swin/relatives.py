@@ -2,26 +2,29 @@
 
 ::
 
-    python -m benchmarks.swin.relatives                          the list below
-    python -m benchmarks.swin.relatives swinv2_cr_tiny_224       one, added to benchmarks/results/swin_relatives.json
+    python -m benchmarks.swin.relatives DIR [swinv2_cr_tiny_224 ...]    weights and DIR/sweep.toml, of the list below or of these
+    adaptrt sweep DIR/sweep.toml -o DIR/sweep --jobs 2                  the conversions, with both exporters
+    python -m benchmarks.swin.relatives DIR --take                      adds their rows to results/swin_relatives.json
 
 Perturbed weights, batch 1 to 3, verified by the conversion itself: ONNX Runtime compared with the model, for single samples
-and in batches of 2 and 3. If the first exporter fails, the other one is tried.
+and in batches of 2 and 3.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.swin.common import each_alone, perturbed
+from benchmarks.common.results import FOLDER, machine
+from benchmarks.common.sweeps import INPUTS, Conversion, conversions, write_sweep
+from benchmarks.swin.common import perturbed
 
 LIMIT = 1e-4
+EXPORTERS = ("dynamo", "torchscript")
+OPTIONS = {"to": "onnx", "batch": "1:2:3", "cache": False}
+"""Of every conversion."""
 PACKAGES = ("adaptrt", "adaptrt-timm", "timm", "torch", "onnxruntime")
 SWIN_V2 = [
     "swinv2_tiny_window8_256",
@@ -71,51 +74,56 @@ OTHERS = [
 NAMES = [*SWIN_V2, *SWIN_V2_CR, *OTHERS]
 
 
-def measure(name: str) -> dict[str, Any]:
-    import adaptrt
+def prepare(name: str, folder: Path) -> dict[str, Any]:
+    """An entry of ``[[models]]``. Weights are written into ``folder``."""
+    return {"name": name, "source": name, "adapter": "timm", "weights": str(perturbed(name, folder))}
 
-    tried: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        os.environ["ADAPTRT_CACHE_DIR"] = text  # a conversion from the cache has no time worth keeping
-        weights = perturbed(name, folder)
-        for exporter in ("dynamo", "torchscript"):
-            started = time.perf_counter()
-            try:
-                report = adaptrt.convert(
-                    name,
-                    adapter="timm",
-                    weights=weights,
-                    output=folder,
-                    batch="1:2:3",
-                    exporter=exporter,  # type: ignore[arg-type]
-                    html=False,
-                )
-            except adaptrt.AdaptrtError as error:
-                tried[exporter] = {"failed": error.message}
-                continue
-            checks = {check.title: check.value for check in report.link(2).checks}
-            tried[exporter] = {
-                "difference": checks["logits"],
-                "in_a_batch": checks["logits in a batch"],
-                "nodes": sum(report.operators["final"].values()),
-                "seconds": time.perf_counter() - started,
-                "passed": checks["logits"] <= LIMIT,
-            }
-            if tried[exporter]["passed"]:
-                break
-    return tried
+
+def row_of(conversion: Conversion) -> dict[str, Any]:
+    """What the report says of the conversion."""
+    if conversion.failure:
+        return {"failed": conversion.failure}
+    checks = {check["kind"]: check["value"] for check in conversion.link(2)["checks"] if check["name"] == "logits"}
+    return {
+        "difference": checks["samples"],
+        "in_a_batch": checks["batch"],
+        "nodes": conversion.nodes(),
+        "seconds": conversion.seconds,
+        "passed": checks["samples"] <= LIMIT,
+    }
+
+
+def take(root: Path, path: Path) -> None:
+    """Add the rows of the sweep in ``root``, which ran on this machine, to the result in ``path``."""
+    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"models": {}}
+    found: dict[str, dict[str, Any]] = {}
+    for conversion in conversions(root):
+        found.setdefault(conversion.options["source"], {})[conversion.options["exporter"]] = row_of(conversion)
+    for name, rows in found.items():
+        kept["models"][name] = {exporter: rows[exporter] for exporter in EXPORTERS if exporter in rows}
+        print(name, kept["models"][name], flush=True)
+    kept["machine"] = machine(*PACKAGES)
+    path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("root", type=Path, metavar="DIR")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="prepare so many at a time")
+    parser.add_argument("--take", action="store_true", help="add the results of the sweep")
+    parser.add_argument(
+        "--into", type=Path, default=FOLDER / "swin_relatives.json", metavar="FILE", help="where results are kept"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.one)))
-        return
-    each_alone("benchmarks.swin.relatives", options.names or NAMES, "swin_relatives", PACKAGES)
+        print(json.dumps(prepare(options.one, (options.root / INPUTS / options.one).absolute())))
+    elif options.take:
+        take(options.root, options.into)
+    else:
+        command = ("-m", "benchmarks.swin.relatives", str(options.root), "--one")
+        write_sweep(options.root, command, options.names or NAMES, options.jobs, OPTIONS, {"exporter": EXPORTERS})
 
 
 if __name__ == "__main__":

@@ -16,6 +16,11 @@ from adaptrt.specs.executors import Command, CommandLimits, CommandResult
 POLL = 0.1  # seconds
 
 
+def cpu_count() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass
 class _Running:
     name: str
@@ -33,7 +38,7 @@ def run_processes(commands: Sequence[Command], limits: CommandLimits) -> Iterato
     try:
         while waiting or running:
             while waiting and len(running) < slots and (not running or _available() >= limits.memory):
-                running.append(_start(waiting.pop(0), free.pop(0) if free else None))
+                running.append(_start(waiting.pop(0), free.pop(0) if free else None, min(slots, len(commands))))
             ended = [one for one in running if one.process.poll() is not None]
             for one in ended:
                 running.remove(one)
@@ -51,8 +56,12 @@ def run_processes(commands: Sequence[Command], limits: CommandLimits) -> Iterato
             _close(one)
 
 
-def _start(command: Command, gpu: str | None) -> _Running:
-    environment = {**os.environ, **({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})}
+def _start(command: Command, gpu: str | None, side_by_side: int) -> _Running:
+    environment = dict(os.environ)
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
+    if side_by_side > 1:  # with all cores for each, threads would wait for those of the others
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cpu_count() // side_by_side)))
     output, log = command.output.open("wb"), command.log.open("ab" if command.append else "wb")
     process = subprocess.Popen(command.words, stdin=subprocess.DEVNULL, stdout=output, stderr=log, env=environment)
     return _Running(command.name, process, time.monotonic(), gpu, (output, log))

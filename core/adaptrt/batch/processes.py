@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from adaptrt.batch.commands import run_processes
+from adaptrt.batch.commands import cpu_count, run_processes
 from adaptrt.errors import AdaptrtError, ImageError, PluginError, UsageError
 from adaptrt.specs.executors import Command, CommandLimits, CommandResult, ExecutorOptions, ImageResult
 from adaptrt.specs.image_files import ImageFile
@@ -45,7 +44,7 @@ class ProcessExecutor:
 
     def run(self, model: Path, sources: Sequence[ImageFile], options: ExecutorOptions) -> Iterator[ImageResult]:
         own = options.own or ProcessOptions()
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        cpus = cpu_count()
         count = own.workers or (cpus if _on_cpu(model, options) else 1)
         count = max(1, min(count, len(sources)))
         if options.threads is None:

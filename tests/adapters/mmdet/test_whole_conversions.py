@@ -94,7 +94,7 @@ HEADS = {
     "RetinaHead": "test_dense.py::test_a_network_for_other_channels_is_converted",
     "RTMDetInsHead": "test_dynamic_masks.py::test_a_whole_conversion",
     "Mask2FormerHead": "test_mask_queries.py::test_a_whole_conversion",
-    "SSDHead": "test_whole_conversions.py::test_ssd_at_its_own_size",
+    "SSDHead": "test_family_sweep.py::test_the_table_is_made_from_a_sweep",
     "YOLOXHead": "test_whole_conversions.py::test_a_family",
     "RPNHead": "test_whole_conversions.py::test_a_family",
     "CascadeRoIHead": "test_whole_conversions.py::test_a_family",
@@ -259,14 +259,3 @@ def test_trained_faster_rcnn(batch: str, tmp_path: Path, monkeypatch: pytest.Mon
 def test_another_nms_of_two_stages_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--nms onnx: the network itself ends in Cluster-NMS"):
         adaptrt.convert(CONFIG, adapter="mmdet", output=tmp_path / "o.onnx", nms="onnx", html=False)
-
-
-@pytest.mark.full
-def test_ssd_at_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """300 x 300: mmdet's predict (link 0), the graph alone and in batches (link 2), link 5."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[3]))
-    from benchmarks.detr.family import measure
-
-    result = measure("SSD300", "torchscript")
-    assert result["passed"], result
-    assert result["boxes"] >= 5

@@ -38,6 +38,7 @@ folder = Path(words[words.index("-o") + 1])
 config = Path(words[words.index("--config") + 1]).read_text()
 print("working", file=sys.stderr)
 (folder / "starts").open("a").write(f"{time.monotonic()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\\n")
+(folder / "threads").write_text(os.environ.get("OMP_NUM_THREADS", ""))
 for _ in range(int(os.environ.get("STEPS", "1"))):
     time.sleep(0.01)
 (folder / "ends").write_text(str(time.monotonic()))
@@ -170,6 +171,21 @@ def test_latency_is_measured_after_the_conversions(tmp_path: Path, monkeypatch: 
     assert counts == {name: 1 + (name == "two-64-fp32") for name in counts}
     run_sweep(request(tmp_path, cells=cells[1:2], bench=replace(plan, words=("--batch=4",))))
     assert len((folder / "benches").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(("jobs", "variable", "threads"), [(1, "", ""), (2, "", "4"), (16, "", "4"), (2, "3", "3")])
+def test_conversions_share_the_cpus(
+    jobs: int, variable: str, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has its part of the cores, unless ``OMP_NUM_THREADS`` is set."""
+    from adaptrt.batch import commands
+
+    monkeypatch.setattr(commands, "cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    run_sweep(request(tmp_path, cells=cells_of(CONTENT, "s.toml")[:2], jobs=jobs))
+    assert {path.read_text() for path in (tmp_path / "out").glob("*/threads")} == {threads}
 
 
 @pytest.mark.parametrize(

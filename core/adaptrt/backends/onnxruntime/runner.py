@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -121,8 +122,7 @@ def _session_options(custom_ops: Sequence[Path], *, optimize: bool, threads: int
     options.log_severity_level = 4  # errors are raised as exceptions; do not repeat them on stderr
     if int8_saturates():  # compute in float between Q/DQ pairs, which is exact
         options.add_session_config_entry("session.disable_quant_qdq", "1")
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads if threads is not None else _threads_of_environment()
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     for library in custom_ops:
@@ -135,6 +135,12 @@ def _session_options(custom_ops: Sequence[Path], *, optimize: bool, threads: int
                 hint="Check the path, and that it was built for this ONNX Runtime.",
             ) from error
     return options
+
+
+def _threads_of_environment() -> int:
+    """``OMP_NUM_THREADS``, which limits torch but not the published builds of ONNX Runtime; 0: as many as there are cores."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdecimal() else 0
 
 
 _LOAD_FAILURES = (

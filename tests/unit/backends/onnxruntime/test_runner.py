@@ -67,3 +67,18 @@ def test_a_closed_model_is_not_run(tmp_path: Path) -> None:
     runner.close()
     with pytest.raises(ModelError, match=r"net\.onnx has been closed"):
         runner.run({"x": np.zeros(1, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("variable", "given", "threads"), [(None, None, 0), ("3", None, 3), ("3", 2, 2), ("4,2", None, 0)]
+)
+def test_threads_of_the_environment(
+    variable: str | None, given: int | None, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``OMP_NUM_THREADS`` limits ONNX Runtime as it limits torch; 0: ONNX Runtime's own choice."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    (path := tmp_path / "net.onnx").write_bytes(graph())
+    opened = OnnxRuntimeRunner(path, threads=given)
+    assert opened._session.get_session_options().intra_op_num_threads == threads

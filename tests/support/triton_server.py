@@ -44,18 +44,26 @@ class Server:
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
 
-def make_environment(folder: Path) -> TritonEnvironment | str:
-    """The environment, or the reason why it cannot be made."""
-    uv = shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
-    if uv is None or not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
+def unsupported() -> str:
+    """Why the server cannot run here, whatever is installed; empty if it can."""
+    if _uv() is None or not sys.platform.startswith("linux") or os.uname().machine != "x86_64":
         return "the server's wheel needs uv, and Linux on x86-64"
     library = sysconfig.get_config_var("LDLIBRARY") or ""
     if not library.endswith(".so") and ".so." not in library:
         return "Triton's Python backend needs a Python with a shared library"
     if sys.version_info >= (3, 14):
         return "the server has no Python backend for this version of Python"
+    return ""
+
+
+def _uv() -> str | None:
+    return shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv")
+
+
+def make_environment(folder: Path) -> TritonEnvironment:
+    """From nothing. A ``RuntimeError`` says what could not be installed."""
     python = folder / "bin" / "python"
-    install = [uv, "pip", "install", "--quiet", "--python", python]
+    install = [_uv(), "pip", "install", "--quiet", "--python", python]
     for command in (
         [sys.executable, "-m", "venv", "--without-pip", folder],
         [*install, *REQUIREMENTS],
@@ -64,7 +72,7 @@ def make_environment(folder: Path) -> TritonEnvironment | str:
     ):
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
         if done.returncode:
-            return f"{command[-1]} cannot be installed: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ''}"
+            raise RuntimeError(f"{command[-1]} cannot be installed: {done.stderr.strip()}")
     return TritonEnvironment(folder, python)
 
 

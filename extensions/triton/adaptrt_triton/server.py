@@ -24,6 +24,8 @@ from pathlib import Path
 from adaptrt import AdaptrtError, DependencyError, UsageError
 
 NAMES = ("http", "grpc", "metrics")
+STARTED = 300
+"""Seconds that a process of the Python backend may take to start; Triton's 30 are too few on a busy machine."""
 INSTALL = "In a separate environment: pip install --no-deps nvidia-pytriton==0.7.0, then pip install 'numpy<2'"
 
 
@@ -80,6 +82,7 @@ def command_of(server: Path, backends: Path, repository: Path, ports: Mapping[st
         f"--backend-directory={backends}",
         f"--cache-directory={server / 'caches'}",
         "--allow-gpu-metrics=false",
+        f"--backend-config=python,stub-timeout-seconds={STARTED}",
         *(f"--{name}-address=127.0.0.1" for name in NAMES),
         *(f"--{name}-port={ports[name]}" for name in NAMES),
     ]

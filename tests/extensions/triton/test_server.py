@@ -7,6 +7,7 @@ no backends for TensorRT and ONNX Runtime, so the network runs in the Python bac
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from triton_server import TritonEnvironment, make_environment, running_server
+from triton_server import TritonEnvironment, make_environment, running_server, unsupported
 
 pytestmark = pytest.mark.full
 FIXTURES = Path(__file__).parents[2] / "fixtures"
@@ -23,10 +24,15 @@ CLIENT = Path(__file__).parents[2] / "support" / "triton_client.py"
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> TritonEnvironment:
-    made = make_environment(tmp_path_factory.mktemp("triton"))
-    if isinstance(made, str):
-        pytest.skip(made)
-    return made
+    """Without a network these tests are skipped, but not in CI."""
+    if reason := unsupported():
+        pytest.skip(reason)
+    try:
+        return make_environment(tmp_path_factory.mktemp("triton"))
+    except RuntimeError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

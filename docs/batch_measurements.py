@@ -28,18 +28,27 @@ def batch_jobs() -> list[str]:
 
 
 def batch_throughput(kept: dict[str, Any]) -> list[str]:
-    keys = ("images/s", "start, s", "overhead, ms", "share")
+    keys = {"images/s": ",.1f", "start, s": ".1f", "overhead, ms": ".2f", "share": ".2f"}
     rows = [
-        [name, side, *(f"{row[key]:.3g}" if key in row else "" for key in keys)]
+        [name, side, *(format(row[key], form) if key in row else "" for key, form in keys.items())]
         for name, network in kept["networks"].items()
         for side, row in summary(network).items()
     ]
     return [
         "`adaptrt batch` with each executor and its number of workers, beside a plain loop over `model(path)`; one CPU thread for each copy",
         "of the model. *Overhead* is the time per image and worker beyond that of the loop, *share* the rate as a share of twice that of one worker.",
+        f"Medians; rounds differ by up to {_spread(kept):.0%}. On two cores, two workers share them with Ray's own processes and with the",
+        "process that collects the results.",
         "",
         *markdown(["network", "executor, workers", *keys], rows),
     ]
+
+
+def _spread(kept: dict[str, Any]) -> float:
+    """The largest difference between the rounds of a side, as a share of the faster one."""
+    sides = [found for network in kept["networks"].values() for found in network["sides"].values()]
+    rates = [[one["rate"] for one in found] for found in sides]
+    return max(1 - min(side) / max(side) for side in rates)
 
 
 def batch_ray_gpus(kept: dict[str, Any]) -> list[str]:
@@ -60,7 +69,7 @@ def batch_memory(kept: dict[str, Any]) -> list[str]:
     early = next(sample for sample in samples if sample["images"] >= samples[-1]["images"] / 10)
     most = max(sample["megabytes"] for sample in samples)
     return [
-        f"A job with two workers over {samples[-1]['images']:,.0f} images of {kept['images']:,}: {early['megabytes']:.0f} MB in all processes after",
+        f"A job with two workers over {samples[-1]['images']:,.0f} images: {early['megabytes']:.0f} MB in all processes after",
         f"{early['images']:,.0f} images, {samples[-1]['megabytes']:.0f} MB at the end, at most {most:.0f} MB.",
     ]
 

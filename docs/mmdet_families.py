@@ -31,7 +31,7 @@ def families_page() -> str:
         counts[word] += 1
         detector = f"{one.get('detector', '')}{', ' + one['kind'] if 'kind' in one else ''}"
         adapter = f"`{one['adapter']}`" if "adapter" in one else ""
-        run = 1 + runs.index(_run(one, kept)) if "converted" in one else ""
+        run = 1 + list(runs).index(_run(one, kept)) if "converted" in one else ""
         rows.append([f"`{name}`", one.get("config", ""), detector, adapter, word, run, _cell(reason)])
     place = kept["machine"]
     versions = ", ".join(f"{package} {place[package]}" for package in ("mmdet", "torch", "torchvision", "onnxruntime"))
@@ -41,10 +41,10 @@ def families_page() -> str:
         "",
         f"One configuration of each of the {len(rows)} folders in mmdet's wheel, built on the meta device and passed to the adapters `detr` and",
         f"`mmdet`; up to five are tried until one is accepted. Classified by `python -m benchmarks.detectors.families`, {place['date']}, with",
-        f"{versions}. [`adaptrt sweep`](../how-to/run-many-conversions.md) ran the conversions, with random weights that produce detections;",
+        f"{versions}. [`adaptrt sweep`](../how-to/run-many-conversions.md) runs the conversions, with random weights that produce detections;",
         "`families.py --prepare` writes these weights and the sweep's file, and `--take` reads its reports. The runs:",
         "",
-        *(f"{number}. {text}" for number, text in enumerate(runs, 1)),
+        *(f"{number}. {folders} folders: {text}" for number, (text, folders) in enumerate(runs.items(), 1)),
         "",
         *markdown(
             ["verdict", "folders", "meaning"],
@@ -58,18 +58,14 @@ def families_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def runs_of(kept: dict[str, Any]) -> list[str]:
-    """The machines and versions that conversions ran with, the one of most folders first."""
+def runs_of(kept: dict[str, Any]) -> dict[str, int]:
+    """The machines and versions that conversions ran with, and the number of folders, most first."""
     counts = Counter(_run(one, kept) for one in kept["folders"].values() if "converted" in one)
-    return [text for text, _ in counts.most_common()]
+    return dict(counts.most_common())
 
 
 def _run(one: dict[str, Any], kept: dict[str, Any]) -> str:
-    own = (
-        ""
-        if "machine" in one["converted"]
-        else "; the same conversions, run by the script itself before there were sweeps"
-    )
+    own = "" if "machine" in one["converted"] else "; by an earlier version of the script, without a sweep"
     return machine({"machine": place_of(one, kept)}) + own
 
 

@@ -23,6 +23,7 @@ import click
 
 import adaptrt
 from adaptrt import errors, hookspecs, report
+from adaptrt.cli import variables
 from adaptrt.cli.main import cli as command_line
 from adaptrt.plugins import settings
 from adaptrt.specs.decoders import decoder_names, find_decoder, is_own
@@ -104,6 +105,15 @@ def cli_page() -> str:
     lines = [
         head("Command line", "the commands' own --help"),
         "The script `convert` is an alias of `adaptrt convert`.",
+        "",
+        "## Environment variables",
+        "",
+        text(variables.__doc__),
+        "",
+        f"Only on the command line: {', '.join(f'`{name}`' for name in sorted(variables.TYPED_ONLY))}.",
+        "",
+        "Not options: `ADAPTRT_CACHE_DIR` and `ADAPTRT_CACHE_SIZE` (see [Build engines](../how-to/build-engines.md)),",
+        "`ADAPTRT_TRACE_PLUGINS` (see [Wrap a stage](../how-to/wrap-a-stage.md)), and `NO_COLOR`.",
         "",
     ]
     for context in contexts("adaptrt", command_line):

@@ -15,6 +15,8 @@ import pytest
 from budget import pytest_addoption, pytest_configure, pytest_sessionfinish, pytest_terminal_summary  # noqa: F401
 from hypothesis import HealthCheck, settings
 
+from adaptrt.specs.variables import without_options
+
 # no deadline: a busy machine is no bug
 settings.register_profile("adaptrt", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("adaptrt")
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 # fixtures of a session convert too, before any fixture of a test
 os.environ["ADAPTRT_CACHE_DIR"] = tempfile.mkdtemp(prefix="adaptrt-tests-")
+# whoever runs the tests may have options in the environment
+for _name in os.environ.keys() - without_options(os.environ).keys():
+    del os.environ[_name]
 # Ultralytics: nothing into the user's home, nothing installed, nothing asked for elsewhere
 os.environ.setdefault("YOLO_CONFIG_DIR", os.environ["ADAPTRT_CACHE_DIR"])
 os.environ |= {"YOLO_AUTOINSTALL": "False", "YOLO_OFFLINE": "True"}

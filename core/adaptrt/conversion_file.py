@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 VERSIONS = "versions"
 # a file must not decide this for its user
 NEVER = "trust-checkpoint"
+# options whose values are loaded and run
+_LIBRARIES = ("plugins", "plugin-lib", "ort-custom-ops")
+# module:attribute, file.py:attribute
+_PYTHON = re.compile(r"[^:]+:[A-Za-z_][\w.]*")
 
 
 def conversion_text(request: Request, versions: Mapping[str, str], opset: int, exporter: str) -> str:
@@ -49,6 +54,23 @@ def conversion_text(request: Request, versions: Mapping[str, str], opset: int, e
     Callbacks, ``--trust-checkpoint`` and the caches of this machine are not part of it.
     """
     return toml_text({**_requested(request, opset, exporter), VERSIONS: versions})
+
+
+def code_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys and values that name code: libraries, plugins, Python, and folders of it."""
+    for name in _LIBRARIES:
+        found = content.get(name, [])
+        yield from ((name, str(value)) for value in (found if isinstance(found, list) else [found]))
+    for name in ("source", "weights"):
+        value = content.get(name)
+        if (isinstance(value, str) and _PYTHON.fullmatch(value) and not Path(value).is_file()) or (
+            isinstance(value, str) and value.endswith(".py")
+        ):
+            yield name, value
+    options = content.get("set")
+    for name, value in options.items() if isinstance(options, Mapping) else ():
+        if isinstance(value, str) and (value.endswith(".py") or Path(value).is_dir()):
+            yield f"set.{name}", value
 
 
 def toml_text(table: Mapping[str, Any]) -> str:

@@ -58,11 +58,24 @@ def empty(outputs, metas, spec, params):
 def text(outputs, metas, spec, params):
     return ["a box" for _ in metas]
 
+def broken(outputs, metas, spec, params):
+    return [Values({"mean": 0.5}) for _ in metas]
+
 both = Decoder("means", Params, means), Decoder("peaks", Params, peaks)
 mean, peak = both
-failing, nothing, empty, text = (Decoder(d.__name__, Params, d) for d in (failing, nothing, empty, text))
+failing, nothing, empty, text, broken = (
+    Decoder(d.__name__, Params, d) for d in (failing, nothing, empty, text, broken)
+)
 """
-NAMES = {"means": "mean", "peaks": "peak", "failing": "failing", "nothing": "nothing", "empty": "empty", "text": "text"}
+NAMES = {
+    "means": "mean",
+    "peaks": "peak",
+    "failing": "failing",
+    "nothing": "nothing",
+    "empty": "empty",
+    "text": "text",
+    "broken": "broken",
+}
 
 
 @pytest.fixture
@@ -104,6 +117,10 @@ def test_several_adapters_and_decoders(twin: None, image: Path) -> None:
     ("decoder", "message"),
     [
         ("failing", r"Decoder 'failing' \(adaptrt-twin 2.0\) failed: KeyError: 'lost'"),
+        (
+            "broken",
+            r"Decoder 'broken' \(adaptrt-twin 2.0\) returned a malformed Values: mean must be an array; got float",
+        ),
         ("nothing", r"Decoder 'nothing' \(adaptrt-twin 2.0\) must return 1 predictions, but returned list '\[\]'"),
         pytest.param(
             "empty",

@@ -199,6 +199,28 @@ def test_nonsense_is_named(
     assert hook in message
 
 
+BOX = "np.array([[0, 0, 9, 9]], np.float32)"
+MALFORMED = [
+    ("postprocess", BOX, "np.ones(2, np.float32)", "np.zeros(2, int)", r"boxes must be an array of numbers, \[2, 4\]; got float32 \[1, 4\]"),
+    ("framework_predictions", BOX, "np.ones(1, np.float32)", "np.array([7])", r"labels must be from 0 to 2, the classes of the spec; got 7 to 7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("hook", "boxes", "scores", "labels", "said"), MALFORMED)
+def test_a_malformed_prediction_is_named(
+    hook: str, boxes: str, scores: str, labels: str, said: str, convert_with: Convert, image: Path
+) -> None:
+    """What nothing else could draw or compare is the error of the plugin that returned it."""
+    found = f"Detections({boxes}, {scores}, {labels})"
+    answer = f"[{found} for _ in metas]" if hook == "postprocess" else found
+    arguments = "metas" if hook == "postprocess" else ""
+    source = f"import numpy as np\n@hookimpl\ndef {hook}({arguments}):\n    return {answer}\n"
+    with pytest.raises(PluginError, match=f"{EXT} returned a malformed Detections from {hook}: {said}") as caught:
+        convert_with(source, image=image)
+    assert caught.value.hint == "See Detections in the Python API reference."
+    assert list(Path().glob("*.onnx")) == []
+
+
 @pytest.mark.parametrize(("body", "what"), [("return 1\n    yield", "did not"), ("yield\n    yield", "yielded again")])
 def test_wrappers_yield_once(body: str, what: str, convert_with: Convert) -> None:
     with pytest.raises(PluginError, match=f"{EXT} failed in model_spec: RuntimeError: .*{what}"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from adaptrt.specs.executors import Command, CommandLimits, CommandResult
+from adaptrt.specs.variables import without_options
 
 POLL = 0.1  # seconds
 
@@ -57,7 +58,7 @@ def run_processes(commands: Sequence[Command], limits: CommandLimits) -> Iterato
 
 
 def _start(command: Command, gpu: str | None, side_by_side: int) -> _Running:
-    environment = dict(os.environ)
+    environment = without_options(os.environ)
     if gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     if side_by_side > 1:  # with all cores for each, threads would wait for those of the others

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from adaptrt.cli.framework import Switches
 from adaptrt.cli.output import discard_output, echo, echo_json, output_may_be_lost
 from adaptrt.cli.tracing import tracing_if_requested
 from adaptrt.errors import AdaptrtError, ModelError, OutputError, UsageError
@@ -71,10 +72,11 @@ def _discard_output() -> None:
 
 
 def _run(command: click.Command, args: list[str], name: str) -> int:
-    given = args[: args.index("--")] if "--" in args else args
+    switches = Switches()  # a command adds those of its environment variables
+    switches.turn_on(args[: args.index("--")] if "--" in args else args)
     try:
         _require_text(args)
-        result = command.main(args, prog_name=name, standalone_mode=False)
+        result = command.main(args, prog_name=name, standalone_mode=False, obj=switches)
         with output_may_be_lost():
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -87,11 +89,11 @@ def _run(command: click.Command, args: list[str], name: str) -> int:
     except (Exception, KeyboardInterrupt, Terminated) as error:
         failure = _failure_of(error, name)
         _show(failure)
-        if "--json" in given:
+        if switches.as_json:
             _echo_json(failure)
         elif failure.report is not None:
             _show_checks(failure.report)
-        if "--debug" in given:
+        if switches.debug:
             echo("".join(traceback.format_exception(error)).rstrip(), err=True)
         return failure.exit_code
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptrt.errors import OutputError
+from adaptrt.specs.variables import without_options
 from adaptrt.store.workspace import written_aside
 
 # of the environment, only these variables are reported, and only if they are set; no other value is read
@@ -48,6 +49,7 @@ def bug_report(health: Mapping[str, Any]) -> str:
     lines += ["", "## Variables", ""]
     lines += [f"- {name}={os.environ[name]}" for name in VARIABLES if name in os.environ]
     lines += [f"- {name}: {'set' if os.environ.get(name) else 'not set'}" for name in PRESENCE]
+    lines += [f"- {name}: set" for name in sorted(os.environ.keys() - without_options(os.environ).keys())]
     lines += [
         "",
         "## What happened",

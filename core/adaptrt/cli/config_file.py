@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from adaptrt.cli.framework import arguments
+from adaptrt.cli.framework import typed
 from adaptrt.cli.output import echo
 
-# options whose values are loaded and run
-_LIBRARIES = ("plugins", "plugin-lib", "ort-custom-ops")
-# module:attribute, file.py:attribute
-_PYTHON = re.compile(r"[^:]+:[A-Za-z_][\w.]*")
 # options that are tables in the file: KEY=VALUE on the command line
 TABLES = {"set", "shape", "min-shape", "opt-shape", "max-shape"}
 
@@ -31,7 +26,7 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
     versions = content.pop(VERSIONS, {})
     if not isinstance(versions, Mapping) or not all(isinstance(version, str) for version in versions.values()):
         raise UsageError(f"{path}: [{VERSIONS}] must map packages to versions.", hint='For example: torch = "2.11.0"')
-    _require_repeated(path, content, arguments(ctx))
+    _require_repeated(path, content, typed(ctx))
     known = options_by_name(ctx.command)
     defaults: dict[str, Any] = {}
     for name, value in content.items():
@@ -48,6 +43,7 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
 
 def _require_repeated(path: str, content: Mapping[str, Any], words: Sequence[str]) -> None:
     """Refuse code that only the file names: a file from elsewhere must not decide what runs here."""
+    from adaptrt.conversion_file import code_in
     from adaptrt.errors import UsageError
 
     for name, value in code_in(content):
@@ -57,23 +53,6 @@ def _require_repeated(path: str, content: Mapping[str, Any], words: Sequence[str
                 f"{path}: {name} names code, {value!r}, which is accepted only if the command line names it too.",
                 hint=f"If you trust it, add {value if name == 'source' else given}",
             )
-
-
-def code_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The keys and values that name code: libraries, plugins, Python, and folders of it."""
-    for name in _LIBRARIES:
-        found = content.get(name, [])
-        yield from ((name, str(value)) for value in (found if isinstance(found, list) else [found]))
-    for name in ("source", "weights"):
-        value = content.get(name)
-        if (isinstance(value, str) and _PYTHON.fullmatch(value) and not Path(value).is_file()) or (
-            isinstance(value, str) and value.endswith(".py")
-        ):
-            yield name, value
-    options = content.get("set")
-    for name, value in options.items() if isinstance(options, Mapping) else ():
-        if isinstance(value, str) and (value.endswith(".py") or Path(value).is_dir()):
-            yield f"set.{name}", value
 
 
 def options_by_name(command: click.Command) -> dict[str, click.Parameter]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -11,6 +13,7 @@ import click
 
 from adaptrt.cli.habits import command_here, flag_here, sides_here, yolo_words_here
 from adaptrt.cli.output import echo
+from adaptrt.cli.variables import Variable, variables_of
 from adaptrt.cli.yolo_lines import is_yolo_word
 from adaptrt.errors import AdaptrtError, PluginError, UsageError, did_you_mean, nearest_option
 from adaptrt.specs.commands import COMMANDS
@@ -35,6 +38,9 @@ class Option(click.Option):
 
     gives_way = False
     """Whether a command leaves it out if it has another option of the same name."""
+
+    short_for: str | None = None
+    """The parameter that it is a short form of: on the command line, one of them replaces the variables of all."""
 
     def sibling(self, name: str) -> Option | None:  # noqa: ARG002
         """An option of the same kind that was asked for, and that the command does not have yet."""
@@ -103,9 +109,15 @@ class Command(click.Command):
         self.params = [one for one in self.params if one not in giving or not taken & {*one.opts}]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_ARGUMENTS] = given = list(args)
+        ctx.meta[_TYPED] = ctx.meta[_ARGUMENTS] = given = list(args)
+        variables: list[Variable] = []
         try:
-            rest = super().parse_args(ctx, args)
+            variables = self._variables(ctx, given)
+            words = [word for one in variables for word in one.words]
+            ctx.meta[_ARGUMENTS] = [*words, *given]
+            if (switches := ctx.find_object(Switches)) is not None:
+                switches.turn_on(words)
+            rest = super().parse_args(ctx, [*words, *given])
         except click.NoSuchOption as error:
             siblings = (one.sibling(error.option_name) for one in self.params if isinstance(one, Option))
             found = next(filter(None, siblings), None)
@@ -114,6 +126,9 @@ class Command(click.Command):
                 return self.parse_args(ctx, given)
             raise self._no_such_option(ctx, error) from error
         except click.UsageError as error:
+            if isinstance(error, click.BadParameter):
+                name = next((one.name for one in variables if one.option is error.param), None)
+                error.param_hint = f"{name} (an environment variable)" if name else error.param_hint
             if "argument" in error.message:
                 self._reject_yolo_words(ctx, given)
                 if here := sides_here(given):
@@ -124,7 +139,21 @@ class Command(click.Command):
         words = [word for value in arguments for word in ([value] if isinstance(value, str) else value or ())]
         if any(is_yolo_word(str(word)) and not Path(word).exists() for word in words):
             self._reject_yolo_words(ctx, given)
+        if variables and not ctx.params.get("quiet"):
+            echo(f"From the environment: {shlex.join(word for one in variables for word in one.words)}", err=True)
         return rest
+
+    def _variables(self, ctx: click.Context, given: list[str]) -> list[Variable]:
+        """The environment variables that set options; an option on the command line replaces its variable."""
+        if ctx.resilient_parsing:
+            return []
+        _, _, order = self.make_parser(ctx).parse_args(list(given))
+        if any(name in ctx.help_option_names for one in order for name in one.opts):
+            return []
+        path = ctx.command_path.split()
+        found = variables_of(path[1:] if ctx.parent is not None else path, self.params)
+        typed_here = {_settles(one) for one in order}
+        return [one for one in found if _settles(one.option) not in typed_here]
 
     def _reject_yolo_words(self, ctx: click.Context, given: list[str]) -> None:
         error = yolo_words_here(str(ctx.info_name), given, lambda _: self._flags())
@@ -197,13 +226,37 @@ def _commands_with(option_name: str, root: click.Context) -> list[str]:
     return found
 
 
+def _settles(parameter: click.Parameter) -> str | None:
+    """The parameter whose value it decides: itself, or the one that it is a short form of."""
+    return getattr(parameter, "short_for", None) or parameter.name
+
+
+@dataclass
+class Switches:
+    """The general options that matter outside of a command: where its error is shown."""
+
+    as_json: bool = False
+    debug: bool = False
+
+    def turn_on(self, words: Iterable[str]) -> None:
+        found = set(words)
+        self.as_json |= "--json" in found
+        self.debug |= "--debug" in found
+
+
 _ARGUMENTS = "adaptrt.arguments"
+_TYPED = "adaptrt.typed"
 _LOGGED = "adaptrt.log_file"
 
 
 def arguments(ctx: click.Context) -> list[str]:
-    """The arguments after the command's name, as given."""
+    """The arguments that a command was called with: those after its name, preceded by those of environment variables."""
     return list(ctx.meta.get(_ARGUMENTS, []))
+
+
+def typed(ctx: click.Context) -> list[str]:
+    """The arguments after the command's name, as given."""
+    return list(ctx.meta.get(_TYPED, []))
 
 
 def _open_log(ctx: click.Context, _: click.Parameter, path: str | None) -> None:

@@ -20,6 +20,7 @@ class PrecisionSwitch(Option):
     """``--NAME``. A command leaves it out if it has another option of this name (``--tf32``)."""
 
     gives_way = True
+    short_for = "precision"
 
     def __init__(self, names: Sequence[str], *, precision: str, section: str, **kwargs: Any) -> None:
         super().__init__(names, section=section, help=f"--precision {precision}", is_flag=True, **kwargs)

@@ -150,7 +150,7 @@ def _require_known(cells: Sequence[Cell], file: str) -> None:
 
 def _repeated_code(cell: Cell, code: Sequence[str], file: str) -> list[str]:
     """What the command line of a conversion has to name again; a ``UsageError`` if ``--code`` does not."""
-    from adaptrt.cli.config_file import code_in
+    from adaptrt.conversion_file import code_in
     from adaptrt.errors import UsageError
 
     words = []

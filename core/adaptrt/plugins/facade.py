@@ -185,18 +185,14 @@ class Hooks:
         result = self._call("postprocess", outputs=outputs, metas=metas, spec=spec)
         if not isinstance(result, Sequence) or len(result) != len(metas):
             raise self._wrong("postprocess", f"{len(metas)} predictions", result)
-        task = task_named(spec.task)
-        for prediction in result:
-            if not isinstance(prediction, task.prediction):
-                raise self._wrong("postprocess", f"{task.prediction.__name__} (task {task.name!r})", prediction)
+        for index, prediction in enumerate(result):
+            self._require_prediction("postprocess", prediction, spec, metas[index].original_size)
         return result
 
     def framework_predictions(self, ctx: Conversion, image: Path, spec: ModelSpec) -> Predictions | str | None:
         result = self._call("framework_predictions", ctx=ctx, image=image, spec=spec)
-        task = task_named(spec.task)
-        if result is not None and not isinstance(result, (str, task.prediction)):
-            wanted = f"{task.prediction.__name__} (task {task.name!r})"
-            raise self._wrong("framework_predictions", wanted, result)
+        if result is not None and not isinstance(result, str):
+            self._require_prediction("framework_predictions", result, spec)
         return result
 
     def metrics(self, ctx: Conversion, spec: ModelSpec, precision: Precision) -> list[Contributed]:
@@ -301,6 +297,23 @@ class Hooks:
                 )
             kept[name] = one
         return list(kept.values())
+
+    def _require_prediction(
+        self, hook: str, prediction: Any, spec: ModelSpec, size: tuple[int, int] | None = None
+    ) -> None:
+        """A ``PluginError`` unless it is a usable prediction of the task, for an image of this size; core's own are."""
+        task = task_named(spec.task)
+        if not isinstance(prediction, task.prediction):
+            raise self._wrong(hook, f"{task.prediction.__name__} (task {task.name!r})", prediction)
+        plugin = self._recorder.answered(hook)
+        if self._sources.get(plugin or "") == "adaptrt":
+            return
+        if (malformed := task.malformed(prediction, spec, size)) is not None:
+            kind = type(prediction).__name__
+            raise PluginError(
+                f"{self._label(plugin or self._adapter)} returned a malformed {kind} from {hook}: {malformed}.",
+                hint=f"See {kind} in the Python API reference.",
+            )
 
     def _label(self, plugin: str | None) -> str:
         return f"{plugin} ({self._sources.get(plugin, 'unknown distribution')})" if plugin else "A plugin"

@@ -226,9 +226,18 @@ class Task(ABC, Generic[P]):
         """How close two predictions of one image are, as a sentence for the report; may be empty."""
         return ""
 
+    def malformed(self, prediction: P, spec: ModelSpec, size: tuple[int, int] | None = None) -> str | None:
+        """Why a prediction that a plugin made cannot be used; ``None`` if it can.
+
+        For example the shape of an array, a number that is not finite, or a class that the spec does not have. The other methods
+        rely on what is checked here. ``size``: height and width of the image, if known.
+        """
+        return None
+
     def problems(self, prediction: P, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
         """Problems of a prediction for an image of this size (height, width), for the contract tests of adapters."""
-        return []
+        malformed = self.malformed(prediction, spec, size)
+        return [] if malformed is None else [malformed]
 
 
 TASKS: Registry[Task[Any]] = Registry("adaptrt.tasks", "task", Task)

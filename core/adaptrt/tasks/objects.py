@@ -11,6 +11,7 @@ import numpy as np
 from adaptrt.errors import ModelError, UsageError, did_you_mean
 from adaptrt.predictions import Detections
 from adaptrt.specs.tasks import Found, Task
+from adaptrt.tasks.arrays import INTEGERS, malformed_array, malformed_labels
 from adaptrt.tasks.exports import csv_file
 from adaptrt.tasks.records import array_of, names_of
 
@@ -146,14 +147,20 @@ class ObjectTask(Task[D], Generic[D]):
         """Entries of ``supervision.Detections.data`` besides the class names."""
         return {}
 
+    def malformed(self, prediction: D, spec: ModelSpec, size: tuple[int, int] | None = None) -> str | None:
+        scores = prediction.scores
+        return (
+            malformed_array("scores", scores, (None,))
+            or malformed_array("boxes", prediction.boxes, (len(scores), 4))
+            or malformed_array("labels", prediction.labels, (len(scores),), INTEGERS)
+            or malformed_labels(prediction.labels, spec)
+        )
+
     def problems(self, prediction: D, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
-        count, (height, width) = len(prediction), size
-        if prediction.boxes.shape != (count, 4) or prediction.labels.shape != (count,):
-            return ["boxes must be rows of x1 y1 x2 y2, each with one score and one label"]
-        found = []
-        if not np.isfinite(prediction.scores).all():
-            found.append("scores are not finite")
-        elif (np.diff(prediction.scores) > 0).any():
+        if found := super().problems(prediction, spec, size):
+            return found
+        height, width = size
+        if (np.diff(prediction.scores) > 0).any():
             found.append("scores must be in descending order")
         if not ((prediction.boxes >= 0) & (prediction.boxes <= [width, height, width, height])).all():
             found.append("boxes extend beyond the image: clip them")

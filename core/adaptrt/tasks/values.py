@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adaptrt.predictions import Values
 from adaptrt.specs.tasks import Found, Task
+
+if TYPE_CHECKING:
+    from adaptrt.specs import ModelSpec
 
 
 class RawValues(Task[Values]):
@@ -31,6 +34,13 @@ class RawValues(Task[Values]):
     def row(self, prediction: Values) -> dict[str, Any]:
         """The arrays as nested lists."""
         return {"values": {name: array.tolist() for name, array in prediction.arrays.items()}}
+
+    def malformed(self, prediction: Values, spec: ModelSpec, size: tuple[int, int] | None = None) -> str | None:
+        arrays = prediction.arrays
+        if not isinstance(arrays, Mapping):
+            return f"arrays must be a mapping from names to arrays; got {type(arrays).__name__}"
+        wrong = next((name for name, array in arrays.items() if not isinstance(array, np.ndarray)), None)
+        return None if wrong is None else f"{wrong} must be an array; got {type(arrays[wrong]).__name__}"
 
     def record(self, prediction: Values) -> dict[str, Any]:
         """Shapes and types only: the arrays are too large for a report."""

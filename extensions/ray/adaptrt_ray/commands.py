@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptrt import UsageError
 from adaptrt.specs.executors import Command, CommandLimits, CommandResult
+from adaptrt.specs.variables import without_options
 from adaptrt_ray.cluster import connected, import_ray
 
 if TYPE_CHECKING:
@@ -54,10 +56,11 @@ def run_commands(commands: Sequence[Command], limits: CommandLimits, own: RayOpt
 def run(command: Command, driver_python: str, folder: str) -> tuple[int, float]:
     """In the task: the exit code and the seconds of the command, with the Python of this machine."""
     words = [sys.executable if word == driver_python else word for word in command.words[:1]] + [*command.words[1:]]
+    environment = without_options(os.environ)
     started = time.monotonic()
     output, log = Path(folder, command.output), Path(folder, command.log)
     with output.open("wb") as out, log.open("ab" if command.append else "wb") as err:
-        process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        process = subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment)
         try:
             while True:
                 with suppress(subprocess.TimeoutExpired):

@@ -24,6 +24,7 @@ HEALTH: dict[str, Any] = {
 
 def test_what_it_contains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("ADAPTRT_CONVERT_OUTPUT", "s3cret.onnx")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:s3cret@proxy")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
     text = bug_report(HEALTH)
@@ -33,6 +34,7 @@ def test_what_it_contains(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "- Convert: onnx>=1.16 is missing" in text
     assert "- CUDA_VISIBLE_DEVICES=1" in text
     assert "- HTTPS_PROXY: set" in text
+    assert "- ADAPTRT_CONVERT_OUTPUT: set" in text
     for secret in ("s3cret", "abc", str(Path.home()), "AWS"):
         assert secret not in text, secret
 

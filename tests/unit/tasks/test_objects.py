@@ -205,7 +205,7 @@ def test_what_the_contract_finds() -> None:
     assert "1 masks" in task_named("segment").problems(few, SPEC, SIZE)[0]
     apart = Poses(BOXES, SCORES, LABELS, NAMES, POINTS, ((0, 5),))
     assert "skeleton" in task_named("pose").problems(apart, SPEC, SIZE)[0]
-    assert "[2, 5]" in task_named("obb").problems(RotatedDetections(BOXES, SCORES, LABELS, NAMES), SPEC, SIZE)[0]
+    assert "[2, 5]; got" in task_named("obb").problems(RotatedDetections(BOXES, SCORES, LABELS, NAMES), SPEC, SIZE)[0]
 
 
 def moved(task: str) -> Any:

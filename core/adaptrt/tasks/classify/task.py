@@ -11,6 +11,7 @@ from adaptrt.contributions import Metric
 from adaptrt.errors import ModelError
 from adaptrt.predictions import Classification
 from adaptrt.specs.tasks import Found, Task
+from adaptrt.tasks.arrays import INTEGERS, malformed_array, malformed_labels
 from adaptrt.tasks.classify.scoring import ClassScoring
 from adaptrt.tasks.exports import csv_file
 from adaptrt.tasks.records import array_of, names_of
@@ -100,11 +101,18 @@ class Classify(Task[Classification]):
     def metrics(self, spec: ModelSpec, precision: Precision) -> list[Metric]:
         return [TOP1]
 
+    def malformed(self, prediction: Classification, spec: ModelSpec, size: tuple[int, int] | None = None) -> str | None:
+        scores = prediction.scores
+        return (
+            malformed_array("scores", scores, (None,))
+            or malformed_array("labels", prediction.labels, (len(scores),), INTEGERS)
+            or malformed_labels(prediction.labels, spec)
+            or (None if len(scores) else "scores must contain at least one class")
+        )
+
     def problems(self, prediction: Classification, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
-        if prediction.labels.shape != prediction.scores.shape:
-            return ["each class must have one score and one label"]
-        if not np.isfinite(prediction.scores).all():
-            return ["scores are not finite"]
+        if found := super().problems(prediction, spec, size):
+            return found
         return ["scores must be in descending order"] if (np.diff(prediction.scores) > 0).any() else []
 
 

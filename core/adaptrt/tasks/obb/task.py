@@ -9,6 +9,7 @@ import numpy as np
 
 from adaptrt.errors import ModelError
 from adaptrt.predictions import RotatedDetections
+from adaptrt.tasks.arrays import malformed_array
 from adaptrt.tasks.detect.agreement import decoder_threshold, matched_boxes
 from adaptrt.tasks.detect.exports import yolo_files
 from adaptrt.tasks.obb.agreement import describe_rotated, match_rotated, rotated_of
@@ -83,12 +84,15 @@ class RotatedBoxes(ObjectTask[RotatedDetections]):
     def agreement(self, expected: RotatedDetections, actual: RotatedDetections) -> str:
         return describe_rotated(expected, actual)
 
-    def problems(self, prediction: RotatedDetections, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
-        found, rotated = super().problems(prediction, spec, size), rotated_of(prediction)
-        if rotated.shape != (len(prediction), 5):
-            return [*found, f"rotated boxes must have shape [{len(prediction)}, 5]; got {list(rotated.shape)}"]
-        if not np.isfinite(rotated).all() or (rotated[:, 2:4] < 0).any():
-            found.append("rotated boxes must be finite, with sides of at least 0")
+    def malformed(
+        self, prediction: RotatedDetections, spec: ModelSpec, size: tuple[int, int] | None = None
+    ) -> str | None:
+        if (found := super().malformed(prediction, spec, size)) is not None:
+            return found
+        rotated = rotated_of(prediction)
+        found = malformed_array("rotated boxes", rotated, (len(prediction), 5))
+        if found is None and (rotated[:, 2:4] < 0).any():
+            return "rotated boxes must have sides of at least 0"
         return found
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from adaptrt.errors import ModelError
 from adaptrt.predictions import Poses
+from adaptrt.tasks.arrays import malformed_array
 from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement, matched_boxes
 from adaptrt.tasks.detect.exports import box_numbers, coco_file, yolo_files
 from adaptrt.tasks.objects import ObjectTask, read_boxes
@@ -108,18 +109,13 @@ class Pose(ObjectTask[Poses]):
     def agreement(self, expected: Poses, actual: Poses) -> str:
         return ", ".join(filter(None, (describe_agreement(expected, actual), describe_keypoints(expected, actual))))
 
-    def problems(self, prediction: Poses, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
-        found = super().problems(prediction, spec, size)
+    def malformed(self, prediction: Poses, spec: ModelSpec, size: tuple[int, int] | None = None) -> str | None:
+        if (found := super().malformed(prediction, spec, size)) is not None:
+            return found
         points = prediction.points
-        if points.ndim != 3 or len(points) != len(prediction) or points.shape[2] != 3:
-            return [
-                *found,
-                f"keypoints must have shape [{len(prediction)}, K, 3] (x, y, visibility); got {list(points.shape)}",
-            ]
-        if not np.isfinite(points).all():
-            found.append("keypoints are not finite")
-        elif any(not 0 <= point < points.shape[1] for pair in prediction.skeleton for point in pair):
-            found.append(f"the skeleton must refer to keypoints 0 to {points.shape[1] - 1}")
+        found = malformed_array("keypoints (x, y, visibility)", points, (len(prediction), None, 3))
+        if found is None and any(not 0 <= point < points.shape[1] for pair in prediction.skeleton for point in pair):
+            return f"the skeleton must refer to keypoints 0 to {points.shape[1] - 1}"
         return found
 
 

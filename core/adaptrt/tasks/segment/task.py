@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adaptrt.predictions import Segments
+import numpy as np
+
+from adaptrt.predictions import Mask, Segments
 from adaptrt.tasks.detect.agreement import decoder_threshold, describe_agreement, matched_boxes
 from adaptrt.tasks.detect.exports import coco_file, yolo_files
 from adaptrt.tasks.objects import ObjectTask, read_boxes
@@ -84,20 +86,27 @@ class Segment(ObjectTask[Segments]):
     def agreement(self, expected: Segments, actual: Segments) -> str:
         return ", ".join(filter(None, (describe_agreement(expected, actual), describe_masks(expected, actual))))
 
-    def problems(self, prediction: Segments, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
-        found = super().problems(prediction, spec, size)
-        if len(prediction.masks) != len(prediction):
-            return [*found, f"{len(prediction)} objects but {len(prediction.masks)} masks"]
-        if prediction.size != size:
-            found.append(f"size is {list(prediction.size)} but the image size is {list(size)}")
-        for mask in prediction.masks:
-            height, width = mask.bitmap.shape
-            if mask.bitmap.dtype != bool or not (
-                0 <= mask.top <= mask.top + height <= size[0] and 0 <= mask.left <= mask.left + width <= size[1]
-            ):
-                found.append("a mask must be a boolean bitmap inside the image")
-                break
-        return found
+    def malformed(self, prediction: Segments, spec: ModelSpec, size: tuple[int, int] | None = None) -> str | None:
+        if (found := super().malformed(prediction, spec, size)) is not None:
+            return found
+        masks, whole = prediction.masks, prediction.size if size is None else size
+        if not isinstance(masks, (tuple, list)) or not all(isinstance(mask, Mask) for mask in masks):
+            return "masks must be a tuple of Mask"
+        if len(masks) != len(prediction):
+            return f"each object must have a mask; got {len(prediction)} objects but {len(masks)} masks"
+        if prediction.size != whole:
+            return f"size is {list(prediction.size)} but the image size is {list(whole)}"
+        if not all(_is_inside(mask, whole) for mask in masks):
+            return "a mask must be a boolean bitmap inside the image"
+        return None
+
+
+def _is_inside(mask: Mask, size: tuple[int, int]) -> bool:
+    bitmap = mask.bitmap
+    if not isinstance(bitmap, np.ndarray) or bitmap.dtype != np.bool_ or bitmap.ndim != 2:
+        return False
+    (height, width), (top, left) = bitmap.shape, (mask.top, mask.left)
+    return bool(0 <= top <= top + height <= size[0] and 0 <= left <= left + width <= size[1])
 
 
 def _outline(prediction: Segments, index: int, size: tuple[int, int]) -> list[float]:

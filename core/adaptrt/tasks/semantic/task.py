@@ -9,6 +9,7 @@ import numpy as np
 
 from adaptrt.predictions import SemanticMap
 from adaptrt.specs.tasks import Found, Task
+from adaptrt.tasks.arrays import malformed_array, malformed_labels
 from adaptrt.tasks.exports import csv_file
 from adaptrt.tasks.semantic.agreement import describe_agreement, mean_iou, pixel_accuracy
 from adaptrt.tasks.semantic.records import map_from_record, record_map
@@ -85,16 +86,20 @@ class Semantic(Task[SemanticMap]):
     def agreement(self, expected: SemanticMap, actual: SemanticMap) -> str:
         return describe_agreement(expected, actual)
 
-    def problems(self, prediction: SemanticMap, spec: ModelSpec, size: tuple[int, int]) -> list[str]:
+    def malformed(self, prediction: SemanticMap, spec: ModelSpec, size: tuple[int, int] | None = None) -> str | None:
         labels = prediction.labels
-        if labels.shape != size or labels.dtype not in (np.uint8, np.int32):
-            return [
-                f"labels must be uint8 or int32 {list(size)}, one per pixel of the original image; "
+        if not isinstance(labels, np.ndarray):
+            return f"labels must be an array; got {type(labels).__name__}"
+        wanted = list(size) if size is not None else "[H, W]"
+        if labels.ndim != 2 or labels.dtype not in (np.uint8, np.int32) or size not in (None, labels.shape):
+            return (
+                f"labels must be uint8 or int32 {wanted}, one per pixel of the original image; "
                 f"got {labels.dtype} {list(labels.shape)}"
-            ]
-        if labels.min() < 0 or (spec.labels and labels.max() >= len(spec.labels)):
-            return [f"labels must be in 0 to {len(spec.labels) - 1}; got {labels.min()} to {labels.max()}"]
-        return []
+            )
+        scores = prediction.scores
+        return malformed_labels(labels, spec) or (
+            None if scores is None else malformed_array("scores", scores, (None,))
+        )
 
 
 def _png(prediction: SemanticMap) -> bytes:

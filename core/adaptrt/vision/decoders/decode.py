@@ -10,7 +10,7 @@ import msgspec
 
 from adaptrt.errors import AdaptrtError, PluginError
 from adaptrt.options import fill_options
-from adaptrt.specs.decoders import find_decoder, owner_of
+from adaptrt.specs.decoders import find_decoder, is_own, owner_of
 from adaptrt.specs.spec_cache import SpecCache
 from adaptrt.specs.tasks import Task, task_named
 
@@ -29,7 +29,7 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
 
     A ``PluginError`` names the decoder and its distribution if it fails or returns anything else.
     """
-    decoder, params, task = _named_by(spec)
+    decoder, params, task, own = _named_by(spec)
     name = decoder.name
     try:
         found = decoder.decode(outputs, metas, spec, params)
@@ -46,7 +46,24 @@ def decode(outputs: Mapping[str, NDArray[Any]], metas: Sequence[ImageMeta], spec
             f"{type(found).__name__} {str(found)[:80]!r}.",
             hint=f"{task.prediction.__name__} (task {task.name!r}), one for each image.",
         )
+    if not own:
+        _require_well_formed(found, metas, spec, task)
     return found
+
+
+def _require_well_formed(
+    found: Sequence[Predictions], metas: Sequence[ImageMeta], spec: ModelSpec, task: Task[Any]
+) -> None:
+    """A ``PluginError`` with what is wrong with the first prediction that cannot be used."""
+    for index, prediction in enumerate(found):
+        malformed = task.malformed(prediction, spec, metas[index].original_size if metas else None)
+        if malformed is not None:
+            assert spec.decoder is not None
+            name = spec.decoder.name
+            raise PluginError(
+                f"Decoder {name!r} ({owner_of(name)}) returned a malformed {type(prediction).__name__}: {malformed}.",
+                hint=f"Correct the decoder; adaptrt.testing.DecoderContract checks it. See {type(prediction).__name__} in the Python API reference.",
+            )
 
 
 def _fits(found: Any, images: int, task: Task[Any]) -> bool:
@@ -57,11 +74,11 @@ def _fits(found: Any, images: int, task: Task[Any]) -> bool:
 
 
 @SpecCache
-def _named_by(spec: ModelSpec) -> tuple[Decoder, Any, Task[Any]]:
+def _named_by(spec: ModelSpec) -> tuple[Decoder, Any, Task[Any], bool]:
     name, given, distribution = (
         (spec.decoder.name, spec.decoder.params, spec.decoder.distribution) if spec.decoder else ("raw", {}, None)
     )
-    return *_resolved(name, distribution, msgspec.json.encode(given)), task_named(spec.task)
+    return *_resolved(name, distribution, msgspec.json.encode(given)), task_named(spec.task), is_own(name)
 
 
 @lru_cache(maxsize=32)

@@ -134,4 +134,4 @@ def test_what_is_wrong_with_a_map() -> None:
     assert "one per pixel" in TASK.problems(half(), spec, (300, 200))[0]
     assert "uint8 or int32" in TASK.problems(SemanticMap(np.zeros((4, 4), np.float32)), spec, (4, 4))[0]  # type: ignore[arg-type]
     (problem,) = TASK.problems(SemanticMap(np.full((4, 4), 3, np.uint8)), spec, (4, 4))
-    assert problem == "labels must be in 0 to 2; got 3 to 3"
+    assert problem == "labels must be from 0 to 2, the classes of the spec; got 3 to 3"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import require_distributions
 
 from adaptrt import Request, ShapeError, ShapeRequest, UsageError
 from adaptrt.cli.convert import convert
@@ -113,6 +114,7 @@ def test_an_unknown_source_lists_the_installed_adapters(adaptrt: Any, fake_distr
 
 
 def test_a_recognized_adapter_is_shown(adaptrt: Any, tmp_path: Path) -> None:
+    require_distributions("adaptrt-torch", reason="its recognizer answers")
     (tmp_path / "net.py").write_text("class Net: ...")
     result = adaptrt("convert", f"{tmp_path / 'net.py'}:Net", "--dry-run")
     assert result.code == 0

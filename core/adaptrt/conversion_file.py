@@ -44,8 +44,8 @@ VERSIONS = "versions"
 NEVER = "trust-checkpoint"
 # options whose values are loaded and run
 _LIBRARIES = ("plugins", "plugin-lib", "ort-custom-ops")
-# module:attribute, file.py:attribute
-_PYTHON = re.compile(r"[^:]+:[A-Za-z_][\w.]*")
+# module:attribute and file.py:attribute, and more than adapters accept, but neither mmdet::name nor a URL
+_PYTHON = re.compile(r".*[^:]:[^:/]+", re.DOTALL)
 
 
 def conversion_text(request: Request, versions: Mapping[str, str], opset: int, exporter: str) -> str:
@@ -57,20 +57,22 @@ def conversion_text(request: Request, versions: Mapping[str, str], opset: int, e
 
 
 def code_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The keys and values that name code: libraries, plugins, Python, and folders of it."""
+    """The keys and values that name code: libraries, plugins, Python, and folders of it.
+
+    Which files exist decides nothing, except for folders: a file may come from the same place as the content.
+    """
     for name in _LIBRARIES:
         found = content.get(name, [])
         yield from ((name, str(value)) for value in (found if isinstance(found, list) else [found]))
     for name in ("source", "weights"):
         value = content.get(name)
-        if (isinstance(value, str) and _PYTHON.fullmatch(value) and not Path(value).is_file()) or (
-            isinstance(value, str) and value.endswith(".py")
-        ):
+        if isinstance(value, str) and (_PYTHON.fullmatch(value) or value.strip().endswith(".py")):
             yield name, value
     options = content.get("set")
     for name, value in options.items() if isinstance(options, Mapping) else ():
-        if isinstance(value, str) and (value.endswith(".py") or Path(value).is_dir()):
-            yield f"set.{name}", value
+        text = value.strip() if isinstance(value, str) else ""  # as --set does
+        if text.endswith(".py") or (text and Path(text).is_dir()):
+            yield f"set.{name}", text
 
 
 def toml_text(table: Mapping[str, Any]) -> str:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptrt import ModelError, UsageError, did_you_mean, nearest_name
+from adaptrt import CheckpointError, ModelError, UsageError, did_you_mean, nearest_name
 from adaptrt.checkpoint import config_literals, is_checkpoint_name, module_search_path
 from adaptrt_mmdet.checkpoints import Checkpoint
-from adaptrt_mmdet.registered import HINT, is_data, registered_values
+from adaptrt_mmdet.registered import HINT, is_data, registered_values, require_data
 from adaptrt_mmdet.stand_in import ensure_ops
 
 if TYPE_CHECKING:
@@ -178,11 +178,25 @@ def override(config: Config, overrides: Mapping[str, Any]) -> None:
                 _refuse_slips(f"cfg.{key}", parts[-1], parent)
         try:
             parsed = read(value) if isinstance(value, str) else value
+            _require_data(key, value, parsed)
             config.merge_from_dict({key: parsed})
         except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
                 f"--set cfg.{key}={value}: {error}", hint="The syntax is mmengine's --cfg-options."
             ) from error
+
+
+def _require_data(key: str, value: Any, parsed: Any) -> None:
+    """Reject an override that names code, also of a config that is executed: it may come from a conversion file or the environment."""
+    nested = parsed
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    try:
+        require_data(nested)
+    except CheckpointError as error:
+        raise UsageError(
+            f"--set cfg.{key}={value}: {error.message}", hint="If you trust it, write it in your config file."
+        ) from error
 
 
 def _item(parent: Any, part: str) -> Any:

@@ -102,6 +102,21 @@ def registered_values(values: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def require_data(override: Mapping[str, Any]) -> None:
+    """A ``CheckpointError`` names what an override, as nested dicts, must not: code, or where a step reads its files from."""
+    registered_values(override)
+    items: list[Any] = [override]
+    while items:
+        item = items.pop()
+        if isinstance(item, Mapping):
+            for name in FILE_BACKENDS:
+                if item.get(name) is not None:
+                    _refuse(name, item[name], "images are local files")
+            items.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            items.extend(item)
+
+
 def is_data(config: Config) -> bool:
     """Whether the config was read as data; mmengine records the file name of an executed config."""
     return config.filename is None

@@ -48,8 +48,8 @@ def file_kind(path: Path) -> Literal["program", "torchscript"]:
 
 def find_object(source: str) -> Any:
     """The object of ``module:attribute`` or ``file.py:attribute``; importing it runs the user's own code."""
-    place, colon, attribute = source.rpartition(":")
-    if not colon or not place or not attribute:
+    place, _, attribute = source.rpartition(":")
+    if not _is_name(attribute) or not (_is_name(place) or place.endswith(".py")):
         raise UsageError(f"{source!r} must have the form module:attribute or file.py:attribute.", hint=EXAMPLE)
     module = _module_of_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
     found: Any = module
@@ -59,6 +59,11 @@ def find_object(source: str) -> Any:
             raise ModelError(f"{place} has no {name!r}.", hint=nearest_name(name, known) or EXAMPLE)
         found = getattr(found, name)
     return found
+
+
+def _is_name(text: str) -> bool:
+    """Whether it is ``name`` or ``name.name``; nothing else is looked up, so nothing is imported for it."""
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def importable(source: str) -> AbstractContextManager[None]:

@@ -47,11 +47,12 @@ def _require_repeated(path: str, content: Mapping[str, Any], words: Sequence[str
     from adaptrt.errors import UsageError
 
     for name, value in code_in(content):
-        if not any(word == value or word.endswith(f"={value}") for word in words):
-            given = f"--set {name.removeprefix('set.')}={value}" if name.startswith("set.") else f"--{name} {value}"
+        pair = f"{name.removeprefix('set.')}={value}" if name.startswith("set.") else value
+        if not any(word.removeprefix("-s") == pair or word.endswith(f"={pair}") for word in words):
+            missing = value if name == "source" else f"--{name.partition('.')[0]} {pair}"
             raise UsageError(
                 f"{path}: {name} names code, {value!r}, which is accepted only if the command line names it too.",
-                hint=f"If you trust it, add {value if name == 'source' else given}",
+                hint=f"If you trust it, add {missing}",
             )
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from narrow_detr import CONFIG, NARROW
 
-from adaptrt import AdaptrtError, CheckpointError, Conversion, Request
+from adaptrt import AdaptrtError, CheckpointError, Conversion, Request, UsageError
 from adaptrt_mmdet import detr, mmdet
 from adaptrt_mmdet.build import build_detector
 from adaptrt_mmdet.configs import load_config
@@ -216,8 +216,30 @@ def test_an_override_is_not_a_way_around(narrow: dict[str, Any], save: Save, can
         tmp_path,
         warn=print,
     )
-    with pytest.raises(CheckpointError, match=r"model\.neck\.type"):
+    with pytest.raises(UsageError, match=r"model\.neck\.type"):
         detr.load_model(ctx)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.neck.type", "canary_module.call"),
+        ("model.neck", {"_delete_": True, **CALL}),
+        ("model", {"_delete_": True, "type": "subprocess.Popen", "args": ["touch", "tripped"]}),
+        ("model.train_cfg.assigner.match_costs.0.type", "canary_module.call"),
+        ("model.test_cfg.nms.type", "__import__('canary_module')"),
+        ("test_dataloader.dataset.pipeline.0.type", "canary_module.call"),
+        ("test_dataloader.dataset.pipeline.0.backend_args", MEMCACHED),
+        ("test_dataloader.dataset.pipeline.0", {"type": "LoadImageFromFile", "file_client_args": MEMCACHED}),
+        ("test_pipeline", [CALL]),
+    ],
+)
+def test_an_override_names_no_code_even_for_a_config_that_is_executed(key: str, value: Any, canary: Path) -> None:
+    """The config may be one of mmdet's own, and the override come from a conversion file or the environment."""
+    with pytest.raises(UsageError, match=rf"--set cfg\.{key}=.*names") as caught:
+        load_config("detr_r50_8xb2-150e_coco", {key: value})
+    assert caught.value.hint
     assert not canary.exists()
 
 

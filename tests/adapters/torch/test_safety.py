@@ -115,3 +115,13 @@ def test_safetensors_metadata_is_not_read(tmp_path: Path, monkeypatch: pytest.Mo
     given: dict[str, Any] = {"adapter": "torch", "shape": "x=2x3x8x8", "verify": "none", "html": False}
     adaptrt.convert("net.py:Net", weights="w.safetensors", **given)
     assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("source", ["planted:1", "planted:Net ", "planted::Net", "planted:a-b", "planted:/x"])
+def test_what_names_no_object_imports_nothing(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("planted.py").write_text(PLANTED)
+    Path("planted:.py").write_text(PLANTED)
+    with pytest.raises(UsageError, match="must have the form module:attribute"):
+        adaptrt.convert(source, adapter="torch", shape="x=1x3x8x8", html=False)
+    assert not Path("pwned").exists()

@@ -165,6 +165,38 @@ def test_code_that_only_the_file_names_is_refused(
     assert requested(path, text, *source, *words).source
 
 
+@pytest.mark.parametrize(
+    "source",
+    ["evil:build", " evil:build ", "evil:1", "evil:a\u00b7b", "a:b/evil.py:build", "x::/evil.py:build", "evil.py "],
+)
+def test_no_spelling_of_code_gets_past(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """A file of that name, which may come with the conversion file, changes nothing."""
+    monkeypatch.chdir(tmp_path)
+    Path("evil:build").touch()
+    with pytest.raises(UsageError, match="names code"):
+        requested(tmp_path / "conversion.toml", f'source = "{source}"\nadapter = "torch"\n')
+
+
+@pytest.mark.parametrize(
+    "source", ["mmdet::detr_r50_8xb2-150e_coco", "https://host:8080/best.pt", "s3://models/best.pt"]
+)
+def test_a_source_with_a_colon_that_is_not_code(tmp_path: Path, source: str) -> None:
+    assert requested(tmp_path / "conversion.toml", f'source = "{source}"\nadapter = "detr"\n').source == source
+
+
+def test_a_folder_of_code_with_spaces_around_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--set`` strips its values."""
+    monkeypatch.chdir(tmp_path)
+    Path("checkout").mkdir()
+    path = tmp_path / "conversion.toml"
+    with pytest.raises(UsageError, match="names code"):
+        requested(path, '[set]\nrepo = " checkout "\n', "best.pt")
+    with pytest.raises(UsageError, match="names code"):  # the same word elsewhere on the command line is no consent
+        requested(path, '[set]\nrepo = "checkout"\n', "best.pt", "-o", "checkout")
+    for words in (["-s", "repo=checkout"], ["-srepo=checkout"], ["--set=repo=checkout"]):
+        assert requested(path, '[set]\nrepo = "checkout"\n', "best.pt", *words).options == {"repo": "checkout"}
+
+
 def test_a_switch_can_be_turned_off_on_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "conversion.toml"
     assert requested(path, 'source = "x"\nadapter = "tiny"\nsimplify = false\n', "--simplify").simplify

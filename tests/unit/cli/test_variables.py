@@ -93,6 +93,7 @@ def test_a_file_needs_the_consent_of_the_command_line(monkeypatch: pytest.Monkey
         ("CONVERT_SET", "'conf=0.4", "ADAPTRT_CONVERT_SET is not a list of words"),
         ("CONVERT_IMGSZ", "6\udcff", "not valid UTF-8"),
         ("CONVERT_SET", "config=net.py", "names code, 'config=net.py'"),
+        ("CONVERT_SET", "'config= net.py '", "names code"),
         ("CONVERT_WEIGHTS", "net.py:weights", "names code"),
     ],
 )

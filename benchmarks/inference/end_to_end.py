@@ -70,6 +70,9 @@ class Work:
         if not path.exists():
             found = measure()
             path.write_text(json.dumps(found))
+            if self.options.lines:
+                with self.options.lines.open("a", encoding="utf-8") as lines:
+                    lines.write(json.dumps({"name": path.stem, "measured": found}) + "\n")
             print(time.strftime("%H:%M:%S"), name, json.dumps(found)[:240], flush=True)
         return json.loads(path.read_text())
 
@@ -190,7 +193,7 @@ def bus(work: Work) -> None:
 
 def calls(work: Work) -> None:
     for size in SIZES:
-        for memory in MEMORIES if work.gpu else ("pageable",):
+        for memory in work.options.memories if work.gpu else ("pageable",):
             images = work.images(size, memory, 8)
             for batch in work.batches:
                 name = f"calls {size} {memory} {batch}"
@@ -343,11 +346,11 @@ def threads(work: Work) -> None:
     call, last = file_alone(work, 1)
     sides["alone"] = lambda: last(call())
     joining = adaptrt.load(work.options.file, allow_host_code=True, join_calls=min(8, work.model.largest_batch))
-    for memory in MEMORIES if work.gpu else ("pageable",):
+    for memory in work.options.memories if work.gpu else ("pageable",):
         image = work.images("720p", memory, 1)[0]
         sides[memory] = lambda image=image: work.model(image)  # type: ignore[misc]
         sides[f"{memory}, joined"] = lambda image=image: joining(image)  # type: ignore[misc]
-    for count in (1, 2, 4, 8):
+    for count in work.options.threads:
         rates = lambda: {name: rate(work, call, count) for name, call in sides.items()}  # noqa: B023, E731
         work.once(f"threads {count}", rates)
     joining.close()
@@ -453,6 +456,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/end_to_end"))
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--memories", nargs="+", choices=MEMORIES, default=MEMORIES)
+    parser.add_argument("--threads", type=int, nargs="+", default=(1, 2, 4, 8), help="of the stage threads")
+    parser.add_argument("--lines", type=Path, help="append each measurement to this file too, as a line of JSON")
     parser.add_argument("--stream", type=int, default=60, help="batches of a stream")
     parser.add_argument("--calls", type=int, default=10_000, help="calls of the stage memory")
     parser.add_argument("--keep", action="store_true", help="report: write to benchmarks/results")

@@ -16,7 +16,7 @@ import numpy as np
 
 import adaptrt
 from adaptrt.backends.tensorrt.runtime import image_batch, placed_images
-from adaptrt.backends.tensorrt.runtime.placed_images import FastestWay
+from adaptrt.backends.tensorrt.runtime.ways import FastestWay
 from benchmarks.common.results import arguments, finish, machine
 from benchmarks.inference.end_to_end import SIZES, drawn
 

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -19,7 +20,8 @@ import numpy as np
 
 from adaptrt.errors import AdaptrtError, ImageError, ShapeError
 from adaptrt.pipeline.box_filter import box_filter
-from adaptrt.pipeline.image_threads import Callers, Spread, core_failed, helping_threads
+from adaptrt.pipeline.image_threads import Spread, core_failed, helping_threads
+from adaptrt.pipeline.runner_batches import RunnerBatches, up_to
 from adaptrt.pipeline.verification.batching import fill_batch, first_rows, smallest_batch
 from adaptrt.specs.decoders import decoder_of
 from adaptrt.specs.runners import AllocatesInputs, PreparesImages, is_on_device
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from adaptrt.predictions import ImageMeta, Predictions
     from adaptrt.specs import ModelSpec
     from adaptrt.specs.layouts import BoxFilter
-    from adaptrt.specs.runners import ImageBatch, Runner, StartedRun
+    from adaptrt.specs.runners import Runner
 
 _KEPT = 3  # one batch runs, one is filled, one is between the two
 
@@ -67,30 +69,12 @@ class _Prepared(NamedTuple):
     buffer: NDArray[Any] | None
 
 
-class _Written(NamedTuple):
-    """Images on the way into a batch of the runner; threads may still write some of them."""
-
-    images: Sequence[Any]
-    batch: ImageBatch
-    metas: list[Any]
-    writing: Spread | None
-    started: float
-
-
-class _Started(NamedTuple):
-    images: Sequence[Any]
-    run: StartedRun
-    metas: list[ImageMeta]
-    seconds: float
-    started: float
-
-
 class _Ran(NamedTuple):
     outputs: dict[str, NDArray[Any]]
     seconds: float
 
 
-class _Known(NamedTuple):
+class Known(NamedTuple):
     """What the calls with one spec have in common.
 
     ``fills_buffer``: preprocessing is core's alone, which writes into one buffer, on several threads. ``selected``: the spec for
@@ -105,11 +89,11 @@ class _Known(NamedTuple):
     problems: Callable[[Mapping[str, NDArray[Any]]], Sequence[str]] | None
 
 
-def _known_of(spec: ModelSpec, *, processing: Processing, prepares: bool) -> _Known:
+def _known_of(spec: ModelSpec, *, processing: Processing, prepares: bool) -> Known:
     boxes = box_filter(spec, processing) if prepares else None
     selected = spec.with_decoder_params(iou=None) if boxes is not None and boxes.iou is not None else spec
     fills = spec.image is not None and [tensor.name for tensor in spec.inputs] == [spec.image.input]
-    return _Known(spec, fills and processing.is_core, boxes, selected, smallest_batch(spec), decoder_of(spec).problems)
+    return Known(spec, fills and processing.is_core, boxes, selected, smallest_batch(spec), decoder_of(spec).problems)
 
 
 class BatchPipeline:
@@ -117,11 +101,10 @@ class BatchPipeline:
 
     def __init__(self, runner: Runner, processing: Processing) -> None:
         self._runner = runner
-        self._preparer = runner if isinstance(runner, PreparesImages) else None
+        self._preparer = RunnerBatches(runner, self._predicted) if isinstance(runner, PreparesImages) else None
         self._processing = processing
         self._buffers = _Buffers(runner.input_array if isinstance(runner, AllocatesInputs) else np.empty)
         self._of = SpecCache(partial(_known_of, processing=processing, prepares=self._preparer is not None))
-        self._calling = Callers()
 
     def results(
         self, batches: Iterable[Sequence[Any]], spec: ModelSpec, *, ahead: bool = True
@@ -133,15 +116,15 @@ class BatchPipeline:
         rest = iter(batches)
         known = self._of(spec)
         if self._preparer is not None and known.fills_buffer:
-            with self._calling:
-                first = list(_up_to(rest, 1))
-                written = self._write(self._preparer, first[0], known) if first else None
+            with self._preparer.calling:
+                first = list(up_to(rest, 1))
+                written = self._preparer.write(first[0], known) if first else None
                 if written is not None:
-                    yield from self._on_runner(self._preparer, written, rest, known, ahead)
+                    yield from self._preparer.stream(written, rest, known, ahead=ahead)
                     return
             rest = chain(first, rest)
         if ahead:
-            first = list(_up_to(rest, 2))
+            first = list(up_to(rest, 2))
             if len(first) == 2:
                 yield from self._overlapped(chain(first, rest), spec)
                 return
@@ -152,91 +135,45 @@ class BatchPipeline:
 
     def result(self, images: Sequence[Any], spec: ModelSpec) -> BatchResult:
         """The result of one batch. Without the overlap of ``results``, it takes less of Python's time."""
-        runner, known = self._preparer, self._of(spec)
-        if runner is not None and known.fills_buffer:
-            with self._calling:
-                written = self._write(runner, images, known)
-                if written is not None:
-                    started = self._start(runner, written, known)
-                    assert started is not None
-                    return self._decoded(started, known)
+        with self._calling():
+            return self._begin(images, spec)()
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether ``begin`` returns before the batch has run."""
+        return self._preparer is not None
+
+    def begin(self, images: Sequence[Any], spec: ModelSpec) -> Callable[[], BatchResult]:
+        """Start a batch, and return what waits for its result. Without a runner that preprocesses images, it has run by then."""
+        with self._calling():
+            return self._begin(images, spec)
+
+    def _calling(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._preparer is None else self._preparer.calling
+
+    def _begin(self, images: Sequence[Any], spec: ModelSpec) -> Callable[[], BatchResult]:
+        preparer, known = self._preparer, self._of(spec)
+        if preparer is not None and known.fills_buffer:
+            written = preparer.write(images, known)
+            if written is not None:
+                started = preparer.start(written, known)
+                assert started is not None
+                return partial(preparer.decoded, started, known)
         prepared = self._prepare(images, spec)
-        return self._finish(images, prepared, self._run(prepared), spec)
+        result = self._finish(images, prepared, self._run(prepared), spec)
+        return lambda: result
 
-    def _on_runner(
-        self,
-        runner: PreparesImages,
-        written: _Written | None,
-        rest: Iterator[Sequence[Any]],
-        known: _Known,
-        ahead: bool,
-    ) -> Iterator[BatchResult]:
-        """The runner preprocesses images, and runs while this thread, which is the only one, decodes and takes other images."""
-        most = max(1, int(getattr(runner, "concurrent_images", 1))) if ahead else 1
-        running: deque[_Started] = deque()
+    def ahead(self, image: Any, spec: ModelSpec) -> Any:
+        """An image for ``begin``, with what can be done for it in the calling thread, whatever batch it will be in."""
+        work = getattr(self._runner, "image_ahead", None)
+        if work is None or not self._of(spec).fills_buffer:
+            return image
         try:
-            while written is not None:
-                while len(running) >= most:
-                    yield self._decoded(running.popleft(), known)
-                while (started := self._start(runner, written, known, wait=not running)) is None:
-                    yield self._decoded(running.popleft(), known)
-                running.append(started)
-                written = None
-                while not ahead and running:
-                    yield self._decoded(running.popleft(), known)
-                for images in rest:
-                    written = self._write(runner, images, known)
-                    break
-            while running:
-                yield self._decoded(running.popleft(), known)
-        except Exception:
-            while running:  # the error of an earlier batch comes first
-                running.popleft().run.result()
-            raise
-        finally:
-            if written is not None and written.writing is not None:
-                written.writing.wait()
-            for one in running:
-                one.run.close()
-
-    def _write(self, runner: PreparesImages, images: Sequence[Any], known: _Known) -> _Written | None:
-        """Begin to write images into a batch of the runner; ``None`` if the CPU has to preprocess them."""
-        started = time.perf_counter()
-        batch = runner.image_batch(known.spec, max(len(images), known.smallest))
-        if batch is None:
-            return None
-        decode = getattr(runner, "decoded", None)
-        try:
-            taken = images if decode is None else decode(images)
-            metas: list[Any] = [batch.take(index, image) for index, image in enumerate(taken)]
+            return work(spec, image)
         except AdaptrtError:
             raise
         except Exception as error:
             raise core_failed(error) from error
-        threads = self._calling.threads
-        jobs: list[Callable[[], Any]] = batch.copies(threads)
-        left = [index for index, meta in enumerate(metas) if meta is None] if None in metas else ()
-        jobs += [partial(_write_into, metas, index, batch, taken[index]) for index in left]
-        writing = Spread(jobs, len(jobs) if left else threads) if jobs else None
-        return _Written(images, batch, metas, writing, started)
-
-    def _start(self, runner: PreparesImages, written: _Written, known: _Known, *, wait: bool = True) -> _Started | None:
-        """Start the run on images once all are written; ``None``, only without ``wait``: another run has to end first."""
-        if written.writing is not None:
-            written.writing.finished()
-        written.batch.fill(len(written.metas))
-        launched = time.perf_counter()
-        run = runner.start_images(written.batch, known.boxes, wait=wait)
-        if run is None:
-            return None
-        return _Started(written.images, run, written.metas, launched - written.started, launched)
-
-    def _decoded(self, started: _Started, known: _Known) -> BatchResult:
-        outputs = started.run.result()
-        ran = time.perf_counter()
-        seconds = ran - started.started
-        spec = known.selected if getattr(started.run, "suppressed", False) else known.spec
-        return self._predicted(started.images, outputs, started.metas, (started.seconds, seconds), ran, known, spec)
 
     def _overlapped(self, batches: Iterator[Sequence[Any]], spec: ModelSpec) -> Iterator[BatchResult]:
         lanes = max(1, int(getattr(self._runner, "concurrent_calls", 1)))
@@ -327,7 +264,7 @@ class BatchPipeline:
         metas: list[ImageMeta],
         seconds: tuple[float, float],
         started: float,
-        known: _Known,
+        known: Known,
         spec: ModelSpec,
     ) -> BatchResult:
         outputs = first_rows(outputs, len(metas), known.smallest)
@@ -355,15 +292,6 @@ class _Buffers:
         with self._lock:
             self._free.append(buffer)
             del self._free[:-_KEPT]
-
-
-def _up_to(batches: Iterator[Sequence[Any]], count: int) -> Iterator[Sequence[Any]]:
-    for _, batch in zip(range(count), batches, strict=False):
-        yield batch
-
-
-def _write_into(metas: list[Any], index: int, batch: ImageBatch, image: Any) -> None:
-    metas[index] = batch.write(index, image)
 
 
 def _fill_into(metas: list[Any], index: int, image: Any, spec: ModelSpec, out: NDArray[Any]) -> None:

@@ -11,20 +11,21 @@ if TYPE_CHECKING:
     from adaptrt.pipeline.batches import BatchResult
     from adaptrt.specs import ModelSpec
 
-_LEADERS = 1  # batches at once: with two or three, batches are smaller, and threads take the interpreter lock from each other (measured)
+Finish = Callable[[], "BatchResult"]
 _ANY_SIZE = 8  # larger batches are multiples of it: a context keeps so many CUDA graphs, one for each size
 
 
 class _Call:
-    """One image. Its thread waits for ``woken``: then there is a result, an error, or a batch for it to run."""
+    """One image. Its thread waits for ``woken``: then there is a result, an error, or a ``batch`` for it to run."""
 
-    __slots__ = ("error", "image", "leads", "result", "spec", "woken")
+    __slots__ = ("batch", "error", "given", "image", "result", "spec", "woken")
 
     def __init__(self, image: Any, spec: ModelSpec) -> None:
-        self.image, self.spec = image, spec
+        self.image = self.given = image
+        self.spec = spec
         self.result: BatchResult | None = None
         self.error: Exception | None = None
-        self.leads = False
+        self.batch: list[_Call] = []
         self.woken = threading.Lock()
         self.woken.acquire()
 
@@ -36,28 +37,47 @@ class _Call:
 class JoinedCalls:
     """Runs calls with one image each, of several threads, in batches of at most ``size`` that have the same spec.
 
-    Nothing waits for calls that have not begun: a call runs at once, alone, unless a batch is in progress. The thread of the call that
-    has waited longest runs the next batch.
+    ``begin`` starts a batch and returns what waits for its result; one thread at a time calls it. ``at_once``: so many batches run at
+    once, since one is decoded while the other is on a GPU. ``ahead`` does a waiting call's own share of the work in its thread, and returns
+    the image for ``begin``.
+
+    A call runs at once, alone, if nothing is in progress. Beside a batch that runs, another begins when as many calls wait as that one
+    has, so that both have half of the threads: smaller batches would take more of the interpreter lock for each image.
     """
 
-    def __init__(self, run: Callable[[Sequence[Any], ModelSpec], BatchResult], size: int) -> None:
-        self._run, self._size = run, size
+    def __init__(
+        self,
+        begin: Callable[[Sequence[Any], ModelSpec], Finish],
+        size: int,
+        *,
+        at_once: int = 1,
+        ahead: Callable[[Any, ModelSpec], Any] | None = None,
+    ) -> None:
+        self._begin, self._size, self._at_once, self._ahead = begin, size, at_once, ahead
         self._waiting: deque[_Call] = deque()
-        self._leaders = 0
+        self._beginning = False
+        self._running: list[int] = []
+        """Calls of each batch that was begun."""
         self._lock = threading.Lock()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no call is in progress."""
+        return not (self._beginning or self._running or self._waiting)
 
     def __call__(self, image: Any, spec: ModelSpec) -> BatchResult:
         """The result for one image; its timing and problems are those of the batch."""
         own = _Call(image, spec)
+        if self._ahead is not None and (self._beginning or self._running):
+            own.given = self._ahead(image, spec)
         with self._lock:
-            own.leads = self._leaders < _LEADERS
-            if own.leads:
-                self._leaders += 1
-            else:
-                self._waiting.append(own)
-        if not own.leads:
+            self._waiting.append(own)
+            leader = self._next_leader(own)
+        if leader is not own:
+            if leader is not None:
+                leader.woken.release()
             self._wait(own)
-        if own.leads:
+        if own.batch:
             self._lead(own)
         if own.error is not None:
             raise own.error
@@ -71,54 +91,91 @@ class JoinedCalls:
             with self._lock:
                 if own in self._waiting:
                     self._waiting.remove(own)
-            if own.leads:
-                self._pass_on([])
+                leads = bool(own.batch)
+                if leads:
+                    self._beginning = False
+            if leads:
+                self._pass_on([one for one in own.batch if one is not own])
             raise
 
+    def _next_leader(self, own: _Call | None = None) -> _Call | None:
+        """The call whose thread begins the next batch, which it gets, if one is due. With the lock held.
+
+        It is the one that has waited longest, or ``own``, whose thread is awake, if they can run together.
+        """
+        if self._beginning or not self._waiting:
+            return None
+        running = sum(self._running)
+        if len(self._running) >= self._at_once or len(self._waiting) < running:
+            return None
+        first = self._waiting[0]
+        leader = own if own is not None and own.spec is first.spec else first
+        share = -(-(len(self._waiting) + running) // self._at_once)
+        leader.batch = self._alike(leader, min(share, self._size))
+        self._beginning = True
+        return leader
+
+    def _alike(self, leader: _Call, most: int) -> list[_Call]:
+        """Take a leader, and those that can run together with it. With the lock held."""
+        if most > _ANY_SIZE:
+            count = sum(one.spec is leader.spec for one in self._waiting)
+            most = min(most, count)
+            most -= most % _ANY_SIZE if most > _ANY_SIZE else 0
+        found = [leader]
+        for one in self._waiting:
+            if len(found) == most:
+                break
+            if one is not leader and one.spec is leader.spec:
+                found.append(one)
+        for one in found:
+            self._waiting.remove(one)
+        return found
+
     def _lead(self, own: _Call) -> None:
-        """Run a batch with this call, then leave the next one to another thread."""
-        batch = [own]
+        """Run a batch with this call, after whose beginning another thread may begin the next."""
+        batch, running = own.batch, False
         try:
-            with self._lock:
-                batch += self._alike(own.spec)
-            self._answer(batch)
+            try:
+                finish = self._begin([one.given for one in batch], own.spec)
+            finally:
+                with self._lock:
+                    self._beginning, running = False, True
+                    self._running.append(len(batch))
+                    leader = self._next_leader()
+                if leader is not None:
+                    leader.woken.release()
+            self._answer(batch, finish)
+        except Exception as error:
+            self._answer_each(batch, error)
         finally:
+            if running:
+                with self._lock:
+                    self._running.remove(len(batch))
             self._pass_on([one for one in batch if one is not own])
 
     def _pass_on(self, others: Sequence[_Call]) -> None:
         """Wake the next leader, and those that have an answer; after Ctrl-C some have none, and wait again."""
         with self._lock:
             self._waiting.extendleft(one for one in reversed(others) if not one.answered)
-            following = self._waiting.popleft() if self._waiting else None
-            if following is None:
-                self._leaders -= 1
-            else:
-                following.leads = True
-        if following is not None:
-            following.woken.release()
+            leader = self._next_leader()
+        if leader is not None:
+            leader.woken.release()
         for one in others:
             if one.answered:
                 one.woken.release()
 
-    def _alike(self, spec: ModelSpec) -> list[_Call]:
-        """Take those that can run together with a call that has this spec. With the lock held."""
-        found = [one for one in self._waiting if one.spec is spec][: self._size - 1]
-        count = len(found) + 1
-        if count > _ANY_SIZE:
-            del found[count - count % _ANY_SIZE - 1 :]
-        for one in found:
-            self._waiting.remove(one)
-        return found
-
-    def _answer(self, batch: Sequence[_Call]) -> None:
-        try:
-            result = self._run([one.image for one in batch], batch[0].spec)
-        except Exception as error:
-            if len(batch) == 1:
-                batch[0].error = error
-            else:  # only the image that causes the error gets it
-                for one in batch:
-                    self._answer([one])
-            return
+    def _answer(self, batch: Sequence[_Call], finish: Finish) -> None:
+        result = finish()
         for one, prediction in zip(batch, result.predictions, strict=True):
             one.result = result._replace(images=[one.image], predictions=[prediction])
+
+    def _answer_each(self, batch: Sequence[_Call], error: Exception) -> None:
+        """Only the image that causes an error gets it."""
+        if len(batch) == 1:
+            batch[0].error = error
+            return
+        for one in batch:
+            try:
+                self._answer([one], self._begin([one.given], one.spec))
+            except Exception as own:
+                one.error = own

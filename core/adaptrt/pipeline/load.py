@@ -53,7 +53,10 @@ class Model:
         self._pipeline = BatchPipeline(runner, self._processing)
         if not 1 <= join_calls <= self.largest_batch:
             raise UsageError(f"join_calls must be 1 to {self.largest_batch} for {path.name}; got {join_calls}.")
-        self._joined = JoinedCalls(self._pipeline.result, join_calls) if join_calls > 1 else None
+        self._joined: JoinedCalls | None = None
+        if join_calls > 1:
+            begin, at_once = self._pipeline.begin, 2 if self._pipeline.overlaps else 1
+            self._joined = JoinedCalls(begin, join_calls, at_once=at_once, ahead=self._pipeline.ahead)
         self._specs: dict[Any, tuple[ModelSpec, ModelSpec]] = {}
         if spec.image is not None:  # so that the first call is not slower than others
             from adaptrt.vision import images, transforms  # noqa: F401

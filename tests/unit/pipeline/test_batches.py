@@ -288,3 +288,91 @@ def test_predictions_do_not_depend_on_boxes_that_stay_on_the_device() -> None:
         np.testing.assert_array_equal(one.boxes, other.boxes)
         np.testing.assert_array_equal(one.scores, other.scores)
         np.testing.assert_array_equal(one.labels, other.labels)
+
+
+class CopyingRunner:
+    """Copies images in jobs, and remembers the order of what happens to batches. An image is its batch's number."""
+
+    backend, concurrent_images = "copying", 2
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int]] = []
+        self.fails: set[tuple[str, int]] = set()
+
+    def happens(self, what: str, number: int) -> None:
+        self.events.append((what, number))
+        if (what, number) in self.fails:
+            raise ImageError(f"{what} {number}")
+
+    def image_batch(self, spec: ModelSpec, rows: int) -> Any:
+        runner = self
+
+        class Batch:
+            number = -1
+
+            def take(self, index: int, image: Any) -> Any:
+                self.number = int(image[0, 0, 0])
+                runner.happens("take", self.number)
+                return transform_batch([image], spec)[1][0]
+
+            def copies(self, threads: int) -> list[Callable[[], Any]]:
+                return [lambda: runner.happens("copy", self.number)]
+
+            def fill(self, count: int) -> None:
+                pass
+
+        return Batch()
+
+    def start_images(self, batch: Any, boxes: Any = None, *, wait: bool = True) -> Any:
+        self.happens("start", batch.number)
+        runner = self
+
+        class Run:
+            def result(self) -> dict[str, Any]:
+                runner.happens("result", batch.number)
+                return {"y": np.zeros((1, 1), np.float32)}
+
+            def close(self) -> None:
+                pass
+
+        return Run()
+
+    def run(self, inputs: Any) -> dict[str, Any]:
+        raise AssertionError
+
+    def stream(self, count: int, *, ahead: bool = True) -> list[Any]:
+        one = spec("1")
+        batches = ([np.full((9, 9, 3), number, np.uint8)] for number in range(count))
+        return list(BatchPipeline(self, Processing(one)).results(batches, one, ahead=ahead))
+
+
+def test_the_next_batch_is_copied_before_the_one_that_is_there_starts() -> None:
+    """Threads that copy would wait for the start, and for the results of batches before, otherwise."""
+    runner = CopyingRunner()
+    assert len(runner.stream(5)) == 5
+    for number in range(4):
+        assert runner.events.index(("copy", number + 1)) < runner.events.index(("start", number))
+    assert runner.events.index(("take", 3)) > runner.events.index(("start", 1)), "only one is ahead"
+    assert [event for event in runner.events if event[0] == "result"] == [("result", number) for number in range(5)]
+
+
+def test_a_live_source_is_asked_for_a_frame_after_the_last_one_is_used() -> None:
+    runner = CopyingRunner()
+    assert len(runner.stream(3, ahead=False)) == 3
+    assert runner.events == [(what, one) for one in range(3) for what in ("take", "copy", "start", "result")]
+
+
+@pytest.mark.parametrize(
+    ("fails", "raised"),
+    [
+        ([("copy", 2), ("take", 3)], "copy 2"),
+        ([("copy", 2), ("start", 1)], "start 1"),
+        ([("result", 1), ("copy", 3)], "result 1"),
+        ([("take", 3)], "take 3"),
+    ],
+)
+def test_the_error_of_an_earlier_batch_comes_first(fails: list[tuple[str, int]], raised: str) -> None:
+    runner = CopyingRunner()
+    runner.fails = set(fails)
+    with pytest.raises(ImageError, match=raised):
+        runner.stream(6)

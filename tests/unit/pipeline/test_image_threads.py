@@ -84,7 +84,7 @@ def test_jobs_that_have_not_begun_are_dropped() -> None:
 
 def test_callers_share_the_threads_that_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_threads, "_cores", lambda: 16)
-    assert [copying_threads(callers) for callers in (0, 1, 2, 3, 8)] == [4, 4, 2, 1, 1]
+    assert [copying_threads(callers) for callers in (0, 1, 2, 3, 8)] == [8, 8, 4, 2, 1]
     monkeypatch.setattr(image_threads, "_cores", lambda: 2)
     assert copying_threads(1) == 2
     assert helping_threads() == 1

@@ -29,12 +29,19 @@ class Runs:
         self.go = threading.Semaphore(0)
         self.bad: set[Any] = set()
 
-    def __call__(self, images: Sequence[Any], spec: ModelSpec) -> BatchResult:
+    def __call__(self, images: Sequence[Any], spec: ModelSpec) -> Any:
         self.batches.append(list(images))
+        return lambda: self.finish(images)
+
+    def finish(self, images: Sequence[Any]) -> BatchResult:
         assert self.go.acquire(timeout=HANG)
         if self.bad & set(images):
             raise ImageError(f"{sorted(self.bad & set(images))}")
-        return BatchResult(images, [2 * image for image in images], Timing(0, 0, 0), ())  # type: ignore[misc]
+        return doubles(images)
+
+
+def doubles(images: Sequence[Any]) -> BatchResult:
+    return BatchResult(images, [2 * image for image in images], Timing(0, 0, 0), ())  # type: ignore[misc]
 
 
 def start(
@@ -77,7 +84,7 @@ def test_calls_that_wait_run_together(pool: ThreadPoolExecutor) -> None:
     assert [one.predictions for one in results] == [[2 * image] for image in range(7)]
     assert [one.images for one in results] == [[image] for image in range(7)]
     assert len(runs.batches) == 3
-    assert joined._leaders == 0
+    assert joined.idle
 
 
 def test_a_large_batch_has_one_of_few_sizes(pool: ThreadPoolExecutor) -> None:
@@ -117,24 +124,89 @@ def test_only_the_image_that_fails_has_the_error(pool: ThreadPoolExecutor) -> No
     assert joined(7, SPEC).predictions == [14], "it still runs"
 
 
+def test_a_second_batch_runs_beside_the_first_once_it_is_as_large(pool: ThreadPoolExecutor) -> None:
+    """Two batches are in progress, each with half of the calls: one is decoded while the other is on the GPU."""
+    runs = Runs()
+    joined = JoinedCalls(runs, 8, at_once=2)
+    calls = start(pool, joined, runs, range(2))
+    assert runs.batches == [[0], [1]], "as many as the first has"
+    calls += start(pool, joined, runs, range(2, 8))
+    assert len(runs.batches) == 2, "no third one"
+    end_one(runs)
+    assert sorted(runs.batches[2]) == [2, 3, 4, 5], "half of the 7 that are left"
+    assert joined._waiting[0].image == 6
+    calls += start(pool, joined, runs, [8])
+    runs.go.release()
+    wait_until(lambda: sum(call.done() for call in calls) == 2, "the second result")
+    assert len(runs.batches) == 3, "one runs with 4 calls, and 3 wait"
+    calls += start(pool, joined, runs, [9])
+    assert len(runs.batches) == 4
+    assert sorted(runs.batches[3]) == [6, 7, 8, 9]
+    runs.go.release(2)
+    assert [call.result(HANG).predictions[0] for call in calls] == [2 * image for image in range(10)]
+    wait_until(lambda: joined.idle, "the end")
+
+
+def test_calls_with_other_parameters_do_not_overtake_one_for_ever(pool: ThreadPoolExecutor) -> None:
+    """The call that has waited longest runs next, although one that comes later could begin a batch by itself."""
+    runs, other = Runs(), ModelSpec(inputs=(), task="values")
+    joined = JoinedCalls(runs, 8, at_once=2)
+    calls = start(pool, joined, runs, [0, 1])
+    calls += start(pool, joined, runs, [2], other)
+    calls += start(pool, joined, runs, [3, 4])
+    end_one(runs)
+    assert runs.batches[2] == [2]
+    runs.go.release(20)
+    assert [call.result(HANG).predictions[0] for call in calls] == [0, 2, 4, 6, 8]
+
+
+def test_calls_that_wait_prepare_their_images_in_their_own_threads(pool: ThreadPoolExecutor) -> None:
+    """And a result is that of the image which the caller gave."""
+    runs, threads = Runs(), []
+
+    def ahead(image: int, spec: ModelSpec) -> int:
+        threads.append(threading.get_ident())
+        if image == 3:
+            raise ImageError("cannot be read")
+        return 100 * image
+
+    joined = JoinedCalls(runs, 4, ahead=ahead)
+    calls = start(pool, joined, runs, range(3))
+    assert runs.batches == [[0]], "nothing was in progress: no other thread has to wait for the image"
+    assert len(set(threads)) == 2
+    broken = pool.submit(joined, 3, SPEC)
+    with pytest.raises(ImageError, match="cannot be read"):
+        broken.result(HANG)
+    end_one(runs)
+    runs.go.release()
+    assert [call.result(HANG).predictions[0] for call in calls] == [0, 200, 400]
+    assert [call.result(HANG).images for call in calls] == [[0], [1], [2]]
+    assert runs.batches[1] == [100, 200]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize("size", [2, 8])
-def test_many_threads_at_once(size: int) -> None:
+def test_many_threads_at_once(size: int, at_once: int) -> None:
     """Each gets its own results, and no thread is left waiting."""
 
-    def run(images: Sequence[Any], spec: ModelSpec) -> BatchResult:
-        time.sleep(0.0002)
+    def begin(images: Sequence[Any], spec: ModelSpec) -> Any:
+        time.sleep(0.0001)
         assert len(images) <= size
-        return BatchResult(images, [2 * image for image in images], Timing(0, 0, 0), ())  # type: ignore[misc]
 
-    joined = JoinedCalls(run, size)
+        def finish() -> BatchResult:
+            time.sleep(0.0002)
+            return doubles(images)
+
+        return finish
+
+    joined = JoinedCalls(begin, size, at_once=at_once, ahead=lambda image, spec: image)
 
     def calls(thread: int) -> bool:
         return all(joined(1000 * thread + one, SPEC).predictions == [2 * (1000 * thread + one)] for one in range(100))
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(calls, range(8), timeout=HANG))
-    assert joined._leaders == 0
-    assert not joined._waiting
+    assert joined.idle
 
 
 INTERRUPTED = """
@@ -145,26 +217,29 @@ from adaptrt.pipeline.joined_calls import JoinedCalls
 
 go, spec = threading.Event(), ModelSpec(inputs=())
 
-def run(images, spec):
-    go.wait()
-    if main_leads and threading.current_thread() is threading.main_thread():
-        signal.raise_signal(signal.SIGINT)
-        time.sleep(1)
-    return BatchResult(images, [2 * one for one in images], Timing(0, 0, 0), ())
+def begin(images, spec):
+    def finish():
+        go.wait()
+        if main_leads and threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(1)
+        return BatchResult(images, [2 * one for one in images], Timing(0, 0, 0), ())
+    return finish
 
 main_leads = sys.argv[1] == "leads"
-joined = JoinedCalls(run, 4)
+joined = JoinedCalls(begin, 4)
 found = {}
 def call(image):
     found[image] = joined(image, spec).predictions[0]
 
-def begin(image):
+def call_in_a_thread(image):
     threading.Thread(target=call, args=(image,)).start()
 
 def others():
     while not joined._waiting:
         time.sleep(0.001)
-    begin(1), begin(3), begin(4)
+    for image in (1, 3, 4):
+        call_in_a_thread(image)
     while len(joined._waiting) < 4:
         time.sleep(0.001)
     if not main_leads:
@@ -173,8 +248,8 @@ def others():
             time.sleep(0.001)
     go.set()
 
-begin(0)
-while not joined._leaders:
+call_in_a_thread(0)
+while not joined._running:
     time.sleep(0.001)
 threading.Thread(target=others).start()
 try:
@@ -183,7 +258,9 @@ except KeyboardInterrupt:
     print("interrupted")
 while len(found) < 4:
     time.sleep(0.001)
-print(sorted(found.items()), joined._leaders, len(joined._waiting))
+while not joined.idle:
+    time.sleep(0.001)
+print(sorted(found.items()))
 """
 
 

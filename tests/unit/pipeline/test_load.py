@@ -128,14 +128,14 @@ def test_a_model_joins_only_where_it_is_asked_to(tmp_path: Path) -> None:
     colors = [plain(255, 0, 0), plain(0, 255, 0), plain(0, 0, 255)]
     with adaptrt.load(file, join_calls=4) as model, ThreadPoolExecutor(6) as pool:
         batches: list[int] = []
-        whole = model._pipeline.result
+        whole = model._pipeline.begin
 
         def counted(images: Sequence[Any], spec: ModelSpec) -> Any:
             batches.append(len(images))
             return whole(images, spec)
 
         assert model._joined is not None
-        model._joined._run = counted
+        model._joined._begin = counted
         found = list(pool.map(lambda index: model(colors[index % 3])[0], range(60)))
         assert [one.name(0) for one in found] == [["red", "green", "blue"][index % 3] for index in range(60)]  # type: ignore[union-attr]
         assert sum(batches) == 60

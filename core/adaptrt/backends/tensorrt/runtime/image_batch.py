@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -14,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adaptrt.backends.tensorrt.runtime.arrays import view_input
+from adaptrt.backends.tensorrt.runtime.host_image import HostImage
 from adaptrt.backends.tensorrt.runtime.memory import Completion
-from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, FastestWay, Placed, Prepared, RowGroups, Way
+from adaptrt.backends.tensorrt.runtime.placed_images import ALIGNED, Placed, Prepared, RowGroups
+from adaptrt.backends.tensorrt.runtime.ways import Chosen, FastestWay, Trial
 from adaptrt.errors import ImageError
 from adaptrt.predictions import ImageMeta
 from adaptrt.specs.runners import is_on_device
@@ -23,8 +24,8 @@ from adaptrt.specs.runners import is_on_device
 if TYPE_CHECKING:
     from adaptrt.backends.tensorrt.runtime.images import DeviceImages
 
-# bytes: with smaller parts, a call with one image takes longer than with one thread (measured on an H100)
-_PART = 1 << 20
+# bytes, and threads: with smaller parts or more threads, a call with one image takes longer (measured on an H100)
+_PART, _PARTS = 1 << 20, 4
 _BYTES = np.dtype(np.uint8)
 
 
@@ -45,32 +46,26 @@ class _Staging:
 
 
 class _Copy(NamedTuple):
-    """The rows of an image that the kernel reads, and where in a staging area they go; ``trial``: who wants to know the time."""
+    """The rows of an image that the kernel reads, and where in a staging area they go."""
 
     pixels: NDArray[np.uint8]
     used: NDArray[np.intp]
     staging: _Staging
     start: int
-    trial: FastestWay | None = None
+    trial: Trial | None = None
 
     def parts(self, count: int) -> list[Callable[[], Any]]:
         """At most ``count`` functions that make the copy together; each is one call into NumPy, which releases the interpreter lock."""
         rows = self.pixels.reshape(len(self.pixels), -1)
         size = len(self.used) * rows.shape[1]
         copy = self.staging.bytes()[self.start : self.start + size].reshape(len(self.used), -1)
-        count = max(min(count, size // _PART), 1)
+        count = max(min(count, size // _PART, _PARTS), 1)
         if self.trial is not None:
-            return [partial(_timed, self.trial, "copy", self._replace(trial=None).parts(1)[0])]
+            return [partial(self.trial.timed, part) for part in self._replace(trial=None).parts(count)]
         ends = [len(copy) * index // count for index in range(count + 1)]
         if len(self.used) == len(rows):
             return [partial(np.copyto, copy[start:end], rows[start:end]) for start, end in pairwise(ends)]
         return [partial(rows.take, self.used[start:end], 0, copy[start:end], "clip") for start, end in pairwise(ends)]
-
-
-def _timed(ways: FastestWay, way: Way, work: Callable[[], Any]) -> None:
-    started = time.perf_counter()
-    work()
-    ways.took(way, time.perf_counter() - started)
 
 
 class ImageBatch:
@@ -93,9 +88,10 @@ class ImageBatch:
     def _begin(self) -> None:
         self._current: set[int] = set()
         self._pixels: NDArray[np.uint8] | None = None
-        self._resized: dict[int, FastestWay | None] = {}
-        """Images that the CPU resizes, and who wants to know the time."""
-        self._sending: FastestWay | None = None
+        self._chosen: dict[FastestWay, Chosen] = {}
+        self._resized: dict[int, Trial | None] = {}
+        """Images that the CPU resizes."""
+        self._sending: Trial | None = None
         self._raw: list[tuple[int, NDArray[np.uint8]]] = []
         self._grouped: list[tuple[int, NDArray[np.uint8], RowGroups]] = []
         self._raw_bytes = self._joined = 0
@@ -132,6 +128,8 @@ class ImageBatch:
         """Let the GPU resize an image, uint8 [H, W, C] in any memory; ``None``: ``write`` it."""
         if isinstance(image, np.ndarray):
             return self._take_host(index, image)
+        if isinstance(image, HostImage):
+            return self._take_ahead(index, image)
         return self._take_device(index, image) if is_on_device(image) else None
 
     def copies(self, threads: int) -> list[Callable[[], Any]]:
@@ -161,6 +159,9 @@ class ImageBatch:
         if self._planned:
             for copy in self.copies(1):
                 copy()
+        for chosen in self._chosen.values():
+            if chosen.trial is not None:
+                chosen.trial.report(len(chosen.images))
         if count < self.form.rows:
             self._records[count:] = self._records[count - 1]
         if self._held:
@@ -177,7 +178,8 @@ class ImageBatch:
         if self._sending is None:
             self._send(base, stream)
         else:
-            _timed(self._sending, "send", partial(self._send, base, stream))
+            self._sending.timed(partial(self._send, base, stream))
+            self._sending.report(1)
 
     def _send(self, base: int, stream: int) -> None:
         cuda, layout = self._owner.cuda, self.layout
@@ -203,12 +205,12 @@ class ImageBatch:
         self._begin()
         self.prepared.idle.append(self)
 
-    def _write_resized(self, index: int, pixels: NDArray[np.uint8], trial: FastestWay | None = None) -> ImageMeta:
+    def _write_resized(self, index: int, pixels: NDArray[np.uint8], trial: Trial | None = None) -> ImageMeta:
         from adaptrt.vision.transforms import write_visible
 
         form, layout = self.form, self.layout
         placed = self.prepared.placed(pixels.shape[:2])
-        top, left, height, width, _ = placed.record
+        _, _, height, width, _ = placed.record
         size = height * width * form.channels
         with self._lock:
             if form.rows == 1:
@@ -224,10 +226,14 @@ class ImageBatch:
         if trial is None:
             resize()
         else:
-            _timed(trial, "resize", resize)
-        self._records[index] = (
-            start, 1, width * form.channels, top, left, height, width, 1, layout.identity, layout.identity,
-        )  # fmt: skip
+            trial.timed(resize)
+        return self._read_resized(index, placed, start)
+
+    def _read_resized(self, index: int, placed: Placed, start: int) -> ImageMeta:
+        """Let the kernel read pixels that the CPU has resized."""
+        top, left, height, width, _ = placed.record
+        at = self.layout.identity
+        self._records[index] = (start, 1, width * self.form.channels, top, left, height, width, 1, at, at)
         return placed.placement.meta
 
     def _take_host(self, index: int, pixels: NDArray[Any]) -> ImageMeta | None:
@@ -243,17 +249,25 @@ class ImageBatch:
             return self._take_pinned(index, pixels, placed, placed.taps)
         if placed.ways is None:
             return None
-        way, tried = placed.ways.next()
-        trial = placed.ways if tried else None
-        if way == "resize":
-            self._resized[index] = trial
+        chosen = self._way_of(index, placed.ways)
+        if chosen.way == "resize":
+            self._resized[index] = chosen.trial
             return None
-        if way == "send":
-            self._sending = trial
+        if chosen.way == "send":
+            self._sending = chosen.trial
             return self._take_pinned(index, pixels, placed, placed.taps)
         copy, meta = self._copied_rows(index, pixels, placed)
-        self._planned.append(copy._replace(trial=trial))
+        self._planned.append(copy._replace(trial=chosen.trial))
         return meta
+
+    def _way_of(self, index: int, ways: FastestWay) -> Chosen:
+        """The same for all images of a size: some that are copied and some that are resized say nothing about either."""
+        chosen = self._chosen.get(ways)
+        if chosen is None:
+            way, tried = ways.next()
+            chosen = self._chosen[ways] = Chosen(way, Trial(ways, way) if tried else None, [])
+        chosen.images.append(index)
+        return chosen
 
     def _take_pinned(self, index: int, pixels: NDArray[np.uint8], placed: Placed, taps: NDArray[np.uint8]) -> ImageMeta:
         height, width = pixels.shape[:2]
@@ -267,6 +281,16 @@ class ImageBatch:
             offset = self._reserve(pixels.nbytes // height * placed.groups.run * placed.groups.times)
             self._grouped.append((offset, pixels, placed.groups))
         return self._read_by_kernel(index, width, placed, placed.packed, offset + placed.left, relative=1)
+
+    def _take_ahead(self, index: int, image: HostImage) -> ImageMeta:
+        placed = self.prepared.placed(image.size)
+        with self._lock:
+            offset = self._reserve(image.pixels.nbytes)
+            self._raw.append((offset, image.pixels))
+        if image.resized:
+            return self._read_resized(index, placed, offset)
+        assert placed.packed is not None
+        return self._read_by_kernel(index, image.size[1], placed, placed.packed, offset + placed.left, relative=1)
 
     def _copied_rows(
         self, index: int, pixels: NDArray[np.uint8], placed: Placed, *, alone: bool = False

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adaptrt.backends.tensorrt.runtime.ways import FastestWay
 from adaptrt.specs import ImageTransform
 from adaptrt.vision.placement import Placement, place
 from adaptrt.vision.taps import taps_of
@@ -56,43 +55,13 @@ class RowGroups(NamedTuple):
     times: int
 
 
-Way = Literal["copy", "resize", "send"]
-"""Of an image in pageable memory: its used rows are copied to page-locked memory, the CPU resizes it, or the driver copies it."""
-_TRIES = 4  # of each way
-
-
-class FastestWay:
-    """Which way images of one size take. All give the same pixels; the first images try each, and then the fastest is taken.
-
-    What is fastest depends on the memory, the cores and the driver of a machine, not only on the size.
-    """
-
-    def __init__(self, ways: Sequence[Way]) -> None:
-        self.chosen = ways[0]
-        self._best = dict.fromkeys(ways, math.inf)
-        self._left = list(ways)[::-1] * _TRIES if len(ways) > 1 else []
-
-    def next(self) -> tuple[Way, bool]:
-        """The way of the next image, and whether to report its time with ``took``."""
-        try:
-            return self._left.pop(), True
-        except IndexError:
-            return self.chosen, False
-
-    def took(self, way: Way, seconds: float) -> None:
-        """On the host; the device is not waited for."""
-        if seconds < self._best[way]:
-            self._best[way] = seconds
-            self.chosen = min(self._best, key=self._best.__getitem__)
-
-
 class Placed(NamedTuple):
     """Where images of one size lie in the input.
 
     ``taps``: the bytes of the tables for rows and columns if the kernel resizes. ``record``: the fields of IMAGE but addresses.
     ``first``: bytes from the start of the image to its first pixel that is used. ``used``: the rows that have a weight, of which
     ``packed`` are the tables and ``left`` what is ``first``. ``ways``: what happens to an image in pageable memory; without it, the CPU
-    resizes it. ``groups``: whether the bus carries only them from page-locked memory, and how they lie there.
+    resizes it. ``ahead``: the same, before it is in a batch. ``groups``: whether the bus carries only them from page-locked memory, and how they lie there.
     """
 
     placement: Placement
@@ -104,6 +73,7 @@ class Placed(NamedTuple):
     packed: NDArray[np.uint8] | None = None
     left: int = 0
     ways: FastestWay | None = None
+    ahead: FastestWay | None = None
     groups: RowGroups | None = None
 
 
@@ -152,11 +122,13 @@ class Prepared:
         )
         used, packed = _used_rows(above)
         used = used + top
+        copied = len(used) * size[1] <= _COPIED * height * width
         return placed._replace(
             used=used,
             packed=_tables(packed, beside),
             left=left * form.channels,
-            ways=_ways(form.rows) if len(used) * size[1] <= _COPIED * height * width else None,
+            ways=_ways(form.rows) if copied else None,
+            ahead=_ways(0) if copied else None,
             groups=_groups(used) if len(used) < _SPARSE * size[0] else None,
         )
 

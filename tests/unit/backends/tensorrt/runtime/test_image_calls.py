@@ -14,7 +14,8 @@ import pytest
 
 from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
 from adaptrt.backends.tensorrt.runtime import placed_images
-from adaptrt.backends.tensorrt.runtime.placed_images import FastestWay
+from adaptrt.backends.tensorrt.runtime.image_batch import ImageBatch
+from adaptrt.backends.tensorrt.runtime.ways import FastestWay
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.load import Model
 from adaptrt.pipeline.processing import Processing
@@ -43,6 +44,9 @@ def opened(make_bench: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> t
 def spec_of(**transform: Any) -> ModelSpec:
     shape = (Dim(1, 2, 8, "batch"), Dim.fixed(3), Dim.fixed(32), Dim.fixed(48))
     return ModelSpec(inputs=(InputSpec("images", (shape,), "float32"),), image=ImageTransform(**transform))
+
+
+SPEC = spec_of()
 
 
 def pixels(seed: int, size: tuple[int, int]) -> Any:
@@ -143,16 +147,54 @@ def test_the_first_images_try_each_way_and_then_the_fastest_is_taken(
     assert copies[12:] == [fastest == "send"] * 8, "the driver copies the rows that are used"
 
 
-def test_a_batch_is_copied_or_resized_as_is_faster(opened: tuple[Any, Any]) -> None:
+def test_a_batch_is_copied_or_resized_as_is_faster(opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its images, so that the time is that of one way."""
     _, runner = opened
     spec = spec_of()
-    for seed in range(4):
+    resized, write = [], ImageBatch._write_resized
+    monkeypatch.setattr(
+        ImageBatch, "_write_resized", lambda batch, *given: (resized.append(1), write(batch, *given))[1]
+    )
+    for seed in range(8):
         images = [pixels(10 * seed + index, (96, 144)) for index in range(4)]
+        before = len(resized)
         np.testing.assert_array_equal(run(runner, spec, images), values(images, spec))
+        if seed:  # the first call checks the kernels
+            assert len(resized) - before == (4 if seed % 2 else 0)
     ways = runner.image_batch(spec, 4).prepared.placed((96, 144)).ways
     assert sorted(ways._best) == ["copy", "resize"]
     assert all(0 < seconds < 60 for seconds in ways._best.values())
     assert ways.next()[1] is False
+
+
+@pytest.mark.parametrize("way", ["copy", "resize"])
+@pytest.mark.parametrize("memory", ["pageable", "page-locked", "fortran order", "file"])
+def test_images_of_joined_calls_have_the_same_values(
+    opened: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, memory: str, way: Any
+) -> None:
+    """Each was copied, resized or read by its own thread, before its batch was known."""
+    monkeypatch.setattr(placed_images, "_ways", lambda rows: FastestWay([way]))
+    _, runner = opened
+    pipeline = BatchPipeline(runner, Processing(SPEC))
+    for seed in range(3):
+        images = [pixels(seed, size) for size in SIZES]
+        given = list(images)
+        for index, image in enumerate(images):
+            if memory == "page-locked":
+                given[index] = runner.input_array(image.shape, np.uint8)
+                given[index][...] = image
+            elif memory == "fortran order":
+                given[index] = np.asfortranarray(image)
+            elif memory == "file":
+                given[index] = write_image(tmp_path / f"{index}.png", image)
+        ahead = [pipeline.ahead(image, SPEC) for image in given]
+        if memory == "page-locked":
+            assert all(one is image for one, image in zip(ahead, given, strict=True))
+        else:
+            assert not any(isinstance(one, np.ndarray) for one in ahead)
+        for taken in (ahead, ahead[:1]):
+            found = [one.arrays["same"] for one in pipeline.begin(taken, SPEC)().predictions]
+            np.testing.assert_array_equal(found, values(images[: len(taken)], SPEC))
 
 
 def test_ordinary_memory_is_asked_about_once_in_a_while(

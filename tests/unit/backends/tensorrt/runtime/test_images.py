@@ -13,7 +13,7 @@ import pytest
 
 from adaptrt import Dim, ImageTransform, InputSpec, ModelSpec
 from adaptrt.backends.tensorrt.runtime import compiled, placed_images
-from adaptrt.backends.tensorrt.runtime.placed_images import FastestWay
+from adaptrt.backends.tensorrt.runtime.ways import FastestWay
 from adaptrt.errors import DependencyError, ImageError
 from adaptrt.pipeline.batches import BatchPipeline
 from adaptrt.pipeline.processing import Processing

@@ -76,8 +76,16 @@ def options_from_flags(flags: Mapping[str, Any], own: Any = None) -> ExecutorOpt
 def own_options(executor: str, kind: type[Any] | None, values: dict[str, str]) -> Any:
     """The options of an executor from ``--executor-set``; ``None`` if it has none."""
     from adaptrt.errors import UsageError
-    from adaptrt.options import fill_options
+    from adaptrt.options import fill_options, no_option, takes_option
+    from adaptrt.specs.executors import EXECUTORS
 
-    if kind is None and values:
-        raise UsageError(f"The executor {executor!r} has no options.", hint="Omit --executor-set.")
+    unknown = next((key for key in values if kind is None or not takes_option(kind, key)), None)
+    if unknown is not None:
+        message = f"The executor {executor!r} has no option {unknown!r}."
+        others = [one.name for one in EXECUTORS.all() if one.options and takes_option(one.options, unknown)]
+        if others:
+            raise UsageError(message, hint=f"It is an option of --executor {' and of --executor '.join(others)}.")
+        if kind is None:
+            raise UsageError(message, hint="Omit --executor-set.")
+        raise no_option(message, unknown, kind)
     return None if kind is None else fill_options(kind, values)

@@ -235,7 +235,16 @@ def test_options_that_the_executor_lacks_are_named(
 ) -> None:
     result = adaptrt("batch", converted("classifier"), image, "-o", tmp_path / "results", "--gpus", 2)
     assert result.code == 2
-    assert "gpus" in result.err
+    assert "The executor 'processes' has no option 'gpus'." in result.err
+
+
+def test_the_executor_that_has_the_option_is_named(
+    adaptrt: Any, converted: Converted, image: Path, tmp_path: Path
+) -> None:
+    words = ("--executor", "local", "--executor-set", "workers=2")
+    result = adaptrt("batch", converted("classifier"), image, "-o", tmp_path / "results", *words)
+    assert result.code == 2
+    assert "--executor processes" in result.err
 
 
 def test_jobs_do_not_run_twice_at_the_same_time(

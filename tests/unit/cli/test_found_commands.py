@@ -163,7 +163,7 @@ def test_unknown_executors_and_options_are_named(adaptrt: Any, counting: None, i
     assert wrong.code == 2
     assert "Unknown executor 'revesed'." in wrong.err
     assert "Did you mean 'reversed'?" in wrong.err
-    assert "has no options" in adaptrt("predict", model, image, "--executor-set", "workers=2").err
+    assert "has no option 'workers'" in adaptrt("predict", model, image, "--executor-set", "workers=2").err
     wrong = adaptrt("predict", model, image, "--executor", "reversed", "--executor-set", "workrs=2")
     assert "Did you mean 'workers'?" in wrong.err
 

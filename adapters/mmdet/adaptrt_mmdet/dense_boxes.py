@@ -9,11 +9,15 @@ from typing import Any
 import torch
 
 from adaptrt import ModelError
+from adaptrt_mmdet.image_region import image_limits, within
 
 MASK_HEADS = ("RTMDetInsHead", "RTMDetInsSepBNHead")
 """Their candidates have kernels, from which the decoder makes masks; boxes are decoded as those of RTMDet."""
 OWN = ("GFLHead", "LDHead", "YOLOXHead", "YOLOV3Head", "PAAHead", *MASK_HEADS)
 """Supported heads that override mmdet's generic decoding."""
+UNCLIPPED = ("YOLOXHead", "YOLOV3Head")
+ANY_SIZE = ("YOLOXHead", "PAAHead")
+"""Heads that do not read ``min_bbox_size``: boxes without area remain candidates."""
 CODERS = ("DeltaXYWHBBoxCoder", "DistancePointBBoxCoder", "TBLRBBoxCoder")
 _GENERIC = ("predict", "predict_by_feat", "_predict_by_feat_single", "_bbox_post_process")
 
@@ -48,7 +52,7 @@ def head_problem(head: Any) -> str | None:
 
 def clips(head: Any) -> bool:
     """Whether mmdet clips the boxes of this head to the image before NMS."""
-    if type(head).__name__ in ("YOLOXHead", "YOLOV3Head"):
+    if type(head).__name__ in UNCLIPPED:
         return False
     return bool(getattr(head.bbox_coder, "clip_border", True))
 
@@ -72,9 +76,12 @@ def joined(maps: Sequence[torch.Tensor], width: int, *, static: bool) -> torch.T
 
 
 def boxes_and_scores(
-    head: Any, maps: Sequence[Sequence[torch.Tensor]], images: torch.Tensor, *, static: bool
+    head: Any, maps: Sequence[Sequence[torch.Tensor]], images: torch.Tensor, *, padded: bool, static: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """float32 [B, N, 4] x1 y1 x2 y2 in pixels of ``images``, and [B, N, C]. ``static``: sizes are numbers in the graph."""
+    """float32 [B, N, 4] x1 y1 x2 y2 in pixels of ``images``, and [B, N, C].
+
+    ``padded``: zeros at the bottom and right are padding, to which boxes do not extend. ``static``: sizes are numbers in the graph.
+    """
     name = type(head).__name__
     priors, strides = priors_of(head, maps[0], static=static)
     if name == "YOLOV3Head":
@@ -102,7 +109,7 @@ def boxes_and_scores(
         else:
             boxes = decoded(head.bbox_coder, priors, raw)
     if clips(head):
-        boxes = clipped(boxes, images, static=static)
+        boxes = within(boxes, image_limits(images, padded=padded, static=static))
     return boxes, scores
 
 
@@ -143,17 +150,6 @@ def from_sides(coder: Any, priors: torch.Tensor, raw: torch.Tensor) -> torch.Ten
     vertical, horizontal = size[..., 1:] * sides[..., :2], size[..., :1] * sides[..., 2:]
     order = [horizontal[..., :1], vertical[..., :1], horizontal[..., 1:], vertical[..., 1:]]
     return from_distances((priors[..., :2] + priors[..., 2:]) / 2, torch.cat(order, -1))
-
-
-def clipped(boxes: torch.Tensor, images: torch.Tensor, *, static: bool) -> torch.Tensor:
-    """Boxes [..., 4] within the tensor."""
-    one = torch.ones(())
-    height, width = (int(side) if static else one * side for side in images.shape[2:])
-    if static:
-        limits = torch.tensor([width, height, width, height], dtype=boxes.dtype)
-    else:  # traced: sizes stay symbolic
-        limits = torch.stack([width, height, width, height])
-    return torch.minimum(boxes.clamp(min=0), limits)
 
 
 def priors_of(head: Any, maps: Sequence[torch.Tensor], *, static: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from adaptrt import Decoder, ImageMeta, ModelError, ModelSpec
-from adaptrt.vision.decoders.box_scores import clipped
+from adaptrt.vision.decoders.box_scores import clipped, larger
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
 from adaptrt.vision.decoders.params import DetectionParams
 
@@ -33,6 +33,8 @@ class DenseParams(DetectionParams):
     - ``conf``: score threshold, 0 to 1; detections with higher scores are kept; mmdet's ``score_thr``
     - ``nms_pre``: maximum number of candidates per level before NMS, as in mmdet; 0 or less: all
     - ``padded``: boxes are clipped to the image with its padding, as in mmdet if the test pipeline pads
+    - ``min_size``: before NMS, drop boxes whose width or height in pixels of the original image is not above this (mmdet's
+      ``min_bbox_size``); negative: none
     - ``best_class``: use only the best class of a prior (YOLOX); otherwise every class above ``conf``
     - ``coding``: ``delta`` from anchors, ``distance`` to four sides, ``bins``: distributions of distances,
       ``center``: shift of the point, logarithm of the size
@@ -46,6 +48,7 @@ class DenseParams(DetectionParams):
     max_det: int = 100
     nms_pre: int = 1000
     padded: bool = False
+    min_size: float = 0.0
     best_class: bool = False
     coding: Literal["delta", "distance", "bins", "center"] = "delta"
     strides: tuple[int, ...] = (8, 16, 32)
@@ -94,7 +97,8 @@ def candidates(
     found = Candidates(boxes, confidence.astype(np.float32, copy=False), labels)
     if params.coding == "center":
         return found
-    return clipped(found, meta, padded=params.padded)  # mmdet clips before NMS, except for YOLOX
+    # before NMS, except for YOLOX
+    return larger(clipped(found, meta, padded=params.padded), meta, params.min_size)
 
 
 def _positions(

@@ -22,7 +22,17 @@ from adaptrt import (
     SwitchPatch,
 )
 from adaptrt.vision.decoders.params import DetectionParams
-from adaptrt_mmdet.dense_boxes import MASK_HEADS, OWN, best_class, boxes_and_scores, clips, head_problem, joined
+from adaptrt_mmdet.dense_boxes import (
+    ANY_SIZE,
+    MASK_HEADS,
+    OWN,
+    best_class,
+    boxes_and_scores,
+    clips,
+    head_problem,
+    joined,
+)
+from adaptrt_mmdet.image_region import recognizable_padding
 from adaptrt_mmdet.images import TestImages, input_channels, read_test_images, size_multiple
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.query_family import FAMILY as QUERY_FAMILY
@@ -51,14 +61,15 @@ MASK_OUTPUTS = tuple(OutputSpec(name, groups=(OutputGroup(name, "values"),)) for
 class DenseDetector(nn.Module):
     """Images float32 [B, 3, H, W] to boxes float32 [B, N, 4], x1 y1 x2 y2 in pixels, and scores [B, N, C], before NMS.
 
-    ``raw``: logits [B, N, C], encoded boxes [B, N, 4 or 4 bins], and for some heads factors [B, N].
+    ``raw``: logits [B, N, C], encoded boxes [B, N, 4 or 4 bins], and for some heads factors [B, N]. ``padded``: zeros at the bottom
+    and right are padding, and boxes are clipped to the image, as mmdet clips them before NMS.
     """
 
-    def __init__(self, source: Source, *, raw: bool = False) -> None:
+    def __init__(self, source: Source, *, raw: bool = False, padded: bool = False) -> None:
         super().__init__()
         self.detector: Any = source.detector
         self.source = source
-        self.raw = raw
+        self.raw, self.padded = raw, padded
         self.static = False
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -66,7 +77,7 @@ class DenseDetector(nn.Module):
         return self.raw_outputs(maps) if self.raw else self.decode(maps, images)
 
     def decode(self, maps: Any, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return boxes_and_scores(self.detector.bbox_head, maps, images, static=self.static)
+        return boxes_and_scores(self.detector.bbox_head, maps, images, padded=self.padded, static=self.static)
 
     def raw_outputs(self, maps: Any) -> tuple[torch.Tensor, ...]:
         head = self.detector.bbox_head
@@ -86,8 +97,11 @@ class InstanceDetector(DenseDetector):
         return *self.decode((scores, boxes), images), joined(kernels, width, static=self.static), features
 
 
-def wrap_dense(source: Source, *, raw: bool = False) -> DenseDetector:
-    """Wrap the detector; unsupported parts raise an error that names them."""
+def wrap_dense(source: Source, *, raw: bool = False, ends_in_nms: bool = False) -> DenseDetector:
+    """Wrap the detector; unsupported parts raise an error that names them.
+
+    ``ends_in_nms``: the graph will end in NMS, before which boxes are clipped to the image where its padding can be recognized.
+    """
     kind = type(source.detector).__name__
     if kind in QUERY_FAMILY:
         raise ModelError(f"{kind} belongs to the DETR family.", hint="Use --adapter detr.")
@@ -115,7 +129,8 @@ def wrap_dense(source: Source, *, raw: bool = False) -> DenseDetector:
             f"The config requests {nms['type']}.",
             hint="Only plain NMS is supported: --set cfg.model.test_cfg.nms.type=nms",
         )
-    return (InstanceDetector if name in MASK_HEADS else DenseDetector)(source, raw=raw)
+    padded = ends_in_nms and clips(head) and recognizable_padding(read_test_images(source.config, stride=STRIDE))
+    return (InstanceDetector if name in MASK_HEADS else DenseDetector)(source, raw=raw, padded=padded)
 
 
 def missing_parts(detector: Any) -> str:
@@ -141,6 +156,8 @@ def dense_spec(ctx: Conversion, model: DenseDetector) -> ModelSpec:
         )
     if images.pad is not None and clips(head):  # mmdet's Pad makes the padding part of the image
         decoder = DecoderSpec(decoder.name, {**decoder.params, "padded": True})
+    elif model.padded and not model.raw:
+        decoder = DecoderSpec(decoder.name, {**decoder.params, "clipped": True})
     return ModelSpec(
         inputs=(_image_input(model, images),),
         outputs=outputs,
@@ -199,7 +216,15 @@ def thresholds(head: Any) -> dict[str, Any]:
         "max_det": int(test.get("max_per_img", 300)),
         "conf": max(DetectionParams.conf, float(test.get("score_thr", 0.0))),
         "agnostic": bool(nms.get("class_agnostic", False)),
+        **smallest_box(head),
     }
+
+
+def smallest_box(head: Any) -> dict[str, float]:
+    """``min_size``, unless it is the default: boxes without area are dropped where boxes are clipped."""
+    read = type(head).__name__ not in ANY_SIZE
+    smallest = float((head.test_cfg or {}).get("min_bbox_size", -1)) if read else -1.0
+    return {} if smallest == (0 if clips(head) else -1) else {"min_size": smallest}
 
 
 def decoder_params(head: Any) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def set_thresholds(head: Any, params: Mapping[str, Any]) -> None:
     limit = params.get("nms_pre", 0)
     test["nms_pre"] = limit if limit > 0 else ALL_CANDIDATES
     test["conf_thr"] = -1
+    if params.get("min_size") is not None:
+        test["min_bbox_size"] = params["min_size"]
     iou = params.get("iou", 0.5)
     test["nms"] = {
         **(test.get("nms") or {"type": "nms"}),

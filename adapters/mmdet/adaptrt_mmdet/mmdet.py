@@ -42,7 +42,7 @@ def load_model(ctx: Conversion) -> Detector:
             )
     if is_mask_query(source.detector):
         return wrap_mask_queries(source, raw=options.raw).eval()
-    return wrap_dense(source, raw=options.raw).eval()
+    return wrap_dense(source, raw=options.raw, ends_in_nms=ctx.request.nms is not None).eval()
 
 
 @hookimpl

@@ -13,6 +13,7 @@ from torch import nn
 
 from adaptrt_mmdet.cluster_nms import ClusterNms, apart, rows_at
 from adaptrt_mmdet.dense_boxes import from_deltas, joined, priors_of
+from adaptrt_mmdet.image_region import image_limits, within
 from adaptrt_mmdet.sources import Source
 
 ROUNDS, CANDIDATES = 20, 1000
@@ -70,7 +71,7 @@ class TwoStageDetector(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         features = self.detector.extract_feat(images)
-        limits = image_limits(images, padded=self.padded)
+        limits = image_limits(images, padded=self.padded, static=True)
         proposals, objectness, converged = self.proposals(features, limits)
         if self.roi_head is None:
             labels = torch.zeros_like(objectness)
@@ -191,26 +192,6 @@ def activated(head: Any, logits: torch.Tensor) -> torch.Tensor:
     """Scores [N, classes + 1], the background last."""
     scores: torch.Tensor = head.loss_cls.get_activation(logits) if custom(head) else logits.softmax(-1)
     return scores
-
-
-def image_limits(images: torch.Tensor, *, padded: bool) -> torch.Tensor:
-    """Width, height, width, height of the images, float32 [B, 1, 4], or [1, 1, 4].
-
-    ``padded``: up to the last row and column that are not zero in every channel.
-    """
-    height, width = (int(side) for side in images.shape[2:])
-    if not padded:
-        return torch.tensor([[[width, height, width, height]]], dtype=images.dtype)
-    seen = images.abs().amax(1)  # [B, H, W]
-    sides = [
-        ((seen.amax(axis) > 0).to(images.dtype) * torch.arange(1.0, size + 1)).amax(1, keepdim=True)
-        for axis, size in ((1, width), (2, height))
-    ]
-    return torch.stack([*sides, *sides], -1)
-
-
-def within(boxes: torch.Tensor, limits: torch.Tensor) -> torch.Tensor:
-    return torch.minimum(boxes.clamp(min=0), limits)
 
 
 def roi_features(extractor: Any, features: Any, boxes: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from adaptrt import (
 )
 from adaptrt.vision.decoders.params import DetectionParams
 from adaptrt_mmdet.dense_family import STRIDE
+from adaptrt_mmdet.image_region import recognizable_padding
 from adaptrt_mmdet.images import input_channels, read_test_images
 from adaptrt_mmdet.labels import class_names
 from adaptrt_mmdet.options import OneAndTwoStageOptions
@@ -73,7 +74,7 @@ def wrap_two_stage(source: Source, options: OneAndTwoStageOptions, nms: NmsReque
         rounds=options.nms_rounds or (nms.rounds if nms else ROUNDS),
         candidates=options.nms_candidates or (nms.candidates if nms else CANDIDATES),
         converged=nms is None or nms.schema == "converged",
-        padded=_recognizable_padding(source),
+        padded=recognizable_padding(read_test_images(source.config, stride=STRIDE)),
     )
     for part, module in _parts(model):
         name = type(module).__name__
@@ -91,12 +92,6 @@ def wrap_two_stage(source: Source, options: OneAndTwoStageOptions, nms: NmsReque
                 hint=f"Only plain NMS is supported: --set cfg.model.test_cfg.{place}.nms.type=nms",
             )
     return model
-
-
-def _recognizable_padding(source: Source) -> bool:
-    """Whether zeros can only be padding: added after normalization, with a mean that no pixel has."""
-    images = read_test_images(source.config, stride=STRIDE)
-    return images.keep_ratio and images.pad is None and any(value != round(value) for value in images.mean)
 
 
 def _parts(model: TwoStageDetector) -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from adaptrt.errors import GraphError
 from adaptrt.graph.nms_overlaps import OverlapWriter
-from adaptrt.graph.nms_plan import NmsPlan
+from adaptrt.graph.nms_plan import ImageAxes, NmsPlan
 from adaptrt.onnxfile.node_rules import NMS_SCOPE
 from adaptrt.specs import METADATA_KEY, ModelSpec
 
@@ -59,9 +59,14 @@ def boxes_returned(outputs: Sequence[tuple[str, Sequence[int | str]]], layout: B
 
 
 def nms_alone(outputs: Sequence[tuple[str, Sequence[int | str]]], layout: BoxLayout, plan: NmsPlan) -> onnx.ModelProto:
-    """Only NMS, as a model that takes a network's outputs (name and shape): to be compared with NMS in numpy."""
+    """Only NMS, as a model that takes a network's outputs (name and shape): to be compared with NMS in numpy.
+
+    If boxes are clipped, the model also takes the image, for its size.
+    """
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs]
-    passed = [helper.make_node("Identity", [value.name], [f"{value.name}_raw"]) for value in values]
+    if plan.clip is not None:
+        values.append(helper.make_tensor_value_info(plan.clip.input, TensorProto.FLOAT, [None] * 4))
+    passed = [helper.make_node("Identity", [name], [f"{name}_raw"]) for name, _ in outputs]
     given = [helper.make_tensor_value_info(f"{name}_raw", TensorProto.FLOAT, shape) for name, shape in outputs]
     model = helper.make_model(
         helper.make_graph(passed, "nms", values, given), opset_imports=[helper.make_opsetid("", 17)], ir_version=8
@@ -141,18 +146,53 @@ class _Nms(OverlapWriter):
         wanted = self.plan.classes
         return np.array([wanted is None or label in wanted for label in range(classes)], np.float32)
 
+    def upright(self) -> tuple[str, str]:
+        """Boxes float32 [B, N, 4], x1 y1 x2 y2, clipped if the plan says so, and which are candidates, bool [B, N]; "": all."""
+        boxes, _ = self.part(self.layout.boxes)
+        if not self.plan.adjusts_boxes:
+            return boxes, ""
+        boxes = self.corners(boxes)
+        if self.plan.clip is not None:
+            boxes = self.op("Min", self.op("Max", boxes, self.number(0)), self.image_limits(self.plan.clip))
+        if not self.plan.drop_empty:
+            return boxes, ""
+        sides = self.op("Sub", self.slice(boxes, 2, 2, 4), self.slice(boxes, 2, 0, 2))
+        return boxes, self.op("Greater", self.reduce("ReduceMin", sides, 2, keepdims=0), self.number(0))
+
+    def corners(self, boxes: str) -> str:
+        """x1 y1 x2 y2 of boxes [B, N, 4] in the form of the layout."""
+        if not self.layout.centers:
+            return boxes
+        center, half = self.slice(boxes, 2, 0, 2), self.op("Div", self.slice(boxes, 2, 2, 4), self.number(2))
+        return self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
+
+    def image_limits(self, image: ImageAxes) -> str:
+        """Width, height, width, height, float32 [4]; a constant if the input has a fixed size."""
+        value = next((value for value in self.graph.input if value.name == image.input), None)
+        if value is None:
+            raise GraphError(f"NMS clips boxes to the image, but the graph has no input {image.input!r}.")
+        dims = value.type.tensor_type.shape.dim
+        axes = [len(dims) + image.width, len(dims) + image.height] * 2
+        if all(dims[axis].dim_value for axis in axes):
+            return self.constant(np.array([dims[axis].dim_value for axis in axes], np.float32))
+        sizes = self.op("Gather", self.op("Shape", image.input), self.integers(axes), axis=0)
+        return self.op("Cast", sizes, to=TensorProto.FLOAT)
+
     def _candidates(self) -> tuple[str, str, str, str, str, int]:
         """The best: boxes [B, K, 4] x1 y1 x2 y2, or rotated ones [B, K, 5]; scores [B, K]; labels, indices, and which box
         of the network, int64 [B, K]; and K."""
-        boxes, width = self.part(self.layout.boxes)
+        boxes, valid = self.upright()
+        width = 4
         if self.layout.angle is not None:
-            boxes, width = self.op("Concat", boxes, self.part(self.layout.angle)[0], axis=2), width + 1
+            boxes, width = self.op("Concat", boxes, self.part(self.layout.angle)[0], axis=2), 5
         scores, classes = self.scores()
         count = self.boxes_in_graph()
         labels = ""
         mask = self.allowed(classes)
         if self.plan.multi_label:
             confident = self.op("Greater", scores, self.number(self.plan.conf))
+            if valid:
+                confident = self.op("And", confident, self.column(valid, 2))
             if not mask.all():
                 confident = self.op("And", confident, self.constant(mask.reshape(1, 1, -1) > 0))
             scores = self.op("Where", confident, scores, self.number(_EXCLUDED))
@@ -162,6 +202,8 @@ class _Nms(OverlapWriter):
             labels = self.op("ArgMax", scores, axis=2, keepdims=0)  # [B, N]; the lower class of equals
             scores = self.reduce("ReduceMax", scores, 2, keepdims=0)
             confident = self.op("Greater", scores, self.number(self.plan.conf))  # false for NaN
+            if valid:
+                confident = self.op("And", confident, valid)
             if not mask.all():
                 found = self.op("Gather", self.constant(mask), labels, axis=0)
                 confident = self.op("And", confident, self.op("Greater", found, self.number(0.5)))
@@ -180,9 +222,8 @@ class _Nms(OverlapWriter):
             box = self.op("Div", index, self.integers([classes]))
             labels = self.op("Sub", index, self.op("Mul", box, self.integers([classes])))
         boxes = self.rows(boxes, box, width)
-        if self.layout.centers and self.layout.angle is None:
-            center, half = self.slice(boxes, 2, 0, 2), self.op("Div", self.slice(boxes, 2, 2, 4), self.number(2))
-            boxes = self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
+        if not self.plan.adjusts_boxes and self.layout.angle is None:
+            boxes = self.corners(boxes)  # only of the best
         return boxes, best, labels, index, box, size
 
     def padded(self, rows: str) -> str:
@@ -292,11 +333,12 @@ class _Nms(OverlapWriter):
 
     def _append_plugin(self) -> None:
         """TensorRT's plugin; it suppresses each class of a box separately."""
-        boxes, _ = self.part(self.layout.boxes)
-        if self.layout.centers:
-            center, half = self.slice(boxes, 2, 0, 2), self.op("Div", self.slice(boxes, 2, 2, 4), self.number(2))
-            boxes = self.op("Concat", self.op("Sub", center, half), self.op("Add", center, half), axis=2)
+        boxes, valid = self.upright()
+        if not self.plan.adjusts_boxes:
+            boxes = self.corners(boxes)
         scores, classes = self.scores()
+        if valid:
+            scores = self.op("Where", self.column(valid, 2), scores, self.number(0))
         mask = self.allowed(classes)
         if not self.plan.multi_label:
             best = self.op("ArgMax", scores, axis=2, keepdims=1)

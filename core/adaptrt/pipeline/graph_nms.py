@@ -14,11 +14,20 @@ import numpy as np
 
 from adaptrt.backends.choice import targets_of
 from adaptrt.errors import UsageError
-from adaptrt.graph.nms_plan import NmsPlan
+from adaptrt.graph.nms_plan import ImageAxes, NmsPlan
 from adaptrt.options import fill_options
 from adaptrt.pipeline import links
 from adaptrt.pipeline.artifacts import Artifact
-from adaptrt.pipeline.nms_detections import as_outputs, crowded, every_class, is_between, is_same
+from adaptrt.pipeline.describe_nms import CLIPPED_TO_INPUT, describe
+from adaptrt.pipeline.nms_detections import (
+    as_outputs,
+    crowded,
+    every_class,
+    image_of_size,
+    image_size,
+    is_between,
+    is_same,
+)
 from adaptrt.predictions import ImageMeta
 from adaptrt.report import Check
 from adaptrt.request import NmsRequest, Request
@@ -68,6 +77,12 @@ def require_nms(request: Request, spec: ModelSpec) -> None:
         raise UsageError(
             f"--nms: decoder {name!r} is not supported in a graph: NMS requires boxes and scores in input pixels.",
             hint="Omit --nms; adaptrt predict applies NMS after the network.",
+        )
+    if (getattr(params, "min_size", None) or 0) > 0:
+        raise UsageError(
+            f"--nms: decoder {name!r} drops boxes whose sides are not above {params.min_size} pixels of the original image "  # type: ignore[attr-defined]
+            "(min_size) before NMS, and the graph does not know the size of that image.",
+            hint="Use --set min_size=0, or omit --nms.",
         )
     if nms.kind == "efficient" and decode.predict is not detections:
         raise UsageError(
@@ -129,6 +144,8 @@ class GraphNms:
             for target in targets_of(self.job.request):
                 self.job.add_findings(check_graph(graph, spec, target))
             self.job.report.notes.append(describe(request, layout))
+            if layout.clip == "image" and self.raw.image is not None and self.raw.image.resize == "letterbox":
+                self.job.warn(CLIPPED_TO_INPUT)
         self.job.report.spec = spec
         self.verify(spec, layout, plan)
         return ended, smaller, spec
@@ -193,7 +210,10 @@ class GraphNms:
         if self.job.request.verify == "none":
             return
         with self.job.timed("nms vs. numpy", verifying=True) as stage:
-            expected = [self.select(sample.reference, plan, layout) for sample in self.job.samples]
+            expected = [
+                self.select(sample.reference, plan, layout, image_size(self.raw, sample.inputs))
+                for sample in self.job.samples
+            ]
             if plan.kind == "efficient":
                 stage.note = "not compared: ONNX Runtime does not support EfficientNMS_TRT"
             else:
@@ -222,15 +242,20 @@ class GraphNms:
         model = nms_alone(shapes, layout, plan).SerializeToString()
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         given = [sample.reference for sample in self.job.samples]
-        crowds = [crowded(self.job.samples[0].reference, layout, seed) for seed in range(_CROWDS)]
+        sizes = [image_size(self.raw, sample.inputs) for sample in self.job.samples]
+        extent = sizes[0] if plan.clip is not None else None
+        crowds = [crowded(given[0], layout, seed, extent) for seed in range(_CROWDS)]
         everything = [*given, *crowds]
-        wanted = [*expected, *(self.select(crowd, plan, layout) for crowd in crowds)]
+        wanted = [*expected, *(self.select(crowd, plan, layout, sizes[0]) for crowd in crowds)]
+        sizes += sizes[:1] * _CROWDS
         total = converged = same = unfinished = 0
         for number, (arrays, images) in enumerate(zip(everything, wanted, strict=True)):
             bounds = []
             if layout.angle is not None:
-                bounds = [self.select(arrays, plan, layout, nearby=side * NEARBY) for side in (-1, 1)]
+                bounds = [self.select(arrays, plan, layout, sizes[number], nearby=side * NEARBY) for side in (-1, 1)]
             inputs = {name: np.ascontiguousarray(arrays[name], np.float32) for name in names}
+            if plan.clip is not None:
+                inputs[plan.clip.input] = image_of_size(plan.clip, sizes[number])
             outputs = dict(zip([one.name for one in session.get_outputs()], session.run(None, inputs), strict=True))
             for row, found in enumerate(images):
                 total += 1
@@ -271,9 +296,11 @@ class GraphNms:
             check.limit = None
         return [check], note
 
-    def select(self, outputs: Arrays, plan: NmsPlan, layout: BoxLayout, *, nearby: float = 0.0) -> list[Candidates]:
-        """NMS in numpy on the best candidates of a batch, one result for each image. ``nearby``: with another ``iou``, that
-        much higher, and without ``max_det``."""
+    def select(
+        self, outputs: Arrays, plan: NmsPlan, layout: BoxLayout, size: tuple[int, int], *, nearby: float = 0.0
+    ) -> list[Candidates]:
+        """The decoder's own selection from the best candidates of a batch, one result for each image, which fills the input of
+        this ``size``. ``nearby``: with another ``iou``, that much higher, and without ``max_det``."""
         decode, params = _decoding(self.raw)
         assert params.iou is not None
         assert isinstance(decode, FromCandidates)
@@ -282,12 +309,14 @@ class GraphNms:
             whole, classes=None, iou=params.iou + nearby, max_det=plan.candidates if nearby else params.max_det
         )
         own = layout.multi_label == plan.multi_label  # else another choice of classes than the decoder's
-        metas = [ImageMeta((1, 1), (1, 1))] * len(next(iter(outputs.values())))
+        metas = [ImageMeta(size, size)] * len(next(iter(outputs.values())))
         batch = decode.read(outputs, metas, self.raw) if own else outputs
         found = []
         for row, meta in enumerate(metas):
             sample = {name: array[row] for name, array in batch.items()}
             candidates = decode.candidates(sample, meta, self.raw, params) if own else every_class(sample, layout)
+            if decode.prepare is not None:
+                candidates = decode.prepare(candidates, meta, params)
             candidates = candidates.at(np.flatnonzero(whole.confident(candidates)))
             best = candidates.at(np.argsort(-candidates.scores, kind="stable")[: plan.candidates])
             found.append(best.at(select(best, selection)))
@@ -314,35 +343,24 @@ def plan_nms(request: NmsRequest, spec: ModelSpec) -> tuple[BoxLayout, NmsPlan]:
         class_offset=decode.class_offset,
         classes=None if classes is None else tuple(map(int, classes)),
         converged=request.kind != "efficient" and request.schema == "converged",
+        clip=_image_axes(spec) if layout.clip != "nothing" else None,
+        drop_empty=layout.drop_empty,
     )
+
+
+def _image_axes(spec: ModelSpec) -> ImageAxes:
+    if spec.image is None:
+        raise UsageError(
+            "--nms: the decoder clips boxes to the image, and the model has no image input.",
+            hint="Use --set clip=false.",
+        )
+    height, width, _ = spec.image.axes
+    return ImageAxes(spec.image.input, height, width)
 
 
 def _float32_iou(iou: float, *, rotated: bool) -> float:
     """The float32 that overlaps are compared with: numpy compares those of rotated boxes in float32."""
     return float(np.float32(iou)) if rotated else float(largest_float32_up_to(iou))
-
-
-def describe(request: NmsRequest, layout: BoxLayout) -> str:
-    """What the appended NMS guarantees, for the report."""
-    if layout.angle is not None:
-        return (
-            f"NMS in the graph: Fast NMS of rotated boxes on the {request.candidates} highest-scoring candidates, as in Ultralytics; "
-            "one round is exact."
-        )
-    if request.kind == "efficient":
-        return (
-            "NMS in the graph: plugin EfficientNMS_TRT. ONNX Runtime cannot run it, so only the outputs before it are "
-            "compared there; a built engine is compared as a whole (links 4 and 5)."
-        )
-    if request.kind == "onnx":
-        return f"NMS in the graph: NonMaxSuppression on the {request.candidates} highest-scoring candidates."
-    limit = (
-        f"NMS in the graph: Cluster-NMS on the {request.candidates} highest-scoring candidates in {request.rounds} rounds, exact for "
-        f"chains of up to {request.rounds + 1} boxes in which each box overlaps the next"
-    )
-    if request.schema == "efficient":
-        return f"{limit}; without nms_converged, the outputs do not show whether an image has a longer chain."
-    return f"{limit}; nms_converged is 0 for an image with a longer chain."
 
 
 def _decoding(spec: ModelSpec) -> tuple[Any, DetectionParams]:

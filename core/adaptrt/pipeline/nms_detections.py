@@ -13,6 +13,7 @@ from adaptrt.vision.decoders.candidates import Candidates
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adaptrt.graph.nms_plan import ImageAxes
     from adaptrt.specs.layouts import BoxLayout, Part
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -35,14 +36,32 @@ def every_class(sample: Arrays, layout: BoxLayout) -> Candidates:
     return Candidates(np.repeat(boxes, classes, axis=0), scores.reshape(-1), labels, extras)
 
 
-def crowded(like: Arrays, layout: BoxLayout, seed: int) -> dict[str, NDArray[np.float32]]:
+def image_size(spec: ModelSpec, inputs: Arrays) -> tuple[int, int]:
+    """Height and width of the image input; 1, 1 if there is none."""
+    if spec.image is None:
+        return 1, 1
+    shape = inputs[spec.image.input].shape
+    return int(shape[spec.image.axes[0]]), int(shape[spec.image.axes[1]])
+
+
+def image_of_size(axes: ImageAxes, size: tuple[int, int]) -> NDArray[np.float32]:
+    """An image of height and width ``size``, in a tensor of 4 axes."""
+    shape = [1] * 4
+    shape[axes.height], shape[axes.width] = size
+    return np.zeros(shape, np.float32)
+
+
+def crowded(
+    like: Arrays, layout: BoxLayout, seed: int, size: tuple[int, int] | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Outputs of this shape with overlapping boxes around random centers, scores of which many are equal, and random numbers
-    elsewhere, such as angles."""
+    elsewhere, such as angles. ``size``: of the image, height and width, beyond whose rim some boxes are."""
     rng = np.random.default_rng(seed)
     outputs = {name: rng.standard_normal(array.shape, np.float32) for name, array in like.items()}
     boxes = part_of(outputs, layout.boxes, batched=True)  # views: written in place
     batch, count, _ = boxes.shape
-    centers = rng.uniform(40, 600, (max(count // 16, 1), 2))[rng.integers(0, max(count // 16, 1), (batch, count))]
+    low, high = (40, 600) if size is None else (-0.1 * np.array(size[::-1]), 1.1 * np.array(size[::-1]))
+    centers = rng.uniform(low, high, (max(count // 16, 1), 2))[rng.integers(0, max(count // 16, 1), (batch, count))]
     centers += rng.normal(0, 10, centers.shape)
     sizes = rng.uniform(20, 90, (batch, count, 2))
     if layout.centers:

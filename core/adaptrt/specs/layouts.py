@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class BoxLayout:
     - ``extras``: numbers that go with their box through NMS
     - ``kept``: outputs of the network that stay outputs, such as the prototypes of masks
     - ``decoder``, ``params``: that reads the graph with NMS, and its parameters beyond the thresholds
+    - ``clip``: what the decoder clips upright boxes to before NMS: nothing, the whole ``input``, or the ``image`` in it without padding. A
+      graph knows only the size of its input, and clips to that
+    - ``drop_empty``: upright boxes without area (after ``clip``) are not candidates
     """
 
     boxes: Part
@@ -53,6 +56,8 @@ class BoxLayout:
     kept: tuple[str, ...] = ()
     decoder: str = "efficient_nms"
     params: Mapping[str, Any] = field(default_factory=dict)
+    clip: Literal["nothing", "input", "image"] = "nothing"
+    drop_empty: bool = False
 
     @property
     def parts(self) -> tuple[Part, ...]:

@@ -53,6 +53,19 @@ FAMILIES = {
         {"max_det": "3000"},  # mmdet's keeps everything that passes its NMS
         nms=True,
     ),
+    "retinanet": Family(
+        "retinanet_r18_fpn_1x_coco",
+        {
+            "model.backbone.base_channels": "8",
+            "model.neck.in_channels": "[8,16,32,64]",
+            "model.neck.out_channels": "16",
+            "model.bbox_head.in_channels": "16",
+            "model.bbox_head.feat_channels": "16",
+            "model.bbox_head.num_classes": "3",
+        },
+        {},
+        nms=True,
+    ),
     "rpn": Family(
         "rpn_r50_fpn_1x_coco",
         {
@@ -123,7 +136,8 @@ def mmdet_finds(family: Family, weights: Path, images: list[Path], conf: float, 
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("name", "batch"), [("yolox", "1:2:2"), ("rpn", "2"), ("rpn", "1:2:2"), ("cascade_rcnn", "1:2:2")]
+    ("name", "batch"),
+    [("yolox", "1:2:2"), ("retinanet", "1:2:2"), ("rpn", "2"), ("rpn", "1:2:2"), ("cascade_rcnn", "1:2:2")],
 )
 @pytest.mark.usefixtures("repository")
 def test_a_family(name: str, batch: str, tmp_path: Path) -> None:

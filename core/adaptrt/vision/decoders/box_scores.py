@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptrt.errors import ModelError
+from adaptrt.options import fill_options
 from adaptrt.specs.decoders import Decoder
 from adaptrt.specs.layouts import BoxLayout, Part
 from adaptrt.vision.decoders.candidates import Candidates, FromCandidates
@@ -33,13 +34,24 @@ class BoxScoresParams(DetectionParams):
     """Selection of the pairs of box and class.
 
     - ``best_class``: use only the best class of a box; otherwise every class above ``conf``
-    - ``clip``: clip boxes to the image before NMS, and drop boxes outside it, as in mmdet
+    - ``clip``: clip boxes to the image before NMS, as in mmdet
     - ``padded``: ``clip`` clips to the image with its padding, as in mmdet if the test pipeline pads
+    - ``clipped``: the network itself returns boxes clipped to the image without its padding, which it recognizes
+    - ``min_size``: before NMS, drop boxes whose width or height in pixels of the original image is not above this; negative: none;
+      default: 0 with ``clip``, otherwise none
     """
 
     best_class: bool = False
     clip: bool = False
     padded: bool = False
+    clipped: bool = False
+    min_size: float | None = None
+
+    @property
+    def smallest(self) -> float:
+        """``min_size``, or its default."""
+        default = 0.0 if self.clip else -1.0
+        return default if self.min_size is None else self.min_size
 
 
 def read(
@@ -78,24 +90,40 @@ def selected(scores: NDArray[Any], params: BoxScoresParams) -> tuple[NDArray[np.
 
 
 def prepare(found: Candidates, meta: ImageMeta, params: BoxScoresParams) -> Candidates:
-    return clipped(found, meta, padded=params.padded) if params.clip else found
+    if params.clip:
+        found = clipped(found, meta, padded=params.padded)
+    return larger(found, meta, params.smallest)
 
 
 def clipped(found: Candidates, meta: ImageMeta, *, padded: bool) -> Candidates:
-    """Boxes clipped to the image, or to the input tensor, without those outside it."""
-    if padded:
-        height, width = meta.input_size
-        boxes = np.clip(found.boxes, 0, np.array([width, height, width, height], np.float32))
-        found = Candidates(boxes, found.scores, found.labels, found.extras)
-    else:
-        found = found.in_image(meta)
-    return found.at((found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1]))
+    """With boxes clipped to the image, or to the input tensor."""
+    if not padded:
+        return found.in_image(meta)
+    height, width = meta.input_size
+    boxes = np.clip(found.boxes, 0, np.array([width, height, width, height], np.float32))
+    return Candidates(boxes, found.scores, found.labels, found.extras)
+
+
+def larger(found: Candidates, meta: ImageMeta, smallest: float) -> Candidates:
+    """Those whose width and height, in pixels of the original image, are above ``smallest``; all if that is negative."""
+    if smallest < 0:
+        return found
+    sides = found.boxes[:, 2:] - found.boxes[:, :2]
+    if not found.mapped:
+        sides /= np.array(meta.scale[::-1], np.float32)
+    return found.at(np.flatnonzero((sides > smallest).all(axis=1)))
 
 
 def layout(spec: ModelSpec) -> BoxLayout:
     boxes, scores = _names({output.name: output.dims for output in spec.outputs})
-    best = bool(spec.decoder is not None and spec.decoder.params.get("best_class", BoxScoresParams.best_class))
-    return BoxLayout(Part(boxes), Part(scores), multi_label=not best)
+    params = fill_options(BoxScoresParams, dict(spec.decoder.params) if spec.decoder else {})
+    return BoxLayout(
+        Part(boxes),
+        Part(scores),
+        multi_label=not params.best_class,
+        clip="nothing" if not params.clip else "input" if params.padded or params.clipped else "image",
+        drop_empty=params.smallest >= 0,
+    )
 
 
 def _names(shapes: Mapping[str, Sequence[int | str]]) -> tuple[str, str]:

@@ -71,7 +71,8 @@ class FromCandidates:
     - ``candidates(outputs, meta, spec, params)``: the candidates of one image, whose outputs have no batch axis. It may
       skip candidates that ``params.conf`` excludes, and should if that saves work.
     - ``prepare(candidates, meta, params)``: the candidates that enter selection, for what cannot be done without the image,
-      such as clipping; NMS inside the graph does without it
+      such as clipping. NMS inside the graph does what ``layout`` says of it (``clip``, ``drop_empty``), and link 2 compares that with
+      this function on images that fill the input
     - ``predict(found, outputs, meta, spec)``: the prediction from the selected candidates, boxes in the original image
     - ``class_offset``: how NMS separates classes, see ``Selection``
     - ``suppress``: NMS for boxes that are not upright, see ``Selection``

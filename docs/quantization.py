@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common.results import markdown, read, with_tables
+from benchmarks.common.results import FOLDER, markdown, read, with_tables
 
 PAGE = Path(__file__).parent / "how-to" / "quantize-to-int8.md"
 TITLES = {
@@ -85,13 +85,18 @@ def engines() -> list[str]:
 
 
 def _comparison(network: str) -> dict[str, Any]:
-    """The newest rows of a network that were timed in turns on one GPU, by precision: those with fp16 first."""
-    runs: list[dict[str, Any]] = []
+    """The rows of a network that were timed in turns on one GPU, by precision."""
+    return _run(network)[1]
+
+
+def _run(network: str) -> tuple[str, dict[str, Any]]:
+    """The file with the most rows of a network, the newest of several; those with fp16 first."""
+    runs: list[tuple[str, dict[str, Any]]] = []
     for file in _RUNS:
         rows = [row for row in read(file)["rows"] if row["network"] == network and "microseconds" in row]
-        runs.append({row["precision"]: row for row in rows})
-    compared = [found for found in runs if "int8" in found]
-    return max(compared, key=lambda found: ("fp16" in found, found["int8"]["created"]), default={})
+        runs.append((file, {row["precision"]: row for row in rows}))
+    compared = [(file, found) for file, found in runs if "int8" in found]
+    return max(compared, key=lambda run: ("fp16" in run[1], len(run[1]), run[1]["int8"]["created"]), default=("", {}))
 
 
 def _gpu_of(row: Mapping[str, Any]) -> str:
@@ -125,13 +130,12 @@ def layers() -> list[str]:
 
 
 def _layer_times() -> list[dict[str, Any]]:
-    """What TensorRT's profiler measured of YOLOv5m, in int8 and fp16."""
-    kept = next(found for file in reversed(_RUNS) if (found := read(file).get("layers by time")))
+    """What TensorRT's profiler measured of YOLOv5m's engines in the other table, in int8 and fp16."""
+    kept = read(_run("yolov5m")[0])["layers by time"]
     return [kept[f"yolov5m_{name}"] for name in ("int8", "fp16")]
 
 
-_RUNS = ("gpu_int8", "gpu_int8_h100")
-"""Files in benchmarks/results, oldest first."""
+_RUNS = sorted(path.stem for path in FOLDER.glob("gpu_int8*.json"))
 _BATCHES = ("batch 1", "batch 8", "batch 32")
 _ROWS = {
     "fp32": "fp32",

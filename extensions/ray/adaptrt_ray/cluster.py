@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from adaptrt import DependencyError, PluginError
+from adaptrt import DependencyError, PluginError, UsageError
 
 CONNECT = 10.0  # seconds
 STARTS = 6  # Ray gives its processes 30 seconds to start, which a busy machine exceeds
@@ -28,26 +28,47 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def connected(ray: Any, address: str, slots: int, warn: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+def connected(
+    ray: Any, address: str, slots: int, warn: Callable[[str], None] = lambda _: None, *, gpus: int = 0
+) -> Iterator[None]:
     """Connected to a cluster, or to Ray on this machine; disconnected at the end, unless the program was connected before.
 
     An empty ``address`` is that in ``RAY_ADDRESS``, or else this machine, with a CPU for each of ``slots`` if it has fewer.
-    ``warn`` receives a text for each start that took too long.
+    ``warn`` receives a text for each start that took too long, and if a cluster has fewer than ``gpus`` GPUs, since more may be
+    added to it. On this machine that is an error: Ray would wait for them forever.
     """
     if ray.is_initialized():
+        _warn_of_missing_gpus(ray, gpus, warn)
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its authors
     address = address or os.environ.get("RAY_ADDRESS", "")
-    if address and address != "local":
+    existing = bool(address and address != "local")
+    if existing:
         _join(ray, address)
     else:
         _start(ray, slots, warn)
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
+        if existing:
+            _warn_of_missing_gpus(ray, gpus, warn)
+        elif gpus > _gpus(ray):
+            raise UsageError(
+                f"{gpus} GPUs are requested; Ray finds {_gpus(ray)} on this machine.",
+                hint="Omit --gpus to run on CPUs, or use --address to run on a cluster.",
+            )
         yield
     finally:
         ray.shutdown()
+
+
+def _gpus(ray: Any) -> int:
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def _warn_of_missing_gpus(ray: Any, gpus: int, warn: Callable[[str], None]) -> None:
+    if gpus and gpus > (found := _gpus(ray)):
+        warn(f"The Ray cluster has {found} GPUs; {gpus} are requested, and actors wait for them.")
 
 
 def _join(ray: Any, address: str) -> None:

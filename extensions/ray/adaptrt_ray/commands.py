@@ -36,7 +36,7 @@ def run_commands(commands: Sequence[Command], limits: CommandLimits, own: RayOpt
     ray = import_ray()
     slots = own.gpus or own.actors or limits.jobs
     needs = {"num_cpus": 1, "num_gpus": int(bool(own.gpus)), "max_retries": 0}
-    with connected(ray, own.address, slots):
+    with connected(ray, own.address, slots, gpus=own.gpus):
         task = ray.remote(**needs, **({"memory": limits.memory} if limits.memory else {}))(run)
         waiting, running = list(commands), dict[Any, Command]()
         try:

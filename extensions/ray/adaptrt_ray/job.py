@@ -28,7 +28,7 @@ def run_job(
     ``model`` and the images must be at the same paths on every machine of the cluster.
     """
     ray = import_ray()
-    with connected(ray, own.address, own.actors, options.warn):
+    with connected(ray, own.address, own.actors, options.warn, gpus=own.gpus):
         count = own.gpus or own.actors or max(1, int(ray.cluster_resources().get("CPU", 1)))
         count = min(count, len(sources))
         blocks = min(max(count, -(-len(sources) // own.images)), MOST_BLOCKS, len(sources))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from adaptrt.errors import PluginError
+from adaptrt.errors import PluginError, UsageError
 from adaptrt_ray import cluster
 from adaptrt_ray.cluster import connected
 
@@ -17,8 +17,10 @@ pytestmark = pytest.mark.full
 class FakeRay:
     """Fails so many times, then counts as connected."""
 
-    def __init__(self, failures: int = 0, text: str = "The current node timed out during startup.") -> None:
-        self.failures, self.text = failures, text
+    def __init__(
+        self, failures: int = 0, text: str = "The current node timed out during startup.", gpus: int = 0
+    ) -> None:
+        self.failures, self.text, self.gpus = failures, text, gpus
         self.calls: list[dict[str, Any]] = []
         self.shutdowns = 0
         context = SimpleNamespace(enable_progress_bars=True)
@@ -31,6 +33,9 @@ class FakeRay:
         self.calls.append(options)
         if len(self.calls) <= self.failures:
             raise Exception(self.text)
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0, **({"GPU": float(self.gpus)} if self.gpus else {})}
 
     def shutdown(self) -> None:
         self.shutdowns += 1
@@ -71,3 +76,23 @@ def test_a_start_that_takes_too_long_is_repeated(monkeypatch: pytest.MonkeyPatch
             pass
         assert len(failing.calls) == calls
         assert "ray start --head" in (error.value.hint or "")
+
+
+def test_more_gpus_than_this_machine_has_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ray = FakeRay(gpus=1)
+    with (
+        pytest.raises(UsageError, match="2 GPUs are requested; Ray finds 1 on this machine"),
+        connected(ray, "", 2, gpus=2),
+    ):
+        pass
+    assert ray.shutdowns == 1
+    with connected(FakeRay(gpus=2), "", 2, gpus=2):
+        pass
+
+
+def test_a_cluster_may_get_more_gpus() -> None:
+    told: list[str] = []
+    with connected(FakeRay(), "auto", 2, told.append, gpus=2):
+        pass
+    assert told == ["The Ray cluster has 0 GPUs; 2 are requested, and actors wait for them."]

@@ -137,7 +137,9 @@ def require_formats(model: Path, formats: Sequence[str]) -> None:
     known = sorted({name for task in TASKS.all() for name in task.formats})
     for name in formats:
         if name not in known:
-            raise UsageError(f"--save {name}: no task supports this format.", hint=did_you_mean(name, known))
+            raise UsageError(
+                f"--save {name}: no task supports this format.", hint=did_you_mean(name, [*known, "video"])
+            )
     return None
 
 
@@ -146,7 +148,7 @@ def _require_formats(task: Task[Any], formats: Sequence[str]) -> None:
         if name not in task.formats:
             raise UsageError(
                 f"--save {name}: task {task.name!r} does not support this format.",
-                hint=did_you_mean(name, task.formats),
+                hint=did_you_mean(name, [*task.formats, "video"]),
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 WINDOW = "adaptrt (q ends)"
 _ENDS = (ord("q"), 27)
+_WINDOW_SECONDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,9 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
     folder = _folder(request, sources)
     records: list[dict[str, Any]] = []
     errors: list[ImageError] = []
+    skipped: list[
+        ImageError
+    ] = []  # printed once there is a result: an error that ends the command is not printed twice
     done = dropped = 0
     with ExitStack() as stack:
         with redirect_stdout_to_stderr(request.verbose):
@@ -89,10 +94,11 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
             frame = result.frame
             if frame.error is not None:
                 errors.append(frame.error)
-                if not request.stream:
-                    echo(f"Skipped: {frame.error.message}", err=True)
+                skipped.append(frame.error)
             else:
                 done += 1
+            if done and not request.stream:
+                _print_skipped(skipped)
             for warning in opened.later_warnings():
                 options.warn(warning)
             for warning in result.warnings:
@@ -121,8 +127,16 @@ def predict_stream(request: StreamRequest, options: ExecutorOptions) -> int:
         if written:
             echo(f"Written: {', '.join(map(str, written[:3]))}{' ...' if len(written) > 3 else ''}")
     if errors and not done:
+        if not request.stream:
+            _print_skipped(skipped[1:])
         raise errors[0]
     return ImageError.exit_code if errors else 0
+
+
+def _print_skipped(errors: list[ImageError]) -> None:
+    for error in errors:
+        echo(f"Skipped: {error.message}", err=True)
+    errors.clear()
 
 
 def _results(model: Model, request: StreamRequest, options: ExecutorOptions) -> Generator[FrameResult, None, None]:
@@ -156,10 +170,23 @@ def _require_possible(request: StreamRequest, sources: Sequence[Source]) -> None
 def _require_display() -> None:
     from adaptrt.vision.opencv import cv2
 
-    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise UsageError("--show requires a display, but none was found.", hint="Use --save video, or --stream.")
     if not hasattr(cv2, "imshow"):
         raise DependencyError("This build of OpenCV cannot open windows.", hint="pip install opencv-python")
+    if not sys.platform.startswith("linux"):
+        return
+    display = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    if not display:
+        raise UsageError("--show requires a display, but none was found.", hint="Use --save video, or --stream.")
+    words = [sys.executable, "-c", "import cv2; cv2.namedWindow('adaptrt'); cv2.destroyAllWindows()"]
+    try:  # Qt ends the process if the display does not answer
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_WINDOW_SECONDS)
+        reason = next(iter(done.stderr.splitlines()), f"exit code {done.returncode}") if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        reason = f"no answer within {_WINDOW_SECONDS} s"
+    if reason:
+        raise UsageError(
+            f"OpenCV cannot open a window on display {display}: {reason}.", hint="Use --save video, or --stream."
+        )
 
 
 @contextmanager

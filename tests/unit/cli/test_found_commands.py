@@ -181,6 +181,7 @@ def test_a_format_is_rejected_before_the_model_is_loaded(
     wrong = adaptrt("predict", model, image, "--save", "png")
     assert (wrong.code, wrong.out) == (2, "")
     assert "--save png: task 'detect' does not support this format." in wrong.err
+    assert "Available: coco, crop, csv, json, txt, video." in wrong.err
     monkeypatch.setattr(BACKENDS.find("onnxruntime"), "read_spec", lambda path: None)  # an unknown task
     wrong = adaptrt("predict", model, image, "--save", "cocoa")
     assert "--save cocoa: no task supports this format.\nDid you mean 'coco'?" in wrong.err

@@ -147,6 +147,35 @@ def test_what_does_not_go_together(
     assert not Path("predictions").exists()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only X11 and Wayland have an address")
+def test_a_display_that_does_not_answer_is_an_error(
+    adaptrt: Any, converted: Converted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV's window library would end the process."""
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":4077")
+    result = adaptrt("predict", converted("detector"), write_video(Path("clip.mp4"), 1), "--show")
+    assert result.code == 2
+    assert "OpenCV cannot open a window on display :4077" in result.err
+    assert "Use --save video, or --stream." in result.err
+
+
+def test_an_error_that_ends_the_command_is_printed_once(adaptrt: Any, converted: Converted) -> None:
+    model = converted("detector")
+    clip = write_video(Path("clip.mp4"), 2)
+    Path("broken.mp4").write_bytes(clip.read_bytes()[:200])
+    alone = adaptrt("predict", model, "broken.mp4")
+    assert alone.code == 4
+    assert alone.err.count("cannot be opened as a video") == 1
+    two = adaptrt("predict", model, "broken.mp4", "missing.mp4")
+    assert two.code == 4
+    assert two.err.splitlines()[0].startswith("Skipped: File not found: missing.mp4")
+    assert two.err.count("broken.mp4 cannot be opened as a video") == 1
+    beside = adaptrt("predict", model, "broken.mp4", clip)
+    assert beside.code == 4
+    assert beside.err.splitlines() == ["Skipped: broken.mp4 cannot be opened as a video."]
+
+
 @pytest.mark.full
 def test_a_missing_camera_is_one_error(converted: Converted) -> None:
     """OpenCV prints ten lines about it, unless its log is off."""

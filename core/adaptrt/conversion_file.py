@@ -36,7 +36,8 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from adaptrt.request import Request
+    from adaptrt.request import Request, ShapeRequest
+    from adaptrt.specs import ModelSpec
     from adaptrt.specs.calibration import CalibrationRequest, LabeledData
 
 VERSIONS = "versions"
@@ -48,12 +49,31 @@ _LIBRARIES = ("plugins", "plugin-lib", "ort-custom-ops")
 _PYTHON = re.compile(r".*[^:]:[^:/]+", re.DOTALL)
 
 
-def conversion_text(request: Request, versions: Mapping[str, str], opset: int, exporter: str) -> str:
-    """The request as TOML; ``opset`` and ``exporter`` are those that were used (0 and empty: not known).
+def conversion_text(
+    request: Request, versions: Mapping[str, str], opset: int, exporter: str, spec: ModelSpec | None = None
+) -> str:
+    """The request as TOML; ``opset``, ``exporter`` and ``spec`` are those that were used (0, empty, ``None``: not known).
 
-    Callbacks, ``--trust-checkpoint`` and the caches of this machine are not part of it.
+    The sizes that an adapter chose are written too: another version of it may choose others. Callbacks,
+    ``--trust-checkpoint`` and the caches of this machine are not part of it.
     """
-    return toml_text({**_requested(request, opset, exporter), VERSIONS: versions})
+    shapes = request.shapes if spec is None else _chosen(request.shapes, spec)
+    return toml_text({**_requested(replace(request, shapes=shapes), opset, exporter), VERSIONS: versions})
+
+
+def _chosen(shapes: ShapeRequest, spec: ModelSpec) -> ShapeRequest:
+    """The requested shapes with the image size and batch of the spec, where these options say the same."""
+    if shapes.shapes or any(len(tensor.profiles) > 1 for tensor in spec.inputs):
+        return shapes
+    firsts = {tensor.dims[0] if tensor.dims else None for tensor in spec.inputs}
+    batch = next(iter(firsts)) if len(firsts) == 1 else None
+    if shapes.batch is None and batch is not None and batch.name is not None:
+        shapes = replace(shapes, batch=replace(batch, name=None))
+    if shapes.imgsz is None and spec.image is not None:
+        dims = spec.input(spec.image.input).dims
+        if "hw" in (shapes.dynamic or ()) or not any(dims[axis].dynamic for axis in spec.image.axes[:2]):
+            shapes = replace(shapes, imgsz=spec.image_size)
+    return shapes
 
 
 def code_in(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,26 @@ from adaptrt import Match, SourceFacts
 from adaptrt.checkpoint import python_literals
 
 QUERIES = frozenset({"DETR", "ConditionalDETR", "DABDETR", "DeformableDETR", "DINO"})
-DENSE = frozenset({"RetinaNet", "FCOS", "ATSS", "GFL", "YOLOX", "RTMDet"})
+# detectors of the adapter mmdet of which a configuration has been converted and compared
+DETECTORS = frozenset(
+    {
+        *(
+            "ATSS",
+            "AutoAssign",
+            "CenterNet",
+            "DDOD",
+            "FCOS",
+            "FSAF",
+            "GFL",
+            "RTMDet",
+            "RetinaNet",
+            "SingleStageDetector",
+        ),
+        *("VFNet", "YOLOF", "YOLOV3", "YOLOX"),
+        *("CascadeRCNN", "FasterRCNN", "MaskRCNN", "RPN"),
+        "Mask2Former",
+    }
+)
 MAX_BASES = 20
 MAX_BYTES = 1 << 20
 _CONFIG_NAME = re.compile(r"(mmdet::)?([\w.-]+/)?(?P<name>[\w.-]+?)(\.py)?")
@@ -65,7 +84,7 @@ def _of_type(detector: str | None, what: str) -> Iterable[Match]:
         return ()
     if detector in QUERIES:
         return (Match(adapter="detr", certainty="exact", reason=f"{what} for {detector}"),)
-    if detector in DENSE:
+    if detector in DETECTORS:
         return (Match(adapter="mmdet", certainty="exact", reason=f"{what} for {detector}"),)
     if detector:
         reason = f"{what} for {detector}, which is not tested"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from adaptrt.cli.framework import typed
+from adaptrt.cli.framework import is_settled, typed
 from adaptrt.cli.output import echo
 
 # options that are tables in the file: KEY=VALUE on the command line
@@ -35,7 +35,9 @@ def use_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None
         parameter = known.get(name)
         if parameter is None or parameter.name is None:
             raise UsageError(f"{path}: unknown key {name!r}.", hint=did_you_mean(name, list(known)))
-        defaults[parameter.name] = _as_given(f"{path}: {name}", name, value, parameter)
+        given = _as_given(f"{path}: {name}", name, value, parameter)
+        if not is_settled(ctx, parameter):
+            defaults[parameter.name] = given
     ctx.default_map = {**defaults, **(ctx.default_map or {})}
     for line in _other_versions(versions):
         echo(f"Warning: {path}: {line}", err=True)

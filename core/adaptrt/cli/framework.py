@@ -40,7 +40,7 @@ class Option(click.Option):
     """Whether a command leaves it out if it has another option of the same name."""
 
     short_for: str | None = None
-    """The parameter that it is a short form of: on the command line, one of them replaces the variables of all."""
+    """The parameter that it is a short form of: on the command line, one of them replaces the variables of all, and the key of a file."""
 
     def sibling(self, name: str) -> Option | None:  # noqa: ARG002
         """An option of the same kind that was asked for, and that the command does not have yet."""
@@ -151,9 +151,11 @@ class Command(click.Command):
         if any(name in ctx.help_option_names for one in order for name in one.opts):
             return []
         path = ctx.command_path.split()
+        typed_here = {_settles(one) for one in order if isinstance(one, click.Option)}
         found = variables_of(path[1:] if ctx.parent is not None else path, self.params)
-        typed_here = {_settles(one) for one in order}
-        return [one for one in found if _settles(one.option) not in typed_here]
+        found = [one for one in found if _settles(one.option) not in typed_here]
+        ctx.meta[_SETTLED] = typed_here | {_settles(one.option) for one in found}
+        return found
 
     def _reject_yolo_words(self, ctx: click.Context, given: list[str]) -> None:
         error = yolo_words_here(str(ctx.info_name), given, lambda _: self._flags())
@@ -231,6 +233,11 @@ def _settles(parameter: click.Parameter) -> str | None:
     return getattr(parameter, "short_for", None) or parameter.name
 
 
+def is_settled(ctx: click.Context, parameter: click.Parameter) -> bool:
+    """Whether the command line or an environment variable decides its value."""
+    return _settles(parameter) in ctx.meta.get(_SETTLED, ())
+
+
 @dataclass
 class Switches:
     """The general options that matter outside of a command: where its error is shown."""
@@ -246,6 +253,7 @@ class Switches:
 
 _ARGUMENTS = "adaptrt.arguments"
 _TYPED = "adaptrt.typed"
+_SETTLED = "adaptrt.settled"
 _LOGGED = "adaptrt.log_file"
 
 

@@ -155,7 +155,9 @@ class Job:
         self.report.status = "passed"
         if self.from_model:
             versions = conversion_versions(self.report)
-            self.report.conversion = conversion_text(self.request, versions, self.report.opset, self.report.exporter)
+            self.report.conversion = conversion_text(
+                self.request, versions, self.report.opset, self.report.exporter, self.report.spec
+            )
         page = self.destination.path(f"{self.report_suffix}.html")
         if self.documents is not None and page not in self.files:
             for suffix, path in self.documents(self.report, self.workdir).items():
@@ -248,7 +250,7 @@ class Job:
             tried = self.ctx.failed_exporters if hasattr(self, "ctx") else ()
             found.hint = links.hint_with_hazards(links.hint_without(found.hint, tried), self.report.findings)
         if isinstance(found, AdaptrtError) and not isinstance(found, UsageError):
-            found.hint = " ".join(filter(None, [found.hint, self.earlier_files()])) or None
+            found.hint = "\n".join(filter(None, [found.hint, self.earlier_files()])) or None
         hint = found.hint if isinstance(found, AdaptrtError) else None
         self.report.status = "failed"
         for link in self.report.links:

@@ -48,6 +48,7 @@ def test_the_report_contains_a_file_that_repeats_the_conversion(adaptrt: Any, ti
     text = Report.from_json(Path("detector.report.json").read_bytes()).conversion
     assert 'batch = "1..4@2"' in text
     assert 'conf = "0.4"' in text
+    assert 'imgsz = "64x64"' in text  # chosen by the adapter
     assert "[versions]" in text
     assert "torch" in text
     assert text in Path("detector.report.html").read_text().replace("&#34;", '"')
@@ -139,6 +140,22 @@ def test_what_is_written_is_what_was_requested(tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.mktemp("config") / "conversion.toml"
     libraries = [word for library in request_.build.plugin_libs for word in ("--plugin-lib", library)]
     assert requested(path, conversion_text(request_, {}, 0, ""), *libraries) == request_
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "precision"),
+    [
+        ('precision = "fp16"', ["--bf16"], "bf16"),
+        ("fp16 = true", ["--bf16"], "bf16"),
+        ("fp16 = true", ["--precision", "bf16"], "bf16"),
+        ("fp16 = true", [], "fp16"),
+    ],
+)
+def test_a_precision_on_the_command_line_replaces_that_of_the_file(
+    line: str, words: list[str], precision: str, tmp_path: Path
+) -> None:
+    found = requested(tmp_path / "conversion.toml", f'source = "best.pt"\nadapter = "tiny"\n{line}\n', *words)
+    assert found.precision == precision
 
 
 @pytest.mark.parametrize(

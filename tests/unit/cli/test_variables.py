@@ -73,6 +73,14 @@ def test_a_variable_replaces_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert found.shapes.batch.max == 4
 
 
+def test_a_precision_switch_replaces_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "conversion.toml"
+    path.write_text('precision = "fp16"\n')
+    monkeypatch.setenv("ADAPTRT_CONVERT_BF16", "1")
+    assert requested("--config", str(path)).precision == "bf16"
+    assert requested("--config", str(path), "--fp32").precision == "fp32"
+
+
 def test_a_file_needs_the_consent_of_the_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What a variable says is no consent: it may come from the same place as the file."""
     path = tmp_path / "conversion.toml"
